@@ -1,0 +1,8 @@
+//! See `config` in `doors.rs`.
+#![no_main]
+
+#[path = "../doors.rs"]
+#[allow(dead_code)]
+mod doors;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| doors::config(bytes));

@@ -1,0 +1,8 @@
+//! See `remote_write` in `doors.rs`.
+#![no_main]
+
+#[path = "../doors.rs"]
+#[allow(dead_code)]
+mod doors;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| doors::remote_write(bytes));

@@ -1,0 +1,165 @@
+//! The engine from a real Kafka, `zscore` on 1,000 series, messages of 500 samples: samples a second, against the plain consumer on
+//! the same topic in the same run, taking turns.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
+use anomalyzer::bus::{Bus, Topic};
+use anomalyzer::codec;
+use anomalyzer::collect::DetectorConfig;
+use anomalyzer::detect::{Engine, IncidentBook, IncidentConfig, KnownIncidents};
+use anomalyzer::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target};
+use anomalyzer::plugin::{PluginConfig, Plugins};
+use tokio_util::sync::CancellationToken;
+
+const SIGNAL: &str = "latency";
+const SERIES: usize = 1000;
+const PER_MESSAGE: usize = 500;
+const ROUNDS: usize = 3;
+
+/// How 500 samples share a message.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// As a scrape gives them: one sample of each of 500 series.
+    Scrape { messages: usize },
+    /// As a catch-up gives them: 500 samples of one series.
+    CatchUp { messages: usize },
+}
+
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scrape { .. } => "500 series, one sample each",
+            Self::CatchUp { .. } => "one series, 500 samples",
+        }
+    }
+
+    fn messages(self) -> usize {
+        match self {
+            Self::Scrape { messages } | Self::CatchUp { messages } => messages,
+        }
+    }
+
+    fn batch(self, message: usize, random: &mut fastrand::Rng) -> MetricBatch {
+        let labels = |id: usize| {
+            let pod = format!("shop-6d4b75cb6d-{id:05}");
+            Labels::new([("__name__", SIGNAL), ("namespace", "shop"), ("pod", &pod), ("path", "/checkout")])
+        };
+        let mut sample = |at| Sample { at, value: 100.0 + random.f64() + random.f64() + random.f64() };
+        let series = match self {
+            Self::Scrape { .. } => {
+                let at = 1_000 * (1 + message * PER_MESSAGE / SERIES) as i64;
+                let first = message * PER_MESSAGE % SERIES;
+                (first..first + PER_MESSAGE)
+                    .map(|id| Series { labels: labels(id), samples: vec![sample(at)] })
+                    .collect()
+            }
+            Self::CatchUp { .. } => {
+                let first = (message / SERIES * PER_MESSAGE) as i64;
+                let samples = (first..first + PER_MESSAGE as i64).map(|at| sample(1_000 * (1 + at))).collect();
+                vec![Series { labels: labels(message % SERIES), samples }]
+            }
+        };
+        MetricBatch {
+            signal: SIGNAL.to_owned(),
+            target: Some(Target::new("shop", "Deployment", "web")),
+            observed_at: series_end(&series),
+            coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+            series,
+            foreign: false,
+        }
+    }
+}
+
+fn series_end(series: &[Series]) -> i64 {
+    series.iter().flat_map(|series| &series.samples).map(|sample| sample.at).max().unwrap_or_default()
+}
+
+pub async fn measure(brokers: &str) -> anyhow::Result<()> {
+    println!(
+        "\nthe engine from Kafka: zscore, {SERIES} series, messages of {PER_MESSAGE} samples; best of {ROUNDS}, in turn"
+    );
+    for shape in [Shape::Scrape { messages: 8_000 }, Shape::CatchUp { messages: 20_000 }] {
+        let mark = std::process::id();
+        let suffix = format!("{mark}-{}", shape.messages());
+        let topics = TopicNames {
+            metrics: format!("bench-metrics-{suffix}"),
+            incidents: format!("bench-incidents-{suffix}"),
+            solutions: format!("bench-solutions-{suffix}"),
+            decisions: format!("bench-decisions-{suffix}"),
+        };
+        let metrics = topics.metrics.clone();
+        let config = KafkaConfig { brokers: brokers.to_owned(), topics, partitions: 1, ..KafkaConfig::default() };
+        let bus: Arc<dyn Bus> = Arc::new(KafkaBus::connect(config).await?);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut bytes = 0;
+        for message in 0..shape.messages() {
+            let record = codec::metrics::encode(&shape.batch(message, &mut random));
+            bytes += record.size();
+            bus.publish(Topic::Metrics, record).await?;
+        }
+        bus.drain(Duration::from_secs(60)).await?;
+        let samples = (shape.messages() * PER_MESSAGE) as u64;
+        let (mut ours, mut plain) = (Duration::MAX, Duration::MAX);
+        for round in 0..ROUNDS {
+            let (brokers, topic) = (brokers.to_owned(), metrics.clone());
+            let group = format!("bench-plain-{mark}-{round}");
+            let took = tokio::task::spawn_blocking(move || super::consumer::read(&brokers, &topic, &group, samples));
+            plain = plain.min(took.await??);
+            ours = ours.min(engine(&bus, &format!("bench-engine-{mark}-{round}"), samples).await?);
+        }
+        let rate = |took: Duration| samples as f64 / took.as_secs_f64() / 1e6;
+        println!(
+            "  {}, {} bytes a sample: engine {:.2} M samples/s, plain consumer {:.2} M samples/s, ratio {:.2} (aim 0.5)",
+            shape.name(),
+            bytes as u64 / samples,
+            rate(ours),
+            rate(plain),
+            rate(ours) / rate(plain)
+        );
+    }
+    Ok(())
+}
+
+/// How long the engine takes from the first samples to the last.
+async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result<Duration> {
+    let plugins = Plugins::load(PluginConfig { folder: super::plugin_folder(), ..PluginConfig::default() })?;
+    let settings = serde_json::json!({"spike": 4, "drop": 4});
+    let settings = settings.as_object().cloned().unwrap_or_default();
+    let detector = DetectorConfig { name: "zscore".to_owned(), settings };
+    let status = Arc::new(Mutex::default());
+    let book = IncidentBook::new(IncidentConfig::default(), KnownIncidents::default());
+    let minute = Duration::from_secs(60);
+    let engine = Engine::new(Arc::clone(bus), plugins, vec![], vec![detector], book, minute, None)
+        .with_status(Arc::clone(&status));
+    let shutdown = CancellationToken::new();
+    let group = group.to_owned();
+    let stop = shutdown.clone();
+    let running = tokio::spawn(async move { engine.run(&group, stop).await });
+    let seen = || {
+        let status: std::collections::BTreeMap<String, anomalyzer::detect::DetectStatus> =
+            status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        status.get(SIGNAL).map_or(0, |status| status.samples)
+    };
+    let (mut start, deadline) = (None, Instant::now() + Duration::from_secs(300));
+    let took = loop {
+        let now = seen();
+        // From the first frame on, whose samples are not counted.
+        if now > 0 && start.is_none() {
+            start = Some((Instant::now(), now));
+        }
+        if now >= samples {
+            let (began, before) = start.unwrap_or((Instant::now(), 0));
+            break began.elapsed().mul_f64(samples as f64 / (samples - before).max(1) as f64);
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline && !running.is_finished(),
+            "the engine stopped at {now} of {samples}"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    shutdown.cancel();
+    running.await??;
+    Ok(took)
+}

@@ -1,0 +1,91 @@
+//! The pace of a hundred good detectors, before, beside and after guests that mean harm.
+
+use std::time::{Duration, Instant};
+
+use anomalyzer::plugin::{DetectorHandle, Frame, PluginError};
+use futures::future::try_join_all;
+use serde_json::json;
+
+use super::{calm, load, opening, round};
+
+const GOOD: usize = 100;
+const SERIES: u32 = 20;
+/// Rounds of which one p99 is taken, and how many of those a median.
+const ROUNDS: usize = 50;
+const BLOCKS: usize = 15;
+const ATTACKS: [&str; 8] = ["brim", "flood", "handles", "hoard", "long-words", "many-findings", "nth", "spin-in-drop"];
+
+pub async fn measure() -> anyhow::Result<()> {
+    let plugins = load(&["plugins/zscore.wasm", "evil/detector.wasm"], |config| {
+        config.limits.memory_bytes = 8 << 20;
+        config.limits.call_deadline = Duration::from_millis(500);
+    })?;
+    let settings = calm();
+    let good = try_join_all((0..GOOD).map(|_| plugins.detector("zscore", &settings))).await?;
+    for handle in &good {
+        handle.observe(opening(SERIES), false).await?;
+    }
+    let mut second = 0;
+    let before = pace(&good, &mut second, || true).await?;
+    let attackers = try_join_all(ATTACKS.map(|attack| {
+        let plugins = plugins.clone();
+        async move { plugins.detector("evil-detector", &json!(attack)).await }
+    }))
+    .await?;
+    let attacks = tokio::spawn(futures::future::join_all(attackers.into_iter().map(|attacker| async move {
+        for _ in 0..500 {
+            if !provoke(&attacker).await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })));
+    let during = pace(&good, &mut second, || attacks.is_finished()).await?;
+    attacks.await?;
+    let after = pace(&good, &mut second, || true).await?;
+    println!(
+        "\n{GOOD} good detectors, p99 of a call: {before:.2?} before, {during:.2?} beside {} attackers ({:.2} times, aim 2), \
+         {after:.2?} after; {} faults of the attackers",
+        ATTACKS.len(),
+        during.as_secs_f64() / before.as_secs_f64(),
+        plugins.health().faults
+    );
+    Ok(())
+}
+
+/// Does as the engine does: shows it a frame, opens it again when it was lost and it is time. False when it is given up.
+async fn provoke(attacker: &DetectorHandle) -> bool {
+    let mut frame = Frame::default();
+    frame.push(0, 0, 1.0);
+    match attacker.observe(frame, false).await {
+        Err(PluginError::GivenUp { .. }) => false,
+        Err(error) if error.lost_instance() => !matches!(attacker.reopen().await, Err(PluginError::Quarantined { .. })),
+        _ => true,
+    }
+}
+
+/// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something else spoils one block.
+async fn pace(good: &[DetectorHandle], second: &mut i64, enough: impl Fn() -> bool) -> anyhow::Result<Duration> {
+    let mut blocks = Vec::new();
+    while blocks.len() < BLOCKS || !enough() {
+        let mut waited = Vec::new();
+        for _ in 0..ROUNDS {
+            *second += 1;
+            let frame = std::sync::Arc::new(round(SERIES, *second * 1000));
+            waited.extend(
+                try_join_all(good.iter().map(|handle| {
+                    let frame = frame.clone();
+                    async move {
+                        let begun = Instant::now();
+                        handle.observe(frame, false).await.map(|_| begun.elapsed())
+                    }
+                }))
+                .await?,
+            );
+        }
+        waited.sort_unstable();
+        blocks.push(waited[waited.len() * 99 / 100]);
+    }
+    blocks.sort_unstable();
+    Ok(blocks[blocks.len() / 2])
+}

@@ -1,0 +1,179 @@
+//! The acting half's loop: solutions in, decisions recorded, actions driven step by step, effects verified.
+
+mod bounds;
+mod crew;
+mod desk;
+mod drive;
+mod driver;
+mod evidence;
+mod facts;
+mod incidents;
+mod origin;
+mod perform;
+mod proposal;
+mod settle;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::grants::Grant;
+use super::{Hands, KillSwitch};
+use crate::bus::{Bus, BusError, Record, Topic};
+use crate::codec;
+use crate::config::duration;
+use crate::domain::{Clock, Decision, DecisionId, DecisionState, Parameters, Solution};
+use crate::guard::Policy;
+use crate::history::{DecisionEvent, DecisionEventKind, History, HistoryError};
+use crate::plugin::Plugins;
+use crate::verify::{Recent, VerifyConfig};
+
+pub use desk::Desk;
+pub use incidents::OpenIncidents;
+
+use crew::Crew;
+use driver::Driver;
+use proposal::proposed;
+
+/// How decisions are carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ActorConfig {
+    /// Decisions under way at the same time.
+    pub concurrency: usize,
+    /// Most operations one action may ask for.
+    pub most_operations: u32,
+    /// Most steps of one action, waiting included.
+    pub most_steps: u32,
+    /// How long one action may take, waiting included.
+    #[serde(with = "duration")]
+    pub action_timeout: Duration,
+    /// How long one operation may take.
+    #[serde(with = "duration")]
+    pub operation_timeout: Duration,
+}
+
+impl Default for ActorConfig {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            most_operations: 50,
+            most_steps: 200,
+            action_timeout: Duration::from_secs(600),
+            operation_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The acting part.
+pub struct Actor {
+    pub(crate) config: ActorConfig,
+    pub(crate) verify: VerifyConfig,
+    pub(crate) policy: Policy,
+    pub(crate) grants: Vec<Grant>,
+    /// Merged under the parameters of `rate_limit`: what to patch or to call.
+    pub(crate) rate_limits: HashMap<String, Parameters>,
+    pub(crate) plugins: Plugins,
+    pub(crate) hands: Hands,
+    pub(crate) history: History,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) recent: Recent,
+    pub(crate) incidents: OpenIncidents,
+    pub(crate) clock: Clock,
+    pub(crate) kill_switch: KillSwitch,
+    pub(crate) desk: Desk,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// It cannot be recorded.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// It is on record and cannot be published.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+impl Actor {
+    /// Why the kill switch is on, if it is.
+    pub fn stopped(&self) -> Option<String> {
+        self.kill_switch.why()
+    }
+
+    /// Runs until told to stop. A solution is committed when its decision is on record; the decision is carried on from there
+    /// also after a crash.
+    ///
+    /// # Errors
+    /// The bus stayed out of reach.
+    pub async fn run(self: Arc<Self>, group: &str, shutdown: CancellationToken) -> Result<(), BusError> {
+        // First, so that a bus out of reach leaves nothing behind that the next try would begin again.
+        let subscription = self.bus.subscribe(Topic::Solutions, group).await?;
+        let stop = shutdown.child_token();
+        // Also after a panic: what was begun here ends with this.
+        let _end = stop.clone().drop_guard();
+        let crew = Crew {
+            tasks: TaskTracker::new(),
+            places: Arc::new(Semaphore::new(self.config.concurrency.max(1))),
+            driver: Driver { actor: self, stop: stop.clone() },
+        };
+        let result = crew.work(subscription).await;
+        stop.cancel();
+        crew.tasks.close();
+        crew.tasks.wait().await;
+        match result {
+            // The bus is closed, or it was told to stop while something waited for the bus.
+            Err(BusError::Closed) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Takes a person's request: on record here before it travels, since what travels proves nothing. The same one sent again is
+    /// recognised. It survives a crash from the moment when this returns.
+    ///
+    /// # Errors
+    /// It is not on record, or could not be published: then it may be sent again, and is taken up at the next start unless it
+    /// expired until then.
+    pub async fn accept(&self, solution: &Solution) -> Result<(), AcceptError> {
+        let id = DecisionId::from(solution.id.clone());
+        {
+            let _accepting = self.desk.accepting.lock().await;
+            if self.history.decision(&id).await?.is_none() {
+                self.record(DecisionEventKind::Proposed, &proposed(solution, None)).await?;
+            }
+        }
+        let published = self.bus.publish(Topic::Solutions, codec::solutions::encode(solution)).await;
+        if let Err(error @ BusError::TooLarge { .. }) = &published {
+            // It never will be: it must not be taken up at the next start either.
+            let mut decision = proposed(solution, None);
+            (decision.state, decision.summary) = (DecisionState::Failed, Some(error.to_string()));
+            self.record(DecisionEventKind::Ended, &decision).await?;
+        }
+        Ok(published?)
+    }
+
+    /// Records, then tells the others. Nothing is done before the record is durable.
+    async fn record(&self, kind: DecisionEventKind, decision: &Decision) -> Result<(), HistoryError> {
+        let event = DecisionEvent { kind, at: (self.clock)(), decision: decision.clone() };
+        let seq = self.history.record(event.clone()).await?;
+        let record = Record {
+            key: None,
+            headers: vec![("seq".into(), seq.to_string().into()), ("content-type".into(), "application/json".into())],
+            payload: serde_json::to_vec(&event).unwrap_or_default().into(),
+        };
+        // The record above is the one that counts; this is a copy for whoever listens.
+        if let Err(error) = self.bus.publish(Topic::Decisions, record).await {
+            tracing::warn!(decision.id = %decision.id, seq, %error, "a decision event could not be published");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+use super::rig::{Rig, incident, proposal, request};
+use crate::domain::{Coverage, DecisionState, Incident, Solution, Verdict, solutions};
+use crate::guard::Foreign;
+
+/// An incident one of whose sources is silent, so that nothing drastic is done.
+fn half_seen(rig: &Rig) -> Incident {
+    let incident = incident(&["latency"]);
+    rig.know(&incident);
+    rig.hear("latency", 50.0, Coverage { asked: 2, answered: 1, failed: 1 });
+    incident
+}
+
+#[tokio::test]
+async fn what_may_not_be_done_is_followed_by_another_diagnosis_so_that_somebody_is_told_in_the_end() {
+    let rig = Rig::new().await;
+    let incident = half_seen(&rig);
+    let denied = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 1)).await;
+    assert_eq!((denied.state, denied.guard.unwrap().rule.as_str()), (DecisionState::Denied, "missing_data"));
+    assert_eq!(rig.asked_again(), [2]);
+    let told = rig.bus.published(crate::bus::Topic::Incidents);
+    let told = String::from_utf8_lossy(&told[0].payload).into_owned();
+    assert!(told.contains("restart_service was tried before (denied)"), "{told}");
+}
+
+#[tokio::test]
+async fn what_an_operation_is_denied_for_is_followed_up_too() {
+    let rig = Rig::with(|actor| actor.grants.clear()).await;
+    let incident = incident(&["latency"]);
+    rig.know(&incident);
+    let denied = rig.drive(&proposal(&incident, solutions::SCALE_UP, 0)).await;
+    assert_eq!((denied.state, denied.guard.unwrap().rule.as_str()), (DecisionState::Denied, "grants"));
+    assert_eq!(rig.asked_again(), [1]);
+}
+
+#[tokio::test]
+async fn nothing_follows_on_what_is_too_late_on_the_last_word_and_on_what_others_asked_for() {
+    let rig = Rig::with(|actor| {
+        actor.grants.clear();
+        actor.policy.foreign = Foreign::Deny;
+    })
+    .await;
+    let incident = half_seen(&rig);
+    let late = Solution { expires_at: 1_000, ..proposal(&incident, solutions::RESTART_SERVICE, 0) };
+    let last = proposal(&incident, solutions::ALARM, 0);
+    let theirs = Solution { id: "dec-theirs".into(), ..proposal(&incident, solutions::SCALE_UP, 0) };
+    let theirs =
+        Solution { provenance: crate::domain::Provenance { source: "topic".into(), by: "someone".into() }, ..theirs };
+    let persons = request(solutions::SCALE_UP);
+    for (solution, rule) in [(late, "expired"), (last, "grants"), (theirs, "foreign"), (persons, "grants")] {
+        let decision = rig.drive(&solution).await;
+        let guard = decision.guard.unwrap();
+        assert_eq!((decision.state, guard.verdict, guard.rule.as_str()), (DecisionState::Denied, Verdict::Deny, rule));
+    }
+    assert_eq!(rig.asked_again(), [] as [u32; 0]);
+}

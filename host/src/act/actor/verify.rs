@@ -1,0 +1,109 @@
+//! Did it help, and what then?
+
+use std::time::Duration;
+
+use super::driver::{DriveError, Driver};
+use crate::bus::Topic;
+use crate::codec;
+use crate::domain::{
+    Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent, IncidentEventKind, Provenance,
+    VerificationOutcome, solutions,
+};
+use crate::history::DecisionEventKind;
+use crate::verify::{Claim, judge};
+
+impl Driver {
+    /// Waits until the effect can show, gathers fresh samples, judges: what was wrong when it was decided is compared, whatever
+    /// became of the incident since.
+    pub(super) async fn verify(&self, decision: &mut Decision) -> Result<(), DriveError> {
+        let acted_at =
+            decision.operations.iter().filter_map(|record| record.done_at).max().unwrap_or(decision.decided_at);
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let from = acted_at + millis(self.verify.settle);
+        let until = from + millis(self.verify.observe);
+        let left = u64::try_from(until - (self.clock)()).unwrap_or(0);
+        self.wait(tokio::time::sleep(Duration::from_millis(left))).await?;
+        let claims: Vec<Claim> = decision
+            .target
+            .iter()
+            .flat_map(|target| decision.findings.iter().map(move |finding| (target, finding)))
+            .filter(|(_, finding)| finding.expected.is_some())
+            .map(|(target, finding)| Claim {
+                finding: finding.clone(),
+                fresh: self.recent.samples(&finding.signal, target, from, until),
+                rounds: self.recent.rounds(&finding.signal, target, from, until),
+            })
+            .collect();
+        let mut verification = judge(&claims, self.verify.min_samples, (self.clock)());
+        if decision.findings.is_empty() {
+            verification.reason = match &decision.incident {
+                None => "it was not about an incident, so that there is nothing to compare with".into(),
+                Some(id) => {
+                    format!("the incident {id} was not known here when it was decided: nothing to compare with")
+                }
+            };
+        }
+        decision.verification = Some(verification);
+        self.record(DecisionEventKind::Verified, decision).await?;
+        self.end(decision, DecisionState::Done, None).await
+    }
+
+    /// Asks the analyst once more if the decision was not the end of its incident, with what was gathered and tried. Bounded by the
+    /// number of attempts.
+    pub(super) async fn follow_up(&self, decision: &Decision) -> Result<(), DriveError> {
+        if !asks_again(decision) {
+            return Ok(());
+        }
+        let Some(id) = &decision.incident else { return Ok(()) };
+        let Some(incident) = self.incident(id).await.filter(Incident::is_open) else { return Ok(()) };
+        let gathered = |evidence: &&Evidence| {
+            matches!(
+                evidence.kind,
+                EvidenceKind::Logs | EvidenceKind::Events | EvidenceKind::Query | EvidenceKind::Snapshot
+            )
+        };
+        let mut evidence: Vec<Evidence> = decision.evidence.iter().filter(gathered).cloned().collect();
+        let tried = decision.verification.as_ref().map(|verification| verification.reason.clone());
+        if let Some(summary) = tried.or_else(|| decision.summary.clone()) {
+            let state = decision.state.as_str();
+            let text = format!("{} was tried before ({state}): {summary}", decision.solution);
+            evidence.push(Evidence { id: String::new(), kind: EvidenceKind::Events, text });
+        }
+        let event = IncidentEvent {
+            kind: IncidentEventKind::Gathered,
+            at: (self.clock)(),
+            incident,
+            evidence,
+            attempt: decision.attempt.saturating_add(1),
+        };
+        if let Err(error) = self.bus.publish(Topic::Incidents, codec::incidents::encode(&event)).await {
+            tracing::error!(decision.id = %decision.id, %error, "the analyst could not be asked once more");
+        }
+        Ok(())
+    }
+}
+
+/// Whether it only gathered, for the analyst to think again.
+pub(super) fn gathers(decision: &Decision) -> bool {
+    matches!(decision.solution.as_str(), solutions::CHECK_LOGS | solutions::INVESTIGATE)
+}
+
+/// Whether an ended decision leaves its incident to be thought about again: it failed, did not help, or only gathered. What our analyst
+/// proposed and may not be done is no end either: the analyst is asked for something else, until at last people are told.
+/// Nothing follows on what is too late.
+pub(super) fn asks_again(decision: &Decision) -> bool {
+    match decision.state {
+        DecisionState::Failed => true,
+        DecisionState::Denied => {
+            let rule = decision.guard.as_ref().map_or("", |guard| guard.rule.as_str());
+            let too_late = matches!(rule, "expired" | "incident_cleared");
+            let last = matches!(decision.solution.as_str(), solutions::NO_ACTION | solutions::ALARM);
+            !too_late && !last && decision.provenance.source == Provenance::ENGINE
+        }
+        DecisionState::Done => match &decision.verification {
+            Some(verification) => verification.outcome != VerificationOutcome::Improved,
+            None => gathers(decision),
+        },
+        _ => false,
+    }
+}

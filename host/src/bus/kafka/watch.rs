@@ -1,0 +1,167 @@
+//! Knows how the broker is: counts, remembers what is wrong, and asks the broker whether it is back.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::outbox::Outbox;
+
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// An error brings the question forward, but not more often than that.
+const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
+
+/// What is known about the broker, shared by all clients of one bus.
+pub(super) struct Watch {
+    brokers: String,
+    pub(super) full: AtomicU64,
+    pub(super) dead_letters: AtomicU64,
+    given_up: Mutex<Option<String>>,
+    silent: Mutex<Option<String>>,
+    refused: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
+    ask: Notify,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watch {
+    /// Nothing is wrong yet.
+    pub(super) fn new(brokers: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+            full: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            given_up: Mutex::default(),
+            silent: Mutex::default(),
+            refused: Mutex::default(),
+            last_error: Mutex::default(),
+            ask: Notify::new(),
+        }
+    }
+
+    /// What is wrong, if anything.
+    pub(super) fn problem(&self) -> Option<String> {
+        [&self.given_up, &self.silent, &self.refused].into_iter().find_map(|problem| locked(problem).clone())
+    }
+
+    /// The last thing that a client complained about.
+    pub(super) fn last_error(&self) -> Option<String> {
+        locked(&self.last_error).clone()
+    }
+
+    pub(super) fn count_full(&self) {
+        if self.full.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("the queue to kafka is full: publishers wait");
+        }
+    }
+
+    /// The broker refused a message for which nobody waits any more.
+    pub(super) fn report_refused(&self, error: &KafkaError) {
+        let problem = format!("kafka refused a message: {error}");
+        let mut known = locked(&self.refused);
+        if known.as_ref() != Some(&problem) {
+            tracing::error!(%error, "kafka refused a message, which is lost");
+            *known = Some(problem);
+        }
+    }
+
+    /// The producer can't go on: what it wrote and what the broker has don't fit any more.
+    fn report_given_up(&self, reason: Option<String>) {
+        let Some(reason) = reason else { return };
+        let problem = format!("the producer has given up for good ({reason}): restart the service");
+        let mut known = locked(&self.given_up);
+        if known.is_none() {
+            tracing::error!("{problem}");
+            *known = Some(problem);
+        }
+    }
+
+    /// The broker took a message.
+    pub(super) fn report_taken(&self) {
+        locked(&self.refused).take();
+    }
+
+    fn report_answered(&self, answer: Result<(), KafkaError>) {
+        let mut silent = locked(&self.silent);
+        match answer {
+            Ok(()) if silent.take().is_some() => tracing::info!("kafka answers again"),
+            Ok(()) => {}
+            Err(error) => {
+                let reason = locked(&self.last_error).clone().unwrap_or_else(|| error.to_string());
+                if silent.is_none() {
+                    tracing::warn!(
+                        brokers = self.brokers,
+                        reason,
+                        "kafka does not answer: messages wait until it does"
+                    );
+                }
+                *silent = Some(format!("kafka at {} does not answer: {reason}", self.brokers));
+            }
+        }
+    }
+}
+
+/// Asks the broker now and then, and at once when a client reported an error, until told to stop.
+pub(super) async fn ask_now_and_then(watch: Arc<Watch>, outbox: Weak<Outbox>, topic: String, stop: CancellationToken) {
+    loop {
+        let wait = async {
+            tokio::time::sleep(ASK_AT_MOST_EVERY).await;
+            let _ = tokio::time::timeout(ASK_EVERY, watch.ask.notified()).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wait => {}
+        }
+        let Some(outbox) = outbox.upgrade() else { return };
+        watch.report_given_up(outbox.given_up());
+        let topic = topic.clone();
+        let asked = tokio::task::spawn_blocking(move || outbox.ask(Some(&topic), ASK_EVERY)).await;
+        if let Ok(answer) = asked {
+            watch.report_answered(answer);
+        }
+    }
+}
+
+/// The context of every client: its log goes to `tracing`, its errors to the watch.
+#[derive(Clone)]
+pub(super) struct Context(pub(super) Arc<Watch>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters is reported once, by the watch: librdkafka repeats itself with every attempt.
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, message, "librdkafka");
+            }
+            _ => tracing::debug!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client");
+        // "1/1 brokers are down" follows the reason and would hide it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *locked(&self.0.last_error) = Some(reason.to_owned());
+        }
+        self.0.ask.notify_one();
+    }
+}
+
+impl ConsumerContext for Context {
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => tracing::info!(?partitions, "partitions assigned"),
+            Rebalance::Revoke(partitions) => tracing::info!(?partitions, "partitions revoked"),
+            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
+        }
+    }
+}

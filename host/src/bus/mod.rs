@@ -1,0 +1,203 @@
+//! The topics that join the parts: in this process, or on Kafka. One contract for both.
+//!
+//! At least once: what was published is delivered until its offset is committed, in order per key. An offset is committed
+//! after the effect is durable, never before.
+
+pub(crate) mod again;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod kafka;
+pub mod local;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::domain::UnixMs;
+
+/// Which topic. Their names on the broker are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    /// Samples. Local: in memory, asked for again after a crash. Kafka: retained for hours.
+    Metrics,
+    /// Incident events.
+    Incidents,
+    /// Solutions; one partition, so that one server acts.
+    Solutions,
+    /// Every decision event, in order; one partition, kept for ever.
+    Decisions,
+}
+
+impl Topic {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Metrics, Self::Incidents, Self::Solutions, Self::Decisions];
+
+    /// The name by default.
+    pub fn default_name(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics-topic",
+            Self::Incidents => "incidents-topic",
+            Self::Solutions => "ai-solutions-topic",
+            Self::Decisions => "decisions-topic",
+        }
+    }
+}
+
+/// What is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Messages of one key keep their order.
+    pub key: Option<String>,
+    /// Names are lower case.
+    pub headers: Vec<(String, Bytes)>,
+    /// The value.
+    pub payload: Bytes,
+}
+
+impl Record {
+    /// Bytes of key, headers and payload together: what limits are about.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key.as_ref().map_or(0, String::len) + headers + self.payload.len()
+    }
+
+    /// A header's value as text, if there is one and it is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+}
+
+/// What is delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// On which topic.
+    pub topic: Topic,
+    /// In which partition (the local bus has one).
+    pub partition: i32,
+    /// Where in the partition.
+    pub offset: i64,
+    /// When it was published, by the clock of the producer or of the broker; None where nobody noted it.
+    pub published_at: Option<UnixMs>,
+    /// The message.
+    pub record: Record,
+}
+
+/// Why the bus could not.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The broker can't be reached or refuses; retried by the bus until its patience ended.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The message is larger than the topic takes.
+    #[error("a message of {size} bytes is larger than the {limit} that {topic:?} takes")]
+    TooLarge {
+        /// Which topic.
+        topic: Topic,
+        /// Size in bytes.
+        size: usize,
+        /// Limit in bytes.
+        limit: usize,
+    },
+    /// The bounded queue stayed full until the time-out: slow down.
+    #[error("the queue of {0:?} stayed full")]
+    Full(Topic),
+    /// The local store failed (disk full, …).
+    #[error("cannot write to the local bus: {0}")]
+    Store(String),
+    /// The bus was shut down.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// How the bus is, for `/health` and `/metrics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct BusHealth {
+    /// `local` or `kafka`.
+    pub kind: &'static str,
+    /// What is wrong, if anything.
+    pub problem: Option<String>,
+    /// Messages that wait to be written.
+    pub waiting: u64,
+    /// How many may wait.
+    pub capacity: u64,
+    /// How often the queue was full.
+    pub full: u64,
+    /// Messages set aside as unreadable.
+    pub dead_letters: u64,
+}
+
+/// The topics.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Returns when the message is durable (as far as its topic is). Waits while the queue is full, up to a bound, then
+    /// [`BusError::Full`].
+    async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError>;
+
+    /// The same, and waits for the broker's word on metrics as well: for what is taken from elsewhere and given up there.
+    async fn publish_confirmed(&self, topic: Topic, record: Record) -> Result<(), BusError> {
+        self.publish(topic, record).await
+    }
+
+    /// Joins a consumer group: starts at its committed offset, or at the oldest message.
+    async fn subscribe(&self, topic: Topic, group: &str) -> Result<Box<dyn Subscription>, BusError>;
+
+    /// Follows a topic from now on, without a group and without commits.
+    async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
+
+    /// Reads a topic from its oldest message on, and follows it, without a group and without commits.
+    async fn replay(&self, topic: Topic) -> Result<Replay, BusError>;
+
+    /// Whether who reads a message depends on its key.
+    fn is_partitioned(&self) -> bool;
+
+    /// How it is.
+    fn health(&self) -> BusHealth;
+
+    /// Writes what waits, up to the time-out.
+    async fn drain(&self, timeout: Duration) -> Result<(), BusError>;
+}
+
+/// A topic from its oldest message on.
+pub struct Replay {
+    /// Reads it. What is committed there is committed nowhere.
+    pub subscription: Box<dyn Subscription>,
+    /// Per partition that held messages when this began, the offset after the last of them: who has got that far has caught up.
+    pub ends: BTreeMap<i32, i64>,
+}
+
+/// A consumer.
+#[async_trait]
+pub trait Subscription: Send {
+    /// Up to `max` messages, in order per key; waits for the first one up to `wait`, so that it may return none.
+    /// Cancel-safe: a message that was not returned is delivered by the next call.
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError>;
+
+    /// Says that everything of that partition up to and with this delivery is done. Durable when it returns.
+    async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError>;
+
+    /// Sets a message aside on `<topic>-dead-letter`, as it was, with the reason in the header `reason`, and where it was
+    /// (`topic`, `partition`, `offset`). Does not commit.
+    async fn dead_letter(&mut self, delivery: &Delivery, reason: &str) -> Result<(), BusError>;
+}
+
+/// The name of the topic that takes what could not be read or handled.
+fn dead_letter_name(topic: &str) -> String {
+    format!("{topic}-dead-letter")
+}
+
+/// The record as it was, with the reason and where it was in headers of their own.
+fn dead_letter_of(delivery: &Delivery, topic: &str, reason: &str) -> Record {
+    let ours = [
+        ("reason", reason.to_owned()),
+        ("topic", topic.to_owned()),
+        ("partition", delivery.partition.to_string()),
+        ("offset", delivery.offset.to_string()),
+    ];
+    let mut record = delivery.record.clone();
+    // What was set aside, sent again and set aside again carries only the last reason.
+    record.headers.retain(|(name, _)| ours.iter().all(|(our, _)| our != name));
+    record.headers.extend(ours.map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+    record
+}

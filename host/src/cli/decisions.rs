@@ -1,0 +1,226 @@
+//! `anomalyzer decisions list|show|watch`: reads the history's file, whether the service runs or not.
+
+mod record;
+mod table;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use futures::TryStreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::Output;
+use crate::domain::{DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome};
+use crate::history::{FILE_NAME, Filter, HistoryError, HistoryReader, Page, RecordedEvent, parse_time};
+
+/// How often `watch` looks.
+const EVERY: Duration = Duration::from_millis(300);
+
+/// How many rows one read takes.
+const CHUNK: u32 = 200;
+
+/// Look at what was decided, why, and what came of it.
+#[derive(Clone, Debug, Args)]
+pub struct DecisionsCommand {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: What,
+    /// Text to read, or JSON (one object a line, `show` one object).
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// The folder in which the service keeps its data.
+    #[arg(long, global = true, value_name = "DIR", default_value = "anomalyzer-data")]
+    pub data_dir: PathBuf,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum What {
+    /// The newest decisions first.
+    List {
+        /// Which.
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// At most that many.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// However many there are.
+        #[arg(long, conflicts_with = "limit")]
+        all: bool,
+    },
+    /// Everything about one decision.
+    Show {
+        /// Its id.
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Each thing that happens to a decision from now on, until interrupted.
+    Watch {
+        /// Which.
+        #[command(flatten)]
+        filter: FilterArguments,
+    },
+}
+
+/// Which decisions.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FilterArguments {
+    /// About this target: cluster/namespace/kind/name.
+    #[arg(long)]
+    pub target: Option<Target>,
+    /// Of this action, as `scale_up`.
+    #[arg(long)]
+    pub solution: Option<String>,
+    /// Which came out so: improved, not_improved, worse or unknown.
+    #[arg(long, value_parser = named::<VerificationOutcome>)]
+    pub outcome: Option<VerificationOutcome>,
+    /// Which are there: proposed, held, denied, shadowed, acting, verifying, done, undone or failed.
+    #[arg(long, value_parser = named::<DecisionState>)]
+    pub state: Option<DecisionState>,
+    /// Of this incident.
+    #[arg(long, value_name = "ID")]
+    pub incident: Option<String>,
+    /// Decided at this time or later: RFC 3339, or milliseconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub from: Option<UnixMs>,
+    /// Decided before this time.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub to: Option<UnixMs>,
+    /// Which have all these words.
+    #[arg(long)]
+    pub text: Option<String>,
+}
+
+fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|error| error.to_string())
+}
+
+impl From<FilterArguments> for Filter {
+    fn from(arguments: FilterArguments) -> Self {
+        let FilterArguments { target, solution, outcome, state, incident, from, to, text } = arguments;
+        Self { target, solution, outcome, state, incident: incident.map(IncidentId::from), from, to, text }
+    }
+}
+
+/// Why the subcommand failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionsError {
+    /// The file can't be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// There is none of that id.
+    #[error("there is no decision `{0}`; `decisions list` shows those that there are")]
+    NotFound(String),
+    /// The output can't be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the subcommand. Who stops reading the output ends it without an error.
+pub async fn run<W: Write>(
+    command: DecisionsCommand,
+    out: &mut W,
+    shutdown: CancellationToken,
+) -> Result<(), DecisionsError> {
+    match perform(command, out, shutdown).await {
+        Err(DecisionsError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+async fn perform<W: Write>(
+    command: DecisionsCommand,
+    out: &mut W,
+    shutdown: CancellationToken,
+) -> Result<(), DecisionsError> {
+    let DecisionsCommand { what, output, data_dir } = command;
+    let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
+    match what {
+        What::List { filter, limit, all } => list(&history, filter.into(), (!all).then_some(limit), output, out).await,
+        What::Show { id } => show(&history, id, output, out).await,
+        What::Watch { filter } => watch(&history, filter.into(), output, out, shutdown).await,
+    }?;
+    Ok(out.flush()?)
+}
+
+async fn list<W: Write>(
+    history: &HistoryReader,
+    filter: Filter,
+    limit: Option<u32>,
+    output: Output,
+    out: &mut W,
+) -> Result<(), DecisionsError> {
+    let mut decisions = history.all_decisions(filter, Page { limit: CHUNK, ..Page::default() });
+    if output == Output::Text {
+        writeln!(out, "{}", table::HEAD)?;
+    }
+    let mut left = limit;
+    while let Some(decision) = decisions.try_next().await? {
+        if left == Some(0) {
+            if output == Output::Text {
+                writeln!(out, "There are more: give a larger --limit, or --all.")?;
+            }
+            break;
+        }
+        left = left.map(|left| left - 1);
+        match output {
+            Output::Text => writeln!(out, "{}", table::row(&decision))?,
+            Output::Json => line(out, &decision)?,
+        }
+    }
+    Ok(())
+}
+
+async fn show<W: Write>(
+    history: &HistoryReader,
+    id: String,
+    output: Output,
+    out: &mut W,
+) -> Result<(), DecisionsError> {
+    let key = DecisionId::from(id.as_str());
+    let Some(decision) = history.decision(&key).await? else { return Err(DecisionsError::NotFound(id)) };
+    match output {
+        Output::Text => write!(out, "{}", record::text(&decision, &history.events_of(&key).await?))?,
+        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&decision).map_err(io::Error::from)?)?,
+    }
+    Ok(())
+}
+
+async fn watch<W: Write>(
+    history: &HistoryReader,
+    filter: Filter,
+    output: Output,
+    out: &mut W,
+    shutdown: CancellationToken,
+) -> Result<(), DecisionsError> {
+    let mut seen = history.last_event().await?;
+    while !shutdown.is_cancelled() {
+        for event in history.events_after(seen, &filter, CHUNK).await? {
+            seen = event.seq;
+            tell(&event, output, out)?;
+        }
+        out.flush()?;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+    Ok(())
+}
+
+fn tell<W: Write>(event: &RecordedEvent, output: Output, out: &mut W) -> io::Result<()> {
+    match output {
+        Output::Text => writeln!(out, "{}", table::event(event)),
+        Output::Json => line(out, event),
+    }
+}
+
+fn line<W: Write>(out: &mut W, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}

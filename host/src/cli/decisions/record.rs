@@ -1,0 +1,125 @@
+//! Everything about one decision, for a person to read.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::domain::{Analyst, Anomaly, Decision, GuardVerdict, OperationRecord, Range, rfc3339};
+use crate::history::RecordedEvent;
+
+use super::table::printable;
+
+/// The record, with what happened when. Ends in a line break.
+pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
+    let mut record = Record::default();
+    record.line("decision", decision.id.as_str());
+    record.maybe("incident", decision.incident.as_ref().map(ToString::to_string));
+    record.line("state", decision.state.as_str());
+    record.line("target", &decision.target.as_ref().map_or("none".to_owned(), ToString::to_string));
+    record.line("opened", &rfc3339(decision.opened_at));
+    record.line("decided", &format!("{}, expires {}", rfc3339(decision.decided_at), rfc3339(decision.expires_at)));
+    record.line("asked by", &format!("{} ({})", decision.provenance.by, decision.provenance.source));
+    record.maybe("anomaly", decision.anomaly.as_ref().map(anomaly));
+    let parameters = Value::Object(decision.parameters.clone());
+    record.line("solution", &format!("{} {parameters}, confidence {}", decision.solution, decision.confidence));
+    record.maybe("action", decision.action_digest.as_ref().map(|digest| format!("sha256 {digest}")));
+    record.line("why", &decision.explanation);
+    record.line("analyst", &analyst(&decision.analyst));
+    for alternative in &decision.alternatives {
+        record.line("or", &format!("{}: {}", alternative.solution_type, alternative.explanation));
+    }
+    for evidence in &decision.evidence {
+        let cited = if decision.cites.contains(&evidence.id) { ", cited" } else { "" };
+        record.line("evidence", &format!("{}{cited}: {}", evidence.id, evidence.text));
+    }
+    record.maybe("guard", decision.guard.as_ref().map(guard));
+    for operation in &decision.operations {
+        operation_lines(&mut record, operation);
+    }
+    record.maybe("summary", decision.summary.clone());
+    record.maybe(
+        "outcome",
+        decision.verification.as_ref().map(|verification| {
+            let (outcome, at) = (verification.outcome.as_str(), rfc3339(verification.at));
+            format!("{outcome} at {at}, {} samples: {}", verification.samples, verification.reason)
+        }),
+    );
+    record.maybe("undo", decision.undo.as_ref().map(ToString::to_string));
+    record.maybe("prompt", decision.analyst.prompt.clone());
+    record.maybe("answer", decision.analyst.raw_answer.clone());
+    for event in events {
+        let (seq, at, kind, state) = (event.seq, rfc3339(event.at), &event.kind, event.decision.state.as_str());
+        record.line("event", &format!("{at} #{seq} {kind}: {state}"));
+    }
+    record.0
+}
+
+#[derive(Default)]
+struct Record(String);
+
+impl Record {
+    /// The name stands before the first line only; more lines are indented below it.
+    fn line(&mut self, name: &str, text: &str) {
+        for (i, line) in printable(text).lines().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.0, "{:<10} {line}", if i == 0 { name } else { "" });
+        }
+    }
+
+    fn maybe(&mut self, name: &str, text: Option<String>) {
+        if let Some(text) = text {
+            self.line(name, &text);
+        }
+    }
+}
+
+fn anomaly(anomaly: &Anomaly) -> String {
+    let direction = serde_json::to_value(anomaly.direction).ok();
+    let direction = direction.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let observed = anomaly.observed.map(|observed| format!(", observed {observed}")).unwrap_or_default();
+    let expected = anomaly.expected.map(|expected| format!(", expected {}", range(expected))).unwrap_or_default();
+    let Anomaly { signal, score, severity, .. } = anomaly;
+    format!("{signal} {direction}{observed}{expected}, score {score}, severity {severity}")
+}
+
+fn range(range: Range) -> String {
+    let end = |end: Option<f64>, or: &str| end.map_or(or.to_owned(), |end| end.to_string());
+    format!("{} to {}", end(range.low, "-∞"), end(range.high, "∞"))
+}
+
+fn analyst(analyst: &Analyst) -> String {
+    let kind = serde_json::to_value(analyst.kind).ok();
+    let mut text = kind.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    for (name, value) in [("model", &analyst.model), ("digest", &analyst.digest)] {
+        if let Some(value) = value {
+            let _ = write!(text, ", {name} {value}");
+        }
+    }
+    let _ = write!(text, ", took {} ms", analyst.took_ms);
+    if let Some(why) = &analyst.why_rules {
+        let _ = write!(text, ", because {why}");
+    }
+    text
+}
+
+fn guard(guard: &GuardVerdict) -> String {
+    let verdict = serde_json::to_value(guard.verdict).ok();
+    let verdict = verdict.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    format!("{verdict} by rule {}: {}", guard.rule, guard.reason)
+}
+
+fn operation_lines(record: &mut Record, operation: &OperationRecord) {
+    let on = operation.target.as_ref().map(|target| format!(" {target}")).unwrap_or_default();
+    record.line("operation", &format!("{} {}{on}", operation.id, operation.kind));
+    let done = operation.done_at.map(|at| format!(", done {}", rfc3339(at))).unwrap_or_default();
+    record.line("", &format!("asked {}{done}", rfc3339(operation.asked_at)));
+    record.maybe("", operation.guard.as_ref().map(guard));
+    let outcome = operation.outcome.as_ref().map(|outcome| {
+        let kind = serde_json::to_value(outcome.kind).ok();
+        format!("{} {}", kind.as_ref().and_then(Value::as_str).unwrap_or_default(), outcome.detail)
+    });
+    record.line("", &outcome.unwrap_or("outcome not known".to_owned()));
+    for (name, value) in [("before", &operation.before), ("after", &operation.after)] {
+        record.maybe("", value.as_ref().map(|value| format!("{name} {value}")));
+    }
+}

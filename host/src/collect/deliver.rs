@@ -1,0 +1,146 @@
+//! Handing batches over, no faster than they are taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::MetricBatch;
+
+/// How long a round of batches is offered before what was not taken is dropped.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it is offered once the shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+/// After how long it is said that the sources are slowed down.
+const SLOW: Duration = Duration::from_secs(1);
+/// First and longest pause between two offers.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How many batches are offered at once. Those of one round are of different series, so that their order does not matter.
+const AT_ONCE: usize = 16;
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// Not now: it is offered again for a while.
+    #[error("{0}")]
+    Busy(String),
+    /// Never: it is dropped.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Where the batches go.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Takes a batch. While it waits, the sources are not asked again.
+    async fn send(&self, batch: MetricBatch) -> Result<(), SinkError>;
+}
+
+/// The way out of one kind of source.
+pub struct Outbox {
+    sink: Arc<dyn Sink>,
+    shutdown: CancellationToken,
+    slow: bool,
+}
+
+impl Outbox {
+    /// To that sink.
+    pub fn new(sink: Arc<dyn Sink>, shutdown: CancellationToken) -> Self {
+        Self { sink, shutdown, slow: false }
+    }
+
+    /// Returns when all batches were taken or dropped; says how many were dropped.
+    pub async fn deliver(&mut self, batches: Vec<MetricBatch>) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        let offers = batches.into_iter().map(|batch| offer(self.sink.as_ref(), batch, deadline));
+        let dropped =
+            futures::stream::iter(offers).buffer_unordered(AT_ONCE).fold(0, async |sum, taken| sum + u64::from(!taken));
+        let mut dropped = std::pin::pin!(dropped);
+        let shut_down = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            dropped = &mut dropped => {
+                if std::mem::take(&mut self.slow) {
+                    tracing::info!("samples are taken at the usual speed again");
+                }
+                return dropped;
+            }
+            () = tokio::time::sleep(SLOW) => {}
+        }
+        if !std::mem::replace(&mut self.slow, true) {
+            tracing::warn!("samples are taken slowly: the sources are asked more seldom until that is over");
+        }
+        tokio::select! {
+            dropped = &mut dropped => dropped,
+            () = shut_down => {
+                tracing::warn!("samples that nobody took are dropped at the shutdown");
+                0
+            }
+        }
+    }
+}
+
+/// Offers a batch until it is taken (true), refused, or the deadline is over.
+async fn offer(sink: &dyn Sink, batch: MetricBatch, deadline: Instant) -> bool {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        let error = match sink.send(batch.clone()).await {
+            Ok(()) => return true,
+            Err(error) => error,
+        };
+        let again = matches!(error, SinkError::Busy(_)) && Instant::now() + pause < deadline;
+        if !again {
+            tracing::warn!(signal = batch.signal, %error, "samples are dropped");
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use crate::domain::Coverage;
+
+    use super::*;
+
+    /// Is busy so often, and refuses the signal `bad`.
+    struct Fussy(AtomicU32);
+
+    #[async_trait]
+    impl Sink for Fussy {
+        async fn send(&self, batch: MetricBatch) -> Result<(), SinkError> {
+            if batch.signal == "bad" {
+                return Err(SinkError::Refused("never".to_owned()));
+            }
+            let less = |busy: u32| busy.checked_sub(1);
+            match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+                Ok(_) => Err(SinkError::Busy("not now".to_owned())),
+                Err(_) => Ok(()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_sink_is_offered_again_and_a_refusal_is_counted() {
+        let sink = Arc::new(Fussy(AtomicU32::new(3)));
+        let mut outbox = Outbox::new(sink.clone(), CancellationToken::new());
+        let batch = |signal: &str| MetricBatch {
+            signal: signal.to_owned(),
+            target: None,
+            observed_at: 0,
+            coverage: Coverage::default(),
+            series: Vec::new(),
+            foreign: false,
+        };
+        assert_eq!(outbox.deliver(vec![batch("good"), batch("bad"), batch("good")]).await, 1);
+        assert_eq!(sink.0.load(Ordering::SeqCst), 0);
+    }
+}

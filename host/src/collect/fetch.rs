@@ -1,0 +1,103 @@
+//! One bounded HTTP request, its failures told apart.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, RequestBuilder};
+
+use crate::http_client::reason;
+
+use super::SourceError;
+use super::error::excerpt;
+
+/// A whole answer.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Whether it says or shows that it is HTML.
+    pub html: bool,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// How one request is bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From connecting to the last byte.
+    pub timeout: Duration,
+    /// Largest body in bytes.
+    pub body_limit: usize,
+}
+
+/// Sends a request and reads its answer whatever the status.
+pub async fn send(client: &Client, request: RequestBuilder, bounds: Bounds) -> Result<Answer, SourceError> {
+    let request = request
+        .timeout(bounds.timeout)
+        .build()
+        .map_err(|error| SourceError::Malformed { url: "the address".to_owned(), reason: reason(error) })?;
+    let url = shown(request.url());
+    let told = |error: reqwest::Error| {
+        let (url, timed_out, cut) = (url.clone(), error.is_timeout(), error.is_body() || error.is_decode());
+        match reason(error) {
+            _ if timed_out => SourceError::TimedOut { url, after: bounds.timeout },
+            reason if cut => SourceError::CutShort { url, reason },
+            reason => SourceError::Unreachable { url, reason },
+        }
+    };
+    let mut response = client.execute(request).await.map_err(told)?;
+    let status = response.status().as_u16();
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let said_html = content_type.starts_with("text/html");
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(told)? {
+        if body.len() + chunk.len() > bounds.body_limit {
+            return Err(SourceError::TooLarge { url, limit: bounds.body_limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let html = said_html || body.trim_ascii_start().starts_with(b"<");
+    Ok(Answer { status, html, body })
+}
+
+/// Asks for a page that must be there and must not be HTML.
+pub async fn get(
+    client: &Client,
+    request: RequestBuilder,
+    url: &str,
+    expected: &'static str,
+    bounds: Bounds,
+) -> Result<Vec<u8>, SourceError> {
+    let Answer { status, html, body } = send(client, request, bounds).await?;
+    if status != 200 {
+        return Err(SourceError::Status { url: shown_text(url), status, excerpt: excerpt(&body) });
+    }
+    if html {
+        return Err(SourceError::Unexpected { url: shown_text(url), expected, excerpt: excerpt(&body) });
+    }
+    Ok(body)
+}
+
+/// An address without the credentials and the query that it may hold.
+pub fn shown(url: &reqwest::Url) -> String {
+    let mut url = url.clone();
+    // Refused only where there can't be any.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.set_query(None);
+    url.into()
+}
+
+/// The same for an address that is still text.
+pub fn shown_text(url: &str) -> String {
+    reqwest::Url::parse(url).map_or_else(|_| url.to_owned(), |url| shown(&url))
+}
+
+/// Adds the token of a file to a request. Read each time, so that it may change.
+pub async fn authorize(request: RequestBuilder, file: Option<&Path>) -> Result<RequestBuilder, SourceError> {
+    let Some(file) = file else { return Ok(request) };
+    match tokio::fs::read_to_string(file).await {
+        Ok(token) => Ok(request.bearer_auth(token.trim())),
+        Err(error) => Err(SourceError::Token { path: file.display().to_string(), reason: error.to_string() }),
+    }
+}

@@ -1,0 +1,278 @@
+//! What the operator asked to be watched.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::duration;
+use crate::domain::Meaning;
+
+use super::{Selector, TargetTemplate};
+
+/// A signal: where it comes from, the target that it speaks for, and the detectors on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct SignalConfig {
+    /// Unique among the signals; `__name__` of its series.
+    pub name: String,
+    /// Where it comes from.
+    pub source: SignalSource,
+    /// What it speaks for.
+    pub target: TargetTemplate,
+    /// PromQL that answers with a series for each source behind a query: 1 if it answers Prometheus, else 0, as `up{job="web"}`.
+    /// Without it nobody can tell a source that fell silent from one with nothing to say. A derivation knows by itself.
+    pub coverage: Option<String>,
+    /// What it measures.
+    pub meaning: Meaning,
+    /// Unit of its values, as `seconds`, `bytes`, `ratio`. For people.
+    pub unit: String,
+    /// The detectors on it.
+    pub detectors: Vec<DetectorConfig>,
+    /// How often it is asked for, if not as often as the others.
+    #[serde(with = "duration::option")]
+    pub interval: Option<Duration>,
+}
+
+/// A detector on a signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorConfig {
+    /// Name of the plugin.
+    pub name: String,
+    /// What its `open` is given; its schema is the plugin's.
+    #[serde(default)]
+    pub settings: Map<String, Value>,
+}
+
+/// Where a signal comes from: a query that Prometheus answers, or a derivation from the samples of direct scrapes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SignalSource {
+    /// PromQL. Every series of the answer is a series of the signal.
+    Query(String),
+    /// The value as it is.
+    Gauge(Gauge),
+    /// Increase of a counter per second.
+    Rate(Rate),
+    /// The quotient of two rates. No value while there is nothing to divide by.
+    Ratio(Ratio),
+    /// Quantile of a histogram's observations. No value while there are none.
+    Quantile(Quantile),
+}
+
+impl SignalSource {
+    /// `query`, `gauge`, `rate`, `ratio` or `quantile`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Query(_) => "query",
+            Self::Gauge(_) => "gauge",
+            Self::Rate(_) => "rate",
+            Self::Ratio(_) => "ratio",
+            Self::Quantile(_) => "quantile",
+        }
+    }
+
+    /// The labels that a derivation keeps. None for a query: only Prometheus knows.
+    pub fn by(&self) -> Option<&[String]> {
+        match self {
+            Self::Query(_) => None,
+            Self::Gauge(Gauge { by, .. })
+            | Self::Rate(Rate { by, .. })
+            | Self::Ratio(Ratio { by, .. })
+            | Self::Quantile(Quantile { by, .. }) => Some(by),
+        }
+    }
+
+    /// How far a derivation looks back. None for what looks at the newest sample only.
+    pub fn window(&self) -> Option<Duration> {
+        match self {
+            Self::Query(_) | Self::Gauge(_) => None,
+            Self::Rate(Rate { window, .. })
+            | Self::Ratio(Ratio { window, .. })
+            | Self::Quantile(Quantile { window, .. }) => Some(*window),
+        }
+    }
+}
+
+/// The newest value of each series, those with the same `by` labels made one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gauge {
+    /// Of which samples.
+    pub of: Selector,
+    /// The labels that are kept. None: all series are made one.
+    #[serde(default)]
+    pub by: Vec<String>,
+    /// How series are made one.
+    #[serde(default)]
+    pub aggregate: Aggregate,
+}
+
+/// Increase per second of each counter, those with the same `by` labels made one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Of which samples.
+    pub of: Selector,
+    /// How far it looks back; two samples must be in it.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// The labels that are kept.
+    #[serde(default)]
+    pub by: Vec<String>,
+    /// How series are made one.
+    #[serde(default)]
+    pub aggregate: Aggregate,
+}
+
+/// Sum of the rates of `of`, over the sum of the rates of `over`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ratio {
+    /// Above the line.
+    pub of: Selector,
+    /// Below the line.
+    pub over: Selector,
+    /// How far it looks back; two samples must be in it.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// The labels that are kept.
+    #[serde(default)]
+    pub by: Vec<String>,
+}
+
+/// Quantile of what a histogram observed in the window, over all its series with the same `by` labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantile {
+    /// The histogram, without `_bucket`.
+    pub of: Selector,
+    /// From 0 to 1.
+    pub q: f64,
+    /// How far it looks back; two samples must be in it.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// The labels that are kept.
+    #[serde(default)]
+    pub by: Vec<String>,
+}
+
+/// How several series are made one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    /// Their sum. No value while a source fails: what is missing in a sum would count as zero.
+    #[default]
+    Sum,
+    /// The highest.
+    Max,
+    /// The lowest.
+    Min,
+    /// Their mean.
+    Avg,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    name: String,
+    source: SignalSource,
+    target: TargetTemplate,
+    #[serde(default)]
+    coverage: Option<String>,
+    #[serde(default)]
+    meaning: Meaning,
+    #[serde(default)]
+    unit: String,
+    #[serde(default)]
+    detectors: Vec<DetectorConfig>,
+    #[serde(default, with = "duration::option")]
+    interval: Option<Duration>,
+}
+
+impl TryFrom<Unchecked> for SignalConfig {
+    type Error = String;
+
+    fn try_from(signal: Unchecked) -> Result<Self, String> {
+        let Unchecked { name, source, target, coverage, meaning, unit, detectors, interval } = signal;
+        if name.trim().is_empty() || name.len() > 200 || name.contains(char::is_control) {
+            return Err(format!("the signal's name {name:?} must have 1 to 200 characters and no control characters"));
+        }
+        if interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(format!("the interval of the signal `{name}` must not be 0"));
+        }
+        match &source {
+            SignalSource::Query(query) if query.trim().is_empty() => {
+                return Err(format!("the query of the signal `{name}` is empty"));
+            }
+            SignalSource::Quantile(Quantile { q, .. }) if !(0.0..=1.0).contains(q) => {
+                return Err(format!(
+                    "`q` of the signal `{name}` must be from 0 to 1, not {q}; the 99th percentile is 0.99"
+                ));
+            }
+            _ => {}
+        }
+        if coverage.is_some() && source.by().is_some() {
+            return Err(format!("the signal `{name}` is derived from scrapes and knows its coverage: drop `coverage`"));
+        }
+        if let Some(by) = source.by()
+            && let Some(label) = target.labels().into_iter().find(|label| !by.iter().any(|kept| kept == label))
+        {
+            return Err(format!(
+                "the target of the signal `{name}` needs the label `{label}`, which the derivation drops: add it to `by`"
+            ));
+        }
+        Ok(Self { name, source, target, coverage, meaning, unit, detectors, interval })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATENCY: &str = r#"
+        name = "latency_p99"
+        source = { quantile = { of = 'http_request_duration_seconds{status!="503"}', q = 0.99, window = "10s" } }
+        target = { kind = "Process", name = "web" }
+        meaning = "latency"
+        unit = "seconds"
+        detectors = [{ name = "zscore", settings = { window = 60 } }]
+    "#;
+
+    #[derive(Debug, Deserialize)]
+    struct Document {
+        #[expect(dead_code, reason = "it is never read without an error")]
+        signal: Vec<SignalConfig>,
+    }
+
+    fn error(signal: &str) -> String {
+        toml::from_str::<Document>(&format!("[[signal]]{signal}")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_signal_survives_the_way_through_json() {
+        let signal: SignalConfig = toml::from_str(LATENCY).unwrap();
+        assert_eq!(signal.detectors[0].settings["window"], 60);
+        let json = serde_json::to_string(&signal).unwrap();
+        assert_eq!(serde_json::from_str::<SignalConfig>(&json).unwrap(), signal);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_signal_is_named_with_its_place() {
+        for (from, to, says) in [
+            ("0.99", "99", "must be from 0 to 1, not 99"),
+            ("10s", "10", "for example 500ms"),
+            ("web", "{{app}}", "needs the label `app`"),
+            ("quantile", "percentile", "unknown variant `percentile`"),
+            ("unit = ", "coverage = 'up'\nunit = ", "drop `coverage`"),
+            ("unit", "units", "unknown field `units`"),
+            ("!=", "!~", "regular expressions need a PromQL query"),
+            ("latency_p99", "", "must have 1 to 200 characters"),
+        ] {
+            let error = error(&LATENCY.replace(from, to));
+            assert!(error.contains(says), "{error}");
+            assert!(error.contains("line "), "{error}");
+        }
+    }
+}

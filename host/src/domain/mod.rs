@@ -1,0 +1,31 @@
+//! The words of the design as types. No I/O here, no clock: time comes in as a value.
+
+mod decision;
+mod finding;
+mod id;
+mod incident;
+mod labels;
+mod number;
+mod operation;
+mod sample;
+mod snapshot;
+mod solution;
+mod target;
+mod time;
+
+pub use decision::{
+    Anomaly, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Verdict, Verification,
+    VerificationOutcome,
+};
+pub use finding::{Direction, Finding, Meaning, Phase, Range};
+pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};
+pub use incident::{Incident, IncidentEvent, IncidentEventKind};
+pub use labels::Labels;
+pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
+pub use sample::{Coverage, MetricBatch, STALE_NAN_BITS, Sample, Series};
+pub use snapshot::{Autoscaler, PodSummary, Replicas, Snapshot};
+pub use solution::{
+    Analyst, AnalystKind, Evidence, EvidenceKind, Parameters, Proposal, Provenance, Solution, solutions,
+};
+pub use target::{ParseTargetError, Target};
+pub use time::{Clock, UnixMs, as_rfc3339, as_rfc3339_option, now_ms, rfc3339};

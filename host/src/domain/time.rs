@@ -1,0 +1,67 @@
+//! Time as milliseconds, and where it comes from.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type UnixMs = i64;
+
+/// Where a part that records the time gets it from: the wall clock, or a test's own.
+pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
+
+/// The wall clock. Saturates instead of failing on a clock before 1970.
+pub fn now_ms() -> UnixMs {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// RFC 3339 in UTC with milliseconds; a time outside of jiff's range is given as the nearest one inside.
+pub fn rfc3339(at: UnixMs) -> String {
+    let at = Timestamp::from_millisecond(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX });
+    format!("{at:.3}")
+}
+
+/// Serde adapter: `UnixMs` in memory, RFC 3339 on the wire.
+pub mod as_rfc3339 {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::UnixMs;
+
+    /// Writes RFC 3339.
+    pub fn serialize<S: Serializer>(at: &UnixMs, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::rfc3339(*at))
+    }
+
+    /// Reads RFC 3339.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixMs, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(D::Error::custom)
+    }
+}
+
+/// The same for a time that may be missing.
+pub mod as_rfc3339_option {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::UnixMs;
+
+    /// Writes RFC 3339 or null.
+    pub fn serialize<S: Serializer>(at: &Option<UnixMs>, serializer: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => serializer.serialize_some(&super::rfc3339(*at)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads RFC 3339 or null.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>, D::Error> {
+        Option::<String>::deserialize(deserializer)?
+            .map(|text| text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(D::Error::custom))
+            .transpose()
+    }
+}

@@ -1,0 +1,97 @@
+//! What the guard knows.
+
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+use crate::domain::{Coverage, Operation, Snapshot, Target, UnixMs};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Our analyst, about an incident of ours and its target.
+    Engine,
+    /// A person, by the API of this server, which has it on record.
+    Person,
+    /// A message on the topic that is not ours.
+    Foreign,
+}
+
+/// What is known about the incident at this moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentFacts {
+    /// Whether it goes on. None when nobody here knows the incident.
+    pub open: Option<bool>,
+    /// Who answered when the signals of the incident were asked last.
+    pub coverage: Coverage,
+    /// When the newest sample was taken of that of its signals which lags behind most. None when one of them has none.
+    pub as_of: Option<UnixMs>,
+}
+
+/// What is configured for `rate_limit` of the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimitFacts {
+    /// What it patches: the target itself, or the Ingress before it. None where it sends a request.
+    pub patches: Option<Target>,
+}
+
+/// An operation that was done or tried before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PastOperation {
+    /// On what.
+    pub target: Target,
+    /// By which solution.
+    pub solution: String,
+    /// `scale`, …
+    pub kind: String,
+    /// What it scaled to, if it did.
+    pub replicas: Option<u32>,
+    /// What a notice said, in its title.
+    pub notice: Option<String>,
+    /// When.
+    pub asked_at: UnixMs,
+    /// Whether it took effect, or may have.
+    pub took_effect: bool,
+}
+
+/// Operations that changed a target within the hour, or may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// On what is touched.
+    pub on_target: u32,
+    /// In its namespace.
+    pub in_namespace: u32,
+    /// In its cluster.
+    pub in_cluster: u32,
+}
+
+/// Everything that the guard may look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The time of asking.
+    pub now: UnixMs,
+    /// Who asks.
+    pub source: Source,
+    /// The action's name, as `scale_up`.
+    pub solution: String,
+    /// How far the plugin that carries it out may go by itself.
+    pub plugin_mode: Mode,
+    /// What the solution is about.
+    pub target: Option<Target>,
+    /// After that it is stale.
+    pub expires_at: UnixMs,
+    /// The incident, if it is about one.
+    pub incident: Option<IncidentFacts>,
+    /// The operation. None when the solution as such is judged, before its action runs.
+    pub operation: Option<Operation>,
+    /// What the target looks like now. None when it can't be looked at.
+    pub snapshot: Option<Snapshot>,
+    /// Why the kill switch is on, if it is.
+    pub stopped: Option<String>,
+    /// What of the budgets is used up.
+    pub spent: Spent,
+    /// Operations on what is touched (without an operation, on the target) within the time that the policy looks back.
+    pub past: Vec<PastOperation>,
+    /// The `[[rate_limit]]` of this target, if there is one.
+    pub rate_limit: Option<RateLimitFacts>,
+}

@@ -1,0 +1,100 @@
+//! What the operator of the system allows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::duration;
+
+/// How far the host may go by itself.
+///
+/// Ordered by how much: the least of two counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Everything is decided and recorded, nothing is done: a dry run.
+    Shadow,
+    /// A person says yes to each operation.
+    Approve,
+    /// It acts.
+    #[default]
+    Auto,
+}
+
+impl Mode {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shadow => "shadow",
+            Self::Approve => "approve",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// What to do with a solution that someone else wrote to the topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Foreign {
+    /// Refuse: whoever can write to the topic could else command the cluster.
+    Deny,
+    /// Hold for a person.
+    #[default]
+    Hold,
+    /// Treat it as our own.
+    Allow,
+}
+
+/// The time that budgets and reversals are counted over.
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// The bounds within which the host acts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// How far the host may go by itself.
+    pub mode: Mode,
+    /// The same solution on the same target not again within this time.
+    #[serde(with = "duration")]
+    pub cooldown: Duration,
+    /// Operations that change one target, in an hour.
+    pub most_on_target: u32,
+    /// Operations that change targets of one namespace, in an hour.
+    pub most_in_namespace: u32,
+    /// Operations that change targets of one cluster, in an hour.
+    pub most_in_cluster: u32,
+    /// How often the scaling of a target may turn from up to down or back, in an hour.
+    pub most_reversals: u32,
+    /// Never scale below.
+    pub min_replicas: u32,
+    /// Never scale above.
+    pub max_replicas: u32,
+    /// Samples older than this count as missing.
+    #[serde(with = "duration")]
+    pub max_sample_age: Duration,
+    /// Solutions from someone else.
+    pub foreign: Foreign,
+    /// Whether to scale what an autoscaler scales.
+    pub override_autoscaler: bool,
+    /// Whether to change what GitOps owns.
+    pub override_gitops: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Auto,
+            cooldown: Duration::from_secs(300),
+            most_on_target: 6,
+            most_in_namespace: 20,
+            most_in_cluster: 60,
+            most_reversals: 2,
+            min_replicas: 1,
+            max_replicas: 10,
+            max_sample_age: Duration::from_secs(120),
+            foreign: Foreign::Hold,
+            override_autoscaler: false,
+            override_gitops: false,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The rules, in their order.
+
+use crate::domain::{Operation, Snapshot, Verdict, rfc3339, solutions};
+
+use super::{Facts, Foreign, HOUR, Mode, Policy, Source};
+
+type Answer = Option<(Verdict, String)>;
+type Rule = fn(&Facts, &Policy) -> Answer;
+
+/// First what can never be right, then what is not right now, then how far the host may go by itself.
+pub(super) const ORDERED: &[(&str, Rule)] = &[
+    ("no_target", no_target),
+    ("rate_limit", rate_limit),
+    ("other_target", other_target),
+    ("expired", expired),
+    ("foreign", foreign),
+    ("read", read),
+    ("kill_switch", kill_switch),
+    ("incident_unknown", incident_unknown),
+    ("incident_cleared", incident_cleared),
+    ("missing_data", missing_data),
+    ("unknown_state", unknown_state),
+    ("rollout_in_progress", rollout_in_progress),
+    ("autoscaler", autoscaler),
+    ("gitops", gitops),
+    ("replica_bounds", replica_bounds),
+    ("cooldown", cooldown),
+    ("oscillation", oscillation),
+    ("budget", budget),
+    ("mode", mode),
+];
+
+fn deny(reason: impl Into<String>) -> Answer {
+    Some((Verdict::Deny, reason.into()))
+}
+
+/// Whether an operation changes the target itself, unlike a notice or a request to a hook.
+fn changes_target(operation: &Operation) -> bool {
+    !operation.is_read() && operation.target().is_some()
+}
+
+fn changed(facts: &Facts) -> Option<&Operation> {
+    facts.operation.as_ref().filter(|operation| changes_target(operation))
+}
+
+fn no_target(facts: &Facts, _: &Policy) -> Answer {
+    if facts.target.is_some() {
+        return None;
+    }
+    deny("the solution names no target")
+}
+
+/// What is patched or called is for the configuration to say: without it there is nothing to do.
+fn rate_limit(facts: &Facts, _: &Policy) -> Answer {
+    if facts.solution != solutions::RATE_LIMIT || facts.rate_limit.is_some() {
+        return None;
+    }
+    let target = facts.target.as_ref()?;
+    deny(format!("no [[rate_limit]] is configured for {target}: add one that says what to patch or to call"))
+}
+
+/// One solution, one target; but what limits the traffic of a target may be the Ingress before it, where the configuration says so.
+fn other_target(facts: &Facts, _: &Policy) -> Answer {
+    let operation = facts.operation.as_ref()?;
+    let touched = operation.target()?;
+    let target = facts.target.as_ref()?;
+    let way_in = match (operation, &facts.rate_limit) {
+        (Operation::Patch(_), Some(limit)) if facts.solution == solutions::RATE_LIMIT => limit.patches.as_ref(),
+        _ => None,
+    };
+    if touched == target || way_in == Some(touched) {
+        return None;
+    }
+    deny(format!("the operation touches {touched}, the solution is about {target}"))
+}
+
+fn expired(facts: &Facts, _: &Policy) -> Answer {
+    if facts.now <= facts.expires_at {
+        return None;
+    }
+    deny(format!("the solution expired at {}", rfc3339(facts.expires_at)))
+}
+
+fn foreign(facts: &Facts, policy: &Policy) -> Answer {
+    if facts.source != Source::Foreign {
+        return None;
+    }
+    match policy.foreign {
+        Foreign::Allow => None,
+        Foreign::Hold => {
+            Some((Verdict::Hold, "it was written to the topic by someone else: a person must say yes".into()))
+        }
+        Foreign::Deny => deny("it was written to the topic by someone else"),
+    }
+}
+
+/// Reads are allowed in a dry run too, and need none of what follows.
+fn read(facts: &Facts, _: &Policy) -> Answer {
+    let operation = facts.operation.as_ref()?;
+    operation.is_read().then(|| (Verdict::Allow, "it only reads".into()))
+}
+
+/// Whoever asks: while it is on, people may be told and things looked at, nothing else.
+fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
+    let why = facts.stopped.as_ref()?;
+    let harmless = match &facts.operation {
+        Some(operation) => matches!(operation, Operation::Notify(_)),
+        None => matches!(
+            facts.solution.as_str(),
+            solutions::NO_ACTION | solutions::ALARM | solutions::CHECK_LOGS | solutions::INVESTIGATE
+        ),
+    };
+    if harmless { None } else { deny(format!("the kill switch is on: {why}")) }
+}
+
+/// Whether an incident that nobody knows goes on can't be told: people may be told of it, nothing else.
+fn incident_unknown(facts: &Facts, _: &Policy) -> Answer {
+    let unknown = facts.incident.as_ref()?.open.is_none();
+    match &facts.operation {
+        Some(operation) if unknown && !matches!(operation, Operation::Notify(_)) => {
+            deny("the incident is not known here, so that nobody can tell whether it goes on")
+        }
+        _ => None,
+    }
+}
+
+fn incident_cleared(facts: &Facts, _: &Policy) -> Answer {
+    let incident = facts.incident.as_ref()?;
+    // Saying that nothing needs to be done, or telling people, is right also when it is over.
+    let harmless = matches!(facts.solution.as_str(), solutions::NO_ACTION | solutions::ALARM);
+    if incident.open != Some(false) || harmless {
+        return None;
+    }
+    deny("the incident has cleared by itself")
+}
+
+/// Missing is not zero: what takes capacity away or interrupts service needs data that is there and fresh. A person who asks
+/// has looked for themselves.
+fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
+    let drastic = match &facts.operation {
+        Some(Operation::Scale { replicas, .. }) => {
+            current_replicas(facts.snapshot.as_ref()).is_none_or(|current| *replicas < current)
+        }
+        Some(Operation::Restart { .. } | Operation::RollBack { .. }) => true,
+        Some(_) => false,
+        None => matches!(facts.solution.as_str(), solutions::SCALE_DOWN | solutions::RESTART_SERVICE),
+    };
+    if !drastic || facts.source == Source::Person {
+        return None;
+    }
+    let Some(incident) = &facts.incident else {
+        return deny("there is no incident, so no data, to justify this");
+    };
+    if !incident.coverage.is_complete() {
+        let coverage = incident.coverage;
+        return deny(format!(
+            "only {} of {} sources answered: missing data never justifies this",
+            coverage.answered, coverage.asked
+        ));
+    }
+    let oldest = facts.now - i64::try_from(policy.max_sample_age.as_millis()).unwrap_or(i64::MAX);
+    match incident.as_of {
+        Some(as_of) if as_of >= oldest => None,
+        Some(as_of) => {
+            deny(format!("the newest sample of a signal is from {}: stale data never justifies this", rfc3339(as_of)))
+        }
+        None => deny("a signal of the incident has no samples: missing data never justifies this"),
+    }
+}
+
+fn unknown_state(facts: &Facts, _: &Policy) -> Answer {
+    changed(facts)?;
+    if facts.snapshot.is_some() {
+        return None;
+    }
+    deny("the target can't be looked at")
+}
+
+fn rollout_in_progress(facts: &Facts, _: &Policy) -> Answer {
+    changed(facts)?;
+    if !facts.snapshot.as_ref()?.rolling_out {
+        return None;
+    }
+    deny("a rollout of the target is in progress")
+}
+
+fn autoscaler(facts: &Facts, policy: &Policy) -> Answer {
+    let Some(Operation::Scale { .. }) = &facts.operation else { return None };
+    let autoscaler = facts.snapshot.as_ref()?.autoscaler.as_ref()?;
+    if policy.override_autoscaler {
+        return None;
+    }
+    deny(format!("{} {} scales the target", autoscaler.kind, autoscaler.name))
+}
+
+fn gitops(facts: &Facts, policy: &Policy) -> Answer {
+    changed(facts)?;
+    let owners = &facts.snapshot.as_ref()?.managed_by;
+    let owner = owners.iter().find(|owner| matches!(owner.as_str(), "argocd" | "flux"))?;
+    // A restart changes nothing that Git declares.
+    if policy.override_gitops || matches!(facts.operation, Some(Operation::Restart { .. })) {
+        return None;
+    }
+    deny(format!("{owner} owns the target and would put it back"))
+}
+
+fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
+    let Some(Operation::Scale { replicas, .. }) = &facts.operation else { return None };
+    if (policy.min_replicas..=policy.max_replicas).contains(replicas) {
+        return None;
+    }
+    deny(format!("{replicas} replicas are outside of {} to {}", policy.min_replicas, policy.max_replicas))
+}
+
+/// The same thing is not done again at once. Of notices only the same news waits: the silence after an alarm must not hide
+/// another failure.
+fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
+    let operation = facts.operation.as_ref().filter(|operation| !operation.is_read())?;
+    let notice = match operation {
+        Operation::Notify(notify) => Some(&notify.title),
+        _ => None,
+    };
+    let since = facts.now - i64::try_from(policy.cooldown.as_millis()).unwrap_or(i64::MAX);
+    let target = operation.target().or(facts.target.as_ref())?;
+    let last = facts
+        .past
+        .iter()
+        .filter(|past| {
+            let same = past.solution == facts.solution && past.notice.as_ref() == notice && past.target == *target;
+            past.took_effect && same && past.asked_at > since
+        })
+        .map(|past| past.asked_at)
+        .max()?;
+    deny(format!("{} was done on {target} at {}, within the cooldown", facts.solution, rfc3339(last)))
+}
+
+/// Up, down, up again: the cause is not the number of replicas. A person who asks has seen it.
+fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
+    let Some(Operation::Scale { target, replicas }) = &facts.operation else { return None };
+    if facts.source == Source::Person {
+        return None;
+    }
+    let since = facts.now - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+    let scaled = facts.past.iter().filter(|past| past.took_effect && past.target == *target && past.asked_at > since);
+    let mut scaled: Vec<_> = scaled.filter_map(|past| Some((past.asked_at, past.replicas?))).collect();
+    scaled.sort_unstable();
+    let mut steps: Vec<u32> = scaled.into_iter().map(|(_, replicas)| replicas).chain([*replicas]).collect();
+    steps.dedup();
+    let turns = steps.windows(3).filter(|step| (step[0] < step[1]) != (step[1] < step[2])).count();
+    if turns <= policy.most_reversals as usize {
+        return None;
+    }
+    deny(format!("the scaling of {target} would turn {turns} times within an hour: {steps:?}"))
+}
+
+/// How much may be changed in an hour, whatever it is for. What persons ask for counts too, and is not refused.
+fn budget(facts: &Facts, policy: &Policy) -> Answer {
+    let target = changed(facts)?.target()?;
+    if facts.source == Source::Person {
+        return None;
+    }
+    let spent = facts.spent;
+    let (of, spent, most) = [
+        (target.to_string(), spent.on_target, policy.most_on_target),
+        (format!("namespace {:?}", target.namespace), spent.in_namespace, policy.most_in_namespace),
+        (format!("cluster {:?}", target.cluster), spent.in_cluster, policy.most_in_cluster),
+    ]
+    .into_iter()
+    .find(|(_, spent, most)| spent >= most)?;
+    deny(format!("the budget of {of} is used up: {spent} of {most} changes within an hour"))
+}
+
+fn mode(facts: &Facts, policy: &Policy) -> Answer {
+    facts.operation.as_ref()?;
+    let mode = policy.mode.min(facts.plugin_mode);
+    let of = if mode == policy.mode { "the mode" } else { "the mode of the plugin" };
+    match mode {
+        Mode::Auto => None,
+        Mode::Shadow => Some((Verdict::Shadow, format!("{of} is shadow: recorded, not done"))),
+        Mode::Approve => Some((Verdict::Hold, format!("{of} is approve: a person must say yes"))),
+    }
+}
+
+fn current_replicas(snapshot: Option<&Snapshot>) -> Option<u32> {
+    snapshot.and_then(|snapshot| snapshot.replicas).map(|replicas| replicas.desired)
+}

@@ -1,0 +1,108 @@
+//! What is recorded, laid out in columns before it goes to the writer.
+
+use std::sync::Arc;
+
+use crate::domain::{Decision, Incident, OperationRecord, Target, UnixMs};
+
+use super::{DecisionEvent, text};
+
+/// One event and the decision's state since.
+#[derive(Debug)]
+pub(super) struct EventColumns {
+    pub kind: &'static str,
+    pub at: UnixMs,
+    pub decision: Arc<Decision>,
+    pub target: Option<String>,
+    pub body: Vec<u8>,
+    pub words: String,
+    pub operations: Vec<OperationColumns>,
+}
+
+/// One operation.
+#[derive(Debug)]
+pub(super) struct OperationColumns {
+    pub id: String,
+    pub target: Option<String>,
+    pub kind: String,
+    pub asked_at: UnixMs,
+    pub outcome: Option<String>,
+    pub body: Vec<u8>,
+}
+
+/// One incident.
+#[derive(Debug)]
+pub(super) struct IncidentColumns {
+    pub id: String,
+    pub target: String,
+    pub opened_at: UnixMs,
+    pub changed_at: UnixMs,
+    pub cleared_at: Option<UnixMs>,
+    pub body: Vec<u8>,
+}
+
+impl EventColumns {
+    pub(super) fn of(event: DecisionEvent) -> serde_json::Result<Self> {
+        let DecisionEvent { kind, at, mut decision } = event;
+        decision.confidence = finite(decision.confidence);
+        if let Some(anomaly) = &mut decision.anomaly {
+            anomaly.score = finite(anomaly.score);
+            anomaly.severity = finite(anomaly.severity);
+        }
+        for finding in &mut decision.findings {
+            finding.score = finite(finding.score);
+            finding.severity = finite(finding.severity);
+        }
+        let operations = decision
+            .operations
+            .iter()
+            .map(|operation| OperationColumns::of(operation, decision.target.as_ref()))
+            .collect::<serde_json::Result<_>>()?;
+        Ok(Self {
+            kind: kind.as_str(),
+            at,
+            target: decision.target.as_ref().map(Target::to_string),
+            body: serde_json::to_vec(&decision)?,
+            words: text::words(&decision),
+            operations,
+            decision: Arc::new(decision),
+        })
+    }
+}
+
+impl OperationColumns {
+    /// An operation without a target of its own (HTTP, a notice) counts for the decision's.
+    fn of(operation: &OperationRecord, target: Option<&Target>) -> serde_json::Result<Self> {
+        let outcome = operation.outcome.as_ref().map(|outcome| serde_json::to_value(outcome.kind)).transpose()?;
+        Ok(Self {
+            id: operation.id.to_string(),
+            target: operation.target.as_ref().or(target).map(Target::to_string),
+            kind: operation.kind.clone(),
+            asked_at: operation.asked_at,
+            outcome: outcome.and_then(|outcome| outcome.as_str().map(str::to_owned)),
+            body: serde_json::to_vec(operation)?,
+        })
+    }
+}
+
+impl IncidentColumns {
+    pub(super) fn of(incident: &Incident) -> serde_json::Result<Self> {
+        let mut incident = incident.clone();
+        for finding in &mut incident.findings {
+            finding.score = finite(finding.score);
+            finding.severity = finite(finding.severity);
+        }
+        Ok(Self {
+            id: incident.id.to_string(),
+            target: incident.target.to_string(),
+            opened_at: incident.opened_at,
+            changed_at: incident.changed_at,
+            cleared_at: incident.cleared_at,
+            body: serde_json::to_vec(&incident)?,
+        })
+    }
+}
+
+/// JSON has no infinity and no NaN: what would be written as `null` could not be read again.
+fn finite(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value.clamp(f64::MIN, f64::MAX) }
+}

@@ -1,0 +1,61 @@
+//! One step of a decision.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Decision, UnixMs};
+
+/// What happened to a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionEventKind {
+    /// A solution was read from the topic.
+    Proposed,
+    /// The guard was asked.
+    Guarded,
+    /// A person said yes or no.
+    Approved,
+    /// An operation is about to be performed: recorded before it is.
+    OperationAsked,
+    /// An operation's outcome is known.
+    OperationEnded,
+    /// Logs, events or answers were attached.
+    EvidenceGathered,
+    /// All operations are done; fresh samples are awaited.
+    Verifying,
+    /// It was judged whether it helped.
+    Verified,
+    /// What was done is being taken back.
+    Undoing,
+    /// Nothing more happens by itself.
+    Ended,
+}
+
+impl DecisionEventKind {
+    /// The name on the wire and in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Guarded => "guarded",
+            Self::Approved => "approved",
+            Self::OperationAsked => "operation_asked",
+            Self::OperationEnded => "operation_ended",
+            Self::EvidenceGathered => "evidence_gathered",
+            Self::Verifying => "verifying",
+            Self::Verified => "verified",
+            Self::Undoing => "undoing",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// What happened, and the decision as it is since: always the whole of it, so that one event alone can be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DecisionEvent {
+    /// What happened.
+    pub kind: DecisionEventKind,
+    /// When.
+    #[serde(with = "crate::domain::as_rfc3339")]
+    pub at: UnixMs,
+    /// The state after it.
+    pub decision: Decision,
+}

@@ -1,0 +1,131 @@
+//! Which decisions, and which part of them.
+
+use jiff::Timestamp;
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::domain::{DecisionState, IncidentId, Target, UnixMs, VerificationOutcome};
+
+use super::text;
+
+/// Which decisions; what is None does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// About this target.
+    pub target: Option<Target>,
+    /// Of this action.
+    pub solution: Option<String>,
+    /// Which came out so.
+    pub outcome: Option<VerificationOutcome>,
+    /// Which are there.
+    pub state: Option<DecisionState>,
+    /// Of this incident.
+    pub incident: Option<IncidentId>,
+    /// Decided at this time or later.
+    pub from: Option<UnixMs>,
+    /// Decided before this time.
+    pub to: Option<UnixMs>,
+    /// Which have all these words, in any order.
+    pub text: Option<String>,
+}
+
+/// Which end first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Newest first.
+    #[default]
+    Newest,
+    /// Oldest first.
+    Oldest,
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Go on after this one: what the page before said is next.
+    pub after: Option<i64>,
+    /// At most that many.
+    pub limit: u32,
+    /// Which end first.
+    pub order: Order,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { after: None, limit: 50, order: Order::Newest }
+    }
+}
+
+impl Page {
+    /// Asks for one row more than the page holds, to tell whether there is a next one.
+    pub(super) fn push(&self, query: &mut QueryBuilder<Sqlite>, column: &str) {
+        let (sign, direction) = match self.order {
+            Order::Newest => ("<", "DESC"),
+            Order::Oldest => (">", "ASC"),
+        };
+        if let Some(after) = self.after {
+            query.push(format_args!(" AND {column} {sign} ")).push_bind(after);
+        }
+        query.push(format_args!(" ORDER BY {column} {direction} LIMIT ")).push_bind(i64::from(self.limit) + 1);
+    }
+}
+
+impl Filter {
+    /// `FROM … WHERE …`; the rows' number is the column that is returned. With words, FTS5 yields the rows in order, so
+    /// that only a page of them is looked at.
+    pub(super) fn push(&self, query: &mut QueryBuilder<Sqlite>) -> &'static str {
+        let words = self.text.as_deref().map(text::query).filter(|words| !words.is_empty());
+        let column = if let Some(words) = words {
+            query.push(
+                " FROM decision_text CROSS JOIN decisions ON decisions.seq = decision_text.rowid \
+                 WHERE decision_text MATCH ",
+            );
+            query.push_bind(words);
+            "decision_text.rowid"
+        } else {
+            query.push(" FROM decisions WHERE TRUE");
+            "decisions.seq"
+        };
+        let mut equals = |column: &str, value: Option<String>| {
+            if let Some(value) = value {
+                query.push(format_args!(" AND decisions.{column} = ")).push_bind(value);
+            }
+        };
+        equals("target", self.target.as_ref().map(Target::to_string));
+        equals("solution", self.solution.clone());
+        equals("outcome", self.outcome.map(|outcome| outcome.as_str().to_owned()));
+        equals("state", self.state.map(|state| state.as_str().to_owned()));
+        equals("incident", self.incident.as_ref().map(ToString::to_string));
+        if let Some(from) = self.from {
+            query.push(" AND decisions.decided_at >= ").push_bind(from);
+        }
+        if let Some(to) = self.to {
+            query.push(" AND decisions.decided_at < ").push_bind(to);
+        }
+        column
+    }
+}
+
+/// Why a text is not a time.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a time: write RFC 3339 as 2026-01-31T12:00:00Z, or milliseconds since 1970")]
+pub struct TimeError(String);
+
+/// Reads RFC 3339, or milliseconds since 1970-01-01T00:00:00Z.
+pub fn parse_time(text: &str) -> Result<UnixMs, TimeError> {
+    text.parse::<i64>()
+        .or_else(|_| text.parse::<Timestamp>().map(Timestamp::as_millisecond))
+        .map_err(|_| TimeError(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_in_both_forms() {
+        assert_eq!(parse_time("1970-01-01T00:00:01.5Z").unwrap(), 1500);
+        assert_eq!(parse_time("1970-01-01T01:00:00+01:00").unwrap(), 0);
+        assert_eq!(parse_time("1500").unwrap(), 1500);
+        assert!(parse_time("yesterday").unwrap_err().to_string().contains("RFC 3339"));
+    }
+}

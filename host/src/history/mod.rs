@@ -1,0 +1,158 @@
+//! What was decided, why, and what came of it: SQLite, durable before it is acknowledged, readable while it is written.
+//!
+//! One task writes (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`, group commit); everybody else reads through connections
+//! that cannot write.
+
+mod chain;
+mod columns;
+mod error;
+mod event;
+mod filter;
+mod plugins;
+mod read;
+mod text;
+mod writer;
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::broadcast;
+
+use crate::domain::{Decision, IncidentEvent};
+use crate::telemetry::metrics::Metrics;
+
+pub use error::HistoryError;
+pub use event::{DecisionEvent, DecisionEventKind};
+pub use filter::{Filter, Order, Page, TimeError, parse_time};
+pub use plugins::record_changes;
+pub use read::{ChainHead, HistoryReader, PastOperation, RecordedEvent};
+
+use columns::{EventColumns, IncidentColumns};
+use writer::{Work, Writer};
+
+/// The name of the file inside the data folder.
+pub const FILE_NAME: &str = "history.sqlite";
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/history");
+
+/// The bounds of a history.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryOptions {
+    /// How many records may wait for the writer.
+    pub queue: usize,
+    /// How long `record` waits while the queue is full, and then for the disk.
+    pub patience: Duration,
+    /// The file grows no further than that many pages of 4 KiB. None: until the disk is full.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for HistoryOptions {
+    fn default() -> Self {
+        Self { queue: 1024, patience: Duration::from_secs(30), max_pages: None }
+    }
+}
+
+/// How the history is, for `/health`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HistoryHealth {
+    /// Why the last record could not be written. None once one could.
+    pub problem: Option<String>,
+    /// Records that wait to be written.
+    pub waiting: usize,
+    /// How many may wait.
+    pub capacity: usize,
+}
+
+/// The history: all reads of [`HistoryReader`], and writing. Clones share one writer.
+#[derive(Clone, Debug)]
+pub struct History {
+    reader: HistoryReader,
+    writer: Arc<Writer>,
+}
+
+impl Deref for History {
+    type Target = HistoryReader;
+
+    fn deref(&self) -> &HistoryReader {
+        &self.reader
+    }
+}
+
+impl History {
+    /// Opens the file, or makes it with its folder, and brings its schema up to date.
+    pub async fn open(path: &Path, options: HistoryOptions, metrics: &Metrics) -> Result<Self, HistoryError> {
+        make_file(path)?;
+        let connect = writer_options(path, &options);
+        let mut connection = connect.connect().await.map_err(|error| HistoryError::from_sqlx(path, &error))?;
+        MIGRATIONS.run(&mut connection).await.map_err(|error| HistoryError::from_migrate(path, error))?;
+        connection.close().await.map_err(|error| HistoryError::from_sqlx(path, &error))?;
+
+        let reader = HistoryReader::open(path).await?;
+        let writer = Arc::new(Writer::start(path, connect, &options, metrics));
+        Ok(Self { reader, writer })
+    }
+
+    /// Records what happened to a decision, with its state since then. Returns the event's `seq` when it is durable;
+    /// after an error nothing of it is in the file.
+    pub async fn record(&self, event: DecisionEvent) -> Result<i64, HistoryError> {
+        let columns = EventColumns::of(event).map_err(|reason| self.unreadable("the event to record", reason))?;
+        self.writer.write(Work::Event(Box::new(columns))).await
+    }
+
+    /// Records an incident as it is since this event. An event older than what is recorded changes nothing.
+    pub async fn record_incident(&self, event: &IncidentEvent) -> Result<i64, HistoryError> {
+        let columns =
+            IncidentColumns::of(&event.incident).map_err(|reason| self.unreadable("the incident to record", reason))?;
+        self.writer.write(Work::Incident(Box::new(columns))).await
+    }
+
+    /// Decisions as they are recorded from now on. Who lags behind by more than 1,024 misses some, and is told so.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Decision>> {
+        self.writer.subscribe()
+    }
+
+    /// How it is.
+    pub fn health(&self) -> HistoryHealth {
+        self.writer.health()
+    }
+
+    /// Writes what waits, and closes the file. Later records are refused.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.reader.close().await;
+    }
+}
+
+/// Makes the file readable by its owner only (SQLite gives the files beside it the same mode): logs and prompts are in it.
+fn make_file(path: &Path) -> Result<(), HistoryError> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let open = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    };
+    open().map(drop).map_err(|error| HistoryError::Open {
+        path: path.to_owned(),
+        reason: format!("{error}; give this user a data folder to write to"),
+    })
+}
+
+fn writer_options(path: &Path, options: &HistoryOptions) -> SqliteConnectOptions {
+    let connect = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+        .thread_name(|_| "history-writer".to_owned())
+        .disable_statement_logging();
+    match options.max_pages {
+        Some(pages) => connect.pragma("max_page_count", pages.to_string()),
+        None => connect,
+    }
+}

@@ -1,0 +1,357 @@
+//! Reading the history, through connections that cannot write.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
+
+use crate::domain::{Decision, DecisionId, Incident, IncidentId, OperationRecord, Target, UnixMs};
+
+use super::chain::{self, GENESIS, Link};
+use super::{Filter, HistoryError, Order, Page};
+
+/// How many rows one short read takes where all are wanted.
+const CHUNK: u32 = 200;
+
+/// `seq`, `decision`, `at`, `kind`, `body`, `prev_hash`, `hash`.
+type LinkRow = (i64, String, i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// Reads while someone else writes, also from another process.
+#[derive(Clone, Debug)]
+pub struct HistoryReader {
+    path: PathBuf,
+    pub(super) pool: SqlitePool,
+}
+
+/// An operation of the past, with what it belonged to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastOperation {
+    /// Of which decision.
+    pub decision: DecisionId,
+    /// Name of the action that asked for it.
+    pub solution: String,
+    /// The operation.
+    pub operation: OperationRecord,
+}
+
+/// One event as it was recorded.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct RecordedEvent {
+    /// Where in the chain.
+    pub seq: i64,
+    /// When, in RFC 3339.
+    #[serde(with = "crate::domain::as_rfc3339")]
+    pub at: UnixMs,
+    /// What happened: the name of a [`super::DecisionEventKind`].
+    pub kind: String,
+    /// The decision after it.
+    pub decision: Decision,
+}
+
+/// The last link of the chain: to be anchored outside of the file, as whoever edits the file can make a new chain.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ChainHead {
+    /// How many events.
+    pub seq: i64,
+    /// SHA-256 in hex.
+    pub hash: String,
+}
+
+impl HistoryReader {
+    /// Opens a file that exists, with the schema of this version.
+    pub async fn open(path: &Path) -> Result<Self, HistoryError> {
+        if !path.is_file() {
+            let reason = "there is no such file; check the data folder".to_owned();
+            return Err(HistoryError::Open { path: path.to_owned(), reason });
+        }
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(5))
+            .thread_name(|_| "history-reader".to_owned())
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(connect)
+            .await
+            .map_err(|error| HistoryError::from_sqlx(path, &error))?;
+        let reader = Self { path: path.to_owned(), pool };
+        reader.check_schema().await?;
+        Ok(reader)
+    }
+
+    async fn check_schema(&self) -> Result<(), HistoryError> {
+        let wanted = super::MIGRATIONS.iter().map(|migration| migration.version).max();
+        let found: Result<Option<i64>, _> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&self.pool).await;
+        let reason = match found {
+            Ok(found) if found == wanted => return Ok(()),
+            Ok(found) if found > wanted => "it was written by a newer version; use that one".to_owned(),
+            Ok(_) => "its schema is older; start `serve` once to bring it up to date".to_owned(),
+            Err(error) => match HistoryError::from_sqlx(&self.path, &error) {
+                HistoryError::Store { reason, .. } => reason,
+                other => return Err(other),
+            },
+        };
+        Err(HistoryError::Open { path: self.path.clone(), reason })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// One decision as it is now.
+    pub async fn decision(&self, id: &DecisionId) -> Result<Option<Decision>, HistoryError> {
+        let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM decisions WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        body.map(|body| self.parse(&format!("decision {id}"), &body)).transpose()
+    }
+
+    /// One page, and where the next one begins if there is one.
+    pub async fn decisions(&self, filter: &Filter, page: Page) -> Result<(Vec<Decision>, Option<i64>), HistoryError> {
+        let mut query = QueryBuilder::new("SELECT decisions.seq, decisions.body");
+        let column = filter.push(&mut query);
+        page.push(&mut query, column);
+        self.page(query, page, "decision").await
+    }
+
+    /// All of them, read page by page, so that a slow reader holds nothing up.
+    pub fn all_decisions(&self, filter: Filter, page: Page) -> BoxStream<'static, Result<Decision, HistoryError>> {
+        let reader = self.clone();
+        stream::try_unfold(Some(page), move |page| {
+            let (reader, filter) = (reader.clone(), filter.clone());
+            async move {
+                let Some(page) = page else { return Ok(None) };
+                let (decisions, next) = reader.decisions(&filter, page).await?;
+                let next = next.map(|after| Page { after: Some(after), ..page });
+                Ok(Some((stream::iter(decisions.into_iter().map(Ok)), next)))
+            }
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    /// Decisions of which something is still to happen by itself, oldest first: to be taken up after a restart.
+    pub async fn unfinished(&self) -> Result<Vec<Decision>, HistoryError> {
+        let query =
+            "SELECT seq, body FROM decisions WHERE state IN ('proposed', 'acting', 'verifying') ORDER BY seq ASC";
+        self.bodies(QueryBuilder::new(query), "decision").await
+    }
+
+    /// The last decision about each incident that goes on, if it ended: something else may still have to follow.
+    pub async fn last_of_open_incidents(&self) -> Result<Vec<Decision>, HistoryError> {
+        let query = "SELECT seq, body FROM decisions WHERE state NOT IN ('proposed', 'acting', 'verifying') AND seq IN ( \
+             SELECT max(later.seq) FROM incidents JOIN decisions AS later ON later.incident = incidents.id \
+             WHERE incidents.cleared_at IS NULL GROUP BY incidents.id) ORDER BY seq ASC";
+        self.bodies(QueryBuilder::new(query), "decision").await
+    }
+
+    /// One incident as it is now.
+    pub async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>, HistoryError> {
+        let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM incidents WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        body.map(|body| self.parse(&format!("incident {id}"), &body)).transpose()
+    }
+
+    /// One page of incidents, and where the next one begins if there is one. `open`: only those that go on, or only those
+    /// that are over.
+    pub async fn incidents(
+        &self,
+        open: Option<bool>,
+        page: Page,
+    ) -> Result<(Vec<Incident>, Option<i64>), HistoryError> {
+        let mut query = QueryBuilder::new("SELECT seq, body FROM incidents WHERE ");
+        query.push(match open {
+            None => "TRUE",
+            Some(true) => "cleared_at IS NULL",
+            Some(false) => "cleared_at IS NOT NULL",
+        });
+        page.push(&mut query, "seq");
+        self.page(query, page, "incident").await
+    }
+
+    /// The incidents that go on, oldest first.
+    pub async fn open_incidents(&self) -> Result<Vec<Incident>, HistoryError> {
+        let query = "SELECT seq, body FROM incidents WHERE cleared_at IS NULL ORDER BY seq ASC";
+        self.bodies(QueryBuilder::new(query), "incident").await
+    }
+
+    /// Operations asked for at this time or later, oldest first; about one target, or all.
+    pub async fn operations_since(
+        &self,
+        target: Option<&Target>,
+        from: UnixMs,
+    ) -> Result<Vec<PastOperation>, HistoryError> {
+        let mut query =
+            QueryBuilder::<Sqlite>::new("SELECT decision, solution, body FROM operations WHERE asked_at >= ");
+        query.push_bind(from);
+        if let Some(target) = target {
+            query.push(" AND target = ").push_bind(target.to_string());
+        }
+        query.push(" ORDER BY asked_at, id");
+        let rows: Vec<(String, String, Vec<u8>)> =
+            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
+        rows.into_iter()
+            .map(|(decision, solution, body)| {
+                let operation = self.parse(&format!("an operation of {decision}"), &body)?;
+                Ok(PastOperation { decision: decision.into(), solution, operation })
+            })
+            .collect()
+    }
+
+    /// How many operations changed something since then, or may have: of this target, in its namespace, in its cluster. Reads,
+    /// notices and requests do not count.
+    pub async fn changes_since(&self, target: &Target, from: UnixMs) -> Result<[u32; 3], HistoryError> {
+        let query = "SELECT count(*) FILTER (WHERE target = ?2), \
+             count(*) FILTER (WHERE substr(target, 1, length(?3)) = ?3), \
+             count(*) FILTER (WHERE substr(target, 1, length(?4)) = ?4) \
+             FROM operations WHERE asked_at >= ?1 \
+             AND kind NOT IN ('inspect', 'read_logs', 'query', 'http', 'notify') \
+             AND (outcome IS NULL OR outcome IN ('done', 'in_doubt'))";
+        let (on_target, in_namespace, in_cluster): (u32, u32, u32) = sqlx::query_as(query)
+            .bind(from)
+            .bind(target.to_string())
+            .bind(format!("{}/{}/", target.cluster, target.namespace))
+            .bind(format!("{}/", target.cluster))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        Ok([on_target, in_namespace, in_cluster])
+    }
+
+    /// At most `limit` events after this `seq`, oldest first. The filter speaks of the decisions as they are now.
+    pub async fn events_after(
+        &self,
+        seq: i64,
+        filter: &Filter,
+        limit: u32,
+    ) -> Result<Vec<RecordedEvent>, HistoryError> {
+        let mut query =
+            QueryBuilder::new("SELECT seq, at, kind, body FROM decision_events WHERE decision IN (SELECT decisions.id");
+        filter.push(&mut query);
+        query.push(")");
+        Page { after: Some(seq), limit, order: Order::Oldest }.push(&mut query, "seq");
+        let rows: Vec<(i64, i64, String, Vec<u8>)> =
+            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
+        rows.into_iter()
+            .take(limit as usize)
+            .map(|(seq, at, kind, body)| {
+                Ok(RecordedEvent { seq, at, kind, decision: self.parse(&format!("event {seq}"), &body)? })
+            })
+            .collect()
+    }
+
+    /// What happened to one decision, oldest first.
+    pub async fn events_of(&self, id: &DecisionId) -> Result<Vec<RecordedEvent>, HistoryError> {
+        let rows: Vec<(i64, i64, String, Vec<u8>)> =
+            sqlx::query_as("SELECT seq, at, kind, body FROM decision_events WHERE decision = ? ORDER BY seq")
+                .bind(id.as_str())
+                .fetch_all(&self.pool)
+                .await
+                .map_err(|error| self.failed(&error))?;
+        rows.into_iter()
+            .map(|(seq, at, kind, body)| {
+                Ok(RecordedEvent { seq, at, kind, decision: self.parse(&format!("event {seq}"), &body)? })
+            })
+            .collect()
+    }
+
+    /// The `seq` of the last event; 0 if there is none.
+    pub async fn last_event(&self) -> Result<i64, HistoryError> {
+        sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM decision_events")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// Computes the chain anew over what is stored.
+    pub async fn verify_chain(&self) -> Result<ChainHead, HistoryError> {
+        let (mut last, mut previous) = (0, GENESIS);
+        loop {
+            let rows: Vec<LinkRow> = sqlx::query_as(
+                "SELECT seq, decision, at, kind, body, prev_hash, hash FROM decision_events
+                 WHERE seq > ? ORDER BY seq LIMIT ?",
+            )
+            .bind(last)
+            .bind(CHUNK)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
+            if rows.is_empty() {
+                return Ok(ChainHead { seq: last, hash: hex::encode(previous) });
+            }
+            for (seq, decision, at, kind, body, prev_hash, hash) in rows {
+                let broken = |reason| HistoryError::BrokenChain { path: self.path.clone(), seq, reason };
+                if seq != last + 1 {
+                    return Err(broken("events before it are missing"));
+                }
+                if prev_hash != previous {
+                    return Err(broken("it does not follow on the one before"));
+                }
+                let link = Link { seq, decision: &decision, at, kind: &kind, body: &body };
+                previous = chain::hash(&previous, &link);
+                if hash != previous {
+                    return Err(broken("it was changed after it was recorded"));
+                }
+                last = seq;
+            }
+        }
+    }
+
+    async fn bodies<T: DeserializeOwned>(
+        &self,
+        mut query: QueryBuilder<Sqlite>,
+        what: &str,
+    ) -> Result<Vec<T>, HistoryError> {
+        let rows: Vec<(i64, Vec<u8>)> =
+            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
+        rows.into_iter().map(|(seq, body)| self.parse(&format!("{what} number {seq}"), &body)).collect()
+    }
+
+    async fn page<T: DeserializeOwned>(
+        &self,
+        mut query: QueryBuilder<Sqlite>,
+        page: Page,
+        what: &str,
+    ) -> Result<(Vec<T>, Option<i64>), HistoryError> {
+        let mut rows: Vec<(i64, Vec<u8>)> =
+            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
+        let more = rows.len() > page.limit as usize;
+        rows.truncate(page.limit as usize);
+        let next = rows.last().filter(|_| more).map(|(seq, _)| *seq);
+        let page = rows
+            .into_iter()
+            .map(|(seq, body)| self.parse(&format!("{what} number {seq}"), &body))
+            .collect::<Result<_, _>>()?;
+        Ok((page, next))
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<T, HistoryError> {
+        serde_json::from_slice(body).map_err(|error| self.unreadable(what, error))
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "so that it can stand in map_err")]
+    pub(super) fn unreadable(&self, what: &str, error: serde_json::Error) -> HistoryError {
+        HistoryError::Unreadable { path: self.path.clone(), what: what.to_owned(), reason: error.to_string() }
+    }
+
+    pub(super) fn failed(&self, error: &sqlx::Error) -> HistoryError {
+        HistoryError::from_sqlx(&self.path, error)
+    }
+}

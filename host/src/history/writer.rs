@@ -1,0 +1,399 @@
+//! The one task that writes: what waits is committed together.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqliteTransaction};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::Decision;
+use crate::room;
+use crate::telemetry::metrics::{self, Counter, Gauge, Histogram, Metrics};
+
+use super::chain::{self, GENESIS, Hash, Link};
+use super::columns::{EventColumns, IncidentColumns, OperationColumns};
+use super::plugins::{self, PluginColumns};
+use super::{HistoryError, HistoryHealth, HistoryOptions};
+
+/// How many records share one commit at most.
+const GROUP: usize = 256;
+
+/// How many decisions a subscriber may lag behind.
+const BACKLOG: usize = 1024;
+
+/// What is to be written.
+#[derive(Debug)]
+pub(super) enum Work {
+    Event(Box<EventColumns>),
+    Incident(Box<IncidentColumns>),
+    Plugin(Box<PluginColumns>),
+}
+
+struct Job {
+    work: Work,
+    reply: oneshot::Sender<Result<i64, HistoryError>>,
+}
+
+/// The side that hands work over.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    patience: Duration,
+    sender: mpsc::Sender<Job>,
+    decisions: broadcast::Sender<Arc<Decision>>,
+    problem: Arc<Mutex<Option<String>>>,
+    closing: CancellationToken,
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    full: Counter,
+}
+
+impl Writer {
+    pub(super) fn start(
+        path: &Path,
+        connect: SqliteConnectOptions,
+        options: &HistoryOptions,
+        metrics: &Metrics,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(options.queue);
+        let (decisions, _) = broadcast::channel(BACKLOG);
+        let problem = Arc::default();
+        let closing = CancellationToken::new();
+        let queue = [("queue", "history")];
+        metrics.gauge("anomalyzer_queue_capacity", "How many may wait.", &queue).set(options.queue as f64);
+        let desk = Desk {
+            path: path.to_owned(),
+            connect,
+            connection: None,
+            decisions: decisions.clone(),
+            problem: Arc::clone(&problem),
+            waiting: metrics.gauge("anomalyzer_queue_waiting", "How many wait.", &queue),
+            took: metrics.histogram(
+                "anomalyzer_history_commit_seconds",
+                "How long a group of records took to be durable.",
+                &[],
+                metrics::SECONDS,
+            ),
+            failed: metrics.counter("anomalyzer_history_failed_total", "Records that could not be written.", &[]),
+        };
+        Self {
+            path: path.to_owned(),
+            patience: options.patience,
+            sender,
+            decisions,
+            problem,
+            task: tokio::sync::Mutex::new(Some(tokio::spawn(desk.run(receiver, closing.clone())))),
+            closing,
+            full: metrics.counter("anomalyzer_queue_full_total", "How often a queue was full.", &queue),
+        }
+    }
+
+    /// Returns when it is durable.
+    pub(super) async fn write(&self, work: Work) -> Result<i64, HistoryError> {
+        let (path, patience) = (self.path.clone(), self.patience);
+        let permit = match self.sender.try_reserve() {
+            Ok(permit) => permit,
+            Err(mpsc::error::TrySendError::Closed(())) => return Err(HistoryError::Closed { path }),
+            Err(mpsc::error::TrySendError::Full(())) => {
+                self.full.increment();
+                match tokio::time::timeout(patience, self.sender.reserve()).await {
+                    Ok(Ok(permit)) => permit,
+                    Ok(Err(_)) => return Err(HistoryError::Closed { path }),
+                    Err(_) => return Err(HistoryError::Busy { path, waiting: self.waiting(), patience }),
+                }
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        permit.send(Job { work, reply });
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(HistoryError::Closed { path }),
+            Err(_) => Err(HistoryError::Unanswered { path, patience }),
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<Decision>> {
+        self.decisions.subscribe()
+    }
+
+    fn waiting(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
+    pub(super) fn health(&self) -> HistoryHealth {
+        HistoryHealth {
+            problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            waiting: self.waiting(),
+            capacity: self.sender.max_capacity(),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
+        if let Some(task) = self.task.lock().await.take() {
+            // It can only fail by a panic, which the runtime has reported.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+/// The side that writes.
+struct Desk {
+    path: PathBuf,
+    connect: SqliteConnectOptions,
+    /// None at first and after a failure: a new connection starts from what is in the file, whatever went wrong.
+    connection: Option<SqliteConnection>,
+    decisions: broadcast::Sender<Arc<Decision>>,
+    problem: Arc<Mutex<Option<String>>>,
+    waiting: Gauge,
+    took: Histogram,
+    failed: Counter,
+}
+
+impl Desk {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Job>, closing: CancellationToken) {
+        let mut jobs = Vec::new();
+        let mut again = tokio::time::interval(room::TRY_AGAIN_AFTER);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let broken = self.problem.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            let taken = tokio::select! {
+                taken = receiver.recv_many(&mut jobs, GROUP) => taken,
+                () = closing.cancelled(), if !receiver.is_closed() => {
+                    // What was handed over before is still written.
+                    receiver.close();
+                    continue;
+                }
+                _ = again.tick(), if broken => {
+                    self.try_again().await;
+                    continue;
+                }
+            };
+            if taken == 0 {
+                break;
+            }
+            self.waiting.set(receiver.len() as f64);
+            self.write(std::mem::take(&mut jobs)).await;
+        }
+        if let Some(connection) = self.connection
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, path = %self.path.display(), "the history did not close cleanly");
+        }
+    }
+
+    async fn try_again(&mut self) {
+        let tried = async {
+            let connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => self.connect.connect().await?,
+            };
+            room::probe(self.connection.insert(connection)).await
+        };
+        match tried.await {
+            Ok(()) => {
+                tracing::info!(path = %self.path.display(), "the history can be written again");
+                *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the history still cannot be written");
+                self.connection = None;
+            }
+        }
+    }
+
+    /// Writes all in one transaction; if that fails for another reason than lack of room, one by one, so that one record
+    /// that cannot be written takes no other with it.
+    async fn write(&mut self, jobs: Vec<Job>) {
+        let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
+        let results = match self.commit(&works).await {
+            Ok(seqs) => seqs.into_iter().map(Ok).collect(),
+            Err(error) if jobs.len() == 1 || matches!(error, HistoryError::Full { .. }) => {
+                vec![Err(error); jobs.len()]
+            }
+            Err(_) => {
+                let mut results = Vec::with_capacity(jobs.len());
+                for work in works {
+                    results.push(self.commit(&[work]).await.map(|seqs| seqs.first().copied().unwrap_or_default()));
+                }
+                results
+            }
+        };
+        self.tell(jobs, results);
+    }
+
+    fn tell(&self, jobs: Vec<Job>, results: Vec<Result<i64, HistoryError>>) {
+        for (job, result) in jobs.into_iter().zip(results) {
+            let problem = result.as_ref().err().map(ToString::to_string);
+            let before =
+                std::mem::replace(&mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner), problem.clone());
+            match (&problem, &before) {
+                (Some(problem), None) => tracing::error!(%problem, "the history cannot be written"),
+                (None, Some(_)) => tracing::info!(path = %self.path.display(), "the history is written again"),
+                _ => {}
+            }
+            if problem.is_some() {
+                self.failed.increment();
+            } else if let Work::Event(event) = job.work {
+                // Fails when nobody listens.
+                let _ = self.decisions.send(event.decision);
+            }
+            // Fails when whoever asked went away.
+            let _ = job.reply.send(result);
+        }
+    }
+
+    async fn commit(&mut self, works: &[&Work]) -> Result<Vec<i64>, HistoryError> {
+        let started = Instant::now();
+        let result = self.transaction(works).await;
+        if result.is_err() {
+            // Dropped, not closed in good order: SQLite rolls back what was not committed.
+            self.connection = None;
+        }
+        self.took.observe(started.elapsed().as_secs_f64());
+        result.map_err(|error| HistoryError::from_sqlx(&self.path, &error))
+    }
+
+    async fn transaction(&mut self, works: &[&Work]) -> sqlx::Result<Vec<i64>> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect.connect().await?,
+        };
+        let connection = self.connection.insert(connection);
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut seqs = Vec::with_capacity(works.len());
+        // The last link is read inside of the transaction: what another process wrote meanwhile belongs to the chain.
+        let mut head = None;
+        for work in works {
+            seqs.push(match work {
+                Work::Event(event) => {
+                    let last = match head {
+                        Some(last) => last,
+                        None => last_link(&mut transaction).await?,
+                    };
+                    let (seq, hash) = append(&mut transaction, last, event).await?;
+                    head = Some((seq, hash));
+                    seq
+                }
+                Work::Incident(incident) => put_incident(&mut transaction, incident).await?,
+                Work::Plugin(change) => plugins::append(&mut transaction, change).await?,
+            });
+        }
+        transaction.commit().await?;
+        Ok(seqs)
+    }
+}
+
+async fn last_link(transaction: &mut SqliteTransaction<'_>) -> sqlx::Result<(i64, Hash)> {
+    let last: Option<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(&mut **transaction)
+            .await?;
+    // A hash of another length cannot be: the table checks it.
+    Ok(last.map_or((0, GENESIS), |(seq, hash)| (seq, hash.try_into().unwrap_or(GENESIS))))
+}
+
+async fn append(
+    transaction: &mut SqliteTransaction<'_>,
+    (last, previous): (i64, Hash),
+    event: &EventColumns,
+) -> sqlx::Result<(i64, Hash)> {
+    let decision = &event.decision;
+    let (seq, id) = (last + 1, decision.id.as_str());
+    let hash = chain::hash(&previous, &Link { seq, decision: id, at: event.at, kind: event.kind, body: &event.body });
+    sqlx::query(
+        "INSERT INTO decision_events (seq, decision, at, kind, body, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(seq)
+    .bind(id)
+    .bind(event.at)
+    .bind(event.kind)
+    .bind(&event.body)
+    .bind(previous.to_vec())
+    .bind(hash.to_vec())
+    .execute(&mut **transaction)
+    .await?;
+
+    let row: i64 = sqlx::query_scalar(
+        "INSERT INTO decisions (id, incident, target, namespace, solution, state, outcome, opened_at, decided_at, body)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET
+             incident = excluded.incident, target = excluded.target, namespace = excluded.namespace,
+             solution = excluded.solution, state = excluded.state, outcome = excluded.outcome,
+             opened_at = excluded.opened_at, decided_at = excluded.decided_at, body = excluded.body
+         RETURNING seq",
+    )
+    .bind(id)
+    .bind(decision.incident.as_ref().map(ToString::to_string))
+    .bind(&event.target)
+    .bind(decision.target.as_ref().map(|target| &target.namespace))
+    .bind(&decision.solution)
+    .bind(decision.state.as_str())
+    .bind(decision.verification.as_ref().map(|verification| verification.outcome.as_str()))
+    .bind(decision.opened_at)
+    .bind(decision.decided_at)
+    .bind(&event.body)
+    .fetch_one(&mut **transaction)
+    .await?;
+
+    sqlx::query("INSERT OR REPLACE INTO decision_text (rowid, words) VALUES (?, ?)")
+        .bind(row)
+        .bind(&event.words)
+        .execute(&mut **transaction)
+        .await?;
+    for operation in &event.operations {
+        put_operation(transaction, decision, operation).await?;
+    }
+    Ok((seq, hash))
+}
+
+async fn put_operation(
+    transaction: &mut SqliteTransaction<'_>,
+    decision: &Decision,
+    operation: &OperationColumns,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO operations (id, decision, target, solution, kind, asked_at, outcome, body)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&operation.id)
+    .bind(decision.id.as_str())
+    .bind(&operation.target)
+    .bind(&decision.solution)
+    .bind(&operation.kind)
+    .bind(operation.asked_at)
+    .bind(&operation.outcome)
+    .bind(&operation.body)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn put_incident(transaction: &mut SqliteTransaction<'_>, incident: &IncidentColumns) -> sqlx::Result<i64> {
+    sqlx::query(
+        "INSERT INTO incidents (id, target, opened_at, changed_at, cleared_at, body) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET
+             target = excluded.target, opened_at = excluded.opened_at, changed_at = excluded.changed_at,
+             cleared_at = excluded.cleared_at, body = excluded.body
+         WHERE excluded.changed_at >= changed_at",
+    )
+    .bind(&incident.id)
+    .bind(&incident.target)
+    .bind(incident.opened_at)
+    .bind(incident.changed_at)
+    .bind(incident.cleared_at)
+    .bind(&incident.body)
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query_scalar("SELECT seq FROM incidents WHERE id = ?").bind(&incident.id).fetch_one(&mut **transaction).await
+}

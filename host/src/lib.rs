@@ -1,0 +1,23 @@
+//! Anomalyzer watches metrics, notices what is wrong, decides what to do about it, does it, and checks that it helped.
+//! `ARCHITECTURE.md` is the map.
+
+pub mod act;
+pub mod api;
+pub mod bus;
+pub mod cli;
+pub mod codec;
+pub mod collect;
+pub mod config;
+pub mod conformance;
+pub mod demo;
+pub mod detect;
+pub mod diagnose;
+pub mod domain;
+pub mod guard;
+pub mod history;
+pub mod http_client;
+pub mod plugin;
+mod room;
+pub mod serve;
+pub mod telemetry;
+pub mod verify;

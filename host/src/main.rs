@@ -1,0 +1,200 @@
+//! The binary `anomalyzer`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anomalyzer::cli::Output;
+use anomalyzer::cli::check::{self, CheckArgs};
+use anomalyzer::cli::decisions::{self, DecisionsCommand};
+use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
+use anomalyzer::cli::plugins::{self, PluginsCommand};
+use anomalyzer::config::{self, Config};
+use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
+use anomalyzer::guard::Mode;
+use anomalyzer::plugin::{self, CompileArgs};
+use anomalyzer::serve::{self, Role};
+use anomalyzer::telemetry;
+use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+/// As a shell has it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Watches metrics, detects what is wrong, decides, acts, checks that it helped, and keeps the record.
+#[derive(Parser)]
+#[command(name = "anomalyzer", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service: everything in one process, or one half of it
+    Serve(ServeArgs),
+    /// See an application go wrong and be healed
+    Demo {
+        #[command(flatten)]
+        args: DemoArgs,
+        /// Lines for people, or one JSON event a line
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// The application of the demo: a small HTTP service that can be broken
+    DemoApp(DemoAppArgs),
+    /// The traffic of the demo
+    DemoLoad(DemoLoadArgs),
+    /// Check a configuration: file, line, remedy
+    Check(CheckArgs),
+    /// Look at what was decided, why, and what came of it
+    Decisions(DecisionsCommand),
+    /// Write plugins, and look at them
+    Plugins(PluginsCommand),
+    /// Stop whatever changes anything, or let it go on
+    KillSwitch(KillSwitchCommand),
+    /// The process in which plugins are compiled
+    #[command(hide = true)]
+    CompilePlugin(CompileArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// The configuration; without it, the defaults and the environment
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Run one half by itself, joined to the other by Kafka
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Where the history is kept; counts more than the configuration
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Decide and record everything, do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Lines for people, or JSON log lines
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::CompilePlugin(args) = &arguments.command {
+        return plugin::compile_and_exit(args);
+    }
+    let quiet = !matches!(arguments.command, Command::Serve(_));
+    let json = matches!(&arguments.command, Command::Serve(args) if args.output == Output::Json);
+    telemetry::log::start(quiet, json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::anyhow!("cannot start the runtime: {error}")),
+    };
+    let result = runtime.block_on(async {
+        let (shutdown, at_once) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(signals(shutdown.clone(), at_once.clone()));
+        tokio::select! {
+            biased;
+            () = at_once.cancelled() => Ok(ExitCode::from(INTERRUPTED)),
+            result = run(arguments.command, shutdown) => result,
+        }
+    });
+    // Drops every task that is left, and with it the processes that it supervises: nothing survives an end in a hurry either.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    match result {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => {
+            let role = args.role.unwrap_or(Role::Both);
+            let config = configuration(&args)?;
+            let running = tokio::select! {
+                running = serve::start(config, role, shutdown.clone()) => running?,
+                // A broker that is waited for, say.
+                () = shutdown.cancelled() => return Ok(ExitCode::SUCCESS),
+            };
+            shutdown.cancelled().await;
+            tracing::info!("stopping");
+            running.ended().await;
+        }
+        Command::Demo { args, output } => {
+            let exit_when_done = args.exit_when_done;
+            let good = demo::run(args, output, shutdown).await?;
+            return Ok(if exit_when_done && !good { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        Command::DemoApp(args) => demo::app::run(args, shutdown).await?,
+        Command::DemoLoad(args) => demo::load::run(args, shutdown).await?,
+        Command::Check(args) => {
+            let args = CheckArgs { compiler: Some(plugin::this_program()), ..args };
+            let good = check::run(&args, &|name| std::env::var(name).ok(), &mut std::io::stdout()).await?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Decisions(command) => {
+            decisions::run(command, &mut std::io::stdout().lock(), shutdown).await?;
+        }
+        Command::Plugins(command) => {
+            let command = PluginsCommand { compiler: Some(plugin::this_program()), ..command };
+            let good = plugins::run(command, &mut std::io::stdout().lock(), shutdown).await?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::KillSwitch(command) => kill_switch::run(command, &mut std::io::stdout().lock()).await?,
+        // It has come and gone, before the runtime.
+        Command::CompilePlugin(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
+    let mut config = config::load(args.config.as_deref(), &|name| std::env::var(name).ok())?;
+    config.plugins.compiler = Some(plugin::this_program());
+    if let Some(data_dir) = &args.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    if args.dry_run {
+        config.guard.mode = Mode::Shadow;
+    }
+    Ok(config)
+}
+
+/// Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) stops cleanly; a second one at once.
+async fn signals(shutdown: CancellationToken, at_once: CancellationToken) {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let mut hangup: Option<Signal> = if ignores_hangup() { None } else { signal(SignalKind::hangup()).ok() };
+    loop {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hung_up => {}
+        }
+        if shutdown.is_cancelled() {
+            return at_once.cancel();
+        }
+        shutdown.cancel();
+    }
+}
+
+/// Whether it was started to outlive its terminal, as by `nohup`.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is signal 1, SIGHUP.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}

@@ -1,0 +1,80 @@
+//! One guest's world: its memory, what it may use up, and the way to call into it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use super::desk::{self, SLICE};
+use super::engine::epochs;
+use super::error::PluginError;
+use super::limits::{Meter, Total};
+use super::linker::LogGate;
+use super::stats::Stats;
+
+/// What the host keeps beside a guest.
+pub(super) struct State {
+    pub(super) plugin: Arc<str>,
+    pub(super) log_gate: LogGate,
+    /// The last error it logged: most often the message of the panic that it traps with.
+    pub(super) last_words: Option<String>,
+    /// What is left of the deadline after the first slice, in epochs.
+    left: u64,
+    meter: Meter,
+    stats: Arc<Stats>,
+}
+
+/// A store with limits and deadlines. Dropping it frees all the guest had at once; no destructor of the guest runs.
+pub(super) struct Sandbox {
+    store: Store<State>,
+}
+
+impl Sandbox {
+    /// An empty one, without limits before [`Sandbox::contain`].
+    pub(super) fn new(
+        engine: &wasmtime::Engine,
+        plugin: Arc<str>,
+        memory_bytes: u64,
+        total: Arc<Total>,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let meter = Meter::new(memory_bytes, total, Arc::clone(&stats));
+        let state = State { plugin, log_gate: LogGate::new(), last_words: None, left: 0, meter, stats };
+        Self { store: Store::new(engine, state) }
+    }
+
+    /// Sets the limits, which must be before anything is instantiated in it.
+    pub(super) fn contain(&mut self) {
+        let store = &mut self.store;
+        store.limiter(|state| &mut state.meter);
+        // One monitor or run each; the rest is room for a guest's own handles.
+        store.set_max_component_handles(1024);
+        store.epoch_deadline_callback(|mut context| match std::mem::take(&mut context.data_mut().left) {
+            0 => Err(Trap::Interrupt.into()),
+            left => {
+                desk::relieve();
+                Ok(UpdateDeadline::Continue(left))
+            }
+        });
+    }
+
+    /// Runs guest code, for at most `deadline`, letting it hand at most about `bytes` to the host at a time. After an
+    /// error the sandbox must be dropped: the guest may be in any state.
+    pub(super) fn call<R>(
+        &mut self,
+        call: &'static str,
+        deadline: Duration,
+        bytes: usize,
+        run: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, PluginError> {
+        let slice = epochs(deadline).min(epochs(SLICE));
+        self.store.data_mut().left = epochs(deadline) - slice;
+        self.store.set_epoch_deadline(slice);
+        self.store.set_hostcall_fuel(bytes);
+        let begun = Instant::now();
+        let returned = run(&mut self.store);
+        let State { plugin, last_words, stats, .. } = self.store.data();
+        stats.call(begun.elapsed());
+        returned.map_err(|error| PluginError::from_runtime(plugin, call, deadline, last_words.as_deref(), &error))
+    }
+}

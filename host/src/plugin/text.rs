@@ -1,0 +1,44 @@
+//! What a guest wrote, made fit for a log line or a page.
+
+/// One line of at most `max` bytes: control characters become spaces, and what was cut off leaves an ellipsis.
+pub(super) fn one_line(text: &str, max: usize) -> String {
+    cut(text, max, |c| c.is_control())
+}
+
+/// The same for text that may have line ends and tabs.
+pub(super) fn several_lines(text: &str, max: usize) -> String {
+    cut(text, max, |c| c.is_control() && c != '\n' && c != '\t')
+}
+
+fn cut(text: &str, max: usize, blank: impl Fn(char) -> bool) -> String {
+    const ELLIPSIS: char = '…';
+    let (kept, ellipsis) = if text.len() <= max {
+        (text, None)
+    } else {
+        (&text[..text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len_utf8()))], Some(ELLIPSIS))
+    };
+    // A control character takes at most two bytes, the space in its place one.
+    kept.trim_end().chars().map(|c| if blank(c) { ' ' } else { c }).chain(ellipsis).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_forged_log_line_stays_on_one_line() {
+        assert_eq!(one_line("high\n2026 ERROR forged\u{1b}[31m", 64), "high 2026 ERROR forged [31m");
+        assert_eq!(several_lines("a\n\tb\u{7}", 64), "a\n\tb ");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_comes_out_longer_than_allowed(text in ".{0,64}", max in 3_usize..64) {
+            let line = one_line(&text, max);
+            prop_assert!(line.len() <= max);
+            prop_assert!(!line.chars().any(char::is_control));
+        }
+    }
+}

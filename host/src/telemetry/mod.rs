@@ -1,0 +1,4 @@
+//! What the host says about itself.
+
+pub mod log;
+pub mod metrics;

@@ -1,0 +1,194 @@
+//! Collecting, over real sockets.
+
+mod demo;
+mod prometheus;
+mod real_prometheus;
+mod scrape;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anomalyzer::collect::{CollectConfig, Collector, Groups, SignalConfig, SignalStatus, Sink, SinkError, StatusBoard};
+use anomalyzer::domain::{Coverage, MetricBatch};
+use async_trait::async_trait;
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures::StreamExt;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What a server answers next.
+#[derive(Clone, Debug)]
+enum Says {
+    /// 200 with that text.
+    Text(String),
+    /// 200 with HTML.
+    Html,
+    /// A status with a text.
+    Status(u16, &'static str),
+    /// 200 with the beginning of an answer, then the end of the connection.
+    Half(&'static str),
+    /// Nothing, for ever.
+    Nothing,
+}
+
+fn text(text: &str) -> Says {
+    Says::Text(text.to_owned())
+}
+
+/// A server that answers everything with the same, which can be changed.
+struct Server {
+    url: String,
+    says: Arc<Mutex<Says>>,
+    asked: Arc<Mutex<u32>>,
+    _ends: DropGuard,
+}
+
+impl Server {
+    async fn start(says: Says) -> Self {
+        let says = Arc::new(Mutex::new(says));
+        let asked = Arc::new(Mutex::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let (shared, count) = (says.clone(), asked.clone());
+        let router = Router::new().fallback(get(async move || {
+            *count.lock().unwrap() += 1;
+            let says = shared.lock().unwrap().clone();
+            answer(says).await
+        }));
+        let ends = shutdown.clone().drop_guard();
+        tokio::spawn(async move {
+            tokio::select! {
+                served = axum::serve(listener, router) => served.unwrap(),
+                () = shutdown.cancelled() => {}
+            }
+        });
+        Self { url, says, asked, _ends: ends }
+    }
+
+    fn say(&self, says: Says) {
+        *self.says.lock().unwrap() = says;
+    }
+
+    fn asked(&self) -> u32 {
+        *self.asked.lock().unwrap()
+    }
+}
+
+async fn answer(says: Says) -> Response {
+    match says {
+        Says::Text(text) => text.into_response(),
+        Says::Html => ([(header::CONTENT_TYPE, "text/html")], "<html>Log in</html>").into_response(),
+        Says::Status(status, text) => (StatusCode::from_u16(status).unwrap(), text).into_response(),
+        Says::Half(text) => {
+            let breaks = async {
+                // The beginning is to be on its way.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(std::io::Error::other("broken off"))
+            };
+            let halves = futures::stream::once(async move { Ok(text) }).chain(futures::stream::once(breaks));
+            axum::body::Body::from_stream(halves).into_response()
+        }
+        Says::Nothing => std::future::pending().await,
+    }
+}
+
+/// An address at which nobody listens.
+async fn nowhere() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Keeps what it is sent; takes only as much as it has permits for.
+struct Kept {
+    batches: Mutex<Vec<MetricBatch>>,
+    permits: Semaphore,
+}
+
+#[async_trait]
+impl Sink for Kept {
+    async fn send(&self, batch: MetricBatch) -> Result<(), SinkError> {
+        self.permits.acquire().await.unwrap().forget();
+        self.batches.lock().unwrap().push(batch);
+        Ok(())
+    }
+}
+
+/// A collector that runs; ends when dropped.
+struct Running {
+    kept: Arc<Kept>,
+    board: StatusBoard,
+    _ends: DropGuard,
+}
+
+/// `collect` is TOML with the configuration, `signals` with tables `[[signal]]`.
+fn start(collect: &str, signals: &str, groups: &Groups) -> Running {
+    start_with(collect, signals, groups, Semaphore::MAX_PERMITS)
+}
+
+fn start_with(collect: &str, signals: &str, groups: &Groups, permits: usize) -> Running {
+    let config: CollectConfig = toml::from_str(collect).unwrap();
+    let kept = Arc::new(Kept { batches: Mutex::default(), permits: Semaphore::new(permits) });
+    let collector = Collector::new(config, read_signals(signals), groups, kept.clone()).unwrap();
+    let board = collector.status();
+    let shutdown = CancellationToken::new();
+    let ends = shutdown.clone().drop_guard();
+    tokio::spawn(collector.run(shutdown));
+    Running { kept, board, _ends: ends }
+}
+
+fn read_signals(text: &str) -> Vec<SignalConfig> {
+    let table: toml::Table = toml::from_str(text).unwrap();
+    table["signal"].clone().try_into().unwrap()
+}
+
+impl Running {
+    /// The first batch from now on that fits, if one comes in 20 seconds.
+    async fn batch(&self, what: &str, fits: impl Fn(&MetricBatch) -> bool) -> MetricBatch {
+        let mut seen = self.kept.batches.lock().unwrap().len();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(batch) = self.kept.batches.lock().unwrap()[seen..].iter().find(|batch| fits(batch)) {
+                return batch.clone();
+            }
+            if Instant::now() > deadline {
+                panic!("no batch with {what}; the last one: {:?}", self.kept.batches.lock().unwrap().last());
+            }
+            seen = seen.min(self.kept.batches.lock().unwrap().len());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The status of a signal as soon as it fits, if that comes about in 20 seconds.
+    async fn status(&self, what: &str, fits: impl Fn(&SignalStatus) -> bool) -> SignalStatus {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let all = self.board.all();
+            if let Some(status) = all.iter().find(|status| fits(status)) {
+                return status.clone();
+            }
+            assert!(Instant::now() < deadline, "no status with {what}: {all:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn coverage(asked: u32, answered: u32, failed: u32) -> Coverage {
+    Coverage { asked, answered, failed }
+}
+
+/// The values of a batch, stale markers left out.
+fn values(batch: &MetricBatch) -> Vec<f64> {
+    let samples = batch.series.iter().flat_map(|series| &series.samples);
+    samples.filter(|sample| !sample.is_stale_marker()).map(|sample| sample.value).collect()
+}
+
+/// The labels of the series that a batch closes.
+fn closed(batch: &MetricBatch) -> Vec<String> {
+    let closed = batch.series.iter().filter(|series| series.samples.iter().any(|sample| sample.is_stale_marker()));
+    closed.map(|series| series.labels.to_string()).collect()
+}

@@ -1,0 +1,172 @@
+//! A decision as it could have been, and a history in a folder of its own.
+
+use std::path::PathBuf;
+
+use anomalyzer::domain::{
+    Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction, Evidence, EvidenceKind,
+    Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels, Meaning, Operation, OperationId, OperationRecord,
+    Outcome, OutcomeKind, Phase, Provenance, Range, Target, UnixMs, Verdict, Verification, VerificationOutcome,
+};
+use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
+use anomalyzer::telemetry::metrics::Metrics;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// 2026-01-31T12:00:00Z.
+pub const NOON: UnixMs = 1_769_860_800_000;
+
+pub fn web() -> Target {
+    Target::new("shop", "Deployment", "web")
+}
+
+/// Decision number `n`, proposed `n` minutes after noon.
+pub fn proposed(n: i64) -> Decision {
+    let at = NOON + n * 60_000;
+    Decision {
+        id: DecisionId::derive(&["test", &n.to_string()]),
+        incident: Some(IncidentId::from("inc-0000000000000001")),
+        opened_at: at - 5_000,
+        decided_at: at,
+        expires_at: at + 600_000,
+        attempt: 0,
+        state: DecisionState::Proposed,
+        target: Some(web()),
+        anomaly: Some(Anomaly {
+            signal: "web_latency".to_owned(),
+            direction: Direction::Above,
+            score: 2.5,
+            severity: 3.0,
+            observed: Some(1.25),
+            expected: Some(Range { low: Some(0.05), high: Some(0.5) }),
+        }),
+        findings: Vec::new(),
+        solution: "scale_up".to_owned(),
+        parameters: json!({"replicas": 4}).as_object().unwrap().clone(),
+        explanation: format!("latency rises with the queue, number {n}"),
+        confidence: 0.8,
+        evidence: vec![Evidence {
+            id: "e1".to_owned(),
+            kind: EvidenceKind::Finding,
+            text: "web_latency is 1.25 s, expected 0.05 to 0.5".to_owned(),
+        }],
+        cites: vec!["e1".to_owned()],
+        alternatives: Vec::new(),
+        analyst: Analyst {
+            kind: AnalystKind::Rules,
+            model: None,
+            digest: None,
+            took_ms: 1,
+            why_rules: Some("ollama is not configured".to_owned()),
+            prompt: None,
+            prompt_sha256: None,
+            raw_answer: None,
+        },
+        guard: None,
+        operations: Vec::new(),
+        summary: None,
+        verification: None,
+        undo: None,
+        provenance: Provenance { source: "engine".to_owned(), by: "engine".to_owned() },
+        action_digest: Some("00ff".to_owned()),
+    }
+}
+
+/// The same after it was allowed, done and judged.
+pub fn done(n: i64) -> Decision {
+    let allow = || GuardVerdict {
+        verdict: Verdict::Allow,
+        rule: "allow".to_owned(),
+        reason: "nothing speaks against it".to_owned(),
+    };
+    let mut decision = proposed(n);
+    let at = decision.decided_at;
+    decision.state = DecisionState::Done;
+    decision.guard = Some(allow());
+    decision.operations = vec![OperationRecord {
+        id: OperationId::derive(&[decision.id.as_str(), "1"]),
+        kind: "scale".to_owned(),
+        target: Some(web()),
+        operation: Operation::Scale { target: web(), replicas: 4 },
+        asked_at: at + 100,
+        done_at: Some(at + 250),
+        guard: Some(allow()),
+        outcome: Some(Outcome { kind: OutcomeKind::Done, detail: json!({"replicas": 4}) }),
+        before: Some(json!({"replicas": 2})),
+        after: Some(json!({"replicas": 4})),
+    }];
+    decision.summary = Some("scaled from 2 to 4".to_owned());
+    decision.verification = Some(Verification {
+        outcome: VerificationOutcome::Improved,
+        at: at + 30_000,
+        samples: 12,
+        reason: "median 0.21 is within 0.05 to 0.5".to_owned(),
+    });
+    decision
+}
+
+pub fn event(kind: DecisionEventKind, decision: Decision) -> DecisionEvent {
+    DecisionEvent { kind, at: decision.decided_at, decision }
+}
+
+pub fn incident(n: i64) -> Incident {
+    let at = NOON + n * 60_000;
+    Incident {
+        id: IncidentId::derive(&["test", &n.to_string()]),
+        target: web(),
+        opened_at: at,
+        changed_at: at,
+        cleared_at: None,
+        findings: vec![Finding {
+            id: FindingId::from("find-1"),
+            signal: "web_latency".to_owned(),
+            meaning: Meaning::Latency,
+            labels: Labels::new([("pod", "web-1")]),
+            detector: "zscore".to_owned(),
+            detector_digest: "00ff".to_owned(),
+            onset_at: at,
+            at,
+            phase: Phase::Onset,
+            direction: Direction::Above,
+            score: 2.5,
+            severity: 3.0,
+            observed: Some(1.25),
+            expected: None,
+            reason: "far above".to_owned(),
+        }],
+        coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+        samples: Vec::new(),
+        foreign: false,
+    }
+}
+
+/// A history in a folder of its own, which goes away with it.
+pub struct Place {
+    pub folder: TempDir,
+    pub history: History,
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        Self::with(HistoryOptions::default()).await
+    }
+
+    pub async fn with(options: HistoryOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(&folder.path().join(FILE_NAME), options, &Metrics::default()).await.unwrap();
+        Self { folder, history }
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join(FILE_NAME)
+    }
+
+    /// Closes the history and opens it again.
+    pub async fn reopen(&mut self, options: HistoryOptions) {
+        self.history.close().await;
+        self.history = History::open(&self.file(), options, &Metrics::default()).await.unwrap();
+    }
+
+    pub async fn record(&self, kind: DecisionEventKind, decision: Decision) -> i64 {
+        self.history.record(event(kind, decision)).await.unwrap()
+    }
+}

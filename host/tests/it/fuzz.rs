@@ -1,0 +1,63 @@
+//! Every door, knocked at with its corpus and with what becomes of that when bytes are changed: for seconds, where
+//! `cargo xtask fuzz` goes on for as long as it is let, and sees which code is reached.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+#[path = "../../../fuzz/doors.rs"]
+mod doors;
+
+/// Of mutated input, for each door. All doors are tried at once: the test costs not much more than that.
+const TIME: Duration = Duration::from_secs(3);
+/// For the same input every time: what fails can be tried again.
+const SEED: u64 = 9;
+
+#[test]
+fn no_door_breaks_whatever_is_thrown_at_it() {
+    std::thread::scope(|scope| {
+        for (name, knock) in doors::DOORS {
+            scope.spawn(move || {
+                let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+                let mut corpus: Vec<Vec<u8>> =
+                    fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+                assert!(!corpus.is_empty(), "{folder} is empty");
+                corpus.sort();
+                corpus.push(Vec::new());
+                corpus.iter().for_each(|input| knock(input));
+                let (mut random, begun, mut knocks) = (fastrand::Rng::with_seed(SEED), Instant::now(), 0);
+                while begun.elapsed() < TIME {
+                    knock(&mutated(&corpus, &mut random));
+                    knocks += 1;
+                }
+                println!("{name}: {} from the corpus, {knocks} mutated", corpus.len());
+            });
+        }
+    });
+}
+
+/// One of the corpus with bytes changed, doubled, left out, or joined to another.
+fn mutated(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
+    const WELL_KNOWN: [&[u8]; 8] =
+        [b"\xff\xff\xff\xff", b"\0\0\0\0", b"-1", b"1e999", b"\"", b"[[[[[[[[", b"9223372036854775808", b"\n"];
+    let mut bytes = corpus[random.usize(..corpus.len())].clone();
+    for _ in 0..random.usize(1..6) {
+        let at = random.usize(..=bytes.len());
+        let end = (at + random.usize(..32)).min(bytes.len());
+        match random.u8(..6) {
+            0 if at < bytes.len() => bytes[at] = random.u8(..),
+            1 if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let piece = bytes[at..end].to_vec();
+                bytes.splice(at..at, piece);
+            }
+            4 => drop(bytes.splice(at..at, WELL_KNOWN[random.usize(..8)].iter().copied())),
+            _ => {
+                let other = &corpus[random.usize(..corpus.len())];
+                bytes.truncate(at);
+                bytes.extend_from_slice(&other[random.usize(..=other.len())..]);
+            }
+        }
+    }
+    bytes
+}

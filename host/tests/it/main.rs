@@ -1,0 +1,34 @@
+//! What the parts promise each other, tried over real sockets, files and servers. One binary, so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect is to fail")]
+
+mod api;
+mod app;
+#[path = "../bus_contract/mod.rs"]
+mod bus_contract;
+mod check;
+mod collect;
+mod contract;
+mod decisions;
+mod demo_app;
+mod detect;
+mod diagnose;
+mod evil;
+mod examples;
+mod fixture;
+mod fuzz;
+#[allow(dead_code, reason = "the unit tests of the plugin host use the rest")]
+#[path = "../../src/plugin/tests/guest.rs"]
+mod guest;
+mod history;
+mod http;
+mod kubernetes;
+mod local;
+mod memory;
+mod notify;
+mod other_languages;
+mod plugin_doors;
+mod plugins;
+mod receiver;
+mod roles;
+mod serve;
+mod wait;

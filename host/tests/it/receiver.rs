@@ -1,0 +1,105 @@
+//! A real HTTP server that notes what it is sent and answers as it is told.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// What came.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Received {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// How it answers once.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Status(u16),
+    Say(u16, String),
+    Redirect(String),
+    /// Repeats the request's headers.
+    Echo,
+    /// Takes the request and never answers.
+    Silence,
+}
+
+#[derive(Default)]
+struct Shared {
+    received: Mutex<Vec<Received>>,
+    answers: Mutex<VecDeque<Answer>>,
+}
+
+/// The server. It stops with the test's runtime.
+pub struct Receiver {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Receiver {
+    /// Gives these answers one after the other, and 200 from then on.
+    pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared { answers: Mutex::new(answers.into_iter().collect()), ..Shared::default() });
+        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { address, shared }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+}
+
+async fn receive(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let echo = format!("{headers:?}");
+    shared.received.lock().unwrap().push(Received { method, uri, headers, body });
+    let answer = shared.answers.lock().unwrap().pop_front().unwrap_or(Answer::Status(200));
+    let status = |status| StatusCode::from_u16(status).unwrap();
+    match answer {
+        Answer::Status(code) => status(code).into_response(),
+        Answer::Say(code, text) => (status(code), text).into_response(),
+        Answer::Redirect(to) => (StatusCode::FOUND, [("location", to)]).into_response(),
+        Answer::Echo => echo.into_response(),
+        Answer::Silence => {
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            StatusCode::OK.into_response()
+        }
+    }
+}
+
+/// An address where nobody listens.
+pub async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,337 @@
+//! `serve` as a whole: samples go in at the topic, what comes of them is read back from the history.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::Duration;
+
+use anomalyzer::bus::{Bus, BusError, Record, Topic};
+use anomalyzer::codec;
+use anomalyzer::config::{self, Config};
+use anomalyzer::domain::{
+    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Sample, Series, Target,
+    VerificationOutcome, now_ms, solutions,
+};
+use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
+use anomalyzer::http_client;
+use anomalyzer::serve::{self, Role, Running};
+use serde_json::Value;
+use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::wait::until;
+
+pub const MINUTE: Duration = Duration::from_secs(60);
+
+/// The configuration of these tests: a process group `web` of one replica, and two signals whose samples the test sends.
+pub fn configured(folder: &Path, more: &str) -> Config {
+    let signal = |name: &str| {
+        format!(
+            "[[signal]]\nname = '{name}'\nmeaning = '{name}'\nunit = ''\ntarget = {{ kind = 'Process', name = 'web' }}\n\
+             source = {{ gauge = {{ of = 'nothing' }} }}\n\
+             detectors = [{{ name = 'zscore', settings = {{ spike = 8.0, drop = 1000.0, clear_samples = 2 }} }}]\n"
+        )
+    };
+    let text = format!(
+        "data_dir = '{}'\nsilent_after = '1h'\n[api]\nlisten = '127.0.0.1:0'\nengine_listen = '127.0.0.1:0'\n\
+         [plugins]\nfolder = '{}'\n\
+         [collect]\ninterval = '1h'\n[[collect.scrape]]\njob = 'none'\ntargets = {{ group = 'web' }}\n\
+         [verify]\nsettle = '100ms'\nobserve = '1s'\n\
+         [local.groups.web]\ncommand = ['sleep', '600']\nfirst_port = 9\nstop_timeout = '1s'\n\
+         [notify.channels.log]\ntype = 'log'\n{more}\n{}{}",
+        folder.display(),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins"),
+        signal("traffic"),
+        signal("latency"),
+    );
+    config::parse("test.toml".as_ref(), &text).unwrap()
+}
+
+/// What is confirmed at once and over soon.
+const AT_ONCE: &str = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
+
+/// A sample of both signals, as many times the usual.
+pub async fn show(bus: &dyn Bus, at: i64, traffic: f64, latency: f64) {
+    for (signal, value) in [("traffic", 40.0 * traffic), ("latency", 0.1 * latency)] {
+        let value = value * (0.95 + 0.1 * fastrand::f64());
+        let record = codec::metrics::encode(&batch(signal, vec![Sample { at, value }]));
+        bus.publish(Topic::Metrics, record).await.unwrap();
+    }
+}
+
+/// Half a minute of ordinary samples, up to now; returns when `engine` has seen them.
+pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
+    let now = now_ms();
+    for second in (1..=30).rev() {
+        show(bus, now - second * 1000, 1.0, 1.0).await;
+    }
+    let seen = || engine.detection().values().map(|signal| signal.samples).sum::<u64>();
+    until("the samples are seen", MINUTE, async || (seen() >= 60).then_some(())).await;
+}
+
+/// All parts in one process; ends when dropped.
+struct Whole {
+    running: Running,
+    shutdown: CancellationToken,
+    folder: TempDir,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl Whole {
+    async fn start(more: &str) -> Self {
+        Self::start_with(more, HistoryOptions::default()).await
+    }
+
+    async fn start_with(more: &str, history: HistoryOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { history, ..configured(folder.path(), &format!("{AT_ONCE}{more}")) };
+        let shutdown = CancellationToken::new();
+        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap();
+        Self { running, shutdown, folder }
+    }
+
+    async fn publish(&self, record: Record) -> Result<(), BusError> {
+        self.running.bus().publish(Topic::Metrics, record).await
+    }
+
+    async fn show(&self, at: i64, traffic: f64, latency: f64) {
+        show(self.running.bus().as_ref(), at, traffic, latency).await;
+    }
+
+    async fn ordinary(&self) {
+        show_ordinary(self.running.bus().as_ref(), &self.running).await;
+    }
+
+    /// The status of `/health`, and what it says.
+    async fn health(&self) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{}/health", self.running.address())).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    async fn ended(&self, solution: &str) -> Decision {
+        ended(&self.running, solution, MINUTE).await
+    }
+}
+
+/// The decision for a solution, as soon as it is over.
+pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decision {
+    let filter = Filter { solution: Some(solution.to_owned()), ..Filter::default() };
+    until(&format!("{solution} ends"), within, async || {
+        let (decisions, _) = server.history().unwrap().decisions(&filter, Page::default()).await.unwrap();
+        decisions.into_iter().find(|decision| decision.state.is_final())
+    })
+    .await
+}
+
+/// More replicas help at once in this world: ordinary samples as soon as a scale is under way, for ever.
+pub async fn heal(server: &Running) -> Infallible {
+    until("a scale is under way", 3 * MINUTE, async || {
+        let decisions = server.history().unwrap().decisions(&Filter::default(), Page::default()).await;
+        let scaled = |decision: &Decision| decision.state == DecisionState::Verifying;
+        decisions.unwrap().0.iter().any(scaled).then_some(())
+    })
+    .await;
+    loop {
+        show(server.bus().as_ref(), now_ms(), 1.0, 1.0).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn batch(signal: &str, samples: Vec<Sample>) -> MetricBatch {
+    MetricBatch {
+        signal: signal.to_owned(),
+        target: Some(Target::new("", "Process", "web")),
+        observed_at: samples.last().map_or(0, |sample| sample.at),
+        coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+        series: vec![Series { labels: Labels::new([("__name__", signal)]), samples }],
+        foreign: false,
+    }
+}
+
+#[tokio::test]
+async fn a_surge_on_the_topic_leads_to_a_scale_that_is_verified_and_on_record() {
+    let whole = Whole::start("").await;
+    whole.ordinary().await;
+    whole.show(now_ms(), 6.0, 6.0).await;
+    let decision = tokio::select! {
+        decision = whole.ended(solutions::SCALE_UP) => decision,
+        never = heal(&whole.running) => match never {},
+    };
+    assert_eq!(decision.state, DecisionState::Done);
+    let verification = decision.verification.unwrap();
+    assert_eq!(verification.outcome, VerificationOutcome::Improved, "{}", verification.reason);
+    let [scale] = decision.operations.iter().filter(|record| !record.operation.is_read()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", decision.operations)
+    };
+    assert!(matches!(scale.operation, Operation::Scale { replicas: 2, .. }));
+    assert_eq!(scale.outcome.as_ref().unwrap().kind, OutcomeKind::Done);
+    assert_eq!(whole.running.local().unwrap().endpoints("web").unwrap().borrow().len(), 2);
+    whole.running.history().unwrap().verify_chain().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dry_run_decides_and_records_and_does_nothing() {
+    let whole = Whole::start("[guard]\nmode = 'shadow'").await;
+    whole.ordinary().await;
+    whole.show(now_ms(), 6.0, 6.0).await;
+    let decision = whole.ended(solutions::SCALE_UP).await;
+    assert_eq!(decision.state, DecisionState::Shadowed);
+    assert_eq!(decision.guard.unwrap().rule, "mode");
+    assert_eq!(whole.running.local().unwrap().endpoints("web").unwrap().borrow().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_set_aside_and_what_follows_is_seen() {
+    let whole = Whole::start("").await;
+    whole.ordinary().await;
+    let garbage = Record { key: None, headers: vec![], payload: b"{\"name\": \"cpu\", \"va".as_slice().into() };
+    whole.publish(garbage).await.unwrap();
+    let mut cut = codec::metrics::encode(&batch("latency", vec![Sample { at: now_ms(), value: 0.1 }]));
+    cut.payload.truncate(cut.payload.len() - 3);
+    whole.publish(cut).await.unwrap();
+    // Too large to be read, and refused where it is published; nothing is lost in silence.
+    let huge = Record { key: None, headers: vec![], payload: vec![b' '; 64 << 20].into() };
+    assert!(matches!(whole.publish(huge).await, Err(BusError::TooLarge { .. })));
+    // Large, but taken: nobody can make anything of it.
+    let large = Record { key: None, headers: vec![], payload: vec![b'['; 10_000_000].into() };
+    whole.publish(large).await.unwrap();
+    until("three letters", MINUTE, async || (whole.running.bus().health().dead_letters == 3).then_some(())).await;
+    whole.show(now_ms(), 6.0, 6.0).await;
+    assert_eq!(whole.ended(solutions::SCALE_UP).await.target, Some(Target::new("", "Process", "web")));
+}
+
+#[tokio::test]
+async fn with_kafka_gone_health_says_so_and_what_comes_meanwhile_is_seen_when_it_is_back() {
+    const NAME: &str = "with_kafka_gone_health_says_so";
+    let Some(mut kafka) = anomalyzer_testbed::shared::own_kafka(NAME).await else { return };
+    let whole = Whole::start(&format!("[kafka]\nbrokers = '{}'", kafka.brokers())).await;
+    whole.ordinary().await;
+    kafka.kill();
+    let problem = |name: &str| whole.running.problems().into_iter().find(|problem| problem.starts_with(name));
+    let said = until("the bus is said to be broken", MINUTE, async || problem("bus")).await;
+    assert!(said.contains(&kafka.brokers()), "{said}");
+    // Kept until the broker is back.
+    whole.show(now_ms(), 6.0, 6.0).await;
+    kafka.restart().await.unwrap();
+    // A broker starts, clients connect again, groups are formed anew, and only then is decided.
+    let decision = ended(&whole.running, solutions::SCALE_UP, 3 * MINUTE).await;
+    assert_ne!(decision.state, DecisionState::Failed, "{:?}", decision.summary);
+    // There is nothing to scrape in these tests.
+    let others = || whole.running.problems().into_iter().filter(|problem| !problem.starts_with("collect")).collect();
+    let left: Vec<String> =
+        until("the bus is well again", 2 * MINUTE, async || problem("bus").is_none().then(others)).await;
+    assert_eq!(left, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn a_test_metric_is_followed_from_its_spike_to_its_decision_and_its_end() {
+    let whole = Whole::start("").await;
+    let base = format!("http://{}", whole.running.address());
+    let client = http_client::client(MINUTE).unwrap();
+    let sent = client.post(format!("{base}/send-test-metric")).send().await.unwrap();
+    let sent: Value = sent.json().await.unwrap();
+    let get = async |path: &str| {
+        let answer = client.get(format!("{base}{path}")).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()
+    };
+    let decision = until("its decision ends", MINUTE, async || {
+        let found = get(sent["follow"].as_str().unwrap()).await;
+        found["decisions"].as_array().unwrap().iter().find(|decision| decision["state"] == "done").cloned()
+    })
+    .await;
+    assert_eq!(decision["solution"], "alarm", "{decision}");
+    assert_eq!(decision["anomaly"]["observed"], 1000.0, "{decision}");
+    let path = format!("/api/v1/incidents/{}", decision["incident"].as_str().unwrap());
+    until("its incident is over", MINUTE, async || get(&path).await["cleared_at"].as_str().map(|_| ())).await;
+    assert_eq!(whole.running.open_incidents(), 0);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_that_names_it() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = configured(folder.path(), "");
+    config.api.listen = taken.local_addr().unwrap();
+    let error = serve::start(config, Role::Both, CancellationToken::new()).await.map(drop).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains(&format!("cannot listen on {}", taken.local_addr().unwrap())), "{error}");
+    assert!(error.contains("choose another address in the configuration"), "{error}");
+}
+
+#[tokio::test]
+async fn with_the_disk_full_health_is_broken_and_what_happened_is_on_record_once_there_is_room() {
+    let whole = Whole::start_with("", HistoryOptions { max_pages: Some(200), ..HistoryOptions::default() }).await;
+    whole.ordinary().await;
+    assert!(!whole.health().await.1.contains(FILE_NAME));
+    // Something else fills the disk: the file is at its limit.
+    let file = format!("sqlite://{}", whole.folder.path().join(FILE_NAME).display());
+    let mut other = SqliteConnection::connect(&file).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE other (filled BLOB); INSERT INTO other VALUES (zeroblob(4000000))")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    whole.show(now_ms(), 6.0, 6.0).await;
+    let said = until("the disk is said to be full", MINUTE, async || {
+        let (status, said) = whole.health().await;
+        (status == 503 && said.contains(FILE_NAME)).then_some(said)
+    })
+    .await;
+    assert!(said.contains("history.sqlite"), "{said}");
+    sqlx::raw_sql("DROP TABLE other").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    let well = async || (!whole.health().await.1.contains(FILE_NAME)).then_some(());
+    until("the history is well again", MINUTE, well).await;
+    let decision = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
+    assert_eq!(decision.target, Some(Target::new("", "Process", "web")));
+    whole.running.history().unwrap().verify_chain().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "data_dir = '{}'\n[api]\nlisten = '127.0.0.1:0'\n[plugins]\nfolder = '{}'\n",
+        folder.path().display(),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins"),
+    );
+    let config = config::parse("test.toml".as_ref(), &text).unwrap();
+    let shutdown = CancellationToken::new();
+    let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap();
+    let client = http_client::client(MINUTE).unwrap();
+    let url = format!("http://{}/health", running.address());
+    // Long enough for a part that ends by itself to be found out.
+    for _ in 0..20 {
+        let answer = client.get(&url).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    shutdown.cancel();
+    running.ended().await;
+}
+
+#[tokio::test]
+async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
+    let whole = Whole::start("").await;
+    let http = reqwest::Client::new();
+    let url = format!("http://{}/api/v1/kill-switch", whole.running.address());
+    let refused = http.put(&url).json(&serde_json::json!({ "why": " " })).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+    let on = http.put(&url).json(&serde_json::json!({ "why": "a rehearsal" })).send().await.unwrap();
+    assert_eq!(on.status(), 200);
+    whole.ordinary().await;
+    whole.show(now_ms(), 6.0, 6.0).await;
+    let denied = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
+    assert_eq!((denied.state, denied.operations.len()), (DecisionState::Denied, 0), "{denied:?}");
+    let guard = denied.guard.unwrap();
+    assert!(guard.rule == "kill_switch" && guard.reason.contains("a rehearsal (by anonymous on loopback"), "{guard:?}");
+    let alarm = ended(&whole.running, solutions::ALARM, 2 * MINUTE).await;
+    assert_eq!(alarm.state, DecisionState::Done, "{alarm:?}");
+    let said: Value = http.delete(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(said, serde_json::json!({ "on": false, "why": null }));
+}

@@ -1,0 +1,19 @@
+//! Asks for what it did not declare to need.
+
+use anomalyzer_plugin_sdk::{HttpRequest, Operation, Outcome, Step, Target};
+
+use crate::{Attack, once};
+
+pub struct NotNeeded;
+
+impl Attack for NotNeeded {
+    fn next(&mut self, _: &Target, last: Outcome) -> Step {
+        let metadata = HttpRequest {
+            method: "GET".to_owned(),
+            url: "http://169.254.169.254/latest/meta-data/".to_owned(),
+            headers: vec![],
+            body: None,
+        };
+        once(Operation::Http(metadata), last)
+    }
+}

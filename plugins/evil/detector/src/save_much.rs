@@ -1,0 +1,18 @@
+//! Saves more of a series than it may.
+
+use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
+
+use crate::{Attack, nothing};
+
+/// So many bytes.
+pub struct SaveMuch(pub usize);
+
+impl Attack for SaveMuch {
+    fn observe(&mut self, _: &Frame) -> Verdict {
+        nothing()
+    }
+
+    fn save(&self) -> Result<Vec<u8>, Error> {
+        Ok(vec![1; self.0])
+    }
+}

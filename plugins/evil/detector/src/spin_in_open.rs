@@ -1,0 +1,7 @@
+//! Never finishes opening.
+
+use crate::{Attack, spin};
+
+pub fn begin() -> Box<dyn Attack> {
+    spin()
+}

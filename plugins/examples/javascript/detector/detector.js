@@ -1,0 +1,158 @@
+// A detector: says when a series leaves the range between `low` and `high`, gets worse, and is back.
+//
+// The engine has neither clock nor randomness here, and needs none: the time comes with the samples, and the same samples
+// must give the same findings wherever a frame ends.
+
+const SETTINGS = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  type: "object",
+  additionalProperties: false,
+  required: ["low", "high"],
+  properties: {
+    low: { type: "number", description: "The lowest value that is expected." },
+    high: { type: "number", description: "The highest value that is expected." },
+    for_samples: { type: "integer", minimum: 1, default: 1, description: "So many in a row outside are an onset." },
+    clear_samples: { type: "integer", minimum: 1, default: 3, description: "So many in a row inside are the end." },
+  },
+};
+
+// It is told again when it got worse by half: with every sample, nobody would read it.
+const WORSE = 1.5;
+
+// An error of the contract is what is thrown: anything else that is thrown is a trap, and the instance is lost.
+const invalid = (message) => ({ tag: "invalid", val: message });
+const failed = (message) => ({ tag: "failed", val: message });
+
+// The schema is for people and forms. What arrives was written by hand, so that the first wrong key is named.
+function read(text) {
+  let given;
+  try {
+    given = JSON.parse(text);
+  } catch (error) {
+    throw invalid(`the settings are not JSON: ${error.message}`);
+  }
+  if (given === null || typeof given !== "object" || Array.isArray(given)) {
+    throw invalid("the settings are not an object");
+  }
+  const unknown = Object.keys(given).find((key) => !Object.hasOwn(SETTINGS.properties, key));
+  if (unknown !== undefined) {
+    throw invalid(`\`${unknown}\` is no setting: there are ${Object.keys(SETTINGS.properties).join(", ")}`);
+  }
+  const settings = {};
+  for (const [key, { type, minimum, default: otherwise }] of Object.entries(SETTINGS.properties)) {
+    const value = Object.hasOwn(given, key) ? given[key] : otherwise;
+    const good = type === "integer" ? Number.isSafeInteger(value) && value >= minimum : Number.isFinite(value);
+    if (!good) {
+      const want = type === "integer" ? `a whole number of at least ${minimum}` : "a number";
+      throw invalid(`\`${key}\` is ${JSON.stringify(value) ?? "missing"}: give ${want}`);
+    }
+    settings[key] = value;
+  }
+  if (!(half(settings) > 0)) {
+    throw invalid(`\`high\` is ${settings.high}: give a number above \`low\`, which is ${settings.low}`);
+  }
+  return settings;
+}
+
+// Halved before they are subtracted: the difference could be infinite.
+const half = ({ low, high }) => high / 2 - low / 2;
+
+class Monitor {
+  // The contract's constructor: `new` could not return an error.
+  static open(settings) {
+    return new Monitor(read(settings));
+  }
+
+  constructor(settings) {
+    this.low = settings.low;
+    this.high = settings.high;
+    this.forSamples = settings.for_samples;
+    this.clearSamples = settings.clear_samples;
+    this.half = half(settings);
+    this.middle = this.low + this.half;
+    // By the host's id, which is never used for another series.
+    this.series = new Map();
+  }
+
+  // An interpreter runs this: what is not needed for a calm sample is left to those that are not.
+  observe({ opened, closed, ids, at, values }, wantScores) {
+    for (const { id } of opened) {
+      // `outside` and `back` count samples in a row, `told` is the severity that was told last, 0 while all is well.
+      this.series.set(id, { outside: 0, back: 0, told: 0, direction: "above" });
+    }
+    const scores = new Float64Array(wantScores ? values.length : 0);
+    const findings = [];
+    for (let sample = 0; sample < values.length; sample++) {
+      const value = values[sample];
+      const series = this.series.get(ids[sample]);
+      if (series === undefined) {
+        throw failed(`sample ${sample} is of series ${ids[sample]}, which is not open`);
+      }
+      if (wantScores) {
+        scores[sample] = this.score(value);
+      }
+      const change = this.look(series, value);
+      if (change !== undefined) {
+        const score = this.score(value);
+        const expected = { low: this.low, high: this.high };
+        findings.push({ sample, score, severity: score, expected, ...change });
+      }
+    }
+    // After the samples: a frame may hold the last ones of a series and its end.
+    for (const id of closed) {
+      this.series.delete(id);
+    }
+    // The engine collects late: what old frames left behind would pile up until the instance reaches its limit.
+    for (const { buffer } of [closed, ids, at, values]) {
+      buffer.transfer(0);
+    }
+    return { scores, findings };
+  }
+
+  // The distance from the middle of the range; 1 is its edge. Finite, as the contract wants it.
+  score(value) {
+    return Math.min(Math.abs(value - this.middle) / this.half, Number.MAX_VALUE);
+  }
+
+  // Moves one series on by one sample; what comes of it is a change of phase or nothing.
+  look(series, value) {
+    const { low, high } = this;
+    if (value >= low && value <= high) {
+      series.outside = 0;
+      series.back += 1;
+      if (series.told === 0 || series.back < this.clearSamples) {
+        return undefined;
+      }
+      series.told = 0;
+      const reason = `${value} is between ${low} and ${high} again, for ${series.back} samples in a row`;
+      return { phase: "clear", direction: series.direction, reason };
+    }
+    series.outside += 1;
+    series.back = 0;
+    const severity = this.score(value);
+    const onset = series.told === 0;
+    if (onset ? series.outside < this.forSamples : severity < series.told * WORSE) {
+      return undefined;
+    }
+    series.told = severity;
+    series.direction = value > high ? "above" : "below";
+    const reason = value > high ? `${value} is above ${high}` : `${value} is below ${low}`;
+    return { phase: onset ? "onset" : "ongoing", direction: series.direction, reason };
+  }
+}
+
+export const detector = {
+  describe() {
+    return {
+      about: {
+        name: "javascript-range",
+        version: "0.1.0",
+        summary: "whether a series is in a fixed range (an example in JavaScript)",
+        settings: JSON.stringify(SETTINGS),
+      },
+      // A fixed range has nothing to learn from the past. A 64-bit integer is a BigInt.
+      historyMs: 0n,
+    };
+  },
+  Monitor,
+};

@@ -1,0 +1,135 @@
+//! A child process in a process group of its own, with a log file, that never outlives its owner.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::spawner;
+
+/// How often a condition is looked at while it is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Bytes of a log that go into an error message.
+const TAIL: u64 = 3_000;
+
+/// A running child. Dropping it kills its whole group.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with both its outputs appended to the file `log`. `name` is what errors call it.
+    pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("cannot write the log of {name}, {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
+        let child = spawner::run(move || command.spawn()).with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+    }
+
+    /// The process's id, which is its group's too.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks `probe` until it answers `Ok`, the process ends, or `within` is over; the error has the log's tail.
+    pub async fn ready<F>(&mut self, within: Duration, mut probe: impl FnMut() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended while starting ({status})\n{}", self.name, tail(&self.log));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let refused = match tokio::time::timeout(left, probe()).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_late) => anyhow!("no answer"),
+            };
+            if Instant::now() >= deadline {
+                bail!("{} is not ready after {within:?}: {refused:#}\n{}", self.name, tail(&self.log));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits for the end of a process that does a job and is done; anything but success is an error with the log's tail.
+    pub async fn finished(mut self, within: Duration) -> Result<()> {
+        match self.ended(within).await? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("{} failed ({status})\n{}", self.name, tail(&self.log)),
+            None => bail!("{} is not done after {within:?}\n{}", self.name, tail(&self.log)),
+        }
+    }
+
+    /// SIGTERM, then SIGKILL when `grace` is over; returns when the process is gone.
+    pub async fn stop(mut self, grace: Duration) {
+        self.signal(Signal::TERM);
+        if let Ok(None) = self.ended(grace).await {
+            tracing::warn!("{} did not stop within {grace:?} and is killed", self.name);
+        }
+        // What is left of the group goes when `self` is dropped.
+    }
+
+    async fn ended(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        signal_group(self.child.id(), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        // Reaps; a killed process ends at once.
+        let _status = self.child.wait();
+    }
+}
+
+/// Sends `signal` to every process of the group that `leader` leads. A group that is gone is none of our worries.
+pub fn signal_group(leader: u32, signal: Signal) {
+    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process_group(group, signal);
+    }
+}
+
+/// The last lines of the file `log`, for an error message.
+pub fn tail(log: &Path) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Ok(text) if text.trim().is_empty() => format!("(its log {} is empty)", log.display()),
+        Ok(text) => format!("the end of its log {}:\n{}", log.display(), text.trim_end()),
+        Err(error) => format!("(its log {} cannot be read: {error})", log.display()),
+    }
+}

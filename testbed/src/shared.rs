@@ -1,0 +1,160 @@
+//! How tests get at the servers of a testbed that runs already, and tell what they ran against.
+//!
+//! The variable `ANOMALYZER_TESTBED` names the state file of the testbed. A test that finds its server not running says
+//! so loudly and returns; where `CI` is set it fails instead. What ran and what did not goes to the file that
+//! `ANOMALYZER_TEST_REPORT` names, one JSON object a line.
+//!
+//! ```no_run
+//! # async fn a_test() {
+//! let Some(kafka) = anomalyzer_testbed::shared::kafka("messages keep their order") else { return };
+//! # }
+//! ```
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Kafka, KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, PrometheusEndpoint, Server, State};
+
+/// Names the state file.
+pub const TESTBED: &str = "ANOMALYZER_TESTBED";
+/// Names the report.
+pub const REPORT: &str = "ANOMALYZER_TEST_REPORT";
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Which server the test needs.
+    pub server: Server,
+    /// Its version, if it runs.
+    pub version: Option<String>,
+    /// The test.
+    pub test: String,
+    /// Whether it could run.
+    pub ran: bool,
+    /// Why not.
+    pub why: Option<String>,
+}
+
+/// Kafka for the test called `test`.
+pub fn kafka(test: &str) -> Option<KafkaEndpoint> {
+    answer(Server::Kafka, test, |state| {
+        let kafka = state.kafka?;
+        Some((kafka.brokers.clone(), kafka.version.clone(), kafka))
+    })
+}
+
+/// Prometheus for the test called `test`.
+pub fn prometheus(test: &str) -> Option<PrometheusEndpoint> {
+    answer(Server::Prometheus, test, |state| {
+        let prometheus = state.prometheus?;
+        Some((prometheus.url.clone(), prometheus.version.clone(), prometheus))
+    })
+}
+
+/// Ollama for the test called `test`.
+pub fn ollama(test: &str) -> Option<OllamaEndpoint> {
+    answer(Server::Ollama, test, |state| {
+        let ollama = state.ollama?;
+        Some((ollama.url.clone(), ollama.version.clone(), ollama))
+    })
+}
+
+/// Kubernetes for the test called `test`. Tests share the cluster: each keeps to a namespace of its own.
+pub fn kubernetes(test: &str) -> Option<KubernetesEndpoint> {
+    answer(Server::Kubernetes, test, |state| {
+        let kubernetes = state.kubernetes?;
+        Some((kubernetes.server.clone(), kubernetes.version.clone(), kubernetes))
+    })
+}
+
+/// A broker of its own for the test called `test`, to be killed and restarted.
+///
+/// Where no testbed runs, the test doesn't either: it is not for a test to install Kafka.
+///
+/// # Panics
+/// If the broker does not start.
+pub async fn own_kafka(test: &str) -> Option<Kafka> {
+    kafka(test)?;
+    match Kafka::start().await {
+        Ok(kafka) => Some(kafka),
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+/// `find` gives address, version and endpoint of the server.
+fn answer<E>(server: Server, test: &str, find: impl FnOnce(State) -> Option<(String, String, E)>) -> Option<E> {
+    let found = running().and_then(|state| {
+        let (address, version, endpoint) = find(state).ok_or("the testbed runs without it")?;
+        reachable(&address)?;
+        Ok((version, endpoint))
+    });
+    let (version, why, endpoint) = match found {
+        Ok((version, endpoint)) => (Some(version), None, Some(endpoint)),
+        Err(why) => (None, Some(why), None),
+    };
+    if let Some(why) = &why {
+        let remedy = "start it by cargo xtask test, or cargo xtask up";
+        // Past the capture of test output, which would show it for failures only.
+        let _said = writeln!(std::io::stderr(), "NOT RUN: {test}: needs {server} ({why}); {remedy}");
+    }
+    let line = Line { server, version, test: test.to_owned(), ran: endpoint.is_some(), why };
+    if let Some(report) = std::env::var_os(REPORT) {
+        append(Path::new(&report), &line);
+    }
+    if let (Some(why), true) = (line.why, is_ci(std::env::var_os("CI").as_deref())) {
+        panic!("{test}: needs {server} ({why}), and with CI set nothing may be left out");
+    }
+    endpoint
+}
+
+/// Whether the variable `CI` says that nothing may be left out. `cargo xtask test` reads it the same way.
+fn is_ci(value: Option<&OsStr>) -> bool {
+    value.is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+fn running() -> Result<State, String> {
+    let path = PathBuf::from(std::env::var_os(TESTBED).ok_or(format!("{TESTBED} is not set"))?);
+    let state = State::read(&path).map_err(|error| format!("{error:#}"))?;
+    state.ok_or_else(|| format!("there is no state file {}", path.display()))
+}
+
+/// `address` is `host:port`, with or without a scheme in front.
+fn reachable(address: &str) -> Result<(), String> {
+    let socket: SocketAddr = address
+        .rsplit('/')
+        .next()
+        .and_then(|socket| socket.parse().ok())
+        .ok_or_else(|| format!("{address} is no address"))?;
+    match TcpStream::connect_timeout(&socket, Duration::from_secs(2)) {
+        Ok(_connected) => Ok(()),
+        Err(error) => Err(format!("it does not answer at {socket}: {error}")),
+    }
+}
+
+/// Lines of several test binaries do not mix: each is written in one go.
+fn append(report: &Path, line: &Line) {
+    let written = serde_json::to_string(line).map_err(std::io::Error::other).and_then(|text| {
+        let mut file = File::options().create(true).append(true).open(report)?;
+        file.write_all(format!("{text}\n").as_bytes())
+    });
+    if let Err(error) = written {
+        panic!("cannot write the test report {}: {error}", report.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ci_that_is_false_or_empty_is_none() {
+        let said = |value: &str| is_ci(Some(OsStr::new(value)));
+        assert_eq!([said("true"), said("1"), said("false"), said(""), is_ci(None)], [true, true, false, false, false]);
+    }
+}

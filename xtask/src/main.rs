@@ -1,0 +1,161 @@
+//! Set-up, the plugins, the demo and the tests.
+
+mod demo;
+mod doctor;
+mod fuzz;
+mod guests;
+mod process;
+mod suite;
+mod testbed;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, the plugins, the demo and the tests")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Show an application going wrong and being healed, on embedded parts or on real ones
+    Demo {
+        /// On a real Prometheus, Kafka, Ollama and Kubernetes, set up if they are missing
+        #[arg(long)]
+        real: bool,
+        /// Passed on to `anomalyzer demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Check everything, and say what ran against which real server
+    Test,
+    /// Say what is here, what is missing, and how to get it
+    Doctor,
+    /// Build the plugins into target/plugins, and those for the tests into target/evil
+    Plugins {
+        /// Also the examples in JavaScript and Python, into target/examples
+        #[arg(long)]
+        examples: bool,
+    },
+    /// Build the plugins and the release binary
+    Build,
+    /// Measure
+    Bench {
+        /// Passed on to criterion, as `--quick`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Throw what it can think of at every door that bytes of others come in by
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only these targets
+        targets: Vec<String>,
+    },
+    /// Start the real servers, and print the environment variables to use
+    Up {
+        /// Passed on to `testbed up`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Stop the real servers
+    Down,
+}
+
+fn main() -> ExitCode {
+    let done = run(Arguments::parse().task);
+    let interrupted = process::is_interrupted();
+    process::end_all();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // As a shell has it: 128 + SIGINT.
+        Err(_) if interrupted => ExitCode::from(130),
+        Err(error) => {
+            println!("\n{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    process::end_all_on_ctrl_c()?;
+    match task {
+        Task::Demo { real, rest } => match lift("--real", real, rest) {
+            (false, rest) => demo::embedded(&rest),
+            (true, rest) => demo::real(&rest),
+        },
+        Task::Test => suite::run(),
+        Task::Doctor => doctor::examine(),
+        Task::Plugins { examples } => plugins(examples),
+        Task::Build => demo::build().map(|_| ()),
+        Task::Bench { rest } => bench(&rest),
+        Task::Fuzz { seconds, targets } => fuzz::run(seconds, &targets),
+        Task::Up { rest } => demo::servers(&rest),
+        Task::Down => process::run(process::command(&testbed::binary()?).arg("down")),
+    }
+}
+
+/// A flag of ours also where it comes after one that is passed on.
+fn lift(flag: &str, given: bool, mut rest: Vec<String>) -> (bool, Vec<String>) {
+    let before = rest.len();
+    rest.retain(|argument| argument != flag);
+    (given || rest.len() < before, rest)
+}
+
+/// Whoever asks for the examples gets all of them or an error.
+fn plugins(examples: bool) -> Result<()> {
+    guests::build()?;
+    guests::build_evil()?;
+    if examples {
+        let missing = guests::examples::build()?;
+        ensure!(missing.is_empty(), "the examples in {} were not built", guests::examples::in_words(&missing));
+    }
+    Ok(())
+}
+
+/// All features of the workspace, so that nothing is built for the benchmarks alone.
+fn bench(rest: &[String]) -> Result<()> {
+    guests::build()?;
+    guests::build_with_simd("zscore")?;
+    // What is missing is said, and not measured.
+    guests::examples::build()?;
+    let broker = testbed::Testbed::up("bench", &["--only".to_owned(), "kafka".to_owned()])?;
+    let mut cargo = workspace::cargo();
+    cargo.args([
+        "bench",
+        "--locked",
+        "--workspace",
+        "--bench",
+        "detector",
+        "--bench",
+        "plugins",
+        "--bench",
+        "pipeline",
+    ]);
+    process::run(cargo.arg("--").args(rest).envs(broker.environment()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn demo(arguments: &[&str]) -> (bool, Vec<String>) {
+        let arguments = ["xtask", "demo"].iter().chain(arguments);
+        let Task::Demo { real, rest } = Arguments::parse_from(arguments).task else { panic!("no demo") };
+        lift("--real", real, rest)
+    }
+
+    #[test]
+    fn real_is_heard_wherever_it_stands_and_the_rest_is_passed_on() {
+        assert_eq!(demo(&["--real", "--exit-when-done"]), (true, vec!["--exit-when-done".to_owned()]));
+        assert_eq!(demo(&["--exit-when-done", "--real"]), (true, vec!["--exit-when-done".to_owned()]));
+        assert_eq!(demo(&["--exit-when-done"]), (false, vec!["--exit-when-done".to_owned()]));
+    }
+}

@@ -1,0 +1,279 @@
+//! Other programs: each in a process group of its own, so that whatever it started ends with it.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper, wait};
+
+use crate::workspace;
+
+/// Ctrl-C was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Nothing new is started, and what runs is to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// What an interrupted program may still do before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// On Ctrl-C (or SIGTERM, SIGHUP) ends all that runs. What waits for it then fails, and so cleans up on its way out.
+pub fn end_all_on_ctrl_c() -> Result<()> {
+    ctrlc::set_handler(|| {
+        INTERRUPTED.store(true, Ordering::SeqCst);
+        begin_to_end();
+    })
+    .context("Ctrl-C can't be caught")
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
+fn begin_to_end() {
+    ENDING.store(true, Ordering::SeqCst);
+    // What left its group is an orphan soon: it then becomes a child of this process, and is found.
+    let _ = set_child_subreaper(Some(getpid()));
+    for group in running().iter() {
+        signal(*group, Signal::TERM);
+    }
+}
+
+/// The last thing to do: leaves nothing running that was started and cut short.
+pub fn end_all() {
+    if !is_interrupted() && running().is_empty() {
+        return;
+    }
+    begin_to_end();
+    let begun = Instant::now();
+    // Whoever waits for them, in another thread, sees to them first.
+    while !running().is_empty() && begun.elapsed() < GRACE + LOOK_AGAIN * 10 {
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    for group in running().iter() {
+        signal(*group, Signal::KILL);
+    }
+    for _ in 0..100 {
+        let left = children();
+        if left.is_empty() {
+            return;
+        }
+        for child in left {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// All children of this process, the adopted ones included.
+fn children() -> Vec<Pid> {
+    let this = getpid().as_raw_nonzero().get();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let ids = processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(|id| parent(*id) == Some(this)).filter_map(Pid::from_raw).collect()
+}
+
+fn parent(process: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, field 2, may hold anything; state and parent follow its closing parenthesis.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// A program of ours, run in the workspace's folder.
+pub fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(workspace::root());
+    command
+}
+
+/// Runs to the end; anything but success is an error that names the command.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = Running::start(command)?.wait(None)?;
+    if !status.success() {
+        bail!("`{}`: {status}", in_words(command));
+    }
+    Ok(())
+}
+
+/// Runs for so long at most.
+pub fn run_within(command: &mut Command, limit: Duration) -> Result<ExitStatus> {
+    Running::start(command)?.wait(Some(limit))
+}
+
+/// What a short command printed, trimmed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let output = output.with_context(|| format!("`{}` does not start", in_words(command)))?;
+    if !output.status.success() {
+        bail!("`{}`: {}", in_words(command), output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether there is such a program in the path.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// A program that runs; ended when dropped.
+pub struct Running {
+    child: Child,
+    group: i32,
+    words: String,
+}
+
+impl Running {
+    /// Starts it, unless all is to end.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        // Held over the start, so that Ctrl-C finds either nothing started or all of it.
+        let mut running = running();
+        if is_ending() {
+            bail!("interrupted");
+        }
+        let started = Self::start_at_the_end(command)?;
+        running.insert(started.group);
+        Ok(started)
+    }
+
+    /// Starts what cleans up. Ctrl-C, pressed once more, does not end it.
+    pub fn start_at_the_end(command: &mut Command) -> Result<Self> {
+        let words = in_words(command);
+        // Not the terminal's: a background group that reads it would be stopped.
+        let child = command.stdin(Stdio::null()).process_group(0).spawn();
+        let child = child.with_context(|| format!("`{words}` does not start"))?;
+        let group = i32::try_from(child.id()).context("the process id is out of range")?;
+        Ok(Self { child, group, words })
+    }
+
+    /// Waits for its end; after the limit, or some time after Ctrl-C, it is killed.
+    pub fn wait(mut self, limit: Option<Duration>) -> Result<ExitStatus> {
+        self.wait_until(limit, true)
+    }
+
+    /// The same, with what it printed: a few lines at most, as they are read at the end only.
+    pub fn wait_for_output(mut self) -> Result<(ExitStatus, String)> {
+        let status = self.wait_until(None, true)?;
+        let mut printed = String::new();
+        if let Some(mut output) = self.child.stdout.take() {
+            output.read_to_string(&mut printed)?;
+        }
+        Ok((status, printed))
+    }
+
+    /// Waits for what cleans up, whether Ctrl-C was pressed or not.
+    pub fn wait_at_the_end(mut self, limit: Duration) -> Result<()> {
+        let status = self.wait_until(Some(limit), false)?;
+        if !status.success() {
+            bail!("`{}`: {status}", self.words);
+        }
+        Ok(())
+    }
+
+    fn wait_until(&mut self, limit: Option<Duration>, heeds_ctrl_c: bool) -> Result<ExitStatus> {
+        let begun = Instant::now();
+        let mut interrupted_at = None;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if let Some(limit) = limit.filter(|limit| begun.elapsed() > *limit) {
+                bail!("`{}` was not done within {limit:?}", self.words);
+            }
+            if heeds_ctrl_c && is_interrupted() && interrupted_at.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                bail!("interrupted: `{}` was killed", self.words);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+        if !ended {
+            signal(self.group, Signal::TERM);
+            let begun = Instant::now();
+            while begun.elapsed() < GRACE && !matches!(self.child.try_wait(), Ok(Some(_))) {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        }
+        // What was cut short may leave others of its group behind; what ended by itself has seen to them.
+        if !ended || is_ending() {
+            signal(self.group, Signal::KILL);
+        }
+        let _ = self.child.wait();
+        running().remove(&self.group);
+    }
+}
+
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A group that is gone is no error: that is what was wanted.
+fn signal(group: i32, signal: Signal) {
+    if let Some(group) = Pid::from_raw(group) {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+fn in_words(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_there(process: i32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+        stat.is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+    }
+
+    #[test]
+    fn what_a_program_started_ends_with_it_when_it_is_cut_short() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 1000 & echo $!; wait"]).stdout(Stdio::piped());
+        let mut running = Running::start(&mut shell).unwrap();
+        let mut line = Vec::new();
+        let output = running.child.stdout.as_mut().unwrap();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            output.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        let sleeper: i32 = String::from_utf8(line).unwrap().trim().parse().unwrap();
+        assert!(is_there(sleeper));
+        drop(running);
+        let begun = Instant::now();
+        while is_there(sleeper) {
+            assert!(begun.elapsed() < GRACE, "it is still there");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    #[test]
+    fn what_takes_too_long_or_fails_is_named() {
+        let error = run_within(Command::new("sleep").arg("1000"), Duration::from_millis(100)).unwrap_err().to_string();
+        assert!(error.contains("`sleep 1000` was not done within 100ms"), "{error}");
+        let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
+        assert!(error.contains("sh -c exit 3") && error.contains('3'), "{error}");
+        assert!(output(&mut Command::new("/no/such/program")).is_err());
+    }
+}
