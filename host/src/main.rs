@@ -116,14 +116,11 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         Command::Serve(args) => {
             let role = args.role.unwrap_or(Role::Both);
             let config = configuration(&args)?;
-            let running = tokio::select! {
-                running = serve::start(config, role, shutdown.clone()) => running?,
-                // A broker that is waited for, say.
-                () = shutdown.cancelled() => return Ok(ExitCode::SUCCESS),
-            };
-            shutdown.cancelled().await;
-            tracing::info!("stopping");
-            running.ended().await;
+            if let Some(running) = serve::start(config, role, shutdown.clone()).await? {
+                shutdown.cancelled().await;
+                tracing::info!("stopping");
+                running.ended().await;
+            }
         }
         Command::Demo { args, output } => {
             let exit_when_done = args.exit_when_done;

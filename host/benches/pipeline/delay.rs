@@ -1,6 +1,7 @@
 //! From the arrival of the sample that shows an anomaly to the start of the operation that answers it: the whole of `serve` in
 //! one process, rules as the analyst, 1,000 series, real process groups.
 
+use anyhow::Context;
 use std::time::Duration;
 
 use anomalyzer::bus::Topic;
@@ -21,7 +22,7 @@ pub async fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config::parse("bench.toml".as_ref(), &text(folder.path()))?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone()).await?;
+    let running = serve::start(config, Role::Both, shutdown.clone()).await?.context("told to stop")?;
     for past in (1..=WARM).rev() {
         tick(&running, now_ms() - past * 1_000, |_| false).await?;
     }

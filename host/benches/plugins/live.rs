@@ -33,7 +33,7 @@ pub async fn measure() -> anyhow::Result<()> {
     std::fs::create_dir(folder.path().join("plugins"))?;
     let config = config::parse("bench.toml".as_ref(), &text)?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone()).await?;
+    let running = serve::start(config, Role::Both, shutdown.clone()).await?.context("told to stop")?;
     let url = format!("http://{}/api/v1/plugins", running.address());
     let client = anomalyzer::http_client::client(Duration::from_secs(60))?;
     let mut uploads = Vec::new();

@@ -67,9 +67,9 @@ pub async fn run(args: DemoArgs, output: Output, shutdown: CancellationToken) ->
             () = tokio::time::sleep(day) => {}
         }
     }
-    let running = tokio::select! {
-        running = serve::start(stage.config(), Role::Both, stopping.clone()) => running?,
-        () = shutdown.cancelled() => return Ok(false),
+    let Some(running) = serve::start(stage.config(), Role::Both, stopping.clone()).await? else {
+        stage.strike().await;
+        return Ok(false);
     };
     let traffic = match traffic {
         Some(traffic) => traffic,

@@ -139,9 +139,7 @@ impl Running {
 
     /// Waits until everything has ended, after the shutdown; what does not end is cut off after a while.
     pub async fn ended(self) {
-        if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!(parts = self.tasks.len(), after = ?self.grace, "some parts did not end and are cut off");
-        }
+        end(&self.tasks, self.grace).await;
         if let Err(error) = self.bus.drain(Duration::from_secs(5)).await {
             tracing::warn!(%error, "messages were left in the bus");
         }
@@ -151,11 +149,24 @@ impl Running {
     }
 }
 
-/// Starts what the role asks for. Returns when it answers.
+/// Starts what the role asks for. Returns when it answers; `None` if it was told to stop before, with all parts ended.
 ///
 /// # Errors
 /// What is configured wrongly or can't be had: the port, the broker, the plugins, the data folder.
-pub async fn start(config: Config, role: Role, shutdown: CancellationToken) -> anyhow::Result<Running> {
+pub async fn start(config: Config, role: Role, shutdown: CancellationToken) -> anyhow::Result<Option<Running>> {
+    let (parts, grace) = (TaskTracker::new(), grace(&config));
+    tokio::select! {
+        running = begin(config, role, shutdown.clone(), parts.clone()) => running.map(Some),
+        // A broker that is waited for, say. What is supervised by then is stopped as at any other time.
+        () = shutdown.cancelled() => {
+            parts.close();
+            end(&parts, grace).await;
+            Ok(None)
+        }
+    }
+}
+
+async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: TaskTracker) -> anyhow::Result<Running> {
     let started = std::time::Instant::now();
     if role != Role::Both && config.kafka.is_none() {
         anyhow::bail!(
@@ -183,7 +194,6 @@ pub async fn start(config: Config, role: Role, shutdown: CancellationToken) -> a
     let health = Health::default();
     let metrics = Metrics::default();
     let clock: Clock = Arc::new(now_ms);
-    let tasks = TaskTracker::new();
     let signals = config.signals();
     let mut running = Running {
         bus: Arc::clone(&bus),
@@ -368,6 +378,12 @@ pub async fn start(config: Config, role: Role, shutdown: CancellationToken) -> a
         %address, ?role, signals = running.signals, ready_ms = started.elapsed().as_millis() as u64, "ready"
     );
     Ok(running)
+}
+
+async fn end(parts: &TaskTracker, grace: Duration) {
+    if tokio::time::timeout(grace, parts.wait()).await.is_err() {
+        tracing::warn!(parts = parts.len(), after = ?grace, "some parts did not end and are cut off");
+    }
 }
 
 /// How long the parts may take to end: processes that are stopped have as long as it is configured.

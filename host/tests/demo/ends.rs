@@ -71,7 +71,7 @@ fn a_second_interrupt_ends_it_at_once_and_leaves_no_process_behind_not_even_a_de
     );
     std::fs::write(&config, text).unwrap();
     let mut program = Program::start(anomalyzer().args(["serve", "--config"]).arg(&config));
-    // The shell, and what it waits for.
+    // The shell, and what it waits for: by then it is deaf. The host may not be ready yet, and must stop it all the same.
     until("the deaf process runs", || marked(folder.path()) > 1 || program.has_ended());
     program.signal(Signal::INT);
     // Two that come as one are one: it is told until it hears.

@@ -55,7 +55,7 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap();
+        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
         Self { running: Some(running), shutdown, folder, http: reqwest::Client::new() }
     }
 

@@ -20,7 +20,7 @@ impl Half {
     async fn start(role: Role, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(configured(folder.path(), more), role, shutdown.clone()).await.unwrap();
+        let running = serve::start(configured(folder.path(), more), role, shutdown.clone()).await.unwrap().unwrap();
         Self { running, shutdown, _folder: folder }
     }
 

@@ -91,7 +91,7 @@ impl Whole {
         let folder = tempfile::tempdir().unwrap();
         let config = Config { history, ..configured(folder.path(), &format!("{AT_ONCE}{more}")) };
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap();
+        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
         Self { running, shutdown, folder }
     }
 
@@ -302,7 +302,7 @@ async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write(
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap();
+    let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
     let client = http_client::client(MINUTE).unwrap();
     let url = format!("http://{}/health", running.address());
     // Long enough for a part that ends by itself to be found out.
