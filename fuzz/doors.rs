@@ -145,7 +145,7 @@ fn server() -> (tokio::runtime::Runtime, SocketAddr) {
     );
     let config = anomalyzer::config::parse("it.toml".as_ref(), &text).expect("the configuration is good");
     let running = runtime.block_on(serve::start(config, Role::Both, tokio_util::sync::CancellationToken::new()));
-    let running = running.expect("serve starts");
+    let running = running.expect("serve starts").expect("nothing stops it");
     let address = running.address();
     // It runs until the process ends.
     std::mem::forget(running);
