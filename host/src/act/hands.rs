@@ -61,7 +61,7 @@ impl Hands {
         basis: Option<&Snapshot>,
         about: &About,
     ) -> Result<Performed, OperatorError> {
-        let only = |result| Performed { result, before: None, after: None };
+        let only = |result| Performed { result, before: None, after: None, version: None };
         match operation {
             Operation::Inspect { target } => {
                 let snapshot = self.inspect(target).await?;

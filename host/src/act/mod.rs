@@ -13,7 +13,7 @@ pub mod notify;
 use async_trait::async_trait;
 use serde_json::Value;
 
-pub use actor::{AcceptError, Actor, ActorConfig, Desk, OpenIncidents};
+pub use actor::{AcceptError, Actor, ActorConfig, AnswerError, Desk, OpenIncidents};
 pub use hands::Hands;
 pub use kill_switch::KillSwitch;
 
@@ -22,6 +22,8 @@ use crate::domain::{LogRequest, Operation, OperationId, Snapshot, Target};
 /// What an operation did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Performed {
+    /// The version that what was touched has since, where it is known.
+    pub version: Option<String>,
     /// What the action is told.
     pub result: Value,
     /// What it touched, before.

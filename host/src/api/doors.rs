@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::{Solution, Target, UnixMs};
+use crate::act::AnswerError;
+use crate::domain::{Decision, DecisionId, Solution, Target, UnixMs};
 
 /// How a part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,6 +46,19 @@ pub struct TestMetric {
     pub target: Option<Target>,
 }
 
+/// What a person says to a held decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// To which question.
+    pub question: String,
+    /// Yes or no.
+    pub approved: bool,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// Why another part could not.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
@@ -61,6 +75,9 @@ pub enum DoorError {
 pub trait Doors: Send + Sync {
     /// Takes a person's request. Returns when it is on record; it becomes the decision of the same id.
     async fn submit(&self, solution: Solution) -> Result<(), DoorError>;
+
+    /// Takes a person's answer to what a held decision asks. On record when this returns.
+    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError>;
 
     /// Publishes a window as another producer would.
     async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError>;

@@ -2,6 +2,7 @@
 
 mod access;
 mod action;
+mod answer;
 mod config;
 mod decisions;
 mod doors;
@@ -33,7 +34,7 @@ use plugins::PluginRoom;
 
 pub use access::Access;
 pub use config::{ApiConfig, ApiConfigError, Role, Token};
-pub use doors::{DoorError, Doors, PartHealth, PartStatus, TestMetric};
+pub use doors::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
 pub use problem::Problem;
 pub use server::serve;
 pub use state::{ApiState, EngineState};
@@ -62,6 +63,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/send-test-metric", post(test_metric::send))
         .route("/api/v1/decisions", get(decisions::list))
         .route("/api/v1/decisions/{id}", get(decisions::one))
+        .route("/api/v1/decisions/{id}/approve", post(answer::approve))
+        .route("/api/v1/decisions/{id}/reject", post(answer::reject))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{id}", get(incidents::one))
         .route("/api/v1/kill-switch", get(kill_switch::show).put(kill_switch::on).delete(kill_switch::off))

@@ -1,5 +1,7 @@
-//! `anomalyzer decisions list|show|watch`: reads the history's file, whether the service runs or not.
+//! `anomalyzer decisions list|show|watch`: reads the history's file, whether the service runs or not; `approve|reject`: answers
+//! what a running server holds.
 
+mod answer;
 mod record;
 mod table;
 
@@ -59,6 +61,11 @@ pub enum What {
         #[arg(value_name = "ID")]
         id: String,
     },
+    /// Say yes to what a held decision asks: to that operation, on the target as it is shown. Without `--question`, shows what is
+    /// asked and how to say yes to it.
+    Approve(answer::AnswerArgs),
+    /// Say no to what a held decision asks.
+    Reject(answer::AnswerArgs),
     /// Each thing that happens to a decision from now on, until interrupted.
     Watch {
         /// Which.
@@ -116,6 +123,22 @@ pub enum DecisionsError {
     /// There is none of that id.
     #[error("there is no decision `{0}`; `decisions list` shows those that there are")]
     NotFound(String),
+    /// The server can't be asked, or says no.
+    #[error(transparent)]
+    Server(#[from] super::plugins::ManageError),
+    /// It asks nothing.
+    #[error("decision `{0}` is {1}: nobody is asked; `decisions list --state held` shows what waits")]
+    NotHeld(String, String),
+    /// It asks something else.
+    #[error("decision `{id}` asks question {asked} by now, not `{given}`: look at it again with `decisions show`")]
+    OtherQuestion {
+        /// Which decision.
+        id: String,
+        /// What it asks.
+        asked: String,
+        /// What was answered.
+        given: String,
+    },
     /// The output can't be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -139,10 +162,16 @@ async fn perform<W: Write>(
     shutdown: CancellationToken,
 ) -> Result<(), DecisionsError> {
     let DecisionsCommand { what, output, data_dir } = command;
+    let what = match what {
+        What::Approve(args) => return answer::run(args, true, output, out).await,
+        What::Reject(args) => return answer::run(args, false, output, out).await,
+        what => what,
+    };
     let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
     match what {
         What::List { filter, limit, all } => list(&history, filter.into(), (!all).then_some(limit), output, out).await,
         What::Show { id } => show(&history, id, output, out).await,
+        What::Approve(_) | What::Reject(_) => Ok(()),
         What::Watch { filter } => watch(&history, filter.into(), output, out, shutdown).await,
     }?;
     Ok(out.flush()?)

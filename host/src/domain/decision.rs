@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Analyst, DecisionId, Direction, Evidence, Finding, IncidentId, Operation, OperationId, Parameters, Proposal,
-    Provenance, Range, Target, UnixMs,
+    Analyst, Answer, DecisionId, Direction, Evidence, Finding, IncidentId, Operation, OperationId, Parameters,
+    Proposal, Provenance, Question, Range, Target, UnixMs,
     number::as_number,
     time::{as_rfc3339, as_rfc3339_option},
 };
@@ -150,6 +150,40 @@ pub struct OperationRecord {
     pub before: Option<Value>,
     /// What it touched, after.
     pub after: Option<Value>,
+    /// The version that what it touched has since: any other one is someone else's doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Which operation it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<OperationId>,
+}
+
+/// What became of taking back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoState {
+    /// Under way.
+    Undoing,
+    /// What was there before is there again.
+    Undone,
+    /// Not now: some time after the incident has cleared.
+    Later,
+    /// Left as it is.
+    Kept,
+    /// It was tried and did not happen, or can't be told.
+    Failed,
+}
+
+/// What was taken back, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// What became of it.
+    pub state: UndoState,
+    /// Since when.
+    #[serde(with = "as_rfc3339")]
+    pub at: UnixMs,
+    /// In words.
+    pub reason: String,
 }
 
 /// Did it help?
@@ -238,6 +272,12 @@ pub struct Decision {
     pub analyst: Analyst,
     /// What the guard said when it was asked first, or what ended the decision.
     pub guard: Option<GuardVerdict>,
+    /// What a person is asked, while it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
+    /// What persons said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
     /// What was done.
     pub operations: Vec<OperationRecord>,
     /// What the action said at its end.
@@ -245,7 +285,7 @@ pub struct Decision {
     /// Did it help?
     pub verification: Option<Verification>,
     /// What was taken back.
-    pub undo: Option<Value>,
+    pub undo: Option<Undo>,
     /// Where it came from.
     pub provenance: Provenance,
     /// SHA-256 of the action's bytes.

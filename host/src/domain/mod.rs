@@ -1,5 +1,6 @@
 //! The words of the design as types. No I/O here, no clock: time comes in as a value.
 
+mod approval;
 mod decision;
 mod finding;
 mod id;
@@ -13,9 +14,10 @@ mod solution;
 mod target;
 mod time;
 
+pub use approval::{Answer, Question};
 pub use decision::{
-    Anomaly, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Verdict, Verification,
-    VerificationOutcome,
+    Anomaly, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Undo, UndoState, Verdict,
+    Verification, VerificationOutcome,
 };
 pub use finding::{Direction, Finding, Meaning, Phase, Range};
 pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};

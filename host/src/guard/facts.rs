@@ -54,6 +54,15 @@ pub struct PastOperation {
     pub took_effect: bool,
 }
 
+/// A person's yes to the operation, on the state that its target is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// Who said it.
+    pub by: String,
+    /// After that it counts no more.
+    pub expires_at: UnixMs,
+}
+
 /// Operations that changed a target within the hour, or may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
@@ -84,6 +93,12 @@ pub struct Facts {
     pub incident: Option<IncidentFacts>,
     /// The operation. None when the solution as such is judged, before its action runs.
     pub operation: Option<Operation>,
+    /// Whether the operation takes back what the same decision did before.
+    #[serde(default)]
+    pub takes_back: bool,
+    /// Whether a person said yes to exactly this.
+    #[serde(default)]
+    pub approved: Option<Approved>,
     /// What the target looks like now. None when it can't be looked at.
     pub snapshot: Option<Snapshot>,
     /// Why the kill switch is on, if it is.
@@ -94,4 +109,12 @@ pub struct Facts {
     pub past: Vec<PastOperation>,
     /// The `[[rate_limit]]` of this target, if there is one.
     pub rate_limit: Option<RateLimitFacts>,
+}
+
+impl Facts {
+    /// The operation takes back what was done: for that it is never too late.
+    pub fn take_back(&mut self) {
+        self.takes_back = true;
+        self.expires_at = self.expires_at.max(self.now);
+    }
 }

@@ -4,9 +4,11 @@
 mod facts;
 mod policy;
 mod rules;
+mod selector;
 
-pub use facts::{Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
-pub use policy::{Foreign, HOUR, Mode, Policy};
+pub use facts::{Approved, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
+pub use policy::{Foreign, HOUR, Mode, ModeFor, Policy};
+pub use selector::Selector;
 
 use crate::domain::{GuardVerdict, Verdict};
 

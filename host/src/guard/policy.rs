@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Selector;
 use crate::config::duration;
 
 /// How far the host may go by itself.
@@ -45,6 +46,20 @@ pub enum Foreign {
     Allow,
 }
 
+/// How far the host may go by itself with some targets, or with some solutions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeFor {
+    /// Which targets: all if nothing is said.
+    #[serde(default)]
+    pub targets: Selector,
+    /// Which solution, as `restart_service`: all if nothing is said.
+    #[serde(default)]
+    pub solution: Option<String>,
+    /// How far. The least of all that apply counts.
+    pub mode: Mode,
+}
+
 /// The time that budgets and reversals are counted over.
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -54,6 +69,11 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 pub struct Policy {
     /// How far the host may go by itself.
     pub mode: Mode,
+    /// The same for some targets or solutions.
+    pub modes: Vec<ModeFor>,
+    /// How long a person may take to say yes; then it is a no.
+    #[serde(with = "duration")]
+    pub approve_within: Duration,
     /// The same solution on the same target not again within this time.
     #[serde(with = "duration")]
     pub cooldown: Duration,
@@ -84,6 +104,8 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             mode: Mode::Auto,
+            modes: vec![],
+            approve_within: Duration::from_secs(1800),
             cooldown: Duration::from_secs(300),
             most_on_target: 6,
             most_in_namespace: 20,

@@ -85,12 +85,28 @@ fn foreign(facts: &Facts, policy: &Policy) -> Answer {
     if facts.source != Source::Foreign {
         return None;
     }
+    let effect = facts.operation.as_ref().is_some_and(|operation| !operation.is_read());
     match policy.foreign {
-        Foreign::Allow => None,
-        Foreign::Hold => {
+        Foreign::Hold if effect && !approved(facts) => {
             Some((Verdict::Hold, "it was written to the topic by someone else: a person must say yes".into()))
         }
         Foreign::Deny => deny("it was written to the topic by someone else"),
+        Foreign::Allow | Foreign::Hold => None,
+    }
+}
+
+/// Whether a person said yes to exactly this.
+fn approved(facts: &Facts) -> bool {
+    facts.approved.as_ref().is_some_and(|approved| facts.now <= approved.expires_at)
+}
+
+/// Whether it is a person who wants this, and has looked for themselves: they asked for it, or each operation of it is shown to one
+/// and waits for their yes.
+fn a_person_wants_it(facts: &Facts, policy: &Policy) -> bool {
+    match facts.source {
+        Source::Person => true,
+        Source::Foreign => policy.foreign == Foreign::Hold,
+        Source::Engine => false,
     }
 }
 
@@ -114,7 +130,10 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
 }
 
 /// Whether an incident that nobody knows goes on can't be told: people may be told of it, nothing else.
-fn incident_unknown(facts: &Facts, _: &Policy) -> Answer {
+fn incident_unknown(facts: &Facts, policy: &Policy) -> Answer {
+    if a_person_wants_it(facts, policy) {
+        return None;
+    }
     let unknown = facts.incident.as_ref()?.open.is_none();
     match &facts.operation {
         Some(operation) if unknown && !matches!(operation, Operation::Notify(_)) => {
@@ -126,8 +145,8 @@ fn incident_unknown(facts: &Facts, _: &Policy) -> Answer {
 
 fn incident_cleared(facts: &Facts, _: &Policy) -> Answer {
     let incident = facts.incident.as_ref()?;
-    // Saying that nothing needs to be done, or telling people, is right also when it is over.
-    let harmless = matches!(facts.solution.as_str(), solutions::NO_ACTION | solutions::ALARM);
+    // Saying that nothing needs to be done, telling people, or putting back what was there, is right also when it is over.
+    let harmless = facts.takes_back || matches!(facts.solution.as_str(), solutions::NO_ACTION | solutions::ALARM);
     if incident.open != Some(false) || harmless {
         return None;
     }
@@ -145,7 +164,7 @@ fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
         Some(_) => false,
         None => matches!(facts.solution.as_str(), solutions::SCALE_DOWN | solutions::RESTART_SERVICE),
     };
-    if !drastic || facts.source == Source::Person {
+    if !drastic || a_person_wants_it(facts, policy) {
         return None;
     }
     let Some(incident) = &facts.incident else {
@@ -237,7 +256,7 @@ fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
 /// Up, down, up again: the cause is not the number of replicas. A person who asks has seen it.
 fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
     let Some(Operation::Scale { target, replicas }) = &facts.operation else { return None };
-    if facts.source == Source::Person {
+    if a_person_wants_it(facts, policy) {
         return None;
     }
     let since = facts.now - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
@@ -256,7 +275,7 @@ fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
 /// How much may be changed in an hour, whatever it is for. What persons ask for counts too, and is not refused.
 fn budget(facts: &Facts, policy: &Policy) -> Answer {
     let target = changed(facts)?.target()?;
-    if facts.source == Source::Person {
+    if a_person_wants_it(facts, policy) {
         return None;
     }
     let spent = facts.spent;
@@ -270,14 +289,25 @@ fn budget(facts: &Facts, policy: &Policy) -> Answer {
     deny(format!("the budget of {of} is used up: {spent} of {most} changes within an hour"))
 }
 
+/// The least of all modes that apply counts. People are told without being asked whether they want to be.
 fn mode(facts: &Facts, policy: &Policy) -> Answer {
-    facts.operation.as_ref()?;
-    let mode = policy.mode.min(facts.plugin_mode);
-    let of = if mode == policy.mode { "the mode" } else { "the mode of the plugin" };
+    let operation = facts.operation.as_ref()?;
+    let target = operation.target().or(facts.target.as_ref());
+    let of_some = policy.modes.iter().filter(|of| {
+        of.solution.as_ref().is_none_or(|solution| solution.replace('-', "_") == facts.solution)
+            && target.is_some_and(|target| of.targets.matches(target))
+    });
+    let (mode, of) = [(policy.mode, "the mode"), (facts.plugin_mode, "the mode of the plugin")]
+        .into_iter()
+        .chain(of_some.map(|of| (of.mode, "the mode for this in [[guard.modes]]")))
+        .min_by_key(|(mode, _)| *mode)?;
+    let notice = matches!(operation, Operation::Notify(_));
     match mode {
-        Mode::Auto => None,
+        Mode::Approve if !notice && !approved(facts) => {
+            Some((Verdict::Hold, format!("{of} is approve: a person must say yes")))
+        }
         Mode::Shadow => Some((Verdict::Shadow, format!("{of} is shadow: recorded, not done"))),
-        Mode::Approve => Some((Verdict::Hold, format!("{of} is approve: a person must say yes"))),
+        Mode::Auto | Mode::Approve => None,
     }
 }
 

@@ -40,6 +40,8 @@ fn facts(operation: Operation) -> Facts {
             as_of: Some(NOW - 1_000),
         }),
         operation: Some(operation),
+        takes_back: false,
+        approved: None,
         snapshot: Some(snapshot()),
         stopped: None,
         spent: Spent::default(),
@@ -222,6 +224,60 @@ fn while_the_kill_switch_is_on_people_are_told_and_nothing_is_changed_whoever_as
     check(&stopped(Operation::Inspect { target: target() }, Source::Engine), &policy, Verdict::Allow, "read");
     let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
     check(&stopped(Operation::Notify(notice), Source::Engine), &policy, Verdict::Allow, "default");
+}
+
+#[test]
+fn a_persons_yes_lifts_what_holds_and_nothing_else_and_only_while_it_counts() {
+    let yes = |facts: Facts| Facts { approved: Some(Approved { by: "anna".into(), expires_at: NOW }), ..facts };
+    let approve = Policy { mode: Mode::Approve, ..Policy::default() };
+    check(&yes(facts(scale(4))), &approve, Verdict::Allow, "default");
+    check(&Facts { now: NOW + 1, ..yes(facts(scale(4))) }, &approve, Verdict::Hold, "mode");
+    check(&yes(facts(scale(4))), &Policy { mode: Mode::Shadow, ..Policy::default() }, Verdict::Shadow, "mode");
+    check(&yes(facts(scale(11))), &approve, Verdict::Deny, "replica_bounds");
+    check(&yes(Facts { stopped: Some(String::new()), ..facts(scale(4)) }), &approve, Verdict::Deny, "kill_switch");
+    let spent = Spent { on_target: 99, in_namespace: 99, in_cluster: 99 };
+    check(&yes(Facts { spent, ..facts(scale(4)) }), &approve, Verdict::Deny, "budget");
+    // What someone else wrote is asked about whatever data there are, and done then.
+    let foreign = Facts { source: Source::Foreign, incident: None, ..facts(Operation::Restart { target: target() }) };
+    check(&foreign, &Policy::default(), Verdict::Hold, "foreign");
+    check(&yes(foreign.clone()), &Policy::default(), Verdict::Allow, "default");
+    let denied = Policy { foreign: Foreign::Deny, ..Policy::default() };
+    check(&yes(foreign), &denied, Verdict::Deny, "foreign");
+    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
+    check(&facts(Operation::Notify(notice)), &approve, Verdict::Allow, "default");
+}
+
+#[test]
+fn the_least_mode_that_applies_counts() {
+    let modes = |mode, namespace: &str, solution: Option<&str>| Policy {
+        modes: vec![ModeFor {
+            targets: Selector { namespace: Some(namespace.into()), ..Selector::default() },
+            solution: solution.map(str::to_owned),
+            mode,
+        }],
+        ..Policy::default()
+    };
+    check(&facts(scale(4)), &modes(Mode::Approve, "sh*", None), Verdict::Hold, "mode");
+    check(&facts(scale(4)), &modes(Mode::Shadow, "shop", Some("scale-up")), Verdict::Shadow, "mode");
+    check(&facts(scale(4)), &modes(Mode::Shadow, "shop", Some("scale_down")), Verdict::Allow, "default");
+    check(&facts(scale(4)), &modes(Mode::Shadow, "pay", None), Verdict::Allow, "default");
+    let approve = Policy { mode: Mode::Approve, ..modes(Mode::Auto, "shop", None) };
+    check(&facts(scale(4)), &approve, Verdict::Hold, "mode");
+}
+
+#[test]
+fn what_takes_back_may_come_late_and_after_the_incident_but_not_without_data() {
+    let mut late = Facts { now: NOW + 3_600_000, ..facts(scale(1)) };
+    late.incident = Some(IncidentFacts {
+        open: Some(false),
+        coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+        as_of: Some(late.now),
+    });
+    check(&late, &Policy::default(), Verdict::Deny, "expired");
+    late.take_back();
+    check(&late, &Policy::default(), Verdict::Allow, "default");
+    late.incident.as_mut().unwrap().as_of = Some(NOW);
+    check(&late, &Policy::default(), Verdict::Deny, "missing_data");
 }
 
 #[test]

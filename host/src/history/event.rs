@@ -12,8 +12,10 @@ pub enum DecisionEventKind {
     Proposed,
     /// The guard was asked.
     Guarded,
+    /// A person is asked.
+    Held,
     /// A person said yes or no.
-    Approved,
+    Answered,
     /// An operation is about to be performed: recorded before it is.
     OperationAsked,
     /// An operation's outcome is known.
@@ -36,7 +38,8 @@ impl DecisionEventKind {
         match self {
             Self::Proposed => "proposed",
             Self::Guarded => "guarded",
-            Self::Approved => "approved",
+            Self::Held => "held",
+            Self::Answered => "answered",
             Self::OperationAsked => "operation_asked",
             Self::OperationEnded => "operation_ended",
             Self::EvidenceGathered => "evidence_gathered",

@@ -144,16 +144,16 @@ impl HistoryReader {
         .boxed()
     }
 
-    /// Decisions of which something is still to happen by itself, oldest first: to be taken up after a restart.
+    /// Decisions of which something is still to happen, by itself or when a person says yes, oldest first: to be taken up after a
+    /// restart.
     pub async fn unfinished(&self) -> Result<Vec<Decision>, HistoryError> {
-        let query =
-            "SELECT seq, body FROM decisions WHERE state IN ('proposed', 'acting', 'verifying') ORDER BY seq ASC";
+        let query = "SELECT seq, body FROM decisions WHERE state IN ('proposed', 'held', 'acting', 'verifying') ORDER BY seq ASC";
         self.bodies(QueryBuilder::new(query), "decision").await
     }
 
     /// The last decision about each incident that goes on, if it ended: something else may still have to follow.
     pub async fn last_of_open_incidents(&self) -> Result<Vec<Decision>, HistoryError> {
-        let query = "SELECT seq, body FROM decisions WHERE state NOT IN ('proposed', 'acting', 'verifying') AND seq IN ( \
+        let query = "SELECT seq, body FROM decisions WHERE state NOT IN ('proposed', 'held', 'acting', 'verifying') AND seq IN ( \
              SELECT max(later.seq) FROM incidents JOIN decisions AS later ON later.incident = incidents.id \
              WHERE incidents.cleared_at IS NULL GROUP BY incidents.id) ORDER BY seq ASC";
         self.bodies(QueryBuilder::new(query), "decision").await
@@ -213,6 +213,16 @@ impl HistoryReader {
                 Ok(PastOperation { decision: decision.into(), solution, operation })
             })
             .collect()
+    }
+
+    /// Decisions that are done and scaled something at this time or later, newest first.
+    pub async fn scaled_since(&self, from: UnixMs) -> Result<Vec<Decision>, HistoryError> {
+        let mut query = QueryBuilder::new(
+            "SELECT seq, body FROM decisions WHERE state = 'done' AND id IN (SELECT decision FROM operations \
+             WHERE kind = 'scale' AND outcome = 'done' AND asked_at >= ",
+        );
+        query.push_bind(from).push(") ORDER BY seq DESC");
+        self.bodies(query, "decision").await
     }
 
     /// How many operations changed something since then, or may have: of this target, in its namespace, in its cluster. Reads,

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::Detection;
 use super::health::{Health, Status};
 use super::plugin_metrics;
-use crate::act::{AcceptError, Actor, OpenIncidents, Operator};
-use crate::api::{DoorError, Doors, PartHealth, PartStatus, TestMetric};
+use crate::act::{AcceptError, Actor, AnswerError, OpenIncidents, Operator};
+use crate::api::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
 use crate::bus::{Bus, BusError, Record, Topic};
 use crate::collect::{SignalConfig, StatusBoard};
 use crate::detect::{DetectStatus, Overlooked};
 use crate::diagnose::Diagnoser;
-use crate::domain::{Solution, Target};
+use crate::domain::{Decision, DecisionId, Solution, Target};
 use crate::plugin::Plugins;
 use crate::telemetry::metrics::Metrics;
 use crate::verify::Recent;
@@ -58,6 +58,11 @@ impl Doors for ServeDoors {
             AcceptError::History(error) => DoorError::Unavailable(error.to_string()),
             AcceptError::Bus(error) => refused(error),
         })
+    }
+
+    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
+        let Some(actor) = &self.actor else { return Err(AnswerError::NotHere) };
+        actor.answer(id, &said.question, said.approved, &said.by, &said.reason).await
     }
 
     async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {

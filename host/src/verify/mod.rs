@@ -24,10 +24,21 @@ pub struct VerifyConfig {
     pub observe: Duration,
     /// With fewer fresh samples of a series the answer is `unknown`.
     pub min_samples: u32,
+    /// Whether what did not help is taken back.
+    pub undo: bool,
+    /// How long after its incident has cleared what was scaled up goes back.
+    #[serde(with = "duration")]
+    pub scale_back_after: Duration,
 }
 
 impl Default for VerifyConfig {
     fn default() -> Self {
-        Self { settle: Duration::from_secs(60), observe: Duration::from_secs(120), min_samples: 3 }
+        Self {
+            settle: Duration::from_secs(60),
+            observe: Duration::from_secs(120),
+            min_samples: 3,
+            undo: true,
+            scale_back_after: Duration::from_secs(900),
+        }
     }
 }

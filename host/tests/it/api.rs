@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
+use anomalyzer::act::AnswerError;
 use anomalyzer::api::{
-    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, TestMetric, Token,
+    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said, TestMetric, Token,
     engine_router, router, serve,
 };
 use anomalyzer::domain::{Decision, DecisionId, DecisionState, IncidentEvent, IncidentEventKind, Solution};
@@ -56,6 +57,15 @@ impl Doors for Parts {
             }
         });
         Ok(())
+    }
+
+    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
+        match self.history.decision(id).await? {
+            None => Err(AnswerError::NotFound(id.clone())),
+            Some(decision) if decision.state != DecisionState::Held => Err(AnswerError::NotHeld(decision.state)),
+            Some(_) if said.question == "late" => Err(AnswerError::Expired(NOON)),
+            Some(decision) => Ok(Decision { explanation: format!("{said:?}"), ..decision }),
+        }
     }
 
     async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
@@ -439,6 +449,44 @@ async fn pages_of_other_sites_can_neither_ask_nor_act() {
         assert_eq!(response.status(), StatusCode::OK, "{host}");
     }
     assert_eq!(server.parts.solutions.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_held_is_answered_by_an_approver_who_says_why() {
+    let server = Server::with(tokens()).await;
+    let held = Decision { state: DecisionState::Held, ..proposed(1) };
+    let ended = Decision { state: DecisionState::Done, ..proposed(2) };
+    for decision in [&held, &ended] {
+        server.parts.history.record(event(DecisionEventKind::Held, decision.clone())).await.unwrap();
+    }
+    let say = |id: &DecisionId, word: &str, who: &str, question: &str, reason: &str| {
+        let body = json!({"question": question, "reason": reason});
+        server.post(&format!("/api/v1/decisions/{id}/{word}"), &body).bearer_auth(format!("secret of {who}"))
+    };
+    for (word, approved) in [("approve", true), ("reject", false)] {
+        let answer = say(&held.id, word, "anna", "1234", " because ").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let decision: Decision = answer.json().await.unwrap();
+        let said = Said { question: "1234".into(), approved, by: "anna".into(), reason: "because".into() };
+        assert_eq!(decision.explanation, format!("{said:?}"));
+    }
+    let unknown = DecisionId::from("dec-unknown");
+    for (request, status, kind) in [
+        (say(&held.id, "approve", "vera", "1234", "why"), 403, "forbidden"),
+        (say(&held.id, "approve", "ursula", "1234", "why"), 403, "forbidden"),
+        (say(&held.id, "approve", "anna", "1234", "  "), 422, "bad-field"),
+        (say(&held.id, "approve", "anna", "1234", &"x".repeat(5_000)), 422, "bad-field"),
+        (say(&held.id, "approve", "anna", "late", "why"), 409, "expired"),
+        (say(&ended.id, "reject", "anna", "1234", "why"), 409, "not-held"),
+        (say(&unknown, "approve", "anna", "1234", "why"), 404, "not-found"),
+    ] {
+        let refused = problem(request).await;
+        assert_eq!(
+            (&refused["status"], &refused["type"]),
+            (&json!(status), &json!(format!("urn:anomalyzer:problem:{kind}")))
+        );
+        assert!(!refused["remedy"].as_str().unwrap().is_empty());
+    }
 }
 
 fn tokens() -> ApiConfig {

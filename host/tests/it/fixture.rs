@@ -66,6 +66,8 @@ pub fn proposed(n: i64) -> Decision {
         summary: None,
         verification: None,
         undo: None,
+        question: None,
+        answers: vec![],
         provenance: Provenance { source: "engine".to_owned(), by: "engine".to_owned() },
         action_digest: Some("00ff".to_owned()),
     }
@@ -93,6 +95,8 @@ pub fn done(n: i64) -> Decision {
         outcome: Some(Outcome { kind: OutcomeKind::Done, detail: json!({"replicas": 4}) }),
         before: Some(json!({"replicas": 2})),
         after: Some(json!({"replicas": 4})),
+        version: None,
+        undoes: None,
     }];
     decision.summary = Some("scaled from 2 to 4".to_owned());
     decision.verification = Some(Verification {

@@ -55,6 +55,8 @@ impl Crew {
     /// Takes up what was left unfinished, then what comes. Returns when told to stop.
     pub(super) async fn work(&self, mut subscription: Box<dyn Subscription>) -> Result<(), BusError> {
         self.take_up().await?;
+        let driver = self.driver.clone();
+        self.tasks.spawn(async move { driver.scale_back().await });
         loop {
             let deliveries = tokio::select! {
                 () = self.driver.stop.cancelled() => return Ok(()),
@@ -203,21 +205,27 @@ impl Crew {
 async fn carry_on(driver: &Driver, places: &Semaphore, id: &DecisionId) -> Result<(), DriveError> {
     // Read only now: whoever had it before has recorded all that became of it.
     let mut decision = recorded(driver, id).await?;
-    if decision.state == DecisionState::Proposed {
-        driver.meet(&mut decision).await?;
-    }
-    {
-        let Ok(_place) = driver.wait(places.acquire()).await? else { return Ok(()) };
-        driver.drive(&mut decision).await?;
-    }
-    // Waiting for the effect takes no place: in a storm the next decision must not wait with it.
-    match decision.state {
-        DecisionState::Verifying => driver.verify(&mut decision).await,
-        _ => Ok(()),
+    loop {
+        if decision.state == DecisionState::Proposed {
+            driver.meet(&mut decision).await?;
+        }
+        {
+            let Ok(_place) = driver.wait(places.acquire()).await? else { return Ok(()) };
+            driver.drive(&mut decision).await?;
+        }
+        // Waiting for the effect, or for a person, takes no place: in a storm the next decision must not wait with it.
+        match decision.state {
+            DecisionState::Verifying => return driver.verify(&mut decision).await,
+            DecisionState::Held if decision.question.is_some() => decision = driver.answered(decision).await?,
+            _ => return Ok(()),
+        }
+        if decision.state == DecisionState::Denied {
+            return Ok(());
+        }
     }
 }
 
-async fn recorded(driver: &Driver, id: &DecisionId) -> Result<Decision, DriveError> {
+pub(super) async fn recorded(driver: &Driver, id: &DecisionId) -> Result<Decision, DriveError> {
     let mut pauses = Pauses::default();
     loop {
         match driver.history.decision(id).await {

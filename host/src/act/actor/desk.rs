@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
 use crate::domain::{DecisionId, Target};
 
@@ -15,6 +15,10 @@ pub struct Desk {
     till: Arc<AsyncMutex<()>>,
     /// Held while a person's request is looked up and recorded, so that the same one sent twice at once is recorded once.
     pub(super) accepting: Arc<AsyncMutex<()>>,
+    /// Held while a held decision is answered or ends, so that it does one of both.
+    pub(super) answering: Arc<AsyncMutex<()>>,
+    /// Told when a decision was answered.
+    pub(super) answered: Arc<Notify>,
 }
 
 /// A decision that is under way until this is dropped.

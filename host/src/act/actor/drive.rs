@@ -11,7 +11,8 @@ use super::evidence::{add_evidence, describe};
 use super::perform::Asker;
 use super::verify::gathers;
 use crate::domain::{
-    Decision, DecisionState, EvidenceKind, GuardVerdict, Operation, OutcomeKind, Snapshot, Verdict, solutions,
+    Decision, DecisionState, EvidenceKind, GuardVerdict, Operation, OperationRecord, OutcomeKind, Snapshot, Verdict,
+    solutions,
 };
 use crate::guard;
 use crate::history::DecisionEventKind;
@@ -24,6 +25,7 @@ impl Driver {
             DecisionState::Proposed => {}
             DecisionState::Acting => return self.settle(decision).await,
             DecisionState::Verifying => return Ok(()),
+            DecisionState::Held if decision.question.is_some() => return Ok(()),
             // It ended, and then the process did.
             _ => return self.follow_up(decision).await,
         }
@@ -39,8 +41,8 @@ impl Driver {
         self.record(DecisionEventKind::Guarded, decision).await?;
         match first.verdict {
             Verdict::Deny => self.end(decision, DecisionState::Denied, Some(first.reason)).await,
-            Verdict::Hold => self.end(decision, DecisionState::Held, Some(first.reason)).await,
-            Verdict::Allow | Verdict::Shadow => self.run_action(decision, snapshot).await,
+            // No rule holds a solution as such: a person is asked about an operation.
+            Verdict::Allow | Verdict::Shadow | Verdict::Hold => self.run_action(decision, snapshot).await,
         }
     }
 
@@ -56,14 +58,19 @@ impl Driver {
         decision.action_digest = Some(run.digest().to_owned());
         decision.state = DecisionState::Acting;
         let needs = self.plugins.needs(&plugin);
-        let asker = Asker { plugin: &plugin, needs: &needs, deadline: Instant::now() + self.config.action_timeout };
+        let asker = Asker {
+            plugin: &plugin,
+            needs: &needs,
+            deadline: Instant::now() + self.config.action_timeout,
+            undoes: None,
+        };
         let (ended, refused) = self.step_by_step(decision, &run, &asker).await?;
         if let Some(refused) = &refused {
             // The record names the rule that decided, not the one that had nothing to say at the beginning.
             decision.guard = Some(refused.clone());
         }
         match (ended, refused.map(|refused| refused.verdict)) {
-            (_, Some(Verdict::Hold)) => self.end(decision, DecisionState::Held, None).await,
+            (_, Some(Verdict::Hold)) => self.hold(decision).await,
             (_, Some(Verdict::Shadow)) => self.end(decision, DecisionState::Shadowed, None).await,
             // Whatever ended it: what was changed, or may have been, is looked after.
             (Ok(summary) | Err(summary), _) if may_have_changed(decision) => {
@@ -94,6 +101,8 @@ impl Driver {
         let mut last = ActionOutcome::Begin;
         let mut bounds = Bounds::new(&self.config);
         let mut refused: Option<GuardVerdict> = None;
+        // What was done before a person was asked is told again, not done again.
+        let mut told = 0;
         let ended = loop {
             self.go_on()?;
             if let Err(why) = bounds.step() {
@@ -109,12 +118,28 @@ impl Driver {
                         Ok(asked) => asked,
                         Err(why) => break Err(why),
                     };
-                    let (outcome, verdict) = self.perform(decision, asker, operation, asked).await?;
+                    if let Some(before) = decision.operations.get(told) {
+                        if before.operation != operation {
+                            break Err(format!(
+                                "the action `{plugin}` asks for something else than before it was held"
+                            ));
+                        }
+                        told += 1;
+                        last = as_told(before);
+                        continue;
+                    }
+                    let (outcome, verdict) = self.perform(decision, asker, operation, &asked.to_string()).await?;
+                    told = decision.operations.len();
+                    if verdict.verdict == Verdict::Hold {
+                        refused = Some(verdict);
+                        break Err("it is held".to_owned());
+                    }
                     if verdict.verdict != Verdict::Allow && refused.is_none() {
                         refused = Some(verdict);
                     }
                     outcome
                 }
+                ActionStep::WaitMs(_) if told < decision.operations.len() => ActionOutcome::Waited,
                 ActionStep::WaitMs(wait) => {
                     let wait = bounds.wait(Duration::from_millis(u64::from(wait)));
                     self.wait(tokio::time::sleep(wait)).await?;
@@ -164,6 +189,18 @@ impl Driver {
             }
         }
         self.plugins.action(plugin, shown, &Value::Object(parameters)).await
+    }
+}
+
+/// What an action is told of an operation that is on record.
+fn as_told(record: &OperationRecord) -> ActionOutcome {
+    let Some(outcome) = &record.outcome else { return ActionOutcome::InDoubt("its outcome is not known".to_owned()) };
+    let text = || outcome.detail.as_str().map_or_else(|| outcome.detail.to_string(), str::to_owned);
+    match outcome.kind {
+        OutcomeKind::Done | OutcomeKind::Foreseen => ActionOutcome::Done(outcome.detail.clone()),
+        OutcomeKind::Denied => ActionOutcome::Denied(text()),
+        OutcomeKind::Failed => ActionOutcome::Failed(text()),
+        OutcomeKind::InDoubt => ActionOutcome::InDoubt(text()),
     }
 }
 

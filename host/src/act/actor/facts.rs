@@ -1,6 +1,7 @@
 //! What the guard is told: the world as it is at the moment of asking.
 
 use super::Actor;
+use super::approval::approved;
 use crate::domain::{
     Coverage, Decision, Incident, Operation, OperationRecord, OutcomeKind, Provenance, Snapshot, Target, UnixMs,
 };
@@ -49,6 +50,8 @@ impl Actor {
             expires_at: decision.expires_at,
             incident,
             operation: operation.cloned(),
+            takes_back: false,
+            approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
             snapshot: snapshot.cloned(),
             stopped: self.kill_switch.why(),
             spent: Spent::default(),

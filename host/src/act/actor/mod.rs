@@ -1,5 +1,6 @@
 //! The acting half's loop: solutions in, decisions recorded, actions driven step by step, effects verified.
 
+mod approval;
 mod bounds;
 mod crew;
 mod desk;
@@ -11,7 +12,9 @@ mod incidents;
 mod origin;
 mod perform;
 mod proposal;
+mod scale_back;
 mod settle;
+mod undo;
 mod verify;
 
 #[cfg(test)]
@@ -37,6 +40,7 @@ use crate::history::{DecisionEvent, DecisionEventKind, History, HistoryError};
 use crate::plugin::Plugins;
 use crate::verify::{Recent, VerifyConfig};
 
+pub use approval::AnswerError;
 pub use desk::Desk;
 pub use incidents::OpenIncidents;
 

@@ -25,6 +25,8 @@ pub(super) struct Asker<'a> {
     pub needs: &'a [(String, String)],
     /// When its time is over.
     pub deadline: Instant,
+    /// Which operation is taken back. That is the host's own doing: what may be done may be taken back, so that it needs no grant.
+    pub undoes: Option<OperationId>,
 }
 
 impl Driver {
@@ -36,18 +38,22 @@ impl Driver {
         decision: &mut Decision,
         asker: &Asker<'_>,
         operation: Operation,
-        step: u32,
+        step: &str,
     ) -> Result<(ActionOutcome, GuardVerdict), DriveError> {
         let touched = operation.target().or(decision.target.as_ref()).cloned();
         let _turn = match touched.filter(|_| !operation.is_read()) {
             Some(touched) => Some(self.wait(self.desk.turn(&touched)).await?),
             None => None,
         };
-        let id = OperationId::derive(&[decision.id.as_str(), &step.to_string()]);
+        let id = OperationId::derive(&[decision.id.as_str(), step]);
         let (mut basis, mut till) = (None, None);
         let set = self.plugins.standing(asker.plugin).and_then(|(_, grants, _)| grants);
         let grants = in_force(asker.plugin, set, &self.grants);
-        let verdict = match permit(asker.plugin, asker.needs, &grants, &operation, decision.target.as_ref()) {
+        let permitted = match &asker.undoes {
+            Some(_) => Ok(()),
+            None => permit(asker.plugin, asker.needs, &grants, &operation, decision.target.as_ref()),
+        };
+        let verdict = match permitted {
             Err(reason) => GuardVerdict { verdict: Verdict::Deny, rule: "grants".into(), reason },
             Ok(()) => {
                 // Asked again at the moment of acting, with what the world looks like now.
@@ -58,9 +64,16 @@ impl Driver {
                     till = Some(self.wait(self.desk.till()).await?);
                     facts.spent = self.spent(target).await;
                 }
+                if asker.undoes.is_some() {
+                    facts.take_back();
+                }
                 guard::judge(&facts, &self.policy)
             }
         };
+        if verdict.verdict == Verdict::Hold && asker.undoes.is_none() {
+            self.ask(decision, operation, basis.as_ref());
+            return Ok((ActionOutcome::Denied(verdict.reason.clone()), verdict));
+        }
         let mut record = OperationRecord {
             id: id.clone(),
             kind: operation.kind().to_owned(),
@@ -72,6 +85,8 @@ impl Driver {
             outcome: None,
             before: None,
             after: None,
+            version: None,
+            undoes: asker.undoes.clone(),
         };
         let refused = match verdict.verdict {
             Verdict::Allow => None,
@@ -145,7 +160,7 @@ impl Driver {
 
 /// What is known of an operation whose mark was found.
 pub(super) fn marked() -> Performed {
-    Performed { result: Value::String("the target carries its mark".into()), before: None, after: None }
+    Performed { result: Value::String("the target carries its mark".into()), before: None, after: None, version: None }
 }
 
 /// Writes down what came of it, and how the action is told.
@@ -154,6 +169,7 @@ pub(super) fn put_down(record: &mut OperationRecord, result: Result<Performed, O
         Ok(performed) => {
             record.before = performed.before;
             record.after = performed.after;
+            record.version = performed.version;
             record.outcome = Some(Outcome { kind: OutcomeKind::Done, detail: performed.result.clone() });
             ActionOutcome::Done(performed.result)
         }

@@ -26,6 +26,8 @@ pub(super) fn proposed(solution: &Solution, incident: Option<&Incident>) -> Deci
         alternatives: solution.alternatives.clone(),
         analyst: solution.analyst.clone(),
         guard: None,
+        question: None,
+        answers: vec![],
         operations: vec![],
         summary: None,
         verification: None,

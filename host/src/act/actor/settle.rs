@@ -7,7 +7,7 @@ use super::drive::may_have_changed;
 use super::driver::{DriveError, Driver};
 use super::perform::{marked, put_down};
 use crate::act::{OperatorError, Performed};
-use crate::domain::{Decision, DecisionState, Operation, OperationRecord, OutcomeKind, Verdict};
+use crate::domain::{Decision, DecisionState, Operation, OperationRecord, OutcomeKind, UndoState, Verdict};
 use crate::guard;
 use crate::history::DecisionEventKind;
 
@@ -32,6 +32,9 @@ impl Driver {
                 record.done_at = Some((self.clock)());
             }
             self.record(DecisionEventKind::OperationEnded, decision).await?;
+        }
+        if decision.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Undoing) {
+            return self.undo(decision).await;
         }
         if may_have_changed(decision) {
             decision.summary = Some(format!("{ENDED}; what was in doubt is not repeated, its effect is looked for"));

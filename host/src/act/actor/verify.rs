@@ -43,8 +43,12 @@ impl Driver {
                 }
             };
         }
+        let outcome = verification.outcome;
         decision.verification = Some(verification);
         self.record(DecisionEventKind::Verified, decision).await?;
+        if self.verify.undo && matches!(outcome, VerificationOutcome::NotImproved | VerificationOutcome::Worse) {
+            return self.begin_undo(decision, "it did not help").await;
+        }
         self.end(decision, DecisionState::Done, None).await
     }
 
@@ -93,7 +97,7 @@ pub(super) fn gathers(decision: &Decision) -> bool {
 /// Nothing follows on what is too late.
 pub(super) fn asks_again(decision: &Decision) -> bool {
     match decision.state {
-        DecisionState::Failed => true,
+        DecisionState::Failed | DecisionState::Undone => true,
         DecisionState::Denied => {
             let rule = decision.guard.as_ref().map_or("", |guard| guard.rule.as_str());
             let too_late = matches!(rule, "expired" | "incident_cleared");

@@ -175,7 +175,7 @@ impl HttpSender {
         if truncated {
             result["truncated"] = true.into();
         }
-        Ok(Performed { result, before: None, after: None })
+        Ok(Performed { result, before: None, after: None, version: None })
     }
 
     fn url(&self, text: &str) -> Result<Url, OperatorError> {

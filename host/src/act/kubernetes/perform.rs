@@ -35,7 +35,7 @@ pub async fn perform(
     for _ in 0..ATTEMPTS {
         let object = cluster.get(kind, target).await.map_err(|error| error.of_read(target))?;
         if object.mark() == Some(id.as_str()) {
-            return Ok(Performed { result: json!({"already": "done"}), before: None, after: None });
+            return Ok(Performed { result: json!({"already": "done"}), before: None, after: None, version: None });
         }
         check_basis(&object, target, basis)?;
         let change = change(cluster, &object, target, operation).await?;
@@ -43,6 +43,7 @@ pub async fn perform(
             result: json!({"version": after.version(), "changed": change}),
             before: Some(merge_patch::inverse(&object.patchable(), &change)),
             after: Some(change.clone()),
+            version: Some(after.version()),
         };
         match cluster.patch(kind, target, &marked(&change, id.as_str(), &object)).await {
             Ok(after) => return Ok(done(&after)),

@@ -165,7 +165,7 @@ impl Operator for Local {
         Ok(Snapshot {
             target: target.clone(),
             at: now_ms(),
-            version: wanted.generation.to_string(),
+            version: wanted.version(),
             replicas: Some(Replicas { desired: wanted.replicas, ready: u32::try_from(ready).unwrap_or(u32::MAX) }),
             rolling_out: group.rolling_out(),
             autoscaler: None,
@@ -204,9 +204,9 @@ impl Operator for Local {
         let mut saved = self.saved.lock().await;
         let wanted = group.wanted.borrow().clone();
         if wanted.last_operation.as_deref() == Some(id.as_str()) {
-            return Ok(Performed { result: json!({"already": "done"}), before: None, after: None });
+            return Ok(Performed { result: json!({"already": "done"}), before: None, after: None, version: None });
         }
-        if basis.target != *target || basis.version != wanted.generation.to_string() {
+        if basis.target != *target || basis.version != wanted.version() {
             return Err(OperatorError::Conflict(format!(
                 "{target} changed since it was looked at: it is at version {}, looked at was version {} of {}",
                 wanted.generation, basis.version, basis.target

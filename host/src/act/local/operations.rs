@@ -56,7 +56,8 @@ pub fn apply(
             return Err(OperatorError::Unsupported(format!("a process group cannot do `{}`", other.kind())));
         }
     };
-    Ok((next, Performed { result: after.clone(), before: Some(before), after: Some(after) }))
+    let version = Some(next.version());
+    Ok((next, Performed { result: after.clone(), before: Some(before), after: Some(after), version }))
 }
 
 fn change_environment(next: &mut Wanted, overlay: Overlay) {

@@ -27,6 +27,13 @@ pub struct Wanted {
     pub previous_environment: Option<Overlay>,
 }
 
+impl Wanted {
+    /// What a snapshot names it.
+    pub fn version(&self) -> String {
+        self.generation.to_string()
+    }
+}
+
 /// What all groups should be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::domain::{Analyst, Anomaly, Decision, GuardVerdict, OperationRecord, Range, rfc3339};
+use crate::domain::{Analyst, Anomaly, Decision, GuardVerdict, OperationRecord, Question, Range, Undo, rfc3339};
 use crate::history::RecordedEvent;
 
 use super::table::printable;
@@ -33,6 +33,13 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
         record.line("evidence", &format!("{}{cited}: {}", evidence.id, evidence.text));
     }
     record.maybe("guard", decision.guard.as_ref().map(guard));
+    if let Some(asked) = &decision.question {
+        question_lines(&mut record, asked);
+    }
+    for answer in &decision.answers {
+        let (said, at) = (if answer.approved { "yes" } else { "no" }, rfc3339(answer.at));
+        record.line("answer", &format!("{said} by {} at {at}, to {}: {}", answer.by, answer.question, answer.reason));
+    }
     for operation in &decision.operations {
         operation_lines(&mut record, operation);
     }
@@ -44,7 +51,7 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
             format!("{outcome} at {at}, {} samples: {}", verification.samples, verification.reason)
         }),
     );
-    record.maybe("undo", decision.undo.as_ref().map(ToString::to_string));
+    record.maybe("undo", decision.undo.as_ref().map(undo));
     record.maybe("prompt", decision.analyst.prompt.clone());
     record.maybe("answer", decision.analyst.raw_answer.clone());
     for event in events {
@@ -106,6 +113,25 @@ fn guard(guard: &GuardVerdict) -> String {
     let verdict = serde_json::to_value(guard.verdict).ok();
     let verdict = verdict.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
     format!("{verdict} by rule {}: {}", guard.rule, guard.reason)
+}
+
+/// What a person is asked. Ends in a line break.
+pub(super) fn question(question: &Question) -> String {
+    let mut record = Record::default();
+    question_lines(&mut record, question);
+    record.0
+}
+
+fn question_lines(record: &mut Record, question: &Question) {
+    record.line("asks", &format!("{}, until {}", question.id, rfc3339(question.expires_at)));
+    record.line("", &serde_json::to_string(&question.operation).unwrap_or_default());
+    record.maybe("", question.version.as_ref().map(|version| format!("on the target as it is at version {version}")));
+}
+
+fn undo(undo: &Undo) -> String {
+    let state = serde_json::to_value(undo.state).ok();
+    let state = state.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    format!("{state} at {}: {}", rfc3339(undo.at), undo.reason)
 }
 
 fn operation_lines(record: &mut Record, operation: &OperationRecord) {

@@ -122,11 +122,15 @@ pub fn interrupted(decision: &Decision, operation: Operation) -> OperationRecord
         outcome: None,
         before: None,
         after: None,
+        version: None,
+        undoes: None,
     }
 }
 
 /// The world: targets with two replicas and a mark.
 pub struct World {
+    version: Mutex<String>,
+    replicas: Mutex<u32>,
     marks: Mutex<HashMap<Target, String>>,
     performed: Mutex<Vec<(OperationId, Operation)>>,
     /// One permit for each operation that may be answered.
@@ -142,6 +146,15 @@ impl World {
 
     pub fn performed(&self) -> Vec<Operation> {
         Self::lock(&self.performed).iter().map(|(_, operation)| operation.clone()).collect()
+    }
+
+    pub fn replicas(&self) -> u32 {
+        *Self::lock(&self.replicas)
+    }
+
+    /// Someone changes every target.
+    pub fn change(&self, version: &str) {
+        version.clone_into(&mut Self::lock(&self.version));
     }
 
     pub fn mark(&self, target: &Target, id: &OperationId) {
@@ -163,8 +176,8 @@ impl Operator for World {
         Ok(Snapshot {
             target: target.clone(),
             at: now_ms(),
-            version: "1".into(),
-            replicas: Some(Replicas { desired: 2, ready: 2 }),
+            version: Self::lock(&self.version).clone(),
+            replicas: Some(Replicas { desired: self.replicas(), ready: self.replicas() }),
             rolling_out: false,
             autoscaler: None,
             managed_by: vec![],
@@ -188,7 +201,14 @@ impl Operator for World {
         if let Some(target) = operation.target() {
             self.mark(target, id);
         }
-        Ok(Performed { result: json!("done"), before: None, after: None })
+        let before = self.replicas();
+        if let Operation::Scale { replicas, .. } = operation {
+            *Self::lock(&self.replicas) = *replicas;
+            Self::lock(&self.version).push('+');
+        }
+        let shown = |replicas: u32| Some(json!({"replicas": replicas}));
+        let (before, after) = (shown(before), shown(self.replicas()));
+        Ok(Performed { result: json!("done"), before, after, version: Some(Self::lock(&self.version).clone()) })
     }
 
     async fn check(&self) -> Result<(), OperatorError> {
@@ -227,6 +247,8 @@ impl Rig {
         let history = History::open(&file, HistoryOptions::default(), &Metrics::default()).await.unwrap();
         let bus = FakeBus::default();
         let world = Arc::new(World {
+            version: Mutex::new("1".into()),
+            replicas: Mutex::new(2),
             marks: Mutex::default(),
             performed: Mutex::default(),
             answers: Semaphore::new(1_000),
@@ -236,7 +258,12 @@ impl Rig {
         let http = HttpConfig { allow: vec!["127.0.0.1:*".into()], ..HttpConfig::default() };
         let mut actor = Actor {
             config: ActorConfig::default(),
-            verify: VerifyConfig { settle: Duration::ZERO, observe: Duration::ZERO, min_samples: 1 },
+            verify: VerifyConfig {
+                settle: Duration::ZERO,
+                observe: Duration::ZERO,
+                min_samples: 1,
+                ..VerifyConfig::default()
+            },
             policy: Policy::default(),
             grants: grants::shipped(),
             rate_limits: HashMap::new(),

@@ -1,0 +1,83 @@
+//! `approve` and `reject`: over the API of a running server.
+
+use std::io::Write;
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::json;
+
+use super::{DecisionsError, record};
+use crate::cli::Output;
+use crate::cli::plugins::{Door, ServerArgs};
+use crate::domain::{Decision, DecisionState};
+
+const DOOR: &str = "/api/v1/decisions";
+
+/// A question is named by so many digits at least.
+const SHORTEST: usize = 8;
+
+/// An answer.
+#[derive(Clone, Debug, Args)]
+pub struct AnswerArgs {
+    /// The decision's id.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Which question is answered, or how its id begins (8 digits or more).
+    #[arg(long, value_parser = question)]
+    pub question: Option<String>,
+    /// Why, for whoever reads the record.
+    #[arg(long, requires = "question")]
+    pub reason: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+fn question(text: &str) -> Result<String, String> {
+    let digits = text.len() >= SHORTEST && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digits { Ok(text.to_ascii_lowercase()) } else { Err(format!("{SHORTEST} hexadecimal digits or more")) }
+}
+
+pub(super) async fn run<W: Write>(
+    args: AnswerArgs,
+    approved: bool,
+    output: Output,
+    out: &mut W,
+) -> Result<(), DecisionsError> {
+    let AnswerArgs { id, question: given, reason, server } = args;
+    let door = Door::open(&server, DOOR)?;
+    let decision: Decision = read(door.ask(Method::GET, &id, None).await?)?;
+    let Some(asked) = decision.question.as_ref().filter(|_| decision.state == DecisionState::Held) else {
+        return Err(DecisionsError::NotHeld(id, decision.state.as_str().to_owned()));
+    };
+    let word = if approved { "approve" } else { "reject" };
+    let Some(given) = given else {
+        match output {
+            Output::Json => writeln!(out, "{}", json!(asked))?,
+            Output::Text => {
+                write!(out, "{}", record::question(asked))?;
+                let short: String = asked.id.chars().take(12).collect();
+                writeln!(out, "\nTo answer: anomalyzer decisions {word} {id} --question {short} --reason '…'")?;
+            }
+        }
+        return Ok(());
+    };
+    if !asked.id.starts_with(&given) {
+        return Err(DecisionsError::OtherQuestion { id, asked: asked.id.clone(), given });
+    }
+    let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
+    let body = json!({ "question": asked.id, "reason": reason });
+    let answered: Decision = read(door.ask(Method::POST, &format!("{id}/{word}"), Some(body)).await?)?;
+    match output {
+        Output::Json => writeln!(out, "{}", json!(answered))?,
+        Output::Text if approved => {
+            writeln!(out, "approved: {id} goes on; `anomalyzer decisions show {id}` tells how")?
+        }
+        Output::Text => writeln!(out, "rejected: {id} is {}", answered.state.as_str())?,
+    }
+    Ok(())
+}
+
+fn read(answer: serde_json::Value) -> Result<Decision, DecisionsError> {
+    serde_json::from_value(answer).map_err(|error| DecisionsError::Output(std::io::Error::other(error)))
+}
