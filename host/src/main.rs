@@ -8,7 +8,10 @@ use anomalyzer::cli::Output;
 use anomalyzer::cli::check::{self, CheckArgs};
 use anomalyzer::cli::decisions::{self, DecisionsCommand};
 use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
+use anomalyzer::cli::nab::{self, NabArgs};
+use anomalyzer::cli::plot::{self, PlotArgs};
 use anomalyzer::cli::plugins::{self, PluginsCommand};
+use anomalyzer::cli::score::{self, ScoreArgs};
 use anomalyzer::config::{self, Config};
 use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
 use anomalyzer::guard::Mode;
@@ -51,6 +54,12 @@ enum Command {
     Decisions(DecisionsCommand),
     /// Write plugins, and look at them
     Plugins(PluginsCommand),
+    /// Score detectors on the Numenta Anomaly Benchmark, at their own threshold and at the best one
+    Nab(NabArgs),
+    /// Run a detector over CSV files, and write what it says of each sample
+    Score(ScoreArgs),
+    /// Draw a series with what was expected, found and labelled, or what a decision was about
+    Plot(PlotArgs),
     /// Stop whatever changes anything, or let it go on
     KillSwitch(KillSwitchCommand),
     /// The process in which plugins are compiled
@@ -141,6 +150,18 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             let command = PluginsCommand { compiler: Some(plugin::this_program()), ..command };
             let good = plugins::run(command, &mut std::io::stdout().lock(), shutdown).await?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Nab(mut args) => {
+            args.detectors.compiler = Some(plugin::this_program());
+            nab::run(args, &mut std::io::stdout().lock(), shutdown).await?;
+        }
+        Command::Score(mut args) => {
+            args.detectors.compiler = Some(plugin::this_program());
+            score::run(args, &mut std::io::stdout().lock(), shutdown).await?;
+        }
+        Command::Plot(mut args) => {
+            args.detectors.compiler = Some(plugin::this_program());
+            plot::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::KillSwitch(command) => kill_switch::run(command, &mut std::io::stdout().lock()).await?,
         // It has come and gone, before the runtime.
