@@ -54,11 +54,9 @@ enum Command {
     Decisions(DecisionsCommand),
     /// Write plugins, and look at them
     Plugins(PluginsCommand),
-    /// Score detectors on the Numenta Anomaly Benchmark, at their own threshold and at the best one
+    // What these three do and mean is said at length, and where their arguments are.
     Nab(NabArgs),
-    /// Run a detector over CSV files, and write what it says of each sample
     Score(ScoreArgs),
-    /// Draw a series with what was expected, found and labelled, or what a decision was about
     Plot(PlotArgs),
     /// Stop whatever changes anything, or let it go on
     KillSwitch(KillSwitchCommand),

@@ -49,7 +49,7 @@ impl Detectors {
         let plugins = plugins(&files, compiler)?;
         let infos = plugins.list();
         let infos = match wanted {
-            [] => infos.into_iter().filter(|info| info.error.is_none() && is_detector(info)).collect(),
+            [] => sorted(infos.into_iter().filter(|info| info.error.is_none() && is_detector(info))),
             _ => wanted.iter().map(|name| find(name, &files, folder, &infos)).collect::<Result<Vec<_>, _>>()?,
         };
         if infos.is_empty() {
@@ -79,6 +79,12 @@ impl Detectors {
 
 fn is_detector(info: &PluginInfo) -> bool {
     info.kind == Some(PluginKind::Detector)
+}
+
+fn sorted(infos: impl Iterator<Item = PluginInfo>) -> Vec<PluginInfo> {
+    let mut infos: Vec<_> = infos.collect();
+    infos.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    infos
 }
 
 fn is_path(name: &str) -> bool {

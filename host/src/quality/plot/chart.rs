@@ -9,9 +9,13 @@ use super::{Expected, Mark, Panel};
 
 const LINE: RGBColor = RGBColor(31, 78, 121);
 const EXPECTED: RGBColor = RGBColor(46, 139, 87);
+const OVER: RGBColor = RGBColor(20, 110, 60);
 const ONSET: RGBColor = RGBColor(200, 30, 30);
 const LABEL: RGBColor = RGBColor(240, 160, 30);
 const EVENT: RGBColor = RGBColor(110, 60, 150);
+
+/// Pixels to the right of a panel, for what its colours mean.
+const LEGEND: u32 = 110;
 
 /// Ticks below a panel.
 const TICKS: i64 = 8;
@@ -104,9 +108,9 @@ type DrawError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::Er
 fn draw<'a>(area: &Area<'a>, panel: &Panel, points: &[(i64, f64)], frame: &Frame) -> Result<(), DrawError<'a>> {
     let Frame { low, high, ticks, .. } = frame;
     let mut chart = ChartBuilder::on(area)
-        .caption(&panel.title, ("sans-serif", 16))
+        .caption(&panel.title, ("sans-serif", 18))
         .margin(10)
-        .margin_right(30)
+        .margin_right(LEGEND)
         .x_label_area_size(28)
         .y_label_area_size(70)
         .build_cartesian_2d(Time(frame), *low..*high)?;
@@ -114,47 +118,50 @@ fn draw<'a>(area: &Area<'a>, panel: &Panel, points: &[(i64, f64)], frame: &Frame
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.1))
+        .label_style(("sans-serif", 14))
         .x_label_formatter(&|at| ticks.write(*at))
         .y_label_formatter(&|value| figure(*value))
         .draw()?;
     let columns = panel.labels.iter().filter_map(|(from, to)| frame.column(*from, *to));
     let labels = columns.map(|(from, to)| Rectangle::new([(from, *low), (to, *high)], LABEL.mix(0.25).filled()));
-    legend(chart.draw_series(labels)?, "labelled", LABEL.mix(0.5), !panel.labels.is_empty());
+    chart.draw_series(labels)?;
     let ranges = panel.expected.iter().filter_map(|Expected { from, to, range }| {
         let (from, to) = frame.column(*from, *to)?;
         let bottom = range.low.unwrap_or(*low).clamp(*low, *high);
         let top = range.high.unwrap_or(*high).clamp(*low, *high);
         Some(Rectangle::new([(from, bottom), (to, top)], EXPECTED.mix(0.25).filled()))
     });
-    legend(chart.draw_series(ranges)?, "expected", EXPECTED.mix(0.5), !panel.expected.is_empty());
+    chart.draw_series(ranges)?;
     chart.draw_series(LineSeries::new(points.iter().map(|(at, value)| (*at as f64, *value)), LINE))?;
-    for (over, name, style) in [(false, "onset", ONSET.filled()), (true, "over", EXPECTED.stroke_width(2))] {
+    for (over, style) in [(false, ONSET.filled()), (true, OVER.stroke_width(2))] {
         let marks = panel.marks.iter().filter(|mark| mark.over == over);
-        let circles = marks.map(|Mark { at, value, .. }| Circle::new((*at as f64, *value), 4, style));
-        legend(chart.draw_series(circles)?, name, style.color, panel.marks.iter().any(|mark| mark.over == over));
+        chart.draw_series(marks.map(|Mark { at, value, .. }| Circle::new((*at as f64, *value), 4, style)))?;
     }
     for (at, what) in &panel.events {
         let at = *at as f64;
         chart.draw_series([PathElement::new([(at, *low), (at, *high)], EVENT.stroke_width(2))])?;
-        chart.draw_series([Text::new(what.clone(), (at, *high), ("sans-serif", 12).into_font().color(&EVENT))])?;
+        chart.draw_series([Text::new(what.clone(), (at, *high), ("sans-serif", 14).into_font().color(&EVENT))])?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.2))
-        .draw()
+    legend(area, panel)
 }
 
-fn legend<'a, B: DrawingBackend + 'a>(
-    series: &mut plotters::chart::SeriesAnno<'a, B>,
-    name: &str,
-    color: RGBAColor,
-    is_there: bool,
-) {
-    if is_there {
-        series.label(name).legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], color.filled()));
+/// What the colours mean that are there.
+fn legend<'a>(area: &Area<'a>, panel: &Panel) -> Result<(), DrawError<'a>> {
+    let marked = |over| panel.marks.iter().any(|mark| mark.over == over);
+    let all = [
+        ("labelled", LABEL.mix(0.5), !panel.labels.is_empty()),
+        ("expected", EXPECTED.mix(0.5), !panel.expected.is_empty()),
+        ("onset", ONSET.to_rgba(), marked(false)),
+        ("over", OVER.to_rgba(), marked(true)),
+    ];
+    let left = i32::try_from(area.dim_in_pixel().0.saturating_sub(LEGEND)).unwrap_or(0) + 14;
+    let mut y = 50;
+    for (name, color, _) in all.into_iter().filter(|(.., is_there)| *is_there) {
+        area.draw(&Rectangle::new([(left, y - 5), (left + 14, y + 5)], color.filled()))?;
+        area.draw(&Text::new(name, (left + 20, y - 5), ("sans-serif", 14)))?;
+        y += 18;
     }
+    Ok(())
 }
 
 #[cfg(test)]
