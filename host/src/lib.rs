@@ -17,6 +17,7 @@ pub mod guard;
 pub mod history;
 pub mod http_client;
 pub mod plugin;
+pub mod quality;
 mod room;
 pub mod serve;
 pub mod telemetry;

@@ -8,7 +8,10 @@ use anomalyzer::cli::Output;
 use anomalyzer::cli::check::{self, CheckArgs};
 use anomalyzer::cli::decisions::{self, DecisionsCommand};
 use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
+use anomalyzer::cli::nab::{self, NabArgs};
+use anomalyzer::cli::plot::{self, PlotArgs};
 use anomalyzer::cli::plugins::{self, PluginsCommand};
+use anomalyzer::cli::score::{self, ScoreArgs};
 use anomalyzer::config::{self, Config};
 use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
 use anomalyzer::guard::Mode;
@@ -51,6 +54,10 @@ enum Command {
     Decisions(DecisionsCommand),
     /// Write plugins, and look at them
     Plugins(PluginsCommand),
+    // What these three do and mean is said at length, and where their arguments are.
+    Nab(NabArgs),
+    Score(ScoreArgs),
+    Plot(PlotArgs),
     /// Stop whatever changes anything, or let it go on
     KillSwitch(KillSwitchCommand),
     /// The process in which plugins are compiled
@@ -141,6 +148,18 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             let command = PluginsCommand { compiler: Some(plugin::this_program()), ..command };
             let good = plugins::run(command, &mut std::io::stdout().lock(), shutdown).await?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Nab(mut args) => {
+            args.detectors.compiler = Some(plugin::this_program());
+            nab::run(args, &mut std::io::stdout().lock(), shutdown).await?;
+        }
+        Command::Score(mut args) => {
+            args.detectors.compiler = Some(plugin::this_program());
+            score::run(args, &mut std::io::stdout().lock(), shutdown).await?;
+        }
+        Command::Plot(mut args) => {
+            args.detectors.compiler = Some(plugin::this_program());
+            plot::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::KillSwitch(command) => kill_switch::run(command, &mut std::io::stdout().lock()).await?,
         // It has come and gone, before the runtime.

@@ -2,10 +2,16 @@
 
 pub mod check;
 pub mod decisions;
+mod detector_args;
 pub mod kill_switch;
+pub mod nab;
+pub mod plot;
 pub mod plugins;
+pub mod score;
 
 use clap::ValueEnum;
+
+pub use detector_args::DetectorArgs;
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -28,6 +28,7 @@ mod notify;
 mod other_languages;
 mod plugin_doors;
 mod plugins;
+mod quality;
 mod receiver;
 mod roles;
 mod serve;

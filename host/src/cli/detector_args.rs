@@ -1,0 +1,115 @@
+//! What the commands that run detectors on files have in common.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::quality::{Detectors, QualityError};
+
+/// Where detectors come from, and how they are set.
+#[derive(Clone, Debug, Args)]
+pub struct DetectorArgs {
+    /// The detector's settings: a JSON object, or a file with one
+    #[arg(long, value_name = "JSON|FILE", default_value = "{}", value_parser = settings)]
+    pub settings: Value,
+    /// The folder in which detectors are found by name
+    #[arg(long, value_name = "DIR", default_value_os_t = config::plugin_folder())]
+    pub plugins: PathBuf,
+    /// Compiles them: see [`crate::plugin::PluginConfig::compiler`]
+    #[arg(skip)]
+    pub compiler: Option<PathBuf>,
+}
+
+fn settings(text: &str) -> Result<Value, String> {
+    let read = |error| format!("{text} is neither a JSON object nor a file that can be read: {error}");
+    let text = match text.trim_start().starts_with('{') {
+        true => text.to_owned(),
+        false => std::fs::read_to_string(text).map_err(read)?,
+    };
+    serde_json::from_str::<Map<String, Value>>(&text).map(Value::Object).map_err(|error| error.to_string())
+}
+
+impl DetectorArgs {
+    /// Blocks.
+    pub(super) fn load(self, wanted: &[String]) -> Result<Detectors, QualityError> {
+        Detectors::load(wanted, &self.plugins, self.settings, self.compiler)
+    }
+}
+
+/// Does what takes long where it keeps no other task waiting.
+pub(super) async fn blocking<T: Send + 'static>(
+    shutdown: &CancellationToken,
+    work: impl FnOnce() -> Result<T, QualityError> + Send + 'static,
+) -> Result<T, QualityError> {
+    tokio::select! {
+        done = tokio::task::spawn_blocking(work) => {
+            done.unwrap_or_else(|error| Err(QualityError::Wrong(format!("{error}; report it, with the files"))))
+        }
+        () = shutdown.cancelled() => Err(QualityError::Interrupted),
+    }
+}
+
+/// How far it is, for who looks at it: on a terminal only, and gone at the end.
+pub(super) fn progress(what: &str, all: usize) -> impl Fn(usize) + Sync {
+    let terminal = io::stderr().is_terminal();
+    move |done| {
+        if !terminal {
+            return;
+        }
+        let mut stderr = io::stderr().lock();
+        let _ = match done {
+            done if done < all => write!(stderr, "\r{what}: {done} of {all} files"),
+            _ => write!(stderr, "\r\x1b[K"),
+        };
+        let _ = stderr.flush();
+    }
+}
+
+/// Who stops reading the output ends a command without an error.
+pub(super) fn unless_closed<T: Default>(result: Result<T, QualityError>) -> Result<T, QualityError> {
+    match result {
+        Err(QualityError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(T::default()),
+        result => result,
+    }
+}
+
+/// A count with commas.
+pub(super) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut written = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            written.push(',');
+        }
+        written.push(digit);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_an_object_or_a_file_with_one() {
+        assert_eq!(settings(r#"{"window": 5}"#), Ok(json!({"window": 5})));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, r#"{"spike": 3}"#).unwrap();
+        assert_eq!(settings(&file.path().display().to_string()), Ok(json!({"spike": 3})));
+        std::fs::write(&file, "[]").unwrap();
+        assert!(settings(&file.path().display().to_string()).is_err());
+        assert!(settings("{").is_err());
+        assert!(settings("[]").unwrap_err().contains("neither"));
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        assert_eq!([0, 999, 1000, 365_558, 1_000_000].map(count), ["0", "999", "1,000", "365,558", "1,000,000"]);
+    }
+}

@@ -1,0 +1,42 @@
+//! `anomalyzer nab|score|plot`, and what the detectors that come with the host reach.
+
+mod nab;
+mod plot;
+mod score;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anomalyzer::cli::DetectorArgs;
+
+fn detectors() -> DetectorArgs {
+    DetectorArgs {
+        settings: serde_json::json!({}),
+        plugins: concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into(),
+        compiler: None,
+    }
+}
+
+/// The benchmark's data lies beside the checkout.
+fn benchmark() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/nab");
+    assert!(folder.join("labels").is_dir(), "the benchmark's data is not there: put it into {}", folder.display());
+    folder
+}
+
+/// A hundred samples about 10, a minute apart, the last but ten of them at 99.
+fn spiky() -> String {
+    let mut text = "timestamp,value\n".to_owned();
+    for n in 0..100 {
+        let value = if n == 90 { 99.0 } else { 10.0 + f64::from(n % 3) };
+        text.push_str(&format!("2014-04-01 {:02}:{:02}:00,{value:.1}\n", n / 60, n % 60));
+    }
+    text
+}
+
+fn put(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let file = folder.join(name);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, text).unwrap();
+    file
+}
