@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anomalyzer::cli::Output;
+use anomalyzer::cli::audit::{self, AuditCommand};
 use anomalyzer::cli::check::{self, CheckArgs};
 use anomalyzer::cli::decisions::{self, DecisionsCommand};
 use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
@@ -52,6 +53,8 @@ enum Command {
     Check(CheckArgs),
     /// Look at what was decided, why, and what came of it
     Decisions(DecisionsCommand),
+    /// Check that the history is what was recorded
+    Audit(AuditCommand),
     /// Write plugins, and look at them
     Plugins(PluginsCommand),
     // What these three do and mean is said at length, and where their arguments are.
@@ -143,6 +146,10 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Decisions(command) => {
             decisions::run(command, &mut std::io::stdout().lock(), shutdown).await?;
+        }
+        Command::Audit(command) => {
+            let good = audit::run(command, &mut std::io::stdout().lock()).await?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Plugins(command) => {
             let command = PluginsCommand { compiler: Some(plugin::this_program()), ..command };

@@ -1,5 +1,6 @@
 //! The subcommands that are not the service itself.
 
+pub mod audit;
 pub mod check;
 pub mod decisions;
 mod detector_args;

@@ -3,6 +3,7 @@
 //! One task writes (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`, group commit); everybody else reads through connections
 //! that cannot write.
 
+mod audit;
 mod chain;
 mod columns;
 mod error;
@@ -25,6 +26,7 @@ use tokio::sync::broadcast;
 use crate::domain::{Decision, IncidentEvent};
 use crate::telemetry::metrics::Metrics;
 
+pub use audit::{Anchor, Break, Chain, Exported, Walked};
 pub use error::HistoryError;
 pub use event::{DecisionEvent, DecisionEventKind};
 pub use filter::{Filter, Order, Page, TimeError, parse_time};

@@ -3,6 +3,7 @@
 
 mod api;
 mod app;
+mod audit;
 #[path = "../bus_contract/mod.rs"]
 mod bus_contract;
 mod check;

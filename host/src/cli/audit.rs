@@ -1,0 +1,120 @@
+//! `anomalyzer audit verify|anchor|export`: whether the history is what was recorded. Reads the file, whether the service runs or not.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::Output;
+use crate::history::{Anchor, FILE_NAME, HistoryError, HistoryReader, Walked};
+
+/// Check that the history is what was recorded.
+#[derive(Clone, Debug, Args)]
+pub struct AuditCommand {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: What,
+    /// The folder in which the service keeps its data.
+    #[arg(long, global = true, value_name = "DIR", default_value = "anomalyzer-data")]
+    pub data_dir: PathBuf,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum What {
+    /// Walk the chains; the exit code is 1 if an event was edited, removed, inserted or reordered.
+    Verify {
+        /// Heads that were kept elsewhere, as `audit anchor` prints them.
+        #[arg(long, value_name = "FILE")]
+        anchor: Option<PathBuf>,
+        /// Text to read, or JSON (one object a chain and line).
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Print the heads of the chains, to be kept where whoever can edit the history cannot write.
+    Anchor,
+    /// Print every event as a line of JSON, which docs/verify_audit.py verifies.
+    Export,
+}
+
+/// Why the subcommand failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The file can't be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The anchors can't be read.
+    #[error("cannot read the anchors {path}: {reason}; give a file of lines as `audit anchor` prints them")]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The output can't be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the subcommand. Whether the chains hold.
+pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, AuditError> {
+    let AuditCommand { what, data_dir } = command;
+    let anchors = match &what {
+        What::Verify { anchor: Some(path), .. } => read(path)?,
+        _ => Vec::new(),
+    };
+    let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
+    if matches!(what, What::Export) {
+        let mut out = io::BufWriter::new(out);
+        history.export(|event| Ok::<_, AuditError>(json(event, &mut out)?)).await?;
+        out.flush()?;
+        return Ok(true);
+    }
+    let chains = history.audit(&anchors).await?;
+    let good = chains.iter().all(|walked| walked.broken.is_none());
+    for walked in &chains {
+        match what {
+            What::Verify { output: Output::Json, .. } => json(walked, out)?,
+            What::Anchor if good && walked.events == 0 => {}
+            What::Anchor if good => {
+                json(&Anchor { chain: walked.chain, seq: walked.events, hash: walked.hash.clone() }, out)?;
+            }
+            // What is broken is not to be anchored.
+            _ => text(walked, out)?,
+        }
+    }
+    out.flush()?;
+    Ok(good)
+}
+
+fn read(path: &Path) -> Result<Vec<Anchor>, AuditError> {
+    let failed = |reason: String| AuditError::Anchors { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let anchors: Vec<Anchor> = lines
+        .map(|(at, line)| serde_json::from_str(line).map_err(|error| failed(format!("line {}: {error}", at + 1))))
+        .collect::<Result<_, _>>()?;
+    if anchors.is_empty() { Err(failed("there is none in it".to_owned())) } else { Ok(anchors) }
+}
+
+fn json<W: Write>(value: &impl serde::Serialize, out: &mut W) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
+    let Walked { chain, events, hash, first_at, last_at, anchored, broken } = walked;
+    let name = chain.as_str();
+    match broken {
+        Some(broken) => {
+            let subject = broken.subject.as_deref().unwrap_or("-");
+            writeln!(out, "{name}: BROKEN at event {} ({}): {}", broken.seq, subject.escape_debug(), broken.what)
+        }
+        None => writeln!(out, "{name}: intact"),
+    }?;
+    writeln!(out, "  events that hold: {events}, the last one's hash: {hash}")?;
+    if let (Some(first), Some(last)) = (first_at, last_at) {
+        writeln!(out, "  from {first} to {last} (milliseconds since 1970)")?;
+    }
+    writeln!(out, "  anchors found in it: {anchored}")
+}

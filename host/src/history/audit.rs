@@ -1,0 +1,265 @@
+//! Walking the chains over the bytes as they are stored, and comparing them with heads that were kept elsewhere.
+
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+
+use super::chain::{self, GENESIS, Hash, Link};
+use super::{HistoryError, HistoryReader};
+
+/// One of the two chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chain {
+    /// What happened to decisions.
+    Decisions,
+    /// What happened to plugins.
+    Plugins,
+}
+
+impl Chain {
+    /// Its name in texts and anchors.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Decisions => "decisions",
+            Self::Plugins => "plugins",
+        }
+    }
+
+    const fn query(self) -> &'static str {
+        match self {
+            Self::Decisions => {
+                "SELECT seq, decision, at, kind, body, prev_hash, hash FROM decision_events ORDER BY seq"
+            }
+            Self::Plugins => "SELECT seq, plugin, at, kind, body, prev_hash, hash FROM plugin_events ORDER BY seq",
+        }
+    }
+}
+
+/// A head that was kept outside of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Of which chain.
+    pub chain: Chain,
+    /// The event.
+    pub seq: i64,
+    /// Its SHA-256 in hex.
+    pub hash: String,
+}
+
+/// The first event that is not what was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Break {
+    /// The event.
+    pub seq: i64,
+    /// Its decision or plugin; none where the event itself is missing.
+    pub subject: Option<String>,
+    /// What differs.
+    pub what: String,
+}
+
+/// What a walk over a chain found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Walked {
+    /// Which chain.
+    pub chain: Chain,
+    /// How many events hold.
+    pub events: i64,
+    /// SHA-256 of the last of them in hex; zeros before the first.
+    pub hash: String,
+    /// The time of the first one, in milliseconds since 1970.
+    pub first_at: Option<i64>,
+    /// The time of the last one that holds.
+    pub last_at: Option<i64>,
+    /// How many anchors of this chain were found in it.
+    pub anchored: usize,
+    /// Where it is broken.
+    pub broken: Option<Break>,
+}
+
+impl HistoryReader {
+    /// Walks both chains in one snapshot, whoever writes meanwhile. Stops in each at the first event that does not hold.
+    pub async fn audit(&self, anchors: &[Anchor]) -> Result<[Walked; 2], HistoryError> {
+        let mut snapshot = self.pool.begin().await.map_err(|error| self.failed(&error))?;
+        let mut walk = async |chain: Chain| {
+            let mut walked = Walk::new(chain, anchors);
+            let mut rows = sqlx::query_as(chain.query()).fetch(&mut *snapshot);
+            while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
+                if !walked.step(&row) {
+                    break;
+                }
+            }
+            Ok(walked.end())
+        };
+        Ok([walk(Chain::Decisions).await?, walk(Chain::Plugins).await?])
+    }
+}
+
+/// One event as it is exported.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Exported<'a> {
+    /// Of which chain.
+    pub chain: Chain,
+    /// Where in the chain.
+    pub seq: i64,
+    /// The decision or plugin.
+    pub subject: &'a str,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// What happened.
+    pub kind: &'a str,
+    /// The stored text, not parsed: it is what the hash is over.
+    pub body: &'a str,
+    /// The hash of the event before in hex.
+    pub prev_hash: &'a str,
+    /// Its hash in hex.
+    pub hash: &'a str,
+}
+
+impl HistoryReader {
+    /// Hands over every event of both chains in one snapshot, one at a time and unverified.
+    pub async fn export<E: From<HistoryError>>(
+        &self,
+        mut to: impl FnMut(&Exported<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut snapshot = self.pool.begin().await.map_err(|error| self.failed(&error))?;
+        for chain in [Chain::Decisions, Chain::Plugins] {
+            let mut rows = sqlx::query_as::<_, Row>(chain.query()).fetch(&mut *snapshot);
+            while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
+                let (seq, subject, at, kind, body, prev_hash, hash) = &row;
+                let body = std::str::from_utf8(body).map_err(|error| HistoryError::Unreadable {
+                    path: self.path().to_owned(),
+                    what: format!("event {seq} of {}", chain.as_str()),
+                    reason: error.to_string(),
+                })?;
+                let (prev_hash, hash) = (&hex::encode(prev_hash), &hex::encode(hash));
+                to(&Exported { chain, seq: *seq, subject, at: *at, kind, body, prev_hash, hash })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `seq`, what it is about, `at`, `kind`, `body`, `prev_hash`, `hash`.
+type Row = (i64, String, i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
+
+struct Walk<'a> {
+    anchors: Vec<&'a Anchor>,
+    previous: Hash,
+    walked: Walked,
+}
+
+impl<'a> Walk<'a> {
+    fn new(chain: Chain, anchors: &'a [Anchor]) -> Self {
+        let mut anchors: Vec<_> = anchors.iter().filter(|anchor| anchor.chain == chain).collect();
+        // The next one is the last.
+        anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.seq));
+        let hash = hex::encode(GENESIS);
+        let walked = Walked { chain, events: 0, hash, first_at: None, last_at: None, anchored: 0, broken: None };
+        Self { anchors, previous: GENESIS, walked }
+    }
+
+    /// Whether the event holds.
+    fn step(&mut self, (seq, subject, at, kind, body, prev_hash, hash): &Row) -> bool {
+        let expected = self.walked.events + 1;
+        let link = Link { seq: *seq, decision: subject, at: *at, kind, body };
+        let computed = chain::hash(&self.previous, &link);
+        let what = if *seq != expected {
+            Some(format!("event {expected} should be here: it was removed, or another one inserted"))
+        } else if *prev_hash != self.previous {
+            Some("it does not follow on the event before: it was edited, inserted or reordered".to_owned())
+        } else if *hash != computed {
+            Some("its columns do not give its hash: it was edited".to_owned())
+        } else {
+            self.differs_from_anchor(*seq, &hex::encode(computed))
+        };
+        if let Some(what) = what {
+            self.walked.broken = Some(Break { seq: *seq, subject: Some(subject.clone()), what });
+            return false;
+        }
+        self.previous = computed;
+        self.walked.events = *seq;
+        self.walked.first_at.get_or_insert(*at);
+        self.walked.last_at = Some(*at);
+        true
+    }
+
+    fn differs_from_anchor(&mut self, seq: i64, hash: &str) -> Option<String> {
+        while let Some(anchor) = self.anchors.pop_if(|anchor| anchor.seq <= seq) {
+            // A seq that no event can have is never passed over.
+            if anchor.seq != seq || !anchor.hash.eq_ignore_ascii_case(hash) {
+                return Some(format!("the anchor has {} here: the chain up to it was computed anew", anchor.hash));
+            }
+            self.walked.anchored += 1;
+        }
+        None
+    }
+
+    fn end(mut self) -> Walked {
+        self.walked.hash = hex::encode(self.previous);
+        if let (None, Some(anchor)) = (&self.walked.broken, self.anchors.last()) {
+            let what =
+                format!("it is anchored, and the chain ends at event {}: its end was removed", self.walked.events);
+            self.walked.broken = Some(Break { seq: anchor.seq, subject: None, what });
+        }
+        self.walked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(count: i64) -> Vec<Row> {
+        let mut previous = GENESIS;
+        (1..=count)
+            .map(|seq| {
+                let link = Link { seq, decision: "dec", at: seq * 10, kind: "ended", body: b"{}" };
+                let (before, hash) = (previous, chain::hash(&previous, &link));
+                previous = hash;
+                (seq, "dec".to_owned(), seq * 10, "ended".to_owned(), b"{}".to_vec(), before.to_vec(), hash.to_vec())
+            })
+            .collect()
+    }
+
+    fn walk(rows: &[Row], anchors: &[Anchor]) -> Walked {
+        let mut walk = Walk::new(Chain::Decisions, anchors);
+        let _ = rows.iter().all(|row| walk.step(row));
+        walk.end()
+    }
+
+    fn broken_at(rows: &[Row], anchors: &[Anchor]) -> Option<i64> {
+        walk(rows, anchors).broken.map(|broken| broken.seq)
+    }
+
+    #[test]
+    fn every_single_edit_is_found_where_it_is() {
+        let good = rows(6);
+        assert_eq!(broken_at(&good, &[]), None);
+        for at in 0..5_usize {
+            let seq = good[at].0;
+            let mut edited = good.clone();
+            edited[at].4[0] ^= 1;
+            assert_eq!(broken_at(&edited, &[]), Some(seq));
+            let mut removed = good.clone();
+            removed.remove(at);
+            assert_eq!(broken_at(&removed, &[]), Some(seq + 1));
+            let mut swapped = good.clone();
+            swapped.swap(at, at + 1);
+            assert_eq!(broken_at(&swapped, &[]), Some(seq + 1));
+            let mut inserted = good.clone();
+            inserted.insert(at, good[at].clone());
+            assert_eq!(broken_at(&inserted, &[]), Some(seq));
+        }
+    }
+
+    #[test]
+    fn a_removed_end_and_a_new_chain_are_found_only_with_an_anchor() {
+        let good = rows(6);
+        let anchor = |hash: &str| Anchor { chain: Chain::Decisions, seq: 6, hash: hash.to_owned() };
+        let head = anchor(&walk(&good, &[]).hash);
+        assert_eq!(walk(&good, std::slice::from_ref(&head)).anchored, 1);
+        assert_eq!(broken_at(&good[..4], &[]), None);
+        assert_eq!(broken_at(&good[..4], &[head]), Some(6));
+        assert_eq!(broken_at(&good, &[anchor("00")]), Some(6));
+    }
+}
