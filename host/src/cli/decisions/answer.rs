@@ -71,7 +71,7 @@ pub(super) async fn run<W: Write>(
     match output {
         Output::Json => writeln!(out, "{}", json!(answered))?,
         Output::Text if approved => {
-            writeln!(out, "approved: {id} goes on; `anomalyzer decisions show {id}` tells how")?
+            writeln!(out, "approved: {id} goes on; `anomalyzer decisions show {id}` tells how")?;
         }
         Output::Text => writeln!(out, "rejected: {id} is {}", answered.state.as_str())?,
     }
