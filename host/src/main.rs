@@ -13,6 +13,7 @@ use anomalyzer::cli::nab::{self, NabArgs};
 use anomalyzer::cli::plot::{self, PlotArgs};
 use anomalyzer::cli::plugins::{self, PluginsCommand};
 use anomalyzer::cli::score::{self, ScoreArgs};
+use anomalyzer::cli::silences::{self, SilencesCommand};
 use anomalyzer::config::{self, Config};
 use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
 use anomalyzer::guard::Mode;
@@ -63,6 +64,8 @@ enum Command {
     Plot(PlotArgs),
     /// Stop whatever changes anything, or let it go on
     KillSwitch(KillSwitchCommand),
+    /// Leave some targets alone for a while
+    Silences(SilencesCommand),
     /// The process in which plugins are compiled
     #[command(hide = true)]
     CompilePlugin(CompileArgs),
@@ -169,6 +172,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             plot::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::KillSwitch(command) => kill_switch::run(command, &mut std::io::stdout().lock()).await?,
+        Command::Silences(command) => silences::run(command, &mut std::io::stdout().lock()).await?,
         // It has come and gone, before the runtime.
         Command::CompilePlugin(_) => {}
     }

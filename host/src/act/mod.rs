@@ -9,6 +9,7 @@ pub mod kubernetes;
 pub mod local;
 pub mod merge_patch;
 pub mod notify;
+mod silences;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use serde_json::Value;
 pub use actor::{AcceptError, Actor, ActorConfig, AnswerError, Desk, OpenIncidents};
 pub use hands::Hands;
 pub use kill_switch::KillSwitch;
+pub use silences::{Silence, SilenceError, Silences};
 
 use crate::domain::{LogRequest, Operation, OperationId, Snapshot, Target};
 

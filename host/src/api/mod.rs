@@ -15,6 +15,7 @@ mod layers;
 mod plugins;
 mod problem;
 mod server;
+mod silences;
 mod state;
 mod target;
 mod test_metric;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::Value;
 
@@ -68,6 +69,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{id}", get(incidents::one))
         .route("/api/v1/kill-switch", get(kill_switch::show).put(kill_switch::on).delete(kill_switch::off))
+        .route("/api/v1/silences", get(silences::list).post(silences::add))
+        .route("/api/v1/silences/{id}", delete(silences::end))
         .route("/api/v1/signals", get(signals))
         .layer(from_fn_with_state(TIME, layers::limit));
     let plugins = plugin_routes(&state);

@@ -6,8 +6,8 @@ use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::KillSwitch;
 use crate::act::grants::Grant;
+use crate::act::{KillSwitch, Silences};
 use crate::domain::Clock;
 use crate::history::History;
 use crate::plugin::Plugins;
@@ -40,6 +40,7 @@ pub struct ApiState {
     pub(super) last_test: Arc<Mutex<Option<f64>>>,
     pub(super) plugins: Option<PluginRoom>,
     pub(super) kill_switch: Option<KillSwitch>,
+    pub(super) silences: Option<Silences>,
     /// Places for tests that wait for their decision.
     pub(super) tests: Arc<Semaphore>,
 }
@@ -56,7 +57,19 @@ impl ApiState {
     ) -> Self {
         let tests = Arc::new(Semaphore::new(test_metric::AT_ONCE));
         let last_test = Arc::default();
-        Self { access, doors, history, metrics, clock, shutdown, last_test, plugins: None, kill_switch: None, tests }
+        Self {
+            access,
+            doors,
+            history,
+            metrics,
+            clock,
+            shutdown,
+            last_test,
+            plugins: None,
+            kill_switch: None,
+            silences: None,
+            tests,
+        }
     }
 
     /// Opens the door for plugins as well. `configured` are the grants of the configuration, `watched_by` the detectors that
@@ -71,6 +84,13 @@ impl ApiState {
     #[must_use]
     pub fn with_kill_switch(mut self, kill_switch: KillSwitch) -> Self {
         self.kill_switch = Some(kill_switch);
+        self
+    }
+
+    /// Opens the door for silences as well.
+    #[must_use]
+    pub fn with_silences(mut self, silences: Silences) -> Self {
+        self.silences = Some(silences);
         self
     }
 

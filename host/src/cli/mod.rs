@@ -9,6 +9,7 @@ pub mod nab;
 pub mod plot;
 pub mod plugins;
 pub mod score;
+pub mod silences;
 
 use clap::ValueEnum;
 

@@ -33,6 +33,10 @@ pub(super) fn check(config: &Config) -> Result<(), Unfit> {
     rate_limits(config)?;
     grants(config)?;
     scrapes(config)?;
+    for (index, window) in config.guard.maintenance.iter().enumerate() {
+        let place = ["guard".into(), "maintenance".into(), index.into()];
+        window.validate().map_err(|error| at(place, error))?;
+    }
     if config.guard.min_replicas > config.guard.max_replicas {
         return Err(at(["guard".into(), "min_replicas".into()], "min_replicas is larger than max_replicas"));
     }

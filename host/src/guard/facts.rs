@@ -103,6 +103,12 @@ pub struct Facts {
     pub snapshot: Option<Snapshot>,
     /// Why the kill switch is on, if it is.
     pub stopped: Option<String>,
+    /// Why the target is to be left alone, if it is.
+    #[serde(default)]
+    pub silenced: Option<String>,
+    /// How many incidents are open, this one included.
+    #[serde(default)]
+    pub open_incidents: u32,
     /// What of the budgets is used up.
     pub spent: Spent,
     /// Operations on what is touched (without an operation, on the target) within the time that the policy looks back.

@@ -5,10 +5,12 @@ mod facts;
 mod policy;
 mod rules;
 mod selector;
+mod window;
 
 pub use facts::{Approved, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
 pub use policy::{Foreign, HOUR, Mode, ModeFor, Policy};
 pub use selector::Selector;
+pub use window::Maintenance;
 
 use crate::domain::{GuardVerdict, Verdict};
 

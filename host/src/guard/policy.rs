@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Selector;
+use super::{Maintenance, Selector};
 use crate::config::duration;
 
 /// How far the host may go by itself.
@@ -71,6 +71,10 @@ pub struct Policy {
     pub mode: Mode,
     /// The same for some targets or solutions.
     pub modes: Vec<ModeFor>,
+    /// When work is planned, and nothing is done by itself.
+    pub maintenance: Vec<Maintenance>,
+    /// With more incidents open than that it is a storm: its cause is none of theirs, and a person is asked.
+    pub storm_above: u32,
     /// How long a person may take to say yes; then it is a no.
     #[serde(with = "duration")]
     pub approve_within: Duration,
@@ -105,6 +109,8 @@ impl Default for Policy {
         Self {
             mode: Mode::Auto,
             modes: vec![],
+            maintenance: vec![],
+            storm_above: 20,
             approve_within: Duration::from_secs(1800),
             cooldown: Duration::from_secs(300),
             most_on_target: 6,

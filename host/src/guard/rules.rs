@@ -16,6 +16,8 @@ pub(super) const ORDERED: &[(&str, Rule)] = &[
     ("foreign", foreign),
     ("read", read),
     ("kill_switch", kill_switch),
+    ("silence", silence),
+    ("maintenance", maintenance),
     ("incident_unknown", incident_unknown),
     ("incident_cleared", incident_cleared),
     ("missing_data", missing_data),
@@ -27,6 +29,7 @@ pub(super) const ORDERED: &[(&str, Rule)] = &[
     ("cooldown", cooldown),
     ("oscillation", oscillation),
     ("budget", budget),
+    ("storm", storm),
     ("mode", mode),
 ];
 
@@ -127,6 +130,40 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
         ),
     };
     if harmless { None } else { deny(format!("the kill switch is on: {why}")) }
+}
+
+/// A person who asks knows of it.
+fn silence(facts: &Facts, policy: &Policy) -> Answer {
+    let why = facts.silenced.as_ref().filter(|_| facts.operation.is_some() && !a_person_wants_it(facts, policy))?;
+    deny(format!("the target is silenced: {why}"))
+}
+
+/// What fails while work is planned is expected to. A person who asks knows.
+fn maintenance(facts: &Facts, policy: &Policy) -> Answer {
+    let operation = facts.operation.as_ref()?;
+    if a_person_wants_it(facts, policy) {
+        return None;
+    }
+    let target = operation.target().or(facts.target.as_ref())?;
+    let (window, since) = policy.maintenance.iter().find_map(|window| {
+        let since = window.since(facts.now).filter(|_| window.targets.matches(target))?;
+        Some((window, since))
+    })?;
+    let why = window.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    deny(format!("maintenance of {target} began at {}{why}", rfc3339(since)))
+}
+
+/// What is wrong with so many at once is not cured at each of them.
+fn storm(facts: &Facts, policy: &Policy) -> Answer {
+    changed(facts)?;
+    if facts.open_incidents <= policy.storm_above || a_person_wants_it(facts, policy) || approved(facts) {
+        return None;
+    }
+    let open = facts.open_incidents;
+    Some((
+        Verdict::Hold,
+        format!("a storm: {open} incidents are open, more than {}: a person must say yes", policy.storm_above),
+    ))
 }
 
 /// Whether an incident that nobody knows goes on can't be told: people may be told of it, nothing else.

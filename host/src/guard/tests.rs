@@ -44,6 +44,8 @@ fn facts(operation: Operation) -> Facts {
         approved: None,
         snapshot: Some(snapshot()),
         stopped: None,
+        silenced: None,
+        open_incidents: 1,
         spent: Spent::default(),
         past: vec![],
         rate_limit: None,
@@ -263,6 +265,52 @@ fn the_least_mode_that_applies_counts() {
     check(&facts(scale(4)), &modes(Mode::Shadow, "pay", None), Verdict::Allow, "default");
     let approve = Policy { mode: Mode::Approve, ..modes(Mode::Auto, "shop", None) };
     check(&facts(scale(4)), &approve, Verdict::Hold, "mode");
+}
+
+#[test]
+fn while_work_is_planned_nothing_is_done_by_itself_and_nobody_is_woken() {
+    let policy = Policy {
+        maintenance: vec![Maintenance {
+            schedule: "* * * * *".into(),
+            timezone: "UTC".into(),
+            duration: std::time::Duration::from_secs(3600),
+            targets: Selector { namespace: Some("shop".into()), ..Selector::default() },
+            why: Some("the database moves".into()),
+        }],
+        ..Policy::default()
+    };
+    check(&facts(scale(4)), &policy, Verdict::Deny, "maintenance");
+    assert!(judge(&facts(scale(4)), &policy).reason.contains("the database moves"));
+    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
+    check(&facts(Operation::Notify(notice)), &policy, Verdict::Deny, "maintenance");
+    check(&facts(Operation::Inspect { target: target() }), &policy, Verdict::Allow, "read");
+    check(&Facts { source: Source::Person, ..facts(scale(4)) }, &policy, Verdict::Allow, "default");
+    let elsewhere = Target::new("pay", "Deployment", "web");
+    let mut other = facts(Operation::Scale { target: elsewhere.clone(), replicas: 4 });
+    other.target = Some(elsewhere);
+    check(&other, &policy, Verdict::Allow, "default");
+}
+
+#[test]
+fn a_silenced_target_is_left_alone_and_nobody_is_told_unless_a_person_asks() {
+    let silenced = |operation| Facts { silenced: Some("a test (by anna)".into()), ..facts(operation) };
+    check(&silenced(scale(4)), &Policy::default(), Verdict::Deny, "silence");
+    assert!(judge(&silenced(scale(4)), &Policy::default()).reason.contains("a test (by anna)"));
+    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
+    check(&silenced(Operation::Notify(notice)), &Policy::default(), Verdict::Deny, "silence");
+    check(&Facts { source: Source::Person, ..silenced(scale(4)) }, &Policy::default(), Verdict::Allow, "default");
+}
+
+#[test]
+fn in_a_storm_a_person_is_asked_before_anything_is_changed() {
+    let storm = Facts { open_incidents: 21, ..facts(scale(4)) };
+    check(&storm, &Policy::default(), Verdict::Hold, "storm");
+    check(&Facts { open_incidents: 20, ..facts(scale(4)) }, &Policy::default(), Verdict::Allow, "default");
+    let yes = Facts { approved: Some(Approved { by: "anna".into(), expires_at: NOW }), ..storm.clone() };
+    check(&yes, &Policy::default(), Verdict::Allow, "default");
+    check(&Facts { source: Source::Person, ..storm.clone() }, &Policy::default(), Verdict::Allow, "default");
+    // What would be denied anyway is not asked about.
+    check(&Facts { now: storm.expires_at + 1, ..storm }, &Policy::default(), Verdict::Deny, "expired");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::act::http::HttpSender;
 use crate::act::kubernetes::Kubernetes;
 use crate::act::local::Local;
 use crate::act::notify::Notifier;
-use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator};
+use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator, Silences};
 use crate::api;
 use crate::bus::Bus;
 use crate::bus::kafka::KafkaBus;
@@ -184,6 +184,8 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
 
+    let silences = Silences::open(&config.data_dir)?;
+
     let mut plugin_config = config.plugins.clone();
     plugin_config.store.get_or_insert_with(|| config.data_dir.join(crate::plugin::STORE));
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
@@ -309,6 +311,7 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
             incidents: running.incidents.clone(),
             clock: clock.clone(),
             kill_switch: KillSwitch::in_folder(&config.data_dir),
+            silences: silences.clone(),
             desk: Desk::default(),
         });
         doors.actor = Some(Arc::clone(&actor));
@@ -362,7 +365,8 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
             let watched_by =
                 signals.iter().flat_map(|signal| &signal.detectors).map(|detector| detector.name.clone()).collect();
             let state = api::ApiState::new(access, open, history, metrics, clock, stop)
-                .with_kill_switch(KillSwitch::in_folder(&config.data_dir));
+                .with_kill_switch(KillSwitch::in_folder(&config.data_dir))
+                .with_silences(silences);
             api::router(state.with_plugins(plugins, granted(&config), watched_by))
         }
         None => api::engine_router(api::EngineState::new(access, open, metrics)),

@@ -1,5 +1,6 @@
 //! What is held for a person: the question, their answer, and what follows.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Actor;
@@ -116,10 +117,18 @@ impl Driver {
         self.record(DecisionEventKind::Held, decision).await?;
         let Some(question) = &decision.question else { return Ok(()) };
         tracing::warn!(decision.id = %decision.id, question.id, "held: a person is asked");
+        let storm = decision.guard.as_ref().filter(|guard| guard.rule == "storm");
+        if storm.is_some() && !self.first_of_a_storm() {
+            return Ok(());
+        }
         let target = decision.target.as_ref().map(ToString::to_string).unwrap_or_default();
+        let title = match storm {
+            Some(guard) => guard.reason.clone(),
+            None => format!("{} of {target} waits for a yes", question.operation.kind()),
+        };
         let notice = Notice {
             channel: "default".to_owned(),
-            title: format!("{} of {target} waits for a yes", question.operation.kind()),
+            title,
             text: format!(
                 "{}\nWhy: {}\nUntil {}: anomalyzer decisions approve {} (or reject)",
                 serde_json::to_string(&question.operation).unwrap_or_default(),
@@ -143,6 +152,18 @@ impl Driver {
             Err(_) => tracing::warn!(decision.id = %decision.id, "the channels took longer than {TELL:?}"),
         }
         Ok(())
+    }
+
+    /// A storm is one alarm, not one for each decision that it holds; one that goes on is told again.
+    fn first_of_a_storm(&self) -> bool {
+        let now = (self.clock)();
+        let within = i64::try_from(self.policy.approve_within.as_millis()).unwrap_or(i64::MAX);
+        let mut told = self.desk.storm_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = told.is_none_or(|told| now.saturating_sub(told) >= within);
+        if first {
+            *told = Some(now);
+        }
+        first
     }
 
     /// Waits for the answer, and returns the decision as it is then: approved, or ended.

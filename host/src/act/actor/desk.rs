@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
-use crate::domain::{DecisionId, Target};
+use crate::domain::{DecisionId, Target, UnixMs};
 
 /// As long as the process lives, so that a part that is started again does not begin what still goes on.
 #[derive(Clone, Default)]
@@ -17,6 +17,8 @@ pub struct Desk {
     pub(super) accepting: Arc<AsyncMutex<()>>,
     /// Held while a held decision is answered or ends, so that it does one of both.
     pub(super) answering: Arc<AsyncMutex<()>>,
+    /// When people were told of a storm: it is one alarm.
+    pub(super) storm_told: Arc<Mutex<Option<UnixMs>>>,
     /// Told when a decision was answered.
     pub(super) answered: Arc<Notify>,
 }

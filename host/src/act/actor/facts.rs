@@ -4,6 +4,7 @@ use super::Actor;
 use super::approval::approved;
 use crate::domain::{
     Coverage, Decision, Incident, Operation, OperationRecord, OutcomeKind, Provenance, Snapshot, Target, UnixMs,
+    rfc3339,
 };
 use crate::guard::{Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
 
@@ -54,6 +55,11 @@ impl Actor {
             approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
             snapshot: snapshot.cloned(),
             stopped: self.kill_switch.why(),
+            silenced: operation.and_then(Operation::target).or(decision.target.as_ref()).and_then(|target| {
+                let silence = self.silences.of(target, now)?;
+                Some(format!("{} (by {}, until {})", silence.why, silence.by, rfc3339(silence.until)))
+            }),
+            open_incidents: u32::try_from(self.incidents.count()).unwrap_or(u32::MAX),
             spent: Spent::default(),
             past,
             rate_limit: decision.target.as_ref().and_then(|target| self.rate_limit(target)),

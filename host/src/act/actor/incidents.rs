@@ -38,6 +38,12 @@ impl OpenIncidents {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter(|incident| incident.is_open()).count()
+    }
+
     /// Those that are open.
     pub fn open(&self) -> Vec<Incident> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::grants::Grant;
-use super::{Hands, KillSwitch};
+use super::{Hands, KillSwitch, Silences};
 use crate::bus::{Bus, BusError, Record, Topic};
 use crate::codec;
 use crate::config::duration;
@@ -94,6 +94,7 @@ pub struct Actor {
     pub(crate) incidents: OpenIncidents,
     pub(crate) clock: Clock,
     pub(crate) kill_switch: KillSwitch,
+    pub(crate) silences: Silences,
     pub(crate) desk: Desk,
 }
 

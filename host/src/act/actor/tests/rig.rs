@@ -17,7 +17,7 @@ use crate::act::actor::proposal::proposed;
 use crate::act::http::{HttpConfig, HttpSender};
 use crate::act::notify::{Notifier, NotifyConfig};
 use crate::act::{
-    Actor, ActorConfig, Desk, Hands, KillSwitch, OpenIncidents, Operator, OperatorError, Performed, grants,
+    Actor, ActorConfig, Desk, Hands, KillSwitch, OpenIncidents, Operator, OperatorError, Performed, Silences, grants,
 };
 use crate::bus::Topic;
 use crate::bus::fake::FakeBus;
@@ -282,6 +282,7 @@ impl Rig {
             incidents: OpenIncidents::default(),
             clock,
             kill_switch: KillSwitch::in_folder(folder.path()),
+            silences: Silences::open(folder.path()).unwrap(),
             desk: Desk::default(),
         };
         change(&mut actor);
