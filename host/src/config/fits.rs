@@ -37,6 +37,9 @@ pub(super) fn check(config: &Config) -> Result<(), Unfit> {
         let place = ["guard".into(), "maintenance".into(), index.into()];
         window.validate().map_err(|error| at(place, error))?;
     }
+    if !(0.0..=1.0).contains(&config.guard.most_share) {
+        return Err(at(["guard".into(), "most_share".into()], "most_share is a share: write a number from 0 to 1"));
+    }
     if config.guard.min_replicas > config.guard.max_replicas {
         return Err(at(["guard".into(), "min_replicas".into()], "min_replicas is larger than max_replicas"));
     }

@@ -91,6 +91,10 @@ pub struct Policy {
     pub most_reversals: u32,
     /// Never scale below.
     pub min_replicas: u32,
+    /// So many ready replicas are left in any case when some are taken away.
+    pub min_ready: u32,
+    /// At most this share of the replicas is taken away at once, 0 to 1.
+    pub most_share: f64,
     /// Never scale above.
     pub max_replicas: u32,
     /// Samples older than this count as missing.
@@ -118,6 +122,8 @@ impl Default for Policy {
             most_in_cluster: 60,
             most_reversals: 2,
             min_replicas: 1,
+            min_ready: 1,
+            most_share: 0.5,
             max_replicas: 10,
             max_sample_age: Duration::from_secs(120),
             foreign: Foreign::Hold,

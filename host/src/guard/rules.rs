@@ -26,6 +26,7 @@ pub(super) const ORDERED: &[(&str, Rule)] = &[
     ("autoscaler", autoscaler),
     ("gitops", gitops),
     ("replica_bounds", replica_bounds),
+    ("healthy_floor", healthy_floor),
     ("cooldown", cooldown),
     ("oscillation", oscillation),
     ("budget", budget),
@@ -266,6 +267,29 @@ fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
         return None;
     }
     deny(format!("{replicas} replicas are outside of {} to {}", policy.min_replicas, policy.max_replicas))
+}
+
+/// Which replicas go is not ours to choose: the ready ones are counted as if they went first. A person who asks has looked.
+fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
+    let Some(Operation::Scale { replicas, .. }) = &facts.operation else { return None };
+    let now = facts.snapshot.as_ref()?.replicas?;
+    let taken = now.desired.checked_sub(*replicas).filter(|taken| *taken > 0)?;
+    if a_person_wants_it(facts, policy) {
+        return None;
+    }
+    let left = now.ready.saturating_sub(taken);
+    if left < policy.min_ready {
+        let (ready, least) = (now.ready, policy.min_ready);
+        return deny(format!("{ready} replicas are ready, and {taken} fewer could leave {left}: less than {least}"));
+    }
+    // What was added is taken away as it was added.
+    if !facts.takes_back && f64::from(taken) > f64::from(now.desired) * policy.most_share {
+        return deny(format!(
+            "{taken} of {} replicas at once is more than a share of {}",
+            now.desired, policy.most_share
+        ));
+    }
+    None
 }
 
 /// The same thing is not done again at once. Of notices only the same news waits: the silence after an alarm must not hide

@@ -302,6 +302,23 @@ fn a_silenced_target_is_left_alone_and_nobody_is_told_unless_a_person_asks() {
 }
 
 #[test]
+fn what_is_taken_away_leaves_enough_that_are_ready_and_is_not_too_much_at_once() {
+    let of = |desired, ready, to| {
+        let mut facts = facts(scale(to));
+        facts.snapshot.as_mut().unwrap().replicas = Some(Replicas { desired, ready });
+        facts
+    };
+    let policy = Policy::default();
+    check(&of(4, 4, 2), &policy, Verdict::Allow, "default");
+    check(&of(4, 2, 2), &policy, Verdict::Deny, "healthy_floor");
+    check(&of(4, 4, 1), &policy, Verdict::Deny, "healthy_floor");
+    check(&of(4, 0, 8), &policy, Verdict::Allow, "default");
+    check(&Facts { takes_back: true, ..of(8, 8, 2) }, &policy, Verdict::Allow, "default");
+    check(&Facts { takes_back: true, ..of(8, 6, 2) }, &policy, Verdict::Deny, "healthy_floor");
+    check(&Facts { source: Source::Person, ..of(4, 0, 1) }, &policy, Verdict::Allow, "default");
+}
+
+#[test]
 fn in_a_storm_a_person_is_asked_before_anything_is_changed() {
     let storm = Facts { open_incidents: 21, ..facts(scale(4)) };
     check(&storm, &Policy::default(), Verdict::Hold, "storm");
@@ -409,6 +426,19 @@ proptest! {
         if judge(&facts, &policy).verdict == Verdict::Allow {
             prop_assert!(!stopped && on_target < policy.most_on_target);
             prop_assert!(in_namespace < policy.most_in_namespace && in_cluster < policy.most_in_cluster);
+        }
+    }
+
+    #[test]
+    fn nothing_that_the_host_does_by_itself_breaks_the_floor(
+        desired in 0u32..12, down in 0u32..12, to in 0u32..12, floor in 0u32..5, takes_back: bool,
+    ) {
+        let ready = desired.saturating_sub(down);
+        let mut facts = Facts { takes_back, ..facts(scale(to)) };
+        facts.snapshot.as_mut().unwrap().replicas = Some(Replicas { desired, ready });
+        let policy = Policy { min_ready: floor, ..Policy::default() };
+        if judge(&facts, &policy).verdict == Verdict::Allow && to < desired {
+            prop_assert!(ready.saturating_sub(desired - to) >= floor);
         }
     }
 
