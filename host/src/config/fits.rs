@@ -37,6 +37,13 @@ pub(super) fn check(config: &Config) -> Result<(), Unfit> {
         let place = ["guard".into(), "maintenance".into(), index.into()];
         window.validate().map_err(|error| at(place, error))?;
     }
+    for (index, rule) in config.guard.policy.iter().enumerate() {
+        let place = ["guard".into(), "policy".into(), index.into()];
+        if config.guard.policy[..index].iter().any(|other| other.name == rule.name) {
+            return Err(at(place, format!("two rules are called `{}`: give each a name of its own", rule.name)));
+        }
+        rule.validate().map_err(|error| at(place, error))?;
+    }
     if !(0.0..=1.0).contains(&config.guard.most_share) {
         return Err(at(["guard".into(), "most_share".into()], "most_share is a share: write a number from 0 to 1"));
     }

@@ -75,14 +75,21 @@ impl File {
         Ok((config, idle))
     }
 
-    fn parse(&self) -> Result<Config, ConfigError> {
-        let wrong = |error: toml::de::Error| {
+    /// What it says, read as that.
+    ///
+    /// # Errors
+    /// The file, the line and what is wrong there.
+    pub fn read_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(&self.text).map_err(|error| {
             let start = error.span().unwrap_or_default().start;
             self.wrong_at(start, error.message().trim().to_owned())
-        };
-        let mut config: Config = toml::from_str(&self.text).map_err(wrong)?;
+        })
+    }
+
+    fn parse(&self) -> Result<Config, ConfigError> {
+        let mut config: Config = self.read_as()?;
         // Where folder and cache are depends on the machine, so that a table [plugins] without them does not know.
-        let given: toml::Table = toml::from_str(&self.text).map_err(wrong)?;
+        let given: toml::Table = self.read_as()?;
         if given.get("plugins").is_none_or(|plugins| plugins.get("folder").is_none()) {
             config.plugins.folder = Config::default().plugins.folder;
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
-use crate::domain::{Coverage, Operation, Snapshot, Target, UnixMs};
+use crate::domain::{AnalystKind, Coverage, Operation, Snapshot, Target, UnixMs};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +17,8 @@ pub enum Source {
     Foreign,
 }
 
-/// What is known about the incident at this moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What is known about the incident at this moment. The default is one that nobody here knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentFacts {
     /// Whether it goes on. None when nobody here knows the incident.
     pub open: Option<bool>,
@@ -26,6 +26,32 @@ pub struct IncidentFacts {
     pub coverage: Coverage,
     /// When the newest sample was taken of that of its signals which lags behind most. None when one of them has none.
     pub as_of: Option<UnixMs>,
+    /// The signals that are out.
+    #[serde(default)]
+    pub signals: Vec<String>,
+    /// How bad the worst of them is.
+    #[serde(default)]
+    pub severity: f64,
+    /// When it opened.
+    #[serde(default)]
+    pub opened_at: Option<UnixMs>,
+}
+
+/// Who thought of it, and how sure they were.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiagnosisFacts {
+    /// Who.
+    pub analyst: AnalystKind,
+    /// 0 to 1.
+    pub confidence: f64,
+    /// How often the incident was diagnosed before.
+    pub attempt: u32,
+}
+
+impl Default for DiagnosisFacts {
+    fn default() -> Self {
+        Self { analyst: AnalystKind::External, confidence: 0.0, attempt: 0 }
+    }
 }
 
 /// What is configured for `rate_limit` of the target.
@@ -91,6 +117,9 @@ pub struct Facts {
     pub expires_at: UnixMs,
     /// The incident, if it is about one.
     pub incident: Option<IncidentFacts>,
+    /// The diagnosis that it comes of.
+    #[serde(default)]
+    pub diagnosis: DiagnosisFacts,
     /// The operation. None when the solution as such is judged, before its action runs.
     pub operation: Option<Operation>,
     /// Whether the operation takes back what the same decision did before.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Maintenance, Selector};
+use super::{Maintenance, PolicyRule, Selector};
 use crate::config::duration;
 
 /// How far the host may go by itself.
@@ -71,6 +71,8 @@ pub struct Policy {
     pub mode: Mode,
     /// The same for some targets or solutions.
     pub modes: Vec<ModeFor>,
+    /// Rules of the operator's own: the first whose condition holds counts.
+    pub policy: Vec<PolicyRule>,
     /// When work is planned, and nothing is done by itself.
     pub maintenance: Vec<Maintenance>,
     /// With more incidents open than that it is a storm: its cause is none of theirs, and a person is asked.
@@ -113,6 +115,7 @@ impl Default for Policy {
         Self {
             mode: Mode::Auto,
             modes: vec![],
+            policy: vec![],
             maintenance: vec![],
             storm_above: 20,
             approve_within: Duration::from_secs(1800),

@@ -2,13 +2,14 @@
 
 use crate::domain::{Operation, Snapshot, Verdict, rfc3339, solutions};
 
+use super::own::decide;
 use super::{Facts, Foreign, HOUR, Mode, Policy, Source};
 
 type Answer = Option<(Verdict, String)>;
-type Rule = fn(&Facts, &Policy) -> Answer;
+pub(super) type Rule = fn(&Facts, &Policy) -> Answer;
 
-/// First what can never be right, then what is not right now, then how far the host may go by itself.
-pub(super) const ORDERED: &[(&str, Rule)] = &[
+/// First what can never be right, then what is not right now.
+pub(super) const BOUNDS: &[(&str, Rule)] = &[
     ("no_target", no_target),
     ("rate_limit", rate_limit),
     ("other_target", other_target),
@@ -30,9 +31,10 @@ pub(super) const ORDERED: &[(&str, Rule)] = &[
     ("cooldown", cooldown),
     ("oscillation", oscillation),
     ("budget", budget),
-    ("storm", storm),
-    ("mode", mode),
 ];
+
+/// After the operator's own rules: how far the host may go by itself.
+pub(super) const FREEDOM: &[(&str, Rule)] = &[("storm", storm), ("mode", mode)];
 
 fn deny(reason: impl Into<String>) -> Answer {
     Some((Verdict::Deny, reason.into()))
@@ -348,6 +350,19 @@ fn budget(facts: &Facts, policy: &Policy) -> Answer {
     .into_iter()
     .find(|(_, spent, most)| spent >= most)?;
     deny(format!("the budget of {of} is used up: {spent} of {most} changes within an hour"))
+}
+
+/// The operator's own rules, under their names. What only reads was allowed before; a person's yes to exactly this is the answer to
+/// a hold.
+pub(super) fn own(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, String)> {
+    facts.operation.as_ref()?;
+    let (verdict, rule, reason) = decide(&policy.policy, facts)?;
+    match &facts.approved {
+        Some(approved) if verdict == Verdict::Hold && facts.now <= approved.expires_at => {
+            Some((Verdict::Allow, rule, format!("{} said yes: {reason}", approved.by)))
+        }
+        _ => Some((verdict, rule, reason)),
+    }
 }
 
 /// The least of all modes that apply counts. People are told without being asked whether they want to be.

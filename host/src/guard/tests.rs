@@ -38,7 +38,9 @@ fn facts(operation: Operation) -> Facts {
             open: Some(true),
             coverage: Coverage { asked: 1, answered: 1, failed: 0 },
             as_of: Some(NOW - 1_000),
+            ..IncidentFacts::default()
         }),
+        diagnosis: DiagnosisFacts::default(),
         operation: Some(operation),
         takes_back: false,
         approved: None,
@@ -337,6 +339,7 @@ fn what_takes_back_may_come_late_and_after_the_incident_but_not_without_data() {
         open: Some(false),
         coverage: Coverage { asked: 1, answered: 1, failed: 0 },
         as_of: Some(late.now),
+        ..IncidentFacts::default()
     });
     check(&late, &Policy::default(), Verdict::Deny, "expired");
     late.take_back();
@@ -404,6 +407,7 @@ proptest! {
             open: Some(true),
             coverage: Coverage { asked, answered, failed: 0 },
             as_of: age.map(|age| NOW - age),
+            ..IncidentFacts::default()
         });
         facts.snapshot.as_mut().unwrap().replicas = desired.map(|desired| Replicas { desired, ready: desired });
         let missing = asked == 0 || answered != asked || age.is_none_or(|age| age > 120_000);

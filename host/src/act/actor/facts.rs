@@ -6,7 +6,7 @@ use crate::domain::{
     Coverage, Decision, Incident, Operation, OperationRecord, OutcomeKind, Provenance, Snapshot, Target, UnixMs,
     rfc3339,
 };
-use crate::guard::{Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
+use crate::guard::{DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
 
 impl Actor {
     pub(super) async fn look(&self, target: Option<&Target>) -> (Option<Snapshot>, Option<String>) {
@@ -29,7 +29,7 @@ impl Actor {
             None => None,
             Some(id) => Some(match self.incident(id).await {
                 Some(incident) => incident_facts(&incident, |signal| self.recent.coverage(signal, &incident.target)),
-                None => IncidentFacts { open: None, coverage: Coverage::default(), as_of: None },
+                None => IncidentFacts::default(),
             }),
         };
         let since = now - i64::try_from(self.policy.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX);
@@ -50,6 +50,11 @@ impl Actor {
             target: decision.target.clone(),
             expires_at: decision.expires_at,
             incident,
+            diagnosis: DiagnosisFacts {
+                analyst: decision.analyst.kind,
+                confidence: decision.confidence,
+                attempt: decision.attempt,
+            },
             operation: operation.cloned(),
             takes_back: false,
             approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
@@ -151,7 +156,17 @@ fn incident_facts(incident: &Incident, heard: impl Fn(&str) -> Option<(Coverage,
         coverage.failed += of_signal.failed;
         as_of = as_of.zip(newest).map(|(oldest, newest)| oldest.min(newest));
     }
-    IncidentFacts { open: Some(incident.is_open()), coverage, as_of: as_of.filter(|_| !signals.is_empty()) }
+    let mut out: Vec<String> = incident.active().map(|finding| finding.signal.clone()).collect();
+    out.sort_unstable();
+    out.dedup();
+    IncidentFacts {
+        open: Some(incident.is_open()),
+        coverage,
+        as_of: as_of.filter(|_| !signals.is_empty()),
+        signals: out,
+        severity: incident.active().map(|finding| finding.severity).fold(0.0, f64::max),
+        opened_at: Some(incident.opened_at),
+    }
 }
 
 #[cfg(test)]

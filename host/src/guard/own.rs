@@ -1,0 +1,55 @@
+//! The operator's own rules.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Expression, Facts, seen::Seen};
+use crate::domain::Verdict;
+
+/// One rule of the operator: what is to be said when a condition holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRule {
+    /// Stands in the decision, after `policy:`.
+    pub name: String,
+    /// The condition, in CEL.
+    pub when: Expression,
+    /// What is said then. `allow` ends the operator's rules, not the host's: bounds, budgets and modes still count.
+    pub verdict: Verdict,
+    /// Why, for whoever reads the record.
+    pub reason: String,
+    /// By whose clock `time` is, as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    pub timezone: String,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+impl PolicyRule {
+    /// What is wrong with it, with the remedy.
+    ///
+    /// # Errors
+    /// It has no name or reason, or there is no such time zone.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.name.trim().is_empty() || self.reason.trim().is_empty() {
+            return Err("a rule needs a name and a reason: they stand in each decision that it decides".to_owned());
+        }
+        match jiff::tz::TimeZone::get(&self.timezone) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("there is no time zone `{}`: write for example \"Europe/Berlin\"", self.timezone)),
+        }
+    }
+}
+
+/// What the first of the rules says whose condition holds, under its name. What can't be told is refused.
+pub(super) fn decide(rules: &[PolicyRule], facts: &Facts) -> Option<(Verdict, String, String)> {
+    rules.iter().find_map(|rule| {
+        let name = format!("policy:{}", rule.name);
+        match rule.when.holds(&Seen::new(facts, &rule.timezone)) {
+            Ok(true) => Some((rule.verdict, name, rule.reason.clone())),
+            Ok(false) => None,
+            Err(error) => Some((Verdict::Deny, name, format!("whether {:?} holds can't be told: {error}", rule.when))),
+        }
+    })
+}

@@ -1,0 +1,106 @@
+//! What a condition of a policy may look at: names that stay, whatever the types inside are called.
+
+use serde_json::{Value, json};
+
+use super::{Facts, Source};
+use crate::domain::{AnalystKind, Operation, UnixMs};
+
+/// The variables by name.
+pub(super) struct Seen(pub Vec<(&'static str, Value)>);
+
+impl Seen {
+    /// What the guard knows, by the clock of that time zone.
+    pub fn new(facts: &Facts, timezone: &str) -> Self {
+        let source = match facts.source {
+            Source::Engine => "engine",
+            Source::Person => "person",
+            Source::Foreign => "foreign",
+        };
+        let incident = facts.incident.as_ref().map(|incident| {
+            let lasted = incident.opened_at.map(|opened| facts.now.saturating_sub(opened) / 60_000);
+            json!({ "signals": incident.signals, "severity": incident.severity, "minutes": lasted.unwrap_or(0) })
+        });
+        let operation = facts.operation.as_ref().map(|operation| {
+            let replicas = match operation {
+                Operation::Scale { replicas, .. } => Some(*replicas),
+                _ => None,
+            };
+            json!({ "kind": operation.kind(), "replicas": replicas })
+        });
+        let replicas = facts.snapshot.as_ref().and_then(|snapshot| snapshot.replicas);
+        let analyst = match facts.diagnosis.analyst {
+            AnalystKind::Ollama => "ollama",
+            AnalystKind::Rules => "rules",
+            AnalystKind::External => "external",
+        };
+        Self(vec![
+            ("solution", json!(facts.solution)),
+            ("source", json!(source)),
+            ("target", json!(facts.target)),
+            ("operation", json!(operation)),
+            ("replicas", json!(replicas)),
+            ("incident", json!(incident)),
+            (
+                "diagnosis",
+                json!({
+                    "analyst": analyst, "confidence": facts.diagnosis.confidence, "attempt": facts.diagnosis.attempt
+                }),
+            ),
+            ("time", time(facts.now, timezone)),
+            ("open_incidents", json!(facts.open_incidents)),
+            (
+                "spent",
+                json!({
+                    "on_target": facts.spent.on_target,
+                    "in_namespace": facts.spent.in_namespace,
+                    "in_cluster": facts.spent.in_cluster,
+                }),
+            ),
+        ])
+    }
+
+    /// One in which nothing is missing.
+    pub fn full() -> Self {
+        Self(vec![
+            ("solution", json!("scale_up")),
+            ("source", json!("engine")),
+            ("target", json!({"cluster": "default", "namespace": "shop", "kind": "Deployment", "name": "web"})),
+            ("operation", json!({"kind": "scale", "replicas": 4})),
+            ("replicas", json!({"desired": 2, "ready": 2})),
+            ("incident", json!({"signals": ["latency"], "severity": 2.5, "minutes": 3})),
+            ("diagnosis", json!({"analyst": "rules", "confidence": 0.8, "attempt": 0})),
+            // A Thursday.
+            ("time", time(1_795_694_400_000, "UTC")),
+            ("open_incidents", json!(1)),
+            ("spent", json!({"on_target": 0, "in_namespace": 0, "in_cluster": 0})),
+        ])
+    }
+
+    fn with(mut self, name: &str, value: Value) -> Self {
+        if let Some((_, slot)) = self.0.iter_mut().find(|(known, _)| *known == name) {
+            *slot = value;
+        }
+        self
+    }
+}
+
+/// What may come, each with a name for people: what is absent is null.
+pub(super) fn samples() -> Vec<(&'static str, Seen)> {
+    vec![
+        ("of the scaling of a Deployment", Seen::full()),
+        ("without an incident", Seen::full().with("incident", Value::Null).with("source", json!("person"))),
+        ("of a restart", Seen::full().with("operation", json!({"kind": "restart", "replicas": null}))),
+        ("of a target without replicas", Seen::full().with("replicas", Value::Null)),
+    ]
+}
+
+fn time(now: UnixMs, timezone: &str) -> Value {
+    let zone = jiff::tz::TimeZone::get(timezone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let Ok(now) = jiff::Timestamp::from_millisecond(now) else { return Value::Null };
+    let now = now.to_zoned(zone);
+    let weekday = now.strftime("%a").to_string().to_uppercase();
+    json!({
+        "year": now.year(), "month": now.month(), "day": now.day(), "weekday": weekday,
+        "hour": now.hour(), "minute": now.minute(),
+    })
+}
