@@ -94,6 +94,7 @@ pub(super) async fn act(
         attempt: 0,
         proposed_at: now,
         expires_at: now.saturating_add(EXPIRES_MS),
+        basis: None,
     };
 
     let deadline = patience.wait.map(|wait| Instant::now() + wait);

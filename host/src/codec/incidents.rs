@@ -34,14 +34,14 @@ const STEPS: [Left; 5] = [
     Left { samples: 0, findings: 1, labels: 0, text: 64 },
 ];
 
-/// Writes an event that is no larger than that, by leaving samples out, then shortening texts, then leaving out the findings that
+/// Writes an event that is no larger than that, by leaving out what detectors knew and samples, then shortening texts, then leaving out the findings that
 /// matter least. None if all of that is not enough.
 pub fn encode_within(event: &IncidentEvent, limit: usize) -> Option<Record> {
     STEPS.iter().map(|left| encode(&cut(event, left))).find(|record| record.size() <= limit)
 }
 
 fn cut(event: &IncidentEvent, left: &Left) -> IncidentEvent {
-    let mut event = event.clone();
+    let mut event = IncidentEvent { witnesses: vec![], ..event.clone() };
     let Incident { findings, samples, .. } = &mut event.incident;
     // A series of samples belongs to the finding at its place.
     for series in samples.iter_mut() {
@@ -126,7 +126,14 @@ mod tests {
             samples: (0..findings).map(series).collect(),
             foreign: false,
         };
-        IncidentEvent { kind: IncidentEventKind::Opened, at: 0, incident, evidence: vec![], attempt: 0 }
+        IncidentEvent {
+            kind: IncidentEventKind::Opened,
+            at: 0,
+            incident,
+            evidence: vec![],
+            attempt: 0,
+            witnesses: vec![],
+        }
     }
 
     fn read(record: Record) -> IncidentEvent {

@@ -133,6 +133,7 @@ fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError>
         attempt: 0,
         proposed_at,
         expires_at,
+        basis: None,
     })
 }
 
@@ -202,6 +203,7 @@ mod tests {
             attempt: 1,
             proposed_at: PUBLISHED,
             expires_at: PUBLISHED + 1,
+            basis: None,
         }
     }
 

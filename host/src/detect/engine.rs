@@ -195,7 +195,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn handle(
+    pub(crate) async fn handle(
         &mut self,
         deliveries: &[Delivery],
         subscription: &mut dyn Subscription,
@@ -392,7 +392,11 @@ impl Engine {
         let memory = self.keeping.as_ref().map(|keeping| &keeping.memory);
         let means = Means { plugins: &self.plugins, fallback: &self.fallback, memory };
         let (found, failed) = watched.look(signal, &frame, means).await;
+        let witnesses = watched.witnesses(signal, &found, memory).await;
         self.take(signal, found, |target| coverage.get(target).copied().unwrap_or_default());
+        for (target, witness) in witnesses {
+            self.book.witness(&target, witness);
+        }
         self.reaffirm(signal);
         self.close(signal, &frame.closed);
         self.overlooked.silences.store(self.silence.overlooked, Relaxed);

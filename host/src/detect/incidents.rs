@@ -9,6 +9,7 @@ use super::known::{KnownIncident, KnownIncidents};
 use crate::config::duration;
 use crate::domain::{
     Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, Labels, Phase, Series, Target, UnixMs,
+    Witness,
 };
 
 /// When an incident is worth a diagnosis.
@@ -39,6 +40,8 @@ impl Default for IncidentConfig {
 /// Most findings that one incident keeps: a target with more anomalous series than this is broken in a way that more won't
 /// explain, and the event must stay small enough to travel.
 const MOST_FINDINGS: usize = 64;
+/// Most of them whose detectors can be asked again.
+const MOST_WITNESSES: usize = 8;
 /// Most samples kept per series around the onset.
 const MOST_SAMPLES: usize = 64;
 
@@ -53,6 +56,7 @@ struct Open {
     inherited: BTreeSet<usize>,
     /// From when the time for saying them again runs.
     inherited_at: Option<UnixMs>,
+    witnesses: Vec<Witness>,
 }
 
 impl Open {
@@ -66,6 +70,7 @@ impl Open {
             coverage,
             inherited: BTreeSet::new(),
             inherited_at: None,
+            witnesses: vec![],
         }
     }
 
@@ -270,6 +275,15 @@ impl IncidentBook {
         Some(event)
     }
 
+    /// What the detector of one of its findings knew.
+    pub(super) fn witness(&mut self, target: &Target, witness: Witness) {
+        let Some(open) = self.open.get_mut(target) else { return };
+        let is_its = open.incident.findings.iter().any(|finding| finding.id == witness.finding.id);
+        if is_its && open.witnesses.len() < MOST_WITNESSES {
+            open.witnesses.push(witness);
+        }
+    }
+
     /// What became due by that time: confirmations and all-clears, in the order of the incidents' ids.
     pub fn pass(&mut self, now: UnixMs) -> Vec<IncidentEvent> {
         let mut due: Vec<Target> = self.open.keys().cloned().collect();
@@ -298,7 +312,8 @@ impl IncidentBook {
             // What went quiet is not confirmed until it comes back or is over, so that a blip is never treated.
             if !open.confirmed && (over || (!quiet && passed(open.confirm_from, self.config.confirm_after))) {
                 open.confirmed = true;
-                events.push(event(IncidentEventKind::Confirmed, now, &open.incident));
+                let witnesses = open.witnesses.clone();
+                events.push(IncidentEvent { witnesses, ..event(IncidentEventKind::Confirmed, now, &open.incident) });
             }
             if over {
                 events.push(event(IncidentEventKind::Cleared, now, &open.incident));
@@ -310,7 +325,7 @@ impl IncidentBook {
 }
 
 fn event(kind: IncidentEventKind, at: UnixMs, incident: &Incident) -> IncidentEvent {
-    IncidentEvent { kind, at, incident: incident.clone(), evidence: vec![], attempt: 0 }
+    IncidentEvent { kind, at, incident: incident.clone(), evidence: vec![], attempt: 0, witnesses: vec![] }
 }
 
 fn add_up<'a>(all: impl Iterator<Item = &'a Coverage>) -> Coverage {

@@ -179,7 +179,7 @@ mod tests {
             samples: vec![],
             foreign: false,
         };
-        IncidentEvent { kind, at, incident, evidence: vec![], attempt: 0 }
+        IncidentEvent { kind, at, incident, evidence: vec![], attempt: 0, witnesses: vec![] }
     }
 
     /// Id, last change and confirmation of what is open after these events.

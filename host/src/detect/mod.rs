@@ -15,6 +15,7 @@ mod recalled;
 mod series;
 mod silence;
 mod watched;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -26,3 +27,4 @@ pub use memory::{Memory, MemoryConfig};
 pub use overlooked::Overlooked;
 pub(crate) use series::held_back;
 pub use watched::DetectStatus;
+pub use witness::testify;

@@ -13,7 +13,7 @@ const FORGET_AFTER_MS: i64 = 60 * 60 * 1000;
 /// How often the series are looked through for such.
 const LOOK_EVERY_MS: i64 = 60 * 1000;
 /// Samples kept per series: those around an onset, and the past for a detector that lost its memory.
-const KEPT: usize = 64;
+pub(super) const KEPT: usize = 64;
 /// Most open series of one signal. Whoever may write to the topic could else fill the memory with names.
 const MOST_SERIES: usize = 100_000;
 /// Ways of writing the labels of one series that are known by their bytes. A producer has one.

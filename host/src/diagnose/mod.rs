@@ -1,11 +1,13 @@
 //! Why it happens and what to do, as the analyst thinks. It is shown numbered evidence, must cite it, and can only propose.
 
+mod again;
 mod breaker;
 mod evidence;
 mod ollama;
 mod rules;
 mod worker;
 
+pub use again::{Again, again};
 pub(crate) use evidence::cut;
 pub use ollama::{OllamaConfig, OllamaHealth, Role};
 pub use worker::{Diagnoser, DiagnoserConfig, Offer};

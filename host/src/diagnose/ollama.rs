@@ -244,6 +244,17 @@ impl Ollama {
     }
 }
 
+/// What a stored answer of a model says, and the prompt that it was an answer to.
+pub(super) fn reread(
+    event: &IncidentEvent,
+    evidence: &[Evidence],
+    offered: &[String],
+    content: &str,
+) -> (Result<(Vec<Proposal>, Vec<String>), String>, String) {
+    let answer = check(content, evidence, offered).map(|answer| (proposals(&answer), answer.evidence));
+    (answer, prompt(event, evidence, offered))
+}
+
 pub(super) fn hash(prompt: &str) -> String {
     hex::encode(Sha256::digest(prompt.as_bytes()))
 }

@@ -17,8 +17,8 @@ use crate::bus::{Bus, BusError, Delivery, Subscription, Topic, again};
 use crate::codec;
 use crate::config::duration;
 use crate::domain::{
-    Analyst, AnalystKind, Clock, Evidence, IncidentEvent, IncidentEventKind, Meaning, Provenance, Solution, Target,
-    solutions,
+    Analyst, AnalystKind, Basis, Clock, Evidence, IncidentEvent, IncidentEventKind, Meaning, Provenance, Solution,
+    Target, solutions,
 };
 
 /// How diagnoses are made.
@@ -91,11 +91,15 @@ impl Diagnoser {
 
     /// Diagnoses one event: the model if there is one and it is of use, else the rules, which say why it is them.
     pub async fn diagnose(&self, event: &IncidentEvent) -> (Diagnosis, Vec<Evidence>) {
+        self.diagnose_from(event, &self.offered(event)).await
+    }
+
+    /// The same of what is offered there.
+    pub async fn diagnose_from(&self, event: &IncidentEvent, offered: &[String]) -> (Diagnosis, Vec<Evidence>) {
         let evidence = number(event);
-        let offered = self.offered(event);
         let started = Instant::now();
         let by_rules = |why: String| Diagnosis {
-            proposals: rules::propose(event, &offered),
+            proposals: rules::propose(event, offered),
             cites: evidence.iter().take(3).map(|one| one.id.clone()).collect(),
             analyst: Analyst { why_rules: Some(why), ..Analyst::of(AnalystKind::Rules) },
         };
@@ -118,7 +122,7 @@ impl Diagnoser {
             return (by_rules(format!("ollama was busy with other incidents for {patience:?}")), evidence);
         };
         // The client's own time-out covers each request; this one covers all of them together.
-        let asked = tokio::time::timeout(patience, ollama.ask(event, &evidence, &offered)).await;
+        let asked = tokio::time::timeout(patience, ollama.ask(event, &evidence, offered)).await;
         match asked {
             Ok(Ok(diagnosis)) => {
                 self.breaker.lock().await.succeeded();
@@ -149,6 +153,7 @@ impl Diagnoser {
         }
     }
 
+    /// What may be proposed now.
     fn offered(&self, event: &IncidentEvent) -> Vec<String> {
         let missing = event.incident.active().any(|finding| finding.meaning == Meaning::Coverage);
         let again = event.attempt > 0;
@@ -171,7 +176,8 @@ impl Diagnoser {
 
     /// The solution that a diagnosis proposes first.
     pub async fn solve(&self, event: &IncidentEvent) -> Option<Solution> {
-        let (diagnosis, evidence) = self.diagnose(event).await;
+        let offered = self.offered(event);
+        let (diagnosis, evidence) = self.diagnose_from(event, &offered).await;
         let incident = &event.incident;
         let mut proposals = diagnosis.proposals.into_iter();
         let first = proposals.next()?;
@@ -200,6 +206,7 @@ impl Diagnoser {
             attempt: event.attempt,
             proposed_at: now,
             expires_at: now.saturating_add(lifetime),
+            basis: Some(Box::new(Basis { event: event.clone(), offered })),
         })
     }
 
@@ -270,7 +277,13 @@ impl Diagnoser {
             incident.id = %event.incident.id, decision.id = solution.id, solution = solution.solution_type,
             analyst = ?solution.analyst.kind, took_ms = solution.analyst.took_ms, "diagnosed"
         );
-        match again::publish(bus, Topic::Solutions, codec::solutions::encode(&solution), stop).await {
+        let mut published = again::publish(bus, Topic::Solutions, codec::solutions::encode(&solution), stop).await;
+        if matches!(published, Err(BusError::TooLarge { .. })) {
+            // It can be acted on, though not decided again from its record.
+            let bare = Solution { basis: None, ..solution };
+            published = again::publish(bus, Topic::Solutions, codec::solutions::encode(&bare), stop).await;
+        }
+        match published {
             Ok(()) => Answered::Done,
             Err(error @ BusError::TooLarge { .. }) => {
                 Answered::Unusable(format!("its solution cannot be published: {error}"))
@@ -360,7 +373,14 @@ mod tests {
             samples: vec![],
             foreign: false,
         };
-        IncidentEvent { kind: IncidentEventKind::Gathered, at: 0, incident, evidence: vec![], attempt }
+        IncidentEvent {
+            kind: IncidentEventKind::Gathered,
+            at: 0,
+            incident,
+            evidence: vec![],
+            attempt,
+            witnesses: vec![],
+        }
     }
 
     fn diagnoser() -> Arc<Diagnoser> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Coverage, Evidence, Finding, IncidentId, Phase, Series, Target, UnixMs,
+    Coverage, Evidence, Finding, IncidentId, Phase, Series, Target, UnixMs, Witness,
     time::{as_rfc3339, as_rfc3339_option},
 };
 
@@ -78,4 +78,7 @@ pub struct IncidentEvent {
     /// How often it has been diagnosed before.
     #[serde(default)]
     pub attempt: u32,
+    /// What the detectors knew that found it (`confirmed` only, and not of all where there are many).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<Witness>,
 }

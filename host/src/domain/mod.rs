@@ -1,6 +1,7 @@
 //! The words of the design as types. No I/O here, no clock: time comes in as a value.
 
 mod approval;
+mod basis;
 mod decision;
 mod finding;
 mod id;
@@ -15,6 +16,7 @@ mod target;
 mod time;
 
 pub use approval::{Answer, Question};
+pub use basis::{Basis, Witness, WitnessMemory};
 pub use decision::{
     Anomaly, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Undo, UndoState, Verdict,
     Verification, VerificationOutcome,

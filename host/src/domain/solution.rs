@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{DecisionId, IncidentId, Target, UnixMs, number::as_number, time::as_rfc3339};
+use super::{Basis, DecisionId, IncidentId, Target, UnixMs, number::as_number, time::as_rfc3339};
 
 /// Parameters of a solution.
 pub type Parameters = Map<String, Value>;
@@ -188,6 +188,9 @@ pub struct Solution {
     /// After that it is not acted on.
     #[serde(with = "as_rfc3339")]
     pub expires_at: UnixMs,
+    /// What our analyst was given, if it is not too much to travel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Box<Basis>>,
 }
 
 impl Solution {

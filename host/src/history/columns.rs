@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{Decision, Incident, OperationRecord, Target, UnixMs};
 
-use super::{DecisionEvent, text};
+use super::{DecisionEvent, Input, text};
 
 /// One event and the decision's state since.
 #[derive(Debug)]
@@ -13,9 +13,20 @@ pub(super) struct EventColumns {
     pub at: UnixMs,
     pub decision: Arc<Decision>,
     pub target: Option<String>,
+    /// The decision.
     pub body: Vec<u8>,
+    /// The same with what was decided on.
+    pub event: Vec<u8>,
     pub words: String,
     pub operations: Vec<OperationColumns>,
+}
+
+/// As an event is stored: the decision's own fields, and one more.
+#[derive(serde::Serialize)]
+struct WithInput<'a> {
+    #[serde(flatten)]
+    decision: &'a Decision,
+    input: Input,
 }
 
 /// One operation.
@@ -42,7 +53,7 @@ pub(super) struct IncidentColumns {
 
 impl EventColumns {
     pub(super) fn of(event: DecisionEvent) -> serde_json::Result<Self> {
-        let DecisionEvent { kind, at, mut decision } = event;
+        let DecisionEvent { kind, at, mut decision, input } = event;
         decision.confidence = finite(decision.confidence);
         if let Some(anomaly) = &mut decision.anomaly {
             anomaly.score = finite(anomaly.score);
@@ -57,11 +68,16 @@ impl EventColumns {
             .iter()
             .map(|operation| OperationColumns::of(operation, decision.target.as_ref()))
             .collect::<serde_json::Result<_>>()?;
+        let body = serde_json::to_vec(&decision)?;
         Ok(Self {
             kind: kind.as_str(),
             at,
             target: decision.target.as_ref().map(Target::to_string),
-            body: serde_json::to_vec(&decision)?,
+            event: match input {
+                Some(input) => serde_json::to_vec(&WithInput { decision: &decision, input })?,
+                None => body.clone(),
+            },
+            body,
             words: text::words(&decision),
             operations,
             decision: Arc::new(decision),

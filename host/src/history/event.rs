@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Decision, UnixMs};
+use crate::domain::{Basis, Decision, GuardVerdict, UnixMs};
+use crate::guard::{Facts, Policy};
 
 /// What happened to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,4 +62,29 @@ pub struct DecisionEvent {
     pub at: UnixMs,
     /// The state after it.
     pub decision: Decision,
+    /// What was decided on in this step, if anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Input>,
+}
+
+/// What was decided on, so that it can be decided again: the decision's diagnosis when it was proposed, the guard's facts and policy
+/// whenever it was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// Of the diagnosis.
+    Diagnosis(Box<Basis>),
+    /// Of the guard.
+    Guard(Box<Asked>),
+}
+
+/// What the guard was asked, and what it said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What it knew.
+    pub facts: Facts,
+    /// What was allowed.
+    pub policy: Policy,
+    /// What it said.
+    pub verdict: GuardVerdict,
 }

@@ -28,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub use audit::{Anchor, Break, Chain, Exported, Walked};
 pub use error::HistoryError;
-pub use event::{DecisionEvent, DecisionEventKind};
+pub use event::{Asked, DecisionEvent, DecisionEventKind, Input};
 pub use filter::{Filter, Order, Page, TimeError, parse_time};
 pub use plugins::record_changes;
 pub use read::{ChainHead, HistoryReader, PastOperation, RecordedEvent};

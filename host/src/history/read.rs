@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
 use crate::domain::{Decision, DecisionId, Incident, IncidentId, OperationRecord, Target, UnixMs};
 
 use super::chain::{self, GENESIS, Link};
-use super::{Filter, HistoryError, Order, Page};
+use super::{Filter, HistoryError, Input, Order, Page};
 
 /// How many rows one short read takes where all are wanted.
 const CHUNK: u32 = 200;
@@ -50,6 +50,18 @@ pub struct RecordedEvent {
     pub kind: String,
     /// The decision after it.
     pub decision: Decision,
+    /// What was decided on in this step, if anything was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Input>,
+}
+
+/// An event as it is stored.
+#[derive(serde::Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    decision: Decision,
+    #[serde(default)]
+    input: Option<Input>,
 }
 
 /// The last link of the chain: to be anchored outside of the file, as whoever edits the file can make a new chain.
@@ -169,6 +181,11 @@ impl HistoryReader {
         body.map(|body| self.parse(&format!("incident {id}"), &body)).transpose()
     }
 
+    /// All incidents, in the order in which they opened.
+    pub async fn all_incidents(&self) -> Result<Vec<Incident>, HistoryError> {
+        self.bodies(QueryBuilder::new("SELECT seq, body FROM incidents ORDER BY seq ASC"), "incident").await
+    }
+
     /// One page of incidents, and where the next one begins if there is one. `open`: only those that go on, or only those
     /// that are over.
     pub async fn incidents(
@@ -262,7 +279,8 @@ impl HistoryReader {
         rows.into_iter()
             .take(limit as usize)
             .map(|(seq, at, kind, body)| {
-                Ok(RecordedEvent { seq, at, kind, decision: self.parse(&format!("event {seq}"), &body)? })
+                let Stored { decision, input } = self.parse(&format!("event {seq}"), &body)?;
+                Ok(RecordedEvent { seq, at, kind, decision, input })
             })
             .collect()
     }
@@ -277,7 +295,8 @@ impl HistoryReader {
                 .map_err(|error| self.failed(&error))?;
         rows.into_iter()
             .map(|(seq, at, kind, body)| {
-                Ok(RecordedEvent { seq, at, kind, decision: self.parse(&format!("event {seq}"), &body)? })
+                let Stored { decision, input } = self.parse(&format!("event {seq}"), &body)?;
+                Ok(RecordedEvent { seq, at, kind, decision, input })
             })
             .collect()
     }

@@ -290,7 +290,14 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
     if let (Some(history), Some((makings, collector))) = (history, collects) {
         for incident in open {
             let (at, kind) = (incident.changed_at, IncidentEventKind::Changed);
-            running.incidents.take(&IncidentEvent { kind, at, incident, evidence: vec![], attempt: 0 });
+            running.incidents.take(&IncidentEvent {
+                kind,
+                at,
+                incident,
+                evidence: vec![],
+                attempt: 0,
+                witnesses: vec![],
+            });
         }
         let hands = hands(&config, local.as_ref(), &source, clock.clone()).await?;
         doors.operators.clone_from(&hands.operators);
@@ -522,10 +529,18 @@ impl EngineMakings {
 }
 
 fn diagnoser(config: &Config, plugins: &Plugins, clock: Clock) -> anyhow::Result<Arc<Diagnoser>> {
+    let offer = offer(config, plugins);
+    Diagnoser::new(config.diagnose.clone(), config.ollama.clone(), offer, clock)
+        .map(Arc::new)
+        .map_err(anyhow::Error::msg)
+}
+
+/// What may be proposed for a target at this moment.
+pub(crate) fn offer(config: &Config, plugins: &Plugins) -> Offer {
     let (plugins, granted) = (plugins.clone(), granted(config));
     let reach = reach::Reach::new(config);
     let limited: std::collections::HashSet<String> = config.rate_limit.iter().map(|limit| limit.target.key()).collect();
-    let offer: Offer = Arc::new(move |target| {
+    Arc::new(move |target| {
         let mut offered: Vec<String> = plugins
             .views()
             .into_iter()
@@ -544,10 +559,7 @@ fn diagnoser(config: &Config, plugins: &Plugins, clock: Clock) -> anyhow::Result
             .collect();
         offered.sort();
         offered
-    });
-    Diagnoser::new(config.diagnose.clone(), config.ollama.clone(), offer, clock)
-        .map(Arc::new)
-        .map_err(anyhow::Error::msg)
+    })
 }
 
 /// Asks all parts that can be asked how they are, into [`Health`], every few seconds until told to stop.

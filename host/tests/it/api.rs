@@ -418,8 +418,14 @@ async fn incidents_signals_and_plugins_are_listed() {
     let mut over = incident(1);
     over.cleared_at = Some(over.changed_at);
     for incident in [over.clone(), incident(2)] {
-        let event =
-            IncidentEvent { kind: IncidentEventKind::Opened, at: NOON, incident, evidence: Vec::new(), attempt: 0 };
+        let event = IncidentEvent {
+            kind: IncidentEventKind::Opened,
+            at: NOON,
+            incident,
+            evidence: Vec::new(),
+            attempt: 0,
+            witnesses: vec![],
+        };
         server.place.history.record_incident(&event).await.unwrap();
     }
     assert_eq!(server.json("/api/v1/incidents").await["incidents"].as_array().unwrap().len(), 2);

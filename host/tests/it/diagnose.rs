@@ -49,6 +49,7 @@ fn event() -> IncidentEvent {
         },
         evidence: vec![],
         attempt: 0,
+        witnesses: vec![],
     }
 }
 

@@ -109,7 +109,7 @@ pub fn done(n: i64) -> Decision {
 }
 
 pub fn event(kind: DecisionEventKind, decision: Decision) -> DecisionEvent {
-    DecisionEvent { kind, at: decision.decided_at, decision }
+    DecisionEvent { kind, at: decision.decided_at, decision, input: None }
 }
 
 pub fn incident(n: i64) -> Incident {

@@ -285,7 +285,14 @@ async fn an_incident_is_kept_as_it_was_last_and_never_goes_back_in_time() {
     let mut cleared = opened.clone();
     cleared.changed_at += 1000;
     cleared.cleared_at = Some(cleared.changed_at);
-    let record = |kind, incident| IncidentEvent { kind, at: NOON, incident, evidence: Vec::new(), attempt: 0 };
+    let record = |kind, incident| IncidentEvent {
+        kind,
+        at: NOON,
+        incident,
+        evidence: Vec::new(),
+        attempt: 0,
+        witnesses: vec![],
+    };
     place.history.record_incident(&record(IncidentEventKind::Opened, incident(2))).await.unwrap();
     place.history.record_incident(&record(IncidentEventKind::Opened, opened.clone())).await.unwrap();
     assert_eq!(place.history.open_incidents().await.unwrap(), [incident(2), opened.clone()]);

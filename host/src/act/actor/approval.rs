@@ -13,7 +13,7 @@ use crate::domain::{
     UnixMs, Verdict, rfc3339,
 };
 use crate::guard::Approved;
-use crate::history::{DecisionEventKind, HistoryError};
+use crate::history::{DecisionEventKind, HistoryError, Input};
 
 /// How often is looked at the clock and at the incident of what is held, also when nobody says anything.
 const LOOK: Duration = Duration::from_secs(5);
@@ -112,9 +112,9 @@ impl Driver {
     }
 
     /// Holds it, and tells people. Who could not be told may still look: the record counts.
-    pub(super) async fn hold(&self, decision: &mut Decision) -> Result<(), DriveError> {
+    pub(super) async fn hold(&self, decision: &mut Decision, asked: Option<Input>) -> Result<(), DriveError> {
         decision.state = DecisionState::Held;
-        self.record(DecisionEventKind::Held, decision).await?;
+        self.record_with(DecisionEventKind::Held, decision, asked).await?;
         let Some(question) = &decision.question else { return Ok(()) };
         tracing::warn!(decision.id = %decision.id, question.id, "held: a person is asked");
         let storm = decision.guard.as_ref().filter(|guard| guard.rule == "storm");

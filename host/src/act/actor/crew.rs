@@ -13,8 +13,8 @@ use crate::bus::again::{self, Pauses};
 use crate::bus::{BusError, Delivery, Subscription};
 use crate::codec::DecodeError;
 use crate::codec::solutions::{Received, decode, disown};
-use crate::domain::{Decision, DecisionId, DecisionState, Solution};
-use crate::history::{DecisionEventKind, HistoryError};
+use crate::domain::{Decision, DecisionId, DecisionState, Provenance, Solution};
+use crate::history::{DecisionEventKind, HistoryError, Input};
 
 /// How long a step that was begun may go on after the shutdown was asked for. What it did then is in doubt, and settled at the
 /// next start.
@@ -159,7 +159,8 @@ impl Crew {
             None => None,
         };
         let decision = proposed(&solution, incident.as_ref());
-        actor.record(DecisionEventKind::Proposed, &decision).await?;
+        let input = solution.basis.filter(|_| decision.provenance.source == Provenance::ENGINE).map(Input::Diagnosis);
+        actor.record_with(DecisionEventKind::Proposed, &decision, input).await?;
         self.spawn(decision.id);
         Ok(())
     }

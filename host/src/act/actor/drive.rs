@@ -14,9 +14,11 @@ use crate::domain::{
     Decision, DecisionState, EvidenceKind, GuardVerdict, Operation, OperationRecord, OutcomeKind, Snapshot, Verdict,
     solutions,
 };
-use crate::guard;
-use crate::history::DecisionEventKind;
+use crate::history::{DecisionEventKind, Input};
 use crate::plugin::{ActionIncident, ActionOutcome, ActionRun, ActionStep, PluginError};
+
+/// The guard's no, and what it was asked on, if that is not on record yet.
+type Refusal = (GuardVerdict, Option<Input>);
 
 impl Driver {
     /// Carries a decision out, to its end or until it is to be verified.
@@ -30,7 +32,7 @@ impl Driver {
             _ => return self.follow_up(decision).await,
         }
         let (snapshot, looked) = self.look(decision.target.as_ref()).await;
-        let first = guard::judge(&self.facts(decision, None, snapshot.as_ref()).await, &self.policy);
+        let (first, asked) = self.judge(self.facts(decision, None, snapshot.as_ref()).await);
         decision.guard = Some(first.clone());
         if let Some(snapshot) = &snapshot {
             add_evidence(decision, EvidenceKind::Snapshot, &describe(snapshot));
@@ -38,7 +40,7 @@ impl Driver {
             add_evidence(decision, EvidenceKind::Snapshot, &format!("the target can't be looked at: {why}"));
         }
         self.add_answers(decision).await;
-        self.record(DecisionEventKind::Guarded, decision).await?;
+        self.record_with(DecisionEventKind::Guarded, decision, Some(asked)).await?;
         match first.verdict {
             Verdict::Deny => self.end(decision, DecisionState::Denied, Some(first.reason)).await,
             // No rule holds a solution as such: a person is asked about an operation.
@@ -65,12 +67,13 @@ impl Driver {
             undoes: None,
         };
         let (ended, refused) = self.step_by_step(decision, &run, &asker).await?;
+        let (refused, asked) = refused.unzip();
         if let Some(refused) = &refused {
             // The record names the rule that decided, not the one that had nothing to say at the beginning.
             decision.guard = Some(refused.clone());
         }
         match (ended, refused.map(|refused| refused.verdict)) {
-            (_, Some(Verdict::Hold)) => self.hold(decision).await,
+            (_, Some(Verdict::Hold)) => self.hold(decision, asked.flatten()).await,
             (_, Some(Verdict::Shadow)) => self.end(decision, DecisionState::Shadowed, None).await,
             // Whatever ended it: what was changed, or may have been, is looked after.
             (Ok(summary) | Err(summary), _) if may_have_changed(decision) => {
@@ -96,11 +99,11 @@ impl Driver {
         decision: &mut Decision,
         run: &ActionRun,
         asker: &Asker<'_>,
-    ) -> Result<(Result<String, String>, Option<GuardVerdict>), DriveError> {
+    ) -> Result<(Result<String, String>, Option<Refusal>), DriveError> {
         let plugin = asker.plugin;
         let mut last = ActionOutcome::Begin;
         let mut bounds = Bounds::new(&self.config);
-        let mut refused: Option<GuardVerdict> = None;
+        let mut refused: Option<Refusal> = None;
         // What was done before a person was asked is told again, not done again.
         let mut told = 0;
         let ended = loop {
@@ -128,14 +131,14 @@ impl Driver {
                         last = as_told(before);
                         continue;
                     }
-                    let (outcome, verdict) = self.perform(decision, asker, operation, &asked.to_string()).await?;
+                    let (outcome, verdict, on) = self.perform(decision, asker, operation, &asked.to_string()).await?;
                     told = decision.operations.len();
                     if verdict.verdict == Verdict::Hold {
-                        refused = Some(verdict);
+                        refused = Some((verdict, on));
                         break Err("it is held".to_owned());
                     }
                     if verdict.verdict != Verdict::Allow && refused.is_none() {
-                        refused = Some(verdict);
+                        refused = Some((verdict, None));
                     }
                     outcome
                 }

@@ -34,9 +34,9 @@ use super::{Hands, KillSwitch, Silences};
 use crate::bus::{Bus, BusError, Record, Topic};
 use crate::codec;
 use crate::config::duration;
-use crate::domain::{Clock, Decision, DecisionId, DecisionState, Parameters, Solution};
-use crate::guard::Policy;
-use crate::history::{DecisionEvent, DecisionEventKind, History, HistoryError};
+use crate::domain::{Clock, Decision, DecisionId, DecisionState, GuardVerdict, Parameters, Solution};
+use crate::guard::{self, Facts, Policy};
+use crate::history::{Asked, DecisionEvent, DecisionEventKind, History, HistoryError, Input};
 use crate::plugin::Plugins;
 use crate::verify::{Recent, VerifyConfig};
 
@@ -166,9 +166,30 @@ impl Actor {
         Ok(published?)
     }
 
+    /// Asks the guard. The answer with all that it was asked on.
+    fn judge(&self, mut facts: Facts) -> (GuardVerdict, Input) {
+        let verdict = guard::judge(&facts, &self.policy);
+        if let Some(snapshot) = &mut facts.snapshot {
+            // No rule looks at it, and it is much.
+            (snapshot.raw, snapshot.pods, snapshot.events) = (serde_json::Value::Null, vec![], vec![]);
+        }
+        let asked = Asked { facts, policy: self.policy.clone(), verdict: verdict.clone() };
+        (verdict, Input::Guard(Box::new(asked)))
+    }
+
     /// Records, then tells the others. Nothing is done before the record is durable.
     async fn record(&self, kind: DecisionEventKind, decision: &Decision) -> Result<(), HistoryError> {
-        let event = DecisionEvent { kind, at: (self.clock)(), decision: decision.clone() };
+        self.record_with(kind, decision, None).await
+    }
+
+    /// The same with what was decided on.
+    async fn record_with(
+        &self,
+        kind: DecisionEventKind,
+        decision: &Decision,
+        input: Option<Input>,
+    ) -> Result<(), HistoryError> {
+        let event = DecisionEvent { kind, at: (self.clock)(), decision: decision.clone(), input };
         let seq = self.history.record(event.clone()).await?;
         let record = Record {
             key: None,

@@ -13,8 +13,7 @@ use crate::act::{OperatorError, Performed};
 use crate::domain::{
     Decision, GuardVerdict, Operation, OperationId, OperationRecord, Outcome, OutcomeKind, Snapshot, Verdict,
 };
-use crate::guard;
-use crate::history::DecisionEventKind;
+use crate::history::{DecisionEventKind, Input};
 use crate::plugin::ActionOutcome;
 
 /// Who asks for operations, and until when.
@@ -39,14 +38,14 @@ impl Driver {
         asker: &Asker<'_>,
         operation: Operation,
         step: &str,
-    ) -> Result<(ActionOutcome, GuardVerdict), DriveError> {
+    ) -> Result<(ActionOutcome, GuardVerdict, Option<Input>), DriveError> {
         let touched = operation.target().or(decision.target.as_ref()).cloned();
         let _turn = match touched.filter(|_| !operation.is_read()) {
             Some(touched) => Some(self.wait(self.desk.turn(&touched)).await?),
             None => None,
         };
         let id = OperationId::derive(&[decision.id.as_str(), step]);
-        let (mut basis, mut till) = (None, None);
+        let (mut basis, mut till, mut on) = (None, None, None);
         let set = self.plugins.standing(asker.plugin).and_then(|(_, grants, _)| grants);
         let grants = in_force(asker.plugin, set, &self.grants);
         let permitted = match &asker.undoes {
@@ -67,12 +66,14 @@ impl Driver {
                 if asker.undoes.is_some() {
                     facts.take_back();
                 }
-                guard::judge(&facts, &self.policy)
+                let (verdict, asked) = self.judge(facts);
+                on = Some(asked);
+                verdict
             }
         };
         if verdict.verdict == Verdict::Hold && asker.undoes.is_none() {
             self.ask(decision, operation, basis.as_ref());
-            return Ok((ActionOutcome::Denied(verdict.reason.clone()), verdict));
+            return Ok((ActionOutcome::Denied(verdict.reason.clone()), verdict, on));
         }
         let mut record = OperationRecord {
             id: id.clone(),
@@ -101,17 +102,19 @@ impl Driver {
             record.done_at = Some((self.clock)());
             record.outcome = Some(Outcome { kind, detail });
             decision.operations.push(record);
-            self.record(DecisionEventKind::OperationEnded, decision).await?;
-            return Ok((outcome, verdict));
+            self.record_with(DecisionEventKind::OperationEnded, decision, on).await?;
+            return Ok((outcome, verdict, None));
         }
         decision.operations.push(record);
         // Nothing acts that is not recorded first.
-        self.record(DecisionEventKind::OperationAsked, decision).await?;
+        self.record_with(DecisionEventKind::OperationAsked, decision, on).await?;
         drop(till);
         let left = asker.deadline.saturating_duration_since(Instant::now());
         let patience = self.config.operation_timeout.min(left);
         let result = self.attempt(decision, &id, &operation, basis.as_ref(), patience).await;
-        let Some(record) = decision.operations.last_mut() else { return Ok((ActionOutcome::Waited, verdict)) };
+        let Some(record) = decision.operations.last_mut() else {
+            return Ok((ActionOutcome::Waited, verdict, None));
+        };
         record.done_at = Some((self.clock)());
         let outcome = put_down(record, result);
         tracing::info!(
@@ -120,7 +123,7 @@ impl Driver {
         );
         gather(decision, &operation, &outcome);
         self.record(DecisionEventKind::OperationEnded, decision).await?;
-        Ok((outcome, verdict))
+        Ok((outcome, verdict, None))
     }
 
     /// Has it done, within that time. What a target was to be changed by and is in doubt is settled by looking at the target.

@@ -89,7 +89,7 @@ impl Driver {
             undoes: Some(record.id.clone()),
         };
         let step = format!("undo {}", record.id);
-        let (_, verdict) = self.perform(decision, &asker, operation, &step).await?;
+        let (_, verdict, _) = self.perform(decision, &asker, operation, &step).await?;
         match decision.operations.last().filter(|last| last.undoes.is_some()) {
             Some(tried) if verdict.verdict == Verdict::Allow => Ok(of_record(tried)),
             _ => Ok((UndoState::Kept, format!("the guard says no (rule {}): {}", verdict.rule, verdict.reason))),

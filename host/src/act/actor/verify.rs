@@ -79,6 +79,7 @@ impl Driver {
             incident,
             evidence,
             attempt: decision.attempt.saturating_add(1),
+            witnesses: vec![],
         };
         if let Err(error) = self.bus.publish(Topic::Incidents, codec::incidents::encode(&event)).await {
             tracing::error!(decision.id = %decision.id, %error, "the analyst could not be asked once more");

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 pub use config::MemoryConfig;
 pub(super) use kept::{Hash, Kept, Onset, settings_hash};
 
+use crate::collect::DetectorConfig;
 use crate::domain::{FindingId, Labels, Target, UnixMs, now_ms};
 
 /// The name of the file inside the data folder.
@@ -158,6 +159,38 @@ impl Memory {
             drop(rows);
             taken.put_back();
             Ok(page)
+        })
+        .await
+    }
+
+    /// What is kept of one series for one detector.
+    pub(super) async fn one(
+        &self,
+        signal: &str,
+        target: &Target,
+        labels: &Labels,
+        config: &DetectorConfig,
+    ) -> Result<Option<Kept>, MemoryError> {
+        let series = (target.clone(), labels.clone());
+        let place = Place {
+            series: series_key(Some(&series)),
+            detector: config.name.clone(),
+            settings: settings_hash(config).to_vec(),
+        };
+        self.within(async {
+            let mut taken = self.take().await?;
+            let row = sqlx::query(
+                "SELECT series, detector, settings, version, digest, watermark, onset_at, finding, saved, sha256
+                 FROM memories WHERE signal = ?1 AND series = ?2 AND detector = ?3 AND settings = ?4",
+            )
+            .bind(signal)
+            .bind(&place.series)
+            .bind(&place.detector)
+            .bind(&place.settings)
+            .fetch_optional(&mut taken.connection)
+            .await?;
+            taken.put_back();
+            row.map_or(Ok(None), |row| kept(&row, &place))
         })
         .await
     }

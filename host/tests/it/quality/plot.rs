@@ -63,8 +63,14 @@ async fn a_decision_is_drawn_from_the_samples_of_its_incident() {
     let mut incident = incident(1);
     incident.id = proposed(1).incident.unwrap();
     incident.findings[0].expected = Some(Range { low: None, high: Some(0.5) });
-    let event =
-        |incident| IncidentEvent { kind: IncidentEventKind::Opened, at: NOON, incident, evidence: vec![], attempt: 0 };
+    let event = |incident| IncidentEvent {
+        kind: IncidentEventKind::Opened,
+        at: NOON,
+        incident,
+        evidence: vec![],
+        attempt: 0,
+        witnesses: vec![],
+    };
     place.record(Proposed, proposed(1)).await;
     place.history.record_incident(&event(incident.clone())).await.unwrap();
     let output = place.folder.path().join("a.svg");

@@ -76,7 +76,7 @@ pub fn incident(signals: &[&str]) -> Incident {
 
 pub fn event(incident: &Incident) -> IncidentEvent {
     let (kind, at) = (IncidentEventKind::Confirmed, incident.changed_at);
-    IncidentEvent { kind, at, incident: incident.clone(), evidence: vec![], attempt: 0 }
+    IncidentEvent { kind, at, incident: incident.clone(), evidence: vec![], attempt: 0, witnesses: vec![] }
 }
 
 /// What our analyst proposes for that incident.
@@ -99,6 +99,7 @@ pub fn proposal(incident: &Incident, solution: &str, attempt: u32) -> Solution {
         attempt,
         proposed_at: now,
         expires_at: now + 60_000,
+        basis: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::{Decision, DecisionId, DecisionState, Operation, OutcomeKind,
 use crate::history::{DecisionEvent, DecisionEventKind, FILE_NAME};
 
 async fn put_on_record(rig: &Rig, decision: &Decision) {
-    let event = DecisionEvent { kind: DecisionEventKind::Proposed, at: 0, decision: decision.clone() };
+    let event = DecisionEvent { kind: DecisionEventKind::Proposed, at: 0, decision: decision.clone(), input: None };
     rig.actor.history.record(event).await.unwrap();
 }
 

@@ -24,7 +24,7 @@ async fn in_vain(rig: &Rig, solution: &Solution) -> Decision {
 
 fn over(incident: &Incident, at: i64) -> IncidentEvent {
     let incident = Incident { cleared_at: Some(at), changed_at: at, ..incident.clone() };
-    IncidentEvent { kind: IncidentEventKind::Cleared, at, incident, evidence: vec![], attempt: 0 }
+    IncidentEvent { kind: IncidentEventKind::Cleared, at, incident, evidence: vec![], attempt: 0, witnesses: vec![] }
 }
 
 /// Everything that was expected is heard a moment after the operation.

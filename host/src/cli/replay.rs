@@ -1,0 +1,144 @@
+//! `anomalyzer replay`: a decision once more from its record.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Output;
+use crate::config::{self, Environment};
+use crate::diagnose::OllamaConfig;
+use crate::domain::{Decision, DecisionId, UnixMs};
+use crate::history::{FILE_NAME, HistoryReader, Input, RecordedEvent};
+use crate::plugin::STORE;
+use crate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
+
+/// Decide again from the record: detect, diagnose with the stored answer, guard. Exits 1 if something comes out otherwise
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The decision
+    pub decision: String,
+    /// The folder in which the service keeps its data
+    #[arg(long, value_name = "DIR", default_value = "anomalyzer-data")]
+    pub data_dir: PathBuf,
+    /// Not from the history here, but from what `audit export` wrote, perhaps elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub from: Option<PathBuf>,
+    /// Where detectors are found by their digest, besides the data folder
+    #[arg(long, value_name = "DIR", default_value_os_t = config::plugin_folder())]
+    pub plugins: PathBuf,
+    /// Ask this detector instead: a file. Can be given several times
+    #[arg(long = "detector", value_name = "FILE")]
+    pub detectors: Vec<PathBuf>,
+    /// Ask this model anew instead, or `rules`
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Where the model is
+    #[arg(long, value_name = "URL", env = "OLLAMA_HOST", default_value = "http://127.0.0.1:11434")]
+    pub ollama: String,
+    /// Judge by the [guard] of this configuration instead
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Text to read, or JSON
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Compiles plugins: see [`crate::plugin::PluginConfig::compiler`]
+    #[arg(skip)]
+    pub compiler: Option<PathBuf>,
+}
+
+/// Does it. True if nothing came out otherwise.
+///
+/// # Errors
+/// The record or what is to be used instead can't be read, or the answer can't be written.
+pub async fn run<W: Write>(args: ReplayArgs, environment: Environment<'_>, out: &mut W) -> anyhow::Result<bool> {
+    let id = DecisionId::from(args.decision.clone());
+    let events = match &args.from {
+        Some(file) => exported(file, &id)?,
+        None => HistoryReader::open(&args.data_dir.join(FILE_NAME)).await?.events_of(&id).await?,
+    };
+    if events.is_empty() {
+        anyhow::bail!("there is no decision `{id}`; `anomalyzer decisions list` shows those that there are");
+    }
+    let instead = Instead {
+        detectors: args.detectors,
+        analyst: args.model.map(|model| match model.as_str() {
+            "rules" => Analyst::Rules,
+            _ => Analyst::Model(OllamaConfig::new(args.ollama, model)),
+        }),
+        policy: args.config.map(|file| config::load(Some(&file), environment)).transpose()?.map(|config| config.guard),
+    };
+    let places = Places { folders: vec![args.data_dir.join(STORE), args.plugins], compiler: args.compiler };
+    let steps = replay(&events, &instead, &places).await?;
+    let same = !steps.iter().any(|step| matches!(step.came, Came::Different { .. }));
+    match args.output {
+        Output::Json => writeln!(out, "{}", json!({ "decision": id, "same": same, "steps": steps }))?,
+        Output::Text => write!(out, "{}", written(&steps))?,
+    }
+    Ok(same)
+}
+
+#[derive(Deserialize)]
+struct Line {
+    chain: String,
+    seq: i64,
+    subject: String,
+    at: UnixMs,
+    kind: String,
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(flatten)]
+    decision: Decision,
+    #[serde(default)]
+    input: Option<Input>,
+}
+
+fn exported(file: &PathBuf, id: &DecisionId) -> anyhow::Result<Vec<RecordedEvent>> {
+    let wrong = |why: String| anyhow::anyhow!("{}: {why}; give what `anomalyzer audit export` wrote", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let mut events = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let at_line = |error: serde_json::Error| wrong(format!("line {}: {error}", number + 1));
+        let line: Line = serde_json::from_str(line).map_err(at_line)?;
+        if line.chain != "decisions" || line.subject != id.as_str() {
+            continue;
+        }
+        let Body { decision, input } = serde_json::from_str(&line.body).map_err(at_line)?;
+        events.push(RecordedEvent { seq: line.seq, at: line.at, kind: line.kind, decision, input });
+    }
+    Ok(events)
+}
+
+fn written(steps: &[Step]) -> String {
+    let mut text = String::new();
+    let (mut same, mut different, mut unknown) = (0, 0, 0);
+    for Step { stage, what, came } in steps {
+        let stage = match stage {
+            Stage::Detect => "detect",
+            Stage::Diagnose => "diagnose",
+            Stage::Guard => "guard",
+        };
+        text.push_str(&match came {
+            Came::Same => {
+                same += 1;
+                format!("{stage:<9} {what}: the same\n")
+            }
+            Came::Different { was, is } => {
+                different += 1;
+                format!("{stage:<9} {what}: DIFFERENT\n          was {was}\n          is  {is}\n")
+            }
+            Came::Unknown { why } => {
+                unknown += 1;
+                format!("{stage:<9} {what}: not decided again: {why}\n")
+            }
+        });
+    }
+    let rest = if unknown > 0 { format!(", {unknown} not decided again") } else { String::new() };
+    text.push_str(&format!("{same} the same, {different} different{rest}\n"));
+    text
+}
