@@ -3,6 +3,7 @@
 
 pub mod act;
 pub mod api;
+pub mod backtest;
 pub mod bus;
 pub mod cli;
 pub mod codec;
@@ -18,6 +19,7 @@ pub mod history;
 pub mod http_client;
 pub mod plugin;
 pub mod quality;
+pub mod replay;
 mod room;
 pub mod serve;
 pub mod telemetry;

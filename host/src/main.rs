@@ -6,12 +6,15 @@ use std::process::ExitCode;
 
 use anomalyzer::cli::Output;
 use anomalyzer::cli::audit::{self, AuditCommand};
+use anomalyzer::cli::backtest::{self, BacktestArgs};
 use anomalyzer::cli::check::{self, CheckArgs};
 use anomalyzer::cli::decisions::{self, DecisionsCommand};
 use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
 use anomalyzer::cli::nab::{self, NabArgs};
 use anomalyzer::cli::plot::{self, PlotArgs};
 use anomalyzer::cli::plugins::{self, PluginsCommand};
+use anomalyzer::cli::policy::{self, PolicyCommand};
+use anomalyzer::cli::replay::{self, ReplayArgs};
 use anomalyzer::cli::score::{self, ScoreArgs};
 use anomalyzer::cli::silences::{self, SilencesCommand};
 use anomalyzer::config::{self, Config};
@@ -56,6 +59,10 @@ enum Command {
     Decisions(DecisionsCommand),
     /// Check that the history is what was recorded
     Audit(AuditCommand),
+    Replay(ReplayArgs),
+    Backtest(BacktestArgs),
+    /// Try what the configuration allows and refuses
+    Policy(PolicyCommand),
     /// Write plugins, and look at them
     Plugins(PluginsCommand),
     // What these three do and mean is said at length, and where their arguments are.
@@ -152,6 +159,21 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Audit(command) => {
             let good = audit::run(command, &mut std::io::stdout().lock()).await?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Backtest(args) => {
+            let args = BacktestArgs { compiler: Some(plugin::this_program()), ..args };
+            let out = &mut std::io::stdout();
+            let good = backtest::run(args, &|name| std::env::var(name).ok(), out, shutdown).await?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Replay(args) => {
+            let args = ReplayArgs { compiler: Some(plugin::this_program()), ..args };
+            let same = replay::run(args, &|name| std::env::var(name).ok(), &mut std::io::stdout().lock()).await?;
+            return Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Policy(command) => {
+            let good = policy::run(&command, &|name| std::env::var(name).ok(), &mut std::io::stdout().lock())?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Plugins(command) => {

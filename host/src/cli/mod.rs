@@ -1,6 +1,7 @@
 //! The subcommands that are not the service itself.
 
 pub mod audit;
+pub mod backtest;
 pub mod check;
 pub mod decisions;
 mod detector_args;
@@ -8,6 +9,8 @@ pub mod kill_switch;
 pub mod nab;
 pub mod plot;
 pub mod plugins;
+pub mod policy;
+pub mod replay;
 pub mod score;
 pub mod silences;
 

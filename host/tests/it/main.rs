@@ -32,6 +32,7 @@ mod plugin_doors;
 mod plugins;
 mod quality;
 mod receiver;
+mod replay;
 mod roles;
 mod serve;
 mod wait;

@@ -1,0 +1,172 @@
+//! `anomalyzer backtest`: the whole pipeline over recorded metrics, with time simulated.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::Output;
+use crate::backtest::{self, Recorded, Report};
+use crate::config::{self, Config, Environment, duration};
+use crate::domain::UnixMs;
+use crate::history::{self, HistoryReader};
+use crate::plugin::Plugins;
+use crate::quality::plot::svg;
+
+/// The size of a panel, in pixels.
+const PANEL: (u32, u32) = (1200, 240);
+
+/// See what would have been found, decided, allowed and done on recorded metrics, with this configuration
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "With --most-incidents or --most-operations it exits 1 if there are more: run it before a policy or a plugin goes live."
+)]
+pub struct BacktestArgs {
+    /// A CSV file (named as its signal), a folder of them, the address of a Prometheus, or `history`
+    #[arg(long, value_name = "FILE|DIR|URL|history")]
+    pub from: String,
+    /// The configuration: its signals, detectors, guard and plugins
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Of a Prometheus: from when on, in RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub start: Option<UnixMs>,
+    /// Of a Prometheus: up to when, in RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub end: Option<UnixMs>,
+    /// Of a Prometheus: the time between samples, if not as often as it is asked
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub step: Option<Duration>,
+    /// The folder in which the service keeps its data; counts more than the configuration
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Draw the series with most incidents there, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// More incidents a day than that are too many
+    #[arg(long, value_name = "A_DAY")]
+    pub most_incidents: Option<f64>,
+    /// More operations a day that change something than that are too many
+    #[arg(long, value_name = "A_DAY")]
+    pub most_operations: Option<f64>,
+    /// Text to read, or JSON
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Compiles plugins: see [`crate::plugin::PluginConfig::compiler`]
+    #[arg(skip)]
+    pub compiler: Option<PathBuf>,
+}
+
+fn time(text: &str) -> Result<UnixMs, String> {
+    crate::quality::parse_time(text)
+        .ok_or_else(|| format!("`{text}` is no time: write for example 2026-11-26T12:00:00Z"))
+}
+
+/// Does it. True if there was no more than may be.
+///
+/// # Errors
+/// The configuration, a plugin or the data is of no use, or it was told to stop.
+pub async fn run<W: Write>(
+    args: BacktestArgs,
+    environment: Environment<'_>,
+    out: &mut W,
+    shutdown: CancellationToken,
+) -> anyhow::Result<bool> {
+    let began = Instant::now();
+    let config = configuration(&args, environment)?;
+    let recorded = recorded(&args, &config).await?;
+    let mut plugin_config = config.plugins.clone();
+    plugin_config.compiler.clone_from(&args.compiler);
+    plugin_config.cache.get_or_insert_with(|| config::cache_folder().join("compiled"));
+    let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
+    let messages: usize = recorded.iter().map(|one| one.series.samples.len()).sum();
+    let report = backtest::run(&config, &plugins, &recorded, &shutdown, progress(messages)).await?;
+    let too_many = too_many(&args, &report);
+    if let Some(file) = &args.plot {
+        let panels = backtest::panels(&report, &recorded);
+        let height = PANEL.1.saturating_mul(u32::try_from(panels.len()).unwrap_or(1).max(1));
+        let drawn = svg(&panels, (PANEL.0, height)).map_err(anyhow::Error::msg)?;
+        std::fs::write(file, drawn).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    }
+    let took = began.elapsed().as_secs_f64();
+    match args.output {
+        Output::Json => {
+            writeln!(
+                out,
+                "{}",
+                json!({ "good": too_many.is_empty(), "too_many": too_many, "took_s": took, "report": report })
+            )?;
+        }
+        Output::Text => {
+            write!(out, "{}", report.text())?;
+            writeln!(
+                out,
+                "\nin {took:.1} s; the rules decided, no model was asked, and what was done had no effect on what was recorded"
+            )?;
+            for why in &too_many {
+                writeln!(out, "TOO MANY: {why}")?;
+            }
+        }
+    }
+    Ok(too_many.is_empty())
+}
+
+fn configuration(args: &BacktestArgs, environment: Environment<'_>) -> anyhow::Result<Config> {
+    let is_address = args.from.contains("://");
+    let address = args.from.clone();
+    // What is to be asked counts more than what the service would ask.
+    let with_address = move |name: &str| match name {
+        "PROMETHEUS_URL" if is_address => Some(address.clone()),
+        name => environment(name),
+    };
+    let mut config = config::load(args.config.as_deref(), &with_address)?;
+    if let Some(data_dir) = &args.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    Ok(config)
+}
+
+async fn recorded(args: &BacktestArgs, config: &Config) -> anyhow::Result<Vec<Recorded>> {
+    if args.from.contains("://") {
+        let (Some(start), Some(end)) = (args.start, args.end) else {
+            anyhow::bail!("say of when: --start 2026-11-25T00:00:00Z --end 2026-11-26T00:00:00Z");
+        };
+        return Ok(backtest::of_prometheus(config, start, end, args.step).await?);
+    }
+    if args.from == "history" {
+        let history = HistoryReader::open(&config.data_dir.join(history::FILE_NAME)).await?;
+        return Ok(backtest::of_history(&history).await?);
+    }
+    Ok(backtest::of_files(args.from.as_ref(), config)?)
+}
+
+fn too_many(args: &BacktestArgs, report: &Report) -> Vec<String> {
+    [
+        ("incidents", report.incidents_a_day, args.most_incidents),
+        ("operations", report.operations_a_day, args.most_operations),
+    ]
+    .into_iter()
+    .filter_map(|(what, were, most)| {
+        let most = most.filter(|most| were > *most)?;
+        Some(format!("{were:.2} {what} a day, at most {most} may be"))
+    })
+    .collect()
+}
+
+/// How far it is, for who looks at it: on a terminal only, and gone at the end.
+fn progress(all: usize) -> impl Fn(usize) {
+    let terminal = std::io::stderr().is_terminal();
+    let shown = std::cell::Cell::new(0);
+    move |done| {
+        if !terminal || done < shown.get() {
+            return;
+        }
+        shown.set(done + all / 100 + 1);
+        let mut stderr = std::io::stderr().lock();
+        let _ = if done < all { write!(stderr, "\r{}%", done * 100 / all.max(1)) } else { write!(stderr, "\r\x1b[K") };
+        let _ = stderr.flush();
+    }
+}

@@ -1,0 +1,207 @@
+//! `anomalyzer replay` and `anomalyzer backtest`: what was decided, once more, and what would have been.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anomalyzer::cli::Output;
+use anomalyzer::cli::backtest::{self, BacktestArgs};
+use anomalyzer::cli::replay::{self, ReplayArgs};
+use anomalyzer::domain::{Decision, now_ms, solutions};
+use anomalyzer::history::{Exported, FILE_NAME, HistoryError, HistoryReader};
+use anomalyzer::serve::{self, Role};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::serve::{MINUTE, configured, ended, show, show_ordinary};
+
+fn plugins() -> PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into()
+}
+
+/// A service that scaled up, stopped: its data, and the decision.
+async fn scaled_up() -> (TempDir, Decision) {
+    let folder = tempfile::tempdir().unwrap();
+    let at_once = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
+    let shutdown = CancellationToken::new();
+    let running =
+        serve::start(configured(folder.path(), at_once), Role::Both, shutdown.clone()).await.unwrap().unwrap();
+    show_ordinary(running.bus().as_ref(), &running).await;
+    show(running.bus().as_ref(), now_ms(), 6.0, 6.0).await;
+    let decision = ended(&running, solutions::SCALE_UP, MINUTE).await;
+    shutdown.cancel();
+    running.ended().await;
+    (folder, decision)
+}
+
+fn args(decision: &Decision, data_dir: &Path) -> ReplayArgs {
+    ReplayArgs {
+        decision: decision.id.to_string(),
+        data_dir: data_dir.to_owned(),
+        from: None,
+        plugins: plugins(),
+        detectors: vec![],
+        model: None,
+        ollama: String::new(),
+        config: None,
+        output: Output::Text,
+        compiler: None,
+    }
+}
+
+async fn replayed(args: ReplayArgs) -> (bool, String) {
+    let mut out = Vec::new();
+    let same = replay::run(args, &|_| None, &mut out).await.unwrap();
+    (same, String::from_utf8(out).unwrap())
+}
+
+#[tokio::test]
+async fn a_decision_comes_out_the_same_from_its_record_and_otherwise_with_another_policy() {
+    let (folder, decision) = scaled_up().await;
+    let (same, text) = replayed(args(&decision, folder.path())).await;
+    assert!(same, "{text}");
+    for part in ["latency{__name__=\"latency\"} by zscore: the same", "the rules: the same", "scale, event"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("not decided again"), "{text}");
+
+    let strict = folder.path().join("strict.toml");
+    fs::write(&strict, "[guard]\nmax_replicas = 1\n").unwrap();
+    let (same, text) = replayed(ReplayArgs { config: Some(strict), ..args(&decision, folder.path()) }).await;
+    assert!(!same);
+    assert!(text.contains("is  deny by replica_bounds (2 replicas are outside of 1 to 1)"), "{text}");
+
+    // What was found is in the record; what was done in it is not believed, but decided again.
+    let (same, text) =
+        replayed(ReplayArgs { detectors: vec![plugins().join("zscore.wasm")], ..args(&decision, folder.path()) }).await;
+    assert!(same, "{text}");
+}
+
+#[tokio::test]
+async fn on_another_machine_the_export_is_enough_and_what_was_changed_in_it_comes_out_otherwise() {
+    let (folder, decision) = scaled_up().await;
+    let history = HistoryReader::open(&folder.path().join(FILE_NAME)).await.unwrap();
+    let mut lines = Vec::new();
+    let write = |event: &Exported<'_>| {
+        lines.push(serde_json::to_string(event).unwrap());
+        Ok::<_, HistoryError>(())
+    };
+    history.export(write).await.unwrap();
+    let export = folder.path().join("export.jsonl");
+    fs::write(&export, lines.join("\n")).unwrap();
+    let elsewhere = ReplayArgs { from: Some(export.clone()), ..args(&decision, Path::new("nowhere")) };
+    let (same, text) = replayed(elsewhere.clone()).await;
+    assert!(same, "{text}");
+
+    // A sample of what the detector was shown, in the body, which is text within text.
+    let value = |text: &str| {
+        let at = text.find(r#"\"samples\":[{\"at\":"#).unwrap();
+        let at = at + text[at..].find(r#"\"value\":"#).unwrap() + r#"\"value\":"#.len();
+        (at, text[at..].find('}').unwrap())
+    };
+    let whole = fs::read_to_string(&export).unwrap();
+    let witnesses = whole.find(r#"\"witnesses\""#).unwrap();
+    let (at, length) = value(&whole[witnesses..]);
+    let forged = format!("{}0.5{}", &whole[..witnesses + at], &whole[witnesses + at + length..]);
+    fs::write(&export, forged).unwrap();
+    let (same, text) = replayed(elsewhere).await;
+    assert!(!same && text.contains("DIFFERENT"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said() {
+    let (folder, decision) = scaled_up().await;
+    let mut unknown = args(&decision, folder.path());
+    unknown.decision = "dec-unknown".to_owned();
+    let error = replay::run(unknown, &|_| None, &mut Vec::new()).await.unwrap_err().to_string();
+    assert!(error.contains("there is no decision `dec-unknown`"), "{error}");
+    fs::remove_dir_all(folder.path().join("plugin-store")).unwrap();
+    let bare = ReplayArgs { plugins: folder.path().join("none"), ..args(&decision, folder.path()) };
+    let (same, text) = replayed(bare).await;
+    assert!(same && text.contains("there is no component with SHA-256"), "{text}");
+}
+
+fn backtest(from: &Path, config: &Path) -> BacktestArgs {
+    BacktestArgs {
+        from: from.display().to_string(),
+        config: Some(config.to_owned()),
+        start: None,
+        end: None,
+        step: None,
+        data_dir: None,
+        plot: None,
+        most_incidents: None,
+        most_operations: None,
+        output: Output::Json,
+        compiler: None,
+    }
+}
+
+async fn tested(args: BacktestArgs) -> (bool, String) {
+    let mut out = Vec::new();
+    let good = backtest::run(args, &|_| None, &mut out, CancellationToken::new()).await.unwrap();
+    (good, String::from_utf8(out).unwrap())
+}
+
+#[tokio::test]
+async fn recorded_metrics_show_what_would_have_been_done_and_what_the_policy_would_have_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("a.toml");
+    let text = |guard: &str| {
+        format!(
+            "[plugins]\nfolder = '{}'\n[collect]\ninterval = '15s'\n[[collect.scrape]]\njob = 'none'\n\
+             targets = {{ group = 'web' }}\n[local.groups.web]\ncommand = ['sleep', '600']\nfirst_port = 9\n\
+             [[signal]]\nname = 'latency'\nmeaning = 'latency'\nunit = ''\n\
+             target = {{ kind = 'Process', name = 'web' }}\nsource = {{ gauge = {{ of = 'nothing' }} }}\n\
+             detectors = [{{ name = 'zscore', settings = {{ spike = 8.0, drop = 1000.0 }} }}]\n{guard}",
+            plugins().display()
+        )
+    };
+    fs::write(&config, text("")).unwrap();
+    let mut csv = "timestamp,value\n".to_owned();
+    for minute in 0..600 {
+        let value = if (300..320).contains(&minute) { 9.0 } else { 1.0 + f64::from(minute % 5) / 10.0 };
+        csv.push_str(&format!("{},{value}\n", 1_700_000_000 + minute * 60));
+    }
+    let data = folder.path().join("latency.csv");
+    fs::write(&data, csv).unwrap();
+
+    let picture = folder.path().join("a.svg");
+    let (good, json) = tested(BacktestArgs { plot: Some(picture.clone()), ..backtest(&data, &config) }).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(good);
+    assert_eq!(json["report"]["samples"], 600);
+    assert_eq!(json["report"]["incidents"].as_array().unwrap().len(), 1, "{json}");
+    let tried = &json["report"]["incidents"][0]["tried"];
+    assert_eq!((&tried[0]["solution"], &tried[0]["outcome"]), (&"restart_service".into(), &"done".into()), "{json}");
+    assert_eq!(tried[1]["solution"], "alarm", "it goes on, so that it did not help: {json}");
+    assert!(fs::read_to_string(picture).unwrap().contains("restart_service"));
+
+    let rule =
+        "[[guard.policy]]\nname = 'never'\nwhen = \"operation.kind == 'restart'\"\nverdict = 'deny'\nreason = 'no'\n";
+    fs::write(&config, text(rule)).unwrap();
+    let (_, json) = tested(backtest(&data, &config)).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["report"]["incidents"][0]["tried"][0]["rule"], "policy:never", "{json}");
+    assert_eq!(json["report"]["refused_by"]["policy:never"], 1);
+
+    let strict = BacktestArgs { most_incidents: Some(1.0), output: Output::Text, ..backtest(&data, &config) };
+    let (good, text) = tested(strict).await;
+    assert!(!good && text.contains("TOO MANY: 2.4"), "{text}");
+}
+
+#[tokio::test]
+async fn data_of_no_use_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("a.toml");
+    fs::write(&config, "").unwrap();
+    for (from, why) in [("nothing.csv", "nothing.csv"), (".", "there is no file that ends in .csv")] {
+        let args = backtest(&folder.path().join(from), &config);
+        let error = backtest::run(args, &|_| None, &mut Vec::new(), CancellationToken::new()).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let mut prometheus = backtest(folder.path(), &config);
+    prometheus.from = "http://127.0.0.1:9".to_owned();
+    let error = backtest::run(prometheus, &|_| None, &mut Vec::new(), CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("--start"), "{error}");
+}
