@@ -10,6 +10,7 @@ pub mod codec;
 pub mod collect;
 pub mod config;
 pub mod conformance;
+mod crash;
 pub mod demo;
 pub mod detect;
 pub mod diagnose;

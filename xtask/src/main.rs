@@ -58,6 +58,12 @@ enum Task {
         /// Only these targets
         targets: Vec<String>,
     },
+    /// Kill the service at every durable step of a decision and at any time, again and again, and look what is left of it
+    Kill {
+        /// How often
+        #[arg(long, default_value_t = 2000)]
+        times: u32,
+    },
     /// Start the real servers, and print the environment variables to use
     Up {
         /// Passed on to `testbed up`
@@ -96,6 +102,11 @@ fn run(task: Task) -> Result<()> {
         Task::Build => demo::build().map(|_| ()),
         Task::Bench { rest } => bench(&rest),
         Task::Fuzz { seconds, targets } => fuzz::run(seconds, &targets),
+        Task::Kill { times } => {
+            guests::build()?;
+            let arguments = ["test", "--locked", "--workspace", "--test", "demo", "kills::however"];
+            process::run(workspace::cargo().args(arguments).env("ANOMALYZER_TEST_KILLS", times.to_string()))
+        }
         Task::Up { rest } => demo::servers(&rest),
         Task::Down => process::run(process::command(&testbed::binary()?).arg("down")),
     }

@@ -158,7 +158,8 @@ pub async fn of_history(history: &HistoryReader) -> Result<Vec<Recorded>, DataEr
             match known {
                 Some(known) => known.series.samples.extend(series.samples),
                 None => {
-                    recorded.push(Recorded { signal: finding.signal.clone(), target: incident.target.clone(), series })
+                    let (signal, target) = (finding.signal.clone(), incident.target.clone());
+                    recorded.push(Recorded { signal, target, series });
                 }
             }
         }

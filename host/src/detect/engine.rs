@@ -22,6 +22,7 @@ use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
 use crate::codec::metrics::{Content, Head};
 use crate::codec::{self, Believed};
 use crate::collect::{DetectorConfig, SignalConfig};
+use crate::crash;
 use crate::domain::{Coverage, IncidentEvent, Meaning, MetricBatch, Series, Target, UnixMs, now_ms};
 use crate::plugin::{Frame, PluginError, Plugins};
 
@@ -262,7 +263,9 @@ impl Engine {
     /// committed.
     async fn publish(&mut self) -> Result<(), BusError> {
         for event in std::mem::take(&mut self.events) {
+            crash::point("before", "incident_published");
             publish(self.bus.as_ref(), &event).await?;
+            crash::point("after", "incident_published");
             self.book.published(&event);
         }
         if let Some(keeping) = &mut self.keeping {

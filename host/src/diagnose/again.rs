@@ -26,8 +26,8 @@ pub fn again(basis: &Basis, analyst: &Analyst) -> Result<Again, String> {
     let evidence = number(event);
     if analyst.kind == AnalystKind::Ollama {
         let content = analyst.raw_answer.as_deref().ok_or("the model's answer is not on record")?;
-        let (answer, prompt) = ollama::reread(event, &evidence, offered, content);
-        let (proposals, cites) = answer?;
+        let (proposals, cites) = ollama::reread(&evidence, offered, content)?;
+        let prompt = ollama::prompt(event, &evidence, offered);
         return Ok(Again { proposals, cites, evidence, prompt: Some(prompt) });
     }
     let cites = evidence.iter().take(3).map(|one| one.id.clone()).collect();

@@ -16,6 +16,7 @@ use super::{Diagnosis, rules};
 use crate::bus::{Bus, BusError, Delivery, Subscription, Topic, again};
 use crate::codec;
 use crate::config::duration;
+use crate::crash;
 use crate::domain::{
     Analyst, AnalystKind, Basis, Clock, Evidence, IncidentEvent, IncidentEventKind, Meaning, Provenance, Solution,
     Target, solutions,
@@ -277,12 +278,14 @@ impl Diagnoser {
             incident.id = %event.incident.id, decision.id = solution.id, solution = solution.solution_type,
             analyst = ?solution.analyst.kind, took_ms = solution.analyst.took_ms, "diagnosed"
         );
+        crash::point("before", "solution_published");
         let mut published = again::publish(bus, Topic::Solutions, codec::solutions::encode(&solution), stop).await;
         if matches!(published, Err(BusError::TooLarge { .. })) {
             // It can be acted on, though not decided again from its record.
             let bare = Solution { basis: None, ..solution };
             published = again::publish(bus, Topic::Solutions, codec::solutions::encode(&bare), stop).await;
         }
+        crash::point("after", "solution_published");
         match published {
             Ok(()) => Answered::Done,
             Err(error @ BusError::TooLarge { .. }) => {

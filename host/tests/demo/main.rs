@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect is to fail")]
 
 mod ends;
+mod kills;
 mod program;
 
 use std::path::{Path, PathBuf};

@@ -34,6 +34,7 @@ use super::{Hands, KillSwitch, Silences};
 use crate::bus::{Bus, BusError, Record, Topic};
 use crate::codec;
 use crate::config::duration;
+use crate::crash;
 use crate::domain::{Clock, Decision, DecisionId, DecisionState, GuardVerdict, Parameters, Solution};
 use crate::guard::{self, Facts, Policy};
 use crate::history::{Asked, DecisionEvent, DecisionEventKind, History, HistoryError, Input};
@@ -190,7 +191,9 @@ impl Actor {
         input: Option<Input>,
     ) -> Result<(), HistoryError> {
         let event = DecisionEvent { kind, at: (self.clock)(), decision: decision.clone(), input };
+        crash::point("before", kind.as_str());
         let seq = self.history.record(event.clone()).await?;
+        crash::point("after", kind.as_str());
         let record = Record {
             key: None,
             headers: vec![("seq".into(), seq.to_string().into()), ("content-type".into(), "application/json".into())],

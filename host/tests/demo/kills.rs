@@ -1,0 +1,293 @@
+//! The process is killed, at every durable step of a decision and at any time, and started again. Afterwards every operation is on
+//! record, none was done twice, none was lost, and no incident is forgotten.
+//!
+//! That an operation was done is counted where it is done: the generation of the process group or of the Deployment rises with each.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anomalyzer::domain::{Decision, DecisionState, Operation, OutcomeKind};
+use anomalyzer::history::{FILE_NAME, Filter, HistoryReader, Page};
+use anomalyzer_testbed::shared;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::program::Program;
+
+/// Rounds on the embedded parts, each of which ends in a kill; and on the real ones, where taking over from a killed server takes the
+/// broker's time. `ANOMALYZER_TEST_KILLS` says how many of the first for a longer run.
+const EMBEDDED: usize = 200;
+const REAL: usize = 10;
+/// Until the process is killed from outside if it did not come to the point.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Until all that was begun is over, after the last kill.
+const SETTLED: Duration = Duration::from_secs(120);
+/// Several kills, then a look.
+const LOOK_EVERY: usize = 25;
+
+/// Where a decision can end: before and after each record and each effect.
+const STEPS: [&str; 13] = [
+    "proposed",
+    "guarded",
+    "operation_asked",
+    "scale",
+    "restart",
+    "notify",
+    "operation_ended",
+    "verifying",
+    "verified",
+    "ended",
+    "incident_published",
+    "solution_published",
+    "undoing",
+];
+
+/// A service that is killed and started again on one data folder.
+struct Victim {
+    folder: TempDir,
+    config: PathBuf,
+    address: String,
+    runtime: Runtime,
+    http: reqwest::Client,
+    /// The decisions that were promised: the answer to the request said so.
+    promised: BTreeSet<String>,
+    target: Value,
+    /// How often it came to the point at which it was to be killed.
+    to_the_point: usize,
+}
+
+impl Victim {
+    fn new(target: Value, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Free now; nobody else asks for it within the test.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let config = folder.path().join("anomalyzer.toml");
+        let text = format!(
+            "data_dir = '{}'\n[api]\nlisten = '{address}'\nengine_listen = '127.0.0.1:0'\n[plugins]\nfolder = '{}'\n\
+             [guard]\ncooldown = '0s'\n[verify]\nsettle = '0s'\nobserve = '0s'\nscale_back_after = '1h'\n\
+             [incidents]\nconfirm_after = '0s'\nquiet_for = '0s'\nreaffirm_within = '2s'\n\
+             [notify.channels.log]\ntype = 'log'\n{more}",
+            folder.path().display(),
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins"),
+        );
+        std::fs::write(&config, text).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let http = anomalyzer::http_client::client(Duration::from_secs(5)).unwrap();
+        Self { folder, config, address, runtime, http, promised: BTreeSet::new(), target, to_the_point: 0 }
+    }
+
+    fn start(&self, crash_at: Option<&str>) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anomalyzer"));
+        command.args(["serve", "--config"]).arg(&self.config);
+        if let Some(point) = crash_at {
+            command.env("ANOMALYZER_TEST_CRASH_AT", point);
+        }
+        Program::start(&mut command)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Option<Value> {
+        let request = self.http.post(format!("http://{}{path}", self.address)).json(body);
+        self.runtime.block_on(async {
+            let answer = request.send().await.ok()?;
+            if answer.status().is_success() { answer.json().await.ok() } else { None }
+        })
+    }
+
+    fn is_up(&self) -> bool {
+        let request = self.http.get(format!("http://{}/api/v1/decisions?limit=1", self.address));
+        self.runtime.block_on(async { request.send().await.is_ok_and(|answer| answer.status().is_success()) })
+    }
+
+    /// Starts it, asks for something, and sees it die.
+    fn round(&mut self, number: usize) {
+        let step = STEPS[number / 2 % STEPS.len()];
+        let at_random = number % 5 == 4;
+        let point = format!("{}:{step}:1", if number.is_multiple_of(2) { "before" } else { "after" });
+        let mut program = self.start((!at_random).then_some(point.as_str()));
+        let began = Instant::now();
+        while !program.has_ended() && !self.is_up() && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !program.has_ended() {
+            let (path, body) = match (step, number % 4) {
+                ("incident_published" | "solution_published" | "notify", _) => {
+                    ("/send-test-metric".to_owned(), json!({ "samples": 30 }))
+                }
+                ("restart", _) | (_, 1) => ("/action/restart-service".to_owned(), json!({ "target": self.target })),
+                (_, 0) => ("/action/scale-up".to_owned(), json!({ "target": self.target })),
+                _ => ("/action/scale-down".to_owned(), json!({ "target": self.target })),
+            };
+            let promised = self.post(&path, &body);
+            self.promised.extend(promised.and_then(|answer| Some(answer["decision"].as_str()?.to_owned())));
+        }
+        let limit = if at_random { Duration::from_millis(fastrand::u64(0..400)) } else { PATIENCE };
+        let asked = Instant::now();
+        while !program.has_ended() && asked.elapsed() < limit {
+            // Nothing more comes of it: no need to wait.
+            if asked.elapsed() > Duration::from_millis(700) && self.is_settled() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if program.has_ended() {
+            self.to_the_point += 1;
+        } else {
+            program.signal(Signal::KILL);
+        }
+        while !program.has_ended() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn decisions(&self) -> Vec<Decision> {
+        self.runtime.block_on(async {
+            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+            let mut all = Vec::new();
+            let mut page = Page { limit: 200, ..Page::default() };
+            loop {
+                let (decisions, next) = history.decisions(&Filter::default(), page).await.unwrap();
+                all.extend(decisions);
+                let Some(next) = next else { return all };
+                page.after = Some(next);
+            }
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.folder.path().join(FILE_NAME).exists() && self.decisions().iter().all(|one| one.state.is_final())
+    }
+
+    /// Lets it run until all that was begun is over, and looks whether it is as it should be. `done` counts at the target.
+    fn judge(&self, done: impl Fn() -> u64) {
+        let program = self.start(None);
+        let deadline = Instant::now() + SETTLED;
+        let open = || {
+            self.runtime.block_on(async {
+                let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+                history.open_incidents().await.unwrap()
+            })
+        };
+        let decisions = loop {
+            // In this order: what is decided meanwhile is seen.
+            let open = open();
+            let decisions = self.decisions();
+            let decided = |id| decisions.iter().any(|decision| decision.incident.as_ref() == Some(id));
+            let forgotten: Vec<_> = open.iter().map(|incident| &incident.id).filter(|id| !decided(id)).collect();
+            let unsettled: Vec<_> = decisions.iter().filter(|one| !one.state.is_final()).collect();
+            if self.is_up() && forgotten.is_empty() && unsettled.is_empty() {
+                break decisions;
+            }
+            let unsettled: Vec<_> = unsettled.iter().map(|one| (&one.id, one.state, &one.solution)).collect();
+            assert!(Instant::now() < deadline, "not over within {SETTLED:?}: {unsettled:?}, undecided: {forgotten:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        for id in &self.promised {
+            assert!(decisions.iter().any(|decision| decision.id.as_str() == id), "{id} was promised and is lost");
+        }
+        let mut recorded = 0;
+        let mut ids = BTreeSet::new();
+        for decision in &decisions {
+            assert_ne!(decision.state, DecisionState::Held, "nothing was to be held: {decision:?}");
+            for record in &decision.operations {
+                assert!(ids.insert(record.id.clone()), "{} is there twice", record.id);
+                let outcome = record.outcome.as_ref().unwrap_or_else(|| panic!("no outcome: {record:?}"));
+                let changes = matches!(record.operation, Operation::Scale { .. } | Operation::Restart { .. });
+                recorded += u64::from(changes && outcome.kind == OutcomeKind::Done);
+            }
+        }
+        assert_eq!(done(), recorded, "done at the target, and on record");
+        self.runtime.block_on(async {
+            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+            let chains = history.audit(&[]).await.unwrap();
+            assert!(chains.iter().all(|chain| chain.broken.is_none()), "{chains:?}");
+        });
+        program.signal(Signal::TERM);
+        drop(program);
+    }
+
+    fn generation_of_group(&self) -> u64 {
+        generation(&self.folder.path().join("local.json"))
+    }
+}
+
+fn generation(file: &Path) -> u64 {
+    let state: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    state["groups"]["web"]["generation"].as_u64().unwrap()
+}
+
+fn many(default: usize) -> usize {
+    std::env::var("ANOMALYZER_TEST_KILLS").ok().and_then(|many| many.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn however_often_it_is_killed_nothing_is_lost_and_nothing_is_done_twice() {
+    let _stage = crate::stage();
+    let group = "[local.groups.web]\ncommand = ['sleep', '600']\nfirst_port = 9\nstop_timeout = '1s'\n";
+    let mut victim = Victim::new(json!({"kind": "Process", "name": "web"}), group);
+    for number in 0..many(EMBEDDED) {
+        victim.round(number);
+        if number % LOOK_EVERY == LOOK_EVERY - 1 {
+            victim.judge(|| victim.generation_of_group());
+        }
+    }
+    victim.judge(|| victim.generation_of_group());
+    assert!(victim.promised.len() > many(EMBEDDED) / 4, "only {} requests were answered", victim.promised.len());
+    assert!(victim.to_the_point > many(EMBEDDED) / 2, "only {} came to the point", victim.to_the_point);
+    assert!(victim.generation_of_group() > 10, "hardly anything was done");
+}
+
+#[test]
+fn nor_on_a_real_cluster_and_a_real_broker() {
+    const NAME: &str = "nor_on_a_real_cluster_and_a_real_broker";
+    let (Some(kafka), Some(kubernetes)) = (shared::kafka(NAME), shared::kubernetes(NAME)) else { return };
+    let _stage = crate::stage();
+    let kubectl = |arguments: &[&str], input: &str| {
+        let mut command = Command::new(&kubernetes.kubectl);
+        command.env("KUBECONFIG", &kubernetes.kubeconfig).args(arguments);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, input).unwrap();
+        let output = command.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let namespace = format!("kills-{}", std::process::id());
+    let manifest = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": namespace}, "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "web", "image": "anomalyzer:dev", "command": ["sleep", "600"]}]}},
+        }},
+    ]});
+    kubectl(&["apply", "--filename", "-"], &manifest.to_string());
+    kubectl(&["--namespace", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"], "");
+    let generation = || {
+        let arguments =
+            ["--namespace", &namespace, "get", "deployment", "web", "--output", "jsonpath={.metadata.generation}"];
+        kubectl(&arguments, "").parse::<u64>().unwrap()
+    };
+    let before = generation();
+    let topic = |name: &str| format!("{name} = '{namespace}-{name}'");
+    let more = format!(
+        "[kafka]\nbrokers = '{}'\nsession_timeout = '6s'\ntopics = {{ {}, {}, {}, {} }}\n[kubernetes]\nkubeconfig = '{}'\n",
+        kafka.brokers,
+        topic("metrics"),
+        topic("incidents"),
+        topic("solutions"),
+        topic("decisions"),
+        kubernetes.kubeconfig.display(),
+    );
+    let target = json!({"namespace": namespace, "kind": "Deployment", "name": "web"});
+    let mut victim = Victim::new(target, &more);
+    // Those between which an operation is in doubt.
+    for number in (4..).take(REAL) {
+        victim.round(number);
+    }
+    victim.judge(|| generation() - before);
+    kubectl(&["delete", "namespace", &namespace, "--wait=false"], "");
+}
