@@ -1,7 +1,8 @@
-//! `anomalyzer demo`: an application that goes wrong in four ways, and what the host makes of each. Embedded, or on the real
+//! `anomalyzer demo`: an application that goes wrong in four ways, what the host makes of each, and what people can do. Embedded, or on the real
 //! parts that the environment names.
 
 pub mod app;
+mod hands;
 pub mod load;
 mod narrator;
 mod scenario;
@@ -18,13 +19,13 @@ use crate::history::{self, HistoryReader};
 use crate::serve::{self, Role};
 
 use narrator::Narrator;
-use scenario::{Act, RATE, Scenario, Traffic};
+use scenario::{RATE, Scenario, Traffic};
 use stage::Stage;
 
 /// The arguments of `anomalyzer demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// End after the four acts; the exit code is 0 only if all came out as they should
+    /// End after the acts; the exit code is 0 only if all came out as they should
     #[arg(long)]
     pub exit_when_done: bool,
     /// Run on the real Kafka, Prometheus, Ollama and Kubernetes that the environment names (`cargo xtask demo --real` starts them)
@@ -115,7 +116,7 @@ async fn play(
             narrator.say("stopped", "stopped", &json!({}));
             Ok(false)
         }
-        all = scenario.play(&[Act::Surge, Act::Leak, Act::Blip, Act::Mute]) => all,
+        all = scenario.play(stage.acts()) => all,
     };
     if let Ok(all) = all {
         if !args.exit_when_done && !shutdown.is_cancelled() {

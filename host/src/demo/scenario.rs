@@ -1,4 +1,4 @@
-//! The four acts. Each is judged by what stands in SQLite afterwards.
+//! The acts. Each is judged by what stands in SQLite afterwards.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::hands::Hands;
 use super::load::{Load, LoadSettings};
 use super::narrator::Narrator;
 use super::stage::Stage;
@@ -31,6 +32,8 @@ pub(super) enum Act {
     Blip,
     /// Metrics that are gone while the service serves on.
     Mute,
+    /// Nothing: what people can do.
+    Hands,
 }
 
 /// The traffic, and where it goes.
@@ -59,13 +62,13 @@ impl Traffic {
 }
 
 pub(super) struct Scenario<'a> {
-    narrator: Narrator,
-    stage: &'a Stage,
-    running: &'a Running,
-    reader: HistoryReader,
+    pub(super) narrator: Narrator,
+    pub(super) stage: &'a Stage,
+    pub(super) running: &'a Running,
+    pub(super) reader: HistoryReader,
     replicas: watch::Receiver<Vec<String>>,
     load: Load,
-    client: reqwest::Client,
+    pub(super) client: reqwest::Client,
 }
 
 impl<'a> Scenario<'a> {
@@ -113,7 +116,7 @@ impl<'a> Scenario<'a> {
         Ok(all)
     }
 
-    fn within(&self, seconds: u64) -> Duration {
+    pub(super) fn within(&self, seconds: u64) -> Duration {
         Duration::from_secs(seconds * u64::from(self.stage.patience))
     }
 
@@ -175,6 +178,7 @@ impl<'a> Scenario<'a> {
                 anyhow::ensure!(told, "no notice is on record as delivered");
                 Ok(format!("{} and nothing else ({})", decision.solution, decision.id))
             }
+            Act::Hands => Hands { scenario: self, started }.play().await,
         }
     }
 
@@ -187,7 +191,7 @@ impl<'a> Scenario<'a> {
                     let _ = self.client.delete(format!("{replica}/fault")).send().await;
                 }
             }
-            Act::Leak | Act::Blip => {}
+            Act::Leak | Act::Blip | Act::Hands => {}
         }
         poll(self.within(60), "the incident is still open", async || {
             (self.running.open_incidents() == 0).then_some(())
@@ -268,7 +272,7 @@ impl Act {
     /// Reads are harmless; besides them nothing may be done about a blip, and about vanished metrics people may only be told.
     fn allows(self, operation: &Operation) -> bool {
         match self {
-            Self::Surge | Self::Leak => true,
+            Self::Surge | Self::Leak | Self::Hands => true,
             Self::Blip => operation.is_read(),
             Self::Mute => operation.is_read() || matches!(operation, Operation::Notify(_)),
         }
@@ -280,6 +284,7 @@ impl Act {
             Self::Leak => "leak",
             Self::Blip => "blip",
             Self::Mute => "mute",
+            Self::Hands => "hands",
         }
     }
 
@@ -289,6 +294,7 @@ impl Act {
             Self::Leak => "one replica leaks 20 MiB a second",
             Self::Blip => "one bad second",
             Self::Mute => "the metrics endpoints vanish while the service serves on",
+            Self::Hands => "what people can do: stop everything, be refused, see it put back, be asked",
         }
     }
 }
@@ -314,7 +320,11 @@ fn replicas_after(decision: &Decision) -> Option<u32> {
 }
 
 /// Asks until there is an answer, or the deadline.
-async fn poll<T>(patience: Duration, otherwise: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
+pub(super) async fn poll<T>(
+    patience: Duration,
+    otherwise: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> anyhow::Result<T> {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Some(answer) = ask().await {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::DemoArgs;
+use super::scenario::Act;
 use crate::collect::http_sd;
 use crate::config::{self, Config};
 use crate::diagnose::Role as ModelRole;
@@ -77,6 +78,12 @@ impl Stage {
             sd_url: args.sd_url.clone().filter(|_| args.real),
             temporary: args.data_dir.is_none().then_some(data_dir),
         })
+    }
+
+    /// What is played. On the real parts everything takes longer, and what people can do is the same.
+    pub(super) fn acts(&self) -> &'static [Act] {
+        const ALL: [Act; 5] = [Act::Surge, Act::Leak, Act::Blip, Act::Mute, Act::Hands];
+        if self.real { &ALL[..4] } else { &ALL }
     }
 
     /// On the real parts Prometheus keeps the past, which is filled in: it must have seen an ordinary day by then.
@@ -161,6 +168,10 @@ impl Stage {
         lines.push(action("scale-up", &format!("{{\"replicas\":{}}}", replicas.len() + 1)));
         if self.config.rate_limit.iter().any(|limit| limit.target == *target) {
             lines.push(action("rate-limit", "{\"requests_per_second\":20}"));
+            let program = program.display();
+            lines.push(format!(
+                "  {program} decisions approve ID --server http://{api} --reason '…'      (that one is held)"
+            ));
         }
         lines.push(format!("  {} decisions list --data-dir {data}", program.display()));
         lines.push("Ctrl-C ends it".into());

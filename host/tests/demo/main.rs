@@ -57,7 +57,7 @@ fn good_acts(events: &[Value]) -> Vec<&str> {
 #[test]
 fn on_embedded_defaults_all_four_faults_come_out_as_they_should() {
     let events = succeeded(&demo(&[], &[], EMBEDDED));
-    assert_eq!(good_acts(&events), ["surge", "leak", "blip", "mute"]);
+    assert_eq!(good_acts(&events), ["surge", "leak", "blip", "mute", "hands"]);
     assert!(took(&events) < SHOWN_WITHIN, "it took {:?}", took(&events));
 }
 

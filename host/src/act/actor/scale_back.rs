@@ -8,7 +8,7 @@ use crate::domain::{Decision, Operation, OperationRecord, OutcomeKind, Target, U
 use crate::guard;
 
 /// How often is looked for what may go back.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Looks for it until told to stop.
