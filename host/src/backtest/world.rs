@@ -121,6 +121,7 @@ impl<'a> World<'a> {
         let rate_limit = self.config.rate_limit.iter().find(|limit| limit.target == *target);
         let facts = Facts {
             now,
+            jumped: 0,
             source: Source::Engine,
             solution: name.to_owned(),
             plugin_mode: Mode::Auto,

@@ -130,6 +130,7 @@ impl Case {
         let person = self.source == Source::Person;
         Ok(Facts {
             now: self.at,
+            jumped: 0,
             source: self.source,
             plugin_mode: Mode::Auto,
             target: Some(self.target.clone()),

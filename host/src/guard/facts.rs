@@ -1,5 +1,7 @@
 //! What the guard knows.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
@@ -105,6 +107,9 @@ pub struct Spent {
 pub struct Facts {
     /// The time of asking.
     pub now: UnixMs,
+    /// How far the clock jumped ahead within the hour, in milliseconds: so much further is looked back.
+    #[serde(default)]
+    pub jumped: i64,
     /// Who asks.
     pub source: Source,
     /// The action's name, as `scale_up`.
@@ -147,6 +152,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The time so long ago, by a clock that did not jump.
+    pub(super) fn before(&self, time: Duration) -> UnixMs {
+        let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self.now.saturating_sub(time).saturating_sub(self.jumped)
+    }
+
     /// The operation takes back what was done: for that it is never too late.
     pub fn take_back(&mut self) {
         self.takes_back = true;

@@ -42,4 +42,6 @@ pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
 }
 
 #[cfg(test)]
+mod sequence;
+#[cfg(test)]
 mod tests;

@@ -302,7 +302,7 @@ fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
         Operation::Notify(notify) => Some(&notify.title),
         _ => None,
     };
-    let since = facts.now - i64::try_from(policy.cooldown.as_millis()).unwrap_or(i64::MAX);
+    let since = facts.before(policy.cooldown);
     let target = operation.target().or(facts.target.as_ref())?;
     let last = facts
         .past
@@ -322,7 +322,7 @@ fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
     if a_person_wants_it(facts, policy) {
         return None;
     }
-    let since = facts.now - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+    let since = facts.before(HOUR);
     let scaled = facts.past.iter().filter(|past| past.took_effect && past.target == *target && past.asked_at > since);
     let mut scaled: Vec<_> = scaled.filter_map(|past| Some((past.asked_at, past.replicas?))).collect();
     scaled.sort_unstable();

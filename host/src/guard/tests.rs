@@ -29,6 +29,7 @@ fn snapshot() -> Snapshot {
 fn facts(operation: Operation) -> Facts {
     Facts {
         now: NOW,
+        jumped: 0,
         source: Source::Engine,
         solution: "scale_up".into(),
         plugin_mode: Mode::Auto,

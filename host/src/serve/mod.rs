@@ -317,6 +317,10 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
             recent: recent.clone(),
             incidents: running.incidents.clone(),
             clock: clock.clone(),
+            steady: {
+                let began = std::time::Instant::now();
+                Arc::new(move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
+            },
             kill_switch: KillSwitch::in_folder(&config.data_dir),
             silences: silences.clone(),
             desk: Desk::default(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
+use super::jumps::Jumps;
 use crate::domain::{DecisionId, Target, UnixMs};
 
 /// As long as the process lives, so that a part that is started again does not begin what still goes on.
@@ -19,6 +20,8 @@ pub struct Desk {
     pub(super) answering: Arc<AsyncMutex<()>>,
     /// When people were told of a storm: it is one alarm.
     pub(super) storm_told: Arc<Mutex<Option<UnixMs>>>,
+    /// How the clock jumped.
+    pub(super) jumps: Arc<Mutex<Jumps>>,
     /// Told when a decision was answered.
     pub(super) answered: Arc<Notify>,
 }

@@ -32,13 +32,17 @@ impl Actor {
                 None => IncidentFacts::default(),
             }),
         };
-        let since = now - i64::try_from(self.policy.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX);
+        let jumped = self.jumped();
+        let since = now
+            .saturating_sub(i64::try_from(self.policy.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX))
+            .saturating_sub(jumped);
         let past = match operation.and_then(Operation::target).or(decision.target.as_ref()) {
             Some(touched) => self.past(decision, touched, since).await,
             None => vec![],
         };
         Facts {
             now,
+            jumped,
             // As it is on record here, not as the message had it: see `origin`.
             source: match decision.provenance.source.as_str() {
                 Provenance::ENGINE => Source::Engine,
@@ -115,9 +119,16 @@ impl Actor {
         }
     }
 
+    /// How far the clock jumped ahead within the hour.
+    fn jumped(&self) -> i64 {
+        let mut jumps = self.desk.jumps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        jumps.look((self.clock)(), (self.steady)())
+    }
+
     /// What of the budgets of a target is used up. Not to know it is to have none left.
     pub(super) async fn spent(&self, target: &Target) -> Spent {
-        let since = (self.clock)() - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+        let hour = i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+        let since = (self.clock)().saturating_sub(hour).saturating_sub(self.jumped());
         let [on_target, in_namespace, in_cluster] = match self.history.changes_since(target, since).await {
             Ok(changes) => changes,
             Err(error) => {

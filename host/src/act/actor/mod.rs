@@ -9,6 +9,7 @@ mod driver;
 mod evidence;
 mod facts;
 mod incidents;
+mod jumps;
 mod origin;
 mod perform;
 mod proposal;
@@ -94,6 +95,8 @@ pub struct Actor {
     pub(crate) recent: Recent,
     pub(crate) incidents: OpenIncidents,
     pub(crate) clock: Clock,
+    /// Milliseconds since some time or other, by a clock that only ever goes on.
+    pub(crate) steady: Clock,
     pub(crate) kill_switch: KillSwitch,
     pub(crate) silences: Silences,
     pub(crate) desk: Desk,

@@ -281,6 +281,7 @@ impl Rig {
             bus: Arc::new(bus.clone()),
             recent: Recent::default(),
             incidents: OpenIncidents::default(),
+            steady: Arc::clone(&clock),
             clock,
             kill_switch: KillSwitch::in_folder(folder.path()),
             silences: Silences::open(folder.path()).unwrap(),
