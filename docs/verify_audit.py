@@ -5,7 +5,9 @@ import hashlib, json, sys
 heads = {}
 for number, line in enumerate(open(sys.argv[1], encoding="utf-8"), 1):
     event = json.loads(line)
-    seq, previous = heads.get(event["chain"], (0, "00" * 32))
+    if event["chain"] not in heads and event["seq"] > 1:
+        print(f"{event['chain']}: begins at event {event['seq']}: what came before was let go of, or removed")
+    seq, previous = heads.get(event["chain"], (event["seq"] - 1, event["prev_hash"] if event["seq"] > 1 else "00" * 32))
     data = bytes.fromhex(previous) + event["seq"].to_bytes(8, "big", signed=True) + event["at"].to_bytes(8, "big", signed=True)
     for text in (event["subject"], event["kind"], event["body"]):
         data += len(text.encode()).to_bytes(8, "big") + text.encode()
@@ -14,4 +16,4 @@ for number, line in enumerate(open(sys.argv[1], encoding="utf-8"), 1):
         sys.exit(f"line {number}: {event['chain']} event {event['seq']} ({event['subject']}) is not what was recorded")
     heads[event["chain"]] = (event["seq"], digest)
 for chain, (seq, digest) in heads.items():
-    print(f"{chain}: {seq} events, head {digest}")
+    print(f"{chain}: holds up to event {seq}, head {digest}")

@@ -9,6 +9,7 @@ use anomalyzer::cli::audit::{self, AuditCommand};
 use anomalyzer::cli::backtest::{self, BacktestArgs};
 use anomalyzer::cli::check::{self, CheckArgs};
 use anomalyzer::cli::decisions::{self, DecisionsCommand};
+use anomalyzer::cli::history::{self, HistoryCommand};
 use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
 use anomalyzer::cli::nab::{self, NabArgs};
 use anomalyzer::cli::plot::{self, PlotArgs};
@@ -59,6 +60,8 @@ enum Command {
     Decisions(DecisionsCommand),
     /// Check that the history is what was recorded
     Audit(AuditCommand),
+    /// Copy the history, and put a copy in its place
+    History(HistoryCommand),
     Replay(ReplayArgs),
     Backtest(BacktestArgs),
     /// Try what the configuration allows and refuses
@@ -159,6 +162,10 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Audit(command) => {
             let good = audit::run(command, &mut std::io::stdout().lock()).await?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::History(command) => {
+            let good = history::run(command, &mut std::io::stdout().lock()).await?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Backtest(args) => {

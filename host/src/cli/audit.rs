@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Output;
+use crate::domain::rfc3339;
 use crate::history::{Anchor, FILE_NAME, HistoryError, HistoryReader, Walked};
 
 /// Check that the history is what was recorded.
@@ -103,7 +104,7 @@ fn json<W: Write>(value: &impl serde::Serialize, out: &mut W) -> io::Result<()> 
 }
 
 fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
-    let Walked { chain, events, hash, first_at, last_at, anchored, broken } = walked;
+    let Walked { chain, cut, events, hash, first_at, last_at, anchored, broken } = walked;
     let name = chain.as_str();
     match broken {
         Some(broken) => {
@@ -112,9 +113,12 @@ fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
         }
         None => writeln!(out, "{name}: intact"),
     }?;
-    writeln!(out, "  events that hold: {events}, the last one's hash: {hash}")?;
+    writeln!(out, "  events that hold: {}, the last one's hash: {hash}", events - cut)?;
+    if *cut > 0 {
+        writeln!(out, "  events up to {cut} were old and let go of")?;
+    }
     if let (Some(first), Some(last)) = (first_at, last_at) {
-        writeln!(out, "  from {first} to {last} (milliseconds since 1970)")?;
+        writeln!(out, "  from {} to {}", rfc3339(*first), rfc3339(*last))?;
     }
     writeln!(out, "  anchors found in it: {anchored}")
 }

@@ -62,7 +62,9 @@ pub struct Break {
 pub struct Walked {
     /// Which chain.
     pub chain: Chain,
-    /// How many events hold.
+    /// Up to which event they were old and let go of: 0 if none was.
+    pub cut: i64,
+    /// Up to which event they hold.
     pub events: i64,
     /// SHA-256 of the last of them in hex; zeros before the first.
     pub hash: String,
@@ -81,7 +83,16 @@ impl HistoryReader {
     pub async fn audit(&self, anchors: &[Anchor]) -> Result<[Walked; 2], HistoryError> {
         let mut snapshot = self.pool.begin().await.map_err(|error| self.failed(&error))?;
         let mut walk = async |chain: Chain| {
-            let mut walked = Walk::new(chain, anchors);
+            let cut: Option<(i64, Vec<u8>)> = match chain {
+                Chain::Decisions => sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
+                    .fetch_optional(&mut *snapshot)
+                    .await
+                    .map_err(|error| self.failed(&error))?,
+                Chain::Plugins => None,
+            };
+            // A hash of another length cannot be: the table checks it.
+            let cut = cut.map_or((0, GENESIS), |(seq, hash)| (seq, hash.try_into().unwrap_or(GENESIS)));
+            let mut walked = Walk::new(chain, anchors, cut);
             let mut rows = sqlx::query_as(chain.query()).fetch(&mut *snapshot);
             while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
                 if !walked.step(&row) {
@@ -149,17 +160,28 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(chain: Chain, anchors: &'a [Anchor]) -> Self {
-        let mut anchors: Vec<_> = anchors.iter().filter(|anchor| anchor.chain == chain).collect();
+    /// `cut`: the last event that was let go of, and its hash.
+    fn new(chain: Chain, anchors: &'a [Anchor], (cut, hash): (i64, Hash)) -> Self {
+        let mut anchors: Vec<_> = anchors.iter().filter(|anchor| anchor.chain == chain && anchor.seq >= cut).collect();
         // The next one is the last.
         anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.seq));
-        let hash = hex::encode(GENESIS);
-        let walked = Walked { chain, events: 0, hash, first_at: None, last_at: None, anchored: 0, broken: None };
-        Self { anchors, previous: GENESIS, walked }
+        let previous = hash;
+        let hash = hex::encode(hash);
+        let walked = Walked { chain, cut, events: cut, hash, first_at: None, last_at: None, anchored: 0, broken: None };
+        let mut walk = Self { anchors, previous, walked };
+        if cut > 0
+            && let Some(what) = walk.differs_from_anchor(cut, &hex::encode(previous))
+        {
+            walk.walked.broken = Some(Break { seq: cut, subject: None, what });
+        }
+        walk
     }
 
     /// Whether the event holds.
     fn step(&mut self, (seq, subject, at, kind, body, prev_hash, hash): &Row) -> bool {
+        if self.walked.broken.is_some() {
+            return false;
+        }
         let expected = self.walked.events + 1;
         let link = Link { seq: *seq, decision: subject, at: *at, kind, body };
         let computed = chain::hash(&self.previous, &link);
@@ -222,7 +244,7 @@ mod tests {
     }
 
     fn walk(rows: &[Row], anchors: &[Anchor]) -> Walked {
-        let mut walk = Walk::new(Chain::Decisions, anchors);
+        let mut walk = Walk::new(Chain::Decisions, anchors, (0, GENESIS));
         let _ = rows.iter().all(|row| walk.step(row));
         walk.end()
     }
@@ -250,6 +272,22 @@ mod tests {
             inserted.insert(at, good[at].clone());
             assert_eq!(broken_at(&inserted, &[]), Some(seq));
         }
+    }
+
+    #[test]
+    fn what_was_cut_off_at_the_beginning_is_followed_on_and_an_anchor_at_the_cut_is_compared() {
+        let good = rows(6);
+        let hash: Hash = good[2].6.clone().try_into().unwrap();
+        let walk = |anchors: &[Anchor], hash| {
+            let mut walk = Walk::new(Chain::Decisions, anchors, (3, hash));
+            let _ = good[3..].iter().all(|row| walk.step(row));
+            walk.end()
+        };
+        assert_eq!((walk(&[], hash).broken, walk(&[], hash).events), (None, 6));
+        assert_eq!(walk(&[], [7; 32]).broken.unwrap().seq, 4);
+        let anchor = |seq, hash: &str| Anchor { chain: Chain::Decisions, seq, hash: hash.to_owned() };
+        assert_eq!(walk(&[anchor(1, "00"), anchor(3, &hex::encode(hash))], hash).anchored, 1);
+        assert_eq!(walk(&[anchor(3, "00")], hash).broken.unwrap().seq, 3);
     }
 
     #[test]

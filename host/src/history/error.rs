@@ -70,7 +70,7 @@ pub enum HistoryError {
         /// The first event that does not fit.
         seq: i64,
         /// What does not fit.
-        reason: &'static str,
+        reason: String,
     },
 }
 

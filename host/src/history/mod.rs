@@ -6,11 +6,14 @@
 mod audit;
 mod chain;
 mod columns;
+mod copy;
+mod cut;
 mod error;
 mod event;
 mod filter;
 mod plugins;
 mod read;
+mod retention;
 mod text;
 mod writer;
 
@@ -27,11 +30,13 @@ use crate::domain::{Decision, IncidentEvent};
 use crate::telemetry::metrics::Metrics;
 
 pub use audit::{Anchor, Break, Chain, Exported, Walked};
+pub use copy::restore;
 pub use error::HistoryError;
 pub use event::{Asked, DecisionEvent, DecisionEventKind, Input};
 pub use filter::{Filter, Order, Page, TimeError, parse_time};
 pub use plugins::record_changes;
 pub use read::{ChainHead, HistoryReader, PastOperation, RecordedEvent};
+pub use retention::{RetentionConfig, retain, retain_once};
 
 use columns::{EventColumns, IncidentColumns};
 use writer::{Work, Writer};
@@ -156,5 +161,42 @@ fn writer_options(path: &Path, options: &HistoryOptions) -> SqliteConnectOptions
     match options.max_pages {
         Some(pages) => connect.pragma("max_page_count", pages.to_string()),
         None => connect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection;
+    use sqlx::migrate::Migrator;
+
+    use super::chain::{GENESIS, Link};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_of_every_released_schema_is_brought_up_to_date_with_all_that_is_in_it() {
+        let all: Vec<_> = MIGRATIONS.iter().cloned().collect();
+        for released in 1..all.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(FILE_NAME);
+            make_file(&path).unwrap();
+            let mut file = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+            Migrator::with_migrations(all[..released].to_vec()).run(&mut file).await.unwrap();
+            let link = Link { seq: 1, decision: "dec-1", at: 7, kind: "ended", body: b"{}" };
+            let hash = chain::hash(&GENESIS, &link).to_vec();
+            sqlx::query(
+                "INSERT INTO decision_events VALUES (1, 'dec-1', 7, 'ended', CAST('{}' AS BLOB), zeroblob(32), ?)",
+            )
+            .bind(&hash)
+            .execute(&mut file)
+            .await
+            .unwrap();
+            file.close().await.unwrap();
+
+            let metrics = Metrics::default();
+            let history = History::open(&path, HistoryOptions::default(), &metrics).await.unwrap();
+            let head = history.verify_chain().await.unwrap();
+            assert_eq!((head.seq, head.hash), (1, hex::encode(hash)), "of schema {released}");
+            history.close().await;
+        }
     }
 }

@@ -11,14 +11,7 @@ use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
 
 use crate::domain::{Decision, DecisionId, Incident, IncidentId, OperationRecord, Target, UnixMs};
 
-use super::chain::{self, GENESIS, Link};
-use super::{Filter, HistoryError, Input, Order, Page};
-
-/// How many rows one short read takes where all are wanted.
-const CHUNK: u32 = 200;
-
-/// `seq`, `decision`, `at`, `kind`, `body`, `prev_hash`, `hash`.
-type LinkRow = (i64, String, i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
+use super::{Break, Filter, HistoryError, Input, Order, Page};
 
 /// Reads while someone else writes, also from another process.
 #[derive(Clone, Debug)]
@@ -309,37 +302,17 @@ impl HistoryReader {
             .map_err(|error| self.failed(&error))
     }
 
-    /// Computes the chain anew over what is stored.
+    /// Computes the chain of the decisions anew over what is stored.
+    ///
+    /// # Errors
+    /// It can't be read, or is not what was recorded.
     pub async fn verify_chain(&self) -> Result<ChainHead, HistoryError> {
-        let (mut last, mut previous) = (0, GENESIS);
-        loop {
-            let rows: Vec<LinkRow> = sqlx::query_as(
-                "SELECT seq, decision, at, kind, body, prev_hash, hash FROM decision_events
-                 WHERE seq > ? ORDER BY seq LIMIT ?",
-            )
-            .bind(last)
-            .bind(CHUNK)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| self.failed(&error))?;
-            if rows.is_empty() {
-                return Ok(ChainHead { seq: last, hash: hex::encode(previous) });
+        let [decisions, _] = self.audit(&[]).await?;
+        match decisions.broken {
+            Some(Break { seq, what, .. }) => {
+                Err(HistoryError::BrokenChain { path: self.path.clone(), seq, reason: what })
             }
-            for (seq, decision, at, kind, body, prev_hash, hash) in rows {
-                let broken = |reason| HistoryError::BrokenChain { path: self.path.clone(), seq, reason };
-                if seq != last + 1 {
-                    return Err(broken("events before it are missing"));
-                }
-                if prev_hash != previous {
-                    return Err(broken("it does not follow on the one before"));
-                }
-                let link = Link { seq, decision: &decision, at, kind: &kind, body: &body };
-                previous = chain::hash(&previous, &link);
-                if hash != previous {
-                    return Err(broken("it was changed after it was recorded"));
-                }
-                last = seq;
-            }
+            None => Ok(ChainHead { seq: decisions.events, hash: decisions.hash }),
         }
     }
 

@@ -11,12 +11,13 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::Decision;
+use crate::domain::{Decision, now_ms};
 use crate::room;
 use crate::telemetry::metrics::{self, Counter, Gauge, Histogram, Metrics};
 
 use super::chain::{self, GENESIS, Hash, Link};
 use super::columns::{EventColumns, IncidentColumns, OperationColumns};
+use super::cut;
 use super::plugins::{self, PluginColumns};
 use super::{HistoryError, HistoryHealth, HistoryOptions};
 
@@ -32,6 +33,10 @@ pub(super) enum Work {
     Event(Box<EventColumns>),
     Incident(Box<IncidentColumns>),
     Plugin(Box<PluginColumns>),
+    /// Everything up to that event goes.
+    Cut {
+        until: i64,
+    },
 }
 
 struct Job {
@@ -287,6 +292,7 @@ impl Desk {
                 }
                 Work::Incident(incident) => put_incident(&mut transaction, incident).await?,
                 Work::Plugin(change) => plugins::append(&mut transaction, change).await?,
+                Work::Cut { until } => cut::apply(&mut transaction, *until, now_ms()).await?,
             });
         }
         transaction.commit().await?;

@@ -336,6 +336,17 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
                 }
             }));
         }
+        tasks.spawn(supervise("retention", health.clone(), shutdown.clone(), {
+            let (config, history, clock, stop) =
+                (config.retention.clone(), history.clone(), clock.clone(), shutdown.clone());
+            move || {
+                let kept = history::retain(config.clone(), history.clone(), clock.clone(), stop.clone());
+                async move {
+                    kept.await;
+                    Ok::<(), std::convert::Infallible>(())
+                }
+            }
+        }));
         let worker = |name, start| supervise(name, health.clone(), shutdown.clone(), start);
         {
             let (bus, history, incidents, stop) =

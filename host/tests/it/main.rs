@@ -33,6 +33,7 @@ mod plugins;
 mod quality;
 mod receiver;
 mod replay;
+mod retention;
 mod roles;
 mod serve;
 mod wait;
