@@ -24,6 +24,7 @@ mod saved;
 mod series_table;
 mod stateful;
 pub mod test;
+mod utc;
 mod watch;
 
 pub use action::{Action, Need};
@@ -49,6 +50,7 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 pub use stateful::StatefulDetector;
+pub use utc::utc;
 pub use watch::Watch;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
