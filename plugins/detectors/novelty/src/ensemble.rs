@@ -4,25 +4,34 @@ use anomalyzer_plugin_sdk::{Range, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::deviation::Deviation;
-use crate::leader::Leader;
+use crate::leader::{Leader, NEW};
 use crate::profile::Profile;
 use crate::spread::Spread;
+use crate::stream::{Seen, Stream};
 
-/// What a view is of, and over how many samples.
-pub(crate) const VIEWS: [(&str, u8); 7] = [
-    ("the last 24 samples", 24),
-    ("the last 6 samples", 6),
-    ("12 samples against the slow average", 12),
-    ("the hour of the week", 1),
-    ("12 samples against the hour of the week", 12),
-    ("the spread of 48 samples", 1),
-    ("the smoothed course", 24),
+/// The figures that are looked at: x, its distance from the slow average and from what is usual at that hour of the week, its
+/// spread, and the smooth average.
+const STREAMS: usize = 5;
+
+/// A way to look at one of them.
+pub(crate) struct View {
+    name: &'static str,
+    stream: usize,
+    window: u8,
+}
+
+pub(crate) const VIEWS: [View; 7] = [
+    View { name: "the last 24 samples", stream: 0, window: 24 },
+    View { name: "the last 6 samples", stream: 0, window: 6 },
+    View { name: "12 samples against the slow average", stream: 1, window: 12 },
+    View { name: "the hour of the week", stream: 2, window: 1 },
+    View { name: "12 samples against the hour of the week", stream: 2, window: 12 },
+    View { name: "the spread of 48 samples", stream: 3, window: 1 },
+    View { name: "the smoothed course", stream: 4, window: 24 },
 ];
 
 /// A distance counts as at most this: one view alone never makes an alarm.
 const FURTHEST: f64 = 0.1;
-/// Further than this a view finds the sample new.
-const NEW: f64 = 0.05;
 /// The mean distance that is the threshold. With `DEVIATIONS`, the best one for the files of the benchmark at even places in the order
 /// of their names, rounded; the others had no say.
 const THRESHOLD: f64 = 0.0433;
@@ -33,6 +42,10 @@ const ROUNDING: f64 = 1e-12;
 /// Values beyond are taken for this: the squares of their differences are finite.
 const LARGEST: f64 = 1e150;
 
+/// A deviation counts as at most so many: the product of five is finite.
+const MOST_DEVIATIONS: f64 = 1e50;
+/// How fast the scales forget.
+const SCALES: f64 = 0.001;
 /// How fast the averages follow: the slow one, the smooth one, and the one whose deviation is looked at.
 const SLOW: f64 = 0.01;
 const SMOOTH: f64 = 0.1;
@@ -41,7 +54,10 @@ const SLOWEST: f64 = 0.005;
 /// All that is learnt of one series.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Ensemble {
+    streams: [Stream; STREAMS],
     leaders: [Leader; VIEWS.len()],
+    /// 1 / samples seen, while that is more than `SCALES`; 2 before the first one.
+    rate: f64,
     /// Of |x − slow average|, |x − the hour's value|, |x − the one before|, the spread, and the slowest average.
     deviations: [Deviation; 5],
     profile: Profile,
@@ -87,7 +103,9 @@ pub(crate) struct Expected {
 impl Ensemble {
     pub(crate) fn new() -> Self {
         Self {
-            leaders: VIEWS.map(|(_, window)| Leader::new(window)),
+            streams: std::array::from_fn(|_| Stream::new()),
+            leaders: VIEWS.map(|view| Leader::new(view.window)),
+            rate: 2.0,
             deviations: [Deviation::new(); 5],
             profile: Profile::new(),
             spread: Spread::new(),
@@ -101,7 +119,9 @@ impl Ensemble {
     pub(crate) fn fits(&self) -> bool {
         self.profile.fits()
             && self.spread.fits()
-            && self.leaders.iter().zip(VIEWS).all(|(leader, (_, window))| leader.fits(window))
+            && (SCALES..=2.0).contains(&self.rate)
+            && self.streams.iter().all(Stream::is_sound)
+            && self.leaders.iter().zip(VIEWS).all(|(leader, view)| leader.fits(view.window))
     }
 
     /// Judges a sample by those before it, then learns it.
@@ -124,28 +144,48 @@ impl Ensemble {
 
         let from_hour = usual.map_or(0.0, |usual| x - usual);
         let spread = self.spread.observe(x);
-        let views = [x, x, x - averages.slow, from_hour, from_hour, spread, averages.smooth];
-        let floor = (if -self.seen.0 > self.seen.1 { -self.seen.0 } else { self.seen.1 }) * ROUNDING;
+        let figures = [x, x - averages.slow, from_hour, spread, averages.smooth];
+        self.rate = if self.rate > 1.0 { 1.0 } else { self.rate / (1.0 + self.rate) };
+        self.rate = if self.rate > SCALES { self.rate } else { SCALES };
+        let floor = self.floor();
+        let mut seen = [Seen::default(); STREAMS];
+        for ((seen, stream), figure) in seen.iter_mut().zip(&mut self.streams).zip(figures) {
+            *seen = stream.observe(figure, self.rate, floor);
+        }
         let mut distances = [0.0; VIEWS.len()];
-        for ((distance, leader), view) in distances.iter_mut().zip(&mut self.leaders).zip(views) {
-            *distance = at_most(leader.observe(self.now, view, floor));
+        for ((distance, leader), view) in distances.iter_mut().zip(&mut self.leaders).zip(&VIEWS) {
+            let Seen { value, unit, changed } = seen[view.stream];
+            if let Some(before) = changed {
+                let lens = self.streams[view.stream].lens();
+                leader.refocus(|seen| lens.see(before.back(seen)));
+            }
+            *distance = at_most(leader.observe(self.now, value, unit));
         }
 
         let parts = [(x - before.slow).abs(), from_hour.abs(), (x - before.last).abs(), spread, averages.slowest];
-        let mut deviations = 0.0;
+        // The sum of the logarithms is that of the product: one instead of five.
+        let mut product = 1.0;
         for (deviation, part) in self.deviations.iter_mut().zip(parts) {
             let z = deviation.above(part);
-            // The logarithm is what costs, and most samples are below the mean.
-            if z > 0.0 {
-                deviations += z.ln_1p();
-            }
+            product *= 1.0 + if z < MOST_DEVIATIONS { z } else { MOST_DEVIATIONS };
         }
-        Sight { distances, deviations: deviations / parts.len() as f64, about }
+        Sight { distances, deviations: product.ln() / parts.len() as f64, about }
+    }
+
+    /// The least difference that is more than rounding.
+    fn floor(&self) -> f64 {
+        let (least, largest) = self.seen;
+        ROUNDING * if -least > largest { -least } else { largest }
     }
 
     /// The score of the sample just seen, if nothing had been learnt lately.
     pub(crate) fn lasting(&self, sight: &Sight) -> f64 {
-        let distances = self.leaders.each_ref().map(|leader| at_most(leader.distance_from_old(self.now)));
+        let floor = self.floor();
+        let units = self.streams.each_ref().map(|stream| stream.unit(floor));
+        let mut distances = [0.0; VIEWS.len()];
+        for ((distance, leader), view) in distances.iter_mut().zip(&self.leaders).zip(&VIEWS) {
+            *distance = at_most(leader.distance_from_old(self.now, units[view.stream]));
+        }
         score(&distances, sight.deviations)
     }
 }
@@ -160,7 +200,7 @@ impl Sight {
     pub(crate) fn surprised(&self) -> Vec<&'static str> {
         let mut views: Vec<_> = self.distances.iter().zip(VIEWS).filter(|(distance, _)| **distance > NEW).collect();
         views.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        views.into_iter().map(|(_, (name, _))| name).collect()
+        views.into_iter().map(|(_, view)| view.name).collect()
     }
 
     /// The narrower of two ranges: about the slow average, and about what is usual at that hour of the week. Three

@@ -27,6 +27,7 @@ mod scale;
 mod series;
 mod settings;
 mod spread;
+mod stream;
 
 use anomalyzer_plugin_sdk::{About, Detector, Error, Observation, Saved, StatefulDetector, UnixMs};
 

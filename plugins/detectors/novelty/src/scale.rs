@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How fast the deviation forgets.
-const RATE: f64 = 0.001;
 /// So many standard deviations are the scale at most, squared.
 const DEVIATIONS_SQUARE: f64 = 16.0 * 16.0;
 
@@ -15,27 +13,23 @@ pub(crate) struct Scale {
     high: f64,
     mean: f64,
     variance: f64,
-    /// 1 / samples seen, while that is more than `RATE`.
-    rate: f64,
 }
 
 impl Scale {
     pub(crate) fn new() -> Self {
-        Self { low: f64::INFINITY, high: f64::NEG_INFINITY, mean: 0.0, variance: 0.0, rate: f64::INFINITY }
+        Self { low: f64::INFINITY, high: f64::NEG_INFINITY, mean: 0.0, variance: 0.0 }
     }
 
-    /// The square of S, with this value.
+    /// The square of S, with this value. The first rate must be 1.
     #[inline]
-    pub(crate) fn observe(&mut self, value: f64) -> f64 {
+    pub(crate) fn observe(&mut self, value: f64, rate: f64) -> f64 {
+        // Written out: `f64::min` is a call in WebAssembly.
         self.low = if value < self.low { value } else { self.low };
         self.high = if value > self.high { value } else { self.high };
-        // 1/(n + 1) from 1/n; ∞ stands for 1/0.
-        self.rate = if self.rate == f64::INFINITY { 1.0 } else { self.rate / (1.0 + self.rate) };
-        self.rate = if self.rate > RATE { self.rate } else { RATE };
         let off = value - self.mean;
-        let step = self.rate * off;
+        let step = rate * off;
         self.mean += step;
-        self.variance = (1.0 - self.rate) * (self.variance + step * off);
+        self.variance = (1.0 - rate) * (self.variance + step * off);
         self.square()
     }
 
@@ -59,16 +53,11 @@ mod tests {
     #[test]
     fn it_is_the_range_until_that_is_more_than_sixteen_deviations() {
         let mut scale = Scale::new();
-        assert_eq!(scale.observe(7.0), 0.0);
-        assert_eq!(scale.observe(9.0), 4.0);
-        let mut scale = Scale::new();
-        for i in 0..10_000 {
-            scale.observe(f64::from(i % 2));
-        }
-        assert_eq!(scale.square(), 1.0);
-        scale.observe(1e9);
+        assert_eq!(scale.observe(7.0, 1.0), 0.0);
+        assert_eq!(scale.observe(9.0, 0.5), 4.0);
+        scale.observe(1e9, 0.01);
         for i in 0..20_000 {
-            scale.observe(f64::from(i % 2));
+            scale.observe(f64::from(i % 2), 0.001);
         }
         assert!(scale.square() < 1e12, "one outlier is forgotten: {}", scale.square());
     }
