@@ -10,7 +10,9 @@
 pub mod bindings;
 
 mod action;
+mod check;
 mod detector;
+mod episode;
 mod export;
 mod figure;
 mod incident;
@@ -35,7 +37,9 @@ pub use bindings::action::exports::anomalyzer::plugin::action::{
 };
 pub use bindings::detector::anomalyzer::plugin::types::{Error, Target};
 pub use bindings::detector::exports::anomalyzer::plugin::detector::{Frame, Range, Verdict};
+pub use check::{above_zero, within};
 pub use detector::{About, Change, Detector, Direction, Observation, Phase};
+pub use episode::{Episode, Rule, Told};
 #[doc(hidden)]
 pub use export::Exported;
 pub use figure::figure;

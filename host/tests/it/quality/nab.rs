@@ -11,7 +11,10 @@ use super::benchmark;
 /// Standard, few false alarms, few misses; at the threshold that the detector ships with, and at the best one.
 /// A detector that comes with the host is one line here, in the order of the names.
 const PINS: &[(&str, [&str; 3], [&str; 3])] = &[
+    ("drop", ["-27.7587", "-75.4686", "-11.0345"], ["5.8290", "1.7340", "8.2455"]),
+    ("error-rate", ["-11632.3928", "-23363.6054", "-7721.8826"], ["1.3674", "1.2254", "1.4863"]),
     ("novelty", ["73.1499", "64.2090", "78.3643"], ["73.1499", "64.7421", "78.3643"]),
+    ("spike", ["-1176.8012", "-2447.5674", "-752.6376"], ["22.6004", "3.2004", "33.5561"]),
     ("zscore", ["-4476.3287", "-9050.8524", "-2951.1731"], ["0.0000", "0.0000", "0.0000"]),
 ];
 

@@ -70,11 +70,7 @@ impl Detector for Novelty {
 
 impl StatefulDetector for Novelty {
     fn restore(&self, _labels: &[(String, String)], saved: &Saved<'_>) -> Result<Series, Error> {
-        if saved.layout != Self::LAYOUT {
-            return Err(saved.unknown_layout());
-        }
-        let series: Series = saved.read()?;
-        if series.fits() { Ok(series) } else { Err(Error::Invalid("it is not what this detector keeps".to_owned())) }
+        saved.read_if(Self::LAYOUT, Series::fits)
     }
 }
 

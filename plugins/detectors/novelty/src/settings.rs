@@ -1,6 +1,6 @@
 //! What the operator may set.
 
-use anomalyzer_plugin_sdk::Error;
+use anomalyzer_plugin_sdk::{Error, above_zero, within};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -30,18 +30,9 @@ impl Default for Settings {
 impl Settings {
     /// Names the first key that makes no sense.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if !(self.threshold > 0.0 && self.threshold.is_finite()) {
-            return Err(Error::Invalid(format!("`threshold` is {}: give a number above 0", self.threshold)));
-        }
-        for (key, value, least, most) in [
-            ("min_samples", self.min_samples, 50, 100_000),
-            ("clear_samples", self.clear_samples, 1, 10_000),
-            ("hold_at_most", self.hold_at_most, 1, 1_000_000),
-        ] {
-            if !(least..=most).contains(&value) {
-                return Err(Error::Invalid(format!("`{key}` is {value}: give {least} to {most}")));
-            }
-        }
-        Ok(())
+        above_zero("threshold", self.threshold)?;
+        within("min_samples", self.min_samples, 50..=100_000)?;
+        within("clear_samples", self.clear_samples, 1..=10_000)?;
+        within("hold_at_most", self.hold_at_most, 1..=1_000_000)
     }
 }

@@ -2,12 +2,11 @@
 
 use anomalyzer_novelty::Novelty;
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector::Series as Opened;
-use anomalyzer_plugin_sdk::test::series::{self, Random, Series};
+use anomalyzer_plugin_sdk::test::series::{Random, Series};
 use anomalyzer_plugin_sdk::test::{
-    Direction, Finding, Phase, assert_lawful_detector, detect, detect_over_restarts, every_second,
+    Direction, Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect, every_second,
 };
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict, Watch};
-use proptest::prelude::*;
 
 /// Of noise that is calm about its samples 700 and 1000.
 const SEED: u64 = 7;
@@ -33,6 +32,7 @@ fn rhythm(samples: usize) -> Vec<(i64, f64)> {
 #[test]
 fn whatever_comes_it_keeps_the_law() {
     assert_lawful_detector::<Novelty>("{}");
+    assert_lawful_memory::<Novelty>("{}");
     assert_lawful_detector::<Novelty>(
         r#"{"threshold": 0.3, "min_samples": 50, "clear_samples": 1, "hold_at_most": 20}"#,
     );
@@ -167,50 +167,4 @@ fn settings_that_make_no_sense_are_named() {
         let Err(Error::Invalid(message)) = detect::<Novelty>(settings, &[]) else { panic!("{settings} passed") };
         assert!(message.contains(key), "{settings}: {message}");
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn where_it_is_saved_and_restored_changes_nothing(
-        seed in any::<u64>(),
-        restarts in prop::collection::vec(0usize..600, 0..5),
-    ) {
-        let samples = series_of(seed);
-        let whole = verdict(&samples);
-        prop_assert_eq!(detect_over_restarts::<Novelty>("{}", &samples, &restarts).unwrap(), whole);
-    }
-
-    #[test]
-    fn what_nobody_saved_is_refused_or_does_no_harm(
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
-    ) {
-        let samples = series_of(11);
-        let frame = |opened| Frame {
-            now: 0,
-            opened,
-            closed: vec![],
-            ids: vec![0; samples.len()],
-            at: samples.iter().map(|(at, _)| *at).collect(),
-            values: samples.iter().map(|(_, value)| *value).collect(),
-        };
-        let mut watch = Watch::<Novelty>::open("{}").unwrap();
-        let series = || Opened { id: 0, labels: vec![] };
-        watch.observe(&frame(vec![series()]), false).unwrap();
-        let mut saved = watch.save(Some(0)).unwrap();
-        for (index, byte) in flips {
-            let index = index.index(saved.len());
-            saved[index] = byte;
-        }
-        let mut other = Watch::<Novelty>::open("{}").unwrap();
-        if other.restore(Some(series()), "0.1.0", &saved).is_ok() {
-            let verdict = other.observe(&frame(vec![]), true).unwrap();
-            prop_assert!(verdict.scores.iter().all(|score| score.is_finite() && *score >= 0.0));
-        }
-    }
-}
-
-fn series_of(seed: u64) -> Vec<(i64, f64)> {
-    series::any(seed)
 }

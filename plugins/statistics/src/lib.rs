@@ -1,0 +1,9 @@
+//! What several detectors are made of.
+
+mod beyond;
+mod sorted;
+mod window;
+
+pub use beyond::{Beyond, Series as BeyondSeries, Side};
+pub use sorted::Sorted;
+pub use window::Window;
