@@ -6,7 +6,7 @@ use anomalyzer_plugin_sdk::test::series::Series;
 use anomalyzer_plugin_sdk::test::{Direction, Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect};
 
 fn findings(series: Series) -> Vec<Finding> {
-    detect::<Flatline>("{}", &series.samples()).unwrap().findings
+    detect::<Flatline>("{}", &series.samples()).expect("valid settings").findings
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_series_that_is_stuck_is_found_and_over_when_it_moves() {
 #[test]
 fn what_often_stands_still_may_do_so() {
     // Steps of 30 samples: three times that would be unusual.
-    let steps = |length: usize| Series::of((0..3000).map(|i| (i / 30) as f64)).stuck(1500..1500 + length, 50.0);
+    let steps = |length: usize| Series::of((0..3000).map(|i| f64::from(i / 30))).stuck(1500..1500 + length, 50.0);
     assert_eq!(findings(steps(80)), []);
     assert_eq!(findings(steps(100))[0].phase, Phase::Onset);
 }

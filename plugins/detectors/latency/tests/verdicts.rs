@@ -5,7 +5,7 @@ use anomalyzer_plugin_sdk::Error;
 use anomalyzer_plugin_sdk::test::{Phase, assert_lawful_detector, assert_lawful_memory, detect, every_second};
 
 fn said(values: &[f64]) -> Vec<(u32, Phase)> {
-    let verdict = detect::<Latency>("{}", &every_second(values.iter().copied())).unwrap();
+    let verdict = detect::<Latency>("{}", &every_second(values.iter().copied())).expect("valid settings");
     verdict.findings.iter().map(|finding| (finding.sample, finding.phase)).collect()
 }
 

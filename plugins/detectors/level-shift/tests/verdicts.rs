@@ -6,7 +6,7 @@ use anomalyzer_plugin_sdk::test::series::Series;
 use anomalyzer_plugin_sdk::test::{Direction, Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect};
 
 fn findings(series: Series) -> Vec<Finding> {
-    detect::<LevelShift>("{}", &series.samples()).unwrap().findings
+    detect::<LevelShift>("{}", &series.samples()).expect("valid settings").findings
 }
 
 fn noise() -> Series {
