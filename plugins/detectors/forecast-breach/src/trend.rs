@@ -1,6 +1,7 @@
 //! Where a series goes, whatever single samples say.
 
 use anomalyzer_plugin_sdk::UnixMs;
+use anomalyzer_statistics::middle;
 use serde::{Deserialize, Serialize};
 
 /// How many points a trend is taken over at most.
@@ -80,15 +81,10 @@ fn line(points: &[(UnixMs, f64)]) -> Option<Line> {
             slopes.push((high - low) / late.saturating_sub(*early) as f64);
         }
     }
-    let slope = median(&mut slopes);
+    let slope = middle(&mut slopes);
     let at = points.last()?.0;
     let mut levels: Vec<f64> = points.iter().map(|(t, y)| y + slope * at.saturating_sub(*t) as f64).collect();
-    Some(Line { at, level: median(&mut levels), slope })
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
+    Some(Line { at, level: middle(&mut levels), slope })
 }
 
 impl Line {
