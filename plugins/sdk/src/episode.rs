@@ -36,8 +36,13 @@ pub struct Told {
 
 /// It is told again when it got worse by half.
 const WORSE: f64 = 1.5;
+/// The highest score of what is no onset.
+const MOST_KNOWN: f64 = 0.999;
 
 /// Where one series is. A sample whose score is 1 or more is out; NaN is not.
+///
+/// What it tells of a sample is how new that is: at an onset the score as it came, while it is in doubt or goes on s / (1 + s), which
+/// is below 1. So a score of 1 or more is an onset and nothing else. How bad it is while it lasts is for the severity to say.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Episode(State);
 
@@ -82,11 +87,13 @@ impl Episode {
 
     #[cold]
     fn go_on(&mut self, rule: Rule, score: f64, tell: impl FnOnce(Phase) -> Told) -> Observation {
+        // Of the largest numbers 1 would be left.
+        let known = if score > 0.0 { (score / (1.0 + score)).min(MOST_KNOWN) } else { 0.0 };
         let open = match &mut self.0 {
             State::Calm { out } => {
                 *out = if is_out(score) { out.saturating_add(1) } else { 0 };
                 if *out < rule.for_samples {
-                    return Observation::quiet(score);
+                    return Observation::quiet(known);
                 }
                 let Told { direction, expected, reason } = tell(Phase::Onset);
                 let range = expected.map(|range| (range.low, range.high));
@@ -103,14 +110,14 @@ impl Episode {
             open.told = score;
             Phase::Ongoing
         } else {
-            return Observation::quiet(score);
+            return Observation::quiet(known);
         };
         let expected = open.expected.map(|(low, high)| Range { low, high });
         let change = Change { phase, direction: open.direction, severity: score, expected, reason: tell(phase).reason };
         if phase == Phase::Clear {
             *self = Self::default();
         }
-        Observation::change(score, change)
+        Observation::change(known, change)
     }
 
     /// Whether what was saved makes sense.
@@ -152,6 +159,16 @@ mod tests {
     fn it_is_told_again_only_when_it_got_worse_by_half() {
         let found = phases((1, 3), &[2.0, 2.5, 3.0, 4.0, 4.5, 1.0]);
         assert_eq!(found, [(0, Phase::Onset), (2, Phase::Ongoing), (4, Phase::Ongoing)]);
+    }
+
+    #[test]
+    fn the_score_is_1_or_more_at_an_onset_only() {
+        let rule = Rule::new(2, 1).unwrap();
+        let mut episode = Episode::default();
+        let told = |_| Told { direction: Direction::Above, expected: None, reason: "high".to_owned() };
+        let seen = [0.5, 3.0, 3.0, 9.0, f64::MAX, 0.5, 0.5].map(|score| episode.observe(rule, score, told));
+        assert_eq!(seen.each_ref().map(|seen| seen.score), [0.5, 0.75, 3.0, 0.9, 0.999, 0.5 / 1.5, 0.5]);
+        assert_eq!(seen[3].change.as_ref().unwrap().severity, 9.0);
     }
 
     #[test]

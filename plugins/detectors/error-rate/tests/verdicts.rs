@@ -22,7 +22,8 @@ fn more_than_five_in_a_hundred_are_too_many() {
     assert_eq!(said, [above(2, Phase::Onset), above(3, Phase::Ongoing), above(7, Phase::Clear)]);
     assert_eq!(verdict.findings[0].reason, "a share of 0.05 fails, the limit is 0.05");
     assert_eq!(verdict.findings[2].reason, "a share of 0 fails, within the limit of 0.05 again");
-    assert!((verdict.scores[3] - 4.0).abs() < 1e-12);
+    assert!((verdict.findings[1].severity - 4.0).abs() < 1e-12);
+    assert_eq!(verdict.scores[1], 0.049 / 0.05);
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub(crate) struct Slots {
     present: i64,
     samples: f64,
     mean: f64,
+    /// How much of it has gone by, as a share.
+    gone_by: f64,
     /// For each window: sum and number of its closed slots.
     windows: Vec<Window>,
 }
@@ -30,7 +32,7 @@ impl Slots {
     pub(crate) fn new(width: i64, windows: &[usize]) -> Self {
         let most = windows.iter().copied().max().unwrap_or_default();
         let windows = windows.iter().map(|&slots| Window { slots, sum: 0.0, known: 0 }).collect();
-        Self { width, means: vec![f64::NAN; most], present: i64::MIN, samples: 0.0, mean: 0.0, windows }
+        Self { width, means: vec![f64::NAN; most], present: i64::MIN, samples: 0.0, mean: 0.0, gone_by: 0.0, windows }
     }
 
     pub(crate) fn fits(&self, like: &Self) -> bool {
@@ -46,6 +48,7 @@ impl Slots {
         if slot != self.present {
             self.turn_to(slot);
         }
+        self.gone_by = at.rem_euclid(self.width) as f64 / self.width as f64;
         self.samples += 1.0;
         self.mean += (value - self.mean) / self.samples;
     }
@@ -76,11 +79,12 @@ impl Slots {
         slot.rem_euclid(self.means.len().max(1) as i64) as usize
     }
 
-    /// The mean over a window, the present slot included, and the share of its slots that is known.
+    /// The mean over a window and as much of the present slot as has gone by, and the share of its slots that is known.
     pub(crate) fn mean(&self, window: usize) -> (f64, f64) {
         let Some(Window { slots, sum, known }) = self.windows.get(window).copied() else { return (0.0, 0.0) };
-        let (sum, all) = (sum + self.mean, f64::from(known) + 1.0);
-        (sum / all, f64::from(known) / slots as f64)
+        let known = f64::from(known);
+        let mean = if known > 0.0 { (sum + self.mean * self.gone_by) / (known + self.gone_by) } else { self.mean };
+        (mean, known / slots as f64)
     }
 }
 
@@ -92,16 +96,16 @@ mod tests {
     fn means_are_of_time_not_of_samples() {
         let mut slots = Slots::new(1000, &[2, 4]);
         slots.observe(0, 1.0);
-        (0..10).for_each(|i| slots.observe(1000 + i, 4.0));
-        assert_eq!([0, 1].map(|window| slots.mean(window)), [(2.5, 0.5), (2.5, 0.25)]);
+        (0..10).for_each(|i| slots.observe(1000 + i * 50, 4.0));
+        slots.observe(1500, 4.0);
+        assert_eq!([0, 1].map(|window| slots.mean(window)), [(2.0, 0.5), (2.0, 0.25)], "half of the second slot");
         slots.observe(2000, 7.0);
+        assert_eq!(slots.mean(0), (2.5, 1.0));
         slots.observe(3000, 0.0);
-        assert_eq!(slots.mean(0), (11.0 / 3.0, 1.0));
-        assert_eq!(slots.mean(1), (3.0, 0.75));
+        assert_eq!([0, 1].map(|window| slots.mean(window)), [(5.5, 1.0), (4.0, 0.75)]);
         // A gap: what is older than the window is gone.
         slots.observe(6000, 2.0);
-        assert_eq!(slots.mean(0), (2.0, 0.0));
-        assert_eq!(slots.mean(1), ((7.0 + 0.0 + 2.0) / 3.0, 0.5));
+        assert_eq!([0, 1].map(|window| slots.mean(window)), [(2.0, 0.0), (3.5, 0.5)]);
         slots.observe(1_000_000, 5.0);
         assert_eq!(slots.mean(1), (5.0, 0.0));
     }
