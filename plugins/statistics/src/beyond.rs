@@ -13,6 +13,8 @@ use crate::Window;
 pub struct Beyond {
     side: Side,
     threshold: f64,
+    /// Its square.
+    squared: f64,
     window: usize,
     min_samples: usize,
     rule: Rule,
@@ -36,7 +38,7 @@ pub struct Series {
 
 /// A window without any deviation makes every other value infinitely unusual. Bounded, so that it can be compared.
 const MOST_DEVIATIONS: f64 = 1e6;
-/// σ counts as at least this share of the mean: less is nothing but rounding.
+/// Where a sample would be out, σ counts as at least this share of the mean: less is nothing but rounding.
 const ROUNDING: f64 = 1e-9;
 /// Before so many samples, or a full window if that is smaller, nothing is found.
 const LEAST_SAMPLES: u32 = 20;
@@ -47,7 +49,7 @@ impl Beyond {
         above_zero("threshold", threshold)?;
         within("window", window, 2..=10_000)?;
         let min_samples = window.min(LEAST_SAMPLES) as usize;
-        Ok(Self { side, threshold, window: window as usize, min_samples, rule })
+        Ok(Self { side, threshold, squared: threshold * threshold, window: window as usize, min_samples, rule })
     }
 
     /// A series of which nothing is known.
@@ -69,13 +71,10 @@ impl Beyond {
             window.push(value);
             return Observation::quiet(0.0);
         }
-        // All of these are multiplied by the number of samples.
+        // Both are multiplied by the number of samples.
         let distance = window.distance(value);
         let distance = if self.side == Side::Above { distance } else { -distance };
-        let least = ROUNDING * window.times_length().0;
-        let (spread, least) = (window.spread(), least * least);
-        let spread = if spread > least { spread } else { least };
-        let limit = self.threshold * self.threshold * spread;
+        let limit = self.squared * window.spread();
         if episode.is_calm() && (distance <= 0.0 || distance * distance < limit) {
             window.push(value);
             return Observation::quiet(if distance > 0.0 { distance / limit.sqrt() } else { 0.0 });
