@@ -10,7 +10,9 @@
 pub mod bindings;
 
 mod action;
+mod check;
 mod detector;
+mod episode;
 mod export;
 mod figure;
 mod incident;
@@ -24,6 +26,7 @@ mod saved;
 mod series_table;
 mod stateful;
 pub mod test;
+mod utc;
 mod watch;
 
 pub use action::{Action, Need};
@@ -34,7 +37,9 @@ pub use bindings::action::exports::anomalyzer::plugin::action::{
 };
 pub use bindings::detector::anomalyzer::plugin::types::{Error, Target};
 pub use bindings::detector::exports::anomalyzer::plugin::detector::{Frame, Range, Verdict};
+pub use check::{above_zero, within};
 pub use detector::{About, Change, Detector, Direction, Observation, Phase};
+pub use episode::{Episode, Rule, Told};
 #[doc(hidden)]
 pub use export::Exported;
 pub use figure::figure;
@@ -49,6 +54,7 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 pub use stateful::StatefulDetector;
+pub use utc::utc;
 pub use watch::Watch;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.

@@ -27,6 +27,15 @@ impl Saved<'_> {
         }
     }
 
+    /// Reads what has this layout, and refuses what the detector can't go on with.
+    pub fn read_if<T: DeserializeOwned>(&self, layout: u32, fits: impl FnOnce(&T) -> bool) -> Result<T, Error> {
+        if self.layout != layout {
+            return Err(self.unknown_layout());
+        }
+        let value = self.read()?;
+        if fits(&value) { Ok(value) } else { Err(Error::Invalid("it does not fit these settings".to_owned())) }
+    }
+
     /// That this layout is not known.
     pub fn unknown_layout(&self) -> Error {
         Error::Unsupported(format!("layout {} of version {} is not known", self.layout, self.from_version))

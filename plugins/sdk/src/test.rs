@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub use detector_wit::{Direction, Finding, Phase};
-pub use laws::{assert_lawful_action, assert_lawful_detector};
+pub use laws::{assert_lawful_action, assert_lawful_detector, assert_lawful_memory};
 
 /// Feeds one series to a detector, in one frame. The verdict has a score for each sample.
 pub fn detect<D: Detector>(settings: &str, samples: &[(UnixMs, f64)]) -> Result<Verdict, Error> {

@@ -33,8 +33,8 @@ const SHIPPED: Set =
 /// What means harm, for the tests. Apart from the others, so that no host loads it by accident.
 const EVIL: Set = Set { crates: &["plugins/evil"], prefix: "anomalyzer-evil-", folder: "evil" };
 
-/// What goes into all components besides their crates: the contract, the locked dependencies, and this builder.
-const COMMON: [&str; 5] = ["Cargo.toml", "Cargo.lock", "plugins/sdk", "wit", "xtask/src/guests"];
+/// What goes into all components besides their crates: the contract, what they share, the locked dependencies, and this builder.
+const COMMON: [&str; 6] = ["Cargo.toml", "Cargo.lock", "plugins/sdk", "plugins/statistics", "wit", "xtask/src/guests"];
 
 /// A plugin's crate, which becomes `<name>.wasm`.
 struct Guest {

@@ -11,14 +11,13 @@
 
 mod series;
 mod settings;
-mod window;
 
 use anomalyzer_plugin_sdk::{About, Detector, Error, Observation, Range, Saved, StatefulDetector, UnixMs};
 use serde::{Deserialize, Serialize};
 
+use anomalyzer_statistics::Window;
 pub use series::Series;
 pub use settings::Settings;
-use window::Window;
 
 /// The detector.
 pub struct ZScore {

@@ -3,8 +3,8 @@
 use anomalyzer_plugin_sdk::{Change, Direction, Observation, Phase, Range, figure};
 use serde::{Deserialize, Serialize};
 
-use crate::window::Window;
 use crate::{Normal, ZScore};
+use anomalyzer_statistics::Window;
 
 /// What is remembered of one series.
 #[derive(Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! What must hold of every plugin, tried natively on what a seed brings: one line in a plugin's own tests.
 
-use super::{Case, Phase, Played, detect, detect_in_frames, series};
-use crate::{Action, Detector, Error, Need, Operation, Outcome, Range, Step, Target, Verdict};
+use super::{Case, Phase, Played, detect, detect_in_frames, detect_over_restarts, series, the_series};
+use crate::{
+    Action, Detector, Error, Frame, Need, Operation, Outcome, Range, StatefulDetector, Step, Target, Verdict, Watch,
+};
 
 /// How many series a detector is shown.
 const SERIES: u64 = 200;
@@ -36,6 +38,50 @@ fn detector_law<D: Detector>(settings: &str, seed: u64) -> Result<(), String> {
         if detect_in_frames::<D>(settings, &samples, &ends).map_err(said)? != whole {
             return Err(format!("another verdict when frames end before the samples {ends:?}"));
         }
+    }
+    Ok(())
+}
+
+/// On series of the same kind: saved and restored it goes on as if it had never been away; and what was damaged meanwhile is refused or
+/// does no harm.
+///
+/// # Panics
+/// With the seed for [`series::any`] and what is wrong.
+pub fn assert_lawful_memory<D: StatefulDetector>(settings: &str) {
+    for seed in 0..SERIES {
+        if let Err(broken) = memory_law::<D>(settings, seed) {
+            panic!("{} on series::any({seed}): {broken}", D::about().name);
+        }
+    }
+}
+
+fn memory_law<D: StatefulDetector>(settings: &str, seed: u64) -> Result<(), String> {
+    let samples = series::any(seed);
+    let said = |error: Error| format!("{error:?}");
+    let mut random = series::Random::new(seed);
+    let restarts: Vec<usize> = (0..3).map(|_| random.below(samples.len() + 1)).collect();
+    let whole = detect::<D>(settings, &samples).map_err(said)?;
+    if detect_over_restarts::<D>(settings, &samples, &restarts).map_err(said)? != whole {
+        return Err(format!("another verdict when it is restarted before the samples {restarts:?}"));
+    }
+    let frame = Frame {
+        now: 0,
+        opened: vec![the_series()],
+        closed: vec![],
+        ids: vec![0; samples.len()],
+        at: samples.iter().map(|(at, _)| *at).collect(),
+        values: samples.iter().map(|(_, value)| *value).collect(),
+    };
+    let mut watch = Watch::<D>::open(settings).map_err(said)?;
+    watch.observe(&frame, false).map_err(said)?;
+    let mut saved = watch.save(Some(0)).map_err(said)?;
+    for _ in 0..1 + random.below(4) {
+        let place = random.below(saved.len());
+        saved[place] = random.bits() as u8;
+    }
+    let mut other = Watch::<D>::open(settings).map_err(said)?;
+    if other.restore(Some(the_series()), D::about().version, &saved).is_ok() {
+        other.observe(&Frame { opened: vec![], ..frame }, true).map_err(said)?;
     }
     Ok(())
 }

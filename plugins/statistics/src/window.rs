@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// The hot path is `distance` and `push`. It is written for few floating-point operations, as each costs more in a sandbox that
 /// makes every NaN the same.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Window {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Window {
     values: Vec<f64>,
     size: usize,
     /// Where the oldest value is, once the ring is full.
@@ -39,7 +39,8 @@ const ROUNDS: u32 = 16;
 const DOUBTFUL_SHARE: f64 = 1e-6;
 
 impl Window {
-    pub(crate) fn new(size: usize) -> Self {
+    /// An empty one that will hold so many.
+    pub fn new(size: usize) -> Self {
         Self {
             values: Vec::new(),
             size,
@@ -56,42 +57,49 @@ impl Window {
     }
 
     /// Whether it is a window of that size, as far as can be told without summing it anew.
-    pub(crate) fn fits(&self, size: usize) -> bool {
+    pub fn fits(&self, size: usize) -> bool {
         let values = self.values.len();
         let place = if values < size { self.oldest == 0 } else { self.oldest < size };
         self.size == size && values <= size && place && self.rounds < ROUNDS && self.length == values as f64
     }
 
+    /// How many samples there are (n).
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.values.len()
+    }
+
+    /// Whether there is none yet.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
     }
 
     /// n times the distance of a value from the mean.
     #[inline]
-    pub(crate) fn distance(&self, value: f64) -> f64 {
+    pub fn distance(&self, value: f64) -> f64 {
         self.length * (value - self.shift) - self.sum
     }
 
     /// n² times the population variance.
     #[inline]
-    pub(crate) fn spread(&self) -> f64 {
+    pub fn spread(&self) -> f64 {
         self.spread
     }
 
     /// n times the mean, and n.
     #[inline]
-    pub(crate) fn times_length(&self) -> (f64, f64) {
+    pub fn times_length(&self) -> (f64, f64) {
         (self.length * self.shift + self.sum, self.length)
     }
 
     /// The mean and the population standard deviation. Both mean nothing while the window is empty.
-    pub(crate) fn mean_and_deviation(&self) -> (f64, f64) {
+    pub fn mean_and_deviation(&self) -> (f64, f64) {
         (self.shift + self.sum / self.length, self.spread.max(0.0).sqrt() / self.length)
     }
 
+    /// Takes a sample in, in place of the oldest if it is full.
     #[inline]
-    pub(crate) fn push(&mut self, value: f64) {
+    pub fn push(&mut self, value: f64) {
         if self.values.len() < self.size {
             self.grow(value);
             return;

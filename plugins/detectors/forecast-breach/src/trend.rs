@@ -1,0 +1,119 @@
+//! Where a series goes, whatever single samples say.
+
+use anomalyzer_plugin_sdk::UnixMs;
+use anomalyzer_statistics::middle;
+use serde::{Deserialize, Serialize};
+
+/// How many points a trend is taken over at most.
+const POINTS: usize = 32;
+/// Fewer say nothing.
+const LEAST: usize = 8;
+
+/// The samples of the window in up to 32 points, each the mean of as many milliseconds, and the line through them by Theil and Sen: its
+/// slope is the median of the slopes of all pairs, so that nearly a third of the points may be anything (Sen 1968, "Estimates of the
+/// regression coefficient based on Kendall's tau").
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Trend {
+    /// Time and mean of each point, the oldest first.
+    points: Vec<(UnixMs, f64)>,
+    /// Of the point that is being filled: which it is, its samples, their mean, and the mean of their times since it began.
+    present: i64,
+    samples: f64,
+    mean: f64,
+    since: f64,
+    line: Option<Line>,
+}
+
+/// y = level + slope · (t − at), in the unit of the series and per millisecond.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Line {
+    at: UnixMs,
+    level: f64,
+    pub(crate) slope: f64,
+}
+
+impl Trend {
+    pub(crate) fn new() -> Self {
+        Self { points: Vec::new(), present: i64::MIN, samples: 0.0, mean: 0.0, since: 0.0, line: None }
+    }
+
+    pub(crate) fn fits(&self) -> bool {
+        self.points.len() <= POINTS && self.points.is_sorted_by(|a, b| a.0 < b.0)
+    }
+
+    /// Takes a sample in; `window` is how many milliseconds the trend is taken over.
+    pub(crate) fn observe(&mut self, at: UnixMs, value: f64, window: i64) -> Option<Line> {
+        let width = (window / POINTS as i64).max(1);
+        let point = at.div_euclid(width);
+        if point != self.present {
+            self.close(width);
+            let oldest = at.saturating_sub(window);
+            self.points.retain(|(at, _)| *at >= oldest);
+            self.line = line(&self.points);
+            (self.present, self.samples, self.mean, self.since) = (point, 0.0, 0.0, 0.0);
+        }
+        self.samples += 1.0;
+        self.mean += value / self.samples - self.mean / self.samples;
+        self.since += (at.rem_euclid(width) as f64 - self.since) / self.samples;
+        self.line
+    }
+
+    fn close(&mut self, width: i64) {
+        if self.samples > 0.0 {
+            let at = self.present.saturating_mul(width).saturating_add(self.since as i64);
+            if self.points.len() >= POINTS {
+                self.points.remove(0);
+            }
+            if self.points.last().is_none_or(|(last, _)| *last < at) {
+                self.points.push((at, self.mean));
+            }
+        }
+    }
+}
+
+fn line(points: &[(UnixMs, f64)]) -> Option<Line> {
+    if points.len() < LEAST {
+        return None;
+    }
+    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+    for (i, (early, low)) in points.iter().enumerate() {
+        for (late, high) in &points[i + 1..] {
+            slopes.push((high - low) / late.saturating_sub(*early) as f64);
+        }
+    }
+    let slope = middle(&mut slopes);
+    let at = points.last()?.0;
+    let mut levels: Vec<f64> = points.iter().map(|(t, y)| y + slope * at.saturating_sub(*t) as f64).collect();
+    Some(Line { at, level: middle(&mut levels), slope })
+}
+
+impl Line {
+    pub(crate) fn value(&self, at: UnixMs) -> f64 {
+        self.level + self.slope * at.saturating_sub(self.at) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_outliers_does_not_bend_the_line() {
+        let mut trend = Trend::new();
+        let mut line = None;
+        for i in 0..320 {
+            let value = 5.0 + 2.0 * i as f64 + if i / 10 % 4 == 3 { 1e6 } else { 0.0 };
+            line = trend.observe(i * 1000, value, 320_000);
+        }
+        let line = line.unwrap();
+        assert!((line.slope - 0.002).abs() < 1e-9, "{line:?}");
+        assert!((line.value(400_000) - 805.0).abs() < 1e-6, "{line:?}");
+    }
+
+    #[test]
+    fn too_few_points_are_no_trend() {
+        let mut trend = Trend::new();
+        let lines: Vec<_> = (0..100).map(|i| trend.observe(i * 1000, 1.0, 320_000)).collect();
+        assert!(lines[..80].iter().all(Option::is_none) && lines[80].is_some());
+    }
+}

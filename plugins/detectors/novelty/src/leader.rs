@@ -1,0 +1,257 @@
+//! One way to see a series: prototypes of what its last samples looked like, led by what comes.
+
+use serde::{Deserialize, Serialize};
+
+/// How many prototypes there are at most (K).
+const PROTOTYPES: usize = 48;
+/// Room for so many more at a time.
+const MORE: usize = 16;
+/// Further than this from all prototypes, as a share of the scale, makes a new one.
+pub(crate) const NEW: f64 = 0.05;
+/// A prototype follows what it explains by the fiftieth part.
+const FOLLOW: i32 = 50;
+/// A prototype of less than so many samples ago is part of what is going on, and does not explain it away.
+const OLD: u32 = 100;
+
+/// f = (least, largest, mean) of the last w values of y; its distance to the nearest of K prototypes is the score:
+/// d = min_k ‖f − c_k‖ / (√3·S), with S the scale of y. If d > 0.05, f becomes a prototype, in place of the one that was not
+/// needed for longest; else the nearest moves towards f by a fiftieth. All through a [lens](crate::lens).
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Leader {
+    /// The last w values; a ring.
+    values: Vec<i32>,
+    sum: i64,
+    window: u8,
+    oldest: u8,
+    /// Which prototype was nearest last: mostly it is again.
+    nearest: u8,
+    /// The means of the prototypes, apart from the rest of them: most are out of question by their mean alone.
+    means: Vec<i32>,
+    prototypes: Vec<Prototype>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Prototype {
+    low: i32,
+    high: i32,
+    /// When it explained a sample last, and when it was made: counted in samples.
+    used: u32,
+    born: u32,
+}
+
+/// What the last samples look like.
+#[derive(Clone, Copy)]
+struct Looks {
+    low: i32,
+    high: i32,
+    mean: i32,
+}
+
+impl Leader {
+    pub(crate) fn new(window: u8) -> Self {
+        Self { values: Vec::new(), sum: 0, window, oldest: 0, nearest: 0, means: Vec::new(), prototypes: Vec::new() }
+    }
+
+    /// Whether it can be one with that window.
+    pub(crate) fn fits(&self, window: u8) -> bool {
+        let small = |value: &i32| value.unsigned_abs() <= 1 << 29;
+        self.window == window
+            && self.oldest < window
+            && self.values.len() <= usize::from(window)
+            && self.sum == self.values.iter().copied().map(i64::from).sum::<i64>()
+            && self.prototypes.len() <= PROTOTYPES
+            && self.means.len() == self.prototypes.len()
+            && self.values.iter().chain(&self.means).all(small)
+            && self.prototypes.iter().all(|prototype| small(&prototype.low) && small(&prototype.high))
+    }
+
+    /// How far the last samples, with this one, are from all prototypes: 0.05 is new, and without prototypes it is infinitely far.
+    /// `unit` is 3 S², or nothing while the series is constant.
+    #[inline]
+    pub(crate) fn observe(&mut self, now: u32, value: i32, unit: Option<f64>) -> f64 {
+        self.push(value);
+        let Some(unit) = unit.filter(|_| self.is_full()) else { return 0.0 };
+        let looks = self.looks();
+        let Some((nearest, square)) = self.nearest(looks) else {
+            self.learn(now, looks);
+            return f64::INFINITY;
+        };
+        let distance = (square as f64 / unit).sqrt();
+        if distance > NEW {
+            self.learn(now, looks);
+            return distance;
+        }
+        if let (Some(mean), Some(prototype)) = (self.means.get_mut(nearest), self.prototypes.get_mut(nearest)) {
+            *mean += (looks.mean - *mean) / FOLLOW;
+            prototype.low += (looks.low - prototype.low) / FOLLOW;
+            prototype.high += (looks.high - prototype.high) / FOLLOW;
+            prototype.used = now;
+            self.nearest = nearest as u8;
+        }
+        distance
+    }
+
+    /// The distance to what was known before the present affair began.
+    pub(crate) fn distance_from_old(&self, now: u32, unit: Option<f64>) -> f64 {
+        let Some(unit) = unit.filter(|_| self.is_full()) else { return 0.0 };
+        let looks = self.looks();
+        let all = self.means.iter().zip(&self.prototypes);
+        let old = all.filter(|(_, prototype)| now.wrapping_sub(prototype.born) >= OLD);
+        let least = old.map(|(mean, prototype)| looks.square(*mean, prototype)).min();
+        least.map_or(f64::INFINITY, |least| (least as f64 / unit).sqrt())
+    }
+
+    /// Which it is, and the square of the distance.
+    #[inline]
+    fn nearest(&self, looks: Looks) -> Option<(usize, i64)> {
+        let last = usize::from(self.nearest);
+        let mut least = looks.square(*self.means.get(last)?, self.prototypes.get(last)?);
+        let mut nearest = last;
+        for (index, mean) in self.means.iter().enumerate() {
+            let off = i64::from(looks.mean - mean);
+            if off * off < least
+                && let Some(prototype) = self.prototypes.get(index)
+            {
+                let square = looks.square(*mean, prototype);
+                if square < least {
+                    (nearest, least) = (index, square);
+                }
+            }
+        }
+        Some((nearest, least))
+    }
+
+    #[cold]
+    fn learn(&mut self, now: u32, looks: Looks) {
+        let Looks { low, high, mean } = looks;
+        let prototype = Prototype { low, high, used: now, born: now };
+        if self.prototypes.len() < PROTOTYPES {
+            if self.prototypes.len() == self.prototypes.capacity() {
+                self.means.reserve_exact(MORE);
+                self.prototypes.reserve_exact(MORE);
+            }
+            self.nearest = self.prototypes.len() as u8;
+            self.means.push(mean);
+            self.prototypes.push(prototype);
+            return;
+        }
+        let unused = |place: &usize| now.wrapping_sub(self.prototypes[*place].used);
+        let place = (0..PROTOTYPES).max_by_key(unused).unwrap_or_default();
+        (self.means[place], self.prototypes[place]) = (mean, prototype);
+        self.nearest = place as u8;
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.values.len() == usize::from(self.window)
+    }
+
+    #[inline]
+    fn push(&mut self, value: i32) {
+        self.sum += i64::from(value);
+        if self.is_full() {
+            if let Some(place) = self.values.get_mut(usize::from(self.oldest)) {
+                self.sum -= i64::from(*place);
+                *place = value;
+            }
+            self.oldest = if self.oldest + 1 < self.window { self.oldest + 1 } else { 0 };
+            return;
+        }
+        if self.values.is_empty() {
+            self.values.reserve_exact(usize::from(self.window));
+        }
+        self.values.push(value);
+    }
+
+    #[inline]
+    fn looks(&self) -> Looks {
+        if let [only] = self.values[..] {
+            return Looks { low: only, high: only, mean: only };
+        }
+        let (mut low, mut high) = (i32::MAX, i32::MIN);
+        for &value in &self.values {
+            low = low.min(value);
+            high = high.max(value);
+        }
+        Looks { low, high, mean: (self.sum as f64 / f64::from(self.window)) as i32 }
+    }
+
+    /// What was seen is seen through another lens from here on.
+    pub(crate) fn refocus(&mut self, again: impl Fn(i32) -> i32) {
+        let again = |seen: &mut i32| *seen = again(*seen);
+        self.values.iter_mut().chain(&mut self.means).for_each(again);
+        for Prototype { low, high, .. } in &mut self.prototypes {
+            again(low);
+            again(high);
+        }
+        self.sum = self.values.iter().copied().map(i64::from).sum();
+    }
+}
+
+impl Looks {
+    /// The square of the distance.
+    #[inline]
+    fn square(self, mean: i32, prototype: &Prototype) -> i64 {
+        let part = |a: i32, b: i32| {
+            let off = i64::from(a - b);
+            off * off
+        };
+        part(self.mean, mean) + part(self.low, prototype.low) + part(self.high, prototype.high)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3 S² for a scale of 1000.
+    const UNIT: Option<f64> = Some(3e6);
+
+    fn distances(window: u8, values: impl IntoIterator<Item = i32>) -> Vec<f64> {
+        let mut leader = Leader::new(window);
+        (0..).zip(values).map(|(now, value)| leader.observe(now, value, UNIT)).collect()
+    }
+
+    #[test]
+    fn the_distance_is_that_of_the_equation() {
+        // Window 1: f = (y, y, y), so that d = |y − c| / S.
+        assert_eq!(distances(1, [0, 1000, 0, 1400, 1380]), [f64::INFINITY, 1.0, 0.0, 0.4, 0.02]);
+        // Window 2: f = (0, 100, 50), then (100, 300, 200): √(100² + 200² + 150²) / (√3·1000).
+        let found = distances(2, [0, 100, 300]);
+        assert_eq!(found[..2], [0.0, f64::INFINITY]);
+        assert!((found[2] - (72_500.0_f64 / 3e6).sqrt()).abs() < 1e-12, "{found:?}");
+    }
+
+    #[test]
+    fn what_explains_a_sample_follows_it() {
+        let mut leader = Leader::new(1);
+        for (now, value) in [0, 50, 50].into_iter().enumerate() {
+            leader.observe(now as u32, value, UNIT);
+        }
+        assert_eq!(leader.means, [1], "by a fiftieth, in whole steps");
+    }
+
+    #[test]
+    fn the_one_that_was_not_needed_for_longest_makes_room() {
+        let mut leader = Leader::new(1);
+        let values = (0..48).map(|i| i * 100).chain([0, 5000, 100, 0]);
+        let found: Vec<f64> = (0..).zip(values).map(|(now, value)| leader.observe(now, value, UNIT)).collect();
+        assert_eq!(found[48..], [0.0, 0.3, 0.1, 0.0], "100 was forgotten, 0 had been needed again");
+        assert_eq!(leader.prototypes.len(), PROTOTYPES);
+    }
+
+    #[test]
+    fn while_something_goes_on_only_what_is_old_explains_it() {
+        let mut leader = Leader::new(1);
+        for now in 0..300 {
+            leader.observe(now, (now % 10) as i32 * 10, UNIT);
+        }
+        for now in 300..400 {
+            let distance = leader.observe(now, 900, UNIT);
+            assert!(now == 300 || distance < NEW, "it is known at once");
+            assert!(leader.distance_from_old(now, UNIT) > NEW, "but was not before");
+        }
+        leader.observe(400, 900, UNIT);
+        assert!(leader.distance_from_old(400, UNIT) < NEW);
+    }
+}
