@@ -18,6 +18,7 @@ pub mod domain;
 pub mod guard;
 pub mod history;
 pub mod http_client;
+mod kept;
 pub mod plugin;
 pub mod quality;
 pub mod replay;

@@ -9,6 +9,7 @@ use anomalyzer::cli::audit::{self, AuditCommand};
 use anomalyzer::cli::backtest::{self, BacktestArgs};
 use anomalyzer::cli::check::{self, CheckArgs};
 use anomalyzer::cli::decisions::{self, DecisionsCommand};
+use anomalyzer::cli::feedback::{self, FeedbackArgs};
 use anomalyzer::cli::history::{self, HistoryCommand};
 use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
 use anomalyzer::cli::nab::{self, NabArgs};
@@ -62,6 +63,7 @@ enum Command {
     Audit(AuditCommand),
     /// Copy the history, and put a copy in its place
     History(HistoryCommand),
+    Feedback(FeedbackArgs),
     Replay(ReplayArgs),
     Backtest(BacktestArgs),
     /// Try what the configuration allows and refuses
@@ -164,6 +166,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             let good = audit::run(command, &mut std::io::stdout().lock()).await?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Feedback(args) => feedback::run(args, &mut std::io::stdout().lock()).await?,
         Command::History(command) => {
             let good = history::run(command, &mut std::io::stdout().lock()).await?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -1,6 +1,5 @@
 //! Silences: some targets are left alone for a while, and nobody is told of them. Kept in a file, so that they hold over restarts.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,6 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::domain::{Target, UnixMs, as_rfc3339, derive};
 use crate::guard::Selector;
+use crate::kept;
 
 /// The name of the file in the data folder.
 pub const FILE_NAME: &str = "silences.json";
@@ -74,11 +74,7 @@ impl Silences {
             let reason = format!("{reason}; correct or remove the file, and nothing is silenced any more");
             SilenceError::File { path: path.clone(), reason }
         };
-        let known = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed(error.to_string())),
-        };
+        let known: Vec<Silence> = kept::read(&path).map_err(failed)?;
         Ok(Self { path, known: Arc::new(RwLock::new(known)), writing: Arc::default() })
     }
 
@@ -135,25 +131,11 @@ impl Silences {
     }
 
     async fn save(&self, next: Vec<Silence>) -> Result<(), SilenceError> {
-        let (path, bytes) = (self.path.clone(), serde_json::to_vec_pretty(&next).unwrap_or_default());
-        let written = tokio::task::spawn_blocking(move || write(&path, &bytes)).await;
-        let failed = |reason: String| SilenceError::File { path: self.path.clone(), reason };
-        written.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        let failed = |reason| SilenceError::File { path: self.path.clone(), reason };
+        kept::write(&self.path, &next).await.map_err(failed)?;
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
-}
-
-/// A new file in place of the old one: a crash leaves one of both, whole.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod config;
 mod decisions;
 mod doors;
 mod extract;
+mod feedback;
 mod fresh;
 mod health;
 mod incidents;
@@ -71,6 +72,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/kill-switch", get(kill_switch::show).put(kill_switch::on).delete(kill_switch::off))
         .route("/api/v1/silences", get(silences::list).post(silences::add))
         .route("/api/v1/silences/{id}", delete(silences::end))
+        .route("/api/v1/feedback", get(feedback::list))
+        .route("/api/v1/feedback/{id}", post(feedback::say).delete(feedback::take_back))
         .route("/api/v1/signals", get(signals))
         .layer(from_fn_with_state(TIME, layers::limit));
     let plugins = plugin_routes(&state);

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::grants::Grant;
 use crate::act::{KillSwitch, Silences};
+use crate::detect::Feedback;
 use crate::domain::Clock;
 use crate::history::History;
 use crate::plugin::Plugins;
@@ -41,6 +42,7 @@ pub struct ApiState {
     pub(super) plugins: Option<PluginRoom>,
     pub(super) kill_switch: Option<KillSwitch>,
     pub(super) silences: Option<Silences>,
+    pub(super) feedback: Option<Feedback>,
     /// Places for tests that wait for their decision.
     pub(super) tests: Arc<Semaphore>,
 }
@@ -68,6 +70,7 @@ impl ApiState {
             plugins: None,
             kill_switch: None,
             silences: None,
+            feedback: None,
             tests,
         }
     }
@@ -91,6 +94,13 @@ impl ApiState {
     #[must_use]
     pub fn with_silences(mut self, silences: Silences) -> Self {
         self.silences = Some(silences);
+        self
+    }
+
+    /// Opens the door for what people say of findings as well.
+    #[must_use]
+    pub fn with_feedback(mut self, feedback: Feedback) -> Self {
+        self.feedback = Some(feedback);
         self
     }
 

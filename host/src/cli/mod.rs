@@ -5,6 +5,7 @@ pub mod backtest;
 pub mod check;
 pub mod decisions;
 mod detector_args;
+pub mod feedback;
 pub mod history;
 pub mod kill_switch;
 pub mod nab;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::begin::Beginning;
 use super::detector::Named;
+use super::feedback::{Feedback, strength};
 use super::incidents::IncidentBook;
 use super::keeping::Keeping;
 use super::memory::Memory;
@@ -23,7 +24,7 @@ use crate::codec::metrics::{Content, Head};
 use crate::codec::{self, Believed};
 use crate::collect::{DetectorConfig, SignalConfig};
 use crate::crash;
-use crate::domain::{Coverage, IncidentEvent, Meaning, MetricBatch, Series, Target, UnixMs, now_ms};
+use crate::domain::{Coverage, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, UnixMs, now_ms};
 use crate::plugin::{Frame, PluginError, Plugins};
 
 /// Most messages handled at once: their samples make one frame per signal.
@@ -84,6 +85,7 @@ pub struct Engine {
     silence: Silence,
     backfill: Option<Arc<dyn Backfill>>,
     keeping: Option<Keeping>,
+    feedback: Option<Feedback>,
     status: Arc<Mutex<BTreeMap<String, DetectStatus>>>,
     overlooked: Arc<Overlooked>,
     events: Vec<IncidentEvent>,
@@ -113,6 +115,7 @@ impl Engine {
             silence: Silence::new(silent_after),
             backfill,
             keeping: None,
+            feedback: None,
             status: Arc::default(),
             overlooked: Arc::default(),
             events: Vec::new(),
@@ -123,6 +126,13 @@ impl Engine {
     #[must_use]
     pub fn with_memory(mut self, memory: Memory) -> Self {
         self.keeping = Some(Keeping::new(memory));
+        self
+    }
+
+    /// Holds back what people said is noise.
+    #[must_use]
+    pub fn with_feedback(mut self, feedback: Feedback) -> Self {
+        self.feedback = Some(feedback);
         self
     }
 
@@ -432,6 +442,8 @@ impl Engine {
 
     /// Takes findings into the book, and marks their series to be saved.
     fn take(&mut self, signal: &str, found: Vec<Named>, coverage: impl Fn(&Target) -> (Coverage, bool)) {
+        let found: Vec<Named> =
+            found.into_iter().filter(|(_, target, finding)| self.is_told(target, finding)).collect();
         let Some(watched) = self.watched.get(signal) else { return };
         for (id, target, finding) in found {
             let (coverage, foreign) = coverage(&target);
@@ -441,6 +453,20 @@ impl Engine {
             }
             self.events.extend(self.book.take(&target, finding, samples, coverage, foreign));
         }
+    }
+
+    /// Whether a finding is far enough out for what people said about its series; what was told before goes on being told.
+    fn is_told(&self, target: &Target, finding: &Finding) -> bool {
+        let Some(feedback) = &self.feedback else { return true };
+        let threshold = feedback.threshold(&finding.signal, target, &finding.labels, &finding.detector);
+        let told = finding.phase == Phase::Clear || strength(finding) >= threshold || self.book.knows(target, finding);
+        if !told {
+            tracing::info!(
+                signal = finding.signal, %target, detector = finding.detector, score = finding.score, threshold,
+                "a finding is held back, by what people said of others of its series"
+            );
+        }
+        told
     }
 
     /// What a detector knows of already, and an engine before this one had told, goes on.

@@ -194,6 +194,14 @@ impl IncidentBook {
         });
     }
 
+    /// Whether a finding of that detector on that series goes on.
+    pub(super) fn knows(&self, target: &Target, finding: &Finding) -> bool {
+        let is_it = |known: &&Finding| {
+            (&known.signal, &known.labels, &known.detector) == (&finding.signal, &finding.labels, &finding.detector)
+        };
+        self.open.get(target).is_some_and(|open| open.incident.active().any(|known| is_it(&known)))
+    }
+
     /// How many are open.
     pub fn len(&self) -> usize {
         self.open.len()

@@ -4,6 +4,7 @@
 mod begin;
 mod detector;
 mod engine;
+mod feedback;
 mod history;
 mod incidents;
 mod keeping;
@@ -21,6 +22,7 @@ mod witness;
 mod tests;
 
 pub use engine::{Backfill, Engine, EngineError};
+pub use feedback::{Feedback, FeedbackError, Judged, Vote};
 pub use incidents::{IncidentBook, IncidentConfig};
 pub use known::KnownIncidents;
 pub use memory::{Memory, MemoryConfig};

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
 
-use crate::domain::{Decision, DecisionId, Incident, IncidentId, OperationRecord, Target, UnixMs};
+use crate::domain::{Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs};
 
 use super::{Break, Filter, HistoryError, Input, Order, Page};
 
@@ -172,6 +172,17 @@ impl HistoryReader {
             .await
             .map_err(|error| self.failed(&error))?;
         body.map(|body| self.parse(&format!("incident {id}"), &body)).transpose()
+    }
+
+    /// A finding of an incident, and the incident's target.
+    pub async fn finding(&self, id: &str) -> Result<Option<(Target, Finding)>, HistoryError> {
+        let mut query = QueryBuilder::new("SELECT seq, body FROM incidents WHERE instr(CAST(body AS TEXT), ");
+        query.push_bind(format!("\"{id}\"")).push(") ORDER BY seq DESC LIMIT 10");
+        let incidents: Vec<Incident> = self.bodies(query, "incident").await?;
+        Ok(incidents.into_iter().find_map(|incident| {
+            let finding = incident.findings.into_iter().find(|finding| finding.id.as_str() == id)?;
+            Some((incident.target, finding))
+        }))
     }
 
     /// All incidents, in the order in which they opened.

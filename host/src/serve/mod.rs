@@ -35,7 +35,9 @@ use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::collect::{self, CollectError, Collector, MetricSource, SignalSource};
 use crate::config::Config;
-use crate::detect::{Backfill, DetectStatus, Engine, IncidentBook, KnownIncidents, Memory, Overlooked, memory};
+use crate::detect::{
+    Backfill, DetectStatus, Engine, Feedback, IncidentBook, KnownIncidents, Memory, Overlooked, memory,
+};
 use crate::diagnose::{Diagnoser, Offer};
 use crate::domain::{Clock, IncidentEvent, IncidentEventKind, now_ms, solutions};
 use crate::history::{self, History};
@@ -185,6 +187,7 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
 
     let silences = Silences::open(&config.data_dir)?;
+    let feedback = Feedback::open(&config.data_dir)?;
 
     let mut plugin_config = config.plugins.clone();
     plugin_config.store.get_or_insert_with(|| config.data_dir.join(crate::plugin::STORE));
@@ -275,6 +278,7 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
             detection: Arc::clone(&running.detection),
             overlooked: Arc::clone(&doors.overlooked),
             known,
+            feedback: feedback.clone(),
             memory: Memory::open(&config.data_dir.join(memory::FILE_NAME), config.memory.clone()).await?,
         };
         let first = makings.engine().await?;
@@ -388,7 +392,8 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
                 signals.iter().flat_map(|signal| &signal.detectors).map(|detector| detector.name.clone()).collect();
             let state = api::ApiState::new(access, open, history, metrics, clock, stop)
                 .with_kill_switch(KillSwitch::in_folder(&config.data_dir))
-                .with_silences(silences);
+                .with_silences(silences)
+                .with_feedback(feedback);
             api::router(state.with_plugins(plugins, granted(&config), watched_by))
         }
         None => api::engine_router(api::EngineState::new(access, open, metrics)),
@@ -495,6 +500,7 @@ struct EngineMakings {
     detection: Detection,
     overlooked: Arc<Overlooked>,
     known: KnownIncidents,
+    feedback: Feedback,
     memory: Memory,
 }
 
@@ -521,6 +527,7 @@ impl EngineMakings {
         )
         .with_status(Arc::clone(&self.detection))
         .with_overlooked(Arc::clone(&self.overlooked))
+        .with_feedback(self.feedback.clone())
         .with_memory(self.memory.clone());
         engine.open_configured().await?;
         Ok(engine)

@@ -9,7 +9,9 @@ use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
 use anomalyzer::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
 use anomalyzer::codec::{self, Believed};
 use anomalyzer::collect::DetectorConfig;
-use anomalyzer::detect::{Backfill, DetectStatus, Engine, IncidentBook, IncidentConfig, KnownIncidents, Overlooked};
+use anomalyzer::detect::{
+    Backfill, DetectStatus, Engine, Feedback, IncidentBook, IncidentConfig, KnownIncidents, Overlooked, Vote,
+};
 use anomalyzer::domain::{
     Coverage, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Sample, Series, Target, UnixMs, now_ms,
 };
@@ -70,14 +72,23 @@ fn batch(signal: &str, at: UnixMs, value: f64) -> Record {
 
 /// The events of an engine that finds that past and is then shown these values, one each second.
 async fn events(past: Vec<f64>, live: &[f64], many: usize) -> Vec<IncidentEvent> {
-    events_on(LocalBusConfig::default(), past, live, many).await
+    events_on(LocalBusConfig::default(), None, past, live, many).await
 }
 
-async fn events_on(config: LocalBusConfig, past: Vec<f64>, live: &[f64], many: usize) -> Vec<IncidentEvent> {
+async fn events_on(
+    config: LocalBusConfig,
+    feedback: Option<Feedback>,
+    past: Vec<f64>,
+    live: &[f64],
+    many: usize,
+) -> Vec<IncidentEvent> {
     let folder = tempfile::tempdir().unwrap();
     let bus = LocalBus::open(&folder.path().join("bus.sqlite"), config).await.unwrap();
     let bus: Arc<dyn Bus> = Arc::new(bus);
-    let engine = engine(&bus, Some(Arc::new(Past(past))));
+    let mut engine = engine(&bus, Some(Arc::new(Past(past))));
+    if let Some(feedback) = feedback {
+        engine = engine.with_feedback(feedback);
+    }
     let mut incidents = bus.subscribe(Topic::Incidents, "test").await.unwrap();
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(engine.run("detect", shutdown.clone()));
@@ -114,6 +125,28 @@ async fn an_anomaly_that_began_before_the_start_counts_from_the_start() {
 }
 
 #[tokio::test]
+async fn what_people_called_noise_is_held_back_and_what_is_far_out_is_told_all_the_same() {
+    let live = [100.0, 107.0, 100.0, 101.0, 102.0, 300.0];
+    let told = events(ordinary(60), &live, 1).await;
+    let (incident, finding) = (&told[0].incident, &told[0].incident.findings[0]);
+    assert_eq!(incident.opened_at, START + 1_000);
+    assert!((1.0..2.0).contains(&finding.score), "{finding:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let feedback = Feedback::open(folder.path()).unwrap();
+    for at in 0..2 {
+        let vote = Vote { finding: finding.id.to_string(), useful: false, by: "ada".into(), why: String::new(), at };
+        feedback.say(&incident.target, finding, vote).await.unwrap();
+    }
+    let told = events_on(LocalBusConfig::default(), Some(feedback.clone()), ordinary(60), &live, 1).await;
+    assert_eq!(told[0].incident.opened_at, START + 5_000);
+
+    feedback.take_back(&feedback.all()[0].id).await.unwrap();
+    let told = events_on(LocalBusConfig::default(), Some(feedback), ordinary(60), &live, 1).await;
+    assert_eq!(told[0].incident.opened_at, START + 1_000);
+}
+
+#[tokio::test]
 async fn what_began_and_ended_before_the_start_says_nothing() {
     let past = [ordinary(60), vec![300.0; 10], ordinary(20)].concat();
     let events = events(past, &[100.0, 101.0, 500.0, 500.0], 1).await;
@@ -124,7 +157,7 @@ async fn what_began_and_ended_before_the_start_says_nothing() {
 async fn an_incident_that_is_too_large_for_the_topic_is_told_without_its_samples() {
     let config = LocalBusConfig { max_message_bytes: 2000, ..LocalBusConfig::default() };
     let past = [ordinary(60), vec![300.0; 10]].concat();
-    let events = events_on(config, past, &[300.0], 1).await;
+    let events = events_on(config, None, past, &[300.0], 1).await;
     let incident = &events[0].incident;
     assert_eq!(incident.opened_at, START - 10_000);
     assert!(incident.samples[0].samples.len() < 60, "{} samples", incident.samples[0].samples.len());

@@ -128,3 +128,50 @@ async fn silences_are_set_listed_and_ended_and_hold_over_a_restart() {
     host.shutdown.cancel();
     host.running.ended().await;
 }
+
+#[tokio::test]
+async fn what_people_say_of_findings_is_kept_and_shown() {
+    use anomalyzer::domain::now_ms;
+
+    use crate::serve::{configured, show, show_ordinary};
+
+    let folder = tempfile::tempdir().unwrap();
+    let at_once = "[incidents]\nconfirm_after = '1h'\nquiet_for = '100ms'\n";
+    let shutdown = CancellationToken::new();
+    let running =
+        serve::start(configured(folder.path(), at_once), Role::Both, shutdown.clone()).await.unwrap().unwrap();
+    let url = |path: &str| format!("http://{}{path}", running.address());
+    let http = reqwest::Client::new();
+    let ask = async |method: Method, path: &str, body: Option<Value>| {
+        let mut request = http.request(method, url(path));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json::<Value>().await.unwrap())
+    };
+    let bus = running.bus();
+    show_ordinary(bus.as_ref(), &running).await;
+    let findings = async || {
+        let (_, incidents) = ask(Method::GET, "/api/v1/incidents", None).await;
+        let all = incidents["incidents"].as_array().unwrap().clone();
+        all.iter().flat_map(|incident| incident["findings"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    show(bus.as_ref(), now_ms(), 6.0, 6.0).await;
+    let first = until("something is found", MINUTE, async || findings().await.first().cloned()).await;
+    let id = first["id"].as_str().unwrap();
+    for _ in 0..4 {
+        let (status, judged) =
+            ask(Method::POST, &format!("/api/v1/feedback/{id}"), Some(json!({"useful": false}))).await;
+        assert_eq!(status, StatusCode::OK, "{judged}");
+    }
+    let (_, listed) = ask(Method::GET, "/api/v1/feedback", None).await;
+    assert_eq!(listed["feedback"][0]["threshold"], 5.0, "{listed}");
+    let (status, problem) = ask(Method::POST, "/api/v1/feedback/find-none", Some(json!({"useful": true}))).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+    let path = format!("/api/v1/feedback/{}", listed["feedback"][0]["id"].as_str().unwrap());
+    assert_eq!(ask(Method::DELETE, &path, None).await.0, StatusCode::OK);
+    assert_eq!(ask(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
+    shutdown.cancel();
+    running.ended().await;
+}

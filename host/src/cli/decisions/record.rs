@@ -20,6 +20,10 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
     record.line("decided", &format!("{}, expires {}", rfc3339(decision.decided_at), rfc3339(decision.expires_at)));
     record.line("asked by", &format!("{} ({})", decision.provenance.by, decision.provenance.source));
     record.maybe("anomaly", decision.anomaly.as_ref().map(anomaly));
+    for finding in &decision.findings {
+        record
+            .line("finding", &format!("{}: {}{} by {}", finding.id, finding.signal, finding.labels, finding.detector));
+    }
     let parameters = Value::Object(decision.parameters.clone());
     record.line("solution", &format!("{} {parameters}, confidence {}", decision.solution, decision.confidence));
     record.maybe("action", decision.action_digest.as_ref().map(|digest| format!("sha256 {digest}")));
