@@ -37,7 +37,26 @@ fn names(report: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_detector_that_comes_with_the_host_passes_the_conformance_suite() {
+async fn the_detectors_that_come_with_the_host_pass_the_conformance_suite() {
+    for name in [
+        "drop",
+        "error-rate",
+        "flatline",
+        "forecast-breach",
+        "forest",
+        "latency",
+        "level-shift",
+        "novelty",
+        "seasonal",
+        "slo-burn",
+        "spike",
+    ] {
+        let report = tested(&format!("{name}.wasm"), "{}").await;
+        assert!(names(&report).contains(&"save-restore"), "{name} keeps its memory");
+    }
+    // Siblings know of one another.
+    let (good, report) = output(&["test", "--series-share"], "peers.wasm").await.unwrap();
+    assert!(good, "{report}");
     let report = tested("zscore.wasm", r#"{"spike": 3}"#).await;
     assert_eq!(
         names(&report).join(" "),

@@ -1,7 +1,7 @@
 //! When a series will cross a limit if it goes on as it does: a disk that fills, a quota that runs out, memory that leaks.
 //!
 //! score = horizon / (time until the line crosses the limit), at most 10; 10 as well once the limit is crossed. The line is that of
-//! Theil and Sen over the last `window` ([`trend`]). Nothing is found while the trend leads away from the limit or is not known.
+//! Theil and Sen over the last `window` (`trend`). Nothing is found while the trend leads away from the limit or is not known.
 
 mod trend;
 

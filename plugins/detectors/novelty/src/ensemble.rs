@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::deviation::Deviation;
 use crate::leader::{Leader, NEW};
+use crate::lens::Lens;
 use crate::profile::Profile;
 use crate::spread::Spread;
-use crate::stream::{Seen, Stream};
+use crate::stream::Stream;
 
 /// The figures that are looked at: x, its distance from the slow average and from what is usual at that hour of the week, its
 /// spread, and the smooth average.
@@ -148,18 +149,15 @@ impl Ensemble {
         self.rate = if self.rate > 1.0 { 1.0 } else { self.rate / (1.0 + self.rate) };
         self.rate = if self.rate > SCALES { self.rate } else { SCALES };
         let floor = self.floor();
-        let mut seen = [Seen::default(); STREAMS];
-        for ((seen, stream), figure) in seen.iter_mut().zip(&mut self.streams).zip(figures) {
-            *seen = stream.observe(figure, self.rate, floor);
+        for (index, (stream, figure)) in self.streams.iter_mut().zip(figures).enumerate() {
+            if let Some(before) = stream.observe(figure, self.rate, floor) {
+                refocus(&mut self.leaders, index, before, stream.lens());
+            }
         }
         let mut distances = [0.0; VIEWS.len()];
         for ((distance, leader), view) in distances.iter_mut().zip(&mut self.leaders).zip(&VIEWS) {
-            let Seen { value, unit, changed } = seen[view.stream];
-            if let Some(before) = changed {
-                let lens = self.streams[view.stream].lens();
-                leader.refocus(|seen| lens.see(before.back(seen)));
-            }
-            *distance = at_most(leader.observe(self.now, value, unit));
+            let stream = &self.streams[view.stream];
+            *distance = at_most(leader.observe(self.now, stream.seen(), stream.unit()));
         }
 
         let parts = [(x - before.slow).abs(), from_hour.abs(), (x - before.last).abs(), spread, averages.slowest];
@@ -180,11 +178,9 @@ impl Ensemble {
 
     /// The score of the sample just seen, if nothing had been learnt lately.
     pub(crate) fn lasting(&self, sight: &Sight) -> f64 {
-        let floor = self.floor();
-        let units = self.streams.each_ref().map(|stream| stream.unit(floor));
         let mut distances = [0.0; VIEWS.len()];
         for ((distance, leader), view) in distances.iter_mut().zip(&self.leaders).zip(&VIEWS) {
-            *distance = at_most(leader.distance_from_old(self.now, units[view.stream]));
+            *distance = at_most(leader.distance_from_old(self.now, self.streams[view.stream].unit()));
         }
         score(&distances, sight.deviations)
     }
@@ -218,6 +214,14 @@ impl Sight {
             Some(hour) if hour.range.high - hour.range.low < slow.range.high - slow.range.low => hour,
             _ => slow,
         }
+    }
+}
+
+/// All that look at that stream see through its new lens from here on.
+#[cold]
+fn refocus(leaders: &mut [Leader; VIEWS.len()], stream: usize, before: Lens, after: Lens) {
+    for (leader, _) in leaders.iter_mut().zip(&VIEWS).filter(|(_, view)| view.stream == stream) {
+        leader.refocus(|seen| after.see(before.back(seen)));
     }
 }
 

@@ -21,12 +21,14 @@ pub(crate) struct Leader {
     /// The last w values; a ring.
     values: Vec<i32>,
     sum: i64,
+    /// The least and the largest of them.
+    low: i32,
+    high: i32,
     window: u8,
     oldest: u8,
-    /// Which prototype was nearest last: mostly it is again.
-    nearest: u8,
-    /// The means of the prototypes, apart from the rest of them: most are out of question by their mean alone.
+    /// The means of the prototypes, in their order: who is further away by the mean alone than the nearest so far need not be looked at.
     means: Vec<i32>,
+    /// The rest of them, in the same order.
     prototypes: Vec<Prototype>,
 }
 
@@ -49,7 +51,17 @@ struct Looks {
 
 impl Leader {
     pub(crate) fn new(window: u8) -> Self {
-        Self { values: Vec::new(), sum: 0, window, oldest: 0, nearest: 0, means: Vec::new(), prototypes: Vec::new() }
+        Self {
+            values: Vec::new(),
+            sum: 0,
+            low: i32::MAX,
+            high: i32::MIN,
+            window,
+            oldest: 0,
+
+            means: Vec::new(),
+            prototypes: Vec::new(),
+        }
     }
 
     /// Whether it can be one with that window.
@@ -61,16 +73,20 @@ impl Leader {
             && self.sum == self.values.iter().copied().map(i64::from).sum::<i64>()
             && self.prototypes.len() <= PROTOTYPES
             && self.means.len() == self.prototypes.len()
+            && self.means.is_sorted()
             && self.values.iter().chain(&self.means).all(small)
+            && (self.values.is_empty() || (small(&self.low) && small(&self.high)))
             && self.prototypes.iter().all(|prototype| small(&prototype.low) && small(&prototype.high))
     }
 
     /// How far the last samples, with this one, are from all prototypes: 0.05 is new, and without prototypes it is infinitely far.
-    /// `unit` is 3 S², or nothing while the series is constant.
+    /// `unit` is 3 S², or 0 while the series is constant.
     #[inline]
-    pub(crate) fn observe(&mut self, now: u32, value: i32, unit: Option<f64>) -> f64 {
+    pub(crate) fn observe(&mut self, now: u32, value: i32, unit: f64) -> f64 {
         self.push(value);
-        let Some(unit) = unit.filter(|_| self.is_full()) else { return 0.0 };
+        if unit <= 0.0 || !self.is_full() {
+            return 0.0;
+        }
         let looks = self.looks();
         let Some((nearest, square)) = self.nearest(looks) else {
             self.learn(now, looks);
@@ -81,19 +97,15 @@ impl Leader {
             self.learn(now, looks);
             return distance;
         }
-        if let (Some(mean), Some(prototype)) = (self.means.get_mut(nearest), self.prototypes.get_mut(nearest)) {
-            *mean += (looks.mean - *mean) / FOLLOW;
-            prototype.low += (looks.low - prototype.low) / FOLLOW;
-            prototype.high += (looks.high - prototype.high) / FOLLOW;
-            prototype.used = now;
-            self.nearest = nearest as u8;
-        }
+        self.follow(nearest, now, looks);
         distance
     }
 
     /// The distance to what was known before the present affair began.
-    pub(crate) fn distance_from_old(&self, now: u32, unit: Option<f64>) -> f64 {
-        let Some(unit) = unit.filter(|_| self.is_full()) else { return 0.0 };
+    pub(crate) fn distance_from_old(&self, now: u32, unit: f64) -> f64 {
+        if unit <= 0.0 || !self.is_full() {
+            return 0.0;
+        }
         let looks = self.looks();
         let all = self.means.iter().zip(&self.prototypes);
         let old = all.filter(|(_, prototype)| now.wrapping_sub(prototype.born) >= OLD);
@@ -101,44 +113,82 @@ impl Leader {
         least.map_or(f64::INFINITY, |least| (least as f64 / unit).sqrt())
     }
 
-    /// Which it is, and the square of the distance.
+    /// Which it is, and the square of the distance. From where its mean would be to both sides, until all that is left is too far.
     #[inline]
     fn nearest(&self, looks: Looks) -> Option<(usize, i64)> {
-        let last = usize::from(self.nearest);
-        let mut least = looks.square(*self.means.get(last)?, self.prototypes.get(last)?);
-        let mut nearest = last;
-        for (index, mean) in self.means.iter().enumerate() {
+        let off = |mean: i32| {
             let off = i64::from(looks.mean - mean);
-            if off * off < least
-                && let Some(prototype) = self.prototypes.get(index)
-            {
-                let square = looks.square(*mean, prototype);
-                if square < least {
-                    (nearest, least) = (index, square);
-                }
+            off * off
+        };
+        let begin = self.means.partition_point(|mean| *mean < looks.mean);
+        let (mut nearest, mut least) = (None, i64::MAX);
+        let mut look = |place: usize, mean: i32, prototype: &Prototype| {
+            if off(mean) >= least {
+                return false;
+            }
+            let square = looks.square(mean, prototype);
+            if square < least {
+                (nearest, least) = (Some(place), square);
+            }
+            true
+        };
+        let (below, above) = (self.means.get(..begin)?, self.means.get(begin..)?);
+        let (rest_below, rest_above) = (self.prototypes.get(..begin)?, self.prototypes.get(begin..)?);
+        for (place, (mean, prototype)) in above.iter().zip(rest_above).enumerate() {
+            if !look(begin + place, *mean, prototype) {
+                break;
             }
         }
-        Some((nearest, least))
+        for (place, (mean, prototype)) in below.iter().zip(rest_below).enumerate().rev() {
+            if !look(place, *mean, prototype) {
+                break;
+            }
+        }
+        Some((nearest?, least))
+    }
+
+    /// Moves a prototype towards what it explained.
+    #[inline]
+    fn follow(&mut self, mut place: usize, now: u32, looks: Looks) {
+        let (Some(mean), Some(prototype)) = (self.means.get_mut(place), self.prototypes.get_mut(place)) else { return };
+        *mean += (looks.mean - *mean) / FOLLOW;
+        prototype.low += (looks.low - prototype.low) / FOLLOW;
+        prototype.high += (looks.high - prototype.high) / FOLLOW;
+        prototype.used = now;
+        let mean = *mean;
+        while self.means.get(place + 1).is_some_and(|above| *above < mean) {
+            self.swap_with_next(place);
+            place += 1;
+        }
+        while let Some(below) = place.checked_sub(1)
+            && self.means[below] > mean
+        {
+            self.swap_with_next(below);
+            place = below;
+        }
+    }
+
+    #[cold]
+    fn swap_with_next(&mut self, place: usize) {
+        self.means.swap(place, place + 1);
+        self.prototypes.swap(place, place + 1);
     }
 
     #[cold]
     fn learn(&mut self, now: u32, looks: Looks) {
         let Looks { low, high, mean } = looks;
-        let prototype = Prototype { low, high, used: now, born: now };
-        if self.prototypes.len() < PROTOTYPES {
-            if self.prototypes.len() == self.prototypes.capacity() {
-                self.means.reserve_exact(MORE);
-                self.prototypes.reserve_exact(MORE);
-            }
-            self.nearest = self.prototypes.len() as u8;
-            self.means.push(mean);
-            self.prototypes.push(prototype);
-            return;
+        if self.prototypes.len() == PROTOTYPES {
+            let unused = |place: &usize| now.wrapping_sub(self.prototypes[*place].used);
+            let gone = (0..PROTOTYPES).max_by_key(unused).unwrap_or_default();
+            self.means.remove(gone);
+            self.prototypes.remove(gone);
+        } else if self.prototypes.len() == self.prototypes.capacity() {
+            self.means.reserve_exact(MORE);
+            self.prototypes.reserve_exact(MORE);
         }
-        let unused = |place: &usize| now.wrapping_sub(self.prototypes[*place].used);
-        let place = (0..PROTOTYPES).max_by_key(unused).unwrap_or_default();
-        (self.means[place], self.prototypes[place]) = (mean, prototype);
-        self.nearest = place as u8;
+        let place = self.means.partition_point(|other| *other < mean);
+        self.means.insert(place, mean);
+        self.prototypes.insert(place, Prototype { low, high, used: now, born: now });
     }
 
     #[inline]
@@ -150,30 +200,35 @@ impl Leader {
     fn push(&mut self, value: i32) {
         self.sum += i64::from(value);
         if self.is_full() {
-            if let Some(place) = self.values.get_mut(usize::from(self.oldest)) {
-                self.sum -= i64::from(*place);
-                *place = value;
-            }
+            let Some(place) = self.values.get_mut(usize::from(self.oldest)) else { return };
+            let gone = std::mem::replace(place, value);
+            self.sum -= i64::from(gone);
             self.oldest = if self.oldest + 1 < self.window { self.oldest + 1 } else { 0 };
-            return;
+            // Mostly neither end leaves with it.
+            if gone == self.low || gone == self.high {
+                self.find_ends();
+                return;
+            }
+        } else {
+            if self.values.is_empty() {
+                self.values.reserve_exact(usize::from(self.window));
+            }
+            self.values.push(value);
         }
-        if self.values.is_empty() {
-            self.values.reserve_exact(usize::from(self.window));
-        }
-        self.values.push(value);
+        self.low = self.low.min(value);
+        self.high = self.high.max(value);
+    }
+
+    fn find_ends(&mut self) {
+        let ends = |(low, high): (i32, i32), value: &i32| (low.min(*value), high.max(*value));
+        (self.low, self.high) = self.values.iter().fold((i32::MAX, i32::MIN), ends);
     }
 
     #[inline]
     fn looks(&self) -> Looks {
-        if let [only] = self.values[..] {
-            return Looks { low: only, high: only, mean: only };
-        }
-        let (mut low, mut high) = (i32::MAX, i32::MIN);
-        for &value in &self.values {
-            low = low.min(value);
-            high = high.max(value);
-        }
-        Looks { low, high, mean: (self.sum as f64 / f64::from(self.window)) as i32 }
+        // Of a window of one there is nothing to be computed.
+        let mean = if self.window == 1 { self.low } else { (self.sum as f64 / f64::from(self.window)) as i32 };
+        Looks { low: self.low, high: self.high, mean }
     }
 
     /// What was seen is seen through another lens from here on.
@@ -185,6 +240,7 @@ impl Leader {
             again(high);
         }
         self.sum = self.values.iter().copied().map(i64::from).sum();
+        self.find_ends();
     }
 }
 
@@ -205,7 +261,7 @@ mod tests {
     use super::*;
 
     /// 3 S² for a scale of 1000.
-    const UNIT: Option<f64> = Some(3e6);
+    const UNIT: f64 = 3e6;
 
     fn distances(window: u8, values: impl IntoIterator<Item = i32>) -> Vec<f64> {
         let mut leader = Leader::new(window);

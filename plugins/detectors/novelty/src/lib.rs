@@ -1,7 +1,7 @@
 //! How unlike everything before the recent samples of a series are, seen in seven ways.
 //!
 //! Seven *leaders* each keep up to 48 prototypes of what a few samples in a row look like (their least, largest and mean value) and say
-//! how far the present ones are from the nearest ([`leader`]). They look at x over 24 and over 6 samples, at its distance from
+//! how far the present ones are from the nearest (`leader`). They look at x over 24 and over 6 samples, at its distance from
 //! a slow average over 12, at its distance from what is usual at that hour of the week over 1 and over 12, at its standard
 //! deviation over 48, and at a smooth average over 24. Five *deviations* say how many standard deviations simpler figures are
 //! above their mean. A score is

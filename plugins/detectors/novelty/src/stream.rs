@@ -10,20 +10,13 @@ use crate::scale::Scale;
 pub(crate) struct Stream {
     scale: Scale,
     lens: Lens,
-}
-
-/// A value through the lens, and 3 S² in its steps. Nothing while the figure is constant.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Seen {
-    pub(crate) value: i32,
-    pub(crate) unit: Option<f64>,
-    /// The lens of before, if it was changed: what was kept must be seen anew.
-    pub(crate) changed: Option<Lens>,
+    seen: i32,
+    unit: f64,
 }
 
 impl Stream {
     pub(crate) fn new() -> Self {
-        Self { scale: Scale::new(), lens: Lens::new() }
+        Self { scale: Scale::new(), lens: Lens::new(), seen: 0, unit: 0.0 }
     }
 
     pub(crate) fn is_sound(&self) -> bool {
@@ -34,28 +27,36 @@ impl Stream {
         self.lens
     }
 
-    /// `floor` is the least difference that is more than rounding.
+    /// Takes a value in; `floor` is the least difference that is more than rounding. Answers with the lens of before if it had to be
+    /// changed: what was kept must be seen anew.
     #[inline]
-    pub(crate) fn observe(&mut self, value: f64, rate: f64, floor: f64) -> Seen {
+    pub(crate) fn observe(&mut self, value: f64, rate: f64, floor: f64) -> Option<Lens> {
         let square = self.scale.observe(value, rate);
-        let is_sharp =
-            Lens::SHARP.contains(&self.lens.in_steps(square)) && self.lens.is_near(self.scale.mean(), square);
-        let changed = if is_sharp { None } else { self.refocus(value, square) };
-        let unit = if square > floor * floor { Some(3.0 * self.lens.in_steps(square)) } else { None };
-        Seen { value: self.lens.see(value), unit, changed }
+        let in_steps = self.lens.in_steps(square);
+        let is_sharp = Lens::SHARP.contains(&in_steps) && self.lens.is_near(self.scale.mean(), square);
+        let changed = if is_sharp { None } else { Some(self.refocus(value, square)) };
+        self.seen = self.lens.see(value);
+        self.unit = if square > floor * floor { 3.0 * self.lens.in_steps(square) } else { 0.0 };
+        changed
     }
 
-    /// 3 S² as it is now.
-    pub(crate) fn unit(&self, floor: f64) -> Option<f64> {
-        let square = self.scale.square();
-        (square > floor * floor).then(|| 3.0 * self.lens.in_steps(square))
+    /// The last value through the lens.
+    #[inline]
+    pub(crate) fn seen(&self) -> i32 {
+        self.seen
+    }
+
+    /// 3 S² in its steps; 0 while the figure is constant.
+    #[inline]
+    pub(crate) fn unit(&self) -> f64 {
+        self.unit
     }
 
     /// The series is elsewhere, or on another scale, than the lens was made for.
     #[cold]
-    fn refocus(&mut self, value: f64, square: f64) -> Option<Lens> {
+    fn refocus(&mut self, value: f64, square: f64) -> Lens {
         // Of a constant there is nothing to be told apart: it is where it is.
         let anchor = if square > 0.0 { self.scale.mean() } else { value };
-        Some(std::mem::replace(&mut self.lens, Lens::at(anchor, square.sqrt())))
+        std::mem::replace(&mut self.lens, Lens::at(anchor, square.sqrt()))
     }
 }
