@@ -9,6 +9,7 @@ use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
 use anomalyzer::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
 use anomalyzer::codec::{self, Believed};
 use anomalyzer::collect::DetectorConfig;
+use anomalyzer::config;
 use anomalyzer::detect::{
     Backfill, DetectStatus, Engine, Feedback, IncidentBook, IncidentConfig, KnownIncidents, Overlooked, Vote,
 };
@@ -46,7 +47,8 @@ impl Backfill for Past {
 
 fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
     let plugins = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins");
-    let plugins = Plugins::load(PluginConfig { folder: plugins.into(), ..PluginConfig::default() }).unwrap();
+    let cache = Some(config::cache_folder().join("compiled"));
+    let plugins = Plugins::load(PluginConfig { folder: plugins.into(), cache, ..PluginConfig::default() }).unwrap();
     let settings = serde_json::json!({"spike": 5, "drop": 5, "clear_samples": 2});
     let zscore = DetectorConfig { name: "zscore".into(), settings: settings.as_object().unwrap().clone() };
     let config = IncidentConfig {
