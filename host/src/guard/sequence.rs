@@ -10,7 +10,7 @@ use crate::domain::{Coverage, Operation, Replicas, Snapshot, Target};
 
 const HOUR_MS: i64 = 3_600_000;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     /// Time passes.
     Pass(i64),
