@@ -3,6 +3,8 @@
 
 #[path = "detector/languages.rs"]
 mod languages;
+#[path = "detector/shipped.rs"]
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -83,6 +85,7 @@ fn main() {
     criterion.final_summary();
     best.print();
     memory.print();
+    shipped::measure(&canonical);
     languages::measure();
 }
 

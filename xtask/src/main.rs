@@ -148,6 +148,8 @@ fn bench(rest: &[String]) -> Result<()> {
         "plugins",
         "--bench",
         "pipeline",
+        "--bench",
+        "history",
     ]);
     process::run(cargo.arg("--").args(rest).envs(broker.environment()))
 }

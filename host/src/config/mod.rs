@@ -26,7 +26,7 @@ use crate::detect::{IncidentConfig, MemoryConfig};
 use crate::diagnose::{DiagnoserConfig, OllamaConfig};
 use crate::domain::{Parameters, Target};
 use crate::guard::Policy;
-use crate::history::{HistoryOptions, RetentionConfig};
+use crate::history::{AnchorConfig, HistoryOptions, RetentionConfig};
 use crate::plugin::PluginConfig;
 use crate::verify::VerifyConfig;
 
@@ -83,6 +83,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Where plugins are, and their limits.
     pub plugins: PluginConfig,
+    /// Where the heads of the record's chains are told.
+    pub anchor: AnchorConfig,
     /// How long the record is kept.
     pub retention: RetentionConfig,
     /// The bounds of the history; not for the file.
@@ -186,6 +188,7 @@ impl Default for Config {
             kubernetes: None,
             notify: NotifyConfig::default(),
             http: HttpConfig::default(),
+            anchor: AnchorConfig::default(),
             retention: RetentionConfig::default(),
             history: HistoryOptions::default(),
             plugins: PluginConfig {

@@ -224,6 +224,19 @@ pub struct Verification {
     pub samples: u32,
     /// In words, with figures.
     pub reason: String,
+    /// What became meanwhile of those that were left alone. None where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+}
+
+/// Other targets with an incident at the time of acting, for which nothing was done: had all of them got better too, it may not be
+/// the action that helped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// How many there were.
+    pub left_alone: u32,
+    /// Whose incident was over when it was judged.
+    pub better: u32,
 }
 
 /// The whole record of one solution of one incident, as the API and the CLI give it: the field names are a contract.

@@ -18,7 +18,7 @@ mod time;
 pub use approval::{Answer, Question};
 pub use basis::{Basis, Witness, WitnessMemory};
 pub use decision::{
-    Anomaly, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Undo, UndoState, Verdict,
+    Anomaly, Control, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Undo, UndoState, Verdict,
     Verification, VerificationOutcome,
 };
 pub use finding::{Direction, Finding, Meaning, Phase, Range};

@@ -3,6 +3,7 @@
 //! One task writes (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`, group commit); everybody else reads through connections
 //! that cannot write.
 
+mod anchoring;
 mod audit;
 mod chain;
 mod columns;
@@ -29,6 +30,7 @@ use tokio::sync::broadcast;
 use crate::domain::{Decision, IncidentEvent};
 use crate::telemetry::metrics::Metrics;
 
+pub use anchoring::{AnchorConfig, anchor};
 pub use audit::{Anchor, Break, Chain, Exported, Walked};
 pub use copy::restore;
 pub use error::HistoryError;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
 
-use crate::domain::{Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs};
+use crate::domain::{Control, Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs};
 
 use super::{Break, Filter, HistoryError, Input, Order, Page};
 
@@ -172,6 +172,25 @@ impl HistoryReader {
             .await
             .map_err(|error| self.failed(&error))?;
         body.map(|body| self.parse(&format!("incident {id}"), &body)).transpose()
+    }
+
+    /// Of the newest incidents those of other targets that were open at a time and for which nothing was changed: how many there are, and
+    /// how many of them are over.
+    pub async fn left_alone(&self, at: UnixMs, target: &Target) -> Result<Control, HistoryError> {
+        let (left_alone, better): (i64, i64) = sqlx::query_as(
+            "SELECT count(*), count(cleared_at) FROM (SELECT * FROM incidents ORDER BY seq DESC LIMIT 1000) AS incident
+             WHERE opened_at <= ?1 AND (cleared_at IS NULL OR cleared_at > ?1) AND target != ?2
+               AND NOT EXISTS (SELECT 1 FROM decisions JOIN operations ON operations.decision = decisions.id
+                               WHERE decisions.incident = incident.id AND operations.outcome IN ('done', 'in_doubt')
+                                 AND operations.kind IN ('scale', 'restart', 'roll_back', 'patch', 'http'))",
+        )
+        .bind(at)
+        .bind(target.to_string())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(Control { left_alone: count(left_alone), better: count(better) })
     }
 
     /// A finding of an incident, and the incident's target.

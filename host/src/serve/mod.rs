@@ -40,7 +40,7 @@ use crate::detect::{
 };
 use crate::diagnose::{Diagnoser, Offer};
 use crate::domain::{Clock, IncidentEvent, IncidentEventKind, now_ms, solutions};
-use crate::history::{self, History};
+use crate::history::{self, History, HistoryReader};
 use crate::plugin::Plugins;
 use crate::telemetry::metrics::Metrics;
 use crate::verify::Recent;
@@ -340,6 +340,18 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
                 }
             }));
         }
+        tasks.spawn(supervise("anchors", health.clone(), shutdown.clone(), {
+            let (config, reader, bus) = (config.anchor.clone(), HistoryReader::clone(&history), Arc::clone(&bus));
+            let (clock, stop) = (clock.clone(), shutdown.clone());
+            move || {
+                let (config, reader, bus) = (config.clone(), reader.clone(), Arc::clone(&bus));
+                let told = history::anchor(config, reader, bus, clock.clone(), stop.clone());
+                async move {
+                    told.await;
+                    Ok::<(), std::convert::Infallible>(())
+                }
+            }
+        }));
         tasks.spawn(supervise("retention", health.clone(), shutdown.clone(), {
             let (config, history, clock, stop) =
                 (config.retention.clone(), history.clone(), clock.clone(), shutdown.clone());

@@ -41,7 +41,7 @@ pub fn judge(claims: &[Claim], min_samples: u32, now: UnixMs) -> Verification {
     }
     let (outcome, reason) = worst
         .unwrap_or((VerificationOutcome::Unknown, "there is nothing to compare with: no finding gave a range".into()));
-    Verification { outcome, at: now, samples, reason }
+    Verification { outcome, at: now, samples, reason, control: None }
 }
 
 fn rank(outcome: VerificationOutcome) -> u8 {

@@ -104,6 +104,7 @@ pub fn done(n: i64) -> Decision {
         at: at + 30_000,
         samples: 12,
         reason: "median 0.21 is within 0.05 to 0.5".to_owned(),
+        control: None,
     });
     decision
 }

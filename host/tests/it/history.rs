@@ -387,3 +387,41 @@ async fn the_files_can_be_read_by_their_owner_only() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", entry.path().display());
     }
 }
+
+#[tokio::test]
+async fn those_that_were_left_alone_are_counted_for_a_comparison() {
+    use anomalyzer::domain::{Control, IncidentEvent, IncidentEventKind, Target};
+
+    let place = Place::new().await;
+    let other = |n: i64| {
+        let mut other = incident(n);
+        other.id = format!("inc-other-{n}").as_str().into();
+        other.target = Target::new("shop", "Deployment", &format!("other-{n}"));
+        (other.opened_at, other.cleared_at) = (NOON, None);
+        other
+    };
+    let at = NOON + 60_000;
+    for n in 0..4 {
+        let mut one = other(n);
+        match n {
+            // Over before, over meanwhile, going on, and one that something is done for.
+            0 => one.cleared_at = Some(at - 1),
+            1 => one.cleared_at = Some(at + 1),
+            _ => {}
+        }
+        let event = IncidentEvent {
+            kind: IncidentEventKind::Changed,
+            at,
+            incident: one,
+            evidence: vec![],
+            attempt: 0,
+            witnesses: vec![],
+        };
+        place.history.record_incident(&event).await.unwrap();
+    }
+    let mut treated = done(1);
+    treated.incident = Some("inc-other-3".into());
+    place.record(Ended, treated).await;
+    let control = place.history.left_alone(at, &web()).await.unwrap();
+    assert_eq!(control, Control { left_alone: 2, better: 1 });
+}

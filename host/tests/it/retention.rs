@@ -144,3 +144,43 @@ async fn a_copy_made_while_it_is_written_can_be_put_in_its_place() {
     let broken = ran(What::Restore { file: copy }, elsewhere.path()).await.unwrap_err();
     assert!(broken.contains("broken at event 5"), "{broken}");
 }
+
+#[tokio::test]
+async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_again() {
+    use std::sync::Arc;
+
+    use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
+    use anomalyzer::domain::now_ms;
+    use anomalyzer::history::{Anchor, AnchorConfig, anchor};
+    use tokio_util::sync::CancellationToken;
+
+    use crate::receiver::Receiver;
+    use crate::wait::until;
+
+    let place = Place::new().await;
+    place.record(Ended, done(0)).await;
+    let receiver = Receiver::start([]).await;
+    let file = place.folder.path().join("anchors.jsonl");
+    let config = AnchorConfig {
+        every: Duration::from_secs(1),
+        file: Some(file.clone()),
+        webhook: Some(receiver.url("/anchors")),
+        topic: false,
+    };
+    let bus = LocalBus::open(&place.folder.path().join("bus.sqlite"), LocalBusConfig::default()).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let telling = anchor(config, HistoryReader::clone(&place.history), Arc::new(bus), Arc::new(now_ms), shutdown.clone());
+    let telling = tokio::spawn(telling);
+    let minute = Duration::from_secs(60);
+    until("the first is told", minute, async || (receiver.received().len() == 1).then_some(())).await;
+    place.record(Ended, done(1)).await;
+    until("the next is told", minute, async || (receiver.received().len() == 2).then_some(())).await;
+    shutdown.cancel();
+    telling.await.unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
+    let anchors: Vec<Anchor> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(anchors.iter().map(|anchor| anchor.seq).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(receiver.received()[1].json()["anchors"][0]["hash"], anchors[1].hash);
+    let [decisions, _] = place.history.audit(&anchors).await.unwrap();
+    assert_eq!((decisions.anchored, decisions.broken), (2, None));
+}

@@ -183,6 +183,8 @@ async fn a_dry_run_decides_and_records_and_does_nothing() {
     let decision = whole.ended(solutions::SCALE_UP).await;
     assert_eq!(decision.state, DecisionState::Shadowed);
     assert_eq!(decision.guard.unwrap().rule, "mode");
+    let verification = decision.verification.unwrap();
+    assert!(verification.reason.starts_with("it was left alone: "), "{}", verification.reason);
     assert_eq!(whole.running.local().unwrap().endpoints("web").unwrap().borrow().len(), 1);
 }
 

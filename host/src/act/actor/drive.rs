@@ -74,6 +74,11 @@ impl Driver {
         }
         match (ended, refused.map(|refused| refused.verdict)) {
             (_, Some(Verdict::Hold)) => self.hold(decision, asked.flatten()).await,
+            // Afterwards it is looked whether the target got better by itself.
+            (_, Some(Verdict::Shadow)) if !decision.findings.is_empty() => {
+                decision.state = DecisionState::Verifying;
+                self.record(DecisionEventKind::Verifying, decision).await
+            }
             (_, Some(Verdict::Shadow)) => self.end(decision, DecisionState::Shadowed, None).await,
             // Whatever ended it: what was changed, or may have been, is looked after.
             (Ok(summary) | Err(summary), _) if may_have_changed(decision) => {

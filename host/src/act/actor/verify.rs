@@ -6,8 +6,8 @@ use super::driver::{DriveError, Driver};
 use crate::bus::Topic;
 use crate::codec;
 use crate::domain::{
-    Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent, IncidentEventKind, Provenance,
-    VerificationOutcome, solutions,
+    Control, Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent, IncidentEventKind, Provenance,
+    UnixMs, Verdict, Verification, VerificationOutcome, solutions,
 };
 use crate::history::DecisionEventKind;
 use crate::verify::{Claim, judge};
@@ -43,13 +43,37 @@ impl Driver {
                 }
             };
         }
+        self.compare_with_others(decision, &mut verification, acted_at).await;
         let outcome = verification.outcome;
         decision.verification = Some(verification);
         self.record(DecisionEventKind::Verified, decision).await?;
+        if is_shadowed(decision) {
+            return self.end(decision, DecisionState::Shadowed, None).await;
+        }
         if self.verify.undo && matches!(outcome, VerificationOutcome::NotImproved | VerificationOutcome::Worse) {
             return self.begin_undo(decision, "it did not help").await;
         }
         self.end(decision, DecisionState::Done, None).await
+    }
+
+    /// Whether those that were left alone got better too.
+    async fn compare_with_others(&self, decision: &Decision, verification: &mut Verification, acted_at: UnixMs) {
+        if is_shadowed(decision) {
+            verification.reason = format!("it was left alone: {}", verification.reason);
+        }
+        let (Some(target), Some(_)) = (&decision.target, &decision.incident) else { return };
+        let control = match self.history.left_alone(acted_at, target).await {
+            Ok(control) if control.left_alone > 0 => control,
+            Ok(_) => return,
+            Err(error) => return tracing::warn!(decision.id = %decision.id, %error, "there is nothing to compare with"),
+        };
+        let Control { left_alone, better } = control;
+        let all = verification.outcome == VerificationOutcome::Improved && better == left_alone;
+        let doubt = if all { ": it may have helped itself" } else { "" };
+        verification.reason.push_str(&format!(
+            "; of {left_alone} other targets that were left alone meanwhile {better} got better too{doubt}"
+        ));
+        verification.control = Some(control);
     }
 
     /// Asks the analyst once more if the decision was not the end of its incident, with what was gathered and tried. Bounded by the
@@ -86,6 +110,11 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// Whether what it wanted was foreseen only.
+pub(super) fn is_shadowed(decision: &Decision) -> bool {
+    decision.guard.as_ref().is_some_and(|guard| guard.verdict == Verdict::Shadow)
 }
 
 /// Whether it only gathered, for the analyst to think again.
