@@ -87,7 +87,10 @@ async fn plain(path: &Path) -> f64 {
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging();
     let mut file = connect.connect().await.expect("it opens");
-    sqlx::query("CREATE TABLE plain (seq INTEGER PRIMARY KEY, body BLOB NOT NULL)").execute(&mut file).await.expect("made");
+    sqlx::query("CREATE TABLE plain (seq INTEGER PRIMARY KEY, body BLOB NOT NULL)")
+        .execute(&mut file)
+        .await
+        .expect("made");
     let bodies: Vec<Vec<u8>> =
         (0..WRITTEN).map(|number| serde_json::to_vec(&fixture::done(number)).expect("JSON")).collect();
     let began = Instant::now();
@@ -96,7 +99,11 @@ async fn plain(path: &Path) -> f64 {
         for body in group {
             // The decision as it is, and the event.
             for _ in 0..2 {
-                sqlx::query("INSERT INTO plain (body) VALUES (?)").bind(body).execute(&mut *transaction).await.expect("in");
+                sqlx::query("INSERT INTO plain (body) VALUES (?)")
+                    .bind(body)
+                    .execute(&mut *transaction)
+                    .await
+                    .expect("in");
             }
         }
         transaction.commit().await.expect("durable");

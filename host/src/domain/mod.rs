@@ -18,8 +18,8 @@ mod time;
 pub use approval::{Answer, Question};
 pub use basis::{Basis, Witness, WitnessMemory};
 pub use decision::{
-    Anomaly, Control, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Undo, UndoState, Verdict,
-    Verification, VerificationOutcome,
+    Anomaly, Control, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Undo, UndoState,
+    Verdict, Verification, VerificationOutcome,
 };
 pub use finding::{Direction, Finding, Meaning, Phase, Range};
 pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};

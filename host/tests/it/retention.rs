@@ -169,7 +169,8 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
     };
     let bus = LocalBus::open(&place.folder.path().join("bus.sqlite"), LocalBusConfig::default()).await.unwrap();
     let shutdown = CancellationToken::new();
-    let telling = anchor(config, HistoryReader::clone(&place.history), Arc::new(bus), Arc::new(now_ms), shutdown.clone());
+    let telling =
+        anchor(config, HistoryReader::clone(&place.history), Arc::new(bus), Arc::new(now_ms), shutdown.clone());
     let telling = tokio::spawn(telling);
     let minute = Duration::from_secs(60);
     until("the first is told", minute, async || (receiver.received().len() == 1).then_some(())).await;
