@@ -9,7 +9,7 @@ use crate::settings::Settings;
 /// It is told again when it got worse by half.
 const WORSE: f64 = 1.5;
 /// Below this share of the threshold it looks like what was before.
-const LIKE_BEFORE: f64 = 0.5;
+const LIKE_BEFORE: f64 = 0.75;
 /// So many views are named.
 const NAMED: usize = 3;
 
