@@ -14,6 +14,7 @@ mod silences;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub(crate) use actor::proposed;
 pub use actor::{AcceptError, Actor, ActorConfig, AnswerError, Desk, OpenIncidents};
 pub use hands::Hands;
 pub use kill_switch::KillSwitch;

@@ -12,7 +12,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::config::duration;
-use crate::domain::{Analyst, AnalystKind, Decision, DecisionId, Parameters, Provenance, Solution, Target, solutions};
+use crate::domain::{
+    Analyst, AnalystKind, Decision, DecisionId, Parameters, Provenance, Solution, Target, UnixMs, solutions,
+};
 use crate::history::HistoryError;
 
 use super::access::Caller;
@@ -78,23 +80,9 @@ pub(super) async fn act(
         (StatusCode::ACCEPTED, axum::Json(json!({"decision": id, "url": format!("/api/v1/decisions/{id}")})));
     let explanation = asked.reason.unwrap_or_else(|| format!("asked for by {}", caller.name));
     let wanted = Solution {
-        anomaly_type: "requested".to_owned(),
-        solution_type: solution,
-        explanation,
-        id: id.to_string(),
-        incident: None,
         target: Some(asked.target),
         parameters: asked.parameters,
-        confidence: 1.0,
-        evidence: Vec::new(),
-        cites: Vec::new(),
-        alternatives: Vec::new(),
-        analyst: Analyst::of(AnalystKind::External),
-        provenance: Provenance { source: Provenance::API.to_owned(), by: caller.name },
-        attempt: 0,
-        proposed_at: now,
-        expires_at: now.saturating_add(EXPIRES_MS),
-        basis: None,
+        ..request(solution, explanation, id.to_string(), caller.name, now)
     };
 
     let deadline = patience.wait.map(|wait| Instant::now() + wait);
@@ -109,6 +97,29 @@ pub(super) async fn act(
         },
         () = tokio::time::sleep_until(deadline) => Ok(accepted.into_response()),
         () = state.shutdown.cancelled() => Ok(accepted.into_response()),
+    }
+}
+
+/// What a person wants.
+pub(super) fn request(solution: String, explanation: String, id: String, by: String, now: UnixMs) -> Solution {
+    Solution {
+        anomaly_type: "requested".to_owned(),
+        solution_type: solution,
+        explanation,
+        id,
+        incident: None,
+        target: None,
+        parameters: Parameters::new(),
+        confidence: 1.0,
+        evidence: Vec::new(),
+        cites: Vec::new(),
+        alternatives: Vec::new(),
+        analyst: Analyst::of(AnalystKind::External),
+        provenance: Provenance { source: Provenance::API.to_owned(), by },
+        attempt: 0,
+        proposed_at: now,
+        expires_at: now.saturating_add(EXPIRES_MS),
+        basis: None,
     }
 }
 

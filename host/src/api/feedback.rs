@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::extract::{self, Path};
+use super::noted::note;
 use super::problem::Problem;
 use super::state::ApiState;
 use crate::detect::{Feedback, FeedbackError, Judged, Vote};
@@ -46,15 +47,25 @@ pub(super) async fn say(
     let Some((target, finding)) = found else {
         return Err(Problem::not_found("finding", &id, "/api/v1/incidents"));
     };
+    let word = if said.useful { "useful" } else { "noise" };
+    let what = format!("{id} was {word}: {}", said.why);
+    let by = caller.name.clone();
     let vote = Vote { finding: id, useful: said.useful, by: caller.name, why: said.why, at: (state.clock)() };
     let judged = known.say(&target, &finding, vote).await.map_err(not_done)?;
     tracing::info!(signal = judged.signal, detector = judged.detector, threshold = judged.threshold, "feedback");
+    note(&state, "feedback", &by, what).await;
     Ok(Json(judged))
 }
 
 /// Takes back all that was said about a series.
-pub(super) async fn take_back(State(state): State<ApiState>, Path(id): Path) -> Result<Json<Judged>, Problem> {
-    Ok(Json(feedback(&state)?.take_back(&id).await.map_err(not_done)?))
+pub(super) async fn take_back(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path,
+) -> Result<Json<Judged>, Problem> {
+    let judged = feedback(&state)?.take_back(&id).await.map_err(not_done)?;
+    note(&state, "feedback_taken_back", &caller.name, id).await;
+    Ok(Json(judged))
 }
 
 fn feedback(state: &ApiState) -> Result<&Feedback, Problem> {

@@ -11,6 +11,7 @@ use crate::domain::rfc3339;
 
 use super::access::Caller;
 use super::extract;
+use super::noted::note;
 use super::problem::Problem;
 use super::state::ApiState;
 
@@ -40,6 +41,7 @@ pub(super) async fn on(
     let why = format!("{} (by {} at {})", reason.why.trim(), caller.name, rfc3339((state.clock)()));
     switch.on(&why).await.map_err(|error| not_written(&error))?;
     tracing::warn!(by = caller.name, why = reason.why, "the kill switch is on");
+    note(&state, "kill_switch_on", &caller.name, reason.why.trim().to_owned()).await;
     Ok(shown(switch))
 }
 
@@ -51,6 +53,7 @@ pub(super) async fn off(
     let switch = switch(&state)?;
     switch.off().await.map_err(|error| not_written(&error))?;
     tracing::warn!(by = caller.name, "the kill switch is off");
+    note(&state, "kill_switch_off", &caller.name, "what was stopped may be changed again".to_owned()).await;
     Ok(shown(switch))
 }
 

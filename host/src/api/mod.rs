@@ -13,6 +13,7 @@ mod health;
 mod incidents;
 mod kill_switch;
 mod layers;
+mod noted;
 mod plugins;
 mod problem;
 mod server;

@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::extract::{self, Path};
+use super::noted::note;
 use super::problem::Problem;
 use super::state::ApiState;
 use crate::act::{Silence, SilenceError, Silences};
 use crate::config::duration;
+use crate::domain::rfc3339;
 use crate::guard::Selector;
 
 /// Nobody is left alone for longer: what is for ever belongs into the configuration.
@@ -66,6 +68,9 @@ pub(super) async fn add(
     let until = since.saturating_add(i64::try_from(asked.lasts.as_millis()).unwrap_or(i64::MAX));
     let silence = silences(&state)?.add(asked.targets, why, caller.name, since, until).await.map_err(not_done)?;
     tracing::warn!(by = silence.by, why = silence.why, silence = silence.id, "targets are silenced");
+    let targets = serde_json::to_string(&silence.targets).unwrap_or_default();
+    let why = format!("{}: {targets} until {} ({})", silence.id, rfc3339(silence.until), silence.why);
+    note(&state, "silence", &silence.by, why).await;
     Ok((StatusCode::CREATED, Json(silence)))
 }
 
@@ -76,6 +81,7 @@ pub(super) async fn end(
     Path(id): Path,
 ) -> Result<Json<Silence>, Problem> {
     let silence = silences(&state)?.end(&id, (state.clock)()).await.map_err(not_done)?;
+    note(&state, "silence_ended", &caller.name, id.clone()).await;
     tracing::warn!(by = caller.name, silence = id, "a silence was ended");
     Ok(Json(silence))
 }

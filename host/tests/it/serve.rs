@@ -336,4 +336,10 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
     assert_eq!(alarm.state, DecisionState::Done, "{alarm:?}");
     let said: Value = http.delete(&url).send().await.unwrap().json().await.unwrap();
     assert_eq!(said, serde_json::json!({ "on": false, "why": null }));
+    // Who did that, and why, is on record as well.
+    for (what, why) in [("kill_switch_on", "a rehearsal"), ("kill_switch_off", "what was stopped may be changed again")]
+    {
+        let noted = ended(&whole.running, what, MINUTE).await;
+        assert_eq!((noted.explanation.as_str(), noted.provenance.by.as_str()), (why, "anonymous on loopback"));
+    }
 }

@@ -43,11 +43,10 @@ use crate::plugin::Plugins;
 use crate::verify::{Recent, VerifyConfig};
 
 pub use approval::AnswerError;
+pub(crate) use crew::Crew;
 pub use desk::Desk;
-pub use incidents::OpenIncidents;
-
-use crew::Crew;
 use driver::Driver;
+pub use incidents::OpenIncidents;
 use proposal::proposed;
 
 /// How decisions are carried out.

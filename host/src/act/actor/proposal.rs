@@ -4,7 +4,7 @@ use super::evidence::worst;
 use crate::domain::{Decision, DecisionId, DecisionState, Incident, Phase, Solution};
 
 /// The decision at its beginning.
-pub(super) fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {
+pub fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {
     let mut decision = Decision {
         id: DecisionId::from(solution.id.clone()),
         incident: solution.incident.clone(),

@@ -1,0 +1,21 @@
+//! What people do to the host itself stands in the record too: as a decision that is over.
+
+use super::action::request;
+use super::fresh::fresh;
+use super::state::ApiState;
+use crate::act::proposed;
+use crate::domain::{DecisionId, DecisionState};
+use crate::history::{DecisionEvent, DecisionEventKind};
+
+/// Records it. It was done already: a full disk must not keep anybody from stopping the host, and is logged.
+pub(super) async fn note(state: &ApiState, what: &str, by: &str, why: String) {
+    let now = (state.clock)();
+    let id = DecisionId::derive(&["api", &fresh()]);
+    let mut decision = proposed(&request(what.to_owned(), why, id.to_string(), by.to_owned(), now), None);
+    decision.state = DecisionState::Done;
+    decision.summary = Some(format!("{what} by {by}"));
+    let event = DecisionEvent { kind: DecisionEventKind::Ended, at: now, decision, input: None };
+    if let Err(error) = state.history.record(event).await {
+        tracing::error!(what, by, %error, "what somebody did is not on record");
+    }
+}
