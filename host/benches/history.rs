@@ -1,5 +1,6 @@
 //! The history: how many decisions a second are durable, against a plain bulk insert of the same bytes in the same run, and how long a
 //! filtered page takes among many. `HISTORY_DECISIONS` says how many; the default is what fits into a coffee break.
+#![allow(clippy::unwrap_used, reason = "what is shared with the tests is made for them")]
 
 #[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/it/fixture.rs"]

@@ -43,11 +43,12 @@ use crate::plugin::Plugins;
 use crate::verify::{Recent, VerifyConfig};
 
 pub use approval::AnswerError;
-pub(crate) use crew::Crew;
 pub use desk::Desk;
-use driver::Driver;
 pub use incidents::OpenIncidents;
-use proposal::proposed;
+pub(crate) use proposal::proposed;
+
+use crew::Crew;
+use driver::Driver;
 
 /// How decisions are carried out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
