@@ -30,7 +30,7 @@ pub enum What {
     Test {
         /// The situations: `[[case]]` tables, see docs/policy.md
         cases: PathBuf,
-        /// The configuration whose [guard] is tried
+        /// The configuration whose `[guard]` is tried
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },

@@ -38,7 +38,7 @@ pub struct ReplayArgs {
     /// Where the model is
     #[arg(long, value_name = "URL", env = "OLLAMA_HOST", default_value = "http://127.0.0.1:11434")]
     pub ollama: String,
-    /// Judge by the [guard] of this configuration instead
+    /// Judge by `[guard]` of this configuration instead
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Text to read, or JSON
