@@ -84,6 +84,17 @@ impl Victim {
     fn start(&self, crash_at: Option<&str>) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anomalyzer"));
         command.args(["serve", "--config"]).arg(&self.config);
+        // What the tests of the real parts run against is for those that name it.
+        for name in [
+            "KAFKA_BROKERS",
+            "KAFKA_TOPIC_METRICS",
+            "KAFKA_TOPIC_SOLUTIONS",
+            "OLLAMA_HOST",
+            "OLLAMA_MODEL",
+            "PROMETHEUS_URL",
+        ] {
+            command.env_remove(name);
+        }
         if let Some(point) = crash_at {
             command.env("ANOMALYZER_TEST_CRASH_AT", point);
         }
