@@ -1,37 +1,82 @@
-//! Small files of JSON that hold over restarts.
+//! Small lists in files of JSON that hold over restarts.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
-/// What is in the file; the default where there is none.
-///
-/// # Errors
-/// It is there, and can't be read or is no such thing.
-pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
-        Err(error) => Err(error.to_string()),
+/// Why a list is not read or not kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", .path.display())]
+pub struct KeptError {
+    path: PathBuf,
+    reason: String,
+}
+
+/// A list in a file. Clones are the same list.
+#[derive(Debug)]
+pub(crate) struct KeptList<T> {
+    path: PathBuf,
+    known: Arc<RwLock<Vec<T>>>,
+    /// Held while the file is written.
+    writing: Arc<Mutex<()>>,
+}
+
+impl<T> Clone for KeptList<T> {
+    fn clone(&self) -> Self {
+        Self { path: self.path.clone(), known: Arc::clone(&self.known), writing: Arc::clone(&self.writing) }
     }
 }
 
-/// A new file in place of the old one: a crash leaves one of both, whole. Durable when this returns.
-///
-/// # Errors
-/// It can't be written.
-pub(crate) async fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), String> {
-    let bytes = serde_json::to_vec_pretty(content).map_err(|error| error.to_string())?;
-    let path = path.to_owned();
-    let written = tokio::task::spawn_blocking(move || {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        std::fs::File::open(folder)?.sync_all()
-    });
-    written.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
+    /// What is in the file; empty where there is none. `without` is what becomes of it when the file is removed.
+    ///
+    /// # Errors
+    /// It is there, and can't be read or is no such list.
+    pub(crate) fn open(path: PathBuf, without: &str) -> Result<Self, KeptError> {
+        let read = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
+            Ok(known) => Ok(Self { path, known: Arc::new(RwLock::new(known)), writing: Arc::default() }),
+            Err(why) => Err(KeptError { path, reason: format!("{why}; correct or remove the file, and {without}") }),
+        }
+    }
+
+    /// Looks at it.
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
+        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes it; durable when this returns. After an error it is as it was.
+    pub(crate) async fn change<R, E: From<KeptError>>(
+        &self,
+        change: impl FnOnce(&mut Vec<T>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let _writing = self.writing.lock().await;
+        let mut next = self.with(<[T]>::to_vec);
+        let changed = change(&mut next)?;
+        let bytes = serde_json::to_vec_pretty(&next).unwrap_or_default();
+        let path = self.path.clone();
+        let written = tokio::task::spawn_blocking(move || write(&path, &bytes)).await;
+        let failed = |reason: String| E::from(KeptError { path: self.path.clone(), reason });
+        written.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(changed)
+    }
+}
+
+/// A new file in place of the old one: a crash leaves one of both, whole.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    std::fs::File::open(folder)?.sync_all()
 }

@@ -1,14 +1,12 @@
 //! Silences: some targets are left alone for a while, and nobody is told of them. Kept in a file, so that they hold over restarts.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use crate::domain::{Target, UnixMs, as_rfc3339, derive};
 use crate::guard::Selector;
-use crate::kept;
+use crate::kept::{KeptError, KeptList};
 
 /// The name of the file in the data folder.
 pub const FILE_NAME: &str = "silences.json";
@@ -45,23 +43,13 @@ pub enum SilenceError {
     #[error("there is no silence `{0}`")]
     NotFound(String),
     /// The file can't be read or written.
-    #[error("{}: {reason}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] KeptError),
 }
 
 /// All that are in force.
 #[derive(Clone, Debug)]
-pub struct Silences {
-    path: PathBuf,
-    known: Arc<RwLock<Vec<Silence>>>,
-    /// Held while the file is written.
-    writing: Arc<Mutex<()>>,
-}
+pub struct Silences(KeptList<Silence>);
 
 impl Silences {
     /// Those of the server with this data folder.
@@ -69,25 +57,18 @@ impl Silences {
     /// # Errors
     /// The file is there and can't be read: who was to be left alone is not known.
     pub fn open(data_dir: &Path) -> Result<Self, SilenceError> {
-        let path = data_dir.join(FILE_NAME);
-        let failed = |reason: String| {
-            let reason = format!("{reason}; correct or remove the file, and nothing is silenced any more");
-            SilenceError::File { path: path.clone(), reason }
-        };
-        let known: Vec<Silence> = kept::read(&path).map_err(failed)?;
-        Ok(Self { path, known: Arc::new(RwLock::new(known)), writing: Arc::default() })
+        Ok(Self(KeptList::open(data_dir.join(FILE_NAME), "nothing is silenced any more")?))
     }
 
     /// Those in force at this time.
     pub fn all(&self, now: UnixMs) -> Vec<Silence> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter(|silence| now < silence.until).cloned().collect()
+        self.0.with(|known| known.iter().filter(|silence| now < silence.until).cloned().collect())
     }
 
     /// The one that a target falls under at this time.
     pub fn of(&self, target: &Target, now: UnixMs) -> Option<Silence> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|silence| now < silence.until && silence.targets.matches(target)).cloned()
+        self.0
+            .with(|known| known.iter().find(|silence| now < silence.until && silence.targets.matches(target)).cloned())
     }
 
     /// Begins one; durable when this returns.
@@ -102,17 +83,19 @@ impl Silences {
         since: UnixMs,
         until: UnixMs,
     ) -> Result<Silence, SilenceError> {
-        let _writing = self.writing.lock().await;
-        let mut next = self.all(since);
-        if next.len() >= MOST {
-            return Err(SilenceError::TooMany);
-        }
-        let nonce = next.len().to_string();
-        let id = format!("sil-{}", derive(&[&by, &why, &since.to_string(), &until.to_string(), &nonce]));
-        let silence = Silence { id, targets, why, by, since, until };
-        next.push(silence.clone());
-        self.save(next).await?;
-        Ok(silence)
+        self.0
+            .change(|known| {
+                known.retain(|silence| since < silence.until);
+                if known.len() >= MOST {
+                    return Err(SilenceError::TooMany);
+                }
+                let nonce = known.len().to_string();
+                let id = format!("sil-{}", derive(&[&by, &why, &since.to_string(), &until.to_string(), &nonce]));
+                let silence = Silence { id, targets, why, by, since, until };
+                known.push(silence.clone());
+                Ok(silence)
+            })
+            .await
     }
 
     /// Ends one before its time; durable when this returns.
@@ -120,21 +103,13 @@ impl Silences {
     /// # Errors
     /// There is none of that id, or the file can't be written.
     pub async fn end(&self, id: &str, now: UnixMs) -> Result<Silence, SilenceError> {
-        let _writing = self.writing.lock().await;
-        let mut next = self.all(now);
-        let Some(index) = next.iter().position(|silence| silence.id == id) else {
-            return Err(SilenceError::NotFound(id.to_owned()));
-        };
-        let ended = next.remove(index);
-        self.save(next).await?;
-        Ok(ended)
-    }
-
-    async fn save(&self, next: Vec<Silence>) -> Result<(), SilenceError> {
-        let failed = |reason| SilenceError::File { path: self.path.clone(), reason };
-        kept::write(&self.path, &next).await.map_err(failed)?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
+        self.0
+            .change(|known| {
+                known.retain(|silence| now < silence.until);
+                let index = known.iter().position(|silence| silence.id == id);
+                index.map(|index| known.remove(index)).ok_or_else(|| SilenceError::NotFound(id.to_owned()))
+            })
+            .await
     }
 }
 

@@ -78,7 +78,7 @@ fn not_done(error: FeedbackError) -> Problem {
         FeedbackError::TooMany => {
             (StatusCode::CONFLICT, "too-many", "take some back with DELETE /api/v1/feedback/{id}")
         }
-        FeedbackError::File { .. } => {
+        FeedbackError::File(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "feedback", "give the service a data folder that it can write to")
         }
     };

@@ -94,7 +94,7 @@ fn not_done(error: SilenceError) -> Problem {
     let (status, kind, remedy) = match error {
         SilenceError::NotFound(id) => return Problem::not_found("silence", &id, "/api/v1/silences"),
         SilenceError::TooMany => (StatusCode::CONFLICT, "too-many", "end some with DELETE /api/v1/silences/{id}"),
-        SilenceError::File { .. } => {
+        SilenceError::File(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "silences", "give the service a data folder that it can write to")
         }
     };

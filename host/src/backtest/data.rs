@@ -64,7 +64,7 @@ pub fn of_files(path: &Path, config: &Config) -> Result<Vec<Recorded>, DataError
     let signals = config.signals();
     let mut recorded = Vec::new();
     for file in files {
-        let text = csv::read(&file).map_err(|error| wrong(&file, error.to_string()))?;
+        let text = csv::read(&file).map_err(|error| DataError::Wrong(error.to_string()))?;
         let rows = csv::rows(&text).map_err(|why| wrong(&file, why))?;
         let samples = rows.iter().filter_map(|row| Some(Sample { at: row.at?, value: row.value }));
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();

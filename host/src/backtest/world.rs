@@ -115,9 +115,6 @@ impl<'a> World<'a> {
         let target = &event.incident.target;
         let desired = *self.replicas.get(target).unwrap_or(&REPLICAS);
         let incident = &event.incident;
-        let mut signals: Vec<String> = incident.active().map(|finding| finding.signal.clone()).collect();
-        signals.sort_unstable();
-        signals.dedup();
         let rate_limit = self.config.rate_limit.iter().find(|limit| limit.target == *target);
         let facts = Facts {
             now,
@@ -127,14 +124,7 @@ impl<'a> World<'a> {
             plugin_mode: Mode::Auto,
             target: Some(target.clone()),
             expires_at: solution.expires_at.max(now),
-            incident: Some(IncidentFacts {
-                open: Some(incident.is_open()),
-                coverage: Coverage { asked: 1, answered: 1, failed: 0 },
-                as_of: Some(now),
-                signals,
-                severity: incident.active().map(|finding| finding.severity).fold(0.0, f64::max),
-                opened_at: Some(incident.opened_at),
-            }),
+            incident: Some(IncidentFacts::of(incident, Coverage { asked: 1, answered: 1, failed: 0 }, Some(now))),
             diagnosis: DiagnosisFacts {
                 analyst: solution.analyst.kind,
                 confidence: solution.confidence,
@@ -143,19 +133,7 @@ impl<'a> World<'a> {
             operation: operation.cloned(),
             takes_back: false,
             approved: None,
-            snapshot: Some(Snapshot {
-                target: target.clone(),
-                at: now,
-                version: String::new(),
-                replicas: Some(Replicas { desired, ready: desired }),
-                rolling_out: false,
-                autoscaler: None,
-                managed_by: vec![],
-                last_operation: None,
-                pods: vec![],
-                events: vec![],
-                raw: serde_json::Value::Null,
-            }),
+            snapshot: Some(Snapshot::plain(target.clone(), now, Some(Replicas { desired, ready: desired }))),
             stopped: None,
             silenced: None,
             open_incidents: u32::try_from(self.open.len()).unwrap_or(u32::MAX),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::Output;
 use crate::config::{self, Environment, File};
-use crate::domain::{GuardVerdict, Verdict};
+use crate::diagnose::serde_name;
+use crate::domain::GuardVerdict;
 use crate::guard::{self, Case, Policy};
 
 /// Try what the configuration allows and refuses.
@@ -81,21 +82,12 @@ fn expected(case: &Case) -> Value {
 }
 
 fn line(case: &Case, said: &GuardVerdict, good: bool) -> String {
-    let said = format!("{} by {} ({})", word(said.verdict), said.rule, said.reason);
+    let said = format!("{} by {} ({})", serde_name(&said.verdict), said.rule, said.reason);
     if good {
         return format!("ok     {}: {said}", case.name);
     }
     let by = case.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
-    format!("WRONG  {}: expected {}{by}, but it is {said}", case.name, word(case.expect))
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Hold => "hold",
-        Verdict::Shadow => "shadow",
-        Verdict::Deny => "deny",
-    }
+    format!("WRONG  {}: expected {}{by}, but it is {said}", case.name, serde_name(&case.expect))
 }
 
 #[cfg(test)]

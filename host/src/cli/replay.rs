@@ -10,8 +10,8 @@ use serde_json::json;
 use super::Output;
 use crate::config::{self, Environment};
 use crate::diagnose::OllamaConfig;
-use crate::domain::{Decision, DecisionId, UnixMs};
-use crate::history::{FILE_NAME, HistoryReader, Input, RecordedEvent};
+use crate::domain::{DecisionId, UnixMs};
+use crate::history::{FILE_NAME, HistoryReader, RecordedEvent};
 use crate::plugin::STORE;
 use crate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
 
@@ -90,14 +90,6 @@ struct Line {
     body: String,
 }
 
-#[derive(Deserialize)]
-struct Body {
-    #[serde(flatten)]
-    decision: Decision,
-    #[serde(default)]
-    input: Option<Input>,
-}
-
 fn exported(file: &PathBuf, id: &DecisionId) -> anyhow::Result<Vec<RecordedEvent>> {
     let wrong = |why: String| anyhow::anyhow!("{}: {why}; give what `anomalyzer audit export` wrote", file.display());
     let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
@@ -108,8 +100,7 @@ fn exported(file: &PathBuf, id: &DecisionId) -> anyhow::Result<Vec<RecordedEvent
         if line.chain != "decisions" || line.subject != id.as_str() {
             continue;
         }
-        let Body { decision, input } = serde_json::from_str(&line.body).map_err(at_line)?;
-        events.push(RecordedEvent { seq: line.seq, at: line.at, kind: line.kind, decision, input });
+        events.push(RecordedEvent::read(line.seq, line.at, line.kind, line.body.as_bytes()).map_err(at_line)?);
     }
     Ok(events)
 }

@@ -199,6 +199,14 @@ impl Detector {
         true
     }
 
+    /// Whether its series may share something.
+    pub(super) async fn shares(&self) -> bool {
+        if !self.handle.is_stateful() || self.anew {
+            return true;
+        }
+        self.shares && !matches!(self.handle.save(vec![None]).await.as_deref(), Ok([Ok(None)]))
+    }
+
     /// Remembers what became of what was saved, for the status.
     pub(super) fn note(&mut self, recalled: &Recalled) {
         self.restored = recalled.series.len();

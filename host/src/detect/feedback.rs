@@ -1,14 +1,11 @@
 //! What people say of findings: one that was noise raises the threshold of that detector on that series, a useful one lowers it again.
 //! Held over restarts, in the open, and taken back at will.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-
-use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use std::path::Path;
 
 use crate::domain::{Finding, Labels, Target, UnixMs, as_rfc3339, derive};
-use crate::kept;
+use crate::kept::{KeptError, KeptList};
+use serde::{Deserialize, Serialize};
 
 /// The name of the file in the data folder.
 const FILE_NAME: &str = "feedback.json";
@@ -67,22 +64,13 @@ pub enum FeedbackError {
     #[error("nothing was said about `{0}`")]
     NotFound(String),
     /// The file can't be read or written.
-    #[error("{}: {reason}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] KeptError),
 }
 
 /// All that was said.
 #[derive(Clone, Debug)]
-pub struct Feedback {
-    path: PathBuf,
-    known: Arc<RwLock<Vec<Judged>>>,
-    writing: Arc<Mutex<()>>,
-}
+pub struct Feedback(KeptList<Judged>);
 
 impl Feedback {
     /// What was said to the server with this data folder.
@@ -90,27 +78,23 @@ impl Feedback {
     /// # Errors
     /// The file is there and can't be read.
     pub fn open(data_dir: &Path) -> Result<Self, FeedbackError> {
-        let path = data_dir.join(FILE_NAME);
-        let known: Vec<Judged> = kept::read(&path).map_err(|reason| {
-            let reason = format!("{reason}; correct or remove the file, and all thresholds are the detectors' own");
-            FeedbackError::File { path: path.clone(), reason }
-        })?;
-        Ok(Self { path, known: Arc::new(RwLock::new(known)), writing: Arc::default() })
+        Ok(Self(KeptList::open(data_dir.join(FILE_NAME), "all thresholds are the detectors' own")?))
     }
 
     /// All of it.
     pub fn all(&self) -> Vec<Judged> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.with(<[Judged]>::to_vec)
     }
 
     /// The threshold of a detector on a series.
     pub fn threshold(&self, signal: &str, target: &Target, labels: &Labels, detector: &str) -> f64 {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if known.is_empty() {
-            return LEAST;
-        }
-        let id = id(signal, target, labels, detector);
-        known.iter().find(|judged| judged.id == id).map_or(LEAST, |judged| judged.threshold)
+        self.0.with(|known| {
+            if known.is_empty() {
+                return LEAST;
+            }
+            let id = id(signal, target, labels, detector);
+            known.iter().find(|judged| judged.id == id).map_or(LEAST, |judged| judged.threshold)
+        })
     }
 
     /// Takes in what somebody said of a finding; durable when this returns. Answers how it is now.
@@ -118,34 +102,34 @@ impl Feedback {
     /// # Errors
     /// There is too much, or the file can't be written.
     pub async fn say(&self, target: &Target, finding: &Finding, vote: Vote) -> Result<Judged, FeedbackError> {
-        let _writing = self.writing.lock().await;
-        let mut next = self.all();
-        let id = id(&finding.signal, target, &finding.labels, &finding.detector);
-        let index = match next.iter().position(|judged| judged.id == id) {
-            Some(index) => index,
-            None if next.len() >= MOST_SERIES => return Err(FeedbackError::TooMany),
-            None => {
-                next.push(Judged {
-                    id,
-                    signal: finding.signal.clone(),
-                    target: target.clone(),
-                    labels: finding.labels.clone(),
-                    detector: finding.detector.clone(),
-                    threshold: LEAST,
-                    votes: vec![],
-                });
-                next.len() - 1
-            }
-        };
-        let judged = &mut next[index];
-        let moved = if vote.useful { judged.threshold / STEP } else { judged.threshold * STEP };
-        judged.threshold = moved.clamp(LEAST, MOST);
-        judged.votes.push(vote);
-        let surplus = judged.votes.len().saturating_sub(MOST_VOTES);
-        judged.votes.drain(..surplus);
-        let judged = judged.clone();
-        self.save(next).await?;
-        Ok(judged)
+        self.0
+            .change(|known| {
+                let id = id(&finding.signal, target, &finding.labels, &finding.detector);
+                let index = match known.iter().position(|judged| judged.id == id) {
+                    Some(index) => index,
+                    None if known.len() >= MOST_SERIES => return Err(FeedbackError::TooMany),
+                    None => {
+                        known.push(Judged {
+                            id,
+                            signal: finding.signal.clone(),
+                            target: target.clone(),
+                            labels: finding.labels.clone(),
+                            detector: finding.detector.clone(),
+                            threshold: LEAST,
+                            votes: vec![],
+                        });
+                        known.len() - 1
+                    }
+                };
+                let judged = &mut known[index];
+                let moved = if vote.useful { judged.threshold / STEP } else { judged.threshold * STEP };
+                judged.threshold = moved.clamp(LEAST, MOST);
+                judged.votes.push(vote);
+                let surplus = judged.votes.len().saturating_sub(MOST_VOTES);
+                judged.votes.drain(..surplus);
+                Ok(judged.clone())
+            })
+            .await
     }
 
     /// Takes back all that was said about a series; durable when this returns.
@@ -153,21 +137,12 @@ impl Feedback {
     /// # Errors
     /// Nothing was said about it, or the file can't be written.
     pub async fn take_back(&self, id: &str) -> Result<Judged, FeedbackError> {
-        let _writing = self.writing.lock().await;
-        let mut next = self.all();
-        let Some(index) = next.iter().position(|judged| judged.id == id) else {
-            return Err(FeedbackError::NotFound(id.to_owned()));
-        };
-        let taken = next.remove(index);
-        self.save(next).await?;
-        Ok(taken)
-    }
-
-    async fn save(&self, next: Vec<Judged>) -> Result<(), FeedbackError> {
-        let failed = |reason| FeedbackError::File { path: self.path.clone(), reason };
-        kept::write(&self.path, &next).await.map_err(failed)?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
+        self.0
+            .change(|known| {
+                let index = known.iter().position(|judged| judged.id == id);
+                index.map(|index| known.remove(index)).ok_or_else(|| FeedbackError::NotFound(id.to_owned()))
+            })
+            .await
     }
 }
 

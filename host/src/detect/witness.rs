@@ -34,7 +34,10 @@ impl Watched {
                 None => None,
             };
             let recent = self.table.samples(*id, finding.at);
-            witnesses.push((target.clone(), witness(finding.clone(), &detector.config, kept, recent)));
+            let mut witness = witness(finding.clone(), &detector.config, kept, recent);
+            // Of what its series share, and of what it can't save, nothing is known.
+            witness.whole &= !detector.shares().await;
+            witnesses.push((target.clone(), witness));
         }
         witnesses
     }

@@ -86,7 +86,7 @@ pub(super) fn short(value: f64) -> String {
 }
 
 /// The name of a unit variant as it is on the wire.
-pub(super) fn serde_name<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn serde_name<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

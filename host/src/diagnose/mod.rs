@@ -8,7 +8,7 @@ mod rules;
 mod worker;
 
 pub use again::{Again, again};
-pub(crate) use evidence::cut;
+pub(crate) use evidence::{cut, serde_name};
 pub use ollama::{OllamaConfig, OllamaHealth, Role};
 pub use worker::{Diagnoser, DiagnoserConfig, Offer};
 

@@ -70,3 +70,22 @@ pub struct Snapshot {
     /// The operator's raw object (spec and conditions), for evidence.
     pub raw: Value,
 }
+
+impl Snapshot {
+    /// One of which no more is known than how many replicas there are.
+    pub fn plain(target: Target, at: UnixMs, replicas: Option<Replicas>) -> Self {
+        Self {
+            target,
+            at,
+            version: String::new(),
+            replicas,
+            rolling_out: false,
+            autoscaler: None,
+            managed_by: vec![],
+            last_operation: None,
+            pods: vec![],
+            events: vec![],
+            raw: Value::Null,
+        }
+    }
+}

@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::usual::{notice, usual};
 use super::{Approved, DiagnosisFacts, Facts, IncidentFacts, Mode, RateLimitFacts, Source, Spent};
 use crate::domain::{
-    AnalystKind, Coverage, HttpRequest, MergePatch, Notice, Operation, Replicas, Snapshot, Target, UnixMs, Verdict,
-    as_rfc3339, solutions,
+    AnalystKind, Coverage, HttpRequest, MergePatch, Operation, Replicas, Snapshot, Target, UnixMs, Verdict, as_rfc3339,
+    solutions,
 };
 
 /// A situation, and what the guard is to say of it.
@@ -103,8 +104,11 @@ struct CaseSpent {
     in_cluster: u32,
 }
 
+/// Of a Thursday.
+pub(super) const NOON: UnixMs = 1_795_694_400_000;
+
 fn noon() -> UnixMs {
-    1_795_694_400_000
+    NOON
 }
 
 fn engine() -> Source {
@@ -153,19 +157,7 @@ impl Case {
             approved: self
                 .approved
                 .then(|| Approved { by: "a person".into(), expires_at: self.at.saturating_add(60_000) }),
-            snapshot: Some(Snapshot {
-                target: self.target.clone(),
-                at: self.at,
-                version: "1".into(),
-                replicas: self.replicas,
-                rolling_out: false,
-                autoscaler: None,
-                managed_by: vec![],
-                last_operation: None,
-                pods: vec![],
-                events: vec![],
-                raw: Value::Null,
-            }),
+            snapshot: Some(Snapshot::plain(self.target.clone(), self.at, self.replicas)),
             stopped: None,
             silenced: None,
             open_incidents: self.open_incidents,
@@ -204,22 +196,4 @@ impl Case {
             Kind::Notify => notice(),
         })
     }
-}
-
-/// What one of the solutions that come with the host usually does to a target with so many replicas. None for what only looks, does
-/// nothing, or is not known.
-pub fn usual(solution: &str, target: &Target, replicas: u32) -> Option<Operation> {
-    let target = target.clone();
-    Some(match solution {
-        solutions::SCALE_UP => Operation::Scale { target, replicas: replicas + 1 },
-        solutions::SCALE_DOWN => Operation::Scale { target, replicas: replicas.saturating_sub(1) },
-        solutions::RESTART_SERVICE => Operation::Restart { target },
-        solutions::RATE_LIMIT => Operation::Patch(MergePatch { target, patch: Value::Null }),
-        solutions::ALARM => notice(),
-        _ => return None,
-    })
-}
-
-fn notice() -> Operation {
-    Operation::Notify(Notice { channel: "default".into(), title: "a case".into(), text: String::new() })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
-use crate::domain::{AnalystKind, Coverage, Operation, Snapshot, Target, UnixMs};
+use crate::domain::{AnalystKind, Coverage, Incident, Operation, Snapshot, Target, UnixMs};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,23 @@ pub struct IncidentFacts {
     /// When it opened.
     #[serde(default)]
     pub opened_at: Option<UnixMs>,
+}
+
+impl IncidentFacts {
+    /// What an incident says of itself.
+    pub fn of(incident: &Incident, coverage: Coverage, as_of: Option<UnixMs>) -> Self {
+        let mut signals: Vec<String> = incident.active().map(|finding| finding.signal.clone()).collect();
+        signals.sort_unstable();
+        signals.dedup();
+        Self {
+            open: Some(incident.is_open()),
+            coverage,
+            as_of,
+            signals,
+            severity: incident.active().map(|finding| finding.severity).fold(0.0, f64::max),
+            opened_at: Some(incident.opened_at),
+        }
+    }
 }
 
 /// Who thought of it, and how sure they were.

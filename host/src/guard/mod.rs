@@ -9,14 +9,16 @@ mod policy;
 mod rules;
 mod seen;
 mod selector;
+mod usual;
 mod window;
 
-pub use case::{Case, usual};
+pub use case::Case;
 pub use expression::Expression;
 pub use facts::{Approved, DiagnosisFacts, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
 pub use own::PolicyRule;
 pub use policy::{Foreign, HOUR, Mode, ModeFor, Policy};
 pub use selector::Selector;
+pub use usual::usual;
 pub use window::Maintenance;
 
 use crate::domain::{GuardVerdict, Verdict};

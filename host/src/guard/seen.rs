@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Facts, Source};
-use crate::domain::{AnalystKind, Operation, UnixMs};
+use super::Facts;
+use super::case::NOON;
+use crate::domain::{Operation, UnixMs};
 
 /// The variables by name.
 pub(super) struct Seen(pub Vec<(&'static str, Value)>);
@@ -11,11 +12,6 @@ pub(super) struct Seen(pub Vec<(&'static str, Value)>);
 impl Seen {
     /// What the guard knows, by the clock of that time zone.
     pub fn new(facts: &Facts, timezone: &str) -> Self {
-        let source = match facts.source {
-            Source::Engine => "engine",
-            Source::Person => "person",
-            Source::Foreign => "foreign",
-        };
         let incident = facts.incident.as_ref().map(|incident| {
             let lasted = incident.opened_at.map(|opened| facts.now.saturating_sub(opened) / 60_000);
             json!({ "signals": incident.signals, "severity": incident.severity, "minutes": lasted.unwrap_or(0) })
@@ -28,34 +24,17 @@ impl Seen {
             json!({ "kind": operation.kind(), "replicas": replicas })
         });
         let replicas = facts.snapshot.as_ref().and_then(|snapshot| snapshot.replicas);
-        let analyst = match facts.diagnosis.analyst {
-            AnalystKind::Ollama => "ollama",
-            AnalystKind::Rules => "rules",
-            AnalystKind::External => "external",
-        };
         Self(vec![
             ("solution", json!(facts.solution)),
-            ("source", json!(source)),
+            ("source", json!(facts.source)),
             ("target", json!(facts.target)),
             ("operation", json!(operation)),
             ("replicas", json!(replicas)),
             ("incident", json!(incident)),
-            (
-                "diagnosis",
-                json!({
-                    "analyst": analyst, "confidence": facts.diagnosis.confidence, "attempt": facts.diagnosis.attempt
-                }),
-            ),
+            ("diagnosis", json!(facts.diagnosis)),
             ("time", time(facts.now, timezone)),
             ("open_incidents", json!(facts.open_incidents)),
-            (
-                "spent",
-                json!({
-                    "on_target": facts.spent.on_target,
-                    "in_namespace": facts.spent.in_namespace,
-                    "in_cluster": facts.spent.in_cluster,
-                }),
-            ),
+            ("spent", json!(facts.spent)),
         ])
     }
 
@@ -69,8 +48,7 @@ impl Seen {
             ("replicas", json!({"desired": 2, "ready": 2})),
             ("incident", json!({"signals": ["latency"], "severity": 2.5, "minutes": 3})),
             ("diagnosis", json!({"analyst": "rules", "confidence": 0.8, "attempt": 0})),
-            // A Thursday.
-            ("time", time(1_795_694_400_000, "UTC")),
+            ("time", time(NOON, "UTC")),
             ("open_incidents", json!(1)),
             ("spent", json!({"on_target": 0, "in_namespace": 0, "in_cluster": 0})),
         ])
@@ -103,4 +81,23 @@ fn time(now: UnixMs, timezone: &str) -> Value {
         "year": now.year(), "month": now.month(), "day": now.day(), "weekday": weekday,
         "hour": now.hour(), "minute": now.minute(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::tests::facts;
+
+    /// The names that conditions are checked against when they are read are those that they meet when they are asked.
+    #[test]
+    fn what_is_seen_has_the_names_that_are_promised() {
+        let target = crate::domain::Target::new("shop", "Deployment", "web");
+        let seen = Seen::new(&facts(Operation::Scale { target, replicas: 4 }), "UTC");
+        for ((name, promised), (seen_name, seen)) in Seen::full().0.iter().zip(&seen.0) {
+            assert_eq!(name, seen_name);
+            let fields = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>());
+            assert_eq!(fields(promised), fields(seen), "{name}");
+        }
+        assert_eq!(Seen::full().0.len(), seen.0.len());
+    }
 }

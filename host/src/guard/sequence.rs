@@ -3,7 +3,6 @@
 //! The world is a model: what the acting half keeps on record, and targets that do what they are told. The guard is the real one.
 
 use proptest::prelude::*;
-use serde_json::Value;
 
 use super::*;
 use crate::domain::{Coverage, Operation, Replicas, Snapshot, Target};
@@ -134,19 +133,7 @@ impl World {
             operation: Some(operation),
             takes_back: false,
             approved: approved.then(|| Approved { by: "ada".into(), expires_at: now + 1 }),
-            snapshot: Some(Snapshot {
-                target: on.clone(),
-                at: now,
-                version: "1".into(),
-                replicas: Some(self.replicas[of]),
-                rolling_out: false,
-                autoscaler: None,
-                managed_by: vec![],
-                last_operation: None,
-                pods: vec![],
-                events: vec![],
-                raw: Value::Null,
-            }),
+            snapshot: Some(Snapshot::plain(on.clone(), now, Some(self.replicas[of]))),
             stopped: None,
             silenced: None,
             open_incidents: 1,

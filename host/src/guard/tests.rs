@@ -26,7 +26,7 @@ fn snapshot() -> Snapshot {
     }
 }
 
-fn facts(operation: Operation) -> Facts {
+pub(super) fn facts(operation: Operation) -> Facts {
     Facts {
         now: NOW,
         jumped: 0,

@@ -1,5 +1,6 @@
 //! The heads of the chains, told now and then to places that whoever can edit the file cannot write.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +72,7 @@ pub async fn anchor(
     bus: Arc<dyn Bus>,
     clock: Clock,
     shutdown: CancellationToken,
-) {
+) -> Result<(), Infallible> {
     let mut told = Vec::new();
     while !config.is_idle() {
         match history.heads().await {
@@ -86,7 +87,7 @@ pub async fn anchor(
             Err(error) => tracing::error!(%error, "the heads of the history's chains can't be read"),
         }
         if shutdown.is_cancelled() {
-            return;
+            return Ok(());
         }
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -94,6 +95,7 @@ pub async fn anchor(
         }
     }
     shutdown.cancelled().await;
+    Ok(())
 }
 
 /// Tells them everywhere; the error is of the last place that failed.

@@ -15,8 +15,8 @@ pub(super) struct EventColumns {
     pub target: Option<String>,
     /// The decision.
     pub body: Vec<u8>,
-    /// The same with what was decided on.
-    pub event: Vec<u8>,
+    /// The same with what was decided on, if anything was.
+    pub with_input: Option<Vec<u8>>,
     pub words: String,
     pub operations: Vec<OperationColumns>,
 }
@@ -52,6 +52,11 @@ pub(super) struct IncidentColumns {
 }
 
 impl EventColumns {
+    /// What is stored of the event.
+    pub(super) fn event(&self) -> &[u8] {
+        self.with_input.as_deref().unwrap_or(&self.body)
+    }
+
     pub(super) fn of(event: DecisionEvent) -> serde_json::Result<Self> {
         let DecisionEvent { kind, at, mut decision, input } = event;
         decision.confidence = finite(decision.confidence);
@@ -68,16 +73,12 @@ impl EventColumns {
             .iter()
             .map(|operation| OperationColumns::of(operation, decision.target.as_ref()))
             .collect::<serde_json::Result<_>>()?;
-        let body = serde_json::to_vec(&decision)?;
         Ok(Self {
             kind: kind.as_str(),
             at,
             target: decision.target.as_ref().map(Target::to_string),
-            event: match input {
-                Some(input) => serde_json::to_vec(&WithInput { decision: &decision, input })?,
-                None => body.clone(),
-            },
-            body,
+            with_input: input.map(|input| serde_json::to_vec(&WithInput { decision: &decision, input })).transpose()?,
+            body: serde_json::to_vec(&decision)?,
             words: text::words(&decision),
             operations,
             decision: Arc::new(decision),

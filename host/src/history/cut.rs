@@ -73,30 +73,27 @@ impl History {
 
 /// Lets go of everything up to that event.
 pub(super) async fn apply(transaction: &mut SqliteTransaction<'_>, until: i64, now: UnixMs) -> sqlx::Result<i64> {
-    let cut: Option<i64> = sqlx::query_scalar(
-        "INSERT INTO cuts (seq, hash, at, cut_at) SELECT seq, hash, at, ?2 FROM decision_events WHERE seq = ?1 RETURNING at",
+    sqlx::query(
+        "INSERT INTO cuts (seq, hash, at, cut_at) SELECT seq, hash, at, ?2 FROM decision_events WHERE seq = ?1",
     )
     .bind(until)
     .bind(now)
-    .fetch_optional(&mut **transaction)
+    .execute(&mut **transaction)
     .await?;
-    let Some(at) = cut else { return Ok(until) };
     let over = "SELECT DISTINCT decision FROM decision_events AS old WHERE seq <= ?1
                 AND NOT EXISTS (SELECT 1 FROM decision_events AS newer WHERE newer.decision = old.decision AND newer.seq > ?1)";
     for what in [
         format!("DELETE FROM decision_text WHERE rowid IN (SELECT seq FROM decisions WHERE id IN ({over}))"),
         format!("DELETE FROM operations WHERE decision IN ({over})"),
+        format!(
+            "DELETE FROM incidents WHERE cleared_at IS NOT NULL
+             AND id IN (SELECT incident FROM decisions WHERE id IN ({over}))
+             AND NOT EXISTS (SELECT 1 FROM decisions WHERE incident = incidents.id AND id NOT IN ({over}))"
+        ),
         format!("DELETE FROM decisions WHERE id IN ({over})"),
         "DELETE FROM decision_events WHERE seq <= ?1".to_owned(),
     ] {
         sqlx::query(sqlx::AssertSqlSafe(what)).bind(until).execute(&mut **transaction).await?;
     }
-    sqlx::query(
-        "DELETE FROM incidents WHERE cleared_at < ?1
-         AND NOT EXISTS (SELECT 1 FROM decisions WHERE decisions.incident = incidents.id)",
-    )
-    .bind(at)
-    .execute(&mut **transaction)
-    .await?;
     Ok(until)
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
 
 use crate::domain::{Control, Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs};
 
-use super::{Break, Filter, HistoryError, Input, Order, Page};
+use super::{Break, Filter, HistoryError, Order, Page};
 
 /// Reads while someone else writes, also from another process.
 #[derive(Clone, Debug)]
@@ -43,18 +44,27 @@ pub struct RecordedEvent {
     pub kind: String,
     /// The decision after it.
     pub decision: Decision,
-    /// What was decided on in this step, if anything was.
+    /// What was decided on in this step, if anything was: an [`super::Input`], read by who decides again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<Input>,
+    pub input: Option<Value>,
 }
 
-/// An event as it is stored.
-#[derive(serde::Deserialize)]
-struct Stored {
-    #[serde(flatten)]
-    decision: Decision,
-    #[serde(default)]
-    input: Option<Input>,
+impl RecordedEvent {
+    /// An event by its columns.
+    ///
+    /// # Errors
+    /// The body is not what is stored of an event.
+    pub fn read(seq: i64, at: UnixMs, kind: String, body: &[u8]) -> serde_json::Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Stored {
+            #[serde(flatten)]
+            decision: Decision,
+            #[serde(default)]
+            input: Option<Value>,
+        }
+        let Stored { decision, input } = serde_json::from_slice(body)?;
+        Ok(Self { seq, at, kind, decision, input })
+    }
 }
 
 /// The last link of the chain: to be anchored outside of the file, as whoever edits the file can make a new chain.
@@ -178,7 +188,8 @@ impl HistoryReader {
     /// how many of them are over.
     pub async fn left_alone(&self, at: UnixMs, target: &Target) -> Result<Control, HistoryError> {
         let (left_alone, better): (i64, i64) = sqlx::query_as(
-            "SELECT count(*), count(cleared_at) FROM (SELECT * FROM incidents ORDER BY seq DESC LIMIT 1000) AS incident
+            "SELECT count(*), count(cleared_at) FROM (
+                 SELECT id, target, opened_at, cleared_at FROM incidents ORDER BY seq DESC LIMIT 1000) AS incident
              WHERE opened_at <= ?1 AND (cleared_at IS NULL OR cleared_at > ?1) AND target != ?2
                AND NOT EXISTS (SELECT 1 FROM decisions JOIN operations ON operations.decision = decisions.id
                                WHERE decisions.incident = incident.id AND operations.outcome IN ('done', 'in_doubt')
@@ -193,9 +204,12 @@ impl HistoryReader {
         Ok(Control { left_alone: count(left_alone), better: count(better) })
     }
 
-    /// A finding of an incident, and the incident's target.
+    /// A finding of one of the newest 10,000 incidents, and the incident's target.
     pub async fn finding(&self, id: &str) -> Result<Option<(Target, Finding)>, HistoryError> {
-        let mut query = QueryBuilder::new("SELECT seq, body FROM incidents WHERE instr(CAST(body AS TEXT), ");
+        let mut query = QueryBuilder::new(
+            "SELECT seq, body FROM (SELECT seq, body FROM incidents ORDER BY seq DESC LIMIT 10000)
+             WHERE instr(CAST(body AS TEXT), ",
+        );
         query.push_bind(format!("\"{id}\"")).push(") ORDER BY seq DESC LIMIT 10");
         let incidents: Vec<Incident> = self.bodies(query, "incident").await?;
         Ok(incidents.into_iter().find_map(|incident| {
@@ -302,8 +316,8 @@ impl HistoryReader {
         rows.into_iter()
             .take(limit as usize)
             .map(|(seq, at, kind, body)| {
-                let Stored { decision, input } = self.parse(&format!("event {seq}"), &body)?;
-                Ok(RecordedEvent { seq, at, kind, decision, input })
+                RecordedEvent::read(seq, at, kind, &body)
+                    .map_err(|error| self.unreadable(&format!("event {seq}"), error))
             })
             .collect()
     }
@@ -318,8 +332,8 @@ impl HistoryReader {
                 .map_err(|error| self.failed(&error))?;
         rows.into_iter()
             .map(|(seq, at, kind, body)| {
-                let Stored { decision, input } = self.parse(&format!("event {seq}"), &body)?;
-                Ok(RecordedEvent { seq, at, kind, decision, input })
+                RecordedEvent::read(seq, at, kind, &body)
+                    .map_err(|error| self.unreadable(&format!("event {seq}"), error))
             })
             .collect()
     }

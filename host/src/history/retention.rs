@@ -1,5 +1,6 @@
 //! Lets go of what the record is not to keep.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,12 @@ pub struct RetentionConfig {
 }
 
 /// Looks now and then, until told to stop.
-pub async fn retain(config: RetentionConfig, history: History, clock: Clock, shutdown: CancellationToken) {
+pub async fn retain(
+    config: RetentionConfig,
+    history: History,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
     while config.keep_for.is_some() || config.max_bytes.is_some() {
         match retain_once(&config, &history, clock()).await {
             Ok(0) => {}
@@ -34,11 +40,12 @@ pub async fn retain(config: RetentionConfig, history: History, clock: Clock, shu
             Err(error) => tracing::error!(%error, "what is old can't be let go of; trying again"),
         }
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => return Ok(()),
             () = tokio::time::sleep(LOOK) => {}
         }
     }
     shutdown.cancelled().await;
+    Ok(())
 }
 
 /// Looks once. Answers how many events went.

@@ -316,7 +316,7 @@ async fn append(
 ) -> sqlx::Result<(i64, Hash)> {
     let decision = &event.decision;
     let (seq, id) = (last + 1, decision.id.as_str());
-    let hash = chain::hash(&previous, &Link { seq, decision: id, at: event.at, kind: event.kind, body: &event.event });
+    let hash = chain::hash(&previous, &Link { seq, decision: id, at: event.at, kind: event.kind, body: event.event() });
     sqlx::query(
         "INSERT INTO decision_events (seq, decision, at, kind, body, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
@@ -324,7 +324,7 @@ async fn append(
     .bind(id)
     .bind(event.at)
     .bind(event.kind)
-    .bind(&event.event)
+    .bind(event.event())
     .bind(previous.to_vec())
     .bind(hash.to_vec())
     .execute(&mut **transaction)

@@ -107,18 +107,14 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>, QualityError> {
 
 /// Loads these and no others, each under its number: what else is installed does not count, and takes no time.
 fn plugins(files: &[PathBuf], compiler: Option<PathBuf>) -> Result<Plugins, QualityError> {
-    let folder = tempfile::tempdir()?;
-    for (number, file) in files.iter().enumerate() {
-        fs::copy(file, folder.path().join(staged(number))).map_err(|error| QualityError::unreadable(file, &error))?;
-    }
     let config = PluginConfig {
-        folder: folder.path().to_owned(),
         cache: Some(config::cache_folder().join("compiled")),
         compiler,
         limits: Limits { call_deadline: DEADLINE, threads: 1, ..Limits::default() },
         ..PluginConfig::default()
     };
-    Plugins::load(config).map_err(|error| QualityError::plugin("the plugin host does not start", error))
+    let staged = files.iter().enumerate().map(|(number, file)| (number.to_string(), file.as_path()));
+    Plugins::of_files(staged, config).map_err(|error| QualityError::plugin("the plugin host does not start", error))
 }
 
 fn staged(number: usize) -> String {

@@ -33,15 +33,12 @@ fn find_in(digest: &str, folder: &Path, depth: usize) -> Option<PathBuf> {
 /// The plugin of a file alone, and its name.
 pub(super) fn load(file: &Path, places: &Places) -> Result<(Plugins, String), ReplayError> {
     let wrong = |why: String| ReplayError::Wrong(format!("{}: {why}", file.display()));
-    let folder = tempfile::tempdir().map_err(|error| wrong(error.to_string()))?;
-    fs::copy(file, folder.path().join("plugin.wasm")).map_err(|error| wrong(error.to_string()))?;
-    let plugins = Plugins::load(PluginConfig {
-        folder: folder.path().to_owned(),
+    let config = PluginConfig {
         cache: Some(config::cache_folder().join("compiled")),
         compiler: places.compiler.clone(),
         ..PluginConfig::default()
-    });
-    let plugins = plugins.map_err(|error| wrong(error.to_string()))?;
+    };
+    let plugins = Plugins::of_files([("plugin".to_owned(), file)], config).map_err(|error| wrong(error.to_string()))?;
     let Some(info) = plugins.list().into_iter().next() else { return Err(wrong("it is no plugin".to_owned())) };
     match info.error {
         Some(error) => Err(wrong(error)),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::component::{find, load};
 use super::{Came, Instead, Places, ReplayError, Stage, Step, text};
 use crate::detect::testify;
+use crate::diagnose::serde_name;
 use crate::domain::{Basis, Finding, Parameters, Witness, rfc3339};
 use crate::plugin::Plugins;
 
@@ -75,13 +76,7 @@ async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &Wit
 }
 
 fn told(finding: &Finding) -> String {
-    let (phase, direction) = (text(&finding.phase), text(&finding.direction));
-    let at = rfc3339(finding.at);
-    format!(
-        "{} {} at {at}, score {:.3}: {}",
-        phase.trim_matches('"'),
-        direction.trim_matches('"'),
-        finding.score,
-        finding.reason
-    )
+    let (phase, direction) = (serde_name(&finding.phase), serde_name(&finding.direction));
+    let (at, score, reason) = (rfc3339(finding.at), finding.score, &finding.reason);
+    format!("{phase} {direction} at {at}, score {score:.3}: {reason}")
 }

@@ -1,6 +1,7 @@
 //! What the guard says again.
 
 use super::{Came, Instead, Stage, Step, text};
+use crate::diagnose::serde_name;
 use crate::domain::GuardVerdict;
 use crate::guard;
 use crate::history::{Asked, RecordedEvent};
@@ -19,5 +20,5 @@ pub(super) fn again(event: &RecordedEvent, asked: &Asked, instead: &Instead) -> 
 }
 
 fn told(verdict: &GuardVerdict) -> String {
-    format!("{} by {} ({})", text(&verdict.verdict).trim_matches('"'), verdict.rule, verdict.reason)
+    format!("{} by {} ({})", serde_name(&verdict.verdict), verdict.rule, verdict.reason)
 }

@@ -118,11 +118,21 @@ pub async fn replay(events: &[RecordedEvent], instead: &Instead, places: &Places
     let Some(first) = events.first() else {
         return Err(ReplayError::Wrong("there is no such decision".to_owned()));
     };
+    let mut inputs = Vec::new();
+    for event in events {
+        if let Some(input) = &event.input {
+            let input: Input = serde_json::from_value(input.clone()).map_err(|error| {
+                ReplayError::Wrong(format!("what event {} was decided on can't be read: {error}", event.seq))
+            })?;
+            inputs.push((event, input));
+        }
+    }
     let mut steps = Vec::new();
-    match events.iter().find_map(|event| match &event.input {
-        Some(Input::Diagnosis(basis)) => Some((&event.decision, basis)),
-        _ => None,
-    }) {
+    let basis = inputs.iter().find_map(|(event, input)| match input {
+        Input::Diagnosis(basis) => Some((&event.decision, basis)),
+        Input::Guard(_) => None,
+    });
+    match basis {
         Some((decision, basis)) => {
             steps.extend(detect::again(basis, instead, places).await?);
             steps.push(diagnose::again(decision, basis, instead).await?);
@@ -134,11 +144,10 @@ pub async fn replay(events: &[RecordedEvent], instead: &Instead, places: &Places
             }
         }
     }
-    let asked = events.iter().filter_map(|event| match &event.input {
-        Some(Input::Guard(asked)) => Some((event, asked)),
-        _ => None,
-    });
-    steps.extend(asked.map(|(event, asked)| guard::again(event, asked, instead)));
+    steps.extend(inputs.iter().filter_map(|(event, input)| match input {
+        Input::Guard(asked) => Some(guard::again(event, asked, instead)),
+        Input::Diagnosis(_) => None,
+    }));
     Ok(steps)
 }
 

@@ -2,9 +2,11 @@
 
 mod backfill;
 mod doors;
+mod engine;
 mod groups;
 mod health;
 mod incidents;
+mod offer;
 mod plugin_metrics;
 mod plugins;
 mod reach;
@@ -35,19 +37,19 @@ use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::collect::{self, CollectError, Collector, MetricSource, SignalSource};
 use crate::config::Config;
-use crate::detect::{
-    Backfill, DetectStatus, Engine, Feedback, IncidentBook, KnownIncidents, Memory, Overlooked, memory,
-};
-use crate::diagnose::{Diagnoser, Offer};
-use crate::domain::{Clock, IncidentEvent, IncidentEventKind, now_ms, solutions};
+use crate::detect::{DetectStatus, Feedback, KnownIncidents, Memory, memory};
+use crate::diagnose::Diagnoser;
+use crate::domain::{Clock, IncidentEvent, IncidentEventKind, now_ms};
 use crate::history::{self, History, HistoryReader};
 use crate::plugin::Plugins;
 use crate::telemetry::metrics::Metrics;
 use crate::verify::Recent;
 
 pub use health::{Health, Part, Status};
+pub(crate) use offer::offer;
 
 use doors::ServeDoors;
+use engine::EngineMakings;
 use supervise::supervise;
 
 /// Which half runs.
@@ -343,25 +345,12 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
         tasks.spawn(supervise("anchors", health.clone(), shutdown.clone(), {
             let (config, reader, bus) = (config.anchor.clone(), HistoryReader::clone(&history), Arc::clone(&bus));
             let (clock, stop) = (clock.clone(), shutdown.clone());
-            move || {
-                let (config, reader, bus) = (config.clone(), reader.clone(), Arc::clone(&bus));
-                let told = history::anchor(config, reader, bus, clock.clone(), stop.clone());
-                async move {
-                    told.await;
-                    Ok::<(), std::convert::Infallible>(())
-                }
-            }
+            move || history::anchor(config.clone(), reader.clone(), Arc::clone(&bus), clock.clone(), stop.clone())
         }));
         tasks.spawn(supervise("retention", health.clone(), shutdown.clone(), {
-            let (config, history, clock, stop) =
-                (config.retention.clone(), history.clone(), clock.clone(), shutdown.clone());
-            move || {
-                let kept = history::retain(config.clone(), history.clone(), clock.clone(), stop.clone());
-                async move {
-                    kept.await;
-                    Ok::<(), std::convert::Infallible>(())
-                }
-            }
+            let (config, history) = (config.retention.clone(), history.clone());
+            let (clock, stop) = (clock.clone(), shutdown.clone());
+            move || history::retain(config.clone(), history.clone(), clock.clone(), stop.clone())
         }));
         let worker = |name, start| supervise(name, health.clone(), shutdown.clone(), start);
         {
@@ -502,98 +491,11 @@ impl CollectorMakings {
     }
 }
 
-/// What an engine is made of. One that failed is made anew, and begins with what it saved.
-#[derive(Clone)]
-struct EngineMakings {
-    config: Arc<Config>,
-    bus: Arc<dyn Bus>,
-    plugins: Plugins,
-    source: Arc<dyn MetricSource>,
-    detection: Detection,
-    overlooked: Arc<Overlooked>,
-    known: KnownIncidents,
-    feedback: Feedback,
-    memory: Memory,
-}
-
-impl EngineMakings {
-    /// One that goes on with the incidents that are open.
-    async fn engine(&self) -> anyhow::Result<Engine> {
-        let config = &self.config;
-        let backfill = config.collect.prometheus.is_some().then(|| {
-            let source = Arc::clone(&self.source);
-            Arc::new(backfill::FromSource::new(source, config.signals(), config.collect.interval)) as Arc<dyn Backfill>
-        });
-        let mut book = IncidentBook::new(config.incidents.clone(), self.known.clone());
-        if !self.bus.is_partitioned() {
-            book.adopt_all();
-        }
-        let mut engine = Engine::new(
-            Arc::clone(&self.bus),
-            self.plugins.clone(),
-            config.signals(),
-            config.fallback_detectors.clone(),
-            book,
-            config.silent_after,
-            backfill,
-        )
-        .with_status(Arc::clone(&self.detection))
-        .with_overlooked(Arc::clone(&self.overlooked))
-        .with_feedback(self.feedback.clone())
-        .with_memory(self.memory.clone());
-        engine.open_configured().await?;
-        Ok(engine)
-    }
-
-    /// Runs the first one, and at each further call a new one.
-    fn run(self, first: Engine, shutdown: CancellationToken) -> impl Fn() -> BoxFuture<'static, anyhow::Result<()>> {
-        let first = Mutex::new(Some(first));
-        move || {
-            let kept = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let (makings, shutdown) = (self.clone(), shutdown.clone());
-            Box::pin(async move {
-                let engine = match kept {
-                    Some(engine) => engine,
-                    None => makings.engine().await?,
-                };
-                Ok(engine.run("anomalyzer-detect", shutdown).await?)
-            })
-        }
-    }
-}
-
 fn diagnoser(config: &Config, plugins: &Plugins, clock: Clock) -> anyhow::Result<Arc<Diagnoser>> {
     let offer = offer(config, plugins);
     Diagnoser::new(config.diagnose.clone(), config.ollama.clone(), offer, clock)
         .map(Arc::new)
         .map_err(anyhow::Error::msg)
-}
-
-/// What may be proposed for a target at this moment.
-pub(crate) fn offer(config: &Config, plugins: &Plugins) -> Offer {
-    let (plugins, granted) = (plugins.clone(), granted(config));
-    let reach = reach::Reach::new(config);
-    let limited: std::collections::HashSet<String> = config.rate_limit.iter().map(|limit| limit.target.key()).collect();
-    Arc::new(move |target| {
-        let mut offered: Vec<String> = plugins
-            .views()
-            .into_iter()
-            .filter(|view| {
-                view.info.error.is_none() && view.quarantine.is_none() && plugins.has_action(&view.info.name)
-            })
-            // What needs something and is granted nothing can do nothing.
-            .filter(|view| {
-                let granted = || grants::in_force(&view.info.name, view.grants.clone(), &granted);
-                view.info.needs.is_empty() || !granted().is_empty()
-            })
-            .filter(|view| reach.covers(target, &view.info.needs))
-            .map(|view| view.info.name.replace('-', "_"))
-            .filter(|name| name != solutions::RATE_LIMIT || limited.contains(&target.key()))
-            .filter(|name| target.kind != "Metric" || matches!(name.as_str(), solutions::ALARM | solutions::NO_ACTION))
-            .collect();
-        offered.sort();
-        offered
-    })
 }
 
 /// Asks all parts that can be asked how they are, into [`Health`], every few seconds until told to stop.

@@ -177,7 +177,7 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
     place.record(Ended, done(1)).await;
     until("the next is told", minute, async || (receiver.received().len() == 2).then_some(())).await;
     shutdown.cancel();
-    telling.await.unwrap();
+    telling.await.unwrap().unwrap();
     let text = std::fs::read_to_string(file).unwrap();
     let anchors: Vec<Anchor> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(anchors.iter().map(|anchor| anchor.seq).collect::<Vec<_>>(), [1, 2]);

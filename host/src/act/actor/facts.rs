@@ -167,17 +167,7 @@ fn incident_facts(incident: &Incident, heard: impl Fn(&str) -> Option<(Coverage,
         coverage.failed += of_signal.failed;
         as_of = as_of.zip(newest).map(|(oldest, newest)| oldest.min(newest));
     }
-    let mut out: Vec<String> = incident.active().map(|finding| finding.signal.clone()).collect();
-    out.sort_unstable();
-    out.dedup();
-    IncidentFacts {
-        open: Some(incident.is_open()),
-        coverage,
-        as_of: as_of.filter(|_| !signals.is_empty()),
-        signals: out,
-        severity: incident.active().map(|finding| finding.severity).fold(0.0, f64::max),
-        opened_at: Some(incident.opened_at),
-    }
+    IncidentFacts::of(incident, coverage, as_of.filter(|_| !signals.is_empty()))
 }
 
 #[cfg(test)]

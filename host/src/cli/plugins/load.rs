@@ -36,10 +36,8 @@ fn alone(path: &Path, compiler: Option<PathBuf>) -> Result<Loaded, PluginsError>
         return Err(unreadable(reason));
     }
     let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let folder = tempfile::tempdir()?;
     let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy().into_owned());
-    fs::write(folder.path().join(name).with_extension("wasm"), &bytes)?;
-    let plugins = Plugins::load(PluginConfig { folder: folder.path().to_owned(), ..config })?;
+    let plugins = Plugins::of_files([(name, path)], config)?;
     let info = plugins.list().into_iter().next();
     let info = info.ok_or_else(|| unreadable("the host does not see it".to_owned()))?;
     Ok(Loaded { plugins, info, bytes })
