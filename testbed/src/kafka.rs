@@ -96,7 +96,8 @@ pub(crate) fn java(installed: &Path) -> Result<Command> {
 }
 
 /// A broker that is its own controller. Internal topics are small, or a first consumer group takes seconds; a session
-/// is short, since a broker that was killed may only come back when its last one has run out.
+/// is short, since a broker that was killed may only come back when its last one has run out. Those of consumers may be, so that tests
+/// need not wait for one that was killed.
 pub(crate) fn server_properties(data: &Path, port: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller
@@ -109,6 +110,7 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1

@@ -42,6 +42,9 @@ fn of_history(history: &History) -> PartHealth {
         None if health.waiting == health.capacity => {
             (PartStatus::Degraded, format!("all {} places of the writer's queue are taken", health.capacity))
         }
+        None if health.leads == Some(false) => {
+            (PartStatus::Ok, "stands by: decisions are recorded by another server, and shown here".to_owned())
+        }
         None => (PartStatus::Ok, format!("{} of {} records wait", health.waiting, health.capacity)),
     };
     PartHealth { name: "history".to_owned(), status, detail }

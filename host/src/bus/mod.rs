@@ -106,6 +106,9 @@ pub enum BusError {
     /// The local store failed (disk full, …).
     #[error("cannot write to the local bus: {0}")]
     Store(String),
+    /// Another server took over.
+    #[error("another server writes the log of record now")]
+    Fenced,
     /// The bus was shut down.
     #[error("the bus is closed")]
     Closed,
@@ -152,6 +155,11 @@ pub trait Bus: Send + Sync {
     /// Whether who reads a message depends on its key.
     fn is_partitioned(&self) -> bool;
 
+    /// The decisions, where they count as recorded on the bus rather than in the history of one process.
+    fn log_of_record(&self) -> Option<Box<dyn LogOfRecord>> {
+        None
+    }
+
     /// How it is.
     fn health(&self) -> BusHealth;
 
@@ -167,12 +175,34 @@ pub struct Replay {
     pub ends: BTreeMap<i32, i64>,
 }
 
+/// Where events count as recorded, in order: one server writes, all may read.
+#[async_trait]
+pub trait LogOfRecord: Send {
+    /// What it is called.
+    fn name(&self) -> &str;
+
+    /// Shuts out whoever wrote before. Neither that one nor what it had begun and not finished is heard of again.
+    async fn take_over(&mut self) -> Result<(), BusError>;
+
+    /// At most `max` messages from this offset on, and whether these are all that there are.
+    async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError>;
+
+    /// Appends all of them or none, and answers the offset after the last. After an error nobody knows which: [`BusError::Fenced`] until
+    /// it was taken over anew.
+    async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError>;
+}
+
 /// A consumer.
 #[async_trait]
 pub trait Subscription: Send {
     /// Up to `max` messages, in order per key; waits for the first one up to `wait`, so that it may return none.
     /// Cancel-safe: a message that was not returned is delivered by the next call.
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError>;
+
+    /// Whether any messages come to this member of its group, as far as it has heard: it hears of it in [`Self::next`].
+    fn is_active(&self) -> bool {
+        true
+    }
 
     /// Says that everything of that partition up to and with this delivery is done. Durable when it returns.
     async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError>;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{Decision, Incident, OperationRecord, Target, UnixMs};
 
-use super::{DecisionEvent, Input, text};
+use super::{DecisionEvent, Input, RecordedEvent, text};
 
 /// One event and the decision's state since.
 #[derive(Debug)]
@@ -52,6 +52,15 @@ pub(super) struct IncidentColumns {
 }
 
 impl EventColumns {
+    /// An event as it is stored elsewhere, the bytes as they are there.
+    pub(super) fn recorded(kind: &str, at: UnixMs, stored: &[u8]) -> serde_json::Result<Self> {
+        let kind = serde_json::from_value(kind.into())?;
+        let RecordedEvent { decision, .. } = RecordedEvent::read(0, at, String::new(), stored)?;
+        let mut columns = Self::of(DecisionEvent { kind, at, decision, input: None })?;
+        columns.with_input = Some(stored.to_owned());
+        Ok(columns)
+    }
+
     /// What is stored of the event.
     pub(super) fn event(&self) -> &[u8] {
         self.with_input.as_deref().unwrap_or(&self.body)

@@ -30,6 +30,31 @@ pub enum HistoryError {
         /// How long was waited.
         patience: Duration,
     },
+    /// Another server is the one that records.
+    #[error("this server stands by: another one records in {log}; ask that one, or wait until this one has taken over")]
+    StandsBy {
+        /// The log of record.
+        log: String,
+    },
+    /// The log of record can't be written or read.
+    #[error("the log of record can't be used: {reason}")]
+    Log {
+        /// Why.
+        reason: String,
+    },
+    /// The file holds something else than the log of record.
+    #[error(
+        "{path} and {log} hold different events: {reason}; move the file away, and it is made anew from the log (`anomalyzer audit export` \
+         keeps what is in it)"
+    )]
+    Apart {
+        /// The file.
+        path: PathBuf,
+        /// The log of record.
+        log: String,
+        /// Where.
+        reason: String,
+    },
     /// It was closed.
     #[error("the history at {path} is closed")]
     Closed {

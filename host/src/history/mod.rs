@@ -12,6 +12,7 @@ mod cut;
 mod error;
 mod event;
 mod filter;
+mod log;
 mod plugins;
 mod read;
 mod retention;
@@ -27,6 +28,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::broadcast;
 
+use crate::bus::LogOfRecord;
 use crate::domain::{Decision, IncidentEvent};
 use crate::telemetry::metrics::Metrics;
 
@@ -74,6 +76,9 @@ pub struct HistoryHealth {
     pub waiting: usize,
     /// How many may wait.
     pub capacity: usize,
+    /// Whether this process is the one that records, where there is a log of record for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leads: Option<bool>,
 }
 
 /// The history: all reads of [`HistoryReader`], and writing. Clones share one writer.
@@ -94,6 +99,16 @@ impl Deref for History {
 impl History {
     /// Opens the file, or makes it with its folder, and brings its schema up to date.
     pub async fn open(path: &Path, options: HistoryOptions, metrics: &Metrics) -> Result<Self, HistoryError> {
+        Self::open_with(path, options, metrics, None).await
+    }
+
+    /// The same; with a log of record it is a view of that, and takes decisions only while this process leads there.
+    pub async fn open_with(
+        path: &Path,
+        options: HistoryOptions,
+        metrics: &Metrics,
+        log: Option<Box<dyn LogOfRecord>>,
+    ) -> Result<Self, HistoryError> {
         make_file(path)?;
         let connect = writer_options(path, &options);
         let mut connection = connect.connect().await.map_err(|error| HistoryError::from_sqlx(path, &error))?;
@@ -101,7 +116,7 @@ impl History {
         connection.close().await.map_err(|error| HistoryError::from_sqlx(path, &error))?;
 
         let reader = HistoryReader::open(path).await?;
-        let writer = Arc::new(Writer::start(path, connect, &options, metrics));
+        let writer = Arc::new(Writer::start(path, connect, &options, metrics, log));
         Ok(Self { reader, writer })
     }
 
@@ -110,6 +125,20 @@ impl History {
     pub async fn record(&self, event: DecisionEvent) -> Result<i64, HistoryError> {
         let columns = EventColumns::of(event).map_err(|reason| self.unreadable("the event to record", reason))?;
         self.writer.write(Work::Event(Box::new(columns))).await
+    }
+
+    /// Becomes the one that records: shuts out whoever did before, and gets to know all that was recorded. Nothing to do where the history
+    /// is the log itself.
+    ///
+    /// # Errors
+    /// The log can't be had, or does not go on from what is here.
+    pub async fn take_over(&self) -> Result<(), HistoryError> {
+        self.writer.take_over().await
+    }
+
+    /// Returns when another process records, or nobody knows whether this one still does.
+    pub async fn stands_by(&self) {
+        self.writer.stands_by().await;
     }
 
     /// Records an incident as it is since this event. An event older than what is recorded changes nothing.

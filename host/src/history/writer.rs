@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqliteTransaction};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::bus::{BusError, LogOfRecord};
+use crate::crash;
 use crate::domain::{Decision, now_ms};
 use crate::room;
 use crate::telemetry::metrics::{self, Counter, Gauge, Histogram, Metrics};
@@ -18,11 +20,18 @@ use crate::telemetry::metrics::{self, Counter, Gauge, Histogram, Metrics};
 use super::chain::{self, GENESIS, Hash, Link};
 use super::columns::{EventColumns, IncidentColumns, OperationColumns};
 use super::cut;
+use super::log::{ApplyError, Entry};
 use super::plugins::{self, PluginColumns};
 use super::{HistoryError, HistoryHealth, HistoryOptions};
 
 /// How many records share one commit at most.
 const GROUP: usize = 256;
+
+/// How often is looked whether there is more on the log of record.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// How long an event waits for this process to become the one that records: a start takes as long.
+const TURN: Duration = Duration::from_secs(10);
 
 /// How many decisions a subscriber may lag behind.
 const BACKLOG: usize = 1024;
@@ -37,6 +46,8 @@ pub(super) enum Work {
     Cut {
         until: i64,
     },
+    /// From now on this process is the one that records.
+    TakeOver,
 }
 
 struct Job {
@@ -55,6 +66,9 @@ pub(super) struct Writer {
     closing: CancellationToken,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     full: Counter,
+    /// Whether events are taken here. Always, where there is no log of record.
+    leads: watch::Receiver<bool>,
+    log: Option<String>,
 }
 
 impl Writer {
@@ -63,7 +77,10 @@ impl Writer {
         connect: SqliteConnectOptions,
         options: &HistoryOptions,
         metrics: &Metrics,
+        log: Option<Box<dyn LogOfRecord>>,
     ) -> Self {
+        let (leads, led) = watch::channel(log.is_none());
+        let name = log.as_ref().map(|log| log.name().to_owned());
         let (sender, receiver) = mpsc::channel(options.queue);
         let (decisions, _) = broadcast::channel(BACKLOG);
         let problem = Arc::default();
@@ -74,6 +91,8 @@ impl Writer {
             path: path.to_owned(),
             connect,
             connection: None,
+            log,
+            leads,
             decisions: decisions.clone(),
             problem: Arc::clone(&problem),
             waiting: metrics.gauge("anomalyzer_queue_waiting", "How many wait.", &queue),
@@ -94,11 +113,31 @@ impl Writer {
             task: tokio::sync::Mutex::new(Some(tokio::spawn(desk.run(receiver, closing.clone())))),
             closing,
             full: metrics.counter("anomalyzer_queue_full_total", "How often a queue was full.", &queue),
+            leads: led,
+            log: name,
         }
+    }
+
+    pub(super) async fn take_over(&self) -> Result<(), HistoryError> {
+        if self.log.is_some() {
+            self.write(Work::TakeOver).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stands_by(&self) {
+        let mut leads = self.leads.clone();
+        // Also when nobody writes any more.
+        let _ = leads.wait_for(|leads| !leads).await;
     }
 
     /// Returns when it is durable.
     pub(super) async fn write(&self, work: Work) -> Result<i64, HistoryError> {
+        if matches!(work, Work::Event(_)) {
+            let mut leads = self.leads.clone();
+            // If it does not, the writer says so.
+            let _ = tokio::time::timeout(TURN, leads.wait_for(|leads| *leads)).await;
+        }
         let (path, patience) = (self.path.clone(), self.patience);
         let permit = match self.sender.try_reserve() {
             Ok(permit) => permit,
@@ -134,6 +173,7 @@ impl Writer {
             problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             waiting: self.waiting(),
             capacity: self.sender.max_capacity(),
+            leads: self.log.is_some().then(|| *self.leads.borrow()),
         }
     }
 
@@ -158,6 +198,9 @@ struct Desk {
     connect: SqliteConnectOptions,
     /// None at first and after a failure: a new connection starts from what is in the file, whatever went wrong.
     connection: Option<SqliteConnection>,
+    /// Where events count as recorded, if not here.
+    log: Option<Box<dyn LogOfRecord>>,
+    leads: watch::Sender<bool>,
     decisions: broadcast::Sender<Arc<Decision>>,
     problem: Arc<Mutex<Option<String>>>,
     waiting: Gauge,
@@ -170,6 +213,8 @@ impl Desk {
         let mut jobs = Vec::new();
         let mut again = tokio::time::interval(room::TRY_AGAIN_AFTER);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut follow = tokio::time::interval(FOLLOW_EVERY);
+        follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let broken = self.problem.lock().unwrap_or_else(PoisonError::into_inner).is_some();
             let taken = tokio::select! {
@@ -181,6 +226,12 @@ impl Desk {
                 }
                 _ = again.tick(), if broken => {
                     self.try_again().await;
+                    continue;
+                }
+                _ = follow.tick(), if !*self.leads.borrow() => {
+                    if let Err(error) = self.catch_up(1).await {
+                        tracing::debug!(%error, "the log of record can't be followed");
+                    }
                     continue;
                 }
             };
@@ -199,13 +250,12 @@ impl Desk {
 
     async fn try_again(&mut self) {
         let tried = async {
-            let connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => self.connect.connect().await?,
-            };
-            room::probe(self.connection.insert(connection)).await
+            let path = self.path.clone();
+            let probed = async { room::probe(self.connected().await?).await };
+            probed.await.map_err(|error| HistoryError::from_sqlx(&path, &error))?;
+            if *self.leads.borrow() { Ok(true) } else { self.catch_up(1).await }
         };
-        match tried.await {
+        match tried.await.map(drop) {
             Ok(()) => {
                 tracing::info!(path = %self.path.display(), "the history can be written again");
                 *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -220,10 +270,24 @@ impl Desk {
     /// Writes all in one transaction; if that fails for another reason than lack of room, one by one, so that one record
     /// that cannot be written takes no other with it.
     async fn write(&mut self, jobs: Vec<Job>) {
+        let (take_over, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| matches!(job.work, Work::TakeOver));
+        if !take_over.is_empty() {
+            let result = self.take_over().await;
+            self.tell(take_over, vec![result.map(|()| 0)]);
+        }
+        let (refused, jobs): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| matches!(job.work, Work::Event(_)) && !*self.leads.borrow());
+        for job in refused {
+            let log = self.log.as_ref().map(|log| log.name().to_owned()).unwrap_or_default();
+            let _ = job.reply.send(Err(HistoryError::StandsBy { log }));
+        }
+        if jobs.is_empty() {
+            return;
+        }
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let results = match self.commit(&works).await {
             Ok(seqs) => seqs.into_iter().map(Ok).collect(),
-            Err(error) if jobs.len() == 1 || matches!(error, HistoryError::Full { .. }) => {
+            Err(error) if jobs.len() == 1 || matches!(error, HistoryError::Full { .. } | HistoryError::Log { .. }) => {
                 vec![Err(error); jobs.len()]
             }
             Err(_) => {
@@ -258,6 +322,14 @@ impl Desk {
         }
     }
 
+    async fn connected(&mut self) -> sqlx::Result<&mut SqliteConnection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect.connect().await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
     async fn commit(&mut self, works: &[&Work]) -> Result<Vec<i64>, HistoryError> {
         let started = Instant::now();
         let result = self.transaction(works).await;
@@ -266,17 +338,31 @@ impl Desk {
             self.connection = None;
         }
         self.took.observe(started.elapsed().as_secs_f64());
-        result.map_err(|error| HistoryError::from_sqlx(&self.path, &error))
+        result.map_err(|error| self.explain(error))
     }
 
-    async fn transaction(&mut self, works: &[&Work]) -> sqlx::Result<Vec<i64>> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect.connect().await?,
-        };
-        let connection = self.connection.insert(connection);
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let mut seqs = Vec::with_capacity(works.len());
+    async fn transaction(&mut self, works: &[&Work]) -> Result<Vec<i64>, Failed> {
+        let mut log = self.log.take();
+        let mut written = false;
+        let result = self.write_through(log.as_deref_mut(), works, &mut written).await;
+        self.log = log;
+        if written && result.is_err() {
+            // It may be on the log and is not here: what is here is not to be gone by until it was read.
+            self.stand_by();
+        }
+        result
+    }
+
+    /// All in one transaction, and before its end, where there is a log of record, what is for it in one of the log's. `written`: whether
+    /// the log was given anything.
+    async fn write_through(
+        &mut self,
+        log: Option<&mut (dyn LogOfRecord + 'static)>,
+        works: &[&Work],
+        written: &mut bool,
+    ) -> Result<Vec<i64>, Failed> {
+        let mut transaction = self.connected().await?.begin_with("BEGIN IMMEDIATE").await?;
+        let (mut seqs, mut entries) = (Vec::with_capacity(works.len()), Vec::new());
         // The last link is read inside of the transaction: what another process wrote meanwhile belongs to the chain.
         let mut head = None;
         for work in works {
@@ -287,17 +373,149 @@ impl Desk {
                         None => last_link(&mut transaction).await?,
                     };
                     let (seq, hash) = append(&mut transaction, last, event).await?;
+                    if log.is_some() {
+                        entries.push(Entry::of(seq, last.1, hash, event).encode());
+                    }
                     head = Some((seq, hash));
                     seq
                 }
                 Work::Incident(incident) => put_incident(&mut transaction, incident).await?,
                 Work::Plugin(change) => plugins::append(&mut transaction, change).await?,
                 Work::Cut { until } => cut::apply(&mut transaction, *until, now_ms()).await?,
+                Work::TakeOver => 0,
             });
+        }
+        if let Some(log) = log.filter(|_| !entries.is_empty()) {
+            // What it refuses as too large it has not written.
+            let next = log
+                .append(entries)
+                .await
+                .inspect_err(|error| *written = !matches!(error, BusError::TooLarge { .. }))?;
+            *written = true;
+            crash::point("after", "log");
+            read_up_to(&mut transaction, log.name(), next).await?;
         }
         transaction.commit().await?;
         Ok(seqs)
     }
+
+    fn explain(&self, error: Failed) -> HistoryError {
+        let log = || self.log.as_ref().map(|log| log.name().to_owned()).unwrap_or_default();
+        match error {
+            Failed::Sqlite(error) => HistoryError::from_sqlx(&self.path, &error),
+            Failed::Log(error @ BusError::TooLarge { .. }) => {
+                let what = "an event to record".to_owned();
+                HistoryError::Unreadable { path: self.path.clone(), what, reason: error.to_string() }
+            }
+            Failed::Log(BusError::Fenced) => HistoryError::StandsBy { log: log() },
+            Failed::Log(error) => HistoryError::Log { reason: error.to_string() },
+            Failed::Apart(reason) => HistoryError::Apart { path: self.path.clone(), log: log(), reason },
+        }
+    }
+
+    fn stand_by(&self) {
+        if self.leads.send_replace(false) {
+            tracing::warn!(
+                "this server stands by: it is not known to be the one that writes the log of record any more"
+            );
+        }
+    }
+
+    /// Shuts out whoever recorded before, and reads what they did.
+    async fn take_over(&mut self) -> Result<(), HistoryError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        self.leads.send_replace(false);
+        let taken = log.take_over().await;
+        taken.map_err(|error| self.explain(Failed::Log(error)))?;
+        self.catch_up(usize::MAX).await?;
+        self.leads.send_replace(true);
+        tracing::info!("this server writes the log of record");
+        Ok(())
+    }
+
+    /// Takes over what is on the log and not here, at most so many groups of it. Answers whether that was all.
+    async fn catch_up(&mut self, groups: usize) -> Result<bool, HistoryError> {
+        let Some(mut log) = self.log.take() else { return Ok(true) };
+        let mut result = Ok(false);
+        for _ in 0..groups {
+            result = self.read_on(log.as_mut()).await;
+            if !matches!(result, Ok(false)) {
+                break;
+            }
+        }
+        self.log = Some(log);
+        if result.is_err() {
+            self.connection = None;
+        }
+        result.map_err(|error| self.explain(error))
+    }
+
+    async fn read_on(&mut self, log: &mut dyn LogOfRecord) -> Result<bool, Failed> {
+        let next: Option<i64> = sqlx::query_scalar("SELECT next FROM read_up_to WHERE topic = ?")
+            .bind(log.name())
+            .fetch_optional(self.connected().await?)
+            .await?;
+        let (page, all) = log.read(next.unwrap_or(0), GROUP).await?;
+        let Some(last) = page.last() else { return Ok(all) };
+        let mut transaction = self.connected().await?.begin_with("BEGIN IMMEDIATE").await?;
+        let mut taken = Vec::new();
+        for delivery in &page {
+            let Some(entry) = Entry::decode(delivery) else { continue };
+            let head = last_link(&mut transaction).await?;
+            if let Some(event) = entry.to_append(&mut transaction, head).await? {
+                let head = last_link(&mut transaction).await?;
+                append(&mut transaction, head, &event).await?;
+                taken.push(event.decision);
+            }
+        }
+        read_up_to(&mut transaction, log.name(), last.offset + 1).await?;
+        transaction.commit().await?;
+        for decision in taken {
+            // Fails when nobody listens.
+            let _ = self.decisions.send(decision);
+        }
+        Ok(all)
+    }
+}
+
+/// Why a group was not written.
+#[derive(Debug)]
+enum Failed {
+    Sqlite(sqlx::Error),
+    Log(BusError),
+    Apart(String),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<BusError> for Failed {
+    fn from(error: BusError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<ApplyError> for Failed {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Sqlite(error) => Self::Sqlite(error),
+            ApplyError::Apart { .. } => Self::Apart(error.to_string()),
+        }
+    }
+}
+
+async fn read_up_to(transaction: &mut SqliteTransaction<'_>, topic: &str, next: i64) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO read_up_to (topic, next) VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET next = excluded.next",
+    )
+    .bind(topic)
+    .bind(next)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 async fn last_link(transaction: &mut SqliteTransaction<'_>) -> sqlx::Result<(i64, Hash)> {
@@ -305,6 +523,15 @@ async fn last_link(transaction: &mut SqliteTransaction<'_>) -> sqlx::Result<(i64
         sqlx::query_as("SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1")
             .fetch_optional(&mut **transaction)
             .await?;
+    let last = match last {
+        // All of it was let go of, or is on a log that does not go further back.
+        None => {
+            sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
+                .fetch_optional(&mut **transaction)
+                .await?
+        }
+        last => last,
+    };
     // A hash of another length cannot be: the table checks it.
     Ok(last.map_or((0, GENESIS), |(seq, hash)| (seq, hash.try_into().unwrap_or(GENESIS))))
 }

@@ -32,9 +32,9 @@ use crate::act::local::Local;
 use crate::act::notify::Notifier;
 use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator, Silences};
 use crate::api;
-use crate::bus::Bus;
 use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
+use crate::bus::{Bus, LogOfRecord};
 use crate::collect::{self, CollectError, Collector, MetricSource, SignalSource};
 use crate::config::Config;
 use crate::detect::{DetectStatus, Feedback, KnownIncidents, Memory, memory};
@@ -249,7 +249,7 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
         false => None,
     };
     let history = match role.serves() {
-        true => Some(open_history(&config, &metrics).await?),
+        true => Some(open_history(&config, &metrics, bus.log_of_record()).await?),
         false => None,
     };
     let open = match &history {
@@ -354,10 +354,12 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
         }));
         let worker = |name, start| supervise(name, health.clone(), shutdown.clone(), start);
         {
+            let group = incidents::group(bus.as_ref(), &config.data_dir)
+                .with_context(|| format!("cannot use the data folder {}", config.data_dir.display()))?;
             let (bus, history, incidents, stop) =
                 (Arc::clone(&bus), history.clone(), running.incidents.clone(), shutdown.clone());
             tasks.spawn(supervise("incidents", health.clone(), shutdown.clone(), move || {
-                incidents::run(Arc::clone(&bus), history.clone(), incidents.clone(), stop.clone())
+                incidents::run(Arc::clone(&bus), group.clone(), history.clone(), incidents.clone(), stop.clone())
             }));
             let (bus, stop) = (Arc::clone(&running.bus), shutdown.clone());
             tasks.spawn(supervise("recent", health.clone(), shutdown.clone(), move || {
@@ -424,8 +426,12 @@ fn grace(config: &Config) -> Duration {
     GRACE.saturating_add(longest.unwrap_or_default())
 }
 
-async fn open_history(config: &Config, metrics: &Metrics) -> anyhow::Result<History> {
-    Ok(History::open(&config.data_dir.join(history::FILE_NAME), config.history, metrics).await?)
+async fn open_history(
+    config: &Config,
+    metrics: &Metrics,
+    log: Option<Box<dyn LogOfRecord>>,
+) -> anyhow::Result<History> {
+    Ok(History::open_with(&config.data_dir.join(history::FILE_NAME), config.history, metrics, log).await?)
 }
 
 fn granted(config: &Config) -> Vec<Grant> {

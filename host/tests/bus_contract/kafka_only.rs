@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::bus::kafka::{KafkaBus, WhenAbsent};
-use anomalyzer::bus::{Bus, BusError, Topic};
+use anomalyzer::bus::{Bus, BusError, LogOfRecord, Topic};
 use anomalyzer_testbed::shared::own_kafka;
 use tokio::time::Instant;
 
@@ -233,4 +233,38 @@ async fn a_header_name_that_is_not_text_does_not_stop_the_consumer() {
     assert_eq!(taken[0].record.headers, [("fine".to_owned(), bytes::Bytes::new())]);
     assert_eq!(taken[0].published_at, Some(1_700_000_000_000));
     assert_eq!(taken[1].record.headers, []);
+}
+
+#[tokio::test]
+async fn whoever_takes_over_the_log_of_record_shuts_the_other_out_and_reads_all_that_it_finished() {
+    let Some(rig) = Kafka::new("log_of_record") else { return };
+    let (first, second) = (rig.open(Bounds::default()).await, rig.open(Bounds::default()).await);
+    let (mut old, mut new) = (first.log_of_record().unwrap(), second.log_of_record().unwrap());
+    assert!(matches!(old.append(vec![numbered(0)]).await, Err(BusError::Fenced)), "nobody took over yet");
+    old.take_over().await.unwrap();
+    let group = |numbers: std::ops::Range<usize>| numbers.map(numbered).collect::<Vec<_>>();
+    let next = old.append(group(0..3)).await.unwrap();
+    assert_eq!(next, 3);
+    let next = old.append(group(3..5)).await.unwrap();
+    let read = async |log: &mut Box<dyn LogOfRecord>, from, max| {
+        let (page, all) = log.read(from, max).await.unwrap();
+        (page.iter().map(number).collect::<Vec<_>>(), all)
+    };
+    assert_eq!(read(&mut new, 0, 2).await, (vec![0, 1], false));
+    assert_eq!(read(&mut new, 2, 9).await, (vec![2, 3, 4], true), "the marks between transactions are no messages");
+    assert_eq!(read(&mut new, next, 9).await, (vec![], true));
+    // Once more: the end is told each time.
+    assert_eq!(read(&mut new, next, 9).await, (vec![], true));
+
+    new.take_over().await.unwrap();
+    new.append(group(5..6)).await.unwrap();
+    assert!(matches!(old.append(group(7..9)).await, Err(BusError::Fenced)));
+    assert!(matches!(old.append(group(7..9)).await, Err(BusError::Fenced)), "and stays shut out");
+    new.append(group(6..7)).await.unwrap();
+    assert_eq!(read(&mut new, next, 9).await, (vec![5, 6], true), "nothing of the other's");
+    let large = record("large", vec![0; Bounds::default().max_message_bytes + 1]);
+    assert!(matches!(new.append(vec![large]).await, Err(BusError::TooLarge { .. })));
+    new.append(group(7..8)).await.unwrap();
+    old.take_over().await.unwrap();
+    assert_eq!(read(&mut old, next, 9).await, (vec![5, 6, 7], true));
 }

@@ -116,9 +116,13 @@ impl Victim {
 
     /// Starts it, asks for something, and sees it die.
     fn round(&mut self, number: usize) {
-        let step = STEPS[number / 2 % STEPS.len()];
+        self.die(number, STEPS[number / 2 % STEPS.len()], 1);
+    }
+
+    /// The same at a step that is reached for the nth time.
+    fn die(&mut self, number: usize, step: &str, nth: u32) {
         let at_random = number % 5 == 4;
-        let point = format!("{}:{step}:1", if number.is_multiple_of(2) { "before" } else { "after" });
+        let point = format!("{}:{step}:{nth}", if number.is_multiple_of(2) { "before" } else { "after" });
         let mut program = self.start((!at_random).then_some(point.as_str()));
         let began = Instant::now();
         while !program.has_ended() && !self.is_up() && began.elapsed() < PATIENCE {
@@ -285,7 +289,7 @@ fn nor_on_a_real_cluster_and_a_real_broker() {
     let before = generation();
     let topic = |name: &str| format!("{name} = '{namespace}-{name}'");
     let more = format!(
-        "[kafka]\nbrokers = '{}'\nsession_timeout = '6s'\ntopics = {{ {}, {}, {}, {} }}\n[kubernetes]\nkubeconfig = '{}'\n",
+        "[kafka]\nbrokers = '{}'\nsession_timeout = '2s'\ntopics = {{ {}, {}, {}, {} }}\n[kubernetes]\nkubeconfig = '{}'\n",
         kafka.brokers,
         topic("metrics"),
         topic("incidents"),
@@ -299,6 +303,12 @@ fn nor_on_a_real_cluster_and_a_real_broker() {
     for number in (4..).take(REAL) {
         victim.round(number);
     }
+    // Before and after each of what is recorded on the broker, and not in the file yet.
+    let before_these = victim.to_the_point;
+    for (number, nth) in [(0, 1), (1, 1), (2, 3), (3, 3), (6, 4), (7, 4)] {
+        victim.die(number, "log", nth);
+    }
+    assert!(victim.to_the_point >= before_these + 4, "hardly any came to the point");
     victim.judge(|| generation() - before);
     kubectl(&["delete", "namespace", &namespace, "--wait=false"], "");
 }

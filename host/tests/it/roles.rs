@@ -1,8 +1,10 @@
 //! The halves apart, joined by Kafka: `serve --role server` and `serve --role engine`.
 
-use anomalyzer::domain::{DecisionState, VerificationOutcome, now_ms, solutions};
-use anomalyzer::history::{Filter, Page};
+use anomalyzer::domain::{Decision, DecisionId, DecisionState, VerificationOutcome, now_ms, solutions};
+use anomalyzer::history::{FILE_NAME, Filter, History, Page};
+use anomalyzer::http_client;
 use anomalyzer::serve::{self, Role, Running};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -28,21 +30,133 @@ impl Half {
         self.shutdown.cancel();
         self.running.ended().await;
     }
+
+    fn history(&self) -> &History {
+        self.running.history().unwrap()
+    }
+
+    async fn leads(&self) {
+        until("it is the one that records", MINUTE, async || {
+            (self.history().health().leads == Some(true)).then_some(())
+        })
+        .await;
+    }
+
+    async fn decision(&self, id: &DecisionId, what: &str, so: impl Fn(&Decision) -> bool) -> Decision {
+        until(what, MINUTE, async || self.history().decision(id).await.unwrap().filter(&so)).await
+    }
+
+    /// How far its chain holds, and its last hash.
+    async fn chain(&self) -> (i64, String) {
+        let [decisions, _] = self.history().audit(&[]).await.unwrap();
+        assert_eq!(decisions.broken, None);
+        (decisions.events, decisions.hash)
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        let client = http_client::client(MINUTE).unwrap();
+        let answer = client.post(format!("http://{}{path}", self.running.address())).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+}
+
+fn on_topics_of_their_own(brokers: &str) -> String {
+    let unique = fastrand::u64(..);
+    let topic = |name: &str| format!("{name} = 'roles-{unique}-{name}'");
+    format!(
+        "[kafka]\nbrokers = '{brokers}'\nsession_timeout = '6s'\ntopics = {{ {}, {}, {}, {} }}\n",
+        topic("metrics"),
+        topic("incidents"),
+        topic("solutions"),
+        topic("decisions"),
+    )
+}
+
+#[tokio::test]
+async fn a_server_that_stands_by_knows_all_that_was_recorded_and_goes_on_with_it_when_it_takes_over() {
+    const NAME: &str = "a_server_that_stands_by_knows_all";
+    let Some(kafka) = anomalyzer_testbed::shared::kafka(NAME) else { return };
+    let more = format!("[guard]\nmode = 'approve'\n{}", on_topics_of_their_own(&kafka.brokers));
+    let first = Half::start(Role::Server, &more).await;
+    first.leads().await;
+    let second = Half::start(Role::Server, &more).await;
+
+    let target = json!({ "target": { "kind": "Process", "name": "web" } });
+    let (status, answer) = first.post("/action/scale-up", target.clone()).await;
+    assert_eq!(status, 202, "{answer}");
+    let id = DecisionId::from(answer["decision"].as_str().unwrap().to_owned());
+    let asked = |decision: &Decision| decision.state == DecisionState::Held && decision.question.is_some();
+    let held = first.decision(&id, "a person is asked", asked).await;
+    let seen = second.decision(&id, "the other server shows it", asked).await;
+    assert_eq!(seen, held);
+    assert_eq!(second.chain().await, first.chain().await);
+    assert_eq!(second.history().health().leads, Some(false));
+
+    let (status, refused) = second.post("/action/scale-up", target).await;
+    assert_eq!(status, 503, "{refused}");
+    assert!(refused.to_string().contains("stands by"), "{refused}");
+
+    let before = first.chain().await;
+    first.stop().await;
+    second.leads().await;
+    assert_eq!(second.chain().await, before, "nothing was recorded meanwhile");
+    let yes = json!({ "question": held.question.as_ref().unwrap().id, "reason": "it is needed" });
+    let path = format!("/api/v1/decisions/{}/approve", id.as_str());
+    let (status, answer) = second.post(&path, yes).await;
+    assert_eq!(status, 200, "{answer}");
+    let over = second.decision(&id, "it is over", |decision| decision.state.is_final()).await;
+    assert_eq!(over.state, DecisionState::Done, "{:?}", over.summary);
+    assert_eq!(over.operations.len(), 1, "{:?}", over.operations);
+
+    // A server that has nothing gets to know all of it, under the same hashes.
+    let third = Half::start(Role::Server, &more).await;
+    assert_eq!(third.decision(&id, "a new one shows it too", |decision| decision.state.is_final()).await, over);
+    assert_eq!(third.chain().await, second.chain().await);
+    third.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
+    const NAME: &str = "a_history_that_holds_something_else";
+    let Some(kafka) = anomalyzer_testbed::shared::kafka(NAME) else { return };
+    let more = on_topics_of_their_own(&kafka.brokers);
+    let target = json!({ "target": { "kind": "Process", "name": "web" } });
+    let ask = async |server: &Half| {
+        server.leads().await;
+        let (status, answer) = server.post("/action/alarm", target.clone()).await;
+        assert_eq!(status, 202, "{answer}");
+        let id = DecisionId::from(answer["decision"].as_str().unwrap().to_owned());
+        server.decision(&id, "it is over", |decision| decision.state.is_final()).await;
+    };
+    // Once on a log of its own, once on this one.
+    let other = Half::start(Role::Server, &on_topics_of_their_own(&kafka.brokers)).await;
+    ask(&other).await;
+    let this = Half::start(Role::Server, &more).await;
+    ask(&this).await;
+    let folder = tempfile::tempdir().unwrap();
+    other.history().back_up(&folder.path().join(FILE_NAME)).await.unwrap();
+    other.stop().await;
+    this.stop().await;
+
+    let shutdown = CancellationToken::new();
+    let running =
+        serve::start(configured(folder.path(), &more), Role::Server, shutdown.clone()).await.unwrap().unwrap();
+    let problem = || running.history().unwrap().health().problem;
+    let said = until("it says so", MINUTE, async || problem()).await;
+    assert!(said.contains("hold different events") && said.contains("move the file away"), "{said}");
+    assert_eq!(running.history().unwrap().health().leads, Some(false));
+    shutdown.cancel();
+    running.ended().await;
 }
 
 #[tokio::test]
 async fn an_engine_that_is_started_again_in_an_incident_goes_on_with_it() {
     const NAME: &str = "an_engine_that_is_started_again_in_an_incident_goes_on_with_it";
     let Some(kafka) = anomalyzer_testbed::shared::kafka(NAME) else { return };
-    let topic = |name: &str| format!("{name} = 'roles-{}-{name}'", now_ms());
     let more = format!(
-        "[incidents]\nconfirm_after = '5s'\nquiet_for = '1s'\nreaffirm_within = '15s'\n\
-         [kafka]\nbrokers = '{}'\nsession_timeout = '6s'\ntopics = {{ {}, {}, {}, {} }}\n",
-        kafka.brokers,
-        topic("metrics"),
-        topic("incidents"),
-        topic("solutions"),
-        topic("decisions"),
+        "[incidents]\nconfirm_after = '5s'\nquiet_for = '1s'\nreaffirm_within = '15s'\n{}",
+        on_topics_of_their_own(&kafka.brokers)
     );
     let server = Half::start(Role::Server, &more).await;
     let engine = Half::start(Role::Engine, &more).await;

@@ -52,12 +52,14 @@ impl From<HistoryError> for Refused {
 }
 
 impl Crew {
-    /// Takes up what was left unfinished, then what comes. Returns when told to stop.
-    pub(super) async fn work(&self, mut subscription: Box<dyn Subscription>) -> Result<(), BusError> {
+    /// Takes up what was left unfinished, then what came first, then what comes. Returns when told to stop, or when solutions come to another
+    /// server.
+    pub(super) async fn work(&self, subscription: &mut dyn Subscription, first: Vec<Delivery>) -> Result<(), BusError> {
         self.take_up().await?;
         let driver = self.driver.clone();
         self.tasks.spawn(async move { driver.scale_back().await });
-        loop {
+        self.take_all(subscription, first).await?;
+        while subscription.is_active() {
             let deliveries = tokio::select! {
                 () = self.driver.stop.cancelled() => return Ok(()),
                 deliveries = subscription.next(64, Duration::from_millis(500)) => deliveries,
@@ -71,13 +73,19 @@ impl Crew {
                     continue;
                 }
             };
-            for delivery in deliveries {
-                self.take(subscription.as_mut(), &delivery).await?;
-                if let Err(error) = subscription.commit(&delivery).await {
-                    tracing::warn!(%error, "cannot commit; the solution will be delivered again and recognised");
-                }
+            self.take_all(subscription, deliveries).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_all(&self, subscription: &mut dyn Subscription, deliveries: Vec<Delivery>) -> Result<(), BusError> {
+        for delivery in deliveries {
+            self.take(subscription, &delivery).await?;
+            if let Err(error) = subscription.commit(&delivery).await {
+                tracing::warn!(%error, "cannot commit; the solution will be delivered again and recognised");
             }
         }
+        Ok(())
     }
 
     async fn take_up(&self) -> Result<(), BusError> {

@@ -41,8 +41,13 @@ fn passes(error: &HistoryError) -> bool {
         | HistoryError::Busy { .. }
         | HistoryError::Unanswered { .. }
         | HistoryError::Store { .. }
-        | HistoryError::Open { .. } => true,
-        HistoryError::Closed { .. } | HistoryError::Unreadable { .. } | HistoryError::BrokenChain { .. } => false,
+        | HistoryError::Open { .. }
+        | HistoryError::Log { .. }
+        | HistoryError::StandsBy { .. } => true,
+        HistoryError::Apart { .. }
+        | HistoryError::Closed { .. }
+        | HistoryError::Unreadable { .. }
+        | HistoryError::BrokenChain { .. } => false,
     }
 }
 

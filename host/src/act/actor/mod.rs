@@ -32,7 +32,8 @@ use tokio_util::task::TaskTracker;
 
 use super::grants::Grant;
 use super::{Hands, KillSwitch, Silences};
-use crate::bus::{Bus, BusError, Record, Topic};
+use crate::bus::again::Pauses;
+use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
 use crate::codec;
 use crate::config::duration;
 use crate::crash;
@@ -120,29 +121,62 @@ impl Actor {
     }
 
     /// Runs until told to stop. A solution is committed when its decision is on record; the decision is carried on from there
-    /// also after a crash.
+    /// also after a crash. Where several servers share the topics one of them acts, and this one waits until it is that.
     ///
     /// # Errors
     /// The bus stayed out of reach.
     pub async fn run(self: Arc<Self>, group: &str, shutdown: CancellationToken) -> Result<(), BusError> {
-        // First, so that a bus out of reach leaves nothing behind that the next try would begin again.
-        let subscription = self.bus.subscribe(Topic::Solutions, group).await?;
-        let stop = shutdown.child_token();
-        // Also after a panic: what was begun here ends with this.
-        let _end = stop.clone().drop_guard();
-        let crew = Crew {
-            tasks: TaskTracker::new(),
-            places: Arc::new(Semaphore::new(self.config.concurrency.max(1))),
-            driver: Driver { actor: self, stop: stop.clone() },
-        };
-        let result = crew.work(subscription).await;
-        stop.cancel();
-        crew.tasks.close();
-        crew.tasks.wait().await;
-        match result {
-            // The bus is closed, or it was told to stop while something waited for the bus.
-            Err(BusError::Closed) => Ok(()),
-            result => result,
+        while !shutdown.is_cancelled() {
+            // First, so that a bus out of reach leaves nothing behind that the next try would begin again. Anew each time: what was
+            // delivered to one who stands by now is delivered again to whoever acts.
+            let mut subscription = self.bus.subscribe(Topic::Solutions, group).await?;
+            let Some(first) = self.turn(subscription.as_mut(), &shutdown).await? else { return Ok(()) };
+            let stop = shutdown.child_token();
+            // Also after a panic: what was begun here ends with this.
+            let _end = stop.clone().drop_guard();
+            let crew = Crew {
+                tasks: TaskTracker::new(),
+                places: Arc::new(Semaphore::new(self.config.concurrency.max(1))),
+                driver: Driver { actor: Arc::clone(&self), stop: stop.clone() },
+            };
+            let result = tokio::select! {
+                result = crew.work(subscription.as_mut(), first) => result,
+                () = self.history.stands_by() => Ok(()),
+            };
+            stop.cancel();
+            crew.tasks.close();
+            crew.tasks.wait().await;
+            match result {
+                // The bus is closed, or it was told to stop while something waited for the bus.
+                Err(BusError::Closed) => return Ok(()),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until solutions come to this server, and then takes over the log of record. Answers what came already; none when told to stop.
+    async fn turn(
+        &self,
+        subscription: &mut dyn Subscription,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Vec<Delivery>>, BusError> {
+        let (mut first, mut pauses) = (Vec::new(), Pauses::default());
+        loop {
+            if first.is_empty() && !subscription.is_active() {
+                first = tokio::select! {
+                    () = shutdown.cancelled() => return Ok(None),
+                    first = subscription.next(64, Duration::from_millis(100)) => first?,
+                };
+                continue;
+            }
+            match self.history.take_over().await {
+                Ok(()) => return Ok(Some(first)),
+                Err(error) => tracing::error!(%error, "nothing is done until this server can record; trying again"),
+            }
+            if !pauses.wait(shutdown).await {
+                return Ok(None);
+            }
         }
     }
 
@@ -181,7 +215,7 @@ impl Actor {
         (verdict, Input::Guard(Box::new(asked)))
     }
 
-    /// Records, then tells the others. Nothing is done before the record is durable.
+    /// Records. Nothing is done before the record is durable.
     async fn record(&self, kind: DecisionEventKind, decision: &Decision) -> Result<(), HistoryError> {
         self.record_with(kind, decision, None).await
     }
@@ -195,17 +229,8 @@ impl Actor {
     ) -> Result<(), HistoryError> {
         let event = DecisionEvent { kind, at: (self.clock)(), decision: decision.clone(), input };
         crash::point("before", kind.as_str());
-        let seq = self.history.record(event.clone()).await?;
+        self.history.record(event).await?;
         crash::point("after", kind.as_str());
-        let record = Record {
-            key: None,
-            headers: vec![("seq".into(), seq.to_string().into()), ("content-type".into(), "application/json".into())],
-            payload: serde_json::to_vec(&event).unwrap_or_default().into(),
-        };
-        // The record above is the one that counts; this is a copy for whoever listens.
-        if let Err(error) = self.bus.publish(Topic::Decisions, record).await {
-            tracing::warn!(decision.id = %decision.id, seq, %error, "a decision event could not be published");
-        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 //! Before the end, call [`Bus::drain`].
 
 mod config;
+mod log;
 mod outbox;
 mod subscription;
 mod topics;
@@ -26,12 +27,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use config::{KafkaConfig, TopicNames, WhenAbsent};
+use log::KafkaLog;
 use outbox::Outbox;
 use subscription::{KafkaSubscription, Shared};
 use topics::Topics;
 use watch::{Context, Watch};
 
-use super::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic, dead_letter_name};
+use super::{Bus, BusError, BusHealth, Delivery, LogOfRecord, Record, Replay, Subscription, Topic, dead_letter_name};
 
 /// One question to a broker that may not be there.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -262,6 +264,18 @@ impl Bus for KafkaBus {
 
     fn is_partitioned(&self) -> bool {
         true
+    }
+
+    fn log_of_record(&self) -> Option<Box<dyn LogOfRecord>> {
+        Some(Box::new(KafkaLog {
+            client: self.client.clone(),
+            context: Context(Arc::clone(&self.watch)),
+            name: self.config.topics.decisions.clone(),
+            limit: self.limits[&Topic::Decisions],
+            patience: self.config.publish_timeout,
+            reader: None,
+            writer: None,
+        }))
     }
 
     fn health(&self) -> BusHealth {

@@ -178,7 +178,7 @@ impl Outbox {
     }
 }
 
-fn explain(topic: Topic, size: usize, error: &KafkaError) -> BusError {
+pub(super) fn explain(topic: Topic, size: usize, error: &KafkaError) -> BusError {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
             BusError::TooLarge { topic, size, limit: size.saturating_sub(1) }
@@ -188,7 +188,7 @@ fn explain(topic: Topic, size: usize, error: &KafkaError) -> BusError {
     }
 }
 
-fn headers(record: &Record) -> OwnedHeaders {
+pub(super) fn headers(record: &Record) -> OwnedHeaders {
     let headers = OwnedHeaders::new_with_capacity(record.headers.len());
     record
         .headers

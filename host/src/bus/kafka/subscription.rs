@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -73,7 +75,7 @@ impl KafkaSubscription {
     }
 }
 
-fn delivery(topic: Topic, message: &BorrowedMessage<'_>) -> Delivery {
+pub(super) fn delivery(topic: Topic, message: &BorrowedMessage<'_>) -> Delivery {
     let key = message.key().map(|key| String::from_utf8_lossy(key).into_owned());
     let payload = message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
     let record = Record { key, headers: headers(message), payload };
@@ -144,9 +146,15 @@ impl Subscription for KafkaSubscription {
         loop {
             let (consumer, name) = (Arc::clone(self.consumer()?), self.name.clone());
             let (partition, next) = (delivery.partition, delivery.offset + 1);
-            let commit = tokio::task::spawn_blocking(move || commit(&consumer, &name, partition, next));
+            let (told, word) = oneshot::channel();
+            // Not a task of the runtime, which would wait for it at its end: while the broker is away this does not return.
+            let committing = thread::Builder::new().name("kafka-commit".to_owned()).spawn(move || {
+                // Fails when nobody waits any more.
+                let _ = told.send(commit(&consumer, &name, partition, next));
+            });
+            committing.map_err(|error| BusError::Unavailable(format!("cannot commit {}: {error}", self.name)))?;
             let given_up = || BusError::Unavailable(format!("cannot commit {}: kafka does not answer", self.name));
-            let committed = timeout_at(deadline, commit).await.map_err(|_| given_up())?;
+            let committed = timeout_at(deadline, word).await.map_err(|_| given_up())?;
             let error = match committed.map_err(|_| BusError::Closed)? {
                 Ok(Committed::Done) => return Ok(()),
                 Ok(Committed::Lost) => {
@@ -173,6 +181,11 @@ impl Subscription for KafkaSubscription {
             }
             sleep(COMMIT_AGAIN_AFTER).await;
         }
+    }
+
+    fn is_active(&self) -> bool {
+        let assigned = self.consumer.as_ref().map(|consumer| consumer.assignment());
+        !self.member || matches!(assigned, Some(Ok(assigned)) if assigned.count() > 0)
     }
 
     async fn dead_letter(&mut self, delivery: &Delivery, reason: &str) -> Result<(), BusError> {
