@@ -136,7 +136,7 @@ impl Writer {
         if matches!(work, Work::Event(_)) {
             let mut leads = self.leads.clone();
             // If it does not, the writer says so.
-            let _ = tokio::time::timeout(TURN, leads.wait_for(|leads| *leads)).await;
+            let _ = tokio::time::timeout(TURN.min(self.patience), leads.wait_for(|leads| *leads)).await;
         }
         let (path, patience) = (self.path.clone(), self.patience);
         let permit = match self.sender.try_reserve() {

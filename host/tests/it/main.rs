@@ -25,6 +25,7 @@ mod history;
 mod http;
 mod kubernetes;
 mod local;
+mod log_of_record;
 mod memory;
 mod notify;
 mod other_languages;

@@ -1,0 +1,150 @@
+//! The history as a view of a log that several servers share, over a log whose answers can be lost.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anomalyzer::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
+use anomalyzer::domain::UnixMs;
+use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryError, HistoryOptions};
+use anomalyzer::telemetry::metrics::Metrics;
+use async_trait::async_trait;
+
+use crate::fixture;
+
+fn delivery(offset: i64, record: Record) -> Delivery {
+    Delivery { topic: Topic::Decisions, partition: 0, offset, published_at: None, record }
+}
+
+/// What several servers write to.
+#[derive(Clone, Default)]
+struct Topics(Arc<Mutex<Inside>>);
+
+#[derive(Default)]
+struct Inside {
+    records: Vec<Record>,
+    /// How often it was taken over.
+    epoch: u32,
+    /// Appends whose answer gets lost, the next one last: whether it was done.
+    lost: Vec<bool>,
+}
+
+struct Shared {
+    topics: Topics,
+    /// Under which it may write.
+    epoch: Option<u32>,
+}
+
+#[async_trait]
+impl LogOfRecord for Shared {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    async fn take_over(&mut self) -> Result<(), BusError> {
+        let mut topics = self.topics.0.lock().unwrap();
+        topics.epoch += 1;
+        self.epoch = Some(topics.epoch);
+        Ok(())
+    }
+
+    async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
+        let topics = self.topics.0.lock().unwrap();
+        let all = topics.records.iter().cloned().zip(0..).filter(|(_, offset)| *offset >= from);
+        let page: Vec<_> = all.take(max).map(|(record, offset)| delivery(offset, record)).collect();
+        let ended = page.len() < max;
+        Ok((page, ended))
+    }
+
+    async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError> {
+        let mut topics = self.topics.0.lock().unwrap();
+        if self.epoch.take() != Some(topics.epoch) {
+            return Err(BusError::Fenced);
+        }
+        let lost = topics.lost.pop();
+        if lost != Some(false) {
+            topics.records.extend(records);
+        }
+        if lost.is_some() {
+            return Err(BusError::Unavailable("the answer was lost".into()));
+        }
+        self.epoch = Some(topics.epoch);
+        Ok(i64::try_from(topics.records.len()).unwrap())
+    }
+}
+
+struct Server {
+    history: History,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start(topics: &Topics) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Box::new(Shared { topics: topics.clone(), epoch: None });
+        let (options, path) = (
+            HistoryOptions { patience: Duration::from_millis(500), ..HistoryOptions::default() },
+            folder.path().join(FILE_NAME),
+        );
+        let history = History::open_with(&path, options, &Metrics::default(), Some(log)).await.unwrap();
+        Self { history, _folder: folder }
+    }
+
+    async fn record(&self, at: UnixMs) -> Result<i64, HistoryError> {
+        let decision = fixture::proposed(1);
+        self.history.record(DecisionEvent { kind: DecisionEventKind::Ended, at, decision, input: None }).await
+    }
+
+    async fn times(&self) -> Vec<UnixMs> {
+        let events = self.history.events_of(&fixture::proposed(1).id).await.unwrap();
+        events.iter().map(|event| event.at).collect()
+    }
+
+    async fn head(&self) -> String {
+        let [walked, _] = self.history.audit(&[]).await.unwrap();
+        assert_eq!(walked.broken, None);
+        walked.hash
+    }
+}
+
+#[tokio::test]
+async fn what_is_on_the_log_without_an_answer_is_there_after_the_next_turn_and_the_other_is_not() {
+    for (done, expected) in [(true, vec![1, 2, 3]), (false, vec![1, 3])] {
+        let topics = Topics::default();
+        let server = Server::start(&topics).await;
+        server.history.take_over().await.unwrap();
+        server.record(1).await.unwrap();
+        topics.0.lock().unwrap().lost.push(done);
+        assert!(matches!(server.record(2).await, Err(HistoryError::Log { .. })));
+        tokio::time::timeout(Duration::from_secs(9), server.history.stands_by()).await.unwrap();
+        assert_eq!(server.times().await, [1], "nobody knows yet");
+        server.history.take_over().await.unwrap();
+        server.record(3).await.unwrap();
+        assert_eq!(server.times().await, expected);
+        let other = Server::start(&topics).await;
+        other.history.take_over().await.unwrap();
+        assert_eq!((other.times().await, other.head().await), (expected, server.head().await));
+        assert!(matches!(server.record(4).await, Err(HistoryError::StandsBy { .. })), "the other one took over");
+        assert!(matches!(server.record(4).await, Err(HistoryError::StandsBy { .. })), "and it knows");
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_its_beginning_is_followed_from_where_it_begins() {
+    let topics = Topics::default();
+    let server = Server::start(&topics).await;
+    server.history.take_over().await.unwrap();
+    for at in 1..=4 {
+        server.record(at).await.unwrap();
+    }
+    topics.0.lock().unwrap().records.drain(..2);
+    let other = Server::start(&topics).await;
+    other.history.take_over().await.unwrap();
+    assert_eq!((other.times().await, other.head().await), (vec![3, 4], server.head().await));
+    other.record(5).await.unwrap();
+    assert_eq!(other.times().await, [3, 4, 5]);
+    // Without one in the middle it is no log.
+    topics.0.lock().unwrap().records.remove(1);
+    let third = Server::start(&topics).await;
+    let refused = third.history.take_over().await.unwrap_err();
+    assert!(matches!(&refused, HistoryError::Apart { reason, .. } if reason.contains("event 5")), "{refused}");
+}
