@@ -6,6 +6,7 @@
 mod data;
 mod feed;
 mod report;
+mod trial;
 mod world;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::plugin::Plugins;
 
 pub use data::{DataError, Recorded, of_files, of_history, of_prometheus};
 pub use report::{Count, Incident, Outcome, Report, Tried, panels};
+pub use trial::{TrialConfig, TrialLimits, detector_must_pass, must_pass, recorded};
 
 use feed::{Collected, Nowhere, ticks};
 use world::World;

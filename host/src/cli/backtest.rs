@@ -9,10 +9,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use crate::backtest::{self, Recorded, Report};
+use crate::backtest::{self, Recorded, TrialLimits};
 use crate::config::{self, Config, Environment, duration};
 use crate::domain::UnixMs;
-use crate::history::{self, HistoryReader};
 use crate::plugin::Plugins;
 use crate::quality::plot::svg;
 
@@ -46,12 +45,9 @@ pub struct BacktestArgs {
     /// Draw the series with most incidents there, as SVG
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
-    /// More incidents a day than that are too many
-    #[arg(long, value_name = "A_DAY")]
-    pub most_incidents: Option<f64>,
-    /// More operations a day that change something than that are too many
-    #[arg(long, value_name = "A_DAY")]
-    pub most_operations: Option<f64>,
+    /// What is too much
+    #[command(flatten)]
+    pub limits: TrialLimits,
     /// Text to read, or JSON
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -84,7 +80,7 @@ pub async fn run<W: Write>(
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
     let messages: usize = recorded.iter().map(|one| one.series.samples.len()).sum();
     let report = backtest::run(&config, &plugins, &recorded, &shutdown, progress(messages)).await?;
-    let too_many = too_many(&args, &report);
+    let too_many = args.limits.too_many(&report);
     if let Some(file) = &args.plot {
         let panels = backtest::panels(&report, &recorded);
         let height = PANEL.1.saturating_mul(u32::try_from(panels.len()).unwrap_or(1).max(1));
@@ -136,24 +132,7 @@ async fn recorded(args: &BacktestArgs, config: &Config) -> anyhow::Result<Vec<Re
         };
         return Ok(backtest::of_prometheus(config, start, end, args.step).await?);
     }
-    if args.from == "history" {
-        let history = HistoryReader::open(&config.data_dir.join(history::FILE_NAME)).await?;
-        return Ok(backtest::of_history(&history).await?);
-    }
-    Ok(backtest::of_files(args.from.as_ref(), config)?)
-}
-
-fn too_many(args: &BacktestArgs, report: &Report) -> Vec<String> {
-    [
-        ("incidents", report.incidents_a_day, args.most_incidents),
-        ("operations", report.operations_a_day, args.most_operations),
-    ]
-    .into_iter()
-    .filter_map(|(what, were, most)| {
-        let most = most.filter(|most| were > *most)?;
-        Some(format!("{were:.2} {what} a day, at most {most} may be"))
-    })
-    .collect()
+    Ok(backtest::recorded(&args.from, config).await?)
 }
 
 /// How far it is, for who looks at it: on a terminal only, and gone at the end.

@@ -61,6 +61,9 @@ pub(super) fn check(config: &Config) -> Result<(), Unfit> {
             return Err(at(["ollama".into(), "model".into()], message));
         }
     }
+    if let Some(trial) = &config.trial {
+        trial.validate().map_err(|error| at(["trial".into()], error))?;
+    }
     config.local.validate().map_err(named)?;
     config.notify.validate().map_err(named)?;
     HttpSender::new(&config.http).map(drop).map_err(named)?;

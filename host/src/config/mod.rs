@@ -19,6 +19,7 @@ use crate::act::kubernetes::KubernetesConfig;
 use crate::act::local::LocalConfig;
 use crate::act::notify::NotifyConfig;
 use crate::api::ApiConfig;
+use crate::backtest::TrialConfig;
 use crate::bus::kafka::KafkaConfig;
 use crate::bus::local::LocalBusConfig;
 use crate::collect::{CollectConfig, DetectorConfig, SignalConfig};
@@ -87,6 +88,8 @@ pub struct Config {
     pub anchor: AnchorConfig,
     /// How long the record is kept.
     pub retention: RetentionConfig,
+    /// What must be passed before a policy or a detector goes live.
+    pub trial: Option<TrialConfig>,
     /// The bounds of the history; not for the file.
     #[serde(skip)]
     pub history: HistoryOptions,
@@ -190,6 +193,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             anchor: AnchorConfig::default(),
             retention: RetentionConfig::default(),
+            trial: None,
             history: HistoryOptions::default(),
             plugins: PluginConfig {
                 folder: plugin_folder(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Maintenance, PolicyRule, Selector};
 use crate::config::duration;
+use crate::domain::Target;
 
 /// How far the host may go by itself.
 ///
@@ -60,6 +61,17 @@ pub struct ModeFor {
     pub mode: Mode,
 }
 
+/// How much may be changed of some targets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetFor {
+    /// Which targets: all if nothing is said.
+    #[serde(default)]
+    pub targets: Selector,
+    /// Operations that change one of them, in an hour.
+    pub most_on_target: u32,
+}
+
 /// The time that budgets and reversals are counted over.
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -85,6 +97,9 @@ pub struct Policy {
     pub cooldown: Duration,
     /// Operations that change one target, in an hour.
     pub most_on_target: u32,
+    /// The same for some targets; the first that applies counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetFor>,
     /// Operations that change targets of one namespace, in an hour.
     pub most_in_namespace: u32,
     /// Operations that change targets of one cluster, in an hour.
@@ -110,6 +125,14 @@ pub struct Policy {
     pub override_gitops: bool,
 }
 
+impl Policy {
+    /// How many operations may change this target in an hour.
+    pub fn most_on(&self, target: &Target) -> u32 {
+        let of_some = self.budgets.iter().find(|budget| budget.targets.matches(target));
+        of_some.map_or(self.most_on_target, |budget| budget.most_on_target)
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -121,6 +144,7 @@ impl Default for Policy {
             approve_within: Duration::from_secs(1800),
             cooldown: Duration::from_secs(300),
             most_on_target: 6,
+            budgets: vec![],
             most_in_namespace: 20,
             most_in_cluster: 60,
             most_reversals: 2,

@@ -343,7 +343,7 @@ fn budget(facts: &Facts, policy: &Policy) -> Answer {
     }
     let spent = facts.spent;
     let (of, spent, most) = [
-        (target.to_string(), spent.on_target, policy.most_on_target),
+        (target.to_string(), spent.on_target, policy.most_on(target)),
         (format!("namespace {:?}", target.namespace), spent.in_namespace, policy.most_in_namespace),
         (format!("cluster {:?}", target.cluster), spent.in_cluster, policy.most_in_cluster),
     ]

@@ -71,6 +71,10 @@ impl World {
         let policy = Policy {
             cooldown: std::time::Duration::from_secs(60),
             most_on_target: 3,
+            budgets: vec![BudgetFor {
+                targets: Selector { name: Some("web-1".into()), ..Selector::default() },
+                most_on_target: 2,
+            }],
             most_in_namespace: 4,
             most_in_cluster: 5,
             most_reversals: 1,
@@ -181,7 +185,7 @@ impl World {
         assert!(hour.len() <= self.policy.most_in_cluster as usize, "{} in the cluster", hour.len());
         for of in 0..3 {
             let on_target = hour.iter().filter(|done| done.target == of).count();
-            assert!(on_target <= self.policy.most_on_target as usize, "{on_target} on {of}");
+            assert!(on_target <= self.policy.most_on(&target(of)) as usize, "{on_target} on {of}");
             let namespace = target(of).namespace;
             let in_it = hour.iter().filter(|done| target(done.target).namespace == namespace).count();
             assert!(in_it <= self.policy.most_in_namespace as usize, "{in_it} in {namespace}");

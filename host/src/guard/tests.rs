@@ -366,6 +366,15 @@ fn each_budget_holds_what_the_host_does_by_itself_and_no_person() {
         assert!(judge(&used_up, &policy).reason.contains(of), "{}", judge(&used_up, &policy).reason);
         check(&Facts { source: Source::Person, ..used_up }, &policy, Verdict::Allow, "default");
     }
+    // One of its own counts in place of that of all, and the first of several.
+    let named = |name: &str, most_on_target| {
+        let targets = Selector { name: Some(name.into()), ..Selector::default() };
+        BudgetFor { targets, most_on_target }
+    };
+    let own = |budgets| Policy { budgets, ..policy.clone() };
+    check(&spent(1, 1, 1), &own(vec![named("pay*", 0), named("web", 1), named("*", 4)]), Verdict::Deny, "budget");
+    check(&spent(3, 3, 3), &own(vec![named("web", 4), named("*", 1)]), Verdict::Allow, "default");
+    check(&spent(4, 5, 5), &own(vec![named("web", 9)]), Verdict::Deny, "budget");
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Writer {
 
     /// Returns when it is durable.
     pub(super) async fn write(&self, work: Work) -> Result<i64, HistoryError> {
-        if matches!(work, Work::Event(_)) {
+        if matches!(work, Work::Event(_)) && !*self.leads.borrow() {
             let mut leads = self.leads.clone();
             // If it does not, the writer says so.
             let _ = tokio::time::timeout(TURN.min(self.patience), leads.wait_for(|leads| *leads)).await;
@@ -387,6 +387,7 @@ impl Desk {
         }
         if let Some(log) = log.filter(|_| !entries.is_empty()) {
             // What it refuses as too large it has not written.
+            crash::point("before", "log");
             let next = log
                 .append(entries)
                 .await

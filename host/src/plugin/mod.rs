@@ -6,8 +6,8 @@
 //! and no randomness: the same input gives the same output.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -55,7 +55,7 @@ pub use examine::{Need, PluginInfo, PluginKind};
 pub use handle::{ActionRun, DetectorHandle};
 pub use memory::{MOST_SAVED, Saved};
 pub use record::{Origin, PluginChange, PluginChangeKind, PluginRecord, Quarantine, Version};
-pub use registry::{Examined, LivePlugin, ManageError, PluginView};
+pub use registry::{Examined, LivePlugin, ManageError, PluginView, Trial};
 pub use signature::{TrustedKey, signer, trusted_in};
 pub use stats::{CALL_SECONDS, CallTimes, PluginStats};
 
@@ -103,6 +103,17 @@ impl Ground {
 #[derive(Clone)]
 pub struct Plugins {
     inner: Arc<Inner>,
+}
+
+/// The same, without keeping them from ending.
+#[derive(Clone)]
+pub struct WeakPlugins(Weak<Inner>);
+
+impl WeakPlugins {
+    /// None once they ended.
+    pub fn upgrade(&self) -> Option<Plugins> {
+        Some(Plugins { inner: self.0.upgrade()? })
+    }
 }
 
 struct Inner {
@@ -256,7 +267,26 @@ impl Plugins {
     pub fn examine(&self, bytes: Vec<u8>, signature: Option<&str>) -> Result<Examined, ManageError> {
         let examined = self.inner.registry.examine(bytes, signature)?;
         self.inner.registry.admits(&examined)?;
+        self.inner.registry.try_out(&examined).map_err(ManageError::Refused)?;
         Ok(examined)
+    }
+
+    /// For whoever they hold themselves.
+    pub fn downgrade(&self) -> WeakPlugins {
+        WeakPlugins(Arc::downgrade(&self.inner))
+    }
+
+    /// Says what versions that come from now on must pass before they are taken in.
+    pub fn set_trial(&self, trial: Trial) {
+        self.inner.registry.set_trial(trial);
+    }
+
+    /// Those that are live, by name, with their bytes.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn live_bytes(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        self.inner.registry.live_bytes()
     }
 
     /// Takes what was examined in, and makes it live or leaves that for later ([`Plugins::revert`]).

@@ -32,6 +32,7 @@ use crate::act::local::Local;
 use crate::act::notify::Notifier;
 use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator, Silences};
 use crate::api;
+use crate::backtest;
 use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::bus::{Bus, LogOfRecord};
@@ -194,6 +195,15 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
     let mut plugin_config = config.plugins.clone();
     plugin_config.store.get_or_insert_with(|| config.data_dir.join(crate::plugin::STORE));
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
+    backtest::must_pass(&config, &plugins).await?;
+    if config.trial.is_some() {
+        // Held weakly, as the plugins hold the trial.
+        let (config, live) = (config.clone(), plugins.downgrade());
+        plugins.set_trial(Box::new(move |candidate| match live.upgrade() {
+            Some(live) => backtest::detector_must_pass(&config, &live, candidate),
+            None => Err("the service ends".to_owned()),
+        }));
+    }
     let bus: Arc<dyn Bus> = match &config.kafka {
         Some(kafka) => Arc::new(KafkaBus::connect(kafka.clone()).await?),
         None => Arc::new(LocalBus::open(&config.data_dir.join("bus.sqlite"), config.local_bus.clone()).await?),

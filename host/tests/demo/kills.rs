@@ -305,7 +305,7 @@ fn nor_on_a_real_cluster_and_a_real_broker() {
     }
     // Before and after each of what is recorded on the broker, and not in the file yet.
     let before_these = victim.to_the_point;
-    for (number, nth) in [(0, 1), (1, 1), (2, 3), (3, 3), (6, 4), (7, 4)] {
+    for (number, nth) in [(0, 1), (1, 1), (8, 3), (5, 3), (12, 4), (13, 4)] {
         victim.die(number, "log", nth);
     }
     assert!(victim.to_the_point >= before_these + 4, "hardly any came to the point");

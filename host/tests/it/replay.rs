@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anomalyzer::backtest::TrialLimits;
 use anomalyzer::cli::Output;
 use anomalyzer::cli::backtest::{self, BacktestArgs};
 use anomalyzer::cli::replay::{self, ReplayArgs};
 use anomalyzer::domain::{Decision, now_ms, solutions};
 use anomalyzer::history::{Exported, FILE_NAME, HistoryError, HistoryReader};
+use anomalyzer::http_client;
 use anomalyzer::serve::{self, Role};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -130,8 +132,7 @@ fn backtest(from: &Path, config: &Path) -> BacktestArgs {
         step: None,
         data_dir: None,
         plot: None,
-        most_incidents: None,
-        most_operations: None,
+        limits: TrialLimits::default(),
         output: Output::Json,
         compiler: None,
     }
@@ -141,6 +142,72 @@ async fn tested(args: BacktestArgs) -> (bool, String) {
     let mut out = Vec::new();
     let good = backtest::run(args, &|_| None, &mut out, CancellationToken::new()).await.unwrap();
     (good, String::from_utf8(out).unwrap())
+}
+
+/// Ten hours of a minute each, with that many bursts.
+fn recorded(bursts: usize) -> String {
+    let mut csv = "timestamp,value\n".to_owned();
+    for minute in 0..600_usize {
+        let bad = minute >= 300 && (minute - 300) % 150 < 20 && (minute - 300) / 150 < bursts;
+        let value = if bad { 9.0 } else { 1.0 + (minute % 5) as f64 / 10.0 };
+        csv.push_str(&format!("{},{value}\n", 1_700_000_000 + minute * 60));
+    }
+    csv
+}
+
+#[tokio::test]
+async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, data_dir) = (folder.path().join("latency.csv"), folder.path().join("data"));
+    fs::write(&data, recorded(1)).unwrap();
+    let start = async |most: f64| {
+        let trial = format!("[trial]\nfrom = '{}'\nmost_incidents = {most}\n", data.display());
+        let shutdown = CancellationToken::new();
+        let running = serve::start(configured(&data_dir, &trial), Role::Both, shutdown.clone()).await;
+        running.map(|running| (running.unwrap(), shutdown))
+    };
+    let refused = start(1.0).await.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("is not passed: 2.4") && refused.contains("at most 1 may be"), "{refused}");
+
+    let (running, shutdown) = start(3.0).await.unwrap();
+    // The same code with a remark at its end: other bytes.
+    let version = |remark: u8| {
+        let mut bytes = fs::read(plugins().join("zscore.wasm")).unwrap();
+        bytes.extend([0, 3, 1, b'r', remark]);
+        bytes
+    };
+    let client = http_client::client(MINUTE).unwrap();
+    let plugins_of = format!("http://{}/api/v1/plugins", running.address());
+    let upload = async |remark| {
+        let answer = client
+            .post(&plugins_of)
+            .header("content-type", "application/wasm")
+            .body(version(remark))
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let live = async || {
+        let answer = client.get(format!("{plugins_of}/zscore")).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["digest"].as_str().unwrap().to_owned()
+    };
+    let (status, answer) = upload(1).await;
+    assert_eq!(status, 201, "{answer}");
+    let passed = live().await;
+    fs::write(&data, recorded(2)).unwrap();
+    let (status, answer) = upload(2).await;
+    assert!(status == 422 && answer.contains("is not passed: 4.8"), "{status} {answer}");
+    assert_eq!(live().await, passed);
+    shutdown.cancel();
+    running.ended().await;
+
+    // What has passed is not tried again.
+    let (running, shutdown) = start(3.0).await.map_err(|error| error.to_string()).unwrap();
+    shutdown.cancel();
+    running.ended().await;
+    let refused = start(3.5).await.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("is not passed: 4.8"), "{refused}");
 }
 
 #[tokio::test]
@@ -158,13 +225,8 @@ async fn recorded_metrics_show_what_would_have_been_done_and_what_the_policy_wou
         )
     };
     fs::write(&config, text("")).unwrap();
-    let mut csv = "timestamp,value\n".to_owned();
-    for minute in 0..600 {
-        let value = if (300..320).contains(&minute) { 9.0 } else { 1.0 + f64::from(minute % 5) / 10.0 };
-        csv.push_str(&format!("{},{value}\n", 1_700_000_000 + minute * 60));
-    }
     let data = folder.path().join("latency.csv");
-    fs::write(&data, csv).unwrap();
+    fs::write(&data, recorded(1)).unwrap();
 
     let picture = folder.path().join("a.svg");
     let (good, json) = tested(BacktestArgs { plot: Some(picture.clone()), ..backtest(&data, &config) }).await;
@@ -185,7 +247,11 @@ async fn recorded_metrics_show_what_would_have_been_done_and_what_the_policy_wou
     assert_eq!(json["report"]["incidents"][0]["tried"][0]["rule"], "policy:never", "{json}");
     assert_eq!(json["report"]["refused_by"]["policy:never"], 1);
 
-    let strict = BacktestArgs { most_incidents: Some(1.0), output: Output::Text, ..backtest(&data, &config) };
+    let strict = BacktestArgs {
+        limits: TrialLimits { most_incidents: Some(1.0), ..TrialLimits::default() },
+        output: Output::Text,
+        ..backtest(&data, &config)
+    };
     let (good, text) = tested(strict).await;
     assert!(!good && text.contains("TOO MANY: 2.4"), "{text}");
 }

@@ -100,6 +100,7 @@ impl Registry {
         let signed_by = self.signed(&bytes, &path_of_signature(path))?;
         let code = examine(&self.ground, &self.linker, &bytes, info)?;
         let examined = Examined { info: info.clone(), code, bytes, signed_by };
+        self.try_out(&examined)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.claim(&examined.info.name, &file)?;
         let name = examined.info.name.clone();

@@ -8,7 +8,7 @@ mod table;
 mod versions;
 mod views;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use wasmtime::component::Linker;
@@ -57,7 +57,15 @@ impl Examined {
     pub fn info(&self) -> &PluginInfo {
         &self.info
     }
+
+    /// The bytes themselves.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
+
+/// What a version must pass before it may take the place of another, or its reason why not. Takes its time.
+pub type Trial = Box<dyn Fn(&Examined) -> Result<(), String> + Send + Sync>;
 
 /// The plugins. Whoever changes them holds `changing`; readers never wait for a disk.
 pub(super) struct Registry {
@@ -75,6 +83,7 @@ pub(super) struct Registry {
     changes: Mutex<Vec<PluginChange>>,
     /// Why the folder or the shelf can't be read as a whole.
     problem: Mutex<Option<String>>,
+    trial: OnceLock<Trial>,
 }
 
 impl Registry {
@@ -95,6 +104,7 @@ impl Registry {
             generation: watch::Sender::new(0),
             changes: Mutex::default(),
             problem: Mutex::default(),
+            trial: OnceLock::new(),
         };
         registry.trusted_keys().map_err(runtime)?;
         if let Some(shelf) = &registry.shelf {

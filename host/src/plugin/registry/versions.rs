@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::table::{Entry, Live};
 use super::views::PluginView;
-use super::{Examined, ManageError, Registry};
+use super::{Examined, ManageError, Registry, Trial};
 use crate::domain::now_ms;
 use crate::plugin::examine::{PluginKind, blank, examine};
 use crate::plugin::record::{Origin, PluginChangeKind, PluginRecord, Version};
@@ -26,6 +26,32 @@ impl Registry {
         let signed_by = self.check_signature(&bytes, signature).map_err(ManageError::Refused)?;
         let code = examine(&self.ground, &self.linker, &bytes, &mut info).map_err(ManageError::Refused)?;
         Ok(Examined { info, code, bytes, signed_by })
+    }
+
+    /// Says what versions must pass from now on.
+    pub(in crate::plugin) fn set_trial(&self, trial: Trial) {
+        // Said once, at the start.
+        let _ = self.trial.set(trial);
+    }
+
+    /// Whether it passes the trial, if there is one. One that is live has.
+    pub(in crate::plugin) fn try_out(&self, examined: &Examined) -> Result<(), String> {
+        let live = self.record(&examined.info.name).and_then(|record| record.active);
+        match self.trial.get() {
+            Some(trial) if live.as_deref() != Some(examined.info.digest.as_str()) => trial(examined),
+            _ => Ok(()),
+        }
+    }
+
+    /// Those that are live, by name, with their bytes.
+    pub(in crate::plugin) fn live_bytes(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let Some(shelf) = &self.shelf else { return Ok(vec![]) };
+        let live: Vec<(String, String)> = self.read(|table| {
+            let live = table.entries.values().filter(|entry| entry.live.is_some());
+            live.filter_map(|entry| Some((entry.record.name.clone(), entry.record.active.clone()?))).collect()
+        });
+        let most = self.ground.limits.max_component_bytes;
+        live.into_iter().map(|(name, digest)| Ok((name, shelf.bytes(&digest, most)?))).collect()
     }
 
     /// Whether something that was examined could be taken in: asked before that is recorded.
