@@ -85,16 +85,20 @@ impl Filter {
             query.push(" FROM decisions WHERE TRUE");
             "decisions.seq"
         };
+        // The first that is asked for is looked up, and the others are compared: `+` keeps SQLite, which does not know that there are more
+        // targets than outcomes, from walking through all that improved.
+        let mut plus = if column == "decisions.seq" { "" } else { "+" };
         let mut equals = |column: &str, value: Option<String>| {
             if let Some(value) = value {
-                query.push(format_args!(" AND decisions.{column} = ")).push_bind(value);
+                query.push(format_args!(" AND {plus}decisions.{column} = ")).push_bind(value);
+                plus = "+";
             }
         };
+        equals("incident", self.incident.as_ref().map(ToString::to_string));
         equals("target", self.target.as_ref().map(Target::to_string));
         equals("solution", self.solution.clone());
         equals("outcome", self.outcome.map(|outcome| outcome.as_str().to_owned()));
         equals("state", self.state.map(|state| state.as_str().to_owned()));
-        equals("incident", self.incident.as_ref().map(ToString::to_string));
         if let Some(from) = self.from {
             query.push(" AND decisions.decided_at >= ").push_bind(from);
         }

@@ -18,7 +18,7 @@ use crate::room;
 use crate::telemetry::metrics::{self, Counter, Gauge, Histogram, Metrics};
 
 use super::chain::{self, GENESIS, Hash, Link};
-use super::columns::{EventColumns, IncidentColumns, OperationColumns};
+use super::columns::{EventColumns, IncidentColumns};
 use super::cut;
 use super::log::{ApplyError, Entry};
 use super::plugins::{self, PluginColumns};
@@ -545,73 +545,59 @@ async fn append(
     let decision = &event.decision;
     let (seq, id) = (last + 1, decision.id.as_str());
     let hash = chain::hash(&previous, &Link { seq, decision: id, at: event.at, kind: event.kind, body: event.event() });
-    sqlx::query(
-        "INSERT INTO decision_events (seq, decision, at, kind, body, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(seq)
-    .bind(id)
-    .bind(event.at)
-    .bind(event.kind)
-    .bind(event.event())
-    .bind(previous.to_vec())
-    .bind(hash.to_vec())
-    .execute(&mut **transaction)
-    .await?;
-
-    let row: i64 = sqlx::query_scalar(
-        "INSERT INTO decisions (id, incident, target, namespace, solution, state, outcome, opened_at, decided_at, body)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET
-             incident = excluded.incident, target = excluded.target, namespace = excluded.namespace,
-             solution = excluded.solution, state = excluded.state, outcome = excluded.outcome,
-             opened_at = excluded.opened_at, decided_at = excluded.decided_at, body = excluded.body
-         RETURNING seq",
-    )
-    .bind(id)
-    .bind(decision.incident.as_ref().map(ToString::to_string))
-    .bind(&event.target)
-    .bind(decision.target.as_ref().map(|target| &target.namespace))
-    .bind(&decision.solution)
-    .bind(decision.state.as_str())
-    .bind(decision.verification.as_ref().map(|verification| verification.outcome.as_str()))
-    .bind(decision.opened_at)
-    .bind(decision.decided_at)
-    .bind(&event.body)
-    .fetch_one(&mut **transaction)
-    .await?;
-
-    sqlx::query("INSERT OR REPLACE INTO decision_text (rowid, words) VALUES (?, ?)")
-        .bind(row)
-        .bind(&event.words)
-        .execute(&mut **transaction)
-        .await?;
-    for operation in &event.operations {
-        put_operation(transaction, decision, operation).await?;
+    // One text for all of it: each statement by itself would be a way to the thread of the connection and back.
+    let mut sql = APPEND.to_owned();
+    for _ in &event.operations {
+        sql.push_str(PUT_OPERATION);
     }
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(seq)
+        .bind(id)
+        .bind(event.at)
+        .bind(event.kind)
+        .bind(event.event())
+        .bind(&previous[..])
+        .bind(&hash[..])
+        .bind(id)
+        .bind(decision.incident.as_ref().map(ToString::to_string))
+        .bind(&event.target)
+        .bind(decision.target.as_ref().map(|target| &target.namespace))
+        .bind(&decision.solution)
+        .bind(decision.state.as_str())
+        .bind(decision.verification.as_ref().map(|verification| verification.outcome.as_str()))
+        .bind(decision.opened_at)
+        .bind(decision.decided_at)
+        .bind(&event.body)
+        .bind(id)
+        .bind(&event.words);
+    for operation in &event.operations {
+        query = query
+            .bind(&operation.id)
+            .bind(id)
+            .bind(&operation.target)
+            .bind(&decision.solution)
+            .bind(&operation.kind)
+            .bind(operation.asked_at)
+            .bind(&operation.outcome)
+            .bind(&operation.body);
+    }
+    query.execute(&mut **transaction).await?;
     Ok((seq, hash))
 }
 
-async fn put_operation(
-    transaction: &mut SqliteTransaction<'_>,
-    decision: &Decision,
-    operation: &OperationColumns,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO operations (id, decision, target, solution, kind, asked_at, outcome, body)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&operation.id)
-    .bind(decision.id.as_str())
-    .bind(&operation.target)
-    .bind(&decision.solution)
-    .bind(&operation.kind)
-    .bind(operation.asked_at)
-    .bind(&operation.outcome)
-    .bind(&operation.body)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
+const APPEND: &str = "
+    INSERT INTO decision_events (seq, decision, at, kind, body, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?);
+    INSERT INTO decisions (id, incident, target, namespace, solution, state, outcome, opened_at, decided_at, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET
+            incident = excluded.incident, target = excluded.target, namespace = excluded.namespace,
+            solution = excluded.solution, state = excluded.state, outcome = excluded.outcome,
+            opened_at = excluded.opened_at, decided_at = excluded.decided_at, body = excluded.body;
+    INSERT OR REPLACE INTO decision_text (rowid, words) VALUES ((SELECT seq FROM decisions WHERE id = ?), ?);";
+
+const PUT_OPERATION: &str = "
+    INSERT OR REPLACE INTO operations (id, decision, target, solution, kind, asked_at, outcome, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
 
 async fn put_incident(transaction: &mut SqliteTransaction<'_>, incident: &IncidentColumns) -> sqlx::Result<i64> {
     sqlx::query(
