@@ -187,6 +187,9 @@ fn writer_options(path: &Path, options: &HistoryOptions) -> SqliteConnectOptions
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10))
+        // The words and five indexes are written all over the file: what is at hand of it is not read and written again and again.
+        .pragma("cache_size", "-65536")
+        .pragma("wal_autocheckpoint", "8192")
         .thread_name(|_| "history-writer".to_owned())
         .disable_statement_logging();
     match options.max_pages {
