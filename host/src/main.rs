@@ -19,6 +19,7 @@ use anomalyzer::cli::policy::{self, PolicyCommand};
 use anomalyzer::cli::replay::{self, ReplayArgs};
 use anomalyzer::cli::score::{self, ScoreArgs};
 use anomalyzer::cli::silences::{self, SilencesCommand};
+use anomalyzer::cli::status::{self, StatusArgs};
 use anomalyzer::config::{self, Config};
 use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
 use anomalyzer::guard::Mode;
@@ -57,6 +58,7 @@ enum Command {
     DemoLoad(DemoLoadArgs),
     /// Check a configuration: file, line, remedy
     Check(CheckArgs),
+    Status(StatusArgs),
     /// Look at what was decided, why, and what came of it
     Decisions(DecisionsCommand),
     /// Check that the history is what was recorded
@@ -203,6 +205,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             args.detectors.compiler = Some(plugin::this_program());
             plot::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
+        Command::Status(args) => status::run(args, &mut std::io::stdout().lock()).await?,
         Command::KillSwitch(command) => kill_switch::run(command, &mut std::io::stdout().lock()).await?,
         Command::Silences(command) => silences::run(command, &mut std::io::stdout().lock()).await?,
         // It has come and gone, before the runtime.

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod replay;
 pub mod score;
 pub mod silences;
+pub mod status;
 
 use clap::ValueEnum;
 

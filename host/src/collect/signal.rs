@@ -27,7 +27,7 @@ pub struct SignalConfig {
     pub meaning: Meaning,
     /// Unit of its values, as `seconds`, `bytes`, `ratio`. For people.
     pub unit: String,
-    /// The detectors on it.
+    /// The detectors on it; `novelty` if none is named.
     pub detectors: Vec<DetectorConfig>,
     /// How often it is asked for, if not as often as the others.
     #[serde(with = "duration::option")]
@@ -43,6 +43,18 @@ pub struct DetectorConfig {
     /// What its `open` is given; its schema is the plugin's.
     #[serde(default)]
     pub settings: Map<String, Value>,
+}
+
+impl DetectorConfig {
+    /// That detector, with its own defaults.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), settings: Map::new() }
+    }
+}
+
+/// What watches a signal for which no detector is named.
+fn novelty() -> Vec<DetectorConfig> {
+    vec![DetectorConfig::named("novelty")]
 }
 
 /// Where a signal comes from: a query that Prometheus answers, or a derivation from the samples of direct scrapes.
@@ -185,7 +197,7 @@ struct Unchecked {
     meaning: Meaning,
     #[serde(default)]
     unit: String,
-    #[serde(default)]
+    #[serde(default = "novelty")]
     detectors: Vec<DetectorConfig>,
     #[serde(default, with = "duration::option")]
     interval: Option<Duration>,

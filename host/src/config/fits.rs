@@ -105,7 +105,7 @@ fn signals(config: &Config) -> Result<(), Unfit> {
             return wrong(format!("two signals are called `{name}`: give each a name of its own"));
         }
         if signal.get_ref().detectors.is_empty() {
-            return wrong(format!("signal `{name}` has no detector: add `detectors = [{{ name = \"zscore\" }}]`"));
+            return wrong(format!("signal `{name}` has no detector: name one, or leave `detectors` out for `novelty`"));
         }
     }
     Ok(())

@@ -211,6 +211,12 @@ mod tests {
         };
         refused(&format!("\n{}", signal("s")), "a.toml:2:1: the signal `s` is a query and no Prometheus is configured");
         refused(&format!("{}{}", signal("s"), signal("s")), "a.toml:6:1: two signals are called `s`");
+        let named = "detectors = [{ name = \"zscore\" }]\n";
+        refused(&signal("s").replace(named, "detectors = []\n"), "a.toml:1:1: signal `s` has no detector: name one");
+        refused(
+            &signal("s").replace(named, ""),
+            "a.toml:1:1: the signal `s` is a query and no Prometheus is configured",
+        );
         refused("[collect]\ninterval = \"0s\"\n", "a.toml:2:1: `collect.interval` must not be 0");
     }
 }

@@ -168,7 +168,6 @@ fn has_wasm(folder: &std::path::Path) -> bool {
 
 impl Default for Config {
     fn default() -> Self {
-        let zscore = DetectorConfig { name: "zscore".into(), settings: serde_json::Map::new() };
         Self {
             data_dir: PathBuf::from("anomalyzer-data"),
             api: ApiConfig::default(),
@@ -176,7 +175,8 @@ impl Default for Config {
             local_bus: LocalBusConfig::default(),
             collect: CollectConfig::default(),
             signal: vec![],
-            fallback_detectors: vec![zscore],
+            // The one speaks after 20 samples, the other better, after 200.
+            fallback_detectors: ["zscore", "novelty"].map(DetectorConfig::named).into(),
             silent_after: Duration::from_secs(60),
             memory: MemoryConfig::default(),
             incidents: IncidentConfig::default(),

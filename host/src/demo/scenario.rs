@@ -1,5 +1,6 @@
 //! The acts. Each is judged by what stands in SQLite afterwards.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,12 +12,13 @@ use super::hands::Hands;
 use super::load::{Load, LoadSettings};
 use super::narrator::Narrator;
 use super::stage::Stage;
+use crate::detect::DetectStatus;
 use crate::domain::{Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, now_ms, solutions};
 use crate::history::{Filter, HistoryReader, Order, Page};
 use crate::http_client;
 use crate::serve::Running;
 
-/// Samples of each signal before anything is broken: the detectors must know what is usual.
+/// Samples of each signal before anything is broken, also where the detectors have learnt from the past that was filled in.
 const WARM: u64 = 20;
 /// Requests a second on an ordinary day.
 pub(super) const RATE: f64 = 40.0;
@@ -130,10 +132,11 @@ impl<'a> Scenario<'a> {
             let seconds = (now_ms() - began) / 1000;
             if seconds / 4 > told {
                 told = seconds / 4;
-                let line = format!("{} signals, {least} of {WARM} samples each", status.len());
+                let line = format!("{} signals, {least} samples each; {}", status.len(), learning(&status));
                 self.narrator.say("progress", &line, &json!({ "signals": status.len(), "samples": least }));
             }
-            (status.len() >= self.running.signals() && least >= WARM).then_some(())
+            let ready = status.values().all(|signal| signal.learning.is_empty());
+            (status.len() >= self.running.signals() && least >= WARM && ready).then_some(())
         })
         .await
         .map_err(|error| {
@@ -163,8 +166,8 @@ impl<'a> Scenario<'a> {
                 Ok(format!("{} → improved ({})", decision.solution, decision.id))
             }
             Act::Blip => {
-                // Strong enough for two replicas, which halve the queue.
-                self.fault_everywhere("blip?strength=40").await?;
+                // Strong enough for two replicas, which halve the queue; and weak enough for some requests to be answered in every second.
+                self.fault_everywhere("blip?strength=30").await?;
                 let decision = self.decided(solutions::NO_ACTION, started).await?;
                 Ok(format!("{} and nothing done ({})", decision.solution, decision.id))
             }
@@ -266,6 +269,19 @@ impl<'a> Scenario<'a> {
         }
         Ok(())
     }
+}
+
+/// Who wants to see more, and until when.
+fn learning(status: &BTreeMap<String, DetectStatus>) -> String {
+    let learning: Vec<_> = status.values().flat_map(|signal| &signal.learning).collect();
+    let (Some(first), ready_at) = (learning.first(), learning.iter().filter_map(|learning| learning.ready_at).max())
+    else {
+        return "all detectors are ready".to_owned();
+    };
+    let when = ready_at.map_or_else(String::new, |at| {
+        format!(", ready in about {} s", (at - now_ms()).max(0).unsigned_abs().div_ceil(1000))
+    });
+    format!("{} learns from the first {}{when}", first.detector, first.min_samples)
 }
 
 impl Act {

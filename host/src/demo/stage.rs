@@ -13,7 +13,7 @@ use super::scenario::Act;
 use crate::collect::http_sd;
 use crate::config::{self, Config};
 use crate::diagnose::Role as ModelRole;
-use crate::domain::Target;
+use crate::domain::{Target, now_ms};
 use crate::http_client;
 use crate::plugin;
 use crate::serve::Running;
@@ -36,7 +36,9 @@ impl Stage {
         let nothing = |_: &str| None;
         let api_port = free_ports(9000, 1)?;
         let (text, path, environment): (String, &Path, config::Environment<'_>) = if args.real {
-            let text = include_str!("real.toml").replace("{api_port}", &api_port.to_string());
+            let text = include_str!("real.toml")
+                .replace("{api_port}", &api_port.to_string())
+                .replace("{began}", &(now_ms() / 1000).to_string());
             (text, Path::new("demo/real.toml"), &environment)
         } else {
             let exe = std::env::current_exe().context("the path of this program is not known")?;
@@ -88,7 +90,7 @@ impl Stage {
 
     /// On the real parts Prometheus keeps the past, which is filled in: it must have seen an ordinary day by then.
     pub(super) fn ordinary_day_before(&self) -> Option<Duration> {
-        self.real.then_some(Duration::from_secs(65))
+        self.real.then_some(Duration::from_secs(130))
     }
 
     pub(super) fn config(&self) -> Config {

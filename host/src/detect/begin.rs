@@ -120,7 +120,7 @@ impl Beginning<'_> {
         let mut found = Vec::new();
         for (detector, recalled) in watched.detectors.iter_mut().zip(recalled) {
             let of = Subject { signal: self.signal, meaning: watched.meaning, table: &watched.table };
-            match detector.learn(of, &history, &recalled.series).await {
+            match detector.learn(of, &history, recalled).await {
                 // Of those that it does not know of any more the book of incidents knows when to give them up.
                 Ok((named, unknown)) => {
                     found.extend(named);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::history::History;
+use super::learning::{Learning, Young};
 use super::memory::{Hash, Kept, Memory, Onset, Place, settings_hash};
 use super::recalled::{Recalled, give_back};
 use super::series::SeriesTable;
@@ -39,6 +40,8 @@ pub(super) struct Detector {
     /// Whether it watches in place of one that is quarantined.
     pub(super) stands_in: bool,
     onsets: HashMap<u32, Onset>,
+    /// The series that it has not seen enough of to say anything.
+    young: Young,
     /// Whether it must be opened anew before it sees another frame.
     pub(super) anew: bool,
     /// Faults since the last verdict on a frame.
@@ -62,6 +65,7 @@ impl Detector {
         Ok(Self {
             config: config.clone(),
             settings: settings_hash(config),
+            young: Young::new(handle.min_samples()),
             handle,
             stands_in: false,
             onsets: HashMap::new(),
@@ -88,6 +92,11 @@ impl Detector {
     /// SHA-256 of its bytes.
     pub(super) fn digest(&self) -> &str {
         self.handle.digest()
+    }
+
+    /// The series that it has not seen enough of to say anything, if there are such.
+    pub(super) fn learning(&mut self, table: &SeriesTable, now: UnixMs) -> Option<Learning> {
+        self.young.tell(&self.config.name, table, now)
     }
 
     /// Whether it knows of an anomaly that goes on in a series.
@@ -120,6 +129,7 @@ impl Detector {
             let error = match self.handle.observe(Arc::clone(frame), false).await {
                 Ok(verdict) => {
                     self.faults = 0;
+                    self.young.take(frame);
                     return Ok(self.name(of, frame, verdict, false));
                 }
                 Err(error) if !error.lost_instance() => return Err(error),
@@ -141,7 +151,7 @@ impl Detector {
             }
             self.note(&recalled);
         }
-        let (found, unknown) = self.learn(of, &of.table.kept(frame), &recalled.series).await?;
+        let (found, unknown) = self.learn(of, &of.table.kept(frame), &recalled).await?;
         self.unsaid.extend(found);
         let ended = self.end_all(of, &unknown, frame.now, BEGAN_ANEW);
         self.unsaid.extend(ended);
@@ -152,6 +162,7 @@ impl Detector {
         }
         let verdict = verdict?;
         self.faults = 0;
+        self.young.count(frame);
         let mut found = std::mem::take(&mut self.unsaid);
         found.extend(self.name(of, frame, verdict, false));
         Ok(found)
@@ -224,18 +235,20 @@ impl Detector {
         stands
     }
 
-    /// Tells a detector that begins anew the past of its series, those that were `restored` only what came since. Answers what it
+    /// Tells a detector that begins anew the past of its series, those that were `recalled` only what came since. Answers what it
     /// found there, and in which series it does not know any more of what went on.
     pub(super) async fn learn(
         &mut self,
         of: Subject<'_>,
         history: &History,
-        restored: &HashMap<u32, UnixMs>,
+        recalled: &Recalled,
     ) -> Result<(Vec<Named>, Vec<u32>), PluginError> {
-        let frame = Arc::new(history.frame(restored));
+        let frame = Arc::new(history.frame(&recalled.series));
         self.anew = true;
         let verdict = tell(&self.handle, &frame).await?;
         self.anew = false;
+        self.young.begin_anew(&recalled.young);
+        self.young.take(&frame);
         Ok(self.sift(of, &frame, verdict))
     }
 
@@ -311,7 +324,8 @@ impl Detector {
     fn kept(&self, table: &SeriesTable, id: u32, saved: Option<Vec<u8>>) -> Option<Kept> {
         let (target, labels) = table.get(id)?;
         let series = (target.clone(), labels.clone());
-        Some(self.row(Some(series), table.watermark(id)?, self.onsets.get(&id).cloned(), saved))
+        let kept = self.row(Some(series), table.watermark(id)?, self.onsets.get(&id).cloned(), saved);
+        Some(Kept { seen: self.young.seen(id), ..kept })
     }
 
     fn row(
@@ -328,6 +342,7 @@ impl Detector {
             version: self.handle.version().to_owned(),
             digest: self.handle.digest().to_owned(),
             watermark,
+            seen: None,
             onset,
             saved,
         }
@@ -361,6 +376,9 @@ impl Detector {
             restored = recalled.series.len(),
             "another version of a detector took over"
         );
+        self.young = Young::new(handle.min_samples());
+        self.young.begin_anew(&recalled.young);
+        self.young.take(&frame);
         self.handle = handle;
         (self.anew, self.faults, self.shares, self.not_saved) = (false, u32::from(!stands), true, None);
         self.note(&recalled);

@@ -11,6 +11,8 @@ use crate::plugin::{DetectorHandle, PluginError, Saved};
 pub(super) struct Recalled {
     /// The series that were restored, each with the time up to which it knows its samples.
     pub(super) series: HashMap<u32, UnixMs>,
+    /// Of those that the detector wants to see more of before it says anything: how many samples it has seen.
+    pub(super) young: HashMap<u32, u32>,
     /// How many were not.
     pub(super) refused: usize,
     /// Why the last of them was not.
@@ -57,7 +59,7 @@ async fn restore(
             continue;
         };
         let of = id.zip(kept.series).map(|(id, (_, labels))| (id, labels));
-        ids.push((id, kept.watermark));
+        ids.push((id, kept.watermark, kept.seen));
         saved.push(Saved { of, from_version: kept.version, bytes });
     }
     let answers = match handle.restore(saved).await {
@@ -65,13 +67,17 @@ async fn restore(
         Err(error) => {
             let lost = recalled.series.len() + ids.len();
             recalled.series.clear();
+            recalled.young.clear();
             recalled.refuse(lost, error.to_string());
             return Err(error);
         }
     };
-    for ((id, watermark), answer) in ids.into_iter().zip(answers) {
+    for ((id, watermark, seen), answer) in ids.into_iter().zip(answers) {
         match (id, answer) {
-            (Some(id), Ok(())) => drop(recalled.series.insert(id, watermark)),
+            (Some(id), Ok(())) => {
+                recalled.series.insert(id, watermark);
+                recalled.young.extend(seen.map(|seen| (id, seen)));
+            }
             (None, Ok(())) => {}
             (_, Err(error)) => recalled.refuse(1, error.to_string()),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::detector::{Detector, Named, Subject};
+use super::learning::Learning;
 use super::memory::Memory;
 use super::quarantine::Quarantined;
 use super::series::SeriesTable;
@@ -17,6 +18,8 @@ use crate::plugin::{Frame, PluginError, Plugins};
 pub struct DetectStatus {
     /// Open series.
     pub series: usize,
+    /// The detectors that say nothing of some of them yet: they want to see more samples first.
+    pub learning: Vec<Learning>,
     /// Samples seen.
     pub samples: u64,
     /// Late or repeated samples, dropped.
@@ -102,8 +105,11 @@ impl Watched {
     pub(super) fn status(&mut self) -> DetectStatus {
         let refused =
             |detector: &Detector| detector.not_restored.as_ref().map(|why| format!("{}: {why}", detector.config.name));
+        let (table, now) = (&self.table, self.heard_at);
+        let learning = self.detectors.iter_mut().filter_map(|detector| detector.learning(table, now)).collect();
         self.status = DetectStatus {
             series: self.table.len(),
+            learning,
             late: self.table.late,
             not_finite: self.table.not_finite,
             overlooked: self.table.overlooked,

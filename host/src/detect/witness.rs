@@ -92,6 +92,7 @@ pub async fn testify(
             version: memory.version.clone(),
             digest: witness.finding.detector_digest.clone(),
             watermark: memory.watermark,
+            seen: None,
             onset: None,
             saved: Some(saved),
         };

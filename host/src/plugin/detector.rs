@@ -112,6 +112,8 @@ pub(super) struct Detector {
     pub(super) version: String,
     pub(super) digest: String,
     pub(super) history_ms: u64,
+    /// The default of its setting `min_samples`, if it has one.
+    pub(super) min_samples: Option<u32>,
     pub(super) pre: DetectorPre,
     pub(super) ground: Arc<Ground>,
 }

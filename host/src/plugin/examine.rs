@@ -26,6 +26,9 @@ const ACTION: &str = "anomalyzer:plugin/action@0.1.0";
 
 /// How much of a schema and how many needs a plugin may declare.
 const SCHEMA_BYTES: usize = 64 << 10;
+/// The setting by which a detector says how many samples of a series it wants before it says anything of it.
+pub(super) const MIN_SAMPLES: &str = "min_samples";
+const NOTED: &str = "x-min-samples";
 const NEEDS: usize = 64;
 /// How much past a detector may want to see, in milliseconds: 90 days. Whoever keeps the samples is asked for all of it.
 const HISTORY_MS: u64 = 90 * 86_400_000;
@@ -181,6 +184,7 @@ fn inspect(
                 version: info.version.clone(),
                 digest: info.digest.clone(),
                 history_ms: info.history_ms,
+                min_samples: min_samples(&info.settings),
                 pre,
                 ground: ground.clone(),
             })))
@@ -226,6 +230,17 @@ fn kind_of(engine: &wasmtime::Engine, component: &Component) -> Result<PluginKin
     }
 }
 
+/// How many samples of a series a detector wants before it says anything of it, by the schema of its settings: what the setting is by
+/// default, or what is noted there by a detector that does not let it be set.
+fn min_samples(schema: &Value) -> Option<u32> {
+    whole(&schema["properties"][MIN_SAMPLES]["default"]).or_else(|| whole(&schema[NOTED]))
+}
+
+/// The number, where it is one that samples can be counted by.
+pub(super) fn whole(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|value| u32::try_from(value).ok())
+}
+
 /// Takes what a plugin says of itself, if it is proper.
 fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
     let About { name, version, summary, settings } = about;
@@ -266,6 +281,8 @@ fn is_semantic(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -275,6 +292,20 @@ mod tests {
         }
         for bad in ["", "1", "1.2", "1.2.3.4", "v1.2.3", "1.2.x", "1..3", "1.2.3 ", "+1.2.3", "1.2.3-\n"] {
             assert!(!is_semantic(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn how_many_samples_it_wants_stands_in_its_schema() {
+        let schemas = [
+            (json!({ "properties": { "min_samples": { "type": "integer", "default": 200 } } }), Some(200)),
+            (json!({ "properties": { "window": { "default": 60 } }, "x-min-samples": 20 }), Some(20)),
+            (json!({ "properties": { "min_samples": { "default": null } } }), None),
+            (json!({ "properties": { "min_samples": { "default": -1 } } }), None),
+            (json!(true), None),
+        ];
+        for (schema, wanted) in schemas {
+            assert_eq!(min_samples(&schema), wanted, "{schema}");
         }
     }
 }

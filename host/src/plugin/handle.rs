@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::action::{Action, ActionIncident, ActionOutcome, ActionStep, Run};
 use super::detector::{Detector, Frame, Verdict};
 use super::error::PluginError;
+use super::examine::{MIN_SAMPLES, whole};
 use super::memory::{MOST_SAVED, Saved};
 use super::watch::Watch;
 use super::worker::{Instances, Lease, Worker};
@@ -20,6 +21,7 @@ const SAVED_AT_ONCE: usize = 8 * MOST_SAVED;
 pub struct DetectorHandle {
     plugin: Arc<Detector>,
     lease: Lease,
+    min_samples: Option<u32>,
 }
 
 impl DetectorHandle {
@@ -29,6 +31,7 @@ impl DetectorHandle {
         settings: &Value,
     ) -> Result<Self, PluginError> {
         let lease = Lease::take(workers)?;
+        let min_samples = whole(&settings[MIN_SAMPLES]).or(plugin.min_samples);
         let (opening, settings) = (plugin.clone(), settings.to_string());
         lease
             .ask(&plugin.name, move |instances, id| {
@@ -37,7 +40,7 @@ impl DetectorHandle {
                 Ok(())
             })
             .await?;
-        Ok(Self { plugin, lease })
+        Ok(Self { plugin, lease, min_samples })
     }
 
     /// What the detector calls itself.
@@ -58,6 +61,12 @@ impl DetectorHandle {
     /// How much past it wants to see before its findings count, in milliseconds.
     pub fn history_ms(&self) -> u64 {
         self.plugin.history_ms
+    }
+
+    /// How many samples of a series it wants before it says anything of it: its setting `min_samples`, or the default of that by its
+    /// schema. None if it has no such setting.
+    pub fn min_samples(&self) -> Option<u32> {
+        self.min_samples
     }
 
     /// Shows it a frame (by value, or shared so that it can be shown again). Frames of one handle are seen in the order of

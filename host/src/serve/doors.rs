@@ -154,6 +154,9 @@ impl Doors for ServeDoors {
             counter("anomalyzer_findings_total", "Findings.", status.findings);
             let open = "Open series.";
             self.metrics.gauge("anomalyzer_series", open, &labels).set(status.series as f64);
+            let learning = "Series that a detector says nothing of yet, each counted for each such detector.";
+            let young: usize = status.learning.iter().map(|learning| learning.series).sum();
+            self.metrics.gauge("anomalyzer_series_learning", learning, &labels).set(young as f64);
         }
     }
 }
@@ -172,6 +175,7 @@ fn by_label(detection: &Detection, signals: &[SignalConfig]) -> BTreeMap<String,
         sum.overlooked += status.overlooked;
         sum.series += status.series;
         sum.findings += status.findings;
+        sum.learning.extend(status.learning.iter().cloned());
     }
     labelled
 }

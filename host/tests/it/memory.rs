@@ -225,6 +225,33 @@ async fn an_anomaly_survives_a_crash_right_after_its_beginning() {
 }
 
 #[tokio::test]
+async fn what_is_still_learnt_and_until_when_is_known_over_restarts() {
+    let mut rig = Rig::new().await;
+    let mut running = rig.start(built(), zscore()).await;
+    let learning = |running: &Running| {
+        let learning = running.status().learning;
+        learning.first().map(|one| (one.detector.clone(), one.series, one.least, one.min_samples, one.ready_at))
+    };
+    // By default it wants 20, and they come each second.
+    let ready_at = Some(START + 19_000);
+    rig.feed(&mut running, &ordinary(7)).await;
+    assert_eq!(learning(&running), Some(("zscore".into(), 1, 7, 20, ready_at)));
+    running.stop().await;
+    let mut running = rig.start(built(), zscore()).await;
+    rig.feed(&mut running, &ordinary(1)).await;
+    assert_eq!(learning(&running), Some(("zscore".into(), 1, 8, 20, None)), "of one sample no pace is known");
+    rig.feed(&mut running, &ordinary(11)).await;
+    assert_eq!(learning(&running), Some(("zscore".into(), 1, 19, 20, ready_at)));
+    rig.feed(&mut running, &ordinary(1)).await;
+    assert_eq!(learning(&running), None);
+    running.stop().await;
+    let mut running = rig.start(built(), zscore()).await;
+    rig.feed(&mut running, &ordinary(1)).await;
+    assert_eq!(learning(&running), None);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn the_next_version_is_told_which_one_it_goes_on_from() {
     let mut rig = Rig::new().await;
     let mut running = rig.start(only(&counting("0.1.0", "", Stateful::default())), moody(&json!({}))).await;

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anomalyzer::bus::{Bus, BusError, Record, Topic};
+use anomalyzer::cli::Output;
+use anomalyzer::cli::plugins::ServerArgs;
+use anomalyzer::cli::status::{self, StatusArgs};
 use anomalyzer::codec;
 use anomalyzer::config::{self, Config};
 use anomalyzer::domain::{
@@ -14,7 +17,7 @@ use anomalyzer::domain::{
 use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
 use anomalyzer::http_client;
 use anomalyzer::serve::{self, Role, Running};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -252,6 +255,19 @@ async fn a_test_metric_is_followed_from_its_spike_to_its_decision_and_its_end() 
     let path = format!("/api/v1/incidents/{}", decision["incident"].as_str().unwrap());
     until("its incident is over", MINUTE, async || get(&path).await["cleared_at"].as_str().map(|_| ())).await;
     assert_eq!(whole.running.open_incidents(), 0);
+
+    // Of those that watch what nobody configured one has seen enough, and the other says when it will have.
+    let signals = get("/api/v1/signals").await;
+    let metric =
+        signals["signals"].as_array().unwrap().iter().find(|signal| signal["name"] == "anomalyzer_test_metric");
+    let learning = &metric.unwrap()["detect"]["learning"];
+    assert_eq!((&learning[0]["detector"], &learning[0]["min_samples"]), (&json!("novelty"), &json!(200)), "{learning}");
+    assert!(learning[0]["ready_at"].is_string() && learning[1].is_null(), "{learning}");
+    let server = ServerArgs { server: base, token_file: None };
+    let mut told = Vec::new();
+    status::run(StatusArgs { server, output: Output::Text }, &mut told).await.unwrap();
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("novelty is learning 1 series, of which it has 6"), "{told}");
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ const MOST_DEVIATIONS: f64 = 1e6;
 /// Where a sample would be out, σ counts as at least this share of the mean: less is nothing but rounding.
 const ROUNDING: f64 = 1e-9;
 /// Before so many samples, or a full window if that is smaller, nothing is found.
-const LEAST_SAMPLES: u32 = 20;
+pub(crate) const LEAST_SAMPLES: u32 = 20;
 
 impl Beyond {
     /// Checks what the operator set, by the names of the settings.

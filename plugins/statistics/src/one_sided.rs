@@ -6,6 +6,7 @@ use anomalyzer_plugin_sdk::{About, Detector, Error, Observation, Rule, Saved, St
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::beyond::LEAST_SAMPLES;
 use crate::{Beyond, BeyondSeries, Side};
 
 /// Which side a detector watches, and how it is called.
@@ -22,6 +23,7 @@ pub trait OneSide: 'static {
 /// Its settings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-min-samples" = LEAST_SAMPLES))]
 pub struct OneSidedSettings {
     /// So many standard deviations from the mean are too many. By default 1.5 for spikes and 3 for drops.
     pub threshold: Option<f64>,

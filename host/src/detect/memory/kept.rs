@@ -31,6 +31,8 @@ pub(in crate::detect) struct Kept {
     pub(in crate::detect) digest: String,
     /// The samples up to and with this time are in it.
     pub(in crate::detect) watermark: UnixMs,
+    /// How many samples are in it, while the detector wants more before it says anything.
+    pub(in crate::detect) seen: Option<u32>,
     /// The anomaly that goes on.
     pub(in crate::detect) onset: Option<Onset>,
     /// What the detector saved; None when it could not.

@@ -125,7 +125,7 @@ impl Memory {
         self.within(async {
             let mut taken = self.take().await?;
             let mut rows = sqlx::query(
-                "SELECT series, detector, settings, version, digest, watermark, onset_at, finding, saved, sha256
+                "SELECT series, detector, settings, version, digest, watermark, seen, onset_at, finding, saved, sha256
                  FROM memories
                  WHERE signal = ?1 AND (series, detector, settings) > (?2, ?3, ?4)
                  ORDER BY series, detector, settings LIMIT ?5",
@@ -180,7 +180,7 @@ impl Memory {
         self.within(async {
             let mut taken = self.take().await?;
             let row = sqlx::query(
-                "SELECT series, detector, settings, version, digest, watermark, onset_at, finding, saved, sha256
+                "SELECT series, detector, settings, version, digest, watermark, seen, onset_at, finding, saved, sha256
                  FROM memories WHERE signal = ?1 AND series = ?2 AND detector = ?3 AND settings = ?4",
             )
             .bind(signal)
@@ -206,11 +206,12 @@ impl Memory {
             for row in rows {
                 let sha256 = row.saved.as_ref().map(|saved| Sha256::digest(saved).to_vec());
                 sqlx::query(
-                    "INSERT INTO memories (signal, series, detector, settings, version, digest, watermark, onset_at, finding,
+                    "INSERT INTO memories (signal, series, detector, settings, version, digest, watermark, seen, onset_at, finding,
                                            saved, sha256, saved_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                      ON CONFLICT (signal, series, detector, settings) DO UPDATE SET
                          version = excluded.version, digest = excluded.digest, watermark = excluded.watermark,
+                         seen = excluded.seen,
                          onset_at = excluded.onset_at, finding = excluded.finding, saved = excluded.saved,
                          sha256 = excluded.sha256, saved_at = excluded.saved_at",
                 )
@@ -221,6 +222,7 @@ impl Memory {
                 .bind(&row.version)
                 .bind(&row.digest)
                 .bind(row.watermark)
+                .bind(row.seen)
                 .bind(row.onset.as_ref().map(|onset| onset.at))
                 .bind(row.onset.as_ref().map(|onset| onset.finding.as_str()))
                 .bind(row.saved.as_deref())
@@ -393,6 +395,7 @@ fn kept(row: &SqliteRow, place: &Place) -> sqlx::Result<Option<Kept>> {
         version: row.try_get("version")?,
         digest: row.try_get("digest")?,
         watermark: row.try_get("watermark")?,
+        seen: row.try_get("seen")?,
         onset,
         saved,
     }))
@@ -410,6 +413,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             digest: "00ff".to_owned(),
             watermark: 5,
+            seen: Some(4),
             onset: Some(Onset { at: 3, finding: FindingId::derive(&["x"]) }),
             saved: Some(saved.to_vec()),
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 /// Settings of the detector `latency`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-min-samples" = LEAST_SAMPLES))]
 pub struct Settings {
     /// So many times its own past is too slow.
     #[schemars(range(min = 1.0, max = 1_000_000.0))]

@@ -16,6 +16,7 @@ pub struct Settings {
     /// So many standard deviations below the mean are a drop.
     pub drop: f64,
     /// No findings before so many samples were seen. By default 20, or the window if that is smaller.
+    #[schemars(extend("default" = 20))]
     pub min_samples: Option<u32>,
     /// So many samples in a row must be out for an anomaly to begin.
     #[schemars(range(min = 1))]
