@@ -29,6 +29,11 @@ pub fn run() -> Result<()> {
     step("plugins that mean harm", guests::build_evil)?;
     step("clippy", || cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("cargo deny", deny)?;
+    step("lock file of the fuzz targets", || {
+        // They are a workspace of their own, which nothing else here looks at.
+        let manifest = workspace::root().join("fuzz").join("Cargo.toml");
+        process::run(workspace::cargo().args(["fetch", "--locked", "--manifest-path"]).arg(manifest))
+    })?;
     step("docs", || {
         let mut doc = workspace::cargo();
         doc.args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
