@@ -128,6 +128,7 @@ impl Victim {
         while !program.has_ended() && !self.is_up() && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
+        let (mut request, mut last) = (None, None);
         if !program.has_ended() {
             let (path, body) = match (step, number % 4) {
                 ("incident_published" | "solution_published" | "notify", _) => {
@@ -137,12 +138,18 @@ impl Victim {
                 (_, 0) => ("/action/scale-up".to_owned(), json!({ "target": self.target })),
                 _ => ("/action/scale-down".to_owned(), json!({ "target": self.target })),
             };
-            let promised = self.post(&path, &body);
-            self.promised.extend(promised.and_then(|answer| Some(answer["decision"].as_str()?.to_owned())));
+            last = self.ask(&path, &body);
+            request = Some((path, body));
         }
         let limit = if at_random { Duration::from_millis(fastrand::u64(0..400)) } else { PATIENCE };
         let asked = Instant::now();
         while !program.has_ended() && asked.elapsed() < limit {
+            // The group begins with the host: what was asked for before it was up is asked for again.
+            if let (Some((path, body)), Some(id)) = (&request, &last)
+                && self.was_early(id)
+            {
+                last = self.ask(path, body);
+            }
             // Nothing more comes of it: no need to wait.
             if asked.elapsed() > Duration::from_millis(700) && self.is_settled() {
                 break;
@@ -170,6 +177,21 @@ impl Victim {
                 let Some(next) = next else { return all };
                 page.after = Some(next);
             }
+        })
+    }
+
+    /// Asks for something, and keeps in mind what was promised.
+    fn ask(&mut self, path: &str, body: &Value) -> Option<String> {
+        let id = self.post(path, body)?["decision"].as_str()?.to_owned();
+        self.promised.insert(id.clone());
+        Some(id)
+    }
+
+    fn was_early(&self, id: &str) -> bool {
+        self.runtime.block_on(async {
+            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+            let decision = history.decision(&id.into()).await.unwrap();
+            decision.and_then(|decision| decision.guard).is_some_and(|guard| guard.rule == "rollout_in_progress")
         })
     }
 
