@@ -39,6 +39,9 @@ pub enum DataError {
     /// The history can't be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// It holds nothing of use yet.
+    #[error("the history holds no incident with samples")]
+    Nothing,
     /// Something else, with the remedy.
     #[error("{0}")]
     Wrong(String),
@@ -171,7 +174,7 @@ pub async fn of_history(history: &HistoryReader) -> Result<Vec<Recorded>, DataEr
     }
     recorded.retain(|one| !one.series.samples.is_empty());
     if recorded.is_empty() {
-        return Err(DataError::Wrong("the history holds no incident with samples".to_owned()));
+        return Err(DataError::Nothing);
     }
     Ok(recorded)
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use super::{BacktestError, Recorded, Report, of_files, of_history, of_prometheus, run};
+use super::{BacktestError, DataError, Recorded, Report, of_files, of_history, of_prometheus, run};
 use crate::config::{Config, duration};
 use crate::domain::now_ms;
 use crate::history::{self, HistoryReader};
@@ -24,16 +25,13 @@ const HISTORY: &str = "history";
 const PROMETHEUS: &str = "prometheus";
 
 /// More than that is too much.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
-#[serde(default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, clap::Args)]
 pub struct TrialLimits {
     /// More incidents a day than that are too many
     #[arg(long, value_name = "A_DAY")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub most_incidents: Option<f64>,
     /// More operations a day that change something than that are too many
     #[arg(long, value_name = "A_DAY")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub most_operations: Option<f64>,
 }
 
@@ -87,8 +85,8 @@ pub async fn recorded(from: &str, config: &Config) -> Result<Vec<Recorded>, Back
     Ok(of_files(from.as_ref(), config)?)
 }
 
-/// Runs the trial of a configuration, with these plugins. The error is why it was not passed.
-async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Result<(), String> {
+/// Runs the trial of a configuration, with these plugins. False if there is nothing to run yet; the error is why it was not passed.
+async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Result<bool, String> {
     let told = |error: BacktestError| format!("the trial ([trial] from = {:?}) can't be held: {error}", trial.from);
     let data = match trial.from.as_str() {
         PROMETHEUS => {
@@ -96,19 +94,30 @@ async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Res
             let start = end.saturating_sub(i64::try_from(trial.past.as_millis()).unwrap_or(i64::MAX));
             of_prometheus(config, start, end, None).await.map_err(BacktestError::from)
         }
+        HISTORY if !config.data_dir.join(history::FILE_NAME).exists() => Err(DataError::Nothing.into()),
         from => recorded(from, config).await,
     };
-    let data = data.map_err(told)?;
-    let report = run(config, plugins, &data, &CancellationToken::new(), |_| ()).await.map_err(told)?;
+    let data = match data {
+        Err(BacktestError::Data(error @ DataError::Nothing)) => {
+            tracing::warn!(%error, "there is nothing yet that this could be tried on");
+            return Ok(false);
+        }
+        data => data.map_err(told)?,
+    };
+    // What is found in it did not happen now.
+    let never = CancellationToken::new();
+    let running = run(config, plugins, &data, &never, |_| ());
+    let report = running.instrument(tracing::info_span!("trial")).await.map_err(told)?;
     let limits = TrialLimits { most_incidents: trial.most_incidents, most_operations: trial.most_operations };
     let too_many = limits.too_many(&report);
     if too_many.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     Err(format!("the trial on {} is not passed: {}", trial.from, too_many.join(", and ")))
 }
 
-/// Lets a configuration with its detectors start only if it passes, or has passed, the trial that it names.
+/// Lets a configuration with its detectors start only if it passes, or has passed, the trial that it names. To be asked when the history is
+/// open: it may be what the trial is on.
 ///
 /// # Errors
 /// It doesn't, or it can't be tried.
@@ -123,15 +132,14 @@ pub async fn must_pass(config: &Config, plugins: &Plugins) -> anyhow::Result<()>
         }
         _ => {}
     }
-    if trial.from == HISTORY && !config.data_dir.join(history::FILE_NAME).exists() {
-        tracing::warn!("there is no history yet that this configuration could be tried on");
-        return Ok(());
-    }
     tracing::info!(from = trial.from, "trying out the configuration");
-    try_out(config, trial, plugins).await.map_err(|why| {
+    let tried = try_out(config, trial, plugins).await.map_err(|why| {
         anyhow::anyhow!("{why}; `anomalyzer backtest` shows which: correct the configuration, or its [trial]")
     })?;
-    pass(config, &key).map_err(|error| anyhow::anyhow!("{} can't be written: {error}", path.display()))
+    if tried {
+        pass(config, &key).map_err(|error| anyhow::anyhow!("{} can't be written: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn pass(config: &Config, key: &str) -> io::Result<()> {
@@ -174,9 +182,11 @@ pub fn detector_must_pass(config: &Config, plugins: &Plugins, candidate: &Examin
         ..config.plugins.clone()
     };
     let beside = Plugins::load(plugin_config).map_err(|error| error.to_string())?;
-    tokio::runtime::Handle::current().block_on(try_out(config, trial, &beside))?;
-    // So that the next start need not try it again.
-    key(config, &beside).and_then(|key| Ok(pass(config, &key)?)).map_err(|error| error.to_string())
+    if tokio::runtime::Handle::current().block_on(try_out(config, trial, &beside))? {
+        // So that the next start need not try it again.
+        key(config, &beside).and_then(|key| Ok(pass(config, &key)?)).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 impl TrialConfig {

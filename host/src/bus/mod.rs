@@ -26,7 +26,7 @@ pub enum Topic {
     Incidents,
     /// Solutions; one partition, so that one server acts.
     Solutions,
-    /// Every decision event, in order; one partition, kept for ever.
+    /// Every decision event, in order; one partition, kept for ever. Local: nothing but anchors, as the history is the log.
     Decisions,
 }
 

@@ -16,6 +16,7 @@ mod log;
 mod plugins;
 mod read;
 mod retention;
+mod rows;
 mod text;
 mod writer;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqliteTransaction};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -17,11 +17,11 @@ use crate::domain::{Decision, now_ms};
 use crate::room;
 use crate::telemetry::metrics::{self, Counter, Gauge, Histogram, Metrics};
 
-use super::chain::{self, GENESIS, Hash, Link};
 use super::columns::{EventColumns, IncidentColumns};
 use super::cut;
 use super::log::{ApplyError, Entry};
 use super::plugins::{self, PluginColumns};
+use super::rows::{append, last_link, put_incident, read_up_to};
 use super::{HistoryError, HistoryHealth, HistoryOptions};
 
 /// How many records share one commit at most.
@@ -287,7 +287,8 @@ impl Desk {
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let results = match self.commit(&works).await {
             Ok(seqs) => seqs.into_iter().map(Ok).collect(),
-            Err(error) if jobs.len() == 1 || matches!(error, HistoryError::Full { .. } | HistoryError::Log { .. }) => {
+            // Not one by one either while it is not known what of it is on the log: it would be there a second time, in another order.
+            Err(error) if jobs.len() == 1 || matches!(error, HistoryError::Full { .. }) || !*self.leads.borrow() => {
                 vec![Err(error); jobs.len()]
             }
             Err(_) => {
@@ -386,8 +387,8 @@ impl Desk {
             });
         }
         if let Some(log) = log.filter(|_| !entries.is_empty()) {
-            // What it refuses as too large it has not written.
             crash::point("before", "log");
+            // What it refuses as too large it has not written.
             let next = log
                 .append(entries)
                 .await
@@ -459,13 +460,11 @@ impl Desk {
         let (page, all) = log.read(next.unwrap_or(0), GROUP).await?;
         let Some(last) = page.last() else { return Ok(all) };
         let mut transaction = self.connected().await?.begin_with("BEGIN IMMEDIATE").await?;
-        let mut taken = Vec::new();
+        let (mut taken, mut head) = (Vec::new(), last_link(&mut transaction).await?);
         for delivery in &page {
             let Some(entry) = Entry::decode(delivery) else { continue };
-            let head = last_link(&mut transaction).await?;
             if let Some(event) = entry.to_append(&mut transaction, head).await? {
-                let head = last_link(&mut transaction).await?;
-                append(&mut transaction, head, &event).await?;
+                head = append(&mut transaction, (entry.seq - 1, entry.previous), &event).await?;
                 taken.push(event.decision);
             }
         }
@@ -506,114 +505,4 @@ impl From<ApplyError> for Failed {
             ApplyError::Apart { .. } => Self::Apart(error.to_string()),
         }
     }
-}
-
-async fn read_up_to(transaction: &mut SqliteTransaction<'_>, topic: &str, next: i64) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO read_up_to (topic, next) VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET next = excluded.next",
-    )
-    .bind(topic)
-    .bind(next)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn last_link(transaction: &mut SqliteTransaction<'_>) -> sqlx::Result<(i64, Hash)> {
-    let last: Option<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1")
-            .fetch_optional(&mut **transaction)
-            .await?;
-    let last = match last {
-        // All of it was let go of, or is on a log that does not go further back.
-        None => {
-            sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
-                .fetch_optional(&mut **transaction)
-                .await?
-        }
-        last => last,
-    };
-    // A hash of another length cannot be: the table checks it.
-    Ok(last.map_or((0, GENESIS), |(seq, hash)| (seq, hash.try_into().unwrap_or(GENESIS))))
-}
-
-async fn append(
-    transaction: &mut SqliteTransaction<'_>,
-    (last, previous): (i64, Hash),
-    event: &EventColumns,
-) -> sqlx::Result<(i64, Hash)> {
-    let decision = &event.decision;
-    let (seq, id) = (last + 1, decision.id.as_str());
-    let hash = chain::hash(&previous, &Link { seq, decision: id, at: event.at, kind: event.kind, body: event.event() });
-    // One text for all of it: each statement by itself would be a way to the thread of the connection and back.
-    let mut sql = APPEND.to_owned();
-    for _ in &event.operations {
-        sql.push_str(PUT_OPERATION);
-    }
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(seq)
-        .bind(id)
-        .bind(event.at)
-        .bind(event.kind)
-        .bind(event.event())
-        .bind(&previous[..])
-        .bind(&hash[..])
-        .bind(id)
-        .bind(decision.incident.as_ref().map(ToString::to_string))
-        .bind(&event.target)
-        .bind(decision.target.as_ref().map(|target| &target.namespace))
-        .bind(&decision.solution)
-        .bind(decision.state.as_str())
-        .bind(decision.verification.as_ref().map(|verification| verification.outcome.as_str()))
-        .bind(decision.opened_at)
-        .bind(decision.decided_at)
-        .bind(&event.body)
-        .bind(id)
-        .bind(&event.words);
-    for operation in &event.operations {
-        query = query
-            .bind(&operation.id)
-            .bind(id)
-            .bind(&operation.target)
-            .bind(&decision.solution)
-            .bind(&operation.kind)
-            .bind(operation.asked_at)
-            .bind(&operation.outcome)
-            .bind(&operation.body);
-    }
-    query.execute(&mut **transaction).await?;
-    Ok((seq, hash))
-}
-
-const APPEND: &str = "
-    INSERT INTO decision_events (seq, decision, at, kind, body, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?);
-    INSERT INTO decisions (id, incident, target, namespace, solution, state, outcome, opened_at, decided_at, body)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (id) DO UPDATE SET
-            incident = excluded.incident, target = excluded.target, namespace = excluded.namespace,
-            solution = excluded.solution, state = excluded.state, outcome = excluded.outcome,
-            opened_at = excluded.opened_at, decided_at = excluded.decided_at, body = excluded.body;
-    INSERT OR REPLACE INTO decision_text (rowid, words) VALUES ((SELECT seq FROM decisions WHERE id = ?), ?);";
-
-const PUT_OPERATION: &str = "
-    INSERT OR REPLACE INTO operations (id, decision, target, solution, kind, asked_at, outcome, body)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
-
-async fn put_incident(transaction: &mut SqliteTransaction<'_>, incident: &IncidentColumns) -> sqlx::Result<i64> {
-    sqlx::query(
-        "INSERT INTO incidents (id, target, opened_at, changed_at, cleared_at, body) VALUES (?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET
-             target = excluded.target, opened_at = excluded.opened_at, changed_at = excluded.changed_at,
-             cleared_at = excluded.cleared_at, body = excluded.body
-         WHERE excluded.changed_at >= changed_at",
-    )
-    .bind(&incident.id)
-    .bind(&incident.target)
-    .bind(incident.opened_at)
-    .bind(incident.changed_at)
-    .bind(incident.cleared_at)
-    .bind(&incident.body)
-    .execute(&mut **transaction)
-    .await?;
-    sqlx::query_scalar("SELECT seq FROM incidents WHERE id = ?").bind(&incident.id).fetch_one(&mut **transaction).await
 }

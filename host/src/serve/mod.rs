@@ -195,15 +195,6 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
     let mut plugin_config = config.plugins.clone();
     plugin_config.store.get_or_insert_with(|| config.data_dir.join(crate::plugin::STORE));
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
-    backtest::must_pass(&config, &plugins).await?;
-    if config.trial.is_some() {
-        // Held weakly, as the plugins hold the trial.
-        let (config, live) = (config.clone(), plugins.downgrade());
-        plugins.set_trial(Box::new(move |candidate| match live.upgrade() {
-            Some(live) => backtest::detector_must_pass(&config, &live, candidate),
-            None => Err("the service ends".to_owned()),
-        }));
-    }
     let bus: Arc<dyn Bus> = match &config.kafka {
         Some(kafka) => Arc::new(KafkaBus::connect(kafka.clone()).await?),
         None => Arc::new(LocalBus::open(&config.data_dir.join("bus.sqlite"), config.local_bus.clone()).await?),
@@ -262,6 +253,15 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
         true => Some(open_history(&config, &metrics, bus.log_of_record()).await?),
         false => None,
     };
+    backtest::must_pass(&config, &plugins).await?;
+    if config.trial.is_some() {
+        // Held weakly, as the plugins hold the trial.
+        let (config, live) = (config.clone(), plugins.downgrade());
+        plugins.set_trial(Box::new(move |candidate| match live.upgrade() {
+            Some(live) => backtest::detector_must_pass(&config, &live, candidate),
+            None => Err("the service ends".to_owned()),
+        }));
+    }
     let open = match &history {
         Some(history) => history.open_incidents().await?,
         None => vec![],

@@ -202,6 +202,17 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
     shutdown.cancel();
     running.ended().await;
 
+    // Nothing is there yet: it begins, and is tried as soon as something is.
+    let trial = "[trial]\nfrom = 'history'\nmost_incidents = 1\n";
+    let (empty, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    for _ in 0..2 {
+        let stop = stop.child_token();
+        let running = serve::start(configured(empty.path(), trial), Role::Both, stop.clone()).await.unwrap().unwrap();
+        stop.cancel();
+        running.ended().await;
+        assert!(!empty.path().join("trial.passed").exists());
+    }
+
     // What has passed is not tried again.
     let (running, shutdown) = start(3.0).await.map_err(|error| error.to_string()).unwrap();
     shutdown.cancel();

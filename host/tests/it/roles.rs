@@ -146,6 +146,10 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
     let said = until("it says so", MINUTE, async || problem()).await;
     assert!(said.contains("hold different events") && said.contains("move the file away"), "{said}");
     assert_eq!(running.history().unwrap().health().leads, Some(false));
+    // It keeps no other from acting.
+    let healthy = Half::start(Role::Server, &more).await;
+    healthy.leads().await;
+    healthy.stop().await;
     shutdown.cancel();
     running.ended().await;
 }

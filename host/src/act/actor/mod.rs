@@ -126,11 +126,20 @@ impl Actor {
     /// # Errors
     /// The bus stayed out of reach.
     pub async fn run(self: Arc<Self>, group: &str, shutdown: CancellationToken) -> Result<(), BusError> {
+        let mut pauses = Pauses::default();
         while !shutdown.is_cancelled() {
             // First, so that a bus out of reach leaves nothing behind that the next try would begin again. Anew each time: what was
             // delivered to one who stands by now is delivered again to whoever acts.
             let mut subscription = self.bus.subscribe(Topic::Solutions, group).await?;
-            let Some(first) = self.turn(subscription.as_mut(), &shutdown).await? else { return Ok(()) };
+            let Some(first) = turn(subscription.as_mut(), &shutdown).await? else { return Ok(()) };
+            if let Err(error) = self.history.take_over().await {
+                tracing::error!(%error, "nothing is done until this server can record; trying again");
+                // Solutions go to another one meanwhile, which may be able to.
+                drop(subscription);
+                pauses.wait(&shutdown).await;
+                continue;
+            }
+            pauses = Pauses::default();
             let stop = shutdown.child_token();
             // Also after a panic: what was begun here ends with this.
             let _end = stop.clone().drop_guard();
@@ -153,31 +162,6 @@ impl Actor {
             }
         }
         Ok(())
-    }
-
-    /// Waits until solutions come to this server, and then takes over the log of record. Answers what came already; none when told to stop.
-    async fn turn(
-        &self,
-        subscription: &mut dyn Subscription,
-        shutdown: &CancellationToken,
-    ) -> Result<Option<Vec<Delivery>>, BusError> {
-        let (mut first, mut pauses) = (Vec::new(), Pauses::default());
-        loop {
-            if first.is_empty() && !subscription.is_active() {
-                first = tokio::select! {
-                    () = shutdown.cancelled() => return Ok(None),
-                    first = subscription.next(64, Duration::from_millis(100)) => first?,
-                };
-                continue;
-            }
-            match self.history.take_over().await {
-                Ok(()) => return Ok(Some(first)),
-                Err(error) => tracing::error!(%error, "nothing is done until this server can record; trying again"),
-            }
-            if !pauses.wait(shutdown).await {
-                return Ok(None);
-            }
-        }
     }
 
     /// Takes a person's request: on record here before it travels, since what travels proves nothing. The same one sent again is
@@ -233,4 +217,19 @@ impl Actor {
         crash::point("after", kind.as_str());
         Ok(())
     }
+}
+
+/// Waits until solutions come to this server. Answers what came already; none when told to stop.
+async fn turn(
+    subscription: &mut dyn Subscription,
+    shutdown: &CancellationToken,
+) -> Result<Option<Vec<Delivery>>, BusError> {
+    let mut first = Vec::new();
+    while first.is_empty() && !subscription.is_active() {
+        first = tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            first = subscription.next(64, Duration::from_millis(100)) => first?,
+        };
+    }
+    Ok(Some(first))
 }

@@ -19,6 +19,8 @@ use super::subscription::delivery;
 use super::watch::Context;
 use crate::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
 
+/// How long the broker may be silent while it is read: whoever writes the view has other things to do as well.
+const SILENT: Duration = Duration::from_secs(5);
 /// One wait for messages.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -28,7 +30,7 @@ pub(super) struct KafkaLog {
     pub name: String,
     /// Of a message, in bytes.
     pub limit: usize,
-    /// For each step of a transaction, and for a page.
+    /// For each step of a transaction.
     pub patience: Duration,
     pub reader: Option<Arc<BaseConsumer<Context>>>,
     /// While nobody has shut it out.
@@ -139,7 +141,7 @@ impl LogOfRecord for KafkaLog {
     }
 
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
-        let (reader, name, patience) = (self.reader()?, self.name.clone(), self.patience);
+        let (reader, name, patience) = (self.reader()?, self.name.clone(), self.patience.min(SILENT));
         let read = tokio::task::spawn_blocking(move || {
             let mut wanted = TopicPartitionList::new();
             wanted.add_partition_offset(&name, 0, Offset::Offset(from))?;
