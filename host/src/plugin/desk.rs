@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::worker::{Call, Instances, Job};
 
-/// How long a call may hold up the others, at least; the grain of deadlines comes on top.
-pub(super) const SLICE: Duration = Duration::from_millis(2);
+/// How long a call may hold up the others; the grain of deadlines comes on top.
+pub(super) const SLICE: Duration = Duration::from_millis(1);
 /// Calls of one queue that may go on alone at a time. One more holds up the others until it ends.
 const MOST_ALONE: usize = 8;
 /// Calls that may wait for an instance that is away.

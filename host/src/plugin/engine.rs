@@ -1,22 +1,31 @@
 //! The runtime: one configuration for every plugin, and the ticker that makes deadlines come.
 
-use std::thread;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use wasmtime::{Cache, Config};
 
 use super::config::PluginConfig;
 use super::error::PluginError;
 
-/// How often the epoch moves: the grain of deadlines.
-const TICK: Duration = Duration::from_millis(10);
+/// How often the epoch moves while a guest runs: the grain of deadlines. It counts milliseconds.
+const TICK: Duration = Duration::from_millis(1);
+/// By how many ticks it moves at once at most, where the ticker came late.
+const MOST_AT_ONCE: u64 = 10;
+/// How often it is looked whether the engine is still there, while no guest runs.
+const IDLE: Duration = Duration::from_secs(1);
 
-/// Sets the runtime up and starts its ticker, which ends with the last clone of the engine.
-pub(super) fn engine(config: &PluginConfig, cache: Option<Cache>) -> Result<wasmtime::Engine, PluginError> {
+/// Sets the runtime up and starts its ticker, which ends soon after the last clone of the engine.
+pub(super) fn engine(
+    config: &PluginConfig,
+    cache: Option<Cache>,
+) -> Result<(wasmtime::Engine, Arc<Ticker>), PluginError> {
     let engine = runtime(config.canonical_nan, config.contained, cache)
         .map_err(|error| PluginError::Runtime(format!("{error:#}")))?;
-    tick(&engine)?;
-    Ok(engine)
+    let ticker = Ticker::start(&engine)?;
+    Ok((engine, ticker))
 }
 
 /// The same for whoever compiles and whoever runs: what one puts into the cache, the other finds there.
@@ -38,24 +47,73 @@ pub(super) fn runtime(
     wasmtime::Engine::new(&with)
 }
 
-/// Moves the epoch for as long as the engine lives, whatever else happens: a deadline depends on nothing but this thread.
-fn tick(engine: &wasmtime::Engine) -> Result<(), PluginError> {
-    let engine = engine.weak();
-    thread::Builder::new()
-        .name("plugin-epoch".to_owned())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                thread::sleep(TICK);
-            }
-        })
-        .map_err(|error| PluginError::Runtime(error.to_string()))?;
-    Ok(())
+/// Moves the epoch while guests run, and sleeps while none does. A deadline depends on nothing but its thread.
+#[derive(Default)]
+pub(super) struct Ticker {
+    inside: AtomicUsize,
+    thread: OnceLock<Thread>,
 }
 
-/// A time as epochs, never early: the first one may come at once.
+impl Ticker {
+    fn start(engine: &wasmtime::Engine) -> Result<Arc<Self>, PluginError> {
+        let (engine, ticker) = (engine.weak(), Arc::new(Self::default()));
+        let ticking = Arc::clone(&ticker);
+        let started = thread::Builder::new()
+            .name("plugin-epoch".to_owned())
+            .spawn(move || ticking.tick(&engine))
+            .map_err(|error| PluginError::Runtime(error.to_string()))?;
+        let _unset = ticker.thread.set(started.thread().clone());
+        Ok(ticker)
+    }
+
+    fn tick(&self, engine: &wasmtime::EngineWeak) {
+        let mut counted = Instant::now();
+        while let Some(engine) = engine.upgrade() {
+            if self.inside.load(Ordering::SeqCst) == 0 {
+                drop(engine);
+                thread::park_timeout(IDLE);
+                counted = Instant::now();
+                continue;
+            }
+            let passed = u64::try_from(counted.elapsed().as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX);
+            for _ in 0..passed.min(MOST_AT_ONCE) {
+                engine.increment_epoch();
+            }
+            drop(engine);
+            if passed > 0 {
+                counted = Instant::now();
+            }
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Ticks until what is returned is dropped.
+    pub(super) fn enter(&self) -> Inside<'_> {
+        if self.inside.fetch_add(1, Ordering::SeqCst) == 0
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+        Inside(self)
+    }
+}
+
+/// A thread is inside a guest.
+pub(super) struct Inside<'t>(&'t Ticker);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A time as epochs, never early: what passed before may be counted now.
 pub(super) fn epochs(limit: Duration) -> u64 {
+    about(limit).saturating_add(MOST_AT_ONCE)
+}
+
+/// A time as epochs, give or take some.
+pub(super) fn about(limit: Duration) -> u64 {
     u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX / 2).saturating_add(1)
 }
 
@@ -65,8 +123,8 @@ mod tests {
 
     #[test]
     fn a_deadline_is_never_early() {
-        assert_eq!(epochs(Duration::from_millis(1)), 2);
-        assert_eq!(epochs(Duration::from_secs(1)), 101);
+        assert_eq!(epochs(Duration::from_millis(1)), 12);
+        assert_eq!(epochs(Duration::from_secs(1)), 1011);
         assert!(epochs(Duration::MAX) < u64::MAX);
     }
 }

@@ -178,21 +178,21 @@ impl PluginError {
         call: &'static str,
         deadline: Duration,
         last_words: Option<&str>,
+        refused: Option<LimitReached>,
         error: &wasmtime::Error,
     ) -> Self {
         let plugin = plugin.to_owned();
-        if let Some(&LimitReached { what, limit, current, requested }) = error.downcast_ref() {
+        if error.downcast_ref() == Some(&wasmtime::Trap::Interrupt) {
+            return Self::Deadline { plugin, call, limit: deadline };
+        }
+        // Most guests end themselves when they are given no memory: that is the reason, and not how they do it.
+        if let Some(LimitReached { what, limit, current, requested }) = error.downcast_ref().copied().or(refused) {
             return Self::Limit { plugin, call, what, limit, current, requested };
         }
-        match error.downcast_ref::<wasmtime::Trap>() {
-            Some(wasmtime::Trap::Interrupt) => Self::Deadline { plugin, call, limit: deadline },
-            _ => {
-                let mut reason = one_line(&error.root_cause().to_string(), 512);
-                if let Some(words) = last_words {
-                    reason = format!("{reason} (its last words: {words})");
-                }
-                Self::Trap { plugin, call, reason }
-            }
+        let mut reason = one_line(&error.root_cause().to_string(), 512);
+        if let Some(words) = last_words {
+            reason = format!("{reason} (its last words: {words})");
         }
+        Self::Trap { plugin, call, reason }
     }
 }

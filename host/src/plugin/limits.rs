@@ -13,8 +13,7 @@ const TABLE_ELEMENTS: u64 = 100_000;
 /// some dozens.
 const PARTS: usize = 128;
 
-/// A limit that was reached: ends the call as an error of its own, so that the reason is told instead of a failed
-/// allocation deep in the guest.
+/// A limit that was reached: the reason that is told instead of a failed allocation deep in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is limited to {limit}, {current} are in use, {requested} were asked for")]
 pub(super) struct LimitReached {
@@ -56,10 +55,15 @@ impl Total {
 }
 
 /// Counts what one instance takes, and gives it back to the total when the instance is dropped.
+///
+/// A guest that wants more memory than it may have is told so by the result of its instruction, as WebAssembly has it: one that collects its
+/// garbage then goes on. It can't tell what others have: where all of them together want too much, the call ends.
 #[derive(Debug)]
 pub(super) struct Meter {
     memory_limit: u64,
     memory: u64,
+    /// What the guest was told it can't have in this call.
+    refused: Option<LimitReached>,
     elements: u64,
     total: Arc<Total>,
     stats: Arc<Stats>,
@@ -68,7 +72,17 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(memory_limit: u64, total: Arc<Total>, stats: Arc<Stats>) -> Self {
         stats.opened();
-        Self { memory_limit, memory: 0, elements: 0, total, stats }
+        Self { memory_limit, memory: 0, refused: None, elements: 0, total, stats }
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&mut self) {
+        self.refused = None;
+    }
+
+    /// What the guest was told it can't have since the call began.
+    pub(super) fn refused(&self) -> Option<LimitReached> {
+        self.refused
     }
 }
 
@@ -88,13 +102,13 @@ impl ResourceLimiter for Meter {
         let more = desired.saturating_sub(current) as u64;
         let requested = self.memory.saturating_add(more);
         if requested > self.memory_limit {
-            return Err(LimitReached {
+            self.refused = Some(LimitReached {
                 what: "memory (bytes)",
                 limit: self.memory_limit,
                 current: self.memory,
                 requested,
-            }
-            .into());
+            });
+            return Ok(false);
         }
         self.total.take(more)?;
         self.stats.grew(more);
@@ -141,11 +155,11 @@ mod tests {
     fn a_limit_tells_its_name_the_limit_what_is_used_and_what_was_asked_for() {
         let mut meter = Meter::new(100, Total::new(1000), Arc::default());
         assert!(meter.memory_growing(0, 60, None).unwrap());
-        let error = meter.memory_growing(60, 120, None).unwrap_err();
-        assert_eq!(
-            error.downcast_ref(),
-            Some(&LimitReached { what: "memory (bytes)", limit: 100, current: 60, requested: 120 })
-        );
+        assert!(!meter.memory_growing(60, 120, None).unwrap(), "the guest is told no");
+        let reached = LimitReached { what: "memory (bytes)", limit: 100, current: 60, requested: 120 };
+        assert_eq!(meter.refused(), Some(reached));
+        meter.begin();
+        assert_eq!(meter.refused(), None, "that was another call");
     }
 
     #[test]
@@ -153,9 +167,11 @@ mod tests {
         let total = Total::new(150);
         let mut one = Meter::new(100, total.clone(), Arc::default());
         assert!(one.memory_growing(0, 60, None).unwrap());
-        assert!(one.memory_growing(0, 60, None).is_err(), "a second memory of the same instance");
+        assert!(!one.memory_growing(0, 60, None).unwrap(), "a second memory of the same instance");
         let mut two = Meter::new(100, total.clone(), Arc::default());
-        assert!(two.memory_growing(0, 100, None).is_err(), "160 of 150");
+        let error = two.memory_growing(0, 100, None).unwrap_err();
+        let what = "memory of all plugins (bytes)";
+        assert_eq!(error.downcast_ref(), Some(&LimitReached { what, limit: 150, current: 60, requested: 160 }));
         drop(one);
         assert_eq!(total.used(), 0);
         assert!(two.memory_growing(0, 100, None).unwrap());

@@ -60,7 +60,8 @@ pub use signature::{TrustedKey, signer, trusted_in};
 pub use stats::{CALL_SECONDS, CallTimes, PluginStats};
 
 use compile::Compiler;
-use limits::Total;
+use engine::Ticker;
+use limits::{Meter, Total};
 use registry::Registry;
 use stats::AllStats;
 use store::Sandbox;
@@ -72,6 +73,7 @@ const OPENING_BYTES: usize = 64 << 10;
 /// What every instance stands on.
 struct Ground {
     engine: wasmtime::Engine,
+    ticker: Arc<Ticker>,
     compiler: Compiler,
     limits: Limits,
     total: Arc<Total>,
@@ -82,7 +84,8 @@ struct Ground {
 impl Ground {
     fn sandbox(&self, plugin: Arc<str>) -> Sandbox {
         let stats = self.stats.of(&plugin);
-        let mut sandbox = Sandbox::new(&self.engine, plugin, self.limits.memory_bytes, self.total.clone(), stats);
+        let meter = Meter::new(self.limits.memory_bytes, Arc::clone(&self.total), Arc::clone(&stats));
+        let mut sandbox = Sandbox::new(&self.engine, Arc::clone(&self.ticker), plugin, meter, stats);
         if self.contained {
             sandbox.contain();
         }
@@ -153,8 +156,10 @@ impl Plugins {
     pub fn load(config: PluginConfig) -> Result<Self, PluginError> {
         let limits = config.limits.clone();
         let compiler = Compiler::new(&config)?;
+        let (engine, ticker) = engine::engine(&config, compiler.cache())?;
         let ground = Arc::new(Ground {
-            engine: engine::engine(&config, compiler.cache())?,
+            engine,
+            ticker,
             compiler,
             total: Total::new(limits.total_memory_bytes),
             limits: limits.clone(),

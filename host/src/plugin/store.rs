@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::desk::{self, SLICE};
-use super::engine::epochs;
+use super::engine::{Ticker, about, epochs};
 use super::error::PluginError;
-use super::limits::{Meter, Total};
+use super::limits::Meter;
 use super::linker::LogGate;
 use super::stats::Stats;
 
@@ -27,20 +27,20 @@ pub(super) struct State {
 /// A store with limits and deadlines. Dropping it frees all the guest had at once; no destructor of the guest runs.
 pub(super) struct Sandbox {
     store: Store<State>,
+    ticker: Arc<Ticker>,
 }
 
 impl Sandbox {
     /// An empty one, without limits before [`Sandbox::contain`].
     pub(super) fn new(
         engine: &wasmtime::Engine,
+        ticker: Arc<Ticker>,
         plugin: Arc<str>,
-        memory_bytes: u64,
-        total: Arc<Total>,
+        meter: Meter,
         stats: Arc<Stats>,
     ) -> Self {
-        let meter = Meter::new(memory_bytes, total, Arc::clone(&stats));
         let state = State { plugin, log_gate: LogGate::new(), last_words: None, left: 0, meter, stats };
-        Self { store: Store::new(engine, state) }
+        Self { store: Store::new(engine, state), ticker }
     }
 
     /// Sets the limits, which must be before anything is instantiated in it.
@@ -67,14 +67,21 @@ impl Sandbox {
         bytes: usize,
         run: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, PluginError> {
-        let slice = epochs(deadline).min(epochs(SLICE));
-        self.store.data_mut().left = epochs(deadline) - slice;
+        let slice = about(SLICE);
+        let state = self.store.data_mut();
+        state.left = epochs(deadline) - slice;
+        state.meter.begin();
         self.store.set_epoch_deadline(slice);
         self.store.set_hostcall_fuel(bytes);
         let begun = Instant::now();
-        let returned = run(&mut self.store);
-        let State { plugin, last_words, stats, .. } = self.store.data();
+        let returned = {
+            let _inside = self.ticker.enter();
+            run(&mut self.store)
+        };
+        let State { plugin, last_words, stats, meter, .. } = self.store.data();
         stats.call(begun.elapsed());
-        returned.map_err(|error| PluginError::from_runtime(plugin, call, deadline, last_words.as_deref(), &error))
+        returned.map_err(|error| {
+            PluginError::from_runtime(plugin, call, deadline, last_words.as_deref(), meter.refused(), &error)
+        })
     }
 }

@@ -72,6 +72,7 @@ pub mod mood {
     pub const LAST_WORDS: f64 = 13.0;
     pub const HOARD_TABLE: f64 = 14.0;
     pub const THREE_SCORES: f64 = 15.0;
+    pub const CONTENT: f64 = 16.0;
 }
 
 impl Detector<'_> {
@@ -183,7 +184,9 @@ impl Detector<'_> {
                 (if (i32.eq (local.get $mood) (i32.const 2)) (then (unreachable)))
                 (if (i32.eq (local.get $mood) (i32.const 3)) (then {SPIN}))
                 (if (i32.eq (local.get $mood) (i32.const 4))
-                    (then (loop $more (drop (memory.grow (i32.const 16))) (br $more))))
+                    (then (loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)))
+                (if (i32.eq (local.get $mood) (i32.const 16))
+                    (then (loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))))
                 (if (i32.eq (local.get $mood) (i32.const 5))
                     (then (f64.store (i32.const 4104) (f64.const nan))))
                 (if (i32.eq (local.get $mood) (i32.const 6))

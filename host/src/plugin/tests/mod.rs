@@ -148,6 +148,11 @@ async fn a_guest_that_hoards_is_told_from_one_that_traps() {
          9437184 were asked for"
     );
     handle.reopen().await.unwrap();
+    // One that makes do with what it has goes on, and what it traps with later is told as it is.
+    handle.observe(frame(mood::CONTENT), false).await.unwrap();
+    let error = handle.observe(frame(mood::TRAP), false).await.unwrap_err();
+    assert!(matches!(error, PluginError::Trap { .. }), "{error}");
+    handle.reopen().await.unwrap();
     let error = handle.observe(frame(mood::HOARD_TABLE), false).await.unwrap_err();
     assert!(matches!(error, PluginError::Limit { what: "table elements", .. }), "{error}");
 }
