@@ -4,7 +4,9 @@
 use serde_json::{Map, Value, json};
 
 use super::evidence::{serde_name, short};
-use crate::domain::{Direction, EvidenceKind, Finding, IncidentEvent, Meaning, Phase, Proposal, solutions};
+use crate::domain::{
+    Direction, EvidenceKind, Finding, IncidentEvent, IncidentEventKind, Meaning, Phase, Proposal, solutions,
+};
 
 /// What a rule sees.
 struct View<'a> {
@@ -46,7 +48,8 @@ fn wanted(view: &View<'_>) -> Vec<Proposal> {
         let why = format!("{}; missing data is not zero and justifies nothing but telling people", silent.reason);
         return vec![proposal(solutions::ALARM, 0.9, why)];
     }
-    if view.event.attempt > 0 && !view.gathered(EvidenceKind::Logs) {
+    let again = view.event.kind == IncidentEventKind::Gathered;
+    if again && !view.gathered(EvidenceKind::Logs) {
         let why = format!("what was tried before did not help: {}", tell_all(view));
         return vec![proposal(solutions::ALARM, 0.8, why)];
     }
@@ -79,7 +82,7 @@ fn wanted(view: &View<'_>) -> Vec<Proposal> {
         let why = format!("more traffic, served in time so far: {}", tell_all(view));
         return vec![proposal(solutions::NO_ACTION, 0.6, why)];
     }
-    if view.event.attempt == 0 && !view.event.incident.foreign {
+    if !again && !view.event.incident.foreign {
         let why = format!("none of the usual causes is seen: {}", tell_all(view));
         return vec![proposal(solutions::INVESTIGATE, 0.4, why), alarm(view)];
     }

@@ -157,7 +157,7 @@ impl Diagnoser {
     /// What may be proposed now.
     fn offered(&self, event: &IncidentEvent) -> Vec<String> {
         let missing = event.incident.active().any(|finding| finding.meaning == Meaning::Coverage);
-        let again = event.attempt > 0;
+        let again = event.kind == IncidentEventKind::Gathered;
         let last = self.is_last_word(event);
         (self.offer)(&event.incident.target)
             .into_iter()

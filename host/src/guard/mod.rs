@@ -43,6 +43,14 @@ pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
     ask(rules::FREEDOM).or(own).unwrap_or_else(none)
 }
 
+/// The rules that hold for a while only, and during which nobody is told.
+pub const HUSHED: [&str; 2] = ["silence", "maintenance"];
+
+/// Whether one of [`HUSHED`] holds, whatever other rules say.
+pub fn is_hushed(facts: &Facts, policy: &Policy) -> bool {
+    rules::hushed(facts, policy)
+}
+
 #[cfg(test)]
 mod sequence;
 #[cfg(test)]

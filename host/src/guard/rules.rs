@@ -1,6 +1,6 @@
 //! The rules, in their order.
 
-use crate::domain::{Operation, Snapshot, Verdict, rfc3339, solutions};
+use crate::domain::{Autoscaler, Operation, Snapshot, Verdict, rfc3339, solutions};
 
 use super::own::decide;
 use super::{Facts, Foreign, HOUR, Mode, Policy, Source};
@@ -135,6 +135,11 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
     if harmless { None } else { deny(format!("the kill switch is on: {why}")) }
 }
 
+/// Whether it is for now only that nothing is to be done, and nobody told.
+pub(super) fn hushed(facts: &Facts, policy: &Policy) -> bool {
+    silence(facts, policy).or_else(|| maintenance(facts, policy)).is_some()
+}
+
 /// A person who asks knows of it.
 fn silence(facts: &Facts, policy: &Policy) -> Answer {
     let why = facts.silenced.as_ref().filter(|_| facts.operation.is_some() && !a_person_wants_it(facts, policy))?;
@@ -244,12 +249,31 @@ fn rollout_in_progress(facts: &Facts, _: &Policy) -> Answer {
 }
 
 fn autoscaler(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { .. }) = &facts.operation else { return None };
+    let Some(Operation::Scale { replicas, .. }) = &facts.operation else { return None };
     let autoscaler = facts.snapshot.as_ref()?.autoscaler.as_ref()?;
     if policy.override_autoscaler {
         return None;
     }
-    deny(format!("{} {} scales the target", autoscaler.kind, autoscaler.name))
+    deny(format!("{}{}", scales(autoscaler), other_bounds(autoscaler, *replicas)))
+}
+
+fn scales(Autoscaler { kind, name, min, max }: &Autoscaler) -> String {
+    format!("{kind} {name} scales the target between {min} and {max} replicas")
+}
+
+/// What a person may do instead, where the autoscaler could not get there by itself.
+fn other_bounds(autoscaler: &Autoscaler, replicas: u32) -> String {
+    let (least, most) = match autoscaler.kind.as_str() {
+        "ScaledObject" => ("minReplicaCount", "maxReplicaCount"),
+        _ => ("minReplicas", "maxReplicas"),
+    };
+    if replicas > autoscaler.max {
+        format!(": for {replicas}, raise its {most}")
+    } else if replicas < autoscaler.min {
+        format!(": for {replicas}, lower its {least}")
+    } else {
+        String::new()
+    }
 }
 
 fn gitops(facts: &Facts, policy: &Policy) -> Answer {

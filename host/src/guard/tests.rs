@@ -93,6 +93,14 @@ fn each_rule_refuses_what_it_is_there_for() {
         Verdict::Deny,
         "autoscaler",
     );
+    let beyond = judge(
+        &with(&|f| f.snapshot.as_mut().unwrap().autoscaler = Some(Autoscaler { max: 2, ..autoscaler.clone() })),
+        &policy,
+    );
+    assert_eq!(
+        beyond.reason,
+        "HorizontalPodAutoscaler web scales the target between 1 and 2 replicas: for 4, raise its maxReplicas"
+    );
     check(
         &with(&|f| f.snapshot.as_mut().unwrap().managed_by = vec!["argocd".into()]),
         &policy,

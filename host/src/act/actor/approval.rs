@@ -7,10 +7,11 @@ use super::Actor;
 use super::crew::recorded;
 use super::drive::may_have_changed;
 use super::driver::{DriveError, Driver};
+use super::undo::{ended, is_undoing, say};
 use crate::act::notify::About;
 use crate::domain::{
     Answer, Decision, DecisionId, DecisionState, GuardVerdict, Notice, Operation, OperationId, Question, Snapshot,
-    UnixMs, Verdict, rfc3339,
+    UndoState, UnixMs, Verdict, rfc3339,
 };
 use crate::guard::Approved;
 use crate::history::{DecisionEventKind, HistoryError, Input};
@@ -82,10 +83,12 @@ impl Actor {
         }
         let (by, reason) = (by.to_owned(), reason.to_owned());
         tracing::info!(decision.id = %id, by, approved, reason, "a held decision was answered");
-        if approved {
-            decision.state = DecisionState::Proposed;
+        if !approved {
+            no(&mut decision, "answer", at, format!("{by} said no: {reason}"));
+        } else if is_undoing(&decision) {
+            decision.state = DecisionState::Acting;
         } else {
-            no(&mut decision, "answer", format!("{by} said no: {reason}"));
+            decision.state = DecisionState::Proposed;
         }
         decision.answers.push(Answer { question: asked.id, approved, by, reason, at, expires_at: asked.expires_at });
         self.record(DecisionEventKind::Answered, &decision).await?;
@@ -126,13 +129,18 @@ impl Driver {
             Some(guard) => guard.reason.clone(),
             None => format!("{} of {target} waits for a yes", question.operation.kind()),
         };
+        let why = match &decision.undo {
+            Some(undo) if undo.state == UndoState::Undoing => {
+                format!("{} is to be taken back: {}", decision.solution, undo.reason)
+            }
+            _ => decision.explanation.clone(),
+        };
         let notice = Notice {
             channel: "default".to_owned(),
             title,
             text: format!(
-                "{}\nWhy: {}\nUntil {}: anomalyzer decisions approve {} (or reject)",
+                "{}\nWhy: {why}\nUntil {}: anomalyzer decisions approve {} (or reject)",
                 serde_json::to_string(&question.operation).unwrap_or_default(),
-                decision.explanation,
                 rfc3339(question.expires_at),
                 decision.id
             ),
@@ -193,8 +201,8 @@ impl Driver {
                 }
                 continue;
             }
-            if current.state == DecisionState::Denied {
-                self.end(&mut current, DecisionState::Denied, None).await?;
+            if let over @ (DecisionState::Denied | DecisionState::Done | DecisionState::Undone) = current.state {
+                self.end(&mut current, over, None).await?;
             }
             return Ok(current);
         }
@@ -202,6 +210,7 @@ impl Driver {
 
     async fn goes_on(&self, decision: &Decision) -> bool {
         match &decision.incident {
+            _ if is_undoing(decision) => true,
             Some(id) => self.incident(id).await.is_none_or(|incident| incident.is_open()),
             None => true,
         }
@@ -212,15 +221,20 @@ impl Driver {
         let _answering = self.wait(self.desk.answering.lock()).await?;
         let mut decision = recorded(self, id).await?;
         if decision.question.take().is_some() {
-            no(&mut decision, rule, why);
+            no(&mut decision, rule, (self.clock)(), why);
             self.record(DecisionEventKind::Answered, &decision).await?;
         }
         Ok(())
     }
 }
 
-/// What was changed before is looked after all the same.
-fn no(decision: &mut Decision, rule: &str, reason: String) {
+/// What was changed before is looked after all the same; what was not to be taken back stays.
+fn no(decision: &mut Decision, rule: &str, at: UnixMs, reason: String) {
+    if is_undoing(decision) {
+        say(decision, UndoState::Kept, at, reason);
+        decision.state = ended(decision);
+        return;
+    }
     decision.state = if may_have_changed(decision) { DecisionState::Verifying } else { DecisionState::Denied };
     decision.summary = Some(reason.clone());
     decision.guard = Some(GuardVerdict { verdict: Verdict::Deny, rule: rule.to_owned(), reason });

@@ -20,7 +20,11 @@ use crate::history::{DecisionEventKind, HistoryError, Input};
 /// next start.
 const LAST_STEP: Duration = Duration::from_secs(10);
 
+/// How often is looked for what may be done now and could not be before.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// What one run of the acting part consists of.
+#[derive(Clone)]
 pub(super) struct Crew {
     pub tasks: TaskTracker,
     /// For decisions that act; those that wait for their incident or their effect need none.
@@ -56,8 +60,8 @@ impl Crew {
     /// server.
     pub(super) async fn work(&self, subscription: &mut dyn Subscription, first: Vec<Delivery>) -> Result<(), BusError> {
         self.take_up().await?;
-        let driver = self.driver.clone();
-        self.tasks.spawn(async move { driver.scale_back().await });
+        let crew = self.clone();
+        self.tasks.spawn(async move { crew.look_back().await });
         self.take_all(subscription, first).await?;
         while subscription.is_active() {
             let deliveries = tokio::select! {
@@ -76,6 +80,25 @@ impl Crew {
             self.take_all(subscription, deliveries).await?;
         }
         Ok(())
+    }
+
+    /// What was scaled up goes back after its incident, and what was denied for a while is thought about again. Until told to stop.
+    async fn look_back(&self) {
+        loop {
+            match self.driver.scale_back_once().await {
+                Ok(held) => held.into_iter().for_each(|id| self.spawn(id)),
+                Err(DriveError::Stopped) => return,
+                Err(error) => tracing::error!(%error, "what was scaled up can't be looked through; trying again"),
+            }
+            match self.driver.speak_again_once().await {
+                Ok(()) => {}
+                Err(DriveError::Stopped) => return,
+                Err(error) => tracing::error!(%error, "what was denied can't be looked through; trying again"),
+            }
+            if self.driver.wait(tokio::time::sleep(LOOK)).await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn take_all(&self, subscription: &mut dyn Subscription, deliveries: Vec<Delivery>) -> Result<(), BusError> {
@@ -223,12 +246,14 @@ async fn carry_on(driver: &Driver, places: &Semaphore, id: &DecisionId) -> Resul
             driver.drive(&mut decision).await?;
         }
         // Waiting for the effect, or for a person, takes no place: in a storm the next decision must not wait with it.
+        if decision.state == DecisionState::Verifying {
+            driver.verify(&mut decision).await?;
+        }
         match decision.state {
-            DecisionState::Verifying => return driver.verify(&mut decision).await,
             DecisionState::Held if decision.question.is_some() => decision = driver.answered(decision).await?,
             _ => return Ok(()),
         }
-        if decision.state == DecisionState::Denied {
+        if decision.state.is_final() {
             return Ok(());
         }
     }

@@ -8,6 +8,7 @@ mod drive;
 mod driver;
 mod evidence;
 mod facts;
+mod hushed;
 mod incidents;
 mod jumps;
 mod origin;

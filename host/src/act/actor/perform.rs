@@ -72,7 +72,7 @@ impl Driver {
                 verdict
             }
         };
-        if verdict.verdict == Verdict::Hold && asker.undoes.is_none() {
+        if verdict.verdict == Verdict::Hold {
             self.ask(decision, operation, basis.as_ref());
             return Ok((ActionOutcome::Denied(verdict.reason.clone()), verdict, on));
         }

@@ -1,32 +1,17 @@
 //! What was scaled up for an incident goes back some time after it has cleared.
 
-use std::time::Duration;
-
 use super::driver::{DriveError, Driver};
 use super::undo::{DAY, inverse, takes_capacity};
-use crate::domain::{Decision, Operation, OperationRecord, OutcomeKind, Target, UndoState, Verdict};
+use crate::domain::{
+    Decision, DecisionId, DecisionState, GuardVerdict, Operation, OperationRecord, OutcomeKind, Target, UndoState,
+    Verdict,
+};
 use crate::guard;
 
-/// How often is looked for what may go back.
-const LOOK: Duration = Duration::from_secs(5);
-
 impl Driver {
-    /// Looks for it until told to stop.
-    pub(super) async fn scale_back(&self) {
-        loop {
-            match self.scale_back_once().await {
-                Ok(()) => {}
-                Err(DriveError::Stopped) => return,
-                Err(error) => tracing::error!(%error, "what was scaled up can't be looked through; trying again"),
-            }
-            if self.wait(tokio::time::sleep(LOOK)).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Takes back what may go back now. What the guard does not allow now is looked at again.
-    pub(super) async fn scale_back_once(&self) -> Result<(), DriveError> {
+    /// Takes back what may go back now. What the guard does not allow now is looked at again. Returns what a person is asked about.
+    pub(super) async fn scale_back_once(&self) -> Result<Vec<DecisionId>, DriveError> {
+        let mut held = Vec::new();
         for mut decision in self.history.scaled_since((self.clock)() - DAY).await? {
             let Some(record) = added(&decision) else { continue };
             let Some(target) = record.operation.target().cloned() else { continue };
@@ -36,9 +21,10 @@ impl Driver {
             let Some(_entry) = self.desk.enter(&decision.id) else { continue };
             if self.may_go_back(&decision, &record).await {
                 self.begin_undo(&mut decision, "the incident is over").await?;
+                held.extend((decision.state == DecisionState::Held).then_some(decision.id));
             }
         }
-        Ok(())
+        Ok(held)
     }
 
     /// Whether its incident has been over for long enough, and the target has no other.
@@ -62,11 +48,13 @@ impl Driver {
         if let Some(target) = operation.target() {
             facts.spent = self.spent(target).await;
         }
-        let verdict = guard::judge(&facts, &self.policy);
-        if verdict.verdict != Verdict::Allow {
-            tracing::debug!(decision.id = %decision.id, rule = verdict.rule, reason = verdict.reason, "not scaled back yet");
+        let GuardVerdict { verdict, rule, reason } = guard::judge(&facts, &self.policy);
+        // A storm is over some time, and then nobody needs to be asked.
+        let now = verdict == Verdict::Allow || verdict == Verdict::Hold && rule != "storm";
+        if !now {
+            tracing::debug!(decision.id = %decision.id, rule, reason, "not scaled back yet");
         }
-        verdict.verdict == Verdict::Allow
+        now
     }
 }
 

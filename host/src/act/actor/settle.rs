@@ -6,8 +6,9 @@
 use super::drive::may_have_changed;
 use super::driver::{DriveError, Driver};
 use super::perform::{marked, put_down};
+use super::undo::is_undoing;
 use crate::act::{OperatorError, Performed};
-use crate::domain::{Decision, DecisionState, Operation, OperationRecord, OutcomeKind, UndoState, Verdict};
+use crate::domain::{Decision, DecisionState, Operation, OperationRecord, OutcomeKind, Verdict};
 use crate::guard;
 use crate::history::DecisionEventKind;
 
@@ -33,7 +34,7 @@ impl Driver {
             }
             self.record(DecisionEventKind::OperationEnded, decision).await?;
         }
-        if decision.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Undoing) {
+        if is_undoing(decision) {
             return self.undo(decision).await;
         }
         if may_have_changed(decision) {

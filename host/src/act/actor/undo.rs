@@ -12,10 +12,22 @@ use crate::act::merge_patch;
 use crate::domain::{
     Decision, DecisionState, MergePatch, Operation, OperationRecord, OutcomeKind, Snapshot, Undo, UndoState, Verdict,
 };
-use crate::history::{DecisionEventKind, HistoryError};
+use crate::history::{DecisionEventKind, HistoryError, Input};
 
 /// How far back is looked for who made a version, in milliseconds.
 pub(super) const DAY: i64 = 24 * 3_600_000;
+
+/// What became of one operation that was to be taken back.
+enum Tried {
+    /// It is over.
+    Over(UndoState, String),
+    /// A person is asked, about what the guard was shown.
+    Asked(Option<Input>),
+}
+
+fn kept(why: String) -> Tried {
+    Tried::Over(UndoState::Kept, why)
+}
 
 impl Driver {
     /// Begins to take back what the decision did.
@@ -26,7 +38,8 @@ impl Driver {
         self.undo(decision).await
     }
 
-    /// Takes back what is not taken back yet. After a crash as well: what is in doubt is not tried again.
+    /// Takes back what is not taken back yet. After a crash or a person's yes as well: what is in doubt is not tried again. Held, if a person
+    /// is to be asked.
     pub(super) async fn undo(&self, decision: &mut Decision) -> Result<(), DriveError> {
         let under_load = match &decision.incident {
             Some(id) => self.incident(id).await.is_some_and(|incident| incident.is_open()),
@@ -38,7 +51,10 @@ impl Driver {
             if let Some(tried) = decision.operations.iter().find(|it| it.undoes.as_ref() == Some(&record.id)) {
                 came_to = Some(of_record(tried));
             } else {
-                came_to = Some(self.take_back(decision, record, under_load).await?);
+                match self.take_back(decision, record, under_load).await? {
+                    Tried::Over(state, reason) => came_to = Some((state, reason)),
+                    Tried::Asked(asked) => return self.hold(decision, asked).await,
+                }
             }
             // What lies below is not as it was left.
             if !matches!(came_to, Some((UndoState::Undone, _))) {
@@ -48,9 +64,8 @@ impl Driver {
         let (state, reason) =
             came_to.unwrap_or_else(|| (UndoState::Kept, "nothing that it did can be taken back".to_owned()));
         tracing::info!(decision.id = %decision.id, undo = ?state, reason, "undo");
-        let undone = decision.operations.iter().any(|it| it.undoes.is_some() && is_done(it));
         say(decision, state, (self.clock)(), reason);
-        self.end(decision, if undone { DecisionState::Undone } else { DecisionState::Done }, None).await
+        self.end(decision, ended(decision), None).await
     }
 
     async fn take_back(
@@ -58,28 +73,26 @@ impl Driver {
         decision: &mut Decision,
         record: &OperationRecord,
         under_load: bool,
-    ) -> Result<(UndoState, String), DriveError> {
+    ) -> Result<Tried, DriveError> {
         let operation = match inverse(record) {
             Ok(operation) => operation,
-            Err(why) => return Ok((UndoState::Kept, why)),
+            Err(why) => return Ok(kept(why)),
         };
         if under_load && takes_capacity(record, &operation) {
             let after = crate::config::duration::format(self.verify.scale_back_after);
             let why =
                 format!("it would take capacity from a target under load: it goes back {after} after the incident");
-            return Ok((UndoState::Later, why));
+            return Ok(Tried::Over(UndoState::Later, why));
         }
         let (snapshot, looked) = self.look(operation.target()).await;
         let Some(snapshot) = snapshot else {
             let why = looked.unwrap_or_else(|| "it has no target".to_owned());
-            return Ok((UndoState::Kept, format!("the target can't be looked at: {why}")));
+            return Ok(kept(format!("the target can't be looked at: {why}")));
         };
         match self.is_as_left(record, &snapshot).await {
             Ok(true) => {}
-            Ok(false) => {
-                return Ok((UndoState::Kept, "the target was changed by someone else since".to_owned()));
-            }
-            Err(error) => return Ok((UndoState::Kept, format!("who changed the target since can't be told: {error}"))),
+            Ok(false) => return Ok(kept("the target was changed by someone else since".to_owned())),
+            Err(error) => return Ok(kept(format!("who changed the target since can't be told: {error}"))),
         }
         let plugin = decision.solution.replace('_', "-");
         let asker = Asker {
@@ -89,10 +102,14 @@ impl Driver {
             undoes: Some(record.id.clone()),
         };
         let step = format!("undo {}", record.id);
-        let (_, verdict, _) = self.perform(decision, &asker, operation, &step).await?;
-        match decision.operations.last().filter(|last| last.undoes.is_some()) {
-            Some(tried) if verdict.verdict == Verdict::Allow => Ok(of_record(tried)),
-            _ => Ok((UndoState::Kept, format!("the guard says no (rule {}): {}", verdict.rule, verdict.reason))),
+        let (_, verdict, asked) = self.perform(decision, &asker, operation, &step).await?;
+        match (verdict.verdict, decision.operations.last().filter(|last| last.undoes.is_some())) {
+            (Verdict::Hold, _) => Ok(Tried::Asked(asked)),
+            (Verdict::Allow, Some(tried)) => {
+                let (state, reason) = of_record(tried);
+                Ok(Tried::Over(state, reason))
+            }
+            _ => Ok(kept(format!("the guard says no (rule {}): {}", verdict.rule, verdict.reason))),
         }
     }
 
@@ -112,6 +129,17 @@ impl Driver {
 
 pub(super) fn say(decision: &mut Decision, state: UndoState, at: i64, reason: String) {
     decision.undo = Some(Undo { state, at, reason });
+}
+
+/// Whether it is about taking back what the decision did.
+pub(super) fn is_undoing(decision: &Decision) -> bool {
+    decision.undo.as_ref().is_some_and(|undo| undo.state == UndoState::Undoing)
+}
+
+/// As what a decision ends after what it did was to be taken back.
+pub(super) fn ended(decision: &Decision) -> DecisionState {
+    let undone = decision.operations.iter().any(|it| it.undoes.is_some() && is_done(it));
+    if undone { DecisionState::Undone } else { DecisionState::Done }
 }
 
 fn is_done(record: &OperationRecord) -> bool {

@@ -9,6 +9,7 @@ use crate::domain::{
     Control, Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent, IncidentEventKind, Provenance,
     UnixMs, Verdict, Verification, VerificationOutcome, solutions,
 };
+use crate::guard::HUSHED;
 use crate::history::DecisionEventKind;
 use crate::verify::{Claim, judge};
 
@@ -82,8 +83,6 @@ impl Driver {
         if !asks_again(decision) {
             return Ok(());
         }
-        let Some(id) = &decision.incident else { return Ok(()) };
-        let Some(incident) = self.incident(id).await.filter(Incident::is_open) else { return Ok(()) };
         let gathered = |evidence: &&Evidence| {
             matches!(
                 evidence.kind,
@@ -97,8 +96,20 @@ impl Driver {
             let text = format!("{} was tried before ({state}): {summary}", decision.solution);
             evidence.push(Evidence { id: String::new(), kind: EvidenceKind::Events, text });
         }
+        self.ask_again(decision, IncidentEventKind::Gathered, evidence).await
+    }
+
+    /// Asks the analyst once more, if the incident goes on.
+    pub(super) async fn ask_again(
+        &self,
+        decision: &Decision,
+        kind: IncidentEventKind,
+        evidence: Vec<Evidence>,
+    ) -> Result<(), DriveError> {
+        let Some(id) = &decision.incident else { return Ok(()) };
+        let Some(incident) = self.incident(id).await.filter(Incident::is_open) else { return Ok(()) };
         let event = IncidentEvent {
-            kind: IncidentEventKind::Gathered,
+            kind,
             at: (self.clock)(),
             incident,
             evidence,
@@ -124,7 +135,7 @@ pub(super) fn gathers(decision: &Decision) -> bool {
 
 /// Whether an ended decision leaves its incident to be thought about again: it failed, did not help, or only gathered. What our analyst
 /// proposed and may not be done is no end either: the analyst is asked for something else, until at last people are told.
-/// Nothing follows on what is too late.
+/// Nothing follows on what is too late, and nothing at once on what is to be left alone for a while: see `hushed`.
 pub(super) fn asks_again(decision: &Decision) -> bool {
     match decision.state {
         DecisionState::Failed | DecisionState::Undone => true,
@@ -132,7 +143,7 @@ pub(super) fn asks_again(decision: &Decision) -> bool {
             let rule = decision.guard.as_ref().map_or("", |guard| guard.rule.as_str());
             let too_late = matches!(rule, "expired" | "incident_cleared");
             let last = matches!(decision.solution.as_str(), solutions::NO_ACTION | solutions::ALARM);
-            !too_late && !last && decision.provenance.source == Provenance::ENGINE
+            !too_late && !last && !HUSHED.contains(&rule) && decision.provenance.source == Provenance::ENGINE
         }
         DecisionState::Done => match &decision.verification {
             Some(verification) => verification.outcome != VerificationOutcome::Improved,

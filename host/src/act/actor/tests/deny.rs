@@ -1,6 +1,6 @@
-use super::rig::{Rig, incident, proposal, request};
+use super::rig::{Rig, event, incident, proposal, request};
 use crate::domain::{Coverage, DecisionState, Incident, Solution, Verdict, solutions};
-use crate::guard::Foreign;
+use crate::guard::{Foreign, Selector};
 
 /// An incident one of whose sources is silent, so that nothing drastic is done.
 fn half_seen(rig: &Rig) -> Incident {
@@ -52,4 +52,27 @@ async fn nothing_follows_on_what_is_too_late_on_the_last_word_and_on_what_others
         assert_eq!((decision.state, guard.verdict, guard.rule.as_str()), (DecisionState::Denied, Verdict::Deny, rule));
     }
     assert_eq!(rig.asked_again(), [] as [u32; 0]);
+}
+
+#[tokio::test]
+async fn what_was_denied_in_a_silence_is_thought_about_again_once_when_that_is_over() {
+    let rig = Rig::new().await;
+    let incident = incident(&["latency"]);
+    rig.know(&incident);
+    rig.actor.history.record_incident(&event(&incident)).await.unwrap();
+    let (silences, now) = (&rig.actor.silences, (rig.actor.clock)());
+    let all = Selector::default();
+    let silence = silences.add(all, "a move".into(), "anna".into(), now, now + 3_600_000).await.unwrap();
+    let denied = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 0)).await;
+    assert_eq!((denied.state, denied.guard.unwrap().rule.as_str()), (DecisionState::Denied, "silence"));
+    let driver = rig.driver();
+    driver.speak_again_once().await.unwrap();
+    assert_eq!(rig.asked_again(), [] as [u32; 0], "not as long as it is silenced");
+    silences.end(&silence.id, now).await.unwrap();
+    driver.speak_again_once().await.unwrap();
+    driver.speak_again_once().await.unwrap();
+    assert_eq!(rig.asked_again(), [1], "once");
+    let done = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 1)).await;
+    assert_eq!(done.state, DecisionState::Done);
+    assert_eq!(rig.world.performed().len(), 1);
 }

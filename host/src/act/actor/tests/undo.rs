@@ -1,11 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{Rig, incident, proposal, web};
+use super::rig::{PATIENCE, Rig, incident, proposal, web};
 use crate::act::Actor;
 use crate::domain::{
-    Coverage, Decision, DecisionState, Incident, IncidentEvent, IncidentEventKind, Operation, Solution, UndoState,
-    VerificationOutcome, solutions,
+    Coverage, Decision, DecisionId, DecisionState, Incident, IncidentEvent, IncidentEventKind, Operation, Solution,
+    UndoState, VerificationOutcome, solutions,
 };
+use crate::guard::Mode;
 use crate::verify::VerifyConfig;
 
 const WHOLE: Coverage = Coverage { asked: 1, answered: 1, failed: 0 };
@@ -156,4 +158,66 @@ async fn two_steps_up_are_taken_back_one_after_the_other() {
     rig.hear("latency", 50.0, WHOLE);
     rig.driver().scale_back_once().await.unwrap();
     assert_eq!(scaled(&rig), [4, 8, 4, 2]);
+}
+
+/// Hears what is wrong until a person is asked whether it may be taken back.
+async fn asked_back(rig: &Rig, id: &DecisionId) -> Decision {
+    let asked = async {
+        loop {
+            rig.hear("latency", 200.0, WHOLE);
+            let decision = rig.actor.history.decision(id).await.unwrap().unwrap();
+            if decision.state == DecisionState::Held && decision.undo.is_some() {
+                return decision;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap()
+}
+
+#[tokio::test]
+async fn where_a_person_is_asked_before_something_is_done_they_are_before_it_is_taken_back() {
+    let yes = (true, DecisionState::Undone, UndoState::Undone, vec![1, 2]);
+    let no = (false, DecisionState::Done, UndoState::Kept, vec![1]);
+    for (answer, ends, undo, replicas) in [yes, no] {
+        let (rig, incident) = rig_with(|actor| actor.policy.mode = Mode::Approve).await;
+        let running = rig.start();
+        let solution = proposal(&incident, solutions::SCALE_DOWN, 0);
+        rig.offer(&solution);
+        let id = DecisionId::from(solution.id.clone());
+        let held = rig.when(&id, |decision| decision.state == DecisionState::Held).await;
+        rig.actor.answer(&id, &held.question.unwrap().id, true, "anna", "try it").await.unwrap();
+        let asked = asked_back(&rig, &id).await.question.unwrap();
+        assert_eq!(asked.operation, Operation::Scale { target: web(), replicas: 2 });
+        assert_eq!(scaled(&rig), [1]);
+        // What was asked before a crash is still asked after it.
+        running.end().await;
+        let running = rig.start();
+        rig.actor.answer(&id, &asked.id, answer, "bert", "for the night").await.unwrap();
+        let ended = rig.when(&id, |decision| decision.state == ends).await;
+        let became = ended.undo.unwrap();
+        assert_eq!((became.state, scaled(&rig)), (undo, replicas), "{}", became.reason);
+        assert_eq!(became.reason.contains("bert said no: for the night"), !answer, "{}", became.reason);
+        assert_eq!((ended.answers.len(), ended.question), (2, None));
+        running.end().await;
+    }
+}
+
+#[tokio::test]
+async fn they_are_also_before_what_was_scaled_up_goes_back() {
+    let (mut rig, incident) = rig().await;
+    let decision = in_vain(&rig, &proposal(&incident, solutions::SCALE_UP, 0)).await;
+    rig.actor.incidents.take(&over(&incident, (rig.actor.clock)()));
+    rig.hear("latency", 50.0, WHOLE);
+    // From now on.
+    Arc::get_mut(&mut rig.actor).unwrap().policy.mode = Mode::Approve;
+    assert_eq!(rig.driver().scale_back_once().await.unwrap(), std::slice::from_ref(&decision.id));
+    assert!(rig.driver().scale_back_once().await.unwrap().is_empty(), "asked is asked");
+    let running = rig.start();
+    let asked = rig.when(&decision.id, |decision| decision.state == DecisionState::Held).await.question.unwrap();
+    assert_eq!(asked.operation, Operation::Scale { target: web(), replicas: 2 });
+    rig.actor.answer(&decision.id, &asked.id, true, "anna", "it is quiet").await.unwrap();
+    rig.when(&decision.id, |decision| decision.state == DecisionState::Undone).await;
+    assert_eq!(scaled(&rig), [4, 2]);
+    running.end().await;
 }
