@@ -38,6 +38,7 @@ use plugins::PluginRoom;
 pub use access::Access;
 pub use config::{ApiConfig, ApiConfigError, Role, Token};
 pub use doors::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
+pub use kill_switch::watch as watch_kill_switch;
 pub use problem::Problem;
 pub use server::serve;
 pub use state::{ApiState, EngineState};

@@ -16,6 +16,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::access::Access;
 use super::doors::Doors;
+use super::kill_switch::OnRecord;
 use super::plugins::PluginRoom;
 use super::test_metric;
 
@@ -41,6 +42,7 @@ pub struct ApiState {
     pub(super) last_test: Arc<Mutex<Option<f64>>>,
     pub(super) plugins: Option<PluginRoom>,
     pub(super) kill_switch: Option<KillSwitch>,
+    pub(super) stop_on_record: OnRecord,
     pub(super) silences: Option<Silences>,
     pub(super) feedback: Option<Feedback>,
     /// Places for tests that wait for their decision.
@@ -69,6 +71,7 @@ impl ApiState {
             last_test,
             plugins: None,
             kill_switch: None,
+            stop_on_record: OnRecord::default(),
             silences: None,
             feedback: None,
             tests,

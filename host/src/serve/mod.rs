@@ -407,7 +407,9 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
                 .with_kill_switch(KillSwitch::in_folder(&config.data_dir))
                 .with_silences(silences)
                 .with_feedback(feedback);
-            api::router(state.with_plugins(plugins, granted(&config), watched_by))
+            let state = state.with_plugins(plugins, granted(&config), watched_by);
+            tasks.spawn(api::watch_kill_switch(state.clone()));
+            api::router(state)
         }
         None => api::engine_router(api::EngineState::new(access, open, metrics)),
     };

@@ -359,3 +359,17 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
         assert_eq!((noted.explanation.as_str(), noted.provenance.by.as_str()), (why, "anonymous on loopback"));
     }
 }
+
+#[tokio::test]
+async fn a_kill_switch_that_is_set_by_its_file_is_on_record_once() {
+    let whole = Whole::start("").await;
+    let file = whole.running.history().unwrap().path().with_file_name("STOP");
+    std::fs::write(&file, "the API is gone").unwrap();
+    let on = ended(&whole.running, "kill_switch_on", MINUTE).await;
+    assert_eq!(on.explanation, "the API is gone");
+    assert!(on.provenance.by.contains("the file STOP"), "{}", on.provenance.by);
+    std::fs::remove_file(&file).unwrap();
+    ended(&whole.running, "kill_switch_off", MINUTE).await;
+    let (all, _) = whole.running.history().unwrap().decisions(&Filter::default(), Page::default()).await.unwrap();
+    assert_eq!(all.len(), 2, "{all:?}");
+}
