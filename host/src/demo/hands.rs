@@ -5,7 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::scenario::{Scenario, poll};
-use crate::domain::{Decision, DecisionState, OutcomeKind, UnixMs, solutions};
+use super::stage::{endpoints, ready};
+use crate::domain::{Decision, DecisionId, DecisionState, OutcomeKind, Target, UnixMs, solutions};
 use crate::history::{Filter, Order, Page};
 
 /// Further out than the configuration allows.
@@ -23,10 +24,11 @@ impl Hands<'_, '_> {
     pub(super) async fn play(&self) -> anyhow::Result<String> {
         let stopped = self.kill_switch().await?;
         let refused = self.beyond_the_bounds().await?;
-        let undone = self.put_back().await?;
-        let approved = self.approval().await?;
+        let shop = async { Ok::<_, anyhow::Error>((self.put_back().await?, self.approval().await?)) };
+        let ((undone, approved), spent) = tokio::try_join!(shop, self.beyond_the_budget())?;
         Ok(format!(
-            "the kill switch stopped {stopped}; {refused} was refused; {undone} put back what was scaled up; {approved} was asked about and approved"
+            "the kill switch stopped {stopped}; {refused} was refused; {spent} was beyond the budget; {undone} put back what was scaled \
+             up; {approved} was asked about and approved"
         ))
     }
 
@@ -42,6 +44,35 @@ impl Hands<'_, '_> {
         let decision = self.request("scale-up", json!({ "replicas": TOO_MANY })).await?;
         refused_by(&decision, "replica_bounds")?;
         Ok(format!("{TOO_MANY} replicas ({})", decision.id))
+    }
+
+    /// Of the reports one thing may be changed in an hour. A person does, so that the host, when they leak, may only tell people.
+    async fn beyond_the_budget(&self) -> anyhow::Result<String> {
+        let scenario = self.scenario;
+        let target = Target::new("", "Process", "reports");
+        let replica = ready(&endpoints(Some(scenario.running), &target)?.borrow()).into_iter().next();
+        let replica = replica.context("no replica of the reports serves")?;
+        self.accepted(&target, "scale-up", json!({ "replicas": 2 })).await?;
+        scenario.fault(&replica, "leak").await?;
+        let ended = |solution: &'static str| {
+            let filter =
+                Filter { target: Some(target.clone()), solution: Some(solution.to_owned()), ..Filter::default() };
+            let what = format!("no `{solution}` of the reports was decided and ended");
+            async move {
+                poll(scenario.within(60), &what, async || {
+                    let page = Page { limit: 1, order: Order::Newest, ..Page::default() };
+                    let (decisions, _) = scenario.reader.decisions(&filter, page).await.ok()?;
+                    decisions.into_iter().find(|decision| decision.state.is_final())
+                })
+                .await
+            }
+        };
+        let denied = ended(solutions::RESTART_SERVICE).await?;
+        refused_by(&denied, "budget")?;
+        let alarm = ended(solutions::ALARM).await?;
+        anyhow::ensure!(alarm.state == DecisionState::Done, "nobody was told: {}", alarm.state.as_str());
+        scenario.client.delete(format!("{replica}/fault")).send().await?;
+        Ok(denied.id.to_string())
     }
 
     /// What was scaled up for the surge goes back by itself, some time after it.
@@ -91,15 +122,20 @@ impl Hands<'_, '_> {
     /// Asks for an action, and waits until it is over or held.
     async fn request(&self, action: &str, parameters: Value) -> anyhow::Result<Decision> {
         let scenario = self.scenario;
-        let body = json!({ "target": scenario.stage.target.to_string(), "parameters": parameters });
-        let accepted = self.ask(Method::POST, &format!("/action/{action}"), Some(body)).await?;
-        let url = accepted["url"].as_str().context("the answer names no decision")?.to_owned();
-        let id = url.rsplit('/').next().unwrap_or_default();
+        let id = self.accepted(&scenario.stage.target, action, parameters).await?;
         poll(scenario.within(60), "what was asked for is neither over nor held", async || {
-            let decision = scenario.reader.decision(&id.into()).await.ok().flatten()?;
+            let decision = scenario.reader.decision(&id).await.ok().flatten()?;
             (decision.decided_at >= self.started && decision.state.is_final()).then_some(decision)
         })
         .await
+    }
+
+    /// Asks for an action.
+    async fn accepted(&self, target: &Target, action: &str, parameters: Value) -> anyhow::Result<DecisionId> {
+        let body = json!({ "target": target.to_string(), "parameters": parameters });
+        let accepted = self.ask(Method::POST, &format!("/action/{action}"), Some(body)).await?;
+        let url = accepted["url"].as_str().context("the answer names no decision")?;
+        Ok(url.rsplit('/').next().unwrap_or_default().into())
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {

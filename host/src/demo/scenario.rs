@@ -207,7 +207,7 @@ impl<'a> Scenario<'a> {
         .await
     }
 
-    async fn fault(&self, replica: &str, name: &str) -> anyhow::Result<()> {
+    pub(super) async fn fault(&self, replica: &str, name: &str) -> anyhow::Result<()> {
         let url = format!("{replica}/fault/{name}");
         let answer = self.client.post(&url).send().await.with_context(|| format!("POST {url}"))?;
         anyhow::ensure!(answer.status().is_success(), "POST {url} answered {}", answer.status());
@@ -310,7 +310,9 @@ impl Act {
             Self::Leak => "one replica leaks 20 MiB a second",
             Self::Blip => "one bad second",
             Self::Mute => "the metrics endpoints vanish while the service serves on",
-            Self::Hands => "what people can do: stop everything, be refused, see it put back, be asked",
+            Self::Hands => {
+                "what people can do: stop everything, be refused, use a budget up, see it put back, be asked"
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DemoArgs;
 use super::scenario::Act;
+use crate::act::local::Endpoint;
 use crate::collect::http_sd;
 use crate::config::{self, Config};
 use crate::diagnose::Role as ModelRole;
@@ -42,10 +43,13 @@ impl Stage {
             (text, Path::new("demo/real.toml"), &environment)
         } else {
             let exe = std::env::current_exe().context("the path of this program is not known")?;
+            // Of the shop, and after them of the reports.
+            let app_port = free_ports(8000, 4 + 2)?;
             let text = include_str!("embedded.toml")
                 .replace("{exe}", &exe.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
                 .replace("{api_port}", &api_port.to_string())
-                .replace("{app_port}", &free_ports(8000, 4)?.to_string());
+                .replace("{app_port}", &app_port.to_string())
+                .replace("{reports_port}", &(app_port + 4).to_string());
             (text, Path::new("demo/embedded.toml"), &nothing)
         };
         let mut config = config::parse(path, &text)?;
@@ -126,17 +130,10 @@ impl Stage {
             });
             return Ok(receiver);
         }
-        let local = running.and_then(Running::local);
-        let group = local.and_then(|local| local.endpoints(&self.target.name));
-        let mut endpoints = group.context("the group of the demo is not supervised")?;
+        let mut endpoints = endpoints(running, &self.target)?;
         tokio::spawn(async move {
             loop {
-                let ready: Vec<String> = endpoints
-                    .borrow_and_update()
-                    .iter()
-                    .filter(|endpoint| endpoint.ready)
-                    .map(|endpoint| format!("http://{}", endpoint.address))
-                    .collect();
+                let ready = ready(&endpoints.borrow_and_update());
                 sender.send_replace(ready);
                 tokio::select! {
                     () = shutdown.cancelled() => return,
@@ -186,6 +183,19 @@ impl Stage {
             let _ = tokio::fs::remove_file(folder.join("bus.sqlite")).await;
         }
     }
+}
+
+/// The replicas of a process group.
+pub(super) fn endpoints(running: Option<&Running>, target: &Target) -> anyhow::Result<watch::Receiver<Vec<Endpoint>>> {
+    let local = running.and_then(Running::local);
+    let group = local.and_then(|local| local.endpoints(&target.name));
+    group.with_context(|| format!("the group {} of the demo is not supervised", target.name))
+}
+
+/// The base URLs of those that serve.
+pub(super) fn ready(endpoints: &[Endpoint]) -> Vec<String> {
+    let ready = endpoints.iter().filter(|endpoint| endpoint.ready);
+    ready.map(|endpoint| format!("http://{}", endpoint.address)).collect()
 }
 
 /// That many free ports in a row, from `wanted` on if they are free.
