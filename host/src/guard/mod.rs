@@ -43,12 +43,12 @@ pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
     ask(rules::FREEDOM).or(own).unwrap_or_else(none)
 }
 
-/// The rules that hold for a while only, and during which nobody is told.
-pub const HUSHED: [&str; 2] = ["silence", "maintenance"];
+/// The rules that object for a while only: what they deny is to be thought about again afterwards.
+pub const NOT_NOW: [&str; 3] = ["silence", "maintenance", "rollout_in_progress"];
 
-/// Whether one of [`HUSHED`] holds, whatever other rules say.
-pub fn is_hushed(facts: &Facts, policy: &Policy) -> bool {
-    rules::hushed(facts, policy)
+/// Whether one of [`NOT_NOW`] objects, whatever other rules say.
+pub fn is_not_now(facts: &Facts, policy: &Policy) -> bool {
+    rules::not_now(facts, policy)
 }
 
 #[cfg(test)]

@@ -135,9 +135,9 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
     if harmless { None } else { deny(format!("the kill switch is on: {why}")) }
 }
 
-/// Whether it is for now only that nothing is to be done, and nobody told.
-pub(super) fn hushed(facts: &Facts, policy: &Policy) -> bool {
-    silence(facts, policy).or_else(|| maintenance(facts, policy)).is_some()
+/// Whether it is for now only that nothing is to be done.
+pub(super) fn not_now(facts: &Facts, policy: &Policy) -> bool {
+    [silence, maintenance, rollout_in_progress].iter().any(|rule| rule(facts, policy).is_some())
 }
 
 /// A person who asks knows of it.

@@ -90,7 +90,7 @@ impl Crew {
                 Err(DriveError::Stopped) => return,
                 Err(error) => tracing::error!(%error, "what was scaled up can't be looked through; trying again"),
             }
-            match self.driver.speak_again_once().await {
+            match self.driver.think_again_once().await {
                 Ok(()) => {}
                 Err(DriveError::Stopped) => return,
                 Err(error) => tracing::error!(%error, "what was denied can't be looked through; trying again"),

@@ -21,7 +21,7 @@ pub struct Desk {
     /// When people were told of a storm: it is one alarm.
     pub(super) storm_told: Arc<Mutex<Option<UnixMs>>>,
     /// What was denied for a while and the analyst was asked about since.
-    pub(super) spoken_of: Arc<Mutex<HashSet<DecisionId>>>,
+    pub(super) thought_about: Arc<Mutex<HashSet<DecisionId>>>,
     /// How the clock jumped.
     pub(super) jumps: Arc<Mutex<Jumps>>,
     /// Told when a decision was answered.

@@ -9,7 +9,7 @@ use crate::domain::{
     Control, Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent, IncidentEventKind, Provenance,
     UnixMs, Verdict, Verification, VerificationOutcome, solutions,
 };
-use crate::guard::HUSHED;
+use crate::guard::NOT_NOW;
 use crate::history::DecisionEventKind;
 use crate::verify::{Claim, judge};
 
@@ -80,9 +80,11 @@ impl Driver {
     /// Asks the analyst once more if the decision was not the end of its incident, with what was gathered and tried. Bounded by the
     /// number of attempts.
     pub(super) async fn follow_up(&self, decision: &Decision) -> Result<(), DriveError> {
-        if !asks_again(decision) {
-            return Ok(());
-        }
+        if asks_again(decision) { self.ask_for_something_else(decision).await } else { Ok(()) }
+    }
+
+    /// Asks the analyst once more, with what was gathered and tried.
+    pub(super) async fn ask_for_something_else(&self, decision: &Decision) -> Result<(), DriveError> {
         let gathered = |evidence: &&Evidence| {
             matches!(
                 evidence.kind,
@@ -135,7 +137,7 @@ pub(super) fn gathers(decision: &Decision) -> bool {
 
 /// Whether an ended decision leaves its incident to be thought about again: it failed, did not help, or only gathered. What our analyst
 /// proposed and may not be done is no end either: the analyst is asked for something else, until at last people are told.
-/// Nothing follows on what is too late, and nothing at once on what is to be left alone for a while: see `hushed`.
+/// Nothing follows on what is too late, and nothing at once on what is to be left alone for a while: see `not_now`.
 pub(super) fn asks_again(decision: &Decision) -> bool {
     match decision.state {
         DecisionState::Failed | DecisionState::Undone => true,
@@ -143,7 +145,7 @@ pub(super) fn asks_again(decision: &Decision) -> bool {
             let rule = decision.guard.as_ref().map_or("", |guard| guard.rule.as_str());
             let too_late = matches!(rule, "expired" | "incident_cleared");
             let last = matches!(decision.solution.as_str(), solutions::NO_ACTION | solutions::ALARM);
-            !too_late && !last && !HUSHED.contains(&rule) && decision.provenance.source == Provenance::ENGINE
+            !too_late && !last && !NOT_NOW.contains(&rule) && decision.provenance.source == Provenance::ENGINE
         }
         DecisionState::Done => match &decision.verification {
             Some(verification) => verification.outcome != VerificationOutcome::Improved,

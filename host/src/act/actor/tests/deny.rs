@@ -1,5 +1,10 @@
+use std::sync::Arc;
+
 use super::rig::{Rig, event, incident, proposal, request};
-use crate::domain::{Coverage, DecisionState, Incident, Solution, Verdict, solutions};
+use crate::bus::Topic;
+use crate::domain::{
+    Coverage, DecisionState, Incident, IncidentEvent, IncidentEventKind, Solution, Verdict, now_ms, solutions,
+};
 use crate::guard::{Foreign, Selector};
 
 /// An incident one of whose sources is silent, so that nothing drastic is done.
@@ -17,7 +22,7 @@ async fn what_may_not_be_done_is_followed_by_another_diagnosis_so_that_somebody_
     let denied = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 1)).await;
     assert_eq!((denied.state, denied.guard.unwrap().rule.as_str()), (DecisionState::Denied, "missing_data"));
     assert_eq!(rig.asked_again(), [2]);
-    let told = rig.bus.published(crate::bus::Topic::Incidents);
+    let told = rig.bus.published(Topic::Incidents);
     let told = String::from_utf8_lossy(&told[0].payload).into_owned();
     assert!(told.contains("restart_service was tried before (denied)"), "{told}");
 }
@@ -66,13 +71,51 @@ async fn what_was_denied_in_a_silence_is_thought_about_again_once_when_that_is_o
     let denied = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 0)).await;
     assert_eq!((denied.state, denied.guard.unwrap().rule.as_str()), (DecisionState::Denied, "silence"));
     let driver = rig.driver();
-    driver.speak_again_once().await.unwrap();
+    driver.think_again_once().await.unwrap();
     assert_eq!(rig.asked_again(), [] as [u32; 0], "not as long as it is silenced");
     silences.end(&silence.id, now).await.unwrap();
-    driver.speak_again_once().await.unwrap();
-    driver.speak_again_once().await.unwrap();
+    driver.think_again_once().await.unwrap();
+    driver.think_again_once().await.unwrap();
     assert_eq!(rig.asked_again(), [1], "once");
     let done = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 1)).await;
     assert_eq!(done.state, DecisionState::Done);
     assert_eq!(rig.world.performed().len(), 1);
+}
+
+#[tokio::test]
+async fn somebody_s_rollout_is_waited_for() {
+    let rig = Rig::new().await;
+    let incident = incident(&["latency"]);
+    rig.know(&incident);
+    rig.actor.history.record_incident(&event(&incident)).await.unwrap();
+    rig.world.roll_out(true);
+    let denied = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 0)).await;
+    assert_eq!((denied.state, denied.guard.unwrap().rule.as_str()), (DecisionState::Denied, "rollout_in_progress"));
+    let driver = rig.driver();
+    driver.think_again_once().await.unwrap();
+    assert_eq!(rig.asked_again(), [] as [u32; 0]);
+    rig.world.roll_out(false);
+    driver.think_again_once().await.unwrap();
+    assert_eq!(kinds(&rig), [IncidentEventKind::Confirmed]);
+    assert_eq!((rig.asked_again(), rig.world.performed()), (vec![1], vec![]));
+}
+
+#[tokio::test]
+async fn a_rollout_that_does_not_end_is_something_that_people_hear_of() {
+    let mut rig = Rig::new().await;
+    let incident = incident(&["latency"]);
+    rig.know(&incident);
+    rig.actor.history.record_incident(&event(&incident)).await.unwrap();
+    rig.world.roll_out(true);
+    rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 0)).await;
+    Arc::get_mut(&mut rig.actor).unwrap().clock = Arc::new(|| now_ms() + 601_000);
+    rig.driver().think_again_once().await.unwrap();
+    // As of what was tried in vain: the rules then tell people.
+    assert_eq!((kinds(&rig), rig.asked_again()), (vec![IncidentEventKind::Gathered], vec![1]));
+}
+
+/// How the analyst was asked again.
+fn kinds(rig: &Rig) -> Vec<IncidentEventKind> {
+    let asked = rig.bus.published(Topic::Incidents);
+    asked.iter().map(|record| serde_json::from_slice::<IncidentEvent>(&record.payload).unwrap().kind).collect()
 }

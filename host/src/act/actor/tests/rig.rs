@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -132,6 +132,7 @@ pub fn interrupted(decision: &Decision, operation: Operation) -> OperationRecord
 pub struct World {
     version: Mutex<String>,
     replicas: Mutex<u32>,
+    rolling_out: AtomicBool,
     marks: Mutex<HashMap<Target, String>>,
     performed: Mutex<Vec<(OperationId, Operation)>>,
     /// One permit for each operation that may be answered.
@@ -158,6 +159,11 @@ impl World {
         version.clone_into(&mut Self::lock(&self.version));
     }
 
+    /// Someone's rollout begins or ends.
+    pub fn roll_out(&self, begins: bool) {
+        self.rolling_out.store(begins, Ordering::Relaxed);
+    }
+
     pub fn mark(&self, target: &Target, id: &OperationId) {
         Self::lock(&self.marks).insert(target.clone(), id.to_string());
     }
@@ -179,7 +185,7 @@ impl Operator for World {
             at: now_ms(),
             version: Self::lock(&self.version).clone(),
             replicas: Some(Replicas { desired: self.replicas(), ready: self.replicas() }),
-            rolling_out: false,
+            rolling_out: self.rolling_out.load(Ordering::Relaxed),
             autoscaler: None,
             managed_by: vec![],
             last_operation: Self::lock(&self.marks).get(target).cloned(),
@@ -250,6 +256,7 @@ impl Rig {
         let world = Arc::new(World {
             version: Mutex::new("1".into()),
             replicas: Mutex::new(2),
+            rolling_out: AtomicBool::new(false),
             marks: Mutex::default(),
             performed: Mutex::default(),
             answers: Semaphore::new(1_000),
