@@ -23,7 +23,8 @@ pub(super) async fn measure(stage: &Stage<'_>, report: &mut Report) {
             return;
         }
         first = first.min(begun.elapsed().as_secs_f64() * 1e6);
-        memory = stage.memory().saturating_sub(before);
+        // The run before may still have been there, as it goes a moment after it was dropped.
+        memory = memory.max(stage.memory().saturating_sub(before));
     }
     report.figure("opening a run", opening, "ms");
     report.figure("its first step", first, "µs");
