@@ -13,6 +13,7 @@ mod decisions;
 mod demo_app;
 mod detect;
 mod diagnose;
+mod docs;
 mod evil;
 mod examples;
 mod fixture;

@@ -1,0 +1,47 @@
+//! What the documentation tells people to write is what the program takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anomalyzer::config;
+
+/// The blocks of a page that are TOML, each with the number of its first line.
+fn blocks(page: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line == "```toml" {
+            let block: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+            blocks.push((number + 2, block.join("\n")));
+        }
+    }
+    blocks
+}
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md"), root.join("plugins/examples/README.md")];
+    for folder in ["docs", "docs/detectors"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    pages
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_one() {
+    let mut tried = 0;
+    for page in pages() {
+        for (line, block) in blocks(&fs::read_to_string(&page).unwrap()) {
+            // Cases for `policy test`.
+            if block.contains("[[case]]") {
+                continue;
+            }
+            tried += 1;
+            if let Err(error) = config::parse(&page, &block) {
+                panic!("{} at line {line}: {error}", page.display());
+            }
+        }
+    }
+    assert!(tried >= 5, "only {tried} were found");
+}
