@@ -115,19 +115,25 @@ impl Driver {
     }
 
     /// Holds it, and tells people. Who could not be told may still look: the record counts.
-    pub(super) async fn hold(&self, decision: &mut Decision, asked: Option<Input>) -> Result<(), DriveError> {
+    pub(super) async fn hold(
+        &self,
+        decision: &mut Decision,
+        verdict: &GuardVerdict,
+        asked: Option<Input>,
+    ) -> Result<(), DriveError> {
         decision.state = DecisionState::Held;
         self.record_with(DecisionEventKind::Held, decision, asked).await?;
         let Some(question) = &decision.question else { return Ok(()) };
         tracing::warn!(decision.id = %decision.id, question.id, "held: a person is asked");
-        let storm = decision.guard.as_ref().filter(|guard| guard.rule == "storm");
-        if storm.is_some() && !self.first_of_a_storm() {
+        let storm = verdict.rule == "storm";
+        if storm && !self.first_of_a_storm() {
             return Ok(());
         }
         let target = decision.target.as_ref().map(ToString::to_string).unwrap_or_default();
-        let title = match storm {
-            Some(guard) => guard.reason.clone(),
-            None => format!("{} of {target} waits for a yes", question.operation.kind()),
+        let title = if storm {
+            verdict.reason.clone()
+        } else {
+            format!("{} of {target} waits for a yes", question.operation.kind())
         };
         let why = match &decision.undo {
             Some(undo) if undo.state == UndoState::Undoing => {

@@ -72,8 +72,10 @@ impl Driver {
             // The record names the rule that decided, not the one that had nothing to say at the beginning.
             decision.guard = Some(refused.clone());
         }
+        if let Some(held) = refused.as_ref().filter(|refused| refused.verdict == Verdict::Hold) {
+            return self.hold(decision, held, asked.flatten()).await;
+        }
         match (ended, refused.map(|refused| refused.verdict)) {
-            (_, Some(Verdict::Hold)) => self.hold(decision, asked.flatten()).await,
             // Afterwards it is looked whether the target got better by itself.
             (_, Some(Verdict::Shadow)) if !decision.findings.is_empty() => {
                 decision.state = DecisionState::Verifying;

@@ -10,7 +10,8 @@ use super::driver::{DriveError, Driver};
 use super::perform::Asker;
 use crate::act::merge_patch;
 use crate::domain::{
-    Decision, DecisionState, MergePatch, Operation, OperationRecord, OutcomeKind, Snapshot, Undo, UndoState, Verdict,
+    Decision, DecisionState, GuardVerdict, MergePatch, Operation, OperationRecord, OutcomeKind, Snapshot, Undo,
+    UndoState, Verdict,
 };
 use crate::history::{DecisionEventKind, HistoryError, Input};
 
@@ -21,8 +22,8 @@ pub(super) const DAY: i64 = 24 * 3_600_000;
 enum Tried {
     /// It is over.
     Over(UndoState, String),
-    /// A person is asked, about what the guard was shown.
-    Asked(Option<Input>),
+    /// A person is asked, as the guard says, about what it was shown.
+    Asked(GuardVerdict, Option<Input>),
 }
 
 fn kept(why: String) -> Tried {
@@ -53,7 +54,7 @@ impl Driver {
             } else {
                 match self.take_back(decision, record, under_load).await? {
                     Tried::Over(state, reason) => came_to = Some((state, reason)),
-                    Tried::Asked(asked) => return self.hold(decision, asked).await,
+                    Tried::Asked(verdict, asked) => return self.hold(decision, &verdict, asked).await,
                 }
             }
             // What lies below is not as it was left.
@@ -104,7 +105,7 @@ impl Driver {
         let step = format!("undo {}", record.id);
         let (_, verdict, asked) = self.perform(decision, &asker, operation, &step).await?;
         match (verdict.verdict, decision.operations.last().filter(|last| last.undoes.is_some())) {
-            (Verdict::Hold, _) => Ok(Tried::Asked(asked)),
+            (Verdict::Hold, _) => Ok(Tried::Asked(verdict, asked)),
             (Verdict::Allow, Some(tried)) => {
                 let (state, reason) = of_record(tried);
                 Ok(Tried::Over(state, reason))
