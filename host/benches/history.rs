@@ -1,6 +1,7 @@
 //! The history: how many decisions a second are durable, against a plain bulk insert of the same bytes in the same run, and how long a
 //! filtered page takes among many. `HISTORY_DECISIONS` says how many; the default is what fits into a coffee break. Beyond that the rows of the
-//! decisions are copied by SQL, which for reading is the same and takes minutes instead of hours.
+//! decisions are copied by SQL, without events and text to search for: for a page that is the same, and takes minutes
+//! instead of hours.
 #![allow(clippy::unwrap_used, reason = "what is shared with the tests is made for them")]
 
 #[allow(dead_code, reason = "the tests use the rest")]

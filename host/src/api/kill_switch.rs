@@ -22,8 +22,8 @@ use super::state::ApiState;
 
 const ON: &str = "kill_switch_on";
 const OFF: &str = "kill_switch_off";
-/// Who it was is not known.
-const FILE: &str = "whoever made or removed the file STOP";
+/// Who it was is not known; where the record is shared, it may have been at another server, whose file is not here.
+const FILE: &str = "the file STOP, as it was found";
 /// How often the file is looked at for the record. What is done looks for itself, each time.
 const LOOK: Duration = Duration::from_secs(1);
 

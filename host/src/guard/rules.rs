@@ -3,7 +3,7 @@
 use crate::domain::{Autoscaler, Operation, Snapshot, Verdict, rfc3339, solutions};
 
 use super::own::decide;
-use super::{Facts, Foreign, HOUR, Mode, Policy, Source};
+use super::{Facts, Foreign, HOUR, Mode, NOT_NOW, Policy, Source};
 
 type Answer = Option<(Verdict, String)>;
 pub(super) type Rule = fn(&Facts, &Policy) -> Answer;
@@ -137,7 +137,7 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
 
 /// Whether it is for now only that nothing is to be done.
 pub(super) fn not_now(facts: &Facts, policy: &Policy) -> bool {
-    [silence, maintenance, rollout_in_progress].iter().any(|rule| rule(facts, policy).is_some())
+    BOUNDS.iter().any(|(name, rule)| NOT_NOW.contains(name) && rule(facts, policy).is_some())
 }
 
 /// A person who asks knows of it.

@@ -56,8 +56,10 @@ impl Driver {
             .iter()
             .rfind(|record| record.outcome.as_ref().is_some_and(|outcome| outcome.kind == OutcomeKind::Denied));
         let operation = denied.map(|record| &record.operation);
-        let snapshot = self.look(operation.and_then(Operation::target)).await.0;
         let rollout = rule_of(decision) == ROLLOUT;
+        // Of a silence nobody at the target knows: it is not asked again and again.
+        let seen = operation.and_then(Operation::target).filter(|_| rollout);
+        let snapshot = self.look(seen).await.0;
         let facts = self.facts(decision, operation, snapshot.as_ref()).await;
         // Not to see a rollout is not to see it end.
         let in_the_way = guard::is_not_now(&facts, &self.policy) || rollout && snapshot.is_none();

@@ -59,12 +59,18 @@ async fn nothing_follows_on_what_is_too_late_on_the_last_word_and_on_what_others
     assert_eq!(rig.asked_again(), [] as [u32; 0]);
 }
 
-#[tokio::test]
-async fn what_was_denied_in_a_silence_is_thought_about_again_once_when_that_is_over() {
-    let rig = Rig::new().await;
+/// An incident that the history knows as well.
+async fn on_record(rig: &Rig) -> Incident {
     let incident = incident(&["latency"]);
     rig.know(&incident);
     rig.actor.history.record_incident(&event(&incident)).await.unwrap();
+    incident
+}
+
+#[tokio::test]
+async fn what_was_denied_in_a_silence_is_thought_about_again_once_when_that_is_over() {
+    let rig = Rig::new().await;
+    let incident = on_record(&rig).await;
     let (silences, now) = (&rig.actor.silences, (rig.actor.clock)());
     let all = Selector::default();
     let silence = silences.add(all, "a move".into(), "anna".into(), now, now + 3_600_000).await.unwrap();
@@ -85,9 +91,7 @@ async fn what_was_denied_in_a_silence_is_thought_about_again_once_when_that_is_o
 #[tokio::test]
 async fn somebody_s_rollout_is_waited_for() {
     let rig = Rig::new().await;
-    let incident = incident(&["latency"]);
-    rig.know(&incident);
-    rig.actor.history.record_incident(&event(&incident)).await.unwrap();
+    let incident = on_record(&rig).await;
     rig.world.roll_out(true);
     let denied = rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 0)).await;
     assert_eq!((denied.state, denied.guard.unwrap().rule.as_str()), (DecisionState::Denied, "rollout_in_progress"));
@@ -103,9 +107,7 @@ async fn somebody_s_rollout_is_waited_for() {
 #[tokio::test]
 async fn a_rollout_that_does_not_end_is_something_that_people_hear_of() {
     let mut rig = Rig::new().await;
-    let incident = incident(&["latency"]);
-    rig.know(&incident);
-    rig.actor.history.record_incident(&event(&incident)).await.unwrap();
+    let incident = on_record(&rig).await;
     rig.world.roll_out(true);
     rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 0)).await;
     Arc::get_mut(&mut rig.actor).unwrap().clock = Arc::new(|| now_ms() + 601_000);
