@@ -97,6 +97,8 @@ pub struct OllamaHealth {
 pub(super) struct Useless {
     pub why: String,
     pub raw_answer: Option<String>,
+    /// Of the model that was asked, unless that could not be had.
+    pub digest: Option<String>,
     pub prompt: String,
     pub took_ms: u64,
 }
@@ -104,6 +106,40 @@ pub(super) struct Useless {
 pub(super) struct Ollama {
     config: OllamaConfig,
     client: reqwest::Client,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    stream: bool,
+    think: bool,
+    messages: [Message<'a>; 2],
+    format: Schema,
+    options: Value,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'a str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct Schema {
+    r#type: &'static str,
+    properties: Properties,
+    required: [&'static str; 5],
+}
+
+/// A model writes these in this order, one token after the other: it must have cited and explained before it chooses, and a
+/// map would put the alternative first.
+#[derive(Serialize)]
+struct Properties {
+    evidence: Value,
+    explanation: Value,
+    solution: Value,
+    confidence: Value,
+    alternative: Value,
 }
 
 #[derive(Deserialize)]
@@ -182,21 +218,25 @@ impl Ollama {
     ) -> Result<Diagnosis, Useless> {
         let started = Instant::now();
         let prompt = prompt(event, evidence, offered);
+        let digest = self.digest().await;
         let useless = |why: String, raw_answer: Option<String>| Useless {
             why,
             raw_answer,
+            digest: digest.as_ref().ok().cloned(),
             prompt: prompt.clone(),
             took_ms: elapsed(started),
         };
-        let digest = self.digest().await.map_err(|why| useless(why, None))?;
-        let request = json!({
-            "model": self.config.model,
-            "stream": false,
-            "think": false,
-            "messages": [{ "role": "system", "content": SYSTEM }, { "role": "user", "content": prompt }],
-            "format": schema(evidence, offered),
-            "options": { "temperature": 0, "seed": 1, "num_predict": MOST_TOKENS },
-        });
+        if let Err(why) = &digest {
+            return Err(useless(why.clone(), None));
+        }
+        let request = Request {
+            model: &self.config.model,
+            stream: false,
+            think: false,
+            messages: [("system", SYSTEM), ("user", &prompt)].map(|(role, content)| Message { role, content }),
+            format: schema(evidence, offered),
+            options: json!({ "temperature": 0, "seed": 1, "num_predict": MOST_TOKENS }),
+        };
         let url = format!("{}/api/chat", self.config.url.trim_end_matches('/'));
         let answer =
             self.client.post(&url).json(&request).timeout(self.config.timeout).send().await.map_err(|error| {
@@ -231,7 +271,7 @@ impl Ollama {
                 analyst: Analyst {
                     kind: AnalystKind::Ollama,
                     model: Some(self.config.model.clone()),
-                    digest: Some(digest),
+                    digest: digest.ok(),
                     took_ms: elapsed(started),
                     why_rules: None,
                     prompt_sha256: Some(hash(&prompt)),
@@ -297,19 +337,19 @@ fn check(content: &str, evidence: &[Evidence], offered: &[String]) -> Result<Ans
 }
 
 /// Bounded in every string, number and list: unbounded ones run on until the token limit.
-fn schema(evidence: &[Evidence], offered: &[String]) -> Value {
+fn schema(evidence: &[Evidence], offered: &[String]) -> Schema {
     let ids: Vec<&str> = evidence.iter().map(|one| one.id.as_str()).collect();
-    json!({
-        "type": "object",
-        "properties": {
-            "solution": { "type": "string", "enum": offered },
-            "evidence": { "type": "array", "items": { "type": "string", "enum": ids }, "minItems": 1, "maxItems": 3 },
-            "confidence": { "type": "number", "enum": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] },
-            "explanation": { "type": "string", "minLength": 10, "maxLength": 300 },
-            "alternative": { "type": "string", "enum": offered },
+    Schema {
+        r#type: "object",
+        properties: Properties {
+            evidence: json!({ "type": "array", "items": { "type": "string", "enum": ids }, "minItems": 1, "maxItems": 3 }),
+            explanation: json!({ "type": "string", "minLength": 10, "maxLength": 300 }),
+            solution: json!({ "type": "string", "enum": offered }),
+            confidence: json!({ "type": "number", "enum": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] }),
+            alternative: json!({ "type": "string", "enum": offered }),
         },
-        "required": ["solution", "evidence", "confidence", "explanation", "alternative"],
-    })
+        required: ["evidence", "explanation", "solution", "confidence", "alternative"],
+    }
 }
 
 const SYSTEM: &str = "You are the analyst of a system that watches metrics and acts on services. You are given numbered \
@@ -407,6 +447,14 @@ mod tests {
         refuse(&full("alarm", "", 0.5), "cites no evidence");
         refuse(&full("alarm", r#""e9""#, 0.5), "which it was not shown");
         refuse(&full("alarm", r#""e1""#, 7.0), "not between 0 and 1");
+    }
+
+    #[test]
+    fn a_model_explains_before_it_chooses() {
+        let written = serde_json::to_string(&schema(&[], &["alarm".into()]).properties).unwrap();
+        let place = |name: &str| written.find(&format!("\"{name}\":")).unwrap();
+        let order = ["evidence", "explanation", "solution", "confidence", "alternative"].map(place);
+        assert!(order.is_sorted(), "{written}");
     }
 
     #[test]

@@ -139,6 +139,7 @@ impl Diagnoser {
                 let analyst = &mut diagnosis.analyst;
                 analyst.took_ms = useless.took_ms;
                 analyst.model = Some(ollama.config().model.clone());
+                analyst.digest = useless.digest;
                 analyst.prompt_sha256 = Some(hash(&useless.prompt));
                 analyst.prompt = Some(useless.prompt);
                 analyst.raw_answer = useless.raw_answer;

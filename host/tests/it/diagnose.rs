@@ -115,6 +115,7 @@ async fn whatever_ollama_answers_the_rules_decide_and_the_decision_says_why() {
         let diagnosis = diagnose(answering(answer, Duration::ZERO).await, PATIENCE).await;
         decided_by_rules(&diagnosis, why);
         assert_eq!(diagnosis.analyst.raw_answer.is_some(), raw_is_kept);
+        assert_eq!(diagnosis.analyst.digest.as_deref(), Some("d1"), "whose answer it was");
         assert!(diagnosis.analyst.prompt.is_some());
     }
 }
