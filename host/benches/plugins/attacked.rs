@@ -10,9 +10,9 @@ use super::{calm, load, opening, round};
 
 const GOOD: usize = 100;
 const SERIES: u32 = 20;
-/// Rounds of which one p99 is taken, and how many of those a median.
+/// Rounds of which one p99 is taken, and of how many of those a median: of some seconds, as long as the attack lasts.
 const ROUNDS: usize = 50;
-const BLOCKS: usize = 15;
+const BLOCKS: usize = 150;
 const ATTACKS: [&str; 8] = ["brim", "flood", "handles", "hoard", "long-words", "many-findings", "nth", "spin-in-drop"];
 
 pub async fn measure() -> anyhow::Result<()> {

@@ -1,8 +1,8 @@
 //! What a thread works with, and how it is relieved. A call that takes long must not hold up the others that share its
 //! thread: after a short while the rest of the desk is handed to a new thread, and the call goes on alone, with less
-//! priority. When it returns, its instance is laid back on the desk and its thread ends.
+//! priority, and with none if its guest is suspect. When it returns, its instance is laid back on the desk and its thread ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy};
+use thread_priority::{ThreadPriority, thread_native_id};
 use tokio::sync::mpsc;
 
+use super::watch::Watch;
 use super::worker::{Call, Instances, Job};
 
 /// How long a call may hold up the others; the grain of deadlines comes on top.
@@ -29,15 +32,24 @@ const NICER: i32 = 19;
 
 thread_local! {
     /// The desk of this thread, while it is inside a guest.
-    static RELIEVABLE: RefCell<Option<(Desk, u64)>> = const { RefCell::new(None) };
+    static RELIEVABLE: RefCell<Option<Relievable>> = const { RefCell::new(None) };
+    /// Whether this thread was relieved, and ends with its call.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Relievable {
+    desk: Desk,
+    lease: u64,
+    /// Whether the last call of this instance ended with a fault.
+    suspect: bool,
 }
 
 /// Hands the desk of this thread to a new one, if it is not yet and may be. Called from inside a guest that takes long.
 pub(super) fn relieve() {
-    let Some((mut desk, lease)) = RELIEVABLE.take() else { return };
+    let Some(Relievable { mut desk, lease, suspect }) = RELIEVABLE.take() else { return };
     if desk.shared.alone.fetch_add(1, Ordering::Relaxed) >= MOST_ALONE {
         desk.shared.alone.fetch_sub(1, Ordering::Relaxed);
-        RELIEVABLE.set(Some((desk, lease)));
+        RELIEVABLE.set(Some(Relievable { desk, lease, suspect }));
         return;
     }
     desk.away.insert(lease, VecDeque::new());
@@ -47,14 +59,29 @@ pub(super) fn relieve() {
         // Not more important than before if it is refused.
         Ok(()) => {
             let _ = rustix::process::nice(NICER);
+            ALONE.set(true);
+            if suspect {
+                stand_back();
+            }
         }
         Err(left) => {
             let (mut desk, error) = *left;
             tracing::warn!(%error, "no thread to relieve one whose guest takes long");
             shared.alone.fetch_sub(1, Ordering::Relaxed);
             desk.away.remove(&lease);
-            RELIEVABLE.set(Some((desk, lease)));
+            RELIEVABLE.set(Some(Relievable { desk, lease, suspect }));
         }
+    }
+}
+
+/// From now on the call that goes on alone on this thread, if one does, runs only where nobody else wants the processor, and whoever wants it
+/// has it at once. A nice thread still has its whole turn of milliseconds. Not for guests that are merely slow: on a busy machine
+/// they would miss their deadline.
+pub(super) fn stand_back() {
+    if ALONE.get() {
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        // It stays nice if it is refused. That it can't be made less nice afterwards is an error, too.
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     }
 }
 
@@ -191,7 +218,8 @@ impl Desk {
         }
         let mut own = self.instances.take(lease);
         let (shared, was_slow) = (Arc::clone(&self.shared), self.slow.contains(&lease));
-        RELIEVABLE.set(Some((self, lease)));
+        let suspect = own.watches.values().any(Watch::has_faulted);
+        RELIEVABLE.set(Some(Relievable { desk: self, lease, suspect }));
         if was_slow {
             relieve();
         }
@@ -201,7 +229,7 @@ impl Desk {
             tracing::error!("a call into a plugin panicked in the host");
         }
         match RELIEVABLE.take() {
-            Some((mut desk, _)) => {
+            Some(Relievable { mut desk, .. }) => {
                 desk.instances.put(own);
                 if begun.elapsed() < SLICE {
                     desk.slow.remove(&lease);
@@ -213,5 +241,33 @@ impl Desk {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scheduling policy of this thread, see proc_pid_stat(5).
+    fn policy() -> String {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // After the name in parentheses comes the third field; the policy is the 41st.
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(41 - 3).unwrap().to_owned()
+    }
+
+    #[test]
+    fn only_a_thread_that_was_relieved_stands_back() {
+        const SCHED_OTHER: &str = "0";
+        const SCHED_IDLE: &str = "5";
+        let stood_back = |alone| {
+            let thread = thread::spawn(move || {
+                ALONE.set(alone);
+                stand_back();
+                policy()
+            });
+            thread.join().unwrap()
+        };
+        assert_eq!(stood_back(false), SCHED_OTHER, "the desk's own thread serves the others");
+        assert_eq!(stood_back(true), SCHED_IDLE);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
+use super::desk;
 use super::stats::Stats;
 
 /// Elements of all tables of one instance. A large Python component has some twenty thousand.
@@ -12,6 +13,9 @@ const TABLE_ELEMENTS: u64 = 100_000;
 /// Core instances, tables and memories of one component. A component of one core module has about three, a Python one
 /// some dozens.
 const PARTS: usize = 128;
+
+/// Growth of a memory from which on it is slow: every page costs the kernel about as much as a call costs a detector, and no slice interrupts it.
+const SUDDEN: u64 = 256 << 10;
 
 /// A limit that was reached: the reason that is told instead of a failed allocation deep in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +68,8 @@ pub(super) struct Meter {
     memory: u64,
     /// What the guest was told it can't have in this call.
     refused: Option<LimitReached>,
+    /// Whether it grew suddenly in this call, and in the one before.
+    sudden: [bool; 2],
     elements: u64,
     total: Arc<Total>,
     stats: Arc<Stats>,
@@ -72,12 +78,13 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(memory_limit: u64, total: Arc<Total>, stats: Arc<Stats>) -> Self {
         stats.opened();
-        Self { memory_limit, memory: 0, refused: None, elements: 0, total, stats }
+        Self { memory_limit, memory: 0, refused: None, sudden: [false; 2], elements: 0, total, stats }
     }
 
     /// A call begins.
     pub(super) fn begin(&mut self) {
         self.refused = None;
+        self.sudden = [false, self.sudden[0]];
     }
 
     /// What the guest was told it can't have since the call began.
@@ -113,6 +120,14 @@ impl ResourceLimiter for Meter {
         self.total.take(more)?;
         self.stats.grew(more);
         self.memory = requested;
+        if current > 0 && more >= SUDDEN {
+            self.sudden[0] = true;
+            desk::relieve();
+            // Whoever has much to remember grows now and then. With every call, only who means harm does.
+            if self.sudden[1] {
+                desk::stand_back();
+            }
+        }
         Ok(true)
     }
 
@@ -160,6 +175,25 @@ mod tests {
         assert_eq!(meter.refused(), Some(reached));
         meter.begin();
         assert_eq!(meter.refused(), None, "that was another call");
+    }
+
+    #[test]
+    fn sudden_growth_is_known_in_the_next_call_and_a_first_memory_is_none() {
+        const MIB: usize = 1 << 20;
+        let mut meter = Meter::new(u64::MAX, Total::new(u64::MAX), Arc::default());
+        let mut call = |grows: &[(usize, usize)]| {
+            meter.begin();
+            for (from, to) in grows {
+                assert!(meter.memory_growing(*from, *to, None).unwrap());
+            }
+            meter.sudden
+        };
+        assert_eq!(call(&[(0, MIB)]), [false, false]);
+        assert_eq!(call(&[(MIB, MIB + 65_536)]), [false, false], "one page of WebAssembly");
+        assert_eq!(call(&[(MIB, 2 * MIB)]), [true, false]);
+        assert_eq!(call(&[(2 * MIB, 3 * MIB)]), [true, true]);
+        assert_eq!(call(&[]), [false, true]);
+        assert_eq!(call(&[(3 * MIB, 4 * MIB)]), [true, false], "now and then");
     }
 
     #[test]

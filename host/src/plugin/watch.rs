@@ -29,6 +29,11 @@ impl Watch {
         Ok(Self { plugin, settings, monitor, faults: 0, not_before: Instant::now(), last_fault: String::new() })
     }
 
+    /// Whether the last that was heard of it is a fault.
+    pub(super) fn has_faulted(&self) -> bool {
+        self.faults > 0
+    }
+
     /// Shows it a frame.
     pub(super) fn observe(&mut self, now: Instant, frame: &Frame, want_scores: bool) -> Result<Verdict, PluginError> {
         self.plugin.ground.admit(&self.plugin.name)?;
