@@ -68,7 +68,8 @@ impl<S: OneSide> Detector for OneSided<S> {
         self.0.series()
     }
 
-    #[inline]
+    // Always, so that the score is left out where nobody asks for it.
+    #[inline(always)]
     fn observe(&mut self, series: &mut BeyondSeries, _at: UnixMs, value: f64) -> Observation {
         self.0.observe(series, value)
     }
