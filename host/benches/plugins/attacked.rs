@@ -44,11 +44,17 @@ pub async fn measure() -> anyhow::Result<()> {
     attacks.await?;
     let after = pace(&good, &mut second, || true).await?;
     println!(
-        "\n{GOOD} good detectors, p99 of a call: {before:.2?} before, {during:.2?} beside {} attackers ({:.2} times, aim 2), \
-         {after:.2?} after; {} faults of the attackers",
+        "\n{GOOD} good detectors, p99 of a call: {:.2?} before, {:.2?} beside {} attackers ({:.2} times, aim 2), \
+         {:.2?} after; {} faults of the attackers; the longest of all calls {:.2?}, {:.2?}, {:.2?}",
+        before.p99,
+        during.p99,
         ATTACKS.len(),
-        during.as_secs_f64() / before.as_secs_f64(),
-        plugins.health().faults
+        during.p99.as_secs_f64() / before.p99.as_secs_f64(),
+        after.p99,
+        plugins.health().faults,
+        before.longest,
+        during.longest,
+        after.longest
     );
     Ok(())
 }
@@ -64,9 +70,15 @@ async fn provoke(attacker: &DetectorHandle) -> bool {
     }
 }
 
+/// How long calls took.
+struct Pace {
+    p99: Duration,
+    longest: Duration,
+}
+
 /// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something else spoils one block.
-async fn pace(good: &[DetectorHandle], second: &mut i64, enough: impl Fn() -> bool) -> anyhow::Result<Duration> {
-    let mut blocks = Vec::new();
+async fn pace(good: &[DetectorHandle], second: &mut i64, enough: impl Fn() -> bool) -> anyhow::Result<Pace> {
+    let (mut blocks, mut longest) = (Vec::new(), Duration::ZERO);
     while blocks.len() < BLOCKS || !enough() {
         let mut waited = Vec::new();
         for _ in 0..ROUNDS {
@@ -84,8 +96,9 @@ async fn pace(good: &[DetectorHandle], second: &mut i64, enough: impl Fn() -> bo
             );
         }
         waited.sort_unstable();
+        longest = longest.max(waited.last().copied().unwrap_or_default());
         blocks.push(waited[waited.len() * 99 / 100]);
     }
     blocks.sort_unstable();
-    Ok(blocks[blocks.len() / 2])
+    Ok(Pace { p99: blocks[blocks.len() / 2], longest })
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -189,7 +189,12 @@ impl Desk {
     /// Takes back instances that were away, and lets go of those whose lease has ended.
     fn look_around(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let back = std::mem::take(&mut *shared.back.lock().unwrap_or_else(PoisonError::into_inner));
+        // Not waited for: who stands back may hold it and not run for a while. It nudges when it has let go.
+        let back = match shared.back.try_lock() {
+            Ok(mut back) => std::mem::take(&mut *back),
+            Err(TryLockError::Poisoned(back)) => std::mem::take(&mut *back.into_inner()),
+            Err(TryLockError::WouldBlock) => Vec::new(),
+        };
         for (lease, instances, slow) in back {
             // If nobody waits for it, its lease has ended.
             let Some(waiting) = self.away.remove(&lease) else { continue };
