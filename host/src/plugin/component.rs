@@ -100,8 +100,7 @@ fn push(names: &mut Vec<String>, name: &str) {
     }
 }
 
-// By value, as `map_err` hands it over.
-#[allow(clippy::needless_pass_by_value)]
+#[allow(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn broken(error: wasmparser::BinaryReaderError) -> String {
     format!("it can't be read: {}", one_line(&error.to_string(), 512))
 }

@@ -14,8 +14,10 @@ const TABLE_ELEMENTS: u64 = 100_000;
 /// some dozens.
 const PARTS: usize = 128;
 
-/// Growth of a memory from which on it is slow: every page costs the kernel about as much as a call costs a detector, and no slice interrupts it.
+/// Growth within one call from which on that is slow: page after page is the kernel's work, which no slice interrupts.
 const SUDDEN: u64 = 256 << 10;
+/// Calls running that grow so suddenly, from which on it is no detector that opens series.
+const TOO_OFTEN: u32 = 3;
 
 /// A limit that was reached: the reason that is told instead of a failed allocation deep in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,8 +70,10 @@ pub(super) struct Meter {
     memory: u64,
     /// What the guest was told it can't have in this call.
     refused: Option<LimitReached>,
-    /// Whether it grew suddenly in this call, and in the one before.
-    sudden: [bool; 2],
+    /// By how much it grew in this call, its first memory apart.
+    grown: u64,
+    /// Calls running that grew suddenly, up to the one before.
+    sudden: u32,
     elements: u64,
     total: Arc<Total>,
     stats: Arc<Stats>,
@@ -78,13 +82,14 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(memory_limit: u64, total: Arc<Total>, stats: Arc<Stats>) -> Self {
         stats.opened();
-        Self { memory_limit, memory: 0, refused: None, sudden: [false; 2], elements: 0, total, stats }
+        Self { memory_limit, memory: 0, refused: None, grown: 0, sudden: 0, elements: 0, total, stats }
     }
 
     /// A call begins.
     pub(super) fn begin(&mut self) {
         self.refused = None;
-        self.sudden = [false, self.sudden[0]];
+        self.sudden = if self.grown >= SUDDEN { self.sudden.saturating_add(1) } else { 0 };
+        self.grown = 0;
     }
 
     /// What the guest was told it can't have since the call began.
@@ -120,11 +125,13 @@ impl ResourceLimiter for Meter {
         self.total.take(more)?;
         self.stats.grew(more);
         self.memory = requested;
-        if current > 0 && more >= SUDDEN {
-            self.sudden[0] = true;
+        let before = self.grown;
+        if current > 0 {
+            self.grown = before.saturating_add(more);
+        }
+        if before < SUDDEN && self.grown >= SUDDEN {
             desk::relieve();
-            // Whoever has much to remember grows now and then. With every call, only who means harm does.
-            if self.sudden[1] {
+            if self.sudden.saturating_add(1) >= TOO_OFTEN {
                 desk::stand_back();
             }
         }
@@ -178,22 +185,24 @@ mod tests {
     }
 
     #[test]
-    fn sudden_growth_is_known_in_the_next_call_and_a_first_memory_is_none() {
+    fn calls_that_grow_suddenly_are_counted_while_they_follow_each_other() {
         const MIB: usize = 1 << 20;
+        const PAGE: usize = 64 << 10;
         let mut meter = Meter::new(u64::MAX, Total::new(u64::MAX), Arc::default());
-        let mut call = |grows: &[(usize, usize)]| {
-            meter.begin();
+        let mut running = |grows: &[(usize, usize)]| {
             for (from, to) in grows {
                 assert!(meter.memory_growing(*from, *to, None).unwrap());
             }
+            meter.begin();
             meter.sudden
         };
-        assert_eq!(call(&[(0, MIB)]), [false, false]);
-        assert_eq!(call(&[(MIB, MIB + 65_536)]), [false, false], "one page of WebAssembly");
-        assert_eq!(call(&[(MIB, 2 * MIB)]), [true, false]);
-        assert_eq!(call(&[(2 * MIB, 3 * MIB)]), [true, true]);
-        assert_eq!(call(&[]), [false, true]);
-        assert_eq!(call(&[(3 * MIB, 4 * MIB)]), [true, false], "now and then");
+        assert_eq!(running(&[(0, MIB)]), 0, "a first memory is no growth");
+        assert_eq!(running(&[(MIB, MIB + PAGE)]), 0);
+        assert_eq!(running(&[(MIB, 2 * MIB)]), 1);
+        let page_by_page: Vec<_> = (0..4).map(|page| (2 * MIB + page * PAGE, 2 * MIB + (page + 1) * PAGE)).collect();
+        assert_eq!(running(&page_by_page), 2);
+        assert_eq!(running(&[]), 0);
+        assert_eq!(running(&[(3 * MIB, 4 * MIB)]), 1);
     }
 
     #[test]
