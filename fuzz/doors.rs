@@ -1,5 +1,6 @@
-//! Every way in for bytes that someone else wrote. Each takes what comes and must neither panic nor hang. Shared by the fuzz
-//! targets, which run for as long as they are let, and by the tests of the host, which run for seconds.
+//! Every way in for bytes that someone else wrote. Each takes what comes and must neither panic nor
+//! hang. Shared by the fuzz targets, which run for as long as they are let, and by the tests of the
+//! host, which run for seconds.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -27,8 +28,18 @@ pub const DOORS: [Door; 7] = [
 ];
 
 fn delivery(topic: Topic, headers: Vec<(String, bytes::Bytes)>, payload: &[u8]) -> Delivery {
-    let record = Record { key: None, headers, payload: payload.to_vec().into() };
-    Delivery { topic, partition: 0, offset: 1, published_at: Some(1_700_000_000_000), record }
+    let record = Record {
+        key: None,
+        headers,
+        payload: payload.to_vec().into(),
+    };
+    Delivery {
+        topic,
+        partition: 0,
+        offset: 1,
+        published_at: Some(1_700_000_000_000),
+        record,
+    }
 }
 
 /// A component: looked at as an uploaded one or one in the folder is.
@@ -42,7 +53,11 @@ pub fn plugin(bytes: &[u8]) {
         threads: 1,
         ..Limits::default()
     };
-    let config = PluginConfig { folder: folder.path().to_owned(), limits, ..PluginConfig::default() };
+    let config = PluginConfig {
+        folder: folder.path().to_owned(),
+        limits,
+        ..PluginConfig::default()
+    };
     let plugins = Plugins::load(config).expect("a broken file is no error of the folder");
     assert_eq!(plugins.list().len(), 1);
 }
@@ -54,14 +69,24 @@ const NOW: Believed = Believed::at(1_769_860_800_000);
 pub fn metrics(bytes: &[u8]) {
     let _ = codec::metrics::decode(&delivery(Topic::Metrics, vec![], bytes), NOW);
     let mut parts = bytes.splitn(5, |byte| *byte == b'\n');
-    let mut header = |name: &str| (name.to_owned(), bytes::Bytes::copy_from_slice(parts.next().unwrap_or_default()));
-    let mut headers = ["signal", "target", "observed-at", "coverage"].map(&mut header).to_vec();
+    let mut header = |name: &str| {
+        (
+            name.to_owned(),
+            bytes::Bytes::copy_from_slice(parts.next().unwrap_or_default()),
+        )
+    };
+    let mut headers = ["signal", "target", "observed-at", "coverage"]
+        .map(&mut header)
+        .to_vec();
     headers.push(("content-type".to_owned(), "application/x-protobuf".into()));
     let ours = delivery(Topic::Metrics, headers, parts.next().unwrap_or_default());
     if let Ok(batch) = codec::metrics::decode(&ours, NOW) {
         // What was read can be written, and is then the same.
         let again = codec::metrics::encode(&batch);
-        let again = Delivery { record: again, ..ours };
+        let again = Delivery {
+            record: again,
+            ..ours
+        };
         let again = codec::metrics::decode(&again, NOW).expect("what was written can be read");
         assert_eq!(format!("{again:?}"), format!("{batch:?}"));
     }
@@ -82,7 +107,10 @@ pub fn solutions(bytes: &[u8]) {
         codec::solutions::decode(&delivery(Topic::Solutions, vec![], bytes))
     {
         let again = codec::solutions::encode(&solution);
-        let again = Delivery { record: again, ..delivery(Topic::Solutions, vec![], &[]) };
+        let again = Delivery {
+            record: again,
+            ..delivery(Topic::Solutions, vec![], &[])
+        };
         codec::solutions::decode(&again).expect("what was written can be read");
     }
 }
@@ -91,7 +119,10 @@ pub fn solutions(bytes: &[u8]) {
 pub fn incidents(bytes: &[u8]) {
     if let Ok(event) = codec::incidents::decode(&delivery(Topic::Incidents, vec![], bytes)) {
         let again = codec::incidents::encode(&event);
-        let again = Delivery { record: again, ..delivery(Topic::Incidents, vec![], &[]) };
+        let again = Delivery {
+            record: again,
+            ..delivery(Topic::Incidents, vec![], &[])
+        };
         codec::incidents::decode(&again).expect("what was written can be read");
     }
 }
@@ -105,11 +136,18 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// A request to the API: `GET /path?query` in the first line, the body after it. Not `/action/…`, which waits.
+/// A request to the API: `GET /path?query` in the first line, the body after it. Not `/action/…`,
+/// which waits.
 pub fn api(bytes: &[u8]) {
     static SERVER: LazyLock<(tokio::runtime::Runtime, SocketAddr)> = LazyLock::new(server);
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
-    let line: Vec<u8> = parts.next().unwrap_or_default().iter().copied().filter(|byte| *byte >= b' ').collect();
+    let line: Vec<u8> = parts
+        .next()
+        .unwrap_or_default()
+        .iter()
+        .copied()
+        .filter(|byte| *byte >= b' ')
+        .collect();
     let body = parts.next().unwrap_or_default();
     if line.windows(7).any(|window| window == b"/action") {
         return;
@@ -122,13 +160,22 @@ pub fn api(bytes: &[u8]) {
     request.extend_from_slice(rest.as_bytes());
     request.extend_from_slice(body);
     let mut stream = TcpStream::connect(SERVER.1).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout can be set");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout can be set");
     // It may have heard enough before all is said.
     let _ = stream.write_all(&request);
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
-        Ok(_) => assert!(!answer.starts_with(b"HTTP/1.1 500"), "{}", String::from_utf8_lossy(&answer)),
-        Err(error) => assert!(error.kind() != std::io::ErrorKind::WouldBlock, "no answer within 5 s"),
+        Ok(_) => assert!(
+            !answer.starts_with(b"HTTP/1.1 500"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        ),
+        Err(error) => assert!(
+            error.kind() != std::io::ErrorKind::WouldBlock,
+            "no answer within 5 s"
+        ),
     }
 }
 
@@ -143,8 +190,13 @@ fn server() -> (tokio::runtime::Runtime, SocketAddr) {
         "data_dir = '{0}'\n[api]\nlisten = '127.0.0.1:0'\n[plugins]\nfolder = '{0}/plugins'\n[collect]\ninterval = '1h'\n",
         folder.display()
     );
-    let config = anomalyzer::config::parse("it.toml".as_ref(), &text).expect("the configuration is good");
-    let running = runtime.block_on(serve::start(config, Role::Both, tokio_util::sync::CancellationToken::new()));
+    let config =
+        anomalyzer::config::parse("it.toml".as_ref(), &text).expect("the configuration is good");
+    let running = runtime.block_on(serve::start(
+        config,
+        Role::Both,
+        tokio_util::sync::CancellationToken::new(),
+    ));
     let running = running.expect("serve starts").expect("nothing stops it");
     let address = running.address();
     // It runs until the process ends.

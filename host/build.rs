@@ -1,4 +1,5 @@
-//! Puts the SDK's sources into the program, so that `anomalyzer plugins new` makes projects that need nothing else.
+//! Puts the SDK's sources into the program, so that `anomalyzer plugins new` makes projects that
+//! need nothing else.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,22 @@ fn main() -> io::Result<()> {
     for file in &files {
         let name = file.strip_prefix(&sdk).unwrap_or(file);
         // Writing to a text can't fail.
-        let _ =
-            writeln!(list, "    ({:?}, include_str!({:?})),", name.display().to_string(), file.display().to_string());
+        let _ = writeln!(
+            list,
+            "    ({:?}, include_str!({:?})),",
+            name.display().to_string(),
+            file.display().to_string()
+        );
     }
     list.push_str("]\n");
-    fs::write(Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("sdk_files.rs"), list)
+    fs::write(
+        Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("sdk_files.rs"),
+        list,
+    )
 }
 
-/// Manifests, sources and the documentation in them; what tests and builds leave beside them is not part of it.
+/// Manifests, sources and the documentation in them; what tests and builds leave beside them is not
+/// part of it.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -32,7 +41,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
                 collect(&path, files)?;
             }
         } else if name == "Cargo.toml"
-            || path.extension().is_some_and(|extension| extension == "rs" || extension == "md")
+            || path
+                .extension()
+                .is_some_and(|extension| extension == "rs" || extension == "md")
         {
             files.push(path);
         }

@@ -1,5 +1,6 @@
-//! What a detector costs as a plugin: `zscore` in WebAssembly against the same code native, in one run, so that the ratios
-//! hold on any machine; then what other languages cost. `cargo xtask bench` builds what it needs.
+//! What a detector costs as a plugin: `zscore` in WebAssembly against the same code native, in one
+//! run, so that the ratios hold on any machine; then what other languages cost. `cargo xtask bench`
+//! builds what it needs.
 
 #[path = "detector/languages.rs"]
 mod languages;
@@ -41,42 +42,76 @@ fn main() {
     let canonical = load("plugins", true);
     let any_nan = load("plugins", false);
     let simd = load("bench", true);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
     for batch in [1, 16, 256, 4096] {
-        let mut native = Watch::<ZScore>::open(&settings.to_string()).expect("the settings are good");
-        native.observe(&native_of(&opening()), false).expect("series open");
+        let mut native =
+            Watch::<ZScore>::open(&settings.to_string()).expect("the settings are good");
+        native
+            .observe(&native_of(&opening()), false)
+            .expect("series open");
         let mut frames: Vec<NativeFrame> = frames(batch).iter().map(native_of).collect();
         measure(&mut criterion, &mut best, NATIVE, batch, |iterations| {
             timed(
                 iterations,
                 &mut frames,
-                |frame| native.observe(frame, false).expect("a verdict").findings.len(),
+                |frame| {
+                    native
+                        .observe(frame, false)
+                        .expect("a verdict")
+                        .findings
+                        .len()
+                },
                 later_native,
             )
         });
 
-        for (how, plugins) in [(WASM, &canonical), (WASM_ANY_NAN, &any_nan), (WASM_SIMD, &simd)] {
-            let mut monitor = plugins.monitor("zscore", &settings).expect("zscore is built");
+        for (how, plugins) in [
+            (WASM, &canonical),
+            (WASM_ANY_NAN, &any_nan),
+            (WASM_SIMD, &simd),
+        ] {
+            let mut monitor = plugins
+                .monitor("zscore", &settings)
+                .expect("zscore is built");
             monitor.observe(&opening(), false).expect("series open");
             let mut frames = self::frames(batch);
             measure(&mut criterion, &mut best, how, batch, |iterations| {
                 timed(
                     iterations,
                     &mut frames,
-                    |frame| monitor.observe(frame, false).expect("a verdict").findings.len(),
+                    |frame| {
+                        monitor
+                            .observe(frame, false)
+                            .expect("a verdict")
+                            .findings
+                            .len()
+                    },
                     later,
                 )
             });
         }
 
-        let handle = runtime.block_on(canonical.detector("zscore", &settings)).expect("zscore is built");
-        runtime.block_on(handle.observe(opening(), false)).expect("series open");
+        let handle = runtime
+            .block_on(canonical.detector("zscore", &settings))
+            .expect("zscore is built");
+        runtime
+            .block_on(handle.observe(opening(), false))
+            .expect("series open");
         let mut frames = self::frames(batch);
         measure(&mut criterion, &mut best, WORKER, batch, |iterations| {
             timed(
                 iterations,
                 &mut frames,
-                |frame| runtime.block_on(handle.observe(frame.clone(), false)).expect("a verdict").findings.len(),
+                |frame| {
+                    runtime
+                        .block_on(handle.observe(frame.clone(), false))
+                        .expect("a verdict")
+                        .findings
+                        .len()
+                },
                 later,
             )
         });
@@ -100,14 +135,23 @@ struct Memory {
 
 impl Memory {
     fn print(&self) {
-        let Self { bytes, save, restore } = self;
-        println!("\n{:>14}  {:>14}  {:>14}", "bytes/series", "save, ns", "restore, ns");
+        let Self {
+            bytes,
+            save,
+            restore,
+        } = self;
+        println!(
+            "\n{:>14}  {:>14}  {:>14}",
+            "bytes/series", "save, ns", "restore, ns"
+        );
         println!("{bytes:>14}  {save:>14.0}  {restore:>14.0}");
     }
 }
 
 fn memory(criterion: &mut Criterion, plugins: &Plugins, settings: &serde_json::Value) -> Memory {
-    let mut monitor = plugins.monitor("zscore", settings).expect("zscore is built");
+    let mut monitor = plugins
+        .monitor("zscore", settings)
+        .expect("zscore is built");
     monitor.observe(&opening(), false).expect("series open");
     for frame in frames(4096) {
         monitor.observe(&frame, false).expect("a verdict");
@@ -116,14 +160,24 @@ fn memory(criterion: &mut Criterion, plugins: &Plugins, settings: &serde_json::V
     let mut all = Vec::new();
     let mut group = criterion.benchmark_group("zscore, memory of a series");
     group.throughput(Throughput::Elements(u64::from(SERIES)));
-    let mut memory = Memory { save: f64::INFINITY, restore: f64::INFINITY, ..Memory::default() };
-    let per_series = |took: Duration, rounds: u64| took.as_nanos() as f64 / (rounds * u64::from(SERIES)) as f64;
+    let mut memory = Memory {
+        save: f64::INFINITY,
+        restore: f64::INFINITY,
+        ..Memory::default()
+    };
+    let per_series =
+        |took: Duration, rounds: u64| took.as_nanos() as f64 / (rounds * u64::from(SERIES)) as f64;
     group.bench_function("save", |bencher| {
         bencher.iter_custom(|rounds| {
             let start = Instant::now();
             for _ in 0..rounds {
                 all.clear();
-                all.extend(ids.iter().map(|id| monitor.save(Some(*id)).expect("it saves").expect("it is stateful")));
+                all.extend(ids.iter().map(|id| {
+                    monitor
+                        .save(Some(*id))
+                        .expect("it saves")
+                        .expect("it is stateful")
+                }));
             }
             let took = start.elapsed();
             memory.save = memory.save.min(per_series(took, rounds));
@@ -134,10 +188,16 @@ fn memory(criterion: &mut Criterion, plugins: &Plugins, settings: &serde_json::V
         .opened
         .into_iter()
         .zip(all)
-        .map(|(of, bytes)| Saved { of: Some(of), from_version: "0.1.0".to_owned(), bytes })
+        .map(|(of, bytes)| Saved {
+            of: Some(of),
+            from_version: "0.1.0".to_owned(),
+            bytes,
+        })
         .collect();
     memory.bytes = saved.iter().map(|saved| saved.bytes.len()).sum::<usize>() / saved.len().max(1);
-    let mut monitor = plugins.monitor("zscore", settings).expect("zscore is built");
+    let mut monitor = plugins
+        .monitor("zscore", settings)
+        .expect("zscore is built");
     group.bench_function("restore", |bencher| {
         bencher.iter_custom(|rounds| {
             let start = Instant::now();
@@ -158,18 +218,30 @@ fn memory(criterion: &mut Criterion, plugins: &Plugins, settings: &serde_json::V
 /// The plugins in a folder of `target`: `plugins`, or `bench` for those with vector instructions.
 fn load(folder: &str, canonical_nan: bool) -> Plugins {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")).join(folder);
-    Plugins::load(PluginConfig { folder, canonical_nan, ..PluginConfig::default() }).expect("plugins load")
+    Plugins::load(PluginConfig {
+        folder,
+        canonical_nan,
+        ..PluginConfig::default()
+    })
+    .expect("plugins load")
 }
 
-/// The quickest time for a sample seen, in nanoseconds, by batch and way: what the machine does when nothing disturbs it.
+/// The quickest time for a sample seen, in nanoseconds, by batch and way: what the machine does
+/// when nothing disturbs it.
 #[derive(Default)]
 struct Best(BTreeMap<(usize, &'static str), f64>);
 
 impl Best {
     fn print(&self) {
-        println!("\n{:>6}  {:<32} {:>10}  against native", "batch", "zscore", "ns/sample");
+        println!(
+            "\n{:>6}  {:<32} {:>10}  against native",
+            "batch", "zscore", "ns/sample"
+        );
         for ((batch, how), nanoseconds) in &self.0 {
-            let ratio = self.0.get(&(*batch, NATIVE)).map_or(f64::NAN, |native| nanoseconds / native);
+            let ratio = self
+                .0
+                .get(&(*batch, NATIVE))
+                .map_or(f64::NAN, |native| nanoseconds / native);
             println!("{batch:>6}  {how:<32} {nanoseconds:>10.2}  {ratio:>14.2}");
         }
     }
@@ -218,7 +290,10 @@ fn timed<F>(
 /// Announces the series.
 fn opening() -> Frame {
     let labels = |id: u32| Labels::new([("__name__", "latency"), ("pod", &format!("web-{id}"))]);
-    Frame { opened: (0..SERIES).map(|id| (id, labels(id))).collect(), ..Frame::default() }
+    Frame {
+        opened: (0..SERIES).map(|id| (id, labels(id))).collect(),
+        ..Frame::default()
+    }
 }
 
 /// Frames of noise about 100.
@@ -236,7 +311,11 @@ fn frames(batch: usize) -> Vec<Frame> {
         let mut frame = Frame::default();
         for _ in 0..batch {
             let at = i64::from(sample / SERIES) * 1000;
-            frame.push(sample % SERIES, at, 100.0 + uniform() + uniform() + uniform());
+            frame.push(
+                sample % SERIES,
+                at,
+                100.0 + uniform() + uniform() + uniform(),
+            );
             frame.now = at;
             sample += 1;
         }
@@ -259,10 +338,22 @@ fn later_native(frame: &mut NativeFrame) {
 }
 
 fn native_of(frame: &Frame) -> NativeFrame {
-    let pairs = |labels: &Labels| labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let pairs = |labels: &Labels| {
+        labels
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    };
     NativeFrame {
         now: frame.now,
-        opened: frame.opened.iter().map(|(id, labels)| Series { id: *id, labels: pairs(labels) }).collect(),
+        opened: frame
+            .opened
+            .iter()
+            .map(|(id, labels)| Series {
+                id: *id,
+                labels: pairs(labels),
+            })
+            .collect(),
         closed: frame.closed.clone(),
         ids: frame.ids.clone(),
         at: frame.at.clone(),

@@ -1,5 +1,6 @@
-//! What the whole costs: the engine from Kafka against a plain consumer, from a sample to the operation that it leads to, and a
-//! start. Needs `cargo xtask plugins`, and a broker for the engine: `cargo xtask bench` starts one.
+//! What the whole costs: the engine from Kafka against a plain consumer, from a sample to the
+//! operation that it leads to, and a start. Needs `cargo xtask plugins`, and a broker for the
+//! engine: `cargo xtask bench` starts one.
 
 #[path = "pipeline/consumer.rs"]
 mod consumer;
@@ -18,11 +19,15 @@ fn plugin_folder() -> PathBuf {
 }
 
 fn main() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     match std::env::var("KAFKA_BROKERS") {
         Ok(brokers) => runtime.block_on(engine::measure(&brokers))?,
         Err(_) => {
-            println!("NOT MEASURED: the engine on Kafka, as KAFKA_BROKERS is not set; `cargo xtask bench` sets it");
+            println!(
+                "NOT MEASURED: the engine on Kafka, as KAFKA_BROKERS is not set; `cargo xtask bench` sets it"
+            );
         }
     }
     runtime.block_on(delay::measure())?;

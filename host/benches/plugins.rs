@@ -1,5 +1,5 @@
-//! What it costs that nobody has to be trusted: containment, instances, many of them at once, changes while running, and
-//! attackers beside. Needs `cargo xtask plugins`.
+//! What it costs that nobody has to be trusted: containment, instances, many of them at once,
+//! changes while running, and attackers beside. Needs `cargo xtask plugins`.
 
 #[path = "plugins/attacked.rs"]
 mod attacked;
@@ -29,7 +29,10 @@ fn load(files: &[&str], change: impl FnOnce(&mut PluginConfig)) -> anyhow::Resul
         let name = Path::new(file).file_name().unwrap_or_default();
         std::fs::copy(built(file), folder.path().join(name))?;
     }
-    let mut config = PluginConfig { folder: folder.path().to_owned(), ..PluginConfig::default() };
+    let mut config = PluginConfig {
+        folder: folder.path().to_owned(),
+        ..PluginConfig::default()
+    };
     change(&mut config);
     Ok(Plugins::load(config)?)
 }
@@ -42,14 +45,24 @@ fn calm() -> Value {
 /// Announces so many series.
 fn opening(series: u32) -> Frame {
     let labels = |id: u32| Labels::new([("__name__", "latency"), ("pod", &format!("web-{id}"))]);
-    Frame { opened: (0..series).map(|id| (id, labels(id))).collect(), ..Frame::default() }
+    Frame {
+        opened: (0..series).map(|id| (id, labels(id))).collect(),
+        ..Frame::default()
+    }
 }
 
 /// One sample of each series.
 fn round(series: u32, at: i64) -> Frame {
-    let mut frame = Frame { now: at, ..Frame::default() };
+    let mut frame = Frame {
+        now: at,
+        ..Frame::default()
+    };
     for id in 0..series {
-        frame.push(id, at, 100.0 + fastrand::f64() + fastrand::f64() + fastrand::f64());
+        frame.push(
+            id,
+            at,
+            100.0 + fastrand::f64() + fastrand::f64() + fastrand::f64(),
+        );
     }
     frame
 }
@@ -67,7 +80,9 @@ fn timed<R>(run: impl FnOnce() -> R) -> (Duration, R) {
 
 fn main() -> anyhow::Result<()> {
     containment::measure()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(crowd::measure())?;
     runtime.block_on(live::measure())?;
     runtime.block_on(attacked::measure())

@@ -10,19 +10,27 @@ use reqwest::redirect::Policy;
 /// How long a connection may take to come about, if the whole request has longer.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A client whose requests end after `timeout`. It follows no redirects, so that credentials stay where they were meant to
-/// go, and uses no proxy from the environment.
+/// A client whose requests end after `timeout`. It follows no redirects, so that credentials stay
+/// where they were meant to go, and uses no proxy from the environment.
 pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
     build(timeout, |builder| builder)
 }
 
 /// The same, with names looked up by `resolver`: it connects to nothing else than what that says.
-pub fn resolving(timeout: Duration, resolver: impl Resolve + 'static) -> Result<reqwest::Client, reqwest::Error> {
+pub fn resolving(
+    timeout: Duration,
+    resolver: impl Resolve + 'static,
+) -> Result<reqwest::Client, reqwest::Error> {
     let resolver: Arc<dyn Resolve> = Arc::new(resolver);
-    build(timeout, |builder| builder.dns_resolver(Arc::clone(&resolver)))
+    build(timeout, |builder| {
+        builder.dns_resolver(Arc::clone(&resolver))
+    })
 }
 
-fn build(timeout: Duration, more: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<reqwest::Client, reqwest::Error> {
+fn build(
+    timeout: Duration,
+    more: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<reqwest::Client, reqwest::Error> {
     install_tls_provider();
     let builder = || {
         more(
@@ -33,7 +41,8 @@ fn build(timeout: Duration, more: impl Fn(ClientBuilder) -> ClientBuilder) -> Re
                 .no_proxy(),
         )
     };
-    // A machine without a bundle of certificate authorities (a bare container) can still speak HTTP.
+    // A machine without a bundle of certificate authorities (a bare container) can still speak
+    // HTTP.
     builder().build().or_else(|error| {
         tracing::warn!(%error, "no certificate authorities found: HTTPS will not work until ca-certificates is installed");
         builder().tls_certs_only([]).build()

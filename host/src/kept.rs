@@ -27,12 +27,17 @@ pub(crate) struct KeptList<T> {
 
 impl<T> Clone for KeptList<T> {
     fn clone(&self) -> Self {
-        Self { path: self.path.clone(), known: Arc::clone(&self.known), writing: Arc::clone(&self.writing) }
+        Self {
+            path: self.path.clone(),
+            known: Arc::clone(&self.known),
+            writing: Arc::clone(&self.writing),
+        }
     }
 }
 
 impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
-    /// What is in the file; empty where there is none. `without` is what becomes of it when the file is removed.
+    /// What is in the file; empty where there is none. `without` is what becomes of it when the
+    /// file is removed.
     ///
     /// # Errors
     /// It is there, and can't be read or is no such list.
@@ -43,8 +48,15 @@ impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
             Err(error) => Err(error.to_string()),
         };
         match read {
-            Ok(known) => Ok(Self { path, known: Arc::new(RwLock::new(known)), writing: Arc::default() }),
-            Err(why) => Err(KeptError { path, reason: format!("{why}; correct or remove the file, and {without}") }),
+            Ok(known) => Ok(Self {
+                path,
+                known: Arc::new(RwLock::new(known)),
+                writing: Arc::default(),
+            }),
+            Err(why) => Err(KeptError {
+                path,
+                reason: format!("{why}; correct or remove the file, and {without}"),
+            }),
         }
     }
 
@@ -64,8 +76,15 @@ impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
         let bytes = serde_json::to_vec_pretty(&next).unwrap_or_default();
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || write(&path, &bytes)).await;
-        let failed = |reason: String| E::from(KeptError { path: self.path.clone(), reason });
-        written.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        let failed = |reason: String| {
+            E::from(KeptError {
+                path: self.path.clone(),
+                reason,
+            })
+        };
+        written
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(error.to_string()))?;
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(changed)
     }

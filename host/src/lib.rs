@@ -1,5 +1,5 @@
-//! Anomalyzer watches metrics, notices what is wrong, decides what to do about it, does it, and checks that it helped.
-//! `ARCHITECTURE.md` is the map.
+//! Anomalyzer watches metrics, notices what is wrong, decides what to do about it, does it, and
+//! checks that it helped. `ARCHITECTURE.md` is the map.
 
 pub mod act;
 pub mod api;

@@ -32,7 +32,8 @@ use tokio_util::sync::CancellationToken;
 /// As a shell has it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// Watches metrics, detects what is wrong, decides, acts, checks that it helped, and keeps the record.
+/// Watches metrics, detects what is wrong, decides, acts, checks that it helped, and keeps the
+/// record.
 #[derive(Parser)]
 #[command(name = "anomalyzer", version)]
 struct Arguments {
@@ -112,7 +113,10 @@ fn main() -> ExitCode {
     let quiet = !matches!(arguments.command, Command::Serve(_));
     let json = matches!(&arguments.command, Command::Serve(args) if args.output == Output::Json);
     telemetry::log::start(quiet, json);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::anyhow!("cannot start the runtime: {error}")),
     };
@@ -125,7 +129,8 @@ fn main() -> ExitCode {
             result = run(arguments.command, shutdown) => result,
         }
     });
-    // Drops every task that is left, and with it the processes that it supervises: nothing survives an end in a hurry either.
+    // Drops every task that is left, and with it the processes that it supervises: nothing survives
+    // an end in a hurry either.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {
         Ok(code) => code,
@@ -152,46 +157,104 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         Command::Demo { args, output } => {
             let exit_when_done = args.exit_when_done;
             let good = demo::run(args, output, shutdown).await?;
-            return Ok(if exit_when_done && !good { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+            return Ok(if exit_when_done && !good {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            });
         }
         Command::DemoApp(args) => demo::app::run(args, shutdown).await?,
         Command::DemoLoad(args) => demo::load::run(args, shutdown).await?,
         Command::Check(args) => {
-            let args = CheckArgs { compiler: Some(plugin::this_program()), ..args };
-            let good = check::run(&args, &|name| std::env::var(name).ok(), &mut std::io::stdout()).await?;
-            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let args = CheckArgs {
+                compiler: Some(plugin::this_program()),
+                ..args
+            };
+            let good = check::run(
+                &args,
+                &|name| std::env::var(name).ok(),
+                &mut std::io::stdout(),
+            )
+            .await?;
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Command::Decisions(command) => {
             decisions::run(command, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::Audit(command) => {
             let good = audit::run(command, &mut std::io::stdout().lock()).await?;
-            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Command::Feedback(args) => feedback::run(args, &mut std::io::stdout().lock()).await?,
         Command::History(command) => {
             let good = history::run(command, &mut std::io::stdout().lock()).await?;
-            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Command::Backtest(args) => {
-            let args = BacktestArgs { compiler: Some(plugin::this_program()), ..args };
+            let args = BacktestArgs {
+                compiler: Some(plugin::this_program()),
+                ..args
+            };
             let out = &mut std::io::stdout();
             let good = backtest::run(args, &|name| std::env::var(name).ok(), out, shutdown).await?;
-            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Command::Replay(args) => {
-            let args = ReplayArgs { compiler: Some(plugin::this_program()), ..args };
-            let same = replay::run(args, &|name| std::env::var(name).ok(), &mut std::io::stdout().lock()).await?;
-            return Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let args = ReplayArgs {
+                compiler: Some(plugin::this_program()),
+                ..args
+            };
+            let same = replay::run(
+                args,
+                &|name| std::env::var(name).ok(),
+                &mut std::io::stdout().lock(),
+            )
+            .await?;
+            return Ok(if same {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Command::Policy(command) => {
-            let good = policy::run(&command, &|name| std::env::var(name).ok(), &mut std::io::stdout().lock())?;
-            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let good = policy::run(
+                &command,
+                &|name| std::env::var(name).ok(),
+                &mut std::io::stdout().lock(),
+            )?;
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Command::Plugins(command) => {
-            let command = PluginsCommand { compiler: Some(plugin::this_program()), ..command };
+            let command = PluginsCommand {
+                compiler: Some(plugin::this_program()),
+                ..command
+            };
             let good = plugins::run(command, &mut std::io::stdout().lock(), shutdown).await?;
-            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Command::Nab(mut args) => {
             args.detectors.compiler = Some(plugin::this_program());
@@ -206,7 +269,9 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             plot::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::Status(args) => status::run(args, &mut std::io::stdout().lock()).await?,
-        Command::KillSwitch(command) => kill_switch::run(command, &mut std::io::stdout().lock()).await?,
+        Command::KillSwitch(command) => {
+            kill_switch::run(command, &mut std::io::stdout().lock()).await?
+        }
         Command::Silences(command) => silences::run(command, &mut std::io::stdout().lock()).await?,
         // It has come and gone, before the runtime.
         Command::CompilePlugin(_) => {}
@@ -229,11 +294,17 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
 /// Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) stops cleanly; a second one at once.
 async fn signals(shutdown: CancellationToken, at_once: CancellationToken) {
     use tokio::signal::unix::{Signal, SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return;
     };
-    let mut hangup: Option<Signal> = if ignores_hangup() { None } else { signal(SignalKind::hangup()).ok() };
+    let mut hangup: Option<Signal> = if ignores_hangup() {
+        None
+    } else {
+        signal(SignalKind::hangup()).ok()
+    };
     loop {
         let hung_up = async {
             match &mut hangup {
@@ -258,5 +329,7 @@ fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // Bit 0 is signal 1, SIGHUP.
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }

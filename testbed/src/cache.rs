@@ -11,7 +11,11 @@ const LOCK_WITHIN: Duration = Duration::from_secs(45 * 60);
 
 /// `$XDG_CACHE_HOME/anomalyzer`, or `~/.cache/anomalyzer`.
 pub fn folder() -> Result<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .map(|cache| cache.join("anomalyzer"))
@@ -20,13 +24,17 @@ pub fn folder() -> Result<PathBuf> {
 
 /// Where the artefact `name` (with its version in it) is, if it has been built.
 pub fn find(name: &str) -> Option<PathBuf> {
-    folder().ok().map(|folder| folder.join(name)).filter(|path| path.is_dir())
+    folder()
+        .ok()
+        .map(|folder| folder.join(name))
+        .filter(|path| path.is_dir())
 }
 
 /// The folder of the artefact `name`, built by `build` if it is not there yet.
 ///
-/// `build` fills an empty folder, which then takes its final name in one step: whoever sees the name sees all of it.
-/// Two processes that want the same artefact take turns by a file lock; the second finds it done.
+/// `build` fills an empty folder, which then takes its final name in one step: whoever sees the
+/// name sees all of it. Two processes that want the same artefact take turns by a file lock; the
+/// second finds it done.
 pub async fn built<F>(name: &str, build: impl FnOnce(PathBuf) -> F) -> Result<PathBuf>
 where
     F: Future<Output = Result<()>>,
@@ -36,7 +44,8 @@ where
     if finished.is_dir() {
         return Ok(finished);
     }
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create the cache folder {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create the cache folder {}", folder.display()))?;
     let _lock = locked(&folder.join(format!("{name}.lock")), name).await?;
     if finished.is_dir() {
         return Ok(finished);
@@ -55,7 +64,8 @@ where
 
 /// The lock lasts as long as the file stays open.
 async fn locked(path: &Path, name: &str) -> Result<File> {
-    let file = File::create(path).with_context(|| format!("cannot create the lock {}", path.display()))?;
+    let file =
+        File::create(path).with_context(|| format!("cannot create the lock {}", path.display()))?;
     let deadline = Instant::now() + LOCK_WITHIN;
     let mut told = false;
     loop {

@@ -16,7 +16,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60 * 60);
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Starts `up` with the same arguments but in the background, passes on what it says, and returns when it is ready.
+/// Starts `up` with the same arguments but in the background, passes on what it says, and returns
+/// when it is ready.
 pub async fn start(path: &Path) -> Result<State> {
     let log = path.with_extension("log");
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
@@ -25,9 +26,21 @@ pub async fn start(path: &Path) -> Result<State> {
     }
     let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(program);
-    command.args(std::env::args_os().skip(1).filter(|argument| argument != "--detach"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).process_group(0);
-    let mut background = Background(Some(command.spawn().context("cannot start a testbed in the background")?));
+    command.args(
+        std::env::args_os()
+            .skip(1)
+            .filter(|argument| argument != "--detach"),
+    );
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .process_group(0);
+    let mut background = Background(Some(
+        command
+            .spawn()
+            .context("cannot start a testbed in the background")?,
+    ));
     let mut said = File::open(&log)?;
     let deadline = Instant::now() + READY_WITHIN;
     loop {

@@ -22,7 +22,8 @@ pub fn examine() -> Vec<Item> {
     let programs = tools::ALL.iter().map(|tool| {
         let found = tool.found();
         let here = found.is_ok();
-        let detail = found.map_or_else(|error| error.to_string(), |path| path.display().to_string());
+        let detail =
+            found.map_or_else(|error| error.to_string(), |path| path.display().to_string());
         Item {
             name: format!("{} (for {})", tool.program, tool.needed_for),
             here,
@@ -33,7 +34,10 @@ pub fn examine() -> Vec<Item> {
     let servers = install::artefacts().into_iter().map(|artefact| Item {
         name: artefact.name,
         here: artefact.path.is_some(),
-        detail: artefact.path.map_or_else(|| "not installed yet".to_owned(), |path| path.display().to_string()),
+        detail: artefact.path.map_or_else(
+            || "not installed yet".to_owned(),
+            |path| path.display().to_string(),
+        ),
         remedy: format!("testbed install ({})", artefact.takes),
     });
     programs.chain(servers).collect()

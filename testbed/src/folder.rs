@@ -12,8 +12,8 @@ const OWNED: &str = "owned";
 /// By then a new folder has its lock.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// A server's folder, removed when it is dropped. Should its owner be killed, the next one to make a folder removes it:
-/// the lock in it is held for as long as the owner lives.
+/// A server's folder, removed when it is dropped. Should its owner be killed, the next one to make
+/// a folder removes it: the lock in it is held for as long as the owner lives.
 #[derive(Debug)]
 pub(crate) struct Folder {
     folder: tempfile::TempDir,
@@ -26,10 +26,15 @@ impl Folder {
         let place = std::env::temp_dir();
         sweep(&place);
         let make = || -> Result<Self> {
-            let folder = tempfile::Builder::new().prefix(&format!("{PREFIX}{name}-")).tempdir_in(&place)?;
+            let folder = tempfile::Builder::new()
+                .prefix(&format!("{PREFIX}{name}-"))
+                .tempdir_in(&place)?;
             let lock = File::create(folder.path().join(OWNED))?;
             lock.try_lock()?;
-            Ok(Self { folder, _lock: lock })
+            Ok(Self {
+                folder,
+                _lock: lock,
+            })
         };
         make().with_context(|| format!("cannot make a folder in {}", place.display()))
     }
@@ -50,8 +55,13 @@ fn sweep(place: &Path) {
 }
 
 fn is_abandoned(folder: &Path) -> bool {
-    let age = folder.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age > YOUNG) && File::open(folder.join(OWNED)).is_ok_and(|lock| lock.try_lock().is_ok())
+    let age = folder
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        .ok()
+        .and_then(|time| time.elapsed().ok());
+    age.is_some_and(|age| age > YOUNG)
+        && File::open(folder.join(OWNED)).is_ok_and(|lock| lock.try_lock().is_ok())
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use reqwest::{Client, Response, redirect};
 
-/// Follows no redirect and knows no proxy: all it ever talks to is on loopback. Certificates are not checked, as a
-/// kubelet's probes don't check them either.
+/// Follows no redirect and knows no proxy: all it ever talks to is on loopback. Certificates are
+/// not checked, as a kubelet's probes don't check them either.
 pub static CLIENT: LazyLock<Client> = LazyLock::new(|| {
     crate::tls::choose_provider();
     Client::builder()
@@ -22,7 +22,15 @@ pub static CLIENT: LazyLock<Client> = LazyLock::new(|| {
 
 /// Success if a GET of `url` is answered by a 2xx.
 pub async fn ok(url: &str) -> Result<()> {
-    succeeded(CLIENT.get(url).timeout(Duration::from_secs(5)).send().await?).await.map(drop)
+    succeeded(
+        CLIENT
+            .get(url)
+            .timeout(Duration::from_secs(5))
+            .send()
+            .await?,
+    )
+    .await
+    .map(drop)
 }
 
 /// The body of a response that says success; else an error with status and body.

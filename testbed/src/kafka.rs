@@ -27,7 +27,8 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Installs Kafka if need be, starts a broker on a free port with no topics, and waits until it answers.
+    /// Installs Kafka if need be, starts a broker on a free port with no topics, and waits until it
+    /// answers.
     ///
     /// Topics are not created by being used: whoever needs one creates it.
     pub async fn start() -> Result<Self> {
@@ -36,8 +37,16 @@ impl Kafka {
         let (port, controller) = (ports::free()?, ports::free()?);
         let data = folder.path().join("data");
         copy(&installed.join(FORMATTED), &data)?;
-        std::fs::write(folder.path().join("server.properties"), server_properties(&data, port, controller))?;
-        let mut kafka = Self { process: None, installed, port, folder };
+        std::fs::write(
+            folder.path().join("server.properties"),
+            server_properties(&data, port, controller),
+        )?;
+        let mut kafka = Self {
+            process: None,
+            installed,
+            port,
+            folder,
+        };
         kafka.restart().await?;
         Ok(kafka)
     }
@@ -71,7 +80,9 @@ impl Kafka {
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
         let mut command = java(&self.installed)?;
-        command.arg("kafka.Kafka").arg(self.folder.path().join("server.properties"));
+        command
+            .arg("kafka.Kafka")
+            .arg(self.folder.path().join("server.properties"));
         let mut process = Process::start("Kafka", command, &self.folder.path().join("kafka.log"))?;
         let port = self.port;
         process.ready(READY_WITHIN, || answers(port)).await?;
@@ -90,14 +101,20 @@ impl Kafka {
 /// `java` with Kafka's classes, modest memory, and its log on standard output.
 pub(crate) fn java(installed: &Path) -> Result<Command> {
     let mut command = spawner::command(tools::JAVA.found()?);
-    command.args(["-Xms256m", "-Xmx512m", "-Djava.awt.headless=true", "-Dlog4j2.level=WARN", "-cp"]);
+    command.args([
+        "-Xms256m",
+        "-Xmx512m",
+        "-Djava.awt.headless=true",
+        "-Dlog4j2.level=WARN",
+        "-cp",
+    ]);
     command.arg(format!("{}/*", installed.join(JARS).display()));
     Ok(command)
 }
 
-/// A broker that is its own controller. Internal topics are small, or a first consumer group takes seconds; a session
-/// is short, since a broker that was killed may only come back when its last one has run out. Those of consumers may be, so that tests
-/// need not wait for one that was killed.
+/// A broker that is its own controller. Internal topics are small, or a first consumer group takes
+/// seconds; a session is short, since a broker that was killed may only come back when its last one
+/// has run out. Those of consumers may be, so that tests need not wait for one that was killed.
 pub(crate) fn server_properties(data: &Path, port: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller
@@ -124,7 +141,8 @@ share.coordinator.state.topic.num.partitions=1
     )
 }
 
-/// Sends an ApiVersions request (key 18, version 0): a broker answers it only once it serves requests.
+/// Sends an ApiVersions request (key 18, version 0): a broker answers it only once it serves
+/// requests.
 async fn answers(port: u16) -> Result<()> {
     const CORRELATION: i32 = 7;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -137,7 +155,10 @@ async fn answers(port: u16) -> Result<()> {
     stream.write_all(&request).await?;
     let length = stream.read_i32().await?;
     ensure!(length >= 6, "an answer of {length} bytes");
-    ensure!(stream.read_i32().await? == CORRELATION, "an answer to another question");
+    ensure!(
+        stream.read_i32().await? == CORRELATION,
+        "an answer to another question"
+    );
     match stream.read_i16().await? {
         0 => Ok(()),
         code => bail!("error code {code}"),
@@ -147,7 +168,9 @@ async fn answers(port: u16) -> Result<()> {
 /// Copies a folder of plain files.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+    for entry in
+        std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?
+    {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {

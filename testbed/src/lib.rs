@@ -1,8 +1,8 @@
 //! Real servers on free loopback ports, for tests, the demo and evaluation.
 //!
-//! Kafka, Prometheus, Ollama with a small model, and a Kubernetes control plane whose node is ours: its pods are
-//! processes of this machine. Everything is built once per machine into the user's cache folder, keeps its data in a
-//! temporary folder, and stops with whoever started it.
+//! Kafka, Prometheus, Ollama with a small model, and a Kubernetes control plane whose node is ours:
+//! its pods are processes of this machine. Everything is built once per machine into the user's
+//! cache folder, keeps its data in a temporary folder, and stops with whoever started it.
 
 pub mod cache;
 pub mod doctor;
@@ -28,5 +28,7 @@ pub use control_plane::{ControlPlane, ControlPlaneOptions};
 pub use kafka::Kafka;
 pub use ollama::Ollama;
 pub use prometheus::{Prometheus, PrometheusOptions};
-pub use state::{KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, ProcessId, PrometheusEndpoint, State};
+pub use state::{
+    KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, ProcessId, PrometheusEndpoint, State,
+};
 pub use testbed::{Server, Testbed, TestbedOptions};

@@ -72,9 +72,15 @@ enum Output {
 }
 
 fn image(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, path) = text.split_once('=').ok_or("write it as NAME=PATH, for example app:dev=target/debug/app")?;
+    let (name, path) = text
+        .split_once('=')
+        .ok_or("write it as NAME=PATH, for example app:dev=target/debug/app")?;
     let path = std::path::absolute(path).map_err(|error| error.to_string())?;
-    if path.is_file() { Ok((name.to_owned(), path)) } else { Err(format!("there is no file {}", path.display())) }
+    if path.is_file() {
+        Ok((name.to_owned(), path))
+    } else {
+        Err(format!("there is no file {}", path.display()))
+    }
 }
 
 #[tokio::main]
@@ -105,7 +111,11 @@ async fn main() -> ExitCode {
 
 /// No server named means all of them.
 fn chosen(only: &[Server]) -> BTreeSet<Server> {
-    if only.is_empty() { TestbedOptions::default().servers } else { only.iter().copied().collect() }
+    if only.is_empty() {
+        TestbedOptions::default().servers
+    } else {
+        only.iter().copied().collect()
+    }
 }
 
 fn path_of(state: Option<PathBuf>) -> Result<PathBuf> {
@@ -150,12 +160,16 @@ async fn up(arguments: Up) -> Result<()> {
     print(&state, &path)?;
     stopped.await;
     testbed.stop().await;
-    std::fs::remove_file(&path).with_context(|| format!("cannot remove the state file {}", path.display()))
+    std::fs::remove_file(&path)
+        .with_context(|| format!("cannot remove the state file {}", path.display()))
 }
 
 /// Ends with the first SIGINT, SIGTERM or SIGHUP (the terminal was closed).
 fn stopped() -> Result<impl Future<Output = ()>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
@@ -172,7 +186,12 @@ fn print(state: &State, path: &Path) -> Result<()> {
     for (name, value) in state.environment() {
         writeln!(output, "export {name}={value}")?;
     }
-    writeln!(output, "export {}={}", anomalyzer_testbed::shared::TESTBED, path.display())?;
+    writeln!(
+        output,
+        "export {}={}",
+        anomalyzer_testbed::shared::TESTBED,
+        path.display()
+    )?;
     Ok(output.flush()?)
 }
 

@@ -24,7 +24,8 @@ pub struct Ollama {
 }
 
 impl Ollama {
-    /// Installs Ollama and the model if need be, starts the server on a free port, and loads the model.
+    /// Installs Ollama and the model if need be, starts the server on a free port, and loads the
+    /// model.
     pub async fn start() -> Result<Self> {
         let (program, weights) = tokio::try_join!(install::ollama(), install::model())?;
         let folder = Folder::new("ollama")?;
@@ -53,9 +54,15 @@ impl Ollama {
         std::fs::write(&recipe, format!("FROM {}\n", weights.display()))?;
         let recipe = recipe.display().to_string();
         let create = command(&["create", install::OLLAMA_MODEL, "-f", &recipe]);
-        Process::start("ollama create", create, &log)?.finished(MODEL_WITHIN).await?;
+        Process::start("ollama create", create, &log)?
+            .finished(MODEL_WITHIN)
+            .await?;
         load(&url).await.context("Ollama cannot load its model")?;
-        Ok(Self { process, port, folder })
+        Ok(Self {
+            process,
+            port,
+            folder,
+        })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -91,7 +98,11 @@ impl Ollama {
 
 /// A request without a prompt only loads: the first real question is not the one that waits.
 async fn load(url: &str) -> Result<()> {
-    let request = http::CLIENT.post(format!("{url}/api/generate")).timeout(MODEL_WITHIN);
+    let request = http::CLIENT
+        .post(format!("{url}/api/generate"))
+        .timeout(MODEL_WITHIN);
     let body = json!({ "model": install::OLLAMA_MODEL, "stream": false }).to_string();
-    http::succeeded(request.body(body).send().await?).await.map(drop)
+    http::succeeded(request.body(body).send().await?)
+        .await
+        .map(drop)
 }

@@ -7,8 +7,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
-/// Below the range that Linux takes ports for outgoing connections from, so that no client sits on a server's port
-/// while the server restarts.
+/// Below the range that Linux takes ports for outgoing connections from, so that no client sits on
+/// a server's port while the server restarts.
 const RANGE: std::ops::Range<u16> = 12_000..32_000;
 
 /// Handed out by this process already, though perhaps not bound yet.
@@ -24,16 +24,28 @@ pub fn run(count: u16) -> Result<u16> {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let random = RandomState::new();
     for attempt in 0..1_000_u16 {
-        let span = u64::from(RANGE.end.saturating_sub(count).saturating_sub(RANGE.start).max(1));
+        let span = u64::from(
+            RANGE
+                .end
+                .saturating_sub(count)
+                .saturating_sub(RANGE.start)
+                .max(1),
+        );
         let first = RANGE.start + u16::try_from(random.hash_one(attempt) % span)?;
         let ports = first..first.saturating_add(count);
-        let is_free = |port: u16| !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        let is_free = |port: u16| {
+            !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        };
         if ports.clone().all(is_free) {
             taken.extend(ports);
             return Ok(first);
         }
     }
-    bail!("no {count} free ports in a row on 127.0.0.1 between {} and {}", RANGE.start, RANGE.end)
+    bail!(
+        "no {count} free ports in a row on 127.0.0.1 between {} and {}",
+        RANGE.start,
+        RANGE.end
+    )
 }
 
 #[cfg(test)]

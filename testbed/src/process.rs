@@ -26,16 +26,26 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with both its outputs appended to the file `log`. `name` is what errors call it.
+    /// Starts `command` with both its outputs appended to the file `log`. `name` is what errors
+    /// call it.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
         let file = File::options()
             .create(true)
             .append(true)
             .open(log)
             .with_context(|| format!("cannot write the log of {name}, {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
-        let child = spawner::run(move || command.spawn()).with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0);
+        let child = spawner::run(move || command.spawn())
+            .with_context(|| format!("cannot start {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// The process's id, which is its group's too.
@@ -43,7 +53,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Asks `probe` until it answers `Ok`, the process ends, or `within` is over; the error has the log's tail.
+    /// Asks `probe` until it answers `Ok`, the process ends, or `within` is over; the error has the
+    /// log's tail.
     pub async fn ready<F>(&mut self, within: Duration, mut probe: impl FnMut() -> F) -> Result<()>
     where
         F: Future<Output = Result<()>>,
@@ -51,7 +62,11 @@ impl Process {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended while starting ({status})\n{}", self.name, tail(&self.log));
+                bail!(
+                    "{} ended while starting ({status})\n{}",
+                    self.name,
+                    tail(&self.log)
+                );
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let refused = match tokio::time::timeout(left, probe()).await {
@@ -60,18 +75,27 @@ impl Process {
                 Err(_late) => anyhow!("no answer"),
             };
             if Instant::now() >= deadline {
-                bail!("{} is not ready after {within:?}: {refused:#}\n{}", self.name, tail(&self.log));
+                bail!(
+                    "{} is not ready after {within:?}: {refused:#}\n{}",
+                    self.name,
+                    tail(&self.log)
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Waits for the end of a process that does a job and is done; anything but success is an error with the log's tail.
+    /// Waits for the end of a process that does a job and is done; anything but success is an error
+    /// with the log's tail.
     pub async fn finished(mut self, within: Duration) -> Result<()> {
         match self.ended(within).await? {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("{} failed ({status})\n{}", self.name, tail(&self.log)),
-            None => bail!("{} is not done after {within:?}\n{}", self.name, tail(&self.log)),
+            None => bail!(
+                "{} is not done after {within:?}\n{}",
+                self.name,
+                tail(&self.log)
+            ),
         }
     }
 
@@ -110,7 +134,8 @@ impl Drop for Process {
     }
 }
 
-/// Sends `signal` to every process of the group that `leader` leads. A group that is gone is none of our worries.
+/// Sends `signal` to every process of the group that `leader` leads. A group that is gone is none
+/// of our worries.
 pub fn signal_group(leader: u32, signal: Signal) {
     if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
         let _gone = kill_process_group(group, signal);

@@ -17,17 +17,23 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// What it scrapes. Remote write is always accepted, on `/api/v1/write`.
 #[derive(Debug, Clone)]
 pub struct PrometheusOptions {
-    /// Between two scrapes, and between two questions to a discovery; a scrape times out after as long.
+    /// Between two scrapes, and between two questions to a discovery; a scrape times out after as
+    /// long.
     pub interval: Duration,
     /// By job name: addresses `host:port`, scraped at `/metrics`.
     pub targets: Vec<(String, Vec<String>)>,
-    /// URLs that answer with targets (HTTP service discovery); the job of each is `pods`, then `pods-1` and so on.
+    /// URLs that answer with targets (HTTP service discovery); the job of each is `pods`, then
+    /// `pods-1` and so on.
     pub discoveries: Vec<String>,
 }
 
 impl Default for PrometheusOptions {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), targets: Vec::new(), discoveries: Vec::new() }
+        Self {
+            interval: Duration::from_secs(1),
+            targets: Vec::new(),
+            discoveries: Vec::new(),
+        }
     }
 }
 
@@ -41,7 +47,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Installs Prometheus if need be, starts it on a free port, and waits until it answers queries.
+    /// Installs Prometheus if need be, starts it on a free port, and waits until it answers
+    /// queries.
     pub async fn start(options: &PrometheusOptions) -> Result<Self> {
         let program = install::prometheus().await?;
         let version = version(&program)?;
@@ -51,13 +58,25 @@ impl Prometheus {
         let port = ports::free()?;
         let mut command = spawner::command(program);
         command.arg(format!("--config.file={}", configuration.display()));
-        command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+        command.arg(format!(
+            "--storage.tsdb.path={}",
+            folder.path().join("data").display()
+        ));
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        command.args(["--web.enable-remote-write-receiver", "--web.enable-lifecycle"]);
-        let mut process = Process::start("Prometheus", command, &folder.path().join("prometheus.log"))?;
+        command.args([
+            "--web.enable-remote-write-receiver",
+            "--web.enable-lifecycle",
+        ]);
+        let mut process =
+            Process::start("Prometheus", command, &folder.path().join("prometheus.log"))?;
         let ready = format!("http://127.0.0.1:{port}/-/ready");
         process.ready(READY_WITHIN, || http::ok(&ready)).await?;
-        Ok(Self { process, port, version, folder })
+        Ok(Self {
+            process,
+            port,
+            version,
+            folder,
+        })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -104,10 +123,17 @@ fn configuration_of(options: &PrometheusOptions) -> String {
     for (job, addresses) in &options.targets {
         let addresses: Vec<_> = addresses.iter().map(|address| quoted(address)).collect();
         let (job, addresses) = (quoted(job), addresses.join(", "));
-        let _written = write!(yaml, "  - job_name: {job}\n    static_configs:\n      - targets: [{addresses}]\n");
+        let _written = write!(
+            yaml,
+            "  - job_name: {job}\n    static_configs:\n      - targets: [{addresses}]\n"
+        );
     }
     for (index, url) in options.discoveries.iter().enumerate() {
-        let job = if index == 0 { "pods".to_owned() } else { format!("pods-{index}") };
+        let job = if index == 0 {
+            "pods".to_owned()
+        } else {
+            format!("pods-{index}")
+        };
         let url = quoted(url);
         let _written = write!(
             yaml,
@@ -119,11 +145,18 @@ fn configuration_of(options: &PrometheusOptions) -> String {
 
 /// `prometheus, version 2.42.0+ds (branch: …` → `2.42.0+ds`. Version 2 prints it on standard error.
 fn version(program: &Path) -> Result<String> {
-    let output =
-        Command::new(program).arg("--version").output().with_context(|| format!("cannot run {}", program.display()))?;
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("cannot run {}", program.display()))?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    Ok(text.split_whitespace().skip_while(|word| *word != "version").nth(1).unwrap_or("unknown").to_owned())
+    Ok(text
+        .split_whitespace()
+        .skip_while(|word| *word != "version")
+        .nth(1)
+        .unwrap_or("unknown")
+        .to_owned())
 }
 
 #[cfg(test)]
@@ -134,14 +167,22 @@ mod tests {
     fn each_target_list_and_each_discovery_becomes_a_job() {
         let options = PrometheusOptions {
             interval: Duration::from_millis(1_500),
-            targets: vec![("app".into(), vec!["127.0.0.1:8000".into(), "127.0.0.1:8001".into()])],
+            targets: vec![(
+                "app".into(),
+                vec!["127.0.0.1:8000".into(), "127.0.0.1:8001".into()],
+            )],
             discoveries: vec!["http://127.0.0.1:1/sd".into()],
         };
         let yaml = configuration_of(&options);
         assert!(yaml.contains("scrape_interval: 1500ms"), "{yaml}");
-        assert!(yaml.contains("- targets: [\"127.0.0.1:8000\", \"127.0.0.1:8001\"]"), "{yaml}");
         assert!(
-            yaml.contains("job_name: pods\n    http_sd_configs:\n      - url: \"http://127.0.0.1:1/sd\""),
+            yaml.contains("- targets: [\"127.0.0.1:8000\", \"127.0.0.1:8001\"]"),
+            "{yaml}"
+        );
+        assert!(
+            yaml.contains(
+                "job_name: pods\n    http_sd_configs:\n      - url: \"http://127.0.0.1:1/sd\""
+            ),
             "{yaml}"
         );
     }

@@ -1,8 +1,8 @@
 //! How tests get at the servers of a testbed that runs already, and tell what they ran against.
 //!
-//! The variable `ANOMALYZER_TESTBED` names the state file of the testbed. A test that finds its server not running says
-//! so loudly and returns; where `CI` is set it fails instead. What ran and what did not goes to the file that
-//! `ANOMALYZER_TEST_REPORT` names, one JSON object a line.
+//! The variable `ANOMALYZER_TESTBED` names the state file of the testbed. A test that finds its
+//! server not running says so loudly and returns; where `CI` is set it fails instead. What ran and
+//! what did not goes to the file that `ANOMALYZER_TEST_REPORT` names, one JSON object a line.
 //!
 //! ```no_run
 //! # async fn a_test() {
@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kafka, KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, PrometheusEndpoint, Server, State};
+use crate::{
+    Kafka, KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, PrometheusEndpoint, Server, State,
+};
 
 /// Names the state file.
 pub const TESTBED: &str = "ANOMALYZER_TESTBED";
@@ -53,7 +55,11 @@ pub fn kafka(test: &str) -> Option<KafkaEndpoint> {
 pub fn prometheus(test: &str) -> Option<PrometheusEndpoint> {
     answer(Server::Prometheus, test, |state| {
         let prometheus = state.prometheus?;
-        Some((prometheus.url.clone(), prometheus.version.clone(), prometheus))
+        Some((
+            prometheus.url.clone(),
+            prometheus.version.clone(),
+            prometheus,
+        ))
     })
 }
 
@@ -65,11 +71,16 @@ pub fn ollama(test: &str) -> Option<OllamaEndpoint> {
     })
 }
 
-/// Kubernetes for the test called `test`. Tests share the cluster: each keeps to a namespace of its own.
+/// Kubernetes for the test called `test`. Tests share the cluster: each keeps to a namespace of its
+/// own.
 pub fn kubernetes(test: &str) -> Option<KubernetesEndpoint> {
     answer(Server::Kubernetes, test, |state| {
         let kubernetes = state.kubernetes?;
-        Some((kubernetes.server.clone(), kubernetes.version.clone(), kubernetes))
+        Some((
+            kubernetes.server.clone(),
+            kubernetes.version.clone(),
+            kubernetes,
+        ))
     })
 }
 
@@ -88,7 +99,11 @@ pub async fn own_kafka(test: &str) -> Option<Kafka> {
 }
 
 /// `find` gives address, version and endpoint of the server.
-fn answer<E>(server: Server, test: &str, find: impl FnOnce(State) -> Option<(String, String, E)>) -> Option<E> {
+fn answer<E>(
+    server: Server,
+    test: &str,
+    find: impl FnOnce(State) -> Option<(String, String, E)>,
+) -> Option<E> {
     let found = running().and_then(|state| {
         let (address, version, endpoint) = find(state).ok_or("the testbed runs without it")?;
         reachable(&address)?;
@@ -101,9 +116,18 @@ fn answer<E>(server: Server, test: &str, find: impl FnOnce(State) -> Option<(Str
     if let Some(why) = &why {
         let remedy = "start it by cargo xtask test, or cargo xtask up";
         // Past the capture of test output, which would show it for failures only.
-        let _said = writeln!(std::io::stderr(), "NOT RUN: {test}: needs {server} ({why}); {remedy}");
+        let _said = writeln!(
+            std::io::stderr(),
+            "NOT RUN: {test}: needs {server} ({why}); {remedy}"
+        );
     }
-    let line = Line { server, version, test: test.to_owned(), ran: endpoint.is_some(), why };
+    let line = Line {
+        server,
+        version,
+        test: test.to_owned(),
+        ran: endpoint.is_some(),
+        why,
+    };
     if let Some(report) = std::env::var_os(REPORT) {
         append(Path::new(&report), &line);
     }
@@ -113,7 +137,8 @@ fn answer<E>(server: Server, test: &str, find: impl FnOnce(State) -> Option<(Str
     endpoint
 }
 
-/// Whether the variable `CI` says that nothing may be left out. `cargo xtask test` reads it the same way.
+/// Whether the variable `CI` says that nothing may be left out. `cargo xtask test` reads it the
+/// same way.
 fn is_ci(value: Option<&OsStr>) -> bool {
     value.is_some_and(|value| !value.is_empty() && value != "false")
 }
@@ -139,10 +164,12 @@ fn reachable(address: &str) -> Result<(), String> {
 
 /// Lines of several test binaries do not mix: each is written in one go.
 fn append(report: &Path, line: &Line) {
-    let written = serde_json::to_string(line).map_err(std::io::Error::other).and_then(|text| {
-        let mut file = File::options().create(true).append(true).open(report)?;
-        file.write_all(format!("{text}\n").as_bytes())
-    });
+    let written = serde_json::to_string(line)
+        .map_err(std::io::Error::other)
+        .and_then(|text| {
+            let mut file = File::options().create(true).append(true).open(report)?;
+            file.write_all(format!("{text}\n").as_bytes())
+        });
     if let Err(error) = written {
         panic!("cannot write the test report {}: {error}", report.display());
     }
@@ -155,6 +182,15 @@ mod tests {
     #[test]
     fn ci_that_is_false_or_empty_is_none() {
         let said = |value: &str| is_ci(Some(OsStr::new(value)));
-        assert_eq!([said("true"), said("1"), said("false"), said(""), is_ci(None)], [true, true, false, false, false]);
+        assert_eq!(
+            [
+                said("true"),
+                said("1"),
+                said("false"),
+                said(""),
+                is_ci(None)
+            ],
+            [true, true, false, false, false]
+        );
     }
 }

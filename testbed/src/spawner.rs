@@ -1,7 +1,8 @@
 //! One thread that starts every child process and lives as long as this process.
 //!
-//! Children ask the kernel to be killed when their parent dies, so that not even `kill -9` of a test leaves a broker
-//! behind. The kernel takes "parent" to be the *thread* that started them, and a runtime's threads come and go.
+//! Children ask the kernel to be killed when their parent dies, so that not even `kill -9` of a
+//! test leaves a broker behind. The kernel takes "parent" to be the *thread* that started them, and
+//! a runtime's threads come and go.
 
 use std::io;
 use std::path::Path;
@@ -22,7 +23,9 @@ static JOBS: LazyLock<Sender<Job>> = LazyLock::new(|| {
 });
 
 /// Runs `job` on the lasting thread and waits for what it returns.
-pub fn run<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub fn run<T: Send + 'static>(
+    job: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (sender, result) = channel();
     JOBS.send(Box::new(move || {
         // Nobody waits any more only if the caller's thread is gone.
@@ -32,7 +35,8 @@ pub fn run<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Send + 'stat
     result.recv().map_err(io::Error::other)?
 }
 
-/// A command for `program` that dies with this process, where util-linux's `setpriv` is there to arrange it.
+/// A command for `program` that dies with this process, where util-linux's `setpriv` is there to
+/// arrange it.
 ///
 /// `program` is an absolute path, or looked up by the shell's rules.
 pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {

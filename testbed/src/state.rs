@@ -56,7 +56,8 @@ pub struct KubernetesEndpoint {
 }
 
 impl KubernetesEndpoint {
-    /// Writes a kubeconfig for a service account, to see what its roles allow; it is good for an hour.
+    /// Writes a kubeconfig for a service account, to see what its roles allow; it is good for an
+    /// hour.
     pub async fn kubeconfig_for(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         access::for_service_account(&self.kubeconfig, namespace, service_account).await
     }
@@ -77,13 +78,21 @@ impl ProcessId {
         Self::seen(pid).filter(|(_, runs)| *runs).map(|(id, _)| id)
     }
 
-    /// The process `pid`, and whether it runs; one that has ended stays to be seen until its parent takes note.
+    /// The process `pid`, and whether it runs; one that has ended stays to be seen until its parent
+    /// takes note.
     fn seen(pid: u32) -> Option<(Self, bool)> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // Fields 3 and 22; the name, which may hold anything, ends at the last parenthesis and is field 2.
+        // Fields 3 and 22; the name, which may hold anything, ends at the last parenthesis and is
+        // field 2.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let runs = !matches!(fields.next()?, "Z" | "X");
-        Some((Self { pid, started: fields.nth(18)?.parse().ok()? }, runs))
+        Some((
+            Self {
+                pid,
+                started: fields.nth(18)?.parse().ok()?,
+            },
+            runs,
+        ))
     }
 
     /// Whether it still runs.
@@ -129,15 +138,25 @@ impl State {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read the state file {}", path.display())),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot read the state file {}", path.display()));
+            }
         };
         let state = serde_json::from_str(&text);
-        Ok(Some(state.with_context(|| format!("{} is not a testbed's state file: remove it", path.display()))?))
+        Ok(Some(state.with_context(|| {
+            format!(
+                "{} is not a testbed's state file: remove it",
+                path.display()
+            )
+        })?))
     }
 
     /// Writes the state file in one step.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let folder = path.parent().ok_or_else(|| anyhow!("{} is no file's path", path.display()))?;
+        let folder = path
+            .parent()
+            .ok_or_else(|| anyhow!("{} is no file's path", path.display()))?;
         let written = || -> Result<()> {
             std::fs::create_dir_all(folder)?;
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -148,7 +167,8 @@ impl State {
         written().with_context(|| format!("cannot write the state file {}", path.display()))
     }
 
-    /// The environment variables by which Anomalyzer and its demo find the servers, and a shell finds `kubectl`.
+    /// The environment variables by which Anomalyzer and its demo find the servers, and a shell
+    /// finds `kubectl`.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables = Vec::new();
         if let Some(kafka) = &self.kafka {
@@ -169,23 +189,27 @@ impl State {
         variables
     }
 
-    /// Kills what an owner that died has left behind, and removes its folders and the state file `path`.
+    /// Kills what an owner that died has left behind, and removes its folders and the state file
+    /// `path`.
     pub fn clean_up(&self, path: &Path) -> Result<()> {
         self.owner.kill_group();
         for server in &self.servers {
             server.kill_group();
         }
         for folder in &self.folders {
-            // The file may have been tampered with; nothing but a testbed's own folder is ever removed.
-            let ours = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(crate::folder::PREFIX));
+            // The file may have been tampered with; nothing but a testbed's own folder is ever
+            // removed.
+            let ours = folder
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(crate::folder::PREFIX));
             if ours && folder.exists() {
-                std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+                std::fs::remove_dir_all(folder)
+                    .with_context(|| format!("cannot remove {}", folder.display()))?;
             }
         }
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove the state file {}", path.display()))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
+                .with_context(|| format!("cannot remove the state file {}", path.display())),
             _ => Ok(()),
         }
     }
@@ -199,7 +223,13 @@ mod tests {
     fn a_process_is_not_mistaken_for_an_earlier_one_with_its_id() {
         let this = ProcessId::of(std::process::id()).unwrap();
         assert!(this.lives());
-        assert!(!ProcessId { started: this.started + 1, ..this }.lives());
+        assert!(
+            !ProcessId {
+                started: this.started + 1,
+                ..this
+            }
+            .lives()
+        );
     }
 
     #[test]
@@ -209,7 +239,10 @@ mod tests {
         assert_eq!(State::read(&path).unwrap(), None);
         let state = State {
             owner: ProcessId { pid: 1, started: 2 },
-            kafka: Some(KafkaEndpoint { brokers: "127.0.0.1:9".into(), version: "4".into() }),
+            kafka: Some(KafkaEndpoint {
+                brokers: "127.0.0.1:9".into(),
+                version: "4".into(),
+            }),
             prometheus: None,
             ollama: None,
             kubernetes: None,
@@ -218,16 +251,29 @@ mod tests {
         };
         state.write(&path).unwrap();
         assert_eq!(State::read(&path).unwrap().as_ref(), Some(&state));
-        assert_eq!(state.environment(), [("KAFKA_BROKERS", "127.0.0.1:9".to_owned())]);
+        assert_eq!(
+            state.environment(),
+            [("KAFKA_BROKERS", "127.0.0.1:9".to_owned())]
+        );
     }
 
     #[test]
     fn the_variables_are_all_that_the_demo_on_real_servers_needs() {
         let state = State {
             owner: ProcessId { pid: 1, started: 2 },
-            kafka: Some(KafkaEndpoint { brokers: "127.0.0.1:9".into(), version: "4".into() }),
-            prometheus: Some(PrometheusEndpoint { url: "http://127.0.0.1:8".into(), version: "3".into() }),
-            ollama: Some(OllamaEndpoint { url: "http://127.0.0.1:7".into(), model: "m".into(), version: "1".into() }),
+            kafka: Some(KafkaEndpoint {
+                brokers: "127.0.0.1:9".into(),
+                version: "4".into(),
+            }),
+            prometheus: Some(PrometheusEndpoint {
+                url: "http://127.0.0.1:8".into(),
+                version: "3".into(),
+            }),
+            ollama: Some(OllamaEndpoint {
+                url: "http://127.0.0.1:7".into(),
+                model: "m".into(),
+                version: "1".into(),
+            }),
             kubernetes: Some(KubernetesEndpoint {
                 server: "https://127.0.0.1:6".into(),
                 kubeconfig: "/k/config".into(),
@@ -238,21 +284,38 @@ mod tests {
             servers: Vec::new(),
             folders: Vec::new(),
         };
-        let names: Vec<_> = state.environment().into_iter().map(|(name, _)| name).collect();
-        let wanted =
-            ["KAFKA_BROKERS", "PROMETHEUS_URL", "OLLAMA_HOST", "OLLAMA_MODEL", "KUBECONFIG", "KUBECTL", "DEMO_SD_URL"];
+        let names: Vec<_> = state
+            .environment()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        let wanted = [
+            "KAFKA_BROKERS",
+            "PROMETHEUS_URL",
+            "OLLAMA_HOST",
+            "OLLAMA_MODEL",
+            "KUBECONFIG",
+            "KUBECTL",
+            "DEMO_SD_URL",
+        ];
         assert_eq!(names, wanted);
     }
 
     #[test]
     fn cleaning_up_removes_only_a_testbeds_own_folders() {
         let folder = tempfile::tempdir().unwrap();
-        let (ours, foreign) = (folder.path().join("anomalyzer-testbed-kafka-x"), folder.path().join("precious"));
+        let (ours, foreign) = (
+            folder.path().join("anomalyzer-testbed-kafka-x"),
+            folder.path().join("precious"),
+        );
         std::fs::create_dir(&ours).unwrap();
         std::fs::create_dir(&foreign).unwrap();
         let path = folder.path().join("state.json");
         let state = State {
-            owner: ProcessId { pid: 1, started: u64::MAX },
+            owner: ProcessId {
+                pid: 1,
+                started: u64::MAX,
+            },
             kafka: None,
             prometheus: None,
             ollama: None,
@@ -262,6 +325,9 @@ mod tests {
         };
         state.write(&path).unwrap();
         state.clean_up(&path).unwrap();
-        assert_eq!((ours.exists(), foreign.exists(), path.exists()), (false, true, false));
+        assert_eq!(
+            (ours.exists(), foreign.exists(), path.exists()),
+            (false, true, false)
+        );
     }
 }

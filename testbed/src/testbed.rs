@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ControlPlane, ControlPlaneOptions, Kafka, KafkaEndpoint, KubernetesEndpoint, Ollama, OllamaEndpoint, ProcessId,
-    Prometheus, PrometheusEndpoint, PrometheusOptions, State, install,
+    ControlPlane, ControlPlaneOptions, Kafka, KafkaEndpoint, KubernetesEndpoint, Ollama,
+    OllamaEndpoint, ProcessId, Prometheus, PrometheusEndpoint, PrometheusOptions, State, install,
 };
 
 /// One of the real servers.
@@ -48,7 +48,11 @@ pub struct TestbedOptions {
 impl Default for TestbedOptions {
     fn default() -> Self {
         let servers = Server::value_variants().iter().copied().collect();
-        Self { servers, images: BTreeMap::new(), scrape_interval: Duration::from_secs(1) }
+        Self {
+            servers,
+            images: BTreeMap::new(),
+            scrape_interval: Duration::from_secs(1),
+        }
     }
 }
 
@@ -70,17 +74,31 @@ impl Testbed {
     pub async fn up(options: TestbedOptions) -> Result<Self> {
         let wanted = |server| options.servers.contains(&server);
         // Prometheus is told where to ask for the pods before there is anyone to answer.
-        let discovery = if wanted(Server::Kubernetes) { Some(TcpListener::bind("127.0.0.1:0")?) } else { None };
-        let address = discovery.as_ref().map(TcpListener::local_addr).transpose()?;
+        let discovery = if wanted(Server::Kubernetes) {
+            Some(TcpListener::bind("127.0.0.1:0")?)
+        } else {
+            None
+        };
+        let address = discovery
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?;
         let prometheus = PrometheusOptions {
             interval: options.scrape_interval,
-            discoveries: address.map(|address| format!("http://{address}/sd")).into_iter().collect(),
+            discoveries: address
+                .map(|address| format!("http://{address}/sd"))
+                .into_iter()
+                .collect(),
             ..PrometheusOptions::default()
         };
         let images = options.images.clone();
         let (kafka, prometheus, ollama, kubernetes) = tokio::try_join!(
             started(wanted(Server::Kafka), Server::Kafka, Kafka::start()),
-            started(wanted(Server::Prometheus), Server::Prometheus, Prometheus::start(&prometheus)),
+            started(
+                wanted(Server::Prometheus),
+                Server::Prometheus,
+                Prometheus::start(&prometheus)
+            ),
             started(wanted(Server::Ollama), Server::Ollama, Ollama::start()),
             started(
                 wanted(Server::Kubernetes),
@@ -88,20 +106,39 @@ impl Testbed {
                 ControlPlane::start(ControlPlaneOptions { images, discovery }),
             ),
         )?;
-        Ok(Self { kafka, prometheus, ollama, kubernetes })
+        Ok(Self {
+            kafka,
+            prometheus,
+            ollama,
+            kubernetes,
+        })
     }
 
     /// Installs what `servers` need and is missing, and starts nothing.
     pub async fn install(servers: &BTreeSet<Server>) -> Result<()> {
         let wanted = |server| servers.contains(&server);
         let kafka = started(wanted(Server::Kafka), Server::Kafka, install::kafka());
-        let prometheus = started(wanted(Server::Prometheus), Server::Prometheus, install::prometheus());
+        let prometheus = started(
+            wanted(Server::Prometheus),
+            Server::Prometheus,
+            install::prometheus(),
+        );
         let model = started(wanted(Server::Ollama), Server::Ollama, install::model());
         tokio::try_join!(kafka, prometheus, model)?;
         // Compilers use all processors by themselves; side by side they only need more memory.
         started(wanted(Server::Ollama), Server::Ollama, install::ollama()).await?;
-        started(wanted(Server::Kubernetes), Server::Kubernetes, install::etcd()).await?;
-        started(wanted(Server::Kubernetes), Server::Kubernetes, install::kubernetes()).await?;
+        started(
+            wanted(Server::Kubernetes),
+            Server::Kubernetes,
+            install::etcd(),
+        )
+        .await?;
+        started(
+            wanted(Server::Kubernetes),
+            Server::Kubernetes,
+            install::kubernetes(),
+        )
+        .await?;
         Ok(())
     }
 
@@ -112,17 +149,27 @@ impl Testbed {
         let kafka = self.kafka.as_ref().map(|kafka| {
             pids.extend(kafka.pid());
             folders.push(kafka.folder().to_owned());
-            KafkaEndpoint { brokers: kafka.brokers(), version: kafka.version().to_owned() }
+            KafkaEndpoint {
+                brokers: kafka.brokers(),
+                version: kafka.version().to_owned(),
+            }
         });
         let prometheus = self.prometheus.as_ref().map(|prometheus| {
             pids.push(prometheus.pid());
             folders.push(prometheus.folder().to_owned());
-            PrometheusEndpoint { url: prometheus.url(), version: prometheus.version().to_owned() }
+            PrometheusEndpoint {
+                url: prometheus.url(),
+                version: prometheus.version().to_owned(),
+            }
         });
         let ollama = self.ollama.as_ref().map(|ollama| {
             pids.push(ollama.pid());
             folders.push(ollama.folder().to_owned());
-            OllamaEndpoint { url: ollama.url(), model: ollama.model().to_owned(), version: ollama.version().to_owned() }
+            OllamaEndpoint {
+                url: ollama.url(),
+                model: ollama.model().to_owned(),
+                version: ollama.version().to_owned(),
+            }
         });
         let kubernetes = self.kubernetes.as_ref().map(|kubernetes| {
             pids.extend(kubernetes.pids());
@@ -135,9 +182,18 @@ impl Testbed {
                 version: kubernetes.version().to_owned(),
             }
         });
-        let owner = ProcessId::of(std::process::id()).context("cannot read /proc: the testbed needs Linux")?;
+        let owner = ProcessId::of(std::process::id())
+            .context("cannot read /proc: the testbed needs Linux")?;
         let servers = pids.into_iter().filter_map(ProcessId::of).collect();
-        Ok(State { owner, kafka, prometheus, ollama, kubernetes, servers, folders })
+        Ok(State {
+            owner,
+            kafka,
+            prometheus,
+            ollama,
+            kubernetes,
+            servers,
+            folders,
+        })
     }
 
     /// Stops everything.
@@ -167,11 +223,17 @@ impl Testbed {
 }
 
 /// Does `work` if it is wanted; an error says for which server.
-async fn started<T>(wanted: bool, server: Server, work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+async fn started<T>(
+    wanted: bool,
+    server: Server,
+    work: impl Future<Output = Result<T>>,
+) -> Result<Option<T>> {
     if !wanted {
         return Ok(None);
     }
-    work.await.map(Some).with_context(|| format!("{server} is not to be had"))
+    work.await
+        .map(Some)
+        .with_context(|| format!("{server} is not to be had"))
 }
 
 #[cfg(test)]

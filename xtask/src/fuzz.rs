@@ -1,8 +1,9 @@
 //! Runs the fuzz targets, and says for how long and how often each was tried.
 //!
-//! The targets are as `cargo fuzz` wants them, and are run without it: on the toolchain in use, which need not be a nightly one,
-//! with the coverage that libFuzzer is steered by and without sanitizers, which need one. Overflows and broken
-//! assertions are found all the same, and memory is Rust's business.
+//! The targets are as `cargo fuzz` wants them, and are run without it: on the toolchain in use,
+//! which need not be a nightly one, with the coverage that libFuzzer is steered by and without
+//! sanitizers, which need one. Overflows and broken assertions are found all the same, and memory
+//! is Rust's business.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -23,47 +24,95 @@ pub fn run(seconds: u64, only: &[String]) -> Result<()> {
     let folder = workspace::root().join("fuzz");
     let targets = targets(&folder.join("corpus"))?;
     if let Some(unknown) = only.iter().find(|name| !targets.contains(name)) {
-        bail!("there is no fuzz target {unknown}: there are {}", targets.join(", "));
+        bail!(
+            "there is no fuzz target {unknown}: there are {}",
+            targets.join(", ")
+        );
     }
     let target = workspace::target().join("fuzz");
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--locked", "--release", "--manifest-path"]).arg(folder.join("Cargo.toml"));
-    // With a target, so that build scripts and procedural macros, which nobody fuzzes, are built as ever.
+    cargo
+        .args(["build", "--locked", "--release", "--manifest-path"])
+        .arg(folder.join("Cargo.toml"));
+    // With a target, so that build scripts and procedural macros, which nobody fuzzes, are built as
+    // ever.
     let host = host_tuple()?;
-    cargo.arg("--target-dir").arg(&target).args(["--target", &host]);
+    cargo
+        .arg("--target-dir")
+        .arg(&target)
+        .args(["--target", &host]);
     process::run(cargo.env("RUSTFLAGS", FLAGS)).context("the fuzz targets do not compile")?;
-    println!("{:14} {:>9} {:>13} {:>9}", "target", "seconds", "executions", "covered");
-    for name in targets.iter().filter(|name| only.is_empty() || only.contains(name)) {
+    println!(
+        "{:14} {:>9} {:>13} {:>9}",
+        "target", "seconds", "executions", "covered"
+    );
+    for name in targets
+        .iter()
+        .filter(|name| only.is_empty() || only.contains(name))
+    {
         let found = target.join("corpus").join(name);
         fs::create_dir_all(&found)?;
         let mut fuzz = Command::new(target.join(&host).join("release").join(name));
-        fuzz.arg(format!("-max_total_time={seconds}")).args(["-print_final_stats=1", "-timeout=20", "-max_len=65536"]);
-        fuzz.arg(format!("-artifact_prefix={}/broken-{name}-", target.display()));
+        fuzz.arg(format!("-max_total_time={seconds}")).args([
+            "-print_final_stats=1",
+            "-timeout=20",
+            "-max_len=65536",
+        ]);
+        fuzz.arg(format!(
+            "-artifact_prefix={}/broken-{name}-",
+            target.display()
+        ));
         // What is found goes to the first; the second is in the repository.
         fuzz.arg(&found).arg(folder.join("corpus").join(name));
         let log = target.join(format!("{name}.log"));
-        let to = File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
+        let to =
+            File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
         fuzz.stderr(to.try_clone()?).stdout(to);
         let status = process::run_within(&mut fuzz, Duration::from_secs(seconds + 120))?;
         let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-        let figure = |key: &str| said.lines().rev().find_map(|line| line.strip_prefix(key)).map_or("?", str::trim);
-        let covered = said.lines().rev().find_map(|line| line.split_once("cov: ")?.1.split(' ').next()).unwrap_or("?");
-        println!("{name:14} {seconds:>9} {:>13} {covered:>9}", figure("stat::number_of_executed_units:"));
-        ensure!(status.success(), "{name} found something; all of it is in {}:\n{}", log.display(), end(&said));
+        let figure = |key: &str| {
+            said.lines()
+                .rev()
+                .find_map(|line| line.strip_prefix(key))
+                .map_or("?", str::trim)
+        };
+        let covered = said
+            .lines()
+            .rev()
+            .find_map(|line| line.split_once("cov: ")?.1.split(' ').next())
+            .unwrap_or("?");
+        println!(
+            "{name:14} {seconds:>9} {:>13} {covered:>9}",
+            figure("stat::number_of_executed_units:")
+        );
+        ensure!(
+            status.success(),
+            "{name} found something; all of it is in {}:\n{}",
+            log.display(),
+            end(&said)
+        );
     }
     Ok(())
 }
 
 fn host_tuple() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc).args(["--print", "host-tuple"]).output().context("rustc does not start")?;
-    ensure!(said.status.success(), "rustc does not say what it runs on: {}", String::from_utf8_lossy(&said.stderr));
+    let said = Command::new(rustc)
+        .args(["--print", "host-tuple"])
+        .output()
+        .context("rustc does not start")?;
+    ensure!(
+        said.status.success(),
+        "rustc does not say what it runs on: {}",
+        String::from_utf8_lossy(&said.stderr)
+    );
     Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
 /// Each has a corpus.
 fn targets(corpus: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(corpus).with_context(|| format!("{} can't be read", corpus.display()))?;
+    let entries =
+        fs::read_dir(corpus).with_context(|| format!("{} can't be read", corpus.display()))?;
     let mut names = entries
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<std::io::Result<Vec<_>>>()?;

@@ -15,7 +15,10 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set-up, the plugins, the demo and the tests")]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, the plugins, the demo and the tests"
+)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -58,7 +61,8 @@ enum Task {
         /// Only these targets
         targets: Vec<String>,
     },
-    /// Kill the service at every durable step of a decision and at any time, again and again, and look what is left of it
+    /// Kill the service at every durable step of a decision and at any time, again and again, and
+    /// look what is left of it
     Kill {
         /// How often
         #[arg(long, default_value_t = 2000)]
@@ -104,8 +108,19 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz { seconds, targets } => fuzz::run(seconds, &targets),
         Task::Kill { times } => {
             guests::build()?;
-            let arguments = ["test", "--locked", "--workspace", "--test", "demo", "kills::however"];
-            process::run(workspace::cargo().args(arguments).env("ANOMALYZER_TEST_KILLS", times.to_string()))
+            let arguments = [
+                "test",
+                "--locked",
+                "--workspace",
+                "--test",
+                "demo",
+                "kills::however",
+            ];
+            process::run(
+                workspace::cargo()
+                    .args(arguments)
+                    .env("ANOMALYZER_TEST_KILLS", times.to_string()),
+            )
         }
         Task::Up { rest } => demo::servers(&rest),
         Task::Down => process::run(process::command(&testbed::binary()?).arg("down")),
@@ -125,7 +140,11 @@ fn plugins(examples: bool) -> Result<()> {
     guests::build_evil()?;
     if examples {
         let missing = guests::examples::build()?;
-        ensure!(missing.is_empty(), "the examples in {} were not built", guests::examples::in_words(&missing));
+        ensure!(
+            missing.is_empty(),
+            "the examples in {} were not built",
+            guests::examples::in_words(&missing)
+        );
     }
     Ok(())
 }
@@ -161,14 +180,25 @@ mod tests {
     #[track_caller]
     fn demo(arguments: &[&str]) -> (bool, Vec<String>) {
         let arguments = ["xtask", "demo"].iter().chain(arguments);
-        let Task::Demo { real, rest } = Arguments::parse_from(arguments).task else { panic!("no demo") };
+        let Task::Demo { real, rest } = Arguments::parse_from(arguments).task else {
+            panic!("no demo")
+        };
         lift("--real", real, rest)
     }
 
     #[test]
     fn real_is_heard_wherever_it_stands_and_the_rest_is_passed_on() {
-        assert_eq!(demo(&["--real", "--exit-when-done"]), (true, vec!["--exit-when-done".to_owned()]));
-        assert_eq!(demo(&["--exit-when-done", "--real"]), (true, vec!["--exit-when-done".to_owned()]));
-        assert_eq!(demo(&["--exit-when-done"]), (false, vec!["--exit-when-done".to_owned()]));
+        assert_eq!(
+            demo(&["--real", "--exit-when-done"]),
+            (true, vec!["--exit-when-done".to_owned()])
+        );
+        assert_eq!(
+            demo(&["--exit-when-done", "--real"]),
+            (true, vec!["--exit-when-done".to_owned()])
+        );
+        assert_eq!(
+            demo(&["--exit-when-done"]),
+            (false, vec!["--exit-when-done".to_owned()])
+        );
     }
 }

@@ -10,7 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper, wait,
+};
 
 use crate::workspace;
 
@@ -24,7 +26,8 @@ static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 const GRACE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// On Ctrl-C (or SIGTERM, SIGHUP) ends all that runs. What waits for it then fails, and so cleans up on its way out.
+/// On Ctrl-C (or SIGTERM, SIGHUP) ends all that runs. What waits for it then fails, and so cleans
+/// up on its way out.
 pub fn end_all_on_ctrl_c() -> Result<()> {
     ctrlc::set_handler(|| {
         INTERRUPTED.store(true, Ordering::SeqCst);
@@ -81,15 +84,25 @@ pub fn end_all() {
 /// All children of this process, the adopted ones included.
 fn children() -> Vec<Pid> {
     let this = getpid().as_raw_nonzero().get();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let ids = processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    ids.filter(|id| parent(*id) == Some(this)).filter_map(Pid::from_raw).collect()
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let ids =
+        processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(|id| parent(*id) == Some(this))
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 fn parent(process: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name, field 2, may hold anything; state and parent follow its closing parenthesis.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// A program of ours, run in the workspace's folder.
@@ -156,7 +169,11 @@ impl Running {
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
         let child = child.with_context(|| format!("`{words}` does not start"))?;
         let group = i32::try_from(child.id()).context("the process id is out of range")?;
-        Ok(Self { child, group, words })
+        Ok(Self {
+            child,
+            group,
+            words,
+        })
     }
 
     /// Waits for its end; after the limit, or some time after Ctrl-C, it is killed.
@@ -193,7 +210,10 @@ impl Running {
             if let Some(limit) = limit.filter(|limit| begun.elapsed() > *limit) {
                 bail!("`{}` was not done within {limit:?}", self.words);
             }
-            if heeds_ctrl_c && is_interrupted() && interrupted_at.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            if heeds_ctrl_c
+                && is_interrupted()
+                && interrupted_at.get_or_insert_with(Instant::now).elapsed() > GRACE
+            {
                 bail!("interrupted: `{}` was killed", self.words);
             }
             std::thread::sleep(LOOK_AGAIN);
@@ -211,7 +231,8 @@ impl Drop for Running {
                 std::thread::sleep(LOOK_AGAIN);
             }
         }
-        // What was cut short may leave others of its group behind; what ended by itself has seen to them.
+        // What was cut short may leave others of its group behind; what ended by itself has seen to
+        // them.
         if !ended || is_ending() {
             signal(self.group, Signal::KILL);
         }
@@ -232,9 +253,14 @@ fn signal(group: i32, signal: Signal) {
 }
 
 fn in_words(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -243,13 +269,19 @@ mod tests {
 
     fn is_there(process: i32) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
-        stat.is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+        stat.is_ok_and(|stat| {
+            !stat
+                .rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+        })
     }
 
     #[test]
     fn what_a_program_started_ends_with_it_when_it_is_cut_short() {
         let mut shell = Command::new("sh");
-        shell.args(["-c", "sleep 1000 & echo $!; wait"]).stdout(Stdio::piped());
+        shell
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(Stdio::piped());
         let mut running = Running::start(&mut shell).unwrap();
         let mut line = Vec::new();
         let output = running.child.stdout.as_mut().unwrap();
@@ -270,10 +302,23 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_or_fails_is_named() {
-        let error = run_within(Command::new("sleep").arg("1000"), Duration::from_millis(100)).unwrap_err().to_string();
-        assert!(error.contains("`sleep 1000` was not done within 100ms"), "{error}");
-        let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
-        assert!(error.contains("sh -c exit 3") && error.contains('3'), "{error}");
+        let error = run_within(
+            Command::new("sleep").arg("1000"),
+            Duration::from_millis(100),
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.contains("`sleep 1000` was not done within 100ms"),
+            "{error}"
+        );
+        let error = run(Command::new("sh").args(["-c", "exit 3"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("sh -c exit 3") && error.contains('3'),
+            "{error}"
+        );
         assert!(output(&mut Command::new("/no/such/program")).is_err());
     }
 }

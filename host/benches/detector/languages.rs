@@ -1,5 +1,5 @@
-//! What a detector costs that is written in another language, next to one in Rust: size, compilation, start, memory, samples.
-//! Needs `cargo xtask plugins --examples`.
+//! What a detector costs that is written in another language, next to one in Rust: size,
+//! compilation, start, memory, samples. Needs `cargo xtask plugins --examples`.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 /// How often an instance is opened; the median counts.
 const OPENED: usize = 11;
-/// How long samples are handed over, and how many rounds at most; the quickest one counts. What the JavaScript engine holds on to at
-/// each call is at its limit of memory after some 35,000.
+/// How long samples are handed over, and how many rounds at most; the quickest one counts. What the
+/// JavaScript engine holds on to at each call is at its limit of memory after some 35,000.
 const OBSERVED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 300;
 
@@ -20,16 +20,39 @@ type Measured = (&'static str, &'static str, &'static str, fn() -> Value);
 
 /// Language, file below `target`, name, and settings at which the noise of the frames stays calm.
 const DETECTORS: [Measured; 3] = [
-    ("Rust", "plugins/zscore.wasm", "zscore", || json!({"spike": 4, "drop": 4})),
-    ("JavaScript", "examples/javascript-detector.wasm", "javascript-range", || json!({"low": 90, "high": 110})),
-    ("Python", "examples/python-detector.wasm", "python-range", || json!({"low": 90, "high": 110})),
+    (
+        "Rust",
+        "plugins/zscore.wasm",
+        "zscore",
+        || json!({"spike": 4, "drop": 4}),
+    ),
+    (
+        "JavaScript",
+        "examples/javascript-detector.wasm",
+        "javascript-range",
+        || json!({"low": 90, "high": 110}),
+    ),
+    (
+        "Python",
+        "examples/python-detector.wasm",
+        "python-range",
+        || json!({"low": 90, "high": 110}),
+    ),
 ];
 
 /// The table.
 pub fn measure() {
     println!(
         "\n{:<10}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}",
-        "detector", "size", "compile", "load", "open", "memory", "at work", "ns/sample", "ns/sample"
+        "detector",
+        "size",
+        "compile",
+        "load",
+        "open",
+        "memory",
+        "at work",
+        "ns/sample",
+        "ns/sample"
     );
     println!(
         "{:<10}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}",
@@ -40,7 +63,10 @@ pub fn measure() {
         if file.exists() {
             measure_one(language, &file, name, &settings());
         } else {
-            println!("NOT MEASURED: {language}, as there is no {}: cargo xtask plugins --examples", file.display());
+            println!(
+                "NOT MEASURED: {language}, as there is no {}: cargo xtask plugins --examples",
+                file.display()
+            );
         }
     }
 }
@@ -51,8 +77,15 @@ fn measure_one(language: &str, file: &Path, name: &str, settings: &Value) {
     let load = || {
         let cache = Some(folder.path().join("compiled"));
         let began = Instant::now();
-        let config = PluginConfig { folder: folder.path().to_owned(), cache, ..PluginConfig::default() };
-        (Plugins::load(config).expect("plugins load"), began.elapsed())
+        let config = PluginConfig {
+            folder: folder.path().to_owned(),
+            cache,
+            ..PluginConfig::default()
+        };
+        (
+            Plugins::load(config).expect("plugins load"),
+            began.elapsed(),
+        )
     };
     let (_, compile) = load();
     let (plugins, cached) = load();
@@ -68,7 +101,9 @@ fn measure_one(language: &str, file: &Path, name: &str, settings: &Value) {
     opened.sort_unstable();
     let mut monitor = plugins.monitor(name, settings).expect("it opens");
     let idle = plugins.health().memory_bytes;
-    monitor.observe(&super::opening(), false).expect("series open");
+    monitor
+        .observe(&super::opening(), false)
+        .expect("series open");
     let [one, many] = [1, 4096].map(|batch| {
         let mut frames = super::frames(batch);
         let began = Instant::now();
@@ -77,7 +112,13 @@ fn measure_one(language: &str, file: &Path, name: &str, settings: &Value) {
             if began.elapsed() > OBSERVED {
                 break;
             }
-            let observe = |frame: &_| monitor.observe(frame, false).expect("a verdict").findings.len();
+            let observe = |frame: &_| {
+                monitor
+                    .observe(frame, false)
+                    .expect("a verdict")
+                    .findings
+                    .len()
+            };
             let took = super::timed(1, &mut frames, observe, super::later);
             quickest = quickest.min(took.as_nanos() as f64 / (frames.len() * batch) as f64);
         }

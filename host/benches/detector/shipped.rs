@@ -1,4 +1,5 @@
-//! What the detectors that come with it cost a sample at 4,096 a frame, in WebAssembly against the same code native, and a series.
+//! What the detectors that come with it cost a sample at 4,096 a frame, in WebAssembly against the
+//! same code native, and a series.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -17,12 +18,20 @@ const ROUNDS: usize = 12;
 macro_rules! native {
     ($detector:ty) => {{
         let mut native = Watch::<$detector>::open("{}").expect("the defaults are good");
-        native.observe(&native_of(&opening()), false).expect("series open");
+        native
+            .observe(&native_of(&opening()), false)
+            .expect("series open");
         let mut frames: Vec<_> = frames(BATCH).iter().map(native_of).collect();
         quickest(|| {
             let start = Instant::now();
             for frame in &frames {
-                black_box(native.observe(black_box(frame), false).expect("a verdict").findings.len());
+                black_box(
+                    native
+                        .observe(black_box(frame), false)
+                        .expect("a verdict")
+                        .findings
+                        .len(),
+                );
             }
             let took = start.elapsed().as_nanos() as f64;
             frames.iter_mut().for_each(later_native);
@@ -50,15 +59,29 @@ pub fn measure(plugins: &Plugins) {
         let wasm = quickest(|| {
             let start = Instant::now();
             for frame in &frames {
-                black_box(monitor.observe(black_box(frame), false).expect("a verdict").findings.len());
+                black_box(
+                    monitor
+                        .observe(black_box(frame), false)
+                        .expect("a verdict")
+                        .findings
+                        .len(),
+                );
             }
             let took = start.elapsed().as_nanos() as f64;
             frames.iter_mut().for_each(later);
             took / (frames.len() * BATCH) as f64
         });
-        let saved = (0..SERIES).map(|id| monitor.save(Some(id)).expect("it saves").map_or(0, |saved| saved.len()));
+        let saved = (0..SERIES).map(|id| {
+            monitor
+                .save(Some(id))
+                .expect("it saves")
+                .map_or(0, |saved| saved.len())
+        });
         let bytes = saved.sum::<usize>() / SERIES as usize;
-        println!("{name:<12} {wasm:>14.1} {native:>14.1} {:>14.2} {bytes:>14}", wasm / native);
+        println!(
+            "{name:<12} {wasm:>14.1} {native:>14.1} {:>14.2} {bytes:>14}",
+            wasm / native
+        );
     }
 }
 

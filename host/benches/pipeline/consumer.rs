@@ -1,5 +1,6 @@
-//! What a person would write by hand for one metric: rdkafka, a ring of `f64` a series, a running z-score. It trusts every
-//! message, keeps no labels, commits nothing and finds nothing but whether there was a spike.
+//! What a person would write by hand for one metric: rdkafka, a ring of `f64` a series, a running
+//! z-score. It trusts every message, keeps no labels, commits nothing and finds nothing but whether
+//! there was a spike.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -56,19 +57,32 @@ pub fn read(brokers: &str, topic: &str, group: &str, samples: u64) -> anyhow::Re
     while seen < samples {
         // Also what is no message, as a change of the group, ends a wait.
         let Some(message) = consumer.poll(Duration::from_millis(500)) else {
-            anyhow::ensure!(heard.elapsed() < PATIENCE, "the topic ended after {seen} of {samples} samples");
+            anyhow::ensure!(
+                heard.elapsed() < PATIENCE,
+                "the topic ended after {seen} of {samples} samples"
+            );
             continue;
         };
         heard = Instant::now();
         let message = message?;
         start.get_or_insert_with(Instant::now);
-        for raw in remote_write::walk(message.payload().unwrap_or_default(), Believed::at(i64::MAX)) {
+        for raw in remote_write::walk(
+            message.payload().unwrap_or_default(),
+            Believed::at(i64::MAX),
+        ) {
             let raw = raw?;
             if !series.contains_key(&*raw.labels) {
-                let ring = Ring { values: Vec::with_capacity(WINDOW), oldest: 0, sum: 0.0, squares: 0.0 };
+                let ring = Ring {
+                    values: Vec::with_capacity(WINDOW),
+                    oldest: 0,
+                    sum: 0.0,
+                    squares: 0.0,
+                };
                 series.insert((&*raw.labels).into(), ring);
             }
-            let ring = series.get_mut(&*raw.labels).context("a series was just inserted")?;
+            let ring = series
+                .get_mut(&*raw.labels)
+                .context("a series was just inserted")?;
             for sample in raw.samples {
                 spikes += u64::from(ring.push(sample?.value));
                 seen += 1;

@@ -1,5 +1,6 @@
-//! From the arrival of the sample that shows an anomaly to the start of the operation that answers it: the whole of `serve` in
-//! one process, rules as the analyst, 1,000 series, real process groups.
+//! From the arrival of the sample that shows an anomaly to the start of the operation that answers
+//! it: the whole of `serve` in one process, rules as the analyst, 1,000 series, real process
+//! groups.
 
 use anyhow::Context;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use anomalyzer::bus::Topic;
 use anomalyzer::codec;
 use anomalyzer::config;
-use anomalyzer::domain::{Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, now_ms, solutions};
+use anomalyzer::domain::{
+    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, now_ms, solutions,
+};
 use anomalyzer::history::{Filter, Order, Page};
 use anomalyzer::serve::{self, Role, Running};
 use tokio_util::sync::CancellationToken;
@@ -22,12 +25,22 @@ pub async fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config::parse("bench.toml".as_ref(), &text(folder.path()))?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone()).await?.context("told to stop")?;
+    let running = serve::start(config, Role::Both, shutdown.clone())
+        .await?
+        .context("told to stop")?;
     for past in (1..=WARM).rev() {
         tick(&running, now_ms() - past * 1_000, |_| false).await?;
     }
-    let warm = |least: u64| running.detection().values().all(|signal| signal.samples >= least);
-    poll("the detectors to see an ordinary day", || warm(WARM as u64 * GROUPS as u64)).await?;
+    let warm = |least: u64| {
+        running
+            .detection()
+            .values()
+            .all(|signal| signal.samples >= least)
+    };
+    poll("the detectors to see an ordinary day", || {
+        warm(WARM as u64 * GROUPS as u64)
+    })
+    .await?;
 
     let mut ill = vec![None; GROUPS];
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -44,27 +57,53 @@ pub async fn measure() -> anyhow::Result<()> {
             }
         }
     }
-    let history = running.history().ok_or_else(|| anyhow::anyhow!("there is no history"))?.clone();
+    let history = running
+        .history()
+        .ok_or_else(|| anyhow::anyhow!("there is no history"))?
+        .clone();
     let mut delays = Vec::new();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while delays.len() < GROUPS && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let filter = Filter { solution: Some(solutions::SCALE_UP.to_owned()), ..Filter::default() };
-        let (decisions, _) =
-            history.decisions(&filter, Page { limit: 1000, order: Order::Oldest, ..Page::default() }).await?;
+        let filter = Filter {
+            solution: Some(solutions::SCALE_UP.to_owned()),
+            ..Filter::default()
+        };
+        let (decisions, _) = history
+            .decisions(
+                &filter,
+                Page {
+                    limit: 1000,
+                    order: Order::Oldest,
+                    ..Page::default()
+                },
+            )
+            .await?;
         delays = decisions
             .iter()
             .filter_map(|decision| {
-                let group: usize = decision.target.as_ref()?.name.strip_prefix("shop-")?.parse().ok()?;
-                let scale =
-                    decision.operations.iter().find(|record| matches!(record.operation, Operation::Scale { .. }))?;
+                let group: usize = decision
+                    .target
+                    .as_ref()?
+                    .name
+                    .strip_prefix("shop-")?
+                    .parse()
+                    .ok()?;
+                let scale = decision
+                    .operations
+                    .iter()
+                    .find(|record| matches!(record.operation, Operation::Scale { .. }))?;
                 Some(scale.asked_at - ill[group]?)
             })
             .collect();
     }
     delays.sort_unstable();
-    let quantile =
-        |q: f64| delays.get(((delays.len() as f64 * q).ceil() as usize).saturating_sub(1)).copied().unwrap_or(-1);
+    let quantile = |q: f64| {
+        delays
+            .get(((delays.len() as f64 * q).ceil() as usize).saturating_sub(1))
+            .copied()
+            .unwrap_or(-1)
+    };
     println!(
         "\nfrom a sample's arrival to the start of the operation, {} series, {} of {GROUPS} scaled: p50 {} ms, p90 {} ms, \
          p99 {} ms (aim 100), most {} ms",
@@ -77,8 +116,13 @@ pub async fn measure() -> anyhow::Result<()> {
     );
     shutdown.cancel();
     running.ended().await;
-    // An analyst that is asked between the two batches sees one signal, and has no reason to scale yet.
-    anyhow::ensure!(delays.len() >= GROUPS * 9 / 10, "{} of {GROUPS} groups were scaled", delays.len());
+    // An analyst that is asked between the two batches sees one signal, and has no reason to scale
+    // yet.
+    anyhow::ensure!(
+        delays.len() >= GROUPS * 9 / 10,
+        "{} of {GROUPS} groups were scaled",
+        delays.len()
+    );
     Ok(())
 }
 
@@ -95,9 +139,15 @@ async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::
     let name = format!("shop-{group}");
     let series = |labels: Labels, usual: f64| Series {
         labels,
-        samples: vec![Sample { at, value: usual * factor * (0.95 + 0.1 * fastrand::f64()) }],
+        samples: vec![Sample {
+            at,
+            value: usual * factor * (0.95 + 0.1 * fastrand::f64()),
+        }],
     };
-    let traffic = vec![series(Labels::new([("__name__", "traffic"), ("group", &name)]), 40.0)];
+    let traffic = vec![series(
+        Labels::new([("__name__", "traffic"), ("group", &name)]),
+        40.0,
+    )];
     let of_path = |path| Labels::new([("__name__", "latency"), ("group", &name), ("path", path)]);
     let latency = PATHS.map(|path| series(of_path(path), 0.1)).to_vec();
     for (signal, series) in [("traffic", traffic), ("latency", latency)] {
@@ -105,11 +155,18 @@ async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::
             signal: signal.to_owned(),
             target: Some(Target::new("", "Process", &name)),
             observed_at: at,
-            coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+            coverage: Coverage {
+                asked: 1,
+                answered: 1,
+                failed: 0,
+            },
             series,
             foreign: false,
         };
-        running.bus().publish(Topic::Metrics, codec::metrics::encode(&batch)).await?;
+        running
+            .bus()
+            .publish(Topic::Metrics, codec::metrics::encode(&batch))
+            .await?;
     }
     Ok(())
 }
@@ -117,7 +174,10 @@ async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::
 async fn poll(what: &str, mut there: impl FnMut() -> bool) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !there() {
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "waited 60 s for {what}");
+        anyhow::ensure!(
+            tokio::time::Instant::now() < deadline,
+            "waited 60 s for {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

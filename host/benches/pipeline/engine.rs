@@ -1,5 +1,5 @@
-//! The engine from a real Kafka, `zscore` on 1,000 series, messages of 500 samples: samples a second, against the plain consumer on
-//! the same topic in the same run, taking turns.
+//! The engine from a real Kafka, `zscore` on 1,000 series, messages of 500 samples: samples a
+//! second, against the plain consumer on the same topic in the same run, taking turns.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -44,28 +44,48 @@ impl Shape {
     fn batch(self, message: usize, random: &mut fastrand::Rng) -> MetricBatch {
         let labels = |id: usize| {
             let pod = format!("shop-6d4b75cb6d-{id:05}");
-            Labels::new([("__name__", SIGNAL), ("namespace", "shop"), ("pod", &pod), ("path", "/checkout")])
+            Labels::new([
+                ("__name__", SIGNAL),
+                ("namespace", "shop"),
+                ("pod", &pod),
+                ("path", "/checkout"),
+            ])
         };
-        let mut sample = |at| Sample { at, value: 100.0 + random.f64() + random.f64() + random.f64() };
+        let mut sample = |at| Sample {
+            at,
+            value: 100.0 + random.f64() + random.f64() + random.f64(),
+        };
         let series = match self {
             Self::Scrape { .. } => {
                 let at = 1_000 * (1 + message * PER_MESSAGE / SERIES) as i64;
                 let first = message * PER_MESSAGE % SERIES;
                 (first..first + PER_MESSAGE)
-                    .map(|id| Series { labels: labels(id), samples: vec![sample(at)] })
+                    .map(|id| Series {
+                        labels: labels(id),
+                        samples: vec![sample(at)],
+                    })
                     .collect()
             }
             Self::CatchUp { .. } => {
                 let first = (message / SERIES * PER_MESSAGE) as i64;
-                let samples = (first..first + PER_MESSAGE as i64).map(|at| sample(1_000 * (1 + at))).collect();
-                vec![Series { labels: labels(message % SERIES), samples }]
+                let samples = (first..first + PER_MESSAGE as i64)
+                    .map(|at| sample(1_000 * (1 + at)))
+                    .collect();
+                vec![Series {
+                    labels: labels(message % SERIES),
+                    samples,
+                }]
             }
         };
         MetricBatch {
             signal: SIGNAL.to_owned(),
             target: Some(Target::new("shop", "Deployment", "web")),
             observed_at: series_end(&series),
-            coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+            coverage: Coverage {
+                asked: 1,
+                answered: 1,
+                failed: 0,
+            },
             series,
             foreign: false,
         }
@@ -73,14 +93,22 @@ impl Shape {
 }
 
 fn series_end(series: &[Series]) -> i64 {
-    series.iter().flat_map(|series| &series.samples).map(|sample| sample.at).max().unwrap_or_default()
+    series
+        .iter()
+        .flat_map(|series| &series.samples)
+        .map(|sample| sample.at)
+        .max()
+        .unwrap_or_default()
 }
 
 pub async fn measure(brokers: &str) -> anyhow::Result<()> {
     println!(
         "\nthe engine from Kafka: zscore, {SERIES} series, messages of {PER_MESSAGE} samples; best of {ROUNDS}, in turn"
     );
-    for shape in [Shape::Scrape { messages: 8_000 }, Shape::CatchUp { messages: 20_000 }] {
+    for shape in [
+        Shape::Scrape { messages: 8_000 },
+        Shape::CatchUp { messages: 20_000 },
+    ] {
         let mark = std::process::id();
         let suffix = format!("{mark}-{}", shape.messages());
         let topics = TopicNames {
@@ -90,7 +118,12 @@ pub async fn measure(brokers: &str) -> anyhow::Result<()> {
             decisions: format!("bench-decisions-{suffix}"),
         };
         let metrics = topics.metrics.clone();
-        let config = KafkaConfig { brokers: brokers.to_owned(), topics, partitions: 1, ..KafkaConfig::default() };
+        let config = KafkaConfig {
+            brokers: brokers.to_owned(),
+            topics,
+            partitions: 1,
+            ..KafkaConfig::default()
+        };
         let bus: Arc<dyn Bus> = Arc::new(KafkaBus::connect(config).await?);
         let mut random = fastrand::Rng::with_seed(7);
         let mut bytes = 0;
@@ -105,7 +138,9 @@ pub async fn measure(brokers: &str) -> anyhow::Result<()> {
         for round in 0..ROUNDS {
             let (brokers, topic) = (brokers.to_owned(), metrics.clone());
             let group = format!("bench-plain-{mark}-{round}");
-            let took = tokio::task::spawn_blocking(move || super::consumer::read(&brokers, &topic, &group, samples));
+            let took = tokio::task::spawn_blocking(move || {
+                super::consumer::read(&brokers, &topic, &group, samples)
+            });
             plain = plain.min(took.await??);
             ours = ours.min(engine(&bus, &format!("bench-engine-{mark}-{round}"), samples).await?);
         }
@@ -124,22 +159,38 @@ pub async fn measure(brokers: &str) -> anyhow::Result<()> {
 
 /// How long the engine takes from the first samples to the last.
 async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result<Duration> {
-    let plugins = Plugins::load(PluginConfig { folder: super::plugin_folder(), ..PluginConfig::default() })?;
+    let plugins = Plugins::load(PluginConfig {
+        folder: super::plugin_folder(),
+        ..PluginConfig::default()
+    })?;
     let settings = serde_json::json!({"spike": 4, "drop": 4});
     let settings = settings.as_object().cloned().unwrap_or_default();
-    let detector = DetectorConfig { name: "zscore".to_owned(), settings };
+    let detector = DetectorConfig {
+        name: "zscore".to_owned(),
+        settings,
+    };
     let status = Arc::new(Mutex::default());
     let book = IncidentBook::new(IncidentConfig::default(), KnownIncidents::default());
     let minute = Duration::from_secs(60);
-    let engine = Engine::new(Arc::clone(bus), plugins, vec![], vec![detector], book, minute, None)
-        .with_status(Arc::clone(&status));
+    let engine = Engine::new(
+        Arc::clone(bus),
+        plugins,
+        vec![],
+        vec![detector],
+        book,
+        minute,
+        None,
+    )
+    .with_status(Arc::clone(&status));
     let shutdown = CancellationToken::new();
     let group = group.to_owned();
     let stop = shutdown.clone();
     let running = tokio::spawn(async move { engine.run(&group, stop).await });
     let seen = || {
-        let status: std::collections::BTreeMap<String, anomalyzer::detect::DetectStatus> =
-            status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let status: std::collections::BTreeMap<String, anomalyzer::detect::DetectStatus> = status
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
         status.get(SIGNAL).map_or(0, |status| status.samples)
     };
     let (mut start, deadline) = (None, Instant::now() + Duration::from_secs(300));
@@ -151,7 +202,9 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
         }
         if now >= samples {
             let (began, before) = start.unwrap_or((Instant::now(), 0));
-            break began.elapsed().mul_f64(samples as f64 / (samples - before).max(1) as f64);
+            break began
+                .elapsed()
+                .mul_f64(samples as f64 / (samples - before).max(1) as f64);
         }
         anyhow::ensure!(
             Instant::now() < deadline && !running.is_finished(),

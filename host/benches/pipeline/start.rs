@@ -32,8 +32,13 @@ pub async fn measure() -> anyhow::Result<()> {
     warm.sort_unstable();
     tokio::time::sleep(IDLE).await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", last.0.id()))?;
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
     println!(
         "\n`serve` with the eight actions and zscore: ready after {cold:.2?} with an empty cache, then after {:.2?} in the median \
          of {STARTS} starts (aim 1 s); {} MiB resident when idle (aim 150)",
@@ -44,7 +49,9 @@ pub async fn measure() -> anyhow::Result<()> {
 }
 
 async fn start(folder: &Path) -> anyhow::Result<(Started, Duration)> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
     let file = folder.join("anomalyzer.toml");
     let plugins = super::plugin_folder();
     std::fs::write(
@@ -65,7 +72,10 @@ async fn start(folder: &Path) -> anyhow::Result<(Started, Duration)> {
     let mut started = Started(child);
     let client = anomalyzer::http_client::client(Duration::from_secs(2))?;
     loop {
-        if let Ok(answer) = client.get(format!("http://127.0.0.1:{port}/health")).send().await
+        if let Ok(answer) = client
+            .get(format!("http://127.0.0.1:{port}/health"))
+            .send()
+            .await
             && answer.status().is_success()
         {
             return Ok((started, began.elapsed()));
@@ -73,7 +83,10 @@ async fn start(folder: &Path) -> anyhow::Result<(Started, Duration)> {
         if let Some(status) = started.0.try_wait()? {
             anyhow::bail!("`serve` ended with {status}");
         }
-        anyhow::ensure!(began.elapsed() < Duration::from_secs(120), "`serve` was not ready after two minutes");
+        anyhow::ensure!(
+            began.elapsed() < Duration::from_secs(120),
+            "`serve` was not ready after two minutes"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -10,10 +10,20 @@ use super::{calm, load, opening, round};
 
 const GOOD: usize = 100;
 const SERIES: u32 = 20;
-/// Rounds of which one p99 is taken, and of how many of those a median: of some seconds, as long as the attack lasts.
+/// Rounds of which one p99 is taken, and of how many of those a median: of some seconds, as long as
+/// the attack lasts.
 const ROUNDS: usize = 50;
 const BLOCKS: usize = 150;
-const ATTACKS: [&str; 8] = ["brim", "flood", "handles", "hoard", "long-words", "many-findings", "nth", "spin-in-drop"];
+const ATTACKS: [&str; 8] = [
+    "brim",
+    "flood",
+    "handles",
+    "hoard",
+    "long-words",
+    "many-findings",
+    "nth",
+    "spin-in-drop",
+];
 
 pub async fn measure() -> anyhow::Result<()> {
     let plugins = load(&["plugins/zscore.wasm", "evil/detector.wasm"], |config| {
@@ -32,14 +42,16 @@ pub async fn measure() -> anyhow::Result<()> {
         async move { plugins.detector("evil-detector", &json!(attack)).await }
     }))
     .await?;
-    let attacks = tokio::spawn(futures::future::join_all(attackers.into_iter().map(|attacker| async move {
-        for _ in 0..500 {
-            if !provoke(&attacker).await {
-                break;
+    let attacks = tokio::spawn(futures::future::join_all(attackers.into_iter().map(
+        |attacker| async move {
+            for _ in 0..500 {
+                if !provoke(&attacker).await {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })));
+        },
+    )));
     let during = pace(&good, &mut second, || attacks.is_finished()).await?;
     attacks.await?;
     let after = pace(&good, &mut second, || true).await?;
@@ -59,13 +71,17 @@ pub async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Does as the engine does: shows it a frame, opens it again when it was lost and it is time. False when it is given up.
+/// Does as the engine does: shows it a frame, opens it again when it was lost and it is time. False
+/// when it is given up.
 async fn provoke(attacker: &DetectorHandle) -> bool {
     let mut frame = Frame::default();
     frame.push(0, 0, 1.0);
     match attacker.observe(frame, false).await {
         Err(PluginError::GivenUp { .. }) => false,
-        Err(error) if error.lost_instance() => !matches!(attacker.reopen().await, Err(PluginError::Quarantined { .. })),
+        Err(error) if error.lost_instance() => !matches!(
+            attacker.reopen().await,
+            Err(PluginError::Quarantined { .. })
+        ),
         _ => true,
     }
 }
@@ -76,8 +92,13 @@ struct Pace {
     longest: Duration,
 }
 
-/// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something else spoils one block.
-async fn pace(good: &[DetectorHandle], second: &mut i64, enough: impl Fn() -> bool) -> anyhow::Result<Pace> {
+/// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something else
+/// spoils one block.
+async fn pace(
+    good: &[DetectorHandle],
+    second: &mut i64,
+    enough: impl Fn() -> bool,
+) -> anyhow::Result<Pace> {
     let (mut blocks, mut longest) = (Vec::new(), Duration::ZERO);
     while blocks.len() < BLOCKS || !enough() {
         let mut waited = Vec::new();
@@ -100,5 +121,8 @@ async fn pace(good: &[DetectorHandle], second: &mut i64, enough: impl Fn() -> bo
         blocks.push(waited[waited.len() * 99 / 100]);
     }
     blocks.sort_unstable();
-    Ok(Pace { p99: blocks[blocks.len() / 2], longest })
+    Ok(Pace {
+        p99: blocks[blocks.len() / 2],
+        longest,
+    })
 }

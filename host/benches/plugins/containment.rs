@@ -21,7 +21,11 @@ struct Cost {
 }
 
 pub fn measure() -> anyhow::Result<()> {
-    let ways = [true, false].map(|contained| load(&["plugins/zscore.wasm"], |config| config.contained = contained));
+    let ways = [true, false].map(|contained| {
+        load(&["plugins/zscore.wasm"], |config| {
+            config.contained = contained
+        })
+    });
     let [on, off] = ways;
     let (on, off) = (on?, off?);
     let (mut with, mut without) = (cost(&on)?, cost(&off)?);
@@ -53,7 +57,11 @@ pub fn measure() -> anyhow::Result<()> {
 }
 
 fn least(a: Cost, b: Cost) -> Cost {
-    Cost { open: a.open.min(b.open), one: a.one.min(b.one), many: a.many.min(b.many) }
+    Cost {
+        open: a.open.min(b.open),
+        one: a.one.min(b.one),
+        many: a.many.min(b.many),
+    }
 }
 
 fn cost(plugins: &Plugins) -> anyhow::Result<Cost> {
@@ -72,11 +80,21 @@ fn cost(plugins: &Plugins) -> anyhow::Result<Cost> {
         let (took, verdict) = timed(|| monitor.observe(&frame, false));
         verdict?;
         many = many.min(took.as_nanos() as f64 / f64::from(SAMPLES));
-        let frames: Vec<_> = (1..=SINGLE).map(|later| round(1, at + i64::from(later))).collect();
+        let frames: Vec<_> = (1..=SINGLE)
+            .map(|later| round(1, at + i64::from(later)))
+            .collect();
         at += i64::from(SINGLE);
-        let (took, verdicts) = timed(|| frames.iter().try_for_each(|frame| monitor.observe(frame, false).map(|_| ())));
+        let (took, verdicts) = timed(|| {
+            frames
+                .iter()
+                .try_for_each(|frame| monitor.observe(frame, false).map(|_| ()))
+        });
         verdicts?;
         one = one.min(took.as_nanos() as f64 / f64::from(SINGLE));
     }
-    Ok(Cost { open: median(opened), one, many })
+    Ok(Cost {
+        open: median(opened),
+        one,
+        many,
+    })
 }

@@ -1,5 +1,5 @@
-//! One, ten and a hundred detectors on ten thousand series, on all threads of the host, as in the engine; and what each instance
-//! holds.
+//! One, ten and a hundred detectors on ten thousand series, on all threads of the host, as in the
+//! engine; and what each instance holds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,18 +18,32 @@ pub async fn measure() -> anyhow::Result<()> {
     );
     let mut alone = None;
     for detectors in [1, 10, 100] {
-        // A hundred detectors of ten thousand series hold more than what is allowed to all plugins of one host.
-        let plugins = load(&["plugins/zscore.wasm"], |config| config.limits.total_memory_bytes = 16 << 30)?;
+        // A hundred detectors of ten thousand series hold more than what is allowed to all plugins
+        // of one host.
+        let plugins = load(&["plugins/zscore.wasm"], |config| {
+            config.limits.total_memory_bytes = 16 << 30
+        })?;
         let settings = calm();
-        let handles = try_join_all((0..detectors).map(|_| plugins.detector("zscore", &settings))).await?;
+        let handles =
+            try_join_all((0..detectors).map(|_| plugins.detector("zscore", &settings))).await?;
         let idle = plugins.health().memory_bytes;
         let opening = Arc::new(opening(SERIES));
-        try_join_all(handles.iter().map(|handle| handle.observe(opening.clone(), false))).await?;
+        try_join_all(
+            handles
+                .iter()
+                .map(|handle| handle.observe(opening.clone(), false)),
+        )
+        .await?;
         let mut quickest = Duration::MAX;
         for second in 1..=ROUNDS {
             let frame = Arc::new(round(SERIES, second * 1000));
             let begun = Instant::now();
-            try_join_all(handles.iter().map(|handle| handle.observe(frame.clone(), false))).await?;
+            try_join_all(
+                handles
+                    .iter()
+                    .map(|handle| handle.observe(frame.clone(), false)),
+            )
+            .await?;
             quickest = quickest.min(begun.elapsed());
         }
         let full = plugins.health().memory_bytes;

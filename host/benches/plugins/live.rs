@@ -1,4 +1,5 @@
-//! From an upload to a plugin that is live, and from one version of a detector to the next, at a running `serve`.
+//! From an upload to a plugin that is live, and from one version of a detector to the next, at a
+//! running `serve`.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,8 @@ const TRIALS: usize = 9;
 
 /// The same component with other bytes, so that nothing of it is in a cache: a custom section more.
 fn another(component: &[u8], trial: u64) -> Vec<u8> {
-    // Section 0: its size, the length of its name, the name, what it holds (WebAssembly core specification, 5.5.3).
+    // Section 0: its size, the length of its name, the name, what it holds (WebAssembly core
+    // specification, 5.5.3).
     let mut bytes = component.to_vec();
     bytes.extend([0, 14, 5]);
     bytes.extend(b"trial");
@@ -33,24 +35,42 @@ pub async fn measure() -> anyhow::Result<()> {
     std::fs::create_dir(folder.path().join("plugins"))?;
     let config = config::parse("bench.toml".as_ref(), &text)?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone()).await?.context("told to stop")?;
+    let running = serve::start(config, Role::Both, shutdown.clone())
+        .await?
+        .context("told to stop")?;
     let url = format!("http://{}/api/v1/plugins", running.address());
     let client = anomalyzer::http_client::client(Duration::from_secs(60))?;
     let mut uploads = Vec::new();
     for trial in 0..TRIALS as u64 {
         let bytes = another(&component, trial);
         let begun = Instant::now();
-        let answer = client.post(&url).header("content-type", "application/wasm").body(bytes).send().await?;
+        let answer = client
+            .post(&url)
+            .header("content-type", "application/wasm")
+            .body(bytes)
+            .send()
+            .await?;
         let status = answer.status();
         let view: Value = answer.json().await?;
         anyhow::ensure!(status.is_success(), "{status}: {view}");
-        let digest = view["digest"].as_str().context("no digest was answered")?.to_owned();
+        let digest = view["digest"]
+            .as_str()
+            .context("no digest was answered")?
+            .to_owned();
         loop {
-            let view: Value = client.get(format!("{url}/zscore")).send().await?.json().await?;
+            let view: Value = client
+                .get(format!("{url}/zscore"))
+                .send()
+                .await?
+                .json()
+                .await?;
             if view["digest"] == digest {
                 break;
             }
-            anyhow::ensure!(begun.elapsed() < Duration::from_secs(60), "it is not live: {view}");
+            anyhow::ensure!(
+                begun.elapsed() < Duration::from_secs(60),
+                "it is not live: {view}"
+            );
         }
         uploads.push(begun.elapsed());
     }
@@ -81,7 +101,10 @@ fn swaps(component: &[u8]) -> anyhow::Result<Vec<Duration>> {
     let mut took = Vec::new();
     for trial in 0..2 * TRIALS {
         let bytes = versions[trial % 2].clone();
-        let origin = Origin::Upload { by: "bench".to_owned(), address: "bench".to_owned() };
+        let origin = Origin::Upload {
+            by: "bench".to_owned(),
+            address: "bench".to_owned(),
+        };
         let (swap, view) = timed(|| plugins.install(plugins.examine(bytes, None)?, &origin, true));
         view?;
         if trial >= 2 {

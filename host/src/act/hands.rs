@@ -31,7 +31,9 @@ pub struct Hands {
 impl Hands {
     /// The operator that knows this target.
     pub fn operator(&self, target: &Target) -> Option<&Arc<dyn Operator>> {
-        self.operators.iter().find(|operator| operator.handles(target))
+        self.operators
+            .iter()
+            .find(|operator| operator.handles(target))
     }
 
     /// What the target looks like.
@@ -61,7 +63,12 @@ impl Hands {
         basis: Option<&Snapshot>,
         about: &About,
     ) -> Result<Performed, OperatorError> {
-        let only = |result| Performed { result, before: None, after: None, version: None };
+        let only = |result| Performed {
+            result,
+            before: None,
+            after: None,
+            version: None,
+        };
         match operation {
             Operation::Inspect { target } => {
                 let snapshot = self.inspect(target).await?;
@@ -80,29 +87,42 @@ impl Hands {
                 let series: Vec<_> = series
                     .iter()
                     .map(|series| {
-                        let samples: Vec<_> = series.samples.iter().map(|s| json!([s.at, s.value])).collect();
+                        let samples: Vec<_> = series
+                            .samples
+                            .iter()
+                            .map(|s| json!([s.at, s.value]))
+                            .collect();
                         json!({ "labels": series.labels, "samples": samples })
                     })
                     .collect();
                 Ok(only(json!({ "series": series })))
             }
-            Operation::Scale { target, .. } | Operation::Restart { target } | Operation::RollBack { target } => {
-                self.change(id, operation, target, basis).await
-            }
+            Operation::Scale { target, .. }
+            | Operation::Restart { target }
+            | Operation::RollBack { target } => self.change(id, operation, target, basis).await,
             Operation::Patch(patch) => self.change(id, operation, &patch.target, basis).await,
             Operation::Http(request) => self.http.perform(id, request).await,
             Operation::Notify(notice) => {
                 let told = self.notifier.notify(notice, about).await;
                 let told = told.map_err(|error| OperatorError::Unsupported(error.to_string()))?;
-                let failed: Vec<_> = told.failed.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+                let failed: Vec<_> = told
+                    .failed
+                    .iter()
+                    .map(|(name, why)| format!("{name}: {why}"))
+                    .collect();
                 if told.delivered.is_empty() {
-                    return Err(OperatorError::Unavailable(format!("nobody was told: {}", failed.join("; "))));
+                    return Err(OperatorError::Unavailable(format!(
+                        "nobody was told: {}",
+                        failed.join("; ")
+                    )));
                 }
-                Ok(only(json!({ "delivered": told.delivered, "failed": failed })))
+                Ok(only(
+                    json!({ "delivered": told.delivered, "failed": failed }),
+                ))
             }
-            Operation::Custom { name, .. } => {
-                Err(OperatorError::Unsupported(format!("the host does not know an operation `{name}`")))
-            }
+            Operation::Custom { name, .. } => Err(OperatorError::Unsupported(format!(
+                "the host does not know an operation `{name}`"
+            ))),
         }
     }
 
@@ -114,8 +134,9 @@ impl Hands {
         basis: Option<&Snapshot>,
     ) -> Result<Performed, OperatorError> {
         let operator = self.known(target)?;
-        let basis =
-            basis.ok_or_else(|| OperatorError::Unavailable(format!("{target} could not be looked at before")))?;
+        let basis = basis.ok_or_else(|| {
+            OperatorError::Unavailable(format!("{target} could not be looked at before"))
+        })?;
         operator.perform(id, operation, basis).await
     }
 }

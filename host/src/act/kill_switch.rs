@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use tokio::fs;
 use tokio::io::AsyncWriteExt;
 
-/// The name of the file in the data folder. While it is there, nothing is changed; what is in it says why.
+/// The name of the file in the data folder. While it is there, nothing is changed; what is in it
+/// says why.
 pub const FILE_NAME: &str = "STOP";
 /// How much of a reason is shown, in characters.
 const MOST: usize = 500;
@@ -20,7 +21,9 @@ pub struct KillSwitch {
 impl KillSwitch {
     /// That of the server with this data folder.
     pub fn in_folder(data_dir: &Path) -> Self {
-        Self { path: data_dir.join(FILE_NAME) }
+        Self {
+            path: data_dir.join(FILE_NAME),
+        }
     }
 
     /// Why it is on; None while it is off. Where that can't be told, it is on.
@@ -29,8 +32,16 @@ impl KillSwitch {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                let line: String = line.chars().filter(|character| !character.is_control()).take(MOST).collect();
-                Some(if line.is_empty() { "no reason is given".to_owned() } else { line })
+                let line: String = line
+                    .chars()
+                    .filter(|character| !character.is_control())
+                    .take(MOST)
+                    .collect();
+                Some(if line.is_empty() {
+                    "no reason is given".to_owned()
+                } else {
+                    line
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => Some(format!("{} can't be read: {error}", self.path.display())),
@@ -42,7 +53,9 @@ impl KillSwitch {
             return Err(io::Error::other("it is no file"));
         }
         let mut bytes = Vec::new();
-        std::fs::File::open(&self.path)?.take(4 * MOST as u64).read_to_end(&mut bytes)?;
+        std::fs::File::open(&self.path)?
+            .take(4 * MOST as u64)
+            .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -86,9 +99,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let switch = KillSwitch::in_folder(folder.path());
         assert_eq!(switch.why(), None);
-        switch.on("the network is being rebuilt (by ada)").await.unwrap();
+        switch
+            .on("the network is being rebuilt (by ada)")
+            .await
+            .unwrap();
         let after_a_restart = KillSwitch::in_folder(folder.path());
-        assert_eq!(after_a_restart.why().as_deref(), Some("the network is being rebuilt (by ada)"));
+        assert_eq!(
+            after_a_restart.why().as_deref(),
+            Some("the network is being rebuilt (by ada)")
+        );
         switch.off().await.unwrap();
         switch.off().await.unwrap();
         assert_eq!(switch.why(), None);
@@ -102,6 +121,11 @@ mod tests {
     async fn what_can_not_be_read_counts_as_on() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
-        assert!(KillSwitch::in_folder(folder.path()).why().unwrap().contains("can't be read"));
+        assert!(
+            KillSwitch::in_folder(folder.path())
+                .why()
+                .unwrap()
+                .contains("can't be read")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Merge patches (RFC 7396): what to apply to get from one value to another, and how to take a patch back.
+//! Merge patches (RFC 7396): what to apply to get from one value to another, and how to take a
+//! patch back.
 
 use serde_json::{Map, Value};
 
@@ -21,9 +22,12 @@ pub fn apply(value: &mut Value, patch: &Value) {
     }
 }
 
-/// The smallest patch that makes `to` of `from`. A merge patch cannot set null: a null in `to` becomes a missing field.
+/// The smallest patch that makes `to` of `from`. A merge patch cannot set null: a null in `to`
+/// becomes a missing field.
 pub fn between(from: &Value, to: &Value) -> Value {
-    let (Value::Object(old), Value::Object(new)) = (from, to) else { return to.clone() };
+    let (Value::Object(old), Value::Object(new)) = (from, to) else {
+        return to.clone();
+    };
     let mut patch = Map::new();
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
         patch.insert(name.clone(), Value::Null);
@@ -42,10 +46,15 @@ pub fn between(from: &Value, to: &Value) -> Value {
     Value::Object(patch)
 }
 
-/// The patch that takes `patch` back from a value that was `before`, touching nothing that `patch` does not touch.
+/// The patch that takes `patch` back from a value that was `before`, touching nothing that `patch`
+/// does not touch.
 pub fn inverse(before: &Value, patch: &Value) -> Value {
-    let Value::Object(changes) = patch else { return before.clone() };
-    let Value::Object(fields) = before else { return before.clone() };
+    let Value::Object(changes) = patch else {
+        return before.clone();
+    };
+    let Value::Object(fields) = before else {
+        return before.clone();
+    };
     let inverse = changes.iter().map(|(name, change)| {
         let was = match fields.get(name) {
             None => Value::Null,
@@ -77,7 +86,10 @@ mod tests {
 
     /// JSON without nulls, as Kubernetes objects are.
     fn without_nulls() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
@@ -109,13 +121,22 @@ mod tests {
     fn the_inverse_touches_only_what_the_patch_touched() {
         let before = json!({"environment": {"A": "1", "B": "2"}, "other": true});
         let patch = json!({"environment": {"A": "9", "C": "3"}});
-        assert_eq!(inverse(&before, &patch), json!({"environment": {"A": "1", "C": null}}));
+        assert_eq!(
+            inverse(&before, &patch),
+            json!({"environment": {"A": "1", "C": null}})
+        );
     }
 
     #[test]
     fn a_mark_joins_a_patch_without_losing_its_fields() {
         let mut patch = json!({"metadata": {"annotations": {"rate": "5"}}, "spec": 1});
-        join(&mut patch, &json!({"metadata": {"annotations": {"mark": "op-1"}}}));
-        assert_eq!(patch, json!({"metadata": {"annotations": {"rate": "5", "mark": "op-1"}}, "spec": 1}));
+        join(
+            &mut patch,
+            &json!({"metadata": {"annotations": {"mark": "op-1"}}}),
+        );
+        assert_eq!(
+            patch,
+            json!({"metadata": {"annotations": {"rate": "5", "mark": "op-1"}}, "spec": 1})
+        );
     }
 }

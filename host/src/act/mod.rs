@@ -1,4 +1,5 @@
-//! The host's hands: operators that look at targets and change them, and the step machine that drives an action.
+//! The host's hands: operators that look at targets and change them, and the step machine that
+//! drives an action.
 
 mod actor;
 pub mod grants;
@@ -73,8 +74,9 @@ pub trait Operator: Send + Sync {
     /// The last lines of each replica's log, each line with the replica's name in front.
     async fn read_logs(&self, request: &LogRequest) -> Result<Vec<String>, OperatorError>;
 
-    /// Performs `scale`, `restart`, `roll_back` or `patch`, on the state that `basis` shows and no other, leaving `id` as its
-    /// mark on the target. Returns when the change is accepted, not when it is rolled out.
+    /// Performs `scale`, `restart`, `roll_back` or `patch`, on the state that `basis` shows and no
+    /// other, leaving `id` as its mark on the target. Returns when the change is accepted, not when
+    /// it is rolled out.
     async fn perform(
         &self,
         id: &OperationId,

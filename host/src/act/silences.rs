@@ -1,4 +1,5 @@
-//! Silences: some targets are left alone for a while, and nobody is told of them. Kept in a file, so that they hold over restarts.
+//! Silences: some targets are left alone for a while, and nobody is told of them. Kept in a file,
+//! so that they hold over restarts.
 
 use std::path::Path;
 
@@ -57,18 +58,31 @@ impl Silences {
     /// # Errors
     /// The file is there and can't be read: who was to be left alone is not known.
     pub fn open(data_dir: &Path) -> Result<Self, SilenceError> {
-        Ok(Self(KeptList::open(data_dir.join(FILE_NAME), "nothing is silenced any more")?))
+        Ok(Self(KeptList::open(
+            data_dir.join(FILE_NAME),
+            "nothing is silenced any more",
+        )?))
     }
 
     /// Those in force at this time.
     pub fn all(&self, now: UnixMs) -> Vec<Silence> {
-        self.0.with(|known| known.iter().filter(|silence| now < silence.until).cloned().collect())
+        self.0.with(|known| {
+            known
+                .iter()
+                .filter(|silence| now < silence.until)
+                .cloned()
+                .collect()
+        })
     }
 
     /// The one that a target falls under at this time.
     pub fn of(&self, target: &Target, now: UnixMs) -> Option<Silence> {
-        self.0
-            .with(|known| known.iter().find(|silence| now < silence.until && silence.targets.matches(target)).cloned())
+        self.0.with(|known| {
+            known
+                .iter()
+                .find(|silence| now < silence.until && silence.targets.matches(target))
+                .cloned()
+        })
     }
 
     /// Begins one; durable when this returns.
@@ -90,8 +104,18 @@ impl Silences {
                     return Err(SilenceError::TooMany);
                 }
                 let nonce = known.len().to_string();
-                let id = format!("sil-{}", derive(&[&by, &why, &since.to_string(), &until.to_string(), &nonce]));
-                let silence = Silence { id, targets, why, by, since, until };
+                let id = format!(
+                    "sil-{}",
+                    derive(&[&by, &why, &since.to_string(), &until.to_string(), &nonce])
+                );
+                let silence = Silence {
+                    id,
+                    targets,
+                    why,
+                    by,
+                    since,
+                    until,
+                };
                 known.push(silence.clone());
                 Ok(silence)
             })
@@ -107,7 +131,9 @@ impl Silences {
             .change(|known| {
                 known.retain(|silence| now < silence.until);
                 let index = known.iter().position(|silence| silence.id == id);
-                index.map(|index| known.remove(index)).ok_or_else(|| SilenceError::NotFound(id.to_owned()))
+                index
+                    .map(|index| known.remove(index))
+                    .ok_or_else(|| SilenceError::NotFound(id.to_owned()))
             })
             .await
     }
@@ -118,22 +144,34 @@ mod tests {
     use super::*;
 
     fn shop() -> Selector {
-        Selector { namespace: Some("shop".into()), ..Selector::default() }
+        Selector {
+            namespace: Some("shop".into()),
+            ..Selector::default()
+        }
     }
 
     #[tokio::test]
     async fn a_silence_holds_for_its_targets_and_its_time_also_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let silences = Silences::open(folder.path()).unwrap();
-        let silence = silences.add(shop(), "a test".into(), "anna".into(), 1_000, 2_000).await.unwrap();
+        let silence = silences
+            .add(shop(), "a test".into(), "anna".into(), 1_000, 2_000)
+            .await
+            .unwrap();
         let web = Target::new("shop", "Deployment", "web");
         let again = Silences::open(folder.path()).unwrap();
         for silences in [&silences, &again] {
             assert_eq!(silences.of(&web, 1_999), Some(silence.clone()));
             assert_eq!(silences.of(&web, 2_000), None);
-            assert_eq!(silences.of(&Target::new("pay", "Deployment", "web"), 1_500), None);
+            assert_eq!(
+                silences.of(&Target::new("pay", "Deployment", "web"), 1_500),
+                None
+            );
         }
-        assert!(matches!(again.end("sil-none", 1_500).await, Err(SilenceError::NotFound(_))));
+        assert!(matches!(
+            again.end("sil-none", 1_500).await,
+            Err(SilenceError::NotFound(_))
+        ));
         assert_eq!(again.end(&silence.id, 1_500).await.unwrap(), silence);
         assert_eq!(again.all(1_500), []);
         assert_eq!(Silences::open(folder.path()).unwrap().all(1_500), []);
@@ -155,6 +193,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE_NAME), "[{").unwrap();
         let error = Silences::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains(FILE_NAME) && error.contains("correct or remove"), "{error}");
+        assert!(
+            error.contains(FILE_NAME) && error.contains("correct or remove"),
+            "{error}"
+        );
     }
 }

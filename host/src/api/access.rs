@@ -49,8 +49,13 @@ impl Access {
             let sha256 = match (token.stated_hash()?, &token.file) {
                 (Some(hash), _) => hash,
                 (None, Some(path)) => {
-                    let failed = |reason| ApiConfigError::File { name: token.name.clone(), path: path.clone(), reason };
-                    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+                    let failed = |reason| ApiConfigError::File {
+                        name: token.name.clone(),
+                        path: path.clone(),
+                        reason,
+                    };
+                    let text =
+                        std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
                     let secret = text.trim();
                     if secret.len() < SHORTEST {
                         return Err(failed(format!("a token has at least {SHORTEST} bytes")));
@@ -60,17 +65,32 @@ impl Access {
                 (None, None) => return Err(ApiConfigError::EitherOr(token.name.clone())),
             };
             if let Some(same) = known.iter().find(|other| other.sha256 == sha256) {
-                return Err(ApiConfigError::Same(same.caller.name.clone(), token.name.clone()));
+                return Err(ApiConfigError::Same(
+                    same.caller.name.clone(),
+                    token.name.clone(),
+                ));
             }
-            known.push(Known { caller: Caller { name: token.name.clone(), role: token.role }, sha256 });
+            known.push(Known {
+                caller: Caller {
+                    name: token.name.clone(),
+                    role: token.role,
+                },
+                sha256,
+            });
         }
-        Ok(Self { known: known.into(), loopback: listen.ip().is_loopback() })
+        Ok(Self {
+            known: known.into(),
+            loopback: listen.ip().is_loopback(),
+        })
     }
 
     /// Without tokens, everybody on this machine is trusted.
     fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         if self.known.is_empty() {
-            return Ok(Caller { name: "anonymous on loopback".to_owned(), role: Role::Admin });
+            return Ok(Caller {
+                name: "anonymous on loopback".to_owned(),
+                role: Role::Admin,
+            });
         }
         let refused = |detail: &str| {
             Problem::new(
@@ -84,14 +104,22 @@ impl Access {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             return Err(refused("there is no header Authorization"));
         };
-        let (scheme, secret) = value.to_str().ok().and_then(|value| value.split_once(' ')).unwrap_or_default();
+        let (scheme, secret) = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(refused("the header Authorization is not of the scheme Bearer"));
+            return Err(refused(
+                "the header Authorization is not of the scheme Bearer",
+            ));
         }
         // What is compared are hashes: how long it takes tells nothing about the token.
         let sha256: [u8; 32] = Sha256::digest(secret.trim()).into();
         let known = self.known.iter().find(|known| known.sha256 == sha256);
-        known.map(|known| known.caller.clone()).ok_or_else(|| refused("the token is not known"))
+        known
+            .map(|known| known.caller.clone())
+            .ok_or_else(|| refused("the token is not known"))
     }
 
     /// Whoever wants to change something must have one of these roles.
@@ -99,7 +127,10 @@ impl Access {
         if self.loopback {
             check_host(request)?;
         }
-        let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let changes = !matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS
+        );
         if changes {
             check_origin(request)?;
         }
@@ -124,7 +155,11 @@ pub(super) async fn guard(State(access): State<Access>, request: Request, next: 
 }
 
 /// The same at the door of the plugins.
-pub(super) async fn guard_plugins(State(access): State<Access>, request: Request, next: Next) -> Response {
+pub(super) async fn guard_plugins(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
     admit(&access, &[Role::Uploader, Role::Admin], request, next).await
 }
 
@@ -139,7 +174,11 @@ async fn admit(access: &Access, may_change: &[Role], mut request: Request, next:
 }
 
 /// For what everybody may know: lets through, with the caller noted if there is one.
-pub(super) async fn note(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+pub(super) async fn note(
+    State(access): State<Access>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if let Ok(caller) = access.check(&request, &[]) {
         request.extensions_mut().insert(caller);
     }
@@ -147,16 +186,28 @@ pub(super) async fn note(State(access): State<Access>, mut request: Request, nex
 }
 
 fn host(request: &Request) -> Option<&str> {
-    let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let header = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().authority().map(Authority::as_str))
 }
 
-/// A web page can make its own name point to 127.0.0.1 (DNS rebinding), but not change what the browser sends as Host.
+/// A web page can make its own name point to 127.0.0.1 (DNS rebinding), but not change what the
+/// browser sends as Host.
 fn check_host(request: &Request) -> Result<(), Problem> {
-    let Some(host) = host(request) else { return Ok(()) };
+    let Some(host) = host(request) else {
+        return Ok(());
+    };
     let local = host.parse::<Authority>().is_ok_and(|authority| {
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        let name = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost")
+            || name
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     });
     if local {
         return Ok(());
@@ -172,7 +223,9 @@ fn check_host(request: &Request) -> Result<(), Problem> {
 
 /// A web page of another site can make a browser send a POST, but not without saying from where.
 fn check_origin(request: &Request) -> Result<(), Problem> {
-    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
+    let Some(origin) = request.headers().get(header::ORIGIN) else {
+        return Ok(());
+    };
     let origin = origin.to_str().unwrap_or("unreadable");
     let site = origin.split_once("://").map(|(_, site)| site);
     if site.is_some() && site == host(request) {

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use crate::config::duration;
 use crate::domain::{
-    Analyst, AnalystKind, Decision, DecisionId, Parameters, Provenance, Solution, Target, UnixMs, solutions,
+    Analyst, AnalystKind, Decision, DecisionId, Parameters, Provenance, Solution, Target, UnixMs,
+    solutions,
 };
 use crate::history::HistoryError;
 
@@ -32,8 +33,17 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(300);
 fn named(state: &ApiState, name: &str) -> Result<String, Problem> {
     let solution = name.replace('-', "_");
     let known = solutions::ALL.contains(&solution.as_str()) && !name.contains('_');
-    let uploaded = || state.plugins.as_ref().is_some_and(|room| room.plugins.has_action(name));
-    if known || uploaded() { Ok(solution) } else { Err(Problem::unknown_action(name)) }
+    let uploaded = || {
+        state
+            .plugins
+            .as_ref()
+            .is_some_and(|room| room.plugins.has_action(name))
+    };
+    if known || uploaded() {
+        Ok(solution)
+    } else {
+        Err(Problem::unknown_action(name))
+    }
 }
 
 #[derive(Deserialize)]
@@ -59,7 +69,10 @@ fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
 
     let wait = duration::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)?;
     if wait > LONGEST_WAIT {
-        return Err(D::Error::custom(format!("nobody waits longer than {}", duration::format(LONGEST_WAIT))));
+        return Err(D::Error::custom(format!(
+            "nobody waits longer than {}",
+            duration::format(LONGEST_WAIT)
+        )));
     }
     Ok(Some(wait))
 }
@@ -76,9 +89,13 @@ pub(super) async fn act(
     let now = (state.clock)();
     let solution = named(&state, &name)?;
     let id = decision_id(&headers, &caller, &solution, &asked.target)?;
-    let accepted =
-        (StatusCode::ACCEPTED, axum::Json(json!({"decision": id, "url": format!("/api/v1/decisions/{id}")})));
-    let explanation = asked.reason.unwrap_or_else(|| format!("asked for by {}", caller.name));
+    let accepted = (
+        StatusCode::ACCEPTED,
+        axum::Json(json!({"decision": id, "url": format!("/api/v1/decisions/{id}")})),
+    );
+    let explanation = asked
+        .reason
+        .unwrap_or_else(|| format!("asked for by {}", caller.name));
     let wanted = Solution {
         target: Some(asked.target),
         parameters: asked.parameters,
@@ -89,7 +106,9 @@ pub(super) async fn act(
     // Before it is submitted, so that its end cannot be missed.
     let decisions = state.history.subscribe();
     state.doors.submit(wanted).await?;
-    let Some(deadline) = deadline else { return Ok(accepted.into_response()) };
+    let Some(deadline) = deadline else {
+        return Ok(accepted.into_response());
+    };
     tokio::select! {
         decision = end_of(&state, &id, decisions) => match decision? {
             Some(decision) => Ok(axum::Json(decision).into_response()),
@@ -101,7 +120,13 @@ pub(super) async fn act(
 }
 
 /// What a person wants.
-pub(super) fn request(solution: String, explanation: String, id: String, by: String, now: UnixMs) -> Solution {
+pub(super) fn request(
+    solution: String,
+    explanation: String,
+    id: String,
+    by: String,
+    now: UnixMs,
+) -> Solution {
     Solution {
         anomaly_type: "requested".to_owned(),
         solution_type: solution,
@@ -115,7 +140,10 @@ pub(super) fn request(solution: String, explanation: String, id: String, by: Str
         cites: Vec::new(),
         alternatives: Vec::new(),
         analyst: Analyst::of(AnalystKind::External),
-        provenance: Provenance { source: Provenance::API.to_owned(), by },
+        provenance: Provenance {
+            source: Provenance::API.to_owned(),
+            by,
+        },
         attempt: 0,
         proposed_at: now,
         expires_at: now.saturating_add(EXPIRES_MS),
@@ -124,9 +152,20 @@ pub(super) fn request(solution: String, explanation: String, id: String, by: Str
 }
 
 /// The same request sent twice with the same `Idempotency-Key` is one decision.
-fn decision_id(headers: &HeaderMap, caller: &Caller, solution: &str, target: &Target) -> Result<DecisionId, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(DecisionId::derive(&["api", &fresh()])) };
-    let Some(key) = key.to_str().ok().filter(|key| (1..=200).contains(&key.len())) else {
+fn decision_id(
+    headers: &HeaderMap,
+    caller: &Caller,
+    solution: &str,
+    target: &Target,
+) -> Result<DecisionId, Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(DecisionId::derive(&["api", &fresh()]));
+    };
+    let Some(key) = key
+        .to_str()
+        .ok()
+        .filter(|key| (1..=200).contains(&key.len()))
+    else {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "bad-header",
@@ -135,7 +174,13 @@ fn decision_id(headers: &HeaderMap, caller: &Caller, solution: &str, target: &Ta
             "use a random UUID",
         ));
     };
-    Ok(DecisionId::derive(&["api", &caller.name, key, solution, &target.to_string()]))
+    Ok(DecisionId::derive(&[
+        "api",
+        &caller.name,
+        key,
+        solution,
+        &target.to_string(),
+    ]))
 }
 
 /// The decision when nothing more happens to it by itself. None if that will never be known.
@@ -145,8 +190,14 @@ async fn end_of(
     mut decisions: tokio::sync::broadcast::Receiver<std::sync::Arc<Decision>>,
 ) -> Result<Option<Decision>, HistoryError> {
     loop {
-        // Read first: what was sent twice may be over since long, and who lags behind may have missed the end.
-        if let Some(decision) = state.history.decision(id).await?.filter(|decision| decision.state.is_final()) {
+        // Read first: what was sent twice may be over since long, and who lags behind may have
+        // missed the end.
+        if let Some(decision) = state
+            .history
+            .decision(id)
+            .await?
+            .filter(|decision| decision.state.is_final())
+        {
             return Ok(Some(decision));
         }
         loop {

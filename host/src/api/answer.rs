@@ -19,7 +19,8 @@ const LONGEST: usize = 4_096;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answered {
-    /// The id of the decision's `question`: a yes is to that operation on that state of the target, and to nothing else.
+    /// The id of the decision's `question`: a yes is to that operation on that state of the target,
+    /// and to nothing else.
     question: String,
     /// For whoever reads the record.
     reason: String,
@@ -54,32 +55,57 @@ async fn answer(
 ) -> Result<Json<Decision>, Problem> {
     let reason = reason.trim().to_owned();
     if reason.is_empty() || reason.len() > LONGEST {
-        let why = format!("it has {} bytes, and there are 1 to {LONGEST}", reason.len());
-        return Err(Problem::bad_field("reason", why, "say in a few words why: it stands in the record"));
+        let why = format!(
+            "it has {} bytes, and there are 1 to {LONGEST}",
+            reason.len()
+        );
+        return Err(Problem::bad_field(
+            "reason",
+            why,
+            "say in a few words why: it stands in the record",
+        ));
     }
-    let said = Said { question, approved, by: caller.name, reason };
+    let said = Said {
+        question,
+        approved,
+        by: caller.name,
+        reason,
+    };
     let id = DecisionId::from(id);
-    state.doors.answer(&id, said).await.map(Json).map_err(|error| not_taken(&id, error))
+    state
+        .doors
+        .answer(&id, said)
+        .await
+        .map(Json)
+        .map_err(|error| not_taken(&id, error))
 }
 
 fn not_taken(id: &DecisionId, error: AnswerError) -> Problem {
     let (kind, title, remedy) = match error {
-        AnswerError::NotFound(_) => return Problem::not_found("decision", id.as_str(), "/api/v1/decisions"),
+        AnswerError::NotFound(_) => {
+            return Problem::not_found("decision", id.as_str(), "/api/v1/decisions");
+        }
         AnswerError::History(error) => return error.into(),
-        AnswerError::NotHere => {
-            ("not-here", "This process does not act", "ask the one with the server role".to_owned())
-        }
-        AnswerError::NotHeld(_) => {
-            ("not-held", "Nobody is asked", "/api/v1/decisions?state=held lists what waits for an answer".to_owned())
-        }
+        AnswerError::NotHere => (
+            "not-here",
+            "This process does not act",
+            "ask the one with the server role".to_owned(),
+        ),
+        AnswerError::NotHeld(_) => (
+            "not-held",
+            "Nobody is asked",
+            "/api/v1/decisions?state=held lists what waits for an answer".to_owned(),
+        ),
         AnswerError::OtherQuestion(_) => (
             "other-question",
             "Something else is asked by now",
             format!("look at /api/v1/decisions/{id} again, and answer its `question.id`"),
         ),
-        AnswerError::Expired(_) => {
-            ("expired", "It is too late", "what is still wrong will be diagnosed and asked again".to_owned())
-        }
+        AnswerError::Expired(_) => (
+            "expired",
+            "It is too late",
+            "what is still wrong will be diagnosed and asked again".to_owned(),
+        ),
     };
     Problem::new(StatusCode::CONFLICT, kind, title, error.to_string(), remedy)
 }

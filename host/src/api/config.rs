@@ -20,7 +20,11 @@ pub struct ApiConfig {
 impl Default for ApiConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Self { listen: loopback(9000), engine_listen: loopback(5000), tokens: Vec::new() }
+        Self {
+            listen: loopback(9000),
+            engine_listen: loopback(5000),
+            tokens: Vec::new(),
+        }
     }
 }
 
@@ -81,13 +85,17 @@ pub enum ApiConfigError {
         address: SocketAddr,
     },
     /// A token without a name, or two of the same.
-    #[error("api.tokens: the name `{0}` is empty or given twice; give each token a name of its own")]
+    #[error(
+        "api.tokens: the name `{0}` is empty or given twice; give each token a name of its own"
+    )]
     Name(String),
     /// Neither or both of `sha256` and `file`.
     #[error("api.tokens `{0}`: set either sha256 or file")]
     EitherOr(String),
     /// Not a SHA-256.
-    #[error("api.tokens `{0}`: sha256 is not 64 hex digits; make it with `printf %s TOKEN | sha256sum`")]
+    #[error(
+        "api.tokens `{0}`: sha256 is not 64 hex digits; make it with `printf %s TOKEN | sha256sum`"
+    )]
     Hash(String),
     /// The file does not hold a token.
     #[error("api.tokens `{name}`: {path}: {reason}", path = path.display())]
@@ -107,7 +115,10 @@ pub enum ApiConfigError {
 impl ApiConfig {
     /// Checks all that can be checked without reading the token files.
     pub fn validate(&self) -> Result<(), ApiConfigError> {
-        for (key, address) in [("listen", self.listen), ("engine_listen", self.engine_listen)] {
+        for (key, address) in [
+            ("listen", self.listen),
+            ("engine_listen", self.engine_listen),
+        ] {
             if !address.ip().is_loopback() && self.tokens.is_empty() {
                 return Err(ApiConfigError::OpenToAll { key, address });
             }
@@ -129,9 +140,12 @@ impl ApiConfig {
 impl Token {
     /// The hash, if it is stated and not to be computed from the file.
     pub(super) fn stated_hash(&self) -> Result<Option<[u8; 32]>, ApiConfigError> {
-        let Some(text) = &self.sha256 else { return Ok(None) };
+        let Some(text) = &self.sha256 else {
+            return Ok(None);
+        };
         let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash).map_err(|_| ApiConfigError::Hash(self.name.clone()))?;
+        hex::decode_to_slice(text, &mut hash)
+            .map_err(|_| ApiConfigError::Hash(self.name.clone()))?;
         Ok(Some(hash))
     }
 }
@@ -154,10 +168,17 @@ mod tests {
 
     #[test]
     fn it_refuses_to_listen_elsewhere_without_tokens() {
-        for text in ["listen = '0.0.0.0:9000'", "engine_listen = '[::]:5000'", "listen = '192.168.0.1:9000'"] {
+        for text in [
+            "listen = '0.0.0.0:9000'",
+            "engine_listen = '[::]:5000'",
+            "listen = '192.168.0.1:9000'",
+        ] {
             assert!(read(text).unwrap_err().contains("add a token"), "{text}");
         }
-        let token = format!("tokens = [{{ name = 'a', role = 'viewer', sha256 = '{}' }}]", "0f".repeat(32));
+        let token = format!(
+            "tokens = [{{ name = 'a', role = 'viewer', sha256 = '{}' }}]",
+            "0f".repeat(32)
+        );
         read(&format!("listen = '0.0.0.0:9000'\n{token}")).unwrap();
     }
 
@@ -165,11 +186,23 @@ mod tests {
     fn a_token_that_cannot_work_is_refused() {
         for (tokens, why) in [
             ("{ name = '', role = 'viewer', file = 'a' }", "empty"),
-            ("{ name = 'a', role = 'admin', file = 'a' }, { name = 'a', role = 'viewer', file = 'b' }", "given twice"),
+            (
+                "{ name = 'a', role = 'admin', file = 'a' }, { name = 'a', role = 'viewer', file = 'b' }",
+                "given twice",
+            ),
             ("{ name = 'a', role = 'admin' }", "either"),
-            ("{ name = 'a', role = 'admin', sha256 = 'abc' }", "64 hex digits"),
-            ("{ name = 'a', role = 'root', file = 'a' }", "unknown variant `root`"),
-            ("{ name = 'a', role = 'admin', token = 'secret' }", "unknown field `token`"),
+            (
+                "{ name = 'a', role = 'admin', sha256 = 'abc' }",
+                "64 hex digits",
+            ),
+            (
+                "{ name = 'a', role = 'root', file = 'a' }",
+                "unknown variant `root`",
+            ),
+            (
+                "{ name = 'a', role = 'admin', token = 'secret' }",
+                "unknown field `token`",
+            ),
         ] {
             let error = read(&format!("tokens = [{tokens}]")).unwrap_err();
             assert!(error.contains(why), "{error}");

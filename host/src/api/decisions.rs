@@ -12,7 +12,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::domain::{Decision, DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome};
+use crate::domain::{
+    Decision, DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome,
+};
 use crate::history::{Filter, History, Page, parse_time};
 
 use super::Problem;
@@ -42,12 +44,19 @@ pub(super) struct Wanted {
     cursor: Option<i64>,
 }
 
-fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>, D::Error> {
-    parse_time(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+    parse_time(&String::deserialize(deserializer)?)
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 /// The size of a page as it was asked for.
@@ -62,7 +71,11 @@ pub(super) fn page(limit: Option<u32>, cursor: Option<i64>) -> Result<Page, Prob
             format!("use 1 to {LARGEST_PAGE}, and go on with `next` as cursor"),
         ));
     }
-    Ok(Page { after: cursor, limit, ..Page::default() })
+    Ok(Page {
+        after: cursor,
+        limit,
+        ..Page::default()
+    })
 }
 
 #[derive(Serialize)]
@@ -72,52 +85,97 @@ struct Decisions {
     next: Option<String>,
 }
 
-/// Newest first. With `Accept: application/jsonl` all of them, one a line, and `limit` is how many at most.
+/// Newest first. With `Accept: application/jsonl` all of them, one a line, and `limit` is how many
+/// at most.
 pub(super) async fn list(
     State(history): State<History>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Wanted { target, solution, outcome, state, incident, from, to, text, limit, cursor } = wanted;
-    let filter = Filter { target, solution, outcome, state, incident, from, to, text };
+    let Wanted {
+        target,
+        solution,
+        outcome,
+        state,
+        incident,
+        from,
+        to,
+        text,
+        limit,
+        cursor,
+    } = wanted;
+    let filter = Filter {
+        target,
+        solution,
+        outcome,
+        state,
+        incident,
+        from,
+        to,
+        text,
+    };
     if accepts_lines(&headers) {
         return lines(&history, filter, limit, cursor).await;
     }
     let (decisions, next) = history.decisions(&filter, page(limit, cursor)?).await?;
-    Ok(Json(Decisions { decisions, next: next.map(|next| next.to_string()) }).into_response())
+    Ok(Json(Decisions {
+        decisions,
+        next: next.map(|next| next.to_string()),
+    })
+    .into_response())
 }
 
 fn accepts_lines(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    let accepted = headers
+        .get_all(header::ACCEPT)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|kind| {
         let kind = kind.split(';').next().unwrap_or_default().trim();
-        ["application/jsonl", "application/x-ndjson"].iter().any(|lines| kind.eq_ignore_ascii_case(lines))
+        ["application/jsonl", "application/x-ndjson"]
+            .iter()
+            .any(|lines| kind.eq_ignore_ascii_case(lines))
     })
 }
 
-/// What can't be read at all is a problem and no 200. An error in the middle ends the connection without the closing chunk, so
-/// that nobody takes a part for the whole.
+/// What can't be read at all is a problem and no 200. An error in the middle ends the connection
+/// without the closing chunk, so that nobody takes a part for the whole.
 async fn lines(
     history: &History,
     filter: Filter,
     limit: Option<u32>,
     cursor: Option<i64>,
 ) -> Result<Response, Problem> {
-    let page = Page { after: cursor, limit: CHUNK, ..Page::default() };
+    let page = Page {
+        after: cursor,
+        limit: CHUNK,
+        ..Page::default()
+    };
     let most = limit.map_or(usize::MAX, |limit| limit as usize);
     let mut decisions = Box::pin(history.all_decisions(filter, page).take(most));
     let first = decisions.try_next().await?;
     let decisions = stream::iter(first.map(Ok)).chain(decisions);
-    let lines = decisions.map_err(std::io::Error::other).and_then(async |decision| {
-        let mut line = serde_json::to_vec(&decision)?;
-        line.push(b'\n');
-        Ok(line)
-    });
-    Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
+    let lines = decisions
+        .map_err(std::io::Error::other)
+        .and_then(async |decision| {
+            let mut line = serde_json::to_vec(&decision)?;
+            line.push(b'\n');
+            Ok(line)
+        });
+    Ok((
+        [(header::CONTENT_TYPE, "application/jsonl")],
+        Body::from_stream(lines),
+    )
+        .into_response())
 }
 
 /// One decision.
-pub(super) async fn one(State(history): State<History>, Path(id): Path) -> Result<Json<Decision>, Problem> {
+pub(super) async fn one(
+    State(history): State<History>,
+    Path(id): Path,
+) -> Result<Json<Decision>, Problem> {
     let decision = history.decision(&DecisionId::from(id.as_str())).await?;
-    decision.map(Json).ok_or_else(|| Problem::not_found("decision", &id, "/api/v1/decisions"))
+    decision
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("decision", &id, "/api/v1/decisions"))
 }

@@ -34,7 +34,8 @@ pub struct PartHealth {
 /// A window of samples that ends in a spike, to be published as another producer would.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestMetric {
-    /// Must become part of the decision's text (as a label or in the evidence), so that it can be found by it.
+    /// Must become part of the decision's text (as a label or in the evidence), so that it can be
+    /// found by it.
     pub id: String,
     /// The metric's name.
     pub name: String,
@@ -73,7 +74,8 @@ pub enum DoorError {
 /// The parts behind the API.
 #[async_trait]
 pub trait Doors: Send + Sync {
-    /// Takes a person's request. Returns when it is on record; it becomes the decision of the same id.
+    /// Takes a person's request. Returns when it is on record; it becomes the decision of the same
+    /// id.
     async fn submit(&self, solution: Solution) -> Result<(), DoorError>;
 
     /// Takes a person's answer to what a held decision asks. On record when this returns.

@@ -16,15 +16,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        axum::extract::Query::from_request_parts(parts, state).await.map(|query| Self(query.0)).map_err(|rejection| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "bad-query",
-                "The query cannot be understood",
-                rejection.body_text(),
-                "correct the parameter that the detail names",
-            )
-        })
+        axum::extract::Query::from_request_parts(parts, state)
+            .await
+            .map(|query| Self(query.0))
+            .map_err(|rejection| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "bad-query",
+                    "The query cannot be understood",
+                    rejection.body_text(),
+                    "correct the parameter that the detail names",
+                )
+            })
     }
 }
 
@@ -36,8 +39,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::from_request_parts(parts, state).await;
-        path.map(|path| Self(path.0))
-            .map_err(|rejection| Problem::of_status(rejection.status()).saying(rejection.body_text()))
+        path.map(|path| Self(path.0)).map_err(|rejection| {
+            Problem::of_status(rejection.status()).saying(rejection.body_text())
+        })
     }
 }
 
@@ -48,20 +52,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        axum::Json::from_request(request, state).await.map(|json| Self(json.0)).map_err(|rejection| {
-            let status = rejection.status();
-            let problem = match status {
-                StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Problem::new(
-                    status,
-                    "bad-body",
-                    "The body cannot be understood",
-                    "",
-                    "correct what the detail names",
-                ),
-                status => Problem::of_status(status),
-            };
-            problem.saying(rejection.body_text())
-        })
+        axum::Json::from_request(request, state)
+            .await
+            .map(|json| Self(json.0))
+            .map_err(|rejection| {
+                let status = rejection.status();
+                let problem = match status {
+                    StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Problem::new(
+                        status,
+                        "bad-body",
+                        "The body cannot be understood",
+                        "",
+                        "correct what the detail names",
+                    ),
+                    status => Problem::of_status(status),
+                };
+                problem.saying(rejection.body_text())
+            })
     }
 }
 
@@ -75,6 +82,8 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDef
         if request.body().is_end_stream() && !request.headers().contains_key(CONTENT_TYPE) {
             return Ok(Self(T::default()));
         }
-        Json::from_request(request, state).await.map(|json| Self(json.0))
+        Json::from_request(request, state)
+            .await
+            .map(|json| Self(json.0))
     }
 }

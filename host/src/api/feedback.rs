@@ -50,9 +50,20 @@ pub(super) async fn say(
     let word = if said.useful { "useful" } else { "noise" };
     let what = format!("{id} was {word}: {}", said.why);
     let by = caller.name.clone();
-    let vote = Vote { finding: id, useful: said.useful, by: caller.name, why: said.why, at: (state.clock)() };
+    let vote = Vote {
+        finding: id,
+        useful: said.useful,
+        by: caller.name,
+        why: said.why,
+        at: (state.clock)(),
+    };
     let judged = known.say(&target, &finding, vote).await.map_err(not_done)?;
-    tracing::info!(signal = judged.signal, detector = judged.detector, threshold = judged.threshold, "feedback");
+    tracing::info!(
+        signal = judged.signal,
+        detector = judged.detector,
+        threshold = judged.threshold,
+        "feedback"
+    );
     note(&state, "feedback", &by, what).await;
     Ok(Json(judged))
 }
@@ -69,18 +80,27 @@ pub(super) async fn take_back(
 }
 
 fn feedback(state: &ApiState) -> Result<&Feedback, Problem> {
-    state.feedback.as_ref().ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
+    state
+        .feedback
+        .as_ref()
+        .ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
 }
 
 fn not_done(error: FeedbackError) -> Problem {
     let (status, kind, remedy) = match error {
-        FeedbackError::NotFound(id) => return Problem::not_found("feedback", &id, "/api/v1/feedback"),
-        FeedbackError::TooMany => {
-            (StatusCode::CONFLICT, "too-many", "take some back with DELETE /api/v1/feedback/{id}")
+        FeedbackError::NotFound(id) => {
+            return Problem::not_found("feedback", &id, "/api/v1/feedback");
         }
-        FeedbackError::File(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "feedback", "give the service a data folder that it can write to")
-        }
+        FeedbackError::TooMany => (
+            StatusCode::CONFLICT,
+            "too-many",
+            "take some back with DELETE /api/v1/feedback/{id}",
+        ),
+        FeedbackError::File(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "feedback",
+            "give the service a data folder that it can write to",
+        ),
     };
     Problem::new(status, kind, "It is not kept", error.to_string(), remedy)
 }

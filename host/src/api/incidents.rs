@@ -32,12 +32,22 @@ pub(super) async fn list(
     State(history): State<History>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Incidents>, Problem> {
-    let (incidents, next) = history.incidents(wanted.open, page(wanted.limit, wanted.cursor)?).await?;
-    Ok(Json(Incidents { incidents, next: next.map(|next| next.to_string()) }))
+    let (incidents, next) = history
+        .incidents(wanted.open, page(wanted.limit, wanted.cursor)?)
+        .await?;
+    Ok(Json(Incidents {
+        incidents,
+        next: next.map(|next| next.to_string()),
+    }))
 }
 
 /// One incident.
-pub(super) async fn one(State(history): State<History>, Path(id): Path) -> Result<Json<Incident>, Problem> {
+pub(super) async fn one(
+    State(history): State<History>,
+    Path(id): Path,
+) -> Result<Json<Incident>, Problem> {
     let incident = history.incident(&IncidentId::from(id.as_str())).await?;
-    incident.map(Json).ok_or_else(|| Problem::not_found("incident", &id, "/api/v1/incidents"))
+    incident
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("incident", &id, "/api/v1/incidents"))
 }

@@ -1,4 +1,5 @@
-//! `/api/v1/kill-switch`: whether anything may be changed at all. Who switches it is on record, also where the file was all they had.
+//! `/api/v1/kill-switch`: whether anything may be changed at all. Who switches it is on record,
+//! also where the file was all they had.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,8 @@ use super::state::ApiState;
 
 const ON: &str = "kill_switch_on";
 const OFF: &str = "kill_switch_off";
-/// Who it was is not known; where the record is shared, it may have been at another server, whose file is not here.
+/// Who it was is not known; where the record is shared, it may have been at another server, whose
+/// file is not here.
 const FILE: &str = "the file STOP, as it was found";
 /// How often the file is looked at for the record. What is done looks for itself, each time.
 const LOOK: Duration = Duration::from_secs(1);
@@ -53,9 +55,20 @@ pub(super) async fn on(
     let switch = switch(&state)?;
     if reason.why.trim().is_empty() {
         let remedy = r#"send {"why": "the network is being rebuilt"}"#;
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "reason", "A reason is needed", "`why` is empty", remedy));
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "reason",
+            "A reason is needed",
+            "`why` is empty",
+            remedy,
+        ));
     }
-    let why = format!("{} (by {} at {})", reason.why.trim(), caller.name, rfc3339((state.clock)()));
+    let why = format!(
+        "{} (by {} at {})",
+        reason.why.trim(),
+        caller.name,
+        rfc3339((state.clock)())
+    );
     let mut recorded = state.stop_on_record.lock().await;
     switch.on(&why).await.map_err(|error| not_written(&error))?;
     tracing::warn!(by = caller.name, why = reason.why, "the kill switch is on");
@@ -80,9 +93,12 @@ pub(super) async fn off(
     Ok(shown(switch))
 }
 
-/// Puts on record what is switched by the file alone, until told to stop. While nothing can be recorded, it is tried again.
+/// Puts on record what is switched by the file alone, until told to stop. While nothing can be
+/// recorded, it is tried again.
 pub async fn watch(state: ApiState) {
-    let Some(switch) = &state.kill_switch else { return };
+    let Some(switch) = &state.kill_switch else {
+        return;
+    };
     loop {
         tokio::select! {
             () = state.shutdown.cancelled() => return,
@@ -95,7 +111,11 @@ pub async fn watch(state: ApiState) {
     }
 }
 
-async fn look(state: &ApiState, switch: &KillSwitch, recorded: &mut Option<bool>) -> Result<(), HistoryError> {
+async fn look(
+    state: &ApiState,
+    switch: &KillSwitch,
+    recorded: &mut Option<bool>,
+) -> Result<(), HistoryError> {
     let before = match *recorded {
         Some(recorded) => recorded,
         None => last(state).await?,
@@ -114,15 +134,30 @@ async fn look(state: &ApiState, switch: &KillSwitch, recorded: &mut Option<bool>
 /// What is on record.
 async fn last(state: &ApiState) -> Result<bool, HistoryError> {
     let newest = async |what: &str| {
-        let filter = Filter { solution: Some(what.to_owned()), ..Filter::default() };
-        let (decisions, _) = state.history.decisions(&filter, Page { limit: 1, ..Page::default() }).await?;
+        let filter = Filter {
+            solution: Some(what.to_owned()),
+            ..Filter::default()
+        };
+        let (decisions, _) = state
+            .history
+            .decisions(
+                &filter,
+                Page {
+                    limit: 1,
+                    ..Page::default()
+                },
+            )
+            .await?;
         Ok(decisions.first().map(|decision| decision.decided_at))
     };
     Ok(newest(ON).await? > newest(OFF).await?)
 }
 
 fn switch(state: &ApiState) -> Result<&KillSwitch, Problem> {
-    state.kill_switch.as_ref().ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
+    state
+        .kill_switch
+        .as_ref()
+        .ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
 }
 
 fn shown(switch: &KillSwitch) -> Json<Value> {

@@ -60,7 +60,10 @@ pub fn router(state: ApiState) -> Router {
     // Who waits for a decision may take longer.
     let actions = Router::new()
         .route("/action/{name}", post(action::act))
-        .layer(from_fn_with_state(TIME + action::LONGEST_WAIT, layers::limit));
+        .layer(from_fn_with_state(
+            TIME + action::LONGEST_WAIT,
+            layers::limit,
+        ));
     let others = Router::new()
         .route("/metrics", get(health::scrape))
         .route("/metrics-test", get(test_metric::scrape))
@@ -71,16 +74,31 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/decisions/{id}/reject", post(answer::reject))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{id}", get(incidents::one))
-        .route("/api/v1/kill-switch", get(kill_switch::show).put(kill_switch::on).delete(kill_switch::off))
+        .route(
+            "/api/v1/kill-switch",
+            get(kill_switch::show)
+                .put(kill_switch::on)
+                .delete(kill_switch::off),
+        )
         .route("/api/v1/silences", get(silences::list).post(silences::add))
         .route("/api/v1/silences/{id}", delete(silences::end))
         .route("/api/v1/feedback", get(feedback::list))
-        .route("/api/v1/feedback/{id}", post(feedback::say).delete(feedback::take_back))
+        .route(
+            "/api/v1/feedback/{id}",
+            post(feedback::say).delete(feedback::take_back),
+        )
         .route("/api/v1/signals", get(signals))
         .layer(from_fn_with_state(TIME, layers::limit));
     let plugins = plugin_routes(&state);
-    let health = Router::new().route("/health", get(health::health)).route_layer(note);
-    let routes = actions.merge(others).route_layer(guard).merge(plugins).merge(health).with_state(state);
+    let health = Router::new()
+        .route("/health", get(health::health))
+        .route_layer(note);
+    let routes = actions
+        .merge(others)
+        .route_layer(guard)
+        .merge(plugins)
+        .merge(health)
+        .with_state(state);
     finish(routes, metrics)
 }
 
@@ -88,14 +106,28 @@ pub fn router(state: ApiState) -> Router {
 fn plugin_routes(state: &ApiState) -> Router<ApiState> {
     let most = state.plugins.as_ref().map_or(BODY, PluginRoom::most_body);
     Router::new()
-        .route("/api/v1/plugins", get(plugins::list).post(plugins::upload).layer(DefaultBodyLimit::max(most)))
-        .route("/api/v1/plugins/{name}", get(plugins::one).delete(plugins::remove))
+        .route(
+            "/api/v1/plugins",
+            get(plugins::list)
+                .post(plugins::upload)
+                .layer(DefaultBodyLimit::max(most)),
+        )
+        .route(
+            "/api/v1/plugins/{name}",
+            get(plugins::one).delete(plugins::remove),
+        )
         .route("/api/v1/plugins/{name}/grants", put(plugins::set_grants))
         .route("/api/v1/plugins/{name}/mode", put(plugins::set_mode))
         .route("/api/v1/plugins/{name}/revert", post(plugins::revert))
-        .route("/api/v1/plugins/{name}/quarantine/lift", post(plugins::lift))
+        .route(
+            "/api/v1/plugins/{name}/quarantine/lift",
+            post(plugins::lift),
+        )
         .layer(from_fn_with_state(EXAMINATION, layers::limit))
-        .route_layer(from_fn_with_state(state.access.clone(), access::guard_plugins))
+        .route_layer(from_fn_with_state(
+            state.access.clone(),
+            access::guard_plugins,
+        ))
 }
 
 /// The doors of the engine: `/health` and `/metrics`.
@@ -107,7 +139,9 @@ pub fn engine_router(state: EngineState) -> Router {
         .route("/metrics", get(health::scrape))
         .layer(from_fn_with_state(TIME, layers::limit))
         .route_layer(guard);
-    let health = Router::new().route("/health", get(health::health)).route_layer(note);
+    let health = Router::new()
+        .route("/health", get(health::health))
+        .route_layer(note);
     finish(scrape.merge(health).with_state(state), metrics)
 }
 

@@ -7,7 +7,8 @@ use crate::act::proposed;
 use crate::domain::{DecisionId, DecisionState};
 use crate::history::{DecisionEvent, DecisionEventKind, HistoryError};
 
-/// Records it, and says whether it is on record. It was done already: a full disk must not keep anybody from stopping the host, and is logged.
+/// Records it, and says whether it is on record. It was done already: a full disk must not keep
+/// anybody from stopping the host, and is logged.
 pub(super) async fn note(state: &ApiState, what: &str, by: &str, why: String) -> bool {
     let noted = try_to_note(state, what, by, why).await;
     if let Err(error) = &noted {
@@ -17,12 +18,25 @@ pub(super) async fn note(state: &ApiState, what: &str, by: &str, why: String) ->
 }
 
 /// Records it.
-pub(super) async fn try_to_note(state: &ApiState, what: &str, by: &str, why: String) -> Result<(), HistoryError> {
+pub(super) async fn try_to_note(
+    state: &ApiState,
+    what: &str,
+    by: &str,
+    why: String,
+) -> Result<(), HistoryError> {
     let now = (state.clock)();
     let id = DecisionId::derive(&["api", &fresh()]);
-    let mut decision = proposed(&request(what.to_owned(), why, id.to_string(), by.to_owned(), now), None);
+    let mut decision = proposed(
+        &request(what.to_owned(), why, id.to_string(), by.to_owned(), now),
+        None,
+    );
     decision.state = DecisionState::Done;
     decision.summary = Some(format!("{what} by {by}"));
-    let event = DecisionEvent { kind: DecisionEventKind::Ended, at: now, decision, input: None };
+    let event = DecisionEvent {
+        kind: DecisionEventKind::Ended,
+        at: now,
+        decision,
+        input: None,
+    };
     state.history.record(event).await.map(drop)
 }

@@ -48,7 +48,12 @@ pub(super) struct PluginRoom {
 impl PluginRoom {
     pub(super) fn new(plugins: Plugins, configured: Vec<Grant>, watched_by: Vec<String>) -> Self {
         let uploads = Arc::new(Semaphore::new(UPLOADS));
-        Self { plugins, configured: configured.into(), watched_by: watched_by.into(), uploads }
+        Self {
+            plugins,
+            configured: configured.into(),
+            watched_by: watched_by.into(),
+            uploads,
+        }
     }
 
     /// How long a body with a component may be, in bytes.
@@ -57,14 +62,24 @@ impl PluginRoom {
     }
 
     fn granted(&self, name: &str) -> Vec<Allowance> {
-        let set = self.plugins.standing(name).and_then(|(_, grants, _)| grants);
+        let set = self
+            .plugins
+            .standing(name)
+            .and_then(|(_, grants, _)| grants);
         in_force(name, set, &self.configured)
     }
 
     /// What anybody is shown of a plugin.
     fn shown(&self, view: &PluginView) -> Shown {
         let is_action = view.info.kind == Some(PluginKind::Action);
-        Shown { granted: if is_action { self.granted(&view.info.name) } else { Vec::new() }, view: view.clone() }
+        Shown {
+            granted: if is_action {
+                self.granted(&view.info.name)
+            } else {
+                Vec::new()
+            },
+            view: view.clone(),
+        }
     }
 }
 
@@ -72,7 +87,8 @@ impl PluginRoom {
 struct Shown {
     #[serde(flatten)]
     view: PluginView,
-    /// What counts: what was set at run time, or else what the configuration says. The effect is this and the needs.
+    /// What counts: what was set at run time, or else what the configuration says. The effect is
+    /// this and the needs.
     granted: Vec<Allowance>,
 }
 
@@ -114,13 +130,20 @@ fn admin(caller: &Caller) -> Result<(), Problem> {
         StatusCode::FORBIDDEN,
         "forbidden",
         "This token does not allow that",
-        format!("`{}` is {}: may upload, not decide what runs", caller.name, caller.role.as_str()),
+        format!(
+            "`{}` is {}: may upload, not decide what runs",
+            caller.name,
+            caller.role.as_str()
+        ),
         "use the token of an admin",
     ))
 }
 
 fn room(state: &ApiState) -> Result<PluginRoom, Problem> {
-    state.plugins.clone().ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
+    state
+        .plugins
+        .clone()
+        .ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
 }
 
 /// What can't be recorded is not done.
@@ -137,26 +160,39 @@ fn recordable(history: &History) -> Result<(), Problem> {
     }
 }
 
-/// Puts on record what happened. What can't be is kept, and tried again by whoever looks after the folder.
+/// Puts on record what happened. What can't be is kept, and tried again by whoever looks after the
+/// folder.
 async fn record(state: &ApiState, room: &PluginRoom) {
     crate::history::record_changes(&room.plugins, &state.history).await;
 }
 
 /// Runs what takes its time off the async threads.
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Problem> {
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Problem> {
     let panicked = |_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR);
     tokio::task::spawn_blocking(work).await.map_err(panicked)
 }
 
 /// All of them.
 pub(super) async fn list(State(state): State<ApiState>) -> Answer<Value> {
-    let Some(room) = &state.plugins else { return Answer(state.doors.plugins()) };
-    let shown: Vec<Shown> = room.plugins.views().iter().map(|view| room.shown(view)).collect();
+    let Some(room) = &state.plugins else {
+        return Answer(state.doors.plugins());
+    };
+    let shown: Vec<Shown> = room
+        .plugins
+        .views()
+        .iter()
+        .map(|view| room.shown(view))
+        .collect();
     Answer(json!({ "plugins": shown, "health": room.plugins.health() }))
 }
 
 /// One, with its past.
-pub(super) async fn one(State(state): State<ApiState>, Path(name): Path) -> Result<Response, Problem> {
+pub(super) async fn one(
+    State(state): State<ApiState>,
+    Path(name): Path,
+) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Detail {
         #[serde(flatten)]
@@ -165,9 +201,16 @@ pub(super) async fn one(State(state): State<ApiState>, Path(name): Path) -> Resu
         changes: Vec<PluginChange>,
     }
     let room = room(&state)?;
-    let view = room.plugins.view(&name).ok_or(ManageError::NotFound(name.clone()))?;
+    let view = room
+        .plugins
+        .view(&name)
+        .ok_or(ManageError::NotFound(name.clone()))?;
     let changes = state.history.plugin_changes(&name, CHANGES).await?;
-    Ok(Answer(Detail { shown: room.shown(&view), changes }).into_response())
+    Ok(Answer(Detail {
+        shown: room.shown(&view),
+        changes,
+    })
+    .into_response())
 }
 
 #[derive(Deserialize)]
@@ -182,7 +225,8 @@ fn yes() -> bool {
     true
 }
 
-/// A component and its signature, as a raw body or as `multipart/form-data` with `file` and `signature`.
+/// A component and its signature, as a raw body or as `multipart/form-data` with `file` and
+/// `signature`.
 pub(super) struct Sent {
     bytes: Vec<u8>,
     signature: Option<String>,
@@ -192,8 +236,17 @@ impl FromRequest<ApiState> for Sent {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let kind = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or_default();
+        let kind = kind
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         match kind.as_str() {
             "multipart/form-data" => from_parts(request, state).await,
             "application/wasm" | "application/octet-stream" => {
@@ -203,8 +256,13 @@ impl FromRequest<ApiState> for Sent {
                 };
                 let bytes = Bytes::from_request(request, state)
                     .await
-                    .map_err(|rejection| not_taken(state, rejection.status()).saying(rejection.body_text()))?;
-                Ok(Self { bytes: bytes.into(), signature })
+                    .map_err(|rejection| {
+                        not_taken(state, rejection.status()).saying(rejection.body_text())
+                    })?;
+                Ok(Self {
+                    bytes: bytes.into(),
+                    signature,
+                })
             }
             _ => Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -217,11 +275,14 @@ impl FromRequest<ApiState> for Sent {
     }
 }
 
-/// Why the bytes did not arrive. The limit is that of a component, which is more than other doors take.
+/// Why the bytes did not arrive. The limit is that of a component, which is more than other doors
+/// take.
 fn not_taken(state: &ApiState, status: StatusCode) -> Problem {
     match &state.plugins {
-        Some(room) if status == StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(room.plugins.most_bytes())
-            .advising(": a plugin may have as much as `max_component_bytes` of the configuration says"),
+        Some(room) if status == StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(
+            room.plugins.most_bytes(),
+        )
+        .advising(": a plugin may have as much as `max_component_bytes` of the configuration says"),
         _ => Problem::of_status(status),
     }
 }
@@ -245,36 +306,67 @@ async fn from_parts(request: Request, state: &ApiState) -> Result<Sent, Problem>
         if status == StatusCode::PAYLOAD_TOO_LARGE {
             return not_taken(state, status).saying(text);
         }
-        let remedy = "send the component as `file`, and its signature, if there is one, as `signature`";
-        Problem::new(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be understood", text, remedy)
+        let remedy =
+            "send the component as `file`, and its signature, if there is one, as `signature`";
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-body",
+            "The body cannot be understood",
+            text,
+            remedy,
+        )
     };
-    let mut parts = Multipart::from_request(request, state).await.map_err(|r| bad(r.status(), r.body_text()))?;
+    let mut parts = Multipart::from_request(request, state)
+        .await
+        .map_err(|r| bad(r.status(), r.body_text()))?;
     let (mut file, mut signature) = (None, None);
-    while let Some(part) = parts.next_field().await.map_err(|error| bad(error.status(), error.body_text()))? {
+    while let Some(part) = parts
+        .next_field()
+        .await
+        .map_err(|error| bad(error.status(), error.body_text()))?
+    {
         let name = part.name().unwrap_or_default().to_owned();
         let slot = match name.as_str() {
             "file" => &mut file,
             "signature" => &mut signature,
-            other => return Err(bad(StatusCode::BAD_REQUEST, format!("it has a part `{other}`"))),
+            other => {
+                return Err(bad(
+                    StatusCode::BAD_REQUEST,
+                    format!("it has a part `{other}`"),
+                ));
+            }
         };
-        let bytes = part.bytes().await.map_err(|error| bad(error.status(), error.body_text()))?;
+        let bytes = part
+            .bytes()
+            .await
+            .map_err(|error| bad(error.status(), error.body_text()))?;
         if slot.replace(bytes).is_some() {
-            return Err(bad(StatusCode::BAD_REQUEST, format!("it has two parts `{name}`")));
+            return Err(bad(
+                StatusCode::BAD_REQUEST,
+                format!("it has two parts `{name}`"),
+            ));
         }
     }
-    let file = file.ok_or_else(|| bad(StatusCode::BAD_REQUEST, "it has no part `file`".to_owned()))?;
+    let file =
+        file.ok_or_else(|| bad(StatusCode::BAD_REQUEST, "it has no part `file`".to_owned()))?;
     let signature = match signature {
-        Some(bytes) => Some(
-            String::from_utf8(bytes.into())
-                .map_err(|_| bad(StatusCode::BAD_REQUEST, "the signature is not text".to_owned()))?,
-        ),
+        Some(bytes) => Some(String::from_utf8(bytes.into()).map_err(|_| {
+            bad(
+                StatusCode::BAD_REQUEST,
+                "the signature is not text".to_owned(),
+            )
+        })?),
         None => None,
     };
-    Ok(Sent { bytes: file.into(), signature })
+    Ok(Sent {
+        bytes: file.into(),
+        signature,
+    })
 }
 
-/// 201 with the plugin. What somebody who is not an admin uploads is live at once only where that gives nothing away: a
-/// name that is new and was granted nothing in advance. A new version of what is there waits for an admin.
+/// 201 with the plugin. What somebody who is not an admin uploads is live at once only where that
+/// gives nothing away: a name that is new and was granted nothing in advance. A new version of what
+/// is there waits for an admin.
 pub(super) async fn upload(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
@@ -302,8 +394,14 @@ pub(super) async fn upload(
     let name = examined.info().name.clone();
     let harmless = room.plugins.view(&name).is_none() && room.granted(&name).is_empty();
     let live = live && (caller.role == Role::Admin || harmless);
-    let address = peer.map_or_else(|| "unknown".to_owned(), |Extension(Peer(address))| address.ip().to_string());
-    let origin = Origin::Upload { by: caller.name, address };
+    let address = peer.map_or_else(
+        || "unknown".to_owned(),
+        |Extension(Peer(address))| address.ip().to_string(),
+    );
+    let origin = Origin::Upload {
+        by: caller.name,
+        address,
+    };
     let digest = examined.info().digest.clone();
     let plugins = room.plugins.clone();
     let view = blocking(move || plugins.install(examined, &origin, live)).await??;
@@ -314,7 +412,12 @@ pub(super) async fn upload(
         format!("it is stored and not live: an admin makes it so with POST {location}/revert and {{\"digest\": \"{digest}\"}}")
     });
     let body = json!({ "plugin": shown, "digest": digest, "live": live, "note": waits });
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Answer(body)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Answer(body),
+    )
+        .into_response())
 }
 
 /// Where a request came from.
@@ -372,7 +475,10 @@ pub(super) async fn set_grants(
     Json(Grants { grants }): Json<Grants>,
 ) -> Result<Response, Problem> {
     let by = caller.name.clone();
-    change(&state, &caller, move |plugins| plugins.set_grants(&name, grants, &by)).await
+    change(&state, &caller, move |plugins| {
+        plugins.set_grants(&name, grants, &by)
+    })
+    .await
 }
 
 pub(super) async fn set_mode(
@@ -382,7 +488,10 @@ pub(super) async fn set_mode(
     Json(ModeWanted { mode }): Json<ModeWanted>,
 ) -> Result<Response, Problem> {
     let by = caller.name.clone();
-    change(&state, &caller, move |plugins| plugins.set_mode(&name, mode, &by)).await
+    change(&state, &caller, move |plugins| {
+        plugins.set_mode(&name, mode, &by)
+    })
+    .await
 }
 
 pub(super) async fn revert(
@@ -392,7 +501,10 @@ pub(super) async fn revert(
     JsonOrDefault(RevertTo { digest }): JsonOrDefault<RevertTo>,
 ) -> Result<Response, Problem> {
     let by = caller.name.clone();
-    change(&state, &caller, move |plugins| plugins.revert(&name, digest.as_deref(), &by)).await
+    change(&state, &caller, move |plugins| {
+        plugins.revert(&name, digest.as_deref(), &by)
+    })
+    .await
 }
 
 pub(super) async fn lift(
@@ -414,10 +526,17 @@ pub(super) async fn remove(
     admin(&caller)?;
     let room = room(&state)?;
     recordable(&state.history)?;
-    let view = room.plugins.view(&name).ok_or(ManageError::NotFound(name.clone()))?;
+    let view = room
+        .plugins
+        .view(&name)
+        .ok_or(ManageError::NotFound(name.clone()))?;
     let used = match view.info.kind {
-        Some(PluginKind::Detector) if room.watched_by.contains(&name) => Some("a configured signal is watched by it"),
-        Some(PluginKind::Action) if !room.granted(&name).is_empty() => Some("it is granted something"),
+        Some(PluginKind::Detector) if room.watched_by.contains(&name) => {
+            Some("a configured signal is watched by it")
+        }
+        Some(PluginKind::Action) if !room.granted(&name).is_empty() => {
+            Some("it is granted something")
+        }
         _ if view.stats.instances > 0 => Some("instances of it are open"),
         _ => None,
     };

@@ -56,7 +56,10 @@ impl Problem {
 
     /// The action is not one of the eight.
     pub fn unknown_action(name: &str) -> Self {
-        let names: Vec<String> = solutions::ALL.iter().map(|name| name.replace('_', "-")).collect();
+        let names: Vec<String> = solutions::ALL
+            .iter()
+            .map(|name| name.replace('_', "-"))
+            .collect();
         Self::new(
             StatusCode::NOT_FOUND,
             "unknown-action",
@@ -108,20 +111,36 @@ impl Problem {
                 "the paths are /health, /metrics, /metrics-test, /send-test-metric, /action/{name}, /api/v1/decisions, \
                  /api/v1/incidents, /api/v1/signals and /api/v1/plugins",
             ),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                ("method", "This path does not take this method", "use a method that the header Allow names")
-            }
+            StatusCode::METHOD_NOT_ALLOWED => (
+                "method",
+                "This path does not take this method",
+                "use a method that the header Allow names",
+            ),
             // What takes more says so itself.
             StatusCode::PAYLOAD_TOO_LARGE => return Self::too_large(BODY),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                ("media-type", "The body is not marked as JSON", "send the header Content-Type: application/json")
-            }
-            status if status.is_client_error() => {
-                ("bad-request", "The request cannot be understood", "correct what the detail names")
-            }
-            _ => ("internal", "Something went wrong inside", "see the log of the service"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                "media-type",
+                "The body is not marked as JSON",
+                "send the header Content-Type: application/json",
+            ),
+            status if status.is_client_error() => (
+                "bad-request",
+                "The request cannot be understood",
+                "correct what the detail names",
+            ),
+            _ => (
+                "internal",
+                "Something went wrong inside",
+                "see the log of the service",
+            ),
         };
-        Self::new(status, kind, title, status.canonical_reason().unwrap_or_default().to_lowercase(), remedy)
+        Self::new(
+            status,
+            kind,
+            title,
+            status.canonical_reason().unwrap_or_default().to_lowercase(),
+            remedy,
+        )
     }
 
     /// The same with more words.
@@ -187,13 +206,20 @@ impl From<DoorError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(&self)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status() == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"anomalyzer\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
         }
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         // For the outermost layer, which knows the path.
         response.extensions_mut().insert(self);
@@ -207,8 +233,14 @@ mod tests {
 
     #[test]
     fn how_much_a_door_takes_is_told_as_it_is() {
-        assert_eq!(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE).remedy, "send at most 1 MiB");
+        assert_eq!(
+            Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE).remedy,
+            "send at most 1 MiB"
+        );
         assert_eq!(Problem::too_large(32 << 20).remedy, "send at most 32 MiB");
-        assert_eq!(Problem::too_large(1_000_000).remedy, "send at most 1000000 bytes");
+        assert_eq!(
+            Problem::too_large(1_000_000).remedy,
+            "send at most 1000000 bytes"
+        );
     }
 }

@@ -30,7 +30,11 @@ const STALLED: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop, finishes what is under way, and cuts off what does not end.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -41,7 +45,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         let (stream, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // No file descriptors left, or the client was gone already: the next one may have more luck.
+                // No file descriptors left, or the client was gone already: the next one may have
+                // more luck.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
@@ -59,9 +64,15 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         });
     }
     drop(listener);
-    let drained = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+    let drained = tokio::time::timeout(GRACE, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
     if drained.is_err() {
-        tracing::warn!(connections = connections.len(), "requests did not end in time and are cut off");
+        tracing::warn!(
+            connections = connections.len(),
+            "requests did not end in time and are cut off"
+        );
     }
     Ok(())
 }
@@ -70,7 +81,10 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, place))
@@ -78,7 +92,10 @@ async fn accept(
 
 async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
     let stream = TokioIo::new(WriteTimeout::new(stream, STALLED));
     let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
     let mut connection = pin!(connection);

@@ -39,7 +39,9 @@ pub(super) struct Asked {
 
 /// Those in force.
 pub(super) async fn list(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "silences": silences(&state)?.all((state.clock)()) })))
+    Ok(Json(
+        json!({ "silences": silences(&state)?.all((state.clock)()) }),
+    ))
 }
 
 /// Begins one.
@@ -51,7 +53,11 @@ pub(super) async fn add(
     let why = asked.why.trim().to_owned();
     if why.is_empty() || why.len() > MOST {
         let wrong = format!("it has {} bytes, and there are 1 to {MOST}", why.len());
-        return Err(Problem::bad_field("why", wrong, "say in a few words why nothing is to be done"));
+        return Err(Problem::bad_field(
+            "why",
+            wrong,
+            "say in a few words why nothing is to be done",
+        ));
     }
     if asked.lasts.is_zero() || asked.lasts > LONGEST {
         return Err(Problem::bad_field(
@@ -62,14 +68,31 @@ pub(super) async fn add(
     }
     if asked.targets == Selector::default() {
         let remedy = "name a namespace, kind or name; the kill switch stops everything";
-        return Err(Problem::bad_field("targets", "it matches everything", remedy));
+        return Err(Problem::bad_field(
+            "targets",
+            "it matches everything",
+            remedy,
+        ));
     }
     let since = (state.clock)();
     let until = since.saturating_add(i64::try_from(asked.lasts.as_millis()).unwrap_or(i64::MAX));
-    let silence = silences(&state)?.add(asked.targets, why, caller.name, since, until).await.map_err(not_done)?;
-    tracing::warn!(by = silence.by, why = silence.why, silence = silence.id, "targets are silenced");
+    let silence = silences(&state)?
+        .add(asked.targets, why, caller.name, since, until)
+        .await
+        .map_err(not_done)?;
+    tracing::warn!(
+        by = silence.by,
+        why = silence.why,
+        silence = silence.id,
+        "targets are silenced"
+    );
     let targets = serde_json::to_string(&silence.targets).unwrap_or_default();
-    let why = format!("{}: {targets} until {} ({})", silence.id, rfc3339(silence.until), silence.why);
+    let why = format!(
+        "{}: {targets} until {} ({})",
+        silence.id,
+        rfc3339(silence.until),
+        silence.why
+    );
     note(&state, "silence", &silence.by, why).await;
     Ok((StatusCode::CREATED, Json(silence)))
 }
@@ -80,23 +103,43 @@ pub(super) async fn end(
     Extension(caller): Extension<Caller>,
     Path(id): Path,
 ) -> Result<Json<Silence>, Problem> {
-    let silence = silences(&state)?.end(&id, (state.clock)()).await.map_err(not_done)?;
+    let silence = silences(&state)?
+        .end(&id, (state.clock)())
+        .await
+        .map_err(not_done)?;
     note(&state, "silence_ended", &caller.name, id.clone()).await;
     tracing::warn!(by = caller.name, silence = id, "a silence was ended");
     Ok(Json(silence))
 }
 
 fn silences(state: &ApiState) -> Result<&Silences, Problem> {
-    state.silences.as_ref().ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
+    state
+        .silences
+        .as_ref()
+        .ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
 }
 
 fn not_done(error: SilenceError) -> Problem {
     let (status, kind, remedy) = match error {
-        SilenceError::NotFound(id) => return Problem::not_found("silence", &id, "/api/v1/silences"),
-        SilenceError::TooMany => (StatusCode::CONFLICT, "too-many", "end some with DELETE /api/v1/silences/{id}"),
-        SilenceError::File(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "silences", "give the service a data folder that it can write to")
+        SilenceError::NotFound(id) => {
+            return Problem::not_found("silence", &id, "/api/v1/silences");
         }
+        SilenceError::TooMany => (
+            StatusCode::CONFLICT,
+            "too-many",
+            "end some with DELETE /api/v1/silences/{id}",
+        ),
+        SilenceError::File(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "silences",
+            "give the service a data folder that it can write to",
+        ),
     };
-    Problem::new(status, kind, "The silence was not set", error.to_string(), remedy)
+    Problem::new(
+        status,
+        kind,
+        "The silence was not set",
+        error.to_string(),
+        remedy,
+    )
 }

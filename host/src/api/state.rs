@@ -78,10 +78,15 @@ impl ApiState {
         }
     }
 
-    /// Opens the door for plugins as well. `configured` are the grants of the configuration, `watched_by` the detectors that
-    /// its signals name.
+    /// Opens the door for plugins as well. `configured` are the grants of the configuration,
+    /// `watched_by` the detectors that its signals name.
     #[must_use]
-    pub fn with_plugins(mut self, plugins: Plugins, configured: Vec<Grant>, watched_by: Vec<String>) -> Self {
+    pub fn with_plugins(
+        mut self,
+        plugins: Plugins,
+        configured: Vec<Grant>,
+        watched_by: Vec<String>,
+    ) -> Self {
         self.plugins = Some(PluginRoom::new(plugins, configured, watched_by));
         self
     }
@@ -109,13 +114,20 @@ impl ApiState {
 
     /// Notes down what was sent last.
     pub(super) fn show(&self, value: f64) {
-        *self.last_test.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        *self
+            .last_test
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(value);
     }
 }
 
 impl FromRef<ApiState> for Vitals {
     fn from_ref(state: &ApiState) -> Self {
-        Self { doors: Arc::clone(&state.doors), metrics: state.metrics.clone(), history: Some(state.history.clone()) }
+        Self {
+            doors: Arc::clone(&state.doors),
+            metrics: state.metrics.clone(),
+            history: Some(state.history.clone()),
+        }
     }
 }
 
@@ -136,12 +148,20 @@ pub struct EngineState {
 impl EngineState {
     /// What [`super::engine_router`] is made of.
     pub fn new(access: Access, doors: Arc<dyn Doors>, metrics: Metrics) -> Self {
-        Self { access, doors, metrics }
+        Self {
+            access,
+            doors,
+            metrics,
+        }
     }
 }
 
 impl FromRef<EngineState> for Vitals {
     fn from_ref(state: &EngineState) -> Self {
-        Self { doors: Arc::clone(&state.doors), metrics: state.metrics.clone(), history: None }
+        Self {
+            doors: Arc::clone(&state.doors),
+            metrics: state.metrics.clone(),
+            history: None,
+        }
     }
 }

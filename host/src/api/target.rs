@@ -17,7 +17,9 @@ pub(super) fn either<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Targe
 }
 
 /// The same where it may be missing.
-pub(super) fn either_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Target>, D::Error> {
+pub(super) fn either_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Target>, D::Error> {
     #[derive(Deserialize)]
     struct Either(#[serde(deserialize_with = "either")] Target);
 

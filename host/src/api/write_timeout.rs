@@ -1,4 +1,5 @@
-//! A connection whose reader stalls is ended: it would else hold its place, and what it is sent, for ever.
+//! A connection whose reader stalls is ended: it would else hold its place, and what it is sent,
+//! for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -18,11 +19,19 @@ pub(super) struct WriteTimeout<S> {
 
 impl<S> WriteTimeout<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, stalled: None }
+        Self {
+            stream,
+            limit,
+            stalled: None,
+        }
     }
 
     /// Passes on what came of a write; when it has to wait, until the limit.
-    fn bounded<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn bounded<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -30,18 +39,29 @@ impl<S> WriteTimeout<S> {
         let limit = self.limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the other side does not read")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the other side does not read",
+        )))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.bounded(written, context)
     }
@@ -80,7 +100,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_given_up() {
         let (ours, _theirs) = duplex(16);
-        let error = WriteTimeout::new(ours, LIMIT).write_all(&[0; 64]).await.unwrap_err();
+        let error = WriteTimeout::new(ours, LIMIT)
+            .write_all(&[0; 64])
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
@@ -94,7 +117,10 @@ mod tests {
                 all += theirs.read(&mut some).await.unwrap();
             }
         });
-        WriteTimeout::new(ours, LIMIT).write_all(&[0; 64]).await.unwrap();
+        WriteTimeout::new(ours, LIMIT)
+            .write_all(&[0; 64])
+            .await
+            .unwrap();
         reading.await.unwrap();
     }
 }

@@ -47,19 +47,25 @@ pub enum DataError {
     Wrong(String),
 }
 
-/// A CSV file, or all of a folder. The name of a file is that of its signal; one that is not configured is watched by the fallback
-/// detectors.
+/// A CSV file, or all of a folder. The name of a file is that of its signal; one that is not
+/// configured is watched by the fallback detectors.
 ///
 /// # Errors
 /// A file can't be read, or there is none.
 pub fn of_files(path: &Path, config: &Config) -> Result<Vec<Recorded>, DataError> {
-    let wrong = |path: &Path, why: String| DataError::File { path: path.to_owned(), why };
+    let wrong = |path: &Path, why: String| DataError::File {
+        path: path.to_owned(),
+        why,
+    };
     let mut files = Vec::new();
     if path.is_dir() {
         find(path, 0, &mut files);
         files.sort_unstable();
         if files.is_empty() {
-            return Err(wrong(path, "there is no file that ends in .csv in it".to_owned()));
+            return Err(wrong(
+                path,
+                "there is no file that ends in .csv in it".to_owned(),
+            ));
         }
     } else {
         files.push(path.to_owned());
@@ -69,8 +75,17 @@ pub fn of_files(path: &Path, config: &Config) -> Result<Vec<Recorded>, DataError
     for file in files {
         let text = csv::read(&file).map_err(|error| DataError::Wrong(error.to_string()))?;
         let rows = csv::rows(&text).map_err(|why| wrong(&file, why))?;
-        let samples = rows.iter().filter_map(|row| Some(Sample { at: row.at?, value: row.value }));
-        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let samples = rows.iter().filter_map(|row| {
+            Some(Sample {
+                at: row.at?,
+                value: row.value,
+            })
+        });
+        let name = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         recorded.push(of(&signals, name, samples.collect()));
     }
     Ok(recorded)
@@ -91,7 +106,12 @@ fn of(signals: &[SignalConfig], name: String, mut samples: Vec<Sample>) -> Recor
 }
 
 fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+    for path in std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+    {
         if path.is_dir() && depth < DEEPEST {
             find(&path, depth + 1, files);
         } else if path.extension().is_some_and(|extension| extension == "csv") {
@@ -110,24 +130,41 @@ pub async fn of_prometheus(
     to: UnixMs,
     step: Option<Duration>,
 ) -> Result<Vec<Recorded>, DataError> {
-    let source = collect::source(&config.collect).map_err(|error| DataError::Wrong(error.to_string()))?;
+    let source =
+        collect::source(&config.collect).map_err(|error| DataError::Wrong(error.to_string()))?;
     let mut recorded: Vec<Recorded> = Vec::new();
-    for signal in config.signals().iter().filter(|signal| matches!(signal.source, SignalSource::Query(_))) {
+    for signal in config
+        .signals()
+        .iter()
+        .filter(|signal| matches!(signal.source, SignalSource::Query(_)))
+    {
         let step = step.or(signal.interval).unwrap_or(config.collect.interval);
-        let span = i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1).saturating_mul(MOST_POINTS);
+        let span = i64::try_from(step.as_millis())
+            .unwrap_or(i64::MAX)
+            .max(1)
+            .saturating_mul(MOST_POINTS);
         let mut at = from;
         while at <= to {
             let until = to.min(at.saturating_add(span));
             let past = source.backfill(signal, at, until, step).await;
-            let past = past.map_err(|error| DataError::Wrong(format!("signal `{}`: {error}", signal.name)))?;
+            let past = past
+                .map_err(|error| DataError::Wrong(format!("signal `{}`: {error}", signal.name)))?;
             for series in past {
-                let Some(target) = signal.target.render(&series.labels) else { continue };
+                let Some(target) = signal.target.render(&series.labels) else {
+                    continue;
+                };
                 let known = recorded.iter_mut().find(|one| {
-                    one.signal == signal.name && one.series.labels == series.labels && one.target == target
+                    one.signal == signal.name
+                        && one.series.labels == series.labels
+                        && one.target == target
                 });
                 match known {
                     Some(known) => known.series.samples.extend(series.samples),
-                    None => recorded.push(Recorded { signal: signal.name.clone(), target, series }),
+                    None => recorded.push(Recorded {
+                        signal: signal.name.clone(),
+                        target,
+                        series,
+                    }),
                 }
             }
             at = until.saturating_add(1);
@@ -156,13 +193,19 @@ pub async fn of_history(history: &HistoryReader) -> Result<Vec<Recorded>, DataEr
     for incident in history.all_incidents().await? {
         for (finding, series) in incident.findings.iter().zip(incident.samples) {
             let known = recorded.iter_mut().find(|one| {
-                one.signal == finding.signal && one.target == incident.target && one.series.labels == series.labels
+                one.signal == finding.signal
+                    && one.target == incident.target
+                    && one.series.labels == series.labels
             });
             match known {
                 Some(known) => known.series.samples.extend(series.samples),
                 None => {
                     let (signal, target) = (finding.signal.clone(), incident.target.clone());
-                    recorded.push(Recorded { signal, target, series });
+                    recorded.push(Recorded {
+                        signal,
+                        target,
+                        series,
+                    });
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Recorded samples as the messages that they would have come in, and a bus that keeps what comes of them.
+//! Recorded samples as the messages that they would have come in, and a bus that keeps what comes
+//! of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,15 +21,23 @@ pub(super) struct Tick {
 
 /// Lays the samples out in time: what falls into one interval arrives together.
 pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<Item = Tick> {
-    let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+    let interval = i64::try_from(interval.as_millis())
+        .unwrap_or(i64::MAX)
+        .max(1);
     let mut places: BTreeMap<i64, Vec<(usize, usize, usize)>> = BTreeMap::new();
     for (index, one) in recorded.iter().enumerate() {
         let samples = &one.series.samples;
         let mut from = 0;
         while from < samples.len() {
             let slot = samples[from].at.div_euclid(interval);
-            let many = samples[from..].iter().take_while(|sample| sample.at.div_euclid(interval) == slot).count();
-            places.entry(slot).or_default().push((index, from, from + many));
+            let many = samples[from..]
+                .iter()
+                .take_while(|sample| sample.at.div_euclid(interval) == slot)
+                .count();
+            places
+                .entry(slot)
+                .or_default()
+                .push((index, from, from + many));
             from += many;
         }
     }
@@ -45,12 +54,25 @@ pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<
                 signal: one.signal.clone(),
                 target: Some(one.target.clone()),
                 observed_at: newest,
-                coverage: Coverage { asked: 1, answered: 1, failed: 0 },
-                series: vec![Series { labels: one.series.labels.clone(), samples }],
+                coverage: Coverage {
+                    asked: 1,
+                    answered: 1,
+                    failed: 0,
+                },
+                series: vec![Series {
+                    labels: one.series.labels.clone(),
+                    samples,
+                }],
                 foreign: false,
             };
             let record = codec::metrics::encode(&batch);
-            deliveries.push(Delivery { topic: Topic::Metrics, partition: 0, offset, published_at: None, record });
+            deliveries.push(Delivery {
+                topic: Topic::Metrics,
+                partition: 0,
+                offset,
+                published_at: None,
+                record,
+            });
             offset += 1;
         }
         Tick { at, deliveries }
@@ -74,9 +96,18 @@ fn none() -> BusError {
 #[async_trait]
 impl Bus for Collected {
     async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError> {
-        let delivery = Delivery { topic, partition: 0, offset: 0, published_at: None, record };
+        let delivery = Delivery {
+            topic,
+            partition: 0,
+            offset: 0,
+            published_at: None,
+            record,
+        };
         if let Ok(event) = codec::incidents::decode(&delivery) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(event);
         }
         Ok(())
     }
@@ -98,7 +129,10 @@ impl Bus for Collected {
     }
 
     fn health(&self) -> BusHealth {
-        BusHealth { kind: "backtest", ..BusHealth::default() }
+        BusHealth {
+            kind: "backtest",
+            ..BusHealth::default()
+        }
     }
 
     async fn drain(&self, _: Duration) -> Result<(), BusError> {

@@ -1,7 +1,9 @@
-//! The whole pipeline over recorded metrics, with time simulated: what would have been found, decided, allowed and done.
+//! The whole pipeline over recorded metrics, with time simulated: what would have been found,
+//! decided, allowed and done.
 //!
-//! Detectors, incidents, rules and guard are those of the service. What is done has no effect on what was recorded, so that an
-//! incident that goes on after an operation counts as one that it did not help.
+//! Detectors, incidents, rules and guard are those of the service. What is done has no effect on
+//! what was recorded, so that an incident that goes on after an operation counts as one that it did
+//! not help.
 
 mod data;
 mod feed;
@@ -64,7 +66,11 @@ pub async fn run(
     let mut engine = Engine::new(
         bus.clone(),
         plugins.clone(),
-        config.signals().into_iter().filter(|signal| recorded.iter().any(|one| one.signal == signal.name)).collect(),
+        config
+            .signals()
+            .into_iter()
+            .filter(|signal| recorded.iter().any(|one| one.signal == signal.name))
+            .collect(),
         config.fallback_detectors.clone(),
         IncidentBook::new(config.incidents.clone(), KnownIncidents::default()),
         config.silent_after,
@@ -72,7 +78,8 @@ pub async fn run(
     );
     engine.open_configured().await?;
     let offer = crate::serve::offer(config, plugins);
-    let diagnoser = Diagnoser::new(config.diagnose.clone(), None, offer, clock).map_err(BacktestError::Wrong)?;
+    let diagnoser = Diagnoser::new(config.diagnose.clone(), None, offer, clock)
+        .map_err(BacktestError::Wrong)?;
     let mut world = World::new(config);
     let mut due: Vec<(UnixMs, IncidentEvent)> = Vec::new();
     let mut done = 0;
@@ -92,7 +99,9 @@ pub async fn run(
             asked.extend(world.goes_on(&event, tick.at));
         }
         for event in asked {
-            let Some(solution) = diagnoser.solve(&event).await else { continue };
+            let Some(solution) = diagnoser.solve(&event).await else {
+                continue;
+            };
             if let Some(after) = world.decide(&event, &solution, tick.at) {
                 let again = IncidentEvent {
                     kind: IncidentEventKind::Gathered,

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::data::Recorded;
-use crate::domain::{self, IncidentId, Phase, Target, UnixMs, as_rfc3339, as_rfc3339_option, rfc3339};
+use crate::domain::{
+    self, IncidentId, Phase, Target, UnixMs, as_rfc3339, as_rfc3339_option, rfc3339,
+};
 use crate::quality::plot::{Expected, MOST_PANELS, Mark, Panel};
 
 const DAY: f64 = 86_400_000.0;
@@ -80,7 +82,11 @@ impl Incident {
             opened_at: incident.opened_at,
             cleared_at: None,
             signals: vec![],
-            reason: incident.findings.first().map(|finding| finding.reason.clone()).unwrap_or_default(),
+            reason: incident
+                .findings
+                .first()
+                .map(|finding| finding.reason.clone())
+                .unwrap_or_default(),
             tried: vec![],
             seen: incident.clone(),
         }
@@ -136,7 +142,12 @@ pub struct Report {
 impl Report {
     pub(super) fn new(mut incidents: Vec<Incident>, recorded: &[Recorded]) -> Self {
         incidents.sort_by(|a, b| (a.opened_at, &a.id).cmp(&(b.opened_at, &b.id)));
-        let times = || recorded.iter().flat_map(|one| &one.series.samples).map(|sample| sample.at);
+        let times = || {
+            recorded
+                .iter()
+                .flat_map(|one| &one.series.samples)
+                .map(|sample| sample.at)
+        };
         let days = covered_days(recorded);
         let mut solutions: BTreeMap<String, Count> = BTreeMap::new();
         let mut refused_by: BTreeMap<String, usize> = BTreeMap::new();
@@ -146,7 +157,9 @@ impl Report {
             count.proposed += 1;
             *count.outcomes.entry(tried.outcome).or_default() += 1;
             match tried.outcome {
-                Outcome::Done => operations += usize::from(tried.operation.as_deref() != Some("notify")),
+                Outcome::Done => {
+                    operations += usize::from(tried.operation.as_deref() != Some("notify"))
+                }
                 Outcome::Nothing => {}
                 Outcome::Held | Outcome::Shadowed | Outcome::Denied => {
                     *refused_by.entry(tried.rule.clone()).or_default() += 1;
@@ -196,7 +209,11 @@ impl Report {
         }
         for (solution, count) in &self.solutions {
             let of = |outcome| count.outcomes.get(&outcome).copied().unwrap_or(0);
-            let a_day = if self.days > 0.0 { count.proposed as f64 / self.days } else { 0.0 };
+            let a_day = if self.days > 0.0 {
+                count.proposed as f64 / self.days
+            } else {
+                0.0
+            };
             let _ = writeln!(
                 text,
                 "{solution:<20} {:>8} {:>6} {:>8} {:>5} {:>9} {:>7} {a_day:>7.2}",
@@ -209,11 +226,17 @@ impl Report {
             );
         }
         if !self.refused_by.is_empty() {
-            let rules: Vec<String> = self.refused_by.iter().map(|(rule, many)| format!("{rule} {many}")).collect();
+            let rules: Vec<String> = self
+                .refused_by
+                .iter()
+                .map(|(rule, many)| format!("{rule} {many}"))
+                .collect();
             let _ = writeln!(text, "not done, by rule: {}", rules.join(", "));
         }
         for incident in self.incidents.iter().take(MOST_LISTED) {
-            let lasted = incident.cleared_at.map(|cleared| format!("lasted {}", lasted(cleared - incident.opened_at)));
+            let lasted = incident
+                .cleared_at
+                .map(|cleared| format!("lasted {}", lasted(cleared - incident.opened_at)));
             let _ = writeln!(
                 text,
                 "\n{}  {}  {}  {}\n    {}",
@@ -231,11 +254,20 @@ impl Report {
                     Outcome::Shadowed => format!("shadowed by {}", tried.rule),
                     Outcome::Denied => format!("denied by {}: {}", tried.rule, tried.reason),
                 };
-                let _ = writeln!(text, "    {}  {}: {outcome}", rfc3339(tried.at), tried.solution);
+                let _ = writeln!(
+                    text,
+                    "    {}  {}: {outcome}",
+                    rfc3339(tried.at),
+                    tried.solution
+                );
             }
         }
         if self.incidents.len() > MOST_LISTED {
-            let _ = writeln!(text, "\nand {} more: --output json has them all", self.incidents.len() - MOST_LISTED);
+            let _ = writeln!(
+                text,
+                "\nand {} more: --output json has them all",
+                self.incidents.len() - MOST_LISTED
+            );
         }
         text
     }
@@ -244,16 +276,33 @@ impl Report {
 /// As `1d 2h 5m`.
 fn lasted(millis: i64) -> String {
     let minutes = millis.max(0) / 60_000;
-    let parts = [(minutes / 1440, "d"), (minutes / 60 % 24, "h"), (minutes % 60, "m")];
-    let told: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-    if told.is_empty() { format!("{}s", millis.max(0) / 1000) } else { told.join(" ") }
+    let parts = [
+        (minutes / 1440, "d"),
+        (minutes / 60 % 24, "h"),
+        (minutes % 60, "m"),
+    ];
+    let told: Vec<String> = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if told.is_empty() {
+        format!("{}s", millis.max(0) / 1000)
+    } else {
+        told.join(" ")
+    }
 }
 
 /// What was recorded years apart is not averaged over the years between.
 fn covered_days(recorded: &[Recorded]) -> f64 {
     let mut spans: Vec<(UnixMs, UnixMs)> = recorded
         .iter()
-        .filter_map(|one| Some((one.series.samples.first()?.at, one.series.samples.last()?.at)))
+        .filter_map(|one| {
+            Some((
+                one.series.samples.first()?.at,
+                one.series.samples.last()?.at,
+            ))
+        })
         .collect();
     spans.sort_unstable();
     let (mut days, mut reached) = (0.0, UnixMs::MIN);
@@ -271,10 +320,23 @@ fn covered_days(recorded: &[Recorded]) -> f64 {
 pub fn panels(report: &Report, recorded: &[Recorded]) -> Vec<Panel> {
     let mut chosen: Vec<(usize, &Recorded)> = recorded
         .iter()
-        .map(|one| (report.incidents.iter().filter(|incident| is_about(incident, one)).count(), one))
+        .map(|one| {
+            (
+                report
+                    .incidents
+                    .iter()
+                    .filter(|incident| is_about(incident, one))
+                    .count(),
+                one,
+            )
+        })
         .collect();
     chosen.sort_by_key(|(many, _)| std::cmp::Reverse(*many));
-    chosen.into_iter().take(MOST_PANELS).map(|(_, one)| panel(report, one)).collect()
+    chosen
+        .into_iter()
+        .take(MOST_PANELS)
+        .map(|(_, one)| panel(report, one))
+        .collect()
 }
 
 fn is_about(incident: &Incident, one: &Recorded) -> bool {
@@ -282,19 +344,63 @@ fn is_about(incident: &Incident, one: &Recorded) -> bool {
 }
 
 fn panel(report: &Report, one: &Recorded) -> Panel {
-    let points: Vec<(UnixMs, f64)> = one.series.samples.iter().map(|sample| (sample.at, sample.value)).collect();
-    let value_at = |at: UnixMs| points.iter().find(|(time, _)| *time >= at).or(points.last()).map_or(0.0, |(_, v)| *v);
-    let mut panel = Panel { title: format!("{} ({})", one.signal, one.target), ..Panel::default() };
-    for incident in report.incidents.iter().filter(|incident| is_about(incident, one)) {
-        for finding in incident.seen.findings.iter().filter(|finding| finding.signal == one.signal) {
-            let to = if finding.phase == Phase::Clear { finding.at } else { incident.cleared_at.unwrap_or(report.to) };
-            panel.marks.push(Mark { at: finding.onset_at, value: value_at(finding.onset_at), over: false });
-            panel.marks.push(Mark { at: to, value: value_at(to), over: true });
+    let points: Vec<(UnixMs, f64)> = one
+        .series
+        .samples
+        .iter()
+        .map(|sample| (sample.at, sample.value))
+        .collect();
+    let value_at = |at: UnixMs| {
+        points
+            .iter()
+            .find(|(time, _)| *time >= at)
+            .or(points.last())
+            .map_or(0.0, |(_, v)| *v)
+    };
+    let mut panel = Panel {
+        title: format!("{} ({})", one.signal, one.target),
+        ..Panel::default()
+    };
+    for incident in report
+        .incidents
+        .iter()
+        .filter(|incident| is_about(incident, one))
+    {
+        for finding in incident
+            .seen
+            .findings
+            .iter()
+            .filter(|finding| finding.signal == one.signal)
+        {
+            let to = if finding.phase == Phase::Clear {
+                finding.at
+            } else {
+                incident.cleared_at.unwrap_or(report.to)
+            };
+            panel.marks.push(Mark {
+                at: finding.onset_at,
+                value: value_at(finding.onset_at),
+                over: false,
+            });
+            panel.marks.push(Mark {
+                at: to,
+                value: value_at(to),
+                over: true,
+            });
             if let Some(range) = finding.expected {
-                panel.expected.push(Expected { from: finding.onset_at, to, range });
+                panel.expected.push(Expected {
+                    from: finding.onset_at,
+                    to,
+                    range,
+                });
             }
         }
-        panel.events.extend(incident.tried.iter().map(|tried| (tried.at, tried.solution.clone())));
+        panel.events.extend(
+            incident
+                .tried
+                .iter()
+                .map(|tried| (tried.at, tried.solution.clone())),
+        );
     }
     panel.points = points;
     panel

@@ -1,4 +1,5 @@
-//! What a policy or a detector must pass before it goes live: a backtest in which not too much would have happened.
+//! What a policy or a detector must pass before it goes live: a backtest in which not too much
+//! would have happened.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -85,16 +86,27 @@ pub async fn recorded(from: &str, config: &Config) -> Result<Vec<Recorded>, Back
     Ok(of_files(from.as_ref(), config)?)
 }
 
-/// Runs the trial of a configuration, with these plugins. False if there is nothing to run yet; the error is why it was not passed.
+/// Runs the trial of a configuration, with these plugins. False if there is nothing to run yet; the
+/// error is why it was not passed.
 async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Result<bool, String> {
-    let told = |error: BacktestError| format!("the trial ([trial] from = {:?}) can't be held: {error}", trial.from);
+    let told = |error: BacktestError| {
+        format!(
+            "the trial ([trial] from = {:?}) can't be held: {error}",
+            trial.from
+        )
+    };
     let data = match trial.from.as_str() {
         PROMETHEUS => {
             let end = now_ms();
-            let start = end.saturating_sub(i64::try_from(trial.past.as_millis()).unwrap_or(i64::MAX));
-            of_prometheus(config, start, end, None).await.map_err(BacktestError::from)
+            let start =
+                end.saturating_sub(i64::try_from(trial.past.as_millis()).unwrap_or(i64::MAX));
+            of_prometheus(config, start, end, None)
+                .await
+                .map_err(BacktestError::from)
         }
-        HISTORY if !config.data_dir.join(history::FILE_NAME).exists() => Err(DataError::Nothing.into()),
+        HISTORY if !config.data_dir.join(history::FILE_NAME).exists() => {
+            Err(DataError::Nothing.into())
+        }
         from => recorded(from, config).await,
     };
     let data = match data {
@@ -107,22 +119,34 @@ async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Res
     // What is found in it did not happen now.
     let never = CancellationToken::new();
     let running = run(config, plugins, &data, &never, |_| ());
-    let report = running.instrument(tracing::info_span!("trial")).await.map_err(told)?;
-    let limits = TrialLimits { most_incidents: trial.most_incidents, most_operations: trial.most_operations };
+    let report = running
+        .instrument(tracing::info_span!("trial"))
+        .await
+        .map_err(told)?;
+    let limits = TrialLimits {
+        most_incidents: trial.most_incidents,
+        most_operations: trial.most_operations,
+    };
     let too_many = limits.too_many(&report);
     if too_many.is_empty() {
         return Ok(true);
     }
-    Err(format!("the trial on {} is not passed: {}", trial.from, too_many.join(", and ")))
+    Err(format!(
+        "the trial on {} is not passed: {}",
+        trial.from,
+        too_many.join(", and ")
+    ))
 }
 
-/// Lets a configuration with its detectors start only if it passes, or has passed, the trial that it names. To be asked when the history is
-/// open: it may be what the trial is on.
+/// Lets a configuration with its detectors start only if it passes, or has passed, the trial that
+/// it names. To be asked when the history is open: it may be what the trial is on.
 ///
 /// # Errors
 /// It doesn't, or it can't be tried.
 pub async fn must_pass(config: &Config, plugins: &Plugins) -> anyhow::Result<()> {
-    let Some(trial) = &config.trial else { return Ok(()) };
+    let Some(trial) = &config.trial else {
+        return Ok(());
+    };
     let key = key(config, plugins)?;
     let path = config.data_dir.join(PASSED);
     match fs::read_to_string(&path) {
@@ -134,42 +158,74 @@ pub async fn must_pass(config: &Config, plugins: &Plugins) -> anyhow::Result<()>
     }
     tracing::info!(from = trial.from, "trying out the configuration");
     let tried = try_out(config, trial, plugins).await.map_err(|why| {
-        anyhow::anyhow!("{why}; `anomalyzer backtest` shows which: correct the configuration, or its [trial]")
+        anyhow::anyhow!(
+            "{why}; `anomalyzer backtest` shows which: correct the configuration, or its [trial]"
+        )
     })?;
     if tried {
-        pass(config, &key).map_err(|error| anyhow::anyhow!("{} can't be written: {error}", path.display()))?;
+        pass(config, &key)
+            .map_err(|error| anyhow::anyhow!("{} can't be written: {error}", path.display()))?;
     }
     Ok(())
 }
 
 fn pass(config: &Config, key: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(config.data_dir.join(PASSED))?;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(config.data_dir.join(PASSED))?;
     file.write_all(format!("{key}\n").as_bytes())?;
     file.sync_all()
 }
 
 /// What the outcome depends on, as far as it is not the data.
 fn key(config: &Config, plugins: &Plugins) -> anyhow::Result<String> {
-    let usable =
-        plugins.list().into_iter().filter(|info| info.error.is_none() && info.kind == Some(PluginKind::Detector));
+    let usable = plugins
+        .list()
+        .into_iter()
+        .filter(|info| info.error.is_none() && info.kind == Some(PluginKind::Detector));
     let detectors: BTreeMap<_, _> = usable.map(|info| (info.name, info.digest)).collect();
-    let bytes = serde_json::to_vec(&(&config.signal, &config.fallback_detectors, &config.incidents))?;
-    let rest = serde_json::to_vec(&(&config.diagnose, &config.guard, &config.verify, &config.trial, detectors))?;
-    Ok(hex::encode(Sha256::new().chain_update(bytes).chain_update(rest).finalize()))
+    let bytes = serde_json::to_vec(&(
+        &config.signal,
+        &config.fallback_detectors,
+        &config.incidents,
+    ))?;
+    let rest = serde_json::to_vec(&(
+        &config.diagnose,
+        &config.guard,
+        &config.verify,
+        &config.trial,
+        detectors,
+    ))?;
+    Ok(hex::encode(
+        Sha256::new()
+            .chain_update(bytes)
+            .chain_update(rest)
+            .finalize(),
+    ))
 }
 
-/// Tries a version of a detector beside the others that are live now. To be called off the async threads.
+/// Tries a version of a detector beside the others that are live now. To be called off the async
+/// threads.
 ///
 /// # Errors
 /// Why it may not go live.
-pub fn detector_must_pass(config: &Config, plugins: &Plugins, candidate: &Examined) -> Result<(), String> {
-    let Some(trial) = &config.trial else { return Ok(()) };
+pub fn detector_must_pass(
+    config: &Config,
+    plugins: &Plugins,
+    candidate: &Examined,
+) -> Result<(), String> {
+    let Some(trial) = &config.trial else {
+        return Ok(());
+    };
     if candidate.info().kind != Some(PluginKind::Detector) {
         return Ok(());
     }
     let told = |error: io::Error| format!("the trial can't be held: {error}");
     let folder = tempfile::tempdir().map_err(told)?;
-    let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join(format!("{name}.wasm")), bytes).map_err(told);
+    let put = |name: &str, bytes: &[u8]| {
+        fs::write(folder.path().join(format!("{name}.wasm")), bytes).map_err(told)
+    };
     for (name, bytes) in plugins.live_bytes()? {
         put(&name, &bytes)?;
     }
@@ -184,7 +240,9 @@ pub fn detector_must_pass(config: &Config, plugins: &Plugins, candidate: &Examin
     let beside = Plugins::load(plugin_config).map_err(|error| error.to_string())?;
     if tokio::runtime::Handle::current().block_on(try_out(config, trial, &beside))? {
         // So that the next start need not try it again.
-        key(config, &beside).and_then(|key| Ok(pass(config, &key)?)).map_err(|error| error.to_string())?;
+        key(config, &beside)
+            .and_then(|key| Ok(pass(config, &key)?))
+            .map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -193,7 +251,10 @@ impl TrialConfig {
     /// Whether it can be held and can be failed.
     pub(crate) fn validate(&self) -> Result<(), String> {
         if self.most_incidents.is_none() && self.most_operations.is_none() {
-            return Err("everything would pass: say `most_incidents` or `most_operations` (a day)".to_owned());
+            return Err(
+                "everything would pass: say `most_incidents` or `most_operations` (a day)"
+                    .to_owned(),
+            );
         }
         if ![HISTORY, PROMETHEUS].contains(&self.from.as_str()) && !Path::new(&self.from).exists() {
             return Err(format!(

@@ -1,4 +1,5 @@
-//! What would have been: the targets as far as they are known, what is on record of the past, and the guard.
+//! What would have been: the targets as far as they are known, what is on record of the past, and
+//! the guard.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,11 +7,12 @@ use super::data::Recorded;
 use super::report::{Incident, Outcome, Report, Tried};
 use crate::config::Config;
 use crate::domain::{
-    self, Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Operation, Replicas, Snapshot, Solution, Target,
-    UnixMs, Verdict, solutions,
+    self, Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Operation, Replicas, Snapshot,
+    Solution, Target, UnixMs, Verdict, solutions,
 };
 use crate::guard::{
-    self, DiagnosisFacts, Facts, HOUR, IncidentFacts, Mode, PastOperation, RateLimitFacts, Source, Spent, usual,
+    self, DiagnosisFacts, Facts, HOUR, IncidentFacts, Mode, PastOperation, RateLimitFacts, Source,
+    Spent, usual,
 };
 
 /// Nobody recorded how many replicas there were.
@@ -26,7 +28,13 @@ pub(super) struct World<'a> {
 
 impl<'a> World<'a> {
     pub fn new(config: &'a Config) -> Self {
-        Self { config, replicas: HashMap::new(), past: vec![], incidents: vec![], open: BTreeMap::new() }
+        Self {
+            config,
+            replicas: HashMap::new(),
+            past: vec![],
+            incidents: vec![],
+            open: BTreeMap::new(),
+        }
     }
 
     /// Takes in what became of an incident.
@@ -36,7 +44,10 @@ impl<'a> World<'a> {
             IncidentEventKind::Cleared => drop(self.open.remove(&incident.id)),
             _ => drop(self.open.insert(incident.id.clone(), incident.clone())),
         }
-        let known = self.incidents.iter().rposition(|known| known.id == incident.id);
+        let known = self
+            .incidents
+            .iter()
+            .rposition(|known| known.id == incident.id);
         let index = known.unwrap_or_else(|| {
             self.incidents.push(Incident::new(incident));
             self.incidents.len() - 1
@@ -48,12 +59,21 @@ impl<'a> World<'a> {
     pub fn goes_on(&self, event: &IncidentEvent, now: UnixMs) -> Option<IncidentEvent> {
         let incident = self.open.get(&event.incident.id)?.clone();
         incident.active().next()?;
-        Some(IncidentEvent { incident, at: now, ..event.clone() })
+        Some(IncidentEvent {
+            incident,
+            at: now,
+            ..event.clone()
+        })
     }
 
-    /// Asks the guard about what the analyst proposes, and does it as far as it is allowed. Answers after how many milliseconds it
-    /// is looked whether it helped.
-    pub fn decide(&mut self, event: &IncidentEvent, solution: &Solution, now: UnixMs) -> Option<i64> {
+    /// Asks the guard about what the analyst proposes, and does it as far as it is allowed. Answers
+    /// after how many milliseconds it is looked whether it helped.
+    pub fn decide(
+        &mut self,
+        event: &IncidentEvent,
+        solution: &Solution,
+        now: UnixMs,
+    ) -> Option<i64> {
         let target = &event.incident.target;
         let name = solution.solution_type.replace('-', "_");
         let replicas = *self.replicas.get(target).unwrap_or(&REPLICAS);
@@ -85,17 +105,24 @@ impl<'a> World<'a> {
         let tried = Tried {
             at: now,
             solution: name.clone(),
-            operation: operation.as_ref().map(|operation| operation.kind().to_owned()),
+            operation: operation
+                .as_ref()
+                .map(|operation| operation.kind().to_owned()),
             outcome,
             rule: verdict.rule,
             reason: verdict.reason,
             why: solution.explanation.clone(),
         };
-        if let Some(known) = self.incidents.iter_mut().rfind(|known| known.id == event.incident.id) {
+        if let Some(known) = self
+            .incidents
+            .iter_mut()
+            .rfind(|known| known.id == event.incident.id)
+        {
             known.tried.push(tried);
         }
         let verify = &self.config.verify;
-        let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let millis =
+            |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         match name.as_str() {
             solutions::CHECK_LOGS | solutions::INVESTIGATE if allowed => Some(0),
             solutions::NO_ACTION | solutions::ALARM => None,
@@ -115,7 +142,11 @@ impl<'a> World<'a> {
         let target = &event.incident.target;
         let desired = *self.replicas.get(target).unwrap_or(&REPLICAS);
         let incident = &event.incident;
-        let rate_limit = self.config.rate_limit.iter().find(|limit| limit.target == *target);
+        let rate_limit = self
+            .config
+            .rate_limit
+            .iter()
+            .find(|limit| limit.target == *target);
         let facts = Facts {
             now,
             jumped: 0,
@@ -124,7 +155,15 @@ impl<'a> World<'a> {
             plugin_mode: Mode::Auto,
             target: Some(target.clone()),
             expires_at: solution.expires_at.max(now),
-            incident: Some(IncidentFacts::of(incident, Coverage { asked: 1, answered: 1, failed: 0 }, Some(now))),
+            incident: Some(IncidentFacts::of(
+                incident,
+                Coverage {
+                    asked: 1,
+                    answered: 1,
+                    failed: 0,
+                },
+                Some(now),
+            )),
             diagnosis: DiagnosisFacts {
                 analyst: solution.analyst.kind,
                 confidence: solution.confidence,
@@ -133,26 +172,46 @@ impl<'a> World<'a> {
             operation: operation.cloned(),
             takes_back: false,
             approved: None,
-            snapshot: Some(Snapshot::plain(target.clone(), now, Some(Replicas { desired, ready: desired }))),
+            snapshot: Some(Snapshot::plain(
+                target.clone(),
+                now,
+                Some(Replicas {
+                    desired,
+                    ready: desired,
+                }),
+            )),
             stopped: None,
             silenced: None,
             open_incidents: u32::try_from(self.open.len()).unwrap_or(u32::MAX),
             spent: self.spent(target, now),
-            past: self.past.iter().filter(|past| past.target == *target).cloned().collect(),
-            rate_limit: rate_limit.map(|_| RateLimitFacts { patches: Some(target.clone()) }),
+            past: self
+                .past
+                .iter()
+                .filter(|past| past.target == *target)
+                .cloned()
+                .collect(),
+            rate_limit: rate_limit.map(|_| RateLimitFacts {
+                patches: Some(target.clone()),
+            }),
         };
         guard::judge(&facts, &self.config.guard)
     }
 
     fn spent(&self, target: &Target, now: UnixMs) -> Spent {
         let since = now - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
-        let changes = || self.past.iter().filter(|past| past.asked_at > since && past.notice.is_none());
+        let changes = || {
+            self.past
+                .iter()
+                .filter(|past| past.asked_at > since && past.notice.is_none())
+        };
         let count = |is: &dyn Fn(&Target) -> bool| {
             u32::try_from(changes().filter(|past| is(&past.target)).count()).unwrap_or(u32::MAX)
         };
         Spent {
             on_target: count(&|one| one == target),
-            in_namespace: count(&|one| (&one.cluster, &one.namespace) == (&target.cluster, &target.namespace)),
+            in_namespace: count(&|one| {
+                (&one.cluster, &one.namespace) == (&target.cluster, &target.namespace)
+            }),
             in_cluster: count(&|one| one.cluster == target.cluster),
         }
     }
@@ -165,8 +224,10 @@ impl<'a> World<'a> {
         if let Some(replicas) = scaled {
             self.replicas.insert(target.clone(), replicas);
         }
-        let keep = i64::try_from(self.config.guard.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX);
-        self.past.retain(|past| past.asked_at > now.saturating_sub(keep));
+        let keep =
+            i64::try_from(self.config.guard.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX);
+        self.past
+            .retain(|past| past.asked_at > now.saturating_sub(keep));
         self.past.push(PastOperation {
             target: target.clone(),
             solution: solution.to_owned(),

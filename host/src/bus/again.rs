@@ -1,4 +1,5 @@
-//! What must not be lost is tried again, with longer and longer pauses, until the bus takes it or everything ends.
+//! What must not be lost is tried again, with longer and longer pauses, until the bus takes it or
+//! everything ends.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ fn passes(error: &BusError) -> bool {
     !matches!(error, BusError::Closed | BusError::TooLarge { .. })
 }
 
-/// Publishes, however long the bus can't. An error is one that does not pass; [`BusError::Closed`] also when told to stop.
+/// Publishes, however long the bus can't. An error is one that does not pass; [`BusError::Closed`]
+/// also when told to stop.
 pub(crate) async fn publish(
     bus: &dyn Bus,
     topic: Topic,
@@ -56,8 +58,9 @@ pub(crate) async fn publish(
     }
 }
 
-/// Sets a message aside, however long the bus can't: only then may it be committed. What is too large for the dead letters is
-/// logged and let go, since it would hold up all that follow. [`BusError::Closed`] when told to stop.
+/// Sets a message aside, however long the bus can't: only then may it be committed. What is too
+/// large for the dead letters is logged and let go, since it would hold up all that follow.
+/// [`BusError::Closed`] when told to stop.
 pub(crate) async fn set_aside(
     subscription: &mut dyn Subscription,
     delivery: &Delivery,

@@ -60,7 +60,13 @@ impl FakeBus {
         let mut inside = self.inside();
         let offset = inside.offered;
         inside.offered += 1;
-        inside.waiting.push_back(Delivery { topic, partition: 0, offset, published_at: None, record });
+        inside.waiting.push_back(Delivery {
+            topic,
+            partition: 0,
+            offset,
+            published_at: None,
+            record,
+        });
         drop(inside);
         self.more.notify_one();
         offset
@@ -69,7 +75,12 @@ impl FakeBus {
     /// What was published on a topic.
     pub(crate) fn published(&self, topic: Topic) -> Vec<Record> {
         let inside = self.inside();
-        inside.published.iter().filter(|(on, _)| *on == topic).map(|(_, record)| record.clone()).collect()
+        inside
+            .published
+            .iter()
+            .filter(|(on, _)| *on == topic)
+            .map(|(_, record)| record.clone())
+            .collect()
     }
 
     /// The offsets committed.
@@ -109,7 +120,10 @@ impl Bus for FakeBus {
     }
 
     async fn replay(&self, _: Topic) -> Result<Replay, BusError> {
-        Ok(Replay { subscription: Box::new(self.clone()), ends: BTreeMap::new() })
+        Ok(Replay {
+            subscription: Box::new(self.clone()),
+            ends: BTreeMap::new(),
+        })
     }
 
     fn is_partitioned(&self) -> bool {

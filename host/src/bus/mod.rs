@@ -1,7 +1,7 @@
 //! The topics that join the parts: in this process, or on Kafka. One contract for both.
 //!
-//! At least once: what was published is delivered until its offset is committed, in order per key. An offset is committed
-//! after the effect is durable, never before.
+//! At least once: what was published is delivered until its offset is committed, in order per key.
+//! An offset is committed after the effect is durable, never before.
 
 pub(crate) mod again;
 #[cfg(test)]
@@ -26,13 +26,19 @@ pub enum Topic {
     Incidents,
     /// Solutions; one partition, so that one server acts.
     Solutions,
-    /// Every decision event, in order; one partition, kept for ever. Local: nothing but anchors, as the history is the log.
+    /// Every decision event, in order; one partition, kept for ever. Local: nothing but anchors, as
+    /// the history is the log.
     Decisions,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Metrics, Self::Incidents, Self::Solutions, Self::Decisions];
+    pub const ALL: [Self; 4] = [
+        Self::Metrics,
+        Self::Incidents,
+        Self::Solutions,
+        Self::Decisions,
+    ];
 
     /// The name by default.
     pub fn default_name(self) -> &'static str {
@@ -59,13 +65,20 @@ pub struct Record {
 impl Record {
     /// Bytes of key, headers and payload together: what limits are about.
     pub fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         self.key.as_ref().map_or(0, String::len) + headers + self.payload.len()
     }
 
     /// A header's value as text, if there is one and it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).and_then(|(_, value)| std::str::from_utf8(value).ok())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 }
 
@@ -78,7 +91,8 @@ pub struct Delivery {
     pub partition: i32,
     /// Where in the partition.
     pub offset: i64,
-    /// When it was published, by the clock of the producer or of the broker; None where nobody noted it.
+    /// When it was published, by the clock of the producer or of the broker; None where nobody
+    /// noted it.
     pub published_at: Option<UnixMs>,
     /// The message.
     pub record: Record,
@@ -134,28 +148,32 @@ pub struct BusHealth {
 /// The topics.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Returns when the message is durable (as far as its topic is). Waits while the queue is full, up to a bound, then
-    /// [`BusError::Full`].
+    /// Returns when the message is durable (as far as its topic is). Waits while the queue is full,
+    /// up to a bound, then [`BusError::Full`].
     async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError>;
 
-    /// The same, and waits for the broker's word on metrics as well: for what is taken from elsewhere and given up there.
+    /// The same, and waits for the broker's word on metrics as well: for what is taken from
+    /// elsewhere and given up there.
     async fn publish_confirmed(&self, topic: Topic, record: Record) -> Result<(), BusError> {
         self.publish(topic, record).await
     }
 
     /// Joins a consumer group: starts at its committed offset, or at the oldest message.
-    async fn subscribe(&self, topic: Topic, group: &str) -> Result<Box<dyn Subscription>, BusError>;
+    async fn subscribe(&self, topic: Topic, group: &str)
+    -> Result<Box<dyn Subscription>, BusError>;
 
     /// Follows a topic from now on, without a group and without commits.
     async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
 
-    /// Reads a topic from its oldest message on, and follows it, without a group and without commits.
+    /// Reads a topic from its oldest message on, and follows it, without a group and without
+    /// commits.
     async fn replay(&self, topic: Topic) -> Result<Replay, BusError>;
 
     /// Whether who reads a message depends on its key.
     fn is_partitioned(&self) -> bool;
 
-    /// The decisions, where they count as recorded on the bus rather than in the history of one process.
+    /// The decisions, where they count as recorded on the bus rather than in the history of one
+    /// process.
     fn log_of_record(&self) -> Option<Box<dyn LogOfRecord>> {
         None
     }
@@ -171,7 +189,8 @@ pub trait Bus: Send + Sync {
 pub struct Replay {
     /// Reads it. What is committed there is committed nowhere.
     pub subscription: Box<dyn Subscription>,
-    /// Per partition that held messages when this began, the offset after the last of them: who has got that far has caught up.
+    /// Per partition that held messages when this began, the offset after the last of them: who has
+    /// got that far has caught up.
     pub ends: BTreeMap<i32, i64>,
 }
 
@@ -181,34 +200,37 @@ pub trait LogOfRecord: Send {
     /// What it is called.
     fn name(&self) -> &str;
 
-    /// Shuts out whoever wrote before. Neither that one nor what it had begun and not finished is heard of again.
+    /// Shuts out whoever wrote before. Neither that one nor what it had begun and not finished is
+    /// heard of again.
     async fn take_over(&mut self) -> Result<(), BusError>;
 
     /// At most `max` messages from this offset on, and whether these are all that there are.
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError>;
 
-    /// Appends all of them or none, and answers the offset after the last. After an error nobody knows which: [`BusError::Fenced`] until
-    /// it was taken over anew.
+    /// Appends all of them or none, and answers the offset after the last. After an error nobody
+    /// knows which: [`BusError::Fenced`] until it was taken over anew.
     async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError>;
 }
 
 /// A consumer.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Up to `max` messages, in order per key; waits for the first one up to `wait`, so that it may return none.
-    /// Cancel-safe: a message that was not returned is delivered by the next call.
+    /// Up to `max` messages, in order per key; waits for the first one up to `wait`, so that it may
+    /// return none. Cancel-safe: a message that was not returned is delivered by the next call.
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError>;
 
-    /// Whether any messages come to this member of its group, as far as it has heard: it hears of it in [`Self::next`].
+    /// Whether any messages come to this member of its group, as far as it has heard: it hears of
+    /// it in [`Self::next`].
     fn is_active(&self) -> bool {
         true
     }
 
-    /// Says that everything of that partition up to and with this delivery is done. Durable when it returns.
+    /// Says that everything of that partition up to and with this delivery is done. Durable when it
+    /// returns.
     async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError>;
 
-    /// Sets a message aside on `<topic>-dead-letter`, as it was, with the reason in the header `reason`, and where it was
-    /// (`topic`, `partition`, `offset`). Does not commit.
+    /// Sets a message aside on `<topic>-dead-letter`, as it was, with the reason in the header
+    /// `reason`, and where it was (`topic`, `partition`, `offset`). Does not commit.
     async fn dead_letter(&mut self, delivery: &Delivery, reason: &str) -> Result<(), BusError>;
 }
 
@@ -227,7 +249,11 @@ fn dead_letter_of(delivery: &Delivery, topic: &str, reason: &str) -> Record {
     ];
     let mut record = delivery.record.clone();
     // What was set aside, sent again and set aside again carries only the last reason.
-    record.headers.retain(|(name, _)| ours.iter().all(|(our, _)| our != name));
-    record.headers.extend(ours.map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+    record
+        .headers
+        .retain(|(name, _)| ours.iter().all(|(our, _)| our != name));
+    record
+        .headers
+        .extend(ours.map(|(name, value)| (name.to_owned(), Bytes::from(value))));
     record
 }

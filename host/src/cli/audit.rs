@@ -1,4 +1,5 @@
-//! `anomalyzer audit verify|anchor|export`: whether the history is what was recorded. Reads the file, whether the service runs or not.
+//! `anomalyzer audit verify|anchor|export`: whether the history is what was recorded. Reads the
+//! file, whether the service runs or not.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,12 @@ pub struct AuditCommand {
     #[command(subcommand)]
     pub what: What,
     /// The folder in which the service keeps its data.
-    #[arg(long, global = true, value_name = "DIR", default_value = "anomalyzer-data")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "anomalyzer-data"
+    )]
     pub data_dir: PathBuf,
 }
 
@@ -45,7 +51,9 @@ pub enum AuditError {
     #[error(transparent)]
     History(#[from] HistoryError),
     /// The anchors can't be read.
-    #[error("cannot read the anchors {path}: {reason}; give a file of lines as `audit anchor` prints them")]
+    #[error(
+        "cannot read the anchors {path}: {reason}; give a file of lines as `audit anchor` prints them"
+    )]
     Anchors {
         /// The file.
         path: PathBuf,
@@ -61,13 +69,17 @@ pub enum AuditError {
 pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, AuditError> {
     let AuditCommand { what, data_dir } = command;
     let anchors = match &what {
-        What::Verify { anchor: Some(path), .. } => read(path)?,
+        What::Verify {
+            anchor: Some(path), ..
+        } => read(path)?,
         _ => Vec::new(),
     };
     let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
     if matches!(what, What::Export) {
         let mut out = io::BufWriter::new(out);
-        history.export(|event| Ok::<_, AuditError>(json(event, &mut out)?)).await?;
+        history
+            .export(|event| Ok::<_, AuditError>(json(event, &mut out)?))
+            .await?;
         out.flush()?;
         return Ok(true);
     }
@@ -75,10 +87,20 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
     let good = chains.iter().all(|walked| walked.broken.is_none());
     for walked in &chains {
         match what {
-            What::Verify { output: Output::Json, .. } => json(walked, out)?,
+            What::Verify {
+                output: Output::Json,
+                ..
+            } => json(walked, out)?,
             What::Anchor if good && walked.events == 0 => {}
             What::Anchor if good => {
-                json(&Anchor { chain: walked.chain, seq: walked.events, hash: walked.hash.clone() }, out)?;
+                json(
+                    &Anchor {
+                        chain: walked.chain,
+                        seq: walked.events,
+                        hash: walked.hash.clone(),
+                    },
+                    out,
+                )?;
             }
             // What is broken is not to be anchored.
             _ => text(walked, out)?,
@@ -89,13 +111,25 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
 }
 
 fn read(path: &Path) -> Result<Vec<Anchor>, AuditError> {
-    let failed = |reason: String| AuditError::Anchors { path: path.to_owned(), reason };
+    let failed = |reason: String| AuditError::Anchors {
+        path: path.to_owned(),
+        reason,
+    };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let anchors: Vec<Anchor> = lines
-        .map(|(at, line)| serde_json::from_str(line).map_err(|error| failed(format!("line {}: {error}", at + 1))))
+        .map(|(at, line)| {
+            serde_json::from_str(line).map_err(|error| failed(format!("line {}: {error}", at + 1)))
+        })
         .collect::<Result<_, _>>()?;
-    if anchors.is_empty() { Err(failed("there is none in it".to_owned())) } else { Ok(anchors) }
+    if anchors.is_empty() {
+        Err(failed("there is none in it".to_owned()))
+    } else {
+        Ok(anchors)
+    }
 }
 
 fn json<W: Write>(value: &impl serde::Serialize, out: &mut W) -> io::Result<()> {
@@ -104,16 +138,35 @@ fn json<W: Write>(value: &impl serde::Serialize, out: &mut W) -> io::Result<()> 
 }
 
 fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
-    let Walked { chain, cut, events, hash, first_at, last_at, anchored, broken } = walked;
+    let Walked {
+        chain,
+        cut,
+        events,
+        hash,
+        first_at,
+        last_at,
+        anchored,
+        broken,
+    } = walked;
     let name = chain.as_str();
     match broken {
         Some(broken) => {
             let subject = broken.subject.as_deref().unwrap_or("-");
-            writeln!(out, "{name}: BROKEN at event {} ({}): {}", broken.seq, subject.escape_debug(), broken.what)
+            writeln!(
+                out,
+                "{name}: BROKEN at event {} ({}): {}",
+                broken.seq,
+                subject.escape_debug(),
+                broken.what
+            )
         }
         None => writeln!(out, "{name}: intact"),
     }?;
-    writeln!(out, "  events that hold: {}, the last one's hash: {hash}", events - cut)?;
+    writeln!(
+        out,
+        "  events that hold: {}, the last one's hash: {hash}",
+        events - cut
+    )?;
     if *cut > 0 {
         writeln!(out, "  events up to {cut} were old and let go of")?;
     }

@@ -18,13 +18,15 @@ use crate::quality::plot::svg;
 /// The size of a panel, in pixels.
 const PANEL: (u32, u32) = (1200, 240);
 
-/// See what would have been found, decided, allowed and done on recorded metrics, with this configuration
+/// See what would have been found, decided, allowed and done on recorded metrics, with this
+/// configuration
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "With --most-incidents or --most-operations it exits 1 if there are more: run it before a policy or a plugin goes live."
 )]
 pub struct BacktestArgs {
-    /// A CSV file (named as its signal), a folder of them, the address of a Prometheus, or `history`
+    /// A CSV file (named as its signal), a folder of them, the address of a Prometheus, or
+    /// `history`
     #[arg(long, value_name = "FILE|DIR|URL|history")]
     pub from: String,
     /// The configuration: its signals, detectors, guard and plugins
@@ -76,16 +78,21 @@ pub async fn run<W: Write>(
     let recorded = recorded(&args, &config).await?;
     let mut plugin_config = config.plugins.clone();
     plugin_config.compiler.clone_from(&args.compiler);
-    plugin_config.cache.get_or_insert_with(|| config::cache_folder().join("compiled"));
+    plugin_config
+        .cache
+        .get_or_insert_with(|| config::cache_folder().join("compiled"));
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
     let messages: usize = recorded.iter().map(|one| one.series.samples.len()).sum();
     let report = backtest::run(&config, &plugins, &recorded, &shutdown, progress(messages)).await?;
     let too_many = args.limits.too_many(&report);
     if let Some(file) = &args.plot {
         let panels = backtest::panels(&report, &recorded);
-        let height = PANEL.1.saturating_mul(u32::try_from(panels.len()).unwrap_or(1).max(1));
+        let height = PANEL
+            .1
+            .saturating_mul(u32::try_from(panels.len()).unwrap_or(1).max(1));
         let drawn = svg(&panels, (PANEL.0, height)).map_err(anyhow::Error::msg)?;
-        std::fs::write(file, drawn).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+        std::fs::write(file, drawn)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     }
     let took = began.elapsed().as_secs_f64();
     match args.output {
@@ -145,7 +152,11 @@ fn progress(all: usize) -> impl Fn(usize) {
         }
         shown.set(done + all / 100 + 1);
         let mut stderr = std::io::stderr().lock();
-        let _ = if done < all { write!(stderr, "\r{}%", done * 100 / all.max(1)) } else { write!(stderr, "\r\x1b[K") };
+        let _ = if done < all {
+            write!(stderr, "\r{}%", done * 100 / all.max(1))
+        } else {
+            write!(stderr, "\r\x1b[K")
+        };
         let _ = stderr.flush();
     }
 }

@@ -1,5 +1,5 @@
-//! `anomalyzer decisions list|show|watch`: reads the history's file, whether the service runs or not; `approve|reject`: answers
-//! what a running server holds.
+//! `anomalyzer decisions list|show|watch`: reads the history's file, whether the service runs or
+//! not; `approve|reject`: answers what a running server holds.
 
 mod answer;
 mod record;
@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Output;
 use crate::domain::{DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome};
-use crate::history::{FILE_NAME, Filter, HistoryError, HistoryReader, Page, RecordedEvent, parse_time};
+use crate::history::{
+    FILE_NAME, Filter, HistoryError, HistoryReader, Page, RecordedEvent, parse_time,
+};
 
 /// How often `watch` looks.
 const EVERY: Duration = Duration::from_millis(300);
@@ -36,7 +38,12 @@ pub struct DecisionsCommand {
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// The folder in which the service keeps its data.
-    #[arg(long, global = true, value_name = "DIR", default_value = "anomalyzer-data")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "anomalyzer-data"
+    )]
     pub data_dir: PathBuf,
 }
 
@@ -61,8 +68,8 @@ pub enum What {
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Say yes to what a held decision asks: to that operation, on the target as it is shown. Without `--question`, shows what is
-    /// asked and how to say yes to it.
+    /// Say yes to what a held decision asks: to that operation, on the target as it is shown.
+    /// Without `--question`, shows what is asked and how to say yes to it.
     Approve(answer::AnswerArgs),
     /// Say no to what a held decision asks.
     Reject(answer::AnswerArgs),
@@ -86,7 +93,8 @@ pub struct FilterArguments {
     /// Which came out so: improved, not_improved, worse or unknown.
     #[arg(long, value_parser = named::<VerificationOutcome>)]
     pub outcome: Option<VerificationOutcome>,
-    /// Which are there: proposed, held, denied, shadowed, acting, verifying, done, undone or failed.
+    /// Which are there: proposed, held, denied, shadowed, acting, verifying, done, undone or
+    /// failed.
     #[arg(long, value_parser = named::<DecisionState>)]
     pub state: Option<DecisionState>,
     /// Of this incident.
@@ -109,8 +117,26 @@ fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 impl From<FilterArguments> for Filter {
     fn from(arguments: FilterArguments) -> Self {
-        let FilterArguments { target, solution, outcome, state, incident, from, to, text } = arguments;
-        Self { target, solution, outcome, state, incident: incident.map(IncidentId::from), from, to, text }
+        let FilterArguments {
+            target,
+            solution,
+            outcome,
+            state,
+            incident,
+            from,
+            to,
+            text,
+        } = arguments;
+        Self {
+            target,
+            solution,
+            outcome,
+            state,
+            incident: incident.map(IncidentId::from),
+            from,
+            to,
+            text,
+        }
     }
 }
 
@@ -127,10 +153,14 @@ pub enum DecisionsError {
     #[error(transparent)]
     Server(#[from] super::plugins::ManageError),
     /// It asks nothing.
-    #[error("decision `{0}` is {1}: nobody is asked; `decisions list --state held` shows what waits")]
+    #[error(
+        "decision `{0}` is {1}: nobody is asked; `decisions list --state held` shows what waits"
+    )]
     NotHeld(String, String),
     /// It asks something else.
-    #[error("decision `{id}` asks question {asked} by now, not `{given}`: look at it again with `decisions show`")]
+    #[error(
+        "decision `{id}` asks question {asked} by now, not `{given}`: look at it again with `decisions show`"
+    )]
     OtherQuestion {
         /// Which decision.
         id: String,
@@ -161,7 +191,11 @@ async fn perform<W: Write>(
     out: &mut W,
     shutdown: CancellationToken,
 ) -> Result<(), DecisionsError> {
-    let DecisionsCommand { what, output, data_dir } = command;
+    let DecisionsCommand {
+        what,
+        output,
+        data_dir,
+    } = command;
     let what = match what {
         What::Approve(args) => return answer::run(args, true, output, out).await,
         What::Reject(args) => return answer::run(args, false, output, out).await,
@@ -169,7 +203,16 @@ async fn perform<W: Write>(
     };
     let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
     match what {
-        What::List { filter, limit, all } => list(&history, filter.into(), (!all).then_some(limit), output, out).await,
+        What::List { filter, limit, all } => {
+            list(
+                &history,
+                filter.into(),
+                (!all).then_some(limit),
+                output,
+                out,
+            )
+            .await
+        }
         What::Show { id } => show(&history, id, output, out).await,
         What::Approve(_) | What::Reject(_) => Ok(()),
         What::Watch { filter } => watch(&history, filter.into(), output, out, shutdown).await,
@@ -184,7 +227,13 @@ async fn list<W: Write>(
     output: Output,
     out: &mut W,
 ) -> Result<(), DecisionsError> {
-    let mut decisions = history.all_decisions(filter, Page { limit: CHUNK, ..Page::default() });
+    let mut decisions = history.all_decisions(
+        filter,
+        Page {
+            limit: CHUNK,
+            ..Page::default()
+        },
+    );
     if output == Output::Text {
         writeln!(out, "{}", table::HEAD)?;
     }
@@ -212,10 +261,20 @@ async fn show<W: Write>(
     out: &mut W,
 ) -> Result<(), DecisionsError> {
     let key = DecisionId::from(id.as_str());
-    let Some(decision) = history.decision(&key).await? else { return Err(DecisionsError::NotFound(id)) };
+    let Some(decision) = history.decision(&key).await? else {
+        return Err(DecisionsError::NotFound(id));
+    };
     match output {
-        Output::Text => write!(out, "{}", record::text(&decision, &history.events_of(&key).await?))?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&decision).map_err(io::Error::from)?)?,
+        Output::Text => write!(
+            out,
+            "{}",
+            record::text(&decision, &history.events_of(&key).await?)
+        )?,
+        Output::Json => writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&decision).map_err(io::Error::from)?
+        )?,
     }
     Ok(())
 }

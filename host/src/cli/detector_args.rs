@@ -25,12 +25,15 @@ pub struct DetectorArgs {
 }
 
 fn settings(text: &str) -> Result<Value, String> {
-    let read = |error| format!("{text} is neither a JSON object nor a file that can be read: {error}");
+    let read =
+        |error| format!("{text} is neither a JSON object nor a file that can be read: {error}");
     let text = match text.trim_start().starts_with('{') {
         true => text.to_owned(),
         false => std::fs::read_to_string(text).map_err(read)?,
     };
-    serde_json::from_str::<Map<String, Value>>(&text).map(Value::Object).map_err(|error| error.to_string())
+    serde_json::from_str::<Map<String, Value>>(&text)
+        .map(Value::Object)
+        .map_err(|error| error.to_string())
 }
 
 impl DetectorArgs {
@@ -70,9 +73,13 @@ pub(super) fn progress(what: &str, all: usize) -> impl Fn(usize) + Sync {
 }
 
 /// Who stops reading the output ends a command without an error.
-pub(super) fn unless_closed<T: Default>(result: Result<T, QualityError>) -> Result<T, QualityError> {
+pub(super) fn unless_closed<T: Default>(
+    result: Result<T, QualityError>,
+) -> Result<T, QualityError> {
     match result {
-        Err(QualityError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(T::default()),
+        Err(QualityError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(T::default())
+        }
         result => result,
     }
 }
@@ -101,7 +108,10 @@ mod tests {
         assert_eq!(settings(r#"{"window": 5}"#), Ok(json!({"window": 5})));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, r#"{"spike": 3}"#).unwrap();
-        assert_eq!(settings(&file.path().display().to_string()), Ok(json!({"spike": 3})));
+        assert_eq!(
+            settings(&file.path().display().to_string()),
+            Ok(json!({"spike": 3}))
+        );
         std::fs::write(&file, "[]").unwrap();
         assert!(settings(&file.path().display().to_string()).is_err());
         assert!(settings("{").is_err());
@@ -110,6 +120,9 @@ mod tests {
 
     #[test]
     fn counts_are_grouped() {
-        assert_eq!([0, 999, 1000, 365_558, 1_000_000].map(count), ["0", "999", "1,000", "365,558", "1,000,000"]);
+        assert_eq!(
+            [0, 999, 1000, 365_558, 1_000_000].map(count),
+            ["0", "999", "1,000", "365,558", "1,000,000"]
+        );
     }
 }

@@ -11,12 +11,13 @@ use super::plugins::{Door, ManageError, ServerArgs};
 
 const DOOR: &str = "/api/v1/feedback";
 
-/// Say of a finding whether it was useful: noise raises the threshold of its detector on its series, use lowers it again. Without a finding,
-/// shows what was said
+/// Say of a finding whether it was useful: noise raises the threshold of its detector on its
+/// series, use lowers it again. Without a finding, shows what was said
 #[derive(Clone, Debug, Args)]
 #[command(group(clap::ArgGroup::new("word").args(["useful", "noise", "take_back"])))]
 pub struct FeedbackArgs {
-    /// The finding, as `decisions show` and /api/v1/incidents give it; with --take-back the id that is shown here
+    /// The finding, as `decisions show` and /api/v1/incidents give it; with --take-back the id that
+    /// is shown here
     #[arg(requires = "word")]
     pub finding: Option<String>,
     /// It was worth knowing
@@ -62,11 +63,18 @@ pub async fn run<W: Write>(args: FeedbackArgs, out: &mut W) -> Result<(), Manage
         None => vec![answer],
     };
     if shown.is_empty() {
-        writeln!(out, "nothing was said: all thresholds are the detectors' own")?;
+        writeln!(
+            out,
+            "nothing was said: all thresholds are the detectors' own"
+        )?;
     }
     for judged in shown {
         let text = |key: &str| judged[key].as_str().unwrap_or_default().to_owned();
-        let threshold = if args.take_back { &Value::from(1.0) } else { &judged["threshold"] };
+        let threshold = if args.take_back {
+            &Value::from(1.0)
+        } else {
+            &judged["threshold"]
+        };
         let said = judged["votes"].as_array().map_or(0, Vec::len);
         let (id, signal, detector) = (text("id"), text("signal"), text("detector"));
         writeln!(

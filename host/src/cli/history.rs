@@ -16,7 +16,12 @@ pub struct HistoryCommand {
     #[command(subcommand)]
     pub what: What,
     /// The folder in which the service keeps its data.
-    #[arg(long, global = true, value_name = "DIR", default_value = "anomalyzer-data")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "anomalyzer-data"
+    )]
     pub data_dir: PathBuf,
     /// Text to read, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
@@ -49,12 +54,24 @@ pub async fn run<W: Write>(command: HistoryCommand, out: &mut W) -> anyhow::Resu
             let walked = HistoryReader::open(&here).await?.back_up(&file).await?;
             let good = walked.iter().all(|walked| walked.broken.is_none());
             match command.output {
-                Output::Json => writeln!(out, "{}", json!({ "file": file, "good": good, "chains": walked }))?,
+                Output::Json => writeln!(
+                    out,
+                    "{}",
+                    json!({ "file": file, "good": good, "chains": walked })
+                )?,
                 Output::Text => {
                     for walked in &walked {
-                        let held =
-                            if walked.broken.is_none() { "intact" } else { "BROKEN: see `anomalyzer audit verify`" };
-                        writeln!(out, "{}: {held} up to event {}", walked.chain.as_str(), walked.events)?;
+                        let held = if walked.broken.is_none() {
+                            "intact"
+                        } else {
+                            "BROKEN: see `anomalyzer audit verify`"
+                        };
+                        writeln!(
+                            out,
+                            "{}: {held} up to event {}",
+                            walked.chain.as_str(),
+                            walked.events
+                        )?;
                     }
                     writeln!(out, "{}", file.display())?;
                 }
@@ -66,7 +83,12 @@ pub async fn run<W: Write>(command: HistoryCommand, out: &mut W) -> anyhow::Resu
             match (command.output, &aside) {
                 (Output::Json, _) => writeln!(out, "{}", json!({ "file": here, "aside": aside }))?,
                 (Output::Text, Some(aside)) => {
-                    writeln!(out, "{} restored; what was there is {}", here.display(), aside.display())?;
+                    writeln!(
+                        out,
+                        "{} restored; what was there is {}",
+                        here.display(),
+                        aside.display()
+                    )?;
                 }
                 (Output::Text, None) => writeln!(out, "{} restored", here.display())?,
             }

@@ -1,4 +1,5 @@
-//! `anomalyzer kill-switch show|on|off`: whether anything may be changed at all, over the API of a running server.
+//! `anomalyzer kill-switch show|on|off`: whether anything may be changed at all, over the API of a
+//! running server.
 
 use std::io::Write;
 
@@ -27,8 +28,8 @@ pub struct KillSwitchCommand {
 pub enum What {
     /// Whether it is on, and why
     Show(ServerArgs),
-    /// Nothing is changed any more, what is under way included, until it is switched off: also over restarts. The file STOP in the
-    /// data folder does the same
+    /// Nothing is changed any more, what is under way included, until it is switched off: also over
+    /// restarts. The file STOP in the data folder does the same
     On {
         /// For whoever finds it on
         #[arg(long)]

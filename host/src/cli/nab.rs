@@ -14,10 +14,12 @@ use crate::quality::nab::{At, Corpus, FileReport, Report};
 
 /// Score detectors on the Numenta Anomaly Benchmark, at their own threshold and at the best one
 ///
-/// Scores are those of the benchmark: no alarm at all is 0, perfect is 100, and many false alarms are below 0. SHIPPED is at
-/// the detector's own threshold: an alarm is a sample whose score is 1 or more. BEST is at the threshold that would have been best,
-/// chosen with the labels in view: an upper bound, not what the detector reaches. POINTS are a file's share in the standard score.
-/// Samples that are not later than the one before are not shown to a detector, as in the service, and count as calm.
+/// Scores are those of the benchmark: no alarm at all is 0, perfect is 100, and many false alarms
+/// are below 0. SHIPPED is at the detector's own threshold: an alarm is a sample whose score is 1
+/// or more. BEST is at the threshold that would have been best, chosen with the labels in view: an
+/// upper bound, not what the detector reaches. POINTS are a file's share in the standard score.
+/// Samples that are not later than the one before are not shown to a detector, as in the service,
+/// and count as calm.
 #[derive(Clone, Debug, Args)]
 pub struct NabArgs {
     /// The benchmark's folder, with `data` and `labels` in it
@@ -38,7 +40,11 @@ pub struct NabArgs {
 ///
 /// # Errors
 /// Data or a detector can't be had, a detector failed, or it was interrupted.
-pub async fn run<W: Write>(args: NabArgs, out: &mut W, shutdown: CancellationToken) -> Result<(), QualityError> {
+pub async fn run<W: Write>(
+    args: NabArgs,
+    out: &mut W,
+    shutdown: CancellationToken,
+) -> Result<(), QualityError> {
     let (output, stop) = (args.output, shutdown.clone());
     let reports = blocking(&shutdown, move || reports(args, &stop)).await?;
     unless_closed(write(&reports, output, out).map_err(QualityError::from))
@@ -49,9 +55,17 @@ fn reports(args: NabArgs, stop: &CancellationToken) -> Result<Vec<Report>, Quali
     let detectors = args.detectors.load(&args.detector)?;
     let report = |detector| {
         let start = Instant::now();
-        let series = corpus.run(&detectors, detector, stop, progress(&detector.name, corpus.files.len()))?;
+        let series = corpus.run(
+            &detectors,
+            detector,
+            stop,
+            progress(&detector.name, corpus.files.len()),
+        )?;
         let report = Report::new(detector, &corpus, &series);
-        Ok(Report { seconds: start.elapsed().as_secs_f64(), ..report })
+        Ok(Report {
+            seconds: start.elapsed().as_secs_f64(),
+            ..report
+        })
     };
     detectors.all().iter().map(report).collect()
 }
@@ -75,27 +89,65 @@ fn write<W: Write>(reports: &[Report], output: Output, out: &mut W) -> io::Resul
 }
 
 fn text<W: Write>(report: &Report, out: &mut W) -> io::Result<()> {
-    let Report { detector, version, files, rows, windows, seconds, .. } = report;
+    let Report {
+        detector,
+        version,
+        files,
+        rows,
+        windows,
+        seconds,
+        ..
+    } = report;
     let rows = count(*rows);
-    writeln!(out, "{detector} {version}: {rows} rows of {files} files with {windows} windows in {seconds:.2} s\n")?;
+    writeln!(
+        out,
+        "{detector} {version}: {rows} rows of {files} files with {windows} windows in {seconds:.2} s\n"
+    )?;
     writeln!(out, "{:<54}  {:^26}  {:^37}", "", "SHIPPED", "BEST")?;
     let head = "    SCORE  FOUND     FALSE";
     writeln!(out, "{:<54}  {head}  {head}  THRESHOLD", "PROFILE")?;
     for (shipped, best) in report.shipped.iter().zip(&report.best) {
-        let threshold = best.threshold.map_or_else(|| "none".to_owned(), |threshold| format!("{threshold:.4}"));
-        writeln!(out, "{:<54}  {}  {}  {threshold:>9}", shipped.profile, figures(shipped), figures(best))?;
+        let threshold = best
+            .threshold
+            .map_or_else(|| "none".to_owned(), |threshold| format!("{threshold:.4}"));
+        writeln!(
+            out,
+            "{:<54}  {}  {}  {threshold:>9}",
+            shipped.profile,
+            figures(shipped),
+            figures(best)
+        )?;
     }
     let head = "   POINTS  FOUND     FALSE";
     writeln!(out, "\n{:<54}  {head}  {head}  WINDOWS", "FILE")?;
-    for FileReport { file, windows, shipped, best, .. } in &report.per_file {
+    for FileReport {
+        file,
+        windows,
+        shipped,
+        best,
+        ..
+    } in &report.per_file
+    {
         // The standard profile is the first.
         if let (Some(shipped), Some(best)) = (shipped.first(), best.first()) {
-            writeln!(out, "{file:<54}  {}  {}  {windows:>7}", figures(shipped), figures(best))?;
+            writeln!(
+                out,
+                "{file:<54}  {}  {}  {windows:>7}",
+                figures(shipped),
+                figures(best)
+            )?;
         }
     }
     Ok(())
 }
 
-fn figures(At { score, found, false_alarms, .. }: &At) -> String {
+fn figures(
+    At {
+        score,
+        found,
+        false_alarms,
+        ..
+    }: &At,
+) -> String {
     format!("{score:>9.2}  {found:>5}  {false_alarms:>8}")
 }

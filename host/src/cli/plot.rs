@@ -17,19 +17,24 @@ use crate::quality::{Judged, QualityError, csv, judge, parse_time};
 
 /// Draw a series with what was expected, found and labelled, or what a decision was about
 ///
-/// From a file (as `score` reads it): the samples, the range that the detector expected while an anomaly lasted, where
-/// anomalies begin and are over, and the times that labels name. From the history (--decision): the samples around the onset of each
-/// series of the decision's incident, with the range that was expected then. The picture is an SVG.
+/// From a file (as `score` reads it): the samples, the range that the detector expected while an
+/// anomaly lasted, where anomalies begin and are over, and the times that labels name. From the
+/// history (--decision): the samples around the onset of each series of the decision's incident,
+/// with the range that was expected then. The picture is an SVG.
 #[derive(Clone, Debug, Args)]
 pub struct PlotArgs {
     /// A CSV file
-    #[arg(value_name = "FILE.csv", required_unless_present = "decision", conflicts_with = "decision")]
+    #[arg(
+        value_name = "FILE.csv",
+        required_unless_present = "decision",
+        conflicts_with = "decision"
+    )]
     pub file: Option<PathBuf>,
     /// The detector by name, or the file of a plugin; without it only samples and labels are drawn
     #[arg(long, value_name = "NAME|FILE.wasm", conflicts_with = "decision")]
     pub detector: Option<String>,
-    /// When something was wrong indeed: a JSON list of [from, to], or an object with such a list under each file's name, as
-    /// the benchmark has it
+    /// When something was wrong indeed: a JSON list of [from, to], or an object with such a list
+    /// under each file's name, as the benchmark has it
     #[arg(long, value_name = "FILE.json", conflicts_with = "decision")]
     pub labels: Option<PathBuf>,
     /// A decision of the history
@@ -56,10 +61,20 @@ pub struct PlotArgs {
 ///
 /// # Errors
 /// File, labels, detector or decision can't be had, or there is nothing to draw.
-pub async fn run<W: Write>(args: PlotArgs, out: &mut W, shutdown: CancellationToken) -> Result<(), QualityError> {
+pub async fn run<W: Write>(
+    args: PlotArgs,
+    out: &mut W,
+    shutdown: CancellationToken,
+) -> Result<(), QualityError> {
     let (output, width, height) = (args.output.clone(), args.width, args.height);
-    if output.extension().is_none_or(|extension| extension != "svg") {
-        return Err(QualityError::unwritable(&output, "a picture is an SVG: give --output a name that ends in .svg"));
+    if output
+        .extension()
+        .is_none_or(|extension| extension != "svg")
+    {
+        return Err(QualityError::unwritable(
+            &output,
+            "a picture is an SVG: give --output a name that ends in .svg",
+        ));
     }
     let panels = match args.decision.clone() {
         Some(id) => of_decision(&args.data_dir, &id).await?,
@@ -82,32 +97,49 @@ async fn of_decision(data_dir: &Path, id: &str) -> Result<Vec<Panel>, QualityErr
         Some(incident) => history.incident(incident).await?,
         None => None,
     };
-    let panels = incident.map(|incident| Panel::of_decision(&decision, &incident)).unwrap_or_default();
+    let panels = incident
+        .map(|incident| Panel::of_decision(&decision, &incident))
+        .unwrap_or_default();
     if panels.is_empty() {
         let why = "the history holds no samples of what it is about: nothing was measured, or a person or another program asked for it";
-        return Err(QualityError::Wrong(format!("decision `{id}` can't be drawn: {why}")));
+        return Err(QualityError::Wrong(format!(
+            "decision `{id}` can't be drawn: {why}"
+        )));
     }
     Ok(panels)
 }
 
 fn of_file(args: PlotArgs) -> Result<Panel, QualityError> {
-    let PlotArgs { file, detector, labels, detectors, .. } = args;
+    let PlotArgs {
+        file,
+        detector,
+        labels,
+        detectors,
+        ..
+    } = args;
     let path = file.ok_or_else(|| QualityError::Wrong("name a file or a decision".to_owned()))?;
     let text = csv::read(&path)?;
     let rows = csv::rows(&text).map_err(|reason| QualityError::unreadable(&path, &reason))?;
     let labels = labels.map_or_else(|| Ok(Vec::new()), |labels| windows(&labels, &path))?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let samples = rows.iter().map(|row| (row.at, row.value));
     let Some(detector) = detector else {
         return Ok(Panel::of_rows(name, &rows, &Judged::calm(samples), labels));
     };
     let detectors = detectors.load(&[detector])?;
     let [detector] = detectors.all() else {
-        return Err(QualityError::Wrong("more than one detector was loaded".to_owned()));
+        return Err(QualityError::Wrong(
+            "more than one detector was loaded".to_owned(),
+        ));
     };
     let mut monitor = detectors.open(detector)?;
-    let judged = judge(&mut monitor, &name, samples)
-        .map_err(|error| QualityError::plugin(format!("{} on {}", detector.name, path.display()), error))?;
+    let judged = judge(&mut monitor, &name, samples).map_err(|error| {
+        QualityError::plugin(format!("{} on {}", detector.name, path.display()), error)
+    })?;
     let title = format!("{name}, {} {}", detector.name, detector.version);
     Ok(Panel::of_rows(title, &rows, &judged, labels))
 }
@@ -121,7 +153,8 @@ enum Labels {
 
 /// The windows of a file: of the entry whose name the file's path ends in.
 fn windows(labels: &Path, file: &Path) -> Result<Vec<(UnixMs, UnixMs)>, QualityError> {
-    let text = fs::read_to_string(labels).map_err(|error| QualityError::unreadable(labels, &error))?;
+    let text =
+        fs::read_to_string(labels).map_err(|error| QualityError::unreadable(labels, &error))?;
     let wrong = |reason: &str| QualityError::unreadable(labels, &reason);
     let read: Labels = serde_json::from_str(&text).map_err(|_| {
         wrong("it is neither a JSON list of [from, to] nor an object with such lists under files' names")
@@ -131,9 +164,15 @@ fn windows(labels: &Path, file: &Path) -> Result<Vec<(UnixMs, UnixMs)>, QualityE
         Labels::ByFile(files) => {
             let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
             let found = files.into_iter().find(|(name, _)| file.ends_with(name));
-            found.ok_or_else(|| wrong(&format!("there is nothing about {} in it", file.display())))?.1
+            found
+                .ok_or_else(|| wrong(&format!("there is nothing about {} in it", file.display())))?
+                .1
         }
     };
-    let times = windows.iter().map(|(from, to)| parse_time(from).zip(parse_time(to)));
-    times.collect::<Option<_>>().ok_or_else(|| wrong("a window has no time from and to"))
+    let times = windows
+        .iter()
+        .map(|(from, to)| parse_time(from).zip(parse_time(to)));
+    times
+        .collect::<Option<_>>()
+        .ok_or_else(|| wrong("a window has no time from and to"))
 }

@@ -27,7 +27,8 @@ pub struct PolicyCommand {
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// Ask the guard in each situation of a file, and compare: exits 1 if one is judged otherwise than it says there
+    /// Ask the guard in each situation of a file, and compare: exits 1 if one is judged otherwise
+    /// than it says there
     Test {
         /// The situations: `[[case]]` tables, see docs/policy.md
         cases: PathBuf,
@@ -47,7 +48,11 @@ struct Cases {
 ///
 /// # Errors
 /// A file can't be read, or what it says; the answer can't be written.
-pub fn run<W: Write>(command: &PolicyCommand, environment: Environment<'_>, out: &mut W) -> anyhow::Result<bool> {
+pub fn run<W: Write>(
+    command: &PolicyCommand,
+    environment: Environment<'_>,
+    out: &mut W,
+) -> anyhow::Result<bool> {
     let What::Test { cases, config } = &command.what;
     let policy = config::load(Some(config), environment)?.guard;
     let Cases { case: cases } = File::read(cases)?.read_as()?;
@@ -55,7 +60,8 @@ pub fn run<W: Write>(command: &PolicyCommand, environment: Environment<'_>, out:
     let mut all = Vec::new();
     for case in &cases {
         let said = judge(case, &policy)?;
-        let good = case.expect == said.verdict && case.rule.as_ref().is_none_or(|rule| *rule == said.rule);
+        let good =
+            case.expect == said.verdict && case.rule.as_ref().is_none_or(|rule| *rule == said.rule);
         wrong += usize::from(!good);
         match command.output {
             Output::Text => writeln!(out, "{}", line(case, &said, good))?,
@@ -73,7 +79,9 @@ pub fn run<W: Write>(command: &PolicyCommand, environment: Environment<'_>, out:
 }
 
 fn judge(case: &Case, policy: &Policy) -> anyhow::Result<GuardVerdict> {
-    let facts = case.facts().map_err(|error| anyhow::anyhow!("case {:?}: {error}", case.name))?;
+    let facts = case
+        .facts()
+        .map_err(|error| anyhow::anyhow!("case {:?}: {error}", case.name))?;
     Ok(guard::judge(&facts, policy))
 }
 
@@ -82,12 +90,25 @@ fn expected(case: &Case) -> Value {
 }
 
 fn line(case: &Case, said: &GuardVerdict, good: bool) -> String {
-    let said = format!("{} by {} ({})", serde_name(&said.verdict), said.rule, said.reason);
+    let said = format!(
+        "{} by {} ({})",
+        serde_name(&said.verdict),
+        said.rule,
+        said.reason
+    );
     if good {
         return format!("ok     {}: {said}", case.name);
     }
-    let by = case.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
-    format!("WRONG  {}: expected {}{by}, but it is {said}", case.name, serde_name(&case.expect))
+    let by = case
+        .rule
+        .as_ref()
+        .map(|rule| format!(" by {rule}"))
+        .unwrap_or_default();
+    format!(
+        "WRONG  {}: expected {}{by}, but it is {said}",
+        case.name,
+        serde_name(&case.expect)
+    )
 }
 
 #[cfg(test)]
@@ -159,11 +180,24 @@ mod tests {
 
     fn test(policy: &str, cases: &str, output: Output) -> anyhow::Result<(bool, String)> {
         let folder = tempfile::tempdir()?;
-        let (config, file) = (folder.path().join("a.toml"), folder.path().join("cases.toml"));
+        let (config, file) = (
+            folder.path().join("a.toml"),
+            folder.path().join("cases.toml"),
+        );
         std::fs::write(&config, policy)?;
         std::fs::write(&file, cases)?;
         let mut out = Vec::new();
-        let good = run(&PolicyCommand { what: What::Test { cases: file, config }, output }, &|_| None, &mut out)?;
+        let good = run(
+            &PolicyCommand {
+                what: What::Test {
+                    cases: file,
+                    config,
+                },
+                output,
+            },
+            &|_| None,
+            &mut out,
+        )?;
         Ok((good, String::from_utf8(out)?))
     }
 
@@ -176,10 +210,17 @@ mod tests {
 
     #[test]
     fn what_is_judged_otherwise_is_shown() {
-        let (good, text) = test(POLICY, &CASES.replacen("\"deny\"", "\"allow\"", 1), Output::Text).unwrap();
+        let (good, text) = test(
+            POLICY,
+            &CASES.replacen("\"deny\"", "\"allow\"", 1),
+            Output::Text,
+        )
+        .unwrap();
         assert!(!good);
         assert!(
-            text.starts_with("WRONG  a database is not restarted: expected allow by policy:databases, but"),
+            text.starts_with(
+                "WRONG  a database is not restarted: expected allow by policy:databases, but"
+            ),
             "{text}"
         );
         assert!(text.ends_with("4 of 5 as expected\n"), "{text}");
@@ -192,15 +233,28 @@ mod tests {
     fn what_is_wrong_in_either_file_is_said_with_its_line() {
         let typo = POLICY.replace("target.kind", "target.knid");
         let error = test(&typo, CASES, Output::Text).unwrap_err().to_string();
-        assert!(error.contains("a.toml:4:") && error.contains("there is no `target.knid`"), "{error}");
-        let error = test(POLICY, &CASES.replacen("expect", "expct", 1), Output::Text).unwrap_err().to_string();
-        assert!(error.contains("cases.toml:") && error.contains("expct"), "{error}");
+        assert!(
+            error.contains("a.toml:4:") && error.contains("there is no `target.knid`"),
+            "{error}"
+        );
+        let error = test(POLICY, &CASES.replacen("expect", "expct", 1), Output::Text)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("cases.toml:") && error.contains("expct"),
+            "{error}"
+        );
         let unknown = CASES.replacen("restart_service", "defragment", 1);
-        let error = test(POLICY, &unknown, Output::Text).unwrap_err().to_string();
+        let error = test(POLICY, &unknown, Output::Text)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("add `operation"), "{error}");
         let twice = POLICY.replace("\"nights\"", "\"databases\"");
         let error = test(&twice, CASES, Output::Text).unwrap_err().to_string();
-        assert!(error.contains("two rules are called `databases`"), "{error}");
+        assert!(
+            error.contains("two rules are called `databases`"),
+            "{error}"
+        );
         let zone = POLICY.replace("Europe/Berlin", "Europe/Nowhere");
         let error = test(&zone, CASES, Output::Text).unwrap_err().to_string();
         assert!(error.contains("there is no time zone"), "{error}");

@@ -15,7 +15,8 @@ use crate::history::{FILE_NAME, HistoryReader, RecordedEvent};
 use crate::plugin::STORE;
 use crate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
 
-/// Decide again from the record: detect, diagnose with the stored answer, guard. Exits 1 if something comes out otherwise
+/// Decide again from the record: detect, diagnose with the stored answer, guard. Exits 1 if
+/// something comes out otherwise
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
     /// The decision
@@ -36,7 +37,12 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Where the model is
-    #[arg(long, value_name = "URL", env = "OLLAMA_HOST", default_value = "http://127.0.0.1:11434")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OLLAMA_HOST",
+        default_value = "http://127.0.0.1:11434"
+    )]
     pub ollama: String,
     /// Judge by `[guard]` of this configuration instead
     #[arg(long, short, value_name = "FILE")]
@@ -53,14 +59,25 @@ pub struct ReplayArgs {
 ///
 /// # Errors
 /// The record or what is to be used instead can't be read, or the answer can't be written.
-pub async fn run<W: Write>(args: ReplayArgs, environment: Environment<'_>, out: &mut W) -> anyhow::Result<bool> {
+pub async fn run<W: Write>(
+    args: ReplayArgs,
+    environment: Environment<'_>,
+    out: &mut W,
+) -> anyhow::Result<bool> {
     let id = DecisionId::from(args.decision.clone());
     let events = match &args.from {
         Some(file) => exported(file, &id)?,
-        None => HistoryReader::open(&args.data_dir.join(FILE_NAME)).await?.events_of(&id).await?,
+        None => {
+            HistoryReader::open(&args.data_dir.join(FILE_NAME))
+                .await?
+                .events_of(&id)
+                .await?
+        }
     };
     if events.is_empty() {
-        anyhow::bail!("there is no decision `{id}`; `anomalyzer decisions list` shows those that there are");
+        anyhow::bail!(
+            "there is no decision `{id}`; `anomalyzer decisions list` shows those that there are"
+        );
     }
     let instead = Instead {
         detectors: args.detectors,
@@ -68,13 +85,26 @@ pub async fn run<W: Write>(args: ReplayArgs, environment: Environment<'_>, out: 
             "rules" => Analyst::Rules,
             _ => Analyst::Model(OllamaConfig::new(args.ollama, model)),
         }),
-        policy: args.config.map(|file| config::load(Some(&file), environment)).transpose()?.map(|config| config.guard),
+        policy: args
+            .config
+            .map(|file| config::load(Some(&file), environment))
+            .transpose()?
+            .map(|config| config.guard),
     };
-    let places = Places { folders: vec![args.data_dir.join(STORE), args.plugins], compiler: args.compiler };
+    let places = Places {
+        folders: vec![args.data_dir.join(STORE), args.plugins],
+        compiler: args.compiler,
+    };
     let steps = replay(&events, &instead, &places).await?;
-    let same = !steps.iter().any(|step| matches!(step.came, Came::Different { .. }));
+    let same = !steps
+        .iter()
+        .any(|step| matches!(step.came, Came::Different { .. }));
     match args.output {
-        Output::Json => writeln!(out, "{}", json!({ "decision": id, "same": same, "steps": steps }))?,
+        Output::Json => writeln!(
+            out,
+            "{}",
+            json!({ "decision": id, "same": same, "steps": steps })
+        )?,
         Output::Text => write!(out, "{}", written(&steps))?,
     }
     Ok(same)
@@ -91,7 +121,12 @@ struct Line {
 }
 
 fn exported(file: &PathBuf, id: &DecisionId) -> anyhow::Result<Vec<RecordedEvent>> {
-    let wrong = |why: String| anyhow::anyhow!("{}: {why}; give what `anomalyzer audit export` wrote", file.display());
+    let wrong = |why: String| {
+        anyhow::anyhow!(
+            "{}: {why}; give what `anomalyzer audit export` wrote",
+            file.display()
+        )
+    };
     let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
     let mut events = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -100,7 +135,10 @@ fn exported(file: &PathBuf, id: &DecisionId) -> anyhow::Result<Vec<RecordedEvent
         if line.chain != "decisions" || line.subject != id.as_str() {
             continue;
         }
-        events.push(RecordedEvent::read(line.seq, line.at, line.kind, line.body.as_bytes()).map_err(at_line)?);
+        events.push(
+            RecordedEvent::read(line.seq, line.at, line.kind, line.body.as_bytes())
+                .map_err(at_line)?,
+        );
     }
     Ok(events)
 }
@@ -129,7 +167,11 @@ fn written(steps: &[Step]) -> String {
             }
         });
     }
-    let rest = if unknown > 0 { format!(", {unknown} not decided again") } else { String::new() };
+    let rest = if unknown > 0 {
+        format!(", {unknown} not decided again")
+    } else {
+        String::new()
+    };
     text.push_str(&format!("{same} the same, {different} different{rest}\n"));
     text
 }

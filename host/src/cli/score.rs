@@ -16,15 +16,18 @@ use crate::quality::{Detectors, QualityError, csv, judge, over, write};
 
 /// Run a detector over CSV files, and write what it says of each sample
 ///
-/// An input row has a time (`2014-04-01 00:05:00` is UTC; RFC 3339; or seconds or milliseconds since 1970) and a value, in the columns
-/// called `timestamp` and `value` (also time, datetime, date, ts; val, v), else in the first two. The header may be missing.
+/// An input row has a time (`2014-04-01 00:05:00` is UTC; RFC 3339; or seconds or milliseconds
+/// since 1970) and a value, in the columns called `timestamp` and `value` (also time, datetime,
+/// date, ts; val, v), else in the first two. The header may be missing.
 ///
-/// For each input DIR gets a file of the same name with a row for each row of the input, in its order: `timestamp` and `value` as
-/// they were written; `score` of the sample, where 1 is the detector's threshold; `severity`, that of the newest finding from the
-/// onset on, and 0 in between and where it is over; `expected_low` and `expected_high`, the newest range that the anomaly's findings
-/// gave, from the onset to the row where it is over, empty where that end is open; `phase`: onset, then ongoing, then clear, and
-/// empty in between. What a detector is never shown has nothing but its time and value: rows of which the time or the value
-/// can't be read, values that are not finite, and rows that are not later than the ones before.
+/// For each input DIR gets a file of the same name with a row for each row of the input, in its
+/// order: `timestamp` and `value` as they were written; `score` of the sample, where 1 is the
+/// detector's threshold; `severity`, that of the newest finding from the onset on, and 0 in between
+/// and where it is over; `expected_low` and `expected_high`, the newest range that the anomaly's
+/// findings gave, from the onset to the row where it is over, empty where that end is open;
+/// `phase`: onset, then ongoing, then clear, and empty in between. What a detector is never shown
+/// has nothing but its time and value: rows of which the time or the value can't be read, values
+/// that are not finite, and rows that are not later than the ones before.
 #[derive(Clone, Debug, Args)]
 pub struct ScoreArgs {
     /// CSV files, no two of the same name
@@ -54,38 +57,79 @@ struct Done {
 ///
 /// # Errors
 /// What was asked for does not fit together, or a file failed: then all that did are named.
-pub async fn run<W: Write>(args: ScoreArgs, out: &mut W, shutdown: CancellationToken) -> Result<(), QualityError> {
+pub async fn run<W: Write>(
+    args: ScoreArgs,
+    out: &mut W,
+    shutdown: CancellationToken,
+) -> Result<(), QualityError> {
     let (start, stop) = (Instant::now(), shutdown.clone());
     let results = blocking(&shutdown, move || score(args, &stop)).await?;
     let (done, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     let done: Vec<Done> = done.into_iter().flatten().collect();
-    let failed: Vec<String> = failed.into_iter().filter_map(|result| Some(result.err()?.to_string())).collect();
+    let failed: Vec<String> = failed
+        .into_iter()
+        .filter_map(|result| Some(result.err()?.to_string()))
+        .collect();
     unless_closed(tell(&done, start, out))?;
     match failed.as_slice() {
         [] => Ok(()),
         [one] => Err(QualityError::Wrong(one.clone())),
-        many => Err(QualityError::Wrong(format!("{} files failed:\n{}", many.len(), many.join("\n")))),
+        many => Err(QualityError::Wrong(format!(
+            "{} files failed:\n{}",
+            many.len(),
+            many.join("\n")
+        ))),
     }
 }
 
 fn tell<W: Write>(done: &[Done], start: Instant, out: &mut W) -> Result<(), QualityError> {
-    for Done { path, rows, left_out, onsets } in done {
+    for Done {
+        path,
+        rows,
+        left_out,
+        onsets,
+    } in done
+    {
         let left_out = match left_out {
             0 => String::new(),
             some => format!(" ({} not shown to the detector)", count(*some)),
         };
-        writeln!(out, "{}: {} rows{left_out}, anomalies: {}", path.display(), count(*rows), count(*onsets))?;
+        writeln!(
+            out,
+            "{}: {} rows{left_out}, anomalies: {}",
+            path.display(),
+            count(*rows),
+            count(*onsets)
+        )?;
     }
     let rows = count(done.iter().map(|done| done.rows).sum());
-    writeln!(out, "{rows} rows of {} files in {:.2} s", done.len(), start.elapsed().as_secs_f64())?;
+    writeln!(
+        out,
+        "{rows} rows of {} files in {:.2} s",
+        done.len(),
+        start.elapsed().as_secs_f64()
+    )?;
     Ok(out.flush()?)
 }
 
-fn score(args: ScoreArgs, stop: &CancellationToken) -> Result<Vec<Result<Done, QualityError>>, QualityError> {
-    let ScoreArgs { files, detector, output, detectors } = args;
+fn score(
+    args: ScoreArgs,
+    stop: &CancellationToken,
+) -> Result<Vec<Result<Done, QualityError>>, QualityError> {
+    let ScoreArgs {
+        files,
+        detector,
+        output,
+        detectors,
+    } = args;
     let pairs = pairs(&files, &output)?;
     let detectors = detectors.load(&[detector])?;
-    let done = over(&pairs, stop, progress("score", pairs.len()), |(from, to)| one(&detectors, from, to));
+    let done = over(
+        &pairs,
+        stop,
+        progress("score", pairs.len()),
+        |(from, to)| one(&detectors, from, to),
+    );
     done.ok_or(QualityError::Interrupted)
 }
 
@@ -93,7 +137,9 @@ fn score(args: ScoreArgs, stop: &CancellationToken) -> Result<Vec<Result<Done, Q
 fn pairs(files: &[PathBuf], folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, QualityError> {
     let mut names: BTreeMap<&OsStr, &Path> = BTreeMap::new();
     for file in files {
-        let name = file.file_name().ok_or_else(|| QualityError::unreadable(file, "it names no file"))?;
+        let name = file
+            .file_name()
+            .ok_or_else(|| QualityError::unreadable(file, "it names no file"))?;
         if let Some(other) = names.insert(name, file) {
             let (other, file) = (other.display(), file.display());
             return Err(QualityError::Wrong(format!(
@@ -102,12 +148,18 @@ fn pairs(files: &[PathBuf], folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Qu
         }
     }
     fs::create_dir_all(folder).map_err(|error| QualityError::unwritable(folder, &error))?;
-    let pairs = files.iter().filter_map(|file| Some((file.clone(), folder.join(file.file_name()?))));
+    let pairs = files
+        .iter()
+        .filter_map(|file| Some((file.clone(), folder.join(file.file_name()?))));
     let pairs: Vec<_> = pairs.collect();
     for (from, to) in &pairs {
-        let same = fs::canonicalize(to).is_ok_and(|to| fs::canonicalize(from).is_ok_and(|from| from == to));
+        let same = fs::canonicalize(to)
+            .is_ok_and(|to| fs::canonicalize(from).is_ok_and(|from| from == to));
         if same {
-            return Err(QualityError::unwritable(to, "it is an input as well: give another folder with --output"));
+            return Err(QualityError::unwritable(
+                to,
+                "it is an input as well: give another folder with --output",
+            ));
         }
     }
     Ok(pairs)
@@ -118,17 +170,30 @@ fn one(detectors: &Detectors, from: &Path, to: &Path) -> Result<Done, QualityErr
     let rows = csv::rows(&text).map_err(|reason| QualityError::unreadable(from, &reason))?;
     let name = from.file_stem().unwrap_or_default().to_string_lossy();
     let [detector] = detectors.all() else {
-        return Err(QualityError::Wrong("more than one detector was loaded".to_owned()));
+        return Err(QualityError::Wrong(
+            "more than one detector was loaded".to_owned(),
+        ));
     };
     let mut monitor = detectors.open(detector)?;
-    let judged = judge(&mut monitor, &name, rows.iter().map(|row| (row.at, row.value)))
-        .map_err(|error| QualityError::plugin(format!("{} on {}", detector.name, from.display()), error))?;
-    let written = File::create(to).and_then(|file| write(&mut BufWriter::new(file), &rows, &judged));
+    let judged = judge(
+        &mut monitor,
+        &name,
+        rows.iter().map(|row| (row.at, row.value)),
+    )
+    .map_err(|error| {
+        QualityError::plugin(format!("{} on {}", detector.name, from.display()), error)
+    })?;
+    let written =
+        File::create(to).and_then(|file| write(&mut BufWriter::new(file), &rows, &judged));
     written.map_err(|error| QualityError::unwritable(to, &error))?;
     Ok(Done {
         path: to.to_owned(),
         rows: rows.len(),
         left_out: judged.scores.iter().filter(|score| score.is_nan()).count(),
-        onsets: judged.findings.iter().filter(|(_, finding)| finding.phase == Phase::Onset).count(),
+        onsets: judged
+            .findings
+            .iter()
+            .filter(|(_, finding)| finding.phase == Phase::Onset)
+            .count(),
     })
 }

@@ -1,4 +1,5 @@
-//! `anomalyzer silences list|add|end`: which targets are left alone for a while, over the API of a running server.
+//! `anomalyzer silences list|add|end`: which targets are left alone for a while, over the API of a
+//! running server.
 
 use std::io::Write;
 use std::time::Duration;
@@ -29,7 +30,8 @@ pub struct SilencesCommand {
 pub enum What {
     /// Those in force
     List(ServerArgs),
-    /// Nothing is done by itself about these targets for a while, and nobody is told of them. `*` in a name stands for any characters
+    /// Nothing is done by itself about these targets for a while, and nobody is told of them. `*`
+    /// in a name stands for any characters
     Add(AddArgs),
     /// End one before its time
     End {
@@ -71,16 +73,34 @@ pub struct AddArgs {
 /// The server can't be asked, or says no.
 pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), ManageError> {
     let answer = match command.what {
-        What::List(server) => Door::open(&server, DOOR)?.ask(Method::GET, "", None).await?,
-        What::Add(AddArgs { namespace, kind, name, lasts, why, server }) => {
-            let targets: serde_json::Map<String, Value> = [("namespace", namespace), ("kind", kind), ("name", name)]
-                .into_iter()
-                .filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))))
-                .collect();
-            let body = json!({ "targets": targets, "for": duration::format(lasts), "why": why });
-            Door::open(&server, DOOR)?.ask(Method::POST, "", Some(body)).await?
+        What::List(server) => {
+            Door::open(&server, DOOR)?
+                .ask(Method::GET, "", None)
+                .await?
         }
-        What::End { id, server } => Door::open(&server, DOOR)?.ask(Method::DELETE, &id, None).await?,
+        What::Add(AddArgs {
+            namespace,
+            kind,
+            name,
+            lasts,
+            why,
+            server,
+        }) => {
+            let targets: serde_json::Map<String, Value> =
+                [("namespace", namespace), ("kind", kind), ("name", name)]
+                    .into_iter()
+                    .filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))))
+                    .collect();
+            let body = json!({ "targets": targets, "for": duration::format(lasts), "why": why });
+            Door::open(&server, DOOR)?
+                .ask(Method::POST, "", Some(body))
+                .await?
+        }
+        What::End { id, server } => {
+            Door::open(&server, DOOR)?
+                .ask(Method::DELETE, &id, None)
+                .await?
+        }
     };
     if command.output == Output::Json {
         writeln!(out, "{answer}")?;
@@ -96,7 +116,11 @@ pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), 
     for silence in shown {
         let text = |key: &str| silence[key].as_str().unwrap_or_default().to_owned();
         let (id, until, by, why) = (text("id"), text("until"), text("by"), text("why"));
-        writeln!(out, "{id}  until {until}  {}  {why} (by {by})", silence["targets"])?;
+        writeln!(
+            out,
+            "{id}  until {until}  {}  {why} (by {by})",
+            silence["targets"]
+        )?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! `anomalyzer status`: how a running server is, and what it watches: which detectors are still learning, and when they will be ready.
+//! `anomalyzer status`: how a running server is, and what it watches: which detectors are still
+//! learning, and when they will be ready.
 
 use std::io::{self, Write};
 
@@ -25,7 +26,9 @@ pub struct StatusArgs {
 /// # Errors
 /// The server can't be asked, or says no.
 pub async fn run<W: Write>(args: StatusArgs, out: &mut W) -> Result<(), ManageError> {
-    let watched = Door::open(&args.server, "/api/v1/signals")?.ask(Method::GET, "", None).await?;
+    let watched = Door::open(&args.server, "/api/v1/signals")?
+        .ask(Method::GET, "", None)
+        .await?;
     match args.output {
         Output::Json => writeln!(out, "{watched}")?,
         Output::Text => text(&watched, out)?,
@@ -47,8 +50,12 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
             writeln!(out, "{name}: no sample was looked at here yet")?;
         } else {
             let detectors = list(&detect["detectors"]).join(", ");
-            let [series, samples, findings] = ["series", "samples", "findings"].map(|key| number(&detect[key]));
-            writeln!(out, "{name}: {series} series, {samples} samples, {findings} findings, by {detectors}")?;
+            let [series, samples, findings] =
+                ["series", "samples", "findings"].map(|key| number(&detect[key]));
+            writeln!(
+                out,
+                "{name}: {series} series, {samples} samples, {findings} findings, by {detectors}"
+            )?;
         }
         for learning in detect["learning"].as_array().unwrap_or(&none) {
             writeln!(out, "  {}", learns(learning))?;
@@ -57,7 +64,11 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
             writeln!(out, "  {quarantined}")?;
         }
         let collect = &signal["collect"];
-        let failure = if collect["failing"] == true { &collect["last_failure"]["message"] } else { &Value::Null };
+        let failure = if collect["failing"] == true {
+            &collect["last_failure"]["message"]
+        } else {
+            &Value::Null
+        };
         for (what, why) in [
             ("the source fails", failure),
             ("a detector failed", &detect["problem"]),
@@ -74,7 +85,8 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
 
 fn learns(learning: &Value) -> String {
     let detector = learning["detector"].as_str().unwrap_or("?");
-    let [series, least, wanted] = ["series", "least", "min_samples"].map(|key| number(&learning[key]));
+    let [series, least, wanted] =
+        ["series", "least", "min_samples"].map(|key| number(&learning[key]));
     let of = if series == 1 {
         format!("1 series, of which it has {least}")
     } else {
@@ -92,7 +104,12 @@ fn number(value: &Value) -> u64 {
 }
 
 fn list(value: &Value) -> Vec<&str> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 #[cfg(test)]

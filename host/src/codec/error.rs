@@ -2,7 +2,8 @@
 
 use crate::domain::UnixMs;
 
-/// Why a message can't be read, and where in it. Goes to the reason of the dead letter, so that it is short.
+/// Why a message can't be read, and where in it. Goes to the reason of the dead letter, so that it
+/// is short.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The payload is not the JSON that it should be.
@@ -62,17 +63,27 @@ pub enum DecodeError {
 impl DecodeError {
     /// Of JSON that can't be read as that.
     pub(super) fn json(what: &'static str) -> impl Fn(serde_json::Error) -> Self {
-        move |error| Self::Json { what, reason: shortened(&error.to_string()) }
+        move |error| Self::Json {
+            what,
+            reason: shortened(&error.to_string()),
+        }
     }
 
     /// Of a field.
     pub(super) fn field(name: &'static str, reason: impl Into<String>) -> Self {
-        Self::Field { name, reason: reason.into() }
+        Self::Field {
+            name,
+            reason: reason.into(),
+        }
     }
 
     /// Refuses what is too much.
     pub(super) fn limit(what: &'static str, size: usize, limit: usize) -> Result<(), Self> {
-        if size > limit { Err(Self::TooMuch { what, size, limit }) } else { Ok(()) }
+        if size > limit {
+            Err(Self::TooMuch { what, size, limit })
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -13,25 +13,38 @@ use super::when::LATEST;
 use crate::config::duration;
 use crate::domain::{Target, UnixMs};
 
-/// From here on a number is milliseconds: in seconds it would be the year 5138, in milliseconds it is 1973.
+/// From here on a number is milliseconds: in seconds it would be the year 5138, in milliseconds it
+/// is 1973.
 const MILLISECONDS_FROM: f64 = 1e11;
 
-/// Seconds or milliseconds since 1970 as a number or its text, or RFC 3339; without a zone it is UTC. From 1970 to 9999.
+/// Seconds or milliseconds since 1970 as a number or its text, or RFC 3339; without a zone it is
+/// UTC. From 1970 to 9999.
 pub(super) fn time(name: &'static str, value: &Value) -> Result<UnixMs, DecodeError> {
     let wrong = || {
         let shown = shortened(&value.to_string());
-        DecodeError::field(name, format!("is {shown}: write seconds or milliseconds since 1970, or RFC 3339"))
+        DecodeError::field(
+            name,
+            format!("is {shown}: write seconds or milliseconds since 1970, or RFC 3339"),
+        )
     };
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => match text.parse::<f64>() {
             Ok(number) => Some(number),
-            Err(_) => return rfc3339(text).filter(|at| (0..=LATEST).contains(at)).ok_or_else(wrong),
+            Err(_) => {
+                return rfc3339(text)
+                    .filter(|at| (0..=LATEST).contains(at))
+                    .ok_or_else(wrong);
+            }
         },
         _ => None,
     };
     let number = number.ok_or_else(wrong)?;
-    let milliseconds = if number.abs() >= MILLISECONDS_FROM { number } else { number * 1000.0 };
+    let milliseconds = if number.abs() >= MILLISECONDS_FROM {
+        number
+    } else {
+        number * 1000.0
+    };
     if !(0.0..=LATEST as f64).contains(&milliseconds) {
         return Err(wrong());
     }
@@ -55,26 +68,43 @@ pub(super) fn target(value: &Value) -> Result<Target, DecodeError> {
             Err(error) => error.to_string(),
         },
         _ => match serde_json::from_value::<Target>(value.clone()) {
-            Ok(target) if target.to_string().parse::<Target>().is_ok_and(|same| same == target) => return Ok(target),
+            Ok(target)
+                if target
+                    .to_string()
+                    .parse::<Target>()
+                    .is_ok_and(|same| same == target) =>
+            {
+                return Ok(target);
+            }
             Ok(_) => "has an empty part or a slash in a part".to_owned(),
             Err(error) => error.to_string(),
         },
     };
-    Err(DecodeError::field("target", format!("is none: {}", shortened(&reason))))
+    Err(DecodeError::field(
+        "target",
+        format!("is none: {}", shortened(&reason)),
+    ))
 }
 
 /// A number of seconds, or a duration as `15s`.
 pub(super) fn step(value: &Value) -> Result<Duration, DecodeError> {
     let parsed = match value {
-        Value::Number(seconds) => seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        Value::Number(seconds) => seconds
+            .as_f64()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         Value::String(text) => duration::parse(text).ok(),
         _ => None,
     };
     let sensible = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
-    parsed.filter(|step| sensible.contains(step)).ok_or_else(|| {
-        let shown = shortened(&value.to_string());
-        DecodeError::field("step", format!("is {shown}: write seconds from 0.001 to 86400, or a duration as \"15s\""))
-    })
+    parsed
+        .filter(|step| sensible.contains(step))
+        .ok_or_else(|| {
+            let shown = shortened(&value.to_string());
+            DecodeError::field(
+                "step",
+                format!("is {shown}: write seconds from 0.001 to 86400, or a duration as \"15s\""),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -111,16 +141,30 @@ mod tests {
             json!("-000001-01-01T00:00:00Z"),
         ] {
             let error = time("timestamp", &value).unwrap_err().to_string();
-            assert!(error.contains("`timestamp`") && error.contains("RFC 3339"), "{error}");
+            assert!(
+                error.contains("`timestamp`") && error.contains("RFC 3339"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn a_target_is_text_or_an_object() {
         let expected = Target::new("shop", "Deployment", "web");
-        assert_eq!(target(&json!("default/shop/Deployment/web")), Ok(expected.clone()));
-        assert_eq!(target(&json!({"namespace": "shop", "kind": "Deployment", "name": "web"})), Ok(expected));
-        for wrong in [json!("web"), json!({"kind": "", "name": "x"}), json!({"kind": "a/b", "name": "x"}), json!(7)] {
+        assert_eq!(
+            target(&json!("default/shop/Deployment/web")),
+            Ok(expected.clone())
+        );
+        assert_eq!(
+            target(&json!({"namespace": "shop", "kind": "Deployment", "name": "web"})),
+            Ok(expected)
+        );
+        for wrong in [
+            json!("web"),
+            json!({"kind": "", "name": "x"}),
+            json!({"kind": "a/b", "name": "x"}),
+            json!(7),
+        ] {
             assert!(target(&wrong).is_err(), "{wrong}");
         }
     }

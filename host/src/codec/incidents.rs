@@ -11,7 +11,10 @@ use crate::domain::{Finding, Incident, IncidentEvent, Labels, Phase, derive};
 pub fn encode(event: &IncidentEvent) -> Record {
     Record {
         key: Some(event.incident.target.key()),
-        headers: vec![("content-type".to_owned(), Bytes::from_static(JSON.as_bytes()))],
+        headers: vec![(
+            "content-type".to_owned(),
+            Bytes::from_static(JSON.as_bytes()),
+        )],
         // Maps with text for keys and types of ours: nothing in there can fail.
         payload: serde_json::to_vec(event).unwrap_or_default().into(),
     }
@@ -27,22 +30,56 @@ struct Left {
 
 /// What is left out first is what the least is lost with.
 const STEPS: [Left; 5] = [
-    Left { samples: 8, findings: usize::MAX, labels: usize::MAX, text: usize::MAX },
-    Left { samples: 0, findings: usize::MAX, labels: usize::MAX, text: 1024 },
-    Left { samples: 0, findings: usize::MAX, labels: 32, text: 128 },
-    Left { samples: 0, findings: 16, labels: 16, text: 64 },
-    Left { samples: 0, findings: 1, labels: 0, text: 64 },
+    Left {
+        samples: 8,
+        findings: usize::MAX,
+        labels: usize::MAX,
+        text: usize::MAX,
+    },
+    Left {
+        samples: 0,
+        findings: usize::MAX,
+        labels: usize::MAX,
+        text: 1024,
+    },
+    Left {
+        samples: 0,
+        findings: usize::MAX,
+        labels: 32,
+        text: 128,
+    },
+    Left {
+        samples: 0,
+        findings: 16,
+        labels: 16,
+        text: 64,
+    },
+    Left {
+        samples: 0,
+        findings: 1,
+        labels: 0,
+        text: 64,
+    },
 ];
 
-/// Writes an event that is no larger than that, by leaving out what detectors knew and samples, then shortening texts, then leaving out the findings that
-/// matter least. None if all of that is not enough.
+/// Writes an event that is no larger than that, by leaving out what detectors knew and samples,
+/// then shortening texts, then leaving out the findings that matter least. None if all of that is
+/// not enough.
 pub fn encode_within(event: &IncidentEvent, limit: usize) -> Option<Record> {
-    STEPS.iter().map(|left| encode(&cut(event, left))).find(|record| record.size() <= limit)
+    STEPS
+        .iter()
+        .map(|left| encode(&cut(event, left)))
+        .find(|record| record.size() <= limit)
 }
 
 fn cut(event: &IncidentEvent, left: &Left) -> IncidentEvent {
-    let mut event = IncidentEvent { witnesses: vec![], ..event.clone() };
-    let Incident { findings, samples, .. } = &mut event.incident;
+    let mut event = IncidentEvent {
+        witnesses: vec![],
+        ..event.clone()
+    };
+    let Incident {
+        findings, samples, ..
+    } = &mut event.incident;
     // A series of samples belongs to the finding at its place.
     for series in samples.iter_mut() {
         let surplus = series.samples.len().saturating_sub(left.samples);
@@ -58,7 +95,10 @@ fn cut(event: &IncidentEvent, left: &Left) -> IncidentEvent {
         });
         order.truncate(left.findings);
         order.sort_unstable();
-        *samples = order.iter().filter_map(|index| samples.get(*index).cloned()).collect();
+        *samples = order
+            .iter()
+            .filter_map(|index| samples.get(*index).cloned())
+            .collect();
         *findings = order.iter().map(|index| findings[*index].clone()).collect();
     }
     for finding in findings {
@@ -77,7 +117,12 @@ fn short_labels(labels: &Labels, left: &Left) -> Labels {
         true => format!("{} {}", shortened_to(text, left.text), derive(&[text])),
         false => text.to_owned(),
     };
-    Labels::new(labels.iter().take(left.labels).map(|(name, value)| (short(name), short(value))))
+    Labels::new(
+        labels
+            .iter()
+            .take(left.labels)
+            .map(|(name, value)| (short(name), short(value))),
+    )
 }
 
 /// Reads an event.
@@ -94,7 +139,12 @@ mod tests {
     /// Findings with so many labels of that length each, and their samples.
     fn event(findings: usize, labels: usize, length: usize) -> IncidentEvent {
         let of = |number: usize| {
-            let value = |label: usize| (format!("label{label}"), format!("{}{number}", "ü".repeat(length / 2)));
+            let value = |label: usize| {
+                (
+                    format!("label{label}"),
+                    format!("{}{number}", "ü".repeat(length / 2)),
+                )
+            };
             Labels::new((0..labels).map(value))
         };
         let finding = |number: usize| Finding {
@@ -106,7 +156,11 @@ mod tests {
             detector_digest: String::new(),
             onset_at: 0,
             at: 0,
-            phase: if number == 0 { Phase::Clear } else { Phase::Onset },
+            phase: if number == 0 {
+                Phase::Clear
+            } else {
+                Phase::Onset
+            },
             direction: Direction::Above,
             score: 1.0,
             severity: number as f64,
@@ -114,7 +168,16 @@ mod tests {
             expected: None,
             reason: "x".repeat(length),
         };
-        let series = |number| Series { labels: of(number), samples: vec![Sample { at: 1, value: number as f64 }; 64] };
+        let series = |number| Series {
+            labels: of(number),
+            samples: vec![
+                Sample {
+                    at: 1,
+                    value: number as f64
+                };
+                64
+            ],
+        };
         let incident = Incident {
             id: "inc-1".into(),
             target: Target::new("shop", "Deployment", "web"),
@@ -137,14 +200,26 @@ mod tests {
     }
 
     fn read(record: Record) -> IncidentEvent {
-        decode(&Delivery { topic: Topic::Incidents, partition: 0, offset: 0, published_at: None, record }).unwrap()
+        decode(&Delivery {
+            topic: Topic::Incidents,
+            partition: 0,
+            offset: 0,
+            published_at: None,
+            record,
+        })
+        .unwrap()
     }
 
     #[test]
     fn samples_are_left_out_before_anything_else() {
         let whole = event(3, 2, 10);
         let cut = read(encode_within(&whole, encode(&whole).size() - 1).unwrap());
-        assert!(cut.incident.samples.iter().all(|series| series.samples.len() == 8));
+        assert!(
+            cut.incident
+                .samples
+                .iter()
+                .all(|series| series.samples.len() == 8)
+        );
         assert_eq!(cut.incident.findings, whole.incident.findings);
     }
 
@@ -155,10 +230,14 @@ mod tests {
             let record = encode_within(&whole, limit).unwrap();
             assert!(record.size() <= limit);
             let incident = read(record).incident;
-            assert_eq!((&incident.id, &incident.target), (&whole.incident.id, &whole.incident.target));
+            assert_eq!(
+                (&incident.id, &incident.target),
+                (&whole.incident.id, &whole.incident.target)
+            );
             assert_eq!(incident.findings.len(), incident.samples.len());
             if !incident.findings[0].labels.is_empty() {
-                let labels: std::collections::HashSet<_> = incident.findings.iter().map(|one| &one.labels).collect();
+                let labels: std::collections::HashSet<_> =
+                    incident.findings.iter().map(|one| &one.labels).collect();
                 assert_eq!(labels.len(), incident.findings.len());
             }
         }
@@ -167,7 +246,9 @@ mod tests {
     #[test]
     fn the_finding_that_is_left_is_the_worst_that_goes_on_and_too_little_is_told() {
         let whole = event(64, 128, 1000);
-        let [finding] = &read(encode_within(&whole, 1000).unwrap()).incident.findings[..] else { panic!() };
+        let [finding] = &read(encode_within(&whole, 1000).unwrap()).incident.findings[..] else {
+            panic!()
+        };
         assert_eq!(finding.id.as_str(), "find-63");
         assert_eq!(encode_within(&whole, 100), None);
     }

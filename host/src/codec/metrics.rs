@@ -1,14 +1,17 @@
 //! Batches of samples on `metrics-topic`.
 //!
-//! Ours is a `WriteRequest` with the headers `content-type`, `signal`, `target`, `observed-at` (milliseconds since 1970) and
-//! `coverage` (`asked/answered/failed`), and `foreign` where it came from someone else. Two JSON formats of other producers are
-//! read as well, with the metric's name as the signal and one source that answered:
-//! - a window `{"name", "values": [..], "timestamp"}`: the last value is the newest and was observed at `timestamp`; the
-//!   others are one second apart, or `step` (or `interval`), in seconds or as `"15s"`;
+//! Ours is a `WriteRequest` with the headers `content-type`, `signal`, `target`, `observed-at`
+//! (milliseconds since 1970) and `coverage` (`asked/answered/failed`), and `foreign` where it came
+//! from someone else. Two JSON formats of other producers are read as well, with the metric's name
+//! as the signal and one source that answered:
+//! - a window `{"name", "values": [..], "timestamp"}`: the last value is the newest and was
+//!   observed at `timestamp`; the others are one second apart, or `step` (or `interval`), in
+//!   seconds or as `"15s"`;
 //! - one value `{"name", "value", "timestamp", "labels"}`.
 //!
-//! `timestamp` is in seconds, milliseconds or RFC 3339. A value is a number, its text, or null for none. Both may have
-//! `labels`, and name a target as `target` or as a label of that name (`cluster/namespace/kind/name`).
+//! `timestamp` is in seconds, milliseconds or RFC 3339. A value is a number, its text, or null for
+//! none. Both may have `labels`, and name a target as `target` or as a label of that name
+//! (`cluster/namespace/kind/name`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,7 +53,11 @@ pub struct Head {
 
 /// Writes a batch. Its key is the target, or without one the signal.
 pub fn encode(batch: &MetricBatch) -> Record {
-    let Coverage { asked, answered, failed } = batch.coverage;
+    let Coverage {
+        asked,
+        answered,
+        failed,
+    } = batch.coverage;
     let target = batch.target.as_ref().map(Target::key);
     let headers = [
         (CONTENT_TYPE, Some(remote_write::CONTENT_TYPE.to_owned())),
@@ -62,7 +69,10 @@ pub fn encode(batch: &MetricBatch) -> Record {
     ];
     Record {
         key: Some(target.unwrap_or_else(|| batch.signal.clone())),
-        headers: headers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Bytes::from(value?)))).collect(),
+        headers: headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Bytes::from(value?))))
+            .collect(),
         payload: remote_write::encode(&batch.series).into(),
     }
 }
@@ -80,54 +90,115 @@ impl Content<'_> {
     /// When the oldest sample was observed, as far as the content can be read.
     pub fn first_at(&self) -> Option<UnixMs> {
         match self {
-            Self::Encoded(series) => {
-                series.clone().flatten().flat_map(|series| series.samples.flatten()).map(|sample| sample.at).min()
-            }
-            Self::Read(series) => series.iter().flat_map(|series| &series.samples).map(|sample| sample.at).min(),
+            Self::Encoded(series) => series
+                .clone()
+                .flatten()
+                .flat_map(|series| series.samples.flatten())
+                .map(|sample| sample.at)
+                .min(),
+            Self::Read(series) => series
+                .iter()
+                .flat_map(|series| &series.samples)
+                .map(|sample| sample.at)
+                .min(),
         }
     }
 }
 
 /// Reads a batch, ours or someone else's, whose times are all believed.
 pub fn decode(delivery: &Delivery, believed: Believed) -> Result<MetricBatch, DecodeError> {
-    let (Head { signal, target, observed_at, coverage, foreign }, content) = open(delivery, believed)?;
+    let (
+        Head {
+            signal,
+            target,
+            observed_at,
+            coverage,
+            foreign,
+        },
+        content,
+    ) = open(delivery, believed)?;
     let series = match content {
         Content::Encoded(_) => remote_write::decode(&delivery.record.payload, believed)?,
         Content::Read(series) => series,
     };
-    Ok(MetricBatch { signal, target, observed_at, coverage, series, foreign })
+    Ok(MetricBatch {
+        signal,
+        target,
+        observed_at,
+        coverage,
+        series,
+        foreign,
+    })
 }
 
 /// Reads what a message is about, and leaves the samples of one of ours as they are.
 pub fn open(delivery: &Delivery, believed: Believed) -> Result<(Head, Content<'_>), DecodeError> {
     let record = &delivery.record;
     if is_write_request(record) {
-        return Ok((head(record, believed)?, Content::Encoded(remote_write::walk(&record.payload, believed))));
+        return Ok((
+            head(record, believed)?,
+            Content::Encoded(remote_write::walk(&record.payload, believed)),
+        ));
     }
-    let MetricBatch { signal, target, observed_at, coverage, series, foreign } =
-        decode_json(&record.payload, believed)?;
-    Ok((Head { signal, target, observed_at, coverage, foreign }, Content::Read(series)))
+    let MetricBatch {
+        signal,
+        target,
+        observed_at,
+        coverage,
+        series,
+        foreign,
+    } = decode_json(&record.payload, believed)?;
+    Ok((
+        Head {
+            signal,
+            target,
+            observed_at,
+            coverage,
+            foreign,
+        },
+        Content::Read(series),
+    ))
 }
 
 /// Whether the value is a `WriteRequest`, by its content type.
 fn is_write_request(record: &Record) -> bool {
-    let media_type = record.header(CONTENT_TYPE).and_then(|full| full.split(';').next());
-    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/x-protobuf"))
+    let media_type = record
+        .header(CONTENT_TYPE)
+        .and_then(|full| full.split(';').next());
+    media_type.is_some_and(|media_type| {
+        media_type
+            .trim()
+            .eq_ignore_ascii_case("application/x-protobuf")
+    })
 }
 
 /// Reads the headers of one of our messages.
 fn head(record: &Record, believed: Believed) -> Result<Head, DecodeError> {
     let signal = required(record, SIGNAL)?.to_owned();
     DecodeError::limit("bytes of a signal's name", signal.len(), MOST_NAME_BYTES)?;
-    let target = record.header(TARGET).map(str::parse).transpose().map_err(wrong(TARGET))?;
+    let target = record
+        .header(TARGET)
+        .map(str::parse)
+        .transpose()
+        .map_err(wrong(TARGET))?;
     short(target.as_ref())?;
-    let observed_at = required(record, OBSERVED_AT)?.parse().map_err(wrong(OBSERVED_AT))?;
+    let observed_at = required(record, OBSERVED_AT)?
+        .parse()
+        .map_err(wrong(OBSERVED_AT))?;
     believed.check("the header `observed-at`", observed_at)?;
     let coverage = required(record, COVERAGE)?;
     let coverage = read_coverage(coverage).ok_or_else(|| {
-        wrong(COVERAGE)("must be asked/answered/failed, three counts of which the first is the largest")
+        wrong(COVERAGE)(
+            "must be asked/answered/failed, three counts of which the first is the largest",
+        )
     })?;
-    Ok(Head { signal, target, observed_at, coverage, foreign: record.header(FOREIGN).is_some() })
+    Ok(Head {
+        signal,
+        target,
+        observed_at,
+        coverage,
+        foreign: record.header(FOREIGN).is_some(),
+    })
 }
 
 /// A target is the key of what comes of it, so that it must fit everywhere.
@@ -137,18 +208,28 @@ fn short(target: Option<&Target>) -> Result<(), DecodeError> {
 }
 
 fn required<'a>(record: &'a Record, name: &'static str) -> Result<&'a str, DecodeError> {
-    record.header(name).ok_or_else(|| DecodeError::Header { name, reason: "is missing or not text".to_owned() })
+    record.header(name).ok_or_else(|| DecodeError::Header {
+        name,
+        reason: "is missing or not text".to_owned(),
+    })
 }
 
 fn wrong<E: fmt::Display>(name: &'static str) -> impl Fn(E) -> DecodeError {
-    move |error| DecodeError::Header { name, reason: format!("can't be read: {error}") }
+    move |error| DecodeError::Header {
+        name,
+        reason: format!("can't be read: {error}"),
+    }
 }
 
 fn read_coverage(text: &str) -> Option<Coverage> {
     let mut counts = text.split('/').map(|count| count.parse::<u32>().ok());
     let (asked, answered, failed) = (counts.next()??, counts.next()??, counts.next()??);
     let known = u64::from(answered) + u64::from(failed);
-    (counts.next().is_none() && known <= u64::from(asked)).then_some(Coverage { asked, answered, failed })
+    (counts.next().is_none() && known <= u64::from(asked)).then_some(Coverage {
+        asked,
+        answered,
+        failed,
+    })
 }
 
 /// What other producers write.
@@ -188,7 +269,10 @@ impl Number {
             Self::Plain(value) => Ok(Some(*value)),
             Self::Text(text) => match text.trim().parse() {
                 Ok(value) => Ok(Some(value)),
-                Err(_) => Err(DecodeError::field(name, format!("holds `{}`", super::error::shortened(text)))),
+                Err(_) => Err(DecodeError::field(
+                    name,
+                    format!("holds `{}`", super::error::shortened(text)),
+                )),
             },
             Self::Nothing(()) => Ok(None),
         }
@@ -197,20 +281,40 @@ impl Number {
 
 fn decode_json(payload: &[u8], believed: Believed) -> Result<MetricBatch, DecodeError> {
     let message: Foreign = serde_json::from_slice(payload).map_err(DecodeError::json("samples"))?;
-    DecodeError::limit("bytes of a metric's name", message.name.len(), MOST_NAME_BYTES)?;
+    DecodeError::limit(
+        "bytes of a metric's name",
+        message.name.len(),
+        MOST_NAME_BYTES,
+    )?;
     if message.name.is_empty() {
         return Err(DecodeError::field("name", "is empty"));
     }
     // The others in a window are before it.
-    let observed_at = believed.check("the field `timestamp`", foreign::time("timestamp", &message.timestamp)?)?;
+    let observed_at = believed.check(
+        "the field `timestamp`",
+        foreign::time("timestamp", &message.timestamp)?,
+    )?;
     let samples = match (&message.values, &message.value) {
         (Some(values), None) => window(values, observed_at, message.step.as_ref())?,
-        (None, Some(value)) => {
-            value.read("value")?.map(|value| Sample { at: observed_at, value }).into_iter().collect()
+        (None, Some(value)) => value
+            .read("value")?
+            .map(|value| Sample {
+                at: observed_at,
+                value,
+            })
+            .into_iter()
+            .collect(),
+        (None, None) => {
+            return Err(DecodeError::field(
+                "values",
+                "is missing, and so is `value`",
+            ));
         }
-        (None, None) => return Err(DecodeError::field("values", "is missing, and so is `value`")),
         (Some(_), Some(_)) => {
-            return Err(DecodeError::field("values", "and `value` are both there: which one counts?"));
+            return Err(DecodeError::field(
+                "values",
+                "and `value` are both there: which one counts?",
+            ));
         }
     };
     let labels = labels(&message)?;
@@ -224,13 +328,21 @@ fn decode_json(payload: &[u8], believed: Believed) -> Result<MetricBatch, Decode
         signal: message.name,
         target,
         observed_at,
-        coverage: Coverage { asked: 1, answered: u32::from(!samples.is_empty()), failed: 0 },
+        coverage: Coverage {
+            asked: 1,
+            answered: u32::from(!samples.is_empty()),
+            failed: 0,
+        },
         series: vec![Series { labels, samples }],
         foreign: true,
     })
 }
 
-fn window(values: &[Number], newest_at: UnixMs, step: Option<&Value>) -> Result<Vec<Sample>, DecodeError> {
+fn window(
+    values: &[Number],
+    newest_at: UnixMs,
+    step: Option<&Value>,
+) -> Result<Vec<Sample>, DecodeError> {
     DecodeError::limit("values in a window", values.len(), MOST_VALUES)?;
     let step = step.map_or(Ok(std::time::Duration::from_secs(1)), foreign::step)?;
     let step = UnixMs::try_from(step.as_millis()).unwrap_or(UnixMs::MAX);
@@ -250,10 +362,23 @@ fn labels(message: &Foreign) -> Result<Labels, DecodeError> {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return Err(DecodeError::field("labels", "hold something that is not text")),
+            _ => {
+                return Err(DecodeError::field(
+                    "labels",
+                    "hold something that is not text",
+                ));
+            }
         };
-        DecodeError::limit("bytes of a label's name", name.len(), remote_write::MOST_NAME_BYTES)?;
-        DecodeError::limit("bytes of a label's value", text.len(), remote_write::MOST_VALUE_BYTES)?;
+        DecodeError::limit(
+            "bytes of a label's name",
+            name.len(),
+            remote_write::MOST_NAME_BYTES,
+        )?;
+        DecodeError::limit(
+            "bytes of a label's value",
+            text.len(),
+            remote_write::MOST_VALUE_BYTES,
+        )?;
         pairs.push((name.clone(), text));
     }
     pairs.push(("__name__".to_owned(), message.name.clone()));
@@ -282,7 +407,13 @@ mod tests {
     }
 
     fn delivered(record: Record) -> Delivery {
-        Delivery { topic: Topic::Metrics, partition: 0, offset: 0, published_at: None, record }
+        Delivery {
+            topic: Topic::Metrics,
+            partition: 0,
+            offset: 0,
+            published_at: None,
+            record,
+        }
     }
 
     fn read(message: &Value) -> Result<MetricBatch, DecodeError> {
@@ -290,22 +421,40 @@ mod tests {
     }
 
     fn points(batch: &MetricBatch) -> Vec<(UnixMs, f64)> {
-        batch.series[0].samples.iter().map(|sample| (sample.at, sample.value)).collect()
+        batch.series[0]
+            .samples
+            .iter()
+            .map(|sample| (sample.at, sample.value))
+            .collect()
     }
 
     fn any_batch() -> impl Strategy<Value = MetricBatch> {
-        let labels = proptest::collection::btree_map(".{0,9}", ".{0,9}", 0..5).prop_map(Labels::from);
+        let labels =
+            proptest::collection::btree_map(".{0,9}", ".{0,9}", 0..5).prop_map(Labels::from);
         // NaN is not equal to itself: what it becomes is tested by its bits.
-        let value = prop_oneof![any::<f64>().prop_filter("a number", |v| !v.is_nan()), Just(f64::INFINITY)];
-        let samples = proptest::collection::vec((0..=LATEST, value).prop_map(|(at, value)| Sample { at, value }), 0..5);
+        let value = prop_oneof![
+            any::<f64>().prop_filter("a number", |v| !v.is_nan()),
+            Just(f64::INFINITY)
+        ];
+        let samples = proptest::collection::vec(
+            (0..=LATEST, value).prop_map(|(at, value)| Sample { at, value }),
+            0..5,
+        );
         let series = (labels, samples).prop_map(|(labels, samples)| Series { labels, samples });
-        let target = ("[a-z]{1,5}", "[a-z]{0,5}", "[A-Z][a-z]{1,5}", "[a-z]{1,5}")
-            .prop_map(|(cluster, namespace, kind, name)| Target { cluster, namespace, kind, name });
-        let coverage = (0..99_u32, 0..99_u32, 0..99_u32).prop_map(|(answered, failed, silent)| Coverage {
-            asked: answered + failed + silent,
-            answered,
-            failed,
-        });
+        let target = ("[a-z]{1,5}", "[a-z]{0,5}", "[A-Z][a-z]{1,5}", "[a-z]{1,5}").prop_map(
+            |(cluster, namespace, kind, name)| Target {
+                cluster,
+                namespace,
+                kind,
+                name,
+            },
+        );
+        let coverage =
+            (0..99_u32, 0..99_u32, 0..99_u32).prop_map(|(answered, failed, silent)| Coverage {
+                asked: answered + failed + silent,
+                answered,
+                failed,
+            });
         (
             ".{1,20}",
             proptest::option::of(target),
@@ -314,13 +463,15 @@ mod tests {
             proptest::collection::vec(series, 0..5),
             any::<bool>(),
         )
-            .prop_map(|(signal, target, observed_at, coverage, series, foreign)| MetricBatch {
-                signal,
-                target,
-                observed_at,
-                coverage,
-                series,
-                foreign,
+            .prop_map(|(signal, target, observed_at, coverage, series, foreign)| {
+                MetricBatch {
+                    signal,
+                    target,
+                    observed_at,
+                    coverage,
+                    series,
+                    foreign,
+                }
             })
     }
 
@@ -378,46 +529,82 @@ mod tests {
     #[test]
     fn what_is_from_the_future_is_refused_with_the_remedy() {
         let now = 1_700_000_000_000;
-        let error = |record| decode(&delivered(record), Believed::at(now)).unwrap_err().to_string();
+        let error = |record| {
+            decode(&delivered(record), Believed::at(now))
+                .unwrap_err()
+                .to_string()
+        };
         let json = json_record(&json!({"name": "cpu", "value": 1, "timestamp": 1_700_000_301}));
-        assert!(
-            error(json).starts_with("the field `timestamp` is at 1700000301000 ms, which is more than five minutes")
-        );
+        assert!(error(json).starts_with(
+            "the field `timestamp` is at 1700000301000 ms, which is more than five minutes"
+        ));
         let batch = |observed_at, at| MetricBatch {
             signal: "s".to_owned(),
             target: None,
             observed_at,
             coverage: Coverage::default(),
-            series: vec![Series { labels: Labels::default(), samples: vec![Sample { at, value: 1.0 }] }],
+            series: vec![Series {
+                labels: Labels::default(),
+                samples: vec![Sample { at, value: 1.0 }],
+            }],
             foreign: false,
         };
         assert!(
-            error(encode(&batch(i64::MAX, now))).starts_with("the header `observed-at` is at 9223372036854775807 ms")
+            error(encode(&batch(i64::MAX, now)))
+                .starts_with("the header `observed-at` is at 9223372036854775807 ms")
         );
-        assert!(error(encode(&batch(now, now + 300_001))).starts_with("a sample is at 1700000300001 ms"));
-        assert!(decode(&delivered(encode(&batch(now, now + 300_000))), Believed::at(now)).is_ok());
+        assert!(
+            error(encode(&batch(now, now + 300_001)))
+                .starts_with("a sample is at 1700000300001 ms")
+        );
+        assert!(
+            decode(
+                &delivered(encode(&batch(now, now + 300_000))),
+                Believed::at(now)
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn the_stale_marker_keeps_its_bits() {
-        let series = Series { labels: Labels::default(), samples: vec![Sample::stale_marker(5)] };
+        let series = Series {
+            labels: Labels::default(),
+            samples: vec![Sample::stale_marker(5)],
+        };
         let batch = MetricBatch {
             signal: "s".to_owned(),
             target: None,
             observed_at: 5,
-            coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+            coverage: Coverage {
+                asked: 1,
+                answered: 1,
+                failed: 0,
+            },
             series: vec![series],
             foreign: false,
         };
-        assert!(decode(&delivered(encode(&batch)), EVERY).unwrap().series[0].samples[0].is_stale_marker());
+        assert!(
+            decode(&delivered(encode(&batch)), EVERY).unwrap().series[0].samples[0]
+                .is_stale_marker()
+        );
     }
 
     #[test]
     fn the_last_value_of_a_window_is_the_newest_and_the_others_are_a_second_apart() {
-        let batch = read(&json!({"name": "cpu", "values": [1, 2.5, null, "4"], "timestamp": 1_700_000_000})).unwrap();
+        let batch = read(
+            &json!({"name": "cpu", "values": [1, 2.5, null, "4"], "timestamp": 1_700_000_000}),
+        )
+        .unwrap();
         let newest = 1_700_000_000_000;
-        assert_eq!(points(&batch), [(newest - 3000, 1.0), (newest - 2000, 2.5), (newest, 4.0)]);
-        assert_eq!((batch.signal.as_str(), batch.target, batch.observed_at), ("cpu", None, newest));
+        assert_eq!(
+            points(&batch),
+            [(newest - 3000, 1.0), (newest - 2000, 2.5), (newest, 4.0)]
+        );
+        assert_eq!(
+            (batch.signal.as_str(), batch.target, batch.observed_at),
+            ("cpu", None, newest)
+        );
         assert!(batch.foreign && batch.coverage.is_complete());
         assert_eq!(batch.series[0].labels, Labels::new([("__name__", "cpu")]));
     }
@@ -425,10 +612,17 @@ mod tests {
     #[test]
     fn a_window_may_tell_its_step() {
         for step in [json!({"step": 15}), json!({"interval": "15s"})] {
-            let mut message = json!({"name": "cpu", "values": [1, 2], "timestamp": "2023-11-14T22:13:20Z"});
-            message.as_object_mut().unwrap().extend(step.as_object().unwrap().clone());
+            let mut message =
+                json!({"name": "cpu", "values": [1, 2], "timestamp": "2023-11-14T22:13:20Z"});
+            message
+                .as_object_mut()
+                .unwrap()
+                .extend(step.as_object().unwrap().clone());
             let newest = 1_700_000_000_000;
-            assert_eq!(points(&read(&message).unwrap()), [(newest - 15_000, 1.0), (newest, 2.0)]);
+            assert_eq!(
+                points(&read(&message).unwrap()),
+                [(newest - 15_000, 1.0), (newest, 2.0)]
+            );
         }
     }
 
@@ -447,9 +641,16 @@ mod tests {
 
     #[test]
     fn no_values_is_no_answer_and_not_zero() {
-        for nothing in [json!({"values": [null]}), json!({"values": []}), json!({"value": null})] {
+        for nothing in [
+            json!({"values": [null]}),
+            json!({"values": []}),
+            json!({"value": null}),
+        ] {
             let mut message = json!({"name": "cpu", "timestamp": 1_700_000_000});
-            message.as_object_mut().unwrap().extend(nothing.as_object().unwrap().clone());
+            message
+                .as_object_mut()
+                .unwrap()
+                .extend(nothing.as_object().unwrap().clone());
             let batch = read(&message).unwrap();
             assert!(batch.coverage.is_silent() && batch.series[0].samples.is_empty());
         }
@@ -460,9 +661,13 @@ mod tests {
         let error = |message: Value| read(&message).unwrap_err().to_string();
         assert!(error(json!({"name": "cpu", "value": 1})).contains("missing field `timestamp`"));
         assert!(error(json!({"name": "cpu", "timestamp": 1})).contains("`values` is missing"));
-        assert!(error(json!({"name": "cpu", "timestamp": 1, "value": "high"})).contains("`value` holds `high`"));
         assert!(
-            error(json!({"name": "cpu", "timestamp": 1, "value": 1, "target": "web"})).contains("`target` is none")
+            error(json!({"name": "cpu", "timestamp": 1, "value": "high"}))
+                .contains("`value` holds `high`")
+        );
+        assert!(
+            error(json!({"name": "cpu", "timestamp": 1, "value": 1, "target": "web"}))
+                .contains("`target` is none")
         );
         let long = format!("default/shop/Deployment/{}", "x".repeat(MOST_NAME_BYTES));
         let long = error(json!({"name": "cpu", "timestamp": 1, "value": 1, "target": long}));
@@ -470,25 +675,51 @@ mod tests {
         assert!(error(json!([1, 2])).starts_with("not samples as JSON"));
         let mut record = json_record(&json!(null));
         record.payload = Bytes::from_static(b"{\"name\": oops}");
-        assert!(decode(&delivered(record), EVERY).unwrap_err().to_string().contains("line 1 column 10"));
+        assert!(
+            decode(&delivered(record), EVERY)
+                .unwrap_err()
+                .to_string()
+                .contains("line 1 column 10")
+        );
     }
 
     #[test]
     fn a_write_request_without_coverage_is_refused() {
         let headers = vec![
-            (CONTENT_TYPE.to_owned(), Bytes::from(remote_write::CONTENT_TYPE)),
+            (
+                CONTENT_TYPE.to_owned(),
+                Bytes::from(remote_write::CONTENT_TYPE),
+            ),
             (SIGNAL.to_owned(), Bytes::from("s")),
             (OBSERVED_AT.to_owned(), Bytes::from("1")),
         ];
-        let mut record = Record { key: None, headers, payload: Bytes::new() };
+        let mut record = Record {
+            key: None,
+            headers,
+            payload: Bytes::new(),
+        };
         assert_eq!(
-            decode(&delivered(record.clone()), EVERY).unwrap_err().to_string(),
+            decode(&delivered(record.clone()), EVERY)
+                .unwrap_err()
+                .to_string(),
             "the header `coverage` is missing or not text"
         );
-        for wrong in ["1/2/0", "1", "1/1/1", "a/b/c", "1/1/0/0", "4294967295/4294967295/4294967295"] {
+        for wrong in [
+            "1/2/0",
+            "1",
+            "1/1/1",
+            "a/b/c",
+            "1/1/0/0",
+            "4294967295/4294967295/4294967295",
+        ] {
             record.headers.truncate(3);
-            record.headers.push((COVERAGE.to_owned(), Bytes::from(wrong)));
-            assert!(decode(&delivered(record.clone()), EVERY).is_err(), "{wrong}");
+            record
+                .headers
+                .push((COVERAGE.to_owned(), Bytes::from(wrong)));
+            assert!(
+                decode(&delivered(record.clone()), EVERY).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

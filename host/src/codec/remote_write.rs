@@ -1,8 +1,9 @@
-//! Prometheus remote write 1.0: `WriteRequest` as protobuf (prometheus/prompb/remote.proto and types.proto). On
-//! `metrics-topic` it is not compressed.
+//! Prometheus remote write 1.0: `WriteRequest` as protobuf (prometheus/prompb/remote.proto and
+//! types.proto). On `metrics-topic` it is not compressed.
 //!
-//! Written by prost, read by a walker that allocates nothing: a message of 500 samples is mostly labels that the reader
-//! has seen before, so that it wants to look them up by their bytes. Metadata, exemplars and native histograms are passed over.
+//! Written by prost, read by a walker that allocates nothing: a message of 500 samples is mostly
+//! labels that the reader has seen before, so that it wants to look them up by their bytes.
+//! Metadata, exemplars and native histograms are passed over.
 
 use std::borrow::Cow;
 
@@ -54,7 +55,8 @@ pub struct Label {
 /// `prometheus.Sample`.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct WireSample {
-    /// The value; NaNs keep their bits. Left out for 0: optional, as prost would leave -0 out as well.
+    /// The value; NaNs keep their bits. Left out for 0: optional, as prost would leave -0 out as
+    /// well.
     #[prost(double, optional, tag = "1")]
     pub value: Option<f64>,
     /// Milliseconds since 1970.
@@ -65,14 +67,23 @@ pub struct WireSample {
 /// Writes series.
 pub fn encode(series: &[Series]) -> Vec<u8> {
     let timeseries = series.iter().map(|series| {
-        let labels = series.labels.iter().map(|(name, value)| Label { name: name.into(), value: value.into() });
+        let labels = series.labels.iter().map(|(name, value)| Label {
+            name: name.into(),
+            value: value.into(),
+        });
         let samples = series.samples.iter().map(|sample| WireSample {
             value: (sample.value.to_bits() != 0).then_some(sample.value),
             timestamp: sample.at,
         });
-        TimeSeries { labels: labels.collect(), samples: samples.collect() }
+        TimeSeries {
+            labels: labels.collect(),
+            samples: samples.collect(),
+        }
     });
-    WriteRequest { timeseries: timeseries.collect() }.encode_to_vec()
+    WriteRequest {
+        timeseries: timeseries.collect(),
+    }
+    .encode_to_vec()
 }
 
 /// Reads series, with their labels and samples in memory of their own.
@@ -80,7 +91,10 @@ pub fn decode(payload: &[u8], believed: Believed) -> Result<Vec<Series>, DecodeE
     walk(payload, believed)
         .map(|series| {
             let series = series?;
-            Ok(Series { labels: labels(&series.labels)?, samples: series.samples.collect::<Result<_, _>>()? })
+            Ok(Series {
+                labels: labels(&series.labels)?,
+                samples: series.samples.collect::<Result<_, _>>()?,
+            })
         })
         .collect()
 }
@@ -88,16 +102,24 @@ pub fn decode(payload: &[u8], believed: Believed) -> Result<Vec<Series>, DecodeE
 /// One series in the message's own bytes.
 #[derive(Clone, Debug)]
 pub struct RawSeries<'a> {
-    /// The labels as they are encoded: equal bytes are equal labels (not the other way round). Read them with [`labels`].
+    /// The labels as they are encoded: equal bytes are equal labels (not the other way round). Read
+    /// them with [`labels`].
     pub labels: Cow<'a, [u8]>,
     /// The samples.
     pub samples: RawSamples<'a>,
 }
 
-/// Reads a message series by series, without allocating. Ends after the first error; a sample whose time is not believed is
-/// one.
+/// Reads a message series by series, without allocating. Ends after the first error; a sample whose
+/// time is not believed is one.
 pub fn walk(payload: &[u8], believed: Believed) -> Walk<'_> {
-    Walk { rest: Reader { whole: payload, at: 0 }, believed, failed: false }
+    Walk {
+        rest: Reader {
+            whole: payload,
+            at: 0,
+        },
+        believed,
+        failed: false,
+    }
 }
 
 /// The series of a message.
@@ -115,7 +137,11 @@ impl<'a> Iterator for Walk<'a> {
         if self.failed {
             return None;
         }
-        let found = self.rest.find(1).transpose()?.and_then(|series| RawSeries::read(series, self.believed));
+        let found = self
+            .rest
+            .find(1)
+            .transpose()?
+            .and_then(|series| RawSeries::read(series, self.believed));
         self.failed = found.is_err();
         Some(found)
     }
@@ -136,13 +162,19 @@ impl<'a> RawSeries<'a> {
             end = rest.at;
             count += 1;
         }
-        let samples = RawSamples { rest: Reader { at: end, ..series }, believed, failed: false };
+        let samples = RawSamples {
+            rest: Reader { at: end, ..series },
+            believed,
+            failed: false,
+        };
         let mut labels = Cow::Borrowed(&series.whole[start..end]);
         // But they may write them in any order.
         while !rest.is_empty() {
             let before = rest.at;
             if let (1, _) = rest.field()? {
-                labels.to_mut().extend_from_slice(&series.whole[before..rest.at]);
+                labels
+                    .to_mut()
+                    .extend_from_slice(&series.whole[before..rest.at]);
                 count += 1;
             }
         }
@@ -166,7 +198,11 @@ impl Iterator for RawSamples<'_> {
         if self.failed {
             return None;
         }
-        let sample = self.rest.find(2).transpose()?.and_then(|fields| sample(fields, self.believed));
+        let sample = self
+            .rest
+            .find(2)
+            .transpose()?
+            .and_then(|fields| sample(fields, self.believed));
         self.failed = sample.is_err();
         Some(sample)
     }
@@ -195,8 +231,12 @@ pub fn labels(raw: &[u8]) -> Result<Labels, DecodeError> {
         let (mut name, mut value) = ("", "");
         while !label.is_empty() {
             match label.field()? {
-                (1, Value::Bytes(text)) => name = text.text("bytes of a label's name", MOST_NAME_BYTES)?,
-                (2, Value::Bytes(text)) => value = text.text("bytes of a label's value", MOST_VALUE_BYTES)?,
+                (1, Value::Bytes(text)) => {
+                    name = text.text("bytes of a label's name", MOST_NAME_BYTES)?
+                }
+                (2, Value::Bytes(text)) => {
+                    value = text.text("bytes of a label's value", MOST_VALUE_BYTES)?
+                }
                 (1 | 2, _) => return Err(label.error("a label of the wrong type")),
                 _ => {}
             }
@@ -206,7 +246,8 @@ pub fn labels(raw: &[u8]) -> Result<Labels, DecodeError> {
     Ok(Labels::new(pairs))
 }
 
-/// Protobuf's wire format, a part of a message at a time (protobuf.dev/programming-guides/encoding).
+/// Protobuf's wire format, a part of a message at a time
+/// (protobuf.dev/programming-guides/encoding).
 #[derive(Clone, Copy, Debug)]
 struct Reader<'a> {
     /// The payload up to the end of this part: positions count from its start.
@@ -227,12 +268,17 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&self, reason: &'static str) -> DecodeError {
-        DecodeError::Protobuf { reason, at: self.at }
+        DecodeError::Protobuf {
+            reason,
+            at: self.at,
+        }
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let rest = &self.whole[self.at..];
-        let taken = rest.get(..count).ok_or_else(|| self.error("it ends in the middle"))?;
+        let taken = rest
+            .get(..count)
+            .ok_or_else(|| self.error("it ends in the middle"))?;
         self.at += count;
         Ok(taken)
     }
@@ -260,16 +306,22 @@ impl<'a> Reader<'a> {
             0 => Value::Varint(self.varint()?),
             1 => {
                 let rest = &self.whole[self.at..];
-                let bytes = rest.first_chunk().ok_or_else(|| self.error("it ends in the middle"))?;
+                let bytes = rest
+                    .first_chunk()
+                    .ok_or_else(|| self.error("it ends in the middle"))?;
                 self.at += bytes.len();
                 Value::Fixed64(u64::from_le_bytes(*bytes))
             }
             2 => {
                 let length = self.varint()?;
-                let length = usize::try_from(length).map_err(|_| self.error("a length is too great"))?;
+                let length =
+                    usize::try_from(length).map_err(|_| self.error("a length is too great"))?;
                 let at = self.at;
                 self.take(length)?;
-                Value::Bytes(Reader { whole: &self.whole[..self.at], at })
+                Value::Bytes(Reader {
+                    whole: &self.whole[..self.at],
+                    at,
+                })
             }
             5 => {
                 self.take(4)?;
@@ -288,7 +340,9 @@ impl<'a> Reader<'a> {
         while !self.is_empty() {
             match self.field()? {
                 (number, Value::Bytes(part)) if number == wanted => return Ok(Some(part)),
-                (number, _) if number == wanted => return Err(self.error("a field has the wrong type")),
+                (number, _) if number == wanted => {
+                    return Err(self.error("a field has the wrong type"));
+                }
                 _ => {}
             }
         }
@@ -315,20 +369,49 @@ mod tests {
 
     fn any_series() -> impl Strategy<Value = Vec<TimeSeries>> {
         let label = (".{0,8}", ".{0,20}").prop_map(|(name, value)| Label { name, value });
-        let sample = (any::<u64>(), 0..=LATEST)
-            .prop_map(|(bits, timestamp)| WireSample { value: Some(f64::from_bits(bits)), timestamp });
-        let series = (proptest::collection::vec(label, 0..6), proptest::collection::vec(sample, 0..6))
+        let sample = (any::<u64>(), 0..=LATEST).prop_map(|(bits, timestamp)| WireSample {
+            value: Some(f64::from_bits(bits)),
+            timestamp,
+        });
+        let series = (
+            proptest::collection::vec(label, 0..6),
+            proptest::collection::vec(sample, 0..6),
+        )
             .prop_map(|(labels, samples)| TimeSeries { labels, samples });
         proptest::collection::vec(series, 0..6)
     }
 
     #[test]
     fn each_value_comes_back_bit_by_bit() {
-        let bits = [0, 1 << 63, 1, f64::INFINITY.to_bits(), f64::NAN.to_bits(), 0x7ff0_0000_0000_0002];
-        let samples = bits.into_iter().zip(1..).map(|(bits, at)| Sample { at, value: f64::from_bits(bits) }).collect();
-        let written = encode(&[Series { labels: Labels::default(), samples }]);
+        let bits = [
+            0,
+            1 << 63,
+            1,
+            f64::INFINITY.to_bits(),
+            f64::NAN.to_bits(),
+            0x7ff0_0000_0000_0002,
+        ];
+        let samples = bits
+            .into_iter()
+            .zip(1..)
+            .map(|(bits, at)| Sample {
+                at,
+                value: f64::from_bits(bits),
+            })
+            .collect();
+        let written = encode(&[Series {
+            labels: Labels::default(),
+            samples,
+        }]);
         let read = decode(&written, EVERY).unwrap();
-        assert_eq!(read[0].samples.iter().map(|sample| sample.value.to_bits()).collect::<Vec<_>>(), bits);
+        assert_eq!(
+            read[0]
+                .samples
+                .iter()
+                .map(|sample| sample.value.to_bits())
+                .collect::<Vec<_>>(),
+            bits
+        );
     }
 
     proptest! {
@@ -399,31 +482,59 @@ mod tests {
 
     #[test]
     fn labels_after_samples_are_labels_all_the_same() {
-        let labels_only = TimeSeries { labels: vec![Label { name: "a".into(), value: "b".into() }], samples: vec![] };
-        let samples_only = TimeSeries { labels: vec![], samples: vec![WireSample { value: Some(2.5), timestamp: 7 }] };
+        let labels_only = TimeSeries {
+            labels: vec![Label {
+                name: "a".into(),
+                value: "b".into(),
+            }],
+            samples: vec![],
+        };
+        let samples_only = TimeSeries {
+            labels: vec![],
+            samples: vec![WireSample {
+                value: Some(2.5),
+                timestamp: 7,
+            }],
+        };
         let mut series = samples_only.encode_to_vec();
         series.extend(labels_only.encode_to_vec());
         let mut message = vec![10, u8::try_from(series.len()).unwrap()];
         message.extend(series);
-        let expected = Series { labels: Labels::new([("a", "b")]), samples: vec![Sample { at: 7, value: 2.5 }] };
+        let expected = Series {
+            labels: Labels::new([("a", "b")]),
+            samples: vec![Sample { at: 7, value: 2.5 }],
+        };
         assert_eq!(decode(&message, EVERY).unwrap(), [expected]);
     }
 
     #[test]
     fn the_labels_of_a_series_are_one_slice_of_the_message() {
-        let series =
-            Series { labels: Labels::new([("a", "b"), ("c", "d")]), samples: vec![Sample { at: 1, value: 1.0 }] };
+        let series = Series {
+            labels: Labels::new([("a", "b"), ("c", "d")]),
+            samples: vec![Sample { at: 1, value: 1.0 }],
+        };
         let message = encode(&[series.clone(), series]);
-        let raw: Vec<_> = walk(&message, EVERY).map(|series| series.unwrap().labels).collect();
+        let raw: Vec<_> = walk(&message, EVERY)
+            .map(|series| series.unwrap().labels)
+            .collect();
         assert!(raw.iter().all(|labels| matches!(labels, Cow::Borrowed(_))));
         assert_eq!(raw[0], raw[1]);
     }
 
     #[test]
     fn an_error_tells_where() {
-        let cut = &encode(&[Series { labels: Labels::new([("a", "b")]), samples: vec![] }])[..5];
-        assert_eq!(decode(cut, EVERY).unwrap_err().to_string(), "not a WriteRequest: it ends in the middle at byte 2");
-        let long = Series { labels: Labels::new([("a", "x".repeat(MOST_VALUE_BYTES + 1))]), samples: vec![] };
+        let cut = &encode(&[Series {
+            labels: Labels::new([("a", "b")]),
+            samples: vec![],
+        }])[..5];
+        assert_eq!(
+            decode(cut, EVERY).unwrap_err().to_string(),
+            "not a WriteRequest: it ends in the middle at byte 2"
+        );
+        let long = Series {
+            labels: Labels::new([("a", "x".repeat(MOST_VALUE_BYTES + 1))]),
+            samples: vec![],
+        };
         assert_eq!(
             decode(&encode(&[long]), EVERY).unwrap_err().to_string(),
             "16385 bytes of a label's value are more than 16384"

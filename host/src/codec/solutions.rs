@@ -1,9 +1,10 @@
 //! Solutions on `ai-solutions-topic`, as JSON.
 //!
-//! A message with `id` and `provenance` says that it is ours and is read to the letter; whether it is, the acting part finds out,
-//! and reads it as someone else's if not ([`disown`]). Any other needs only `anomaly_type`,
-//! `solution_type` and `explanation`; of the rest it may give `target`, `parameters`, `confidence`, `incident`, `timestamp` and
-//! `expires_at`. It gets its id from where it was, its provenance is `topic`, and it expires five minutes after it was published.
+//! A message with `id` and `provenance` says that it is ours and is read to the letter; whether it
+//! is, the acting part finds out, and reads it as someone else's if not ([`disown`]). Any other
+//! needs only `anomaly_type`, `solution_type` and `explanation`; of the rest it may give `target`,
+//! `parameters`, `confidence`, `incident`, `timestamp` and `expires_at`. It gets its id from where
+//! it was, its provenance is `topic`, and it expires five minutes after it was published.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use super::error::shortened;
 use super::{DecodeError, JSON, foreign};
 use crate::bus::{Delivery, Record};
 use crate::domain::{
-    Analyst, AnalystKind, DecisionId, IncidentId, Parameters, Provenance, Solution, Target, UnixMs, now_ms,
+    Analyst, AnalystKind, DecisionId, IncidentId, Parameters, Provenance, Solution, Target, UnixMs,
+    now_ms,
 };
 
 /// How long a message from someone else may be acted on, unless it says so itself.
@@ -31,7 +33,10 @@ const MOST_PARAMETER_BYTES: usize = 64 << 10;
 pub fn encode(solution: &Solution) -> Record {
     Record {
         key: solution.target.as_ref().map(Target::key),
-        headers: vec![("content-type".to_owned(), Bytes::from_static(JSON.as_bytes()))],
+        headers: vec![(
+            "content-type".to_owned(),
+            Bytes::from_static(JSON.as_bytes()),
+        )],
         // Maps with text for keys and types of ours: nothing in there can fail.
         payload: serde_json::to_vec(solution).unwrap_or_default().into(),
     }
@@ -49,20 +54,36 @@ pub enum Received {
 /// Reads a solution.
 pub fn decode(delivery: &Delivery) -> Result<Received, DecodeError> {
     let wrong = DecodeError::json("a solution");
-    let message: Map<String, Value> = serde_json::from_slice(&delivery.record.payload).map_err(&wrong)?;
+    let message: Map<String, Value> =
+        serde_json::from_slice(&delivery.record.payload).map_err(&wrong)?;
     if message.contains_key("id") && message.contains_key("provenance") {
         // A claim, no proof. Again from the text, so that an error tells line and column.
-        return serde_json::from_slice(&delivery.record.payload).map(Received::Claimed).map_err(wrong);
+        return serde_json::from_slice(&delivery.record.payload)
+            .map(Received::Claimed)
+            .map_err(wrong);
     }
     let message = serde_json::from_value(Value::Object(message)).map_err(wrong)?;
     adopt(message, delivery).map(Received::Foreign)
 }
 
-/// A solution that says it is ours and is not, as someone else's: of what it says of itself nothing is kept.
+/// A solution that says it is ours and is not, as someone else's: of what it says of itself nothing
+/// is kept.
 pub fn disown(claimed: Solution, delivery: &Delivery) -> Result<Solution, DecodeError> {
-    let Solution { anomaly_type, solution_type, explanation, parameters, confidence, incident, target, .. } = claimed;
+    let Solution {
+        anomaly_type,
+        solution_type,
+        explanation,
+        parameters,
+        confidence,
+        incident,
+        target,
+        ..
+    } = claimed;
     let target = target.map(|target| Value::String(target.to_string()));
-    let (parameters, confidence) = (Some(parameters), Some(confidence).filter(|confidence| confidence.is_finite()));
+    let (parameters, confidence) = (
+        Some(parameters),
+        Some(confidence).filter(|confidence| confidence.is_finite()),
+    );
     let (timestamp, expires_at) = (None, None);
     let message = Foreign {
         anomaly_type,
@@ -99,9 +120,21 @@ struct Foreign {
 }
 
 fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError> {
-    DecodeError::limit("bytes of an anomaly type", message.anomaly_type.len(), MOST_NAME_BYTES)?;
-    DecodeError::limit("bytes of a solution type", message.solution_type.len(), MOST_NAME_BYTES)?;
-    DecodeError::limit("bytes of an explanation", message.explanation.len(), MOST_EXPLANATION_BYTES)?;
+    DecodeError::limit(
+        "bytes of an anomaly type",
+        message.anomaly_type.len(),
+        MOST_NAME_BYTES,
+    )?;
+    DecodeError::limit(
+        "bytes of a solution type",
+        message.solution_type.len(),
+        MOST_NAME_BYTES,
+    )?;
+    DecodeError::limit(
+        "bytes of an explanation",
+        message.explanation.len(),
+        MOST_EXPLANATION_BYTES,
+    )?;
     if message.solution_type.is_empty() {
         return Err(DecodeError::field("solution_type", "is empty"));
     }
@@ -109,27 +142,42 @@ fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError>
     let size = serde_json::to_vec(&parameters).map_or(usize::MAX, |json| json.len());
     DecodeError::limit("bytes of parameters", size, MOST_PARAMETER_BYTES)?;
 
-    let (topic, partition) = (delivery.topic.default_name(), delivery.partition.to_string());
+    let (topic, partition) = (
+        delivery.topic.default_name(),
+        delivery.partition.to_string(),
+    );
     let offset = delivery.offset.to_string();
-    let time = |name, value: Option<Value>| value.map(|value| foreign::time(name, &value)).transpose();
+    let time =
+        |name, value: Option<Value>| value.map(|value| foreign::time(name, &value)).transpose();
     // A message that has lain there for days is no news, also where its producer gives no time.
-    let proposed_at = time("timestamp", message.timestamp)?.or(delivery.published_at).unwrap_or_else(now_ms);
+    let proposed_at = time("timestamp", message.timestamp)?
+        .or(delivery.published_at)
+        .unwrap_or_else(now_ms);
     let lasts = UnixMs::try_from(FOREIGN_LASTS.as_millis()).unwrap_or(UnixMs::MAX);
-    let expires_at = time("expires_at", message.expires_at)?.unwrap_or_else(|| proposed_at.saturating_add(lasts));
+    let expires_at = time("expires_at", message.expires_at)?
+        .unwrap_or_else(|| proposed_at.saturating_add(lasts));
     Ok(Solution {
         anomaly_type: message.anomaly_type,
         solution_type: message.solution_type,
         explanation: message.explanation,
         id: DecisionId::derive(&[topic, &partition, &offset]).to_string(),
         incident: message.incident.map(short).transpose()?,
-        target: message.target.as_ref().filter(|target| !target.is_null()).map(foreign::target).transpose()?,
+        target: message
+            .target
+            .as_ref()
+            .filter(|target| !target.is_null())
+            .map(foreign::target)
+            .transpose()?,
         parameters,
         confidence: message.confidence.unwrap_or(0.0).clamp(0.0, 1.0),
         evidence: Vec::new(),
         cites: Vec::new(),
         alternatives: Vec::new(),
         analyst: Analyst::of(AnalystKind::External),
-        provenance: Provenance { source: Provenance::TOPIC.to_owned(), by: format!("{topic}/{partition}/{offset}") },
+        provenance: Provenance {
+            source: Provenance::TOPIC.to_owned(),
+            by: format!("{topic}/{partition}/{offset}"),
+        },
         attempt: 0,
         proposed_at,
         expires_at,
@@ -139,7 +187,10 @@ fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError>
 
 fn short(incident: IncidentId) -> Result<IncidentId, DecodeError> {
     if incident.as_str().len() > MOST_NAME_BYTES {
-        return Err(DecodeError::field("incident", format!("is too long: {}", shortened(incident.as_str()))));
+        return Err(DecodeError::field(
+            "incident",
+            format!("is too long: {}", shortened(incident.as_str())),
+        ));
     }
     Ok(incident)
 }
@@ -156,8 +207,17 @@ mod tests {
     const PUBLISHED: UnixMs = 1_700_000_000_000;
 
     fn delivered(payload: impl Into<Bytes>) -> Delivery {
-        let record = Record { payload: payload.into(), ..Record::default() };
-        Delivery { topic: Topic::Solutions, partition: 0, offset: 7, published_at: Some(PUBLISHED), record }
+        let record = Record {
+            payload: payload.into(),
+            ..Record::default()
+        };
+        Delivery {
+            topic: Topic::Solutions,
+            partition: 0,
+            offset: 7,
+            published_at: Some(PUBLISHED),
+            record,
+        }
     }
 
     fn read(message: &Value) -> Result<Solution, DecodeError> {
@@ -181,7 +241,11 @@ mod tests {
             target: Some(Target::new("shop", "Deployment", "web")),
             parameters: [("replicas".to_owned(), json!(4))].into_iter().collect(),
             confidence: 0.75,
-            evidence: vec![Evidence { id: "e1".to_owned(), kind: EvidenceKind::Finding, text: "…".to_owned() }],
+            evidence: vec![Evidence {
+                id: "e1".to_owned(),
+                kind: EvidenceKind::Finding,
+                text: "…".to_owned(),
+            }],
             cites: vec!["e1".to_owned()],
             alternatives: vec![Proposal {
                 solution_type: "alarm".to_owned(),
@@ -199,7 +263,10 @@ mod tests {
                 prompt_sha256: Some("s".to_owned()),
                 raw_answer: Some("{}".to_owned()),
             },
-            provenance: Provenance { source: "engine".to_owned(), by: "engine-1".to_owned() },
+            provenance: Provenance {
+                source: "engine".to_owned(),
+                by: "engine-1".to_owned(),
+            },
             attempt: 1,
             proposed_at: PUBLISHED,
             expires_at: PUBLISHED + 1,
@@ -211,7 +278,10 @@ mod tests {
     fn ours_survives_the_topic() {
         let record = encode(&ours());
         assert_eq!(record.key.as_deref(), Some("default/shop/Deployment/web"));
-        assert_eq!(decode(&delivered(record.payload)), Ok(Received::Claimed(ours())));
+        assert_eq!(
+            decode(&delivered(record.payload)),
+            Ok(Received::Claimed(ours()))
+        );
     }
 
     #[test]
@@ -224,7 +294,11 @@ mod tests {
         }
         let three: Three = serde_json::from_slice(&encode(&ours()).payload).unwrap();
         assert_eq!(
-            (&three.anomaly_type[..], &three.solution_type[..], &three.explanation[..]),
+            (
+                &three.anomaly_type[..],
+                &three.solution_type[..],
+                &three.explanation[..]
+            ),
             ("latency_above", "scale_up", "the queue is full")
         );
     }
@@ -234,11 +308,27 @@ mod tests {
         let message = json!({"anomaly_type": "cpu", "solution_type": "scale_up", "explanation": "busy", "extra": [1]});
         let solution = read(&message).unwrap();
         assert_eq!(solution.target, None);
-        assert_eq!((solution.proposed_at, solution.expires_at), (PUBLISHED, PUBLISHED + 300_000));
-        assert_eq!(solution.provenance, Provenance { source: "topic".into(), by: "ai-solutions-topic/0/7".into() });
+        assert_eq!(
+            (solution.proposed_at, solution.expires_at),
+            (PUBLISHED, PUBLISHED + 300_000)
+        );
+        assert_eq!(
+            solution.provenance,
+            Provenance {
+                source: "topic".into(),
+                by: "ai-solutions-topic/0/7".into()
+            }
+        );
         assert_eq!(solution.analyst.kind, AnalystKind::External);
-        assert_eq!(read(&message).unwrap().id, solution.id, "the same place has the same id");
-        let elsewhere = Delivery { offset: 8, ..delivered(message.to_string()) };
+        assert_eq!(
+            read(&message).unwrap().id,
+            solution.id,
+            "the same place has the same id"
+        );
+        let elsewhere = Delivery {
+            offset: 8,
+            ..delivered(message.to_string())
+        };
         assert_ne!(foreign_at(&elsewhere).unwrap().id, solution.id);
     }
 
@@ -251,35 +341,86 @@ mod tests {
         }))
         .unwrap();
         assert_ne!(solution.id, "dec-1");
-        assert_eq!(solution.target, Some(Target::new("shop", "Deployment", "web")));
-        assert_eq!((solution.parameters["replicas"].clone(), solution.confidence), (json!(3), 1.0));
-        assert_eq!((solution.proposed_at, solution.expires_at), (1_700_000_100_000, 1_700_000_400_000));
+        assert_eq!(
+            solution.target,
+            Some(Target::new("shop", "Deployment", "web"))
+        );
+        assert_eq!(
+            (solution.parameters["replicas"].clone(), solution.confidence),
+            (json!(3), 1.0)
+        );
+        assert_eq!(
+            (solution.proposed_at, solution.expires_at),
+            (1_700_000_100_000, 1_700_000_400_000)
+        );
     }
 
     #[test]
     fn what_says_it_is_ours_and_is_not_keeps_nothing_of_what_it_says_of_itself() {
-        let claimed = Solution { expires_at: UnixMs::MAX, confidence: f64::INFINITY, ..ours() };
+        let claimed = Solution {
+            expires_at: UnixMs::MAX,
+            confidence: f64::INFINITY,
+            ..ours()
+        };
         let disowned = disown(claimed.clone(), &delivered("")).unwrap();
-        assert_eq!(disowned.provenance, Provenance { source: "topic".into(), by: "ai-solutions-topic/0/7".into() });
-        assert_eq!((disowned.proposed_at, disowned.expires_at), (PUBLISHED, PUBLISHED + 300_000));
-        assert_eq!((disowned.analyst.kind, disowned.attempt), (AnalystKind::External, 0));
-        assert!(disowned.id != claimed.id && disowned.evidence.is_empty() && disowned.alternatives.is_empty());
-        assert_eq!((disowned.target, disowned.parameters), (claimed.target, claimed.parameters));
-        let long = Solution { explanation: "x".repeat(20_000), ..ours() };
-        assert!(disown(long, &delivered("")).unwrap_err().to_string().contains("bytes of an explanation"));
+        assert_eq!(
+            disowned.provenance,
+            Provenance {
+                source: "topic".into(),
+                by: "ai-solutions-topic/0/7".into()
+            }
+        );
+        assert_eq!(
+            (disowned.proposed_at, disowned.expires_at),
+            (PUBLISHED, PUBLISHED + 300_000)
+        );
+        assert_eq!(
+            (disowned.analyst.kind, disowned.attempt),
+            (AnalystKind::External, 0)
+        );
+        assert!(
+            disowned.id != claimed.id
+                && disowned.evidence.is_empty()
+                && disowned.alternatives.is_empty()
+        );
+        assert_eq!(
+            (disowned.target, disowned.parameters),
+            (claimed.target, claimed.parameters)
+        );
+        let long = Solution {
+            explanation: "x".repeat(20_000),
+            ..ours()
+        };
+        assert!(
+            disown(long, &delivered(""))
+                .unwrap_err()
+                .to_string()
+                .contains("bytes of an explanation")
+        );
     }
 
     #[test]
     fn an_error_tells_what_and_where() {
-        let error = |payload: &str| decode(&delivered(payload.to_owned())).unwrap_err().to_string();
+        let error = |payload: &str| {
+            decode(&delivered(payload.to_owned()))
+                .unwrap_err()
+                .to_string()
+        };
         assert!(error("{\n\"a\": nonsense}").contains("line 2"));
         assert!(error("{}").contains("missing field `anomaly_type`"));
         assert!(error("[]").starts_with("not a solution as JSON"));
         let ours = String::from_utf8(encode(&ours()).payload.to_vec()).unwrap();
-        assert!(error(&ours.replace("\"attempt\":1", "\"attempt\":-1")).contains("invalid value: integer `-1`"));
-        let three = json!({"anomaly_type": "a", "solution_type": "b", "explanation": "x".repeat(20_000)});
-        assert!(error(&three.to_string()).contains("20000 bytes of an explanation are more than 16384"));
-        let wrong_target = json!({"anomaly_type": "a", "solution_type": "b", "explanation": "c", "target": "web"});
+        assert!(
+            error(&ours.replace("\"attempt\":1", "\"attempt\":-1"))
+                .contains("invalid value: integer `-1`")
+        );
+        let three =
+            json!({"anomaly_type": "a", "solution_type": "b", "explanation": "x".repeat(20_000)});
+        assert!(
+            error(&three.to_string()).contains("20000 bytes of an explanation are more than 16384")
+        );
+        let wrong_target =
+            json!({"anomaly_type": "a", "solution_type": "b", "explanation": "c", "target": "web"});
         assert!(error(&wrong_target.to_string()).contains("cluster/namespace/kind/name"));
     }
 

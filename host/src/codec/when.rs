@@ -1,4 +1,5 @@
-//! Which times from outside are believed. One sample from the far future would make every later one of its series late.
+//! Which times from outside are believed. One sample from the far future would make every later one
+//! of its series late.
 
 use super::DecodeError;
 use crate::domain::UnixMs;
@@ -8,7 +9,8 @@ pub(super) const LATEST: UnixMs = 253_402_300_799_999;
 /// How far someone else's clock may be ahead of this one, in milliseconds.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
 
-/// The times that are believed: from 1970 to the year 9999, and at most five minutes ahead of the clock.
+/// The times that are believed: from 1970 to the year 9999, and at most five minutes ahead of the
+/// clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Believed {
     latest: UnixMs,
@@ -18,13 +20,19 @@ impl Believed {
     /// As seen at that time.
     pub const fn at(now: UnixMs) -> Self {
         let latest = now.saturating_add(AHEAD_MS);
-        Self { latest: if latest > LATEST { LATEST } else { latest } }
+        Self {
+            latest: if latest > LATEST { LATEST } else { latest },
+        }
     }
 
     /// The time, if it is believed. `what` has it.
     #[inline]
     pub(super) fn check(self, what: &'static str, at: UnixMs) -> Result<UnixMs, DecodeError> {
-        if (0..=self.latest).contains(&at) { Ok(at) } else { Err(Self::refuse(what, at)) }
+        if (0..=self.latest).contains(&at) {
+            Ok(at)
+        } else {
+            Err(Self::refuse(what, at))
+        }
     }
 
     #[cold]

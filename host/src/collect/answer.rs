@@ -24,7 +24,8 @@ pub struct Answer {
     pub targets: BTreeMap<Target, Spoken>,
     /// The coverage of every target that is known and not among those.
     pub otherwise: Coverage,
-    /// How many series could not be given to a target: the labels that its template needs are missing or make none.
+    /// How many series could not be given to a target: the labels that its template needs are
+    /// missing or make none.
     pub unattributed: usize,
     /// Why a source failed, the first one if there are several.
     pub failure: Option<SourceError>,
@@ -42,8 +43,9 @@ struct Known {
 pub struct Ledger(BTreeMap<Target, Known>);
 
 impl Ledger {
-    /// One batch for each target that is known or was spoken of. A series that vanished from an answer in which nobody failed is
-    /// closed by a stale marker, once; where somebody failed, nothing is known to have ended, and what is withheld has not.
+    /// One batch for each target that is known or was spoken of. A series that vanished from an
+    /// answer in which nobody failed is closed by a stale marker, once; where somebody failed,
+    /// nothing is known to have ended, and what is withheld has not.
     pub fn publish(
         &mut self,
         signal: &SignalConfig,
@@ -52,21 +54,44 @@ impl Ledger {
         mut answer: Answer,
     ) -> Vec<MetricBatch> {
         let fixed = signal.target.fixed();
-        let new = answer.targets.keys().chain(fixed).filter(|target| !self.0.contains_key(target)).cloned();
+        let new = answer
+            .targets
+            .keys()
+            .chain(fixed)
+            .filter(|target| !self.0.contains_key(target))
+            .cloned();
         let new: Vec<Target> = new.collect();
-        self.0.extend(new.into_iter().map(|target| (target, Known { series: BTreeSet::new(), last_spoken: at })));
+        self.0.extend(new.into_iter().map(|target| {
+            (
+                target,
+                Known {
+                    series: BTreeSet::new(),
+                    last_spoken: at,
+                },
+            )
+        }));
 
         let mut batches = Vec::with_capacity(self.0.len());
         for (target, known) in &mut self.0 {
-            let nothing = Spoken { coverage: answer.otherwise, ..Spoken::default() };
-            let Spoken { coverage, series, withheld } = answer.targets.remove(target).unwrap_or(nothing);
+            let nothing = Spoken {
+                coverage: answer.otherwise,
+                ..Spoken::default()
+            };
+            let Spoken {
+                coverage,
+                series,
+                withheld,
+            } = answer.targets.remove(target).unwrap_or(nothing);
             let named = |labels: &Labels, sample| Series {
                 labels: labels.with("__name__", &signal.name),
                 samples: vec![sample],
             };
-            let mut published: Vec<Series> =
-                series.iter().map(|(labels, value)| named(labels, Sample { at, value: *value })).collect();
-            let mut present: BTreeSet<Labels> = series.into_iter().map(|(labels, _)| labels).collect();
+            let mut published: Vec<Series> = series
+                .iter()
+                .map(|(labels, value)| named(labels, Sample { at, value: *value }))
+                .collect();
+            let mut present: BTreeSet<Labels> =
+                series.into_iter().map(|(labels, _)| labels).collect();
             if !present.is_empty() {
                 known.last_spoken = at;
             }
@@ -87,7 +112,9 @@ impl Ledger {
                 foreign: false,
             });
         }
-        self.0.retain(|target, known| fixed == Some(target) || at.saturating_sub(known.last_spoken) <= forget_after);
+        self.0.retain(|target, known| {
+            fixed == Some(target) || at.saturating_sub(known.last_spoken) <= forget_after
+        });
         batches
     }
 
@@ -107,26 +134,52 @@ mod tests {
     use super::*;
 
     fn signal(name: &str) -> SignalConfig {
-        let text = format!("name = 's'\nsource = {{ query = 'q' }}\ntarget = {{ kind = 'Pod', name = '{name}' }}");
+        let text = format!(
+            "name = 's'\nsource = {{ query = 'q' }}\ntarget = {{ kind = 'Pod', name = '{name}' }}"
+        );
         toml::from_str(&text).unwrap()
     }
 
     fn coverage(asked: u32, answered: u32, failed: u32) -> Coverage {
-        Coverage { asked, answered, failed }
+        Coverage {
+            asked,
+            answered,
+            failed,
+        }
     }
 
     fn answer(pod: &str, values: &[(&str, f64)], coverage: Coverage) -> Answer {
-        let series = values.iter().map(|(path, value)| (Labels::new([("path", *path)]), *value)).collect();
-        let targets = [(Target::new("", "Pod", pod), Spoken { coverage, series, ..Spoken::default() })].into();
-        Answer { targets, ..Answer::default() }
+        let series = values
+            .iter()
+            .map(|(path, value)| (Labels::new([("path", *path)]), *value))
+            .collect();
+        let targets = [(
+            Target::new("", "Pod", pod),
+            Spoken {
+                coverage,
+                series,
+                ..Spoken::default()
+            },
+        )]
+        .into();
+        Answer {
+            targets,
+            ..Answer::default()
+        }
     }
 
     /// Path and value of what was published; `gone` for a stale marker.
     fn shown(batch: &MetricBatch) -> Vec<String> {
         let shown = |series: &Series| {
             assert_eq!(series.labels.get("__name__"), Some("s"));
-            let [sample] = series.samples[..] else { panic!("{series:?}") };
-            let value = if sample.is_stale_marker() { "gone".to_owned() } else { sample.value.to_string() };
+            let [sample] = series.samples[..] else {
+                panic!("{series:?}")
+            };
+            let value = if sample.is_stale_marker() {
+                "gone".to_owned()
+            } else {
+                sample.value.to_string()
+            };
             format!("{} {value}", series.labels.get("path").unwrap())
         };
         batch.series.iter().map(shown).collect()
@@ -136,9 +189,17 @@ mod tests {
     fn a_series_whose_value_is_withheld_goes_on() {
         let (signal, mut ledger) = (signal("p"), Ledger::default());
         let labels = || Labels::new([("path", "/a")]);
-        ledger.publish(&signal, 10, 1, answer("p", &[("/a", 1.0)], coverage(1, 1, 0)));
+        ledger.publish(
+            &signal,
+            10,
+            1,
+            answer("p", &[("/a", 1.0)], coverage(1, 1, 0)),
+        );
         let mut later = answer("p", &[], coverage(2, 1, 0));
-        later.targets.values_mut().for_each(|spoken| spoken.withheld = [labels()].into());
+        later
+            .targets
+            .values_mut()
+            .for_each(|spoken| spoken.withheld = [labels()].into());
         assert!(ledger.publish(&signal, 10, 2, later)[0].series.is_empty());
         let at_last = ledger.publish(&signal, 10, 3, answer("p", &[], coverage(2, 2, 0)));
         assert!(at_last[0].series[0].samples[0].is_stale_marker());
@@ -160,29 +221,65 @@ mod tests {
     #[test]
     fn where_somebody_failed_nothing_is_closed_and_the_coverage_says_who() {
         let (signal, mut ledger) = (signal("web"), Ledger::default());
-        ledger.publish(&signal, 0, 1, answer("web", &[("/a", 1.0), ("/b", 1.0)], coverage(2, 2, 0)));
-        let batches = ledger.publish(&signal, 0, 2, answer("web", &[("/a", 1.0)], coverage(2, 1, 1)));
-        assert_eq!((shown(&batches[0]), batches[0].coverage), (vec!["/a 1".to_owned()], coverage(2, 1, 1)));
-        let failed = Answer { otherwise: coverage(2, 0, 2), ..Answer::default() };
+        ledger.publish(
+            &signal,
+            0,
+            1,
+            answer("web", &[("/a", 1.0), ("/b", 1.0)], coverage(2, 2, 0)),
+        );
+        let batches = ledger.publish(
+            &signal,
+            0,
+            2,
+            answer("web", &[("/a", 1.0)], coverage(2, 1, 1)),
+        );
+        assert_eq!(
+            (shown(&batches[0]), batches[0].coverage),
+            (vec!["/a 1".to_owned()], coverage(2, 1, 1))
+        );
+        let failed = Answer {
+            otherwise: coverage(2, 0, 2),
+            ..Answer::default()
+        };
         let batches = ledger.publish(&signal, 0, 3, failed);
-        assert_eq!((shown(&batches[0]), batches[0].coverage), (vec![], coverage(2, 0, 2)));
+        assert_eq!(
+            (shown(&batches[0]), batches[0].coverage),
+            (vec![], coverage(2, 0, 2))
+        );
         assert_eq!(ledger.series(), 2);
     }
 
     #[test]
     fn a_fixed_target_is_spoken_of_before_anyone_ever_answered() {
-        let failed = Answer { otherwise: coverage(1, 0, 1), ..Answer::default() };
+        let failed = Answer {
+            otherwise: coverage(1, 0, 1),
+            ..Answer::default()
+        };
         let batches = Ledger::default().publish(&signal("web"), 0, 1, failed);
         assert_eq!(batches.len(), 1);
-        assert_eq!((shown(&batches[0]), batches[0].coverage), (vec![], coverage(1, 0, 1)));
+        assert_eq!(
+            (shown(&batches[0]), batches[0].coverage),
+            (vec![], coverage(1, 0, 1))
+        );
     }
 
     #[test]
     fn a_target_that_nobody_speaks_for_is_forgotten_after_a_while() {
         let (signal, mut ledger) = (signal("{{pod}}"), Ledger::default());
-        ledger.publish(&signal, 10, 0, answer("web-1", &[("/a", 1.0)], coverage(1, 1, 0)));
-        let nothing = || Answer { otherwise: coverage(1, 0, 0), ..Answer::default() };
-        assert_eq!(shown(&ledger.publish(&signal, 10, 5, nothing())[0]), ["/a gone"]);
+        ledger.publish(
+            &signal,
+            10,
+            0,
+            answer("web-1", &[("/a", 1.0)], coverage(1, 1, 0)),
+        );
+        let nothing = || Answer {
+            otherwise: coverage(1, 0, 0),
+            ..Answer::default()
+        };
+        assert_eq!(
+            shown(&ledger.publish(&signal, 10, 5, nothing())[0]),
+            ["/a gone"]
+        );
         assert_eq!(ledger.publish(&signal, 10, 11, nothing()).len(), 1);
         assert_eq!(ledger.publish(&signal, 10, 12, nothing()).len(), 0);
     }

@@ -16,12 +16,25 @@ pub async fn ask(
     at: UnixMs,
     interval: Duration,
 ) -> (Answer, Vec<String>) {
-    let SignalSource::Query(promql) = &signal.source else { return Default::default() };
+    let SignalSource::Query(promql) = &signal.source else {
+        return Default::default();
+    };
     match answer(prometheus, promql, signal, at, interval).await {
         Ok(answered) => answered,
         Err(error) => {
-            let otherwise = Coverage { asked: 1, answered: 0, failed: 1 };
-            (Answer { otherwise, failure: Some(error), ..Answer::default() }, Vec::new())
+            let otherwise = Coverage {
+                asked: 1,
+                answered: 0,
+                failed: 1,
+            };
+            (
+                Answer {
+                    otherwise,
+                    failure: Some(error),
+                    ..Answer::default()
+                },
+                Vec::new(),
+            )
         }
     }
 }
@@ -58,39 +71,68 @@ async fn instant(
     interval: Duration,
 ) -> Result<(Vector, Vec<String>), SourceError> {
     let answered = prometheus.instant(promql, at, Some(interval)).await?;
-    let unnamed = answered.data.into_series(promql, at)?.into_iter().filter_map(|series| {
-        let labels = Labels::new(series.labels.iter().filter(|(name, _)| *name != "__name__"));
-        Some((labels, series.samples.first()?.value))
-    });
+    let unnamed = answered
+        .data
+        .into_series(promql, at)?
+        .into_iter()
+        .filter_map(|series| {
+            let labels = Labels::new(series.labels.iter().filter(|(name, _)| *name != "__name__"));
+            Some((labels, series.samples.first()?.value))
+        });
     Ok((unnamed.collect(), answered.warnings))
 }
 
-/// The series target by target; with `sources`, who stands behind each (1: answers, anything else: fails).
+/// The series target by target; with `sources`, who stands behind each (1: answers, anything else:
+/// fails).
 fn lay_together(signal: &SignalConfig, series: Vector, sources: Option<Vector>) -> Answer {
     let mut targets: BTreeMap<Target, Spoken> = BTreeMap::new();
     let mut unattributed = 0;
     for (labels, value) in series {
         match signal.target.render(&labels) {
-            Some(target) => targets.entry(target).or_default().series.push((labels, value)),
+            Some(target) => targets
+                .entry(target)
+                .or_default()
+                .series
+                .push((labels, value)),
             None => unattributed += 1,
         }
     }
     let Some(sources) = sources else {
         for spoken in targets.values_mut() {
-            spoken.coverage = Coverage { asked: 1, answered: 1, failed: 0 };
+            spoken.coverage = Coverage {
+                asked: 1,
+                answered: 1,
+                failed: 0,
+            };
         }
-        let otherwise = Coverage { asked: 1, answered: 0, failed: 0 };
-        return Answer { targets, otherwise, unattributed, failure: None };
+        let otherwise = Coverage {
+            asked: 1,
+            answered: 0,
+            failed: 0,
+        };
+        return Answer {
+            targets,
+            otherwise,
+            unattributed,
+            failure: None,
+        };
     };
     for (labels, up) in sources {
         if let Some(target) = signal.target.render(&labels) {
-            let Spoken { coverage, series, .. } = targets.entry(target).or_default();
+            let Spoken {
+                coverage, series, ..
+            } = targets.entry(target).or_default();
             coverage.asked += 1;
             coverage.failed += u32::from(up != 1.0);
             coverage.answered += u32::from(up == 1.0 && !series.is_empty());
         }
     }
-    Answer { targets, otherwise: Coverage::default(), unattributed, failure: None }
+    Answer {
+        targets,
+        otherwise: Coverage::default(),
+        unattributed,
+        failure: None,
+    }
 }
 
 #[cfg(test)]
@@ -112,10 +154,17 @@ mod tests {
         ];
         let answer = lay_together(&signal, series, Some(sources));
         let coverage = |app| {
-            let Coverage { asked, answered, failed } = answer.targets[&Target::new("", "Pod", app)].coverage;
+            let Coverage {
+                asked,
+                answered,
+                failed,
+            } = answer.targets[&Target::new("", "Pod", app)].coverage;
             (asked, answered, failed)
         };
-        assert_eq!((coverage("busy"), coverage("idle"), coverage("silent")), ((2, 1, 1), (1, 0, 0), (2, 0, 2)));
+        assert_eq!(
+            (coverage("busy"), coverage("idle"), coverage("silent")),
+            ((2, 1, 1), (1, 0, 0), (2, 0, 2))
+        );
         assert_eq!(answer.otherwise, Coverage::default());
     }
 }

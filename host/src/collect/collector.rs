@@ -47,12 +47,18 @@ struct Watched {
 
 impl Watched {
     fn new(signal: SignalConfig) -> Self {
-        Self { signal, ledger: Ledger::default(), memory: Memory::default(), due: UnixMs::MIN }
+        Self {
+            signal,
+            ledger: Ledger::default(),
+            memory: Memory::default(),
+            due: UnixMs::MIN,
+        }
     }
 }
 
 impl Collector {
-    /// Checks that configuration and signals fit together and sets the clients up; nothing is asked yet.
+    /// Checks that configuration and signals fit together and sets the clients up; nothing is asked
+    /// yet.
     pub fn new(
         config: CollectConfig,
         signals: Vec<SignalConfig>,
@@ -60,10 +66,23 @@ impl Collector {
         sink: Arc<dyn Sink>,
     ) -> Result<Self, CollectError> {
         config.check(&signals)?;
-        let prometheus = config.prometheus.clone().map(Prometheus::new).transpose()?.map(Arc::new);
+        let prometheus = config
+            .prometheus
+            .clone()
+            .map(Prometheus::new)
+            .transpose()?
+            .map(Arc::new);
         let (scraper, discoverers) = Scraper::new(&config, groups)?;
         let board = StatusBoard::new(&signals);
-        Ok(Self { config, signals, sink, prometheus, scraper, discoverers, board })
+        Ok(Self {
+            config,
+            signals,
+            sink,
+            prometheus,
+            scraper,
+            discoverers,
+            board,
+        })
     }
 
     /// Shows how each signal is there: for one that follows another on the same signals.
@@ -99,7 +118,10 @@ impl Collector {
             match signal.source {
                 SignalSource::Query(_) => {
                     let interval = signal.interval.unwrap_or(self.config.interval);
-                    queries.entry(interval).or_default().push(Watched::new(signal));
+                    queries
+                        .entry(interval)
+                        .or_default()
+                        .push(Watched::new(signal));
                 }
                 _ => derived.push(Watched::new(signal)),
             }
@@ -133,7 +155,12 @@ struct Rounds {
 }
 
 impl Rounds {
-    async fn query(mut self, prometheus: Arc<Prometheus>, interval: Duration, mut watched: Vec<Watched>) {
+    async fn query(
+        mut self,
+        prometheus: Arc<Prometheus>,
+        interval: Duration,
+        mut watched: Vec<Watched>,
+    ) {
         let mut ticks = ticks(interval);
         loop {
             tokio::select! {
@@ -147,7 +174,9 @@ impl Rounds {
             for watched in &watched {
                 questions.push(ask(&prometheus, &watched.signal, at, interval));
             }
-            let answers = futures::stream::iter(questions).buffered(QUERIES_AT_ONCE).collect::<Vec<_>>();
+            let answers = futures::stream::iter(questions)
+                .buffered(QUERIES_AT_ONCE)
+                .collect::<Vec<_>>();
             let answers = tokio::select! {
                 answers = answers => answers,
                 () = self.shutdown.cancelled() => return,
@@ -186,7 +215,13 @@ impl Rounds {
         }
     }
 
-    async fn publish(&mut self, watched: &mut Watched, at: UnixMs, answer: Answer, mut notes: Vec<String>) {
+    async fn publish(
+        &mut self,
+        watched: &mut Watched,
+        at: UnixMs,
+        answer: Answer,
+        mut notes: Vec<String>,
+    ) {
         let Watched { signal, ledger, .. } = watched;
         if answer.unattributed > 0 {
             notes.push(format!(
@@ -203,11 +238,19 @@ impl Rounds {
             coverage.answered += batch.coverage.answered;
             coverage.failed += batch.coverage.failed;
         }
-        let samples: usize = batches.iter().flat_map(|batch| &batch.series).map(|series| series.samples.len()).sum();
+        let samples: usize = batches
+            .iter()
+            .flat_map(|batch| &batch.series)
+            .map(|series| series.samples.len())
+            .sum();
         let dropped = self.outbox.deliver(batches).await;
         self.board.update(&signal.name, |status| {
             if status.notes != notes && !notes.is_empty() {
-                tracing::warn!(signal = signal.name, ?notes, "the answer is not as it should be");
+                tracing::warn!(
+                    signal = signal.name,
+                    ?notes,
+                    "the answer is not as it should be"
+                );
             }
             notes.truncate(MOST_NOTES);
             status.notes = notes;

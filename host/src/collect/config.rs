@@ -14,7 +14,8 @@ use super::{SignalConfig, SignalSource};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectConfig {
-    /// How often, where a signal does not say otherwise. The addresses to scrape are always asked this often.
+    /// How often, where a signal does not say otherwise. The addresses to scrape are always asked
+    /// this often.
     #[serde(with = "duration")]
     pub interval: Duration,
     /// When a target that no series speaks for any more is forgotten (a fixed target never is).
@@ -46,8 +47,9 @@ pub struct PrometheusConfig {
     /// When a query is given up.
     #[serde(default = "ten_seconds", with = "duration")]
     pub timeout: Duration,
-    /// How old the newest sample of a series may be to count as its value now. If it is missing: three intervals of the
-    /// signal, and 90 s at least, since a Prometheus scrapes every minute unless told otherwise.
+    /// How old the newest sample of a series may be to count as its value now. If it is missing:
+    /// three intervals of the signal, and 90 s at least, since a Prometheus scrapes every minute
+    /// unless told otherwise.
     #[serde(default, with = "duration::option")]
     pub lookback: Option<Duration>,
     /// File with a bearer token, read again for each request, so that it may change.
@@ -61,13 +63,20 @@ pub struct PrometheusConfig {
 impl PrometheusConfig {
     /// The Prometheus at that address, everything else as usual.
     pub fn at(url: HttpUrl) -> Self {
-        Self { url, timeout: ten_seconds(), lookback: None, bearer_token_file: None, body_limit: answer_limit() }
+        Self {
+            url,
+            timeout: ten_seconds(),
+            lookback: None,
+            bearer_token_file: None,
+            body_limit: answer_limit(),
+        }
     }
 
     /// How old the newest sample of a series may be, for a signal that is asked for that often.
     pub fn lookback(&self, interval: Duration) -> Duration {
         const LEAST: Duration = Duration::from_secs(90);
-        self.lookback.unwrap_or_else(|| interval.saturating_mul(3).max(LEAST))
+        self.lookback
+            .unwrap_or_else(|| interval.saturating_mul(3).max(LEAST))
     }
 }
 
@@ -139,7 +148,9 @@ impl TryFrom<String> for HttpUrl {
     fn try_from(text: String) -> Result<Self, String> {
         match reqwest::Url::parse(&text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
-            _ => Err(format!("`{text}` is not an address: write for example http://127.0.0.1:9090")),
+            _ => Err(format!(
+                "`{text}` is not an address: write for example http://127.0.0.1:9090"
+            )),
         }
     }
 }
@@ -160,10 +171,14 @@ pub enum CollectError {
     #[error("two entries of `scrape` have the job `{0}`: rename one")]
     SameJob(String),
     /// There is nobody to ask.
-    #[error("the signal `{0}` is a query and no Prometheus is configured: add [collect.prometheus] with its `url`")]
+    #[error(
+        "the signal `{0}` is a query and no Prometheus is configured: add [collect.prometheus] with its `url`"
+    )]
     NoPrometheus(String),
     /// There is nothing to derive from.
-    #[error("the signal `{0}` is derived from scrapes and nothing is scraped: add [[collect.scrape]]")]
+    #[error(
+        "the signal `{0}` is derived from scrapes and nothing is scraped: add [[collect.scrape]]"
+    )]
     NoScrape(String),
     /// There can never be two samples in the window.
     #[error(
@@ -178,7 +193,9 @@ pub enum CollectError {
         interval: String,
     },
     /// It would be derived more often than there are samples.
-    #[error("the signal `{0}` has a shorter interval than the scrapes that it is derived from: raise it or drop it")]
+    #[error(
+        "the signal `{0}` has a shorter interval than the scrapes that it is derived from: raise it or drop it"
+    )]
     ShortInterval(String),
     /// An interval or a timeout of nothing.
     #[error("`{0}` must not be 0")]
@@ -201,24 +218,54 @@ pub enum CollectError {
 impl CollectConfig {
     /// Whether configuration and signals fit together; the rest was checked when each was read.
     pub fn check(&self, signals: &[SignalConfig]) -> Result<(), CollectError> {
-        let zero = |is_zero: bool, name| if is_zero { Err(CollectError::Zero(name)) } else { Ok(()) };
+        let zero = |is_zero: bool, name| {
+            if is_zero {
+                Err(CollectError::Zero(name))
+            } else {
+                Ok(())
+            }
+        };
         zero(self.interval.is_zero(), "collect.interval")?;
-        zero(self.prometheus.as_ref().is_some_and(|p| p.timeout.is_zero()), "collect.prometheus.timeout")?;
-        let lookback = self.prometheus.as_ref().and_then(|prometheus| prometheus.lookback);
-        zero(lookback.is_some_and(|lookback| lookback.is_zero()), "collect.prometheus.lookback")?;
-        zero(self.scrape.iter().any(|s| s.timeout.is_some_and(|t| t.is_zero())), "collect.scrape.timeout")?;
+        zero(
+            self.prometheus
+                .as_ref()
+                .is_some_and(|p| p.timeout.is_zero()),
+            "collect.prometheus.timeout",
+        )?;
+        let lookback = self
+            .prometheus
+            .as_ref()
+            .and_then(|prometheus| prometheus.lookback);
+        zero(
+            lookback.is_some_and(|lookback| lookback.is_zero()),
+            "collect.prometheus.lookback",
+        )?;
+        zero(
+            self.scrape
+                .iter()
+                .any(|s| s.timeout.is_some_and(|t| t.is_zero())),
+            "collect.scrape.timeout",
+        )?;
         for (index, scrape) in self.scrape.iter().enumerate() {
-            if self.scrape[..index].iter().any(|other| other.job == scrape.job) {
+            if self.scrape[..index]
+                .iter()
+                .any(|other| other.job == scrape.job)
+            {
                 return Err(CollectError::SameJob(scrape.job.clone()));
             }
         }
         for (index, signal) in signals.iter().enumerate() {
             let name = || signal.name.clone();
-            if signals[..index].iter().any(|other| other.name == signal.name) {
+            if signals[..index]
+                .iter()
+                .any(|other| other.name == signal.name)
+            {
                 return Err(CollectError::SameSignal(name()));
             }
             match signal.source {
-                SignalSource::Query(_) if self.prometheus.is_none() => return Err(CollectError::NoPrometheus(name())),
+                SignalSource::Query(_) if self.prometheus.is_none() => {
+                    return Err(CollectError::NoPrometheus(name()));
+                }
                 SignalSource::Query(_) => continue,
                 _ if self.scrape.is_empty() => return Err(CollectError::NoScrape(name())),
                 _ => {}
@@ -226,10 +273,18 @@ impl CollectConfig {
             if let Some(window) = signal.source.window()
                 && window < self.interval * 2
             {
-                let (window, interval) = (duration::format(window), duration::format(self.interval));
-                return Err(CollectError::ShortWindow { signal: name(), window, interval });
+                let (window, interval) =
+                    (duration::format(window), duration::format(self.interval));
+                return Err(CollectError::ShortWindow {
+                    signal: name(),
+                    window,
+                    interval,
+                });
             }
-            if signal.interval.is_some_and(|interval| interval < self.interval) {
+            if signal
+                .interval
+                .is_some_and(|interval| interval < self.interval)
+            {
                 return Err(CollectError::ShortInterval(name()));
             }
         }
@@ -242,7 +297,9 @@ mod tests {
     use super::*;
 
     fn signal(name: &str, source: &str) -> SignalConfig {
-        let text = format!("name = '{name}'\nsource = {source}\ntarget = {{ kind = 'Process', name = 'web' }}");
+        let text = format!(
+            "name = '{name}'\nsource = {source}\ntarget = {{ kind = 'Process', name = 'web' }}"
+        );
         toml::from_str(&text).unwrap()
     }
 
@@ -274,11 +331,22 @@ mod tests {
         assert!(check(&[signal("a", "{ query = 'up' }")]).contains("[collect.prometheus]"));
         assert!(check(&[signal("a", "{ gauge = { of = 'x' } }")]).contains("[[collect.scrape]]"));
         let targets = ScrapeTargets::Group("web".to_owned());
-        let scrape =
-            ScrapeConfig { job: "web".to_owned(), targets, timeout: None, bearer_token_file: None, body_limit: 1 };
-        let config = CollectConfig { scrape: vec![scrape], ..config };
+        let scrape = ScrapeConfig {
+            job: "web".to_owned(),
+            targets,
+            timeout: None,
+            bearer_token_file: None,
+            body_limit: 1,
+        };
+        let config = CollectConfig {
+            scrape: vec![scrape],
+            ..config
+        };
         let check = |signals: &[SignalConfig]| config.check(signals).unwrap_err().to_string();
-        assert!(check(&[signal("a", "{ rate = { of = 'x', window = '20s' } }")]).contains("at least twice"));
+        assert!(
+            check(&[signal("a", "{ rate = { of = 'x', window = '20s' } }")])
+                .contains("at least twice")
+        );
         let gauge = signal("a", "{ gauge = { of = 'x' } }");
         assert!(check(&[gauge.clone(), gauge]).contains("two signals are called `a`"));
     }
@@ -290,7 +358,10 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(usual.lookback(seconds(15)), seconds(90));
         assert_eq!(usual.lookback(seconds(60)), seconds(180));
-        let told = PrometheusConfig { lookback: Some(seconds(2)), ..usual };
+        let told = PrometheusConfig {
+            lookback: Some(seconds(2)),
+            ..usual
+        };
         assert_eq!(told.lookback(seconds(60)), seconds(2));
     }
 

@@ -18,7 +18,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(1);
 /// First and longest pause between two offers.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How many batches are offered at once. Those of one round are of different series, so that their order does not matter.
+/// How many batches are offered at once. Those of one round are of different series, so that their
+/// order does not matter.
 const AT_ONCE: usize = 16;
 
 /// Why a batch was not taken.
@@ -49,15 +50,22 @@ pub struct Outbox {
 impl Outbox {
     /// To that sink.
     pub fn new(sink: Arc<dyn Sink>, shutdown: CancellationToken) -> Self {
-        Self { sink, shutdown, slow: false }
+        Self {
+            sink,
+            shutdown,
+            slow: false,
+        }
     }
 
     /// Returns when all batches were taken or dropped; says how many were dropped.
     pub async fn deliver(&mut self, batches: Vec<MetricBatch>) -> u64 {
         let deadline = Instant::now() + PATIENCE;
-        let offers = batches.into_iter().map(|batch| offer(self.sink.as_ref(), batch, deadline));
-        let dropped =
-            futures::stream::iter(offers).buffer_unordered(AT_ONCE).fold(0, async |sum, taken| sum + u64::from(!taken));
+        let offers = batches
+            .into_iter()
+            .map(|batch| offer(self.sink.as_ref(), batch, deadline));
+        let dropped = futures::stream::iter(offers)
+            .buffer_unordered(AT_ONCE)
+            .fold(0, async |sum, taken| sum + u64::from(!taken));
         let mut dropped = std::pin::pin!(dropped);
         let shut_down = async {
             self.shutdown.cancelled().await;
@@ -73,7 +81,9 @@ impl Outbox {
             () = tokio::time::sleep(SLOW) => {}
         }
         if !std::mem::replace(&mut self.slow, true) {
-            tracing::warn!("samples are taken slowly: the sources are asked more seldom until that is over");
+            tracing::warn!(
+                "samples are taken slowly: the sources are asked more seldom until that is over"
+            );
         }
         tokio::select! {
             dropped = &mut dropped => dropped,
@@ -121,7 +131,10 @@ mod tests {
                 return Err(SinkError::Refused("never".to_owned()));
             }
             let less = |busy: u32| busy.checked_sub(1);
-            match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            match self
+                .0
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            {
                 Ok(_) => Err(SinkError::Busy("not now".to_owned())),
                 Err(_) => Ok(()),
             }
@@ -140,7 +153,12 @@ mod tests {
             series: Vec::new(),
             foreign: false,
         };
-        assert_eq!(outbox.deliver(vec![batch("good"), batch("bad"), batch("good")]).await, 1);
+        assert_eq!(
+            outbox
+                .deliver(vec![batch("good"), batch("bad"), batch("good")])
+                .await,
+            1
+        );
         assert_eq!(sink.0.load(Ordering::SeqCst), 0);
     }
 }

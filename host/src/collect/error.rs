@@ -54,7 +54,9 @@ pub enum SourceError {
         reason: String,
     },
     /// The answer is larger than the limit.
-    #[error("the answer of {url} is larger than {limit} bytes: ask for less, or raise `body_limit`")]
+    #[error(
+        "the answer of {url} is larger than {limit} bytes: ask for less, or raise `body_limit`"
+    )]
     TooLarge {
         /// Asked here.
         url: String,
@@ -127,7 +129,11 @@ impl SourceError {
 }
 
 fn quoted(excerpt: &str) -> String {
-    if excerpt.is_empty() { String::new() } else { format!(" (`{excerpt}`)") }
+    if excerpt.is_empty() {
+        String::new()
+    } else {
+        format!(" (`{excerpt}`)")
+    }
 }
 
 fn remedy(status: u16) -> &'static str {
@@ -145,7 +151,13 @@ fn remedy(status: u16) -> &'static str {
 pub(super) fn excerpt(body: &[u8]) -> String {
     const LONGEST: usize = 80;
     let start = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST)]);
-    let words = start.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let words = start
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST).collect::<String>() + "…" }
+    if line.chars().count() <= LONGEST {
+        line
+    } else {
+        line.chars().take(LONGEST).collect::<String>() + "…"
+    }
 }

@@ -28,17 +28,26 @@ pub struct ExpositionError {
     pub reason: String,
 }
 
-/// Reads the samples of the wanted metrics. One broken line spoils all: nothing of an exposition that was cut or mixed up can
-/// be trusted. Lines of other metrics are not looked at behind their name.
+/// Reads the samples of the wanted metrics. One broken line spoils all: nothing of an exposition
+/// that was cut or mixed up can be trusted. Lines of other metrics are not looked at behind their
+/// name.
 pub fn parse(body: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<Exposed>, ExpositionError> {
     let text = std::str::from_utf8(body).map_err(|error| ExpositionError {
-        line: 1 + body[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count(),
+        line: 1 + body[..error.valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count(),
         reason: "this is not UTF-8".to_owned(),
     })?;
     let mut samples = Vec::new();
     for (index, line) in text.split_inclusive('\n').enumerate() {
-        let error = |reason| ExpositionError { line: index + 1, reason };
-        let line = line.strip_suffix('\n').ok_or_else(|| error("the text ends in the middle of a line".to_owned()))?;
+        let error = |reason| ExpositionError {
+            line: index + 1,
+            reason,
+        };
+        let line = line
+            .strip_suffix('\n')
+            .ok_or_else(|| error("the text ends in the middle of a line".to_owned()))?;
         samples.extend(parse_line(line, &wanted).map_err(error)?);
     }
     Ok(samples)
@@ -55,16 +64,35 @@ fn parse_line(line: &str, wanted: impl Fn(&str) -> bool) -> Result<Option<Expose
         return Ok(None);
     }
     cursor.skip_blanks();
-    let labels = if cursor.take("{") { labels(&mut cursor)? } else { Vec::new() };
-    let mut words = cursor.rest().split([' ', '\t']).filter(|word| !word.is_empty());
-    let value = words.next().ok_or_else(|| format!("`{name}` has no value"))?;
-    let value: f64 = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
-    let at = words.next().map(|at| at.parse().map_err(|_| format!("`{at}` is not a time in milliseconds")));
+    let labels = if cursor.take("{") {
+        labels(&mut cursor)?
+    } else {
+        Vec::new()
+    };
+    let mut words = cursor
+        .rest()
+        .split([' ', '\t'])
+        .filter(|word| !word.is_empty());
+    let value = words
+        .next()
+        .ok_or_else(|| format!("`{name}` has no value"))?;
+    let value: f64 = value
+        .parse()
+        .map_err(|_| format!("`{value}` is not a number"))?;
+    let at = words.next().map(|at| {
+        at.parse()
+            .map_err(|_| format!("`{at}` is not a time in milliseconds"))
+    });
     let at = at.transpose()?;
     if let Some(more) = words.next() {
         return Err(format!("`{more}` stands behind the sample"));
     }
-    Ok(Some(Exposed { name: name.to_owned(), labels, value, at }))
+    Ok(Some(Exposed {
+        name: name.to_owned(),
+        labels,
+        value,
+        at,
+    }))
 }
 
 /// Behind the brace.
@@ -84,7 +112,10 @@ fn labels(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, String> {
         labels.push((name.to_owned(), cursor.quoted()?));
         cursor.skip_blanks();
         if !cursor.take(",") && !cursor.rest().starts_with('}') {
-            return Err(format!("`,` or `}}` is expected where {} stands", cursor.here()));
+            return Err(format!(
+                "`,` or `}}` is expected where {} stands",
+                cursor.here()
+            ));
         }
     }
 }
@@ -100,8 +131,16 @@ mod tests {
     }
 
     fn exposed(name: &str, labels: &[(&str, &str)], value: f64, at: Option<UnixMs>) -> Exposed {
-        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Exposed { name: name.to_owned(), labels, value, at }
+        let labels = labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Exposed {
+            name: name.to_owned(),
+            labels,
+            value,
+            at,
+        }
     }
 
     #[test]
@@ -124,16 +163,39 @@ something_weird{problem="division by zero"} +Inf -3982045
 rpc_duration_seconds{ quantile = "0.01" , } 3102
 "##;
         let at = Some(1395066363000);
-        let path = [("path", r"C:\DIR\FILE.TXT"), ("error", "Cannot find file:\n\"FILE.TXT\"")];
+        let path = [
+            ("path", r"C:\DIR\FILE.TXT"),
+            ("error", "Cannot find file:\n\"FILE.TXT\""),
+        ];
         assert_eq!(
             all(text).unwrap(),
             [
-                exposed("http_requests_total", &[("method", "post"), ("code", "200")], 1027.0, at),
-                exposed("http_requests_total", &[("method", "post"), ("code", "400")], 3.0, at),
+                exposed(
+                    "http_requests_total",
+                    &[("method", "post"), ("code", "200")],
+                    1027.0,
+                    at
+                ),
+                exposed(
+                    "http_requests_total",
+                    &[("method", "post"), ("code", "400")],
+                    3.0,
+                    at
+                ),
                 exposed("msdos_file_access_time_seconds", &path, 1.458255915e9, None),
                 exposed("metric_without_timestamp_and_labels", &[], 12.47, None),
-                exposed("something_weird", &[("problem", "division by zero")], f64::INFINITY, Some(-3982045)),
-                exposed("rpc_duration_seconds", &[("quantile", "0.01")], 3102.0, None),
+                exposed(
+                    "something_weird",
+                    &[("problem", "division by zero")],
+                    f64::INFINITY,
+                    Some(-3982045)
+                ),
+                exposed(
+                    "rpc_duration_seconds",
+                    &[("quantile", "0.01")],
+                    3102.0,
+                    None
+                ),
             ]
         );
     }
@@ -142,7 +204,13 @@ rpc_duration_seconds{ quantile = "0.01" , } 3102
     fn nan_is_a_value_and_never_the_stale_marker() {
         let samples = all("a NaN\n").unwrap();
         assert!(samples[0].value.is_nan());
-        assert!(!crate::domain::Sample { at: 0, value: samples[0].value }.is_stale_marker());
+        assert!(
+            !crate::domain::Sample {
+                at: 0,
+                value: samples[0].value
+            }
+            .is_stale_marker()
+        );
     }
 
     #[test]
@@ -155,12 +223,21 @@ rpc_duration_seconds{ quantile = "0.01" , } 3102
             ("a 1 2.5\n", "line 1: `2.5` is not a time in milliseconds"),
             ("a 1 2 3\n", "line 1: `3` stands behind the sample"),
             ("a{b} 1\n", "line 1: `=` is expected where `} 1` stands"),
-            ("a{b=\"c\" d=\"e\"} 1\n", "line 1: `,` or `}` is expected where `d=\"e\"} 1` stands"),
-            ("{\"status\":\"ok\"}\n", "line 1: a name is expected where `{\"status\":\"ok\"}` stands"),
+            (
+                "a{b=\"c\" d=\"e\"} 1\n",
+                "line 1: `,` or `}` is expected where `d=\"e\"} 1` stands",
+            ),
+            (
+                "{\"status\":\"ok\"}\n",
+                "line 1: a name is expected where `{\"status\":\"ok\"}` stands",
+            ),
         ] {
             assert_eq!(all(text).unwrap_err().to_string(), says);
         }
-        assert_eq!(parse(b"a 1\n\xff 2\n", |_| true).unwrap_err().to_string(), "line 2: this is not UTF-8");
+        assert_eq!(
+            parse(b"a 1\n\xff 2\n", |_| true).unwrap_err().to_string(),
+            "line 2: this is not UTF-8"
+        );
     }
 
     proptest! {

@@ -31,28 +31,50 @@ pub struct Bounds {
 }
 
 /// Sends a request and reads its answer whatever the status.
-pub async fn send(client: &Client, request: RequestBuilder, bounds: Bounds) -> Result<Answer, SourceError> {
-    let request = request
-        .timeout(bounds.timeout)
-        .build()
-        .map_err(|error| SourceError::Malformed { url: "the address".to_owned(), reason: reason(error) })?;
+pub async fn send(
+    client: &Client,
+    request: RequestBuilder,
+    bounds: Bounds,
+) -> Result<Answer, SourceError> {
+    let request =
+        request
+            .timeout(bounds.timeout)
+            .build()
+            .map_err(|error| SourceError::Malformed {
+                url: "the address".to_owned(),
+                reason: reason(error),
+            })?;
     let url = shown(request.url());
     let told = |error: reqwest::Error| {
-        let (url, timed_out, cut) = (url.clone(), error.is_timeout(), error.is_body() || error.is_decode());
+        let (url, timed_out, cut) = (
+            url.clone(),
+            error.is_timeout(),
+            error.is_body() || error.is_decode(),
+        );
         match reason(error) {
-            _ if timed_out => SourceError::TimedOut { url, after: bounds.timeout },
+            _ if timed_out => SourceError::TimedOut {
+                url,
+                after: bounds.timeout,
+            },
             reason if cut => SourceError::CutShort { url, reason },
             reason => SourceError::Unreachable { url, reason },
         }
     };
     let mut response = client.execute(request).await.map_err(told)?;
     let status = response.status().as_u16();
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let said_html = content_type.starts_with("text/html");
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(told)? {
         if body.len() + chunk.len() > bounds.body_limit {
-            return Err(SourceError::TooLarge { url, limit: bounds.body_limit });
+            return Err(SourceError::TooLarge {
+                url,
+                limit: bounds.body_limit,
+            });
         }
         body.extend_from_slice(&chunk);
     }
@@ -70,10 +92,18 @@ pub async fn get(
 ) -> Result<Vec<u8>, SourceError> {
     let Answer { status, html, body } = send(client, request, bounds).await?;
     if status != 200 {
-        return Err(SourceError::Status { url: shown_text(url), status, excerpt: excerpt(&body) });
+        return Err(SourceError::Status {
+            url: shown_text(url),
+            status,
+            excerpt: excerpt(&body),
+        });
     }
     if html {
-        return Err(SourceError::Unexpected { url: shown_text(url), expected, excerpt: excerpt(&body) });
+        return Err(SourceError::Unexpected {
+            url: shown_text(url),
+            expected,
+            excerpt: excerpt(&body),
+        });
     }
     Ok(body)
 }
@@ -94,10 +124,16 @@ pub fn shown_text(url: &str) -> String {
 }
 
 /// Adds the token of a file to a request. Read each time, so that it may change.
-pub async fn authorize(request: RequestBuilder, file: Option<&Path>) -> Result<RequestBuilder, SourceError> {
+pub async fn authorize(
+    request: RequestBuilder,
+    file: Option<&Path>,
+) -> Result<RequestBuilder, SourceError> {
     let Some(file) = file else { return Ok(request) };
     match tokio::fs::read_to_string(file).await {
         Ok(token) => Ok(request.bearer_auth(token.trim())),
-        Err(error) => Err(SourceError::Token { path: file.display().to_string(), reason: error.to_string() }),
+        Err(error) => Err(SourceError::Token {
+            path: file.display().to_string(),
+            reason: error.to_string(),
+        }),
     }
 }

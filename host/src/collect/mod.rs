@@ -1,4 +1,5 @@
-//! From the world to `metrics-topic`: asks the sources, derives signals from raw samples, and says what did not answer.
+//! From the world to `metrics-topic`: asks the sources, derives signals from raw samples, and says
+//! what did not answer.
 
 mod answer;
 mod ask;
@@ -20,13 +21,17 @@ mod template;
 mod text;
 
 pub use collector::Collector;
-pub use config::{CollectConfig, CollectError, HttpUrl, PrometheusConfig, ScrapeConfig, ScrapeTargets};
+pub use config::{
+    CollectConfig, CollectError, HttpUrl, PrometheusConfig, ScrapeConfig, ScrapeTargets,
+};
 pub use deliver::{Sink, SinkError};
 pub use error::SourceError;
 pub use prometheus::Prometheus;
 pub use scrape::{Endpoint, Groups};
 pub use selector::{ParseSelectorError, Selector};
-pub use signal::{Aggregate, DetectorConfig, Gauge, Quantile, Rate, Ratio, SignalConfig, SignalSource};
+pub use signal::{
+    Aggregate, DetectorConfig, Gauge, Quantile, Rate, Ratio, SignalConfig, SignalSource,
+};
 pub use source::{MetricSource, NoPrometheus, source};
 pub use status::{SignalFailure, SignalStatus, StatusBoard};
 pub use template::{TargetTemplate, TemplateError};

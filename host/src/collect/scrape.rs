@@ -68,34 +68,57 @@ pub struct Discoverer {
 
 impl Scraper {
     /// The scraper, and the discoverers that must run beside it.
-    pub fn new(config: &CollectConfig, groups: &Groups) -> Result<(Self, Vec<Discoverer>), CollectError> {
+    pub fn new(
+        config: &CollectConfig,
+        groups: &Groups,
+    ) -> Result<(Self, Vec<Discoverer>), CollectError> {
         // Every request has the time-out of its job.
         let client = http_client::client(Duration::from_secs(60));
         let client = client.map_err(|error| CollectError::Client(http_client::reason(error)))?;
         let (mut jobs, mut discoverers) = (Vec::new(), Vec::new());
         for scrape in &config.scrape {
             let addresses = match &scrape.targets {
-                ScrapeTargets::Urls(urls) => {
-                    Addresses::Fixed(urls.iter().map(|url| address(&scrape.job, url.as_str(), [])).collect())
-                }
+                ScrapeTargets::Urls(urls) => Addresses::Fixed(
+                    urls.iter()
+                        .map(|url| address(&scrape.job, url.as_str(), []))
+                        .collect(),
+                ),
                 ScrapeTargets::Group(group) => {
-                    let endpoints = groups
-                        .get(group)
-                        .cloned()
-                        .ok_or_else(|| CollectError::NoGroup { job: scrape.job.clone(), group: group.clone() })?;
+                    let endpoints =
+                        groups
+                            .get(group)
+                            .cloned()
+                            .ok_or_else(|| CollectError::NoGroup {
+                                job: scrape.job.clone(),
+                                group: group.clone(),
+                            })?;
                     Addresses::Group(endpoints)
                 }
                 ScrapeTargets::HttpSd(url) => {
                     let (sender, receiver) = watch::channel(Discovery::default());
-                    let every = config.interval.clamp(Duration::from_secs(1), Duration::from_secs(30));
+                    let every = config
+                        .interval
+                        .clamp(Duration::from_secs(1), Duration::from_secs(30));
                     let (url, client) = (url.as_str().to_owned(), client.clone());
-                    discoverers.push(Discoverer { url, client, every, sender });
+                    discoverers.push(Discoverer {
+                        url,
+                        client,
+                        every,
+                        sender,
+                    });
                     Addresses::Discovered(receiver)
                 }
             };
             let timeout = scrape.timeout.unwrap_or(config.interval);
-            let bounds = Bounds { timeout, body_limit: scrape.body_limit };
-            jobs.push(Job { config: scrape.clone(), bounds, addresses });
+            let bounds = Bounds {
+                timeout,
+                body_limit: scrape.body_limit,
+            };
+            jobs.push(Job {
+                config: scrape.clone(),
+                bounds,
+                addresses,
+            });
         }
         Ok((Self { client, jobs }, discoverers))
     }
@@ -106,7 +129,10 @@ impl Scraper {
         for job in &self.jobs {
             let (addresses, failure) = job.addresses();
             for (url, labels) in addresses {
-                let key = SourceKey { job: job.config.job.clone(), url };
+                let key = SourceKey {
+                    job: job.config.job.clone(),
+                    url,
+                };
                 match &failure {
                     None => asked.push((job, key.clone())),
                     Some(failure) => failed.push((key.clone(), failure.clone())),
@@ -123,11 +149,16 @@ impl Scraper {
             let mut scrapes = Vec::with_capacity(asked.len());
             for (job, key) in asked {
                 scrapes.push(async move {
-                    let answer = job.scrape(&self.client, &key.url, |metric| store.wants(metric)).await;
+                    let answer = job
+                        .scrape(&self.client, &key.url, |metric| store.wants(metric))
+                        .await;
                     (key, answer)
                 });
             }
-            futures::stream::iter(scrapes).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await
+            futures::stream::iter(scrapes)
+                .buffer_unordered(AT_ONCE)
+                .collect::<Vec<_>>()
+                .await
         };
         for (key, answer) in answers {
             match answer {
@@ -139,16 +170,17 @@ impl Scraper {
 }
 
 impl Job {
-    /// Who is to be asked now. With a failure, nobody is: there never was a list, and its own address stands for those that
-    /// it would have named.
+    /// Who is to be asked now. With a failure, nobody is: there never was a list, and its own
+    /// address stands for those that it would have named.
     fn addresses(&self) -> (BTreeMap<String, Labels>, Option<SourceError>) {
         let job = &self.config.job;
         match &self.addresses {
             Addresses::Fixed(addresses) => (addresses.clone(), None),
             Addresses::Group(endpoints) => {
                 let endpoints = endpoints.borrow();
-                let replica =
-                    |endpoint: &Endpoint| address(job, &endpoint.url, [("replica", endpoint.replica.as_str())]);
+                let replica = |endpoint: &Endpoint| {
+                    address(job, &endpoint.url, [("replica", endpoint.replica.as_str())])
+                };
                 (endpoints.iter().map(replica).collect(), None)
             }
             Addresses::Discovered(discovery) => {
@@ -160,8 +192,15 @@ impl Job {
                     return ([stand_in].into(), Some(failure));
                 }
                 let labelled = |found: &Discovered| {
-                    let labels = found.labels.iter().filter(|(name, _)| !name.starts_with("__"));
-                    address(job, &found.metrics_url(), labels.map(|(name, value)| (name.as_str(), value.as_str())))
+                    let labels = found
+                        .labels
+                        .iter()
+                        .filter(|(name, _)| !name.starts_with("__"));
+                    address(
+                        job,
+                        &found.metrics_url(),
+                        labels.map(|(name, value)| (name.as_str(), value.as_str())),
+                    )
                 };
                 (found.iter().map(labelled).collect(), None)
             }
@@ -179,25 +218,43 @@ impl Job {
         let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
         let body = fetch::get(client, request, url, "Prometheus metrics", self.bounds).await?;
         let at = now_ms();
-        let samples = exposition::parse(&body, wanted)
-            .map_err(|error| SourceError::Malformed { url: shown_text(url), reason: error.to_string() })?;
+        let samples = exposition::parse(&body, wanted).map_err(|error| SourceError::Malformed {
+            url: shown_text(url),
+            reason: error.to_string(),
+        })?;
         Ok((samples, at))
     }
 }
 
-/// The address with its path, and its labels. What discovery says of `job` and `instance` counts, as in Prometheus.
-fn address<'a>(job: &'a str, url: &'a str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> (String, Labels) {
+/// The address with its path, and its labels. What discovery says of `job` and `instance` counts,
+/// as in Prometheus.
+fn address<'a>(
+    job: &'a str,
+    url: &'a str,
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> (String, Labels) {
     let Ok(mut parsed) = reqwest::Url::parse(url) else {
         // Asking it fails and says why.
-        return (url.to_owned(), Labels::new([("job", job), ("instance", url)]));
+        return (
+            url.to_owned(),
+            Labels::new([("job", job), ("instance", url)]),
+        );
     };
     if parsed.path() == "/" {
         parsed.set_path("/metrics");
     }
-    let port = parsed.port_or_known_default().map_or(String::new(), |port| format!(":{port}"));
+    let port = parsed
+        .port_or_known_default()
+        .map_or(String::new(), |port| format!(":{port}"));
     let instance = format!("{}{port}", parsed.host_str().unwrap_or_default());
-    let labels = labels.into_iter().map(|(name, value)| (name, value.to_owned()));
-    let labels = Labels::new([("job", job.to_owned()), ("instance", instance)].into_iter().chain(labels));
+    let labels = labels
+        .into_iter()
+        .map(|(name, value)| (name, value.to_owned()));
+    let labels = Labels::new(
+        [("job", job.to_owned()), ("instance", instance)]
+            .into_iter()
+            .chain(labels),
+    );
     (parsed.into(), labels)
 }
 
@@ -218,7 +275,10 @@ impl Discoverer {
                     discovery.failure = Some(error);
                 }
             });
-            if tokio::time::timeout(self.every, shutdown.cancelled()).await.is_ok() {
+            if tokio::time::timeout(self.every, shutdown.cancelled())
+                .await
+                .is_ok()
+            {
                 return;
             }
         }
@@ -234,11 +294,17 @@ mod tests {
         for (given, asked) in [
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000/metrics"),
             ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/metrics"),
-            ("http://127.0.0.1:8000/own?x=1", "http://127.0.0.1:8000/own?x=1"),
+            (
+                "http://127.0.0.1:8000/own?x=1",
+                "http://127.0.0.1:8000/own?x=1",
+            ),
         ] {
             let (url, labels) = address("web", given, [("pod", "a")]);
             assert_eq!(url, asked);
-            assert_eq!(labels, Labels::new([("job", "web"), ("instance", "127.0.0.1:8000"), ("pod", "a")]));
+            assert_eq!(
+                labels,
+                Labels::new([("job", "web"), ("instance", "127.0.0.1:8000"), ("pod", "a")])
+            );
         }
     }
 }

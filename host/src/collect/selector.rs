@@ -1,4 +1,5 @@
-//! Which samples of a scrape a derivation is about: `http_requests_total{path="/checkout", status!="503"}`.
+//! Which samples of a scrape a derivation is about: `http_requests_total{path="/checkout",
+//! status!="503"}`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,8 @@ use crate::domain::Labels;
 
 use super::text::Cursor;
 
-/// A metric and what its labels must be. As in PromQL a label that is missing is empty; unlike there, there is no `=~`.
+/// A metric and what its labels must be. As in PromQL a label that is missing is empty; unlike
+/// there, there is no `=~`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Selector {
@@ -39,22 +41,37 @@ impl Selector {
     /// The same labels of another metric.
     #[must_use]
     pub(super) fn of_metric(&self, metric: String) -> Self {
-        Self { metric, matchers: self.matchers.clone() }
+        Self {
+            metric,
+            matchers: self.matchers.clone(),
+        }
     }
 
     /// Whether a sample with these labels is meant.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.matchers
-            .iter()
-            .all(|Matcher { label, equal, value }| (labels.get(label).unwrap_or_default() == value) == *equal)
+        self.matchers.iter().all(
+            |Matcher {
+                 label,
+                 equal,
+                 value,
+             }| (labels.get(label).unwrap_or_default() == value) == *equal,
+        )
     }
 
-    /// Whether a source with these labels can have a sample that is meant: labels that it does not set itself may come
-    /// with the sample.
+    /// Whether a source with these labels can have a sample that is meant: labels that it does not
+    /// set itself may come with the sample.
     pub fn may_match(&self, source: &Labels) -> bool {
-        self.matchers
-            .iter()
-            .all(|Matcher { label, equal, value }| source.get(label).is_none_or(|have| (have == value) == *equal))
+        self.matchers.iter().all(
+            |Matcher {
+                 label,
+                 equal,
+                 value,
+             }| {
+                source
+                    .get(label)
+                    .is_none_or(|have| (have == value) == *equal)
+            },
+        )
     }
 }
 
@@ -62,7 +79,10 @@ impl FromStr for Selector {
     type Err = ParseSelectorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map_err(|reason| ParseSelectorError { text: text.to_owned(), reason })
+        parse(text).map_err(|reason| ParseSelectorError {
+            text: text.to_owned(),
+            reason,
+        })
     }
 }
 
@@ -84,13 +104,23 @@ fn parse(text: &str) -> Result<Selector, String> {
             }
             let equal = !cursor.take("!");
             if !cursor.take("=") {
-                return Err(format!("`=` or `!=` is expected where {} stands", cursor.here()));
+                return Err(format!(
+                    "`=` or `!=` is expected where {} stands",
+                    cursor.here()
+                ));
             }
             cursor.skip_blanks();
-            matchers.push(Matcher { label, equal, value: cursor.quoted()? });
+            matchers.push(Matcher {
+                label,
+                equal,
+                value: cursor.quoted()?,
+            });
             cursor.skip_blanks();
             if !cursor.take(",") && !cursor.rest().starts_with('}') {
-                return Err(format!("`,` or `}}` is expected where {} stands", cursor.here()));
+                return Err(format!(
+                    "`,` or `}}` is expected where {} stands",
+                    cursor.here()
+                ));
             }
         }
     }
@@ -104,9 +134,25 @@ fn parse(text: &str) -> Result<Selector, String> {
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.metric)?;
-        for (index, Matcher { label, equal, value }) in self.matchers.iter().enumerate() {
-            let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
-            write!(f, "{}{label}{}=\"{value}\"", if index == 0 { "{" } else { ", " }, if *equal { "" } else { "!" })?;
+        for (
+            index,
+            Matcher {
+                label,
+                equal,
+                value,
+            },
+        ) in self.matchers.iter().enumerate()
+        {
+            let value = value
+                .replace('\\', r"\\")
+                .replace('"', "\\\"")
+                .replace('\n', r"\n");
+            write!(
+                f,
+                "{}{label}{}=\"{value}\"",
+                if index == 0 { "{" } else { ", " },
+                if *equal { "" } else { "!" }
+            )?;
         }
         f.write_str(if self.matchers.is_empty() { "" } else { "}" })
     }

@@ -20,8 +20,9 @@ pub struct SignalConfig {
     pub source: SignalSource,
     /// What it speaks for.
     pub target: TargetTemplate,
-    /// PromQL that answers with a series for each source behind a query: 1 if it answers Prometheus, else 0, as `up{job="web"}`.
-    /// Without it nobody can tell a source that fell silent from one with nothing to say. A derivation knows by itself.
+    /// PromQL that answers with a series for each source behind a query: 1 if it answers
+    /// Prometheus, else 0, as `up{job="web"}`. Without it nobody can tell a source that fell silent
+    /// from one with nothing to say. A derivation knows by itself.
     pub coverage: Option<String>,
     /// What it measures.
     pub meaning: Meaning,
@@ -48,7 +49,10 @@ pub struct DetectorConfig {
 impl DetectorConfig {
     /// That detector, with its own defaults.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), settings: Map::new() }
+        Self {
+            name: name.to_owned(),
+            settings: Map::new(),
+        }
     }
 }
 
@@ -57,7 +61,8 @@ fn novelty() -> Vec<DetectorConfig> {
     vec![DetectorConfig::named("novelty")]
 }
 
-/// Where a signal comes from: a query that Prometheus answers, or a derivation from the samples of direct scrapes.
+/// Where a signal comes from: a query that Prometheus answers, or a derivation from the samples of
+/// direct scrapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SignalSource {
@@ -154,7 +159,8 @@ pub struct Ratio {
     pub by: Vec<String>,
 }
 
-/// Quantile of what a histogram observed in the window, over all its series with the same `by` labels.
+/// Quantile of what a histogram observed in the window, over all its series with the same `by`
+/// labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantile {
@@ -207,9 +213,20 @@ impl TryFrom<Unchecked> for SignalConfig {
     type Error = String;
 
     fn try_from(signal: Unchecked) -> Result<Self, String> {
-        let Unchecked { name, source, target, coverage, meaning, unit, detectors, interval } = signal;
+        let Unchecked {
+            name,
+            source,
+            target,
+            coverage,
+            meaning,
+            unit,
+            detectors,
+            interval,
+        } = signal;
         if name.trim().is_empty() || name.len() > 200 || name.contains(char::is_control) {
-            return Err(format!("the signal's name {name:?} must have 1 to 200 characters and no control characters"));
+            return Err(format!(
+                "the signal's name {name:?} must have 1 to 200 characters and no control characters"
+            ));
         }
         if interval.is_some_and(|interval| interval.is_zero()) {
             return Err(format!("the interval of the signal `{name}` must not be 0"));
@@ -226,16 +243,30 @@ impl TryFrom<Unchecked> for SignalConfig {
             _ => {}
         }
         if coverage.is_some() && source.by().is_some() {
-            return Err(format!("the signal `{name}` is derived from scrapes and knows its coverage: drop `coverage`"));
+            return Err(format!(
+                "the signal `{name}` is derived from scrapes and knows its coverage: drop `coverage`"
+            ));
         }
         if let Some(by) = source.by()
-            && let Some(label) = target.labels().into_iter().find(|label| !by.iter().any(|kept| kept == label))
+            && let Some(label) = target
+                .labels()
+                .into_iter()
+                .find(|label| !by.iter().any(|kept| kept == label))
         {
             return Err(format!(
                 "the target of the signal `{name}` needs the label `{label}`, which the derivation drops: add it to `by`"
             ));
         }
-        Ok(Self { name, source, target, coverage, meaning, unit, detectors, interval })
+        Ok(Self {
+            name,
+            source,
+            target,
+            coverage,
+            meaning,
+            unit,
+            detectors,
+            interval,
+        })
     }
 }
 
@@ -259,7 +290,9 @@ mod tests {
     }
 
     fn error(signal: &str) -> String {
-        toml::from_str::<Document>(&format!("[[signal]]{signal}")).unwrap_err().to_string()
+        toml::from_str::<Document>(&format!("[[signal]]{signal}"))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]

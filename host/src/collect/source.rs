@@ -12,8 +12,8 @@ use super::{CollectConfig, CollectError, Prometheus, SignalConfig, SourceError};
 /// Something that answers PromQL.
 #[async_trait]
 pub trait MetricSource: Send + Sync {
-    /// What a query answers at one time: a vector's series with a sample each, or a scalar as a series without labels. An
-    /// empty answer is an answer.
+    /// What a query answers at one time: a vector's series with a sample each, or a scalar as a
+    /// series without labels. An empty answer is an answer.
     async fn query(&self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError>;
 
     /// What a query answers from one time to another, both inclusive.
@@ -38,7 +38,8 @@ pub trait MetricSource: Send + Sync {
     async fn check(&self) -> Result<(), SourceError>;
 }
 
-/// Who answers PromQL by this configuration, if anyone does. Needs no collector: an engine by itself fills in the past from it.
+/// Who answers PromQL by this configuration, if anyone does. Needs no collector: an engine by
+/// itself fills in the past from it.
 ///
 /// # Errors
 /// The HTTP client can't be made.
@@ -54,7 +55,9 @@ pub fn source(config: &CollectConfig) -> Result<Arc<dyn MetricSource>, CollectEr
 pub struct NoPrometheus;
 
 fn unsupported() -> SourceError {
-    SourceError::Unsupported("no Prometheus configured: add [collect.prometheus] with its `url`".to_owned())
+    SourceError::Unsupported(
+        "no Prometheus configured: add [collect.prometheus] with its `url`".to_owned(),
+    )
 }
 
 #[async_trait]
@@ -63,11 +66,23 @@ impl MetricSource for NoPrometheus {
         Err(unsupported())
     }
 
-    async fn query_range(&self, _: &str, _: UnixMs, _: UnixMs, _: Duration) -> Result<Vec<Series>, SourceError> {
+    async fn query_range(
+        &self,
+        _: &str,
+        _: UnixMs,
+        _: UnixMs,
+        _: Duration,
+    ) -> Result<Vec<Series>, SourceError> {
         Err(unsupported())
     }
 
-    async fn backfill(&self, _: &SignalConfig, _: UnixMs, _: UnixMs, _: Duration) -> Result<Vec<Series>, SourceError> {
+    async fn backfill(
+        &self,
+        _: &SignalConfig,
+        _: UnixMs,
+        _: UnixMs,
+        _: Duration,
+    ) -> Result<Vec<Series>, SourceError> {
         Ok(Vec::new())
     }
 

@@ -44,7 +44,8 @@ pub struct SignalStatus {
     pub samples: u64,
     /// Batches that nobody took.
     pub dropped: u64,
-    /// What is not as it should be though nothing failed: Prometheus's warnings, series without a target.
+    /// What is not as it should be though nothing failed: Prometheus's warnings, series without a
+    /// target.
     pub notes: Vec<String>,
 }
 
@@ -52,7 +53,10 @@ fn as_rfc3339<S: Serializer>(at: &UnixMs, serializer: S) -> Result<S::Ok, S::Err
     serializer.serialize_str(&rfc3339(*at))
 }
 
-fn as_rfc3339_or_null<S: Serializer>(at: &Option<UnixMs>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_rfc3339_or_null<S: Serializer>(
+    at: &Option<UnixMs>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     at.map(rfc3339).serialize(serializer)
 }
 
@@ -72,7 +76,10 @@ impl StatusBoard {
 
     /// All of them.
     pub fn all(&self) -> Vec<SignalStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn update(&self, signal: &str, change: impl FnOnce(&mut SignalStatus)) {
@@ -96,12 +103,20 @@ impl SignalStatus {
                 self.last_success = Some(at);
             }
             Some(error) => {
-                let same = self.failing && self.last_failure.as_ref().is_some_and(|last| last.kind == error.kind());
+                let same = self.failing
+                    && self
+                        .last_failure
+                        .as_ref()
+                        .is_some_and(|last| last.kind == error.kind());
                 if !same {
                     tracing::warn!(signal, %error, "a source fails");
                 }
                 self.failing = true;
-                self.last_failure = Some(SignalFailure { at, kind: error.kind(), message: error.to_string() });
+                self.last_failure = Some(SignalFailure {
+                    at,
+                    kind: error.kind(),
+                    message: error.to_string(),
+                });
             }
         }
     }

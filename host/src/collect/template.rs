@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Labels, Target};
 
-/// A target whose parts may hold `{{label}}`: `{ namespace = "{{namespace}}", kind = "Deployment", name = "{{deployment}}" }`.
+/// A target whose parts may hold `{{label}}`: `{ namespace = "{{namespace}}", kind = "Deployment",
+/// name = "{{deployment}}" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Target", into = "Target")]
 pub struct TargetTemplate(Target);
@@ -13,10 +14,14 @@ pub struct TargetTemplate(Target);
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// A part that must be there is not.
-    #[error("the target has no {0}: give one, as `kind = \"Deployment\"` or `name = \"{{{{deployment}}}}\"`")]
+    #[error(
+        "the target has no {0}: give one, as `kind = \"Deployment\"` or `name = \"{{{{deployment}}}}\"`"
+    )]
     Empty(&'static str),
     /// Braces without an end, or without a label in between.
-    #[error("`{0}` is not a template: write the name of a label between braces, as `{{{{deployment}}}}`")]
+    #[error(
+        "`{0}` is not a template: write the name of a label between braces, as `{{{{deployment}}}}`"
+    )]
     Braces(String),
 }
 
@@ -46,8 +51,8 @@ impl TargetTemplate {
         labels
     }
 
-    /// The target of a series. None if a label is missing, or would make a target that is none: part of it empty, or with a
-    /// slash or a control character in it.
+    /// The target of a series. None if a label is missing, or would make a target that is none:
+    /// part of it empty, or with a slash or a control character in it.
     pub fn render(&self, labels: &Labels) -> Option<Target> {
         let fill = |text: &str| {
             let mut filled = String::new();
@@ -56,7 +61,8 @@ impl TargetTemplate {
                     Part::Text(text) => filled.push_str(text),
                     Part::Label(label) => {
                         let value = labels.get(label)?;
-                        if value.is_empty() || value.contains(|c: char| c == '/' || c.is_control()) {
+                        if value.is_empty() || value.contains(|c: char| c == '/' || c.is_control())
+                        {
                             return None;
                         }
                         filled.push_str(value);
@@ -74,7 +80,12 @@ impl TargetTemplate {
     }
 
     fn texts(&self) -> [&str; 4] {
-        [&self.0.cluster, &self.0.namespace, &self.0.kind, &self.0.name]
+        [
+            &self.0.cluster,
+            &self.0.namespace,
+            &self.0.kind,
+            &self.0.name,
+        ]
     }
 }
 
@@ -102,7 +113,11 @@ impl TryFrom<Target> for TargetTemplate {
     type Error = TemplateError;
 
     fn try_from(target: Target) -> Result<Self, Self::Error> {
-        for (part, text) in [("cluster", &target.cluster), ("kind", &target.kind), ("name", &target.name)] {
+        for (part, text) in [
+            ("cluster", &target.cluster),
+            ("kind", &target.kind),
+            ("name", &target.name),
+        ] {
             if text.is_empty() {
                 return Err(TemplateError::Empty(part));
             }
@@ -132,7 +147,10 @@ mod tests {
     #[test]
     fn a_target_without_braces_is_fixed() {
         let fixed = template("shop", "web").unwrap();
-        assert_eq!(fixed.fixed(), Some(&Target::new("shop", "Deployment", "web")));
+        assert_eq!(
+            fixed.fixed(),
+            Some(&Target::new("shop", "Deployment", "web"))
+        );
         assert_eq!(fixed.render(&Labels::default()).as_ref(), fixed.fixed());
     }
 
@@ -141,7 +159,10 @@ mod tests {
         let template = template("{{namespace}}", "{{ app }}-{{tier}}").unwrap();
         assert_eq!(template.labels(), ["namespace", "app", "tier"]);
         let labels = Labels::new([("namespace", "shop"), ("app", "web"), ("tier", "front")]);
-        assert_eq!(template.render(&labels), Some(Target::new("shop", "Deployment", "web-front")));
+        assert_eq!(
+            template.render(&labels),
+            Some(Target::new("shop", "Deployment", "web-front"))
+        );
         assert_eq!(template.fixed(), None);
         for bad in ["", "a/b", "a\nb"] {
             assert_eq!(template.render(&labels.with("app", bad)), None, "{bad:?}");

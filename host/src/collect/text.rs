@@ -24,12 +24,17 @@ impl<'a> Cursor<'a> {
 
     /// Passes a token if it is next.
     pub fn take(&mut self, token: &str) -> bool {
-        self.rest.strip_prefix(token).inspect(|rest| self.rest = rest).is_some()
+        self.rest
+            .strip_prefix(token)
+            .inspect(|rest| self.rest = rest)
+            .is_some()
     }
 
     /// `[a-zA-Z_:][a-zA-Z0-9_:]*`; a label's name has no colon, which nobody gains from checking.
     pub fn name(&mut self) -> Result<&'a str, String> {
-        let end = self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
         let (name, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(format!("a name is expected where {} stands", self.here()));
@@ -41,7 +46,10 @@ impl<'a> Cursor<'a> {
     /// `"value"` with the escapes `\\`, `\"` and `\n`; a backslash before anything else is itself.
     pub fn quoted(&mut self) -> Result<String, String> {
         if !self.take("\"") {
-            return Err(format!("a value in quotes is expected where {} stands", self.here()));
+            return Err(format!(
+                "a value in quotes is expected where {} stands",
+                self.here()
+            ));
         }
         let mut value = String::new();
         let mut characters = self.rest.char_indices();

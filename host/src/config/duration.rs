@@ -5,11 +5,19 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
 /// Units, the largest first, in milliseconds.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration: write a whole number and a unit, for example 500ms, 30s, 5m, 2h or 1d")]
+#[error(
+    "`{0}` is not a duration: write a whole number and a unit, for example 500ms, 30s, 5m, 2h or 1d"
+)]
 pub struct ParseDurationError(String);
 
 /// Reads a whole number with a unit.
@@ -17,9 +25,15 @@ pub fn parse(text: &str) -> Result<Duration, ParseDurationError> {
     let wrong = || ParseDurationError(text.to_owned());
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
-    let &(_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+    let &(_, factor) = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(factor)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 /// Writes the largest unit that divides it. Below a millisecond is cut.
@@ -51,7 +65,10 @@ pub mod option {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     /// Writes the duration or null.
-    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => serializer.serialize_some(&super::format(*duration)),
             None => serializer.serialize_none(),
@@ -59,9 +76,12 @@ pub mod option {
     }
 
     /// Reads a duration or null.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| super::parse(&text).map_err(D::Error::custom)).transpose()
+        text.map(|text| super::parse(&text).map_err(D::Error::custom))
+            .transpose()
     }
 }
 
@@ -78,8 +98,24 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_is_refused_with_the_remedy() {
-        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5w", "99999999999999999999s", "18446744073709551615d"] {
-            assert!(parse(text).unwrap_err().to_string().contains("for example 500ms"), "{text}");
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "1.5s",
+            "5w",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
+            assert!(
+                parse(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("for example 500ms"),
+                "{text}"
+            );
         }
     }
 }

@@ -13,11 +13,15 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Where Ollama listens when nothing is said.
 const OLLAMA_PORT: u16 = 11434;
 
-/// Lays the environment over a configuration. What it returns are variables that are set and change nothing, in words.
+/// Lays the environment over a configuration. What it returns are variables that are set and change
+/// nothing, in words.
 ///
 /// # Errors
 /// The variable that is wrong.
-pub fn overlay(config: &mut Config, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
+pub fn overlay(
+    config: &mut Config,
+    environment: Environment<'_>,
+) -> Result<Vec<String>, ConfigError> {
     let get = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
     let mut idle = Vec::new();
     if let Some(brokers) = get("KAFKA_BROKERS") {
@@ -25,38 +29,61 @@ pub fn overlay(config: &mut Config, environment: Environment<'_>) -> Result<Vec<
     }
     for name in ["KAFKA_TOPIC_METRICS", "KAFKA_TOPIC_SOLUTIONS"] {
         match (&mut config.kafka, get(name)) {
-            (Some(kafka), Some(topic)) if name == "KAFKA_TOPIC_METRICS" => kafka.topics.metrics = topic,
+            (Some(kafka), Some(topic)) if name == "KAFKA_TOPIC_METRICS" => {
+                kafka.topics.metrics = topic
+            }
             (Some(kafka), Some(topic)) => kafka.topics.solutions = topic,
-            (None, Some(_)) => idle.push(format!("{name} changes nothing without KAFKA_BROKERS or [kafka]")),
+            (None, Some(_)) => idle.push(format!(
+                "{name} changes nothing without KAFKA_BROKERS or [kafka]"
+            )),
             (_, None) => {}
         }
     }
     if let Some(url) = get("PROMETHEUS_URL") {
-        let url = HttpUrl::try_from(url.trim_end_matches('/').to_owned())
-            .map_err(|message| ConfigError::Environment { name: "PROMETHEUS_URL", message })?;
+        let url = HttpUrl::try_from(url.trim_end_matches('/').to_owned()).map_err(|message| {
+            ConfigError::Environment {
+                name: "PROMETHEUS_URL",
+                message,
+            }
+        })?;
         match &mut config.collect.prometheus {
             Some(prometheus) => prometheus.url = url,
             None => config.collect.prometheus = Some(PrometheusConfig::at(url)),
         }
     }
-    if let Some(kubernetes) = config.kubernetes.as_mut().filter(|kubernetes| kubernetes.kubeconfig.is_none()) {
-        kubernetes.kubeconfig = get("KUBECONFIG").map(|list| kubeconfig(&list)).transpose()?;
+    if let Some(kubernetes) = config
+        .kubernetes
+        .as_mut()
+        .filter(|kubernetes| kubernetes.kubeconfig.is_none())
+    {
+        kubernetes.kubeconfig = get("KUBECONFIG")
+            .map(|list| kubeconfig(&list))
+            .transpose()?;
     }
     let model = get("OLLAMA_MODEL");
     if let Some(host) = get("OLLAMA_HOST") {
-        let url = ollama_url(&host).map_err(|message| ConfigError::Environment { name: "OLLAMA_HOST", message })?;
+        let url = ollama_url(&host).map_err(|message| ConfigError::Environment {
+            name: "OLLAMA_HOST",
+            message,
+        })?;
         match (&mut config.ollama, &model) {
             (Some(ollama), _) => ollama.url = url,
             (None, Some(model)) => config.ollama = Some(OllamaConfig::new(url, model.clone())),
             (None, None) => {
-                let message = "no model is named: set OLLAMA_MODEL, or [ollama] model in the file".to_owned();
-                return Err(ConfigError::Environment { name: "OLLAMA_HOST", message });
+                let message =
+                    "no model is named: set OLLAMA_MODEL, or [ollama] model in the file".to_owned();
+                return Err(ConfigError::Environment {
+                    name: "OLLAMA_HOST",
+                    message,
+                });
             }
         }
     }
     match (&mut config.ollama, model) {
         (Some(ollama), Some(model)) => ollama.model = model,
-        (None, Some(_)) => idle.push("OLLAMA_MODEL changes nothing without OLLAMA_HOST or [ollama]".to_owned()),
+        (None, Some(_)) => {
+            idle.push("OLLAMA_MODEL changes nothing without OLLAMA_HOST or [ollama]".to_owned())
+        }
         (_, None) => {}
     }
     Ok(idle)
@@ -77,8 +104,8 @@ fn kubeconfig(list: &str) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// An address in any of the forms that Ollama itself takes: `127.0.0.1`, `:11434`, `0.0.0.0:11434`, `http://host`. What is an
-/// address to listen on becomes one to connect to.
+/// An address in any of the forms that Ollama itself takes: `127.0.0.1`, `:11434`, `0.0.0.0:11434`,
+/// `http://host`. What is an address to listen on becomes one to connect to.
 fn ollama_url(text: &str) -> Result<String, String> {
     let wrong = || format!("`{text}` is not an address: write host:port or http://host:port");
     let bare = text.trim().trim_matches(['"', '\'']);
@@ -105,7 +132,9 @@ fn ollama_url(text: &str) -> Result<String, String> {
         Err(_) if host.is_empty() => "127.0.0.1".to_owned(),
         Err(_) => host.to_owned(),
     };
-    let url = format!("{scheme}://{host}:{port}/{path}").trim_end_matches('/').to_owned();
+    let url = format!("{scheme}://{host}:{port}/{path}")
+        .trim_end_matches('/')
+        .to_owned();
     HttpUrl::try_from(url.clone()).map_err(|_| wrong())?;
     Ok(url)
 }
@@ -115,7 +144,12 @@ mod tests {
     use super::*;
 
     fn with(variables: &[(&str, &str)], config: &mut Config) -> Result<Vec<String>, String> {
-        let get = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let get = |name: &str| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         overlay(config, &get).map_err(|error| error.to_string())
     }
 
@@ -130,15 +164,24 @@ mod tests {
         ];
         assert_eq!(with(&variables, &mut config).unwrap(), [] as [String; 0]);
         let kafka = config.kafka.unwrap();
-        assert_eq!((kafka.brokers.as_str(), kafka.topics.metrics.as_str()), ("k:9092", "m"));
+        assert_eq!(
+            (kafka.brokers.as_str(), kafka.topics.metrics.as_str()),
+            ("k:9092", "m")
+        );
         let ollama = config.ollama.unwrap();
-        assert_eq!((ollama.url.as_str(), ollama.model.as_str()), ("http://127.0.0.1:11434", "small"));
+        assert_eq!(
+            (ollama.url.as_str(), ollama.model.as_str()),
+            ("http://127.0.0.1:11434", "small")
+        );
     }
 
     #[test]
     fn a_wrong_variable_is_named_with_the_remedy() {
         let refused = |name: &str, value: &str| {
-            let mut config = Config { kubernetes: Some(Default::default()), ..Config::default() };
+            let mut config = Config {
+                kubernetes: Some(Default::default()),
+                ..Config::default()
+            };
             with(&[(name, value)], &mut config).unwrap_err()
         };
         let error = refused("PROMETHEUS_URL", "here");
@@ -152,7 +195,11 @@ mod tests {
 
     #[test]
     fn a_variable_that_changes_nothing_is_named() {
-        let idle = with(&[("OLLAMA_MODEL", "m"), ("KAFKA_TOPIC_SOLUTIONS", "s")], &mut Config::default()).unwrap();
+        let idle = with(
+            &[("OLLAMA_MODEL", "m"), ("KAFKA_TOPIC_SOLUTIONS", "s")],
+            &mut Config::default(),
+        )
+        .unwrap();
         assert_eq!(
             idle,
             [
@@ -164,9 +211,15 @@ mod tests {
 
     #[test]
     fn a_kubeconfig_list_of_one_is_that_file() {
-        let mut config = Config { kubernetes: Some(Default::default()), ..Config::default() };
+        let mut config = Config {
+            kubernetes: Some(Default::default()),
+            ..Config::default()
+        };
         with(&[("KUBECONFIG", "/a:")], &mut config).unwrap();
-        assert_eq!(config.kubernetes.unwrap().kubeconfig, Some(PathBuf::from("/a")));
+        assert_eq!(
+            config.kubernetes.unwrap().kubeconfig,
+            Some(PathBuf::from("/a"))
+        );
     }
 
     #[test]

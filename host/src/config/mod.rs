@@ -95,8 +95,8 @@ pub struct Config {
     pub history: HistoryOptions,
 }
 
-/// What `rate_limit` does for one target: a merge patch or a request, with `{rate}` in its strings for the requests per
-/// second that are let in.
+/// What `rate_limit` does for one target: a merge patch or a request, with `{rate}` in its strings
+/// for the requests per second that are let in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitConfig {
@@ -132,27 +132,37 @@ impl RateLimitConfig {
 impl Config {
     /// The signals without their places in the file.
     pub fn signals(&self) -> Vec<SignalConfig> {
-        self.signal.iter().map(|signal| signal.get_ref().clone()).collect()
+        self.signal
+            .iter()
+            .map(|signal| signal.get_ref().clone())
+            .collect()
     }
 }
 
 /// Where compiled plugins and built servers are kept.
 pub fn cache_folder() -> PathBuf {
-    let from = |name: &str, below: &str| std::env::var_os(name).map(|value| PathBuf::from(value).join(below));
+    let from = |name: &str, below: &str| {
+        std::env::var_os(name).map(|value| PathBuf::from(value).join(below))
+    };
     from("XDG_CACHE_HOME", "anomalyzer")
         .or_else(|| from("HOME", ".cache/anomalyzer"))
         .unwrap_or_else(std::env::temp_dir)
 }
 
-/// Where plugins are when nothing is said: beside the program, as an installation has them, or where `cargo xtask plugins` puts
-/// them.
+/// Where plugins are when nothing is said: beside the program, as an installation has them, or
+/// where `cargo xtask plugins` puts them.
 pub fn plugin_folder() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(std::path::Path::to_owned));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(std::path::Path::to_owned));
     let candidates = beside.iter().flat_map(|folder| {
         [
             Some(folder.join("plugins")),
             folder.parent().map(|up| up.join("plugins")),
-            folder.parent().and_then(|up| up.parent()).map(|up| up.join("plugins")),
+            folder
+                .parent()
+                .and_then(|up| up.parent())
+                .map(|up| up.join("plugins")),
         ]
     });
     candidates
@@ -162,7 +172,12 @@ pub fn plugin_folder() -> PathBuf {
 }
 
 fn has_wasm(folder: &std::path::Path) -> bool {
-    let wasm = |entry: std::fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "wasm");
+    let wasm = |entry: std::fs::DirEntry| {
+        entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+    };
     std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(wasm))
 }
 

@@ -1,4 +1,5 @@
-//! Where in a file something stands: looked up in the parsed document, which knows the place of each key.
+//! Where in a file something stands: looked up in the parsed document, which knows the place of
+//! each key.
 
 use std::ops::Range;
 
@@ -30,8 +31,8 @@ impl From<usize> for Step {
 pub enum Place {
     /// What is at that path.
     At(Vec<Step>),
-    /// What the message names: it begins with the path, as `local.groups.web.command is empty`, and where that leads to an array
-    /// it quotes the entry, as ``api.tokens `alice` has no file``.
+    /// What the message names: it begins with the path, as `local.groups.web.command is empty`, and
+    /// where that leads to an array it quotes the entry, as ``api.tokens `alice` has no file``.
     Named,
 }
 
@@ -41,9 +42,12 @@ impl<const N: usize> From<[Step; N]> for Place {
     }
 }
 
-/// The bytes of what the message is about. Where a part of the path is not in the file, of the last part that is.
+/// The bytes of what the message is about. Where a part of the path is not in the file, of the last
+/// part that is.
 pub(super) fn find(text: &str, place: &Place, message: &str) -> Range<usize> {
-    let Ok(document) = DeTable::parse(text) else { return 0..0 };
+    let Ok(document) = DeTable::parse(text) else {
+        return 0..0;
+    };
     let root = DeValue::Table(document.into_inner());
     match place {
         Place::At(steps) => follow(&root, steps),
@@ -55,10 +59,13 @@ fn follow(root: &DeValue<'_>, steps: &[Step]) -> Range<usize> {
     let (mut at, mut span) = (root, 0..0);
     for step in steps {
         let next = match (step, at) {
-            (Step::Key(key), DeValue::Table(table)) => {
-                table.iter().find(|(name, _)| name.get_ref() == key).map(|(name, value)| (value, name.span()))
+            (Step::Key(key), DeValue::Table(table)) => table
+                .iter()
+                .find(|(name, _)| name.get_ref() == key)
+                .map(|(name, value)| (value, name.span())),
+            (Step::Entry(index), DeValue::Array(array)) => {
+                array.get(*index).map(|value| (value, value.span()))
             }
-            (Step::Entry(index), DeValue::Array(array)) => array.get(*index).map(|value| (value, value.span())),
             _ => None,
         };
         let Some((value, place)) = next else { break };
@@ -75,19 +82,30 @@ fn follow_words(root: &DeValue<'_>, message: &str) -> Range<usize> {
             let after = rest.strip_prefix(&**name.get_ref())?;
             (!after.starts_with(in_a_word)).then(|| (value, name.span(), after))
         });
-        let Some((value, place, after)) = next else { return span };
+        let Some((value, place, after)) = next else {
+            return span;
+        };
         (at, span, rest) = (value.get_ref(), place, after);
-        let Some(below) = rest.strip_prefix('.') else { break };
+        let Some(below) = rest.strip_prefix('.') else {
+            break;
+        };
         rest = below;
     }
-    let (DeValue::Array(array), Some(quoted)) = (at, rest.split('`').nth(1)) else { return span };
+    let (DeValue::Array(array), Some(quoted)) = (at, rest.split('`').nth(1)) else {
+        return span;
+    };
     // Of two with one name the second is the one too many.
-    array.iter().rfind(|entry| mentions(entry.get_ref(), quoted)).map_or(span, |entry| entry.span())
+    array
+        .iter()
+        .rfind(|entry| mentions(entry.get_ref(), quoted))
+        .map_or(span, |entry| entry.span())
 }
 
 fn mentions(entry: &DeValue<'_>, text: &str) -> bool {
     match entry {
-        DeValue::Table(table) => table.values().any(|value| value.get_ref().as_str() == Some(text)),
+        DeValue::Table(table) => table
+            .values()
+            .any(|value| value.get_ref().as_str() == Some(text)),
         other => other.as_str() == Some(text),
     }
 }
@@ -102,21 +120,43 @@ mod tests {
     #[track_caller]
     fn line(place: &Place, message: &str, expected: usize) {
         let span = find(TEXT, place, message);
-        assert_eq!(TEXT[..span.start].matches('\n').count() + 1, expected, "{span:?}");
+        assert_eq!(
+            TEXT[..span.start].matches('\n').count() + 1,
+            expected,
+            "{span:?}"
+        );
     }
 
     #[test]
     fn a_path_leads_to_its_line_also_where_the_same_key_stands_twice() {
-        line(&["local", "groups", "b", "first_port"].map(Step::from).into(), "", 4);
-        line(&Place::At(vec!["api".into(), "tokens".into(), 1.into(), "name".into()]), "", 8);
-        line(&["local", "groups", "b", "command"].map(Step::from).into(), "", 3);
+        line(
+            &["local", "groups", "b", "first_port"]
+                .map(Step::from)
+                .into(),
+            "",
+            4,
+        );
+        line(
+            &Place::At(vec!["api".into(), "tokens".into(), 1.into(), "name".into()]),
+            "",
+            8,
+        );
+        line(
+            &["local", "groups", "b", "command"].map(Step::from).into(),
+            "",
+            3,
+        );
     }
 
     #[test]
     fn a_message_leads_to_what_it_names() {
         line(&Place::Named, "local.groups.b.first_port is 2: too low", 4);
         line(&Place::Named, "local.groups.b.command is empty", 3);
-        line(&Place::Named, "api.tokens `y`: set either sha256 or file", 7);
+        line(
+            &Place::Named,
+            "api.tokens `y`: set either sha256 or file",
+            7,
+        );
         line(&Place::Named, "http.allow: `b` is not host:port", 10);
     }
 }

@@ -75,10 +75,20 @@ impl Report {
     }
 
     /// Puts a check on record, and says whether it held.
-    pub(super) fn check(&mut self, name: &'static str, about: &'static str, outcome: Result<(), Failure>) -> bool {
+    pub(super) fn check(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        outcome: Result<(), Failure>,
+    ) -> bool {
         let failure = outcome.err();
         let ok = failure.is_none();
-        self.checks.push(Check { name, about, ok, failure });
+        self.checks.push(Check {
+            name,
+            about,
+            ok,
+            failure,
+        });
         ok
     }
 
@@ -93,8 +103,16 @@ impl Report {
 }
 
 impl Failure {
-    pub(super) fn new(found: impl Into<String>, place: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { found: found.into(), place: place.into(), remedy: remedy.into() }
+    pub(super) fn new(
+        found: impl Into<String>,
+        place: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            found: found.into(),
+            place: place.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// A call that should have been answered was not.
@@ -104,10 +122,16 @@ impl Failure {
                 "a panic, an overflow or memory out of bounds: run the same input natively, with the SDK's `test` module, \
                  to see where"
             }
-            PluginError::Deadline { .. } => "do less in one call: what takes longer than that is stopped by the host",
-            PluginError::Limit { .. } => "hold less: keep figures of the past instead of the past itself",
+            PluginError::Deadline { .. } => {
+                "do less in one call: what takes longer than that is stopped by the host"
+            }
+            PluginError::Limit { .. } => {
+                "hold less: keep figures of the past instead of the past itself"
+            }
             PluginError::Contract { .. } => "return what `wit/plugin.wit` says of this call",
-            PluginError::Invalid(_) => "these settings should do: give others with --settings, or accept them",
+            PluginError::Invalid(_) => {
+                "these settings should do: give others with --settings, or accept them"
+            }
             PluginError::Failed(_) | PluginError::Unsupported(_) => {
                 "the contract allows this input: answer it with a verdict or a step"
             }
@@ -117,7 +141,11 @@ impl Failure {
     }
 }
 
-/// Whether an answer that is an error is one that the guest gave in a proper way, its instance being as it was.
+/// Whether an answer that is an error is one that the guest gave in a proper way, its instance
+/// being as it was.
 pub(super) fn is_said(error: &PluginError) -> bool {
-    matches!(error, PluginError::Invalid(_) | PluginError::Unsupported(_) | PluginError::Failed(_))
+    matches!(
+        error,
+        PluginError::Invalid(_) | PluginError::Unsupported(_) | PluginError::Failed(_)
+    )
 }

@@ -16,14 +16,20 @@ pub(super) fn wrong(schema: &Value, right: &Value) -> Vec<(String, Value)> {
         Value::Object(settings)
     };
     let mut wrong = vec![
-        (format!("the unknown key `{UNKNOWN}`"), with(UNKNOWN, json!(1))),
+        (
+            format!("the unknown key `{UNKNOWN}`"),
+            with(UNKNOWN, json!(1)),
+        ),
         ("a list in place of the object".to_owned(), json!([1, 2])),
         ("a text in place of the object".to_owned(), json!("none")),
     ];
     let properties = schema.get("properties").and_then(Value::as_object);
     for (key, property) in properties.into_iter().flatten() {
         if let Some(value) = of_another_type(property) {
-            wrong.push((format!("`{key}` of a wrong type: {value}"), with(key, value)));
+            wrong.push((
+                format!("`{key}` of a wrong type: {value}"),
+                with(key, value),
+            ));
         }
     }
     wrong
@@ -61,9 +67,11 @@ pub(super) fn judge(answer: Result<(), PluginError>, how: &str) -> Result<(), Fa
     let remedy = "answer `invalid` with a message that names the key; with the SDK, \
                   `#[serde(deny_unknown_fields, default)]` on the struct does it";
     match answer {
-        Err(PluginError::Invalid(message)) if message.trim().is_empty() => {
-            Err(Failure::new("it answers `invalid` without a word", how, remedy))
-        }
+        Err(PluginError::Invalid(message)) if message.trim().is_empty() => Err(Failure::new(
+            "it answers `invalid` without a word",
+            how,
+            remedy,
+        )),
         Err(PluginError::Invalid(_)) => Ok(()),
         Err(error) => Err(Failure::new(format!("it answers: {error}"), how, remedy)),
         Ok(()) => Err(Failure::new("it opens", how, remedy)),
@@ -83,7 +91,10 @@ mod tests {
             "any": {},
         }});
         let wrong = wrong(&schema, &json!({"window": 5}));
-        let texts: Vec<String> = wrong.iter().map(|(_, settings)| settings.to_string()).collect();
+        let texts: Vec<String> = wrong
+            .iter()
+            .map(|(_, settings)| settings.to_string())
+            .collect();
         assert_eq!(
             texts,
             [
@@ -101,7 +112,11 @@ mod tests {
     #[test]
     fn only_invalid_with_a_message_will_do() {
         assert!(judge(Err(PluginError::Invalid("`window` is 0".to_owned())), "x").is_ok());
-        for answer in [Ok(()), Err(PluginError::Invalid(" ".to_owned())), Err(PluginError::Failed("no".to_owned()))] {
+        for answer in [
+            Ok(()),
+            Err(PluginError::Invalid(" ".to_owned())),
+            Err(PluginError::Failed("no".to_owned())),
+        ] {
             assert!(judge(answer, "x").is_err());
         }
     }

@@ -24,7 +24,8 @@ impl Hands<'_, '_> {
     pub(super) async fn play(&self) -> anyhow::Result<String> {
         let stopped = self.kill_switch().await?;
         let refused = self.beyond_the_bounds().await?;
-        let shop = async { Ok::<_, anyhow::Error>((self.put_back().await?, self.approval().await?)) };
+        let shop =
+            async { Ok::<_, anyhow::Error>((self.put_back().await?, self.approval().await?)) };
         let ((undone, approved), spent) = tokio::try_join!(shop, self.beyond_the_budget())?;
         Ok(format!(
             "the kill switch stopped {stopped}; {refused} was refused; {spent} was beyond the budget; {undone} put back what was scaled \
@@ -33,36 +34,57 @@ impl Hands<'_, '_> {
     }
 
     async fn kill_switch(&self) -> anyhow::Result<String> {
-        self.ask(Method::PUT, "/api/v1/kill-switch", Some(json!({ "why": "the demo shows it" }))).await?;
+        self.ask(
+            Method::PUT,
+            "/api/v1/kill-switch",
+            Some(json!({ "why": "the demo shows it" })),
+        )
+        .await?;
         let decision = self.request("restart-service", json!({})).await?;
-        self.ask(Method::DELETE, "/api/v1/kill-switch", None).await?;
+        self.ask(Method::DELETE, "/api/v1/kill-switch", None)
+            .await?;
         refused_by(&decision, "kill_switch")?;
         Ok(decision.id.to_string())
     }
 
     async fn beyond_the_bounds(&self) -> anyhow::Result<String> {
-        let decision = self.request("scale-up", json!({ "replicas": TOO_MANY })).await?;
+        let decision = self
+            .request("scale-up", json!({ "replicas": TOO_MANY }))
+            .await?;
         refused_by(&decision, "replica_bounds")?;
         Ok(format!("{TOO_MANY} replicas ({})", decision.id))
     }
 
-    /// Of the reports one thing may be changed in an hour. A person does, so that the host, when they leak, may only tell people.
+    /// Of the reports one thing may be changed in an hour. A person does, so that the host, when
+    /// they leak, may only tell people.
     async fn beyond_the_budget(&self) -> anyhow::Result<String> {
         let scenario = self.scenario;
         let target = Target::new("", "Process", "reports");
-        let replica = ready(&endpoints(Some(scenario.running), &target)?.borrow()).into_iter().next();
+        let replica = ready(&endpoints(Some(scenario.running), &target)?.borrow())
+            .into_iter()
+            .next();
         let replica = replica.context("no replica of the reports serves")?;
-        self.accepted(&target, "scale-up", json!({ "replicas": 2 })).await?;
+        self.accepted(&target, "scale-up", json!({ "replicas": 2 }))
+            .await?;
         scenario.fault(&replica, "leak").await?;
         let ended = |solution: &'static str| {
-            let filter =
-                Filter { target: Some(target.clone()), solution: Some(solution.to_owned()), ..Filter::default() };
+            let filter = Filter {
+                target: Some(target.clone()),
+                solution: Some(solution.to_owned()),
+                ..Filter::default()
+            };
             let what = format!("no `{solution}` of the reports was decided and ended");
             async move {
                 poll(scenario.within(60), &what, async || {
-                    let page = Page { limit: 1, order: Order::Newest, ..Page::default() };
+                    let page = Page {
+                        limit: 1,
+                        order: Order::Newest,
+                        ..Page::default()
+                    };
                     let (decisions, _) = scenario.reader.decisions(&filter, page).await.ok()?;
-                    decisions.into_iter().find(|decision| decision.state.is_final())
+                    decisions
+                        .into_iter()
+                        .find(|decision| decision.state.is_final())
                 })
                 .await
             }
@@ -70,33 +92,61 @@ impl Hands<'_, '_> {
         let denied = ended(solutions::RESTART_SERVICE).await?;
         refused_by(&denied, "budget")?;
         let alarm = ended(solutions::ALARM).await?;
-        anyhow::ensure!(alarm.state == DecisionState::Done, "nobody was told: {}", alarm.state.as_str());
-        scenario.client.delete(format!("{replica}/fault")).send().await?;
+        anyhow::ensure!(
+            alarm.state == DecisionState::Done,
+            "nobody was told: {}",
+            alarm.state.as_str()
+        );
+        scenario
+            .client
+            .delete(format!("{replica}/fault"))
+            .send()
+            .await?;
         Ok(denied.id.to_string())
     }
 
     /// What was scaled up for the surge goes back by itself, some time after it.
     async fn put_back(&self) -> anyhow::Result<String> {
         let scenario = self.scenario;
-        scenario.narrator.say("progress", "what was scaled up for the surge is to go back by itself", &json!({}));
+        scenario.narrator.say(
+            "progress",
+            "what was scaled up for the surge is to go back by itself",
+            &json!({}),
+        );
         let filter = Filter {
             target: Some(scenario.stage.target.clone()),
             solution: Some(solutions::SCALE_UP.to_owned()),
             ..Filter::default()
         };
-        let page = Page { limit: 100, order: Order::Oldest, ..Page::default() };
+        let page = Page {
+            limit: 100,
+            order: Order::Oldest,
+            ..Page::default()
+        };
         let undone = poll(scenario.within(60), "nothing was put back", async || {
             let (decisions, _) = scenario.reader.decisions(&filter, page).await.ok()?;
-            decisions.into_iter().find(|decision| decision.state == DecisionState::Undone)
+            decisions
+                .into_iter()
+                .find(|decision| decision.state == DecisionState::Undone)
         });
         let undone = undone.await?;
-        let reason = undone.undo.as_ref().map(|undo| undo.reason.clone()).unwrap_or_default();
-        scenario.narrator.say("undo", &format!("decision {} is undone: {reason}", undone.id), &json!(undone.undo));
+        let reason = undone
+            .undo
+            .as_ref()
+            .map(|undo| undo.reason.clone())
+            .unwrap_or_default();
+        scenario.narrator.say(
+            "undo",
+            &format!("decision {} is undone: {reason}", undone.id),
+            &json!(undone.undo),
+        );
         Ok(undone.id.to_string())
     }
 
     async fn approval(&self) -> anyhow::Result<String> {
-        let decision = self.request("rate-limit", json!({ "requests_per_second": MANY })).await?;
+        let decision = self
+            .request("rate-limit", json!({ "requests_per_second": MANY }))
+            .await?;
         let held = decision.question.clone().context("nobody was asked")?;
         anyhow::ensure!(
             decision.state == DecisionState::Held,
@@ -105,16 +155,35 @@ impl Hands<'_, '_> {
             decision.state.as_str()
         );
         let yes = json!({ "question": held.id, "reason": "the demo says yes" });
-        self.ask(Method::POST, &format!("/api/v1/decisions/{}/approve", decision.id), Some(yes)).await?;
+        self.ask(
+            Method::POST,
+            &format!("/api/v1/decisions/{}/approve", decision.id),
+            Some(yes),
+        )
+        .await?;
         let done = |decision: &Decision| {
-            let outcomes = decision.operations.iter().filter_map(|record| record.outcome.as_ref());
-            outcomes.clone().any(|outcome| outcome.kind == OutcomeKind::Done)
+            let outcomes = decision
+                .operations
+                .iter()
+                .filter_map(|record| record.outcome.as_ref());
+            outcomes
+                .clone()
+                .any(|outcome| outcome.kind == OutcomeKind::Done)
         };
         let scenario = self.scenario;
-        poll(scenario.within(60), "what was approved was not done", async || {
-            let decision = scenario.reader.decision(&decision.id).await.ok().flatten()?;
-            done(&decision).then_some(())
-        })
+        poll(
+            scenario.within(60),
+            "what was approved was not done",
+            async || {
+                let decision = scenario
+                    .reader
+                    .decision(&decision.id)
+                    .await
+                    .ok()
+                    .flatten()?;
+                done(&decision).then_some(())
+            },
+        )
         .await?;
         Ok(decision.id.to_string())
     }
@@ -122,26 +191,45 @@ impl Hands<'_, '_> {
     /// Asks for an action, and waits until it is over or held.
     async fn request(&self, action: &str, parameters: Value) -> anyhow::Result<Decision> {
         let scenario = self.scenario;
-        let id = self.accepted(&scenario.stage.target, action, parameters).await?;
-        poll(scenario.within(60), "what was asked for is neither over nor held", async || {
-            let decision = scenario.reader.decision(&id).await.ok().flatten()?;
-            (decision.decided_at >= self.started && decision.state.is_final()).then_some(decision)
-        })
+        let id = self
+            .accepted(&scenario.stage.target, action, parameters)
+            .await?;
+        poll(
+            scenario.within(60),
+            "what was asked for is neither over nor held",
+            async || {
+                let decision = scenario.reader.decision(&id).await.ok().flatten()?;
+                (decision.decided_at >= self.started && decision.state.is_final())
+                    .then_some(decision)
+            },
+        )
         .await
     }
 
     /// Asks for an action.
-    async fn accepted(&self, target: &Target, action: &str, parameters: Value) -> anyhow::Result<DecisionId> {
+    async fn accepted(
+        &self,
+        target: &Target,
+        action: &str,
+        parameters: Value,
+    ) -> anyhow::Result<DecisionId> {
         let body = json!({ "target": target.to_string(), "parameters": parameters });
-        let accepted = self.ask(Method::POST, &format!("/action/{action}"), Some(body)).await?;
-        let url = accepted["url"].as_str().context("the answer names no decision")?;
+        let accepted = self
+            .ask(Method::POST, &format!("/action/{action}"), Some(body))
+            .await?;
+        let url = accepted["url"]
+            .as_str()
+            .context("the answer names no decision")?;
         Ok(url.rsplit('/').next().unwrap_or_default().into())
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let scenario = self.scenario;
         let url = format!("http://{}{path}", scenario.running.address());
-        let shown = body.as_ref().map(|body| format!(" {body}")).unwrap_or_default();
+        let shown = body
+            .as_ref()
+            .map(|body| format!(" {body}"))
+            .unwrap_or_default();
         scenario.narrator.say(
             "hands",
             &format!("{method} {path}{shown}"),

@@ -1,5 +1,5 @@
-//! `anomalyzer demo`: an application that goes wrong in four ways, what the host makes of each, and what people can do. Embedded, or on the real
-//! parts that the environment names.
+//! `anomalyzer demo`: an application that goes wrong in four ways, what the host makes of each, and
+//! what people can do. Embedded, or on the real parts that the environment names.
 
 pub mod app;
 mod hands;
@@ -28,16 +28,19 @@ pub struct DemoArgs {
     /// End after the acts; the exit code is 0 only if all came out as they should
     #[arg(long)]
     pub exit_when_done: bool,
-    /// Run on the real Kafka, Prometheus, Ollama and Kubernetes that the environment names (`cargo xtask demo --real` starts them)
+    /// Run on the real Kafka, Prometheus, Ollama and Kubernetes that the environment names (`cargo
+    /// xtask demo --real` starts them)
     #[arg(long)]
     pub real: bool,
-    /// Where the replicas of the application are listed, in the format of Prometheus's HTTP service discovery
+    /// Where the replicas of the application are listed, in the format of Prometheus's HTTP service
+    /// discovery
     #[arg(long, env = "DEMO_SD_URL")]
     pub sd_url: Option<String>,
     /// Let the language model decide; without it, it is asked and recorded and the rules decide
     #[arg(long, requires = "real")]
     pub model_decides: bool,
-    /// Where the history is kept: a folder that holds no other run's; by default a new temporary one
+    /// Where the history is kept: a folder that holds no other run's; by default a new temporary
+    /// one
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
 }
@@ -46,12 +49,19 @@ pub struct DemoArgs {
 ///
 /// # Errors
 /// The stage can't be set: a port, the plugins, a real part that does not answer.
-pub async fn run(args: DemoArgs, output: Output, shutdown: CancellationToken) -> anyhow::Result<bool> {
+pub async fn run(
+    args: DemoArgs,
+    output: Output,
+    shutdown: CancellationToken,
+) -> anyhow::Result<bool> {
     let narrator = Narrator::new(output);
     let data_dir = match &args.data_dir {
         Some(data_dir) => fresh(data_dir)?,
         // Kept, for `anomalyzer decisions`.
-        None => tempfile::Builder::new().prefix("anomalyzer-demo-").tempdir()?.keep(),
+        None => tempfile::Builder::new()
+            .prefix("anomalyzer-demo-")
+            .tempdir()?
+            .keep(),
     };
     let stopping = shutdown.child_token();
     let stage = Stage::set(&args, data_dir.clone())?;
@@ -60,8 +70,9 @@ pub async fn run(args: DemoArgs, output: Output, shutdown: CancellationToken) ->
     let mut traffic = None;
     if let Some(day) = stage.ordinary_day_before() {
         traffic = Some(Traffic::start(&stage, None, &stopping)?);
-        let line =
-            format!("an ordinary day: {RATE} requests a second for {day:?}, which Prometheus keeps and we fill in");
+        let line = format!(
+            "an ordinary day: {RATE} requests a second for {day:?}, which Prometheus keeps and we fill in"
+        );
         narrator.say("progress", &line, &json!({}));
         tokio::select! {
             () = shutdown.cancelled() => return Ok(false),
@@ -83,7 +94,8 @@ pub async fn run(args: DemoArgs, output: Output, shutdown: CancellationToken) ->
     outcome
 }
 
-/// The folder, unless an earlier run left its state there: the demo would begin with that run's replicas and incidents.
+/// The folder, unless an earlier run left its state there: the demo would begin with that run's
+/// replicas and incidents.
 fn fresh(data_dir: &Path) -> anyhow::Result<PathBuf> {
     for file in ["local.json", history::FILE_NAME] {
         let file = data_dir.join(file);
@@ -104,9 +116,15 @@ async fn play(
     running: &serve::Running,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<bool> {
-    let Some(history) = running.history().cloned() else { anyhow::bail!("the server role keeps a history") };
+    let Some(history) = running.history().cloned() else {
+        anyhow::bail!("the server role keeps a history")
+    };
     let follow = shutdown.child_token();
-    let teller = tokio::spawn(narrator.clone().follow(running.bus(), history.clone(), follow.clone()));
+    let teller = tokio::spawn(narrator.clone().follow(
+        running.bus(),
+        history.clone(),
+        follow.clone(),
+    ));
     // The acts are read back through a reader of their own: what counts is what stands in the file.
     let reader = HistoryReader::open(history.path()).await?;
     let replicas = traffic.replicas();
@@ -145,6 +163,9 @@ mod tests {
         assert_eq!(fresh(folder.path()).unwrap(), folder.path());
         std::fs::write(folder.path().join("local.json"), "{}").unwrap();
         let error = fresh(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("local.json is of an earlier run") && error.contains("--data-dir"), "{error}");
+        assert!(
+            error.contains("local.json is of an earlier run") && error.contains("--data-dir"),
+            "{error}"
+        );
     }
 }

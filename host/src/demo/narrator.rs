@@ -11,8 +11,8 @@ use crate::bus::{Bus, Topic};
 use crate::cli::Output;
 use crate::codec;
 use crate::domain::{
-    AnalystKind, Decision, FindingId, IncidentEventKind, Operation, OperationRecord, OutcomeKind, Phase, now_ms,
-    rfc3339,
+    AnalystKind, Decision, FindingId, IncidentEventKind, Operation, OperationRecord, OutcomeKind,
+    Phase, now_ms, rfc3339,
 };
 use crate::history::History;
 
@@ -25,7 +25,10 @@ pub(super) struct Narrator {
 
 impl Narrator {
     pub(super) fn new(output: Output) -> Self {
-        Self { output, started: now_ms() }
+        Self {
+            output,
+            started: now_ms(),
+        }
     }
 
     /// One event: a short machine name, the line for a person, and what a program may want.
@@ -33,7 +36,10 @@ impl Narrator {
         let now = now_ms();
         let text = match self.output {
             Output::Text => format!("{:>6.1}s  {line}", (now - self.started) as f64 / 1000.0),
-            Output::Json => json!({ "at": rfc3339(now), "event": event, "text": line, "detail": detail }).to_string(),
+            Output::Json => {
+                json!({ "at": rfc3339(now), "event": event, "text": line, "detail": detail })
+                    .to_string()
+            }
         };
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
@@ -43,12 +49,23 @@ impl Narrator {
         if matches!(self.output, Output::Text) {
             let _ = writeln!(std::io::stdout().lock());
         }
-        self.say("chapter", &format!("── {name}: {line}"), &json!({ "name": name }));
+        self.say(
+            "chapter",
+            &format!("── {name}: {line}"),
+            &json!({ "name": name }),
+        );
     }
 
     /// Follows incidents and decisions and tells of each change, until told to stop.
-    pub(super) async fn follow(self, bus: std::sync::Arc<dyn Bus>, history: History, shutdown: CancellationToken) {
-        let Ok(mut incidents) = bus.tail(Topic::Incidents).await else { return };
+    pub(super) async fn follow(
+        self,
+        bus: std::sync::Arc<dyn Bus>,
+        history: History,
+        shutdown: CancellationToken,
+    ) {
+        let Ok(mut incidents) = bus.tail(Topic::Incidents).await else {
+            return;
+        };
         let mut decisions = history.subscribe();
         let mut told: HashMap<String, Told> = HashMap::new();
         let mut found = HashSet::new();
@@ -71,37 +88,59 @@ impl Narrator {
         }
     }
 
-    /// `found` is what was told already: an event has all findings of its incident, and several may be new.
-    fn incident(&self, event: &crate::domain::IncidentEvent, found: &mut HashSet<(FindingId, bool)>) {
+    /// `found` is what was told already: an event has all findings of its incident, and several may
+    /// be new.
+    fn incident(
+        &self,
+        event: &crate::domain::IncidentEvent,
+        found: &mut HashSet<(FindingId, bool)>,
+    ) {
         let incident = &event.incident;
         let detail = || serde_json::to_value(incident).unwrap_or_default();
         match event.kind {
             IncidentEventKind::Opened | IncidentEventKind::Changed => {
                 for finding in &incident.findings {
                     let over = finding.phase == Phase::Clear;
-                    if finding.phase == Phase::Ongoing || !found.insert((finding.id.clone(), over)) {
+                    if finding.phase == Phase::Ongoing || !found.insert((finding.id.clone(), over))
+                    {
                         continue;
                     }
                     let what = if over { "back to normal" } else { "detected" };
-                    let line = format!("{what}: {} of {}: {}", finding.signal, incident.target.name, finding.reason);
+                    let line = format!(
+                        "{what}: {} of {}: {}",
+                        finding.signal, incident.target.name, finding.reason
+                    );
                     self.say("finding", &line, &json!(finding));
                 }
             }
             IncidentEventKind::Confirmed if incident.is_open() => {
-                let line = format!("incident {} on {} goes on: asking the analyst", incident.id, incident.target.name);
+                let line = format!(
+                    "incident {} on {} goes on: asking the analyst",
+                    incident.id, incident.target.name
+                );
                 self.say("incident_confirmed", &line, &detail());
             }
             IncidentEventKind::Confirmed => {
-                let line = format!("incident {} on {} passed by itself", incident.id, incident.target.name);
+                let line = format!(
+                    "incident {} on {} passed by itself",
+                    incident.id, incident.target.name
+                );
                 self.say("incident_passed", &line, &detail());
             }
             IncidentEventKind::Gathered => {
-                let line = format!("incident {}: asking the analyst again, with what was gathered", incident.id);
+                let line = format!(
+                    "incident {}: asking the analyst again, with what was gathered",
+                    incident.id
+                );
                 self.say("incident_gathered", &line, &detail());
             }
             IncidentEventKind::Cleared => {
                 found.retain(|(id, _)| incident.findings.iter().all(|finding| finding.id != *id));
-                self.say("incident_cleared", &format!("incident {} is over", incident.id), &detail());
+                self.say(
+                    "incident_cleared",
+                    &format!("incident {} is over", incident.id),
+                    &detail(),
+                );
             }
         }
     }
@@ -111,42 +150,78 @@ impl Narrator {
             let analyst = &decision.analyst;
             let who = match analyst.kind {
                 AnalystKind::Ollama => {
-                    format!("{} in {} ms", analyst.model.as_deref().unwrap_or("ollama"), analyst.took_ms)
+                    format!(
+                        "{} in {} ms",
+                        analyst.model.as_deref().unwrap_or("ollama"),
+                        analyst.took_ms
+                    )
                 }
-                AnalystKind::Rules => format!("rules: {}", analyst.why_rules.as_deref().unwrap_or("configured")),
+                AnalystKind::Rules => format!(
+                    "rules: {}",
+                    analyst.why_rules.as_deref().unwrap_or("configured")
+                ),
                 AnalystKind::External => "asked for".to_owned(),
             };
-            let line =
-                format!("decision {}: {} ({who}) because {}", decision.id, decision.solution, decision.explanation);
+            let line = format!(
+                "decision {}: {} ({who}) because {}",
+                decision.id, decision.solution, decision.explanation
+            );
             self.say("decision", &line, &json!(decision));
         }
-        if let Some(guard) = decision.guard.as_ref().filter(|guard| told.guard.as_ref() != Some(&guard.rule)) {
+        if let Some(guard) = decision
+            .guard
+            .as_ref()
+            .filter(|guard| told.guard.as_ref() != Some(&guard.rule))
+        {
             told.guard = Some(guard.rule.clone());
             let verdict = serde_json::to_value(guard.verdict).unwrap_or_default();
-            let line = format!("guard: {} by rule {}: {}", verdict.as_str().unwrap_or("?"), guard.rule, guard.reason);
+            let line = format!(
+                "guard: {} by rule {}: {}",
+                verdict.as_str().unwrap_or("?"),
+                guard.rule,
+                guard.reason
+            );
             self.say("guard", &line, &json!(guard));
         }
         for operation in decision.operations.iter().skip(told.operations) {
-            let Some(outcome) = &operation.outcome else { break };
+            let Some(outcome) = &operation.outcome else {
+                break;
+            };
             told.operations += 1;
             let how = match outcome.kind {
                 OutcomeKind::Done => "done".to_owned(),
                 OutcomeKind::Foreseen => "not done, foreseen only".to_owned(),
                 OutcomeKind::Denied | OutcomeKind::Failed | OutcomeKind::InDoubt => {
-                    format!("{}: {}", serde_json::to_value(outcome.kind).unwrap_or_default(), outcome.detail)
+                    format!(
+                        "{}: {}",
+                        serde_json::to_value(outcome.kind).unwrap_or_default(),
+                        outcome.detail
+                    )
                 }
             };
-            self.say("operation", &format!("act: {}: {how}", describe(operation)), &json!(operation));
+            self.say(
+                "operation",
+                &format!("act: {}: {how}", describe(operation)),
+                &json!(operation),
+            );
         }
         if let Some(verification) = &decision.verification
             && !std::mem::replace(&mut told.verified, true)
         {
-            let line = format!("verified: {}: {}", verification.outcome.as_str(), verification.reason);
+            let line = format!(
+                "verified: {}: {}",
+                verification.outcome.as_str(),
+                verification.reason
+            );
             self.say("verification", &line, &json!(verification));
         }
         if decision.state.is_final() && !std::mem::replace(&mut told.ended, true) {
             let summary = decision.summary.as_deref().unwrap_or("");
-            let line = format!("decision {} is {}: {summary}", decision.id, decision.state.as_str());
+            let line = format!(
+                "decision {} is {}: {summary}",
+                decision.id,
+                decision.state.as_str()
+            );
             self.say("decision_ended", &line, &json!(decision));
         }
     }
@@ -165,10 +240,18 @@ struct Told {
 fn describe(record: &OperationRecord) -> String {
     match &record.operation {
         Operation::Scale { target, replicas } => {
-            let before = record.before.as_ref().map(|before| format!(" from {before}")).unwrap_or_default();
+            let before = record
+                .before
+                .as_ref()
+                .map(|before| format!(" from {before}"))
+                .unwrap_or_default();
             format!("scale {}{before} to {replicas}", target.name)
         }
         Operation::Notify(notice) => format!("notify: {}", notice.title),
-        other => format!("{} {}", other.kind(), other.target().map_or("", |target| target.name.as_str())),
+        other => format!(
+            "{} {}",
+            other.kind(),
+            other.target().map_or("", |target| target.name.as_str())
+        ),
     }
 }

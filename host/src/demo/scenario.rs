@@ -13,12 +13,15 @@ use super::load::{Load, LoadSettings};
 use super::narrator::Narrator;
 use super::stage::Stage;
 use crate::detect::DetectStatus;
-use crate::domain::{Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, now_ms, solutions};
+use crate::domain::{
+    Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, now_ms, solutions,
+};
 use crate::history::{Filter, HistoryReader, Order, Page};
 use crate::http_client;
 use crate::serve::Running;
 
-/// Samples of each signal before anything is broken, also where the detectors have learnt from the past that was filled in.
+/// Samples of each signal before anything is broken, also where the detectors have learnt from the
+/// past that was filled in.
 const WARM: u64 = 20;
 /// Requests a second on an ordinary day.
 pub(super) const RATE: f64 = 40.0;
@@ -52,7 +55,11 @@ impl Traffic {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let replicas = stage.replicas(running, shutdown.child_token())?;
-        let settings = LoadSettings { rate: RATE, amplitude: 0.0, ..LoadSettings::default() };
+        let settings = LoadSettings {
+            rate: RATE,
+            amplitude: 0.0,
+            ..LoadSettings::default()
+        };
         let load = Load::start(replicas.clone(), &settings, shutdown.child_token())?;
         Ok(Self { replicas, load })
     }
@@ -82,7 +89,15 @@ impl<'a> Scenario<'a> {
         reader: HistoryReader,
     ) -> anyhow::Result<Self> {
         let client = http_client::client(Duration::from_secs(5))?;
-        Ok(Self { narrator, stage, running, reader, replicas, load, client })
+        Ok(Self {
+            narrator,
+            stage,
+            running,
+            reader,
+            replicas,
+            load,
+            client,
+        })
     }
 
     /// Plays the acts; true if all came out as they should.
@@ -92,7 +107,8 @@ impl<'a> Scenario<'a> {
         for act in acts {
             let started = now_ms();
             let result = self.one(*act, started).await;
-            // Judged when it is over: what is done late is done all the same. A late all-clear is the failure of this act.
+            // Judged when it is over: what is done late is done all the same. A late all-clear is
+            // the failure of this act.
             let over = self.calm(*act, started).await;
             let judged = match over {
                 Ok(()) => self.nothing_else(*act, started).await,
@@ -123,27 +139,50 @@ impl<'a> Scenario<'a> {
     }
 
     async fn warm_up(&self) -> anyhow::Result<()> {
-        self.narrator.chapter("warm-up", "an ordinary day: 40 requests a second, the detectors learn what is usual");
+        self.narrator.chapter(
+            "warm-up",
+            "an ordinary day: 40 requests a second, the detectors learn what is usual",
+        );
         let began = now_ms();
         let mut told = 0;
-        poll(self.within(60), "the detectors did not see enough samples", async || {
-            let status = self.running.detection();
-            let least = status.values().map(|signal| signal.samples).min().unwrap_or(0);
-            let seconds = (now_ms() - began) / 1000;
-            if seconds / 4 > told {
-                told = seconds / 4;
-                let line = format!("{} signals, {least} samples each; {}", status.len(), learning(&status));
-                self.narrator.say("progress", &line, &json!({ "signals": status.len(), "samples": least }));
-            }
-            let ready = status.values().all(|signal| signal.learning.is_empty());
-            (status.len() >= self.running.signals() && least >= WARM && ready).then_some(())
-        })
+        poll(
+            self.within(60),
+            "the detectors did not see enough samples",
+            async || {
+                let status = self.running.detection();
+                let least = status
+                    .values()
+                    .map(|signal| signal.samples)
+                    .min()
+                    .unwrap_or(0);
+                let seconds = (now_ms() - began) / 1000;
+                if seconds / 4 > told {
+                    told = seconds / 4;
+                    let line = format!(
+                        "{} signals, {least} samples each; {}",
+                        status.len(),
+                        learning(&status)
+                    );
+                    self.narrator.say(
+                        "progress",
+                        &line,
+                        &json!({ "signals": status.len(), "samples": least }),
+                    );
+                }
+                let ready = status.values().all(|signal| signal.learning.is_empty());
+                (status.len() >= self.running.signals() && least >= WARM && ready).then_some(())
+            },
+        )
         .await
         .map_err(|error| {
             let problems: Vec<String> = self.running.problems();
             anyhow::anyhow!(
                 "{error}: {}",
-                if problems.is_empty() { "no part reports a problem".into() } else { problems.join("; ") }
+                if problems.is_empty() {
+                    "no part reports a problem".into()
+                } else {
+                    problems.join("; ")
+                }
             )
         })
     }
@@ -154,38 +193,68 @@ impl<'a> Scenario<'a> {
             Act::Surge => {
                 self.load.set_factor(4.0);
                 let decision = self.decided(solutions::SCALE_UP, started).await?;
-                let replicas = replicas_after(&decision).context("no scale operation is on record as done")?;
+                let replicas =
+                    replicas_after(&decision).context("no scale operation is on record as done")?;
                 improved(&decision)?;
-                Ok(format!("{} to {replicas} replicas → improved ({})", decision.solution, decision.id))
+                Ok(format!(
+                    "{} to {replicas} replicas → improved ({})",
+                    decision.solution, decision.id
+                ))
             }
             Act::Leak => {
-                let first = self.replicas.borrow().first().cloned().context("no replica serves")?;
+                let first = self
+                    .replicas
+                    .borrow()
+                    .first()
+                    .cloned()
+                    .context("no replica serves")?;
                 self.fault(&first, "leak").await?;
                 let decision = self.decided(solutions::RESTART_SERVICE, started).await?;
                 improved(&decision)?;
-                Ok(format!("{} → improved ({})", decision.solution, decision.id))
+                Ok(format!(
+                    "{} → improved ({})",
+                    decision.solution, decision.id
+                ))
             }
             Act::Blip => {
-                // Strong enough for two replicas, which halve the queue; and weak enough for some requests to be answered in every second.
+                // Strong enough for two replicas, which halve the queue; and weak enough for some
+                // requests to be answered in every second.
                 self.fault_everywhere("blip?strength=30").await?;
                 let decision = self.decided(solutions::NO_ACTION, started).await?;
-                Ok(format!("{} and nothing done ({})", decision.solution, decision.id))
+                Ok(format!(
+                    "{} and nothing done ({})",
+                    decision.solution, decision.id
+                ))
             }
             Act::Mute => {
                 self.fault_everywhere("mute").await?;
                 let decision = self.decided(solutions::ALARM, started).await?;
                 let told = decision.operations.iter().any(|record| {
                     matches!(record.operation, Operation::Notify(_))
-                        && record.outcome.as_ref().is_some_and(|outcome| outcome.kind == OutcomeKind::Done)
+                        && record
+                            .outcome
+                            .as_ref()
+                            .is_some_and(|outcome| outcome.kind == OutcomeKind::Done)
                 });
                 anyhow::ensure!(told, "no notice is on record as delivered");
-                Ok(format!("{} and nothing else ({})", decision.solution, decision.id))
+                Ok(format!(
+                    "{} and nothing else ({})",
+                    decision.solution, decision.id
+                ))
             }
-            Act::Hands => Hands { scenario: self, started }.play().await,
+            Act::Hands => {
+                Hands {
+                    scenario: self,
+                    started,
+                }
+                .play()
+                .await
+            }
         }
     }
 
-    /// Takes the cause away and waits until the incident is over and every decision about it has ended.
+    /// Takes the cause away and waits until the incident is over and every decision about it has
+    /// ended.
     async fn calm(&self, act: Act, since: UnixMs) -> anyhow::Result<()> {
         match act {
             Act::Surge => self.load.set_factor(1.0),
@@ -202,16 +271,32 @@ impl<'a> Scenario<'a> {
         .await?;
         poll(self.within(60), "a decision has not ended", async || {
             let decisions = self.recorded(since).await.ok()?;
-            decisions.iter().all(|decision| decision.state.is_final()).then_some(())
+            decisions
+                .iter()
+                .all(|decision| decision.state.is_final())
+                .then_some(())
         })
         .await
     }
 
     pub(super) async fn fault(&self, replica: &str, name: &str) -> anyhow::Result<()> {
         let url = format!("{replica}/fault/{name}");
-        let answer = self.client.post(&url).send().await.with_context(|| format!("POST {url}"))?;
-        anyhow::ensure!(answer.status().is_success(), "POST {url} answered {}", answer.status());
-        self.narrator.say("fault", &format!("POST {url}"), &json!({ "fault": name, "replica": replica }));
+        let answer = self
+            .client
+            .post(&url)
+            .send()
+            .await
+            .with_context(|| format!("POST {url}"))?;
+        anyhow::ensure!(
+            answer.status().is_success(),
+            "POST {url} answered {}",
+            answer.status()
+        );
+        self.narrator.say(
+            "fault",
+            &format!("POST {url}"),
+            &json!({ "fault": name, "replica": replica }),
+        );
         Ok(())
     }
 
@@ -231,7 +316,9 @@ impl<'a> Scenario<'a> {
         let found = poll(self.within(60), &what, async || {
             let decisions = self.recorded(since).await.ok()?;
             last = decisions.last().cloned();
-            decisions.into_iter().find(|decision| decision.solution == solution && decision.state.is_final())
+            decisions
+                .into_iter()
+                .find(|decision| decision.solution == solution && decision.state.is_final())
         })
         .await;
         let decision = found.map_err(|error| match &last {
@@ -255,8 +342,16 @@ impl<'a> Scenario<'a> {
 
     /// What was decided about the target since then, oldest first.
     async fn recorded(&self, since: UnixMs) -> anyhow::Result<Vec<Decision>> {
-        let filter = Filter { target: Some(self.stage.target.clone()), from: Some(since), ..Filter::default() };
-        let page = Page { limit: 100, order: Order::Oldest, ..Page::default() };
+        let filter = Filter {
+            target: Some(self.stage.target.clone()),
+            from: Some(since),
+            ..Filter::default()
+        };
+        let page = Page {
+            limit: 100,
+            order: Order::Oldest,
+            ..Page::default()
+        };
         Ok(self.reader.decisions(&filter, page).await?.0)
     }
 
@@ -264,7 +359,12 @@ impl<'a> Scenario<'a> {
     async fn nothing_else(&self, act: Act, since: UnixMs) -> anyhow::Result<()> {
         for decision in self.recorded(since).await? {
             for record in &decision.operations {
-                anyhow::ensure!(act.allows(&record.operation), "{} was done by {}", record.kind, decision.id);
+                anyhow::ensure!(
+                    act.allows(&record.operation),
+                    "{} was done by {}",
+                    record.kind,
+                    decision.id
+                );
             }
         }
         Ok(())
@@ -273,19 +373,34 @@ impl<'a> Scenario<'a> {
 
 /// Who wants to see more, and until when.
 fn learning(status: &BTreeMap<String, DetectStatus>) -> String {
-    let learning: Vec<_> = status.values().flat_map(|signal| &signal.learning).collect();
-    let (Some(first), ready_at) = (learning.first(), learning.iter().filter_map(|learning| learning.ready_at).max())
-    else {
+    let learning: Vec<_> = status
+        .values()
+        .flat_map(|signal| &signal.learning)
+        .collect();
+    let (Some(first), ready_at) = (
+        learning.first(),
+        learning
+            .iter()
+            .filter_map(|learning| learning.ready_at)
+            .max(),
+    ) else {
         return "all detectors are ready".to_owned();
     };
     let when = ready_at.map_or_else(String::new, |at| {
-        format!(", ready in about {} s", (at - now_ms()).max(0).unsigned_abs().div_ceil(1000))
+        format!(
+            ", ready in about {} s",
+            (at - now_ms()).max(0).unsigned_abs().div_ceil(1000)
+        )
     });
-    format!("{} learns from the first {}{when}", first.detector, first.min_samples)
+    format!(
+        "{} learns from the first {}{when}",
+        first.detector, first.min_samples
+    )
 }
 
 impl Act {
-    /// Reads are harmless; besides them nothing may be done about a blip, and about vanished metrics people may only be told.
+    /// Reads are harmless; besides them nothing may be done about a blip, and about vanished
+    /// metrics people may only be told.
     fn allows(self, operation: &Operation) -> bool {
         match self {
             Self::Surge | Self::Leak | Self::Hands => true,
@@ -318,7 +433,10 @@ impl Act {
 }
 
 fn improved(decision: &Decision) -> anyhow::Result<()> {
-    let verification = decision.verification.as_ref().context("no verification is on record")?;
+    let verification = decision
+        .verification
+        .as_ref()
+        .context("no verification is on record")?;
     let outcome = verification.outcome;
     anyhow::ensure!(
         outcome == VerificationOutcome::Improved,
@@ -331,10 +449,17 @@ fn improved(decision: &Decision) -> anyhow::Result<()> {
 }
 
 fn replicas_after(decision: &Decision) -> Option<u32> {
-    decision.operations.iter().find_map(|record| match (&record.operation, &record.outcome) {
-        (Operation::Scale { replicas, .. }, Some(outcome)) if outcome.kind == OutcomeKind::Done => Some(*replicas),
-        _ => None,
-    })
+    decision
+        .operations
+        .iter()
+        .find_map(|record| match (&record.operation, &record.outcome) {
+            (Operation::Scale { replicas, .. }, Some(outcome))
+                if outcome.kind == OutcomeKind::Done =>
+            {
+                Some(*replicas)
+            }
+            _ => None,
+        })
 }
 
 /// Asks until there is an answer, or the deadline.
@@ -348,7 +473,10 @@ pub(super) async fn poll<T>(
         if let Some(answer) = ask().await {
             return Ok(answer);
         }
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "{otherwise} within {patience:?}");
+        anyhow::ensure!(
+            tokio::time::Instant::now() < deadline,
+            "{otherwise} within {patience:?}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -361,11 +489,18 @@ mod tests {
     #[test]
     fn about_a_blip_nothing_may_be_done_and_about_vanished_metrics_people_may_only_be_told() {
         let target = Target::new("", "Process", "shop");
-        let restart = Operation::Restart { target: target.clone() };
+        let restart = Operation::Restart {
+            target: target.clone(),
+        };
         let inspect = Operation::Inspect { target };
-        let notice = Notice { channel: "log".into(), title: "gone".into(), text: String::new() };
+        let notice = Notice {
+            channel: "log".into(),
+            title: "gone".into(),
+            text: String::new(),
+        };
         let notify = Operation::Notify(notice);
-        let allowed = |act: Act| [&restart, &notify, &inspect].map(|operation| act.allows(operation));
+        let allowed =
+            |act: Act| [&restart, &notify, &inspect].map(|operation| act.allows(operation));
         assert_eq!(allowed(Act::Leak), [true, true, true]);
         assert_eq!(allowed(Act::Mute), [false, true, true]);
         assert_eq!(allowed(Act::Blip), [false, false, true]);

@@ -46,7 +46,13 @@ impl Stage {
             // Of the shop, and after them of the reports.
             let app_port = free_ports(8000, 4 + 2)?;
             let text = include_str!("embedded.toml")
-                .replace("{exe}", &exe.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+                .replace(
+                    "{exe}",
+                    &exe.display()
+                        .to_string()
+                        .replace('\\', "\\\\")
+                        .replace('"', "\\\""),
+                )
                 .replace("{api_port}", &api_port.to_string())
                 .replace("{app_port}", &app_port.to_string())
                 .replace("{reports_port}", &(app_port + 4).to_string());
@@ -59,7 +65,11 @@ impl Stage {
         config.plugins.compiler = Some(plugin::this_program());
         config.data_dir = data_dir.clone();
         if let Some(ollama) = &mut config.ollama {
-            ollama.role = if args.model_decides { ModelRole::Decide } else { ModelRole::Advise };
+            ollama.role = if args.model_decides {
+                ModelRole::Decide
+            } else {
+                ModelRole::Advise
+            };
         }
         if args.real {
             for (what, there) in [
@@ -68,7 +78,10 @@ impl Stage {
                 ("OLLAMA_HOST and OLLAMA_MODEL", config.ollama.is_some()),
                 ("DEMO_SD_URL (or --sd-url)", args.sd_url.is_some()),
             ] {
-                anyhow::ensure!(there, "{what} is not set: start the real parts with `cargo xtask demo --real`");
+                anyhow::ensure!(
+                    there,
+                    "{what} is not set: start the real parts with `cargo xtask demo --real`"
+                );
             }
         }
         let target = match args.real {
@@ -86,13 +99,15 @@ impl Stage {
         })
     }
 
-    /// What is played. On the real parts everything takes longer, and what people can do is the same.
+    /// What is played. On the real parts everything takes longer, and what people can do is the
+    /// same.
     pub(super) fn acts(&self) -> &'static [Act] {
         const ALL: [Act; 5] = [Act::Surge, Act::Leak, Act::Blip, Act::Mute, Act::Hands];
         if self.real { &ALL[..4] } else { &ALL }
     }
 
-    /// On the real parts Prometheus keeps the past, which is filled in: it must have seen an ordinary day by then.
+    /// On the real parts Prometheus keeps the past, which is filled in: it must have seen an
+    /// ordinary day by then.
     pub(super) fn ordinary_day_before(&self) -> Option<Duration> {
         self.real.then_some(Duration::from_secs(130))
     }
@@ -104,9 +119,15 @@ impl Stage {
     pub(super) fn describe(&self) -> String {
         let data = self.config.data_dir.display();
         if !self.real {
-            return format!("embedded: processes of this machine, a bus in this process, rules; history in {data}");
+            return format!(
+                "embedded: processes of this machine, a bus in this process, rules; history in {data}"
+            );
         }
-        let model = self.config.ollama.as_ref().map_or("", |ollama| ollama.model.as_str());
+        let model = self
+            .config
+            .ollama
+            .as_ref()
+            .map_or("", |ollama| ollama.model.as_str());
         format!("real: Kafka, Prometheus, Kubernetes and Ollama with {model}; history in {data}")
     }
 
@@ -145,7 +166,11 @@ impl Stage {
     }
 
     /// What a visitor can do now, with these replicas serving.
-    pub(super) fn lines_to_try(&self, api: SocketAddr, replicas: &[String]) -> anyhow::Result<Vec<String>> {
+    pub(super) fn lines_to_try(
+        &self,
+        api: SocketAddr,
+        replicas: &[String],
+    ) -> anyhow::Result<Vec<String>> {
         let program = std::env::current_exe().context("the path of this program is not known")?;
         let (target, data) = (&self.target, self.config.data_dir.display());
         let action = |name: &str, parameters: &str| {
@@ -154,7 +179,9 @@ impl Stage {
                  http://{api}/action/{name}"
             )
         };
-        let mut lines = vec!["the application and its load go on; break it by hand, from another terminal:".into()];
+        let mut lines = vec![
+            "the application and its load go on; break it by hand, from another terminal:".into(),
+        ];
         if let Some(replica) = replicas.first() {
             lines.push(format!(
                 "  curl -X POST {replica}/fault/leak      (or slow, errors, hang, blip, mute; DELETE {replica}/fault heals)"
@@ -164,15 +191,26 @@ impl Stage {
         lines.push(format!("  curl 'http://{api}/api/v1/decisions?limit=3'"));
         lines.push(format!("  curl -X POST http://{api}/send-test-metric"));
         // One more than there are: for as many as there are it would have nothing to do.
-        lines.push(action("scale-up", &format!("{{\"replicas\":{}}}", replicas.len() + 1)));
-        if self.config.rate_limit.iter().any(|limit| limit.target == *target) {
+        lines.push(action(
+            "scale-up",
+            &format!("{{\"replicas\":{}}}", replicas.len() + 1),
+        ));
+        if self
+            .config
+            .rate_limit
+            .iter()
+            .any(|limit| limit.target == *target)
+        {
             lines.push(action("rate-limit", "{\"requests_per_second\":20}"));
             let program = program.display();
             lines.push(format!(
                 "  {program} decisions approve ID --server http://{api} --reason '…'      (that one is held)"
             ));
         }
-        lines.push(format!("  {} decisions list --data-dir {data}", program.display()));
+        lines.push(format!(
+            "  {} decisions list --data-dir {data}",
+            program.display()
+        ));
         lines.push("Ctrl-C ends it".into());
         Ok(lines)
     }
@@ -186,7 +224,10 @@ impl Stage {
 }
 
 /// The replicas of a process group.
-pub(super) fn endpoints(running: Option<&Running>, target: &Target) -> anyhow::Result<watch::Receiver<Vec<Endpoint>>> {
+pub(super) fn endpoints(
+    running: Option<&Running>,
+    target: &Target,
+) -> anyhow::Result<watch::Receiver<Vec<Endpoint>>> {
     let local = running.and_then(Running::local);
     let group = local.and_then(|local| local.endpoints(&target.name));
     group.with_context(|| format!("the group {} of the demo is not supervised", target.name))
@@ -195,13 +236,17 @@ pub(super) fn endpoints(running: Option<&Running>, target: &Target) -> anyhow::R
 /// The base URLs of those that serve.
 pub(super) fn ready(endpoints: &[Endpoint]) -> Vec<String> {
     let ready = endpoints.iter().filter(|endpoint| endpoint.ready);
-    ready.map(|endpoint| format!("http://{}", endpoint.address)).collect()
+    ready
+        .map(|endpoint| format!("http://{}", endpoint.address))
+        .collect()
 }
 
 /// That many free ports in a row, from `wanted` on if they are free.
 fn free_ports(wanted: u16, count: u16) -> anyhow::Result<u16> {
-    let free =
-        |first: u16| (first..first.saturating_add(count)).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    let free = |first: u16| {
+        (first..first.saturating_add(count))
+            .all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+    };
     (0..200)
         .map(|step| wanted.saturating_add(step * count))
         .find(|first| free(*first))

@@ -1,4 +1,5 @@
-//! One detector on one signal: its instance, the anomalies that go on in its series, and how it comes by its memory.
+//! One detector on one signal: its instance, the anomalies that go on in its series, and how it
+//! comes by its memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use crate::collect::DetectorConfig;
 use crate::domain::{Direction, Finding, FindingId, Labels, Meaning, Phase, Target, UnixMs};
 use crate::plugin::{DetectorHandle, Frame, PluginError, Plugins, Verdict};
 
-/// So many faults in a row, and what was saved is no longer trusted: it may be what the detector trips over.
+/// So many faults in a row, and what was saved is no longer trusted: it may be what the detector
+/// trips over.
 const TRUSTED_FAULTS: u32 = 2;
 /// So many series are saved at once.
 pub(super) const SAVED_AT_ONCE: usize = 256;
@@ -60,7 +62,10 @@ pub(super) struct Detector {
 
 impl Detector {
     /// Opens one.
-    pub(super) async fn open(plugins: &Plugins, config: &DetectorConfig) -> Result<Self, PluginError> {
+    pub(super) async fn open(
+        plugins: &Plugins,
+        config: &DetectorConfig,
+    ) -> Result<Self, PluginError> {
         let handle = open_instance(plugins, config).await?;
         Ok(Self {
             config: config.clone(),
@@ -116,9 +121,10 @@ impl Detector {
         }
     }
 
-    /// Shows it a frame. One that lost its instance is opened anew, gets back what was saved of it, is told what came since,
-    /// and is asked once more; while that is not yet allowed (it backs off, or is in quarantine) the error says so. Answers also
-    /// what it found to be different after it began anew.
+    /// Shows it a frame. One that lost its instance is opened anew, gets back what was saved of it,
+    /// is told what came since, and is asked once more; while that is not yet allowed (it backs
+    /// off, or is in quarantine) the error says so. Answers also what it found to be different
+    /// after it began anew.
     pub(super) async fn look(
         &mut self,
         of: Subject<'_>,
@@ -156,7 +162,16 @@ impl Detector {
         let ended = self.end_all(of, &unknown, frame.now, BEGAN_ANEW);
         self.unsaid.extend(ended);
         // The past has announced all series.
-        let verdict = self.handle.observe(Frame { opened: vec![], ..Frame::clone(frame) }, false).await;
+        let verdict = self
+            .handle
+            .observe(
+                Frame {
+                    opened: vec![],
+                    ..Frame::clone(frame)
+                },
+                false,
+            )
+            .await;
         if verdict.as_ref().is_err_and(PluginError::lost_instance) {
             self.anew = true;
         }
@@ -168,8 +183,15 @@ impl Detector {
         Ok(found)
     }
 
-    /// Gives a new instance back what was saved of the series that are open. False when it fell over it.
-    async fn recall(&self, handle: &DetectorHandle, of: Subject<'_>, memory: &Memory, recalled: &mut Recalled) -> bool {
+    /// Gives a new instance back what was saved of the series that are open. False when it fell
+    /// over it.
+    async fn recall(
+        &self,
+        handle: &DetectorHandle,
+        of: Subject<'_>,
+        memory: &Memory,
+        recalled: &mut Recalled,
+    ) -> bool {
         let mut next = Some(Place::default());
         while let Some(place) = next {
             let page = match memory.page(of.signal, &place).await {
@@ -181,8 +203,14 @@ impl Detector {
             };
             let mut saved = Vec::new();
             for kept in page.rows {
-                let id = kept.series.as_ref().map(|(target, labels)| of.table.id(target, labels));
-                if kept.detector == self.config.name && kept.settings == self.settings && id != Some(None) {
+                let id = kept
+                    .series
+                    .as_ref()
+                    .map(|(target, labels)| of.table.id(target, labels));
+                if kept.detector == self.config.name
+                    && kept.settings == self.settings
+                    && id != Some(None)
+                {
                     saved.push((id.flatten(), kept));
                 }
             }
@@ -195,17 +223,34 @@ impl Detector {
     }
 
     /// Gives another version what this one knows. False when it fell over it.
-    async fn hand_over(&mut self, handle: &DetectorHandle, of: Subject<'_>, recalled: &mut Recalled) -> bool {
-        let id = |kept: &Kept| kept.series.as_ref().and_then(|(target, labels)| of.table.id(target, labels));
+    async fn hand_over(
+        &mut self,
+        handle: &DetectorHandle,
+        of: Subject<'_>,
+        recalled: &mut Recalled,
+    ) -> bool {
+        let id = |kept: &Kept| {
+            kept.series
+                .as_ref()
+                .and_then(|(target, labels)| of.table.id(target, labels))
+        };
         let ids = of.table.ids();
         for some in ids.chunks(SAVED_AT_ONCE) {
-            let kept = self.save(of.table, some).await.into_iter().map(|kept| (id(&kept), kept)).collect();
+            let kept = self
+                .save(of.table, some)
+                .await
+                .into_iter()
+                .map(|kept| (id(&kept), kept))
+                .collect();
             if !give_back(handle, kept, recalled).await {
                 return false;
             }
         }
         if let Some(why) = &self.not_saved {
-            recalled.refuse(ids.len() - recalled.series.len(), format!("it could not be saved: {why}"));
+            recalled.refuse(
+                ids.len() - recalled.series.len(),
+                format!("it could not be saved: {why}"),
+            );
         }
         true
     }
@@ -215,28 +260,44 @@ impl Detector {
         if !self.handle.is_stateful() || self.anew {
             return true;
         }
-        self.shares && !matches!(self.handle.save(vec![None]).await.as_deref(), Ok([Ok(None)]))
+        self.shares
+            && !matches!(
+                self.handle.save(vec![None]).await.as_deref(),
+                Ok([Ok(None)])
+            )
     }
 
     /// Remembers what became of what was saved, for the status.
     pub(super) fn note(&mut self, recalled: &Recalled) {
         self.restored = recalled.series.len();
-        self.not_restored = recalled.why.as_ref().map(|why| format!("{} of its series: {why}", recalled.refused));
+        self.not_restored = recalled
+            .why
+            .as_ref()
+            .map(|why| format!("{} of its series: {why}", recalled.refused));
         if let Some(why) = &self.not_restored {
-            tracing::warn!(detector = self.config.name, why, "not all that was saved could be restored");
+            tracing::warn!(
+                detector = self.config.name,
+                why,
+                "not all that was saved could be restored"
+            );
         }
     }
 
-    /// Opens series with what was saved of them. False when the detector was lost over it: then it is a new one, which knows
-    /// nothing.
-    pub(super) async fn restore(&mut self, kept: Vec<(Option<u32>, Kept)>, recalled: &mut Recalled) -> bool {
+    /// Opens series with what was saved of them. False when the detector was lost over it: then it
+    /// is a new one, which knows nothing.
+    pub(super) async fn restore(
+        &mut self,
+        kept: Vec<(Option<u32>, Kept)>,
+        recalled: &mut Recalled,
+    ) -> bool {
         let stands = give_back(&self.handle, kept, recalled).await;
         self.faults += u32::from(!stands);
         stands
     }
 
-    /// Tells a detector that begins anew the past of its series, those that were `recalled` only what came since. Answers what it
-    /// found there, and in which series it does not know any more of what went on.
+    /// Tells a detector that begins anew the past of its series, those that were `recalled` only
+    /// what came since. Answers what it found there, and in which series it does not know any more
+    /// of what went on.
     pub(super) async fn learn(
         &mut self,
         of: Subject<'_>,
@@ -252,8 +313,8 @@ impl Detector {
         Ok(self.sift(of, &frame, verdict))
     }
 
-    /// Makes findings of what it said of the past. What began and ended in it is history and says nothing; what goes on at its
-    /// end counts from now on.
+    /// Makes findings of what it said of the past. What began and ended in it is history and says
+    /// nothing; what goes on at its end counts from now on.
     fn sift(&mut self, of: Subject<'_>, frame: &Frame, verdict: Verdict) -> (Vec<Named>, Vec<u32>) {
         let mut open: HashSet<u32> = self.onsets.keys().copied().collect();
         let mut found = Vec::new();
@@ -270,7 +331,9 @@ impl Detector {
             }
         }
         let announced = frame.opened.iter().map(|(id, _)| *id);
-        let unknown = announced.filter(|id| open.contains(id) && !going_on.contains_key(id)).collect();
+        let unknown = announced
+            .filter(|id| open.contains(id) && !going_on.contains_key(id))
+            .collect();
         // What went on before was told.
         let new = going_on.into_iter().filter(|(id, _)| !open.contains(id));
         found.extend(new.map(|(id, (target, finding))| (id, target, finding)));
@@ -284,7 +347,12 @@ impl Detector {
             return kept;
         }
         let mut wanted: Vec<Option<u32>> = self.shares.then_some(None).into_iter().collect();
-        wanted.extend(ids.iter().copied().filter(|id| table.watermark(*id).is_some()).map(Some));
+        wanted.extend(
+            ids.iter()
+                .copied()
+                .filter(|id| table.watermark(*id).is_some())
+                .map(Some),
+        );
         let mut rest = wanted.as_slice();
         while !rest.is_empty() {
             let answers = match self.handle.save(rest.to_vec()).await {
@@ -324,8 +392,16 @@ impl Detector {
     fn kept(&self, table: &SeriesTable, id: u32, saved: Option<Vec<u8>>) -> Option<Kept> {
         let (target, labels) = table.get(id)?;
         let series = (target.clone(), labels.clone());
-        let kept = self.row(Some(series), table.watermark(id)?, self.onsets.get(&id).cloned(), saved);
-        Some(Kept { seen: self.young.seen(id), ..kept })
+        let kept = self.row(
+            Some(series),
+            table.watermark(id)?,
+            self.onsets.get(&id).cloned(),
+            saved,
+        );
+        Some(Kept {
+            seen: self.young.seen(id),
+            ..kept
+        })
     }
 
     fn row(
@@ -348,8 +424,8 @@ impl Detector {
         }
     }
 
-    /// Goes on with the version that is live now. It is given what this one knows, and told the rest of the past that is at
-    /// hand. With an error this one goes on.
+    /// Goes on with the version that is live now. It is given what this one knows, and told the
+    /// rest of the past that is at hand. With an error this one goes on.
     pub(super) async fn swap(
         &mut self,
         of: Subject<'_>,
@@ -361,10 +437,15 @@ impl Detector {
         match means.memory {
             _ if !handle.is_stateful() => {}
             // This one is lost: what was saved before is all that there is.
-            Some(memory) if self.anew => stands = self.recall(&handle, of, memory, &mut recalled).await,
+            Some(memory) if self.anew => {
+                stands = self.recall(&handle, of, memory, &mut recalled).await
+            }
             _ => stands = self.hand_over(&handle, of, &mut recalled).await,
         }
-        let history = of.table.kept(&Frame { now, ..Frame::default() });
+        let history = of.table.kept(&Frame {
+            now,
+            ..Frame::default()
+        });
         let frame = Arc::new(history.frame(&recalled.series));
         let verdict = tell(&handle, &frame).await?;
         tracing::info!(
@@ -380,7 +461,8 @@ impl Detector {
         self.young.begin_anew(&recalled.young);
         self.young.take(&frame);
         self.handle = handle;
-        (self.anew, self.faults, self.shares, self.not_saved) = (false, u32::from(!stands), true, None);
+        (self.anew, self.faults, self.shares, self.not_saved) =
+            (false, u32::from(!stands), true, None);
         self.note(&recalled);
         let mut found = std::mem::take(&mut self.unsaid);
         let (learnt, unknown) = self.sift(of, &frame, verdict);
@@ -389,17 +471,31 @@ impl Detector {
         Ok(found)
     }
 
-    /// Makes findings of what it said. Told `again`, the onset of an anomaly that is known begins none.
-    fn name(&mut self, of: Subject<'_>, frame: &Frame, verdict: Verdict, again: bool) -> Vec<Named> {
+    /// Makes findings of what it said. Told `again`, the onset of an anomaly that is known begins
+    /// none.
+    fn name(
+        &mut self,
+        of: Subject<'_>,
+        frame: &Frame,
+        verdict: Verdict,
+        again: bool,
+    ) -> Vec<Named> {
         let mut named = Vec::with_capacity(verdict.findings.len());
         for raw in verdict.findings {
             let index = raw.sample as usize;
-            let (Some(&id), Some(&at)) = (frame.ids.get(index), frame.at.get(index)) else { continue };
-            let Some((target, labels)) = of.table.get(id) else { continue };
+            let (Some(&id), Some(&at)) = (frame.ids.get(index), frame.at.get(index)) else {
+                continue;
+            };
+            let Some((target, labels)) = of.table.get(id) else {
+                continue;
+            };
             let onset = match (raw.phase, self.onsets.remove(&id)) {
                 (Phase::Onset, Some(known)) if again => known,
                 (Phase::Ongoing | Phase::Clear, Some(known)) => known,
-                (Phase::Onset, _) | (_, None) => Onset { at, finding: self.finding_id(of.signal, target, labels, at) },
+                (Phase::Onset, _) | (_, None) => Onset {
+                    at,
+                    finding: self.finding_id(of.signal, target, labels, at),
+                },
             };
             if raw.phase != Phase::Clear {
                 self.onsets.insert(id, onset.clone());
@@ -424,25 +520,43 @@ impl Detector {
     }
 
     /// Ends all that goes on: it watches no more.
-    pub(super) fn end_everything(&mut self, of: Subject<'_>, at: UnixMs, reason: &str) -> Vec<Named> {
+    pub(super) fn end_everything(
+        &mut self,
+        of: Subject<'_>,
+        at: UnixMs,
+        reason: &str,
+    ) -> Vec<Named> {
         let mut ids: Vec<u32> = self.onsets.keys().copied().collect();
         ids.sort_unstable();
         self.end_all(of, &ids, at, reason)
     }
 
     fn end_all(&mut self, of: Subject<'_>, ids: &[u32], at: UnixMs, reason: &str) -> Vec<Named> {
-        ids.iter().filter_map(|id| self.end(of, *id, at, reason)).collect()
+        ids.iter()
+            .filter_map(|id| self.end(of, *id, at, reason))
+            .collect()
     }
 
     /// Ends what goes on in a series, though the detector said nothing.
     fn end(&mut self, of: Subject<'_>, id: u32, at: UnixMs, reason: &str) -> Option<Named> {
         let onset = self.onsets.remove(&id)?;
         let (target, labels) = of.table.get(id)?;
-        Some((id, target.clone(), self.over(of, labels, onset, at, reason.to_owned())))
+        Some((
+            id,
+            target.clone(),
+            self.over(of, labels, onset, at, reason.to_owned()),
+        ))
     }
 
     /// That what began is over.
-    fn over(&self, of: Subject<'_>, labels: &Labels, onset: Onset, at: UnixMs, reason: String) -> Finding {
+    fn over(
+        &self,
+        of: Subject<'_>,
+        labels: &Labels,
+        onset: Onset,
+        at: UnixMs,
+        reason: String,
+    ) -> Finding {
         Finding {
             id: onset.finding,
             signal: of.signal.to_owned(),
@@ -462,13 +576,33 @@ impl Detector {
         }
     }
 
-    fn finding_id(&self, signal: &str, target: &Target, labels: &Labels, onset: UnixMs) -> FindingId {
-        FindingId::derive(&[signal, &target.key(), &labels.to_string(), self.handle.digest(), &onset.to_string()])
+    fn finding_id(
+        &self,
+        signal: &str,
+        target: &Target,
+        labels: &Labels,
+        onset: UnixMs,
+    ) -> FindingId {
+        FindingId::derive(&[
+            signal,
+            &target.key(),
+            &labels.to_string(),
+            self.handle.digest(),
+            &onset.to_string(),
+        ])
     }
 }
 
-async fn open_instance(plugins: &Plugins, config: &DetectorConfig) -> Result<DetectorHandle, PluginError> {
-    plugins.detector(&config.name, &serde_json::Value::Object(config.settings.clone())).await
+async fn open_instance(
+    plugins: &Plugins,
+    config: &DetectorConfig,
+) -> Result<DetectorHandle, PluginError> {
+    plugins
+        .detector(
+            &config.name,
+            &serde_json::Value::Object(config.settings.clone()),
+        )
+        .await
 }
 
 /// Shows the past to an instance, if there is any.

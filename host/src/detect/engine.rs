@@ -1,4 +1,5 @@
-//! The loop: batches in, frames to the detectors, findings into incidents, events out, then the commit.
+//! The loop: batches in, frames to the detectors, findings into incidents, events out, then the
+//! commit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,14 +25,17 @@ use crate::codec::metrics::{Content, Head};
 use crate::codec::{self, Believed};
 use crate::collect::{DetectorConfig, SignalConfig};
 use crate::crash;
-use crate::domain::{Coverage, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, UnixMs, now_ms};
+use crate::domain::{
+    Coverage, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, UnixMs, now_ms,
+};
 use crate::plugin::{Frame, PluginError, Plugins};
 
 /// Most messages handled at once: their samples make one frame per signal.
 const MOST_MESSAGES: usize = 512;
 /// How long to wait for the first one.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Most signals that are watched without being configured. Each has detectors of its own, which hold memory.
+/// Most signals that are watched without being configured. Each has detectors of its own, which
+/// hold memory.
 const MOST_UNKNOWN: usize = 256;
 /// One of them that was not heard of for this long makes room for another.
 const IDLE_MS: i64 = 60 * 60 * 1000;
@@ -59,8 +63,14 @@ pub enum EngineError {
 /// Where the past of a signal comes from.
 #[async_trait]
 pub trait Backfill: Send + Sync {
-    /// The series of a signal between two times, under their targets. None when the source keeps no past.
-    async fn history(&self, signal: &str, from: UnixMs, to: UnixMs) -> Option<Vec<(Target, Series)>>;
+    /// The series of a signal between two times, under their targets. None when the source keeps no
+    /// past.
+    async fn history(
+        &self,
+        signal: &str,
+        from: UnixMs,
+        to: UnixMs,
+    ) -> Option<Vec<(Target, Series)>>;
 }
 
 /// A message that was opened.
@@ -108,7 +118,10 @@ impl Engine {
             bus,
             generation: plugins.generation(),
             plugins,
-            signals: signals.into_iter().map(|signal| (signal.name.clone(), signal)).collect(),
+            signals: signals
+                .into_iter()
+                .map(|signal| (signal.name.clone(), signal))
+                .collect(),
             fallback,
             watched: HashMap::new(),
             book,
@@ -162,11 +175,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs until told to stop. A message is committed after the events that came of it are durable.
+    /// Runs until told to stop. A message is committed after the events that came of it are
+    /// durable.
     ///
     /// # Errors
     /// The bus stayed out of reach.
-    pub async fn run(mut self, group: &str, shutdown: CancellationToken) -> Result<(), EngineError> {
+    pub async fn run(
+        mut self,
+        group: &str,
+        shutdown: CancellationToken,
+    ) -> Result<(), EngineError> {
         let ended = self.work(group, shutdown).await;
         if let Some(keeping) = &mut self.keeping {
             keeping.at_the_end(&mut self.watched).await;
@@ -183,7 +201,8 @@ impl Engine {
             };
             match deliveries {
                 Ok(deliveries) if deliveries.is_empty() => {
-                    // Nobody sends: time passes all the same. What became due is published with the time that counted.
+                    // Nobody sends: time passes all the same. What became due is published with the
+                    // time that counted.
                     self.events.extend(self.book.pass(now_ms()));
                     self.publish().await?;
                 }
@@ -218,9 +237,22 @@ impl Engine {
             match codec::metrics::open(delivery, believed) {
                 Ok((head, content)) => {
                     now = now.max(head.observed_at);
-                    let Head { signal, target, observed_at, coverage, foreign } = head;
+                    let Head {
+                        signal,
+                        target,
+                        observed_at,
+                        coverage,
+                        foreign,
+                    } = head;
                     let target = target.unwrap_or_else(|| Target::new("", "Metric", &signal));
-                    let arrived = Arrived { delivery, target, observed_at, coverage, foreign, content };
+                    let arrived = Arrived {
+                        delivery,
+                        target,
+                        observed_at,
+                        coverage,
+                        foreign,
+                        content,
+                    };
                     if self.belongs_elsewhere(&arrived) {
                         elsewhere.push((signal, arrived));
                     } else {
@@ -235,7 +267,8 @@ impl Engine {
         }
         for (signal, arrived) in &by_signal {
             if !self.has_room_for(signal, now) {
-                self.overlooked.count(signal, arrived.len() as u64, MOST_UNKNOWN);
+                self.overlooked
+                    .count(signal, arrived.len() as u64, MOST_UNKNOWN);
                 continue;
             }
             match self.observe(signal, arrived).await {
@@ -269,8 +302,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Publishes what came about. What must not be forgotten with it is saved: after this, the messages that it came of may be
-    /// committed.
+    /// Publishes what came about. What must not be forgotten with it is saved: after this, the
+    /// messages that it came of may be committed.
     async fn publish(&mut self) -> Result<(), BusError> {
         for event in std::mem::take(&mut self.events) {
             crash::point("before", "incident_published");
@@ -284,16 +317,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Someone else's message may be under any key, or none, so that the samples of one target reach several engines.
+    /// Someone else's message may be under any key, or none, so that the samples of one target
+    /// reach several engines.
     fn belongs_elsewhere(&self, arrived: &Arrived<'_>) -> bool {
         matches!(arrived.content, Content::Read(_))
             && self.bus.is_partitioned()
             && arrived.delivery.record.key.as_deref() != Some(&arrived.target.key())
     }
 
-    /// Publishes them once more under the keys that they would have if they were ours, all at once, and waits until they are
-    /// durable, since they are committed then. Answers those that can't be: they are looked at here.
-    async fn pass_on<'a>(&self, elsewhere: Vec<(String, Arrived<'a>)>) -> Vec<(String, Arrived<'a>)> {
+    /// Publishes them once more under the keys that they would have if they were ours, all at once,
+    /// and waits until they are durable, since they are committed then. Answers those that can't
+    /// be: they are looked at here.
+    async fn pass_on<'a>(
+        &self,
+        elsewhere: Vec<(String, Arrived<'a>)>,
+    ) -> Vec<(String, Arrived<'a>)> {
         let published = elsewhere.iter().map(|(signal, arrived)| {
             let series = match &arrived.content {
                 Content::Read(series) => series.clone(),
@@ -307,18 +345,24 @@ impl Engine {
                 series,
                 foreign: true,
             };
-            self.bus.publish_confirmed(Topic::Metrics, codec::metrics::encode(&batch))
+            self.bus
+                .publish_confirmed(Topic::Metrics, codec::metrics::encode(&batch))
         });
         let published = futures::future::join_all(published).await;
-        let left = elsewhere.into_iter().zip(published).filter_map(|((signal, arrived), published)| {
-            let error = published.err()?;
-            tracing::warn!(signal, %error, "samples of another producer keep their key");
-            Some((signal, arrived))
-        });
+        let left =
+            elsewhere
+                .into_iter()
+                .zip(published)
+                .filter_map(|((signal, arrived), published)| {
+                    let error = published.err()?;
+                    tracing::warn!(signal, %error, "samples of another producer keep their key");
+                    Some((signal, arrived))
+                });
         left.collect()
     }
 
-    /// Whether a signal can be watched. One that is not configured may have to wait until another one is idle.
+    /// Whether a signal can be watched. One that is not configured may have to wait until another
+    /// one is idle.
     fn has_room_for(&mut self, signal: &str, now: UnixMs) -> bool {
         if self.signals.contains_key(signal) || self.watched.contains_key(signal) {
             return true;
@@ -330,7 +374,9 @@ impl Engine {
         if unknown.len() < MOST_UNKNOWN {
             return true;
         }
-        let idle = unknown.into_iter().filter(|(_, heard_at)| now.saturating_sub(*heard_at) > IDLE_MS);
+        let idle = unknown
+            .into_iter()
+            .filter(|(_, heard_at)| now.saturating_sub(*heard_at) > IDLE_MS);
         let idle: Vec<String> = idle.map(|(name, _)| name).collect();
         for name in &idle {
             self.retire(name, now);
@@ -340,14 +386,22 @@ impl Engine {
 
     /// Stops watching a signal. What went on in its series ends.
     fn retire(&mut self, signal: &str, now: UnixMs) {
-        let Some(watched) = self.watched.get_mut(signal) else { return };
-        let mut frame = Frame { now, ..Frame::default() };
+        let Some(watched) = self.watched.get_mut(signal) else {
+            return;
+        };
+        let mut frame = Frame {
+            now,
+            ..Frame::default()
+        };
         watched.table.forget(&mut frame, UnixMs::MAX);
         let ended = watched.end(signal, &frame);
         self.take(signal, ended, |_| (Coverage::default(), false));
         self.close(signal, &frame.closed);
         self.watched.remove(signal);
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).remove(signal);
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(signal);
     }
 
     /// Opens a signal's detectors, once.
@@ -360,11 +414,19 @@ impl Engine {
             None => (Meaning::Other, &self.fallback),
         };
         let memory = self.keeping.as_ref().map(|keeping| &keeping.memory);
-        let means = Means { plugins: &self.plugins, fallback: &self.fallback, memory };
+        let means = Means {
+            plugins: &self.plugins,
+            fallback: &self.fallback,
+            memory,
+        };
         let opened = Watched::open(signal, meaning, configs, means).await;
         let watched = opened.map_err(|(detector, source)| {
             let signal = signal.to_owned();
-            EngineError::Detector { signal, detector, source }
+            EngineError::Detector {
+                signal,
+                detector,
+                source,
+            }
         })?;
         self.watched.insert(signal.to_owned(), watched);
         Ok(())
@@ -376,23 +438,38 @@ impl Engine {
         signal: &str,
         arrived: &[Arrived<'a>],
     ) -> Result<Vec<(&'a Delivery, String)>, EngineError> {
-        let first_time = self.watched.get(signal).is_none_or(|watched| watched.table.len() == 0);
+        let first_time = self
+            .watched
+            .get(signal)
+            .is_none_or(|watched| watched.table.len() == 0);
         self.open(signal).await?;
         let now = self.cover(signal, arrived);
         if first_time {
             self.begin(signal, arrived, now).await;
         }
         let mut unreadable = Vec::new();
-        let Some(watched) = self.watched.get_mut(signal) else { return Ok(unreadable) };
-        let mut frame = Frame { now, ..Frame::default() };
+        let Some(watched) = self.watched.get_mut(signal) else {
+            return Ok(unreadable);
+        };
+        let mut frame = Frame {
+            now,
+            ..Frame::default()
+        };
         let mut coverage: HashMap<&Target, (Coverage, bool)> = HashMap::new();
         for message in arrived {
             let target = &message.target;
             match &message.content {
                 Content::Read(series) => watched.table.feed(&mut frame, target, series),
                 Content::Encoded(series) => {
-                    if let Err(error) = watched.table.feed_encoded(&mut frame, target, series.clone()) {
-                        unreadable.push((message.delivery, format!("{error}; what came before that was used")));
+                    if let Err(error) =
+                        watched
+                            .table
+                            .feed_encoded(&mut frame, target, series.clone())
+                    {
+                        unreadable.push((
+                            message.delivery,
+                            format!("{error}; what came before that was used"),
+                        ));
                     }
                 }
             }
@@ -403,22 +480,37 @@ impl Engine {
         watched.status.samples += frame.ids.len() as u64;
         let frame = Arc::new(frame);
         let memory = self.keeping.as_ref().map(|keeping| &keeping.memory);
-        let means = Means { plugins: &self.plugins, fallback: &self.fallback, memory };
+        let means = Means {
+            plugins: &self.plugins,
+            fallback: &self.fallback,
+            memory,
+        };
         let (found, failed) = watched.look(signal, &frame, means).await;
         let witnesses = watched.witnesses(signal, &found, memory).await;
-        self.take(signal, found, |target| coverage.get(target).copied().unwrap_or_default());
+        self.take(signal, found, |target| {
+            coverage.get(target).copied().unwrap_or_default()
+        });
         for (target, witness) in witnesses {
             self.book.witness(&target, witness);
         }
         self.reaffirm(signal);
         self.close(signal, &frame.closed);
-        self.overlooked.silences.store(self.silence.overlooked, Relaxed);
+        self.overlooked
+            .silences
+            .store(self.silence.overlooked, Relaxed);
         if let Some(watched) = self.watched.get_mut(signal) {
             let status = watched.status();
-            self.status.lock().unwrap_or_else(PoisonError::into_inner).insert(signal.to_owned(), status);
+            self.status
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(signal.to_owned(), status);
         }
         match failed {
-            Some((detector, source)) => Err(EngineError::Detector { signal: signal.to_owned(), detector, source }),
+            Some((detector, source)) => Err(EngineError::Detector {
+                signal: signal.to_owned(),
+                detector,
+                source,
+            }),
             None => Ok(unreadable),
         }
     }
@@ -426,40 +518,70 @@ impl Engine {
     /// Takes in who answered for a signal, and finds who fell silent. Answers the newest time.
     fn cover(&mut self, signal: &str, arrived: &[Arrived<'_>]) -> UnixMs {
         let mut now = UnixMs::MIN;
-        for Arrived { target, observed_at, coverage, foreign, .. } in arrived {
+        for Arrived {
+            target,
+            observed_at,
+            coverage,
+            foreign,
+            ..
+        } in arrived
+        {
             now = now.max(*observed_at);
             self.book.cover(target, signal, *observed_at, *coverage);
             for incident in self.book.adopted() {
                 self.silence.restore(&incident);
             }
-            if let Some(finding) = self.silence.observe(signal, target, *observed_at, *coverage) {
-                let none = Series { labels: finding.labels.clone(), samples: vec![] };
-                self.events.extend(self.book.take(target, finding, none, *coverage, *foreign));
+            if let Some(finding) = self
+                .silence
+                .observe(signal, target, *observed_at, *coverage)
+            {
+                let none = Series {
+                    labels: finding.labels.clone(),
+                    samples: vec![],
+                };
+                self.events
+                    .extend(self.book.take(target, finding, none, *coverage, *foreign));
             }
         }
         now
     }
 
     /// Takes findings into the book, and marks their series to be saved.
-    fn take(&mut self, signal: &str, found: Vec<Named>, coverage: impl Fn(&Target) -> (Coverage, bool)) {
-        let found: Vec<Named> =
-            found.into_iter().filter(|(_, target, finding)| self.is_told(target, finding)).collect();
-        let Some(watched) = self.watched.get(signal) else { return };
+    fn take(
+        &mut self,
+        signal: &str,
+        found: Vec<Named>,
+        coverage: impl Fn(&Target) -> (Coverage, bool),
+    ) {
+        let found: Vec<Named> = found
+            .into_iter()
+            .filter(|(_, target, finding)| self.is_told(target, finding))
+            .collect();
+        let Some(watched) = self.watched.get(signal) else {
+            return;
+        };
         for (id, target, finding) in found {
             let (coverage, foreign) = coverage(&target);
             let samples = watched.table.series(id, finding.at);
             if let Some(keeping) = &mut self.keeping {
                 keeping.changed(signal, id);
             }
-            self.events.extend(self.book.take(&target, finding, samples, coverage, foreign));
+            self.events
+                .extend(self.book.take(&target, finding, samples, coverage, foreign));
         }
     }
 
-    /// Whether a finding is far enough out for what people said about its series; what was told before goes on being told.
+    /// Whether a finding is far enough out for what people said about its series; what was told
+    /// before goes on being told.
     fn is_told(&self, target: &Target, finding: &Finding) -> bool {
-        let Some(feedback) = &self.feedback else { return true };
-        let threshold = feedback.threshold(&finding.signal, target, &finding.labels, &finding.detector);
-        let told = finding.phase == Phase::Clear || strength(finding) >= threshold || self.book.knows(target, finding);
+        let Some(feedback) = &self.feedback else {
+            return true;
+        };
+        let threshold =
+            feedback.threshold(&finding.signal, target, &finding.labels, &finding.detector);
+        let told = finding.phase == Phase::Clear
+            || strength(finding) >= threshold
+            || self.book.knows(target, finding);
         if !told {
             tracing::info!(
                 signal = finding.signal, %target, detector = finding.detector, score = finding.score, threshold,
@@ -471,11 +593,17 @@ impl Engine {
 
     /// What a detector knows of already, and an engine before this one had told, goes on.
     fn reaffirm(&mut self, signal: &str) {
-        let Some(watched) = self.watched.get(signal) else { return };
+        let Some(watched) = self.watched.get(signal) else {
+            return;
+        };
         for detector in &watched.detectors {
             let name = &detector.config.name;
             for (target, finding) in self.book.inherited(signal, name) {
-                if watched.table.id(&target, &finding.labels).is_some_and(|id| detector.knows(id)) {
+                if watched
+                    .table
+                    .id(&target, &finding.labels)
+                    .is_some_and(|id| detector.knows(id))
+                {
                     self.book.reaffirm(&target, signal, &finding.labels, name);
                 }
             }
@@ -484,9 +612,13 @@ impl Engine {
 
     /// Forgets series that are gone.
     fn close(&mut self, signal: &str, closed: &[u32]) {
-        let Some(watched) = self.watched.get_mut(signal) else { return };
+        let Some(watched) = self.watched.get_mut(signal) else {
+            return;
+        };
         for id in closed {
-            if let (Some(keeping), Some((target, labels))) = (&mut self.keeping, watched.table.get(*id)) {
+            if let (Some(keeping), Some((target, labels))) =
+                (&mut self.keeping, watched.table.get(*id))
+            {
                 keeping.gone(signal, (target.clone(), labels.clone()));
             }
         }
@@ -495,15 +627,33 @@ impl Engine {
 
     /// Restores what was saved of a signal, once, and fills in what is missing.
     async fn begin(&mut self, signal: &str, arrived: &[Arrived<'_>], now: UnixMs) {
-        let Some(watched) = self.watched.get_mut(signal) else { return };
+        let Some(watched) = self.watched.get_mut(signal) else {
+            return;
+        };
         // Without a sample nothing begins yet.
-        let Some(first) = arrived.iter().filter_map(|message| message.content.first_at()).min() else { return };
+        let Some(first) = arrived
+            .iter()
+            .filter_map(|message| message.content.first_at())
+            .min()
+        else {
+            return;
+        };
         let beginning = Beginning { signal, first, now };
         let recalled = match std::mem::replace(&mut watched.recalled, true) {
-            true => watched.detectors.iter().map(|_| Recalled::default()).collect(),
-            false => beginning.recall(watched, self.keeping.as_ref(), &self.book).await,
+            true => watched
+                .detectors
+                .iter()
+                .map(|_| Recalled::default())
+                .collect(),
+            false => {
+                beginning
+                    .recall(watched, self.keeping.as_ref(), &self.book)
+                    .await
+            }
         };
-        let found = beginning.fill(watched, &recalled, self.backfill.as_deref()).await;
+        let found = beginning
+            .fill(watched, &recalled, self.backfill.as_deref())
+            .await;
         self.take(signal, found, |_| ANSWERED);
     }
 
@@ -514,7 +664,11 @@ impl Engine {
         }
         self.generation.borrow_and_update();
         let memory = self.keeping.as_ref().map(|keeping| &keeping.memory);
-        let means = Means { plugins: &self.plugins, fallback: &self.fallback, memory };
+        let means = Means {
+            plugins: &self.plugins,
+            fallback: &self.fallback,
+            memory,
+        };
         let mut found = Vec::new();
         for (signal, watched) in &mut self.watched {
             found.push((signal.clone(), watched.follow(signal, means).await));
@@ -526,11 +680,27 @@ impl Engine {
 }
 
 /// Of what was just read from its source, or is at hand.
-const ANSWERED: (Coverage, bool) = (Coverage { asked: 1, answered: 1, failed: 0 }, false);
+const ANSWERED: (Coverage, bool) = (
+    Coverage {
+        asked: 1,
+        answered: 1,
+        failed: 0,
+    },
+    false,
+);
 
 /// What could be neither looked at nor set aside must come again.
-async fn set_aside(subscription: &mut dyn Subscription, delivery: &Delivery, reason: &str) -> Result<(), BusError> {
-    tracing::warn!(offset = delivery.offset, partition = delivery.partition, reason, "a message is set aside");
+async fn set_aside(
+    subscription: &mut dyn Subscription,
+    delivery: &Delivery,
+    reason: &str,
+) -> Result<(), BusError> {
+    tracing::warn!(
+        offset = delivery.offset,
+        partition = delivery.partition,
+        reason,
+        "a message is set aside"
+    );
     subscription.dead_letter(delivery, reason).await
 }
 
@@ -546,19 +716,21 @@ async fn publish(bus: &dyn Bus, event: &IncidentEvent) -> Result<(), BusError> {
                 );
                 return Ok(());
             }
-            Err(BusError::TooLarge { size, limit, .. }) => match codec::incidents::encode_within(event, limit) {
-                Some(smaller) => {
-                    tracing::warn!(incident.id = %event.incident.id, size, limit, "details of an incident are left out");
-                    record = smaller;
+            Err(BusError::TooLarge { size, limit, .. }) => {
+                match codec::incidents::encode_within(event, limit) {
+                    Some(smaller) => {
+                        tracing::warn!(incident.id = %event.incident.id, size, limit, "details of an incident are left out");
+                        record = smaller;
+                    }
+                    None => {
+                        // Again and again would keep all others from being seen.
+                        tracing::error!(
+                            incident.id = %event.incident.id, limit, "an incident is too large to be published, whatever is left out"
+                        );
+                        return Ok(());
+                    }
                 }
-                None => {
-                    // Again and again would keep all others from being seen.
-                    tracing::error!(
-                        incident.id = %event.incident.id, limit, "an incident is too large to be published, whatever is left out"
-                    );
-                    return Ok(());
-                }
-            },
+            }
             Err(error) if attempt < PUBLISH_ATTEMPTS && !matches!(error, BusError::Closed) => {
                 attempt += 1;
                 tracing::warn!(%error, attempt, "cannot publish an incident; trying again");

@@ -1,5 +1,5 @@
-//! What people say of findings: one that was noise raises the threshold of that detector on that series, a useful one lowers it again.
-//! Held over restarts, in the open, and taken back at will.
+//! What people say of findings: one that was noise raises the threshold of that detector on that
+//! series, a useful one lowers it again. Held over restarts, in the open, and taken back at will.
 
 use std::path::Path;
 
@@ -78,7 +78,10 @@ impl Feedback {
     /// # Errors
     /// The file is there and can't be read.
     pub fn open(data_dir: &Path) -> Result<Self, FeedbackError> {
-        Ok(Self(KeptList::open(data_dir.join(FILE_NAME), "all thresholds are the detectors' own")?))
+        Ok(Self(KeptList::open(
+            data_dir.join(FILE_NAME),
+            "all thresholds are the detectors' own",
+        )?))
     }
 
     /// All of it.
@@ -93,7 +96,10 @@ impl Feedback {
                 return LEAST;
             }
             let id = id(signal, target, labels, detector);
-            known.iter().find(|judged| judged.id == id).map_or(LEAST, |judged| judged.threshold)
+            known
+                .iter()
+                .find(|judged| judged.id == id)
+                .map_or(LEAST, |judged| judged.threshold)
         })
     }
 
@@ -101,7 +107,12 @@ impl Feedback {
     ///
     /// # Errors
     /// There is too much, or the file can't be written.
-    pub async fn say(&self, target: &Target, finding: &Finding, vote: Vote) -> Result<Judged, FeedbackError> {
+    pub async fn say(
+        &self,
+        target: &Target,
+        finding: &Finding,
+        vote: Vote,
+    ) -> Result<Judged, FeedbackError> {
         self.0
             .change(|known| {
                 let id = id(&finding.signal, target, &finding.labels, &finding.detector);
@@ -122,7 +133,11 @@ impl Feedback {
                     }
                 };
                 let judged = &mut known[index];
-                let moved = if vote.useful { judged.threshold / STEP } else { judged.threshold * STEP };
+                let moved = if vote.useful {
+                    judged.threshold / STEP
+                } else {
+                    judged.threshold * STEP
+                };
                 judged.threshold = moved.clamp(LEAST, MOST);
                 judged.votes.push(vote);
                 let surplus = judged.votes.len().saturating_sub(MOST_VOTES);
@@ -140,14 +155,19 @@ impl Feedback {
         self.0
             .change(|known| {
                 let index = known.iter().position(|judged| judged.id == id);
-                index.map(|index| known.remove(index)).ok_or_else(|| FeedbackError::NotFound(id.to_owned()))
+                index
+                    .map(|index| known.remove(index))
+                    .ok_or_else(|| FeedbackError::NotFound(id.to_owned()))
             })
             .await
     }
 }
 
 fn id(signal: &str, target: &Target, labels: &Labels, detector: &str) -> String {
-    format!("fb-{}", derive(&[signal, &target.key(), &labels.to_string(), detector]))
+    format!(
+        "fb-{}",
+        derive(&[signal, &target.key(), &labels.to_string(), detector])
+    )
 }
 
 /// How far out a finding is, at its worst.
@@ -181,7 +201,13 @@ mod tests {
     }
 
     fn vote(useful: bool) -> Vote {
-        Vote { finding: "find-1".into(), useful, by: "ada".into(), why: String::new(), at: 7 }
+        Vote {
+            finding: "find-1".into(),
+            useful,
+            by: "ada".into(),
+            why: String::new(),
+            at: 7,
+        }
     }
 
     #[tokio::test]
@@ -195,7 +221,10 @@ mod tests {
         assert_eq!(now(&feedback, &finding.detector), 1.0);
         for expected in [1.5, 2.25, 3.375, 5.0, 5.0] {
             let judged = feedback.say(&target, finding, vote(false)).await.unwrap();
-            assert_eq!((judged.threshold, now(&feedback, &finding.detector)), (expected, expected));
+            assert_eq!(
+                (judged.threshold, now(&feedback, &finding.detector)),
+                (expected, expected)
+            );
         }
         assert_eq!(now(&feedback, "another"), 1.0);
         let again = Feedback::open(folder.path()).unwrap();
@@ -206,7 +235,10 @@ mod tests {
         assert_eq!(now(&again, &finding.detector), 1.0);
         let id = again.all()[0].id.clone();
         assert_eq!(again.take_back(&id).await.unwrap().votes.len(), 10);
-        assert!(matches!(again.take_back(&id).await, Err(FeedbackError::NotFound(_))));
+        assert!(matches!(
+            again.take_back(&id).await,
+            Err(FeedbackError::NotFound(_))
+        ));
     }
 
     #[test]
@@ -214,6 +246,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE_NAME), "[{").unwrap();
         let error = Feedback::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains(FILE_NAME) && error.contains("correct or remove"), "{error}");
+        assert!(
+            error.contains(FILE_NAME) && error.contains("correct or remove"),
+            "{error}"
+        );
     }
 }

@@ -19,10 +19,19 @@ pub(super) struct Past {
 }
 
 impl History {
-    /// As a frame for a detector that was restored up to these watermarks: the other series are announced.
+    /// As a frame for a detector that was restored up to these watermarks: the other series are
+    /// announced.
     pub(super) fn frame(&self, restored: &HashMap<u32, UnixMs>) -> Frame {
-        let mut frame = Frame { now: self.now, ..Frame::default() };
-        for Past { id, labels, samples } in &self.series {
+        let mut frame = Frame {
+            now: self.now,
+            ..Frame::default()
+        };
+        for Past {
+            id,
+            labels,
+            samples,
+        } in &self.series
+        {
             let watermark = restored.get(id);
             if watermark.is_none() {
                 frame.opened.push((*id, labels.clone()));

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::known::{KnownIncident, KnownIncidents};
 use crate::config::duration;
 use crate::domain::{
-    Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, Labels, Phase, Series, Target, UnixMs,
-    Witness,
+    Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, Labels, Phase,
+    Series, Target, UnixMs, Witness,
 };
 
 /// When an incident is worth a diagnosis.
@@ -37,8 +37,8 @@ impl Default for IncidentConfig {
     }
 }
 
-/// Most findings that one incident keeps: a target with more anomalous series than this is broken in a way that more won't
-/// explain, and the event must stay small enough to travel.
+/// Most findings that one incident keeps: a target with more anomalous series than this is broken
+/// in a way that more won't explain, and the event must stay small enough to travel.
 const MOST_FINDINGS: usize = 64;
 /// Most of them whose detectors can be asked again.
 const MOST_WITNESSES: usize = 8;
@@ -48,7 +48,8 @@ const MOST_SAMPLES: usize = 64;
 struct Open {
     incident: Incident,
     confirmed: bool,
-    /// From when the time for confirmation runs: the opening, or when another series joined after a confirmation.
+    /// From when the time for confirmation runs: the opening, or when another series joined after a
+    /// confirmation.
     confirm_from: UnixMs,
     quiet_since: Option<UnixMs>,
     coverage: HashMap<String, Coverage>,
@@ -76,9 +77,21 @@ impl Open {
 
     /// One that an engine before this one had, taken over at that time.
     fn inherited(known: KnownIncident, at: Option<UnixMs>) -> Self {
-        let KnownIncident { incident, confirmed, confirm_from } = known;
-        let quiet_since = incident.active().next().is_none().then_some(incident.changed_at);
-        let active = incident.findings.iter().enumerate().filter(|(_, finding)| finding.phase != Phase::Clear);
+        let KnownIncident {
+            incident,
+            confirmed,
+            confirm_from,
+        } = known;
+        let quiet_since = incident
+            .active()
+            .next()
+            .is_none()
+            .then_some(incident.changed_at);
+        let active = incident
+            .findings
+            .iter()
+            .enumerate()
+            .filter(|(_, finding)| finding.phase != Phase::Clear);
         let inherited = active.map(|(index, _)| index).collect();
         Self {
             confirmed,
@@ -90,22 +103,34 @@ impl Open {
         }
     }
 
-    /// Clears what was found by an engine before this one and not again in time: what found it has no memory of it, or is
-    /// gone. What can't be seen is not known to be over. Whether there was any.
+    /// Clears what was found by an engine before this one and not again in time: what found it has
+    /// no memory of it, or is gone. What can't be seen is not known to be over. Whether there was
+    /// any.
     fn give_up(&mut self, now: UnixMs, within: Duration) -> bool {
         let since = *self.inherited_at.get_or_insert(now);
         if now.saturating_sub(since) < millis(within) {
             return false;
         }
-        let silent = |signal: &str| self.coverage.get(signal).is_some_and(|it| it.asked > 0 && it.failed == it.asked);
-        let over: Vec<usize> =
-            self.inherited.iter().copied().filter(|index| !silent(&self.incident.findings[*index].signal)).collect();
+        let silent = |signal: &str| {
+            self.coverage
+                .get(signal)
+                .is_some_and(|it| it.asked > 0 && it.failed == it.asked)
+        };
+        let over: Vec<usize> = self
+            .inherited
+            .iter()
+            .copied()
+            .filter(|index| !silent(&self.incident.findings[*index].signal))
+            .collect();
         for index in &over {
             self.inherited.remove(index);
             let finding = &mut self.incident.findings[*index];
             finding.phase = Phase::Clear;
             finding.at = now;
-            finding.reason = format!("not found again within {} of a restart", duration::format(within));
+            finding.reason = format!(
+                "not found again within {} of a restart",
+                duration::format(within)
+            );
         }
         if over.is_empty() {
             return false;
@@ -128,10 +153,16 @@ pub struct IncidentBook {
 }
 
 impl IncidentBook {
-    /// Goes on with the incidents that are known: with each as soon as something is heard of its target, since it may be
-    /// another engine that hears of it.
+    /// Goes on with the incidents that are known: with each as soon as something is heard of its
+    /// target, since it may be another engine that hears of it.
     pub fn new(config: IncidentConfig, known: KnownIncidents) -> Self {
-        Self { config, open: HashMap::new(), known, adopted: vec![], inherits: false }
+        Self {
+            config,
+            open: HashMap::new(),
+            known,
+            adopted: vec![],
+            inherits: false,
+        }
     }
 
     /// Goes on with all that are known at once: there is no other engine.
@@ -145,7 +176,8 @@ impl IncidentBook {
         tracing::info!(incident.id = %known.incident.id, target = %known.incident.target, "an open incident is taken over");
         self.adopted.push(known.incident.clone());
         self.inherits = true;
-        self.open.insert(known.incident.target.clone(), Open::inherited(known, at));
+        self.open
+            .insert(known.incident.target.clone(), Open::inherited(known, at));
     }
 
     /// The incidents that were taken over since this was last asked, as they were.
@@ -153,7 +185,8 @@ impl IncidentBook {
         std::mem::take(&mut self.adopted)
     }
 
-    /// Lets go of what another engine went on with meanwhile, and goes on with what another engine left.
+    /// Lets go of what another engine went on with meanwhile, and goes on with what another engine
+    /// left.
     fn settle(&mut self, target: &Target, at: UnixMs) {
         if let Some(open) = self.open.get(target) {
             if !self.known.went_on(&open.incident) {
@@ -177,29 +210,50 @@ impl IncidentBook {
             return vec![];
         }
         let of = |(target, open): (&Target, &Open)| {
-            let findings = open.inherited.iter().map(|index| &open.incident.findings[*index]);
-            let its = findings.filter(|finding| finding.signal == signal && finding.detector == detector);
-            its.map(|finding| (target.clone(), finding.clone())).collect::<Vec<_>>()
+            let findings = open
+                .inherited
+                .iter()
+                .map(|index| &open.incident.findings[*index]);
+            let its =
+                findings.filter(|finding| finding.signal == signal && finding.detector == detector);
+            its.map(|finding| (target.clone(), finding.clone()))
+                .collect::<Vec<_>>()
         };
         self.open.iter().flat_map(of).collect()
     }
 
-    /// A detector knows of a finding of an engine before this one, so that it will say when it is over.
-    pub(super) fn reaffirm(&mut self, target: &Target, signal: &str, labels: &Labels, detector: &str) {
-        let Some(open) = self.open.get_mut(target) else { return };
+    /// A detector knows of a finding of an engine before this one, so that it will say when it is
+    /// over.
+    pub(super) fn reaffirm(
+        &mut self,
+        target: &Target,
+        signal: &str,
+        labels: &Labels,
+        detector: &str,
+    ) {
+        let Some(open) = self.open.get_mut(target) else {
+            return;
+        };
         let findings = &open.incident.findings;
         open.inherited.retain(|index| {
             let known = &findings[*index];
-            (known.signal.as_str(), &known.labels, known.detector.as_str()) != (signal, labels, detector)
+            (
+                known.signal.as_str(),
+                &known.labels,
+                known.detector.as_str(),
+            ) != (signal, labels, detector)
         });
     }
 
     /// Whether a finding of that detector on that series goes on.
     pub(super) fn knows(&self, target: &Target, finding: &Finding) -> bool {
         let is_it = |known: &&Finding| {
-            (&known.signal, &known.labels, &known.detector) == (&finding.signal, &finding.labels, &finding.detector)
+            (&known.signal, &known.labels, &known.detector)
+                == (&finding.signal, &finding.labels, &finding.detector)
         };
-        self.open.get(target).is_some_and(|open| open.incident.active().any(|known| is_it(&known)))
+        self.open
+            .get(target)
+            .is_some_and(|open| open.incident.active().any(|known| is_it(&known)))
     }
 
     /// How many are open.
@@ -238,7 +292,9 @@ impl IncidentBook {
             open.coverage.insert(finding.signal.clone(), coverage);
             open.incident.coverage = add_up(open.coverage.values());
             let known = open.incident.findings.iter().position(|known| {
-                known.signal == finding.signal && known.labels == finding.labels && known.detector == finding.detector
+                known.signal == finding.signal
+                    && known.labels == finding.labels
+                    && known.detector == finding.detector
             });
             match known {
                 Some(known) => {
@@ -251,7 +307,8 @@ impl IncidentBook {
                 None => {
                     open.incident.findings.push(finding);
                     open.incident.samples.push(cut(samples));
-                    // It is another picture now, worth another diagnosis; the same answer is recognised by its id.
+                    // It is another picture now, worth another diagnosis; the same answer is
+                    // recognised by its id.
                     if open.confirmed {
                         open.confirmed = false;
                         open.confirm_from = now;
@@ -260,7 +317,11 @@ impl IncidentBook {
             }
             // What is delivered again after a restart is older than what is known.
             open.incident.changed_at = open.incident.changed_at.max(now);
-            open.quiet_since = if open.incident.active().next().is_none() { Some(now) } else { None };
+            open.quiet_since = if open.incident.active().next().is_none() {
+                Some(now)
+            } else {
+                None
+            };
             return Some(event(IncidentEventKind::Changed, now, &open.incident));
         }
         if finding.phase == Phase::Clear {
@@ -279,27 +340,37 @@ impl IncidentBook {
         };
         let event = event(IncidentEventKind::Opened, now, &incident);
         let coverage = HashMap::from([(incident.findings[0].signal.clone(), coverage)]);
-        self.open.insert(target.clone(), Open::new(incident, coverage));
+        self.open
+            .insert(target.clone(), Open::new(incident, coverage));
         Some(event)
     }
 
     /// What the detector of one of its findings knew.
     pub(super) fn witness(&mut self, target: &Target, witness: Witness) {
-        let Some(open) = self.open.get_mut(target) else { return };
-        let is_its = open.incident.findings.iter().any(|finding| finding.id == witness.finding.id);
+        let Some(open) = self.open.get_mut(target) else {
+            return;
+        };
+        let is_its = open
+            .incident
+            .findings
+            .iter()
+            .any(|finding| finding.id == witness.finding.id);
         if is_its && open.witnesses.len() < MOST_WITNESSES {
             open.witnesses.push(witness);
         }
     }
 
-    /// What became due by that time: confirmations and all-clears, in the order of the incidents' ids.
+    /// What became due by that time: confirmations and all-clears, in the order of the incidents'
+    /// ids.
     pub fn pass(&mut self, now: UnixMs) -> Vec<IncidentEvent> {
         let mut due: Vec<Target> = self.open.keys().cloned().collect();
         due.sort();
         let mut events = Vec::new();
         self.inherits = false;
         for target in due {
-            let Some(open) = self.open.get_mut(&target) else { continue };
+            let Some(open) = self.open.get_mut(&target) else {
+                continue;
+            };
             if self.known.went_on(&open.incident) {
                 self.open.remove(&target);
                 continue;
@@ -311,17 +382,25 @@ impl IncidentBook {
                 self.inherits |= !open.inherited.is_empty();
             }
             let passed = |since: UnixMs, time| now.saturating_sub(since) >= millis(time);
-            let over = open.quiet_since.is_some_and(|since| passed(since, self.config.quiet_for));
+            let over = open
+                .quiet_since
+                .is_some_and(|since| passed(since, self.config.quiet_for));
             let quiet = open.quiet_since.is_some();
             if over {
                 open.incident.cleared_at = open.quiet_since;
                 open.incident.changed_at = now;
             }
-            // What went quiet is not confirmed until it comes back or is over, so that a blip is never treated.
-            if !open.confirmed && (over || (!quiet && passed(open.confirm_from, self.config.confirm_after))) {
+            // What went quiet is not confirmed until it comes back or is over, so that a blip is
+            // never treated.
+            if !open.confirmed
+                && (over || (!quiet && passed(open.confirm_from, self.config.confirm_after)))
+            {
                 open.confirmed = true;
                 let witnesses = open.witnesses.clone();
-                events.push(IncidentEvent { witnesses, ..event(IncidentEventKind::Confirmed, now, &open.incident) });
+                events.push(IncidentEvent {
+                    witnesses,
+                    ..event(IncidentEventKind::Confirmed, now, &open.incident)
+                });
             }
             if over {
                 events.push(event(IncidentEventKind::Cleared, now, &open.incident));
@@ -333,7 +412,14 @@ impl IncidentBook {
 }
 
 fn event(kind: IncidentEventKind, at: UnixMs, incident: &Incident) -> IncidentEvent {
-    IncidentEvent { kind, at, incident: incident.clone(), evidence: vec![], attempt: 0, witnesses: vec![] }
+    IncidentEvent {
+        kind,
+        at,
+        incident: incident.clone(),
+        evidence: vec![],
+        attempt: 0,
+        witnesses: vec![],
+    }
 }
 
 fn add_up<'a>(all: impl Iterator<Item = &'a Coverage>) -> Coverage {
@@ -392,11 +478,18 @@ mod tests {
     }
 
     fn none() -> Series {
-        Series { labels: Labels::default(), samples: vec![] }
+        Series {
+            labels: Labels::default(),
+            samples: vec![],
+        }
     }
 
     fn answering() -> Coverage {
-        Coverage { asked: 1, answered: 1, failed: 0 }
+        Coverage {
+            asked: 1,
+            answered: 1,
+            failed: 0,
+        }
     }
 
     /// What an engine published of an incident on `a` that was confirmed and goes on.
@@ -404,7 +497,10 @@ mod tests {
         let known = KnownIncidents::default();
         let mut book = IncidentBook::new(config(), known.clone());
         let opened = book.take(&web(), finding("a", Onset, 0), none(), answering(), false);
-        opened.into_iter().chain(book.pass(10)).for_each(|event| known.take(&event));
+        opened
+            .into_iter()
+            .chain(book.pass(10))
+            .for_each(|event| known.take(&event));
         known
     }
 
@@ -412,7 +508,8 @@ mod tests {
         events.into_iter().map(|event| event.kind).collect()
     }
 
-    /// Feeds `(signal, phase, at)` or, for an empty signal, the passing of time; gives the kinds of the events.
+    /// Feeds `(signal, phase, at)` or, for an empty signal, the passing of time; gives the kinds of
+    /// the events.
     #[track_caller]
     fn check(steps: &[(&str, Phase, UnixMs)], expected: &[IncidentEventKind]) {
         let mut book = IncidentBook::new(config(), KnownIncidents::default());
@@ -420,8 +517,17 @@ mod tests {
         let mut kinds = Vec::new();
         for (signal, phase, at) in steps {
             if !signal.is_empty() {
-                let samples = Series { labels: Labels::default(), samples: vec![] };
-                let event = book.take(&target, finding(signal, *phase, *at), samples, Coverage::default(), false);
+                let samples = Series {
+                    labels: Labels::default(),
+                    samples: vec![],
+                };
+                let event = book.take(
+                    &target,
+                    finding(signal, *phase, *at),
+                    samples,
+                    Coverage::default(),
+                    false,
+                );
                 kinds.extend(event.map(|event| event.kind));
             }
             kinds.extend(book.pass(*at).into_iter().map(|event| event.kind));
@@ -435,7 +541,14 @@ mod tests {
     #[test]
     fn an_incident_opens_is_confirmed_and_clears_when_all_its_series_are_quiet() {
         check(
-            &[("a", Onset, 0), ("b", Onset, 3), ("", Onset, 10), ("a", Clear, 12), ("b", Clear, 14), ("", Clear, 19)],
+            &[
+                ("a", Onset, 0),
+                ("b", Onset, 3),
+                ("", Onset, 10),
+                ("a", Clear, 12),
+                ("b", Clear, 14),
+                ("", Clear, 19),
+            ],
             &[Opened, Changed, Confirmed, Changed, Changed, Cleared],
         );
     }
@@ -443,20 +556,38 @@ mod tests {
     #[test]
     fn what_passes_before_the_confirmation_is_diagnosed_only_as_over() {
         check(
-            &[("a", Onset, 0), ("a", Clear, 2), ("", Clear, 6), ("", Clear, 7)],
+            &[
+                ("a", Onset, 0),
+                ("a", Clear, 2),
+                ("", Clear, 6),
+                ("", Clear, 7),
+            ],
             &[Opened, Changed, Confirmed, Cleared],
         );
     }
 
     #[test]
     fn a_series_that_comes_back_in_time_keeps_the_incident_open() {
-        check(&[("a", Onset, 0), ("a", Clear, 2), ("a", Onset, 5), ("", Onset, 8)], &[Opened, Changed, Changed]);
+        check(
+            &[
+                ("a", Onset, 0),
+                ("a", Clear, 2),
+                ("a", Onset, 5),
+                ("", Onset, 8),
+            ],
+            &[Opened, Changed, Changed],
+        );
     }
 
     #[test]
     fn a_series_that_joins_later_asks_for_another_diagnosis() {
         check(
-            &[("a", Onset, 0), ("", Onset, 10), ("b", Onset, 12), ("", Onset, 22)],
+            &[
+                ("a", Onset, 0),
+                ("", Onset, 10),
+                ("b", Onset, 12),
+                ("", Onset, 22),
+            ],
             &[Opened, Confirmed, Changed, Confirmed],
         );
     }
@@ -469,12 +600,33 @@ mod tests {
     #[test]
     fn an_incident_that_another_engine_left_is_gone_on_with_and_not_opened_or_confirmed_again() {
         let mut book = IncidentBook::new(config(), left_behind());
-        assert!(book.pass(1000).is_empty(), "who hears of the target is not known yet");
+        assert!(
+            book.pass(1000).is_empty(),
+            "who hears of the target is not known yet"
+        );
         book.cover(&web(), "a", 1000, answering());
         assert_eq!(book.adopted().len(), 1);
         assert_eq!(kinds(book.pass(1000)), []);
-        assert_eq!(kinds(book.take(&web(), finding("a", Onset, 1010), none(), answering(), false)), [Changed]);
-        assert_eq!(kinds(book.take(&web(), finding("a", Clear, 1020), none(), answering(), false)), [Changed]);
+        assert_eq!(
+            kinds(book.take(
+                &web(),
+                finding("a", Onset, 1010),
+                none(),
+                answering(),
+                false
+            )),
+            [Changed]
+        );
+        assert_eq!(
+            kinds(book.take(
+                &web(),
+                finding("a", Clear, 1020),
+                none(),
+                answering(),
+                false
+            )),
+            [Changed]
+        );
         assert_eq!(kinds(book.pass(1025)), [Cleared]);
     }
 
@@ -486,7 +638,12 @@ mod tests {
         book.cover(&web(), "a", 1050, answering());
         assert_eq!(kinds(book.pass(1099)), []);
         let events = book.pass(1100);
-        assert!(events[0].incident.findings[0].reason.contains("not found again within 100ms"), "{events:?}");
+        assert!(
+            events[0].incident.findings[0]
+                .reason
+                .contains("not found again within 100ms"),
+            "{events:?}"
+        );
         assert_eq!(kinds(events), [Changed]);
         assert_eq!(kinds(book.pass(1105)), [Cleared]);
     }
@@ -494,7 +651,16 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_after_a_restart_is_not_over() {
         let mut book = IncidentBook::new(config(), left_behind());
-        book.cover(&web(), "a", 1000, Coverage { asked: 1, answered: 0, failed: 1 });
+        book.cover(
+            &web(),
+            "a",
+            1000,
+            Coverage {
+                asked: 1,
+                answered: 0,
+                failed: 1,
+            },
+        );
         assert_eq!(kinds(book.pass(5000)), []);
         book.cover(&web(), "a", 5000, answering());
         assert_eq!(kinds(book.pass(5001)), [Changed]);
@@ -504,7 +670,10 @@ mod tests {
     fn what_a_detector_still_knows_of_after_a_restart_goes_on() {
         let mut book = IncidentBook::new(config(), left_behind());
         book.cover(&web(), "a", 1000, answering());
-        assert_eq!(book.inherited("a", "zscore"), [(web(), finding("a", Onset, 0))]);
+        assert_eq!(
+            book.inherited("a", "zscore"),
+            [(web(), finding("a", Onset, 0))]
+        );
         book.reaffirm(&web(), "a", &Labels::default(), "zscore");
         assert_eq!(book.inherited("a", "zscore"), []);
         assert_eq!(kinds(book.pass(9999)), []);

@@ -1,5 +1,5 @@
-//! When what detectors know is saved: what changed its phase before its message is committed, the rest now and then and at the
-//! end.
+//! When what detectors know is saved: what changed its phase before its message is committed, the
+//! rest now and then and at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -28,12 +28,21 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn new(memory: Memory) -> Self {
         let due = Instant::now() + memory.config().save_every;
-        Self { memory, due, waiting: VecDeque::new(), changed: BTreeMap::new(), gone: BTreeMap::new() }
+        Self {
+            memory,
+            due,
+            waiting: VecDeque::new(),
+            changed: BTreeMap::new(),
+            gone: BTreeMap::new(),
+        }
     }
 
     /// A series changed its phase.
     pub(super) fn changed(&mut self, signal: &str, id: u32) {
-        self.changed.entry(signal.to_owned()).or_default().insert(id);
+        self.changed
+            .entry(signal.to_owned())
+            .or_default()
+            .insert(id);
     }
 
     /// A series is gone.
@@ -66,7 +75,9 @@ impl Keeping {
             }
         }
         for _ in 0..LOTS {
-            let Some((signal, ids)) = self.waiting.pop_front() else { break };
+            let Some((signal, ids)) = self.waiting.pop_front() else {
+                break;
+            };
             self.save(watched, &signal, &ids).await;
         }
     }
@@ -96,7 +107,9 @@ impl Keeping {
     }
 
     async fn save(&self, watched: &mut HashMap<String, Watched>, signal: &str, ids: &[u32]) {
-        let Some(watched) = watched.get_mut(signal) else { return };
+        let Some(watched) = watched.get_mut(signal) else {
+            return;
+        };
         let mut rows = Vec::new();
         for detector in &mut watched.detectors {
             rows.extend(detector.save(&watched.table, ids).await);
@@ -109,7 +122,10 @@ impl Keeping {
                     watched.status.saved_at = Some(now_ms());
                 }
                 watched.status.not_saved = watched.detectors.iter().find_map(|detector| {
-                    detector.not_saved.as_ref().map(|why| format!("{}: {why}", detector.config.name))
+                    detector
+                        .not_saved
+                        .as_ref()
+                        .map(|why| format!("{}: {why}", detector.config.name))
                 });
             }
             Err(error) => {

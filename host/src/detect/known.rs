@@ -1,5 +1,5 @@
-//! The incidents of `incidents-topic`, whichever engine wrote them: an engine that starts, or that takes over the targets of
-//! another, goes on with theirs.
+//! The incidents of `incidents-topic`, whichever engine wrote them: an engine that starts, or that
+//! takes over the targets of another, goes on with theirs.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,7 +14,8 @@ use crate::domain::{Incident, IncidentEvent, IncidentEventKind, IncidentId, Targ
 
 /// Most open incidents that are kept; beyond that the one that changed longest ago is forgotten.
 const MOST_OPEN: usize = 20_000;
-/// So many that ended are remembered, so that an event that is delivered again does not open one of them anew.
+/// So many that ended are remembered, so that an event that is delivered again does not open one of
+/// them anew.
 const MOST_ENDED: usize = 20_000;
 /// Messages read at once, and how long the first is waited for.
 const MOST_MESSAGES: usize = 256;
@@ -46,7 +47,10 @@ pub struct KnownIncidents {
 
 impl Default for KnownIncidents {
     fn default() -> Self {
-        Self { known: Arc::default(), caught_up: watch::Sender::new(false) }
+        Self {
+            known: Arc::default(),
+            caught_up: watch::Sender::new(false),
+        }
     }
 }
 
@@ -69,7 +73,11 @@ impl KnownIncidents {
         if before.is_some_and(|before| before.incident.changed_at > incident.changed_at) {
             return;
         }
-        let mut now = KnownIncident { incident: incident.clone(), confirmed: false, confirm_from: incident.opened_at };
+        let mut now = KnownIncident {
+            incident: incident.clone(),
+            confirmed: false,
+            confirm_from: incident.opened_at,
+        };
         if let Some(before) = before.filter(|before| before.incident.id == incident.id) {
             (now.confirmed, now.confirm_from) = (before.confirmed, before.confirm_from);
             // Another series joined: another picture, which is worth a diagnosis of its own.
@@ -77,41 +85,70 @@ impl KnownIncidents {
                 (now.confirmed, now.confirm_from) = (false, event.at);
             }
         }
-        now.confirmed |= matches!(event.kind, IncidentEventKind::Confirmed | IncidentEventKind::Gathered);
+        now.confirmed |= matches!(
+            event.kind,
+            IncidentEventKind::Confirmed | IncidentEventKind::Gathered
+        );
         known.open.insert(incident.target.clone(), now);
         if known.open.len() > MOST_OPEN {
-            let oldest = known.open.values().min_by_key(|one| one.incident.changed_at);
+            let oldest = known
+                .open
+                .values()
+                .min_by_key(|one| one.incident.changed_at);
             if let Some(oldest) = oldest.map(|one| one.incident.target.clone()) {
                 known.open.remove(&oldest);
             }
         }
     }
 
-    /// Takes in what was kept for longer than the topic keeps it, and so was diagnosed long ago. What the topic says counts more.
+    /// Takes in what was kept for longer than the topic keeps it, and so was diagnosed long ago.
+    /// What the topic says counts more.
     pub fn seed(&self, incident: Incident) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if !incident.is_open() || known.ended.contains(&incident.id) || known.open.contains_key(&incident.target) {
+        if !incident.is_open()
+            || known.ended.contains(&incident.id)
+            || known.open.contains_key(&incident.target)
+        {
             return;
         }
         let confirm_from = incident.opened_at;
-        known.open.insert(incident.target.clone(), KnownIncident { incident, confirmed: true, confirm_from });
+        known.open.insert(
+            incident.target.clone(),
+            KnownIncident {
+                incident,
+                confirmed: true,
+                confirm_from,
+            },
+        );
     }
 
     /// What is open on a target.
     pub(super) fn on(&self, target: &Target) -> Option<KnownIncident> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).open.get(target).cloned()
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .open
+            .get(target)
+            .cloned()
     }
 
     /// All that are open.
     pub(super) fn open(&self) -> Vec<KnownIncident> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).open.values().cloned().collect()
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .open
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Whether someone else went on with an incident: it ended, or changed since.
     pub(super) fn went_on(&self, incident: &Incident) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let newer =
-            |known: &KnownIncident| known.incident.id == incident.id && known.incident.changed_at > incident.changed_at;
+        let newer = |known: &KnownIncident| {
+            known.incident.id == incident.id && known.incident.changed_at > incident.changed_at
+        };
         known.ended.contains(&incident.id) || known.open.get(&incident.target).is_some_and(newer)
     }
 
@@ -120,7 +157,10 @@ impl KnownIncidents {
     /// # Errors
     /// The bus.
     pub async fn follow(&self, bus: &dyn Bus, shutdown: CancellationToken) -> Result<(), BusError> {
-        let Replay { mut subscription, mut ends } = bus.replay(Topic::Incidents).await?;
+        let Replay {
+            mut subscription,
+            mut ends,
+        } = bus.replay(Topic::Incidents).await?;
         loop {
             if ends.is_empty() {
                 self.caught_up.send_replace(true);
@@ -134,17 +174,23 @@ impl KnownIncidents {
                 if let Ok(event) = codec::incidents::decode(&delivery) {
                     self.take(&event);
                 }
-                if ends.get(&delivery.partition).is_some_and(|end| delivery.offset + 1 >= *end) {
+                if ends
+                    .get(&delivery.partition)
+                    .is_some_and(|end| delivery.offset + 1 >= *end)
+                {
                     ends.remove(&delivery.partition);
                 }
             }
         }
     }
 
-    /// Waits until [`KnownIncidents::follow`] has read what there was when it began. False when that took longer.
+    /// Waits until [`KnownIncidents::follow`] has read what there was when it began. False when
+    /// that took longer.
     pub async fn caught_up(&self, within: Duration) -> bool {
         let mut caught_up = self.caught_up.subscribe();
-        tokio::time::timeout(within, caught_up.wait_for(|caught_up| *caught_up)).await.is_ok_and(|word| word.is_ok())
+        tokio::time::timeout(within, caught_up.wait_for(|caught_up| *caught_up))
+            .await
+            .is_ok_and(|word| word.is_ok())
     }
 }
 
@@ -179,29 +225,59 @@ mod tests {
             samples: vec![],
             foreign: false,
         };
-        IncidentEvent { kind, at, incident, evidence: vec![], attempt: 0, witnesses: vec![] }
+        IncidentEvent {
+            kind,
+            at,
+            incident,
+            evidence: vec![],
+            attempt: 0,
+            witnesses: vec![],
+        }
     }
 
     /// Id, last change and confirmation of what is open after these events.
     fn after(events: &[(IncidentEventKind, &str, UnixMs)]) -> Option<(String, UnixMs, bool)> {
         let known = KnownIncidents::default();
-        events.iter().for_each(|(kind, id, at)| known.take(&event(*kind, id, *at)));
+        events
+            .iter()
+            .for_each(|(kind, id, at)| known.take(&event(*kind, id, *at)));
         let open = known.on(&Target::new("", "Process", "web"));
-        open.map(|open| (open.incident.id.to_string(), open.incident.changed_at, open.confirmed))
+        open.map(|open| {
+            (
+                open.incident.id.to_string(),
+                open.incident.changed_at,
+                open.confirmed,
+            )
+        })
     }
 
     #[test]
     fn the_last_state_of_an_incident_counts() {
-        assert_eq!(after(&[(Opened, "a", 1), (Changed, "a", 2)]), Some(("a".into(), 2, false)));
-        assert_eq!(after(&[(Opened, "a", 1), (Confirmed, "a", 1), (Changed, "a", 3)]), Some(("a".into(), 3, true)));
+        assert_eq!(
+            after(&[(Opened, "a", 1), (Changed, "a", 2)]),
+            Some(("a".into(), 2, false))
+        );
+        assert_eq!(
+            after(&[(Opened, "a", 1), (Confirmed, "a", 1), (Changed, "a", 3)]),
+            Some(("a".into(), 3, true))
+        );
         assert_eq!(after(&[(Opened, "a", 1), (Cleared, "a", 2)]), None);
-        assert_eq!(after(&[(Opened, "a", 1), (Cleared, "a", 2), (Opened, "b", 3)]), Some(("b".into(), 3, false)));
+        assert_eq!(
+            after(&[(Opened, "a", 1), (Cleared, "a", 2), (Opened, "b", 3)]),
+            Some(("b".into(), 3, false))
+        );
     }
 
     #[test]
     fn what_is_delivered_again_opens_nothing_and_takes_nothing_back() {
-        assert_eq!(after(&[(Opened, "a", 1), (Cleared, "a", 2), (Opened, "a", 1)]), None);
-        assert_eq!(after(&[(Opened, "a", 1), (Confirmed, "a", 2), (Opened, "a", 1)]), Some(("a".into(), 2, true)));
+        assert_eq!(
+            after(&[(Opened, "a", 1), (Cleared, "a", 2), (Opened, "a", 1)]),
+            None
+        );
+        assert_eq!(
+            after(&[(Opened, "a", 1), (Confirmed, "a", 2), (Opened, "a", 1)]),
+            Some(("a".into(), 2, true))
+        );
     }
 
     #[test]
@@ -212,7 +288,9 @@ mod tests {
         assert!(known.open().is_empty());
         known.seed(event(Opened, "b", 3).incident);
         known.seed(event(Opened, "c", 4).incident);
-        let [open] = &known.open()[..] else { panic!("{:?}", known.open()) };
+        let [open] = &known.open()[..] else {
+            panic!("{:?}", known.open())
+        };
         assert_eq!((open.incident.id.as_str(), open.confirmed), ("b", true));
     }
 
@@ -243,20 +321,39 @@ mod tests {
     #[tokio::test]
     async fn the_topic_is_read_to_its_end_and_followed_from_there() {
         let folder = tempfile::tempdir().unwrap();
-        let bus = LocalBus::open(&folder.path().join("bus.sqlite"), LocalBusConfig::default()).await.unwrap();
-        for event in [event(Opened, "a", 1), event(Cleared, "a", 2), event(Opened, "b", 3)] {
-            bus.publish(Topic::Incidents, codec::incidents::encode(&event)).await.unwrap();
+        let bus = LocalBus::open(&folder.path().join("bus.sqlite"), LocalBusConfig::default())
+            .await
+            .unwrap();
+        for event in [
+            event(Opened, "a", 1),
+            event(Cleared, "a", 2),
+            event(Opened, "b", 3),
+        ] {
+            bus.publish(Topic::Incidents, codec::incidents::encode(&event))
+                .await
+                .unwrap();
         }
         let (known, shutdown) = (KnownIncidents::default(), CancellationToken::new());
-        assert!(!known.caught_up(Duration::ZERO).await, "nobody has read anything yet");
+        assert!(
+            !known.caught_up(Duration::ZERO).await,
+            "nobody has read anything yet"
+        );
         let reading = async {
             assert!(known.caught_up(Duration::from_secs(60)).await);
             let web = Target::new("", "Process", "web");
             assert_eq!(known.on(&web).unwrap().incident.id.as_str(), "b");
-            bus.publish(Topic::Incidents, codec::incidents::encode(&event(Cleared, "b", 4))).await.unwrap();
+            bus.publish(
+                Topic::Incidents,
+                codec::incidents::encode(&event(Cleared, "b", 4)),
+            )
+            .await
+            .unwrap();
             let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
             while known.on(&web).is_some() {
-                assert!(tokio::time::Instant::now() < deadline, "what came later was not read");
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "what came later was not read"
+                );
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             shutdown.cancel();

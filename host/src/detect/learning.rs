@@ -1,6 +1,7 @@
 //! Which series a detector has not seen enough of to say anything, and when it will have.
 //!
-//! A detector says how many samples it wants by a setting `min_samples`. One that has none is not asked to.
+//! A detector says how many samples it wants by a setting `min_samples`. One that has none is not
+//! asked to.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,8 @@ pub struct Learning {
     pub min_samples: u32,
     /// How many the one that is furthest behind has.
     pub least: u32,
-    /// When the last of them will have as many, if they come on as they do. None while that can't be told: of one sample.
+    /// When the last of them will have as many, if they come on as they do. None while that can't
+    /// be told: of one sample.
     #[serde(with = "as_rfc3339_option")]
     pub ready_at: Option<UnixMs>,
 }
@@ -50,7 +52,10 @@ struct Seen {
 impl Young {
     /// None of a detector that does not say how many samples it wants.
     pub(super) fn new(min_samples: Option<u32>) -> Self {
-        Self { min_samples: min_samples.unwrap_or(0), ..Self::default() }
+        Self {
+            min_samples: min_samples.unwrap_or(0),
+            ..Self::default()
+        }
     }
 
     /// Begins anew with the series that were given back, of which so much had been seen.
@@ -63,7 +68,14 @@ impl Young {
 
     fn begin(&mut self, id: u32, samples: u32) {
         if samples < self.min_samples {
-            self.seen.insert(id, Seen { samples, first: None, last: UnixMs::MIN });
+            self.seen.insert(
+                id,
+                Seen {
+                    samples,
+                    first: None,
+                    last: UnixMs::MIN,
+                },
+            );
         }
     }
 
@@ -81,7 +93,9 @@ impl Young {
             return;
         }
         for (id, at) in frame.ids.iter().zip(&frame.at) {
-            let Some(seen) = self.seen.get_mut(id) else { continue };
+            let Some(seen) = self.seen.get_mut(id) else {
+                continue;
+            };
             seen.samples += 1;
             seen.last = *at;
             seen.first.get_or_insert((seen.samples, *at));
@@ -100,7 +114,12 @@ impl Young {
     }
 
     /// How it stands at that time, unless all has been seen enough of.
-    pub(super) fn tell(&mut self, detector: &str, table: &SeriesTable, now: UnixMs) -> Option<Learning> {
+    pub(super) fn tell(
+        &mut self,
+        detector: &str,
+        table: &SeriesTable,
+        now: UnixMs,
+    ) -> Option<Learning> {
         if self.seen.is_empty() {
             self.told = None;
             return None;
@@ -114,7 +133,11 @@ impl Young {
         // Of a frame that the detector failed at nobody knows what it took in.
         self.seen.retain(|id, _| table.watermark(*id).is_some());
         let least = self.seen.values().map(|seen| seen.samples).min()?;
-        let left = self.seen.values().filter_map(|seen| seen.left(self.min_samples)).max();
+        let left = self
+            .seen
+            .values()
+            .filter_map(|seen| seen.left(self.min_samples))
+            .max();
         let learning = Learning {
             detector: detector.to_owned(),
             series: self.seen.len(),
@@ -128,10 +151,15 @@ impl Young {
 }
 
 impl Seen {
-    /// How many milliseconds it takes until there are as many samples, at the pace of those that came.
+    /// How many milliseconds it takes until there are as many samples, at the pace of those that
+    /// came.
     fn left(self, wanted: u32) -> Option<i64> {
         let (samples, at) = self.first?;
-        let steps = i64::from(self.samples.checked_sub(samples).filter(|steps| *steps > 0)?);
+        let steps = i64::from(
+            self.samples
+                .checked_sub(samples)
+                .filter(|steps| *steps > 0)?,
+        );
         let missing = i64::from(wanted.saturating_sub(self.samples));
         Some(self.last.saturating_sub(at).saturating_mul(missing) / steps)
     }
@@ -150,15 +178,27 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            Self { young: Young::new(Some(10)), table: SeriesTable::default() }
+            Self {
+                young: Young::new(Some(10)),
+                table: SeriesTable::default(),
+            }
         }
 
         /// That many samples of a series, one every `step` from 0 on.
         fn show(&mut self, pod: &str, samples: i64, step: i64) {
-            let samples = (0..samples).map(|i| Sample { at: i * step, value: 1.0 }).collect();
-            let series = Series { labels: Labels::new([("pod", pod)]), samples };
+            let samples = (0..samples)
+                .map(|i| Sample {
+                    at: i * step,
+                    value: 1.0,
+                })
+                .collect();
+            let series = Series {
+                labels: Labels::new([("pod", pod)]),
+                samples,
+            };
             let mut frame = Frame::default();
-            self.table.feed(&mut frame, &Target::new("", "Process", "web"), &[series]);
+            self.table
+                .feed(&mut frame, &Target::new("", "Process", "web"), &[series]);
             self.young.take(&frame);
         }
 
@@ -174,13 +214,21 @@ mod tests {
         let mut rig = Rig::new();
         assert_eq!(rig.told(0), None);
         rig.show("a", 1, 1000);
-        assert_eq!(rig.told(0), Some((1, 1, None)), "of one sample no pace is known");
+        assert_eq!(
+            rig.told(0),
+            Some((1, 1, None)),
+            "of one sample no pace is known"
+        );
         rig.show("a", 5, 1000);
         assert_eq!(rig.told(4000), Some((1, 5, Some(9000))));
         rig.show("b", 3, 2000);
         assert_eq!(rig.told(4000), Some((2, 3, Some(18_000))));
         rig.show("a", 10, 1000);
-        assert_eq!(rig.told(9000), Some((1, 3, Some(23_000))), "what does not come is waited for");
+        assert_eq!(
+            rig.told(9000),
+            Some((1, 3, Some(23_000))),
+            "what does not come is waited for"
+        );
         rig.show("b", 10, 2000);
         assert_eq!(rig.told(18_000), None);
     }
@@ -204,7 +252,10 @@ mod tests {
     fn a_series_that_ended_is_not_waited_for() {
         let mut rig = Rig::new();
         rig.show("a", 2, 1000);
-        let mut frame = Frame { closed: vec![0], ..Frame::default() };
+        let mut frame = Frame {
+            closed: vec![0],
+            ..Frame::default()
+        };
         rig.young.count(&frame);
         assert_eq!(rig.told(1000), None);
         // Not told by a frame that it failed at: gone all the same.
@@ -215,7 +266,10 @@ mod tests {
 
     #[test]
     fn a_detector_that_does_not_say_how_many_it_wants_is_not_waited_for() {
-        let mut rig = Rig { young: Young::new(None), ..Rig::new() };
+        let mut rig = Rig {
+            young: Young::new(None),
+            ..Rig::new()
+        };
         rig.show("a", 1, 1000);
         assert_eq!(rig.told(0), None);
     }

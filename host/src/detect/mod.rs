@@ -1,5 +1,5 @@
-//! From samples to incidents: a function of what arrives on `metrics-topic`, with the time recorded there. No clock, no I/O
-//! but the two topics; the detectors run on the plugin host's own threads.
+//! From samples to incidents: a function of what arrives on `metrics-topic`, with the time recorded
+//! there. No clock, no I/O but the two topics; the detectors run on the plugin host's own threads.
 
 mod begin;
 mod detector;

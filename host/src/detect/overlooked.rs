@@ -14,7 +14,8 @@ pub struct Overlooked {
 }
 
 impl Overlooked {
-    /// Counts messages of a signal for which there was no room; the first time it is said in the log.
+    /// Counts messages of a signal for which there was no room; the first time it is said in the
+    /// log.
     pub(super) fn count(&self, signal: &str, messages: u64, most: usize) {
         if self.messages.fetch_add(messages, Relaxed) == 0 {
             tracing::warn!(

@@ -11,7 +11,8 @@ use crate::plugin::{DetectorHandle, PluginError, Saved};
 pub(super) struct Recalled {
     /// The series that were restored, each with the time up to which it knows its samples.
     pub(super) series: HashMap<u32, UnixMs>,
-    /// Of those that the detector wants to see more of before it says anything: how many samples it has seen.
+    /// Of those that the detector wants to see more of before it says anything: how many samples it
+    /// has seen.
     pub(super) young: HashMap<u32, u32>,
     /// How many were not.
     pub(super) refused: usize,
@@ -28,14 +29,16 @@ impl Recalled {
     }
 }
 
-/// Opens series of an instance with what was saved of them. False when it was lost over it: then it is opened anew, and knows
-/// nothing.
+/// Opens series of an instance with what was saved of them. False when it was lost over it: then it
+/// is opened anew, and knows nothing.
 pub(super) async fn give_back(
     handle: &DetectorHandle,
     kept: Vec<(Option<u32>, Kept)>,
     recalled: &mut Recalled,
 ) -> bool {
-    let Err(error) = restore(handle, kept, recalled).await else { return true };
+    let Err(error) = restore(handle, kept, recalled).await else {
+        return true;
+    };
     tracing::warn!(detector = handle.name(), %error, "a detector fell over what had been saved");
     if let Err(error) = handle.reopen().await {
         tracing::warn!(detector = handle.name(), %error, "it can't be opened anew yet");
@@ -52,7 +55,10 @@ async fn restore(
     kept: Vec<(Option<u32>, Kept)>,
     recalled: &mut Recalled,
 ) -> Result<(), PluginError> {
-    let (mut saved, mut ids) = (Vec::with_capacity(kept.len()), Vec::with_capacity(kept.len()));
+    let (mut saved, mut ids) = (
+        Vec::with_capacity(kept.len()),
+        Vec::with_capacity(kept.len()),
+    );
     for (id, kept) in kept {
         let Some(bytes) = kept.saved else {
             recalled.refuse(1, "the detector could not save it");
@@ -60,7 +66,11 @@ async fn restore(
         };
         let of = id.zip(kept.series).map(|(id, (_, labels))| (id, labels));
         ids.push((id, kept.watermark, kept.seen));
-        saved.push(Saved { of, from_version: kept.version, bytes });
+        saved.push(Saved {
+            of,
+            from_version: kept.version,
+            bytes,
+        });
     }
     let answers = match handle.restore(saved).await {
         Ok(answers) => answers,

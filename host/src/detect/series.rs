@@ -8,13 +8,16 @@ use crate::codec::remote_write::{self, Walk};
 use crate::domain::{Labels, Sample, Series, Target, UnixMs};
 use crate::plugin::Frame;
 
-/// A series that is not seen for this long is closed, so that churning labels cannot fill the memory.
+/// A series that is not seen for this long is closed, so that churning labels cannot fill the
+/// memory.
 const FORGET_AFTER_MS: i64 = 60 * 60 * 1000;
 /// How often the series are looked through for such.
 const LOOK_EVERY_MS: i64 = 60 * 1000;
-/// Samples kept per series: those around an onset, and the past for a detector that lost its memory.
+/// Samples kept per series: those around an onset, and the past for a detector that lost its
+/// memory.
 pub(super) const KEPT: usize = 64;
-/// Most open series of one signal. Whoever may write to the topic could else fill the memory with names.
+/// Most open series of one signal. Whoever may write to the topic could else fill the memory with
+/// names.
 const MOST_SERIES: usize = 100_000;
 /// Ways of writing the labels of one series that are known by their bytes. A producer has one.
 const SPELLINGS: usize = 2;
@@ -31,7 +34,8 @@ struct Known {
     recent: VecDeque<Sample>,
 }
 
-/// The series of one target: by their labels, and by the bytes that the labels came in, which spares reading them again.
+/// The series of one target: by their labels, and by the bytes that the labels came in, which
+/// spares reading them again.
 #[derive(Default)]
 struct Group {
     ids: HashMap<Labels, u32>,
@@ -54,13 +58,18 @@ pub(super) struct SeriesTable {
 }
 
 impl SeriesTable {
-    /// Adds the samples of a target's series to the frame. Late and repeated samples are dropped and counted; so are those
-    /// that are not finite. Prometheus's stale marker closes the series.
+    /// Adds the samples of a target's series to the frame. Late and repeated samples are dropped
+    /// and counted; so are those that are not finite. Prometheus's stale marker closes the series.
     pub(super) fn feed(&mut self, frame: &mut Frame, target: &Target, series: &[Series]) {
         let mut group = self.groups.remove(target).unwrap_or_default();
         for Series { labels, samples } in series {
             let id = group.ids.get(labels).copied();
-            let mut into = Feeding { table: self, frame, target, group: &mut group };
+            let mut into = Feeding {
+                table: self,
+                frame,
+                target,
+                group: &mut group,
+            };
             let samples = samples.iter().map(|sample| Ok(*sample));
             // Neither the labels nor the samples can be unreadable.
             let _ = into.push(id, || Ok(labels.clone()), samples);
@@ -79,11 +88,22 @@ impl SeriesTable {
         mut series: Walk<'_>,
     ) -> Result<(), DecodeError> {
         let mut group = self.groups.remove(target).unwrap_or_default();
-        let mut into = Feeding { table: self, frame, target, group: &mut group };
+        let mut into = Feeding {
+            table: self,
+            frame,
+            target,
+            group: &mut group,
+        };
         let done = series.try_for_each(|series| {
             let series = series?;
             if let Some(id) = into.group.by_bytes.get(&*series.labels).copied() {
-                return into.push(Some(id), || remote_write::labels(&series.labels), series.samples).map(drop);
+                return into
+                    .push(
+                        Some(id),
+                        || remote_write::labels(&series.labels),
+                        series.samples,
+                    )
+                    .map(drop);
             }
             let labels = remote_write::labels(&series.labels)?;
             let id = into.group.ids.get(&labels).copied();
@@ -103,7 +123,9 @@ impl SeriesTable {
     }
 
     fn close(&mut self, frame: &mut Frame, group: &mut Group, id: u32) {
-        let Some(Some(known)) = self.known.get_mut(id as usize) else { return };
+        let Some(Some(known)) = self.known.get_mut(id as usize) else {
+            return;
+        };
         group.ids.remove(&known.labels);
         for spelling in known.spellings.drain(..) {
             group.by_bytes.remove(&spelling);
@@ -121,10 +143,17 @@ impl SeriesTable {
         }
         self.look_at = now.saturating_add(LOOK_EVERY_MS);
         let heard = |known: &Known| known.watermark.max(known.recalled_at);
-        let gone = |known: &Known| known.watermark != UnixMs::MAX && now.saturating_sub(heard(known)) > FORGET_AFTER_MS;
+        let gone = |known: &Known| {
+            known.watermark != UnixMs::MAX && now.saturating_sub(heard(known)) > FORGET_AFTER_MS
+        };
         let gone: Vec<(u32, Target)> = (0..)
             .zip(&self.known)
-            .filter_map(|(id, known)| Some((id, known.as_ref().filter(|known| gone(known))?.target.clone())))
+            .filter_map(|(id, known)| {
+                Some((
+                    id,
+                    known.as_ref().filter(|known| gone(known))?.target.clone(),
+                ))
+            })
             .collect();
         for (id, target) in gone {
             let mut group = self.groups.remove(&target).unwrap_or_default();
@@ -133,7 +162,8 @@ impl SeriesTable {
         }
     }
 
-    /// Frees what the closed series held. To be called after the findings of the frame that closed them were read.
+    /// Frees what the closed series held. To be called after the findings of the frame that closed
+    /// them were read.
     pub(super) fn sweep(&mut self, closed: &[u32]) {
         for id in closed {
             if let Some(known) = self.known.get_mut(*id as usize) {
@@ -148,12 +178,20 @@ impl SeriesTable {
         for (id, at) in frame.ids.iter().zip(&frame.at) {
             first.entry(*id).or_insert(*at);
         }
-        let before = |id: u32, sample: &Sample| first.get(&id).is_none_or(|first| sample.at < *first);
-        self.history(frame.now, |id, known| known.recent.iter().filter(|sample| before(id, sample)).copied().collect())
+        let before =
+            |id: u32, sample: &Sample| first.get(&id).is_none_or(|first| sample.at < *first);
+        self.history(frame.now, |id, known| {
+            known
+                .recent
+                .iter()
+                .filter(|sample| before(id, sample))
+                .copied()
+                .collect()
+        })
     }
 
-    /// Takes in the past that a source kept, up to `now`. Answers all open series with it, also with what came before their
-    /// watermarks.
+    /// Takes in the past that a source kept, up to `now`. Answers all open series with it, also
+    /// with what came before their watermarks.
     pub(super) fn fill(&mut self, past: Vec<(Target, Series)>, now: UnixMs) -> History {
         let counted = (self.late, self.not_finite);
         let mut samples: HashMap<u32, Vec<Sample>> = HashMap::new();
@@ -162,7 +200,11 @@ impl SeriesTable {
             series.samples.sort_by_key(|sample| sample.at);
             series.samples.dedup_by_key(|sample| sample.at);
             // Who is new is announced with the rest.
-            self.feed(&mut Frame::default(), &target, std::slice::from_ref(&series));
+            self.feed(
+                &mut Frame::default(),
+                &target,
+                std::slice::from_ref(&series),
+            );
             if let Some(id) = self.id(&target, &series.labels) {
                 samples.insert(id, series.samples);
             }
@@ -172,9 +214,18 @@ impl SeriesTable {
     }
 
     fn history(&self, now: UnixMs, mut samples: impl FnMut(u32, &Known) -> Vec<Sample>) -> History {
-        let known = (0..).zip(&self.known).filter_map(|(id, known)| Some((id, known.as_ref()?)));
-        let series = known.map(|(id, known)| Past { id, labels: known.labels.clone(), samples: samples(id, known) });
-        History { now, series: series.collect() }
+        let known = (0..)
+            .zip(&self.known)
+            .filter_map(|(id, known)| Some((id, known.as_ref()?)));
+        let series = known.map(|(id, known)| Past {
+            id,
+            labels: known.labels.clone(),
+            samples: samples(id, known),
+        });
+        History {
+            now,
+            series: series.collect(),
+        }
     }
 
     /// Opens a series that was known before, if it is not open. Answers its id and its watermark.
@@ -226,14 +277,20 @@ impl SeriesTable {
 
     /// The open series that got samples since they were saved.
     pub(super) fn unsaved(&self) -> Vec<u32> {
-        let unsaved = |known: &Known| known.watermark != UnixMs::MAX && known.watermark > known.saved;
+        let unsaved =
+            |known: &Known| known.watermark != UnixMs::MAX && known.watermark > known.saved;
         let known = (0..).zip(&self.known);
-        known.filter_map(|(id, known)| known.as_ref().is_some_and(unsaved).then_some(id)).collect()
+        known
+            .filter_map(|(id, known)| known.as_ref().is_some_and(unsaved).then_some(id))
+            .collect()
     }
 
     /// All open series.
     pub(super) fn ids(&self) -> Vec<u32> {
-        (0..).zip(&self.known).filter_map(|(id, known)| known.is_some().then_some(id)).collect()
+        (0..)
+            .zip(&self.known)
+            .filter_map(|(id, known)| known.is_some().then_some(id))
+            .collect()
     }
 
     /// Says that what is known of these series is saved.
@@ -258,14 +315,27 @@ impl SeriesTable {
 
     /// The kept samples of a series up to a time.
     pub(super) fn samples(&self, id: u32, until: UnixMs) -> Vec<Sample> {
-        let Some(Some(known)) = self.known.get(id as usize) else { return vec![] };
-        known.recent.iter().filter(|sample| sample.at <= until).copied().collect()
+        let Some(Some(known)) = self.known.get(id as usize) else {
+            return vec![];
+        };
+        known
+            .recent
+            .iter()
+            .filter(|sample| sample.at <= until)
+            .copied()
+            .collect()
     }
 
     /// The kept samples as a series.
     pub(super) fn series(&self, id: u32, until: UnixMs) -> Series {
-        let labels = self.get(id).map(|(_, labels)| labels.clone()).unwrap_or_default();
-        Series { labels, samples: self.samples(id, until) }
+        let labels = self
+            .get(id)
+            .map(|(_, labels)| labels.clone())
+            .unwrap_or_default();
+        Series {
+            labels,
+            samples: self.samples(id, until),
+        }
     }
 
     /// How many series are open.
@@ -274,15 +344,24 @@ impl SeriesTable {
     }
 }
 
-/// The frame that is made of a series that was not seen before: what the host holds back is not in it.
+/// The frame that is made of a series that was not seen before: what the host holds back is not in
+/// it.
 pub(crate) fn held_back(labels: &Labels, samples: &[Sample]) -> Frame {
     let mut frame = Frame::default();
-    let series = Series { labels: labels.clone(), samples: samples.to_vec() };
-    SeriesTable::default().feed(&mut frame, &Target::new("", "Process", "held-back"), &[series]);
+    let series = Series {
+        labels: labels.clone(),
+        samples: samples.to_vec(),
+    };
+    SeriesTable::default().feed(
+        &mut frame,
+        &Target::new("", "Process", "held-back"),
+        &[series],
+    );
     frame
 }
 
-/// Where the samples of one target go. The group is out of the table meanwhile, so that it is looked up once.
+/// Where the samples of one target go. The group is out of the table meanwhile, so that it is
+/// looked up once.
 struct Feeding<'a> {
     table: &'a mut SeriesTable,
     frame: &'a mut Frame,
@@ -302,7 +381,10 @@ impl Feeding<'_> {
             let sample = sample?;
             if !sample.value.is_finite() {
                 match sample.is_stale_marker() {
-                    true => id.take().into_iter().for_each(|id| self.table.close(self.frame, self.group, id)),
+                    true => id
+                        .take()
+                        .into_iter()
+                        .for_each(|id| self.table.close(self.frame, self.group, id)),
                     false => self.table.not_finite += 1,
                 }
                 continue;
@@ -318,7 +400,9 @@ impl Feeding<'_> {
                     index
                 }
             };
-            let Some(Some(known)) = self.table.known.get_mut(index as usize) else { return Ok(None) };
+            let Some(Some(known)) = self.table.known.get_mut(index as usize) else {
+                return Ok(None);
+            };
             if sample.at <= known.watermark {
                 self.table.late += 1;
                 continue;
@@ -341,7 +425,9 @@ impl Feeding<'_> {
 
     /// Knows the series by these bytes from now on.
     fn learn(&mut self, id: u32, bytes: &[u8]) {
-        let Some(Some(known)) = self.table.known.get_mut(id as usize) else { return };
+        let Some(Some(known)) = self.table.known.get_mut(id as usize) else {
+            return;
+        };
         if known.spellings.len() < SPELLINGS {
             known.spellings.push(bytes.into());
             self.group.by_bytes.insert(bytes.into(), id);
@@ -364,15 +450,35 @@ mod tests {
 
     fn feed(samples: &[(i64, f64)]) -> (Frame, SeriesTable) {
         let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
-        let samples: Vec<Sample> = samples.iter().map(|(at, value)| Sample { at: *at, value: *value }).collect();
-        table.feed(&mut frame, &web(), &[Series { labels: Labels::new([("a", "b")]), samples }]);
+        let samples: Vec<Sample> = samples
+            .iter()
+            .map(|(at, value)| Sample {
+                at: *at,
+                value: *value,
+            })
+            .collect();
+        table.feed(
+            &mut frame,
+            &web(),
+            &[Series {
+                labels: Labels::new([("a", "b")]),
+                samples,
+            }],
+        );
         (frame, table)
     }
 
     #[test]
     fn late_repeated_and_non_finite_samples_never_reach_a_guest() {
-        let (frame, table) =
-            feed(&[(1, 1.0), (1, 2.0), (3, f64::NAN), (4, f64::INFINITY), (2, 2.0), (2, 9.0), (5, 5.0)]);
+        let (frame, table) = feed(&[
+            (1, 1.0),
+            (1, 2.0),
+            (3, f64::NAN),
+            (4, f64::INFINITY),
+            (2, 2.0),
+            (2, 9.0),
+            (5, 5.0),
+        ]);
         assert_eq!(frame.values, [1.0, 2.0, 5.0]);
         assert_eq!((table.late, table.not_finite), (2, 2));
     }
@@ -382,7 +488,10 @@ mod tests {
         let stale = f64::from_bits(crate::domain::STALE_NAN_BITS);
         let (frame, table) = feed(&[(1, 1.0), (2, stale), (3, 3.0)]);
         assert_eq!(frame.closed, [0]);
-        assert_eq!(frame.opened.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(
+            frame.opened.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            [0, 1]
+        );
         assert_eq!(table.len(), 1);
     }
 
@@ -390,12 +499,22 @@ mod tests {
     fn the_past_of_a_frame_ends_where_the_frame_begins() {
         let (_, mut table) = feed(&[(1, 1.0), (2, 2.0)]);
         let mut frame = Frame::default();
-        let series = Series { labels: Labels::new([("a", "b")]), samples: vec![Sample { at: 3, value: 3.0 }] };
+        let series = Series {
+            labels: Labels::new([("a", "b")]),
+            samples: vec![Sample { at: 3, value: 3.0 }],
+        };
         table.feed(&mut frame, &web(), &[series]);
         let past = table.kept(&frame).frame(&HashMap::new());
-        assert_eq!((past.values.as_slice(), past.opened.len()), ([1.0, 2.0].as_slice(), 1));
+        assert_eq!(
+            (past.values.as_slice(), past.opened.len()),
+            ([1.0, 2.0].as_slice(), 1)
+        );
         let rest = table.kept(&frame).frame(&HashMap::from([(0, 1)]));
-        assert_eq!((rest.values.as_slice(), rest.opened.len()), ([2.0].as_slice(), 0), "it was restored up to 1");
+        assert_eq!(
+            (rest.values.as_slice(), rest.opened.len()),
+            ([2.0].as_slice(), 0),
+            "it was restored up to 1"
+        );
     }
 
     #[test]
@@ -403,10 +522,22 @@ mod tests {
         let labels = Labels::new([("a", "b")]);
         let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
         assert_eq!(table.recall(&web(), &labels, 2, 9), Some((0, 2)));
-        assert_eq!(table.recall(&web(), &labels, 7, 9), Some((0, 2)), "it is open");
-        let samples = (1..=4).map(|at| Sample { at, value: at as f64 }).collect();
+        assert_eq!(
+            table.recall(&web(), &labels, 7, 9),
+            Some((0, 2)),
+            "it is open"
+        );
+        let samples = (1..=4)
+            .map(|at| Sample {
+                at,
+                value: at as f64,
+            })
+            .collect();
         table.feed(&mut frame, &web(), &[Series { labels, samples }]);
-        assert_eq!((frame.values.as_slice(), frame.opened.len(), table.late), ([3.0, 4.0].as_slice(), 0, 2));
+        assert_eq!(
+            (frame.values.as_slice(), frame.opened.len(), table.late),
+            ([3.0, 4.0].as_slice(), 0, 2)
+        );
         assert_eq!(table.unsaved(), [0]);
         table.set_saved(&[0]);
         assert!(table.unsaved().is_empty());
@@ -428,10 +559,21 @@ mod tests {
         let labels = Labels::new([("a", "b")]);
         let mut table = SeriesTable::default();
         table.recall(&web(), &labels, 2, 9);
-        let samples = [3, 1, 2, 2].map(|at| Sample { at, value: at as f64 }).to_vec();
+        let samples = [3, 1, 2, 2]
+            .map(|at| Sample {
+                at,
+                value: at as f64,
+            })
+            .to_vec();
         let new = Series {
             labels: Labels::default(),
-            samples: vec![Sample { at: 1, value: f64::NAN }, Sample { at: 2, value: 5.0 }],
+            samples: vec![
+                Sample {
+                    at: 1,
+                    value: f64::NAN,
+                },
+                Sample { at: 2, value: 5.0 },
+            ],
         };
         let history = table.fill(vec![(web(), Series { labels, samples }), (web(), new)], 9);
         assert_eq!(history.frame(&HashMap::new()).values, [1.0, 2.0, 3.0, 5.0]);
@@ -449,29 +591,55 @@ mod tests {
         table.feed(&mut frame, &web(), &[series("x", 1)]);
         for at in [2, 3] {
             let payload = remote_write::encode(&[series("x", at), series("y", at)]);
-            table.feed_encoded(&mut frame, &web(), walk(&payload)).unwrap();
+            table
+                .feed_encoded(&mut frame, &web(), walk(&payload))
+                .unwrap();
         }
         assert_eq!(frame.ids, [0, 0, 1, 0, 1]);
         let mut broken = remote_write::encode(&[series("x", 4), series("y", 4)]);
         broken.truncate(broken.len() - 1);
-        assert!(table.feed_encoded(&mut frame, &web(), walk(&broken)).is_err());
+        assert!(
+            table
+                .feed_encoded(&mut frame, &web(), walk(&broken))
+                .is_err()
+        );
         assert_eq!(frame.ids, [0, 0, 1, 0, 1, 0]);
         // Closed, a series is a new one even if it comes in the same bytes.
-        let stale = Series { samples: vec![Sample::stale_marker(5)], ..series("x", 5) };
-        table.feed_encoded(&mut frame, &web(), walk(&remote_write::encode(&[stale, series("x", 6)]))).unwrap();
-        assert_eq!((frame.closed.as_slice(), frame.ids.last()), ([0].as_slice(), Some(&2)));
+        let stale = Series {
+            samples: vec![Sample::stale_marker(5)],
+            ..series("x", 5)
+        };
+        table
+            .feed_encoded(
+                &mut frame,
+                &web(),
+                walk(&remote_write::encode(&[stale, series("x", 6)])),
+            )
+            .unwrap();
+        assert_eq!(
+            (frame.closed.as_slice(), frame.ids.last()),
+            ([0].as_slice(), Some(&2))
+        );
         assert_eq!(table.len(), 2);
     }
 
     #[test]
     fn what_is_silent_for_an_hour_is_forgotten_with_its_bytes() {
-        let series = Series { labels: Labels::new([("a", "b")]), samples: vec![Sample { at: 1, value: 1.0 }] };
+        let series = Series {
+            labels: Labels::new([("a", "b")]),
+            samples: vec![Sample { at: 1, value: 1.0 }],
+        };
         let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
-        table.feed_encoded(&mut frame, &web(), walk(&remote_write::encode(&[series]))).unwrap();
+        table
+            .feed_encoded(&mut frame, &web(), walk(&remote_write::encode(&[series])))
+            .unwrap();
         table.forget(&mut frame, FORGET_AFTER_MS);
         assert_eq!((table.len(), table.groups.len()), (1, 1));
         table.forget(&mut frame, FORGET_AFTER_MS + LOOK_EVERY_MS);
-        assert_eq!((table.len(), table.groups.len(), frame.closed.as_slice()), (0, 0, [0].as_slice()));
+        assert_eq!(
+            (table.len(), table.groups.len(), frame.closed.as_slice()),
+            (0, 0, [0].as_slice())
+        );
     }
 
     #[test]
@@ -484,7 +652,10 @@ mod tests {
         let all: Vec<Series> = (0..MOST_SERIES + 2).map(|name| series(name, 1)).collect();
         table.feed(&mut frame, &web(), &all);
         assert_eq!((table.len(), table.overlooked), (MOST_SERIES, 2));
-        let stale = Series { samples: vec![Sample::stale_marker(2)], ..series(0, 2) };
+        let stale = Series {
+            samples: vec![Sample::stale_marker(2)],
+            ..series(0, 2)
+        };
         table.feed(&mut frame, &web(), &[stale, series(MOST_SERIES, 2)]);
         assert_eq!((table.len(), table.overlooked), (MOST_SERIES, 2));
     }

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::domain::{Coverage, Direction, Finding, FindingId, Incident, Labels, Meaning, Phase, Target, UnixMs};
+use crate::domain::{
+    Coverage, Direction, Finding, FindingId, Incident, Labels, Meaning, Phase, Target, UnixMs,
+};
 
 /// Who says it, in place of a detector.
 const HOST: &str = "host";
 
-/// Most that are silent at once. Whoever may write to the topic could else fill the memory with names.
+/// Most that are silent at once. Whoever may write to the topic could else fill the memory with
+/// names.
 const MOST: usize = 50_000;
 /// What nobody speaks of for this long is forgotten when there is no room.
 const IDLE_MS: i64 = 60 * 60 * 1000;
@@ -29,14 +32,23 @@ pub(super) struct Silence {
 
 impl Silence {
     pub(super) fn new(after: Duration) -> Self {
-        Self { after, silent: HashMap::new(), overlooked: 0 }
+        Self {
+            after,
+            silent: HashMap::new(),
+            overlooked: 0,
+        }
     }
 
     /// What an incident says of silence was told already, so that its end will be.
     pub(super) fn restore(&mut self, incident: &Incident) {
         for finding in incident.active().filter(|finding| finding.detector == HOST) {
-            let silent = Silent { since: finding.onset_at, heard_at: finding.at, told: true };
-            self.silent.insert((finding.signal.clone(), incident.target.clone()), silent);
+            let silent = Silent {
+                since: finding.onset_at,
+                heard_at: finding.at,
+                told: true,
+            };
+            self.silent
+                .insert((finding.signal.clone(), incident.target.clone()), silent);
         }
     }
 
@@ -48,8 +60,8 @@ impl Silence {
         now: UnixMs,
         coverage: Coverage,
     ) -> Option<Finding> {
-        // Nobody asked says nothing. A source that answers without this signal (no traffic, no quantile) is not silent;
-        // only failing is.
+        // Nobody asked says nothing. A source that answers without this signal (no traffic, no
+        // quantile) is not silent; only failing is.
         if coverage.asked == 0 {
             return None;
         }
@@ -57,17 +69,32 @@ impl Silence {
             if self.silent.is_empty() {
                 return None;
             }
-            let Silent { since, told: true, .. } = self.silent.remove(&(signal.to_owned(), target.clone()))? else {
+            let Silent {
+                since, told: true, ..
+            } = self.silent.remove(&(signal.to_owned(), target.clone()))?
+            else {
                 return None;
             };
-            return Some(finding(signal, target, since, now, Phase::Clear, 0.0, "the source answers again".into()));
+            return Some(finding(
+                signal,
+                target,
+                since,
+                now,
+                Phase::Clear,
+                0.0,
+                "the source answers again".into(),
+            ));
         }
         let key = (signal.to_owned(), target.clone());
         if self.silent.len() >= MOST && !self.silent.contains_key(&key) && !self.make_room(now) {
             self.overlooked += 1;
             return None;
         }
-        let silent = self.silent.entry(key).or_insert(Silent { since: now, heard_at: now, told: false });
+        let silent = self.silent.entry(key).or_insert(Silent {
+            since: now,
+            heard_at: now,
+            told: false,
+        });
         silent.heard_at = silent.heard_at.max(now);
         let silent_for = now.saturating_sub(silent.since);
         let after = i64::try_from(self.after.as_millis()).unwrap_or(i64::MAX);
@@ -80,12 +107,21 @@ impl Silence {
             coverage.asked,
             silent_for as f64 / 1000.0
         );
-        Some(finding(signal, target, silent.since, now, Phase::Onset, 1.0, reason))
+        Some(finding(
+            signal,
+            target,
+            silent.since,
+            now,
+            Phase::Onset,
+            1.0,
+            reason,
+        ))
     }
 
     /// Forgets what nobody speaks of any more.
     fn make_room(&mut self, now: UnixMs) -> bool {
-        self.silent.retain(|_, silent| now.saturating_sub(silent.heard_at) < IDLE_MS);
+        self.silent
+            .retain(|_, silent| now.saturating_sub(silent.heard_at) < IDLE_MS);
         self.silent.len() < MOST
     }
 }
@@ -128,8 +164,16 @@ mod tests {
         let target = Target::new("", "Process", "web");
         let mut phases = Vec::new();
         for (now, failed) in [(0, 0), (10, 1), (20, 1), (30, 1), (40, 1), (50, 0), (60, 0)] {
-            let coverage = Coverage { asked: 1, answered: 1 - failed, failed };
-            phases.extend(silence.observe("latency", &target, now, coverage).map(|finding| (now, finding.phase)));
+            let coverage = Coverage {
+                asked: 1,
+                answered: 1 - failed,
+                failed,
+            };
+            phases.extend(
+                silence
+                    .observe("latency", &target, now, coverage)
+                    .map(|finding| (now, finding.phase)),
+            );
         }
         assert_eq!(phases, [(30, Phase::Onset), (50, Phase::Clear)]);
     }
@@ -137,16 +181,35 @@ mod tests {
     #[test]
     fn a_source_that_answers_without_the_signal_is_not_silent() {
         let mut silence = Silence::new(Duration::ZERO);
-        let coverage = Coverage { asked: 1, answered: 0, failed: 0 };
-        assert_eq!(silence.observe("latency", &Target::new("", "Process", "web"), 0, coverage), None);
+        let coverage = Coverage {
+            asked: 1,
+            answered: 0,
+            failed: 0,
+        };
+        assert_eq!(
+            silence.observe("latency", &Target::new("", "Process", "web"), 0, coverage),
+            None
+        );
     }
 
     #[test]
     fn a_silence_that_was_told_before_a_restart_ends_once_and_is_not_told_again() {
         let target = Target::new("", "Process", "web");
-        let (failing, answering) =
-            (Coverage { asked: 1, answered: 0, failed: 1 }, Coverage { asked: 1, answered: 1, failed: 0 });
-        let told = Silence::new(Duration::ZERO).observe("latency", &target, 10, failing).unwrap();
+        let (failing, answering) = (
+            Coverage {
+                asked: 1,
+                answered: 0,
+                failed: 1,
+            },
+            Coverage {
+                asked: 1,
+                answered: 1,
+                failed: 0,
+            },
+        );
+        let told = Silence::new(Duration::ZERO)
+            .observe("latency", &target, 10, failing)
+            .unwrap();
         let incident = Incident {
             id: "inc-1".into(),
             target: target.clone(),
@@ -162,16 +225,28 @@ mod tests {
         silence.restore(&incident);
         assert_eq!(silence.observe("latency", &target, 20, failing), None);
         let end = silence.observe("latency", &target, 30, answering).unwrap();
-        assert_eq!((end.phase, end.id, end.onset_at), (Phase::Clear, told.id, 10));
+        assert_eq!(
+            (end.phase, end.id, end.onset_at),
+            (Phase::Clear, told.id, 10)
+        );
         assert_eq!(silence.observe("latency", &target, 40, answering), None);
     }
 
     #[test]
     fn of_too_many_silent_sources_the_idle_ones_are_forgotten_and_others_counted() {
         let mut silence = Silence::new(Duration::ZERO);
-        let failing = Coverage { asked: 1, answered: 0, failed: 1 };
+        let failing = Coverage {
+            asked: 1,
+            answered: 0,
+            failed: 1,
+        };
         let mut observe = |name: usize, now| {
-            silence.observe("s", &Target::new("", "Process", &name.to_string()), now, failing);
+            silence.observe(
+                "s",
+                &Target::new("", "Process", &name.to_string()),
+                now,
+                failing,
+            );
             (silence.silent.len(), silence.overlooked)
         };
         for name in 0..MOST {

@@ -38,7 +38,8 @@ pub struct DetectStatus {
     pub problem: Option<String>,
     /// Series whose memory was restored when a detector was opened last.
     pub restored: usize,
-    /// Why what was saved of others was not: they were shown the past again, as far as there is one.
+    /// Why what was saved of others was not: they were shown the past again, as far as there is
+    /// one.
     pub not_restored: Option<String>,
     /// When what the detectors know was saved last.
     #[serde(with = "as_rfc3339_option")]
@@ -68,7 +69,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Opens these detectors, or what watches in place of those that are quarantined. The error says which one does not open.
+    /// Opens these detectors, or what watches in place of those that are quarantined. The error
+    /// says which one does not open.
     pub(super) async fn open(
         signal: &str,
         meaning: Meaning,
@@ -88,7 +90,9 @@ impl Watched {
             match Detector::open(means.plugins, config).await {
                 Ok(detector) => watched.detectors.push(detector),
                 Err(error) if error.is_quarantine() => {
-                    watched.quarantined.push(Quarantined::new(means.plugins, config, false, error));
+                    watched
+                        .quarantined
+                        .push(Quarantined::new(means.plugins, config, false, error));
                 }
                 Err(error) => return Err((config.name.clone(), error)),
             }
@@ -98,15 +102,27 @@ impl Watched {
     }
 
     pub(super) fn subject<'a>(&'a self, signal: &'a str) -> Subject<'a> {
-        Subject { signal, meaning: self.meaning, table: &self.table }
+        Subject {
+            signal,
+            meaning: self.meaning,
+            table: &self.table,
+        }
     }
 
     /// Its status as it is now.
     pub(super) fn status(&mut self) -> DetectStatus {
-        let refused =
-            |detector: &Detector| detector.not_restored.as_ref().map(|why| format!("{}: {why}", detector.config.name));
+        let refused = |detector: &Detector| {
+            detector
+                .not_restored
+                .as_ref()
+                .map(|why| format!("{}: {why}", detector.config.name))
+        };
         let (table, now) = (&self.table, self.heard_at);
-        let learning = self.detectors.iter_mut().filter_map(|detector| detector.learning(table, now)).collect();
+        let learning = self
+            .detectors
+            .iter_mut()
+            .filter_map(|detector| detector.learning(table, now))
+            .collect();
         self.status = DetectStatus {
             series: self.table.len(),
             learning,
@@ -115,7 +131,12 @@ impl Watched {
             overlooked: self.table.overlooked,
             detectors: self.detectors.iter().map(Detector::title).collect(),
             quarantined: self.in_quarantine(),
-            restored: self.detectors.iter().map(|detector| detector.restored).max().unwrap_or(0),
+            restored: self
+                .detectors
+                .iter()
+                .map(|detector| detector.restored)
+                .max()
+                .unwrap_or(0),
             not_restored: self.detectors.iter().find_map(refused),
             ..std::mem::take(&mut self.status)
         };
@@ -124,12 +145,19 @@ impl Watched {
 
     /// What goes on in series that are closed is over.
     pub(super) fn end(&mut self, signal: &str, frame: &Frame) -> Vec<Named> {
-        let of = Subject { signal, meaning: self.meaning, table: &self.table };
-        self.detectors.iter_mut().flat_map(|detector| detector.ended(of, frame)).collect()
+        let of = Subject {
+            signal,
+            meaning: self.meaning,
+            table: &self.table,
+        };
+        self.detectors
+            .iter_mut()
+            .flat_map(|detector| detector.ended(of, frame))
+            .collect()
     }
 
-    /// Shows a frame to all its detectors; one that fails keeps it from none of the others, and one that is quarantined is taken
-    /// out. Answers what they found, and which one failed, and why.
+    /// Shows a frame to all its detectors; one that fails keeps it from none of the others, and one
+    /// that is quarantined is taken out. Answers what they found, and which one failed, and why.
     pub(super) async fn look(
         &mut self,
         signal: &str,
@@ -138,7 +166,11 @@ impl Watched {
     ) -> (Vec<Named>, Option<(String, PluginError)>) {
         let (mut found, mut failed, mut out) = (Vec::new(), None, Vec::new());
         for (index, detector) in self.detectors.iter_mut().enumerate() {
-            let of = Subject { signal, meaning: self.meaning, table: &self.table };
+            let of = Subject {
+                signal,
+                meaning: self.meaning,
+                table: &self.table,
+            };
             match detector.look(of, frame, means.memory).await {
                 Ok(named) => found.extend(named),
                 Err(error) if error.is_quarantine() => out.push((index, error)),
@@ -155,13 +187,16 @@ impl Watched {
         self.status.findings += found.len() as u64;
         if self.detectors.is_empty() {
             // Nobody has seen it.
-            failed = self.quarantined.last().map(|out| (out.config.name.clone(), out.error.clone()));
+            failed = self
+                .quarantined
+                .last()
+                .map(|out| (out.config.name.clone(), out.error.clone()));
         }
         (found, failed)
     }
 
-    /// Lets other versions of its detectors that are live since take over, and those back in that got another chance. One that
-    /// does not open leaves the old one at work.
+    /// Lets other versions of its detectors that are live since take over, and those back in that
+    /// got another chance. One that does not open leaves the old one at work.
     pub(super) async fn follow(&mut self, signal: &str, means: Means<'_>) -> Vec<Named> {
         let mut found = self.let_back(signal, means).await;
         for detector in &mut self.detectors {
@@ -169,7 +204,11 @@ impl Watched {
             if live.as_deref().is_none_or(|live| live == detector.digest()) {
                 continue;
             }
-            let of = Subject { signal, meaning: self.meaning, table: &self.table };
+            let of = Subject {
+                signal,
+                meaning: self.meaning,
+                table: &self.table,
+            };
             match detector.swap(of, self.heard_at, means).await {
                 Ok(named) => found.extend(named),
                 Err(error) => {

@@ -18,7 +18,8 @@ use crate::plugin::{Frame, PluginError, Plugins};
 const MOST: usize = 8;
 
 impl Watched {
-    /// What is known of the findings that just began. To be asked before their memory is saved anew.
+    /// What is known of the findings that just began. To be asked before their memory is saved
+    /// anew.
     pub(super) async fn witnesses(
         &self,
         signal: &str,
@@ -26,11 +27,21 @@ impl Watched {
         memory: Option<&Memory>,
     ) -> Vec<(Target, Witness)> {
         let mut witnesses = Vec::new();
-        for (id, target, finding) in found.iter().filter(|(.., finding)| finding.phase == Phase::Onset).take(MOST) {
+        for (id, target, finding) in found
+            .iter()
+            .filter(|(.., finding)| finding.phase == Phase::Onset)
+            .take(MOST)
+        {
             let by = |detector: &&Detector| detector.digest() == finding.detector_digest;
-            let Some(detector) = self.detectors.iter().find(by) else { continue };
+            let Some(detector) = self.detectors.iter().find(by) else {
+                continue;
+            };
             let kept = match memory {
-                Some(memory) => memory.one(signal, target, &finding.labels, &detector.config).await.ok().flatten(),
+                Some(memory) => memory
+                    .one(signal, target, &finding.labels, &detector.config)
+                    .await
+                    .ok()
+                    .flatten(),
                 None => None,
             };
             let recent = self.table.samples(*id, finding.at);
@@ -49,24 +60,46 @@ fn witness(
     kept: Option<Kept>,
     mut samples: Vec<crate::domain::Sample>,
 ) -> Witness {
-    let memory = kept.filter(|kept| kept.digest == finding.detector_digest && kept.watermark < finding.at).and_then(
-        |Kept { version, watermark, saved, .. }| {
-            Some(WitnessMemory { version, watermark, saved: STANDARD.encode(saved?) })
-        },
-    );
+    let memory = kept
+        .filter(|kept| kept.digest == finding.detector_digest && kept.watermark < finding.at)
+        .and_then(
+            |Kept {
+                 version,
+                 watermark,
+                 saved,
+                 ..
+             }| {
+                Some(WitnessMemory {
+                    version,
+                    watermark,
+                    saved: STANDARD.encode(saved?),
+                })
+            },
+        );
     // With fewer than are kept, none was ever let go.
     let all = samples.len() < KEPT;
     let whole = match &memory {
-        Some(memory) => all || samples.first().is_some_and(|first| first.at <= memory.watermark),
+        Some(memory) => {
+            all || samples
+                .first()
+                .is_some_and(|first| first.at <= memory.watermark)
+        }
         None => all,
     };
     if let Some(memory) = &memory {
         samples.retain(|sample| sample.at > memory.watermark);
     }
-    Witness { finding, settings: config.settings.clone(), memory, samples, whole }
+    Witness {
+        finding,
+        settings: config.settings.clone(),
+        memory,
+        samples,
+        whole,
+    }
 }
 
-/// Asks the detector of that name again, as the service would, and answers what it says of the sample that the witness is about.
+/// Asks the detector of that name again, as the service would, and answers what it says of the
+/// sample that the witness is about.
 ///
 /// # Errors
 /// It can't be opened, or fails.
@@ -76,14 +109,30 @@ pub async fn testify(
     target: &Target,
     witness: &Witness,
 ) -> Result<Option<Finding>, PluginError> {
-    let Finding { signal, meaning, labels, at, .. } = &witness.finding;
-    let config = DetectorConfig { name: detector.to_owned(), settings: witness.settings.clone() };
+    let Finding {
+        signal,
+        meaning,
+        labels,
+        at,
+        ..
+    } = &witness.finding;
+    let config = DetectorConfig {
+        name: detector.to_owned(),
+        settings: witness.settings.clone(),
+    };
     let mut detector = Detector::open(plugins, &config).await?;
-    let (mut table, mut frame) = (SeriesTable::default(), Frame { now: *at, ..Frame::default() });
+    let (mut table, mut frame) = (
+        SeriesTable::default(),
+        Frame {
+            now: *at,
+            ..Frame::default()
+        },
+    );
     if let Some(memory) = &witness.memory {
         let saved = STANDARD.decode(&memory.saved);
-        let saved =
-            saved.map_err(|error| PluginError::Invalid(format!("what was saved of it can't be read: {error}")))?;
+        let saved = saved.map_err(|error| {
+            PluginError::Invalid(format!("what was saved of it can't be read: {error}"))
+        })?;
         let opened = table.recall(target, labels, memory.watermark, *at);
         let kept = Kept {
             series: Some((target.clone(), labels.clone())),
@@ -97,16 +146,30 @@ pub async fn testify(
             saved: Some(saved),
         };
         let mut recalled = Recalled::default();
-        detector.restore(vec![(opened.map(|(id, _)| id), kept)], &mut recalled).await;
+        detector
+            .restore(vec![(opened.map(|(id, _)| id), kept)], &mut recalled)
+            .await;
         if let Some(why) = recalled.why {
-            return Err(PluginError::Invalid(format!("it does not take what was saved of it: {why}")));
+            return Err(PluginError::Invalid(format!(
+                "it does not take what was saved of it: {why}"
+            )));
         }
     }
-    let series = Series { labels: labels.clone(), samples: witness.samples.clone() };
+    let series = Series {
+        labels: labels.clone(),
+        samples: witness.samples.clone(),
+    };
     table.feed(&mut frame, target, std::slice::from_ref(&series));
-    let of = Subject { signal, meaning: *meaning, table: &table };
+    let of = Subject {
+        signal,
+        meaning: *meaning,
+        table: &table,
+    };
     let found = detector.look(of, &Arc::new(frame), None).await?;
-    let at_it = found.into_iter().map(|(_, _, finding)| finding).filter(|finding| finding.at == *at);
+    let at_it = found
+        .into_iter()
+        .map(|(_, _, finding)| finding)
+        .filter(|finding| finding.at == *at);
     // Where it says two things of one sample, the beginning of an anomaly counts.
     Ok(at_it.min_by_key(|finding| finding.phase != Phase::Onset))
 }

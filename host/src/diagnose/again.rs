@@ -1,4 +1,5 @@
-//! A diagnosis once more, from what is on record of it: the same event and the stored answer give the same proposals.
+//! A diagnosis once more, from what is on record of it: the same event and the stored answer give
+//! the same proposals.
 
 use super::evidence::number;
 use super::{ollama, rules};
@@ -25,11 +26,24 @@ pub fn again(basis: &Basis, analyst: &Analyst) -> Result<Again, String> {
     let Basis { event, offered } = basis;
     let evidence = number(event);
     if analyst.kind == AnalystKind::Ollama {
-        let content = analyst.raw_answer.as_deref().ok_or("the model's answer is not on record")?;
+        let content = analyst
+            .raw_answer
+            .as_deref()
+            .ok_or("the model's answer is not on record")?;
         let (proposals, cites) = ollama::reread(&evidence, offered, content)?;
         let prompt = ollama::prompt(event, &evidence, offered);
-        return Ok(Again { proposals, cites, evidence, prompt: Some(prompt) });
+        return Ok(Again {
+            proposals,
+            cites,
+            evidence,
+            prompt: Some(prompt),
+        });
     }
     let cites = evidence.iter().take(3).map(|one| one.id.clone()).collect();
-    Ok(Again { proposals: rules::propose(event, offered), cites, evidence, prompt: None })
+    Ok(Again {
+        proposals: rules::propose(event, offered),
+        cites,
+        evidence,
+        prompt: None,
+    })
 }

@@ -12,7 +12,12 @@ pub(super) struct Breaker {
 
 impl Breaker {
     pub(super) fn new(threshold: u32, pause: Duration) -> Self {
-        Self { threshold, pause, failures: 0, open_until: None }
+        Self {
+            threshold,
+            pause,
+            failures: 0,
+            open_until: None,
+        }
     }
 
     /// Whether it may be tried now. After the pause one try is let through.

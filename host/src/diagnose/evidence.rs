@@ -1,8 +1,11 @@
 //! The numbered evidence that an analyst is shown.
 
-use crate::domain::{Evidence, EvidenceKind, Finding, Incident, IncidentEvent, Phase, Range, Sample, rfc3339};
+use crate::domain::{
+    Evidence, EvidenceKind, Finding, Incident, IncidentEvent, Phase, Range, Sample, rfc3339,
+};
 
-/// Longest text of one piece of evidence, in bytes: what comes from outside must not crowd out the rest.
+/// Longest text of one piece of evidence, in bytes: what comes from outside must not crowd out the
+/// rest.
 pub(super) const LONGEST: usize = 2_000;
 /// Most findings shown.
 const MOST_FINDINGS: usize = 12;
@@ -16,7 +19,12 @@ pub(super) fn number(event: &IncidentEvent) -> Vec<Evidence> {
     for finding in incident.findings.iter().take(MOST_FINDINGS) {
         parts.push((EvidenceKind::Finding, describe(finding)));
     }
-    for (finding, series) in incident.findings.iter().zip(&incident.samples).take(MOST_FINDINGS) {
+    for (finding, series) in incident
+        .findings
+        .iter()
+        .zip(&incident.samples)
+        .take(MOST_FINDINGS)
+    {
         if !series.samples.is_empty() {
             parts.push((EvidenceKind::Samples, samples(finding, &series.samples)));
         }
@@ -28,7 +36,11 @@ pub(super) fn number(event: &IncidentEvent) -> Vec<Evidence> {
     parts
         .into_iter()
         .enumerate()
-        .map(|(i, (kind, text))| Evidence { id: format!("e{}", i + 1), kind, text: cut(&text, LONGEST) })
+        .map(|(i, (kind, text))| Evidence {
+            id: format!("e{}", i + 1),
+            kind,
+            text: cut(&text, LONGEST),
+        })
         .collect()
 }
 
@@ -40,7 +52,10 @@ fn describe(finding: &Finding) -> String {
     };
     let direction = serde_name(&finding.direction);
     let expected = finding.expected.map(range).unwrap_or_default();
-    let observed = finding.observed.map(|value| format!(", observed {}", short(value))).unwrap_or_default();
+    let observed = finding
+        .observed
+        .map(|value| format!(", observed {}", short(value)))
+        .unwrap_or_default();
     format!(
         "{}{}: {direction} expected, {phase}, since {}{observed}{expected}, severity {}: {}",
         finding.signal,
@@ -62,13 +77,25 @@ fn range(range: Range) -> String {
 
 fn samples(finding: &Finding, samples: &[Sample]) -> String {
     let from = samples.len().saturating_sub(MOST_SAMPLES);
-    let values: Vec<String> = samples[from..].iter().map(|sample| short(sample.value)).collect();
-    format!("{}: the last {} samples up to {}: {}", finding.signal, values.len(), rfc3339(finding.at), values.join(" "))
+    let values: Vec<String> = samples[from..]
+        .iter()
+        .map(|sample| short(sample.value))
+        .collect();
+    format!(
+        "{}: the last {} samples up to {}: {}",
+        finding.signal,
+        values.len(),
+        rfc3339(finding.at),
+        values.join(" ")
+    )
 }
 
 fn coverage(incident: &Incident) -> String {
     let coverage = incident.coverage;
-    format!("{} of {} sources answered, {} failed", coverage.answered, coverage.asked, coverage.failed)
+    format!(
+        "{} of {} sources answered, {} failed",
+        coverage.answered, coverage.asked, coverage.failed
+    )
 }
 
 /// Four significant digits.
@@ -87,17 +114,26 @@ pub(super) fn short(value: f64) -> String {
 
 /// The name of a unit variant as it is on the wire.
 pub(crate) fn serde_name<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
-/// At most that many bytes, cut between characters, the cut shown. Control characters become spaces: a log line must not
-/// be able to draw a fence of its own.
+/// At most that many bytes, cut between characters, the cut shown. Control characters become
+/// spaces: a log line must not be able to draw a fence of its own.
 pub(crate) fn cut(text: &str, longest: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+        .collect();
     if clean.len() <= longest {
         return clean;
     }
-    let end = (0..=longest).rev().find(|at| clean.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=longest)
+        .rev()
+        .find(|at| clean.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}… [cut]", &clean[..end])
 }
 
@@ -107,8 +143,13 @@ mod tests {
 
     #[test]
     fn figures_have_four_digits() {
-        let shown: Vec<String> = [0.0, 0.012_345_6, 1.0, 12.345_6, 123_456.7, 1.5e9].map(short).into();
-        assert_eq!(shown, ["0", "0.01235", "1.000", "12.35", "123457", "1.500e9"]);
+        let shown: Vec<String> = [0.0, 0.012_345_6, 1.0, 12.345_6, 123_456.7, 1.5e9]
+            .map(short)
+            .into();
+        assert_eq!(
+            shown,
+            ["0", "0.01235", "1.000", "12.35", "123457", "1.500e9"]
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Why it happens and what to do, as the analyst thinks. It is shown numbered evidence, must cite it, and can only propose.
+//! Why it happens and what to do, as the analyst thinks. It is shown numbered evidence, must cite
+//! it, and can only propose.
 
 mod again;
 mod breaker;

@@ -18,8 +18,8 @@ use crate::codec;
 use crate::config::duration;
 use crate::crash;
 use crate::domain::{
-    Analyst, AnalystKind, Basis, Clock, Evidence, IncidentEvent, IncidentEventKind, Meaning, Provenance, Solution,
-    Target, solutions,
+    Analyst, AnalystKind, Basis, Clock, Evidence, IncidentEvent, IncidentEventKind, Meaning,
+    Provenance, Solution, Target, solutions,
 };
 
 /// How diagnoses are made.
@@ -29,7 +29,8 @@ pub struct DiagnoserConfig {
     /// How long a solution stays valid.
     #[serde(with = "duration")]
     pub solution_lifetime: Duration,
-    /// How often one incident is diagnosed again with what was gathered or tried. After that people are told.
+    /// How often one incident is diagnosed again with what was gathered or tried. After that people
+    /// are told.
     pub most_attempts: u32,
     /// Diagnoses waiting or under way.
     pub queue: usize,
@@ -37,11 +38,16 @@ pub struct DiagnoserConfig {
 
 impl Default for DiagnoserConfig {
     fn default() -> Self {
-        Self { solution_lifetime: Duration::from_secs(300), most_attempts: 3, queue: 64 }
+        Self {
+            solution_lifetime: Duration::from_secs(300),
+            most_attempts: 3,
+            queue: 64,
+        }
     }
 }
 
-/// What may be proposed now: the actions that are loaded and granted, `rate_limit` only where it is configured.
+/// What may be proposed now: the actions that are loaded and granted, `rate_limit` only where it is
+/// configured.
 pub type Offer = Arc<dyn Fn(&Target) -> Vec<String> + Send + Sync>;
 
 /// The diagnosing part.
@@ -68,7 +74,11 @@ impl Diagnoser {
         let ollama = ollama.map(Ollama::new).transpose()?;
         let (after, pause, places) = ollama.as_ref().map_or((1, Duration::ZERO, 1), |ollama| {
             let config = ollama.config();
-            (config.breaker_after, config.breaker_pause, config.concurrency.max(1))
+            (
+                config.breaker_after,
+                config.breaker_pause,
+                config.concurrency.max(1),
+            )
         });
         Ok(Self {
             config,
@@ -85,24 +95,40 @@ impl Diagnoser {
         let ollama = self.ollama.as_ref()?;
         let model = ollama.config().model.clone();
         Some(match ollama.digest().await {
-            Ok(digest) => OllamaHealth { model, digest: Some(digest), problem: None },
-            Err(problem) => OllamaHealth { model, digest: None, problem: Some(problem) },
+            Ok(digest) => OllamaHealth {
+                model,
+                digest: Some(digest),
+                problem: None,
+            },
+            Err(problem) => OllamaHealth {
+                model,
+                digest: None,
+                problem: Some(problem),
+            },
         })
     }
 
-    /// Diagnoses one event: the model if there is one and it is of use, else the rules, which say why it is them.
+    /// Diagnoses one event: the model if there is one and it is of use, else the rules, which say
+    /// why it is them.
     pub async fn diagnose(&self, event: &IncidentEvent) -> (Diagnosis, Vec<Evidence>) {
         self.diagnose_from(event, &self.offered(event)).await
     }
 
     /// The same of what is offered there.
-    pub async fn diagnose_from(&self, event: &IncidentEvent, offered: &[String]) -> (Diagnosis, Vec<Evidence>) {
+    pub async fn diagnose_from(
+        &self,
+        event: &IncidentEvent,
+        offered: &[String],
+    ) -> (Diagnosis, Vec<Evidence>) {
         let evidence = number(event);
         let started = Instant::now();
         let by_rules = |why: String| Diagnosis {
             proposals: rules::propose(event, offered),
             cites: evidence.iter().take(3).map(|one| one.id.clone()).collect(),
-            analyst: Analyst { why_rules: Some(why), ..Analyst::of(AnalystKind::Rules) },
+            analyst: Analyst {
+                why_rules: Some(why),
+                ..Analyst::of(AnalystKind::Rules)
+            },
         };
         let Some(ollama) = &self.ollama else {
             return (by_rules("no ollama is configured".into()), evidence);
@@ -112,15 +138,28 @@ impl Diagnoser {
             return (by_rules(why), evidence);
         }
         if !event.incident.is_open() {
-            return (by_rules("the incident is over: nothing to ask a model".into()), evidence);
+            return (
+                by_rules("the incident is over: nothing to ask a model".into()),
+                evidence,
+            );
         }
         if !self.breaker.lock().await.closed(Instant::now()) {
             let pause = ollama.config().breaker_pause;
-            return (by_rules(format!("ollama failed repeatedly and is left alone for {pause:?}")), evidence);
+            return (
+                by_rules(format!(
+                    "ollama failed repeatedly and is left alone for {pause:?}"
+                )),
+                evidence,
+            );
         }
         let patience = ollama.config().timeout;
         let Ok(Ok(_place)) = tokio::time::timeout(patience, self.places.acquire()).await else {
-            return (by_rules(format!("ollama was busy with other incidents for {patience:?}")), evidence);
+            return (
+                by_rules(format!(
+                    "ollama was busy with other incidents for {patience:?}"
+                )),
+                evidence,
+            );
         };
         // The client's own time-out covers each request; this one covers all of them together.
         let asked = tokio::time::timeout(patience, ollama.ask(event, &evidence, offered)).await;
@@ -148,7 +187,8 @@ impl Diagnoser {
             Err(_) => {
                 self.breaker.lock().await.failed(Instant::now());
                 let mut diagnosis = by_rules(format!("ollama did not answer within {patience:?}"));
-                diagnosis.analyst.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                diagnosis.analyst.took_ms =
+                    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 diagnosis.analyst.model = Some(ollama.config().model.clone());
                 (diagnosis, evidence)
             }
@@ -157,7 +197,10 @@ impl Diagnoser {
 
     /// What may be proposed now.
     fn offered(&self, event: &IncidentEvent) -> Vec<String> {
-        let missing = event.incident.active().any(|finding| finding.meaning == Meaning::Coverage);
+        let missing = event
+            .incident
+            .active()
+            .any(|finding| finding.meaning == Meaning::Coverage);
         let again = event.kind == IncidentEventKind::Gathered;
         let last = self.is_last_word(event);
         (self.offer)(&event.incident.target)
@@ -171,7 +214,8 @@ impl Diagnoser {
             .collect()
     }
 
-    /// Whether all attempts were used: an incident that nothing helps ends with people being told, not in silence.
+    /// Whether all attempts were used: an incident that nothing helps ends with people being told,
+    /// not in silence.
     fn is_last_word(&self, event: &IncidentEvent) -> bool {
         event.attempt > self.config.most_attempts
     }
@@ -187,7 +231,10 @@ impl Diagnoser {
             .active()
             .chain(&incident.findings)
             .max_by(|a, b| a.severity.total_cmp(&b.severity))
-            .map_or_else(|| "unknown".to_owned(), |worst| format!("{}_{}", worst.signal, serde_name(&worst.direction)));
+            .map_or_else(
+                || "unknown".to_owned(),
+                |worst| format!("{}_{}", worst.signal, serde_name(&worst.direction)),
+            );
         let id = Solution::id_of(&incident.id, &first.solution_type, event.attempt);
         let now = (self.clock)();
         let lifetime = i64::try_from(self.config.solution_lifetime.as_millis()).unwrap_or(i64::MAX);
@@ -204,17 +251,23 @@ impl Diagnoser {
             cites: diagnosis.cites,
             alternatives: proposals.collect(),
             analyst: diagnosis.analyst,
-            provenance: Provenance { source: Provenance::ENGINE.into(), by: "analyst".into() },
+            provenance: Provenance {
+                source: Provenance::ENGINE.into(),
+                by: "analyst".into(),
+            },
             attempt: event.attempt,
             proposed_at: now,
             expires_at: now.saturating_add(lifetime),
-            basis: Some(Box::new(Basis { event: event.clone(), offered })),
+            basis: Some(Box::new(Basis {
+                event: event.clone(),
+                offered,
+            })),
         })
     }
 
-    /// Runs until told to stop: reads `incidents-topic`, publishes on `ai-solutions-topic`. Off the consumer's task, so that a
-    /// slow model delays nobody else; an event is committed when its solution, and those of all before it, are durable, or it is
-    /// set aside.
+    /// Runs until told to stop: reads `incidents-topic`, publishes on `ai-solutions-topic`. Off the
+    /// consumer's task, so that a slow model delays nobody else; an event is committed when its
+    /// solution, and those of all before it, are durable, or it is set aside.
     ///
     /// # Errors
     /// The bus stayed out of reach.
@@ -235,7 +288,11 @@ impl Diagnoser {
                 other => other?,
             }
             let room = self.config.queue.max(1).saturating_sub(under_way.len());
-            let wait = if under_way.is_empty() { Duration::from_millis(500) } else { Duration::from_millis(20) };
+            let wait = if under_way.is_empty() {
+                Duration::from_millis(500)
+            } else {
+                Duration::from_millis(20)
+            };
             let deliveries = tokio::select! {
                 () = shutdown.cancelled() => break,
                 deliveries = subscription.next(room.max(1), wait), if room > 0 => deliveries,
@@ -253,10 +310,15 @@ impl Diagnoser {
             for delivery in deliveries {
                 let task = match codec::incidents::decode(&delivery) {
                     Ok(event) => {
-                        let (diagnoser, bus, stop) = (Arc::clone(&self), Arc::clone(&bus), stop.clone());
-                        tokio::spawn(async move { diagnoser.answer(bus.as_ref(), &event, &stop).await })
+                        let (diagnoser, bus, stop) =
+                            (Arc::clone(&self), Arc::clone(&bus), stop.clone());
+                        tokio::spawn(
+                            async move { diagnoser.answer(bus.as_ref(), &event, &stop).await },
+                        )
                     }
-                    Err(error) => tokio::spawn(async move { Answered::Unusable(error.to_string()) }),
+                    Err(error) => {
+                        tokio::spawn(async move { Answered::Unusable(error.to_string()) })
+                    }
                 };
                 under_way.push_back((delivery, task));
             }
@@ -268,23 +330,43 @@ impl Diagnoser {
     }
 
     /// Diagnoses an event that asks for it, and publishes the solution, however long the bus can't.
-    async fn answer(&self, bus: &dyn Bus, event: &IncidentEvent, stop: &CancellationToken) -> Answered {
-        let wanted = matches!(event.kind, IncidentEventKind::Confirmed | IncidentEventKind::Gathered);
+    async fn answer(
+        &self,
+        bus: &dyn Bus,
+        event: &IncidentEvent,
+        stop: &CancellationToken,
+    ) -> Answered {
+        let wanted = matches!(
+            event.kind,
+            IncidentEventKind::Confirmed | IncidentEventKind::Gathered
+        );
         // One more than the attempts: the last word.
         if !wanted || event.attempt > self.config.most_attempts.saturating_add(1) {
             return Answered::Done;
         }
-        let Some(solution) = self.solve(event).await else { return Answered::Done };
+        let Some(solution) = self.solve(event).await else {
+            return Answered::Done;
+        };
         tracing::info!(
             incident.id = %event.incident.id, decision.id = solution.id, solution = solution.solution_type,
             analyst = ?solution.analyst.kind, took_ms = solution.analyst.took_ms, "diagnosed"
         );
         crash::point("before", "solution_published");
-        let mut published = again::publish(bus, Topic::Solutions, codec::solutions::encode(&solution), stop).await;
+        let mut published = again::publish(
+            bus,
+            Topic::Solutions,
+            codec::solutions::encode(&solution),
+            stop,
+        )
+        .await;
         if matches!(published, Err(BusError::TooLarge { .. })) {
             // It can be acted on, though not decided again from its record.
-            let bare = Solution { basis: None, ..solution };
-            published = again::publish(bus, Topic::Solutions, codec::solutions::encode(&bare), stop).await;
+            let bare = Solution {
+                basis: None,
+                ..solution
+            };
+            published =
+                again::publish(bus, Topic::Solutions, codec::solutions::encode(&bare), stop).await;
         }
         crash::point("after", "solution_published");
         match published {
@@ -307,17 +389,25 @@ enum Answered {
     Stopped,
 }
 
-/// Commits the events at the front that are done, and sets aside those that are of no use. [`BusError::Closed`] when told to stop.
+/// Commits the events at the front that are done, and sets aside those that are of no use.
+/// [`BusError::Closed`] when told to stop.
 async fn settle(
     subscription: &mut dyn Subscription,
     under_way: &mut VecDeque<(Delivery, JoinHandle<Answered>)>,
     stop: &CancellationToken,
 ) -> Result<(), BusError> {
-    while under_way.front().is_some_and(|(_, task)| task.is_finished()) {
-        let Some((delivery, task)) = under_way.pop_front() else { break };
+    while under_way
+        .front()
+        .is_some_and(|(_, task)| task.is_finished())
+    {
+        let Some((delivery, task)) = under_way.pop_front() else {
+            break;
+        };
         match task.await {
             Ok(Answered::Done) => {}
-            Ok(Answered::Unusable(why)) => again::set_aside(subscription, &delivery, &why, stop).await?,
+            Ok(Answered::Unusable(why)) => {
+                again::set_aside(subscription, &delivery, &why, stop).await?
+            }
             Ok(Answered::Stopped) => return Err(BusError::Closed),
             Err(error) => {
                 let why = format!("its diagnosis ended with a defect, please report it: {error}");
@@ -334,10 +424,17 @@ async fn settle(
 /// The rules' diagnosis with the model's whole answer on record.
 fn advised(model: Diagnosis, by_rules: impl FnOnce(String) -> Diagnosis) -> Diagnosis {
     let first = model.proposals.first();
-    let (choice, confidence) = first.map_or(("nothing", 0.0), |first| (first.solution_type.as_str(), first.confidence));
-    let mut diagnosis =
-        by_rules(format!("the model only advises here; it chose {choice} with confidence {confidence}"));
-    diagnosis.analyst = Analyst { kind: AnalystKind::Rules, why_rules: diagnosis.analyst.why_rules, ..model.analyst };
+    let (choice, confidence) = first.map_or(("nothing", 0.0), |first| {
+        (first.solution_type.as_str(), first.confidence)
+    });
+    let mut diagnosis = by_rules(format!(
+        "the model only advises here; it chose {choice} with confidence {confidence}"
+    ));
+    diagnosis.analyst = Analyst {
+        kind: AnalystKind::Rules,
+        why_rules: diagnosis.analyst.why_rules,
+        ..model.analyst
+    };
     diagnosis
 }
 
@@ -346,7 +443,9 @@ mod tests {
     use super::*;
     use crate::bus::Record;
     use crate::bus::fake::{Failing, FakeBus};
-    use crate::domain::{Coverage, Direction, Finding, FindingId, Incident, IncidentId, Labels, Phase};
+    use crate::domain::{
+        Coverage, Direction, Finding, FindingId, Incident, IncidentId, Labels, Phase,
+    };
 
     fn event(attempt: u32) -> IncidentEvent {
         let finding = Finding {
@@ -373,7 +472,11 @@ mod tests {
             changed_at: 0,
             cleared_at: None,
             findings: vec![finding],
-            coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+            coverage: Coverage {
+                asked: 1,
+                answered: 1,
+                failed: 0,
+            },
             samples: vec![],
             foreign: false,
         };
@@ -388,7 +491,11 @@ mod tests {
     }
 
     fn diagnoser() -> Arc<Diagnoser> {
-        let offer: Offer = Arc::new(|_| [solutions::ALARM, solutions::RESTART_SERVICE].map(str::to_owned).to_vec());
+        let offer: Offer = Arc::new(|_| {
+            [solutions::ALARM, solutions::RESTART_SERVICE]
+                .map(str::to_owned)
+                .to_vec()
+        });
         Arc::new(Diagnoser::new(DiagnoserConfig::default(), None, offer, Arc::new(|| 0)).unwrap())
     }
 
@@ -407,33 +514,56 @@ mod tests {
             shutdown.cancel();
         };
         let both = async { tokio::join!(running, watching) };
-        let (ran, ()) = tokio::time::timeout(Duration::from_secs(3_600), both).await.unwrap();
+        let (ran, ()) = tokio::time::timeout(Duration::from_secs(3_600), both)
+            .await
+            .unwrap();
         ran.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_is_committed_only_when_its_solution_is_published_however_long_that_takes() {
         let bus = FakeBus::default();
-        bus.fail(Failing { publish: 100, ..Failing::default() });
+        bus.fail(Failing {
+            publish: 100,
+            ..Failing::default()
+        });
         run(&bus, vec![codec::incidents::encode(&event(0))]).await;
-        assert_eq!((bus.published(Topic::Solutions).len(), bus.committed()), (1, vec![0]));
+        assert_eq!(
+            (bus.published(Topic::Solutions).len(), bus.committed()),
+            (1, vec![0])
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_read_is_committed_only_when_it_is_set_aside() {
         let bus = FakeBus::default();
-        bus.fail(Failing { dead_letter: 70, ..Failing::default() });
-        let garbage = Record { payload: b"{".as_slice().into(), ..Record::default() };
+        bus.fail(Failing {
+            dead_letter: 70,
+            ..Failing::default()
+        });
+        let garbage = Record {
+            payload: b"{".as_slice().into(),
+            ..Record::default()
+        };
         run(&bus, vec![garbage, codec::incidents::encode(&event(0))]).await;
         let set_aside = bus.set_aside();
-        assert!(matches!(&set_aside[..], [(0, why)] if why.contains("an incident event")), "{set_aside:?}");
-        assert_eq!((bus.committed(), bus.published(Topic::Solutions).len()), (vec![0, 1], 1));
+        assert!(
+            matches!(&set_aside[..], [(0, why)] if why.contains("an incident event")),
+            "{set_aside:?}"
+        );
+        assert_eq!(
+            (bus.committed(), bus.published(Topic::Solutions).len()),
+            (vec![0, 1], 1)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn told_to_stop_while_the_bus_is_away_nothing_is_committed() {
         let bus = FakeBus::default();
-        bus.fail(Failing { publish: u32::MAX, ..Failing::default() });
+        bus.fail(Failing {
+            publish: u32::MAX,
+            ..Failing::default()
+        });
         bus.offer(Topic::Incidents, codec::incidents::encode(&event(0)));
         let shutdown = CancellationToken::new();
         let running = diagnoser().run(Arc::new(bus.clone()), "test", shutdown.clone());
@@ -443,14 +573,18 @@ mod tests {
         };
         let (ran, ()) = tokio::join!(running, stopping);
         ran.unwrap();
-        assert_eq!((bus.committed(), bus.published(Topic::Solutions).len()), (vec![], 0));
+        assert_eq!(
+            (bus.committed(), bus.published(Topic::Solutions).len()),
+            (vec![], 0)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_all_attempts_are_used_people_are_told_and_then_nothing_more_is_asked() {
         let attempts = DiagnoserConfig::default().most_attempts;
         let bus = FakeBus::default();
-        let events = [attempts, attempts + 1, attempts + 2].map(|attempt| codec::incidents::encode(&event(attempt)));
+        let events = [attempts, attempts + 1, attempts + 2]
+            .map(|attempt| codec::incidents::encode(&event(attempt)));
         run(&bus, events.to_vec()).await;
         let last = diagnoser().solve(&event(attempts + 1)).await.unwrap();
         assert_eq!(last.solution_type, solutions::ALARM);

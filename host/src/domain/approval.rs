@@ -5,15 +5,16 @@ use sha2::{Digest, Sha256};
 
 use super::{DecisionId, Operation, Snapshot, UnixMs, time::as_rfc3339};
 
-/// What a decision waits for: a yes to this operation on this state of its target, and to nothing else.
+/// What a decision waits for: a yes to this operation on this state of its target, and to nothing
+/// else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Question {
     /// SHA-256 over decision, operation and state, in hex: what is answered.
     pub id: String,
     /// What would be done.
     pub operation: Operation,
-    /// The operator's word for what was asked of what is touched, when the question came up. None if it can't be looked at, or the
-    /// operation touches no target.
+    /// The operator's word for what was asked of what is touched, when the question came up. None
+    /// if it can't be looked at, or the operation touches no target.
     pub version: Option<String>,
     /// Since when it waits.
     #[serde(with = "as_rfc3339")]
@@ -25,7 +26,11 @@ pub struct Question {
 
 impl Question {
     /// What a question about an operation on what it touches is called.
-    pub fn id_of(decision: &DecisionId, operation: &Operation, touched: Option<&Snapshot>) -> String {
+    pub fn id_of(
+        decision: &DecisionId,
+        operation: &Operation,
+        touched: Option<&Snapshot>,
+    ) -> String {
         let version = touched.map(|snapshot| snapshot.version.as_str());
         // A sequence of JSON values has one reading only.
         let text = serde_json::json!([decision, operation, version]).to_string();

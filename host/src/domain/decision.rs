@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Analyst, Answer, DecisionId, Direction, Evidence, Finding, IncidentId, Operation, OperationId, Parameters,
-    Proposal, Provenance, Question, Range, Target, UnixMs,
+    Analyst, Answer, DecisionId, Direction, Evidence, Finding, IncidentId, Operation, OperationId,
+    Parameters, Proposal, Provenance, Question, Range, Target, UnixMs,
     number::as_number,
     time::{as_rfc3339, as_rfc3339_option},
 };
@@ -229,8 +229,8 @@ pub struct Verification {
     pub control: Option<Control>,
 }
 
-/// Other targets with an incident at the time of acting, for which nothing was done: had all of them got better too, it may not be
-/// the action that helped.
+/// Other targets with an incident at the time of acting, for which nothing was done: had all of
+/// them got better too, it may not be the action that helped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// How many there were.
@@ -239,7 +239,8 @@ pub struct Control {
     pub better: u32,
 }
 
-/// The whole record of one solution of one incident, as the API and the CLI give it: the field names are a contract.
+/// The whole record of one solution of one incident, as the API and the CLI give it: the field
+/// names are a contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// hash(incident, solution, attempt).
@@ -263,7 +264,8 @@ pub struct Decision {
     pub target: Option<Target>,
     /// What was wrong.
     pub anomaly: Option<Anomaly>,
-    /// All that was wrong when it was decided: what its verification compares with, whatever becomes of the incident meanwhile.
+    /// All that was wrong when it was decided: what its verification compares with, whatever
+    /// becomes of the incident meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
     /// Name of the action.

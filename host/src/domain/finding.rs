@@ -29,7 +29,9 @@ pub enum Direction {
 }
 
 /// What a signal measures, so that rules can reason about it without knowing its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Meaning {
     /// How long requests take.

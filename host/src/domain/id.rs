@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The first 16 hex digits of SHA-256 over the parts, each preceded by its length so that no two lists of parts collide.
+/// The first 16 hex digits of SHA-256 over the parts, each preceded by its length so that no two
+/// lists of parts collide.
 pub fn derive(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {

@@ -42,7 +42,9 @@ impl Incident {
 
     /// The findings that go on.
     pub fn active(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|finding| finding.phase != Phase::Clear)
+        self.findings
+            .iter()
+            .filter(|finding| finding.phase != Phase::Clear)
     }
 }
 
@@ -54,7 +56,8 @@ pub enum IncidentEventKind {
     Opened,
     /// A finding joined, or one changed its phase.
     Changed,
-    /// It is still going on after the time set for confirmation, or it cleared before that: time to diagnose.
+    /// It is still going on after the time set for confirmation, or it cleared before that: time to
+    /// diagnose.
     Confirmed,
     /// An action gathered more evidence: to be diagnosed once more.
     Gathered,
@@ -62,7 +65,8 @@ pub enum IncidentEventKind {
     Cleared,
 }
 
-/// What travels on `incidents-topic`: always the whole incident, so that reading an event twice changes nothing.
+/// What travels on `incidents-topic`: always the whole incident, so that reading an event twice
+/// changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentEvent {
     /// Why.
@@ -78,7 +82,8 @@ pub struct IncidentEvent {
     /// How often it has been diagnosed before.
     #[serde(default)]
     pub attempt: u32,
-    /// What the detectors knew that found it (`confirmed` only, and not of all where there are many).
+    /// What the detectors knew that found it (`confirmed` only, and not of all where there are
+    /// many).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<Witness>,
 }

@@ -6,23 +6,35 @@ use serde::{Deserialize, Serialize};
 
 /// Label names and values, sorted by name, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "std::collections::BTreeMap<String, String>", into = "std::collections::BTreeMap<String, String>")]
+#[serde(
+    from = "std::collections::BTreeMap<String, String>",
+    into = "std::collections::BTreeMap<String, String>"
+)]
 pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
     /// Sorts the pairs; of a name given twice the last value counts.
     pub fn new<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let pairs: Vec<(String, String)> = pairs.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+        let pairs: Vec<(String, String)> = pairs
+            .into_iter()
+            .map(|(n, v)| (n.into(), v.into()))
+            .collect();
         // Who writes labels mostly writes them sorted.
         if pairs.is_sorted_by(|(a, _), (b, _)| a < b) {
             return Self(pairs);
         }
-        pairs.into_iter().collect::<std::collections::BTreeMap<_, _>>().into()
+        pairs
+            .into_iter()
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .into()
     }
 
     /// The value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok().map(|at| self.0[at].1.as_str())
+        self.0
+            .binary_search_by(|(n, _)| n.as_str().cmp(name))
+            .ok()
+            .map(|at| self.0[at].1.as_str())
     }
 
     /// The pairs, sorted by name.
@@ -43,7 +55,11 @@ impl Labels {
     /// The same labels with this one set.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
-        Self::new(self.iter().filter(|(n, _)| *n != name).chain([(name, value)]))
+        Self::new(
+            self.iter()
+                .filter(|(n, _)| *n != name)
+                .chain([(name, value)]),
+        )
     }
 }
 

@@ -18,8 +18,8 @@ mod time;
 pub use approval::{Answer, Question};
 pub use basis::{Basis, Witness, WitnessMemory};
 pub use decision::{
-    Anomaly, Control, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind, Undo, UndoState,
-    Verdict, Verification, VerificationOutcome,
+    Anomaly, Control, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind,
+    Undo, UndoState, Verdict, Verification, VerificationOutcome,
 };
 pub use finding::{Direction, Finding, Meaning, Phase, Range};
 pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};
@@ -29,7 +29,8 @@ pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
 pub use sample::{Coverage, MetricBatch, STALE_NAN_BITS, Sample, Series};
 pub use snapshot::{Autoscaler, PodSummary, Replicas, Snapshot};
 pub use solution::{
-    Analyst, AnalystKind, Evidence, EvidenceKind, Parameters, Proposal, Provenance, Solution, solutions,
+    Analyst, AnalystKind, Evidence, EvidenceKind, Parameters, Proposal, Provenance, Solution,
+    solutions,
 };
 pub use target::{ParseTargetError, Target};
 pub use time::{Clock, UnixMs, as_rfc3339, as_rfc3339_option, now_ms, rfc3339};

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// Serde adapter: what is finite is a number, the rest text as in Prometheus's API: `NaN`, `+Inf`, `-Inf`.
+/// Serde adapter: what is finite is a number, the rest text as in Prometheus's API: `NaN`, `+Inf`,
+/// `-Inf`.
 pub mod as_number {
     use super::{Deserialize, Deserializer, Error, Serializer};
 
@@ -41,7 +42,12 @@ mod tests {
 
     #[test]
     fn every_number_survives_json() {
-        for (value, text) in [(1.5, "1.5"), (f64::NAN, "\"NaN\""), (f64::INFINITY, "\"+Inf\""), (-0.0, "-0.0")] {
+        for (value, text) in [
+            (1.5, "1.5"),
+            (f64::NAN, "\"NaN\""),
+            (f64::INFINITY, "\"+Inf\""),
+            (-0.0, "-0.0"),
+        ] {
             let json = serde_json::to_string(&Value(value)).unwrap();
             assert_eq!(json, text);
             let read: Value = serde_json::from_str(&json).unwrap();

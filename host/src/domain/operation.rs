@@ -116,7 +116,10 @@ impl Operation {
 
     /// Whether it only reads, so that a dry run performs it too.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Inspect { .. } | Self::ReadLogs(_) | Self::Query { .. })
+        matches!(
+            self,
+            Self::Inspect { .. } | Self::ReadLogs(_) | Self::Query { .. }
+        )
     }
 
     /// What it touches. None for what has no target (HTTP, notices, queries).

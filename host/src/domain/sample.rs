@@ -9,7 +9,8 @@ use super::{Labels, Target, UnixMs, number::as_number};
 pub struct Sample {
     /// When it was observed.
     pub at: UnixMs,
-    /// May be NaN or infinite here; those never reach a guest. Prometheus's stale marker is a NaN of its own.
+    /// May be NaN or infinite here; those never reach a guest. Prometheus's stale marker is a NaN
+    /// of its own.
     #[serde(with = "as_number")]
     pub value: f64,
 }
@@ -30,7 +31,8 @@ pub struct Coverage {
     pub asked: u32,
     /// Sources that answered with data.
     pub answered: u32,
-    /// Sources that failed: refused, timed out, answered nonsense. What is neither answered nor failed had nothing to say.
+    /// Sources that failed: refused, timed out, answered nonsense. What is neither answered nor
+    /// failed had nothing to say.
     pub failed: u32,
 }
 
@@ -46,7 +48,8 @@ impl Coverage {
     }
 }
 
-/// What one message on `metrics-topic` says: the samples of one signal about one target, perhaps none.
+/// What one message on `metrics-topic` says: the samples of one signal about one target, perhaps
+/// none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricBatch {
     /// The signal's name. For samples from someone else, the metric's name.
@@ -63,7 +66,8 @@ pub struct MetricBatch {
     pub foreign: bool,
 }
 
-/// The NaN by which Prometheus says that a series ended (`value.StaleNaN` in Prometheus's model/value).
+/// The NaN by which Prometheus says that a series ended (`value.StaleNaN` in Prometheus's
+/// model/value).
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 impl Sample {
@@ -74,6 +78,9 @@ impl Sample {
 
     /// A stale marker at that time.
     pub fn stale_marker(at: UnixMs) -> Self {
-        Self { at, value: f64::from_bits(STALE_NAN_BITS) }
+        Self {
+            at,
+            value: f64::from_bits(STALE_NAN_BITS),
+        }
     }
 }

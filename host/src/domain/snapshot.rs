@@ -50,8 +50,8 @@ pub struct Snapshot {
     pub target: Target,
     /// When.
     pub at: UnixMs,
-    /// The operator's word for what was asked of the target (on Kubernetes uid and generation; status updates do not change it):
-    /// an operation on another state is refused.
+    /// The operator's word for what was asked of the target (on Kubernetes uid and generation;
+    /// status updates do not change it): an operation on another state is refused.
     pub version: String,
     /// Replicas. None for what has none.
     pub replicas: Option<Replicas>,

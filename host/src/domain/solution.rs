@@ -27,8 +27,16 @@ pub mod solutions {
     /// Nothing.
     pub const NO_ACTION: &str = "no_action";
     /// All eight.
-    pub const ALL: [&str; 8] =
-        [SCALE_UP, SCALE_DOWN, RESTART_SERVICE, RATE_LIMIT, ALARM, CHECK_LOGS, INVESTIGATE, NO_ACTION];
+    pub const ALL: [&str; 8] = [
+        SCALE_UP,
+        SCALE_DOWN,
+        RESTART_SERVICE,
+        RATE_LIMIT,
+        ALARM,
+        CHECK_LOGS,
+        INVESTIGATE,
+        NO_ACTION,
+    ];
 }
 
 /// What kind of evidence.
@@ -132,7 +140,8 @@ pub struct Proposal {
     pub confidence: f64,
 }
 
-/// Where a solution came from. On a topic this is only what the message says of itself: see `act` for whom it is believed.
+/// Where a solution came from. On a topic this is only what the message says of itself: see `act`
+/// for whom it is believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// [`Provenance::ENGINE`], [`Provenance::API`], or [`Provenance::TOPIC`].

@@ -5,8 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What can be acted on. As text: `cluster/namespace/kind/name`, the namespace empty for what has none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+/// What can be acted on. As text: `cluster/namespace/kind/name`, the namespace empty for what has
+/// none.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// Never empty: the only cluster is called `default`.
@@ -27,7 +30,9 @@ fn default_cluster() -> String {
 
 /// Why a text is not a target.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a target: write cluster/namespace/kind/name, for example default/shop/Deployment/web")]
+#[error(
+    "`{0}` is not a target: write cluster/namespace/kind/name, for example default/shop/Deployment/web"
+)]
 pub struct ParseTargetError(String);
 
 impl Target {
@@ -49,7 +54,11 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.cluster, self.namespace, self.kind, self.name)
+        write!(
+            f,
+            "{}/{}/{}/{}",
+            self.cluster, self.namespace, self.kind, self.name
+        )
     }
 }
 
@@ -64,7 +73,12 @@ impl FromStr for Target {
         if cluster.is_empty() || kind.is_empty() || name.is_empty() {
             return Err(ParseTargetError(text.to_owned()));
         }
-        Ok(Self { cluster: cluster.into(), namespace: namespace.into(), kind: kind.into(), name: name.into() })
+        Ok(Self {
+            cluster: cluster.into(),
+            namespace: namespace.into(),
+            kind: kind.into(),
+            name: name.into(),
+        })
     }
 }
 
@@ -74,7 +88,10 @@ mod tests {
 
     #[test]
     fn a_target_survives_the_way_through_text() {
-        for target in [Target::new("shop", "Deployment", "web"), Target::new("", "Process", "web")] {
+        for target in [
+            Target::new("shop", "Deployment", "web"),
+            Target::new("", "Process", "web"),
+        ] {
             assert_eq!(target.to_string().parse::<Target>().unwrap(), target);
         }
         assert!("shop/web".parse::<Target>().is_err());

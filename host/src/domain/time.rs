@@ -15,12 +15,19 @@ pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
 pub fn now_ms() -> UnixMs {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+        .map_or(0, |elapsed| {
+            i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+        })
 }
 
-/// RFC 3339 in UTC with milliseconds; a time outside of jiff's range is given as the nearest one inside.
+/// RFC 3339 in UTC with milliseconds; a time outside of jiff's range is given as the nearest one
+/// inside.
 pub fn rfc3339(at: UnixMs) -> String {
-    let at = Timestamp::from_millisecond(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX });
+    let at = Timestamp::from_millisecond(at).unwrap_or(if at < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    });
     format!("{at:.3}")
 }
 
@@ -39,7 +46,9 @@ pub mod as_rfc3339 {
     /// Reads RFC 3339.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixMs, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(D::Error::custom)
+        text.parse::<Timestamp>()
+            .map(Timestamp::as_millisecond)
+            .map_err(D::Error::custom)
     }
 }
 
@@ -59,9 +68,15 @@ pub mod as_rfc3339_option {
     }
 
     /// Reads RFC 3339 or null.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<UnixMs>, D::Error> {
         Option::<String>::deserialize(deserializer)?
-            .map(|text| text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(D::Error::custom))
+            .map(|text| {
+                text.parse::<Timestamp>()
+                    .map(Timestamp::as_millisecond)
+                    .map_err(D::Error::custom)
+            })
             .transpose()
     }
 }

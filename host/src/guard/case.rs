@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::usual::{notice, usual};
 use super::{Approved, DiagnosisFacts, Facts, IncidentFacts, Mode, RateLimitFacts, Source, Spent};
 use crate::domain::{
-    AnalystKind, Coverage, HttpRequest, MergePatch, Operation, Replicas, Snapshot, Target, UnixMs, Verdict, as_rfc3339,
-    solutions,
+    AnalystKind, Coverage, HttpRequest, MergePatch, Operation, Replicas, Snapshot, Target, UnixMs,
+    Verdict, as_rfc3339, solutions,
 };
 
 /// A situation, and what the guard is to say of it.
@@ -78,7 +78,12 @@ struct CaseIncident {
 
 impl Default for CaseIncident {
     fn default() -> Self {
-        Self { signals: vec![], severity: 2.0, minutes: 1, open: true }
+        Self {
+            signals: vec![],
+            severity: 2.0,
+            minutes: 1,
+            open: true,
+        }
     }
 }
 
@@ -92,7 +97,11 @@ struct CaseDiagnosis {
 
 impl Default for CaseDiagnosis {
     fn default() -> Self {
-        Self { analyst: AnalystKind::Rules, confidence: 0.8, attempt: 0 }
+        Self {
+            analyst: AnalystKind::Rules,
+            confidence: 0.8,
+            attempt: 0,
+        }
     }
 }
 
@@ -117,7 +126,10 @@ fn engine() -> Source {
 
 #[expect(clippy::unnecessary_wraps, reason = "a default has the field's type")]
 fn two() -> Option<Replicas> {
-    Some(Replicas { desired: 2, ready: 2 })
+    Some(Replicas {
+        desired: 2,
+        ready: 2,
+    })
 }
 
 fn one() -> u32 {
@@ -141,7 +153,11 @@ impl Case {
             expires_at: self.at + 60_000,
             incident: (!person).then(|| IncidentFacts {
                 open: Some(self.incident.open),
-                coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+                coverage: Coverage {
+                    asked: 1,
+                    answered: 1,
+                    failed: 0,
+                },
                 as_of: Some(self.at),
                 signals: self.incident.signals.clone(),
                 severity: self.incident.severity,
@@ -154,9 +170,10 @@ impl Case {
             },
             operation: Some(self.operation(&solution)?),
             takes_back: false,
-            approved: self
-                .approved
-                .then(|| Approved { by: "a person".into(), expires_at: self.at.saturating_add(60_000) }),
+            approved: self.approved.then(|| Approved {
+                by: "a person".into(),
+                expires_at: self.at.saturating_add(60_000),
+            }),
             snapshot: Some(Snapshot::plain(self.target.clone(), self.at, self.replicas)),
             stopped: None,
             silenced: None,
@@ -167,8 +184,9 @@ impl Case {
                 in_cluster: self.spent.in_cluster,
             },
             past: vec![],
-            rate_limit: (solution == solutions::RATE_LIMIT)
-                .then(|| RateLimitFacts { patches: Some(self.target.clone()) }),
+            rate_limit: (solution == solutions::RATE_LIMIT).then(|| RateLimitFacts {
+                patches: Some(self.target.clone()),
+            }),
             solution,
         })
     }
@@ -178,15 +196,23 @@ impl Case {
         let desired = self.replicas.map_or(1, |replicas| replicas.desired);
         let Some(asked) = &self.operation else {
             return usual(solution, target, desired).ok_or_else(|| {
-                format!("what {solution} does is not known: add `operation = {{ kind = \"restart\" }}`")
+                format!(
+                    "what {solution} does is not known: add `operation = {{ kind = \"restart\" }}`"
+                )
             });
         };
         let target = target.clone();
         Ok(match asked.kind {
-            Kind::Scale => Operation::Scale { target, replicas: asked.replicas.unwrap_or(desired + 1) },
+            Kind::Scale => Operation::Scale {
+                target,
+                replicas: asked.replicas.unwrap_or(desired + 1),
+            },
             Kind::Restart => Operation::Restart { target },
             Kind::RollBack => Operation::RollBack { target },
-            Kind::Patch => Operation::Patch(MergePatch { target, patch: Value::Null }),
+            Kind::Patch => Operation::Patch(MergePatch {
+                target,
+                patch: Value::Null,
+            }),
             Kind::Http => Operation::Http(HttpRequest {
                 method: "POST".into(),
                 url: "http://example.com/".into(),

@@ -1,5 +1,6 @@
-//! A condition in CEL, read when the configuration is: bounded before it is parsed, its names checked, and tried on samples, so that a
-//! typo is an error at the start and not a surprise at night.
+//! A condition in CEL, read when the configuration is: bounded before it is parsed, its names
+//! checked, and tried on samples, so that a typo is an error at the start and not a surprise at
+//! night.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -48,7 +49,10 @@ impl TryFrom<String> for Expression {
         for (name, seen) in samples() {
             holds(&program, &seen).map_err(|error| format!("{name} it can't be told: {error}"))?;
         }
-        Ok(Self { text, program: Arc::new(program) })
+        Ok(Self {
+            text,
+            program: Arc::new(program),
+        })
     }
 }
 
@@ -88,14 +92,17 @@ fn cel_value(json: &serde_json::Value) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::from(*value),
-        Json::Number(number) => {
-            number.as_i64().map_or_else(|| Value::from(number.as_f64().unwrap_or(f64::MAX)), Value::from)
-        }
+        Json::Number(number) => number.as_i64().map_or_else(
+            || Value::from(number.as_f64().unwrap_or(f64::MAX)),
+            Value::from,
+        ),
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => Value::from(items.iter().map(cel_value).collect::<Vec<_>>()),
         Json::Object(fields) => {
-            let fields: std::collections::HashMap<String, Value> =
-                fields.iter().map(|(name, value)| (name.clone(), cel_value(value))).collect();
+            let fields: std::collections::HashMap<String, Value> = fields
+                .iter()
+                .map(|(name, value)| (name.clone(), cel_value(value)))
+                .collect();
             Value::from(fields)
         }
     }
@@ -104,7 +111,10 @@ fn cel_value(json: &serde_json::Value) -> Value {
 /// What the parser must never see.
 fn bounded(text: &str) -> Result<(), String> {
     if text.len() > LONGEST {
-        return Err(format!("it is {} bytes long: at most {LONGEST} are read; make two rules of it", text.len()));
+        return Err(format!(
+            "it is {} bytes long: at most {LONGEST} are read; make two rules of it",
+            text.len()
+        ));
     }
     let (mut depth, mut operators, mut comprehensions) = (0_usize, 0, 0);
     let mut quote = None;
@@ -141,23 +151,32 @@ fn bounded(text: &str) -> Result<(), String> {
         }
     }
     if operators > MOST_OPERATORS {
-        return Err(format!("it has more than {MOST_OPERATORS} operators: make two rules of it"));
+        return Err(format!(
+            "it has more than {MOST_OPERATORS} operators: make two rules of it"
+        ));
     }
     if comprehensions > MOST_COMPREHENSIONS {
         let names = COMPREHENSIONS.join(", ");
-        return Err(format!("it has more than {MOST_COMPREHENSIONS} of {names}: make two rules of it"));
+        return Err(format!(
+            "it has more than {MOST_COMPREHENSIONS} of {names}: make two rules of it"
+        ));
     }
     Ok(())
 }
 
-/// On a stack of its own, so that whatever the caller's is like, the bounds are what counts; a panic of the parser ends there.
+/// On a stack of its own, so that whatever the caller's is like, the bounds are what counts; a
+/// panic of the parser ends there.
 fn parse(text: String) -> Result<Program, String> {
-    let parsed = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-        Program::compile(&text).map_err(|errors| {
-            let error = errors.errors.into_iter().next();
-            error.map_or_else(String::new, |error| format!("at {}: {}", error.pos.1.max(1), shortened(&error.msg)))
-        })
-    });
+    let parsed = std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || {
+            Program::compile(&text).map_err(|errors| {
+                let error = errors.errors.into_iter().next();
+                error.map_or_else(String::new, |error| {
+                    format!("at {}: {}", error.pos.1.max(1), shortened(&error.msg))
+                })
+            })
+        });
     match parsed.map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(program))) => Ok(program),
         Ok(Ok(Err(why))) => Err(format!("it is no CEL: {why}")),
@@ -176,7 +195,8 @@ fn shortened(error: &str) -> String {
     short
 }
 
-/// Whether all names in it are known, also where the samples never come. `bound` are the variables of the comprehensions around.
+/// Whether all names in it are known, also where the samples never come. `bound` are the variables
+/// of the comprehensions around.
 fn known<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> Result<(), String> {
     match &expression.expr {
         Expr::Ident(_) | Expr::Select(_) => path(&expression.expr, bound),
@@ -193,13 +213,20 @@ fn known<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> Result<(), S
             bound.push(&comprehension.iter_var);
             bound.extend(comprehension.iter_var2.as_deref());
             bound.push(&comprehension.accu_var);
-            for part in [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result] {
+            for part in [
+                &comprehension.loop_cond,
+                &comprehension.loop_step,
+                &comprehension.result,
+            ] {
                 known(part, bound)?;
             }
             bound.truncate(before);
             Ok(())
         }
-        Expr::List(list) => list.elements.iter().try_for_each(|element| known(element, bound)),
+        Expr::List(list) => list
+            .elements
+            .iter()
+            .try_for_each(|element| known(element, bound)),
         Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
             EntryExpr::MapEntry(entry) => {
                 known(&entry.key, bound)?;
@@ -222,21 +249,34 @@ fn path<'e>(expression: &'e Expr, bound: &mut Vec<&'e str>) -> Result<(), String
     }
     let Expr::Ident(name) = at else {
         // A field of something computed: the samples tell.
-        let Expr::Select(select) = expression else { return Ok(()) };
+        let Expr::Select(select) = expression else {
+            return Ok(());
+        };
         return known(&select.operand, bound);
     };
     if name.starts_with('@') || bound.contains(&name.as_str()) {
         return Ok(());
     }
     let Seen(all) = Seen::full();
-    let names = || all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let Some((_, mut value)) = all.iter().find(|(known, _)| known == name).map(|(name, value)| (name, value)) else {
+    let names = || {
+        all.iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let Some((_, mut value)) = all
+        .iter()
+        .find(|(known, _)| known == name)
+        .map(|(name, value)| (name, value))
+    else {
         return Err(format!("there is no `{name}`: there are {}", names()));
     };
     let mut whole = name.clone();
     for field in fields.into_iter().rev() {
         let Some(inside) = value.get(field) else {
-            let has = value.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>().join(", "));
+            let has = value
+                .as_object()
+                .map(|fields| fields.keys().cloned().collect::<Vec<_>>().join(", "));
             let has = has.map_or_else(|| "has no fields".to_owned(), |has| format!("has {has}"));
             return Err(format!("there is no `{whole}.{field}`: `{whole}` {has}"));
         };
@@ -263,14 +303,21 @@ mod tests {
             ("target.namespace.startsWith('sh')", true),
             ("incident != null && incident.severity >= 3", false),
             ("incident != null && 'latency' in incident.signals", true),
-            ("incident != null && incident.signals.exists(signal, signal.endsWith('cy'))", true),
+            (
+                "incident != null && incident.signals.exists(signal, signal.endsWith('cy'))",
+                true,
+            ),
             ("operation.kind == 'scale' && operation.replicas > 3", true),
             ("replicas != null && replicas.desired + 1 == 3", true),
             ("time.weekday in ['SAT', 'SUN'] || time.hour < 6", false),
-            ("diagnosis.analyst == 'rules' && diagnosis.confidence < 0.5", false),
+            (
+                "diagnosis.analyst == 'rules' && diagnosis.confidence < 0.5",
+                false,
+            ),
             ("open_incidents > 3", false),
         ] {
-            let expression = Expression::try_from(text.to_owned()).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let expression = Expression::try_from(text.to_owned())
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(expression.holds(&Seen::full()), Ok(expected), "{text}");
         }
     }
@@ -278,15 +325,27 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_when_it_is_read() {
         for (text, error) in [
-            ("solutoin == 'scale_up'", "there is no `solutoin`: there are solution,"),
-            ("target.nmae == 'web'", "there is no `target.nmae`: `target` has"),
+            (
+                "solutoin == 'scale_up'",
+                "there is no `solutoin`: there are solution,",
+            ),
+            (
+                "target.nmae == 'web'",
+                "there is no `target.nmae`: `target` has",
+            ),
             ("solution.name == 'x'", "`solution` has no fields"),
             ("false && target.nmae == 'web'", "there is no `target.nmae`"),
-            ("incident.severity > 3", "without an incident it can't be told"),
+            (
+                "incident.severity > 3",
+                "without an incident it can't be told",
+            ),
             ("operation.replicas > 3", "it can't be told"),
             ("target.name", "it is neither true nor false"),
             ("target.name == ", "it is no CEL: at "),
-            ("restart(target)", "it can't be told: Undeclared reference to 'restart'"),
+            (
+                "restart(target)",
+                "it can't be told: Undeclared reference to 'restart'",
+            ),
             ("", "it is no CEL"),
         ] {
             let said = refused(text);
@@ -297,12 +356,18 @@ mod tests {
     #[test]
     fn what_could_end_the_process_is_never_parsed() {
         for (text, error) in [
-            (format!("{}true{}", "(".repeat(400), ")".repeat(400)), "deep"),
+            (
+                format!("{}true{}", "(".repeat(400), ")".repeat(400)),
+                "deep",
+            ),
             (format!("{}true", "!".repeat(900)), "operators"),
             (format!("1{} > 0", "+1".repeat(480)), "operators"),
             (format!("target{} == 1", ".size()".repeat(130)), "operators"),
             ("x".repeat(5_000), "at most 1000"),
-            ("[1].all(a, [1].all(b, [1].all(c, true)))".to_owned(), "more than 2 of"),
+            (
+                "[1].all(a, [1].all(b, [1].all(c, true)))".to_owned(),
+                "more than 2 of",
+            ),
         ] {
             let said = refused(&text);
             assert!(said.contains(error), "{said}");
@@ -323,11 +388,13 @@ mod tests {
             format!("'a'{} == 1", ".size()".repeat(48)),
         ];
         // As tokio has it.
-        let worker = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
-            for text in deep {
-                let _ = Expression::try_from(text);
-            }
-        });
+        let worker = std::thread::Builder::new()
+            .stack_size(2 << 20)
+            .spawn(move || {
+                for text in deep {
+                    let _ = Expression::try_from(text);
+                }
+            });
         worker.unwrap().join().unwrap();
     }
 

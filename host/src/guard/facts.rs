@@ -26,7 +26,8 @@ pub struct IncidentFacts {
     pub open: Option<bool>,
     /// Who answered when the signals of the incident were asked last.
     pub coverage: Coverage,
-    /// When the newest sample was taken of that of its signals which lags behind most. None when one of them has none.
+    /// When the newest sample was taken of that of its signals which lags behind most. None when
+    /// one of them has none.
     pub as_of: Option<UnixMs>,
     /// The signals that are out.
     #[serde(default)]
@@ -42,7 +43,10 @@ pub struct IncidentFacts {
 impl IncidentFacts {
     /// What an incident says of itself.
     pub fn of(incident: &Incident, coverage: Coverage, as_of: Option<UnixMs>) -> Self {
-        let mut signals: Vec<String> = incident.active().map(|finding| finding.signal.clone()).collect();
+        let mut signals: Vec<String> = incident
+            .active()
+            .map(|finding| finding.signal.clone())
+            .collect();
         signals.sort_unstable();
         signals.dedup();
         Self {
@@ -50,7 +54,10 @@ impl IncidentFacts {
             coverage,
             as_of,
             signals,
-            severity: incident.active().map(|finding| finding.severity).fold(0.0, f64::max),
+            severity: incident
+                .active()
+                .map(|finding| finding.severity)
+                .fold(0.0, f64::max),
             opened_at: Some(incident.opened_at),
         }
     }
@@ -69,7 +76,11 @@ pub struct DiagnosisFacts {
 
 impl Default for DiagnosisFacts {
     fn default() -> Self {
-        Self { analyst: AnalystKind::External, confidence: 0.0, attempt: 0 }
+        Self {
+            analyst: AnalystKind::External,
+            confidence: 0.0,
+            attempt: 0,
+        }
     }
 }
 
@@ -124,7 +135,8 @@ pub struct Spent {
 pub struct Facts {
     /// The time of asking.
     pub now: UnixMs,
-    /// How far the clock jumped ahead within the hour, in milliseconds: so much further is looked back.
+    /// How far the clock jumped ahead within the hour, in milliseconds: so much further is looked
+    /// back.
     #[serde(default)]
     pub jumped: i64,
     /// Who asks.
@@ -162,7 +174,8 @@ pub struct Facts {
     pub open_incidents: u32,
     /// What of the budgets is used up.
     pub spent: Spent,
-    /// Operations on what is touched (without an operation, on the target) within the time that the policy looks back.
+    /// Operations on what is touched (without an operation, on the target) within the time that the
+    /// policy looks back.
     pub past: Vec<PastOperation>,
     /// The `[[rate_limit]]` of this target, if there is one.
     pub rate_limit: Option<RateLimitFacts>,

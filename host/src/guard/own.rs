@@ -13,7 +13,8 @@ pub struct PolicyRule {
     pub name: String,
     /// The condition, in CEL.
     pub when: Expression,
-    /// What is said then. `allow` ends the operator's rules, not the host's: bounds, budgets and modes still count.
+    /// What is said then. `allow` ends the operator's rules, not the host's: bounds, budgets and
+    /// modes still count.
     pub verdict: Verdict,
     /// Why, for whoever reads the record.
     pub reason: String,
@@ -33,23 +34,34 @@ impl PolicyRule {
     /// It has no name or reason, or there is no such time zone.
     pub fn validate(&self) -> Result<(), String> {
         if self.name.trim().is_empty() || self.reason.trim().is_empty() {
-            return Err("a rule needs a name and a reason: they stand in each decision that it decides".to_owned());
+            return Err(
+                "a rule needs a name and a reason: they stand in each decision that it decides"
+                    .to_owned(),
+            );
         }
         match jiff::tz::TimeZone::get(&self.timezone) {
             Ok(_) => Ok(()),
-            Err(_) => Err(format!("there is no time zone `{}`: write for example \"Europe/Berlin\"", self.timezone)),
+            Err(_) => Err(format!(
+                "there is no time zone `{}`: write for example \"Europe/Berlin\"",
+                self.timezone
+            )),
         }
     }
 }
 
-/// What the first of the rules says whose condition holds, under its name. What can't be told is refused.
+/// What the first of the rules says whose condition holds, under its name. What can't be told is
+/// refused.
 pub(super) fn decide(rules: &[PolicyRule], facts: &Facts) -> Option<(Verdict, String, String)> {
     rules.iter().find_map(|rule| {
         let name = format!("policy:{}", rule.name);
         match rule.when.holds(&Seen::new(facts, &rule.timezone)) {
             Ok(true) => Some((rule.verdict, name, rule.reason.clone())),
             Ok(false) => None,
-            Err(error) => Some((Verdict::Deny, name, format!("whether {:?} holds can't be told: {error}", rule.when))),
+            Err(error) => Some((
+                Verdict::Deny,
+                name,
+                format!("whether {:?} holds can't be told: {error}", rule.when),
+            )),
         }
     })
 }

@@ -87,7 +87,8 @@ pub struct Policy {
     pub policy: Vec<PolicyRule>,
     /// When work is planned, and nothing is done by itself.
     pub maintenance: Vec<Maintenance>,
-    /// With more incidents open than that it is a storm: its cause is none of theirs, and a person is asked.
+    /// With more incidents open than that it is a storm: its cause is none of theirs, and a person
+    /// is asked.
     pub storm_above: u32,
     /// How long a person may take to say yes; then it is a no.
     #[serde(with = "duration")]
@@ -128,7 +129,10 @@ pub struct Policy {
 impl Policy {
     /// How many operations may change this target in an hour.
     pub fn most_on(&self, target: &Target) -> u32 {
-        let of_some = self.budgets.iter().find(|budget| budget.targets.matches(target));
+        let of_some = self
+            .budgets
+            .iter()
+            .find(|budget| budget.targets.matches(target));
         of_some.map_or(self.most_on_target, |budget| budget.most_on_target)
     }
 }

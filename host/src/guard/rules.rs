@@ -46,7 +46,10 @@ fn changes_target(operation: &Operation) -> bool {
 }
 
 fn changed(facts: &Facts) -> Option<&Operation> {
-    facts.operation.as_ref().filter(|operation| changes_target(operation))
+    facts
+        .operation
+        .as_ref()
+        .filter(|operation| changes_target(operation))
 }
 
 fn no_target(facts: &Facts, _: &Policy) -> Answer {
@@ -62,40 +65,54 @@ fn rate_limit(facts: &Facts, _: &Policy) -> Answer {
         return None;
     }
     let target = facts.target.as_ref()?;
-    deny(format!("no [[rate_limit]] is configured for {target}: add one that says what to patch or to call"))
+    deny(format!(
+        "no [[rate_limit]] is configured for {target}: add one that says what to patch or to call"
+    ))
 }
 
-/// One solution, one target; but what limits the traffic of a target may be the Ingress before it, where the configuration says so.
+/// One solution, one target; but what limits the traffic of a target may be the Ingress before it,
+/// where the configuration says so.
 fn other_target(facts: &Facts, _: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
     let touched = operation.target()?;
     let target = facts.target.as_ref()?;
     let way_in = match (operation, &facts.rate_limit) {
-        (Operation::Patch(_), Some(limit)) if facts.solution == solutions::RATE_LIMIT => limit.patches.as_ref(),
+        (Operation::Patch(_), Some(limit)) if facts.solution == solutions::RATE_LIMIT => {
+            limit.patches.as_ref()
+        }
         _ => None,
     };
     if touched == target || way_in == Some(touched) {
         return None;
     }
-    deny(format!("the operation touches {touched}, the solution is about {target}"))
+    deny(format!(
+        "the operation touches {touched}, the solution is about {target}"
+    ))
 }
 
 fn expired(facts: &Facts, _: &Policy) -> Answer {
     if facts.now <= facts.expires_at {
         return None;
     }
-    deny(format!("the solution expired at {}", rfc3339(facts.expires_at)))
+    deny(format!(
+        "the solution expired at {}",
+        rfc3339(facts.expires_at)
+    ))
 }
 
 fn foreign(facts: &Facts, policy: &Policy) -> Answer {
     if facts.source != Source::Foreign {
         return None;
     }
-    let effect = facts.operation.as_ref().is_some_and(|operation| !operation.is_read());
+    let effect = facts
+        .operation
+        .as_ref()
+        .is_some_and(|operation| !operation.is_read());
     match policy.foreign {
-        Foreign::Hold if effect && !approved(facts) => {
-            Some((Verdict::Hold, "it was written to the topic by someone else: a person must say yes".into()))
-        }
+        Foreign::Hold if effect && !approved(facts) => Some((
+            Verdict::Hold,
+            "it was written to the topic by someone else: a person must say yes".into(),
+        )),
         Foreign::Deny => deny("it was written to the topic by someone else"),
         Foreign::Allow | Foreign::Hold => None,
     }
@@ -103,11 +120,14 @@ fn foreign(facts: &Facts, policy: &Policy) -> Answer {
 
 /// Whether a person said yes to exactly this.
 fn approved(facts: &Facts) -> bool {
-    facts.approved.as_ref().is_some_and(|approved| facts.now <= approved.expires_at)
+    facts
+        .approved
+        .as_ref()
+        .is_some_and(|approved| facts.now <= approved.expires_at)
 }
 
-/// Whether it is a person who wants this, and has looked for themselves: they asked for it, or each operation of it is shown to one
-/// and waits for their yes.
+/// Whether it is a person who wants this, and has looked for themselves: they asked for it, or each
+/// operation of it is shown to one and waits for their yes.
 fn a_person_wants_it(facts: &Facts, policy: &Policy) -> bool {
     match facts.source {
         Source::Person => true,
@@ -119,7 +139,9 @@ fn a_person_wants_it(facts: &Facts, policy: &Policy) -> bool {
 /// Reads are allowed in a dry run too, and need none of what follows.
 fn read(facts: &Facts, _: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
-    operation.is_read().then(|| (Verdict::Allow, "it only reads".into()))
+    operation
+        .is_read()
+        .then(|| (Verdict::Allow, "it only reads".into()))
 }
 
 /// Whoever asks: while it is on, people may be told and things looked at, nothing else.
@@ -129,20 +151,32 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
         Some(operation) => matches!(operation, Operation::Notify(_)),
         None => matches!(
             facts.solution.as_str(),
-            solutions::NO_ACTION | solutions::ALARM | solutions::CHECK_LOGS | solutions::INVESTIGATE
+            solutions::NO_ACTION
+                | solutions::ALARM
+                | solutions::CHECK_LOGS
+                | solutions::INVESTIGATE
         ),
     };
-    if harmless { None } else { deny(format!("the kill switch is on: {why}")) }
+    if harmless {
+        None
+    } else {
+        deny(format!("the kill switch is on: {why}"))
+    }
 }
 
 /// Whether it is for now only that nothing is to be done.
 pub(super) fn not_now(facts: &Facts, policy: &Policy) -> bool {
-    BOUNDS.iter().any(|(name, rule)| NOT_NOW.contains(name) && rule(facts, policy).is_some())
+    BOUNDS
+        .iter()
+        .any(|(name, rule)| NOT_NOW.contains(name) && rule(facts, policy).is_some())
 }
 
 /// A person who asks knows of it.
 fn silence(facts: &Facts, policy: &Policy) -> Answer {
-    let why = facts.silenced.as_ref().filter(|_| facts.operation.is_some() && !a_person_wants_it(facts, policy))?;
+    let why = facts
+        .silenced
+        .as_ref()
+        .filter(|_| facts.operation.is_some() && !a_person_wants_it(facts, policy))?;
     deny(format!("the target is silenced: {why}"))
 }
 
@@ -154,27 +188,43 @@ fn maintenance(facts: &Facts, policy: &Policy) -> Answer {
     }
     let target = operation.target().or(facts.target.as_ref())?;
     let (window, since) = policy.maintenance.iter().find_map(|window| {
-        let since = window.since(facts.now).filter(|_| window.targets.matches(target))?;
+        let since = window
+            .since(facts.now)
+            .filter(|_| window.targets.matches(target))?;
         Some((window, since))
     })?;
-    let why = window.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    deny(format!("maintenance of {target} began at {}{why}", rfc3339(since)))
+    let why = window
+        .why
+        .as_ref()
+        .map(|why| format!(": {why}"))
+        .unwrap_or_default();
+    deny(format!(
+        "maintenance of {target} began at {}{why}",
+        rfc3339(since)
+    ))
 }
 
 /// What is wrong with so many at once is not cured at each of them.
 fn storm(facts: &Facts, policy: &Policy) -> Answer {
     changed(facts)?;
-    if facts.open_incidents <= policy.storm_above || a_person_wants_it(facts, policy) || approved(facts) {
+    if facts.open_incidents <= policy.storm_above
+        || a_person_wants_it(facts, policy)
+        || approved(facts)
+    {
         return None;
     }
     let open = facts.open_incidents;
     Some((
         Verdict::Hold,
-        format!("a storm: {open} incidents are open, more than {}: a person must say yes", policy.storm_above),
+        format!(
+            "a storm: {open} incidents are open, more than {}: a person must say yes",
+            policy.storm_above
+        ),
     ))
 }
 
-/// Whether an incident that nobody knows goes on can't be told: people may be told of it, nothing else.
+/// Whether an incident that nobody knows goes on can't be told: people may be told of it, nothing
+/// else.
 fn incident_unknown(facts: &Facts, policy: &Policy) -> Answer {
     if a_person_wants_it(facts, policy) {
         return None;
@@ -190,16 +240,21 @@ fn incident_unknown(facts: &Facts, policy: &Policy) -> Answer {
 
 fn incident_cleared(facts: &Facts, _: &Policy) -> Answer {
     let incident = facts.incident.as_ref()?;
-    // Saying that nothing needs to be done, telling people, or putting back what was there, is right also when it is over.
-    let harmless = facts.takes_back || matches!(facts.solution.as_str(), solutions::NO_ACTION | solutions::ALARM);
+    // Saying that nothing needs to be done, telling people, or putting back what was there, is
+    // right also when it is over.
+    let harmless = facts.takes_back
+        || matches!(
+            facts.solution.as_str(),
+            solutions::NO_ACTION | solutions::ALARM
+        );
     if incident.open != Some(false) || harmless {
         return None;
     }
     deny("the incident has cleared by itself")
 }
 
-/// Missing is not zero: what takes capacity away or interrupts service needs data that is there and fresh. A person who asks
-/// has looked for themselves.
+/// Missing is not zero: what takes capacity away or interrupts service needs data that is there and
+/// fresh. A person who asks has looked for themselves.
 fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
     let drastic = match &facts.operation {
         Some(Operation::Scale { replicas, .. }) => {
@@ -207,7 +262,10 @@ fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
         }
         Some(Operation::Restart { .. } | Operation::RollBack { .. }) => true,
         Some(_) => false,
-        None => matches!(facts.solution.as_str(), solutions::SCALE_DOWN | solutions::RESTART_SERVICE),
+        None => matches!(
+            facts.solution.as_str(),
+            solutions::SCALE_DOWN | solutions::RESTART_SERVICE
+        ),
     };
     if !drastic || a_person_wants_it(facts, policy) {
         return None;
@@ -225,9 +283,10 @@ fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
     let oldest = facts.now - i64::try_from(policy.max_sample_age.as_millis()).unwrap_or(i64::MAX);
     match incident.as_of {
         Some(as_of) if as_of >= oldest => None,
-        Some(as_of) => {
-            deny(format!("the newest sample of a signal is from {}: stale data never justifies this", rfc3339(as_of)))
-        }
+        Some(as_of) => deny(format!(
+            "the newest sample of a signal is from {}: stale data never justifies this",
+            rfc3339(as_of)
+        )),
         None => deny("a signal of the incident has no samples: missing data never justifies this"),
     }
 }
@@ -249,15 +308,28 @@ fn rollout_in_progress(facts: &Facts, _: &Policy) -> Answer {
 }
 
 fn autoscaler(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { replicas, .. }) = &facts.operation else { return None };
+    let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
+        return None;
+    };
     let autoscaler = facts.snapshot.as_ref()?.autoscaler.as_ref()?;
     if policy.override_autoscaler {
         return None;
     }
-    deny(format!("{}{}", scales(autoscaler), other_bounds(autoscaler, *replicas)))
+    deny(format!(
+        "{}{}",
+        scales(autoscaler),
+        other_bounds(autoscaler, *replicas)
+    ))
 }
 
-fn scales(Autoscaler { kind, name, min, max }: &Autoscaler) -> String {
+fn scales(
+    Autoscaler {
+        kind,
+        name,
+        min,
+        max,
+    }: &Autoscaler,
+) -> String {
     format!("{kind} {name} scales the target between {min} and {max} replicas")
 }
 
@@ -279,7 +351,9 @@ fn other_bounds(autoscaler: &Autoscaler, replicas: u32) -> String {
 fn gitops(facts: &Facts, policy: &Policy) -> Answer {
     changed(facts)?;
     let owners = &facts.snapshot.as_ref()?.managed_by;
-    let owner = owners.iter().find(|owner| matches!(owner.as_str(), "argocd" | "flux"))?;
+    let owner = owners
+        .iter()
+        .find(|owner| matches!(owner.as_str(), "argocd" | "flux"))?;
     // A restart changes nothing that Git declares.
     if policy.override_gitops || matches!(facts.operation, Some(Operation::Restart { .. })) {
         return None;
@@ -288,25 +362,38 @@ fn gitops(facts: &Facts, policy: &Policy) -> Answer {
 }
 
 fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { replicas, .. }) = &facts.operation else { return None };
+    let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
+        return None;
+    };
     if (policy.min_replicas..=policy.max_replicas).contains(replicas) {
         return None;
     }
-    deny(format!("{replicas} replicas are outside of {} to {}", policy.min_replicas, policy.max_replicas))
+    deny(format!(
+        "{replicas} replicas are outside of {} to {}",
+        policy.min_replicas, policy.max_replicas
+    ))
 }
 
-/// Which replicas go is not ours to choose: the ready ones are counted as if they went first. A person who asks has looked.
+/// Which replicas go is not ours to choose: the ready ones are counted as if they went first. A
+/// person who asks has looked.
 fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { replicas, .. }) = &facts.operation else { return None };
+    let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
+        return None;
+    };
     let now = facts.snapshot.as_ref()?.replicas?;
-    let taken = now.desired.checked_sub(*replicas).filter(|taken| *taken > 0)?;
+    let taken = now
+        .desired
+        .checked_sub(*replicas)
+        .filter(|taken| *taken > 0)?;
     if a_person_wants_it(facts, policy) {
         return None;
     }
     let left = now.ready.saturating_sub(taken);
     if left < policy.min_ready {
         let (ready, least) = (now.ready, policy.min_ready);
-        return deny(format!("{ready} replicas are ready, and {taken} fewer could leave {left}: less than {least}"));
+        return deny(format!(
+            "{ready} replicas are ready, and {taken} fewer could leave {left}: less than {least}"
+        ));
     }
     // What was added is taken away as it was added.
     if !facts.takes_back && f64::from(taken) > f64::from(now.desired) * policy.most_share {
@@ -318,10 +405,13 @@ fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
     None
 }
 
-/// The same thing is not done again at once. Of notices only the same news waits: the silence after an alarm must not hide
-/// another failure.
+/// The same thing is not done again at once. Of notices only the same news waits: the silence after
+/// an alarm must not hide another failure.
 fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
-    let operation = facts.operation.as_ref().filter(|operation| !operation.is_read())?;
+    let operation = facts
+        .operation
+        .as_ref()
+        .filter(|operation| !operation.is_read())?;
     let notice = match operation {
         Operation::Notify(notify) => Some(&notify.title),
         _ => None,
@@ -332,34 +422,57 @@ fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
         .past
         .iter()
         .filter(|past| {
-            let same = past.solution == facts.solution && past.notice.as_ref() == notice && past.target == *target;
+            let same = past.solution == facts.solution
+                && past.notice.as_ref() == notice
+                && past.target == *target;
             past.took_effect && same && past.asked_at > since
         })
         .map(|past| past.asked_at)
         .max()?;
-    deny(format!("{} was done on {target} at {}, within the cooldown", facts.solution, rfc3339(last)))
+    deny(format!(
+        "{} was done on {target} at {}, within the cooldown",
+        facts.solution,
+        rfc3339(last)
+    ))
 }
 
 /// Up, down, up again: the cause is not the number of replicas. A person who asks has seen it.
 fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { target, replicas }) = &facts.operation else { return None };
+    let Some(Operation::Scale { target, replicas }) = &facts.operation else {
+        return None;
+    };
     if a_person_wants_it(facts, policy) {
         return None;
     }
     let since = facts.before(HOUR);
-    let scaled = facts.past.iter().filter(|past| past.took_effect && past.target == *target && past.asked_at > since);
-    let mut scaled: Vec<_> = scaled.filter_map(|past| Some((past.asked_at, past.replicas?))).collect();
+    let scaled = facts
+        .past
+        .iter()
+        .filter(|past| past.took_effect && past.target == *target && past.asked_at > since);
+    let mut scaled: Vec<_> = scaled
+        .filter_map(|past| Some((past.asked_at, past.replicas?)))
+        .collect();
     scaled.sort_unstable();
-    let mut steps: Vec<u32> = scaled.into_iter().map(|(_, replicas)| replicas).chain([*replicas]).collect();
+    let mut steps: Vec<u32> = scaled
+        .into_iter()
+        .map(|(_, replicas)| replicas)
+        .chain([*replicas])
+        .collect();
     steps.dedup();
-    let turns = steps.windows(3).filter(|step| (step[0] < step[1]) != (step[1] < step[2])).count();
+    let turns = steps
+        .windows(3)
+        .filter(|step| (step[0] < step[1]) != (step[1] < step[2]))
+        .count();
     if turns <= policy.most_reversals as usize {
         return None;
     }
-    deny(format!("the scaling of {target} would turn {turns} times within an hour: {steps:?}"))
+    deny(format!(
+        "the scaling of {target} would turn {turns} times within an hour: {steps:?}"
+    ))
 }
 
-/// How much may be changed in an hour, whatever it is for. What persons ask for counts too, and is not refused.
+/// How much may be changed in an hour, whatever it is for. What persons ask for counts too, and is
+/// not refused.
 fn budget(facts: &Facts, policy: &Policy) -> Answer {
     let target = changed(facts)?.target()?;
     if a_person_wants_it(facts, policy) {
@@ -368,49 +481,73 @@ fn budget(facts: &Facts, policy: &Policy) -> Answer {
     let spent = facts.spent;
     let (of, spent, most) = [
         (target.to_string(), spent.on_target, policy.most_on(target)),
-        (format!("namespace {:?}", target.namespace), spent.in_namespace, policy.most_in_namespace),
-        (format!("cluster {:?}", target.cluster), spent.in_cluster, policy.most_in_cluster),
+        (
+            format!("namespace {:?}", target.namespace),
+            spent.in_namespace,
+            policy.most_in_namespace,
+        ),
+        (
+            format!("cluster {:?}", target.cluster),
+            spent.in_cluster,
+            policy.most_in_cluster,
+        ),
     ]
     .into_iter()
     .find(|(_, spent, most)| spent >= most)?;
-    deny(format!("the budget of {of} is used up: {spent} of {most} changes within an hour"))
+    deny(format!(
+        "the budget of {of} is used up: {spent} of {most} changes within an hour"
+    ))
 }
 
-/// The operator's own rules, under their names. What only reads was allowed before; a person's yes to exactly this is the answer to
-/// a hold.
+/// The operator's own rules, under their names. What only reads was allowed before; a person's yes
+/// to exactly this is the answer to a hold.
 pub(super) fn own(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, String)> {
     facts.operation.as_ref()?;
     let (verdict, rule, reason) = decide(&policy.policy, facts)?;
     match &facts.approved {
-        Some(approved) if verdict == Verdict::Hold && facts.now <= approved.expires_at => {
-            Some((Verdict::Allow, rule, format!("{} said yes: {reason}", approved.by)))
-        }
+        Some(approved) if verdict == Verdict::Hold && facts.now <= approved.expires_at => Some((
+            Verdict::Allow,
+            rule,
+            format!("{} said yes: {reason}", approved.by),
+        )),
         _ => Some((verdict, rule, reason)),
     }
 }
 
-/// The least of all modes that apply counts. People are told without being asked whether they want to be.
+/// The least of all modes that apply counts. People are told without being asked whether they want
+/// to be.
 fn mode(facts: &Facts, policy: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
     let target = operation.target().or(facts.target.as_ref());
     let of_some = policy.modes.iter().filter(|of| {
-        of.solution.as_ref().is_none_or(|solution| solution.replace('-', "_") == facts.solution)
+        of.solution
+            .as_ref()
+            .is_none_or(|solution| solution.replace('-', "_") == facts.solution)
             && target.is_some_and(|target| of.targets.matches(target))
     });
-    let (mode, of) = [(policy.mode, "the mode"), (facts.plugin_mode, "the mode of the plugin")]
-        .into_iter()
-        .chain(of_some.map(|of| (of.mode, "the mode for this in [[guard.modes]]")))
-        .min_by_key(|(mode, _)| *mode)?;
+    let (mode, of) = [
+        (policy.mode, "the mode"),
+        (facts.plugin_mode, "the mode of the plugin"),
+    ]
+    .into_iter()
+    .chain(of_some.map(|of| (of.mode, "the mode for this in [[guard.modes]]")))
+    .min_by_key(|(mode, _)| *mode)?;
     let notice = matches!(operation, Operation::Notify(_));
     match mode {
-        Mode::Approve if !notice && !approved(facts) => {
-            Some((Verdict::Hold, format!("{of} is approve: a person must say yes")))
-        }
-        Mode::Shadow => Some((Verdict::Shadow, format!("{of} is shadow: recorded, not done"))),
+        Mode::Approve if !notice && !approved(facts) => Some((
+            Verdict::Hold,
+            format!("{of} is approve: a person must say yes"),
+        )),
+        Mode::Shadow => Some((
+            Verdict::Shadow,
+            format!("{of} is shadow: recorded, not done"),
+        )),
         Mode::Auto | Mode::Approve => None,
     }
 }
 
 fn current_replicas(snapshot: Option<&Snapshot>) -> Option<u32> {
-    snapshot.and_then(|snapshot| snapshot.replicas).map(|replicas| replicas.desired)
+    snapshot
+        .and_then(|snapshot| snapshot.replicas)
+        .map(|replicas| replicas.desired)
 }

@@ -23,7 +23,10 @@ impl Seen {
             };
             json!({ "kind": operation.kind(), "replicas": replicas })
         });
-        let replicas = facts.snapshot.as_ref().and_then(|snapshot| snapshot.replicas);
+        let replicas = facts
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.replicas);
         Self(vec![
             ("solution", json!(facts.solution)),
             ("source", json!(facts.source)),
@@ -43,14 +46,26 @@ impl Seen {
         Self(vec![
             ("solution", json!("scale_up")),
             ("source", json!("engine")),
-            ("target", json!({"cluster": "default", "namespace": "shop", "kind": "Deployment", "name": "web"})),
+            (
+                "target",
+                json!({"cluster": "default", "namespace": "shop", "kind": "Deployment", "name": "web"}),
+            ),
             ("operation", json!({"kind": "scale", "replicas": 4})),
             ("replicas", json!({"desired": 2, "ready": 2})),
-            ("incident", json!({"signals": ["latency"], "severity": 2.5, "minutes": 3})),
-            ("diagnosis", json!({"analyst": "rules", "confidence": 0.8, "attempt": 0})),
+            (
+                "incident",
+                json!({"signals": ["latency"], "severity": 2.5, "minutes": 3}),
+            ),
+            (
+                "diagnosis",
+                json!({"analyst": "rules", "confidence": 0.8, "attempt": 0}),
+            ),
             ("time", time(NOON, "UTC")),
             ("open_incidents", json!(1)),
-            ("spent", json!({"on_target": 0, "in_namespace": 0, "in_cluster": 0})),
+            (
+                "spent",
+                json!({"on_target": 0, "in_namespace": 0, "in_cluster": 0}),
+            ),
         ])
     }
 
@@ -66,15 +81,28 @@ impl Seen {
 pub(super) fn samples() -> Vec<(&'static str, Seen)> {
     vec![
         ("of the scaling of a Deployment", Seen::full()),
-        ("without an incident", Seen::full().with("incident", Value::Null).with("source", json!("person"))),
-        ("of a restart", Seen::full().with("operation", json!({"kind": "restart", "replicas": null}))),
-        ("of a target without replicas", Seen::full().with("replicas", Value::Null)),
+        (
+            "without an incident",
+            Seen::full()
+                .with("incident", Value::Null)
+                .with("source", json!("person")),
+        ),
+        (
+            "of a restart",
+            Seen::full().with("operation", json!({"kind": "restart", "replicas": null})),
+        ),
+        (
+            "of a target without replicas",
+            Seen::full().with("replicas", Value::Null),
+        ),
     ]
 }
 
 fn time(now: UnixMs, timezone: &str) -> Value {
     let zone = jiff::tz::TimeZone::get(timezone).unwrap_or(jiff::tz::TimeZone::UTC);
-    let Ok(now) = jiff::Timestamp::from_millisecond(now) else { return Value::Null };
+    let Ok(now) = jiff::Timestamp::from_millisecond(now) else {
+        return Value::Null;
+    };
     let now = now.to_zoned(zone);
     let weekday = now.strftime("%a").to_string().to_uppercase();
     json!({
@@ -88,14 +116,25 @@ mod tests {
     use super::*;
     use crate::guard::tests::facts;
 
-    /// The names that conditions are checked against when they are read are those that they meet when they are asked.
+    /// The names that conditions are checked against when they are read are those that they meet
+    /// when they are asked.
     #[test]
     fn what_is_seen_has_the_names_that_are_promised() {
         let target = crate::domain::Target::new("shop", "Deployment", "web");
-        let seen = Seen::new(&facts(Operation::Scale { target, replicas: 4 }), "UTC");
+        let seen = Seen::new(
+            &facts(Operation::Scale {
+                target,
+                replicas: 4,
+            }),
+            "UTC",
+        );
         for ((name, promised), (seen_name, seen)) in Seen::full().0.iter().zip(&seen.0) {
             assert_eq!(name, seen_name);
-            let fields = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>());
+            let fields = |value: &Value| {
+                value
+                    .as_object()
+                    .map(|fields| fields.keys().cloned().collect::<Vec<_>>())
+            };
             assert_eq!(fields(promised), fields(seen), "{name}");
         }
         assert_eq!(Seen::full().0.len(), seen.0.len());

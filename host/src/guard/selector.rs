@@ -32,15 +32,21 @@ impl Selector {
     }
 }
 
-/// Whether the text fits the pattern. Each part between two stars is looked for at its first place: time is at most the product of
-/// both lengths.
+/// Whether the text fits the pattern. Each part between two stars is looked for at its first place:
+/// time is at most the product of both lengths.
 fn fits(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let last = parts.pop().unwrap_or_default();
     for part in parts {
-        let Some((_, after)) = text.split_once(part) else { return false };
+        let Some((_, after)) = text.split_once(part) else {
+            return false;
+        };
         text = after;
     }
     text.ends_with(last)
@@ -69,7 +75,11 @@ mod tests {
 
     #[test]
     fn all_that_is_said_must_match() {
-        let selector = Selector { namespace: Some("shop".into()), name: Some("web*".into()), ..Selector::default() };
+        let selector = Selector {
+            namespace: Some("shop".into()),
+            name: Some("web*".into()),
+            ..Selector::default()
+        };
         assert!(selector.matches(&Target::new("shop", "Deployment", "web-1")));
         assert!(!selector.matches(&Target::new("pay", "Deployment", "web-1")));
         assert!(Selector::default().matches(&Target::new("", "Process", "x")));

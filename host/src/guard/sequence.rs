@@ -1,6 +1,8 @@
-//! No sequence of requests, incidents, approvals, jumps of the clock and restarts exceeds a budget or breaks a floor.
+//! No sequence of requests, incidents, approvals, jumps of the clock and restarts exceeds a budget
+//! or breaks a floor.
 //!
-//! The world is a model: what the acting half keeps on record, and targets that do what they are told. The guard is the real one.
+//! The world is a model: what the acting half keeps on record, and targets that do what they are
+//! told. The guard is the real one.
 
 use proptest::prelude::*;
 
@@ -63,7 +65,11 @@ struct World {
 }
 
 fn target(index: usize) -> Target {
-    Target::new(if index == 2 { "pay" } else { "shop" }, "Deployment", &format!("web-{index}"))
+    Target::new(
+        if index == 2 { "pay" } else { "shop" },
+        "Deployment",
+        &format!("web-{index}"),
+    )
 }
 
 impl World {
@@ -72,7 +78,10 @@ impl World {
             cooldown: std::time::Duration::from_secs(60),
             most_on_target: 3,
             budgets: vec![BudgetFor {
-                targets: Selector { name: Some("web-1".into()), ..Selector::default() },
+                targets: Selector {
+                    name: Some("web-1".into()),
+                    ..Selector::default()
+                },
                 most_on_target: 2,
             }],
             most_in_namespace: 4,
@@ -87,7 +96,10 @@ impl World {
             jumps: vec![],
             forgot: None,
             open: [false; 3],
-            replicas: [Replicas { desired: 3, ready: 3 }; 3],
+            replicas: [Replicas {
+                desired: 3,
+                ready: 3,
+            }; 3],
             done: vec![],
         }
     }
@@ -97,13 +109,20 @@ impl World {
     }
 
     fn jumped(&self) -> i64 {
-        self.jumps.iter().filter(|(at, _)| self.truly - at <= HOUR_MS).map(|(_, ahead)| ahead).sum()
+        self.jumps
+            .iter()
+            .filter(|(at, _)| self.truly - at <= HOUR_MS)
+            .map(|(_, ahead)| ahead)
+            .sum()
     }
 
     fn spent(&self, of: usize) -> Spent {
         let since = self.now() - HOUR_MS - self.jumped();
         let count = |is: &dyn Fn(usize) -> bool| {
-            self.done.iter().filter(|done| done.at > since && is(done.target)).count() as u32
+            self.done
+                .iter()
+                .filter(|done| done.at > since && is(done.target))
+                .count() as u32
         };
         Spent {
             on_target: count(&|one| one == of),
@@ -116,7 +135,13 @@ impl World {
         let now = self.now();
         let on = target(of);
         let (solution, operation) = match replicas {
-            Some(replicas) => ("scale_up", Operation::Scale { target: on.clone(), replicas }),
+            Some(replicas) => (
+                "scale_up",
+                Operation::Scale {
+                    target: on.clone(),
+                    replicas,
+                },
+            ),
             None => ("restart_service", Operation::Restart { target: on.clone() }),
         };
         let facts = Facts {
@@ -129,14 +154,21 @@ impl World {
             expires_at: now + 1,
             incident: Some(IncidentFacts {
                 open: Some(self.open[of]),
-                coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+                coverage: Coverage {
+                    asked: 1,
+                    answered: 1,
+                    failed: 0,
+                },
                 as_of: Some(now),
                 ..IncidentFacts::default()
             }),
             diagnosis: DiagnosisFacts::default(),
             operation: Some(operation),
             takes_back: false,
-            approved: approved.then(|| Approved { by: "ada".into(), expires_at: now + 1 }),
+            approved: approved.then(|| Approved {
+                by: "ada".into(),
+                expires_at: now + 1,
+            }),
             snapshot: Some(Snapshot::plain(on.clone(), now, Some(self.replicas[of]))),
             stopped: None,
             silenced: None,
@@ -148,7 +180,11 @@ impl World {
                 .filter(|done| done.target == of)
                 .map(|done| PastOperation {
                     target: on.clone(),
-                    solution: if done.replicas.is_some() { "scale_up".into() } else { "restart_service".into() },
+                    solution: if done.replicas.is_some() {
+                        "scale_up".into()
+                    } else {
+                        "restart_service".into()
+                    },
                     kind: String::new(),
                     replicas: done.replicas,
                     notice: None,
@@ -161,34 +197,73 @@ impl World {
         if judge(&facts, &self.policy).verdict != Verdict::Allow {
             return;
         }
-        assert!(self.open[of], "nothing is done for an incident that is over");
+        assert!(
+            self.open[of],
+            "nothing is done for an incident that is over"
+        );
         if let Some(replicas) = replicas {
             let before = self.replicas[of];
-            assert!((self.policy.min_replicas..=self.policy.max_replicas).contains(&replicas), "{replicas} replicas");
-            if let Some(taken) = before.desired.checked_sub(replicas).filter(|taken| *taken > 0) {
+            assert!(
+                (self.policy.min_replicas..=self.policy.max_replicas).contains(&replicas),
+                "{replicas} replicas"
+            );
+            if let Some(taken) = before
+                .desired
+                .checked_sub(replicas)
+                .filter(|taken| *taken > 0)
+            {
                 let left = before.ready.saturating_sub(taken);
-                assert!(left >= self.policy.min_ready, "{before:?} to {replicas} could leave {left}");
+                assert!(
+                    left >= self.policy.min_ready,
+                    "{before:?} to {replicas} could leave {left}"
+                );
                 assert!(f64::from(taken) <= f64::from(before.desired) * self.policy.most_share);
             }
-            self.replicas[of] = Replicas { desired: replicas, ready: before.ready.min(replicas) };
+            self.replicas[of] = Replicas {
+                desired: replicas,
+                ready: before.ready.min(replicas),
+            };
         }
-        self.done.push(Done { at: now, truly: self.truly, target: of, replicas });
+        self.done.push(Done {
+            at: now,
+            truly: self.truly,
+            target: of,
+            replicas,
+        });
         self.within_budgets();
     }
 
-    /// In any hour that truly passed, whatever the clock showed, unless the process forgot of a jump in it.
+    /// In any hour that truly passed, whatever the clock showed, unless the process forgot of a
+    /// jump in it.
     fn within_budgets(&self) {
         if self.forgot.is_some_and(|at| self.truly - at <= HOUR_MS) {
             return;
         }
-        let hour: Vec<&Done> = self.done.iter().filter(|done| self.truly - done.truly < HOUR_MS).collect();
-        assert!(hour.len() <= self.policy.most_in_cluster as usize, "{} in the cluster", hour.len());
+        let hour: Vec<&Done> = self
+            .done
+            .iter()
+            .filter(|done| self.truly - done.truly < HOUR_MS)
+            .collect();
+        assert!(
+            hour.len() <= self.policy.most_in_cluster as usize,
+            "{} in the cluster",
+            hour.len()
+        );
         for of in 0..3 {
             let on_target = hour.iter().filter(|done| done.target == of).count();
-            assert!(on_target <= self.policy.most_on(&target(of)) as usize, "{on_target} on {of}");
+            assert!(
+                on_target <= self.policy.most_on(&target(of)) as usize,
+                "{on_target} on {of}"
+            );
             let namespace = target(of).namespace;
-            let in_it = hour.iter().filter(|done| target(done.target).namespace == namespace).count();
-            assert!(in_it <= self.policy.most_in_namespace as usize, "{in_it} in {namespace}");
+            let in_it = hour
+                .iter()
+                .filter(|done| target(done.target).namespace == namespace)
+                .count();
+            assert!(
+                in_it <= self.policy.most_in_namespace as usize,
+                "{in_it} in {namespace}"
+            );
         }
     }
 
@@ -209,7 +284,9 @@ impl World {
             }
             Event::Open(of) => self.open[of] = true,
             Event::Clear(of) => self.open[of] = false,
-            Event::Ready(of, ready) => self.replicas[of].ready = ready.min(self.replicas[of].desired),
+            Event::Ready(of, ready) => {
+                self.replicas[of].ready = ready.min(self.replicas[of].desired)
+            }
             Event::Wish(of, replicas, approved) => self.wish(of, replicas, approved),
         }
     }

@@ -2,7 +2,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::domain::{Autoscaler, Coverage, HttpRequest, MergePatch, Notice, Operation, Replicas, Snapshot, Target};
+use crate::domain::{
+    Autoscaler, Coverage, HttpRequest, MergePatch, Notice, Operation, Replicas, Snapshot, Target,
+};
 
 const NOW: i64 = 1_000_000_000;
 
@@ -15,7 +17,10 @@ fn snapshot() -> Snapshot {
         target: target(),
         at: NOW,
         version: "7".into(),
-        replicas: Some(Replicas { desired: 2, ready: 2 }),
+        replicas: Some(Replicas {
+            desired: 2,
+            ready: 2,
+        }),
         rolling_out: false,
         autoscaler: None,
         managed_by: vec![],
@@ -37,7 +42,11 @@ pub(super) fn facts(operation: Operation) -> Facts {
         expires_at: NOW + 60_000,
         incident: Some(IncidentFacts {
             open: Some(true),
-            coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+            coverage: Coverage {
+                asked: 1,
+                answered: 1,
+                failed: 0,
+            },
             as_of: Some(NOW - 1_000),
             ..IncidentFacts::default()
         }),
@@ -56,18 +65,31 @@ pub(super) fn facts(operation: Operation) -> Facts {
 }
 
 fn scale(replicas: u32) -> Operation {
-    Operation::Scale { target: target(), replicas }
+    Operation::Scale {
+        target: target(),
+        replicas,
+    }
 }
 
 #[track_caller]
 fn check(facts: &Facts, policy: &Policy, verdict: Verdict, rule: &str) {
     let answer = judge(facts, policy);
-    assert_eq!((answer.verdict, answer.rule.as_str()), (verdict, rule), "{}", answer.reason);
+    assert_eq!(
+        (answer.verdict, answer.rule.as_str()),
+        (verdict, rule),
+        "{}",
+        answer.reason
+    );
 }
 
 #[test]
 fn what_no_rule_objects_to_is_allowed() {
-    check(&facts(scale(4)), &Policy::default(), Verdict::Allow, "default");
+    check(
+        &facts(scale(4)),
+        &Policy::default(),
+        Verdict::Allow,
+        "default",
+    );
 }
 
 #[test]
@@ -78,15 +100,60 @@ fn each_rule_refuses_what_it_is_there_for() {
         change(&mut facts);
         facts
     };
-    check(&with(&|f| f.target = None), &policy, Verdict::Deny, "no_target");
-    check(&with(&|f| f.target = Some(Target::new("shop", "Deployment", "db"))), &policy, Verdict::Deny, "other_target");
-    check(&with(&|f| f.now = f.expires_at + 1), &policy, Verdict::Deny, "expired");
-    check(&with(&|f| f.source = Source::Foreign), &policy, Verdict::Hold, "foreign");
-    check(&with(&|f| f.incident.as_mut().unwrap().open = None), &policy, Verdict::Deny, "incident_unknown");
-    check(&with(&|f| f.incident.as_mut().unwrap().open = Some(false)), &policy, Verdict::Deny, "incident_cleared");
-    check(&with(&|f| f.snapshot = None), &policy, Verdict::Deny, "unknown_state");
-    check(&with(&|f| f.snapshot.as_mut().unwrap().rolling_out = true), &policy, Verdict::Deny, "rollout_in_progress");
-    let autoscaler = Autoscaler { kind: "HorizontalPodAutoscaler".into(), name: "web".into(), min: 1, max: 5 };
+    check(
+        &with(&|f| f.target = None),
+        &policy,
+        Verdict::Deny,
+        "no_target",
+    );
+    check(
+        &with(&|f| f.target = Some(Target::new("shop", "Deployment", "db"))),
+        &policy,
+        Verdict::Deny,
+        "other_target",
+    );
+    check(
+        &with(&|f| f.now = f.expires_at + 1),
+        &policy,
+        Verdict::Deny,
+        "expired",
+    );
+    check(
+        &with(&|f| f.source = Source::Foreign),
+        &policy,
+        Verdict::Hold,
+        "foreign",
+    );
+    check(
+        &with(&|f| f.incident.as_mut().unwrap().open = None),
+        &policy,
+        Verdict::Deny,
+        "incident_unknown",
+    );
+    check(
+        &with(&|f| f.incident.as_mut().unwrap().open = Some(false)),
+        &policy,
+        Verdict::Deny,
+        "incident_cleared",
+    );
+    check(
+        &with(&|f| f.snapshot = None),
+        &policy,
+        Verdict::Deny,
+        "unknown_state",
+    );
+    check(
+        &with(&|f| f.snapshot.as_mut().unwrap().rolling_out = true),
+        &policy,
+        Verdict::Deny,
+        "rollout_in_progress",
+    );
+    let autoscaler = Autoscaler {
+        kind: "HorizontalPodAutoscaler".into(),
+        name: "web".into(),
+        min: 1,
+        max: 5,
+    };
     check(
         &with(&|f| f.snapshot.as_mut().unwrap().autoscaler = Some(autoscaler.clone())),
         &policy,
@@ -94,7 +161,12 @@ fn each_rule_refuses_what_it_is_there_for() {
         "autoscaler",
     );
     let beyond = judge(
-        &with(&|f| f.snapshot.as_mut().unwrap().autoscaler = Some(Autoscaler { max: 2, ..autoscaler.clone() })),
+        &with(&|f| {
+            f.snapshot.as_mut().unwrap().autoscaler = Some(Autoscaler {
+                max: 2,
+                ..autoscaler.clone()
+            })
+        }),
         &policy,
     );
     assert_eq!(
@@ -117,23 +189,54 @@ fn each_rule_refuses_what_it_is_there_for() {
         asked_at: NOW - 1_000,
         took_effect: true,
     };
-    check(&with(&|f| f.past = vec![past.clone()]), &policy, Verdict::Deny, "cooldown");
-    check(&facts(scale(4)), &Policy { mode: Mode::Shadow, ..Policy::default() }, Verdict::Shadow, "mode");
-    check(&facts(scale(4)), &Policy { mode: Mode::Approve, ..Policy::default() }, Verdict::Hold, "mode");
+    check(
+        &with(&|f| f.past = vec![past.clone()]),
+        &policy,
+        Verdict::Deny,
+        "cooldown",
+    );
+    check(
+        &facts(scale(4)),
+        &Policy {
+            mode: Mode::Shadow,
+            ..Policy::default()
+        },
+        Verdict::Shadow,
+        "mode",
+    );
+    check(
+        &facts(scale(4)),
+        &Policy {
+            mode: Mode::Approve,
+            ..Policy::default()
+        },
+        Verdict::Hold,
+        "mode",
+    );
 }
 
 #[test]
 fn a_notice_goes_out_although_the_target_cannot_be_looked_at() {
-    let mut facts =
-        facts(Operation::Notify(Notice { channel: "default".into(), title: "t".into(), text: String::new() }));
+    let mut facts = facts(Operation::Notify(Notice {
+        channel: "default".into(),
+        title: "t".into(),
+        text: String::new(),
+    }));
     facts.solution = "alarm".into();
     facts.snapshot = None;
-    facts.incident.as_mut().unwrap().coverage = Coverage { asked: 1, answered: 0, failed: 1 };
+    facts.incident.as_mut().unwrap().coverage = Coverage {
+        asked: 1,
+        answered: 0,
+        failed: 1,
+    };
     check(&facts, &Policy::default(), Verdict::Allow, "default");
 }
 
 fn patch(target: Target) -> Operation {
-    Operation::Patch(MergePatch { target, patch: Value::Null })
+    Operation::Patch(MergePatch {
+        target,
+        patch: Value::Null,
+    })
 }
 
 #[test]
@@ -145,16 +248,47 @@ fn a_rate_limit_touches_what_is_configured_for_the_target_and_nothing_else() {
         facts.rate_limit = configured;
         facts
     };
-    let configured = || Some(RateLimitFacts { patches: Some(way_in.clone()) });
+    let configured = || {
+        Some(RateLimitFacts {
+            patches: Some(way_in.clone()),
+        })
+    };
     let policy = Policy::default();
-    check(&limited(patch(way_in.clone()), configured()), &policy, Verdict::Allow, "default");
-    check(&limited(patch(way_in.clone()), None), &policy, Verdict::Deny, "rate_limit");
+    check(
+        &limited(patch(way_in.clone()), configured()),
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
+    check(
+        &limited(patch(way_in.clone()), None),
+        &policy,
+        Verdict::Deny,
+        "rate_limit",
+    );
     let other = Target::new("shop", "Ingress", "pay");
-    check(&limited(patch(other), configured()), &policy, Verdict::Deny, "other_target");
+    check(
+        &limited(patch(other), configured()),
+        &policy,
+        Verdict::Deny,
+        "other_target",
+    );
     let calls = Some(RateLimitFacts { patches: None });
-    check(&limited(patch(way_in.clone()), calls), &policy, Verdict::Deny, "other_target");
-    let restart = Operation::Restart { target: way_in.clone() };
-    check(&limited(restart, configured()), &policy, Verdict::Deny, "other_target");
+    check(
+        &limited(patch(way_in.clone()), calls),
+        &policy,
+        Verdict::Deny,
+        "other_target",
+    );
+    let restart = Operation::Restart {
+        target: way_in.clone(),
+    };
+    check(
+        &limited(restart, configured()),
+        &policy,
+        Verdict::Deny,
+        "other_target",
+    );
     let mut posing = limited(patch(way_in.clone()), configured());
     posing.solution = "my_limit".into();
     check(&posing, &policy, Verdict::Deny, "other_target");
@@ -180,7 +314,10 @@ fn the_reason_why_no_rate_can_be_limited_names_what_to_configure() {
     let mut facts = facts(patch(target()));
     (facts.solution, facts.operation) = ("rate_limit".into(), None);
     let reason = judge(&facts, &Policy::default()).reason;
-    assert!(reason.contains("[[rate_limit]]") && reason.contains("shop/Deployment/web"), "{reason}");
+    assert!(
+        reason.contains("[[rate_limit]]") && reason.contains("shop/Deployment/web"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -191,17 +328,44 @@ fn of_an_incident_that_nobody_knows_people_are_told_and_nothing_is_changed() {
         facts
     };
     let policy = Policy::default();
-    let hook = HttpRequest { method: "POST".into(), url: "http://hook/".into(), headers: vec![], body: None };
-    check(&about(Operation::Http(hook)), &policy, Verdict::Deny, "incident_unknown");
-    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
-    check(&about(Operation::Notify(notice)), &policy, Verdict::Allow, "default");
-    check(&about(Operation::Inspect { target: target() }), &policy, Verdict::Allow, "read");
+    let hook = HttpRequest {
+        method: "POST".into(),
+        url: "http://hook/".into(),
+        headers: vec![],
+        body: None,
+    };
+    check(
+        &about(Operation::Http(hook)),
+        &policy,
+        Verdict::Deny,
+        "incident_unknown",
+    );
+    let notice = Notice {
+        channel: "default".into(),
+        title: "t".into(),
+        text: String::new(),
+    };
+    check(
+        &about(Operation::Notify(notice)),
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
+    check(
+        &about(Operation::Inspect { target: target() }),
+        &policy,
+        Verdict::Allow,
+        "read",
+    );
 }
 
 #[test]
 fn the_same_news_is_told_once_in_the_cooldown_and_other_news_at_once() {
-    let mut facts =
-        facts(Operation::Notify(Notice { channel: "default".into(), title: "errors".into(), text: String::new() }));
+    let mut facts = facts(Operation::Notify(Notice {
+        channel: "default".into(),
+        title: "errors".into(),
+        text: String::new(),
+    }));
     facts.solution = "alarm".into();
     let told = |title: &str| PastOperation {
         target: target(),
@@ -230,51 +394,180 @@ fn while_the_kill_switch_is_on_people_are_told_and_nothing_is_changed_whoever_as
         let facts = stopped(scale(4), source);
         check(&facts, &policy, Verdict::Deny, "kill_switch");
         assert!(judge(&facts, &policy).reason.contains("rebuilt (by ada)"));
-        check(&Facts { operation: None, ..facts }, &policy, Verdict::Deny, "kill_switch");
+        check(
+            &Facts {
+                operation: None,
+                ..facts
+            },
+            &policy,
+            Verdict::Deny,
+            "kill_switch",
+        );
     }
-    let hook = HttpRequest { method: "POST".into(), url: "http://hook/".into(), headers: vec![], body: None };
-    check(&stopped(Operation::Http(hook), Source::Engine), &policy, Verdict::Deny, "kill_switch");
-    check(&stopped(Operation::Inspect { target: target() }, Source::Engine), &policy, Verdict::Allow, "read");
-    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
-    check(&stopped(Operation::Notify(notice), Source::Engine), &policy, Verdict::Allow, "default");
+    let hook = HttpRequest {
+        method: "POST".into(),
+        url: "http://hook/".into(),
+        headers: vec![],
+        body: None,
+    };
+    check(
+        &stopped(Operation::Http(hook), Source::Engine),
+        &policy,
+        Verdict::Deny,
+        "kill_switch",
+    );
+    check(
+        &stopped(Operation::Inspect { target: target() }, Source::Engine),
+        &policy,
+        Verdict::Allow,
+        "read",
+    );
+    let notice = Notice {
+        channel: "default".into(),
+        title: "t".into(),
+        text: String::new(),
+    };
+    check(
+        &stopped(Operation::Notify(notice), Source::Engine),
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
 }
 
 #[test]
 fn a_persons_yes_lifts_what_holds_and_nothing_else_and_only_while_it_counts() {
-    let yes = |facts: Facts| Facts { approved: Some(Approved { by: "anna".into(), expires_at: NOW }), ..facts };
-    let approve = Policy { mode: Mode::Approve, ..Policy::default() };
+    let yes = |facts: Facts| Facts {
+        approved: Some(Approved {
+            by: "anna".into(),
+            expires_at: NOW,
+        }),
+        ..facts
+    };
+    let approve = Policy {
+        mode: Mode::Approve,
+        ..Policy::default()
+    };
     check(&yes(facts(scale(4))), &approve, Verdict::Allow, "default");
-    check(&Facts { now: NOW + 1, ..yes(facts(scale(4))) }, &approve, Verdict::Hold, "mode");
-    check(&yes(facts(scale(4))), &Policy { mode: Mode::Shadow, ..Policy::default() }, Verdict::Shadow, "mode");
-    check(&yes(facts(scale(11))), &approve, Verdict::Deny, "replica_bounds");
-    check(&yes(Facts { stopped: Some(String::new()), ..facts(scale(4)) }), &approve, Verdict::Deny, "kill_switch");
-    let spent = Spent { on_target: 99, in_namespace: 99, in_cluster: 99 };
-    check(&yes(Facts { spent, ..facts(scale(4)) }), &approve, Verdict::Deny, "budget");
+    check(
+        &Facts {
+            now: NOW + 1,
+            ..yes(facts(scale(4)))
+        },
+        &approve,
+        Verdict::Hold,
+        "mode",
+    );
+    check(
+        &yes(facts(scale(4))),
+        &Policy {
+            mode: Mode::Shadow,
+            ..Policy::default()
+        },
+        Verdict::Shadow,
+        "mode",
+    );
+    check(
+        &yes(facts(scale(11))),
+        &approve,
+        Verdict::Deny,
+        "replica_bounds",
+    );
+    check(
+        &yes(Facts {
+            stopped: Some(String::new()),
+            ..facts(scale(4))
+        }),
+        &approve,
+        Verdict::Deny,
+        "kill_switch",
+    );
+    let spent = Spent {
+        on_target: 99,
+        in_namespace: 99,
+        in_cluster: 99,
+    };
+    check(
+        &yes(Facts {
+            spent,
+            ..facts(scale(4))
+        }),
+        &approve,
+        Verdict::Deny,
+        "budget",
+    );
     // What someone else wrote is asked about whatever data there are, and done then.
-    let foreign = Facts { source: Source::Foreign, incident: None, ..facts(Operation::Restart { target: target() }) };
+    let foreign = Facts {
+        source: Source::Foreign,
+        incident: None,
+        ..facts(Operation::Restart { target: target() })
+    };
     check(&foreign, &Policy::default(), Verdict::Hold, "foreign");
-    check(&yes(foreign.clone()), &Policy::default(), Verdict::Allow, "default");
-    let denied = Policy { foreign: Foreign::Deny, ..Policy::default() };
+    check(
+        &yes(foreign.clone()),
+        &Policy::default(),
+        Verdict::Allow,
+        "default",
+    );
+    let denied = Policy {
+        foreign: Foreign::Deny,
+        ..Policy::default()
+    };
     check(&yes(foreign), &denied, Verdict::Deny, "foreign");
-    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
-    check(&facts(Operation::Notify(notice)), &approve, Verdict::Allow, "default");
+    let notice = Notice {
+        channel: "default".into(),
+        title: "t".into(),
+        text: String::new(),
+    };
+    check(
+        &facts(Operation::Notify(notice)),
+        &approve,
+        Verdict::Allow,
+        "default",
+    );
 }
 
 #[test]
 fn the_least_mode_that_applies_counts() {
     let modes = |mode, namespace: &str, solution: Option<&str>| Policy {
         modes: vec![ModeFor {
-            targets: Selector { namespace: Some(namespace.into()), ..Selector::default() },
+            targets: Selector {
+                namespace: Some(namespace.into()),
+                ..Selector::default()
+            },
             solution: solution.map(str::to_owned),
             mode,
         }],
         ..Policy::default()
     };
-    check(&facts(scale(4)), &modes(Mode::Approve, "sh*", None), Verdict::Hold, "mode");
-    check(&facts(scale(4)), &modes(Mode::Shadow, "shop", Some("scale-up")), Verdict::Shadow, "mode");
-    check(&facts(scale(4)), &modes(Mode::Shadow, "shop", Some("scale_down")), Verdict::Allow, "default");
-    check(&facts(scale(4)), &modes(Mode::Shadow, "pay", None), Verdict::Allow, "default");
-    let approve = Policy { mode: Mode::Approve, ..modes(Mode::Auto, "shop", None) };
+    check(
+        &facts(scale(4)),
+        &modes(Mode::Approve, "sh*", None),
+        Verdict::Hold,
+        "mode",
+    );
+    check(
+        &facts(scale(4)),
+        &modes(Mode::Shadow, "shop", Some("scale-up")),
+        Verdict::Shadow,
+        "mode",
+    );
+    check(
+        &facts(scale(4)),
+        &modes(Mode::Shadow, "shop", Some("scale_down")),
+        Verdict::Allow,
+        "default",
+    );
+    check(
+        &facts(scale(4)),
+        &modes(Mode::Shadow, "pay", None),
+        Verdict::Allow,
+        "default",
+    );
+    let approve = Policy {
+        mode: Mode::Approve,
+        ..modes(Mode::Auto, "shop", None)
+    };
     check(&facts(scale(4)), &approve, Verdict::Hold, "mode");
 }
 
@@ -285,31 +578,92 @@ fn while_work_is_planned_nothing_is_done_by_itself_and_nobody_is_woken() {
             schedule: "* * * * *".into(),
             timezone: "UTC".into(),
             duration: std::time::Duration::from_secs(3600),
-            targets: Selector { namespace: Some("shop".into()), ..Selector::default() },
+            targets: Selector {
+                namespace: Some("shop".into()),
+                ..Selector::default()
+            },
             why: Some("the database moves".into()),
         }],
         ..Policy::default()
     };
     check(&facts(scale(4)), &policy, Verdict::Deny, "maintenance");
-    assert!(judge(&facts(scale(4)), &policy).reason.contains("the database moves"));
-    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
-    check(&facts(Operation::Notify(notice)), &policy, Verdict::Deny, "maintenance");
-    check(&facts(Operation::Inspect { target: target() }), &policy, Verdict::Allow, "read");
-    check(&Facts { source: Source::Person, ..facts(scale(4)) }, &policy, Verdict::Allow, "default");
+    assert!(
+        judge(&facts(scale(4)), &policy)
+            .reason
+            .contains("the database moves")
+    );
+    let notice = Notice {
+        channel: "default".into(),
+        title: "t".into(),
+        text: String::new(),
+    };
+    check(
+        &facts(Operation::Notify(notice)),
+        &policy,
+        Verdict::Deny,
+        "maintenance",
+    );
+    check(
+        &facts(Operation::Inspect { target: target() }),
+        &policy,
+        Verdict::Allow,
+        "read",
+    );
+    check(
+        &Facts {
+            source: Source::Person,
+            ..facts(scale(4))
+        },
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
     let elsewhere = Target::new("pay", "Deployment", "web");
-    let mut other = facts(Operation::Scale { target: elsewhere.clone(), replicas: 4 });
+    let mut other = facts(Operation::Scale {
+        target: elsewhere.clone(),
+        replicas: 4,
+    });
     other.target = Some(elsewhere);
     check(&other, &policy, Verdict::Allow, "default");
 }
 
 #[test]
 fn a_silenced_target_is_left_alone_and_nobody_is_told_unless_a_person_asks() {
-    let silenced = |operation| Facts { silenced: Some("a test (by anna)".into()), ..facts(operation) };
-    check(&silenced(scale(4)), &Policy::default(), Verdict::Deny, "silence");
-    assert!(judge(&silenced(scale(4)), &Policy::default()).reason.contains("a test (by anna)"));
-    let notice = Notice { channel: "default".into(), title: "t".into(), text: String::new() };
-    check(&silenced(Operation::Notify(notice)), &Policy::default(), Verdict::Deny, "silence");
-    check(&Facts { source: Source::Person, ..silenced(scale(4)) }, &Policy::default(), Verdict::Allow, "default");
+    let silenced = |operation| Facts {
+        silenced: Some("a test (by anna)".into()),
+        ..facts(operation)
+    };
+    check(
+        &silenced(scale(4)),
+        &Policy::default(),
+        Verdict::Deny,
+        "silence",
+    );
+    assert!(
+        judge(&silenced(scale(4)), &Policy::default())
+            .reason
+            .contains("a test (by anna)")
+    );
+    let notice = Notice {
+        channel: "default".into(),
+        title: "t".into(),
+        text: String::new(),
+    };
+    check(
+        &silenced(Operation::Notify(notice)),
+        &Policy::default(),
+        Verdict::Deny,
+        "silence",
+    );
+    check(
+        &Facts {
+            source: Source::Person,
+            ..silenced(scale(4))
+        },
+        &Policy::default(),
+        Verdict::Allow,
+        "default",
+    );
 }
 
 #[test]
@@ -324,29 +678,93 @@ fn what_is_taken_away_leaves_enough_that_are_ready_and_is_not_too_much_at_once()
     check(&of(4, 2, 2), &policy, Verdict::Deny, "healthy_floor");
     check(&of(4, 4, 1), &policy, Verdict::Deny, "healthy_floor");
     check(&of(4, 0, 8), &policy, Verdict::Allow, "default");
-    check(&Facts { takes_back: true, ..of(8, 8, 2) }, &policy, Verdict::Allow, "default");
-    check(&Facts { takes_back: true, ..of(8, 6, 2) }, &policy, Verdict::Deny, "healthy_floor");
-    check(&Facts { source: Source::Person, ..of(4, 0, 1) }, &policy, Verdict::Allow, "default");
+    check(
+        &Facts {
+            takes_back: true,
+            ..of(8, 8, 2)
+        },
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
+    check(
+        &Facts {
+            takes_back: true,
+            ..of(8, 6, 2)
+        },
+        &policy,
+        Verdict::Deny,
+        "healthy_floor",
+    );
+    check(
+        &Facts {
+            source: Source::Person,
+            ..of(4, 0, 1)
+        },
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
 }
 
 #[test]
 fn in_a_storm_a_person_is_asked_before_anything_is_changed() {
-    let storm = Facts { open_incidents: 21, ..facts(scale(4)) };
+    let storm = Facts {
+        open_incidents: 21,
+        ..facts(scale(4))
+    };
     check(&storm, &Policy::default(), Verdict::Hold, "storm");
-    check(&Facts { open_incidents: 20, ..facts(scale(4)) }, &Policy::default(), Verdict::Allow, "default");
-    let yes = Facts { approved: Some(Approved { by: "anna".into(), expires_at: NOW }), ..storm.clone() };
+    check(
+        &Facts {
+            open_incidents: 20,
+            ..facts(scale(4))
+        },
+        &Policy::default(),
+        Verdict::Allow,
+        "default",
+    );
+    let yes = Facts {
+        approved: Some(Approved {
+            by: "anna".into(),
+            expires_at: NOW,
+        }),
+        ..storm.clone()
+    };
     check(&yes, &Policy::default(), Verdict::Allow, "default");
-    check(&Facts { source: Source::Person, ..storm.clone() }, &Policy::default(), Verdict::Allow, "default");
+    check(
+        &Facts {
+            source: Source::Person,
+            ..storm.clone()
+        },
+        &Policy::default(),
+        Verdict::Allow,
+        "default",
+    );
     // What would be denied anyway is not asked about.
-    check(&Facts { now: storm.expires_at + 1, ..storm }, &Policy::default(), Verdict::Deny, "expired");
+    check(
+        &Facts {
+            now: storm.expires_at + 1,
+            ..storm
+        },
+        &Policy::default(),
+        Verdict::Deny,
+        "expired",
+    );
 }
 
 #[test]
 fn what_takes_back_may_come_late_and_after_the_incident_but_not_without_data() {
-    let mut late = Facts { now: NOW + 3_600_000, ..facts(scale(1)) };
+    let mut late = Facts {
+        now: NOW + 3_600_000,
+        ..facts(scale(1))
+    };
     late.incident = Some(IncidentFacts {
         open: Some(false),
-        coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+        coverage: Coverage {
+            asked: 1,
+            answered: 1,
+            failed: 0,
+        },
         as_of: Some(late.now),
         ..IncidentFacts::default()
     });
@@ -359,9 +777,18 @@ fn what_takes_back_may_come_late_and_after_the_incident_but_not_without_data() {
 
 #[test]
 fn each_budget_holds_what_the_host_does_by_itself_and_no_person() {
-    let policy = Policy { most_on_target: 3, most_in_namespace: 5, most_in_cluster: 7, ..Policy::default() };
+    let policy = Policy {
+        most_on_target: 3,
+        most_in_namespace: 5,
+        most_in_cluster: 7,
+        ..Policy::default()
+    };
     let spent = |on_target, in_namespace, in_cluster| Facts {
-        spent: Spent { on_target, in_namespace, in_cluster },
+        spent: Spent {
+            on_target,
+            in_namespace,
+            in_cluster,
+        },
         ..facts(scale(4))
     };
     check(&spent(2, 4, 6), &policy, Verdict::Allow, "default");
@@ -371,18 +798,54 @@ fn each_budget_holds_what_the_host_does_by_itself_and_no_person() {
         (spent(0, 0, 7), "cluster \"default\""),
     ] {
         check(&used_up, &policy, Verdict::Deny, "budget");
-        assert!(judge(&used_up, &policy).reason.contains(of), "{}", judge(&used_up, &policy).reason);
-        check(&Facts { source: Source::Person, ..used_up }, &policy, Verdict::Allow, "default");
+        assert!(
+            judge(&used_up, &policy).reason.contains(of),
+            "{}",
+            judge(&used_up, &policy).reason
+        );
+        check(
+            &Facts {
+                source: Source::Person,
+                ..used_up
+            },
+            &policy,
+            Verdict::Allow,
+            "default",
+        );
     }
     // One of its own counts in place of that of all, and the first of several.
     let named = |name: &str, most_on_target| {
-        let targets = Selector { name: Some(name.into()), ..Selector::default() };
-        BudgetFor { targets, most_on_target }
+        let targets = Selector {
+            name: Some(name.into()),
+            ..Selector::default()
+        };
+        BudgetFor {
+            targets,
+            most_on_target,
+        }
     };
-    let own = |budgets| Policy { budgets, ..policy.clone() };
-    check(&spent(1, 1, 1), &own(vec![named("pay*", 0), named("web", 1), named("*", 4)]), Verdict::Deny, "budget");
-    check(&spent(3, 3, 3), &own(vec![named("web", 4), named("*", 1)]), Verdict::Allow, "default");
-    check(&spent(4, 5, 5), &own(vec![named("web", 9)]), Verdict::Deny, "budget");
+    let own = |budgets| Policy {
+        budgets,
+        ..policy.clone()
+    };
+    check(
+        &spent(1, 1, 1),
+        &own(vec![named("pay*", 0), named("web", 1), named("*", 4)]),
+        Verdict::Deny,
+        "budget",
+    );
+    check(
+        &spent(3, 3, 3),
+        &own(vec![named("web", 4), named("*", 1)]),
+        Verdict::Allow,
+        "default",
+    );
+    check(
+        &spent(4, 5, 5),
+        &own(vec![named("web", 9)]),
+        Verdict::Deny,
+        "budget",
+    );
 }
 
 #[test]
@@ -404,13 +867,34 @@ fn scaling_that_turns_again_and_again_ends() {
         ..facts(scale(replicas))
     };
     let policy = Policy::default();
-    check(&scaled(&[3, 4, 5, 6], 7), &policy, Verdict::Allow, "default");
+    check(
+        &scaled(&[3, 4, 5, 6], 7),
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
     check(&scaled(&[3, 2, 3], 2), &policy, Verdict::Allow, "default");
-    check(&scaled(&[3, 2, 3, 2], 3), &policy, Verdict::Deny, "oscillation");
+    check(
+        &scaled(&[3, 2, 3, 2], 3),
+        &policy,
+        Verdict::Deny,
+        "oscillation",
+    );
     let mut long_ago = scaled(&[3, 2, 3, 2], 3);
-    long_ago.past.iter_mut().for_each(|past| past.asked_at -= 3_600_000);
+    long_ago
+        .past
+        .iter_mut()
+        .for_each(|past| past.asked_at -= 3_600_000);
     check(&long_ago, &policy, Verdict::Allow, "default");
-    check(&Facts { source: Source::Person, ..scaled(&[3, 2, 3, 2], 3) }, &policy, Verdict::Allow, "default");
+    check(
+        &Facts {
+            source: Source::Person,
+            ..scaled(&[3, 2, 3, 2], 3)
+        },
+        &policy,
+        Verdict::Allow,
+        "default",
+    );
 }
 
 proptest! {

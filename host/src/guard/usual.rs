@@ -4,15 +4,24 @@ use serde_json::Value;
 
 use crate::domain::{MergePatch, Notice, Operation, Target, solutions};
 
-/// What one of the solutions that come with the host usually does to a target with so many replicas. None for what only looks, does
-/// nothing, or is not known.
+/// What one of the solutions that come with the host usually does to a target with so many
+/// replicas. None for what only looks, does nothing, or is not known.
 pub fn usual(solution: &str, target: &Target, replicas: u32) -> Option<Operation> {
     let target = target.clone();
     Some(match solution {
-        solutions::SCALE_UP => Operation::Scale { target, replicas: replicas + 1 },
-        solutions::SCALE_DOWN => Operation::Scale { target, replicas: replicas.saturating_sub(1) },
+        solutions::SCALE_UP => Operation::Scale {
+            target,
+            replicas: replicas + 1,
+        },
+        solutions::SCALE_DOWN => Operation::Scale {
+            target,
+            replicas: replicas.saturating_sub(1),
+        },
         solutions::RESTART_SERVICE => Operation::Restart { target },
-        solutions::RATE_LIMIT => Operation::Patch(MergePatch { target, patch: Value::Null }),
+        solutions::RATE_LIMIT => Operation::Patch(MergePatch {
+            target,
+            patch: Value::Null,
+        }),
         solutions::ALARM => notice(),
         _ => return None,
     })
@@ -20,5 +29,9 @@ pub fn usual(solution: &str, target: &Target, replicas: u32) -> Option<Operation
 
 /// A word to people.
 pub(super) fn notice() -> Operation {
-    Operation::Notify(Notice { channel: "default".into(), title: "a case".into(), text: String::new() })
+    Operation::Notify(Notice {
+        channel: "default".into(),
+        title: "a case".into(),
+        text: String::new(),
+    })
 }

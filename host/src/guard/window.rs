@@ -52,7 +52,8 @@ impl Maintenance {
     /// What is wrong with it, with the remedy.
     ///
     /// # Errors
-    /// The schedule or the time zone can't be understood, or it lasts no time or longer than a month.
+    /// The schedule or the time zone can't be understood, or it lasts no time or longer than a
+    /// month.
     pub fn validate(&self) -> Result<(), String> {
         if self.duration.is_zero() || self.duration > LONGEST {
             return Err("duration must be more than nothing, and at most 31 days".to_owned());
@@ -60,8 +61,8 @@ impl Maintenance {
         self.crontab().map(drop)
     }
 
-    /// When the window that this time falls in began. An end of a window is outside. What can't be told is taken for inside: then
-    /// nothing is done.
+    /// When the window that this time falls in began. An end of a window is outside. What can't be
+    /// told is taken for inside: then nothing is done.
     pub fn since(&self, now: UnixMs) -> Option<UnixMs> {
         let lasts = i64::try_from(self.duration.as_millis()).unwrap_or(i64::MAX);
         let before = now.saturating_sub(lasts);
@@ -110,20 +111,29 @@ mod tests {
         ] {
             assert_eq!(sunday.since(at(time)).is_some(), inside, "{time}");
         }
-        assert_eq!(sunday.since(at("2026-11-22T02:30:00Z")), Some(at("2026-11-22T01:00:00Z")));
+        assert_eq!(
+            sunday.since(at("2026-11-22T02:30:00Z")),
+            Some(at("2026-11-22T01:00:00Z"))
+        );
     }
 
     #[test]
     fn one_that_begins_before_the_last_has_ended_goes_on() {
         let always = window("0 * * * *", "UTC", 2);
-        assert!((0..100).all(|minutes| always.since(at("2026-11-22T00:00:00Z") + minutes * 60_000).is_some()));
+        assert!((0..100).all(|minutes| {
+            always
+                .since(at("2026-11-22T00:00:00Z") + minutes * 60_000)
+                .is_some()
+        }));
     }
 
     #[test]
     fn what_is_wrong_is_said_with_the_remedy() {
-        for wrong in
-            [window("0 2 * *", "UTC", 1), window("0 25 * * *", "UTC", 1), window("0 2 * * *", "Europe/Nowhere", 1)]
-        {
+        for wrong in [
+            window("0 2 * *", "UTC", 1),
+            window("0 25 * * *", "UTC", 1),
+            window("0 2 * * *", "Europe/Nowhere", 1),
+        ] {
             let error = wrong.validate().unwrap_err();
             assert!(error.contains("write for example"), "{error}");
         }

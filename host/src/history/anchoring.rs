@@ -1,4 +1,5 @@
-//! The heads of the chains, told now and then to places that whoever can edit the file cannot write.
+//! The heads of the chains, told now and then to places that whoever can edit the file cannot
+//! write.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -36,7 +37,12 @@ pub struct AnchorConfig {
 
 impl Default for AnchorConfig {
     fn default() -> Self {
-        Self { every: Duration::from_secs(600), file: None, webhook: None, topic: false }
+        Self {
+            every: Duration::from_secs(600),
+            file: None,
+            webhook: None,
+            topic: false,
+        }
     }
 }
 
@@ -54,18 +60,31 @@ impl HistoryReader {
     pub async fn heads(&self) -> Result<Vec<Anchor>, HistoryError> {
         let mut heads = Vec::new();
         for (chain, query) in [
-            (Chain::Decisions, "SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1"),
-            (Chain::Plugins, "SELECT seq, hash FROM plugin_events ORDER BY seq DESC LIMIT 1"),
+            (
+                Chain::Decisions,
+                "SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1",
+            ),
+            (
+                Chain::Plugins,
+                "SELECT seq, hash FROM plugin_events ORDER BY seq DESC LIMIT 1",
+            ),
         ] {
-            let head: Option<(i64, Vec<u8>)> =
-                sqlx::query_as(query).fetch_optional(&self.pool).await.map_err(|error| self.failed(&error))?;
-            heads.extend(head.map(|(seq, hash)| Anchor { chain, seq, hash: hex::encode(hash) }));
+            let head: Option<(i64, Vec<u8>)> = sqlx::query_as(query)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(|error| self.failed(&error))?;
+            heads.extend(head.map(|(seq, hash)| Anchor {
+                chain,
+                seq,
+                hash: hex::encode(hash),
+            }));
         }
         Ok(heads)
     }
 }
 
-/// Tells the heads until told to stop, and once more then. What can't be told is told with the next ones, which vouch for it too.
+/// Tells the heads until told to stop, and once more then. What can't be told is told with the next
+/// ones, which vouch for it too.
 pub async fn anchor(
     config: AnchorConfig,
     history: HistoryReader,
@@ -84,7 +103,9 @@ pub async fn anchor(
                 }
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(%error, "the heads of the history's chains can't be read"),
+            Err(error) => {
+                tracing::error!(%error, "the heads of the history's chains can't be read")
+            }
         }
         if shutdown.is_cancelled() {
             return Ok(());
@@ -99,13 +120,24 @@ pub async fn anchor(
 }
 
 /// Tells them everywhere; the error is of the last place that failed.
-async fn tell(config: &AnchorConfig, heads: &[Anchor], bus: &dyn Bus, at: &str) -> Result<(), String> {
+async fn tell(
+    config: &AnchorConfig,
+    heads: &[Anchor],
+    bus: &dyn Bus,
+    at: &str,
+) -> Result<(), String> {
     let mut result = Ok(());
     if let Some(file) = &config.file {
-        let lines: String = heads.iter().map(|head| serde_json::to_string(head).unwrap_or_default() + "\n").collect();
+        let lines: String = heads
+            .iter()
+            .map(|head| serde_json::to_string(head).unwrap_or_default() + "\n")
+            .collect();
         let path = file.clone();
         let written = tokio::task::spawn_blocking(move || {
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+            let mut file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)?;
             file.write_all(lines.as_bytes())?;
             file.sync_all()
         });
@@ -118,7 +150,12 @@ async fn tell(config: &AnchorConfig, heads: &[Anchor], bus: &dyn Bus, at: &str) 
     let body = json!({ "at": at, "anchors": heads });
     if let Some(url) = &config.webhook {
         let sent = match http_client::client(PATIENCE) {
-            Ok(client) => client.post(url).json(&body).send().await.map_err(http_client::reason),
+            Ok(client) => client
+                .post(url)
+                .json(&body)
+                .send()
+                .await
+                .map_err(http_client::reason),
             Err(error) => Err(error.to_string()),
         };
         match sent {
@@ -128,8 +165,15 @@ async fn tell(config: &AnchorConfig, heads: &[Anchor], bus: &dyn Bus, at: &str) 
         }
     }
     if config.topic {
-        let headers = vec![("content-type".into(), "application/json".into()), ("kind".into(), "anchor".into())];
-        let record = Record { key: None, headers, payload: body.to_string().into() };
+        let headers = vec![
+            ("content-type".into(), "application/json".into()),
+            ("kind".into(), "anchor".into()),
+        ];
+        let record = Record {
+            key: None,
+            headers,
+            payload: body.to_string().into(),
+        };
         if let Err(error) = bus.publish(Topic::Decisions, record).await {
             result = Err(error.to_string());
         }

@@ -1,4 +1,5 @@
-//! Walking the chains over the bytes as they are stored, and comparing them with heads that were kept elsewhere.
+//! Walking the chains over the bytes as they are stored, and comparing them with heads that were
+//! kept elsewhere.
 
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,9 @@ impl Chain {
             Self::Decisions => {
                 "SELECT seq, decision, at, kind, body, prev_hash, hash FROM decision_events ORDER BY seq"
             }
-            Self::Plugins => "SELECT seq, plugin, at, kind, body, prev_hash, hash FROM plugin_events ORDER BY seq",
+            Self::Plugins => {
+                "SELECT seq, plugin, at, kind, body, prev_hash, hash FROM plugin_events ORDER BY seq"
+            }
         }
     }
 }
@@ -79,19 +82,28 @@ pub struct Walked {
 }
 
 impl HistoryReader {
-    /// Walks both chains in one snapshot, whoever writes meanwhile. Stops in each at the first event that does not hold.
+    /// Walks both chains in one snapshot, whoever writes meanwhile. Stops in each at the first
+    /// event that does not hold.
     pub async fn audit(&self, anchors: &[Anchor]) -> Result<[Walked; 2], HistoryError> {
-        let mut snapshot = self.pool.begin().await.map_err(|error| self.failed(&error))?;
+        let mut snapshot = self
+            .pool
+            .begin()
+            .await
+            .map_err(|error| self.failed(&error))?;
         let mut walk = async |chain: Chain| {
             let cut: Option<(i64, Vec<u8>)> = match chain {
-                Chain::Decisions => sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
-                    .fetch_optional(&mut *snapshot)
-                    .await
-                    .map_err(|error| self.failed(&error))?,
+                Chain::Decisions => {
+                    sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
+                        .fetch_optional(&mut *snapshot)
+                        .await
+                        .map_err(|error| self.failed(&error))?
+                }
                 Chain::Plugins => None,
             };
             // A hash of another length cannot be: the table checks it.
-            let cut = cut.map_or((0, GENESIS), |(seq, hash)| (seq, hash.try_into().unwrap_or(GENESIS)));
+            let cut = cut.map_or((0, GENESIS), |(seq, hash)| {
+                (seq, hash.try_into().unwrap_or(GENESIS))
+            });
             let mut walked = Walk::new(chain, anchors, cut);
             let mut rows = sqlx::query_as(chain.query()).fetch(&mut *snapshot);
             while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
@@ -132,7 +144,11 @@ impl HistoryReader {
         &self,
         mut to: impl FnMut(&Exported<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut snapshot = self.pool.begin().await.map_err(|error| self.failed(&error))?;
+        let mut snapshot = self
+            .pool
+            .begin()
+            .await
+            .map_err(|error| self.failed(&error))?;
         for chain in [Chain::Decisions, Chain::Plugins] {
             let mut rows = sqlx::query_as::<_, Row>(chain.query()).fetch(&mut *snapshot);
             while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
@@ -143,7 +159,16 @@ impl HistoryReader {
                     reason: error.to_string(),
                 })?;
                 let (prev_hash, hash) = (&hex::encode(prev_hash), &hex::encode(hash));
-                to(&Exported { chain, seq: *seq, subject, at: *at, kind, body, prev_hash, hash })?;
+                to(&Exported {
+                    chain,
+                    seq: *seq,
+                    subject,
+                    at: *at,
+                    kind,
+                    body,
+                    prev_hash,
+                    hash,
+                })?;
             }
         }
         Ok(())
@@ -162,17 +187,37 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// `cut`: the last event that was let go of, and its hash.
     fn new(chain: Chain, anchors: &'a [Anchor], (cut, hash): (i64, Hash)) -> Self {
-        let mut anchors: Vec<_> = anchors.iter().filter(|anchor| anchor.chain == chain && anchor.seq >= cut).collect();
+        let mut anchors: Vec<_> = anchors
+            .iter()
+            .filter(|anchor| anchor.chain == chain && anchor.seq >= cut)
+            .collect();
         // The next one is the last.
         anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.seq));
         let previous = hash;
         let hash = hex::encode(hash);
-        let walked = Walked { chain, cut, events: cut, hash, first_at: None, last_at: None, anchored: 0, broken: None };
-        let mut walk = Self { anchors, previous, walked };
+        let walked = Walked {
+            chain,
+            cut,
+            events: cut,
+            hash,
+            first_at: None,
+            last_at: None,
+            anchored: 0,
+            broken: None,
+        };
+        let mut walk = Self {
+            anchors,
+            previous,
+            walked,
+        };
         if cut > 0
             && let Some(what) = walk.differs_from_anchor(cut, &hex::encode(previous))
         {
-            walk.walked.broken = Some(Break { seq: cut, subject: None, what });
+            walk.walked.broken = Some(Break {
+                seq: cut,
+                subject: None,
+                what,
+            });
         }
         walk
     }
@@ -183,19 +228,34 @@ impl<'a> Walk<'a> {
             return false;
         }
         let expected = self.walked.events + 1;
-        let link = Link { seq: *seq, decision: subject, at: *at, kind, body };
+        let link = Link {
+            seq: *seq,
+            decision: subject,
+            at: *at,
+            kind,
+            body,
+        };
         let computed = chain::hash(&self.previous, &link);
         let what = if *seq != expected {
-            Some(format!("event {expected} should be here: it was removed, or another one inserted"))
+            Some(format!(
+                "event {expected} should be here: it was removed, or another one inserted"
+            ))
         } else if *prev_hash != self.previous {
-            Some("it does not follow on the event before: it was edited, inserted or reordered".to_owned())
+            Some(
+                "it does not follow on the event before: it was edited, inserted or reordered"
+                    .to_owned(),
+            )
         } else if *hash != computed {
             Some("its columns do not give its hash: it was edited".to_owned())
         } else {
             self.differs_from_anchor(*seq, &hex::encode(computed))
         };
         if let Some(what) = what {
-            self.walked.broken = Some(Break { seq: *seq, subject: Some(subject.clone()), what });
+            self.walked.broken = Some(Break {
+                seq: *seq,
+                subject: Some(subject.clone()),
+                what,
+            });
             return false;
         }
         self.previous = computed;
@@ -209,7 +269,10 @@ impl<'a> Walk<'a> {
         while let Some(anchor) = self.anchors.pop_if(|anchor| anchor.seq <= seq) {
             // A seq that no event can have is never passed over.
             if anchor.seq != seq || !anchor.hash.eq_ignore_ascii_case(hash) {
-                return Some(format!("the anchor has {} here: the chain up to it was computed anew", anchor.hash));
+                return Some(format!(
+                    "the anchor has {} here: the chain up to it was computed anew",
+                    anchor.hash
+                ));
             }
             self.walked.anchored += 1;
         }
@@ -219,9 +282,15 @@ impl<'a> Walk<'a> {
     fn end(mut self) -> Walked {
         self.walked.hash = hex::encode(self.previous);
         if let (None, Some(anchor)) = (&self.walked.broken, self.anchors.last()) {
-            let what =
-                format!("it is anchored, and the chain ends at event {}: its end was removed", self.walked.events);
-            self.walked.broken = Some(Break { seq: anchor.seq, subject: None, what });
+            let what = format!(
+                "it is anchored, and the chain ends at event {}: its end was removed",
+                self.walked.events
+            );
+            self.walked.broken = Some(Break {
+                seq: anchor.seq,
+                subject: None,
+                what,
+            });
         }
         self.walked
     }
@@ -235,10 +304,24 @@ mod tests {
         let mut previous = GENESIS;
         (1..=count)
             .map(|seq| {
-                let link = Link { seq, decision: "dec", at: seq * 10, kind: "ended", body: b"{}" };
+                let link = Link {
+                    seq,
+                    decision: "dec",
+                    at: seq * 10,
+                    kind: "ended",
+                    body: b"{}",
+                };
                 let (before, hash) = (previous, chain::hash(&previous, &link));
                 previous = hash;
-                (seq, "dec".to_owned(), seq * 10, "ended".to_owned(), b"{}".to_vec(), before.to_vec(), hash.to_vec())
+                (
+                    seq,
+                    "dec".to_owned(),
+                    seq * 10,
+                    "ended".to_owned(),
+                    b"{}".to_vec(),
+                    before.to_vec(),
+                    hash.to_vec(),
+                )
             })
             .collect()
     }
@@ -285,15 +368,26 @@ mod tests {
         };
         assert_eq!((walk(&[], hash).broken, walk(&[], hash).events), (None, 6));
         assert_eq!(walk(&[], [7; 32]).broken.unwrap().seq, 4);
-        let anchor = |seq, hash: &str| Anchor { chain: Chain::Decisions, seq, hash: hash.to_owned() };
-        assert_eq!(walk(&[anchor(1, "00"), anchor(3, &hex::encode(hash))], hash).anchored, 1);
+        let anchor = |seq, hash: &str| Anchor {
+            chain: Chain::Decisions,
+            seq,
+            hash: hash.to_owned(),
+        };
+        assert_eq!(
+            walk(&[anchor(1, "00"), anchor(3, &hex::encode(hash))], hash).anchored,
+            1
+        );
         assert_eq!(walk(&[anchor(3, "00")], hash).broken.unwrap().seq, 3);
     }
 
     #[test]
     fn a_removed_end_and_a_new_chain_are_found_only_with_an_anchor() {
         let good = rows(6);
-        let anchor = |hash: &str| Anchor { chain: Chain::Decisions, seq: 6, hash: hash.to_owned() };
+        let anchor = |hash: &str| Anchor {
+            chain: Chain::Decisions,
+            seq: 6,
+            hash: hash.to_owned(),
+        };
         let head = anchor(&walk(&good, &[]).hash);
         assert_eq!(walk(&good, std::slice::from_ref(&head)).anchored, 1);
         assert_eq!(broken_at(&good[..4], &[]), None);

@@ -18,7 +18,8 @@ pub(super) struct Link<'a> {
     pub body: &'a [u8],
 }
 
-/// The event's hash. Each text is preceded by its length, so that no two events have the same bytes.
+/// The event's hash. Each text is preceded by its length, so that no two events have the same
+/// bytes.
 pub(super) fn hash(previous: &Hash, link: &Link<'_>) -> Hash {
     let mut hash = Sha256::new();
     hash.update(previous);
@@ -37,7 +38,18 @@ mod tests {
 
     #[test]
     fn every_column_counts() {
-        let link = |seq, decision, at, kind, body| hash(&GENESIS, &Link { seq, decision, at, kind, body });
+        let link = |seq, decision, at, kind, body| {
+            hash(
+                &GENESIS,
+                &Link {
+                    seq,
+                    decision,
+                    at,
+                    kind,
+                    body,
+                },
+            )
+        };
         let all = [
             link(1, "a", 1, "ended", b"{}"),
             link(2, "a", 1, "ended", b"{}"),
@@ -45,7 +57,16 @@ mod tests {
             link(1, "a", 2, "ended", b"{}"),
             link(1, "a", 1, "ende", b"d{}"),
             link(1, "a", 1, "ended", b"{ }"),
-            hash(&[1; 32], &Link { seq: 1, decision: "a", at: 1, kind: "ended", body: b"{}" }),
+            hash(
+                &[1; 32],
+                &Link {
+                    seq: 1,
+                    decision: "a",
+                    at: 1,
+                    kind: "ended",
+                    body: b"{}",
+                },
+            ),
         ];
         let different: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());

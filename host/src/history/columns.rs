@@ -56,7 +56,12 @@ impl EventColumns {
     pub(super) fn recorded(kind: &str, at: UnixMs, stored: &[u8]) -> serde_json::Result<Self> {
         let kind = serde_json::from_value(kind.into())?;
         let RecordedEvent { decision, .. } = RecordedEvent::read(0, at, String::new(), stored)?;
-        let mut columns = Self::of(DecisionEvent { kind, at, decision, input: None })?;
+        let mut columns = Self::of(DecisionEvent {
+            kind,
+            at,
+            decision,
+            input: None,
+        })?;
         columns.with_input = Some(stored.to_owned());
         Ok(columns)
     }
@@ -67,7 +72,12 @@ impl EventColumns {
     }
 
     pub(super) fn of(event: DecisionEvent) -> serde_json::Result<Self> {
-        let DecisionEvent { kind, at, mut decision, input } = event;
+        let DecisionEvent {
+            kind,
+            at,
+            mut decision,
+            input,
+        } = event;
         decision.confidence = finite(decision.confidence);
         if let Some(anomaly) = &mut decision.anomaly {
             anomaly.score = finite(anomaly.score);
@@ -86,7 +96,14 @@ impl EventColumns {
             kind: kind.as_str(),
             at,
             target: decision.target.as_ref().map(Target::to_string),
-            with_input: input.map(|input| serde_json::to_vec(&WithInput { decision: &decision, input })).transpose()?,
+            with_input: input
+                .map(|input| {
+                    serde_json::to_vec(&WithInput {
+                        decision: &decision,
+                        input,
+                    })
+                })
+                .transpose()?,
             body: serde_json::to_vec(&decision)?,
             words: text::words(&decision),
             operations,
@@ -98,7 +115,11 @@ impl EventColumns {
 impl OperationColumns {
     /// An operation without a target of its own (HTTP, a notice) counts for the decision's.
     fn of(operation: &OperationRecord, target: Option<&Target>) -> serde_json::Result<Self> {
-        let outcome = operation.outcome.as_ref().map(|outcome| serde_json::to_value(outcome.kind)).transpose()?;
+        let outcome = operation
+            .outcome
+            .as_ref()
+            .map(|outcome| serde_json::to_value(outcome.kind))
+            .transpose()?;
         Ok(Self {
             id: operation.id.to_string(),
             target: operation.target.as_ref().or(target).map(Target::to_string),
@@ -130,5 +151,9 @@ impl IncidentColumns {
 
 /// JSON has no infinity and no NaN: what would be written as `null` could not be read again.
 fn finite(value: f64) -> f64 {
-    if value.is_nan() { 0.0 } else { value.clamp(f64::MIN, f64::MAX) }
+    if value.is_nan() {
+        0.0
+    } else {
+        value.clamp(f64::MIN, f64::MAX)
+    }
 }

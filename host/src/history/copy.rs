@@ -9,13 +9,17 @@ use sqlx::{ConnectOptions, Connection};
 use super::{HistoryError, HistoryReader, Walked};
 
 impl HistoryReader {
-    /// Copies one snapshot of it into a new file, whoever writes meanwhile, and walks the chains of the copy.
+    /// Copies one snapshot of it into a new file, whoever writes meanwhile, and walks the chains of
+    /// the copy.
     ///
     /// # Errors
     /// There is such a file, or it can't be written.
     pub async fn back_up(&self, to: &Path) -> Result<[Walked; 2], HistoryError> {
         if to.exists() {
-            return Err(refused(to, "there is such a file already: give another name"));
+            return Err(refused(
+                to,
+                "there is such a file already: give another name",
+            ));
         }
         sqlx::query("VACUUM INTO ?")
             .bind(to.display().to_string())
@@ -23,7 +27,8 @@ impl HistoryReader {
             .await
             .map_err(|error| HistoryError::from_sqlx(to, &error))?;
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(to, fs::Permissions::from_mode(0o600)).map_err(|error| refused(to, &error.to_string()))?;
+        fs::set_permissions(to, fs::Permissions::from_mode(0o600))
+            .map_err(|error| refused(to, &error.to_string()))?;
         let copy = Self::open(to).await?;
         let walked = copy.audit(&[]).await;
         copy.close().await;
@@ -31,8 +36,8 @@ impl HistoryReader {
     }
 }
 
-/// Puts a copy in the place of a history that nobody uses. What was there is moved aside, and its new name answered. The copy is only
-/// taken if its chains hold.
+/// Puts a copy in the place of a history that nobody uses. What was there is moved aside, and its
+/// new name answered. The copy is only taken if its chains hold.
 ///
 /// # Errors
 /// The copy is no history or is broken, the history is in use, or a file can't be written.
@@ -40,8 +45,16 @@ pub async fn restore(copy: &Path, to: &Path) -> Result<Option<PathBuf>, HistoryE
     let reader = HistoryReader::open(copy).await?;
     let walked = reader.audit(&[]).await;
     reader.close().await;
-    if let Some((chain, broken)) = walked?.into_iter().find_map(|walked| Some((walked.chain, walked.broken?))) {
-        let why = format!("its chain of {} is broken at event {}: {}", chain.as_str(), broken.seq, broken.what);
+    if let Some((chain, broken)) = walked?
+        .into_iter()
+        .find_map(|walked| Some((walked.chain, walked.broken?)))
+    {
+        let why = format!(
+            "its chain of {} is broken at event {}: {}",
+            chain.as_str(),
+            broken.seq,
+            broken.what
+        );
         return Err(refused(copy, &why));
     }
     let mut aside = None;
@@ -70,12 +83,22 @@ async fn unused(path: &Path) -> Result<(), HistoryError> {
         }
         other => other,
     };
-    // Leaving the write-ahead log is granted only to the last one who has it open, and puts all that is in it into the file.
-    let connect = SqliteConnectOptions::new().filename(path).busy_timeout(std::time::Duration::from_secs(1));
-    let connection = connect.journal_mode(SqliteJournalMode::Delete).disable_statement_logging().connect().await;
+    // Leaving the write-ahead log is granted only to the last one who has it open, and puts all
+    // that is in it into the file.
+    let connect = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(std::time::Duration::from_secs(1));
+    let connection = connect
+        .journal_mode(SqliteJournalMode::Delete)
+        .disable_statement_logging()
+        .connect()
+        .await;
     connection.map_err(failed)?.close().await.map_err(failed)
 }
 
 fn refused(path: &Path, why: &str) -> HistoryError {
-    HistoryError::Open { path: path.to_owned(), reason: why.to_owned() }
+    HistoryError::Open {
+        path: path.to_owned(),
+        reason: why.to_owned(),
+    }
 }

@@ -1,6 +1,6 @@
-//! Letting go of what is old, so that the rest can still be verified: events go from the beginning of the chain only, in small steps
-//! between the writer's other work, and the hash on which the first one left follows is kept. Freed pages are used again; nothing is
-//! copied.
+//! Letting go of what is old, so that the rest can still be verified: events go from the beginning
+//! of the chain only, in small steps between the writer's other work, and the hash on which the
+//! first one left follows is kept. Freed pages are used again; nothing is copied.
 
 use sqlx::SqliteTransaction;
 
@@ -11,8 +11,9 @@ use crate::domain::UnixMs;
 const STEP: i64 = 200;
 
 impl History {
-    /// Lets go of events older than that, as far as all before them are, and of the decisions and incidents that only they are about.
-    /// Decisions that have not ended stay, and with them all that is newer. Answers how many events went.
+    /// Lets go of events older than that, as far as all before them are, and of the decisions and
+    /// incidents that only they are about. Decisions that have not ended stay, and with them all
+    /// that is newer. Answers how many events went.
     ///
     /// # Errors
     /// The history can't be read or written.
@@ -72,7 +73,11 @@ impl History {
 }
 
 /// Lets go of everything up to that event.
-pub(super) async fn apply(transaction: &mut SqliteTransaction<'_>, until: i64, now: UnixMs) -> sqlx::Result<i64> {
+pub(super) async fn apply(
+    transaction: &mut SqliteTransaction<'_>,
+    until: i64,
+    now: UnixMs,
+) -> sqlx::Result<i64> {
     sqlx::query(
         "INSERT INTO cuts (seq, hash, at, cut_at) SELECT seq, hash, at, ?2 FROM decision_events WHERE seq = ?1",
     )

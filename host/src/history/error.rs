@@ -6,14 +6,19 @@ use std::time::Duration;
 /// Why the history could not be written or read. Each names the file.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// Nothing of what was asked to be recorded is in the file; all that was acknowledged before is.
-    #[error("{path} cannot grow: the disk (or the size limit) is full; free some space, recording resumes by itself")]
+    /// Nothing of what was asked to be recorded is in the file; all that was acknowledged before
+    /// is.
+    #[error(
+        "{path} cannot grow: the disk (or the size limit) is full; free some space, recording resumes by itself"
+    )]
     Full {
         /// The file.
         path: PathBuf,
     },
     /// The bounded queue of the writer stayed full: slow down.
-    #[error("the writer of {path} is {waiting} records behind and did not catch up within {patience:?}; retry later")]
+    #[error(
+        "the writer of {path} is {waiting} records behind and did not catch up within {patience:?}; retry later"
+    )]
     Busy {
         /// The file.
         path: PathBuf,
@@ -22,7 +27,8 @@ pub enum HistoryError {
         /// How long was waited.
         patience: Duration,
     },
-    /// It was handed to the writer, and no answer came: it may be recorded or not. Recording it again does no harm.
+    /// It was handed to the writer, and no answer came: it may be recorded or not. Recording it
+    /// again does no harm.
     #[error("the disk under {path} did not answer within {patience:?}; check it")]
     Unanswered {
         /// The file.
@@ -31,7 +37,9 @@ pub enum HistoryError {
         patience: Duration,
     },
     /// Another server is the one that records.
-    #[error("this server stands by: another one records in {log}; ask that one, or wait until this one has taken over")]
+    #[error(
+        "this server stands by: another one records in {log}; ask that one, or wait until this one has taken over"
+    )]
     StandsBy {
         /// The log of record.
         log: String,
@@ -78,7 +86,9 @@ pub enum HistoryError {
         reason: String,
     },
     /// A row does not hold what it should.
-    #[error("{path}: {what} is not readable: {reason}; restore the file from a copy, or move it away")]
+    #[error(
+        "{path}: {what} is not readable: {reason}; restore the file from a copy, or move it away"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -110,7 +120,12 @@ mod code {
 
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     // The extended code holds the primary one in its lowest byte.
-    error.as_database_error()?.code()?.parse::<i32>().ok().map(|code| code & 0xff)
+    error
+        .as_database_error()?
+        .code()?
+        .parse::<i32>()
+        .ok()
+        .map(|code| code & 0xff)
 }
 
 impl HistoryError {
@@ -119,10 +134,18 @@ impl HistoryError {
         let path = path.to_owned();
         let reason = match primary_code(error) {
             Some(code::FULL) => return Self::Full { path },
-            Some(code::READONLY) => "it is read-only; make the file and its folder writable".to_owned(),
-            Some(code::CORRUPT) => format!("it is damaged ({error}); restore it from a copy, or move it away"),
-            Some(code::NOTADB) => "it is not an SQLite database; move it away, or set another data folder".to_owned(),
-            Some(code::CANTOPEN) => "it cannot be opened; check that the folder exists and is accessible".to_owned(),
+            Some(code::READONLY) => {
+                "it is read-only; make the file and its folder writable".to_owned()
+            }
+            Some(code::CORRUPT) => {
+                format!("it is damaged ({error}); restore it from a copy, or move it away")
+            }
+            Some(code::NOTADB) => {
+                "it is not an SQLite database; move it away, or set another data folder".to_owned()
+            }
+            Some(code::CANTOPEN) => {
+                "it cannot be opened; check that the folder exists and is accessible".to_owned()
+            }
             _ => error.to_string(),
         };
         Self::Store { path, reason }
@@ -132,12 +155,19 @@ impl HistoryError {
         use sqlx::migrate::MigrateError;
 
         match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Self::from_sqlx(path, &error),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                Self::from_sqlx(path, &error)
+            }
             MigrateError::VersionMissing(version) => Self::Open {
                 path: path.to_owned(),
-                reason: format!("it was written by a newer version (schema {version}); use that one"),
+                reason: format!(
+                    "it was written by a newer version (schema {version}); use that one"
+                ),
             },
-            other => Self::Open { path: path.to_owned(), reason: other.to_string() },
+            other => Self::Open {
+                path: path.to_owned(),
+                reason: other.to_string(),
+            },
         }
     }
 }

@@ -52,7 +52,8 @@ impl DecisionEventKind {
     }
 }
 
-/// What happened, and the decision as it is since: always the whole of it, so that one event alone can be read.
+/// What happened, and the decision as it is since: always the whole of it, so that one event alone
+/// can be read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionEvent {
     /// What happened.
@@ -67,8 +68,8 @@ pub struct DecisionEvent {
     pub input: Option<Input>,
 }
 
-/// What was decided on, so that it can be decided again: the decision's diagnosis when it was proposed, the guard's facts and policy
-/// whenever it was asked.
+/// What was decided on, so that it can be decided again: the decision's diagnosis when it was
+/// proposed, the guard's facts and policy whenever it was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {

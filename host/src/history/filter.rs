@@ -51,7 +51,11 @@ pub struct Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Self { after: None, limit: 50, order: Order::Newest }
+        Self {
+            after: None,
+            limit: 50,
+            order: Order::Newest,
+        }
     }
 }
 
@@ -63,17 +67,25 @@ impl Page {
             Order::Oldest => (">", "ASC"),
         };
         if let Some(after) = self.after {
-            query.push(format_args!(" AND {column} {sign} ")).push_bind(after);
+            query
+                .push(format_args!(" AND {column} {sign} "))
+                .push_bind(after);
         }
-        query.push(format_args!(" ORDER BY {column} {direction} LIMIT ")).push_bind(i64::from(self.limit) + 1);
+        query
+            .push(format_args!(" ORDER BY {column} {direction} LIMIT "))
+            .push_bind(i64::from(self.limit) + 1);
     }
 }
 
 impl Filter {
-    /// `FROM … WHERE …`; the rows' number is the column that is returned. With words, FTS5 yields the rows in order, so
-    /// that only a page of them is looked at.
+    /// `FROM … WHERE …`; the rows' number is the column that is returned. With words, FTS5 yields
+    /// the rows in order, so that only a page of them is looked at.
     pub(super) fn push(&self, query: &mut QueryBuilder<Sqlite>) -> &'static str {
-        let words = self.text.as_deref().map(text::query).filter(|words| !words.is_empty());
+        let words = self
+            .text
+            .as_deref()
+            .map(text::query)
+            .filter(|words| !words.is_empty());
         let column = if let Some(words) = words {
             query.push(
                 " FROM decision_text CROSS JOIN decisions ON decisions.seq = decision_text.rowid \
@@ -85,19 +97,25 @@ impl Filter {
             query.push(" FROM decisions WHERE TRUE");
             "decisions.seq"
         };
-        // The first that is asked for is looked up, and the others are compared: `+` keeps SQLite, which does not know that there are more
-        // targets than outcomes, from walking through all that improved.
+        // The first that is asked for is looked up, and the others are compared: `+` keeps SQLite,
+        // which does not know that there are more targets than outcomes, from walking through all
+        // that improved.
         let mut plus = if column == "decisions.seq" { "" } else { "+" };
         let mut equals = |column: &str, value: Option<String>| {
             if let Some(value) = value {
-                query.push(format_args!(" AND {plus}decisions.{column} = ")).push_bind(value);
+                query
+                    .push(format_args!(" AND {plus}decisions.{column} = "))
+                    .push_bind(value);
                 plus = "+";
             }
         };
         equals("incident", self.incident.as_ref().map(ToString::to_string));
         equals("target", self.target.as_ref().map(Target::to_string));
         equals("solution", self.solution.clone());
-        equals("outcome", self.outcome.map(|outcome| outcome.as_str().to_owned()));
+        equals(
+            "outcome",
+            self.outcome.map(|outcome| outcome.as_str().to_owned()),
+        );
         equals("state", self.state.map(|state| state.as_str().to_owned()));
         if let Some(from) = self.from {
             query.push(" AND decisions.decided_at >= ").push_bind(from);
@@ -130,6 +148,11 @@ mod tests {
         assert_eq!(parse_time("1970-01-01T00:00:01.5Z").unwrap(), 1500);
         assert_eq!(parse_time("1970-01-01T01:00:00+01:00").unwrap(), 0);
         assert_eq!(parse_time("1500").unwrap(), 1500);
-        assert!(parse_time("yesterday").unwrap_err().to_string().contains("RFC 3339"));
+        assert!(
+            parse_time("yesterday")
+                .unwrap_err()
+                .to_string()
+                .contains("RFC 3339")
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! The history as a view of a log of record that several servers share: what an event looks like there, and how it gets here.
+//! The history as a view of a log of record that several servers share: what an event looks like
+//! there, and how it gets here.
 //!
-//! The value of a message is the event's `body`, byte for byte; key and headers are its other columns. So the log can be verified like the
-//! table, and each view of it holds the same chain.
+//! The value of a message is the event's `body`, byte for byte; key and headers are its other
+//! columns. So the log can be verified like the table, and each view of it holds the same chain.
 
 use bytes::Bytes;
 use sqlx::SqliteTransaction;
@@ -51,7 +52,10 @@ impl Entry {
         Record {
             key: Some(self.decision),
             headers: vec![
-                ("content-type".to_owned(), Bytes::from_static(b"application/json")),
+                (
+                    "content-type".to_owned(),
+                    Bytes::from_static(b"application/json"),
+                ),
                 ("kind".to_owned(), text(self.kind)),
                 ("at".to_owned(), text(self.at.to_string())),
                 ("seq".to_owned(), text(self.seq.to_string())),
@@ -62,7 +66,8 @@ impl Entry {
         }
     }
 
-    /// None if it is something else, an anchor say, or was tampered with: its columns must give its hash.
+    /// None if it is something else, an anchor say, or was tampered with: its columns must give its
+    /// hash.
     pub(super) fn decode(delivery: &Delivery) -> Option<Self> {
         let record = &delivery.record;
         let hash = |name| hex::decode(record.header(name)?).ok()?.try_into().ok();
@@ -75,12 +80,18 @@ impl Entry {
             previous: hash("prev-hash")?,
             hash: hash("hash")?,
         };
-        let link =
-            Link { seq: entry.seq, decision: &entry.decision, at: entry.at, kind: &entry.kind, body: &entry.body };
+        let link = Link {
+            seq: entry.seq,
+            decision: &entry.decision,
+            at: entry.at,
+            kind: &entry.kind,
+            body: &entry.body,
+        };
         (entry.seq > 0 && chain::hash(&entry.previous, &link) == entry.hash).then_some(entry)
     }
 
-    /// Its columns, if it is to be appended; none if it is here already. `last` is the end of what is here.
+    /// Its columns, if it is to be appended; none if it is here already. `last` is the end of what
+    /// is here.
     pub(super) async fn to_append(
         &self,
         transaction: &mut SqliteTransaction<'_>,
@@ -129,14 +140,38 @@ mod tests {
     use crate::bus::Topic;
 
     fn entry(seq: i64, kind: &str, body: &[u8]) -> Entry {
-        let link = Link { seq, decision: "dec-1", at: 7, kind, body };
+        let link = Link {
+            seq,
+            decision: "dec-1",
+            at: 7,
+            kind,
+            body,
+        };
         let hash = chain::hash(&[3; 32], &link);
-        let (decision, kind, body) = ("dec-1".to_owned(), kind.to_owned(), Bytes::copy_from_slice(body));
-        Entry { seq, decision, at: 7, kind, body, previous: [3; 32], hash }
+        let (decision, kind, body) = (
+            "dec-1".to_owned(),
+            kind.to_owned(),
+            Bytes::copy_from_slice(body),
+        );
+        Entry {
+            seq,
+            decision,
+            at: 7,
+            kind,
+            body,
+            previous: [3; 32],
+            hash,
+        }
     }
 
     fn delivered(record: Record) -> Delivery {
-        Delivery { topic: Topic::Decisions, partition: 0, offset: 0, published_at: None, record }
+        Delivery {
+            topic: Topic::Decisions,
+            partition: 0,
+            offset: 0,
+            published_at: None,
+            record,
+        }
     }
 
     proptest! {

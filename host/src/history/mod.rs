@@ -1,7 +1,8 @@
-//! What was decided, why, and what came of it: SQLite, durable before it is acknowledged, readable while it is written.
+//! What was decided, why, and what came of it: SQLite, durable before it is acknowledged, readable
+//! while it is written.
 //!
-//! One task writes (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`, group commit); everybody else reads through connections
-//! that cannot write.
+//! One task writes (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`, group commit); everybody else reads
+//! through connections that cannot write.
 
 mod anchoring;
 mod audit;
@@ -64,7 +65,11 @@ pub struct HistoryOptions {
 
 impl Default for HistoryOptions {
     fn default() -> Self {
-        Self { queue: 1024, patience: Duration::from_secs(30), max_pages: None }
+        Self {
+            queue: 1024,
+            patience: Duration::from_secs(30),
+            max_pages: None,
+        }
     }
 }
 
@@ -99,11 +104,16 @@ impl Deref for History {
 
 impl History {
     /// Opens the file, or makes it with its folder, and brings its schema up to date.
-    pub async fn open(path: &Path, options: HistoryOptions, metrics: &Metrics) -> Result<Self, HistoryError> {
+    pub async fn open(
+        path: &Path,
+        options: HistoryOptions,
+        metrics: &Metrics,
+    ) -> Result<Self, HistoryError> {
         Self::open_with(path, options, metrics, None).await
     }
 
-    /// The same; with a log of record it is a view of that, and takes decisions only while this process leads there.
+    /// The same; with a log of record it is a view of that, and takes decisions only while this
+    /// process leads there.
     pub async fn open_with(
         path: &Path,
         options: HistoryOptions,
@@ -112,24 +122,34 @@ impl History {
     ) -> Result<Self, HistoryError> {
         make_file(path)?;
         let connect = writer_options(path, &options);
-        let mut connection = connect.connect().await.map_err(|error| HistoryError::from_sqlx(path, &error))?;
-        MIGRATIONS.run(&mut connection).await.map_err(|error| HistoryError::from_migrate(path, error))?;
-        connection.close().await.map_err(|error| HistoryError::from_sqlx(path, &error))?;
+        let mut connection = connect
+            .connect()
+            .await
+            .map_err(|error| HistoryError::from_sqlx(path, &error))?;
+        MIGRATIONS
+            .run(&mut connection)
+            .await
+            .map_err(|error| HistoryError::from_migrate(path, error))?;
+        connection
+            .close()
+            .await
+            .map_err(|error| HistoryError::from_sqlx(path, &error))?;
 
         let reader = HistoryReader::open(path).await?;
         let writer = Arc::new(Writer::start(path, connect, &options, metrics, log));
         Ok(Self { reader, writer })
     }
 
-    /// Records what happened to a decision, with its state since then. Returns the event's `seq` when it is durable;
-    /// after an error nothing of it is in the file.
+    /// Records what happened to a decision, with its state since then. Returns the event's `seq`
+    /// when it is durable; after an error nothing of it is in the file.
     pub async fn record(&self, event: DecisionEvent) -> Result<i64, HistoryError> {
-        let columns = EventColumns::of(event).map_err(|reason| self.unreadable("the event to record", reason))?;
+        let columns = EventColumns::of(event)
+            .map_err(|reason| self.unreadable("the event to record", reason))?;
         self.writer.write(Work::Event(Box::new(columns))).await
     }
 
-    /// Becomes the one that records: shuts out whoever did before, and gets to know all that was recorded. Nothing to do where the history
-    /// is the log itself.
+    /// Becomes the one that records: shuts out whoever did before, and gets to know all that was
+    /// recorded. Nothing to do where the history is the log itself.
     ///
     /// # Errors
     /// The log can't be had, or does not go on from what is here.
@@ -142,14 +162,16 @@ impl History {
         self.writer.stands_by().await;
     }
 
-    /// Records an incident as it is since this event. An event older than what is recorded changes nothing.
+    /// Records an incident as it is since this event. An event older than what is recorded changes
+    /// nothing.
     pub async fn record_incident(&self, event: &IncidentEvent) -> Result<i64, HistoryError> {
-        let columns =
-            IncidentColumns::of(&event.incident).map_err(|reason| self.unreadable("the incident to record", reason))?;
+        let columns = IncidentColumns::of(&event.incident)
+            .map_err(|reason| self.unreadable("the incident to record", reason))?;
         self.writer.write(Work::Incident(Box::new(columns))).await
     }
 
-    /// Decisions as they are recorded from now on. Who lags behind by more than 1,024 misses some, and is told so.
+    /// Decisions as they are recorded from now on. Who lags behind by more than 1,024 misses some,
+    /// and is told so.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Decision>> {
         self.writer.subscribe()
     }
@@ -166,7 +188,8 @@ impl History {
     }
 }
 
-/// Makes the file readable by its owner only (SQLite gives the files beside it the same mode): logs and prompts are in it.
+/// Makes the file readable by its owner only (SQLite gives the files beside it the same mode): logs
+/// and prompts are in it.
 fn make_file(path: &Path) -> Result<(), HistoryError> {
     use std::os::unix::fs::OpenOptionsExt;
 
@@ -174,7 +197,11 @@ fn make_file(path: &Path) -> Result<(), HistoryError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
     };
     open().map(drop).map_err(|error| HistoryError::Open {
         path: path.to_owned(),
@@ -188,7 +215,8 @@ fn writer_options(path: &Path, options: &HistoryOptions) -> SqliteConnectOptions
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10))
-        // The words and five indexes are written all over the file: what is at hand of it is not read and written again and again.
+        // The words and five indexes are written all over the file: what is at hand of it is not
+        // read and written again and again.
         .pragma("cache_size", "-65536")
         .pragma("wal_autocheckpoint", "8192")
         .thread_name(|_| "history-writer".to_owned())
@@ -214,9 +242,20 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join(FILE_NAME);
             make_file(&path).unwrap();
-            let mut file = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-            Migrator::with_migrations(all[..released].to_vec()).run(&mut file).await.unwrap();
-            let link = Link { seq: 1, decision: "dec-1", at: 7, kind: "ended", body: b"{}" };
+            let mut file = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+                .await
+                .unwrap();
+            Migrator::with_migrations(all[..released].to_vec())
+                .run(&mut file)
+                .await
+                .unwrap();
+            let link = Link {
+                seq: 1,
+                decision: "dec-1",
+                at: 7,
+                kind: "ended",
+                body: b"{}",
+            };
             let hash = chain::hash(&GENESIS, &link).to_vec();
             sqlx::query(
                 "INSERT INTO decision_events VALUES (1, 'dec-1', 7, 'ended', CAST('{}' AS BLOB), zeroblob(32), ?)",
@@ -228,9 +267,15 @@ mod tests {
             file.close().await.unwrap();
 
             let metrics = Metrics::default();
-            let history = History::open(&path, HistoryOptions::default(), &metrics).await.unwrap();
+            let history = History::open(&path, HistoryOptions::default(), &metrics)
+                .await
+                .unwrap();
             let head = history.verify_chain().await.unwrap();
-            assert_eq!((head.seq, head.hash), (1, hex::encode(hash)), "of schema {released}");
+            assert_eq!(
+                (head.seq, head.hash),
+                (1, hex::encode(hash)),
+                "of schema {released}"
+            );
             history.close().await;
         }
     }

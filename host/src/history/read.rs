@@ -10,7 +10,9 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
 
-use crate::domain::{Control, Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs};
+use crate::domain::{
+    Control, Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs,
+};
 
 use super::{Break, Filter, HistoryError, Order, Page};
 
@@ -44,7 +46,8 @@ pub struct RecordedEvent {
     pub kind: String,
     /// The decision after it.
     pub decision: Decision,
-    /// What was decided on in this step, if anything was: an [`super::Input`], read by who decides again.
+    /// What was decided on in this step, if anything was: an [`super::Input`], read by who decides
+    /// again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
 }
@@ -63,11 +66,18 @@ impl RecordedEvent {
             input: Option<Value>,
         }
         let Stored { decision, input } = serde_json::from_slice(body)?;
-        Ok(Self { seq, at, kind, decision, input })
+        Ok(Self {
+            seq,
+            at,
+            kind,
+            decision,
+            input,
+        })
     }
 }
 
-/// The last link of the chain: to be anchored outside of the file, as whoever edits the file can make a new chain.
+/// The last link of the chain: to be anchored outside of the file, as whoever edits the file can
+/// make a new chain.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ChainHead {
     /// How many events.
@@ -81,7 +91,10 @@ impl HistoryReader {
     pub async fn open(path: &Path) -> Result<Self, HistoryError> {
         if !path.is_file() {
             let reason = "there is no such file; check the data folder".to_owned();
-            return Err(HistoryError::Open { path: path.to_owned(), reason });
+            return Err(HistoryError::Open {
+                path: path.to_owned(),
+                reason,
+            });
         }
         let connect = SqliteConnectOptions::new()
             .filename(path)
@@ -95,25 +108,38 @@ impl HistoryReader {
             .connect_with(connect)
             .await
             .map_err(|error| HistoryError::from_sqlx(path, &error))?;
-        let reader = Self { path: path.to_owned(), pool };
+        let reader = Self {
+            path: path.to_owned(),
+            pool,
+        };
         reader.check_schema().await?;
         Ok(reader)
     }
 
     async fn check_schema(&self) -> Result<(), HistoryError> {
-        let wanted = super::MIGRATIONS.iter().map(|migration| migration.version).max();
+        let wanted = super::MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max();
         let found: Result<Option<i64>, _> =
-            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&self.pool).await;
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+                .fetch_one(&self.pool)
+                .await;
         let reason = match found {
             Ok(found) if found == wanted => return Ok(()),
-            Ok(found) if found > wanted => "it was written by a newer version; use that one".to_owned(),
+            Ok(found) if found > wanted => {
+                "it was written by a newer version; use that one".to_owned()
+            }
             Ok(_) => "its schema is older; start `serve` once to bring it up to date".to_owned(),
             Err(error) => match HistoryError::from_sqlx(&self.path, &error) {
                 HistoryError::Store { reason, .. } => reason,
                 other => return Err(other),
             },
         };
-        Err(HistoryError::Open { path: self.path.clone(), reason })
+        Err(HistoryError::Open {
+            path: self.path.clone(),
+            reason,
+        })
     }
 
     /// The file.
@@ -132,11 +158,16 @@ impl HistoryReader {
             .fetch_optional(&self.pool)
             .await
             .map_err(|error| self.failed(&error))?;
-        body.map(|body| self.parse(&format!("decision {id}"), &body)).transpose()
+        body.map(|body| self.parse(&format!("decision {id}"), &body))
+            .transpose()
     }
 
     /// One page, and where the next one begins if there is one.
-    pub async fn decisions(&self, filter: &Filter, page: Page) -> Result<(Vec<Decision>, Option<i64>), HistoryError> {
+    pub async fn decisions(
+        &self,
+        filter: &Filter,
+        page: Page,
+    ) -> Result<(Vec<Decision>, Option<i64>), HistoryError> {
         let mut query = QueryBuilder::new("SELECT decisions.seq, decisions.body");
         let column = filter.push(&mut query);
         page.push(&mut query, column);
@@ -144,14 +175,21 @@ impl HistoryReader {
     }
 
     /// All of them, read page by page, so that a slow reader holds nothing up.
-    pub fn all_decisions(&self, filter: Filter, page: Page) -> BoxStream<'static, Result<Decision, HistoryError>> {
+    pub fn all_decisions(
+        &self,
+        filter: Filter,
+        page: Page,
+    ) -> BoxStream<'static, Result<Decision, HistoryError>> {
         let reader = self.clone();
         stream::try_unfold(Some(page), move |page| {
             let (reader, filter) = (reader.clone(), filter.clone());
             async move {
                 let Some(page) = page else { return Ok(None) };
                 let (decisions, next) = reader.decisions(&filter, page).await?;
-                let next = next.map(|after| Page { after: Some(after), ..page });
+                let next = next.map(|after| Page {
+                    after: Some(after),
+                    ..page
+                });
                 Ok(Some((stream::iter(decisions.into_iter().map(Ok)), next)))
             }
         })
@@ -159,14 +197,15 @@ impl HistoryReader {
         .boxed()
     }
 
-    /// Decisions of which something is still to happen, by itself or when a person says yes, oldest first: to be taken up after a
-    /// restart.
+    /// Decisions of which something is still to happen, by itself or when a person says yes, oldest
+    /// first: to be taken up after a restart.
     pub async fn unfinished(&self) -> Result<Vec<Decision>, HistoryError> {
         let query = "SELECT seq, body FROM decisions WHERE state IN ('proposed', 'held', 'acting', 'verifying') ORDER BY seq ASC";
         self.bodies(QueryBuilder::new(query), "decision").await
     }
 
-    /// The last decision about each incident that goes on, if it ended: something else may still have to follow.
+    /// The last decision about each incident that goes on, if it ended: something else may still
+    /// have to follow.
     pub async fn last_of_open_incidents(&self) -> Result<Vec<Decision>, HistoryError> {
         let query = "SELECT seq, body FROM decisions WHERE state NOT IN ('proposed', 'held', 'acting', 'verifying') AND seq IN ( \
              SELECT max(later.seq) FROM incidents JOIN decisions AS later ON later.incident = incidents.id \
@@ -181,11 +220,12 @@ impl HistoryReader {
             .fetch_optional(&self.pool)
             .await
             .map_err(|error| self.failed(&error))?;
-        body.map(|body| self.parse(&format!("incident {id}"), &body)).transpose()
+        body.map(|body| self.parse(&format!("incident {id}"), &body))
+            .transpose()
     }
 
-    /// Of the newest incidents those of other targets that were open at a time and for which nothing was changed: how many there are, and
-    /// how many of them are over.
+    /// Of the newest incidents those of other targets that were open at a time and for which
+    /// nothing was changed: how many there are, and how many of them are over.
     pub async fn left_alone(&self, at: UnixMs, target: &Target) -> Result<Control, HistoryError> {
         let (left_alone, better): (i64, i64) = sqlx::query_as(
             "SELECT count(*), count(cleared_at) FROM (
@@ -201,7 +241,10 @@ impl HistoryReader {
         .await
         .map_err(|error| self.failed(&error))?;
         let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-        Ok(Control { left_alone: count(left_alone), better: count(better) })
+        Ok(Control {
+            left_alone: count(left_alone),
+            better: count(better),
+        })
     }
 
     /// A finding of one of the newest 10,000 incidents, and the incident's target.
@@ -210,21 +253,30 @@ impl HistoryReader {
             "SELECT seq, body FROM (SELECT seq, body FROM incidents ORDER BY seq DESC LIMIT 10000)
              WHERE instr(CAST(body AS TEXT), ",
         );
-        query.push_bind(format!("\"{id}\"")).push(") ORDER BY seq DESC LIMIT 10");
+        query
+            .push_bind(format!("\"{id}\""))
+            .push(") ORDER BY seq DESC LIMIT 10");
         let incidents: Vec<Incident> = self.bodies(query, "incident").await?;
         Ok(incidents.into_iter().find_map(|incident| {
-            let finding = incident.findings.into_iter().find(|finding| finding.id.as_str() == id)?;
+            let finding = incident
+                .findings
+                .into_iter()
+                .find(|finding| finding.id.as_str() == id)?;
             Some((incident.target, finding))
         }))
     }
 
     /// All incidents, in the order in which they opened.
     pub async fn all_incidents(&self) -> Result<Vec<Incident>, HistoryError> {
-        self.bodies(QueryBuilder::new("SELECT seq, body FROM incidents ORDER BY seq ASC"), "incident").await
+        self.bodies(
+            QueryBuilder::new("SELECT seq, body FROM incidents ORDER BY seq ASC"),
+            "incident",
+        )
+        .await
     }
 
-    /// One page of incidents, and where the next one begins if there is one. `open`: only those that go on, or only those
-    /// that are over.
+    /// One page of incidents, and where the next one begins if there is one. `open`: only those
+    /// that go on, or only those that are over.
     pub async fn incidents(
         &self,
         open: Option<bool>,
@@ -252,19 +304,27 @@ impl HistoryReader {
         target: Option<&Target>,
         from: UnixMs,
     ) -> Result<Vec<PastOperation>, HistoryError> {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("SELECT decision, solution, body FROM operations WHERE asked_at >= ");
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT decision, solution, body FROM operations WHERE asked_at >= ",
+        );
         query.push_bind(from);
         if let Some(target) = target {
             query.push(" AND target = ").push_bind(target.to_string());
         }
         query.push(" ORDER BY asked_at, id");
-        let rows: Vec<(String, String, Vec<u8>)> =
-            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
+        let rows: Vec<(String, String, Vec<u8>)> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
         rows.into_iter()
             .map(|(decision, solution, body)| {
                 let operation = self.parse(&format!("an operation of {decision}"), &body)?;
-                Ok(PastOperation { decision: decision.into(), solution, operation })
+                Ok(PastOperation {
+                    decision: decision.into(),
+                    solution,
+                    operation,
+                })
             })
             .collect()
     }
@@ -279,9 +339,13 @@ impl HistoryReader {
         self.bodies(query, "decision").await
     }
 
-    /// How many operations changed something since then, or may have: of this target, in its namespace, in its cluster. Reads,
-    /// notices and requests do not count.
-    pub async fn changes_since(&self, target: &Target, from: UnixMs) -> Result<[u32; 3], HistoryError> {
+    /// How many operations changed something since then, or may have: of this target, in its
+    /// namespace, in its cluster. Reads, notices and requests do not count.
+    pub async fn changes_since(
+        &self,
+        target: &Target,
+        from: UnixMs,
+    ) -> Result<[u32; 3], HistoryError> {
         let query = "SELECT count(*) FILTER (WHERE target = ?2), \
              count(*) FILTER (WHERE substr(target, 1, length(?3)) = ?3), \
              count(*) FILTER (WHERE substr(target, 1, length(?4)) = ?4) \
@@ -299,20 +363,30 @@ impl HistoryReader {
         Ok([on_target, in_namespace, in_cluster])
     }
 
-    /// At most `limit` events after this `seq`, oldest first. The filter speaks of the decisions as they are now.
+    /// At most `limit` events after this `seq`, oldest first. The filter speaks of the decisions as
+    /// they are now.
     pub async fn events_after(
         &self,
         seq: i64,
         filter: &Filter,
         limit: u32,
     ) -> Result<Vec<RecordedEvent>, HistoryError> {
-        let mut query =
-            QueryBuilder::new("SELECT seq, at, kind, body FROM decision_events WHERE decision IN (SELECT decisions.id");
+        let mut query = QueryBuilder::new(
+            "SELECT seq, at, kind, body FROM decision_events WHERE decision IN (SELECT decisions.id",
+        );
         filter.push(&mut query);
         query.push(")");
-        Page { after: Some(seq), limit, order: Order::Oldest }.push(&mut query, "seq");
-        let rows: Vec<(i64, i64, String, Vec<u8>)> =
-            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
+        Page {
+            after: Some(seq),
+            limit,
+            order: Order::Oldest,
+        }
+        .push(&mut query, "seq");
+        let rows: Vec<(i64, i64, String, Vec<u8>)> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
         rows.into_iter()
             .take(limit as usize)
             .map(|(seq, at, kind, body)| {
@@ -324,12 +398,13 @@ impl HistoryReader {
 
     /// What happened to one decision, oldest first.
     pub async fn events_of(&self, id: &DecisionId) -> Result<Vec<RecordedEvent>, HistoryError> {
-        let rows: Vec<(i64, i64, String, Vec<u8>)> =
-            sqlx::query_as("SELECT seq, at, kind, body FROM decision_events WHERE decision = ? ORDER BY seq")
-                .bind(id.as_str())
-                .fetch_all(&self.pool)
-                .await
-                .map_err(|error| self.failed(&error))?;
+        let rows: Vec<(i64, i64, String, Vec<u8>)> = sqlx::query_as(
+            "SELECT seq, at, kind, body FROM decision_events WHERE decision = ? ORDER BY seq",
+        )
+        .bind(id.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
         rows.into_iter()
             .map(|(seq, at, kind, body)| {
                 RecordedEvent::read(seq, at, kind, &body)
@@ -353,10 +428,15 @@ impl HistoryReader {
     pub async fn verify_chain(&self) -> Result<ChainHead, HistoryError> {
         let [decisions, _] = self.audit(&[]).await?;
         match decisions.broken {
-            Some(Break { seq, what, .. }) => {
-                Err(HistoryError::BrokenChain { path: self.path.clone(), seq, reason: what })
-            }
-            None => Ok(ChainHead { seq: decisions.events, hash: decisions.hash }),
+            Some(Break { seq, what, .. }) => Err(HistoryError::BrokenChain {
+                path: self.path.clone(),
+                seq,
+                reason: what,
+            }),
+            None => Ok(ChainHead {
+                seq: decisions.events,
+                hash: decisions.hash,
+            }),
         }
     }
 
@@ -365,9 +445,14 @@ impl HistoryReader {
         mut query: QueryBuilder<Sqlite>,
         what: &str,
     ) -> Result<Vec<T>, HistoryError> {
-        let rows: Vec<(i64, Vec<u8>)> =
-            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
-        rows.into_iter().map(|(seq, body)| self.parse(&format!("{what} number {seq}"), &body)).collect()
+        let rows: Vec<(i64, Vec<u8>)> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        rows.into_iter()
+            .map(|(seq, body)| self.parse(&format!("{what} number {seq}"), &body))
+            .collect()
     }
 
     async fn page<T: DeserializeOwned>(
@@ -376,8 +461,11 @@ impl HistoryReader {
         page: Page,
         what: &str,
     ) -> Result<(Vec<T>, Option<i64>), HistoryError> {
-        let mut rows: Vec<(i64, Vec<u8>)> =
-            query.build_query_as().fetch_all(&self.pool).await.map_err(|error| self.failed(&error))?;
+        let mut rows: Vec<(i64, Vec<u8>)> = query
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
         let more = rows.len() > page.limit as usize;
         rows.truncate(page.limit as usize);
         let next = rows.last().filter(|_| more).map(|(seq, _)| *seq);
@@ -388,13 +476,24 @@ impl HistoryReader {
         Ok((page, next))
     }
 
-    pub(super) fn parse<T: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<T, HistoryError> {
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        body: &[u8],
+    ) -> Result<T, HistoryError> {
         serde_json::from_slice(body).map_err(|error| self.unreadable(what, error))
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "so that it can stand in map_err")]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "so that it can stand in map_err"
+    )]
     pub(super) fn unreadable(&self, what: &str, error: serde_json::Error) -> HistoryError {
-        HistoryError::Unreadable { path: self.path.clone(), what: what.to_owned(), reason: error.to_string() }
+        HistoryError::Unreadable {
+            path: self.path.clone(),
+            what: what.to_owned(),
+            reason: error.to_string(),
+        }
     }
 
     pub(super) fn failed(&self, error: &sqlx::Error) -> HistoryError {

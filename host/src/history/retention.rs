@@ -52,7 +52,11 @@ pub async fn retain(
 ///
 /// # Errors
 /// The history can't be read or written.
-pub async fn retain_once(config: &RetentionConfig, history: &History, now: UnixMs) -> Result<u64, HistoryError> {
+pub async fn retain_once(
+    config: &RetentionConfig,
+    history: &History,
+    now: UnixMs,
+) -> Result<u64, HistoryError> {
     let mut gone = 0;
     if let Some(keep_for) = config.keep_for {
         let keep_for = i64::try_from(keep_for.as_millis()).unwrap_or(i64::MAX);
@@ -62,7 +66,9 @@ pub async fn retain_once(config: &RetentionConfig, history: &History, now: UnixM
         && history.bytes().await? > max_bytes
         && let Some(oldest) = history.oldest().await?
     {
-        let cut = history.cut(oldest.saturating_add((now.saturating_sub(oldest) / SHARE).max(1))).await?;
+        let cut = history
+            .cut(oldest.saturating_add((now.saturating_sub(oldest) / SHARE).max(1)))
+            .await?;
         if cut == 0 {
             // What is left is needed.
             break;

@@ -5,7 +5,11 @@ use sqlx::SqliteTransaction;
 use super::chain::{self, GENESIS, Hash, Link};
 use super::columns::{EventColumns, IncidentColumns};
 
-pub(super) async fn read_up_to(transaction: &mut SqliteTransaction<'_>, topic: &str, next: i64) -> sqlx::Result<()> {
+pub(super) async fn read_up_to(
+    transaction: &mut SqliteTransaction<'_>,
+    topic: &str,
+    next: i64,
+) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO read_up_to (topic, next) VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET next = excluded.next",
     )
@@ -16,7 +20,9 @@ pub(super) async fn read_up_to(transaction: &mut SqliteTransaction<'_>, topic: &
     Ok(())
 }
 
-pub(super) async fn last_link(transaction: &mut SqliteTransaction<'_>) -> sqlx::Result<(i64, Hash)> {
+pub(super) async fn last_link(
+    transaction: &mut SqliteTransaction<'_>,
+) -> sqlx::Result<(i64, Hash)> {
     let last: Option<(i64, Vec<u8>)> =
         sqlx::query_as("SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1")
             .fetch_optional(&mut **transaction)
@@ -31,7 +37,9 @@ pub(super) async fn last_link(transaction: &mut SqliteTransaction<'_>) -> sqlx::
         last => last,
     };
     // A hash of another length cannot be: the table checks it.
-    Ok(last.map_or((0, GENESIS), |(seq, hash)| (seq, hash.try_into().unwrap_or(GENESIS))))
+    Ok(last.map_or((0, GENESIS), |(seq, hash)| {
+        (seq, hash.try_into().unwrap_or(GENESIS))
+    }))
 }
 
 pub(super) async fn append(
@@ -41,8 +49,18 @@ pub(super) async fn append(
 ) -> sqlx::Result<(i64, Hash)> {
     let decision = &event.decision;
     let (seq, id) = (last + 1, decision.id.as_str());
-    let hash = chain::hash(&previous, &Link { seq, decision: id, at: event.at, kind: event.kind, body: event.event() });
-    // One text for all of it: each statement by itself would be a way to the thread of the connection and back.
+    let hash = chain::hash(
+        &previous,
+        &Link {
+            seq,
+            decision: id,
+            at: event.at,
+            kind: event.kind,
+            body: event.event(),
+        },
+    );
+    // One text for all of it: each statement by itself would be a way to the thread of the
+    // connection and back.
     let mut sql = APPEND.to_owned();
     for _ in &event.operations {
         sql.push_str(PUT_OPERATION);
@@ -61,7 +79,12 @@ pub(super) async fn append(
         .bind(decision.target.as_ref().map(|target| &target.namespace))
         .bind(&decision.solution)
         .bind(decision.state.as_str())
-        .bind(decision.verification.as_ref().map(|verification| verification.outcome.as_str()))
+        .bind(
+            decision
+                .verification
+                .as_ref()
+                .map(|verification| verification.outcome.as_str()),
+        )
         .bind(decision.opened_at)
         .bind(decision.decided_at)
         .bind(&event.body)
@@ -115,5 +138,8 @@ pub(super) async fn put_incident(
     .bind(&incident.body)
     .execute(&mut **transaction)
     .await?;
-    sqlx::query_scalar("SELECT seq FROM incidents WHERE id = ?").bind(&incident.id).fetch_one(&mut **transaction).await
+    sqlx::query_scalar("SELECT seq FROM incidents WHERE id = ?")
+        .bind(&incident.id)
+        .fetch_one(&mut **transaction)
+        .await
 }

@@ -4,9 +4,13 @@ use std::fmt::Write;
 
 use crate::domain::Decision;
 
-/// The words under which a decision is found: its ids, what it is about, why, on which evidence, and every reason given.
+/// The words under which a decision is found: its ids, what it is about, why, on which evidence,
+/// and every reason given.
 pub(super) fn words(decision: &Decision) -> String {
-    let mut words = format!("{} {} {}", decision.id, decision.solution, decision.explanation);
+    let mut words = format!(
+        "{} {} {}",
+        decision.id, decision.solution, decision.explanation
+    );
     let mut add = |text: &str| {
         words.push('\n');
         words.push_str(text);
@@ -23,11 +27,20 @@ pub(super) fn words(decision: &Decision) -> String {
     for evidence in &decision.evidence {
         add(&evidence.text);
     }
-    for guard in decision.operations.iter().map(|operation| &operation.guard).chain([&decision.guard]).flatten() {
+    for guard in decision
+        .operations
+        .iter()
+        .map(|operation| &operation.guard)
+        .chain([&decision.guard])
+        .flatten()
+    {
         add(&guard.rule);
         add(&guard.reason);
     }
-    for said in [&decision.summary, &decision.analyst.why_rules].into_iter().flatten() {
+    for said in [&decision.summary, &decision.analyst.why_rules]
+        .into_iter()
+        .flatten()
+    {
         add(said);
     }
     if let Some(verification) = &decision.verification {
@@ -37,14 +50,15 @@ pub(super) fn words(decision: &Decision) -> String {
     words
 }
 
-/// An FTS5 query for decisions that have all these terms. Each is quoted, so that nothing in it is taken for syntax; NUL
-/// would end the query in the middle of a quote.
+/// An FTS5 query for decisions that have all these terms. Each is quoted, so that nothing in it is
+/// taken for syntax; NUL would end the query in the middle of a quote.
 pub(super) fn query(text: &str) -> String {
     let text = text.replace('\0', " ");
-    text.split_whitespace().fold(String::new(), |mut query, term| {
-        let _ = write!(query, "\"{}\" ", term.replace('"', "\"\""));
-        query
-    })
+    text.split_whitespace()
+        .fold(String::new(), |mut query, term| {
+            let _ = write!(query, "\"{}\" ", term.replace('"', "\"\""));
+            query
+        })
 }
 
 #[cfg(test)]

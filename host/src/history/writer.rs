@@ -86,7 +86,9 @@ impl Writer {
         let problem = Arc::default();
         let closing = CancellationToken::new();
         let queue = [("queue", "history")];
-        metrics.gauge("anomalyzer_queue_capacity", "How many may wait.", &queue).set(options.queue as f64);
+        metrics
+            .gauge("anomalyzer_queue_capacity", "How many may wait.", &queue)
+            .set(options.queue as f64);
         let desk = Desk {
             path: path.to_owned(),
             connect,
@@ -102,7 +104,11 @@ impl Writer {
                 &[],
                 metrics::SECONDS,
             ),
-            failed: metrics.counter("anomalyzer_history_failed_total", "Records that could not be written.", &[]),
+            failed: metrics.counter(
+                "anomalyzer_history_failed_total",
+                "Records that could not be written.",
+                &[],
+            ),
         };
         Self {
             path: path.to_owned(),
@@ -112,7 +118,11 @@ impl Writer {
             problem,
             task: tokio::sync::Mutex::new(Some(tokio::spawn(desk.run(receiver, closing.clone())))),
             closing,
-            full: metrics.counter("anomalyzer_queue_full_total", "How often a queue was full.", &queue),
+            full: metrics.counter(
+                "anomalyzer_queue_full_total",
+                "How often a queue was full.",
+                &queue,
+            ),
             leads: led,
             log: name,
         }
@@ -136,18 +146,27 @@ impl Writer {
         if matches!(work, Work::Event(_)) && !*self.leads.borrow() {
             let mut leads = self.leads.clone();
             // If it does not, the writer says so.
-            let _ = tokio::time::timeout(TURN.min(self.patience), leads.wait_for(|leads| *leads)).await;
+            let _ =
+                tokio::time::timeout(TURN.min(self.patience), leads.wait_for(|leads| *leads)).await;
         }
         let (path, patience) = (self.path.clone(), self.patience);
         let permit = match self.sender.try_reserve() {
             Ok(permit) => permit,
-            Err(mpsc::error::TrySendError::Closed(())) => return Err(HistoryError::Closed { path }),
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                return Err(HistoryError::Closed { path });
+            }
             Err(mpsc::error::TrySendError::Full(())) => {
                 self.full.increment();
                 match tokio::time::timeout(patience, self.sender.reserve()).await {
                     Ok(Ok(permit)) => permit,
                     Ok(Err(_)) => return Err(HistoryError::Closed { path }),
-                    Err(_) => return Err(HistoryError::Busy { path, waiting: self.waiting(), patience }),
+                    Err(_) => {
+                        return Err(HistoryError::Busy {
+                            path,
+                            waiting: self.waiting(),
+                            patience,
+                        });
+                    }
                 }
             }
         };
@@ -170,7 +189,11 @@ impl Writer {
 
     pub(super) fn health(&self) -> HistoryHealth {
         HistoryHealth {
-            problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            problem: self
+                .problem
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             waiting: self.waiting(),
             capacity: self.sender.max_capacity(),
             leads: self.log.is_some().then(|| *self.leads.borrow()),
@@ -196,7 +219,8 @@ impl Drop for Writer {
 struct Desk {
     path: PathBuf,
     connect: SqliteConnectOptions,
-    /// None at first and after a failure: a new connection starts from what is in the file, whatever went wrong.
+    /// None at first and after a failure: a new connection starts from what is in the file,
+    /// whatever went wrong.
     connection: Option<SqliteConnection>,
     /// Where events count as recorded, if not here.
     log: Option<Box<dyn LogOfRecord>>,
@@ -216,7 +240,11 @@ impl Desk {
         let mut follow = tokio::time::interval(FOLLOW_EVERY);
         follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let broken = self.problem.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            let broken = self
+                .problem
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some();
             let taken = tokio::select! {
                 taken = receiver.recv_many(&mut jobs, GROUP) => taken,
                 () = closing.cancelled(), if !receiver.is_closed() => {
@@ -252,8 +280,14 @@ impl Desk {
         let tried = async {
             let path = self.path.clone();
             let probed = async { room::probe(self.connected().await?).await };
-            probed.await.map_err(|error| HistoryError::from_sqlx(&path, &error))?;
-            if *self.leads.borrow() { Ok(true) } else { self.catch_up(1).await }
+            probed
+                .await
+                .map_err(|error| HistoryError::from_sqlx(&path, &error))?;
+            if *self.leads.borrow() {
+                Ok(true)
+            } else {
+                self.catch_up(1).await
+            }
         };
         match tried.await.map(drop) {
             Ok(()) => {
@@ -267,18 +301,25 @@ impl Desk {
         }
     }
 
-    /// Writes all in one transaction; if that fails for another reason than lack of room, one by one, so that one record
-    /// that cannot be written takes no other with it.
+    /// Writes all in one transaction; if that fails for another reason than lack of room, one by
+    /// one, so that one record that cannot be written takes no other with it.
     async fn write(&mut self, jobs: Vec<Job>) {
-        let (take_over, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| matches!(job.work, Work::TakeOver));
+        let (take_over, jobs): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .partition(|job| matches!(job.work, Work::TakeOver));
         if !take_over.is_empty() {
             let result = self.take_over().await;
             self.tell(take_over, vec![result.map(|()| 0)]);
         }
-        let (refused, jobs): (Vec<_>, Vec<_>) =
-            jobs.into_iter().partition(|job| matches!(job.work, Work::Event(_)) && !*self.leads.borrow());
+        let (refused, jobs): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .partition(|job| matches!(job.work, Work::Event(_)) && !*self.leads.borrow());
         for job in refused {
-            let log = self.log.as_ref().map(|log| log.name().to_owned()).unwrap_or_default();
+            let log = self
+                .log
+                .as_ref()
+                .map(|log| log.name().to_owned())
+                .unwrap_or_default();
             let _ = job.reply.send(Err(HistoryError::StandsBy { log }));
         }
         if jobs.is_empty() {
@@ -287,14 +328,23 @@ impl Desk {
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let results = match self.commit(&works).await {
             Ok(seqs) => seqs.into_iter().map(Ok).collect(),
-            // Not one by one either while it is not known what of it is on the log: it would be there a second time, in another order.
-            Err(error) if jobs.len() == 1 || matches!(error, HistoryError::Full { .. }) || !*self.leads.borrow() => {
+            // Not one by one either while it is not known what of it is on the log: it would be
+            // there a second time, in another order.
+            Err(error)
+                if jobs.len() == 1
+                    || matches!(error, HistoryError::Full { .. })
+                    || !*self.leads.borrow() =>
+            {
                 vec![Err(error); jobs.len()]
             }
             Err(_) => {
                 let mut results = Vec::with_capacity(jobs.len());
                 for work in works {
-                    results.push(self.commit(&[work]).await.map(|seqs| seqs.first().copied().unwrap_or_default()));
+                    results.push(
+                        self.commit(&[work])
+                            .await
+                            .map(|seqs| seqs.first().copied().unwrap_or_default()),
+                    );
                 }
                 results
             }
@@ -305,11 +355,15 @@ impl Desk {
     fn tell(&self, jobs: Vec<Job>, results: Vec<Result<i64, HistoryError>>) {
         for (job, result) in jobs.into_iter().zip(results) {
             let problem = result.as_ref().err().map(ToString::to_string);
-            let before =
-                std::mem::replace(&mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner), problem.clone());
+            let before = std::mem::replace(
+                &mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner),
+                problem.clone(),
+            );
             match (&problem, &before) {
                 (Some(problem), None) => tracing::error!(%problem, "the history cannot be written"),
-                (None, Some(_)) => tracing::info!(path = %self.path.display(), "the history is written again"),
+                (None, Some(_)) => {
+                    tracing::info!(path = %self.path.display(), "the history is written again")
+                }
                 _ => {}
             }
             if problem.is_some() {
@@ -345,26 +399,34 @@ impl Desk {
     async fn transaction(&mut self, works: &[&Work]) -> Result<Vec<i64>, Failed> {
         let mut log = self.log.take();
         let mut written = false;
-        let result = self.write_through(log.as_deref_mut(), works, &mut written).await;
+        let result = self
+            .write_through(log.as_deref_mut(), works, &mut written)
+            .await;
         self.log = log;
         if written && result.is_err() {
-            // It may be on the log and is not here: what is here is not to be gone by until it was read.
+            // It may be on the log and is not here: what is here is not to be gone by until it was
+            // read.
             self.stand_by();
         }
         result
     }
 
-    /// All in one transaction, and before its end, where there is a log of record, what is for it in one of the log's. `written`: whether
-    /// the log was given anything.
+    /// All in one transaction, and before its end, where there is a log of record, what is for it
+    /// in one of the log's. `written`: whether the log was given anything.
     async fn write_through(
         &mut self,
         log: Option<&mut (dyn LogOfRecord + 'static)>,
         works: &[&Work],
         written: &mut bool,
     ) -> Result<Vec<i64>, Failed> {
-        let mut transaction = self.connected().await?.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self
+            .connected()
+            .await?
+            .begin_with("BEGIN IMMEDIATE")
+            .await?;
         let (mut seqs, mut entries) = (Vec::with_capacity(works.len()), Vec::new());
-        // The last link is read inside of the transaction: what another process wrote meanwhile belongs to the chain.
+        // The last link is read inside of the transaction: what another process wrote meanwhile
+        // belongs to the chain.
         let mut head = None;
         for work in works {
             seqs.push(match work {
@@ -402,16 +464,31 @@ impl Desk {
     }
 
     fn explain(&self, error: Failed) -> HistoryError {
-        let log = || self.log.as_ref().map(|log| log.name().to_owned()).unwrap_or_default();
+        let log = || {
+            self.log
+                .as_ref()
+                .map(|log| log.name().to_owned())
+                .unwrap_or_default()
+        };
         match error {
             Failed::Sqlite(error) => HistoryError::from_sqlx(&self.path, &error),
             Failed::Log(error @ BusError::TooLarge { .. }) => {
                 let what = "an event to record".to_owned();
-                HistoryError::Unreadable { path: self.path.clone(), what, reason: error.to_string() }
+                HistoryError::Unreadable {
+                    path: self.path.clone(),
+                    what,
+                    reason: error.to_string(),
+                }
             }
             Failed::Log(BusError::Fenced) => HistoryError::StandsBy { log: log() },
-            Failed::Log(error) => HistoryError::Log { reason: error.to_string() },
-            Failed::Apart(reason) => HistoryError::Apart { path: self.path.clone(), log: log(), reason },
+            Failed::Log(error) => HistoryError::Log {
+                reason: error.to_string(),
+            },
+            Failed::Apart(reason) => HistoryError::Apart {
+                path: self.path.clone(),
+                log: log(),
+                reason,
+            },
         }
     }
 
@@ -425,7 +502,9 @@ impl Desk {
 
     /// Shuts out whoever recorded before, and reads what they did.
     async fn take_over(&mut self) -> Result<(), HistoryError> {
-        let Some(log) = &mut self.log else { return Ok(()) };
+        let Some(log) = &mut self.log else {
+            return Ok(());
+        };
         self.leads.send_replace(false);
         let taken = log.take_over().await;
         taken.map_err(|error| self.explain(Failed::Log(error)))?;
@@ -435,9 +514,12 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes over what is on the log and not here, at most so many groups of it. Answers whether that was all.
+    /// Takes over what is on the log and not here, at most so many groups of it. Answers whether
+    /// that was all.
     async fn catch_up(&mut self, groups: usize) -> Result<bool, HistoryError> {
-        let Some(mut log) = self.log.take() else { return Ok(true) };
+        let Some(mut log) = self.log.take() else {
+            return Ok(true);
+        };
         let mut result = Ok(false);
         for _ in 0..groups {
             result = self.read_on(log.as_mut()).await;
@@ -458,11 +540,19 @@ impl Desk {
             .fetch_optional(self.connected().await?)
             .await?;
         let (page, all) = log.read(next.unwrap_or(0), GROUP).await?;
-        let Some(last) = page.last() else { return Ok(all) };
-        let mut transaction = self.connected().await?.begin_with("BEGIN IMMEDIATE").await?;
+        let Some(last) = page.last() else {
+            return Ok(all);
+        };
+        let mut transaction = self
+            .connected()
+            .await?
+            .begin_with("BEGIN IMMEDIATE")
+            .await?;
         let (mut taken, mut head) = (Vec::new(), last_link(&mut transaction).await?);
         for delivery in &page {
-            let Some(entry) = Entry::decode(delivery) else { continue };
+            let Some(entry) = Entry::decode(delivery) else {
+                continue;
+            };
             if let Some(event) = entry.to_append(&mut transaction, head).await? {
                 head = append(&mut transaction, (entry.seq - 1, entry.previous), &event).await?;
                 taken.push(event.decision);

@@ -24,8 +24,17 @@ use crate::domain::{HttpRequest, LogRequest, MergePatch, Notice, Operation, Targ
 const STEP_BYTES: usize = 2 << 20;
 
 /// Names that a `custom` operation may not take: grants and records go by these.
-const BUILT_IN: [&str; 9] =
-    ["inspect", "read_logs", "query", "scale", "restart", "roll_back", "patch", "http", "notify"];
+const BUILT_IN: [&str; 9] = [
+    "inspect",
+    "read_logs",
+    "query",
+    "scale",
+    "restart",
+    "roll_back",
+    "patch",
+    "http",
+    "notify",
+];
 
 /// What an action is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +90,8 @@ pub(super) struct Action {
     pub(super) ground: Arc<Ground>,
 }
 
-/// One run of an action. After an error that lost the instance every call answers [`PluginError::Lost`].
+/// One run of an action. After an error that lost the instance every call answers
+/// [`PluginError::Lost`].
 pub(super) struct Run {
     plugin: Arc<Action>,
     live: Option<Live>,
@@ -106,11 +116,17 @@ impl Run {
         opened
     }
 
-    fn try_open(plugin: Arc<Action>, incident: &ActionIncident, parameters: &Value) -> Result<Self, PluginError> {
+    fn try_open(
+        plugin: Arc<Action>,
+        incident: &ActionIncident,
+        parameters: &Value,
+    ) -> Result<Self, PluginError> {
         let parameters = parameters.to_string();
         let deadline = plugin.ground.limits.describe_deadline;
         let mut sandbox = plugin.ground.sandbox(plugin.name.clone());
-        let guest = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| plugin.pre.instantiate(store))?;
+        let guest = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| {
+            plugin.pre.instantiate(store)
+        })?;
         let shown = GuestIncident {
             id: incident.id.clone(),
             target: incident.target.clone().map(|target| GuestTarget {
@@ -125,23 +141,44 @@ impl Run {
         };
         let run = sandbox
             .call("open", deadline, OPENING_BYTES, |store| {
-                guest.anomalyzer_plugin_action().run().call_open(store, &shown, &parameters)
+                guest
+                    .anomalyzer_plugin_action()
+                    .run()
+                    .call_open(store, &shown, &parameters)
             })?
             .map_err(PluginError::from_guest)?;
-        Ok(Self { plugin, live: Some(Live { sandbox, guest, run }) })
+        Ok(Self {
+            plugin,
+            live: Some(Live {
+                sandbox,
+                guest,
+                run,
+            }),
+        })
     }
 
     /// Tells it what came of its last step, and returns the next.
-    pub(super) fn next(&mut self, now: UnixMs, last: &ActionOutcome) -> Result<ActionStep, PluginError> {
+    pub(super) fn next(
+        &mut self,
+        now: UnixMs,
+        last: &ActionOutcome,
+    ) -> Result<ActionStep, PluginError> {
         let step = self.step(now, last);
         let ended = matches!(step, Ok(ActionStep::Finished(_) | ActionStep::GaveUp(_)));
-        note(&self.plugin.ground.stats.of(&self.plugin.name), step.as_ref().err(), ended);
+        note(
+            &self.plugin.ground.stats.of(&self.plugin.name),
+            step.as_ref().err(),
+            ended,
+        );
         step
     }
 
     fn step(&mut self, now: UnixMs, last: &ActionOutcome) -> Result<ActionStep, PluginError> {
         let plugin = &self.plugin;
-        let mut live = self.live.take().ok_or_else(|| PluginError::Lost(plugin.name.to_string()))?;
+        let mut live = self
+            .live
+            .take()
+            .ok_or_else(|| PluginError::Lost(plugin.name.to_string()))?;
         let last = match last {
             ActionOutcome::Begin => GuestOutcome::Begin,
             ActionOutcome::Waited => GuestOutcome::Waited,
@@ -150,10 +187,22 @@ impl Run {
             ActionOutcome::Failed(why) => GuestOutcome::Failed(why.clone()),
             ActionOutcome::InDoubt(why) => GuestOutcome::InDoubt(why.clone()),
         };
-        let Live { sandbox, guest, run } = &mut live;
-        let answer = sandbox.call("next", plugin.ground.limits.call_deadline, STEP_BYTES, |store| {
-            guest.anomalyzer_plugin_action().run().call_next(store, *run, now, &last)
-        })?;
+        let Live {
+            sandbox,
+            guest,
+            run,
+        } = &mut live;
+        let answer = sandbox.call(
+            "next",
+            plugin.ground.limits.call_deadline,
+            STEP_BYTES,
+            |store| {
+                guest
+                    .anomalyzer_plugin_action()
+                    .run()
+                    .call_next(store, *run, now, &last)
+            },
+        )?;
         let step = match answer {
             Ok(step) => checked(step).map_err(|reason| PluginError::Contract {
                 plugin: plugin.name.to_string(),
@@ -197,20 +246,43 @@ fn checked(step: GuestStep) -> Result<ActionStep, String> {
 
 fn operation(wanted: GuestOperation) -> Result<Operation, String> {
     Ok(match wanted {
-        GuestOperation::Inspect(of) => Operation::Inspect { target: target(of)? },
-        GuestOperation::ReadLogs(GuestLogRequest { target: of, lines, previous }) => {
-            Operation::ReadLogs(LogRequest { target: target(of)?, lines, previous })
-        }
+        GuestOperation::Inspect(of) => Operation::Inspect {
+            target: target(of)?,
+        },
+        GuestOperation::ReadLogs(GuestLogRequest {
+            target: of,
+            lines,
+            previous,
+        }) => Operation::ReadLogs(LogRequest {
+            target: target(of)?,
+            lines,
+            previous,
+        }),
         GuestOperation::Query(query) => Operation::Query { query },
-        GuestOperation::Scale(ScaleTo { target: of, replicas }) => Operation::Scale { target: target(of)?, replicas },
-        GuestOperation::Restart(of) => Operation::Restart { target: target(of)? },
-        GuestOperation::RollBack(of) => Operation::RollBack { target: target(of)? },
+        GuestOperation::Scale(ScaleTo {
+            target: of,
+            replicas,
+        }) => Operation::Scale {
+            target: target(of)?,
+            replicas,
+        },
+        GuestOperation::Restart(of) => Operation::Restart {
+            target: target(of)?,
+        },
+        GuestOperation::RollBack(of) => Operation::RollBack {
+            target: target(of)?,
+        },
         GuestOperation::Patch(wanted) => {
             let patch = json("patch", &wanted.patch)?;
             if !patch.is_object() {
-                return Err("a merge patch that is not an object would replace the whole target".to_owned());
+                return Err(
+                    "a merge patch that is not an object would replace the whole target".to_owned(),
+                );
             }
-            Operation::Patch(MergePatch { target: target(wanted.target)?, patch })
+            Operation::Patch(MergePatch {
+                target: target(wanted.target)?,
+                patch,
+            })
         }
         GuestOperation::Http(request) => Operation::Http(HttpRequest {
             method: request.method,
@@ -218,37 +290,67 @@ fn operation(wanted: GuestOperation) -> Result<Operation, String> {
             headers: request.headers,
             body: request.body,
         }),
-        GuestOperation::Notify(GuestNotice { channel, title, text }) => Operation::Notify(Notice {
+        GuestOperation::Notify(GuestNotice {
+            channel,
+            title,
+            text,
+        }) => Operation::Notify(Notice {
             channel: one_line(&channel, 64),
             title: one_line(&title, 512),
             text: several_lines(&text, 16 << 10),
         }),
         GuestOperation::Custom(Custom { name, arguments }) => {
-            let proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+            let proper =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
             if name.is_empty()
                 || name.len() > 63
                 || !name.chars().all(proper)
                 || BUILT_IN.contains(&&*name.replace('-', "_"))
             {
-                return Err(format!("`{}` can't be the name of a custom operation", one_line(&name, 64)));
+                return Err(format!(
+                    "`{}` can't be the name of a custom operation",
+                    one_line(&name, 64)
+                ));
             }
-            Operation::Custom { name, arguments: json("arguments", &arguments)? }
+            Operation::Custom {
+                name,
+                arguments: json("arguments", &arguments)?,
+            }
         }
     })
 }
 
-/// Refuses what would read differently as text: the guard and the record know targets by their path.
+/// Refuses what would read differently as text: the guard and the record know targets by their
+/// path.
 fn target(of: GuestTarget) -> Result<Target, String> {
-    let GuestTarget { cluster, namespace, kind, name } = of;
-    for (what, part, may_be_empty) in
-        [("cluster", &cluster, false), ("namespace", &namespace, true), ("kind", &kind, false), ("name", &name, false)]
-    {
-        let proper = part.chars().all(|c| c != '/' && !c.is_control() && !c.is_whitespace());
+    let GuestTarget {
+        cluster,
+        namespace,
+        kind,
+        name,
+    } = of;
+    for (what, part, may_be_empty) in [
+        ("cluster", &cluster, false),
+        ("namespace", &namespace, true),
+        ("kind", &kind, false),
+        ("name", &name, false),
+    ] {
+        let proper = part
+            .chars()
+            .all(|c| c != '/' && !c.is_control() && !c.is_whitespace());
         if part.len() > 253 || !proper || (part.is_empty() && !may_be_empty) {
-            return Err(format!("`{}` can't be the {what} of a target", one_line(part, 64)));
+            return Err(format!(
+                "`{}` can't be the {what} of a target",
+                one_line(part, 64)
+            ));
         }
     }
-    Ok(Target { cluster, namespace, kind, name })
+    Ok(Target {
+        cluster,
+        namespace,
+        kind,
+        name,
+    })
 }
 
 fn json(what: &str, text: &str) -> Result<Value, String> {
@@ -273,42 +375,85 @@ mod tests {
 
     #[test]
     fn an_operation_keeps_what_was_asked_for() {
-        let scale = GuestOperation::Scale(ScaleTo { target: web(), replicas: 4 });
-        let expected = Operation::Scale { target: Target::new("shop", "Deployment", "web"), replicas: 4 };
+        let scale = GuestOperation::Scale(ScaleTo {
+            target: web(),
+            replicas: 4,
+        });
+        let expected = Operation::Scale {
+            target: Target::new("shop", "Deployment", "web"),
+            replicas: 4,
+        };
         assert_eq!(operation(scale).unwrap(), expected);
-        let patch = GuestOperation::Patch(GuestPatch { target: web(), patch: r#"{"spec":{"paused":true}}"#.into() });
-        let Operation::Patch(patch) = operation(patch).unwrap() else { panic!("not a patch") };
+        let patch = GuestOperation::Patch(GuestPatch {
+            target: web(),
+            patch: r#"{"spec":{"paused":true}}"#.into(),
+        });
+        let Operation::Patch(patch) = operation(patch).unwrap() else {
+            panic!("not a patch")
+        };
         assert_eq!(patch.patch, json!({"spec": {"paused": true}}));
     }
 
     #[test]
     fn a_patch_that_is_no_json_object_is_refused() {
-        for (text, why) in [("{\"a\":", "not JSON"), ("null", "whole target"), ("[]", "whole target")] {
-            let wanted = GuestOperation::Patch(GuestPatch { target: web(), patch: text.into() });
+        for (text, why) in [
+            ("{\"a\":", "not JSON"),
+            ("null", "whole target"),
+            ("[]", "whole target"),
+        ] {
+            let wanted = GuestOperation::Patch(GuestPatch {
+                target: web(),
+                patch: text.into(),
+            });
             assert!(operation(wanted).unwrap_err().contains(why), "{text}");
         }
         let nested = format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000));
-        assert!(operation(GuestOperation::Patch(GuestPatch { target: web(), patch: nested })).is_err());
+        assert!(
+            operation(GuestOperation::Patch(GuestPatch {
+                target: web(),
+                patch: nested
+            }))
+            .is_err()
+        );
     }
 
     #[test]
     fn a_custom_operation_cannot_pass_for_a_built_in_one() {
         let custom = |name: &str| {
-            operation(GuestOperation::Custom(Custom { name: name.to_owned(), arguments: "{}".to_owned() }))
+            operation(GuestOperation::Custom(Custom {
+                name: name.to_owned(),
+                arguments: "{}".to_owned(),
+            }))
         };
-        for name in BUILT_IN.into_iter().chain(["", "Scale", "a b", "roll-back"]) {
+        for name in BUILT_IN
+            .into_iter()
+            .chain(["", "Scale", "a b", "roll-back"])
+        {
             assert!(custom(name).is_err(), "{name}");
         }
-        assert_eq!(custom("drain").unwrap(), Operation::Custom { name: "drain".to_owned(), arguments: json!({}) });
+        assert_eq!(
+            custom("drain").unwrap(),
+            Operation::Custom {
+                name: "drain".to_owned(),
+                arguments: json!({})
+            }
+        );
     }
 
     #[test]
     fn a_target_that_would_read_differently_as_text_is_refused() {
         for bad in ["", "web/../db", "web\n", "w b"] {
-            let wanted = GuestOperation::Restart(GuestTarget { name: bad.to_owned(), ..web() });
+            let wanted = GuestOperation::Restart(GuestTarget {
+                name: bad.to_owned(),
+                ..web()
+            });
             assert!(operation(wanted).is_err(), "{bad:?}");
         }
-        let process = GuestTarget { namespace: String::new(), kind: "Process".into(), ..web() };
+        let process = GuestTarget {
+            namespace: String::new(),
+            kind: "Process".into(),
+            ..web()
+        };
         assert!(operation(GuestOperation::Restart(process)).is_ok());
     }
 }

@@ -1,4 +1,5 @@
-//! What `wit/plugin.wit` says, as Rust, for one world each. Nothing outside this folder sees these types.
+//! What `wit/plugin.wit` says, as Rust, for one world each. Nothing outside this folder sees these
+//! types.
 
 /// Actions. Types are owned: nothing here is hot.
 pub mod action {
@@ -8,8 +9,8 @@ pub mod action {
     });
 }
 
-/// Detectors, with and without `state`: its world has all of the other's. Parameters are borrowed, so that the columns of a
-/// frame are copied once, in bulk, from the host's vectors.
+/// Detectors, with and without `state`: its world has all of the other's. Parameters are borrowed,
+/// so that the columns of a frame are copied once, in bulk, from the host's vectors.
 pub mod detector {
     wasmtime::component::bindgen!({
         path: "../wit",

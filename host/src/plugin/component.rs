@@ -1,7 +1,9 @@
-//! What a file is before the runtime sees it: a component, or a core module that carries the contract with it.
+//! What a file is before the runtime sees it: a component, or a core module that carries the
+//! contract with it.
 //!
-//! `cargo build --target wasm32-unknown-unknown` makes a core module, in which the bindings' macro left what it would be as a
-//! component. The last step is done here, so that an author needs no tool beyond cargo.
+//! `cargo build --target wasm32-unknown-unknown` makes a core module, in which the bindings' macro
+//! left what it would be as a component. The last step is done here, so that an author needs no
+//! tool beyond cargo.
 
 use std::borrow::Cow;
 
@@ -26,17 +28,28 @@ pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         return Err("it is no WebAssembly: neither a component nor a core module".to_owned());
     }
     whole(bytes)?;
-    let encode = || ComponentEncoder::default().module(bytes)?.validate(true).encode();
-    encode()
-        .map(Cow::Owned)
-        .map_err(|error| one_line(&format!("it is a core module that can't be made a component: {error:#}"), 1024))
+    let encode = || {
+        ComponentEncoder::default()
+            .module(bytes)?
+            .validate(true)
+            .encode()
+    };
+    encode().map(Cow::Owned).map_err(|error| {
+        one_line(
+            &format!("it is a core module that can't be made a component: {error:#}"),
+            1024,
+        )
+    })
 }
 
-/// Fails if a section ends beyond the bytes. The encoder takes the sizes of sections at their word, and panics.
+/// Fails if a section ends beyond the bytes. The encoder takes the sizes of sections at their word,
+/// and panics.
 fn whole(module: &[u8]) -> Result<(), String> {
     for payload in Parser::new(0).parse_all(module) {
         if let Some((id, range)) = payload.map_err(broken)?.as_section()
-            && module.get(range.start as usize..range.end as usize).is_none()
+            && module
+                .get(range.start as usize..range.end as usize)
+                .is_none()
         {
             return Err(format!(
                 "it can't be read: section {id} ends at {}, beyond its {} bytes",
@@ -65,7 +78,10 @@ impl Surface {
     /// # Errors
     /// They are no WebAssembly, or a core module that can't be made a component.
     pub fn of(bytes: &[u8]) -> Result<Self, String> {
-        let mut surface = Self { core_module: Parser::is_core_wasm(bytes), ..Self::default() };
+        let mut surface = Self {
+            core_module: Parser::is_core_wasm(bytes),
+            ..Self::default()
+        };
         // What is nested in the component has imports and exports of its own.
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(&component(bytes)?) {
@@ -90,7 +106,10 @@ impl Surface {
 
     /// Imports that the host does not give.
     pub fn foreign_imports(&self) -> impl Iterator<Item = &str> {
-        self.imports.iter().map(String::as_str).filter(|name| ![LOG, TYPES].contains(name))
+        self.imports
+            .iter()
+            .map(String::as_str)
+            .filter(|name| ![LOG, TYPES].contains(name))
     }
 }
 
@@ -116,7 +135,10 @@ mod tests {
         let made = component(&module).unwrap();
         assert!(Parser::is_component(&made));
         let ready = Detector::default().build();
-        assert!(matches!(component(&ready), Ok(Cow::Borrowed(_))), "a component stays as it is");
+        assert!(
+            matches!(component(&ready), Ok(Cow::Borrowed(_))),
+            "a component stays as it is"
+        );
     }
 
     #[test]
@@ -125,7 +147,10 @@ mod tests {
         let of_component = Surface::of(&Detector::default().build()).unwrap();
         assert!(of_module.core_module && !of_component.core_module);
         assert_eq!(of_module.exports, ["anomalyzer:plugin/detector@0.1.0"]);
-        assert_eq!((&of_module.imports, &of_module.exports), (&of_component.imports, &of_component.exports));
+        assert_eq!(
+            (&of_module.imports, &of_module.exports),
+            (&of_component.imports, &of_component.exports)
+        );
         assert_eq!(of_module.foreign_imports().count(), 0);
     }
 
@@ -134,9 +159,14 @@ mod tests {
         for bytes in [&b""[..], b"no wasm at all", b"\0asm\x01\0"] {
             assert!(Surface::of(bytes).unwrap_err().contains("no WebAssembly"));
         }
-        let wasi = wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#).unwrap();
+        let wasi =
+            wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#)
+                .unwrap();
         let error = component(&wasi).unwrap_err();
-        assert!(error.contains("can't be made a component") && error.contains("wasi_snapshot_preview1"), "{error}");
+        assert!(
+            error.contains("can't be made a component") && error.contains("wasi_snapshot_preview1"),
+            "{error}"
+        );
         let mut cut = Detector::default().build();
         cut.truncate(cut.len() / 2);
         assert!(Surface::of(&cut).unwrap_err().contains("can't be read"));
@@ -151,8 +181,12 @@ mod tests {
 
     #[test]
     fn a_foreign_import_is_named() {
-        let component = wat::parse_str(r#"(component (import "wasi:sockets/tcp@0.2.0" (instance)))"#).unwrap();
+        let component =
+            wat::parse_str(r#"(component (import "wasi:sockets/tcp@0.2.0" (instance)))"#).unwrap();
         let surface = Surface::of(&component).unwrap();
-        assert_eq!(surface.foreign_imports().collect::<Vec<_>>(), ["wasi:sockets/tcp@0.2.0"]);
+        assert_eq!(
+            surface.foreign_imports().collect::<Vec<_>>(),
+            ["wasi:sockets/tcp@0.2.0"]
+        );
     }
 }

@@ -17,11 +17,12 @@ pub const STORE: &str = "plugin-store";
 pub struct PluginConfig {
     /// Every `*.wasm` in this folder is loaded. `cargo xtask plugins` fills `target/plugins`.
     pub folder: PathBuf,
-    /// Where compiled code is kept between starts. Without it, everything is compiled at every start. Whoever can write
-    /// there runs code in this process: it must belong to the service alone.
+    /// Where compiled code is kept between starts. Without it, everything is compiled at every
+    /// start. Whoever can write there runs code in this process: it must belong to the service
+    /// alone.
     pub cache: Option<PathBuf>,
-    /// Where versions, grants and modes are kept over restarts. `serve` uses `plugin-store` in its data folder; without it,
-    /// nothing is kept.
+    /// Where versions, grants and modes are kept over restarts. `serve` uses `plugin-store` in its
+    /// data folder; without it, nothing is kept.
     pub store: Option<PathBuf>,
     /// How many versions of a plugin are kept.
     pub keep_versions: usize,
@@ -31,17 +32,18 @@ pub struct PluginConfig {
     pub trusted: Vec<TrustedKey>,
     /// What each plugin may use up.
     pub limits: Limits,
-    /// The program that compiles: this one, or another of the same build that has the subcommand `compile-plugin`. It runs as a
-    /// child process with limits. Without it, plugins are compiled in this process and without limits, which is for tests and
-    /// benchmarks that compile files of their own: `serve`, `demo` and the command line always set it.
+    /// The program that compiles: this one, or another of the same build that has the subcommand
+    /// `compile-plugin`. It runs as a child process with limits. Without it, plugins are compiled
+    /// in this process and without limits, which is for tests and benchmarks that compile files of
+    /// their own: `serve`, `demo` and the command line always set it.
     #[serde(skip)]
     pub compiler: Option<PathBuf>,
-    /// Makes every NaN the same NaN, so that a replay on another machine gives the same bits. Only the benchmark that
-    /// measures its price turns it off.
+    /// Makes every NaN the same NaN, so that a replay on another machine gives the same bits. Only
+    /// the benchmark that measures its price turns it off.
     #[serde(skip, default = "always")]
     pub canonical_nan: bool,
-    /// Interrupts what runs past its deadline and counts what is allocated. Only the benchmark that measures the price of
-    /// that turns it off.
+    /// Interrupts what runs past its deadline and counts what is allocated. Only the benchmark that
+    /// measures the price of that turns it off.
     #[serde(skip, default = "always")]
     pub contained: bool,
 }
@@ -83,8 +85,8 @@ pub struct Limits {
     pub describe_deadline: Duration,
     /// Size of a component's file, in bytes.
     pub max_component_bytes: u64,
-    /// Processor time, over all threads, that compiling one component may take, in whole seconds. One made of JavaScript or Python
-    /// takes half a minute.
+    /// Processor time, over all threads, that compiling one component may take, in whole seconds.
+    /// One made of JavaScript or Python takes half a minute.
     #[serde(with = "duration")]
     pub compile_cpu: Duration,
     /// Address space of the process that compiles one component, in bytes.

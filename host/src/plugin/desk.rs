@@ -1,6 +1,7 @@
-//! What a thread works with, and how it is relieved. A call that takes long must not hold up the others that share its
-//! thread: after a short while the rest of the desk is handed to a new thread, and the call goes on alone, with less
-//! priority, and with none if its guest is suspect. When it returns, its instance is laid back on the desk and its thread ends.
+//! What a thread works with, and how it is relieved. A call that takes long must not hold up the
+//! others that share its thread: after a short while the rest of the desk is handed to a new
+//! thread, and the call goes on alone, with less priority, and with none if its guest is suspect.
+//! When it returns, its instance is laid back on the desk and its thread ends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -11,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy};
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+};
 use thread_priority::{ThreadPriority, thread_native_id};
 use tokio::sync::mpsc;
 
@@ -26,8 +29,9 @@ const MOST_ALONE: usize = 8;
 const MOST_WAITING: usize = 64;
 /// Of a thread: half a megabyte is the guest's at most, the rest is ours.
 const STACK_BYTES: usize = 4 << 20;
-/// How much less important a call is that takes long: as much as can be. Where nobody else wants the processor it is as fast as ever; where
-/// guests spin until their deadline, the others keep their pace.
+/// How much less important a call is that takes long: as much as can be. Where nobody else wants
+/// the processor it is as fast as ever; where guests spin until their deadline, the others keep
+/// their pace.
 const NICER: i32 = 19;
 
 thread_local! {
@@ -44,12 +48,24 @@ struct Relievable {
     suspect: bool,
 }
 
-/// Hands the desk of this thread to a new one, if it is not yet and may be. Called from inside a guest that takes long.
+/// Hands the desk of this thread to a new one, if it is not yet and may be. Called from inside a
+/// guest that takes long.
 pub(super) fn relieve() {
-    let Some(Relievable { mut desk, lease, suspect }) = RELIEVABLE.take() else { return };
+    let Some(Relievable {
+        mut desk,
+        lease,
+        suspect,
+    }) = RELIEVABLE.take()
+    else {
+        return;
+    };
     if desk.shared.alone.fetch_add(1, Ordering::Relaxed) >= MOST_ALONE {
         desk.shared.alone.fetch_sub(1, Ordering::Relaxed);
-        RELIEVABLE.set(Some(Relievable { desk, lease, suspect }));
+        RELIEVABLE.set(Some(Relievable {
+            desk,
+            lease,
+            suspect,
+        }));
         return;
     }
     desk.away.insert(lease, VecDeque::new());
@@ -69,18 +85,24 @@ pub(super) fn relieve() {
             tracing::warn!(%error, "no thread to relieve one whose guest takes long");
             shared.alone.fetch_sub(1, Ordering::Relaxed);
             desk.away.remove(&lease);
-            RELIEVABLE.set(Some(Relievable { desk, lease, suspect }));
+            RELIEVABLE.set(Some(Relievable {
+                desk,
+                lease,
+                suspect,
+            }));
         }
     }
 }
 
-/// From now on the call that goes on alone on this thread, if one does, runs only where nobody else wants the processor, and whoever wants it
-/// has it at once. A nice thread still has its whole turn of milliseconds. Not for guests that are merely slow: on a busy machine
-/// they would miss their deadline.
+/// From now on the call that goes on alone on this thread, if one does, runs only where nobody else
+/// wants the processor, and whoever wants it has it at once. A nice thread still has its whole turn
+/// of milliseconds. Not for guests that are merely slow: on a busy machine they would miss their
+/// deadline.
 pub(super) fn stand_back() {
     if ALONE.get() {
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        // It stays nice if it is refused. That it can't be made less nice afterwards is an error, too.
+        // It stays nice if it is refused. That it can't be made less nice afterwards is an error,
+        // too.
         let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     }
 }
@@ -98,17 +120,29 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(index: usize, jobs: mpsc::WeakSender<Call>) -> Self {
-        Self { index, jobs, left: Mutex::default(), back: Mutex::default(), alone: AtomicUsize::new(0) }
+        Self {
+            index,
+            jobs,
+            left: Mutex::default(),
+            back: Mutex::default(),
+            alone: AtomicUsize::new(0),
+        }
     }
 
     /// The lease has ended.
     pub(super) fn leave(&self, lease: u64) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(lease);
         self.nudge(lease);
     }
 
     fn come_back(&self, lease: u64, instances: Instances, slow: bool) {
-        self.back.lock().unwrap_or_else(PoisonError::into_inner).push((lease, instances, slow));
+        self.back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((lease, instances, slow));
         self.alone.fetch_sub(1, Ordering::Relaxed);
         self.nudge(lease);
     }
@@ -116,7 +150,10 @@ impl Shared {
     /// So that an idle thread looks; a busy one looks before its next call anyway.
     fn nudge(&self, lease: u64) {
         if let Some(jobs) = self.jobs.upgrade() {
-            let _ = jobs.try_send(Call { lease, job: Box::new(|_| ()) });
+            let _ = jobs.try_send(Call {
+                lease,
+                job: Box::new(|_| ()),
+            });
         }
     }
 }
@@ -127,7 +164,8 @@ pub(super) struct Desk {
     queued: mpsc::Receiver<Call>,
     /// Calls that waited for an instance that is back. They come before the queue.
     ready: VecDeque<Call>,
-    /// Instances that are being called by a thread that was relieved, and the calls that wait for them.
+    /// Instances that are being called by a thread that was relieved, and the calls that wait for
+    /// them.
     away: HashMap<u64, VecDeque<Job>>,
     /// Instances whose last call took long: the next begins alone.
     slow: HashSet<u64>,
@@ -152,12 +190,17 @@ impl Desk {
         // What a closure holds is lost with it when no thread comes about.
         let place = Arc::new(Mutex::new(Some(self)));
         let at = Arc::clone(&place);
-        let take = |place: &Mutex<Option<Self>>| place.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let started = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || {
-            if let Some(desk) = take(&at) {
-                desk.work();
-            }
-        });
+        let take = |place: &Mutex<Option<Self>>| {
+            place.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let started = thread::Builder::new()
+            .name(name)
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                if let Some(desk) = take(&at) {
+                    desk.work();
+                }
+            });
         match started {
             Ok(_) => Ok(()),
             Err(error) => take(&place).map_or(Ok(()), |desk| Err(Box::new((desk, error)))),
@@ -189,7 +232,8 @@ impl Desk {
     /// Takes back instances that were away, and lets go of those whose lease has ended.
     fn look_around(&mut self) {
         let shared = Arc::clone(&self.shared);
-        // Not waited for: who stands back may hold it and not run for a while. It nudges when it has let go.
+        // Not waited for: who stands back may hold it and not run for a while. It nudges when it
+        // has let go.
         let back = match shared.back.try_lock() {
             Ok(mut back) => std::mem::take(&mut *back),
             Err(TryLockError::Poisoned(back)) => std::mem::take(&mut *back.into_inner()),
@@ -197,21 +241,27 @@ impl Desk {
         };
         for (lease, instances, slow) in back {
             // If nobody waits for it, its lease has ended.
-            let Some(waiting) = self.away.remove(&lease) else { continue };
+            let Some(waiting) = self.away.remove(&lease) else {
+                continue;
+            };
             if !slow {
                 self.slow.remove(&lease);
             }
             self.instances.put(instances);
-            self.ready.extend(waiting.into_iter().map(|job| Call { lease, job }));
+            self.ready
+                .extend(waiting.into_iter().map(|job| Call { lease, job }));
         }
-        for lease in std::mem::take(&mut *shared.left.lock().unwrap_or_else(PoisonError::into_inner)) {
+        for lease in
+            std::mem::take(&mut *shared.left.lock().unwrap_or_else(PoisonError::into_inner))
+        {
             drop(self.instances.take(lease));
             self.away.remove(&lease);
             self.slow.remove(&lease);
         }
     }
 
-    /// Makes a call. None if the desk was handed on meanwhile: then there is nothing more to do for this thread.
+    /// Makes a call. None if the desk was handed on meanwhile: then there is nothing more to do for
+    /// this thread.
     fn run(mut self, Call { lease, job }: Call) -> Option<Self> {
         if let Some(waiting) = self.away.get_mut(&lease) {
             if waiting.len() < MOST_WAITING {
@@ -224,7 +274,11 @@ impl Desk {
         let mut own = self.instances.take(lease);
         let (shared, was_slow) = (Arc::clone(&self.shared), self.slow.contains(&lease));
         let suspect = own.watches.values().any(Watch::has_faulted);
-        RELIEVABLE.set(Some(Relievable { desk: self, lease, suspect }));
+        RELIEVABLE.set(Some(Relievable {
+            desk: self,
+            lease,
+            suspect,
+        }));
         if was_slow {
             relieve();
         }
@@ -257,7 +311,13 @@ mod tests {
     fn policy() -> String {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         // After the name in parentheses comes the third field; the policy is the 41st.
-        stat.rsplit(')').next().unwrap().split_whitespace().nth(41 - 3).unwrap().to_owned()
+        stat.rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .nth(41 - 3)
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
@@ -272,7 +332,11 @@ mod tests {
             });
             thread.join().unwrap()
         };
-        assert_eq!(stood_back(false), SCHED_OTHER, "the desk's own thread serves the others");
+        assert_eq!(
+            stood_back(false),
+            SCHED_OTHER,
+            "the desk's own thread serves the others"
+        );
         assert_eq!(stood_back(true), SCHED_IDLE);
     }
 }

@@ -18,7 +18,8 @@ use crate::domain::{Direction, Labels, Phase, Range, UnixMs};
 /// Longest reason of a finding, in bytes.
 const REASON_BYTES: usize = 512;
 
-/// Samples in columns: sample i is (`ids[i]`, `at[i]`, `values[i]`). `at` rises strictly within a series; values are finite.
+/// Samples in columns: sample i is (`ids[i]`, `at[i]`, `values[i]`). `at` rises strictly within a
+/// series; values are finite.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Frame {
     /// The time recorded with the input; never falls from one frame to the next.
@@ -66,12 +67,18 @@ impl Frame {
     fn check(&self) -> Result<(), String> {
         let (ids, at, values) = (self.ids.len(), self.at.len(), self.values.len());
         if ids != values || at != values {
-            return Err(format!("the columns of the frame differ in length: {ids} ids, {at} times, {values} values"));
+            return Err(format!(
+                "the columns of the frame differ in length: {ids} ids, {at} times, {values} values"
+            ));
         }
         if u32::try_from(values).is_err() {
             return Err(format!("a frame of {values} samples is too large"));
         }
-        if !self.values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+        if !self
+            .values
+            .iter()
+            .fold(true, |finite, value| finite & value.is_finite())
+        {
             return Err("the frame holds a value that is not finite".to_owned());
         }
         Ok(())
@@ -118,8 +125,9 @@ pub(super) struct Detector {
     pub(super) ground: Arc<Ground>,
 }
 
-/// One instance of a detector, on the thread of whoever holds it: what the workers run, and what a benchmark measures
-/// without them. After an error that lost the instance every call answers [`PluginError::Lost`].
+/// One instance of a detector, on the thread of whoever holds it: what the workers run, and what a
+/// benchmark measures without them. After an error that lost the instance every call answers
+/// [`PluginError::Lost`].
 pub struct Monitor {
     pub(super) plugin: Arc<Detector>,
     pub(super) live: Option<Live>,
@@ -136,26 +144,51 @@ impl Monitor {
     pub(super) fn open(plugin: Arc<Detector>, settings: &str) -> Result<Self, PluginError> {
         let deadline = plugin.ground.limits.describe_deadline;
         let mut sandbox = plugin.ground.sandbox(plugin.name.clone());
-        let exports = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| plugin.pre.instantiate(store))?;
+        let exports = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| {
+            plugin.pre.instantiate(store)
+        })?;
         let monitor = sandbox
-            .call("open", deadline, OPENING_BYTES, |store| exports.detector.monitor().call_open(store, settings))?
+            .call("open", deadline, OPENING_BYTES, |store| {
+                exports.detector.monitor().call_open(store, settings)
+            })?
             .map_err(PluginError::from_guest)?;
-        Ok(Self { plugin, live: Some(Live { sandbox, exports, monitor }) })
+        Ok(Self {
+            plugin,
+            live: Some(Live {
+                sandbox,
+                exports,
+                monitor,
+            }),
+        })
     }
 
-    /// Takes the instance out, so that it is gone whatever happens in a call; it is put back only when all is well.
+    /// Takes the instance out, so that it is gone whatever happens in a call; it is put back only
+    /// when all is well.
     pub(super) fn take(&mut self) -> Result<Live, PluginError> {
-        self.live.take().ok_or_else(|| PluginError::Lost(self.plugin.name.to_string()))
+        self.live
+            .take()
+            .ok_or_else(|| PluginError::Lost(self.plugin.name.to_string()))
     }
 
     /// Shows it a frame. The guest may hand back about 1 KiB a sample.
     pub fn observe(&mut self, frame: &Frame, want_scores: bool) -> Result<Verdict, PluginError> {
         let plugin = self.plugin.clone();
-        frame.check().map_err(|reason| PluginError::Input { plugin: plugin.name.to_string(), reason })?;
+        frame.check().map_err(|reason| PluginError::Input {
+            plugin: plugin.name.to_string(),
+            reason,
+        })?;
         let mut live = self.take()?;
-        let labels: Vec<Vec<(&str, &str)>> = frame.opened.iter().map(|(_, labels)| labels.iter().collect()).collect();
-        let opened: Vec<GuestSeries<'_>> =
-            frame.opened.iter().zip(&labels).map(|((id, _), labels)| GuestSeries { id: *id, labels }).collect();
+        let labels: Vec<Vec<(&str, &str)>> = frame
+            .opened
+            .iter()
+            .map(|(_, labels)| labels.iter().collect())
+            .collect();
+        let opened: Vec<GuestSeries<'_>> = frame
+            .opened
+            .iter()
+            .zip(&labels)
+            .map(|((id, _), labels)| GuestSeries { id: *id, labels })
+            .collect();
         let columns = GuestFrame {
             now: frame.now,
             opened: &opened,
@@ -165,15 +198,29 @@ impl Monitor {
             values: &frame.values,
         };
         let bytes = OPENING_BYTES + frame.len() * 1024;
-        let Live { sandbox, exports, monitor } = &mut live;
-        let answer = sandbox.call("observe", plugin.ground.limits.call_deadline, bytes, |store| {
-            exports.detector.monitor().call_observe(store, *monitor, columns, want_scores)
-        })?;
+        let Live {
+            sandbox,
+            exports,
+            monitor,
+        } = &mut live;
+        let answer = sandbox.call(
+            "observe",
+            plugin.ground.limits.call_deadline,
+            bytes,
+            |store| {
+                exports
+                    .detector
+                    .monitor()
+                    .call_observe(store, *monitor, columns, want_scores)
+            },
+        )?;
         let verdict = match answer {
-            Ok(verdict) => checked(verdict, frame.len(), want_scores).map_err(|reason| PluginError::Contract {
-                plugin: plugin.name.to_string(),
-                call: "observe",
-                reason,
+            Ok(verdict) => checked(verdict, frame.len(), want_scores).map_err(|reason| {
+                PluginError::Contract {
+                    plugin: plugin.name.to_string(),
+                    call: "observe",
+                    reason,
+                }
             })?,
             Err(error) => {
                 self.live = Some(live);
@@ -190,16 +237,29 @@ fn checked(verdict: GuestVerdict, samples: usize, want_scores: bool) -> Result<V
     let GuestVerdict { scores, findings } = verdict;
     let expected = if want_scores { samples } else { 0 };
     if scores.len() != expected {
-        return Err(format!("it returned {} scores instead of {expected}", scores.len()));
+        return Err(format!(
+            "it returned {} scores instead of {expected}",
+            scores.len()
+        ));
     }
-    if !scores.iter().fold(true, |good, score| good & (score.is_finite() & (*score >= 0.0))) {
+    if !scores.iter().fold(true, |good, score| {
+        good & (score.is_finite() & (*score >= 0.0))
+    }) {
         return Err("a score is not finite, or is negative".to_owned());
     }
     let mut least = 0;
     let findings = findings
         .into_iter()
         .map(|finding| {
-            let GuestFinding { sample, phase, direction, score, severity, expected, reason } = finding;
+            let GuestFinding {
+                sample,
+                phase,
+                direction,
+                score,
+                severity,
+                expected,
+                reason,
+            } = finding;
             if (sample as usize) >= samples {
                 return Err(format!("a finding names sample {sample} of {samples}"));
             }
@@ -209,7 +269,9 @@ fn checked(verdict: GuestVerdict, samples: usize, want_scores: bool) -> Result<V
             least = u64::from(sample) + 1;
             for (what, value) in [("score", score), ("severity", severity)] {
                 if !value.is_finite() || value < 0.0 {
-                    return Err(format!("the {what} of the finding at sample {sample} is {value}"));
+                    return Err(format!(
+                        "the {what} of the finding at sample {sample} is {value}"
+                    ));
                 }
             }
             let end = |value: f64| value.is_finite().then_some(value);
@@ -227,7 +289,10 @@ fn checked(verdict: GuestVerdict, samples: usize, want_scores: bool) -> Result<V
                 },
                 score,
                 severity,
-                expected: expected.map(|range| Range { low: end(range.low), high: end(range.high) }),
+                expected: expected.map(|range| Range {
+                    low: end(range.low),
+                    high: end(range.high),
+                }),
                 reason: one_line(&reason, REASON_BYTES),
             })
         })
@@ -252,7 +317,11 @@ mod tests {
         }
     }
 
-    fn check(findings: Vec<GuestFinding>, scores: Vec<f64>, want_scores: bool) -> Result<Verdict, String> {
+    fn check(
+        findings: Vec<GuestFinding>,
+        scores: Vec<f64>,
+        want_scores: bool,
+    ) -> Result<Verdict, String> {
         checked(GuestVerdict { scores, findings }, 3, want_scores)
     }
 
@@ -260,34 +329,86 @@ mod tests {
     fn a_verdict_that_keeps_the_contract_passes() {
         let verdict = check(vec![finding(0), finding(2)], vec![0.0, 1.0, 2.0], true).unwrap();
         assert_eq!(verdict.scores, [0.0, 1.0, 2.0]);
-        assert_eq!(verdict.findings.iter().map(|f| f.sample).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(
+            verdict
+                .findings
+                .iter()
+                .map(|f| f.sample)
+                .collect::<Vec<_>>(),
+            [0, 2]
+        );
     }
 
     #[test]
     fn samples_must_be_inside_and_rise() {
-        assert!(check(vec![finding(3)], vec![], false).unwrap_err().contains("sample 3 of 3"));
+        assert!(
+            check(vec![finding(3)], vec![], false)
+                .unwrap_err()
+                .contains("sample 3 of 3")
+        );
         assert!(check(vec![finding(u32::MAX)], vec![], false).is_err());
-        assert!(check(vec![finding(1), finding(1)], vec![], false).unwrap_err().contains("twice"));
+        assert!(
+            check(vec![finding(1), finding(1)], vec![], false)
+                .unwrap_err()
+                .contains("twice")
+        );
         assert!(check(vec![finding(2), finding(1)], vec![], false).is_err());
     }
 
     #[test]
     fn scores_must_be_as_many_as_asked_for_finite_and_not_negative() {
-        assert!(check(vec![], vec![1.0], true).unwrap_err().contains("1 scores instead of 3"));
+        assert!(
+            check(vec![], vec![1.0], true)
+                .unwrap_err()
+                .contains("1 scores instead of 3")
+        );
         assert!(check(vec![], vec![1.0, 2.0, 3.0], false).is_err());
         for bad in [f64::NAN, f64::INFINITY, -1.0] {
             assert!(check(vec![], vec![0.0, bad, 0.0], true).is_err());
-            assert!(check(vec![GuestFinding { score: bad, ..finding(0) }], vec![], false).is_err());
-            assert!(check(vec![GuestFinding { severity: bad, ..finding(0) }], vec![], false).is_err());
+            assert!(
+                check(
+                    vec![GuestFinding {
+                        score: bad,
+                        ..finding(0)
+                    }],
+                    vec![],
+                    false
+                )
+                .is_err()
+            );
+            assert!(
+                check(
+                    vec![GuestFinding {
+                        severity: bad,
+                        ..finding(0)
+                    }],
+                    vec![],
+                    false
+                )
+                .is_err()
+            );
         }
     }
 
     #[test]
     fn an_infinite_end_is_a_missing_one_and_a_long_reason_is_cut() {
-        let range = GuestRange { low: f64::NEG_INFINITY, high: 2.0 };
-        let long = GuestFinding { expected: Some(range), reason: "ä".repeat(5000), ..finding(0) };
+        let range = GuestRange {
+            low: f64::NEG_INFINITY,
+            high: 2.0,
+        };
+        let long = GuestFinding {
+            expected: Some(range),
+            reason: "ä".repeat(5000),
+            ..finding(0)
+        };
         let verdict = check(vec![long], vec![], false).unwrap();
-        assert_eq!(verdict.findings[0].expected, Some(Range { low: None, high: Some(2.0) }));
+        assert_eq!(
+            verdict.findings[0].expected,
+            Some(Range {
+                low: None,
+                high: Some(2.0)
+            })
+        );
         assert!(verdict.findings[0].reason.len() <= REASON_BYTES);
     }
 

@@ -28,7 +28,8 @@ pub(super) fn engine(
     Ok((engine, ticker))
 }
 
-/// The same for whoever compiles and whoever runs: what one puts into the cache, the other finds there.
+/// The same for whoever compiles and whoever runs: what one puts into the cache, the other finds
+/// there.
 pub(super) fn runtime(
     canonical_nan: bool,
     contained: bool,
@@ -47,7 +48,8 @@ pub(super) fn runtime(
     wasmtime::Engine::new(&with)
 }
 
-/// Moves the epoch, whatever else happens: a deadline depends on nothing but its thread. Often while a guest runs, and seldom else.
+/// Moves the epoch, whatever else happens: a deadline depends on nothing but its thread. Often
+/// while a guest runs, and seldom else.
 #[derive(Default)]
 pub(super) struct Ticker {
     inside: AtomicUsize,
@@ -76,7 +78,8 @@ impl Ticker {
                 counted = Instant::now();
                 continue;
             }
-            let passed = u64::try_from(counted.elapsed().as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX);
+            let passed =
+                u64::try_from(counted.elapsed().as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX);
             for _ in 0..passed.min(MOST_AT_ONCE) {
                 engine.increment_epoch();
             }
@@ -115,7 +118,9 @@ pub(super) fn epochs(limit: Duration) -> u64 {
 
 /// A time as epochs, give or take some.
 pub(super) fn about(limit: Duration) -> u64 {
-    u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX / 2).saturating_add(1)
+    u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos()))
+        .unwrap_or(u64::MAX / 2)
+        .saturating_add(1)
 }
 
 #[cfg(test)]

@@ -87,7 +87,8 @@ pub enum PluginError {
         /// How.
         reason: String,
     },
-    /// The settings or parameters are wrong, in the guest's words: shown to whoever wrote them, never retried.
+    /// The settings or parameters are wrong, in the guest's words: shown to whoever wrote them,
+    /// never retried.
     #[error("{0}")]
     Invalid(String),
     /// The plugin doesn't do that, in the guest's words.
@@ -120,7 +121,9 @@ pub enum PluginError {
         reason: String,
     },
     /// It faulted for several signals, or in several runs: nothing of it is opened any more.
-    #[error("plugin `{plugin}` is quarantined as a whole: {reason}; lift it with `anomalyzer plugins lift {plugin}`")]
+    #[error(
+        "plugin `{plugin}` is quarantined as a whole: {reason}; lift it with `anomalyzer plugins lift {plugin}`"
+    )]
     GivenUp {
         /// Which.
         plugin: String,
@@ -149,10 +152,14 @@ pub enum PluginError {
 impl PluginError {
     /// Whether this was the guest's fault and cost it its instance.
     pub(super) fn is_fault(&self) -> bool {
-        matches!(self, Self::Trap { .. } | Self::Deadline { .. } | Self::Limit { .. } | Self::Contract { .. })
+        matches!(
+            self,
+            Self::Trap { .. } | Self::Deadline { .. } | Self::Limit { .. } | Self::Contract { .. }
+        )
     }
 
-    /// Whether the instance, with its memory, is gone, so that it must be opened again before it is of use.
+    /// Whether the instance, with its memory, is gone, so that it must be opened again before it is
+    /// of use.
     pub fn lost_instance(&self) -> bool {
         self.is_fault() || matches!(self, Self::Lost(_))
     }
@@ -183,16 +190,38 @@ impl PluginError {
     ) -> Self {
         let plugin = plugin.to_owned();
         if error.downcast_ref() == Some(&wasmtime::Trap::Interrupt) {
-            return Self::Deadline { plugin, call, limit: deadline };
+            return Self::Deadline {
+                plugin,
+                call,
+                limit: deadline,
+            };
         }
-        // Most guests end themselves when they are given no memory: that is the reason, and not how they do it.
-        if let Some(LimitReached { what, limit, current, requested }) = error.downcast_ref().copied().or(refused) {
-            return Self::Limit { plugin, call, what, limit, current, requested };
+        // Most guests end themselves when they are given no memory: that is the reason, and not how
+        // they do it.
+        if let Some(LimitReached {
+            what,
+            limit,
+            current,
+            requested,
+        }) = error.downcast_ref().copied().or(refused)
+        {
+            return Self::Limit {
+                plugin,
+                call,
+                what,
+                limit,
+                current,
+                requested,
+            };
         }
         let mut reason = one_line(&error.root_cause().to_string(), 512);
         if let Some(words) = last_words {
             reason = format!("{reason} (its last words: {words})");
         }
-        Self::Trap { plugin, call, reason }
+        Self::Trap {
+            plugin,
+            call,
+            reason,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! One plugin's bytes, looked at before anything of them is used: compiled, linked, and asked to describe themselves.
+//! One plugin's bytes, looked at before anything of them is used: compiled, linked, and asked to
+//! describe themselves.
 
 use std::fs::File;
 use std::io::Read;
@@ -26,11 +27,13 @@ const ACTION: &str = "anomalyzer:plugin/action@0.1.0";
 
 /// How much of a schema and how many needs a plugin may declare.
 const SCHEMA_BYTES: usize = 64 << 10;
-/// The setting by which a detector says how many samples of a series it wants before it says anything of it.
+/// The setting by which a detector says how many samples of a series it wants before it says
+/// anything of it.
 pub(super) const MIN_SAMPLES: &str = "min_samples";
 const NOTED: &str = "x-min-samples";
 const NEEDS: usize = 64;
-/// How much past a detector may want to see, in milliseconds: 90 days. Whoever keeps the samples is asked for all of it.
+/// How much past a detector may want to see, in milliseconds: 90 days. Whoever keeps the samples is
+/// asked for all of it.
 const HISTORY_MS: u64 = 90 * 86_400_000;
 
 /// What a plugin is.
@@ -97,8 +100,8 @@ pub(super) enum Code {
     Action(Arc<Action>),
 }
 
-/// Looks at a plugin's bytes, filling in what is learnt of them on the way, so that also of what is refused is known what it
-/// is. The error is one line. Takes as long as the bytes take to compile.
+/// Looks at a plugin's bytes, filling in what is learnt of them on the way, so that also of what is
+/// refused is known what it is. The error is one line. Takes as long as the bytes take to compile.
 pub(super) fn examine(
     ground: &Arc<Ground>,
     linker: &Linker<State>,
@@ -108,10 +111,15 @@ pub(super) fn examine(
     let looked = catch_unwind(AssertUnwindSafe(|| {
         info.digest = digest(bytes);
         info.size = bytes.len() as u64;
-        let component = ground.compiler.compile(&ground.engine, &component::component(bytes)?, &info.digest)?;
+        let component =
+            ground
+                .compiler
+                .compile(&ground.engine, &component::component(bytes)?, &info.digest)?;
         inspect(ground, linker, &component, info)
     }));
-    looked.unwrap_or_else(|_| Err("the runtime panicked over it".to_owned())).map_err(|reason| one_line(&reason, 1024))
+    looked
+        .unwrap_or_else(|_| Err("the runtime panicked over it".to_owned()))
+        .map_err(|reason| one_line(&reason, 1024))
 }
 
 /// SHA-256, in hex.
@@ -121,8 +129,10 @@ pub(super) fn digest(bytes: &[u8]) -> String {
 
 /// What is known of a file before it is opened.
 pub(super) fn blank(path: &Path) -> PluginInfo {
-    let text =
-        |part: Option<&std::ffi::OsStr>| part.map(|part| one_line(&part.to_string_lossy(), 255)).unwrap_or_default();
+    let text = |part: Option<&std::ffi::OsStr>| {
+        part.map(|part| one_line(&part.to_string_lossy(), 255))
+            .unwrap_or_default()
+    };
     PluginInfo {
         name: text(path.file_stem()),
         version: String::new(),
@@ -143,9 +153,15 @@ pub(super) fn blank(path: &Path) -> PluginInfo {
 pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| format!("it can't be read: {error}");
     let mut bytes = Vec::new();
-    File::open(path).map_err(unreadable)?.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    File::open(path)
+        .map_err(unreadable)?
+        .take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > max {
-        return Err(format!("it is larger than {max} bytes; see `max_component_bytes`"));
+        return Err(format!(
+            "it is larger than {max} bytes; see `max_component_bytes`"
+        ));
     }
     Ok(bytes)
 }
@@ -169,15 +185,24 @@ fn inspect(
     match kind {
         PluginKind::Detector => {
             let pre = DetectorPre::new(pre).map_err(mismatch)?;
-            let exports = sandbox.call("instantiate", deadline, bytes, |store| pre.instantiate(store)).map_err(told)?;
+            let exports = sandbox
+                .call("instantiate", deadline, bytes, |store| {
+                    pre.instantiate(store)
+                })
+                .map_err(told)?;
             let description = sandbox
-                .call("describe", deadline, bytes, |store| exports.detector.call_describe(store))
+                .call("describe", deadline, bytes, |store| {
+                    exports.detector.call_describe(store)
+                })
                 .map_err(told)?;
             introduce(info, description.about)?;
             info.stateful = pre.is_stateful();
             info.history_ms = description.history_ms;
             if info.history_ms > HISTORY_MS {
-                return Err(format!("it wants to see {} ms of the past, more than {HISTORY_MS}", info.history_ms));
+                return Err(format!(
+                    "it wants to see {} ms of the past, more than {HISTORY_MS}",
+                    info.history_ms
+                ));
             }
             Ok(Code::Detector(Arc::new(Detector {
                 name: info.name.as_str().into(),
@@ -191,18 +216,30 @@ fn inspect(
         }
         PluginKind::Action => {
             let pre = ActionPluginPre::new(pre).map_err(mismatch)?;
-            let guest = sandbox.call("instantiate", deadline, bytes, |store| pre.instantiate(store)).map_err(told)?;
+            let guest = sandbox
+                .call("instantiate", deadline, bytes, |store| {
+                    pre.instantiate(store)
+                })
+                .map_err(told)?;
             let description = sandbox
-                .call("describe", deadline, bytes, |store| guest.anomalyzer_plugin_action().call_describe(store))
+                .call("describe", deadline, bytes, |store| {
+                    guest.anomalyzer_plugin_action().call_describe(store)
+                })
                 .map_err(told)?;
             introduce(info, description.about)?;
             if description.needs.len() > NEEDS {
-                return Err(format!("it declares {} needs, more than {NEEDS}", description.needs.len()));
+                return Err(format!(
+                    "it declares {} needs, more than {NEEDS}",
+                    description.needs.len()
+                ));
             }
             info.needs = description
                 .needs
                 .into_iter()
-                .map(|need| Need { operation: one_line(&need.operation, 64), scope: one_line(&need.scope, 512) })
+                .map(|need| Need {
+                    operation: one_line(&need.operation, 64),
+                    scope: one_line(&need.scope, 512),
+                })
                 .collect();
             Ok(Code::Action(Arc::new(Action {
                 name: info.name.as_str().into(),
@@ -222,16 +259,26 @@ fn kind_of(engine: &wasmtime::Engine, component: &Component) -> Result<PluginKin
     match (has(DETECTOR), has(ACTION)) {
         (true, false) => Ok(PluginKind::Detector),
         (false, true) => Ok(PluginKind::Action),
-        (true, true) => Err("it exports a detector and an action; make two plugins of it".to_owned()),
+        (true, true) => {
+            Err("it exports a detector and an action; make two plugins of it".to_owned())
+        }
         (false, false) => {
-            let found: Vec<&str> = exports.exports(engine).map(|(name, _)| name).take(8).collect();
-            Err(format!("it exports neither `{DETECTOR}` nor `{ACTION}`, but [{}]", found.join(", ")))
+            let found: Vec<&str> = exports
+                .exports(engine)
+                .map(|(name, _)| name)
+                .take(8)
+                .collect();
+            Err(format!(
+                "it exports neither `{DETECTOR}` nor `{ACTION}`, but [{}]",
+                found.join(", ")
+            ))
         }
     }
 }
 
-/// How many samples of a series a detector wants before it says anything of it, by the schema of its settings: what the setting is by
-/// default, or what is noted there by a detector that does not let it be set.
+/// How many samples of a series a detector wants before it says anything of it, by the schema of
+/// its settings: what the setting is by default, or what is noted there by a detector that does not
+/// let it be set.
 fn min_samples(schema: &Value) -> Option<u32> {
     whole(&schema["properties"][MIN_SAMPLES]["default"]).or_else(|| whole(&schema[NOTED]))
 }
@@ -243,7 +290,12 @@ pub(super) fn whole(value: &Value) -> Option<u32> {
 
 /// Takes what a plugin says of itself, if it is proper.
 fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
-    let About { name, version, summary, settings } = about;
+    let About {
+        name,
+        version,
+        summary,
+        settings,
+    } = about;
     let proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 63 || !name.chars().all(proper) {
         return Err(format!(
@@ -252,15 +304,23 @@ fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
         ));
     }
     if !is_semantic(&version) {
-        return Err(format!("`{}` is not a semantic version such as 1.2.3", one_line(&version, 80)));
+        return Err(format!(
+            "`{}` is not a semantic version such as 1.2.3",
+            one_line(&version, 80)
+        ));
     }
     if settings.len() > SCHEMA_BYTES {
-        return Err(format!("the schema of its settings is larger than {SCHEMA_BYTES} bytes"));
+        return Err(format!(
+            "the schema of its settings is larger than {SCHEMA_BYTES} bytes"
+        ));
     }
-    info.settings =
-        serde_json::from_str(&settings).map_err(|error| format!("the schema of its settings is not JSON: {error}"))?;
+    info.settings = serde_json::from_str(&settings)
+        .map_err(|error| format!("the schema of its settings is not JSON: {error}"))?;
     if !info.settings.is_object() && !info.settings.is_boolean() {
-        return Err("the schema of its settings is not a JSON Schema: neither an object nor a boolean".to_owned());
+        return Err(
+            "the schema of its settings is not a JSON Schema: neither an object nor a boolean"
+                .to_owned(),
+        );
     }
     info.name = name;
     info.version = version;
@@ -275,8 +335,12 @@ fn is_semantic(version: &str) -> bool {
     let numbers: Vec<&str> = core.split('.').collect();
     version.len() <= 64
         && numbers.len() == 3
-        && numbers.iter().all(|n| n.bytes().all(|b| b.is_ascii_digit()) && n.parse::<u64>().is_ok())
-        && rest.chars().all(|c| c.is_ascii_alphanumeric() || "-+.".contains(c))
+        && numbers
+            .iter()
+            .all(|n| n.bytes().all(|b| b.is_ascii_digit()) && n.parse::<u64>().is_ok())
+        && rest
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-+.".contains(c))
 }
 
 #[cfg(test)]
@@ -290,7 +354,9 @@ mod tests {
         for good in ["0.1.0", "1.2.3-rc.1+build.5", "10.20.30"] {
             assert!(is_semantic(good), "{good}");
         }
-        for bad in ["", "1", "1.2", "1.2.3.4", "v1.2.3", "1.2.x", "1..3", "1.2.3 ", "+1.2.3", "1.2.3-\n"] {
+        for bad in [
+            "", "1", "1.2", "1.2.3.4", "v1.2.3", "1.2.x", "1..3", "1.2.3 ", "+1.2.3", "1.2.3-\n",
+        ] {
             assert!(!is_semantic(bad), "{bad:?}");
         }
     }
@@ -298,10 +364,22 @@ mod tests {
     #[test]
     fn how_many_samples_it_wants_stands_in_its_schema() {
         let schemas = [
-            (json!({ "properties": { "min_samples": { "type": "integer", "default": 200 } } }), Some(200)),
-            (json!({ "properties": { "window": { "default": 60 } }, "x-min-samples": 20 }), Some(20)),
-            (json!({ "properties": { "min_samples": { "default": null } } }), None),
-            (json!({ "properties": { "min_samples": { "default": -1 } } }), None),
+            (
+                json!({ "properties": { "min_samples": { "type": "integer", "default": 200 } } }),
+                Some(200),
+            ),
+            (
+                json!({ "properties": { "window": { "default": 60 } }, "x-min-samples": 20 }),
+                Some(20),
+            ),
+            (
+                json!({ "properties": { "min_samples": { "default": null } } }),
+                None,
+            ),
+            (
+                json!({ "properties": { "min_samples": { "default": -1 } } }),
+                None,
+            ),
             (json!(true), None),
         ];
         for (schema, wanted) in schemas {

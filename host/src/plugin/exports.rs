@@ -26,8 +26,14 @@ impl DetectorPre {
     pub(super) fn new(pre: InstancePre<State>) -> wasmtime::Result<Self> {
         let stateful = pre.component().get_export_index(None, STATE).is_some();
         let detector = detector::GuestIndices::new(&pre)?;
-        let state = stateful.then(|| state::GuestIndices::new(&pre)).transpose()?;
-        Ok(Self { pre, detector, state })
+        let state = stateful
+            .then(|| state::GuestIndices::new(&pre))
+            .transpose()?;
+        Ok(Self {
+            pre,
+            detector,
+            state,
+        })
     }
 
     /// Whether it exports `state`.
@@ -36,10 +42,17 @@ impl DetectorPre {
     }
 
     /// Makes an instance. Checks the types of its exports.
-    pub(super) fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<DetectorExports> {
+    pub(super) fn instantiate(
+        &self,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<DetectorExports> {
         let instance = self.pre.instantiate(&mut *store)?;
         let detector = self.detector.load(&mut *store, &instance)?;
-        let state = self.state.as_ref().map(|state| state.load(&mut *store, &instance)).transpose()?;
+        let state = self
+            .state
+            .as_ref()
+            .map(|state| state.load(&mut *store, &instance))
+            .transpose()?;
         Ok(DetectorExports { detector, state })
     }
 }

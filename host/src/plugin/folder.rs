@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// A file is gone when it was not there that many times in a row: one that an editor replaces is not, and one that is renamed
-/// is found under its new name before that.
+/// A file is gone when it was not there that many times in a row: one that an editor replaces is
+/// not, and one that is renamed is found under its new name before that.
 const MISSED: u32 = 3;
 
 /// What tells one state of a file from another.
@@ -46,24 +46,45 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: Mutex::default(), busy: Mutex::default() }
+        Self {
+            path: path.to_owned(),
+            seen: Mutex::default(),
+            busy: Mutex::default(),
+        }
     }
 
-    /// Looks. The first time everything is due at once; later a file has to rest from one look to the next, so that one
-    /// that is being written is left alone. If the folder can't be read, nothing is gone.
+    /// Looks. The first time everything is due at once; later a file has to rest from one look to
+    /// the next, so that one that is being written is left alone. If the folder can't be read,
+    /// nothing is gone.
     pub(super) fn look(&self, first: bool) -> std::io::Result<Look> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned();
             // Names that begin with a dot are those of editors and copying programs at work.
             if !name.starts_with('.')
-                && path.extension().is_some_and(|extension| extension == "wasm")
+                && path
+                    .extension()
+                    .is_some_and(|extension| extension == "wasm")
                 && let Ok(file) = fs::metadata(&path)
                 && file.is_file()
             {
                 let changed = (file.mtime(), file.mtime_nsec());
-                found.insert(name, (path, Stamp { inode: file.ino(), size: file.size(), changed }));
+                found.insert(
+                    name,
+                    (
+                        path,
+                        Stamp {
+                            inode: file.ino(),
+                            size: file.size(),
+                            changed,
+                        },
+                    ),
+                );
             }
         }
         let mut look = Look::default();
@@ -71,7 +92,11 @@ impl Folder {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, (path, stamp)) in &found {
             let rests = seen.get(name).is_some_and(|known| known.stamp == *stamp);
-            let known = seen.entry(name.clone()).or_insert(Seen { stamp: *stamp, taken: false, missed: 0 });
+            let known = seen.entry(name.clone()).or_insert(Seen {
+                stamp: *stamp,
+                taken: false,
+                missed: 0,
+            });
             known.missed = 0;
             if !rests {
                 (known.stamp, known.taken) = (*stamp, false);
@@ -97,13 +122,24 @@ impl Folder {
 
     /// What was due has been dealt with.
     pub(super) fn done(&self, path: &Path) {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        self.busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     /// Hands a file out again with the next look.
     pub(super) fn again(&self, name: &str) {
-        if let Some(known) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name) {
+        if let Some(known) = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(name)
+        {
             known.taken = false;
         }
     }
@@ -131,7 +167,10 @@ mod tests {
     use super::*;
 
     fn names(look: &Look) -> Vec<String> {
-        look.due.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+        look.due
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
@@ -145,12 +184,24 @@ mod tests {
         fs::write(&path, b"half").unwrap();
         assert_eq!(names(&folder.look(false).unwrap()), [""; 0], "it grew");
         assert_eq!(names(&folder.look(false).unwrap()), ["a.wasm"]);
-        assert_eq!(names(&folder.look(false).unwrap()), [""; 0], "it is being examined");
+        assert_eq!(
+            names(&folder.look(false).unwrap()),
+            [""; 0],
+            "it is being examined"
+        );
         folder.done(&path);
-        assert_eq!(names(&folder.look(false).unwrap()), [""; 0], "it has been examined");
+        assert_eq!(
+            names(&folder.look(false).unwrap()),
+            [""; 0],
+            "it has been examined"
+        );
         fs::write(&path, b"whole").unwrap();
         folder.look(false).unwrap();
-        assert_eq!(names(&folder.look(false).unwrap()), ["a.wasm"], "it changed");
+        assert_eq!(
+            names(&folder.look(false).unwrap()),
+            ["a.wasm"],
+            "it changed"
+        );
     }
 
     #[test]
@@ -165,7 +216,11 @@ mod tests {
         fs::rename(&path, &aside).unwrap();
         assert_eq!(folder.look(false).unwrap(), Look::default());
         fs::rename(&aside, &path).unwrap();
-        assert_eq!(folder.look(false).unwrap(), Look::default(), "it is back as it was");
+        assert_eq!(
+            folder.look(false).unwrap(),
+            Look::default(),
+            "it is back as it was"
+        );
         fs::remove_file(&path).unwrap();
         for _ in 1..MISSED {
             assert_eq!(folder.look(false).unwrap(), Look::default());
@@ -192,7 +247,12 @@ mod tests {
         std::os::unix::fs::symlink(other.path().join("a.wasm"), dir.path().join("a.wasm")).unwrap();
         std::os::unix::fs::symlink("b.wasm", dir.path().join("c.wasm")).unwrap();
         let folder = Folder::new(dir.path());
-        assert!(folder.inside(&dir.path().join("a.wasm")).unwrap_err().contains("outside"));
+        assert!(
+            folder
+                .inside(&dir.path().join("a.wasm"))
+                .unwrap_err()
+                .contains("outside")
+        );
         assert_eq!(folder.inside(&dir.path().join("c.wasm")), Ok(()));
     }
 

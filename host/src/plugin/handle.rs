@@ -40,7 +40,11 @@ impl DetectorHandle {
                 Ok(())
             })
             .await?;
-        Ok(Self { plugin, lease, min_samples })
+        Ok(Self {
+            plugin,
+            lease,
+            min_samples,
+        })
     }
 
     /// What the detector calls itself.
@@ -63,20 +67,26 @@ impl DetectorHandle {
         self.plugin.history_ms
     }
 
-    /// How many samples of a series it wants before it says anything of it: its setting `min_samples`, or the default of that by its
-    /// schema. None if it has no such setting.
+    /// How many samples of a series it wants before it says anything of it: its setting
+    /// `min_samples`, or the default of that by its schema. None if it has no such setting.
     pub fn min_samples(&self) -> Option<u32> {
         self.min_samples
     }
 
-    /// Shows it a frame (by value, or shared so that it can be shown again). Frames of one handle are seen in the order of
-    /// the calls. If the future is dropped, the frame may have been seen or not.
+    /// Shows it a frame (by value, or shared so that it can be shown again). Frames of one handle
+    /// are seen in the order of the calls. If the future is dropped, the frame may have been seen
+    /// or not.
     ///
-    /// After an error for which [`PluginError::lost_instance`] holds, every call answers [`PluginError::Lost`] until
-    /// [`DetectorHandle::reopen`] succeeds.
-    pub async fn observe(&self, frame: impl Into<Arc<Frame>>, want_scores: bool) -> Result<Verdict, PluginError> {
+    /// After an error for which [`PluginError::lost_instance`] holds, every call answers
+    /// [`PluginError::Lost`] until [`DetectorHandle::reopen`] succeeds.
+    pub async fn observe(
+        &self,
+        frame: impl Into<Arc<Frame>>,
+        want_scores: bool,
+    ) -> Result<Verdict, PluginError> {
         let frame = frame.into();
-        self.with(move |watch| watch.observe(Instant::now(), &frame, want_scores)).await
+        self.with(move |watch| watch.observe(Instant::now(), &frame, want_scores))
+            .await
     }
 
     /// Whether what it knows can be saved and restored.
@@ -84,13 +94,17 @@ impl DetectorHandle {
         self.plugin.pre.is_stateful()
     }
 
-    /// Saves what it knows of these series (`None`: of what its series share), in that order: of the first one at least, of as
-    /// many as there is time for within the deadline of one call and room for in one answer. Each answers by itself: what was
-    /// saved, None if it keeps nothing of that, or what the guest called an error.
+    /// Saves what it knows of these series (`None`: of what its series share), in that order: of
+    /// the first one at least, of as many as there is time for within the deadline of one call and
+    /// room for in one answer. Each answers by itself: what was saved, None if it keeps nothing of
+    /// that, or what the guest called an error.
     ///
     /// # Errors
     /// The instance was lost, or is not there.
-    pub async fn save(&self, of: Vec<Option<u32>>) -> Result<Vec<Result<Option<Vec<u8>>, PluginError>>, PluginError> {
+    pub async fn save(
+        &self,
+        of: Vec<Option<u32>>,
+    ) -> Result<Vec<Result<Option<Vec<u8>>, PluginError>>, PluginError> {
         let deadline = self.plugin.ground.limits.call_deadline;
         self.with(move |watch| {
             let (began, mut bytes, mut all) = (Instant::now(), 0, Vec::with_capacity(of.len()));
@@ -111,25 +125,31 @@ impl DetectorHandle {
         .await
     }
 
-    /// Opens series with what was saved of them, in that order. Each answers by itself; one that was refused is not open, and
-    /// wants to be announced by a frame.
+    /// Opens series with what was saved of them, in that order. Each answers by itself; one that
+    /// was refused is not open, and wants to be announced by a frame.
     ///
     /// # Errors
     /// The instance was lost, or is not there.
-    pub async fn restore(&self, mut saved: Vec<Saved>) -> Result<Vec<Result<(), PluginError>>, PluginError> {
+    pub async fn restore(
+        &self,
+        mut saved: Vec<Saved>,
+    ) -> Result<Vec<Result<(), PluginError>>, PluginError> {
         let deadline = self.plugin.ground.limits.call_deadline;
         let mut answers = Vec::with_capacity(saved.len());
         while !saved.is_empty() {
-            let (some, rest) = self.with(move |watch| restore_some(watch, saved, deadline)).await?;
+            let (some, rest) = self
+                .with(move |watch| restore_some(watch, saved, deadline))
+                .await?;
             answers.extend(some);
             saved = rest;
         }
         Ok(answers)
     }
 
-    /// Opens it again with nothing in its memory: announce the series again, feed it the past, and go on. The first time
-    /// in a row at once, then only after a wait that doubles ([`PluginError::BackingOff`]); after five faults without a
-    /// verdict between them it answers [`PluginError::Quarantined`] for good.
+    /// Opens it again with nothing in its memory: announce the series again, feed it the past, and
+    /// go on. The first time in a row at once, then only after a wait that doubles
+    /// ([`PluginError::BackingOff`]); after five faults without a verdict between them it answers
+    /// [`PluginError::Quarantined`] for good.
     pub async fn reopen(&self) -> Result<(), PluginError> {
         self.with(|watch| watch.reopen(Instant::now())).await
     }
@@ -140,7 +160,12 @@ impl DetectorHandle {
     ) -> Result<R, PluginError> {
         let name = self.plugin.name.clone();
         let call = move |instances: &mut Instances, id| {
-            call(instances.watches.get_mut(&id).ok_or_else(|| PluginError::Lost(name.to_string()))?)
+            call(
+                instances
+                    .watches
+                    .get_mut(&id)
+                    .ok_or_else(|| PluginError::Lost(name.to_string()))?,
+            )
         };
         self.lease.ask(&self.plugin.name, call).await
     }
@@ -148,9 +173,13 @@ impl DetectorHandle {
 
 type Restored = (Vec<Result<(), PluginError>>, Vec<Saved>);
 
-/// The first one at least, and as many as there is time for, so that other instances of the thread get their turn. With the
-/// answers comes what is left.
-fn restore_some(watch: &mut Watch, mut saved: Vec<Saved>, deadline: Duration) -> Result<Restored, PluginError> {
+/// The first one at least, and as many as there is time for, so that other instances of the thread
+/// get their turn. With the answers comes what is left.
+fn restore_some(
+    watch: &mut Watch,
+    mut saved: Vec<Saved>,
+    deadline: Duration,
+) -> Result<Restored, PluginError> {
     let began = Instant::now();
     let mut answers = Vec::new();
     while let Some(next) = saved.get(answers.len()) {
@@ -206,13 +235,16 @@ impl ActionRun {
         &self.plugin.digest
     }
 
-    /// Tells it what came of its last step, and returns the next. Once the instance is lost, every call answers
-    /// [`PluginError::Lost`]; open another run and tell it the recorded outcomes.
+    /// Tells it what came of its last step, and returns the next. Once the instance is lost, every
+    /// call answers [`PluginError::Lost`]; open another run and tell it the recorded outcomes.
     pub async fn next(&self, now: UnixMs, last: ActionOutcome) -> Result<ActionStep, PluginError> {
         let name = self.plugin.name.clone();
         self.lease
             .ask(&self.plugin.name, move |instances, id| {
-                let run = instances.runs.get_mut(&id).ok_or_else(|| PluginError::Lost(name.to_string()))?;
+                let run = instances
+                    .runs
+                    .get_mut(&id)
+                    .ok_or_else(|| PluginError::Lost(name.to_string()))?;
                 run.next(now, &last)
             })
             .await

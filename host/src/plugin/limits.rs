@@ -10,16 +10,18 @@ use super::stats::Stats;
 
 /// Elements of all tables of one instance. A large Python component has some twenty thousand.
 const TABLE_ELEMENTS: u64 = 100_000;
-/// Core instances, tables and memories of one component. A component of one core module has about three, a Python one
-/// some dozens.
+/// Core instances, tables and memories of one component. A component of one core module has about
+/// three, a Python one some dozens.
 const PARTS: usize = 128;
 
-/// Growth within one call from which on that is slow: page after page is the kernel's work, which no slice interrupts.
+/// Growth within one call from which on that is slow: page after page is the kernel's work, which
+/// no slice interrupts.
 const SUDDEN: u64 = 256 << 10;
 /// Calls running that grow so suddenly, from which on it is no detector that opens series.
 const TOO_OFTEN: u32 = 3;
 
-/// A limit that was reached: the reason that is told instead of a failed allocation deep in the guest.
+/// A limit that was reached: the reason that is told instead of a failed allocation deep in the
+/// guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is limited to {limit}, {current} are in use, {requested} were asked for")]
 pub(super) struct LimitReached {
@@ -38,7 +40,10 @@ pub(super) struct Total {
 
 impl Total {
     pub(super) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
+        Arc::new(Self {
+            limit,
+            used: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -62,8 +67,9 @@ impl Total {
 
 /// Counts what one instance takes, and gives it back to the total when the instance is dropped.
 ///
-/// A guest that wants more memory than it may have is told so by the result of its instruction, as WebAssembly has it: one that collects its
-/// garbage then goes on. It can't tell what others have: where all of them together want too much, the call ends.
+/// A guest that wants more memory than it may have is told so by the result of its instruction, as
+/// WebAssembly has it: one that collects its garbage then goes on. It can't tell what others have:
+/// where all of them together want too much, the call ends.
 #[derive(Debug)]
 pub(super) struct Meter {
     memory_limit: u64,
@@ -82,13 +88,26 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(memory_limit: u64, total: Arc<Total>, stats: Arc<Stats>) -> Self {
         stats.opened();
-        Self { memory_limit, memory: 0, refused: None, grown: 0, sudden: 0, elements: 0, total, stats }
+        Self {
+            memory_limit,
+            memory: 0,
+            refused: None,
+            grown: 0,
+            sudden: 0,
+            elements: 0,
+            total,
+            stats,
+        }
     }
 
     /// A call begins.
     pub(super) fn begin(&mut self) {
         self.refused = None;
-        self.sudden = if self.grown >= SUDDEN { self.sudden.saturating_add(1) } else { 0 };
+        self.sudden = if self.grown >= SUDDEN {
+            self.sudden.saturating_add(1)
+        } else {
+            0
+        };
         self.grown = 0;
     }
 
@@ -106,7 +125,12 @@ impl Drop for Meter {
 }
 
 impl ResourceLimiter for Meter {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             // The guest's own limit: it is told by the result of its instruction.
             return Ok(false);
@@ -138,11 +162,18 @@ impl ResourceLimiter for Meter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let requested = self.elements.saturating_add(desired.saturating_sub(current) as u64);
+        let requested = self
+            .elements
+            .saturating_add(desired.saturating_sub(current) as u64);
         if requested > TABLE_ELEMENTS {
             return Err(LimitReached {
                 what: "table elements",
@@ -177,8 +208,16 @@ mod tests {
     fn a_limit_tells_its_name_the_limit_what_is_used_and_what_was_asked_for() {
         let mut meter = Meter::new(100, Total::new(1000), Arc::default());
         assert!(meter.memory_growing(0, 60, None).unwrap());
-        assert!(!meter.memory_growing(60, 120, None).unwrap(), "the guest is told no");
-        let reached = LimitReached { what: "memory (bytes)", limit: 100, current: 60, requested: 120 };
+        assert!(
+            !meter.memory_growing(60, 120, None).unwrap(),
+            "the guest is told no"
+        );
+        let reached = LimitReached {
+            what: "memory (bytes)",
+            limit: 100,
+            current: 60,
+            requested: 120,
+        };
         assert_eq!(meter.refused(), Some(reached));
         meter.begin();
         assert_eq!(meter.refused(), None, "that was another call");
@@ -199,7 +238,9 @@ mod tests {
         assert_eq!(running(&[(0, MIB)]), 0, "a first memory is no growth");
         assert_eq!(running(&[(MIB, MIB + PAGE)]), 0);
         assert_eq!(running(&[(MIB, 2 * MIB)]), 1);
-        let page_by_page: Vec<_> = (0..4).map(|page| (2 * MIB + page * PAGE, 2 * MIB + (page + 1) * PAGE)).collect();
+        let page_by_page: Vec<_> = (0..4)
+            .map(|page| (2 * MIB + page * PAGE, 2 * MIB + (page + 1) * PAGE))
+            .collect();
         assert_eq!(running(&page_by_page), 2);
         assert_eq!(running(&[]), 0);
         assert_eq!(running(&[(3 * MIB, 4 * MIB)]), 1);
@@ -210,11 +251,22 @@ mod tests {
         let total = Total::new(150);
         let mut one = Meter::new(100, total.clone(), Arc::default());
         assert!(one.memory_growing(0, 60, None).unwrap());
-        assert!(!one.memory_growing(0, 60, None).unwrap(), "a second memory of the same instance");
+        assert!(
+            !one.memory_growing(0, 60, None).unwrap(),
+            "a second memory of the same instance"
+        );
         let mut two = Meter::new(100, total.clone(), Arc::default());
         let error = two.memory_growing(0, 100, None).unwrap_err();
         let what = "memory of all plugins (bytes)";
-        assert_eq!(error.downcast_ref(), Some(&LimitReached { what, limit: 150, current: 60, requested: 160 }));
+        assert_eq!(
+            error.downcast_ref(),
+            Some(&LimitReached {
+                what,
+                limit: 150,
+                current: 60,
+                requested: 160
+            })
+        );
         drop(one);
         assert_eq!(total.used(), 0);
         assert!(two.memory_growing(0, 100, None).unwrap());

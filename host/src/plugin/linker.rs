@@ -25,17 +25,22 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
 }
 
 /// Says which import is not ours to give, if there is one.
-pub(super) fn refuse_foreign_imports(engine: &wasmtime::Engine, component: &Component) -> Result<(), String> {
+pub(super) fn refuse_foreign_imports(
+    engine: &wasmtime::Engine,
+    component: &Component,
+) -> Result<(), String> {
     for (name, import) in component.component_type().imports(engine) {
         let ours = match (name, &import.ty) {
             (LOG, ComponentItem::ComponentInstance(_)) => true,
-            (TYPES, ComponentItem::ComponentInstance(types)) => {
-                types.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
-            }
+            (TYPES, ComponentItem::ComponentInstance(types)) => types
+                .exports(engine)
+                .all(|(_, item)| matches!(item.ty, ComponentItem::Type(_))),
             _ => false,
         };
         if !ours {
-            return Err(format!("it imports `{name}`; a plugin may import nothing but `{LOG}`"));
+            return Err(format!(
+                "it imports `{name}`; a plugin may import nothing but `{LOG}`"
+            ));
         }
     }
     Ok(())
@@ -51,7 +56,11 @@ pub(super) struct LogGate {
 
 impl LogGate {
     pub(super) fn new() -> Self {
-        Self { since: Instant::now(), written: 0, suppressed: 0 }
+        Self {
+            since: Instant::now(),
+            written: 0,
+            suppressed: 0,
+        }
     }
 
     /// Whether one more may pass, and how many were suppressed before it.

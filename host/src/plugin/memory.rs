@@ -22,20 +22,25 @@ pub struct Saved {
 }
 
 impl Monitor {
-    /// Asks for what it knows of one series or, for `None`, of what its series share. None when it keeps nothing of that: it
-    /// exports no `state`, or says that this is unsupported. More than [`MOST_SAVED`] is a fault.
+    /// Asks for what it knows of one series or, for `None`, of what its series share. None when it
+    /// keeps nothing of that: it exports no `state`, or says that this is unsupported. More than
+    /// [`MOST_SAVED`] is a fault.
     pub fn save(&mut self, of: Option<u32>) -> Result<Option<Vec<u8>>, PluginError> {
         let plugin = self.plugin.clone();
         let mut live = self.take()?;
-        let Live { sandbox, exports, monitor } = &mut live;
+        let Live {
+            sandbox,
+            exports,
+            monitor,
+        } = &mut live;
         let Some(state) = &exports.state else {
             self.live = Some(live);
             return Ok(None);
         };
         let deadline = plugin.ground.limits.call_deadline;
-        let saved = match sandbox
-            .call("save", deadline, OPENING_BYTES + MOST_SAVED, |store| state.call_save(store, *monitor, of))?
-        {
+        let saved = match sandbox.call("save", deadline, OPENING_BYTES + MOST_SAVED, |store| {
+            state.call_save(store, *monitor, of)
+        })? {
             Ok(saved) if saved.len() > MOST_SAVED => {
                 return Err(PluginError::Limit {
                     plugin: plugin.name.to_string(),
@@ -54,22 +59,39 @@ impl Monitor {
         saved
     }
 
-    /// Opens a series with what was saved of it; it must not be announced by a frame as well. After an error that left the
-    /// instance alive the series is not open.
+    /// Opens a series with what was saved of it; it must not be announced by a frame as well. After
+    /// an error that left the instance alive the series is not open.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), PluginError> {
         let plugin = self.plugin.clone();
         let mut live = self.take()?;
-        let Live { sandbox, exports, monitor } = &mut live;
+        let Live {
+            sandbox,
+            exports,
+            monitor,
+        } = &mut live;
         let Some(state) = &exports.state else {
             self.live = Some(live);
-            return Err(PluginError::Unsupported(format!("plugin `{}` exports no `state`", plugin.name)));
+            return Err(PluginError::Unsupported(format!(
+                "plugin `{}` exports no `state`",
+                plugin.name
+            )));
         };
-        let labels: Vec<(&str, &str)> = saved.of.iter().flat_map(|(_, labels)| labels.iter()).collect();
-        let of = saved.of.as_ref().map(|(id, _)| GuestSeries { id: *id, labels: &labels });
+        let labels: Vec<(&str, &str)> = saved
+            .of
+            .iter()
+            .flat_map(|(_, labels)| labels.iter())
+            .collect();
+        let of = saved.of.as_ref().map(|(id, _)| GuestSeries {
+            id: *id,
+            labels: &labels,
+        });
         let from = text::one_line(&saved.from_version, 64);
-        let answer = sandbox.call("restore", plugin.ground.limits.call_deadline, OPENING_BYTES, |store| {
-            state.call_restore(store, *monitor, of, &from, &saved.bytes)
-        })?;
+        let answer = sandbox.call(
+            "restore",
+            plugin.ground.limits.call_deadline,
+            OPENING_BYTES,
+            |store| state.call_restore(store, *monitor, of, &from, &saved.bytes),
+        )?;
         self.live = Some(live);
         answer.map_err(PluginError::from_guest)
     }

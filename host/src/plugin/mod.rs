@@ -1,9 +1,10 @@
 //! The host of the plugins: WebAssembly components that anyone can write and nobody has to trust.
 //!
-//! Nothing else names wasmtime, and no type of wasmtime leaves this folder. A trap never crosses its border: whatever a
-//! guest does comes out as a [`PluginError`]. Instances live on threads of their own, one store each; every call has a
-//! deadline and every store its limits. A plugin can import `log` and nothing else, so it has no clock, no socket, no file
-//! and no randomness: the same input gives the same output.
+//! Nothing else names wasmtime, and no type of wasmtime leaves this folder. A trap never crosses
+//! its border: whatever a guest does comes out as a [`PluginError`]. Instances live on threads of
+//! their own, one store each; every call has a deadline and every store its limits. A plugin can
+//! import `log` and nothing else, so it has no clock, no socket, no file and no randomness: the
+//! same input gives the same output.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -84,8 +85,13 @@ struct Ground {
 impl Ground {
     fn sandbox(&self, plugin: Arc<str>) -> Sandbox {
         let stats = self.stats.of(&plugin);
-        let meter = Meter::new(self.limits.memory_bytes, Arc::clone(&self.total), Arc::clone(&stats));
-        let mut sandbox = Sandbox::new(&self.engine, Arc::clone(&self.ticker), plugin, meter, stats);
+        let meter = Meter::new(
+            self.limits.memory_bytes,
+            Arc::clone(&self.total),
+            Arc::clone(&stats),
+        );
+        let mut sandbox =
+            Sandbox::new(&self.engine, Arc::clone(&self.ticker), plugin, meter, stats);
         if self.contained {
             sandbox.contain();
         }
@@ -95,14 +101,17 @@ impl Ground {
     /// Nothing is opened of a plugin that was given up as a whole.
     fn admit(&self, plugin: &Arc<str>) -> Result<(), PluginError> {
         match self.stats.of(plugin).given_up() {
-            Some(reason) => Err(PluginError::GivenUp { plugin: plugin.to_string(), reason }),
+            Some(reason) => Err(PluginError::GivenUp {
+                plugin: plugin.to_string(),
+                reason,
+            }),
             None => Ok(()),
         }
     }
 }
 
-/// The plugins of a folder, and the threads that run them. Cheap to clone. The threads end with the last clone and the last
-/// handle.
+/// The plugins of a folder, and the threads that run them. Cheap to clone. The threads end with the
+/// last clone and the last handle.
 #[derive(Clone)]
 pub struct Plugins {
     inner: Arc<Inner>,
@@ -115,7 +124,9 @@ pub struct WeakPlugins(Weak<Inner>);
 impl WeakPlugins {
     /// None once they ended.
     pub fn upgrade(&self) -> Option<Plugins> {
-        Some(Plugins { inner: self.0.upgrade()? })
+        Some(Plugins {
+            inner: self.0.upgrade()?,
+        })
     }
 }
 
@@ -151,8 +162,9 @@ pub struct PluginHealth {
 }
 
 impl Plugins {
-    /// Loads the folder and starts the threads. A file that is no good is told by [`Plugins::list`]; an error is for what
-    /// stops all of them. Takes seconds when nothing is in the cache: not for an async thread.
+    /// Loads the folder and starts the threads. A file that is no good is told by
+    /// [`Plugins::list`]; an error is for what stops all of them. Takes seconds when nothing is in
+    /// the cache: not for an async thread.
     pub fn load(config: PluginConfig) -> Result<Self, PluginError> {
         let limits = config.limits.clone();
         let compiler = Compiler::new(&config)?;
@@ -175,10 +187,19 @@ impl Plugins {
         let workers = (0..threads)
             .map(|index| Worker::start(index, limits.queue, counts.clone()).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { inner: Arc::new(Inner { config, ground, registry, workers, counts }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                ground,
+                registry,
+                workers,
+                counts,
+            }),
+        })
     }
 
-    /// The same of these files and no others, each under a name: what else is installed does not count, and takes no time.
+    /// The same of these files and no others, each under a name: what else is installed does not
+    /// count, and takes no time.
     ///
     /// # Errors
     /// A file can't be copied, or all of them are stopped by the same.
@@ -190,16 +211,26 @@ impl Plugins {
             folder: folder.to_owned(),
             reason: error.to_string(),
         };
-        let folder = tempfile::tempdir().map_err(|error| unreadable(&std::env::temp_dir(), error))?;
+        let folder =
+            tempfile::tempdir().map_err(|error| unreadable(&std::env::temp_dir(), error))?;
         for (name, file) in files {
-            std::fs::copy(file, folder.path().join(format!("{name}.wasm"))).map_err(|error| unreadable(file, error))?;
+            std::fs::copy(file, folder.path().join(format!("{name}.wasm")))
+                .map_err(|error| unreadable(file, error))?;
         }
-        Self::load(PluginConfig { folder: folder.path().to_owned(), ..config })
+        Self::load(PluginConfig {
+            folder: folder.path().to_owned(),
+            ..config
+        })
     }
 
     /// Every plugin by file name, also files in the folder that can't be used.
     pub fn list(&self) -> Vec<PluginInfo> {
-        self.inner.registry.views().into_iter().map(|view| view.info).collect()
+        self.inner
+            .registry
+            .views()
+            .into_iter()
+            .map(|view| view.info)
+            .collect()
     }
 
     /// The same with all that is known of them.
@@ -222,14 +253,18 @@ impl Plugins {
         self.inner.registry.detector(name).is_some()
     }
 
-    /// Whether there is such an action. A solution is the name of an action with underscores for hyphens; both will do.
+    /// Whether there is such an action. A solution is the name of an action with underscores for
+    /// hyphens; both will do.
     pub fn has_action(&self, name: &str) -> bool {
         self.inner.registry.action(&action_name(name)).is_some()
     }
 
     /// The digest of the version of a detector that is live.
     pub fn detector_digest(&self, name: &str) -> Option<String> {
-        self.inner.registry.detector(name).map(|detector| detector.digest.clone())
+        self.inner
+            .registry
+            .detector(name)
+            .map(|detector| detector.digest.clone())
     }
 
     /// How often a plugin that may have been quarantined got another chance.
@@ -242,8 +277,12 @@ impl Plugins {
         self.inner.registry.needs(&action_name(action))
     }
 
-    /// How far a plugin may go by itself, what it was granted at run time, and why it is not opened.
-    pub fn standing(&self, name: &str) -> Option<(Mode, Option<Vec<Allowance>>, Option<Quarantine>)> {
+    /// How far a plugin may go by itself, what it was granted at run time, and why it is not
+    /// opened.
+    pub fn standing(
+        &self,
+        name: &str,
+    ) -> Option<(Mode, Option<Vec<Allowance>>, Option<Quarantine>)> {
         let record = self.inner.registry.record(&action_name(name))?;
         Some((record.mode, record.grants, record.quarantine))
     }
@@ -253,8 +292,8 @@ impl Plugins {
         self.inner.registry.generation()
     }
 
-    /// Looks at the folder, and puts plugins that faulted too often into quarantine. What is new is for
-    /// [`Plugins::take_file`]. To be called about twice a second; not for an async thread.
+    /// Looks at the folder, and puts plugins that faulted too often into quarantine. What is new is
+    /// for [`Plugins::take_file`]. To be called about twice a second; not for an async thread.
     pub fn look(&self) -> Vec<PathBuf> {
         self.inner.registry.settle();
         self.inner.registry.look()
@@ -265,14 +304,22 @@ impl Plugins {
         self.inner.registry.take_file(path, false);
     }
 
-    /// Examines bytes without storing anything. Takes as long as they take to compile: not for an async thread.
+    /// Examines bytes without storing anything. Takes as long as they take to compile: not for an
+    /// async thread.
     ///
     /// # Errors
     /// They are not a plugin that this host takes, or the signature does not fit.
-    pub fn examine(&self, bytes: Vec<u8>, signature: Option<&str>) -> Result<Examined, ManageError> {
+    pub fn examine(
+        &self,
+        bytes: Vec<u8>,
+        signature: Option<&str>,
+    ) -> Result<Examined, ManageError> {
         let examined = self.inner.registry.examine(bytes, signature)?;
         self.inner.registry.admits(&examined)?;
-        self.inner.registry.try_out(&examined).map_err(ManageError::Refused)?;
+        self.inner
+            .registry
+            .try_out(&examined)
+            .map_err(ManageError::Refused)?;
         Ok(examined)
     }
 
@@ -294,21 +341,33 @@ impl Plugins {
         self.inner.registry.live_bytes()
     }
 
-    /// Takes what was examined in, and makes it live or leaves that for later ([`Plugins::revert`]).
+    /// Takes what was examined in, and makes it live or leaves that for later
+    /// ([`Plugins::revert`]).
     ///
     /// # Errors
     /// Its name is another plugin's, or it can't be written to the disk.
-    pub fn install(&self, examined: Examined, origin: &Origin, live: bool) -> Result<PluginView, ManageError> {
+    pub fn install(
+        &self,
+        examined: Examined,
+        origin: &Origin,
+        live: bool,
+    ) -> Result<PluginView, ManageError> {
         let name = examined.info().name.clone();
         self.inner.registry.upload(examined, origin, live)?;
         self.view(&name).ok_or(ManageError::NotFound(name))
     }
 
-    /// Makes a version live that is kept: that one (its digest, or how it begins), or the one before the live one.
+    /// Makes a version live that is kept: that one (its digest, or how it begins), or the one
+    /// before the live one.
     ///
     /// # Errors
     /// There is no such version, or it can't be read any more.
-    pub fn revert(&self, name: &str, to: Option<&str>, by: &str) -> Result<PluginView, ManageError> {
+    pub fn revert(
+        &self,
+        name: &str,
+        to: Option<&str>,
+        by: &str,
+    ) -> Result<PluginView, ManageError> {
         self.inner.registry.revert(name, to, by)
     }
 
@@ -316,7 +375,12 @@ impl Plugins {
     ///
     /// # Errors
     /// There is no such plugin, or it can't be written to the disk; the same for the others.
-    pub fn set_grants(&self, name: &str, grants: Option<Vec<Allowance>>, by: &str) -> Result<PluginView, ManageError> {
+    pub fn set_grants(
+        &self,
+        name: &str,
+        grants: Option<Vec<Allowance>>,
+        by: &str,
+    ) -> Result<PluginView, ManageError> {
         self.inner.registry.set_grants(name, grants, by)
     }
 
@@ -351,12 +415,16 @@ impl Plugins {
     }
 
     /// Opens a detector in a store of its own: one for each signal and partition.
-    pub async fn detector(&self, name: &str, settings: &Value) -> Result<DetectorHandle, PluginError> {
+    pub async fn detector(
+        &self,
+        name: &str,
+        settings: &Value,
+    ) -> Result<DetectorHandle, PluginError> {
         DetectorHandle::open(&self.inner.workers, self.find_detector(name)?, settings).await
     }
 
-    /// Opens a detector on this thread, without queue and without being opened again after a fault: for benchmarks, and for
-    /// trying a plugin out.
+    /// Opens a detector on this thread, without queue and without being opened again after a fault:
+    /// for benchmarks, and for trying a plugin out.
     pub fn monitor(&self, name: &str, settings: &Value) -> Result<Monitor, PluginError> {
         Monitor::open(self.find_detector(name)?, &settings.to_string())
     }
@@ -376,11 +444,21 @@ impl Plugins {
 
     /// How they are.
     pub fn health(&self) -> PluginHealth {
-        let Inner { ground, registry, workers, counts, config } = &*self.inner;
+        let Inner {
+            ground,
+            registry,
+            workers,
+            counts,
+            config,
+        } = &*self.inner;
         PluginHealth {
             detectors: registry.count(PluginKind::Detector),
             actions: registry.count(PluginKind::Action),
-            broken: registry.problem().into_iter().chain(registry.problems()).collect(),
+            broken: registry
+                .problem()
+                .into_iter()
+                .chain(registry.problems())
+                .collect(),
             waiting: workers.iter().map(|worker| worker.waiting()).sum(),
             capacity: workers.len() * config.limits.queue.max(1),
             full: counts.full.load(Ordering::Relaxed),
@@ -391,13 +469,21 @@ impl Plugins {
     }
 
     fn find_detector(&self, name: &str) -> Result<Arc<detector::Detector>, PluginError> {
-        let plugin = self.inner.registry.detector(name).ok_or_else(|| self.not_found("detector", name))?;
+        let plugin = self
+            .inner
+            .registry
+            .detector(name)
+            .ok_or_else(|| self.not_found("detector", name))?;
         plugin.ground.admit(&plugin.name)?;
         Ok(plugin)
     }
 
     fn not_found(&self, kind: &'static str, name: &str) -> PluginError {
-        PluginError::NotFound { kind, name: text::one_line(name, 80), folder: self.inner.config.folder.clone() }
+        PluginError::NotFound {
+            kind,
+            name: text::one_line(name, 80),
+            folder: self.inner.config.folder.clone(),
+        }
     }
 }
 

@@ -69,7 +69,8 @@ pub struct PluginRecord {
     pub name: String,
     /// What it is.
     pub kind: PluginKind,
-    /// The version that is live. None: its file was taken out of the folder, and no other version is left.
+    /// The version that is live. None: its file was taken out of the folder, and no other version
+    /// is left.
     pub active: Option<String>,
     /// Oldest first.
     pub versions: Vec<Version>,
@@ -99,24 +100,37 @@ impl PluginRecord {
 
     /// The version with that digest, or the only one whose digest begins so.
     pub fn version(&self, digest: &str) -> Option<&Version> {
-        let mut found = self.versions.iter().filter(|version| version.digest.starts_with(digest));
-        found.next().filter(|_| digest.len() >= 8 && found.next().is_none())
+        let mut found = self
+            .versions
+            .iter()
+            .filter(|version| version.digest.starts_with(digest));
+        found
+            .next()
+            .filter(|_| digest.len() >= 8 && found.next().is_none())
     }
 
     /// The version before the one that is live, if there is one.
     pub fn previous(&self) -> Option<&Version> {
         let active = self.active.as_deref()?;
-        let at = self.versions.iter().position(|version| version.digest == active)?;
+        let at = self
+            .versions
+            .iter()
+            .position(|version| version.digest == active)?;
         self.versions[..at].last()
     }
 
-    /// Adds a version as the newest one, and forgets the oldest beyond `keep`, never the one that is live.
+    /// Adds a version as the newest one, and forgets the oldest beyond `keep`, never the one that
+    /// is live.
     pub(super) fn add(&mut self, version: Version, keep: usize) {
         self.versions.retain(|known| known.digest != version.digest);
         self.versions.push(version);
         while self.versions.len() > keep.max(2) {
             let active = self.active.clone();
-            let Some(oldest) = self.versions.iter().position(|known| Some(&known.digest) != active.as_ref()) else {
+            let Some(oldest) = self
+                .versions
+                .iter()
+                .position(|known| Some(&known.digest) != active.as_ref())
+            else {
                 return;
             };
             self.versions.remove(oldest);
@@ -193,7 +207,9 @@ mod tests {
             digest: digest.to_owned(),
             version: "0.1.0".to_owned(),
             size: 1,
-            origin: Origin::Folder { file: "a.wasm".to_owned() },
+            origin: Origin::Folder {
+                file: "a.wasm".to_owned(),
+            },
             at: 0,
             signed_by: None,
         }
@@ -206,10 +222,20 @@ mod tests {
         for digest in ["aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"] {
             record.add(version(digest), 3);
         }
-        let digests = |record: &PluginRecord| record.versions.iter().map(|v| v.digest.clone()).collect::<Vec<_>>();
+        let digests = |record: &PluginRecord| {
+            record
+                .versions
+                .iter()
+                .map(|v| v.digest.clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(digests(&record), ["aaaaaaaa", "cccccccc", "dddddddd"]);
         record.add(version("cccccccc"), 3);
-        assert_eq!(digests(&record), ["aaaaaaaa", "dddddddd", "cccccccc"], "one that comes again is the newest");
+        assert_eq!(
+            digests(&record),
+            ["aaaaaaaa", "dddddddd", "cccccccc"],
+            "one that comes again is the newest"
+        );
     }
 
     #[test]

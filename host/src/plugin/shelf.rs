@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::record::PluginRecord;
 
-/// A folder that belongs to the host alone. What is in it is checked against its digest before it runs.
+/// A folder that belongs to the host alone. What is in it is checked against its digest before it
+/// runs.
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
@@ -22,12 +23,15 @@ impl Shelf {
             .mode(0o700)
             .create(folder)
             .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
     }
 
     /// Every record, by name; and why others can't be read.
     pub(super) fn records(&self) -> Result<(Vec<PluginRecord>, Vec<String>), String> {
-        let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", self.folder.display());
+        let unreadable =
+            |error: std::io::Error| format!("cannot read {}: {error}", self.folder.display());
         let (mut records, mut broken) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -35,11 +39,15 @@ impl Shelf {
                 continue;
             }
             let read = fs::read(&path).map_err(|error| error.to_string());
-            match read
-                .and_then(|bytes| serde_json::from_slice::<PluginRecord>(&bytes).map_err(|error| error.to_string()))
-            {
+            match read.and_then(|bytes| {
+                serde_json::from_slice::<PluginRecord>(&bytes).map_err(|error| error.to_string())
+            }) {
                 Ok(record) if self.of_record(&record.name) == path => records.push(record),
-                Ok(record) => broken.push(format!("{} is the record of `{}`", path.display(), record.name)),
+                Ok(record) => broken.push(format!(
+                    "{} is the record of `{}`",
+                    path.display(),
+                    record.name
+                )),
                 Err(error) => broken.push(format!("{}: {error}", path.display())),
             }
         }
@@ -52,9 +60,16 @@ impl Shelf {
         let path = self.of_bytes(digest);
         let told = |error: std::io::Error| format!("{}: {error}", path.display());
         let mut bytes = Vec::new();
-        File::open(&path).map_err(told)?.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(told)?;
+        File::open(&path)
+            .map_err(told)?
+            .take(max.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(told)?;
         if hex::encode(Sha256::digest(&bytes)) != digest {
-            return Err(format!("{} was changed: its SHA-256 is another", path.display()));
+            return Err(format!(
+                "{} was changed: its SHA-256 is another",
+                path.display()
+            ));
         }
         Ok(bytes)
     }
@@ -76,20 +91,29 @@ impl Shelf {
     pub(super) fn remove(&self, name: &str) -> Result<(), String> {
         let path = self.of_record(name);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("{}: {error}", path.display()))
+            }
             _ => Ok(()),
         }
     }
 
     /// Removes bytes that no record names.
     pub(super) fn sweep(&self, named: impl Fn(&str) -> bool) {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
         for path in entries.flatten().map(|entry| entry.path()) {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let stem = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .unwrap_or_default();
             // Nothing but what was put here under its digest.
             let ours = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
             if ours
-                && path.extension().is_some_and(|extension| extension == "wasm")
+                && path
+                    .extension()
+                    .is_some_and(|extension| extension == "wasm")
                 && !named(stem)
                 && let Err(error) = fs::remove_file(&path)
             {
@@ -105,7 +129,9 @@ impl Shelf {
         file.write_all(bytes).map_err(told)?;
         file.as_file().sync_all().map_err(told)?;
         file.persist(path).map_err(|error| told(error.error))?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(told)
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(told)
     }
 
     fn of_bytes(&self, digest: &str) -> PathBuf {
@@ -153,9 +179,17 @@ mod tests {
         let shelf = Shelf::open(folder.path()).unwrap();
         let digest = hex::encode(Sha256::digest(b"bytes"));
         fs::write(folder.path().join(format!("{digest}.wasm")), b"other").unwrap();
-        assert!(shelf.bytes(&digest, 100).unwrap_err().contains("was changed"));
+        assert!(
+            shelf
+                .bytes(&digest, 100)
+                .unwrap_err()
+                .contains("was changed")
+        );
         fs::write(folder.path().join("a.json"), b"{").unwrap();
         let (records, broken) = shelf.records().unwrap();
-        assert!(records.is_empty() && broken[0].contains("a.json"), "{broken:?}");
+        assert!(
+            records.is_empty() && broken[0].contains("a.json"),
+            "{broken:?}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Who stands behind a component: signatures in the format of minisign (Ed25519 over the BLAKE2b hash of the bytes), which
-//! `minisign -V` checks as well.
+//! Who stands behind a component: signatures in the format of minisign (Ed25519 over the BLAKE2b
+//! hash of the bytes), which `minisign -V` checks as well.
 
 use std::fs;
 use std::io::Cursor;
@@ -24,16 +24,30 @@ pub struct TrustedKey {
 impl TrustedKey {
     /// Reads what minisign writes into a `.pub` file, or its second line alone.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-        let key = Self { name: name.to_owned(), key: line.to_owned() };
+        let line = text
+            .lines()
+            .map(str::trim)
+            .rfind(|line| !line.is_empty())
+            .unwrap_or_default();
+        let key = Self {
+            name: name.to_owned(),
+            key: line.to_owned(),
+        };
         key.public()?;
         Ok(key)
     }
 
     fn public(&self) -> Result<PublicKey, String> {
         PublicKey::from_base64(&self.key)
-            .or_else(|_| PublicKeyBox::from_string(&self.key).and_then(PublicKeyBox::into_public_key))
-            .map_err(|error| format!("the key of `{}` is not one of minisign's: {error}", self.name))
+            .or_else(|_| {
+                PublicKeyBox::from_string(&self.key).and_then(PublicKeyBox::into_public_key)
+            })
+            .map_err(|error| {
+                format!(
+                    "the key of `{}` is not one of minisign's: {error}",
+                    self.name
+                )
+            })
     }
 }
 
@@ -49,7 +63,11 @@ pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
     for entry in entries {
         let path = entry.map_err(|error| told(folder, &error))?.path();
         if path.extension().is_some_and(|extension| extension == "pub") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let text = fs::read_to_string(&path).map_err(|error| told(&path, &error))?;
             keys.push(TrustedKey::parse(&name, &text).map_err(|error| told(&path, &error))?);
         }
@@ -60,20 +78,30 @@ pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
 
 /// The name of the key that signed these bytes. An error says what is wrong with the signature.
 pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
-    let signature =
-        SignatureBox::from_string(signature).map_err(|error| format!("the signature can't be read: {error}"))?;
+    let signature = SignatureBox::from_string(signature)
+        .map_err(|error| format!("the signature can't be read: {error}"))?;
     for key in trusted {
         let public = key.public()?;
         if public.keynum() == signature.keynum() {
             return minisign::verify(&public, &signature, Cursor::new(bytes), true, false, false)
                 .map(|()| key.name.clone())
                 .map_err(|error| {
-                    format!("the signature with the key of `{}` does not fit the bytes: {error}", key.name)
+                    format!(
+                        "the signature with the key of `{}` does not fit the bytes: {error}",
+                        key.name
+                    )
                 });
         }
     }
-    let keynum: String = signature.keynum().iter().rev().map(|byte| format!("{byte:02X}")).collect();
-    Err(format!("the key {keynum} that signed it is not trusted; `anomalyzer plugins trust` adds one"))
+    let keynum: String = signature
+        .keynum()
+        .iter()
+        .rev()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    Err(format!(
+        "the key {keynum} that signed it is not trusted; `anomalyzer plugins trust` adds one"
+    ))
 }
 
 #[cfg(test)]
@@ -91,12 +119,31 @@ mod tests {
     #[test]
     fn the_name_behind_a_signature_is_told_and_anything_else_refused() {
         let ((ours, key), (_, other)) = (pair("ada"), pair("eve"));
-        let sign = |bytes: &[u8]| minisign::sign(None, &ours.sk, Cursor::new(bytes), None, None).unwrap().into_string();
+        let sign = |bytes: &[u8]| {
+            minisign::sign(None, &ours.sk, Cursor::new(bytes), None, None)
+                .unwrap()
+                .into_string()
+        };
         let signature = sign(b"component");
-        assert_eq!(signer(b"component", &signature, &[other.clone(), key.clone()]), Ok("ada".to_owned()));
-        assert!(signer(b"Component", &signature, std::slice::from_ref(&key)).unwrap_err().contains("does not fit"));
-        assert!(signer(b"component", &signature, &[other]).unwrap_err().contains("not trusted"));
-        assert!(signer(b"component", "no signature", &[key]).unwrap_err().contains("can't be read"));
+        assert_eq!(
+            signer(b"component", &signature, &[other.clone(), key.clone()]),
+            Ok("ada".to_owned())
+        );
+        assert!(
+            signer(b"Component", &signature, std::slice::from_ref(&key))
+                .unwrap_err()
+                .contains("does not fit")
+        );
+        assert!(
+            signer(b"component", &signature, &[other])
+                .unwrap_err()
+                .contains("not trusted")
+        );
+        assert!(
+            signer(b"component", "no signature", &[key])
+                .unwrap_err()
+                .contains("can't be read")
+        );
     }
 
     #[test]
@@ -104,7 +151,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(trusted_in(&folder.path().join("nothing")), Ok(vec![]));
         let (pair, key) = pair("ada");
-        fs::write(folder.path().join("ada.pub"), pair.pk.to_box().unwrap().into_string()).unwrap();
+        fs::write(
+            folder.path().join("ada.pub"),
+            pair.pk.to_box().unwrap().into_string(),
+        )
+        .unwrap();
         assert_eq!(trusted_in(folder.path()), Ok(vec![key]));
         fs::write(folder.path().join("bad.pub"), "x").unwrap();
         assert!(trusted_in(folder.path()).unwrap_err().contains("bad.pub"));

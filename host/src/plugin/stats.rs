@@ -14,8 +14,8 @@ const BUCKETS: usize = 41 * PARTS as usize;
 
 /// The first of the bounds of [`CALL_SECONDS`], as a power of two of nanoseconds: 8 µs.
 const FIRST_BOUND: u32 = 13;
-/// Upper bounds, each twice the one before, up to 4.3 s: longer calls are for opening. Powers of two of nanoseconds, so that
-/// what is counted to an eighth fits.
+/// Upper bounds, each twice the one before, up to 4.3 s: longer calls are for opening. Powers of
+/// two of nanoseconds, so that what is counted to an eighth fits.
 pub static CALL_SECONDS: [f64; 20] = {
     let mut bounds = [0.0; 20];
     let mut at = 0;
@@ -88,7 +88,8 @@ pub struct PluginStats {
 /// How long the calls of a plugin took.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallTimes {
-    /// How many took up to each of [`CALL_SECONDS`] and longer than the one before; the last are those above all.
+    /// How many took up to each of [`CALL_SECONDS`] and longer than the one before; the last are
+    /// those above all.
     pub counts: Vec<u64>,
     /// All together.
     pub seconds: f64,
@@ -98,21 +99,32 @@ impl Stats {
     pub(super) fn call(&self, took: Duration) {
         self.calls.fetch_add(1, Relaxed);
         self.took[bucket(took)].fetch_add(1, Relaxed);
-        self.took_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.took_nanos
+            .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Other bytes are live: what is counted from here on is theirs, and they deserve another chance.
+    /// Other bytes are live: what is counted from here on is theirs, and they deserve another
+    /// chance.
     pub(super) fn begin(&self) {
-        for count in [&self.calls, &self.faults, &self.took_nanos].into_iter().chain(&self.took) {
+        for count in [&self.calls, &self.faults, &self.took_nanos]
+            .into_iter()
+            .chain(&self.took)
+        {
             count.store(0, Relaxed);
         }
-        *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         self.set_given_up(None);
     }
 
     pub(super) fn fault(&self, reason: &str) {
         self.faults.fetch_add(1, Relaxed);
-        *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        *self
+            .last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 
     pub(super) fn opened(&self) {
@@ -131,7 +143,9 @@ impl Stats {
     /// One signal's instance was given up; with the third, the plugin is.
     pub(super) fn signal_quarantined(&self, reason: &str) {
         if self.quarantined_signals.fetch_add(1, Relaxed) + 1 >= QUARANTINED_SIGNALS {
-            self.give_up(format!("{QUARANTINED_SIGNALS} of its instances were given up, the last: {reason}"));
+            self.give_up(format!(
+                "{QUARANTINED_SIGNALS} of its instances were given up, the last: {reason}"
+            ));
         }
     }
 
@@ -141,19 +155,27 @@ impl Stats {
             None => self.faulted_runs.store(0, Relaxed),
             Some(reason) => {
                 if self.faulted_runs.fetch_add(1, Relaxed) + 1 >= FAULTED_RUNS {
-                    self.give_up(format!("{FAULTED_RUNS} runs in a row faulted, the last: {reason}"));
+                    self.give_up(format!(
+                        "{FAULTED_RUNS} runs in a row faulted, the last: {reason}"
+                    ));
                 }
             }
         }
     }
 
     fn give_up(&self, reason: String) {
-        self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.quarantine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(reason);
     }
 
     /// Why it is given up, if it is.
     pub(super) fn given_up(&self) -> Option<String> {
-        self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.quarantine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How often it got another chance: the quarantine was lifted, or other bytes came.
@@ -164,7 +186,10 @@ impl Stats {
     /// Gives it up for a reason that is known from before, or gives it another chance.
     pub(super) fn set_given_up(&self, reason: Option<String>) {
         self.chances.fetch_add(u64::from(reason.is_none()), Relaxed);
-        *self.quarantine.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        *self
+            .quarantine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
         self.quarantined_signals.store(0, Relaxed);
         self.faulted_runs.store(0, Relaxed);
     }
@@ -173,9 +198,13 @@ impl Stats {
         let mut counts = vec![0; CALL_SECONDS.len() + 1];
         for (bucket, count) in self.took.iter().enumerate() {
             let power = bucket as u32 / PARTS;
-            counts[((power + 1).saturating_sub(FIRST_BOUND) as usize).min(CALL_SECONDS.len())] += count.load(Relaxed);
+            counts[((power + 1).saturating_sub(FIRST_BOUND) as usize).min(CALL_SECONDS.len())] +=
+                count.load(Relaxed);
         }
-        CallTimes { counts, seconds: self.took_nanos.load(Relaxed) as f64 / 1e9 }
+        CallTimes {
+            counts,
+            seconds: self.took_nanos.load(Relaxed) as f64 / 1e9,
+        }
     }
 
     pub(super) fn snapshot(&self) -> PluginStats {
@@ -193,7 +222,11 @@ impl Stats {
         PluginStats {
             calls: self.calls.load(Relaxed),
             faults: self.faults.load(Relaxed),
-            last_fault: self.last_fault.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_fault: self
+                .last_fault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             p50_us: quantile(0.5),
             p99_us: quantile(0.99),
             instances: self.instances.load(Relaxed),
@@ -204,7 +237,9 @@ impl Stats {
 
 /// Eight to a power of two, as HDR histograms have it.
 fn bucket(took: Duration) -> usize {
-    let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(u64::from(PARTS));
+    let nanos = u64::try_from(took.as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(u64::from(PARTS));
     let power = nanos.ilog2();
     let part = (nanos >> (power - PARTS.ilog2())) as u32 % PARTS;
     ((power * PARTS + part) as usize).min(BUCKETS - 1)
@@ -242,7 +277,12 @@ mod tests {
         for micros in 1..=1000 {
             stats.call(Duration::from_micros(micros));
         }
-        let PluginStats { calls, p50_us, p99_us, .. } = stats.snapshot();
+        let PluginStats {
+            calls,
+            p50_us,
+            p99_us,
+            ..
+        } = stats.snapshot();
         assert_eq!(calls, 1000);
         for (told, truth) in [(p50_us.unwrap(), 500.0), (p99_us.unwrap(), 990.0)] {
             assert!((truth..=truth * 1.13).contains(&told), "{told} for {truth}");
@@ -252,7 +292,14 @@ mod tests {
     #[test]
     fn a_histogram_has_each_call_below_its_bound() {
         let stats = Stats::default();
-        for nanos in [1, (1 << 13) - 1, 1 << 13, (1 << 14) + 1, 1_000_000_000, 60_000_000_000] {
+        for nanos in [
+            1,
+            (1 << 13) - 1,
+            1 << 13,
+            (1 << 14) + 1,
+            1_000_000_000,
+            60_000_000_000,
+        ] {
             stats.call(Duration::from_nanos(nanos));
         }
         let CallTimes { counts, seconds } = stats.times();
@@ -271,7 +318,11 @@ mod tests {
         stats.call(Duration::from_millis(1));
         stats.fault("trap");
         stats.begin();
-        let left = PluginStats { instances: 1, memory_bytes: 100, ..PluginStats::default() };
+        let left = PluginStats {
+            instances: 1,
+            memory_bytes: 100,
+            ..PluginStats::default()
+        };
         assert_eq!((stats.snapshot(), stats.times().seconds), (left, 0.0));
     }
 

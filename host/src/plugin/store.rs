@@ -24,7 +24,8 @@ pub(super) struct State {
     stats: Arc<Stats>,
 }
 
-/// A store with limits and deadlines. Dropping it frees all the guest had at once; no destructor of the guest runs.
+/// A store with limits and deadlines. Dropping it frees all the guest had at once; no destructor of
+/// the guest runs.
 pub(super) struct Sandbox {
     store: Store<State>,
     ticker: Arc<Ticker>,
@@ -39,8 +40,18 @@ impl Sandbox {
         meter: Meter,
         stats: Arc<Stats>,
     ) -> Self {
-        let state = State { plugin, log_gate: LogGate::new(), last_words: None, left: 0, meter, stats };
-        Self { store: Store::new(engine, state), ticker }
+        let state = State {
+            plugin,
+            log_gate: LogGate::new(),
+            last_words: None,
+            left: 0,
+            meter,
+            stats,
+        };
+        Self {
+            store: Store::new(engine, state),
+            ticker,
+        }
     }
 
     /// Sets the limits, which must be before anything is instantiated in it.
@@ -49,17 +60,19 @@ impl Sandbox {
         store.limiter(|state| &mut state.meter);
         // One monitor or run each; the rest is room for a guest's own handles.
         store.set_max_component_handles(1024);
-        store.epoch_deadline_callback(|mut context| match std::mem::take(&mut context.data_mut().left) {
-            0 => Err(Trap::Interrupt.into()),
-            left => {
-                desk::relieve();
-                Ok(UpdateDeadline::Continue(left))
+        store.epoch_deadline_callback(|mut context| {
+            match std::mem::take(&mut context.data_mut().left) {
+                0 => Err(Trap::Interrupt.into()),
+                left => {
+                    desk::relieve();
+                    Ok(UpdateDeadline::Continue(left))
+                }
             }
         });
     }
 
-    /// Runs guest code, for at most `deadline`, letting it hand at most about `bytes` to the host at a time. After an
-    /// error the sandbox must be dropped: the guest may be in any state.
+    /// Runs guest code, for at most `deadline`, letting it hand at most about `bytes` to the host
+    /// at a time. After an error the sandbox must be dropped: the guest may be in any state.
     pub(super) fn call<R>(
         &mut self,
         call: &'static str,
@@ -78,10 +91,23 @@ impl Sandbox {
             let _inside = self.ticker.enter();
             run(&mut self.store)
         };
-        let State { plugin, last_words, stats, meter, .. } = self.store.data();
+        let State {
+            plugin,
+            last_words,
+            stats,
+            meter,
+            ..
+        } = self.store.data();
         stats.call(begun.elapsed());
         returned.map_err(|error| {
-            PluginError::from_runtime(plugin, call, deadline, last_words.as_deref(), meter.refused(), &error)
+            PluginError::from_runtime(
+                plugin,
+                call,
+                deadline,
+                last_words.as_deref(),
+                meter.refused(),
+                &error,
+            )
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What a guest wrote, made fit for a log line or a page.
 
-/// One line of at most `max` bytes: control characters become spaces, and what was cut off leaves an ellipsis.
+/// One line of at most `max` bytes: control characters become spaces, and what was cut off leaves
+/// an ellipsis.
 pub(super) fn one_line(text: &str, max: usize) -> String {
     cut(text, max, |c| c.is_control())
 }
@@ -15,10 +16,17 @@ fn cut(text: &str, max: usize, blank: impl Fn(char) -> bool) -> String {
     let (kept, ellipsis) = if text.len() <= max {
         (text, None)
     } else {
-        (&text[..text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len_utf8()))], Some(ELLIPSIS))
+        (
+            &text[..text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len_utf8()))],
+            Some(ELLIPSIS),
+        )
     };
     // A control character takes at most two bytes, the space in its place one.
-    kept.trim_end().chars().map(|c| if blank(c) { ' ' } else { c }).chain(ellipsis).collect()
+    kept.trim_end()
+        .chars()
+        .map(|c| if blank(c) { ' ' } else { c })
+        .chain(ellipsis)
+        .collect()
 }
 
 #[cfg(test)]
@@ -29,7 +37,10 @@ mod tests {
 
     #[test]
     fn a_forged_log_line_stays_on_one_line() {
-        assert_eq!(one_line("high\n2026 ERROR forged\u{1b}[31m", 64), "high 2026 ERROR forged [31m");
+        assert_eq!(
+            one_line("high\n2026 ERROR forged\u{1b}[31m", 64),
+            "high 2026 ERROR forged [31m"
+        );
         assert_eq!(several_lines("a\n\tb\u{7}", 64), "a\n\tb ");
     }
 

@@ -7,7 +7,8 @@ use super::detector::{Detector, Frame, Monitor, Verdict};
 use super::error::PluginError;
 use super::memory::Saved;
 
-/// The wait after the second fault in a row, doubled by every further one. After the first there is none.
+/// The wait after the second fault in a row, doubled by every further one. After the first there is
+/// none.
 const BACK_OFF: Duration = Duration::from_millis(250);
 /// Faults in a row after which it is not opened again.
 const QUARANTINE_AFTER: u32 = 5;
@@ -26,7 +27,14 @@ impl Watch {
     /// Opens it for the first time.
     pub(super) fn open(plugin: Arc<Detector>, settings: String) -> Result<Self, PluginError> {
         let monitor = Monitor::open(plugin.clone(), &settings)?;
-        Ok(Self { plugin, settings, monitor, faults: 0, not_before: Instant::now(), last_fault: String::new() })
+        Ok(Self {
+            plugin,
+            settings,
+            monitor,
+            faults: 0,
+            not_before: Instant::now(),
+            last_fault: String::new(),
+        })
     }
 
     /// Whether the last that was heard of it is a fault.
@@ -35,7 +43,12 @@ impl Watch {
     }
 
     /// Shows it a frame.
-    pub(super) fn observe(&mut self, now: Instant, frame: &Frame, want_scores: bool) -> Result<Verdict, PluginError> {
+    pub(super) fn observe(
+        &mut self,
+        now: Instant,
+        frame: &Frame,
+        want_scores: bool,
+    ) -> Result<Verdict, PluginError> {
         self.plugin.ground.admit(&self.plugin.name)?;
         let answer = self.monitor.observe(frame, want_scores);
         if answer.is_ok() {
@@ -45,8 +58,13 @@ impl Watch {
         answer
     }
 
-    /// Asks for what it knows. Faults count as those of a frame do; only a verdict ends a row of them.
-    pub(super) fn save(&mut self, now: Instant, of: Option<u32>) -> Result<Option<Vec<u8>>, PluginError> {
+    /// Asks for what it knows. Faults count as those of a frame do; only a verdict ends a row of
+    /// them.
+    pub(super) fn save(
+        &mut self,
+        now: Instant,
+        of: Option<u32>,
+    ) -> Result<Option<Vec<u8>>, PluginError> {
         let answer = self.monitor.save(of);
         self.note(now, answer.as_ref().err());
         answer
@@ -69,11 +87,19 @@ impl Watch {
     pub(super) fn reopen(&mut self, now: Instant) -> Result<(), PluginError> {
         let (plugin, reason) = (self.plugin.name.to_string(), self.last_fault.clone());
         if self.faults >= QUARANTINE_AFTER {
-            return Err(PluginError::Quarantined { plugin, faults: self.faults, reason });
+            return Err(PluginError::Quarantined {
+                plugin,
+                faults: self.faults,
+                reason,
+            });
         }
         let retry_in = self.not_before.saturating_duration_since(now);
         if !retry_in.is_zero() {
-            return Err(PluginError::BackingOff { plugin, retry_in, reason });
+            return Err(PluginError::BackingOff {
+                plugin,
+                retry_in,
+                reason,
+            });
         }
         match Monitor::open(self.plugin.clone(), &self.settings) {
             Ok(monitor) => {
@@ -103,9 +129,20 @@ impl Watch {
         }
         let (plugin, digest) = (self.plugin.name.as_ref(), self.plugin.digest.as_str());
         if self.faults >= QUARANTINE_AFTER {
-            tracing::error!(plugin, plugin.digest = digest, faults = self.faults, "quarantined: {error}");
+            tracing::error!(
+                plugin,
+                plugin.digest = digest,
+                faults = self.faults,
+                "quarantined: {error}"
+            );
         } else {
-            tracing::warn!(plugin, plugin.digest = digest, faults = self.faults, ?wait, "instance lost: {error}");
+            tracing::warn!(
+                plugin,
+                plugin.digest = digest,
+                faults = self.faults,
+                ?wait,
+                "instance lost: {error}"
+            );
         }
     }
 }

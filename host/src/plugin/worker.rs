@@ -45,8 +45,8 @@ impl Instances {
     }
 }
 
-/// A queue, the instances that are called through it, and the thread that works on both: another one, where a call takes long.
-/// It ends when the last clone of the sender is dropped.
+/// A queue, the instances that are called through it, and the thread that works on both: another
+/// one, where a call takes long. It ends when the last clone of the sender is dropped.
 pub(super) struct Worker {
     jobs: mpsc::Sender<Call>,
     shared: Arc<Shared>,
@@ -65,15 +65,27 @@ pub(super) struct Counts {
 
 impl Worker {
     /// Starts a thread.
-    pub(super) fn start(index: usize, queue: usize, counts: Arc<Counts>) -> Result<Self, PluginError> {
+    pub(super) fn start(
+        index: usize,
+        queue: usize,
+        counts: Arc<Counts>,
+    ) -> Result<Self, PluginError> {
         let (jobs, queued) = mpsc::channel::<Call>(queue.max(1));
         let shared = Arc::new(Shared::new(index, jobs.downgrade()));
-        Desk::new(queued, Arc::clone(&shared)).start().map_err(|left| PluginError::Runtime(left.1.to_string()))?;
-        Ok(Self { jobs, shared, leases: AtomicUsize::new(0), counts })
+        Desk::new(queued, Arc::clone(&shared))
+            .start()
+            .map_err(|left| PluginError::Runtime(left.1.to_string()))?;
+        Ok(Self {
+            jobs,
+            shared,
+            leases: AtomicUsize::new(0),
+            counts,
+        })
     }
 
-    /// Runs this on the thread, after all that was asked before. Waits for a place in the queue up to a bound; once queued,
-    /// an answer comes, since every call before it has a deadline. If the caller goes away before its turn, nothing is run.
+    /// Runs this on the thread, after all that was asked before. Waits for a place in the queue up
+    /// to a bound; once queued, an answer comes, since every call before it has a deadline. If the
+    /// caller goes away before its turn, nothing is run.
     async fn ask<R: Send + 'static>(
         &self,
         lease: u64,
@@ -89,7 +101,9 @@ impl Worker {
             }
             let Some(instances) = instances else {
                 counts.full.fetch_add(1, Ordering::Relaxed);
-                let _ = reply.send(Err(PluginError::Overloaded { waited: Duration::ZERO }));
+                let _ = reply.send(Err(PluginError::Overloaded {
+                    waited: Duration::ZERO,
+                }));
                 return;
             };
             counts.calls.fetch_add(1, Ordering::Relaxed);
@@ -105,10 +119,15 @@ impl Worker {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed()),
             Err(mpsc::error::TrySendError::Full(call)) => {
                 self.counts.full.fetch_add(1, Ordering::Relaxed);
-                self.jobs.send_timeout(call, PATIENCE).await.map_err(|error| match error {
-                    mpsc::error::SendTimeoutError::Timeout(_) => PluginError::Overloaded { waited: PATIENCE },
-                    mpsc::error::SendTimeoutError::Closed(_) => closed(),
-                })?;
+                self.jobs
+                    .send_timeout(call, PATIENCE)
+                    .await
+                    .map_err(|error| match error {
+                        mpsc::error::SendTimeoutError::Timeout(_) => {
+                            PluginError::Overloaded { waited: PATIENCE }
+                        }
+                        mpsc::error::SendTimeoutError::Closed(_) => closed(),
+                    })?;
             }
         }
         answer.await.map_err(|_| closed())?
@@ -146,7 +165,9 @@ impl Lease {
         call: impl FnOnce(&mut Instances, u64) -> Result<R, PluginError> + Send + 'static,
     ) -> Result<R, PluginError> {
         let id = self.id;
-        self.worker.ask(id, plugin, move |instances| call(instances, id)).await
+        self.worker
+            .ask(id, plugin, move |instances| call(instances, id))
+            .await
     }
 }
 

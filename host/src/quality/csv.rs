@@ -29,25 +29,34 @@ pub struct Row<'a> {
 /// It can't be read.
 pub fn read(path: &Path) -> Result<String, QualityError> {
     let bytes = std::fs::read(path).map_err(|error| QualityError::unreadable(path, &error))?;
-    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// The rows of a file in their order, one for each line that is not blank and not the header. The first line is a header if
-/// neither its time nor its value can be read. A header's columns go by their names, all others by their place: time, value.
+/// The rows of a file in their order, one for each line that is not blank and not the header. The
+/// first line is a header if neither its time nor its value can be read. A header's columns go by
+/// their names, all others by their place: time, value.
 ///
 /// # Errors
 /// There is nothing in it, or only one column.
 pub fn rows(text: &str) -> Result<Vec<Row<'_>>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).peekable();
-    let first = *lines.peek().ok_or("it is empty; a line wants a time and a value, as `2014-04-01 00:05:00,20.0`")?;
+    let mut lines = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .peekable();
+    let first = *lines
+        .peek()
+        .ok_or("it is empty; a line wants a time and a value, as `2014-04-01 00:05:00,20.0`")?;
     if field(first, 1).is_none() {
         return Err(
             "its first line has one column; a line wants a time and a value with a comma between them".to_owned()
         );
     }
     let mut columns = (0, 1);
-    if let Row { at: None, value, .. } = row(first, columns)
+    if let Row {
+        at: None, value, ..
+    } = row(first, columns)
         && is_no_number(field(first, 1).unwrap_or_default(), value)
     {
         columns = named(first);
@@ -62,14 +71,29 @@ fn is_no_number(field: &str, value: f64) -> bool {
 }
 
 fn row(line: &str, (time, number): (usize, usize)) -> Row<'_> {
-    let (time, number) = (field(line, time).unwrap_or_default(), field(line, number).unwrap_or_default());
-    Row { time, number, at: when::parse(bare(time)), value: bare(number).parse().unwrap_or(f64::NAN) }
+    let (time, number) = (
+        field(line, time).unwrap_or_default(),
+        field(line, number).unwrap_or_default(),
+    );
+    Row {
+        time,
+        number,
+        at: when::parse(bare(time)),
+        value: bare(number).parse().unwrap_or(f64::NAN),
+    }
 }
 
 /// The columns of time and value: by their names, else the first ones that are left.
 fn named(header: &str) -> (usize, usize) {
-    let names: Vec<String> = (0..).map_while(|n| field(header, n)).map(|name| bare(name).to_lowercase()).collect();
-    let find = |known: &[&str]| known.iter().find_map(|known| names.iter().position(|name| name == known));
+    let names: Vec<String> = (0..)
+        .map_while(|n| field(header, n))
+        .map(|name| bare(name).to_lowercase())
+        .collect();
+    let find = |known: &[&str]| {
+        known
+            .iter()
+            .find_map(|known| names.iter().position(|name| name == known))
+    };
     let other = |taken: usize| usize::from(taken == 0);
     match (find(&TIMES), find(&VALUES)) {
         (Some(time), Some(value)) => (time, value),
@@ -82,11 +106,14 @@ fn named(header: &str) -> (usize, usize) {
 /// A field without the space and the quotes around it.
 fn bare(field: &str) -> &str {
     let field = field.trim();
-    let inside = field.strip_prefix('"').and_then(|field| field.strip_suffix('"'));
+    let inside = field
+        .strip_prefix('"')
+        .and_then(|field| field.strip_suffix('"'));
     inside.map_or(field, str::trim)
 }
 
-/// Field number `n` as it was written. A comma between quotes does not end it; a line does (RFC 4180 would go on).
+/// Field number `n` as it was written. A comma between quotes does not end it; a line does (RFC
+/// 4180 would go on).
 fn field(line: &str, n: usize) -> Option<&str> {
     if !line.contains('"') {
         return line.split(',').nth(n);
@@ -104,12 +131,17 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(&str, &str, Option<UnixMs>, String)> {
-        rows(text).unwrap().iter().map(|row| (row.time, row.number, row.at, row.value.to_string())).collect()
+        rows(text)
+            .unwrap()
+            .iter()
+            .map(|row| (row.time, row.number, row.at, row.value.to_string()))
+            .collect()
     }
 
     #[test]
     fn a_row_is_kept_as_it_was_written() {
-        let text = "timestamp,value\r\n1970-01-01 00:00:01,20.0\r\n\r\noops,1\n2, 7e-1\n3,\n4,NaN\n5\n";
+        let text =
+            "timestamp,value\r\n1970-01-01 00:00:01,20.0\r\n\r\noops,1\n2, 7e-1\n3,\n4,NaN\n5\n";
         let said = [
             ("1970-01-01 00:00:01", "20.0", Some(1000), "20".to_owned()),
             ("oops", "1", None, "1".to_owned()),
@@ -123,9 +155,13 @@ mod tests {
 
     #[test]
     fn without_a_header_the_first_row_counts() {
-        for (text, rows) in
-            [("1,5\n2,6\n", 2), ("oops,5\n2,6\n", 2), ("1,oops\n2,6", 2), ("when,what\n2,6", 1), ("when,NaN\n2,6", 2)]
-        {
+        for (text, rows) in [
+            ("1,5\n2,6\n", 2),
+            ("oops,5\n2,6\n", 2),
+            ("1,oops\n2,6", 2),
+            ("when,what\n2,6", 1),
+            ("when,NaN\n2,6", 2),
+        ] {
             assert_eq!(read(text).len(), rows, "{text}");
         }
     }
@@ -133,18 +169,36 @@ mod tests {
     #[test]
     fn columns_go_by_their_names_else_by_their_place() {
         for header in ["host,Value,\"TIME\"", "host,v,ts", "\u{feff}x,value,date"] {
-            assert_eq!(read(&format!("{header}\na,5,1")), [("1", "5", Some(1000), "5".to_owned())], "{header}");
+            assert_eq!(
+                read(&format!("{header}\na,5,1")),
+                [("1", "5", Some(1000), "5".to_owned())],
+                "{header}"
+            );
         }
-        for header in ["when,cpu,host", "when,value,x", "timestamp,cpu,x", "cpu_of_web,load,time_of_day"] {
+        for header in [
+            "when,cpu,host",
+            "when,value,x",
+            "timestamp,cpu,x",
+            "cpu_of_web,load,time_of_day",
+        ] {
             assert_eq!(read(&format!("{header}\n1,5,9"))[0].1, "5", "{header}");
         }
-        assert_eq!(read("value,when\n5,1")[0], ("1", "5", Some(1000), "5".to_owned()));
-        assert_eq!(read("cpu,timestamp\n5,1")[0], ("1", "5", Some(1000), "5".to_owned()));
+        assert_eq!(
+            read("value,when\n5,1")[0],
+            ("1", "5", Some(1000), "5".to_owned())
+        );
+        assert_eq!(
+            read("cpu,timestamp\n5,1")[0],
+            ("1", "5", Some(1000), "5".to_owned())
+        );
     }
 
     #[test]
     fn a_comma_between_quotes_is_part_of_its_field() {
-        assert_eq!(read("\"a, b\",time,value\n\"x,y\",\"1\",\"5\"")[0], ("\"1\"", "\"5\"", Some(1000), "5".to_owned()));
+        assert_eq!(
+            read("\"a, b\",time,value\n\"x,y\",\"1\",\"5\"")[0],
+            ("\"1\"", "\"5\"", Some(1000), "5".to_owned())
+        );
     }
 
     #[test]

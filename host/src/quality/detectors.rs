@@ -10,7 +10,8 @@ use super::QualityError;
 use crate::config;
 use crate::plugin::{Limits, Monitor, PluginConfig, PluginInfo, PluginKind, Plugins};
 
-/// How long one frame may take. Nobody waits for a verdict here, and a detector in a slow language is measured as well.
+/// How long one frame may take. Nobody waits for a verdict here, and a detector in a slow language
+/// is measured as well.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Detectors that open with their settings.
@@ -21,8 +22,9 @@ pub struct Detectors {
 }
 
 impl Detectors {
-    /// Finds detectors by their names in the plugin folder, or by the paths of their files; all of the folder if none is named.
-    /// Takes seconds for what was never compiled before: not for an async thread.
+    /// Finds detectors by their names in the plugin folder, or by the paths of their files; all of
+    /// the folder if none is named. Takes seconds for what was never compiled before: not for an
+    /// async thread.
     ///
     /// # Errors
     /// There is no such detector, the host would not take it, or it refuses the settings.
@@ -36,7 +38,9 @@ impl Detectors {
         for name in wanted {
             match place(name, folder) {
                 file if file.is_file() => files.push(file),
-                file if is_path(name) => return Err(QualityError::unreadable(&file, "there is no such file")),
+                file if is_path(name) => {
+                    return Err(QualityError::unreadable(&file, "there is no such file"));
+                }
                 // It may call itself otherwise than its file.
                 _ => files.extend(all(folder)?),
             }
@@ -49,16 +53,32 @@ impl Detectors {
         let plugins = plugins(&files, compiler)?;
         let infos = plugins.list();
         let infos = match wanted {
-            [] => sorted(infos.into_iter().filter(|info| info.error.is_none() && is_detector(info))),
-            _ => wanted.iter().map(|name| find(name, &files, folder, &infos)).collect::<Result<Vec<_>, _>>()?,
+            [] => sorted(
+                infos
+                    .into_iter()
+                    .filter(|info| info.error.is_none() && is_detector(info)),
+            ),
+            _ => wanted
+                .iter()
+                .map(|name| find(name, &files, folder, &infos))
+                .collect::<Result<Vec<_>, _>>()?,
         };
         if infos.is_empty() {
             let folder = folder.display();
             let remedy = "name one with --detector, or build those that come with it with `cargo xtask plugins`";
-            return Err(QualityError::Wrong(format!("there is no detector in {folder}: {remedy}")));
+            return Err(QualityError::Wrong(format!(
+                "there is no detector in {folder}: {remedy}"
+            )));
         }
-        let detectors = Self { plugins, settings, infos };
-        detectors.all().iter().try_for_each(|info| detectors.open(info).map(drop))?;
+        let detectors = Self {
+            plugins,
+            settings,
+            infos,
+        };
+        detectors
+            .all()
+            .iter()
+            .try_for_each(|info| detectors.open(info).map(drop))?;
         Ok(detectors)
     }
 
@@ -73,7 +93,9 @@ impl Detectors {
     /// It can't be opened.
     pub fn open(&self, info: &PluginInfo) -> Result<Monitor, QualityError> {
         let opened = self.plugins.monitor(&info.name, &self.settings);
-        opened.map_err(|error| QualityError::plugin(format!("detector `{}` does not open", info.name), error))
+        opened.map_err(|error| {
+            QualityError::plugin(format!("detector `{}` does not open", info.name), error)
+        })
     }
 }
 
@@ -92,7 +114,11 @@ fn is_path(name: &str) -> bool {
 }
 
 fn place(name: &str, folder: &Path) -> PathBuf {
-    if is_path(name) { PathBuf::from(name) } else { folder.join(format!("{name}.wasm")) }
+    if is_path(name) {
+        PathBuf::from(name)
+    } else {
+        folder.join(format!("{name}.wasm"))
+    }
 }
 
 /// All components of the folder.
@@ -100,35 +126,66 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>, QualityError> {
     let remedy = "name the plugin folder with --plugins";
     let unreadable = |error| QualityError::unreadable(folder, &format!("{error}; {remedy}"));
     let entries = fs::read_dir(folder).map_err(unreadable)?;
-    let files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+    let files = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>();
     let files = files.map_err(unreadable)?;
-    Ok(files.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).collect())
+    Ok(files
+        .into_iter()
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
+        .collect())
 }
 
-/// Loads these and no others, each under its number: what else is installed does not count, and takes no time.
+/// Loads these and no others, each under its number: what else is installed does not count, and
+/// takes no time.
 fn plugins(files: &[PathBuf], compiler: Option<PathBuf>) -> Result<Plugins, QualityError> {
     let config = PluginConfig {
         cache: Some(config::cache_folder().join("compiled")),
         compiler,
-        limits: Limits { call_deadline: DEADLINE, threads: 1, ..Limits::default() },
+        limits: Limits {
+            call_deadline: DEADLINE,
+            threads: 1,
+            ..Limits::default()
+        },
         ..PluginConfig::default()
     };
-    let staged = files.iter().enumerate().map(|(number, file)| (number.to_string(), file.as_path()));
-    Plugins::of_files(staged, config).map_err(|error| QualityError::plugin("the plugin host does not start", error))
+    let staged = files
+        .iter()
+        .enumerate()
+        .map(|(number, file)| (number.to_string(), file.as_path()));
+    Plugins::of_files(staged, config)
+        .map_err(|error| QualityError::plugin("the plugin host does not start", error))
 }
 
 fn staged(number: usize) -> String {
     format!("{number}.wasm")
 }
 
-fn find(name: &str, files: &[PathBuf], folder: &Path, infos: &[PluginInfo]) -> Result<PluginInfo, QualityError> {
-    let file = files.iter().position(|file| *file == place(name, folder)).map(staged);
+fn find(
+    name: &str,
+    files: &[PathBuf],
+    folder: &Path,
+    infos: &[PluginInfo],
+) -> Result<PluginInfo, QualityError> {
+    let file = files
+        .iter()
+        .position(|file| *file == place(name, folder))
+        .map(staged);
     let of_file = infos.iter().find(|info| Some(&info.file) == file.as_ref());
     let found = of_file.or_else(|| infos.iter().find(|info| info.name == name));
     let Some(found) = found else {
-        let names: Vec<&str> = infos.iter().filter(|info| is_detector(info)).map(|info| info.name.as_str()).collect();
+        let names: Vec<&str> = infos
+            .iter()
+            .filter(|info| is_detector(info))
+            .map(|info| info.name.as_str())
+            .collect();
         let (folder, names) = (folder.display(), names.join(", "));
-        return Err(QualityError::Wrong(format!("there is no detector `{name}` in {folder}; there are: {names}")));
+        return Err(QualityError::Wrong(format!(
+            "there is no detector `{name}` in {folder}; there are: {names}"
+        )));
     };
     match &found.error {
         Some(error) => Err(QualityError::Wrong(format!("detector `{name}`: {error}"))),

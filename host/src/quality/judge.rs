@@ -24,13 +24,14 @@ pub struct Said {
     pub severity: f64,
     /// The newest that the anomaly's findings gave, from its onset to the row at which it is over.
     pub expected: Option<Range>,
-    /// Onset, ongoing on every row after it, and clear on the row at which it is over. None while all is calm.
+    /// Onset, ongoing on every row after it, and clear on the row at which it is over. None while
+    /// all is calm.
     pub phase: Option<Phase>,
 }
 
-/// Shows a detector that has seen nothing all samples of one series, of which None is no time, and NaN no value. As in the
-/// service, it never sees those, nor a sample that is not later than the one before. The time of a frame is that of its last
-/// sample.
+/// Shows a detector that has seen nothing all samples of one series, of which None is no time, and
+/// NaN no value. As in the service, it never sees those, nor a sample that is not later than the
+/// one before. The time of a frame is that of its last sample.
 ///
 /// # Errors
 /// The detector failed.
@@ -40,7 +41,10 @@ pub fn judge(
     samples: impl IntoIterator<Item = (Option<UnixMs>, f64)>,
 ) -> Result<Judged, PluginError> {
     let mut judged = Judged::default();
-    let mut frame = Frame { opened: vec![(0, Labels::new([("__name__", name)]))], ..Frame::default() };
+    let mut frame = Frame {
+        opened: vec![(0, Labels::new([("__name__", name)]))],
+        ..Frame::default()
+    };
     let mut rows = Vec::with_capacity(FRAME);
     let mut fits = fits();
     for (row, (at, value)) in samples.into_iter().enumerate() {
@@ -73,16 +77,35 @@ impl Judged {
     /// What a detector that finds nothing would say.
     pub fn calm(samples: impl IntoIterator<Item = (Option<UnixMs>, f64)>) -> Self {
         let mut fits = fits();
-        let score = |(at, value)| if fits(at, value).is_some() { 0.0 } else { f64::NAN };
-        Self { scores: samples.into_iter().map(score).collect(), findings: Vec::new() }
+        let score = |(at, value)| {
+            if fits(at, value).is_some() {
+                0.0
+            } else {
+                f64::NAN
+            }
+        };
+        Self {
+            scores: samples.into_iter().map(score).collect(),
+            findings: Vec::new(),
+        }
     }
 
-    fn show(&mut self, monitor: &mut Monitor, frame: &mut Frame, rows: &mut Vec<usize>) -> Result<(), PluginError> {
+    fn show(
+        &mut self,
+        monitor: &mut Monitor,
+        frame: &mut Frame,
+        rows: &mut Vec<usize>,
+    ) -> Result<(), PluginError> {
         let verdict = monitor.observe(frame, true)?;
         for (row, score) in rows.iter().zip(verdict.scores) {
             self.scores[*row] = score;
         }
-        self.findings.extend(verdict.findings.into_iter().map(|finding| (rows[finding.sample as usize], finding)));
+        self.findings.extend(
+            verdict
+                .findings
+                .into_iter()
+                .map(|finding| (rows[finding.sample as usize], finding)),
+        );
         frame.clear();
         rows.clear();
         Ok(())
@@ -96,19 +119,39 @@ impl Judged {
             if score.is_nan() {
                 return None;
             }
-            let calm = Said { score: *score, severity: 0.0, expected: None, phase: None };
-            let Some((_, finding)) = findings.next_if(|(of, _)| *of == row) else {
-                let Some((severity, expected)) = anomaly else { return Some(calm) };
-                return Some(Said { severity, expected, phase: Some(Phase::Ongoing), ..calm });
+            let calm = Said {
+                score: *score,
+                severity: 0.0,
+                expected: None,
+                phase: None,
             };
-            let before = anomaly.take().filter(|_| finding.phase != Phase::Onset).and_then(|(_, expected)| expected);
+            let Some((_, finding)) = findings.next_if(|(of, _)| *of == row) else {
+                let Some((severity, expected)) = anomaly else {
+                    return Some(calm);
+                };
+                return Some(Said {
+                    severity,
+                    expected,
+                    phase: Some(Phase::Ongoing),
+                    ..calm
+                });
+            };
+            let before = anomaly
+                .take()
+                .filter(|_| finding.phase != Phase::Onset)
+                .and_then(|(_, expected)| expected);
             let expected = finding.expected.or(before);
             let over = finding.phase == Phase::Clear;
             if !over {
                 anomaly = Some((finding.severity, expected));
             }
             let severity = if over { 0.0 } else { finding.severity };
-            Some(Said { severity, expected, phase: Some(finding.phase), ..calm })
+            Some(Said {
+                severity,
+                expected,
+                phase: Some(finding.phase),
+                ..calm
+            })
         })
     }
 }
@@ -125,7 +168,10 @@ mod tests {
             direction: Direction::Above,
             score: severity,
             severity,
-            expected: high.map(|high| Range { low: None, high: Some(high) }),
+            expected: high.map(|high| Range {
+                low: None,
+                high: Some(high),
+            }),
             reason: "high".to_owned(),
         }
     }
@@ -143,7 +189,15 @@ mod tests {
         };
         let rows: Vec<_> = judged.rows().collect();
         let said = |score, severity, high: Option<f64>, phase| {
-            Some(Said { score, severity, expected: high.map(|high| Range { low: None, high: Some(high) }), phase })
+            Some(Said {
+                score,
+                severity,
+                expected: high.map(|high| Range {
+                    low: None,
+                    high: Some(high),
+                }),
+                phase,
+            })
         };
         let expected = [
             said(0.1, 0.0, None, None),

@@ -6,15 +6,17 @@ use std::thread;
 
 use tokio_util::sync::CancellationToken;
 
-/// Does the work on all items, on every core, and answers in their order; None if it was told to stop. `done` is told how many
-/// are, each time. Blocks: not for an async thread.
+/// Does the work on all items, on every core, and answers in their order; None if it was told to
+/// stop. `done` is told how many are, each time. Blocks: not for an async thread.
 pub fn over<T: Sync, R: Send>(
     items: &[T],
     stop: &CancellationToken,
     done: impl Fn(usize) + Sync,
     work: impl Fn(&T) -> R + Sync,
 ) -> Option<Vec<R>> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(items.len());
     let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let some = || {
         let mut results = Vec::new();
@@ -30,7 +32,11 @@ pub fn over<T: Sync, R: Send>(
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
         threads
             .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+            .flat_map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| panic::resume_unwind(panic))
+            })
             .collect()
     });
     results.sort_unstable_by_key(|(index, _)| *index);

@@ -1,7 +1,8 @@
 //! How good a detector is, on data that is at hand: `anomalyzer nab`, `score` and `plot`.
 //!
-//! A detector is opened as the service opens it and sees what the service would show it: samples in the order of their time,
-//! none twice, none that is not finite, many at a time. Nothing here knows a file's future.
+//! A detector is opened as the service opens it and sees what the service would show it: samples in
+//! the order of their time, none twice, none that is not finite, many at a time. Nothing here knows
+//! a file's future.
 
 pub mod csv;
 mod detectors;
@@ -67,14 +68,23 @@ pub enum QualityError {
 
 impl QualityError {
     pub(crate) fn unreadable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
-        Self::Unreadable { path: path.to_owned(), reason: reason.to_string() }
+        Self::Unreadable {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 
     pub(crate) fn unwritable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
-        Self::Unwritable { path: path.to_owned(), reason: reason.to_string() }
+        Self::Unwritable {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 
     pub(crate) fn plugin(doing: impl Into<String>, error: PluginError) -> Self {
-        Self::Plugin { doing: doing.into(), error }
+        Self::Plugin {
+            doing: doing.into(),
+            error,
+        }
     }
 }

@@ -17,12 +17,21 @@ pub fn write<W: Write>(out: &mut W, rows: &[Row<'_>], judged: &Judged) -> io::Re
     writeln!(out, "{HEAD}")?;
     for (Row { time, number, .. }, said) in rows.iter().zip(judged.rows()) {
         write!(out, "{time},{number},")?;
-        let Some(Said { score, severity, expected, phase }) = said else {
+        let Some(Said {
+            score,
+            severity,
+            expected,
+            phase,
+        }) = said
+        else {
             writeln!(out, ",,,,")?;
             continue;
         };
         write!(out, "{score},{severity},")?;
-        let Range { low, high } = expected.unwrap_or(Range { low: None, high: None });
+        let Range { low, high } = expected.unwrap_or(Range {
+            low: None,
+            high: None,
+        });
         for end in [low, high] {
             if let Some(end) = end {
                 write!(out, "{end}")?;
@@ -56,10 +65,16 @@ mod tests {
             direction: Direction::Above,
             score: 1.25,
             severity: 1.5,
-            expected: Some(Range { low: Some(4.0), high: None }),
+            expected: Some(Range {
+                low: Some(4.0),
+                high: None,
+            }),
             reason: "high".to_owned(),
         };
-        let judged = Judged { scores: vec![0.0, f64::NAN, 1.25, 0.5], findings: vec![(2, onset)] };
+        let judged = Judged {
+            scores: vec![0.0, f64::NAN, 1.25, 0.5],
+            findings: vec![(2, onset)],
+        };
         let mut out = Vec::new();
         write(&mut out, &rows, &judged).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"

@@ -6,31 +6,49 @@ use jiff::tz::TimeZone;
 
 use crate::domain::UnixMs;
 
-/// A number below this is in seconds, one from here on in milliseconds: as seconds it is in the year 5138, as milliseconds in 1973.
+/// A number below this is in seconds, one from here on in milliseconds: as seconds it is in the
+/// year 5138, as milliseconds in 1973.
 const LEAST_MILLISECONDS: i64 = 100_000_000_000;
 
 /// 9999-12-31T23:59:59.999Z, and as far to the other side: what is beyond is no time.
 const FURTHEST: i64 = 253_402_300_799_999;
 
-/// Reads `2014-04-01 00:05:00` (UTC), RFC 3339, or seconds or milliseconds since 1970. None for anything else.
+/// Reads `2014-04-01 00:05:00` (UTC), RFC 3339, or seconds or milliseconds since 1970. None for
+/// anything else.
 pub fn parse(text: &str) -> Option<UnixMs> {
     let text = text.trim();
     if let Ok(whole) = text.parse::<i64>() {
         let seconds = whole.unsigned_abs() < LEAST_MILLISECONDS.unsigned_abs();
-        let at = if seconds { whole.checked_mul(1000)? } else { whole };
+        let at = if seconds {
+            whole.checked_mul(1000)?
+        } else {
+            whole
+        };
         return (at.unsigned_abs() <= FURTHEST.unsigned_abs()).then_some(at);
     }
     if let Ok(number) = text.parse::<f64>() {
-        let at = if number.abs() < LEAST_MILLISECONDS as f64 { number * 1000.0 } else { number };
+        let at = if number.abs() < LEAST_MILLISECONDS as f64 {
+            number * 1000.0
+        } else {
+            number
+        };
         return (at.abs() <= FURTHEST as f64).then_some(at.round() as i64);
     }
     // Behind the date, a sign can only begin an offset.
-    let has_offset = text.get(10..).is_some_and(|time| time.contains(['Z', 'z', '+', '-']));
+    let has_offset = text
+        .get(10..)
+        .is_some_and(|time| time.contains(['Z', 'z', '+', '-']));
     if has_offset {
-        return text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
+        return text
+            .parse::<Timestamp>()
+            .ok()
+            .map(Timestamp::as_millisecond);
     }
     let civil = text.parse::<DateTime>().ok()?;
-    TimeZone::UTC.to_timestamp(civil).ok().map(Timestamp::as_millisecond)
+    TimeZone::UTC
+        .to_timestamp(civil)
+        .ok()
+        .map(Timestamp::as_millisecond)
 }
 
 #[cfg(test)]
@@ -60,9 +78,16 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        for text in
-            ["", "timestamp", "NaN", "inf", "1e300", "99999999999999999", "2014-02-30 00:00:00", "2014-04-01 24:01"]
-        {
+        for text in [
+            "",
+            "timestamp",
+            "NaN",
+            "inf",
+            "1e300",
+            "99999999999999999",
+            "2014-02-30 00:00:00",
+            "2014-04-01 24:01",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -10,16 +10,28 @@ use crate::domain::{Basis, Finding, Parameters, Witness, rfc3339};
 use crate::plugin::Plugins;
 
 /// Asks the detectors again, or others.
-pub(super) async fn again(basis: &Basis, instead: &Instead, places: &Places) -> Result<Vec<Step>, ReplayError> {
+pub(super) async fn again(
+    basis: &Basis,
+    instead: &Instead,
+    places: &Places,
+) -> Result<Vec<Step>, ReplayError> {
     let mut steps = Vec::new();
-    let others = instead.detectors.iter().map(|file| load(file, places)).collect::<Result<Vec<_>, _>>()?;
+    let others = instead
+        .detectors
+        .iter()
+        .map(|file| load(file, places))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut loaded: HashMap<String, Result<(Plugins, String), String>> = HashMap::new();
     for witness in &basis.event.witnesses {
         let finding = &witness.finding;
         let what = |name: &str| format!("{}{} by {name}", finding.signal, finding.labels);
         for (plugins, name) in &others {
             let came = ask_another(plugins, name, basis, witness).await;
-            steps.push(Step { stage: Stage::Detect, what: what(name), came });
+            steps.push(Step {
+                stage: Stage::Detect,
+                what: what(name),
+                came,
+            });
         }
         if !others.is_empty() {
             continue;
@@ -33,16 +45,33 @@ pub(super) async fn again(basis: &Basis, instead: &Instead, places: &Places) -> 
             Ok((plugins, name)) => ask(plugins, name, basis, witness).await,
             Err(why) => Came::unknown(why.clone()),
         };
-        steps.push(Step { stage: Stage::Detect, what: what(&finding.detector), came });
+        steps.push(Step {
+            stage: Stage::Detect,
+            what: what(&finding.detector),
+            came,
+        });
     }
-    let told = |finding: &&Finding| !basis.event.witnesses.iter().any(|witness| witness.finding.id == finding.id);
+    let told = |finding: &&Finding| {
+        !basis
+            .event
+            .witnesses
+            .iter()
+            .any(|witness| witness.finding.id == finding.id)
+    };
     for finding in basis.event.incident.findings.iter().filter(told) {
         let why = match finding.detector_digest.is_empty() {
             true => "the host itself found it",
             false => "what its detector knew is not on record",
         };
-        let what = format!("{}{} by {}", finding.signal, finding.labels, finding.detector);
-        steps.push(Step { stage: Stage::Detect, what, came: Came::unknown(why) });
+        let what = format!(
+            "{}{} by {}",
+            finding.signal, finding.labels, finding.detector
+        );
+        steps.push(Step {
+            stage: Stage::Detect,
+            what,
+            came: Came::unknown(why),
+        });
     }
     Ok(steps)
 }
@@ -51,22 +80,34 @@ async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) ->
     let was = text(&witness.finding);
     match testify(plugins, name, &basis.event.incident.target, witness).await {
         Ok(Some(finding)) if text(&finding) == was => Came::Same,
-        _ if !witness.whole => {
-            Came::unknown("not all that its detector knew is on record, and without it says something else")
-        }
-        Ok(finding) => {
-            Came::Different { was, is: finding.map_or_else(|| "nothing".to_owned(), |finding| text(&finding)) }
-        }
-        Err(error) => Came::Different { was, is: format!("an error: {error}") },
+        _ if !witness.whole => Came::unknown(
+            "not all that its detector knew is on record, and without it says something else",
+        ),
+        Ok(finding) => Came::Different {
+            was,
+            is: finding.map_or_else(|| "nothing".to_owned(), |finding| text(&finding)),
+        },
+        Err(error) => Came::Different {
+            was,
+            is: format!("an error: {error}"),
+        },
     }
 }
 
 /// Another one is shown the samples alone: what the first one knew is in a form of its own.
 async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) -> Came {
     let same_name = name == witness.finding.detector;
-    let settings = if same_name { witness.settings.clone() } else { Parameters::new() };
+    let settings = if same_name {
+        witness.settings.clone()
+    } else {
+        Parameters::new()
+    };
     let memory = witness.memory.clone().filter(|_| same_name);
-    let asked = Witness { settings, memory, ..witness.clone() };
+    let asked = Witness {
+        settings,
+        memory,
+        ..witness.clone()
+    };
     let is = match testify(plugins, name, &basis.event.incident.target, &asked).await {
         Ok(Some(finding)) => told(&finding),
         Ok(None) => "nothing at this sample".to_owned(),

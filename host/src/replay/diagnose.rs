@@ -8,8 +8,13 @@ use super::{Analyst, Came, Instead, ReplayError, Stage, Step, text};
 use crate::diagnose::{self, Diagnoser, DiagnoserConfig};
 use crate::domain::{AnalystKind, Basis, Decision, Evidence, Proposal, now_ms};
 
-/// Diagnoses again with the stored answer, or asks another analyst. `decision` is as it was proposed.
-pub(super) async fn again(decision: &Decision, basis: &Basis, instead: &Instead) -> Result<Step, ReplayError> {
+/// Diagnoses again with the stored answer, or asks another analyst. `decision` is as it was
+/// proposed.
+pub(super) async fn again(
+    decision: &Decision,
+    basis: &Basis,
+    instead: &Instead,
+) -> Result<Step, ReplayError> {
     let stage = Stage::Diagnose;
     let Some(other) = &instead.analyst else {
         let what = match (&decision.analyst.kind, &decision.analyst.model) {
@@ -18,11 +23,18 @@ pub(super) async fn again(decision: &Decision, basis: &Basis, instead: &Instead)
         };
         let came = match diagnose::again(basis, &decision.analyst) {
             Ok(again) => {
-                let was = written(&recorded(decision), &decision.cites, &shown(decision, again.evidence.len()));
+                let was = written(
+                    &recorded(decision),
+                    &decision.cites,
+                    &shown(decision, again.evidence.len()),
+                );
                 let is = written(&again.proposals, &again.cites, &again.evidence);
                 match again.prompt {
                     Some(prompt) if Some(&prompt) != decision.analyst.prompt.as_ref() => {
-                        Came::Different { was: decision.analyst.prompt.clone().unwrap_or_default(), is: prompt }
+                        Came::Different {
+                            was: decision.analyst.prompt.clone().unwrap_or_default(),
+                            is: prompt,
+                        }
                     }
                     _ => Came::of(was, is),
                 }
@@ -33,13 +45,24 @@ pub(super) async fn again(decision: &Decision, basis: &Basis, instead: &Instead)
     };
     let (what, ollama) = match other {
         Analyst::Rules => ("the rules".to_owned(), None),
-        Analyst::Model(config) => (format!("{}, asked anew", config.model), Some(config.clone())),
+        Analyst::Model(config) => (
+            format!("{}, asked anew", config.model),
+            Some(config.clone()),
+        ),
     };
     let nothing = Arc::new(|_: &crate::domain::Target| vec![]);
-    let diagnoser = Diagnoser::new(DiagnoserConfig::default(), ollama, nothing, Arc::new(now_ms));
+    let diagnoser = Diagnoser::new(
+        DiagnoserConfig::default(),
+        ollama,
+        nothing,
+        Arc::new(now_ms),
+    );
     let diagnoser = diagnoser.map_err(ReplayError::Wrong)?;
     let (diagnosis, _) = diagnoser.diagnose_from(&basis.event, &basis.offered).await;
-    let why_rules = diagnosis.analyst.why_rules.filter(|_| matches!(other, Analyst::Model(_)));
+    let why_rules = diagnosis
+        .analyst
+        .why_rules
+        .filter(|_| matches!(other, Analyst::Model(_)));
     let came = match why_rules {
         Some(why) => Came::unknown(why),
         None => Came::of(told(&recorded(decision)), told(&diagnosis.proposals)),
@@ -55,7 +78,9 @@ fn recorded(decision: &Decision) -> Vec<Proposal> {
         explanation: decision.explanation.clone(),
         confidence: decision.confidence,
     };
-    std::iter::once(first).chain(decision.alternatives.iter().cloned()).collect()
+    std::iter::once(first)
+        .chain(decision.alternatives.iter().cloned())
+        .collect()
 }
 
 /// The evidence that the analyst was shown: what was gathered later comes after it.
@@ -76,7 +101,10 @@ fn told(proposals: &[Proposal]) -> String {
     let names: Vec<String> = proposals
         .iter()
         .map(|proposal| {
-            let (name, sure) = (proposal.solution_type.replace('-', "_"), proposal.confidence);
+            let (name, sure) = (
+                proposal.solution_type.replace('-', "_"),
+                proposal.confidence,
+            );
             format!("{name} (confidence {sure})")
         })
         .collect();

@@ -8,7 +8,11 @@ use crate::history::{Asked, RecordedEvent};
 
 /// Asks the guard again, by the recorded policy or another one.
 pub(super) fn again(event: &RecordedEvent, asked: &Asked, instead: &Instead) -> Step {
-    let about = asked.facts.operation.as_ref().map_or("the solution as such", |operation| operation.kind());
+    let about = asked
+        .facts
+        .operation
+        .as_ref()
+        .map_or("the solution as such", |operation| operation.kind());
     let what = format!("{about}, event {} ({})", event.seq, event.kind);
     let policy = instead.policy.as_ref().unwrap_or(&asked.policy);
     let is = guard::judge(&asked.facts, policy);
@@ -16,9 +20,18 @@ pub(super) fn again(event: &RecordedEvent, asked: &Asked, instead: &Instead) -> 
         Some(_) => Came::of(told(&asked.verdict), told(&is)),
         None => Came::of(text(&asked.verdict), text(&is)),
     };
-    Step { stage: Stage::Guard, what, came }
+    Step {
+        stage: Stage::Guard,
+        what,
+        came,
+    }
 }
 
 fn told(verdict: &GuardVerdict) -> String {
-    format!("{} by {} ({})", serde_name(&verdict.verdict), verdict.rule, verdict.reason)
+    format!(
+        "{} by {} ({})",
+        serde_name(&verdict.verdict),
+        verdict.rule,
+        verdict.reason
+    )
 }

@@ -1,5 +1,6 @@
-//! A decision once more from its record: what was detected, diagnosed and allowed follows from what is on record of it, on any machine.
-//! Or with another detector, model or policy, and then what differs is shown.
+//! A decision once more from its record: what was detected, diagnosed and allowed follows from what
+//! is on record of it, on any machine. Or with another detector, model or policy, and then what
+//! differs is shown.
 
 mod component;
 mod detect;
@@ -83,7 +84,11 @@ impl Came {
 
     /// Compares what is written.
     fn of(was: String, is: String) -> Self {
-        if was == is { Self::Same } else { Self::Different { was, is } }
+        if was == is {
+            Self::Same
+        } else {
+            Self::Different { was, is }
+        }
     }
 }
 
@@ -110,11 +115,16 @@ pub enum ReplayError {
     Wrong(String),
 }
 
-/// Decides again, step by step in the order in which it was decided. `events` are those of one decision, oldest first.
+/// Decides again, step by step in the order in which it was decided. `events` are those of one
+/// decision, oldest first.
 ///
 /// # Errors
 /// There are none, or what is to be used instead can't be.
-pub async fn replay(events: &[RecordedEvent], instead: &Instead, places: &Places) -> Result<Vec<Step>, ReplayError> {
+pub async fn replay(
+    events: &[RecordedEvent],
+    instead: &Instead,
+    places: &Places,
+) -> Result<Vec<Step>, ReplayError> {
     let Some(first) = events.first() else {
         return Err(ReplayError::Wrong("there is no such decision".to_owned()));
     };
@@ -122,7 +132,10 @@ pub async fn replay(events: &[RecordedEvent], instead: &Instead, places: &Places
     for event in events {
         if let Some(input) = &event.input {
             let input: Input = serde_json::from_value(input.clone()).map_err(|error| {
-                ReplayError::Wrong(format!("what event {} was decided on can't be read: {error}", event.seq))
+                ReplayError::Wrong(format!(
+                    "what event {} was decided on can't be read: {error}",
+                    event.seq
+                ))
             })?;
             inputs.push((event, input));
         }
@@ -140,7 +153,11 @@ pub async fn replay(events: &[RecordedEvent], instead: &Instead, places: &Places
         None => {
             let why = without_basis(&first.decision);
             for stage in [Stage::Detect, Stage::Diagnose] {
-                steps.push(Step { stage, what: first.decision.solution.clone(), came: Came::unknown(&*why) });
+                steps.push(Step {
+                    stage,
+                    what: first.decision.solution.clone(),
+                    came: Came::unknown(&*why),
+                });
             }
         }
     }

@@ -16,14 +16,27 @@ pub(super) struct FromSource {
 }
 
 impl FromSource {
-    pub(super) fn new(source: Arc<dyn MetricSource>, signals: Vec<SignalConfig>, interval: Duration) -> Self {
-        Self { source, signals, interval }
+    pub(super) fn new(
+        source: Arc<dyn MetricSource>,
+        signals: Vec<SignalConfig>,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            source,
+            signals,
+            interval,
+        }
     }
 }
 
 #[async_trait]
 impl Backfill for FromSource {
-    async fn history(&self, signal: &str, from: UnixMs, to: UnixMs) -> Option<Vec<(Target, Series)>> {
+    async fn history(
+        &self,
+        signal: &str,
+        from: UnixMs,
+        to: UnixMs,
+    ) -> Option<Vec<(Target, Series)>> {
         let signal = self.signals.iter().find(|known| known.name == signal)?;
         if !matches!(signal.source, SignalSource::Query(_)) {
             return None;
@@ -33,7 +46,9 @@ impl Backfill for FromSource {
             Ok(past) => {
                 let named = past.into_iter().filter_map(|mut series| {
                     // What would lie beyond the past would make the present late.
-                    series.samples.retain(|sample| (from..=to).contains(&sample.at));
+                    series
+                        .samples
+                        .retain(|sample| (from..=to).contains(&sample.at));
                     Some((signal.target.render(&series.labels)?, series))
                 });
                 Some(named.collect())

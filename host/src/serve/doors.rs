@@ -38,7 +38,8 @@ pub(super) struct ServeDoors {
     pub recent: Option<Recent>,
 }
 
-/// The label of all signals together that are not configured: someone else chooses their names, and a label is for ever.
+/// The label of all signals together that are not configured: someone else chooses their names, and
+/// a label is for ever.
 const NOT_CONFIGURED: &str = "(not configured)";
 
 fn refused(error: BusError) -> DoorError {
@@ -52,7 +53,9 @@ fn refused(error: BusError) -> DoorError {
 impl Doors for ServeDoors {
     async fn submit(&self, solution: Solution) -> Result<(), DoorError> {
         let Some(actor) = &self.actor else {
-            return Err(DoorError::Unavailable("this process does not act: ask the one with the server role".into()));
+            return Err(DoorError::Unavailable(
+                "this process does not act: ask the one with the server role".into(),
+            ));
         };
         actor.accept(&solution).await.map_err(|error| match error {
             AcceptError::History(error) => DoorError::Unavailable(error.to_string()),
@@ -61,13 +64,20 @@ impl Doors for ServeDoors {
     }
 
     async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
-        let Some(actor) = &self.actor else { return Err(AnswerError::NotHere) };
-        actor.answer(id, &said.question, said.approved, &said.by, &said.reason).await
+        let Some(actor) = &self.actor else {
+            return Err(AnswerError::NotHere);
+        };
+        actor
+            .answer(id, &said.question, said.approved, &said.by, &said.reason)
+            .await
     }
 
     async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
-        // A target of its own where none is named, so that its incident is its own and nothing can be acted upon.
-        let target = metric.target.unwrap_or_else(|| Target::new("", "Metric", &metric.id));
+        // A target of its own where none is named, so that its incident is its own and nothing can
+        // be acted upon.
+        let target = metric
+            .target
+            .unwrap_or_else(|| Target::new("", "Metric", &metric.id));
         let window = json!({
             "name": metric.name,
             "values": metric.values,
@@ -75,8 +85,15 @@ impl Doors for ServeDoors {
             "labels": { "id": metric.id },
             "target": target.to_string(),
         });
-        let record = Record { key: Some(target.key()), headers: vec![], payload: window.to_string().into() };
-        self.bus.publish(Topic::Metrics, record).await.map_err(refused)
+        let record = Record {
+            key: Some(target.key()),
+            headers: vec![],
+            payload: window.to_string().into(),
+        };
+        self.bus
+            .publish(Topic::Metrics, record)
+            .await
+            .map_err(refused)
     }
 
     fn health(&self) -> Vec<PartHealth> {
@@ -95,8 +112,16 @@ impl Doors for ServeDoors {
     }
 
     fn signals(&self) -> Value {
-        let collected = self.collected.as_ref().map(StatusBoard::all).unwrap_or_default();
-        let detected = self.detection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let collected = self
+            .collected
+            .as_ref()
+            .map(StatusBoard::all)
+            .unwrap_or_default();
+        let detected = self
+            .detection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let mut signals: Vec<Value> = self
             .signals
             .iter()
@@ -111,7 +136,8 @@ impl Doors for ServeDoors {
             .collect();
         let configured = |name: &String| self.signals.iter().any(|signal| signal.name == *name);
         for (name, status) in detected.iter().filter(|(name, _)| !configured(name)) {
-            signals.push(json!({ "name": name, "config": null, "collect": null, "detect": status }));
+            signals
+                .push(json!({ "name": name, "config": null, "collect": null, "detect": status }));
         }
         let recent = self.recent.as_ref().map(Recent::status);
         json!({ "signals": signals, "overlooked": &*self.overlooked, "recent": recent })
@@ -125,38 +151,105 @@ impl Doors for ServeDoors {
         let gauge = |name, help, value: f64| self.metrics.gauge(name, help, &[]).set(value);
         let counter = |name, help, count: u64| self.metrics.counter(name, help, &[]).follow(count);
         let bus = self.bus.health();
-        gauge("anomalyzer_bus_waiting", "Messages that wait to be written.", bus.waiting as f64);
-        gauge("anomalyzer_bus_capacity", "How many messages may wait.", bus.capacity as f64);
-        counter("anomalyzer_bus_full_total", "How often the queue was full.", bus.full);
-        counter("anomalyzer_bus_dead_letters_total", "Messages set aside as unreadable.", bus.dead_letters);
+        gauge(
+            "anomalyzer_bus_waiting",
+            "Messages that wait to be written.",
+            bus.waiting as f64,
+        );
+        gauge(
+            "anomalyzer_bus_capacity",
+            "How many messages may wait.",
+            bus.capacity as f64,
+        );
+        counter(
+            "anomalyzer_bus_full_total",
+            "How often the queue was full.",
+            bus.full,
+        );
+        counter(
+            "anomalyzer_bus_dead_letters_total",
+            "Messages set aside as unreadable.",
+            bus.dead_letters,
+        );
         let plugins = self.plugins.health();
-        counter("anomalyzer_plugin_queue_full_total", "How often a queue of calls was full.", plugins.full);
+        counter(
+            "anomalyzer_plugin_queue_full_total",
+            "How often a queue of calls was full.",
+            plugins.full,
+        );
         plugin_metrics::show(&self.metrics, &self.plugins.live());
-        gauge("anomalyzer_incidents_open", "Open incidents.", self.incidents.open().len() as f64);
-        let overlooked = "Messages of signals that are not configured, beyond the most that are watched.";
-        counter("anomalyzer_messages_overlooked_total", overlooked, self.overlooked.messages.load(Relaxed));
+        gauge(
+            "anomalyzer_incidents_open",
+            "Open incidents.",
+            self.incidents.open().len() as f64,
+        );
+        let overlooked =
+            "Messages of signals that are not configured, beyond the most that are watched.";
+        counter(
+            "anomalyzer_messages_overlooked_total",
+            overlooked,
+            self.overlooked.messages.load(Relaxed),
+        );
         let silences = "Reports of silent sources beyond the most that are watched.";
-        counter("anomalyzer_silences_overlooked_total", silences, self.overlooked.silences.load(Relaxed));
+        counter(
+            "anomalyzer_silences_overlooked_total",
+            silences,
+            self.overlooked.silences.load(Relaxed),
+        );
         if let Some(recent) = self.recent.as_ref().map(Recent::status) {
-            gauge("anomalyzer_recent_streams", "Signals and targets whose samples are at hand.", recent.streams as f64);
-            gauge("anomalyzer_recent_capacity", "How many may be at hand.", recent.capacity as f64);
-            counter("anomalyzer_recent_evicted_total", "How many made room for others.", recent.evicted);
+            gauge(
+                "anomalyzer_recent_streams",
+                "Signals and targets whose samples are at hand.",
+                recent.streams as f64,
+            );
+            gauge(
+                "anomalyzer_recent_capacity",
+                "How many may be at hand.",
+                recent.capacity as f64,
+            );
+            counter(
+                "anomalyzer_recent_evicted_total",
+                "How many made room for others.",
+                recent.evicted,
+            );
         }
         for (signal, status) in by_label(&self.detection, &self.signals) {
             let labels = [("signal", signal.as_str())];
-            let counter = |name, help, count| self.metrics.counter(name, help, &labels).follow(count);
-            counter("anomalyzer_samples_total", "Samples looked at.", status.samples);
-            counter("anomalyzer_samples_late_total", "Late or repeated samples, dropped.", status.late);
+            let counter =
+                |name, help, count| self.metrics.counter(name, help, &labels).follow(count);
+            counter(
+                "anomalyzer_samples_total",
+                "Samples looked at.",
+                status.samples,
+            );
+            counter(
+                "anomalyzer_samples_late_total",
+                "Late or repeated samples, dropped.",
+                status.late,
+            );
             let not_finite = "Samples that were not finite, dropped.";
-            counter("anomalyzer_samples_not_finite_total", not_finite, status.not_finite);
+            counter(
+                "anomalyzer_samples_not_finite_total",
+                not_finite,
+                status.not_finite,
+            );
             let overlooked = "Samples of series beyond the most that are watched, dropped.";
-            counter("anomalyzer_samples_overlooked_total", overlooked, status.overlooked);
+            counter(
+                "anomalyzer_samples_overlooked_total",
+                overlooked,
+                status.overlooked,
+            );
             counter("anomalyzer_findings_total", "Findings.", status.findings);
             let open = "Open series.";
-            self.metrics.gauge("anomalyzer_series", open, &labels).set(status.series as f64);
-            let learning = "Series that a detector says nothing of yet, each counted for each such detector.";
+            self.metrics
+                .gauge("anomalyzer_series", open, &labels)
+                .set(status.series as f64);
+            let learning =
+                "Series that a detector says nothing of yet, each counted for each such detector.";
             let young: usize = status.learning.iter().map(|learning| learning.series).sum();
-            self.metrics.gauge("anomalyzer_series_learning", learning, &labels).set(young as f64);
+            self.metrics
+                .gauge("anomalyzer_series_learning", learning, &labels)
+                .set(young as f64);
         }
     }
 }
@@ -167,7 +260,11 @@ fn by_label(detection: &Detection, signals: &[SignalConfig]) -> BTreeMap<String,
     let mut labelled: BTreeMap<String, DetectStatus> = BTreeMap::new();
     for (name, status) in detected.iter() {
         let configured = signals.iter().any(|signal| signal.name == *name);
-        let label = if configured { name.as_str() } else { NOT_CONFIGURED };
+        let label = if configured {
+            name.as_str()
+        } else {
+            NOT_CONFIGURED
+        };
         let sum = labelled.entry(label.to_owned()).or_default();
         sum.samples += status.samples;
         sum.late += status.late;
@@ -186,13 +283,25 @@ mod tests {
 
     #[test]
     fn names_that_someone_else_chose_share_one_label() {
-        let configured = "name = 'latency'\nsource = { query = 'q' }\ntarget = { kind = 'Pod', name = 'web' }";
-        let status = |samples| DetectStatus { samples, series: 1, ..DetectStatus::default() };
+        let configured =
+            "name = 'latency'\nsource = { query = 'q' }\ntarget = { kind = 'Pod', name = 'web' }";
+        let status = |samples| DetectStatus {
+            samples,
+            series: 1,
+            ..DetectStatus::default()
+        };
         let all = [("latency", 1), ("cpu", 20), ("memory", 300)];
-        let detection: BTreeMap<String, DetectStatus> =
-            all.map(|(name, samples)| (name.to_owned(), status(samples))).into();
-        let labelled = by_label(&Arc::new(detection.into()), &[toml::from_str(configured).unwrap()]);
-        let shown: Vec<_> = labelled.iter().map(|(label, it)| (label.as_str(), it.samples, it.series)).collect();
+        let detection: BTreeMap<String, DetectStatus> = all
+            .map(|(name, samples)| (name.to_owned(), status(samples)))
+            .into();
+        let labelled = by_label(
+            &Arc::new(detection.into()),
+            &[toml::from_str(configured).unwrap()],
+        );
+        let shown: Vec<_> = labelled
+            .iter()
+            .map(|(label, it)| (label.as_str(), it.samples, it.series))
+            .collect();
         assert_eq!(shown, [(NOT_CONFIGURED, 320, 2), ("latency", 1, 1)]);
     }
 }

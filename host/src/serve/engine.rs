@@ -33,7 +33,11 @@ impl EngineMakings {
         let config = &self.config;
         let backfill = config.collect.prometheus.is_some().then(|| {
             let source = Arc::clone(&self.source);
-            Arc::new(FromSource::new(source, config.signals(), config.collect.interval)) as Arc<dyn Backfill>
+            Arc::new(FromSource::new(
+                source,
+                config.signals(),
+                config.collect.interval,
+            )) as Arc<dyn Backfill>
         });
         let mut book = IncidentBook::new(config.incidents.clone(), self.known.clone());
         if !self.bus.is_partitioned() {

@@ -6,12 +6,14 @@ use tokio_util::sync::CancellationToken;
 use crate::act::local::Local;
 use crate::collect::{Endpoint, Groups};
 
-/// All groups, kept up to date until the shutdown. A replica that does not serve is asked as well: that it does not answer is
-/// for the coverage to say.
+/// All groups, kept up to date until the shutdown. A replica that does not serve is asked as well:
+/// that it does not answer is for the coverage to say.
 pub(super) fn to_scrape(local: &Local, shutdown: &CancellationToken) -> Groups {
     let mut groups = Groups::new();
     for group in local.groups() {
-        let Some(mut replicas) = local.endpoints(group) else { continue };
+        let Some(mut replicas) = local.endpoints(group) else {
+            continue;
+        };
         let (sender, receiver) = watch::channel(Vec::new());
         groups.insert(group.to_owned(), receiver);
         let shutdown = shutdown.clone();
@@ -31,5 +33,8 @@ pub(super) fn to_scrape(local: &Local, shutdown: &CancellationToken) -> Groups {
 }
 
 fn endpoint(replica: &crate::act::local::Endpoint) -> Endpoint {
-    Endpoint { replica: replica.replica.clone(), url: format!("http://{}", replica.address) }
+    Endpoint {
+        replica: replica.replica.clone(),
+        url: format!("http://{}", replica.address),
+    }
 }

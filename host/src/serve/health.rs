@@ -35,12 +35,17 @@ pub struct Health {
 impl Health {
     /// Says how a part is; a change is logged once.
     pub fn set(&self, name: &'static str, status: Status, detail: impl Into<String>) {
-        let part = Part { status, detail: detail.into() };
+        let part = Part {
+            status,
+            detail: detail.into(),
+        };
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let before = parts.insert(name, part.clone());
         if before.is_some_and(|before| before.status != status) {
             match status {
-                Status::Ok => tracing::info!(part = name, detail = part.detail, "in working order again"),
+                Status::Ok => {
+                    tracing::info!(part = name, detail = part.detail, "in working order again")
+                }
                 _ => tracing::warn!(part = name, detail = part.detail, "not in working order"),
             }
         }
@@ -48,6 +53,9 @@ impl Health {
 
     /// All parts.
     pub fn parts(&self) -> BTreeMap<&'static str, Part> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

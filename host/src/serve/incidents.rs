@@ -1,4 +1,5 @@
-//! The acting half's view of incidents: each event goes into the history and into what the guard looks at.
+//! The acting half's view of incidents: each event goes into the history and into what the guard
+//! looks at.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +13,8 @@ use crate::bus::{Bus, BusError, Topic};
 use crate::codec;
 use crate::history::History;
 
-/// The group of a history: servers that stand by have histories of their own, and each is to hold all.
+/// The group of a history: servers that stand by have histories of their own, and each is to hold
+/// all.
 ///
 /// # Errors
 /// The data folder can't be read or written.
@@ -58,7 +60,11 @@ pub(super) async fn run(
                         }
                     }
                 }
-                Err(error) => subscription.dead_letter(&delivery, &error.to_string()).await?,
+                Err(error) => {
+                    subscription
+                        .dead_letter(&delivery, &error.to_string())
+                        .await?
+                }
             }
             subscription.commit(&delivery).await?;
         }

@@ -117,7 +117,10 @@ impl Running {
 
     /// What is known of each signal's detection (engine role).
     pub fn detection(&self) -> BTreeMap<String, DetectStatus> {
-        self.detection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.detection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How many signals are configured.
@@ -133,8 +136,11 @@ impl Running {
     /// Parts that are not in working order, in words.
     pub fn problems(&self) -> Vec<String> {
         let parts = self.health.parts();
-        let bad = parts.into_iter().filter(|(_, part)| part.status != Status::Ok);
-        bad.map(|(name, part)| format!("{name}: {}", part.detail)).collect()
+        let bad = parts
+            .into_iter()
+            .filter(|(_, part)| part.status != Status::Ok);
+        bad.map(|(name, part)| format!("{name}: {}", part.detail))
+            .collect()
     }
 
     /// Where it answers.
@@ -142,7 +148,8 @@ impl Running {
         self.address
     }
 
-    /// Waits until everything has ended, after the shutdown; what does not end is cut off after a while.
+    /// Waits until everything has ended, after the shutdown; what does not end is cut off after a
+    /// while.
     pub async fn ended(self) {
         end(&self.tasks, self.grace).await;
         if let Err(error) = self.bus.drain(Duration::from_secs(5)).await {
@@ -154,15 +161,21 @@ impl Running {
     }
 }
 
-/// Starts what the role asks for. Returns when it answers; `None` if it was told to stop before, with all parts ended.
+/// Starts what the role asks for. Returns when it answers; `None` if it was told to stop before,
+/// with all parts ended.
 ///
 /// # Errors
 /// What is configured wrongly or can't be had: the port, the broker, the plugins, the data folder.
-pub async fn start(config: Config, role: Role, shutdown: CancellationToken) -> anyhow::Result<Option<Running>> {
+pub async fn start(
+    config: Config,
+    role: Role,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Option<Running>> {
     let (parts, grace) = (TaskTracker::new(), grace(&config));
     tokio::select! {
         running = begin(config, role, shutdown.clone(), parts.clone()) => running.map(Some),
-        // A broker that is waited for, say. What is supervised by then is stopped as at any other time.
+        // A broker that is waited for, say. What is supervised by then is stopped as at any other
+        // time.
         () = shutdown.cancelled() => {
             parts.close();
             end(&parts, grace).await;
@@ -171,7 +184,12 @@ pub async fn start(config: Config, role: Role, shutdown: CancellationToken) -> a
     }
 }
 
-async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: TaskTracker) -> anyhow::Result<Running> {
+async fn begin(
+    config: Config,
+    role: Role,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+) -> anyhow::Result<Running> {
     let started = std::time::Instant::now();
     if role != Role::Both && config.kafka.is_none() {
         anyhow::bail!(
@@ -179,7 +197,11 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
              KAFKA_BROKERS, or run `serve` without a role"
         );
     }
-    let listen = if role.serves() { config.api.listen } else { config.api.engine_listen };
+    let listen = if role.serves() {
+        config.api.listen
+    } else {
+        config.api.engine_listen
+    };
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: is another one running? choose another address in the configuration")
     })?;
@@ -193,11 +215,19 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
     let feedback = Feedback::open(&config.data_dir)?;
 
     let mut plugin_config = config.plugins.clone();
-    plugin_config.store.get_or_insert_with(|| config.data_dir.join(crate::plugin::STORE));
+    plugin_config
+        .store
+        .get_or_insert_with(|| config.data_dir.join(crate::plugin::STORE));
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
     let bus: Arc<dyn Bus> = match &config.kafka {
         Some(kafka) => Arc::new(KafkaBus::connect(kafka.clone()).await?),
-        None => Arc::new(LocalBus::open(&config.data_dir.join("bus.sqlite"), config.local_bus.clone()).await?),
+        None => Arc::new(
+            LocalBus::open(
+                &config.data_dir.join("bus.sqlite"),
+                config.local_bus.clone(),
+            )
+            .await?,
+        ),
     };
     let health = Health::default();
     let metrics = Metrics::default();
@@ -232,7 +262,10 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
     };
 
     let local = match role.serves() && !config.local.groups.is_empty() {
-        true => Some(Arc::new(Local::open(config.local.clone(), &config.data_dir)?)),
+        true => Some(Arc::new(Local::open(
+            config.local.clone(),
+            &config.data_dir,
+        )?)),
         false => None,
     };
     let source = collect::source(&config.collect)?;
@@ -269,19 +302,25 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
 
     if role.detects() {
         let known = KnownIncidents::default();
-        tasks.spawn(supervise("known incidents", health.clone(), shutdown.clone(), {
-            let (bus, known, stop) = (Arc::clone(&bus), known.clone(), shutdown.clone());
-            move || {
-                let (bus, known, stop) = (Arc::clone(&bus), known.clone(), stop.clone());
-                async move { known.follow(bus.as_ref(), stop).await }
-            }
-        }));
+        tasks.spawn(supervise(
+            "known incidents",
+            health.clone(),
+            shutdown.clone(),
+            {
+                let (bus, known, stop) = (Arc::clone(&bus), known.clone(), shutdown.clone());
+                move || {
+                    let (bus, known, stop) = (Arc::clone(&bus), known.clone(), stop.clone());
+                    async move { known.follow(bus.as_ref(), stop).await }
+                }
+            },
+        ));
         if !known.caught_up(CATCH_UP).await {
             tracing::warn!(
                 waited = ?CATCH_UP, "which incidents are open could not be read in time: one may be opened a second time"
             );
         }
-        open.iter().for_each(|incident| known.seed(incident.clone()));
+        open.iter()
+            .for_each(|incident| known.seed(incident.clone()));
         let makings = EngineMakings {
             config: Arc::new(config.clone()),
             bus: Arc::clone(&bus),
@@ -291,16 +330,30 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
             overlooked: Arc::clone(&doors.overlooked),
             known,
             feedback: feedback.clone(),
-            memory: Memory::open(&config.data_dir.join(memory::FILE_NAME), config.memory.clone()).await?,
+            memory: Memory::open(
+                &config.data_dir.join(memory::FILE_NAME),
+                config.memory.clone(),
+            )
+            .await?,
         };
         let first = makings.engine().await?;
-        tasks.spawn(supervise("detect", health.clone(), shutdown.clone(), makings.run(first, shutdown.clone())));
+        tasks.spawn(supervise(
+            "detect",
+            health.clone(),
+            shutdown.clone(),
+            makings.run(first, shutdown.clone()),
+        ));
         let diagnoser = diagnoser(&config, &plugins, clock.clone())?;
         doors.diagnoser = Some(Arc::clone(&diagnoser));
         let (bus, stop) = (Arc::clone(&bus), shutdown.clone());
-        tasks.spawn(supervise("diagnose", health.clone(), shutdown.clone(), move || {
-            Arc::clone(&diagnoser).run(Arc::clone(&bus), "anomalyzer-diagnose", stop.clone())
-        }));
+        tasks.spawn(supervise(
+            "diagnose",
+            health.clone(),
+            shutdown.clone(),
+            move || {
+                Arc::clone(&diagnoser).run(Arc::clone(&bus), "anomalyzer-diagnose", stop.clone())
+            },
+        ));
     }
 
     if let (Some(history), Some((makings, collector))) = (history, collects) {
@@ -325,7 +378,11 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
             verify: config.verify.clone(),
             policy: config.guard.clone(),
             grants: granted(&config),
-            rate_limits: config.rate_limit.iter().map(|limit| (limit.target.key(), limit.parameters())).collect(),
+            rate_limits: config
+                .rate_limit
+                .iter()
+                .map(|limit| (limit.target.key(), limit.parameters()))
+                .collect(),
             plugins: plugins.clone(),
             hands,
             history: history.clone(),
@@ -344,18 +401,35 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
         doors.actor = Some(Arc::clone(&actor));
         if let Some(local) = &local {
             let (local, stop) = (Arc::clone(local), shutdown.clone());
-            tasks.spawn(supervise("groups", health.clone(), shutdown.clone(), move || {
-                let (local, stop) = (Arc::clone(&local), stop.clone());
-                async move {
-                    local.run(stop).await;
-                    Ok::<(), std::convert::Infallible>(())
-                }
-            }));
+            tasks.spawn(supervise(
+                "groups",
+                health.clone(),
+                shutdown.clone(),
+                move || {
+                    let (local, stop) = (Arc::clone(&local), stop.clone());
+                    async move {
+                        local.run(stop).await;
+                        Ok::<(), std::convert::Infallible>(())
+                    }
+                },
+            ));
         }
         tasks.spawn(supervise("anchors", health.clone(), shutdown.clone(), {
-            let (config, reader, bus) = (config.anchor.clone(), HistoryReader::clone(&history), Arc::clone(&bus));
+            let (config, reader, bus) = (
+                config.anchor.clone(),
+                HistoryReader::clone(&history),
+                Arc::clone(&bus),
+            );
             let (clock, stop) = (clock.clone(), shutdown.clone());
-            move || history::anchor(config.clone(), reader.clone(), Arc::clone(&bus), clock.clone(), stop.clone())
+            move || {
+                history::anchor(
+                    config.clone(),
+                    reader.clone(),
+                    Arc::clone(&bus),
+                    clock.clone(),
+                    stop.clone(),
+                )
+            }
         }));
         tasks.spawn(supervise("retention", health.clone(), shutdown.clone(), {
             let (config, history) = (config.retention.clone(), history.clone());
@@ -364,34 +438,65 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
         }));
         let worker = |name, start| supervise(name, health.clone(), shutdown.clone(), start);
         {
-            let group = incidents::group(bus.as_ref(), &config.data_dir)
-                .with_context(|| format!("cannot use the data folder {}", config.data_dir.display()))?;
-            let (bus, history, incidents, stop) =
-                (Arc::clone(&bus), history.clone(), running.incidents.clone(), shutdown.clone());
-            tasks.spawn(supervise("incidents", health.clone(), shutdown.clone(), move || {
-                incidents::run(Arc::clone(&bus), group.clone(), history.clone(), incidents.clone(), stop.clone())
-            }));
+            let group = incidents::group(bus.as_ref(), &config.data_dir).with_context(|| {
+                format!("cannot use the data folder {}", config.data_dir.display())
+            })?;
+            let (bus, history, incidents, stop) = (
+                Arc::clone(&bus),
+                history.clone(),
+                running.incidents.clone(),
+                shutdown.clone(),
+            );
+            tasks.spawn(supervise(
+                "incidents",
+                health.clone(),
+                shutdown.clone(),
+                move || {
+                    incidents::run(
+                        Arc::clone(&bus),
+                        group.clone(),
+                        history.clone(),
+                        incidents.clone(),
+                        stop.clone(),
+                    )
+                },
+            ));
             let (bus, stop) = (Arc::clone(&running.bus), shutdown.clone());
-            tasks.spawn(supervise("recent", health.clone(), shutdown.clone(), move || {
-                recent::run(Arc::clone(&bus), recent.clone(), stop.clone())
-            }));
+            tasks.spawn(supervise(
+                "recent",
+                health.clone(),
+                shutdown.clone(),
+                move || recent::run(Arc::clone(&bus), recent.clone(), stop.clone()),
+            ));
             let stop = shutdown.clone();
-            tasks.spawn(worker("act", move || Arc::clone(&actor).run("anomalyzer-act", stop.clone())));
+            tasks.spawn(worker("act", move || {
+                Arc::clone(&actor).run("anomalyzer-act", stop.clone())
+            }));
         }
-        tasks.spawn(supervise("sources", health.clone(), shutdown.clone(), makings.run(collector)));
+        tasks.spawn(supervise(
+            "sources",
+            health.clone(),
+            shutdown.clone(),
+            makings.run(collector),
+        ));
         running.history = Some(history);
         running.local = local;
     }
 
     {
         let (plugins, history, stop) = (plugins.clone(), running.history.clone(), shutdown.clone());
-        tasks.spawn(supervise("plugin folder", health.clone(), shutdown.clone(), move || {
-            let (plugins, history, stop) = (plugins.clone(), history.clone(), stop.clone());
-            async move {
-                plugins::run(plugins, history, stop).await;
-                Ok::<(), std::convert::Infallible>(())
-            }
-        }));
+        tasks.spawn(supervise(
+            "plugin folder",
+            health.clone(),
+            shutdown.clone(),
+            move || {
+                let (plugins, history, stop) = (plugins.clone(), history.clone(), stop.clone());
+                async move {
+                    plugins::run(plugins, history, stop).await;
+                    Ok::<(), std::convert::Infallible>(())
+                }
+            },
+        ));
     }
 
     let doors = Arc::new(doors);
@@ -401,8 +506,11 @@ async fn begin(config: Config, role: Role, shutdown: CancellationToken, tasks: T
     let router = match &running.history {
         Some(history) => {
             let (history, clock, stop) = (history.clone(), clock.clone(), shutdown.clone());
-            let watched_by =
-                signals.iter().flat_map(|signal| &signal.detectors).map(|detector| detector.name.clone()).collect();
+            let watched_by = signals
+                .iter()
+                .flat_map(|signal| &signal.detectors)
+                .map(|detector| detector.name.clone())
+                .collect();
             let state = api::ApiState::new(access, open, history, metrics, clock, stop)
                 .with_kill_switch(KillSwitch::in_folder(&config.data_dir))
                 .with_silences(silences)
@@ -434,7 +542,12 @@ async fn end(parts: &TaskTracker, grace: Duration) {
 
 /// How long the parts may take to end: processes that are stopped have as long as it is configured.
 fn grace(config: &Config) -> Duration {
-    let longest = config.local.groups.values().map(|group| group.stop_timeout).max();
+    let longest = config
+        .local
+        .groups
+        .values()
+        .map(|group| group.stop_timeout)
+        .max();
     GRACE.saturating_add(longest.unwrap_or_default())
 }
 
@@ -443,7 +556,13 @@ async fn open_history(
     metrics: &Metrics,
     log: Option<Box<dyn LogOfRecord>>,
 ) -> anyhow::Result<History> {
-    Ok(History::open_with(&config.data_dir.join(history::FILE_NAME), config.history, metrics, log).await?)
+    Ok(History::open_with(
+        &config.data_dir.join(history::FILE_NAME),
+        config.history,
+        metrics,
+        log,
+    )
+    .await?)
 }
 
 fn granted(config: &Config) -> Vec<Grant> {
@@ -491,8 +610,17 @@ struct CollectorMakings {
 impl CollectorMakings {
     fn collector(&self) -> Result<Collector, CollectError> {
         let sink = Arc::new(sink::BusSink::new(Arc::clone(&self.bus)));
-        let groups = self.local.as_ref().map(|local| groups::to_scrape(local, &self.shutdown)).unwrap_or_default();
-        Collector::new(self.config.collect.clone(), self.config.signals(), &groups, sink)
+        let groups = self
+            .local
+            .as_ref()
+            .map(|local| groups::to_scrape(local, &self.shutdown))
+            .unwrap_or_default();
+        Collector::new(
+            self.config.collect.clone(),
+            self.config.signals(),
+            &groups,
+            sink,
+        )
     }
 
     /// Runs the first one, and at each further call a new one.
@@ -502,7 +630,9 @@ impl CollectorMakings {
             let stop = self.shutdown.clone();
             let collector = match first.take() {
                 Some(first) => Ok(first),
-                None => self.collector().map(|collector| collector.with_status(board.clone())),
+                None => self
+                    .collector()
+                    .map(|collector| collector.with_status(board.clone())),
             };
             Box::pin(async move { Ok(collector?.run(stop).await?) })
         }
@@ -516,7 +646,8 @@ fn diagnoser(config: &Config, plugins: &Plugins, clock: Clock) -> anyhow::Result
         .map_err(anyhow::Error::msg)
 }
 
-/// Asks all parts that can be asked how they are, into [`Health`], every few seconds until told to stop.
+/// Asks all parts that can be asked how they are, into [`Health`], every few seconds until told to
+/// stop.
 async fn look_around(doors: Arc<ServeDoors>, shutdown: CancellationToken) {
     loop {
         look(&doors).await;
@@ -531,13 +662,23 @@ async fn look(doors: &ServeDoors) {
     let bus = doors.bus.health();
     let (status, detail) = match &bus.problem {
         Some(problem) => (Status::Broken, problem.clone()),
-        None => (Status::Ok, format!("{}: {} of {} waiting", bus.kind, bus.waiting, bus.capacity)),
+        None => (
+            Status::Ok,
+            format!("{}: {} of {} waiting", bus.kind, bus.waiting, bus.capacity),
+        ),
     };
     doors.health.set("bus", status, detail);
     let plugins = doors.plugins.health();
-    let detail = format!("{} detectors, {} actions, {} faults", plugins.detectors, plugins.actions, plugins.faults);
+    let detail = format!(
+        "{} detectors, {} actions, {} faults",
+        plugins.detectors, plugins.actions, plugins.faults
+    );
     match plugins.broken.first() {
-        Some(broken) => doors.health.set("plugins", Status::Degraded, format!("{detail}; {broken}")),
+        Some(broken) => {
+            doors
+                .health
+                .set("plugins", Status::Degraded, format!("{detail}; {broken}"))
+        }
         None => doors.health.set("plugins", Status::Ok, detail),
     }
     if doors.diagnoser.is_some() {
@@ -546,7 +687,11 @@ async fn look(doors: &ServeDoors) {
     }
     if let Some(actor) = &doors.actor {
         match actor.stopped() {
-            Some(why) => doors.health.set("kill switch", Status::Degraded, format!("on, nothing is changed: {why}")),
+            Some(why) => doors.health.set(
+                "kill switch",
+                Status::Degraded,
+                format!("on, nothing is changed: {why}"),
+            ),
             None => doors.health.set("kill switch", Status::Ok, "off"),
         }
     }
@@ -562,10 +707,20 @@ async fn look(doors: &ServeDoors) {
     if let Some(diagnoser) = &doors.diagnoser {
         // The rules stand in for the model, so that without it the whole is worse, not broken.
         match diagnoser.health().await {
-            None => doors.health.set("analyst", Status::Ok, "rules: no ollama is configured"),
+            None => doors
+                .health
+                .set("analyst", Status::Ok, "rules: no ollama is configured"),
             Some(ollama) => match ollama.problem {
-                Some(problem) => doors.health.set("analyst", Status::Degraded, format!("rules: {problem}")),
-                None => doors.health.set("analyst", Status::Ok, format!("ollama with {}", ollama.model)),
+                Some(problem) => {
+                    doors
+                        .health
+                        .set("analyst", Status::Degraded, format!("rules: {problem}"))
+                }
+                None => doors.health.set(
+                    "analyst",
+                    Status::Ok,
+                    format!("ollama with {}", ollama.model),
+                ),
             },
         }
     }
@@ -573,12 +728,26 @@ async fn look(doors: &ServeDoors) {
         let all = collected.all();
         let failing: Vec<_> = all.iter().filter(|signal| signal.failing).collect();
         match failing.first() {
-            None => doors.health.set("collect", Status::Ok, format!("{} signals", all.len())),
+            None => doors
+                .health
+                .set("collect", Status::Ok, format!("{} signals", all.len())),
             Some(first) => {
-                let why = first.last_failure.as_ref().map_or("", |failure| failure.message.as_str());
-                let detail = format!("{} of {} signals fail; {}: {why}", failing.len(), all.len(), first.signal);
+                let why = first
+                    .last_failure
+                    .as_ref()
+                    .map_or("", |failure| failure.message.as_str());
+                let detail = format!(
+                    "{} of {} signals fail; {}: {why}",
+                    failing.len(),
+                    all.len(),
+                    first.signal
+                );
                 // With one source left there is something to go by; without any it is blind.
-                let status = if failing.len() == all.len() { Status::Broken } else { Status::Degraded };
+                let status = if failing.len() == all.len() {
+                    Status::Broken
+                } else {
+                    Status::Degraded
+                };
                 doors.health.set("collect", status, detail);
             }
         }
@@ -588,15 +757,28 @@ async fn look(doors: &ServeDoors) {
 /// One that is quarantined is stood in for by another, so that its signals are watched less well.
 fn detectors(detection: &Detection) -> (Status, String) {
     let detection = detection.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut quarantined = detection.iter().filter(|(_, status)| !status.quarantined.is_empty());
+    let mut quarantined = detection
+        .iter()
+        .filter(|(_, status)| !status.quarantined.is_empty());
     match quarantined.next() {
         None => (Status::Ok, format!("{} signals", detection.len())),
         Some((signal, status)) => {
             let why = status.quarantined.join(", ");
-            let detail = format!("{} of {} signals; {signal}: {why}", quarantined.count() + 1, detection.len());
+            let detail = format!(
+                "{} of {} signals; {signal}: {why}",
+                quarantined.count() + 1,
+                detection.len()
+            );
             // With nothing in its place a signal is not watched at all.
             let blind = detection.values().any(|status| status.detectors.is_empty());
-            (if blind { Status::Broken } else { Status::Degraded }, detail)
+            (
+                if blind {
+                    Status::Broken
+                } else {
+                    Status::Degraded
+                },
+                detail,
+            )
         }
     }
 }

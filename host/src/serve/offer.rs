@@ -15,13 +15,19 @@ use crate::plugin::Plugins;
 pub(crate) fn offer(config: &Config, plugins: &Plugins) -> Offer {
     let (plugins, granted) = (plugins.clone(), granted(config));
     let reach = Reach::new(config);
-    let limited: HashSet<String> = config.rate_limit.iter().map(|limit| limit.target.key()).collect();
+    let limited: HashSet<String> = config
+        .rate_limit
+        .iter()
+        .map(|limit| limit.target.key())
+        .collect();
     Arc::new(move |target| {
         let mut offered: Vec<String> = plugins
             .views()
             .into_iter()
             .filter(|view| {
-                view.info.error.is_none() && view.quarantine.is_none() && plugins.has_action(&view.info.name)
+                view.info.error.is_none()
+                    && view.quarantine.is_none()
+                    && plugins.has_action(&view.info.name)
             })
             // What needs something and is granted nothing can do nothing.
             .filter(|view| {
@@ -31,7 +37,10 @@ pub(crate) fn offer(config: &Config, plugins: &Plugins) -> Offer {
             .filter(|view| reach.covers(target, &view.info.needs))
             .map(|view| view.info.name.replace('-', "_"))
             .filter(|name| name != solutions::RATE_LIMIT || limited.contains(&target.key()))
-            .filter(|name| target.kind != "Metric" || matches!(name.as_str(), solutions::ALARM | solutions::NO_ACTION))
+            .filter(|name| {
+                target.kind != "Metric"
+                    || matches!(name.as_str(), solutions::ALARM | solutions::NO_ACTION)
+            })
             .collect();
         offered.sort();
         offered

@@ -1,4 +1,5 @@
-//! Looks after the plugins while the host runs: the folder, the quarantine, and the record of what changed.
+//! Looks after the plugins while the host runs: the folder, the quarantine, and the record of what
+//! changed.
 
 use std::time::Duration;
 
@@ -11,18 +12,24 @@ use crate::plugin::Plugins;
 /// How often the folder is looked at: a file that rested from one look to the next is taken in.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Runs until told to stop. Each file is examined by itself, so that one that takes long holds up no other.
+/// Runs until told to stop. Each file is examined by itself, so that one that takes long holds up
+/// no other.
 pub(super) async fn run(plugins: Plugins, history: Option<History>, shutdown: CancellationToken) {
     let files = TaskTracker::new();
     loop {
         let looking = plugins.clone();
-        let due = tokio::task::spawn_blocking(move || looking.look()).await.unwrap_or_default();
+        let due = tokio::task::spawn_blocking(move || looking.look())
+            .await
+            .unwrap_or_default();
         for path in due {
             let plugins = plugins.clone();
             files.spawn_blocking(move || plugins.take_file(&path));
         }
         record(&plugins, history.as_ref()).await;
-        if tokio::time::timeout(EVERY, shutdown.cancelled()).await.is_ok() {
+        if tokio::time::timeout(EVERY, shutdown.cancelled())
+            .await
+            .is_ok()
+        {
             break;
         }
     }

@@ -1,4 +1,5 @@
-//! Which actions can do anything at all about a target: what is out of reach of the configured operators is not offered.
+//! Which actions can do anything at all about a target: what is out of reach of the configured
+//! operators is not offered.
 
 use std::collections::HashSet;
 
@@ -18,7 +19,10 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(config: &Config) -> Self {
-        Self { groups: config.local.groups.keys().cloned().collect(), kubernetes: config.kubernetes.is_some() }
+        Self {
+            groups: config.local.groups.keys().cloned().collect(),
+            kubernetes: config.kubernetes.is_some(),
+        }
     }
 
     /// Whether an action with these needs can do one of the things that it needs, on this target.
@@ -27,9 +31,12 @@ impl Reach {
             local::KIND => self.groups.contains(&target.name),
             _ => self.kubernetes && kubernetes::knows(target),
         };
-        let of_kind = |scope: &str| scope == "*" || scope.split('/').next() == Some(target.kind.as_str());
-        let possible =
-            |need: &Need| WITHOUT_OPERATOR.contains(&need.operation.as_str()) || (operated && of_kind(&need.scope));
+        let of_kind =
+            |scope: &str| scope == "*" || scope.split('/').next() == Some(target.kind.as_str());
+        let possible = |need: &Need| {
+            WITHOUT_OPERATOR.contains(&need.operation.as_str())
+                || (operated && of_kind(&need.scope))
+        };
         needs.is_empty() || needs.iter().any(possible)
     }
 }
@@ -39,15 +46,24 @@ mod tests {
     use super::*;
 
     fn needs(needs: &[(&str, &str)]) -> Vec<Need> {
-        let need = |(operation, scope): &(&str, &str)| Need { operation: (*operation).into(), scope: (*scope).into() };
+        let need = |(operation, scope): &(&str, &str)| Need {
+            operation: (*operation).into(),
+            scope: (*scope).into(),
+        };
         needs.iter().map(need).collect()
     }
 
     #[test]
     fn what_no_operator_can_do_is_not_offered() {
-        let reach = Reach { groups: ["web".to_owned()].into(), kubernetes: true };
+        let reach = Reach {
+            groups: ["web".to_owned()].into(),
+            kubernetes: true,
+        };
         let scale = needs(&[("scale", "Deployment"), ("scale", "Process")]);
-        let (process, service) = (Target::new("", "Process", "web"), Target::new("", "Service", "web"));
+        let (process, service) = (
+            Target::new("", "Process", "web"),
+            Target::new("", "Service", "web"),
+        );
         assert!(reach.covers(&process, &scale));
         assert!(reach.covers(&Target::new("shop", "Deployment", "web"), &scale));
         assert!(!reach.covers(&Target::new("", "Process", "other"), &scale));
@@ -57,7 +73,10 @@ mod tests {
         assert!(reach.covers(&service, &needs(&[("read_logs", "*"), ("query", "*")])));
         assert!(reach.covers(&service, &needs(&[("notify", "*")])));
         assert!(reach.covers(&service, &[]));
-        let nothing = Reach { groups: HashSet::new(), kubernetes: false };
+        let nothing = Reach {
+            groups: HashSet::new(),
+            kubernetes: false,
+        };
         assert!(!nothing.covers(&Target::new("shop", "Deployment", "web"), &scale));
     }
 }

@@ -1,4 +1,5 @@
-//! Keeps the newest samples at hand for guard and verification: follows `metrics-topic` from now on.
+//! Keeps the newest samples at hand for guard and verification: follows `metrics-topic` from now
+//! on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,11 @@ use crate::domain::now_ms;
 use crate::verify::Recent;
 
 /// Runs until told to stop.
-pub(super) async fn run(bus: Arc<dyn Bus>, recent: Recent, shutdown: CancellationToken) -> Result<(), BusError> {
+pub(super) async fn run(
+    bus: Arc<dyn Bus>,
+    recent: Recent,
+    shutdown: CancellationToken,
+) -> Result<(), BusError> {
     let mut subscription = bus.tail(Topic::Metrics).await?;
     loop {
         let deliveries = tokio::select! {
@@ -20,7 +25,10 @@ pub(super) async fn run(bus: Arc<dyn Bus>, recent: Recent, shutdown: Cancellatio
         };
         // What can't be read is set aside by the consumer whose group it is.
         let believed = Believed::at(now_ms());
-        for batch in deliveries.iter().filter_map(|delivery| codec::metrics::decode(delivery, believed).ok()) {
+        for batch in deliveries
+            .iter()
+            .filter_map(|delivery| codec::metrics::decode(delivery, believed).ok())
+        {
             recent.take(&batch);
         }
     }

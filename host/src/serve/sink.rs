@@ -22,9 +22,14 @@ impl BusSink {
 #[async_trait]
 impl Sink for BusSink {
     async fn send(&self, batch: MetricBatch) -> Result<(), SinkError> {
-        self.bus.publish(Topic::Metrics, codec::metrics::encode(&batch)).await.map_err(|error| match error {
-            BusError::TooLarge { .. } | BusError::Closed => SinkError::Refused(error.to_string()),
-            _ => SinkError::Busy(error.to_string()),
-        })
+        self.bus
+            .publish(Topic::Metrics, codec::metrics::encode(&batch))
+            .await
+            .map_err(|error| match error {
+                BusError::TooLarge { .. } | BusError::Closed => {
+                    SinkError::Refused(error.to_string())
+                }
+                _ => SinkError::Busy(error.to_string()),
+            })
     }
 }

@@ -1,4 +1,5 @@
-//! Keeps a worker running: one that ends with an error is started again after a pause, and `/health` says so meanwhile.
+//! Keeps a worker running: one that ends with an error is started again after a pause, and
+//! `/health` says so meanwhile.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -59,7 +60,11 @@ pub(super) async fn supervise<F, E>(
             Err(_) => "it panicked, which is a defect: please report it, with the log".to_owned(),
         };
         tracing::error!(part = name, detail, "a part ended and is started again");
-        health.set(name, Status::Broken, format!("{detail}; started again in {pause:?}"));
+        health.set(
+            name,
+            Status::Broken,
+            format!("{detail}; started again in {pause:?}"),
+        );
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -77,7 +82,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_fails_is_started_again_and_health_says_so_meanwhile() {
-        let (health, shutdown, starts) = (Health::default(), CancellationToken::new(), Arc::new(AtomicU32::new(0)));
+        let (health, shutdown, starts) = (
+            Health::default(),
+            CancellationToken::new(),
+            Arc::new(AtomicU32::new(0)),
+        );
         let worker = supervise("part", health.clone(), shutdown.clone(), || {
             let (starts, shutdown) = (starts.clone(), shutdown.clone());
             async move {
@@ -93,7 +102,9 @@ mod tests {
         let watch = async {
             loop {
                 let part = health.parts().get("part").cloned();
-                if part.is_some_and(|part| part.status == Status::Broken && part.detail.starts_with("no luck")) {
+                if part.is_some_and(|part| {
+                    part.status == Status::Broken && part.detail.starts_with("no luck")
+                }) {
                     break;
                 }
                 tokio::task::yield_now().await;

@@ -3,13 +3,22 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::fmt;
 
-/// Starts logging. `quiet`: only what is wrong, for commands whose output is for a person. `RUST_LOG` counts more.
+/// Starts logging. `quiet`: only what is wrong, for commands whose output is for a person.
+/// `RUST_LOG` counts more.
 pub fn start(quiet: bool, json: bool) {
     // kube logs each failed request itself; what it means is logged where it is handled.
-    let default = if quiet { "error,kube_client=off" } else { "info,kube_client=off" };
+    let default = if quiet {
+        "error,kube_client=off"
+    } else {
+        "info,kube_client=off"
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let person = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(person).with_target(false);
+    let log = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(person)
+        .with_target(false);
     if json {
         log.json().init();
     } else {

@@ -1,4 +1,5 @@
-//! The host's own metrics, in Prometheus's text format 0.0.4. Registering takes a lock, counting does not.
+//! The host's own metrics, in Prometheus's text format 0.0.4. Registering takes a lock, counting
+//! does not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds in seconds, for what takes from a tenth of a millisecond to half a minute.
-pub const SECONDS: &[f64] =
-    &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+pub const SECONDS: &[f64] = &[
+    0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// A number that only rises.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +76,11 @@ struct Buckets {
 impl Histogram {
     fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Buckets { bounds, counts, sum: AtomicU64::new(0) }))
+        Self(Arc::new(Buckets {
+            bounds,
+            counts,
+            sum: AtomicU64::new(0),
+        }))
     }
 
     /// Counts a value.
@@ -84,8 +90,8 @@ impl Histogram {
         add_f64(&self.0.sum, value);
     }
 
-    /// Takes over what is counted elsewhere: how many fell into each bucket, the last for all above, and their sum. Smaller
-    /// numbers are read as a reset.
+    /// Takes over what is counted elsewhere: how many fell into each bucket, the last for all
+    /// above, and their sum. Smaller numbers are read as a reset.
     pub fn follow(&self, counts: &[u64], sum: f64) {
         for (bucket, count) in self.0.counts.iter().zip(counts) {
             bucket.store(*count, Relaxed);
@@ -130,8 +136,14 @@ struct Family {
 pub struct Metrics(Arc<Mutex<BTreeMap<&'static str, Family>>>);
 
 impl Metrics {
-    /// The counter of that name and these labels; the same one when asked again. The name ends in `_total`.
-    pub fn counter(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+    /// The counter of that name and these labels; the same one when asked again. The name ends in
+    /// `_total`.
+    pub fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Counter {
         match self.cell(name, help, labels, || Cell::Counter(Counter::default())) {
             Cell::Counter(counter) => counter,
             _ => Counter::default(),
@@ -139,7 +151,12 @@ impl Metrics {
     }
 
     /// The gauge of that name and these labels; the same one when asked again.
-    pub fn gauge(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
+    pub fn gauge(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Gauge {
         match self.cell(name, help, labels, || Cell::Gauge(Gauge::default())) {
             Cell::Gauge(gauge) => gauge,
             _ => Gauge::default(),
@@ -154,7 +171,9 @@ impl Metrics {
         labels: &[(&'static str, &str)],
         bounds: &'static [f64],
     ) -> Histogram {
-        match self.cell(name, help, labels, || Cell::Histogram(Histogram::new(bounds))) {
+        match self.cell(name, help, labels, || {
+            Cell::Histogram(Histogram::new(bounds))
+        }) {
             Cell::Histogram(histogram) => histogram,
             _ => Histogram::new(bounds),
         }
@@ -168,14 +187,26 @@ impl Metrics {
         make: impl Fn() -> Cell,
     ) -> Cell {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
+        let family = families.entry(name).or_insert_with(|| Family {
+            help,
+            series: BTreeMap::new(),
+        });
         let made = make();
-        if let Some(other) = family.series.values().next().filter(|other| other.kind() != made.kind()) {
-            // A mistake of ours, found by any test that comes by; in production it is better not shown than mixed up.
+        if let Some(other) = family
+            .series
+            .values()
+            .next()
+            .filter(|other| other.kind() != made.kind())
+        {
+            // A mistake of ours, found by any test that comes by; in production it is better not
+            // shown than mixed up.
             debug_assert!(false, "{name} is a {} already", other.kind());
             return made;
         }
-        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
         family.series.entry(labels).or_insert(made).clone()
     }
 
@@ -200,8 +231,14 @@ impl Metrics {
 
 // Writing to a String cannot fail.
 fn render_family(text: &mut String, name: &str, family: &Family) {
-    let Some(first) = family.series.values().next() else { return };
-    let _ = writeln!(text, "# HELP {name} {}", family.help.replace('\\', "\\\\").replace('\n', "\\n"));
+    let Some(first) = family.series.values().next() else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "# HELP {name} {}",
+        family.help.replace('\\', "\\\\").replace('\n', "\\n")
+    );
     let _ = writeln!(text, "# TYPE {name} {}", first.kind());
     for (labels, cell) in &family.series {
         match cell {
@@ -209,7 +246,12 @@ fn render_family(text: &mut String, name: &str, family: &Family) {
                 let _ = writeln!(text, "{name}{} {}", braces(labels, None), counter.value());
             }
             Cell::Gauge(gauge) => {
-                let _ = writeln!(text, "{name}{} {}", braces(labels, None), number(gauge.value()));
+                let _ = writeln!(
+                    text,
+                    "{name}{} {}",
+                    braces(labels, None),
+                    number(gauge.value())
+                );
             }
             Cell::Histogram(Histogram(buckets)) => {
                 let mut count = 0;
@@ -227,13 +269,22 @@ fn render_family(text: &mut String, name: &str, family: &Family) {
 }
 
 fn braces(labels: &LabelPairs, bound: Option<f64>) -> String {
-    let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let escape = |value: &str| {
+        value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    };
     let pairs: Vec<String> = labels
         .iter()
         .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
         .chain(bound.map(|bound| format!("le=\"{}\"", number(bound))))
         .collect();
-    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
+    if pairs.is_empty() {
+        String::new()
+    } else {
+        format!("{{{}}}", pairs.join(","))
+    }
 }
 
 /// A number as Prometheus writes it.
@@ -254,8 +305,12 @@ mod tests {
     #[test]
     fn the_text_is_what_prometheus_reads() {
         let metrics = Metrics::default();
-        metrics.counter("b_total", "Counted.", &[("topic", "a\"b\\c\nd")]).add(3);
-        metrics.counter("b_total", "Counted.", &[("topic", "a\"b\\c\nd")]).increment();
+        metrics
+            .counter("b_total", "Counted.", &[("topic", "a\"b\\c\nd")])
+            .add(3);
+        metrics
+            .counter("b_total", "Counted.", &[("topic", "a\"b\\c\nd")])
+            .increment();
         metrics.gauge("a", "Now.", &[]).set(f64::INFINITY);
         let histogram = metrics.histogram("c_seconds", "Took.", &[], &[0.5, 1.0]);
         for value in [0.25, 0.5, 2.0] {

@@ -1,6 +1,8 @@
 //! The judgement: a function of what was expected, what was seen then, and what is seen now.
 
-use crate::domain::{Coverage, Direction, Finding, Meaning, Range, Series, UnixMs, Verification, VerificationOutcome};
+use crate::domain::{
+    Coverage, Direction, Finding, Meaning, Range, Series, UnixMs, Verification, VerificationOutcome,
+};
 
 /// What was wrong with one signal, and its fresh samples.
 #[derive(Clone, Debug)]
@@ -13,16 +15,19 @@ pub struct Claim {
     pub rounds: Vec<Coverage>,
 }
 
-/// This much of the distance from the expected range must be gone to count as improved where the range is not reached.
+/// This much of the distance from the expected range must be gone to count as improved where the
+/// range is not reached.
 const GONE: f64 = 0.8;
 /// Further out than before by this factor counts as worse.
 const FURTHER: f64 = 1.2;
 
-/// Compares medians of the fresh samples with the range stored at the onset. The worst signal decides. Demand (traffic) is not
-/// judged unless there is nothing else: serving it does not make it go away.
+/// Compares medians of the fresh samples with the range stored at the onset. The worst signal
+/// decides. Demand (traffic) is not judged unless there is nothing else: serving it does not make
+/// it go away.
 ///
-/// `improved`: in the range, or at least 80 % of the way back. `worse`: at least 20 % further out. Too few is `unknown`, and so is
-/// what was seen while sources did not answer: those that fall silent are seldom the healthy ones.
+/// `improved`: in the range, or at least 80 % of the way back. `worse`: at least 20 % further out.
+/// Too few is `unknown`, and so is what was seen while sources did not answer: those that fall
+/// silent are seldom the healthy ones.
 pub fn judge(claims: &[Claim], min_samples: u32, now: UnixMs) -> Verification {
     let demand = |claim: &&Claim| claim.finding.meaning == Meaning::Traffic;
     let judged: Vec<&Claim> = if claims.iter().all(|claim| demand(&claim)) {
@@ -35,13 +40,24 @@ pub fn judge(claims: &[Claim], min_samples: u32, now: UnixMs) -> Verification {
     for claim in judged {
         let (outcome, seen, reason) = one(claim, min_samples);
         samples = samples.saturating_add(seen);
-        if worst.as_ref().is_none_or(|(known, _)| rank(outcome) > rank(*known)) {
+        if worst
+            .as_ref()
+            .is_none_or(|(known, _)| rank(outcome) > rank(*known))
+        {
             worst = Some((outcome, reason));
         }
     }
-    let (outcome, reason) = worst
-        .unwrap_or((VerificationOutcome::Unknown, "there is nothing to compare with: no finding gave a range".into()));
-    Verification { outcome, at: now, samples, reason, control: None }
+    let (outcome, reason) = worst.unwrap_or((
+        VerificationOutcome::Unknown,
+        "there is nothing to compare with: no finding gave a range".into(),
+    ));
+    Verification {
+        outcome,
+        at: now,
+        samples,
+        reason,
+        control: None,
+    }
 }
 
 fn rank(outcome: VerificationOutcome) -> u8 {
@@ -65,8 +81,9 @@ fn one(claim: &Claim, min_samples: u32) -> (VerificationOutcome, u32, String) {
     let count: usize = claim.fresh.iter().map(|series| series.samples.len()).sum();
     let seen = u32::try_from(count).unwrap_or(u32::MAX);
     if seen < min_samples.max(1) {
-        let reason =
-            format!("{signal}: {seen} fresh samples, {min_samples} are needed: no samples is unknown, not good");
+        let reason = format!(
+            "{signal}: {seen} fresh samples, {min_samples} are needed: no samples is unknown, not good"
+        );
         return (VerificationOutcome::Unknown, seen, reason);
     }
     if let Some(gap) = gap(&claim.rounds) {
@@ -76,10 +93,17 @@ fn one(claim: &Claim, min_samples: u32) -> (VerificationOutcome, u32, String) {
             format!("{signal}: {gap}: those that answer may be the healthy ones"),
         );
     }
-    let medians = claim.fresh.iter().filter_map(|series| median(series.samples.iter().map(|sample| sample.value)));
+    let medians = claim
+        .fresh
+        .iter()
+        .filter_map(|series| median(series.samples.iter().map(|sample| sample.value)));
     let side = side(expected, claim.finding.direction);
     let Some(value) = medians.max_by(|a, b| side.distance(*a).total_cmp(&side.distance(*b))) else {
-        return (VerificationOutcome::Unknown, 0, format!("{signal}: no fresh samples"));
+        return (
+            VerificationOutcome::Unknown,
+            0,
+            format!("{signal}: no fresh samples"),
+        );
     };
     let (before, after) = (side.distance(observed), side.distance(value));
     let outcome = if after <= before * (1.0 - GONE) {
@@ -95,13 +119,14 @@ fn one(claim: &Claim, min_samples: u32) -> (VerificationOutcome, u32, String) {
         (None, Some(high)) => format!("at most {high:.4}"),
         (None, None) => "anything".into(),
     };
-    let reason =
-        format!("{signal}: median {value:.4} of {seen} fresh samples; {observed:.4} when decided; expected {bounds}");
+    let reason = format!(
+        "{signal}: median {value:.4} of {seen} fresh samples; {observed:.4} when decided; expected {bounds}"
+    );
     (outcome, seen, reason)
 }
 
-/// Why the rounds do not show the whole target, if so. Most of them must be whole, and the last one: one scrape that timed out
-/// does not spoil the rest, a source that is gone does.
+/// Why the rounds do not show the whole target, if so. Most of them must be whole, and the last
+/// one: one scrape that timed out does not spoil the rest, a source that is gone does.
 fn gap(rounds: &[Coverage]) -> Option<String> {
     let last = rounds.last()?;
     if !last.is_complete() {
@@ -110,21 +135,38 @@ fn gap(rounds: &[Coverage]) -> Option<String> {
             last.answered, last.asked, last.failed
         ));
     }
-    let whole = rounds.iter().filter(|coverage| coverage.is_complete()).count();
-    (whole * 2 <= rounds.len()).then(|| format!("all sources answered in only {whole} of {} rounds", rounds.len()))
+    let whole = rounds
+        .iter()
+        .filter(|coverage| coverage.is_complete())
+        .count();
+    (whole * 2 <= rounds.len()).then(|| {
+        format!(
+            "all sources answered in only {whole} of {} rounds",
+            rounds.len()
+        )
+    })
 }
 
-/// How far outside is nothing to speak of where little or nothing was out before: a fifth of the bound that is nearest to 0.
+/// How far outside is nothing to speak of where little or nothing was out before: a fifth of the
+/// bound that is nearest to 0.
 fn slack(side: Range) -> f64 {
     let bounds = [side.low, side.high].into_iter().flatten().map(f64::abs);
-    bounds.min_by(f64::total_cmp).map_or(0.0, |bound| bound * (FURTHER - 1.0))
+    bounds
+        .min_by(f64::total_cmp)
+        .map_or(0.0, |bound| bound * (FURTHER - 1.0))
 }
 
 /// What was too high is not worse for being very low, and the other way round.
 fn side(expected: Range, direction: Direction) -> Range {
     match direction {
-        Direction::Above => Range { low: None, high: expected.high },
-        Direction::Below => Range { low: expected.low, high: None },
+        Direction::Above => Range {
+            low: None,
+            high: expected.high,
+        },
+        Direction::Below => Range {
+            low: expected.low,
+            high: None,
+        },
         Direction::Shape => expected,
     }
 }
@@ -146,7 +188,14 @@ mod tests {
     use crate::domain::{FindingId, Labels, Phase, Sample};
 
     fn claim(meaning: Meaning, fresh: &[f64]) -> Claim {
-        let samples = fresh.iter().enumerate().map(|(i, value)| Sample { at: i as i64, value: *value }).collect();
+        let samples = fresh
+            .iter()
+            .enumerate()
+            .map(|(i, value)| Sample {
+                at: i as i64,
+                value: *value,
+            })
+            .collect();
         Claim {
             finding: Finding {
                 id: FindingId::derive(&[]),
@@ -162,11 +211,24 @@ mod tests {
                 score: 2.0,
                 severity: 2.0,
                 observed: Some(200.0),
-                expected: Some(Range { low: Some(50.0), high: Some(100.0) }),
+                expected: Some(Range {
+                    low: Some(50.0),
+                    high: Some(100.0),
+                }),
                 reason: String::new(),
             },
-            fresh: vec![Series { labels: Labels::default(), samples }],
-            rounds: vec![Coverage { asked: 2, answered: 2, failed: 0 }; fresh.len()],
+            fresh: vec![Series {
+                labels: Labels::default(),
+                samples,
+            }],
+            rounds: vec![
+                Coverage {
+                    asked: 2,
+                    answered: 2,
+                    failed: 0
+                };
+                fresh.len()
+            ],
         }
     }
 
@@ -190,7 +252,10 @@ mod tests {
 
     #[test]
     fn demand_that_goes_on_does_not_hide_that_it_is_served() {
-        let claims = [claim(Meaning::Traffic, &[200.0; 3]), claim(Meaning::Latency, &[90.0; 3])];
+        let claims = [
+            claim(Meaning::Traffic, &[200.0; 3]),
+            claim(Meaning::Latency, &[90.0; 3]),
+        ];
         check(&claims, VerificationOutcome::Improved);
         check(&claims[..1], VerificationOutcome::NotImproved);
     }
@@ -199,9 +264,15 @@ mod tests {
     fn replicas_that_do_not_answer_are_not_outvoted_by_those_that_do() {
         use VerificationOutcome::{Improved, Unknown};
         let rounds = |answered: &[u32]| {
-            let rounds =
-                answered.iter().map(|answered| Coverage { asked: 3, answered: *answered, failed: 3 - answered });
-            [Claim { rounds: rounds.collect(), ..claim(Meaning::Latency, &[90.0; 3]) }]
+            let rounds = answered.iter().map(|answered| Coverage {
+                asked: 3,
+                answered: *answered,
+                failed: 3 - answered,
+            });
+            [Claim {
+                rounds: rounds.collect(),
+                ..claim(Meaning::Latency, &[90.0; 3])
+            }]
         };
         check(&rounds(&[3, 3, 3]), Improved);
         check(&rounds(&[3, 2, 3]), Improved);
@@ -209,10 +280,23 @@ mod tests {
         check(&rounds(&[2, 2, 3]), Unknown);
         check(&rounds(&[0, 0, 0]), Unknown);
         let reason = judge(&rounds(&[1, 1, 1]), 3, 0).reason;
-        assert!(reason.contains("1 of 3 sources answered in the last round, 2 failed"), "{reason}");
+        assert!(
+            reason.contains("1 of 3 sources answered in the last round, 2 failed"),
+            "{reason}"
+        );
         // Asked, and with nothing to say: not seen either.
-        let idle = Coverage { asked: 3, answered: 2, failed: 0 };
-        check(&[Claim { rounds: vec![idle; 3], ..claim(Meaning::Latency, &[90.0; 3]) }], Unknown);
+        let idle = Coverage {
+            asked: 3,
+            answered: 2,
+            failed: 0,
+        };
+        check(
+            &[Claim {
+                rounds: vec![idle; 3],
+                ..claim(Meaning::Latency, &[90.0; 3])
+            }],
+            Unknown,
+        );
     }
 
     #[test]
@@ -229,6 +313,12 @@ mod tests {
 
     #[test]
     fn a_signal_without_fresh_samples_is_not_outvoted_by_one_that_improved() {
-        check(&[claim(Meaning::Latency, &[90.0; 3]), claim(Meaning::Errors, &[])], VerificationOutcome::Unknown);
+        check(
+            &[
+                claim(Meaning::Latency, &[90.0; 3]),
+                claim(Meaning::Errors, &[]),
+            ],
+            VerificationOutcome::Unknown,
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Did it help? Fresh samples after a settling time, against the range that was expected at the onset.
+//! Did it help? Fresh samples after a settling time, against the range that was expected at the
+//! onset.
 
 mod judge;
 mod recent;

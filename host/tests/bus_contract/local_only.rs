@@ -22,7 +22,11 @@ async fn durable_topics_and_offsets_survive_a_restart() {
 
         let bus = rig.open(Bounds::default()).await;
         let mut subscription = bus.subscribe(topic, "g").await.unwrap();
-        let again: Vec<_> = take(&mut *subscription, 2).await.iter().map(number).collect();
+        let again: Vec<_> = take(&mut *subscription, 2)
+            .await
+            .iter()
+            .map(number)
+            .collect();
         assert_eq!(again, [2, 3], "{topic:?}");
     }
 }
@@ -45,7 +49,13 @@ async fn offsets_of_metrics_grow_over_a_restart() {
 #[tokio::test]
 async fn a_publisher_of_metrics_that_waits_goes_on_when_there_is_room() {
     let rig = Local::new();
-    let bus = rig.open(Bounds { queue: 2, publish_timeout: PATIENCE, ..Bounds::default() }).await;
+    let bus = rig
+        .open(Bounds {
+            queue: 2,
+            publish_timeout: PATIENCE,
+            ..Bounds::default()
+        })
+        .await;
     let mut subscription = bus.subscribe(Topic::Metrics, "g").await.unwrap();
     bus.publish(Topic::Metrics, numbered(0)).await.unwrap();
     bus.publish(Topic::Metrics, numbered(1)).await.unwrap();
@@ -60,7 +70,14 @@ async fn a_publisher_of_metrics_that_waits_goes_on_when_there_is_room() {
     let taken = take(&mut *subscription, 1).await;
     subscription.commit(&taken[0]).await.unwrap();
     waiting.await.unwrap().unwrap();
-    assert_eq!(take(&mut *subscription, 2).await.iter().map(number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        take(&mut *subscription, 2)
+            .await
+            .iter()
+            .map(number)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
 }
 
 #[tokio::test]

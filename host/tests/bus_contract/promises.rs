@@ -32,7 +32,11 @@ pub async fn messages_of_one_key_keep_their_order(rig: &dyn Rig) {
         for delivery in &taken {
             assert_eq!(delivery.topic, topic);
             if let Some(before) = last.insert(delivery.record.key.clone(), number(delivery)) {
-                assert!(before < number(delivery), "{topic:?}: {before} after {}", number(delivery));
+                assert!(
+                    before < number(delivery),
+                    "{topic:?}: {before} after {}",
+                    number(delivery)
+                );
             }
         }
     }
@@ -42,7 +46,9 @@ pub async fn what_was_not_committed_is_delivered_again(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     for topic in [Topic::Metrics, Topic::Solutions] {
         for i in 0..10 {
-            bus.publish(topic, record("one-key", i.to_string())).await.unwrap();
+            bus.publish(topic, record("one-key", i.to_string()))
+                .await
+                .unwrap();
         }
         let mut crashing = bus.subscribe(topic, "crash").await.unwrap();
         let taken = take(&mut *crashing, 10).await;
@@ -59,7 +65,9 @@ pub async fn a_committed_message_is_not_delivered_again(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     for topic in [Topic::Metrics, Topic::Decisions] {
         for i in 0..3 {
-            bus.publish(topic, record("one-key", i.to_string())).await.unwrap();
+            bus.publish(topic, record("one-key", i.to_string()))
+                .await
+                .unwrap();
         }
         let mut first = bus.subscribe(topic, "done").await.unwrap();
         let taken = take(&mut *first, 3).await;
@@ -68,7 +76,11 @@ pub async fn a_committed_message_is_not_delivered_again(rig: &dyn Rig) {
 
         bus.publish(topic, record("one-key", "3")).await.unwrap();
         let mut second = bus.subscribe(topic, "done").await.unwrap();
-        assert_eq!(numbers(&take(&mut *second, 1).await), [3].into(), "{topic:?}");
+        assert_eq!(
+            numbers(&take(&mut *second, 1).await),
+            [3].into(),
+            "{topic:?}"
+        );
     }
 }
 
@@ -93,7 +105,11 @@ pub async fn a_new_group_starts_at_the_oldest_message(rig: &dyn Rig) {
         bus.publish(topic, numbered(1)).await.unwrap();
         bus.drain(PATIENCE).await.unwrap();
         let mut subscription = bus.subscribe(topic, "late").await.unwrap();
-        assert_eq!(numbers(&take(&mut *subscription, 1).await), [1].into(), "{topic:?}");
+        assert_eq!(
+            numbers(&take(&mut *subscription, 1).await),
+            [1].into(),
+            "{topic:?}"
+        );
     }
 }
 
@@ -108,7 +124,12 @@ pub async fn of_two_members_each_message_goes_to_one_and_the_other_takes_over(ri
     let mut active = None;
     while active.is_none() && tokio::time::Instant::now() < deadline {
         for (i, member) in members.iter_mut().enumerate() {
-            if let Some(delivery) = member.next(1, Duration::from_millis(100)).await.unwrap().first() {
+            if let Some(delivery) = member
+                .next(1, Duration::from_millis(100))
+                .await
+                .unwrap()
+                .first()
+            {
                 member.commit(delivery).await.unwrap();
                 active = Some(i);
                 break;
@@ -116,11 +137,18 @@ pub async fn of_two_members_each_message_goes_to_one_and_the_other_takes_over(ri
         }
     }
     let [a, b] = members;
-    let (mut active, mut standby) = if active.expect("one of them is active") == 0 { (a, b) } else { (b, a) };
+    let (mut active, mut standby) = if active.expect("one of them is active") == 0 {
+        (a, b)
+    } else {
+        (b, a)
+    };
 
     bus.publish(Topic::Solutions, numbered(1)).await.unwrap();
     let (by_active, by_standby) = tokio::join!(take(&mut *active, 1), standby.next(1, A_WHILE));
-    assert_eq!((numbers(&by_active), by_standby.unwrap()), ([1].into(), Vec::new()));
+    assert_eq!(
+        (numbers(&by_active), by_standby.unwrap()),
+        ([1].into(), Vec::new())
+    );
 
     // Not committed: the one that takes over does it again.
     drop(active);
@@ -130,13 +158,19 @@ pub async fn of_two_members_each_message_goes_to_one_and_the_other_takes_over(ri
 pub async fn what_cannot_be_handled_is_set_aside_and_the_consumer_goes_on(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     let header = ("content-type".to_owned(), Bytes::from_static(b"text/plain"));
-    let bad = Record { headers: vec![header.clone()], ..record("k", "not a number") };
+    let bad = Record {
+        headers: vec![header.clone()],
+        ..record("k", "not a number")
+    };
     for topic in Topic::ALL {
         bus.publish(topic, bad.clone()).await.unwrap();
         bus.publish(topic, record("k", "1")).await.unwrap();
         let mut subscription = bus.subscribe(topic, "careful").await.unwrap();
         let taken = take(&mut *subscription, 2).await;
-        subscription.dead_letter(&taken[0], "not a number: `not a number`").await.unwrap();
+        subscription
+            .dead_letter(&taken[0], "not a number: `not a number`")
+            .await
+            .unwrap();
         subscription.commit(&taken[1]).await.unwrap();
 
         let aside = bus.set_aside(topic).await;
@@ -144,21 +178,42 @@ pub async fn what_cannot_be_handled_is_set_aside_and_the_consumer_goes_on(rig: &
         let letter = &aside[0].record;
         assert_eq!((&letter.key, &letter.payload), (&bad.key, &bad.payload));
         assert_eq!(letter.headers[0], header);
-        assert_eq!(letter.header("reason"), Some("not a number: `not a number`"));
-        assert!(letter.header("topic").unwrap().ends_with(topic.default_name()));
-        assert_eq!(letter.header("partition"), Some(taken[0].partition.to_string().as_str()));
-        assert_eq!(letter.header("offset"), Some(taken[0].offset.to_string().as_str()));
+        assert_eq!(
+            letter.header("reason"),
+            Some("not a number: `not a number`")
+        );
+        assert!(
+            letter
+                .header("topic")
+                .unwrap()
+                .ends_with(topic.default_name())
+        );
+        assert_eq!(
+            letter.header("partition"),
+            Some(taken[0].partition.to_string().as_str())
+        );
+        assert_eq!(
+            letter.header("offset"),
+            Some(taken[0].offset.to_string().as_str())
+        );
     }
     assert_eq!(bus.health().dead_letters, 4);
 }
 
 pub async fn a_full_queue_is_reported_and_counted_and_loses_nothing_it_took(rig: &dyn Rig) {
-    let bounds = Bounds { queue: 1, publish_timeout: Duration::from_millis(1), ..Bounds::default() };
+    let bounds = Bounds {
+        queue: 1,
+        publish_timeout: Duration::from_millis(1),
+        ..Bounds::default()
+    };
     let bus = rig.open(bounds).await;
     assert_eq!(bus.health().full, 0);
     let results = join_all((0..50).map(|i| bus.publish(Topic::Metrics, numbered(i)))).await;
     let taken: BTreeSet<_> = (0..50).filter(|i| results[*i].is_ok()).collect();
-    let full = results.iter().filter(|result| matches!(result, Err(BusError::Full(Topic::Metrics)))).count();
+    let full = results
+        .iter()
+        .filter(|result| matches!(result, Err(BusError::Full(Topic::Metrics))))
+        .count();
     assert!(!taken.is_empty() && full > 0, "{results:?}");
     assert_eq!(taken.len() + full, 50, "{results:?}");
     assert!(bus.health().full >= full as u64);
@@ -179,12 +234,16 @@ pub async fn drain_returns_when_all_is_written(rig: &dyn Rig) {
             tokio::spawn(async move { bus.publish(Topic::Incidents, numbered(i)).await })
         })
         .collect();
-    while bus.health().waiting == 0 && !unfinished.iter().all(tokio::task::JoinHandle::is_finished) {
+    while bus.health().waiting == 0 && !unfinished.iter().all(tokio::task::JoinHandle::is_finished)
+    {
         tokio::task::yield_now().await;
     }
     let mut metrics = bus.subscribe(Topic::Metrics, "all").await.unwrap();
     let taken = take(&mut *metrics, 200).await;
-    let last: HashMap<_, _> = taken.iter().map(|delivery| (delivery.partition, delivery)).collect();
+    let last: HashMap<_, _> = taken
+        .iter()
+        .map(|delivery| (delivery.partition, delivery))
+        .collect();
     for delivery in last.values() {
         metrics.commit(delivery).await.unwrap();
     }
@@ -217,7 +276,10 @@ pub async fn a_tail_sees_only_what_comes_after_it(rig: &dyn Rig) {
 pub async fn a_replay_begins_at_the_oldest_message_tells_the_end_and_goes_on(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     for topic in Topic::ALL {
-        assert!(bus.replay(topic).await.unwrap().ends.is_empty(), "{topic:?} holds nothing yet");
+        assert!(
+            bus.replay(topic).await.unwrap().ends.is_empty(),
+            "{topic:?} holds nothing yet"
+        );
         for i in 1..10 {
             bus.publish(topic, numbered(i)).await.unwrap();
         }
@@ -226,52 +288,90 @@ pub async fn a_replay_begins_at_the_oldest_message_tells_the_end_and_goes_on(rig
         let taken = take(&mut *replay.subscription, 9).await;
         assert_eq!(numbers(&taken), (1..10).collect(), "{topic:?}");
         for delivery in &taken {
-            if replay.ends.get(&delivery.partition).is_some_and(|end| delivery.offset + 1 >= *end) {
+            if replay
+                .ends
+                .get(&delivery.partition)
+                .is_some_and(|end| delivery.offset + 1 >= *end)
+            {
                 replay.ends.remove(&delivery.partition);
             }
         }
-        assert!(replay.ends.is_empty(), "{topic:?}: {:?} were not reached", replay.ends);
+        assert!(
+            replay.ends.is_empty(),
+            "{topic:?}: {:?} were not reached",
+            replay.ends
+        );
         bus.publish(topic, numbered(10)).await.unwrap();
-        assert_eq!(numbers(&take(&mut *replay.subscription, 1).await), [10].into());
+        assert_eq!(
+            numbers(&take(&mut *replay.subscription, 1).await),
+            [10].into()
+        );
         replay.subscription.commit(&taken[0]).await.unwrap();
     }
 }
 
 pub async fn a_confirmed_message_of_metrics_is_there(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
-    bus.publish_confirmed(Topic::Metrics, numbered(1)).await.unwrap();
-    assert_eq!(bus.replay(Topic::Metrics).await.unwrap().ends.len(), 1, "nothing is waited for");
+    bus.publish_confirmed(Topic::Metrics, numbered(1))
+        .await
+        .unwrap();
+    assert_eq!(
+        bus.replay(Topic::Metrics).await.unwrap().ends.len(),
+        1,
+        "nothing is waited for"
+    );
 }
 
 pub async fn a_message_over_the_limit_is_refused_and_one_at_the_limit_travels(rig: &dyn Rig) {
     const LIMIT: usize = 3 << 20;
-    let bus = rig.open(Bounds { max_message_bytes: LIMIT, ..Bounds::default() }).await;
+    let bus = rig
+        .open(Bounds {
+            max_message_bytes: LIMIT,
+            ..Bounds::default()
+        })
+        .await;
     for topic in Topic::ALL {
         // Noise, so that no compression hides it.
         let mut noise: u64 = 1;
         let fits: Bytes = (0..LIMIT - 1)
             .map(|_| {
-                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 (noise >> 56) as u8
             })
             .collect();
-        let over = Record { headers: vec![("h".to_owned(), Bytes::new())], ..record("k", fits.clone()) };
+        let over = Record {
+            headers: vec![("h".to_owned(), Bytes::new())],
+            ..record("k", fits.clone())
+        };
         match bus.publish(topic, over).await {
-            Err(BusError::TooLarge { size, limit, .. }) => assert_eq!((size, limit), (LIMIT + 1, LIMIT)),
+            Err(BusError::TooLarge { size, limit, .. }) => {
+                assert_eq!((size, limit), (LIMIT + 1, LIMIT))
+            }
             other => panic!("{other:?}"),
         }
         bus.publish(topic, record("k", fits.clone())).await.unwrap();
         let mut subscription = bus.subscribe(topic, "big").await.unwrap();
         let taken = take(&mut *subscription, 1).await;
         assert_eq!(taken[0].record.payload, fits, "{topic:?}");
-        subscription.dead_letter(&taken[0], "too much to bear").await.unwrap();
+        subscription
+            .dead_letter(&taken[0], "too much to bear")
+            .await
+            .unwrap();
     }
 }
 
 pub async fn next_returns_nothing_when_there_is_nothing_in_time(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     let mut subscription = bus.subscribe(Topic::Incidents, "idle").await.unwrap();
-    assert_eq!(subscription.next(10, Duration::from_millis(50)).await.unwrap(), []);
+    assert_eq!(
+        subscription
+            .next(10, Duration::from_millis(50))
+            .await
+            .unwrap(),
+        []
+    );
     bus.publish(Topic::Incidents, numbered(1)).await.unwrap();
     assert_eq!(numbers(&take(&mut *subscription, 1).await), [1].into());
 }
@@ -309,17 +409,22 @@ pub async fn any_record_arrives_as_it_was(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     let bytes = || proptest::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
     let headers = proptest::collection::vec(("[^\0]{0,20}", bytes()), 0..5);
-    let records = (proptest::option::of(".{0,40}"), headers, bytes()).prop_map(|(key, headers, payload)| Record {
-        key,
-        headers,
-        payload,
-    });
+    let records =
+        (proptest::option::of(".{0,40}"), headers, bytes()).prop_map(|(key, headers, payload)| {
+            Record {
+                key,
+                headers,
+                payload,
+            }
+        });
     let sorted = |mut records: Vec<Record>| {
         records.sort_by_key(|record| format!("{record:?}"));
         records
     };
     let mut runner = TestRunner::default();
-    let sent: Vec<_> = (0..300).map(|_| records.new_tree(&mut runner).unwrap().current()).collect();
+    let sent: Vec<_> = (0..300)
+        .map(|_| records.new_tree(&mut runner).unwrap().current())
+        .collect();
     for topic in [Topic::Metrics, Topic::Incidents] {
         for result in join_all(sent.iter().map(|record| bus.publish(topic, record.clone()))).await {
             result.unwrap();

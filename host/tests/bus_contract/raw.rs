@@ -1,4 +1,5 @@
-//! A produce request written by hand, for what no client library writes (kafka.apache.org/protocol, record batch version 2).
+//! A produce request written by hand, for what no client library writes (kafka.apache.org/protocol,
+//! record batch version 2).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,7 +39,10 @@ async fn ask(broker: &str, topic: &str, header_name: &[u8], payload: &[u8]) -> i
     request.extend(batch);
 
     let mut stream = TcpStream::connect(broker).await.unwrap();
-    stream.write_i32(request.len().try_into().unwrap()).await.unwrap();
+    stream
+        .write_i32(request.len().try_into().unwrap())
+        .await
+        .unwrap();
     stream.write_all(&request).await.unwrap();
     let length = stream.read_i32().await.unwrap();
     let mut answer = vec![0; length.try_into().unwrap()];
@@ -71,7 +75,11 @@ fn batch(header_name: &[u8], payload: &[u8]) -> Vec<u8> {
 
     let mut batch = Vec::new();
     batch.extend(0_i64.to_be_bytes()); // base offset
-    batch.extend(i32::try_from(4 + 1 + 4 + checked.len()).unwrap().to_be_bytes());
+    batch.extend(
+        i32::try_from(4 + 1 + 4 + checked.len())
+            .unwrap()
+            .to_be_bytes(),
+    );
     batch.extend((-1_i32).to_be_bytes()); // leader epoch
     batch.push(2); // version
     batch.extend(crc32c(&checked).to_be_bytes());
@@ -94,5 +102,7 @@ fn varint(length: usize) -> Vec<u8> {
 /// CRC-32C (RFC 3720, appendix B.4), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc))
+    })
 }

@@ -22,7 +22,11 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { queue: 1000, publish_timeout: Duration::from_secs(30), max_message_bytes: 1 << 20 }
+        Self {
+            queue: 1000,
+            publish_timeout: Duration::from_secs(30),
+            max_message_bytes: 1 << 20,
+        }
     }
 }
 
@@ -86,12 +90,21 @@ pub struct Kafka {
 impl Kafka {
     /// Topics of its own on the shared broker.
     pub fn new(test: &str) -> Option<Self> {
-        Some(Self::on(&anomalyzer_testbed::shared::kafka(test)?.brokers, test))
+        Some(Self::on(
+            &anomalyzer_testbed::shared::kafka(test)?.brokers,
+            test,
+        ))
     }
 
     pub fn on(brokers: &str, test: &str) -> Self {
-        let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-        Self { brokers: brokers.to_owned(), prefix: format!("{test}-{unique}") }
+        let unique = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_nanos();
+        Self {
+            brokers: brokers.to_owned(),
+            prefix: format!("{test}-{unique}"),
+        }
     }
 
     pub fn config(&self, bounds: Bounds) -> KafkaConfig {
@@ -123,7 +136,11 @@ impl Rig for Kafka {
 
 /// A record under a key.
 pub fn record(key: &str, payload: impl Into<Bytes>) -> Record {
-    Record { key: Some(key.to_owned()), headers: Vec::new(), payload: payload.into() }
+    Record {
+        key: Some(key.to_owned()),
+        headers: Vec::new(),
+        payload: payload.into(),
+    }
 }
 
 /// A record with a number in it.
@@ -133,7 +150,10 @@ pub fn numbered(number: usize) -> Record {
 
 /// The number in it.
 pub fn number(delivery: &Delivery) -> usize {
-    std::str::from_utf8(&delivery.record.payload).unwrap().parse().unwrap()
+    std::str::from_utf8(&delivery.record.payload)
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// The next `count` messages, or fewer if they don't come in time.
@@ -141,7 +161,11 @@ pub async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Deli
     take_within(subscription, count, PATIENCE).await
 }
 
-pub async fn take_within(subscription: &mut dyn Subscription, count: usize, patience: Duration) -> Vec<Delivery> {
+pub async fn take_within(
+    subscription: &mut dyn Subscription,
+    count: usize,
+    patience: Duration,
+) -> Vec<Delivery> {
     let deadline = tokio::time::Instant::now() + patience;
     let mut taken = Vec::new();
     while taken.len() < count {
@@ -149,7 +173,12 @@ pub async fn take_within(subscription: &mut dyn Subscription, count: usize, pati
         if left.is_zero() {
             break;
         }
-        taken.extend(subscription.next(count - taken.len(), left.min(Duration::from_secs(1))).await.unwrap());
+        taken.extend(
+            subscription
+                .next(count - taken.len(), left.min(Duration::from_secs(1)))
+                .await
+                .unwrap(),
+        );
     }
     taken
 }

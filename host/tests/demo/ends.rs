@@ -19,10 +19,16 @@ fn anomalyzer() -> Command {
 fn marked(data_dir: &Path) -> usize {
     let mark = derive(&["local", &data_dir.canonicalize().unwrap().to_string_lossy()]);
     let wanted = format!("ANOMALYZER_LOCAL={mark}");
-    let environments = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
-        let environment = std::fs::read(process.path().join("environ")).ok()?;
-        environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()).then_some(())
-    });
+    let environments = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|process| {
+            let environment = std::fs::read(process.path().join("environ")).ok()?;
+            environment
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == wanted.as_bytes())
+                .then_some(())
+        });
     environments.count()
 }
 
@@ -41,7 +47,9 @@ fn the_demo_ends_by(signal: Signal) {
     let _stage = crate::stage();
     let folder = tempfile::tempdir().unwrap();
     let mut program = Program::start(anomalyzer().args(["demo", "--data-dir"]).arg(folder.path()));
-    until("the application runs", || marked(folder.path()) > 0 || program.has_ended());
+    until("the application runs", || {
+        marked(folder.path()) > 0 || program.has_ended()
+    });
     program.signal(signal);
     let ended = program.ended(PATIENCE);
     assert!(ended.status.success(), "{}\n{}", ended.status, ended.errors);
@@ -71,8 +79,11 @@ fn a_second_interrupt_ends_it_at_once_and_leaves_no_process_behind_not_even_a_de
     );
     std::fs::write(&config, text).unwrap();
     let mut program = Program::start(anomalyzer().args(["serve", "--config"]).arg(&config));
-    // The shell, and what it waits for: by then it is deaf. The host may not be ready yet, and must stop it all the same.
-    until("the deaf process runs", || marked(folder.path()) > 1 || program.has_ended());
+    // The shell, and what it waits for: by then it is deaf. The host may not be ready yet, and must
+    // stop it all the same.
+    until("the deaf process runs", || {
+        marked(folder.path()) > 1 || program.has_ended()
+    });
     program.signal(Signal::INT);
     // Two that come as one are one: it is told until it hears.
     until("it ends", || {

@@ -1,7 +1,9 @@
-//! The process is killed, at every durable step of a decision and at any time, and started again. Afterwards every operation is on
-//! record, none was done twice, none was lost, and no incident is forgotten.
+//! The process is killed, at every durable step of a decision and at any time, and started again.
+//! Afterwards every operation is on record, none was done twice, none was lost, and no incident is
+//! forgotten.
 //!
-//! That an operation was done is counted where it is done: the generation of the process group or of the Deployment rises with each.
+//! That an operation was done is counted where it is done: the generation of the process group or
+//! of the Deployment rises with each.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -19,8 +21,9 @@ use tokio::runtime::Runtime;
 
 use crate::program::Program;
 
-/// Rounds on the embedded parts, each of which ends in a kill; and on the real ones, where taking over from a killed server takes the
-/// broker's time. `ANOMALYZER_TEST_KILLS` says how many of the first for a longer run.
+/// Rounds on the embedded parts, each of which ends in a kill; and on the real ones, where taking
+/// over from a killed server takes the broker's time. `ANOMALYZER_TEST_KILLS` says how many of the
+/// first for a longer run.
 const EMBEDDED: usize = 200;
 const REAL: usize = 10;
 /// Until the process is killed from outside if it did not come to the point.
@@ -65,7 +68,11 @@ impl Victim {
     fn new(target: Value, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Free now; nobody else asks for it within the test.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string();
         let config = folder.path().join("anomalyzer.toml");
         let text = format!(
             "data_dir = '{}'\n[api]\nlisten = '{address}'\nengine_listen = '127.0.0.1:0'\n[plugins]\nfolder = '{}'\n\
@@ -76,9 +83,21 @@ impl Victim {
             concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins"),
         );
         std::fs::write(&config, text).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let http = anomalyzer::http_client::client(Duration::from_secs(5)).unwrap();
-        Self { folder, config, address, runtime, http, promised: BTreeSet::new(), target, to_the_point: 0 }
+        Self {
+            folder,
+            config,
+            address,
+            runtime,
+            http,
+            promised: BTreeSet::new(),
+            target,
+            to_the_point: 0,
+        }
     }
 
     fn start(&self, crash_at: Option<&str>) -> Program {
@@ -102,16 +121,30 @@ impl Victim {
     }
 
     fn post(&self, path: &str, body: &Value) -> Option<Value> {
-        let request = self.http.post(format!("http://{}{path}", self.address)).json(body);
+        let request = self
+            .http
+            .post(format!("http://{}{path}", self.address))
+            .json(body);
         self.runtime.block_on(async {
             let answer = request.send().await.ok()?;
-            if answer.status().is_success() { answer.json().await.ok() } else { None }
+            if answer.status().is_success() {
+                answer.json().await.ok()
+            } else {
+                None
+            }
         })
     }
 
     fn is_up(&self) -> bool {
-        let request = self.http.get(format!("http://{}/api/v1/decisions?limit=1", self.address));
-        self.runtime.block_on(async { request.send().await.is_ok_and(|answer| answer.status().is_success()) })
+        let request = self
+            .http
+            .get(format!("http://{}/api/v1/decisions?limit=1", self.address));
+        self.runtime.block_on(async {
+            request
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
+        })
     }
 
     /// Starts it, asks for something, and sees it die.
@@ -122,7 +155,14 @@ impl Victim {
     /// The same at a step that is reached for the nth time.
     fn die(&mut self, number: usize, step: &str, nth: u32) {
         let at_random = number % 5 == 4;
-        let point = format!("{}:{step}:{nth}", if number.is_multiple_of(2) { "before" } else { "after" });
+        let point = format!(
+            "{}:{step}:{nth}",
+            if number.is_multiple_of(2) {
+                "before"
+            } else {
+                "after"
+            }
+        );
         let mut program = self.start((!at_random).then_some(point.as_str()));
         let began = Instant::now();
         while !program.has_ended() && !self.is_up() && began.elapsed() < PATIENCE {
@@ -134,17 +174,31 @@ impl Victim {
                 ("incident_published" | "solution_published" | "notify", _) => {
                     ("/send-test-metric".to_owned(), json!({ "samples": 30 }))
                 }
-                ("restart", _) | (_, 1) => ("/action/restart-service".to_owned(), json!({ "target": self.target })),
-                (_, 0) => ("/action/scale-up".to_owned(), json!({ "target": self.target })),
-                _ => ("/action/scale-down".to_owned(), json!({ "target": self.target })),
+                ("restart", _) | (_, 1) => (
+                    "/action/restart-service".to_owned(),
+                    json!({ "target": self.target }),
+                ),
+                (_, 0) => (
+                    "/action/scale-up".to_owned(),
+                    json!({ "target": self.target }),
+                ),
+                _ => (
+                    "/action/scale-down".to_owned(),
+                    json!({ "target": self.target }),
+                ),
             };
             last = self.ask(&path, &body);
             request = Some((path, body));
         }
-        let limit = if at_random { Duration::from_millis(fastrand::u64(0..400)) } else { PATIENCE };
+        let limit = if at_random {
+            Duration::from_millis(fastrand::u64(0..400))
+        } else {
+            PATIENCE
+        };
         let asked = Instant::now();
         while !program.has_ended() && asked.elapsed() < limit {
-            // The group begins with the host: what was asked for before it was up is asked for again.
+            // The group begins with the host: what was asked for before it was up is asked for
+            // again.
             if let (Some((path, body)), Some(id)) = (&request, &last)
                 && self.was_early(id)
             {
@@ -168,9 +222,14 @@ impl Victim {
 
     fn decisions(&self) -> Vec<Decision> {
         self.runtime.block_on(async {
-            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME))
+                .await
+                .unwrap();
             let mut all = Vec::new();
-            let mut page = Page { limit: 200, ..Page::default() };
+            let mut page = Page {
+                limit: 200,
+                ..Page::default()
+            };
             loop {
                 let (decisions, next) = history.decisions(&Filter::default(), page).await.unwrap();
                 all.extend(decisions);
@@ -189,23 +248,31 @@ impl Victim {
 
     fn was_early(&self, id: &str) -> bool {
         self.runtime.block_on(async {
-            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME))
+                .await
+                .unwrap();
             let decision = history.decision(&id.into()).await.unwrap();
-            decision.and_then(|decision| decision.guard).is_some_and(|guard| guard.rule == "rollout_in_progress")
+            decision
+                .and_then(|decision| decision.guard)
+                .is_some_and(|guard| guard.rule == "rollout_in_progress")
         })
     }
 
     fn is_settled(&self) -> bool {
-        self.folder.path().join(FILE_NAME).exists() && self.decisions().iter().all(|one| one.state.is_final())
+        self.folder.path().join(FILE_NAME).exists()
+            && self.decisions().iter().all(|one| one.state.is_final())
     }
 
-    /// Lets it run until all that was begun is over, and looks whether it is as it should be. `done` counts at the target.
+    /// Lets it run until all that was begun is over, and looks whether it is as it should be.
+    /// `done` counts at the target.
     fn judge(&self, done: impl Fn() -> u64) {
         let program = self.start(None);
         let deadline = Instant::now() + SETTLED;
         let open = || {
             self.runtime.block_on(async {
-                let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+                let history = HistoryReader::open(&self.folder.path().join(FILE_NAME))
+                    .await
+                    .unwrap();
                 history.open_incidents().await.unwrap()
             })
         };
@@ -213,35 +280,74 @@ impl Victim {
             // In this order: what is decided meanwhile is seen.
             let open = open();
             let decisions = self.decisions();
-            let decided = |id| decisions.iter().any(|decision| decision.incident.as_ref() == Some(id));
-            let forgotten: Vec<_> = open.iter().map(|incident| &incident.id).filter(|id| !decided(id)).collect();
-            let unsettled: Vec<_> = decisions.iter().filter(|one| !one.state.is_final()).collect();
+            let decided = |id| {
+                decisions
+                    .iter()
+                    .any(|decision| decision.incident.as_ref() == Some(id))
+            };
+            let forgotten: Vec<_> = open
+                .iter()
+                .map(|incident| &incident.id)
+                .filter(|id| !decided(id))
+                .collect();
+            let unsettled: Vec<_> = decisions
+                .iter()
+                .filter(|one| !one.state.is_final())
+                .collect();
             if self.is_up() && forgotten.is_empty() && unsettled.is_empty() {
                 break decisions;
             }
-            let unsettled: Vec<_> = unsettled.iter().map(|one| (&one.id, one.state, &one.solution)).collect();
-            assert!(Instant::now() < deadline, "not over within {SETTLED:?}: {unsettled:?}, undecided: {forgotten:?}");
+            let unsettled: Vec<_> = unsettled
+                .iter()
+                .map(|one| (&one.id, one.state, &one.solution))
+                .collect();
+            assert!(
+                Instant::now() < deadline,
+                "not over within {SETTLED:?}: {unsettled:?}, undecided: {forgotten:?}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         };
         for id in &self.promised {
-            assert!(decisions.iter().any(|decision| decision.id.as_str() == id), "{id} was promised and is lost");
+            assert!(
+                decisions.iter().any(|decision| decision.id.as_str() == id),
+                "{id} was promised and is lost"
+            );
         }
         let mut recorded = 0;
         let mut ids = BTreeSet::new();
         for decision in &decisions {
-            assert_ne!(decision.state, DecisionState::Held, "nothing was to be held: {decision:?}");
+            assert_ne!(
+                decision.state,
+                DecisionState::Held,
+                "nothing was to be held: {decision:?}"
+            );
             for record in &decision.operations {
-                assert!(ids.insert(record.id.clone()), "{} is there twice", record.id);
-                let outcome = record.outcome.as_ref().unwrap_or_else(|| panic!("no outcome: {record:?}"));
-                let changes = matches!(record.operation, Operation::Scale { .. } | Operation::Restart { .. });
+                assert!(
+                    ids.insert(record.id.clone()),
+                    "{} is there twice",
+                    record.id
+                );
+                let outcome = record
+                    .outcome
+                    .as_ref()
+                    .unwrap_or_else(|| panic!("no outcome: {record:?}"));
+                let changes = matches!(
+                    record.operation,
+                    Operation::Scale { .. } | Operation::Restart { .. }
+                );
                 recorded += u64::from(changes && outcome.kind == OutcomeKind::Done);
             }
         }
         assert_eq!(done(), recorded, "done at the target, and on record");
         self.runtime.block_on(async {
-            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME)).await.unwrap();
+            let history = HistoryReader::open(&self.folder.path().join(FILE_NAME))
+                .await
+                .unwrap();
             let chains = history.audit(&[]).await.unwrap();
-            assert!(chains.iter().all(|chain| chain.broken.is_none()), "{chains:?}");
+            assert!(
+                chains.iter().all(|chain| chain.broken.is_none()),
+                "{chains:?}"
+            );
         });
         program.signal(Signal::TERM);
         drop(program);
@@ -258,13 +364,17 @@ fn generation(file: &Path) -> u64 {
 }
 
 fn many(default: usize) -> usize {
-    std::env::var("ANOMALYZER_TEST_KILLS").ok().and_then(|many| many.parse().ok()).unwrap_or(default)
+    std::env::var("ANOMALYZER_TEST_KILLS")
+        .ok()
+        .and_then(|many| many.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
 fn however_often_it_is_killed_nothing_is_lost_and_nothing_is_done_twice() {
     let _stage = crate::stage();
-    let group = "[local.groups.web]\ncommand = ['sleep', '600']\nfirst_port = 9\nstop_timeout = '1s'\n";
+    let group =
+        "[local.groups.web]\ncommand = ['sleep', '600']\nfirst_port = 9\nstop_timeout = '1s'\n";
     let mut victim = Victim::new(json!({"kind": "Process", "name": "web"}), group);
     for number in 0..many(EMBEDDED) {
         victim.round(number);
@@ -273,23 +383,45 @@ fn however_often_it_is_killed_nothing_is_lost_and_nothing_is_done_twice() {
         }
     }
     victim.judge(|| victim.generation_of_group());
-    assert!(victim.promised.len() > many(EMBEDDED) / 4, "only {} requests were answered", victim.promised.len());
-    assert!(victim.to_the_point > many(EMBEDDED) / 2, "only {} came to the point", victim.to_the_point);
-    assert!(victim.generation_of_group() > 10, "hardly anything was done");
+    assert!(
+        victim.promised.len() > many(EMBEDDED) / 4,
+        "only {} requests were answered",
+        victim.promised.len()
+    );
+    assert!(
+        victim.to_the_point > many(EMBEDDED) / 2,
+        "only {} came to the point",
+        victim.to_the_point
+    );
+    assert!(
+        victim.generation_of_group() > 10,
+        "hardly anything was done"
+    );
 }
 
 #[test]
 fn nor_on_a_real_cluster_and_a_real_broker() {
     const NAME: &str = "nor_on_a_real_cluster_and_a_real_broker";
-    let (Some(kafka), Some(kubernetes)) = (shared::kafka(NAME), shared::kubernetes(NAME)) else { return };
+    let (Some(kafka), Some(kubernetes)) = (shared::kafka(NAME), shared::kubernetes(NAME)) else {
+        return;
+    };
     let _stage = crate::stage();
     let kubectl = |arguments: &[&str], input: &str| {
         let mut command = Command::new(&kubernetes.kubectl);
-        command.env("KUBECONFIG", &kubernetes.kubeconfig).args(arguments);
+        command
+            .env("KUBECONFIG", &kubernetes.kubeconfig)
+            .args(arguments);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, input).unwrap();
-        let output = command.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = command
+            .stdin(std::fs::File::open(&file).unwrap())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "kubectl {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     };
     let namespace = format!("kills-{}", std::process::id());
@@ -302,10 +434,27 @@ fn nor_on_a_real_cluster_and_a_real_broker() {
         }},
     ]});
     kubectl(&["apply", "--filename", "-"], &manifest.to_string());
-    kubectl(&["--namespace", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"], "");
+    kubectl(
+        &[
+            "--namespace",
+            &namespace,
+            "rollout",
+            "status",
+            "deployment/web",
+            "--timeout=60s",
+        ],
+        "",
+    );
     let generation = || {
-        let arguments =
-            ["--namespace", &namespace, "get", "deployment", "web", "--output", "jsonpath={.metadata.generation}"];
+        let arguments = [
+            "--namespace",
+            &namespace,
+            "get",
+            "deployment",
+            "web",
+            "--output",
+            "jsonpath={.metadata.generation}",
+        ];
         kubectl(&arguments, "").parse::<u64>().unwrap()
     };
     let before = generation();
@@ -330,7 +479,10 @@ fn nor_on_a_real_cluster_and_a_real_broker() {
     for (number, nth) in [(0, 1), (1, 1), (8, 3), (5, 3), (12, 4), (13, 4)] {
         victim.die(number, "log", nth);
     }
-    assert!(victim.to_the_point >= before_these + 4, "hardly any came to the point");
+    assert!(
+        victim.to_the_point >= before_these + 4,
+        "hardly any came to the point"
+    );
     victim.judge(|| generation() - before);
     kubectl(&["delete", "namespace", &namespace, "--wait=false"], "");
 }

@@ -28,7 +28,12 @@ impl Program {
     pub fn start(command: &mut Command) -> Self {
         let written = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(written.path().join(name)).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(file("lines")).stderr(file("errors")).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file("lines"))
+            .stderr(file("errors"))
+            .spawn()
+            .unwrap();
         Self { child, written }
     }
 
@@ -41,7 +46,8 @@ impl Program {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end; after `limit` it is told to end, and that is a failure that shows what it wrote.
+    /// Waits for its end; after `limit` it is told to end, and that is a failure that shows what it
+    /// wrote.
     #[track_caller]
     pub fn ended(mut self, limit: Duration) -> Ended {
         let in_time = self.wait(limit);
@@ -51,8 +57,17 @@ impl Program {
         }
         let read = |name: &str| read(self.written.path(), name);
         let (lines, errors) = (read("lines"), read("errors"));
-        let Some(status) = in_time else { panic!("it did not end within {limit:?}\n{}\n{errors}", tail(&lines)) };
-        Ended { status, lines, errors }
+        let Some(status) = in_time else {
+            panic!(
+                "it did not end within {limit:?}\n{}\n{errors}",
+                tail(&lines)
+            )
+        };
+        Ended {
+            status,
+            lines,
+            errors,
+        }
     }
 
     fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {

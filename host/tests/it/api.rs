@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anomalyzer::act::AnswerError;
 use anomalyzer::api::{
-    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said, TestMetric, Token,
-    engine_router, router, serve,
+    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
+    TestMetric, Token, engine_router, router, serve,
 };
-use anomalyzer::domain::{Decision, DecisionId, DecisionState, IncidentEvent, IncidentEventKind, Solution};
+use anomalyzer::domain::{
+    Decision, DecisionId, DecisionState, IncidentEvent, IncidentEventKind, Solution,
+};
 use anomalyzer::history::{DecisionEventKind, History};
 use anomalyzer::telemetry::metrics::Metrics;
 use async_trait::async_trait;
@@ -50,10 +52,19 @@ impl Doors for Parts {
         };
         let history = self.history.clone();
         tokio::spawn(async move {
-            history.record(event(DecisionEventKind::Proposed, decision.clone())).await.unwrap();
+            history
+                .record(event(DecisionEventKind::Proposed, decision.clone()))
+                .await
+                .unwrap();
             if decision.solution != "investigate" {
-                let decision = Decision { state: DecisionState::Done, ..decision };
-                history.record(event(DecisionEventKind::Ended, decision)).await.unwrap();
+                let decision = Decision {
+                    state: DecisionState::Done,
+                    ..decision
+                };
+                history
+                    .record(event(DecisionEventKind::Ended, decision))
+                    .await
+                    .unwrap();
             }
         });
         Ok(())
@@ -62,9 +73,14 @@ impl Doors for Parts {
     async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
         match self.history.decision(id).await? {
             None => Err(AnswerError::NotFound(id.clone())),
-            Some(decision) if decision.state != DecisionState::Held => Err(AnswerError::NotHeld(decision.state)),
+            Some(decision) if decision.state != DecisionState::Held => {
+                Err(AnswerError::NotHeld(decision.state))
+            }
             Some(_) if said.question == "late" => Err(AnswerError::Expired(NOON)),
-            Some(decision) => Ok(Decision { explanation: format!("{said:?}"), ..decision }),
+            Some(decision) => Ok(Decision {
+                explanation: format!("{said:?}"),
+                ..decision
+            }),
         }
     }
 
@@ -102,7 +118,11 @@ impl Server {
 
     async fn with(config: ApiConfig) -> Self {
         static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
+        PROVIDER.call_once(|| {
+            rustls::crypto::ring::default_provider()
+                .install_default()
+                .unwrap()
+        });
 
         let place = Place::new().await;
         let parts = Arc::new(Parts {
@@ -123,11 +143,20 @@ impl Server {
             shutdown.clone(),
         );
         let task = tokio::spawn(serve(listener, router(state), shutdown.clone()));
-        Self { place, parts, address, http: reqwest::Client::new(), shutdown, task }
+        Self {
+            place,
+            parts,
+            address,
+            http: reqwest::Client::new(),
+            shutdown,
+            task,
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://{}{path}", self.address)).timeout(Duration::from_secs(20))
+        self.http
+            .request(method, format!("http://{}{path}", self.address))
+            .timeout(Duration::from_secs(20))
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
@@ -149,11 +178,18 @@ impl Server {
 async fn problem(request: RequestBuilder) -> BTreeMap<String, Value> {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    assert_eq!(response.headers()["content-type"], "application/problem+json", "{status}");
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json",
+        "{status}"
+    );
     let problem: BTreeMap<String, Value> = response.json().await.unwrap();
     assert_eq!(problem["status"], status);
     for field in ["type", "title", "detail", "remedy", "instance"] {
-        assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field} is missing in {problem:?}");
+        assert!(
+            problem[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{field} is missing in {problem:?}"
+        );
     }
     problem
 }
@@ -208,43 +244,166 @@ async fn an_unknown_parameter_is_a_problem_that_names_it() {
 async fn whatever_is_wrong_with_a_request_is_a_problem_that_says_what() {
     let server = Server::new().await;
     let raw = |path: &str, kind: &str, body: &str| {
-        server.request(Method::POST, path).header("content-type", kind).body(body.to_owned())
+        server
+            .request(Method::POST, path)
+            .header("content-type", kind)
+            .body(body.to_owned())
     };
     let target = json!({"target": web()});
     let long = format!("{{\"target\": \"{}\"}}", "a".repeat(1024 * 1024));
     let cases = [
-        (404, "no decision `dec-1`", server.get("/api/v1/decisions/dec-1")),
-        (404, "no incident `inc-1`", server.get("/api/v1/incidents/inc-1")),
-        (405, "does not take DELETE", server.request(Method::DELETE, "/api/v1/decisions")),
+        (
+            404,
+            "no decision `dec-1`",
+            server.get("/api/v1/decisions/dec-1"),
+        ),
+        (
+            404,
+            "no incident `inc-1`",
+            server.get("/api/v1/incidents/inc-1"),
+        ),
+        (
+            405,
+            "does not take DELETE",
+            server.request(Method::DELETE, "/api/v1/decisions"),
+        ),
         (405, "does not take GET", server.get("/action/scale-up")),
-        (413, "length limit exceeded", raw("/action/scale-up", "application/json", &long)),
-        (415, "application/json", raw("/action/scale-up", "text/plain", "{}")),
-        (415, "application/json", raw("/send-test-metric", "application/x-www-form-urlencoded", "value=1")),
-        (400, "EOF while parsing", raw("/action/scale-up", "application/json", "{\"target\": ")),
-        (400, "line 1 column", raw("/action/scale-up", "application/json", "nonsense")),
-        (400, "recursion limit", raw("/action/scale-up", "application/json", &"[".repeat(10_000))),
-        (422, "missing field `target`", raw("/action/scale-up", "application/json", "{}")),
-        (422, "unknown field `replicas`", server.post("/action/scale-up", &json!({"target": web(), "replicas": 3}))),
-        (422, "is not a target", server.post("/action/scale-up", &json!({"target": "web"}))),
-        (422, "is not a target", server.post("/action/scale-up", &json!({"target": {"kind": "", "name": "web"}}))),
-        (422, "unknown field `kid`", server.post("/action/scale-up", &json!({"target": {"kid": "", "name": "web"}}))),
-        (400, "is not a duration", server.post("/action/scale-up?wait=soon", &target)),
-        (400, "nobody waits longer", server.post("/action/scale-up?wait=1d", &target)),
-        (400, "unknown field `dry`", server.post("/action/scale-up?dry=run", &target)),
-        (400, "Idempotency-Key", server.post("/action/scale-up", &target).header("idempotency-key", "")),
-        (503, "the bus is closed", server.post("/action/rate-limit", &target)),
-        (422, "`samples`", server.post("/send-test-metric", &json!({"samples": 1}))),
-        (422, "`name`", server.post("/send-test-metric", &json!({"name": "a b"}))),
+        (
+            413,
+            "length limit exceeded",
+            raw("/action/scale-up", "application/json", &long),
+        ),
+        (
+            415,
+            "application/json",
+            raw("/action/scale-up", "text/plain", "{}"),
+        ),
+        (
+            415,
+            "application/json",
+            raw(
+                "/send-test-metric",
+                "application/x-www-form-urlencoded",
+                "value=1",
+            ),
+        ),
+        (
+            400,
+            "EOF while parsing",
+            raw("/action/scale-up", "application/json", "{\"target\": "),
+        ),
+        (
+            400,
+            "line 1 column",
+            raw("/action/scale-up", "application/json", "nonsense"),
+        ),
+        (
+            400,
+            "recursion limit",
+            raw("/action/scale-up", "application/json", &"[".repeat(10_000)),
+        ),
+        (
+            422,
+            "missing field `target`",
+            raw("/action/scale-up", "application/json", "{}"),
+        ),
+        (
+            422,
+            "unknown field `replicas`",
+            server.post("/action/scale-up", &json!({"target": web(), "replicas": 3})),
+        ),
+        (
+            422,
+            "is not a target",
+            server.post("/action/scale-up", &json!({"target": "web"})),
+        ),
+        (
+            422,
+            "is not a target",
+            server.post(
+                "/action/scale-up",
+                &json!({"target": {"kind": "", "name": "web"}}),
+            ),
+        ),
+        (
+            422,
+            "unknown field `kid`",
+            server.post(
+                "/action/scale-up",
+                &json!({"target": {"kid": "", "name": "web"}}),
+            ),
+        ),
+        (
+            400,
+            "is not a duration",
+            server.post("/action/scale-up?wait=soon", &target),
+        ),
+        (
+            400,
+            "nobody waits longer",
+            server.post("/action/scale-up?wait=1d", &target),
+        ),
+        (
+            400,
+            "unknown field `dry`",
+            server.post("/action/scale-up?dry=run", &target),
+        ),
+        (
+            400,
+            "Idempotency-Key",
+            server
+                .post("/action/scale-up", &target)
+                .header("idempotency-key", ""),
+        ),
+        (
+            503,
+            "the bus is closed",
+            server.post("/action/rate-limit", &target),
+        ),
+        (
+            422,
+            "`samples`",
+            server.post("/send-test-metric", &json!({"samples": 1})),
+        ),
+        (
+            422,
+            "`name`",
+            server.post("/send-test-metric", &json!({"name": "a b"})),
+        ),
         (400, "limit", server.get("/api/v1/decisions?limit=0")),
         (400, "limit", server.get("/api/v1/decisions?limit=501")),
         (400, "limit", server.get("/api/v1/incidents?limit=many")),
         (400, "cursor", server.get("/api/v1/decisions?cursor=x")),
-        (400, "is not a target", server.get("/api/v1/decisions?target=web")),
-        (400, "unknown variant `great`", server.get("/api/v1/decisions?outcome=great")),
-        (400, "unknown variant `open`", server.get("/api/v1/decisions?state=open")),
-        (400, "is not a time", server.get("/api/v1/decisions?from=yesterday")),
-        (400, "duplicate field", server.get("/api/v1/decisions?text=a&text=b")),
-        (400, "unknown field `opened`", server.get("/api/v1/incidents?opened=true")),
+        (
+            400,
+            "is not a target",
+            server.get("/api/v1/decisions?target=web"),
+        ),
+        (
+            400,
+            "unknown variant `great`",
+            server.get("/api/v1/decisions?outcome=great"),
+        ),
+        (
+            400,
+            "unknown variant `open`",
+            server.get("/api/v1/decisions?state=open"),
+        ),
+        (
+            400,
+            "is not a time",
+            server.get("/api/v1/decisions?from=yesterday"),
+        ),
+        (
+            400,
+            "duplicate field",
+            server.get("/api/v1/decisions?text=a&text=b"),
+        ),
+        (
+            400,
+            "unknown field `opened`",
+            server.get("/api/v1/incidents?opened=true"),
+        ),
         (400, "UTF-8", server.get("/api/v1/decisions/%ff")),
     ];
     for (status, says, request) in cases {
@@ -258,7 +417,11 @@ async fn whatever_is_wrong_with_a_request_is_a_problem_that_says_what() {
 #[tokio::test]
 async fn a_method_that_is_refused_comes_with_those_that_are_taken() {
     let server = Server::new().await;
-    let response = server.request(Method::PUT, "/send-test-metric").send().await.unwrap();
+    let response = server
+        .request(Method::PUT, "/send-test-metric")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.headers()["allow"], "POST");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 }
@@ -266,8 +429,7 @@ async fn a_method_that_is_refused_comes_with_those_that_are_taken() {
 #[tokio::test]
 async fn an_action_becomes_a_solution_with_who_asked_and_can_be_waited_for() {
     let server = Server::new().await;
-    let body =
-        json!({"target": "default/shop/Deployment/web", "parameters": {"replicas": 3}, "reason": "a surge comes"});
+    let body = json!({"target": "default/shop/Deployment/web", "parameters": {"replicas": 3}, "reason": "a surge comes"});
     let response = server.post("/action/scale-up", &body).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     let accepted: Value = response.json().await.unwrap();
@@ -275,22 +437,50 @@ async fn an_action_becomes_a_solution_with_who_asked_and_can_be_waited_for() {
     assert_eq!(accepted["url"], format!("/api/v1/decisions/{id}"));
 
     let solution = server.parts.solutions.lock().unwrap()[0].clone();
-    assert_eq!((solution.id.as_str(), solution.solution_type.as_str()), (id, "scale_up"));
-    assert_eq!((solution.target, solution.explanation.as_str()), (Some(web()), "a surge comes"));
+    assert_eq!(
+        (solution.id.as_str(), solution.solution_type.as_str()),
+        (id, "scale_up")
+    );
+    assert_eq!(
+        (solution.target, solution.explanation.as_str()),
+        (Some(web()), "a surge comes")
+    );
     assert_eq!(solution.parameters["replicas"], 3);
     assert_eq!(
-        (solution.provenance.source.as_str(), solution.provenance.by.as_str()),
+        (
+            solution.provenance.source.as_str(),
+            solution.provenance.by.as_str()
+        ),
         ("api", "anonymous on loopback")
     );
-    assert_eq!((solution.proposed_at, solution.expires_at), (NOON, NOON + 600_000));
+    assert_eq!(
+        (solution.proposed_at, solution.expires_at),
+        (NOON, NOON + 600_000)
+    );
 
-    let response = server.post("/action/no-action?wait=20s", &json!({"target": web()})).send().await.unwrap();
+    let response = server
+        .post("/action/no-action?wait=20s", &json!({"target": web()}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let decision: Decision = response.json().await.unwrap();
-    assert_eq!((decision.state, decision.solution.as_str()), (DecisionState::Done, "no_action"));
-    assert_eq!(server.json(&format!("/api/v1/decisions/{}", decision.id)).await["state"], "done");
+    assert_eq!(
+        (decision.state, decision.solution.as_str()),
+        (DecisionState::Done, "no_action")
+    );
+    assert_eq!(
+        server
+            .json(&format!("/api/v1/decisions/{}", decision.id))
+            .await["state"],
+        "done"
+    );
 
-    let response = server.post("/action/investigate?wait=50ms", &json!({"target": web()})).send().await.unwrap();
+    let response = server
+        .post("/action/investigate?wait=50ms", &json!({"target": web()}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::ACCEPTED, "it never ends");
 }
 
@@ -298,9 +488,13 @@ async fn an_action_becomes_a_solution_with_who_asked_and_can_be_waited_for() {
 async fn a_request_repeated_with_its_key_is_one_decision() {
     let server = Server::new().await;
     let ask = async |key: &str| {
-        let request =
-            server.post("/action/scale-up?wait=20s", &json!({"target": web()})).header("idempotency-key", key);
-        request.send().await.unwrap().json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+        let request = server
+            .post("/action/scale-up?wait=20s", &json!({"target": web()}))
+            .header("idempotency-key", key);
+        request.send().await.unwrap().json::<Value>().await.unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     let first = ask("a").await;
     assert_eq!(ask("a").await, first);
@@ -311,24 +505,63 @@ async fn a_request_repeated_with_its_key_is_one_decision() {
 async fn a_test_metric_is_a_window_that_ends_in_a_spike() {
     let server = Server::new().await;
     assert!(
-        !server.get("/metrics-test").send().await.unwrap().text().await.unwrap().contains("\nanomalyzer_test_metric")
+        !server
+            .get("/metrics-test")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("\nanomalyzer_test_metric")
     );
-    let sent: Value = server.request(Method::POST, "/send-test-metric").send().await.unwrap().json().await.unwrap();
+    let sent: Value = server
+        .request(Method::POST, "/send-test-metric")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     let id = sent["id"].as_str().unwrap();
     assert_eq!(sent["follow"], format!("/api/v1/decisions?text={id}"));
     let body = json!({"name": "a:b", "value": 5, "baseline": 1, "samples": 3, "target": web()});
-    assert_eq!(server.post("/send-test-metric", &body).send().await.unwrap().status(), StatusCode::ACCEPTED);
+    assert_eq!(
+        server
+            .post("/send-test-metric", &body)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::ACCEPTED
+    );
 
     let sent = server.parts.metrics.lock().unwrap().clone();
-    assert_eq!((sent[0].id.as_str(), sent[0].name.as_str(), sent[0].at), (id, "anomalyzer_test_metric", NOON));
+    assert_eq!(
+        (sent[0].id.as_str(), sent[0].name.as_str(), sent[0].at),
+        (id, "anomalyzer_test_metric", NOON)
+    );
     let (spike, before) = sent[0].values.split_last().unwrap();
     assert_eq!((*spike, before.len()), (1000.0, 59));
     assert!(before.iter().all(|value| (value - 100.0).abs() < 10.0));
-    assert!(before.windows(2).any(|pair| pair[0] != pair[1]), "a level window has no deviation");
-    assert_eq!((sent[1].name.as_str(), &sent[1].target), ("a:b", &Some(web())));
+    assert!(
+        before.windows(2).any(|pair| pair[0] != pair[1]),
+        "a level window has no deviation"
+    );
+    assert_eq!(
+        (sent[1].name.as_str(), &sent[1].target),
+        ("a:b", &Some(web()))
+    );
     assert_eq!((sent[1].values.len(), sent[1].values[2]), (3, 5.0));
 
-    let text = server.get("/metrics-test").send().await.unwrap().text().await.unwrap();
+    let text = server
+        .get("/metrics-test")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     insta::assert_snapshot!(text, @r"
     # HELP anomalyzer_test_metric What /send-test-metric sent last.
     # TYPE anomalyzer_test_metric gauge
@@ -339,15 +572,33 @@ async fn a_test_metric_is_a_window_that_ends_in_a_spike() {
 #[tokio::test]
 async fn health_is_as_bad_as_the_worst_part() {
     let server = Server::new().await;
-    let part = |name: &str, status| PartHealth { name: name.to_owned(), status, detail: format!("about {name}") };
+    let part = |name: &str, status| PartHealth {
+        name: name.to_owned(),
+        status,
+        detail: format!("about {name}"),
+    };
     let health = server.json("/health").await;
-    assert_eq!((&health["status"], &health["parts"]["history"]["status"]), (&json!("ok"), &json!("ok")));
+    assert_eq!(
+        (&health["status"], &health["parts"]["history"]["status"]),
+        (&json!("ok"), &json!("ok"))
+    );
 
-    *server.parts.health.lock().unwrap() = vec![part("bus", PartStatus::Ok), part("ollama", PartStatus::Degraded)];
+    *server.parts.health.lock().unwrap() = vec![
+        part("bus", PartStatus::Ok),
+        part("ollama", PartStatus::Degraded),
+    ];
     let health = server.json("/health").await;
-    assert_eq!((&health["status"], &health["parts"]["ollama"]["detail"]), (&json!("degraded"), &json!("about ollama")));
+    assert_eq!(
+        (&health["status"], &health["parts"]["ollama"]["detail"]),
+        (&json!("degraded"), &json!("about ollama"))
+    );
 
-    server.parts.health.lock().unwrap().push(part("source", PartStatus::Broken));
+    server
+        .parts
+        .health
+        .lock()
+        .unwrap()
+        .push(part("source", PartStatus::Broken));
     let response = server.get("/health").send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["content-type"], "application/json");
@@ -360,13 +611,21 @@ async fn requests_are_counted_by_route_and_not_by_path() {
     server.get("/api/v1/decisions/dec-1").send().await.unwrap();
     server.get("/etc/passwd").send().await.unwrap();
     let response = server.get("/metrics").send().await.unwrap();
-    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
     let text = response.text().await.unwrap();
     assert!(
-        text.contains("anomalyzer_http_requests_total{route=\"/api/v1/decisions/{id}\",status=\"404\"} 1\n"),
+        text.contains(
+            "anomalyzer_http_requests_total{route=\"/api/v1/decisions/{id}\",status=\"404\"} 1\n"
+        ),
         "{text}"
     );
-    assert!(text.contains("anomalyzer_http_requests_total{route=\"none\",status=\"404\"} 1\n"), "{text}");
+    assert!(
+        text.contains("anomalyzer_http_requests_total{route=\"none\",status=\"404\"} 1\n"),
+        "{text}"
+    );
     assert!(!text.contains("passwd"));
 }
 
@@ -374,40 +633,79 @@ async fn requests_are_counted_by_route_and_not_by_path() {
 async fn ten_thousand_decisions_are_paged_streamed_and_searched() {
     let server = Server::new().await;
     let records = (0..10_000).map(|n| {
-        let (history, decision) = (server.place.history.clone(), if n % 2 == 0 { proposed(n) } else { done(n) });
-        async move { history.record(event(DecisionEventKind::Proposed, decision)).await.unwrap() }
+        let (history, decision) = (
+            server.place.history.clone(),
+            if n % 2 == 0 { proposed(n) } else { done(n) },
+        );
+        async move {
+            history
+                .record(event(DecisionEventKind::Proposed, decision))
+                .await
+                .unwrap()
+        }
     });
     // In order, but many at once.
     use futures::StreamExt;
-    futures::stream::iter(records).buffered(200).collect::<Vec<_>>().await;
+    futures::stream::iter(records)
+        .buffered(200)
+        .collect::<Vec<_>>()
+        .await;
 
     let (mut pages, mut seen, mut cursor) = (0, Vec::new(), String::new());
     loop {
-        let page = server.json(&format!("/api/v1/decisions?limit=500{cursor}")).await;
+        let page = server
+            .json(&format!("/api/v1/decisions?limit=500{cursor}"))
+            .await;
         pages += 1;
         seen.extend(
-            page["decisions"].as_array().unwrap().iter().map(|decision| decision["id"].as_str().unwrap().to_owned()),
+            page["decisions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|decision| decision["id"].as_str().unwrap().to_owned()),
         );
-        let Some(next) = page["next"].as_str() else { break };
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
         cursor = format!("&cursor={next}");
     }
     assert_eq!((pages, seen.len()), (20, 10_000));
     assert_eq!(seen[0], done(9_999).id.as_str());
 
     let lines = async |path: &str| {
-        let response = server.get(path).header("accept", "application/jsonl").send().await.unwrap();
+        let response = server
+            .get(path)
+            .header("accept", "application/jsonl")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.headers()["content-type"], "application/jsonl");
         let text = response.text().await.unwrap();
-        text.lines().map(|line| serde_json::from_str::<Decision>(line).unwrap().id.to_string()).collect::<Vec<_>>()
+        text.lines()
+            .map(|line| {
+                serde_json::from_str::<Decision>(line)
+                    .unwrap()
+                    .id
+                    .to_string()
+            })
+            .collect::<Vec<_>>()
     };
     assert_eq!(lines("/api/v1/decisions").await, seen);
     assert_eq!(lines("/api/v1/decisions?limit=7").await, seen[..7]);
-    assert_eq!(lines("/api/v1/decisions?outcome=improved").await.len(), 5_000);
-    assert_eq!(lines("/api/v1/decisions?text=number+4711").await, [done(4711).id.to_string()]);
+    assert_eq!(
+        lines("/api/v1/decisions?outcome=improved").await.len(),
+        5_000
+    );
+    assert_eq!(
+        lines("/api/v1/decisions?text=number+4711").await,
+        [done(4711).id.to_string()]
+    );
     let hour = "from=2026-01-31T13:00:00Z&to=2026-01-31T14:00:00Z";
     assert_eq!(lines(&format!("/api/v1/decisions?{hour}")).await.len(), 60);
     assert_eq!(
-        server.json(&format!("/api/v1/decisions?target={}&limit=1", web())).await["decisions"][0]["id"],
+        server
+            .json(&format!("/api/v1/decisions?target={}&limit=1", web()))
+            .await["decisions"][0]["id"],
         seen[0]
     );
 }
@@ -428,11 +726,23 @@ async fn incidents_signals_and_plugins_are_listed() {
         };
         server.place.history.record_incident(&event).await.unwrap();
     }
-    assert_eq!(server.json("/api/v1/incidents").await["incidents"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        server.json("/api/v1/incidents").await["incidents"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     let open = server.json("/api/v1/incidents?open=true").await;
     assert_eq!(open, json!({"incidents": [incident(2)], "next": null}));
-    assert_eq!(server.json(&format!("/api/v1/incidents/{}", over.id)).await, json!(over));
-    assert_eq!(server.json("/api/v1/signals").await["signals"][0]["name"], "web_latency");
+    assert_eq!(
+        server.json(&format!("/api/v1/incidents/{}", over.id)).await,
+        json!(over)
+    );
+    assert_eq!(
+        server.json("/api/v1/signals").await["signals"][0]["name"],
+        "web_latency"
+    );
     assert_eq!(server.json("/api/v1/plugins").await, json!({"plugins": []}));
 }
 
@@ -441,17 +751,54 @@ async fn pages_of_other_sites_can_neither_ask_nor_act() {
     let server = Server::new().await;
     let body = json!({"target": web()});
     let own = format!("http://{}", server.address);
-    let act = |origin: &str| server.post("/action/no-action", &body).header("origin", origin);
-    assert_eq!(act(&own).send().await.unwrap().status(), StatusCode::ACCEPTED);
-    for origin in ["http://evil.example", "null", "http://127.0.0.1:1", "https://evil.example/http://127.0.0.1"] {
-        assert!(problem(act(origin)).await["type"].as_str().unwrap().ends_with(":foreign-origin"), "{origin}");
+    let act = |origin: &str| {
+        server
+            .post("/action/no-action", &body)
+            .header("origin", origin)
+    };
+    assert_eq!(
+        act(&own).send().await.unwrap().status(),
+        StatusCode::ACCEPTED
+    );
+    for origin in [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "https://evil.example/http://127.0.0.1",
+    ] {
+        assert!(
+            problem(act(origin)).await["type"]
+                .as_str()
+                .unwrap()
+                .ends_with(":foreign-origin"),
+            "{origin}"
+        );
     }
-    for host in ["evil.example", "evil.example:9000", "127.0.0.1.evil.example", "192.168.0.1"] {
+    for host in [
+        "evil.example",
+        "evil.example:9000",
+        "127.0.0.1.evil.example",
+        "192.168.0.1",
+    ] {
         let refused = problem(server.get("/api/v1/decisions").header("host", host)).await;
-        assert!(refused["type"].as_str().unwrap().ends_with(":foreign-host"), "{host}");
+        assert!(
+            refused["type"].as_str().unwrap().ends_with(":foreign-host"),
+            "{host}"
+        );
     }
-    for host in ["localhost", "LOCALHOST:9000", "127.0.0.1:9000", "[::1]:9000", "127.8.8.8"] {
-        let response = server.get("/api/v1/decisions").header("host", host).send().await.unwrap();
+    for host in [
+        "localhost",
+        "LOCALHOST:9000",
+        "127.0.0.1:9000",
+        "[::1]:9000",
+        "127.8.8.8",
+    ] {
+        let response = server
+            .get("/api/v1/decisions")
+            .header("host", host)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{host}");
     }
     assert_eq!(server.parts.solutions.lock().unwrap().len(), 1);
@@ -460,36 +807,88 @@ async fn pages_of_other_sites_can_neither_ask_nor_act() {
 #[tokio::test]
 async fn what_is_held_is_answered_by_an_approver_who_says_why() {
     let server = Server::with(tokens()).await;
-    let held = Decision { state: DecisionState::Held, ..proposed(1) };
-    let ended = Decision { state: DecisionState::Done, ..proposed(2) };
+    let held = Decision {
+        state: DecisionState::Held,
+        ..proposed(1)
+    };
+    let ended = Decision {
+        state: DecisionState::Done,
+        ..proposed(2)
+    };
     for decision in [&held, &ended] {
-        server.parts.history.record(event(DecisionEventKind::Held, decision.clone())).await.unwrap();
+        server
+            .parts
+            .history
+            .record(event(DecisionEventKind::Held, decision.clone()))
+            .await
+            .unwrap();
     }
     let say = |id: &DecisionId, word: &str, who: &str, question: &str, reason: &str| {
         let body = json!({"question": question, "reason": reason});
-        server.post(&format!("/api/v1/decisions/{id}/{word}"), &body).bearer_auth(format!("secret of {who}"))
+        server
+            .post(&format!("/api/v1/decisions/{id}/{word}"), &body)
+            .bearer_auth(format!("secret of {who}"))
     };
     for (word, approved) in [("approve", true), ("reject", false)] {
-        let answer = say(&held.id, word, "anna", "1234", " because ").send().await.unwrap();
+        let answer = say(&held.id, word, "anna", "1234", " because ")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let decision: Decision = answer.json().await.unwrap();
-        let said = Said { question: "1234".into(), approved, by: "anna".into(), reason: "because".into() };
+        let said = Said {
+            question: "1234".into(),
+            approved,
+            by: "anna".into(),
+            reason: "because".into(),
+        };
         assert_eq!(decision.explanation, format!("{said:?}"));
     }
     let unknown = DecisionId::from("dec-unknown");
     for (request, status, kind) in [
-        (say(&held.id, "approve", "vera", "1234", "why"), 403, "forbidden"),
-        (say(&held.id, "approve", "ursula", "1234", "why"), 403, "forbidden"),
-        (say(&held.id, "approve", "anna", "1234", "  "), 422, "bad-field"),
-        (say(&held.id, "approve", "anna", "1234", &"x".repeat(5_000)), 422, "bad-field"),
-        (say(&held.id, "approve", "anna", "late", "why"), 409, "expired"),
-        (say(&ended.id, "reject", "anna", "1234", "why"), 409, "not-held"),
-        (say(&unknown, "approve", "anna", "1234", "why"), 404, "not-found"),
+        (
+            say(&held.id, "approve", "vera", "1234", "why"),
+            403,
+            "forbidden",
+        ),
+        (
+            say(&held.id, "approve", "ursula", "1234", "why"),
+            403,
+            "forbidden",
+        ),
+        (
+            say(&held.id, "approve", "anna", "1234", "  "),
+            422,
+            "bad-field",
+        ),
+        (
+            say(&held.id, "approve", "anna", "1234", &"x".repeat(5_000)),
+            422,
+            "bad-field",
+        ),
+        (
+            say(&held.id, "approve", "anna", "late", "why"),
+            409,
+            "expired",
+        ),
+        (
+            say(&ended.id, "reject", "anna", "1234", "why"),
+            409,
+            "not-held",
+        ),
+        (
+            say(&unknown, "approve", "anna", "1234", "why"),
+            404,
+            "not-found",
+        ),
     ] {
         let refused = problem(request).await;
         assert_eq!(
             (&refused["status"], &refused["type"]),
-            (&json!(status), &json!(format!("urn:anomalyzer:problem:{kind}")))
+            (
+                &json!(status),
+                &json!(format!("urn:anomalyzer:problem:{kind}"))
+            )
         );
         assert!(!refused["remedy"].as_str().unwrap().is_empty());
     }
@@ -499,7 +898,9 @@ fn tokens() -> ApiConfig {
     let token = |name: &str, role| Token {
         name: name.to_owned(),
         role,
-        sha256: Some(hex::encode(sha2::Sha256::digest(format!("secret of {name}")))),
+        sha256: Some(hex::encode(sha2::Sha256::digest(format!(
+            "secret of {name}"
+        )))),
         file: None,
     };
     ApiConfig {
@@ -517,15 +918,46 @@ fn tokens() -> ApiConfig {
 async fn with_tokens_each_may_do_what_its_role_allows_and_its_name_is_recorded() {
     let server = Server::with(tokens()).await;
     let body = json!({"target": web()});
-    for (name, may_act) in [("vera", false), ("ursula", false), ("anna", true), ("adam", true)] {
+    for (name, may_act) in [
+        ("vera", false),
+        ("ursula", false),
+        ("anna", true),
+        ("adam", true),
+    ] {
         let token = format!("secret of {name}");
-        for path in ["/api/v1/decisions", "/metrics", "/metrics-test", "/api/v1/signals"] {
-            assert_eq!(server.get(path).bearer_auth(&token).send().await.unwrap().status(), StatusCode::OK, "{path}");
+        for path in [
+            "/api/v1/decisions",
+            "/metrics",
+            "/metrics-test",
+            "/api/v1/signals",
+        ] {
+            assert_eq!(
+                server
+                    .get(path)
+                    .bearer_auth(&token)
+                    .send()
+                    .await
+                    .unwrap()
+                    .status(),
+                StatusCode::OK,
+                "{path}"
+            );
         }
         let act = server.post("/action/no-action", &body).bearer_auth(&token);
         if may_act {
             assert_eq!(act.send().await.unwrap().status(), StatusCode::ACCEPTED);
-            assert_eq!(server.parts.solutions.lock().unwrap().last().unwrap().provenance.by, name);
+            assert_eq!(
+                server
+                    .parts
+                    .solutions
+                    .lock()
+                    .unwrap()
+                    .last()
+                    .unwrap()
+                    .provenance
+                    .by,
+                name
+            );
         } else {
             assert_eq!(problem(act).await["status"], 403);
         }
@@ -533,18 +965,33 @@ async fn with_tokens_each_may_do_what_its_role_allows_and_its_name_is_recorded()
     for request in [
         server.get("/api/v1/decisions"),
         server.get("/metrics"),
-        server.get("/api/v1/decisions").bearer_auth("secret of nobody"),
-        server.get("/api/v1/decisions").basic_auth("adam", Some("secret of adam")),
+        server
+            .get("/api/v1/decisions")
+            .bearer_auth("secret of nobody"),
+        server
+            .get("/api/v1/decisions")
+            .basic_auth("adam", Some("secret of adam")),
         server.post("/action/no-action", &body),
         server.post("/send-test-metric", &json!({})),
     ] {
         let response = request.try_clone().unwrap().send().await.unwrap();
-        assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"anomalyzer\"");
+        assert_eq!(
+            response.headers()["www-authenticate"],
+            "Bearer realm=\"anomalyzer\""
+        );
         assert_eq!(problem(request).await["status"], 401);
     }
     // A probe may know whether it is well, but not what it talks to.
     assert_eq!(server.json("/health").await.get("parts"), None);
-    let health: Value = server.get("/health").bearer_auth("secret of vera").send().await.unwrap().json().await.unwrap();
+    let health: Value = server
+        .get("/health")
+        .bearer_auth("secret of vera")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(health["parts"]["history"]["status"], "ok");
 }
 
@@ -552,7 +999,9 @@ async fn with_tokens_each_may_do_what_its_role_allows_and_its_name_is_recorded()
 async fn a_stream_that_cannot_begin_is_a_problem_and_no_empty_answer() {
     let server = Server::new().await;
     server.place.history.close().await;
-    let request = server.get("/api/v1/decisions").header("accept", "application/jsonl");
+    let request = server
+        .get("/api/v1/decisions")
+        .header("accept", "application/jsonl");
     assert_eq!(problem(request).await["status"], 503);
 }
 
@@ -565,10 +1014,17 @@ async fn a_token_can_be_kept_in_a_file() {
     config.tokens[0].sha256 = None;
     config.tokens[0].file = Some(file.clone());
     let server = Server::with(config.clone()).await;
-    let request = server.get("/api/v1/decisions").bearer_auth("a secret that is long enough");
+    let request = server
+        .get("/api/v1/decisions")
+        .bearer_auth("a secret that is long enough");
     assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
 
-    let refused = |config: &ApiConfig| Access::load(config, config.listen).err().unwrap().to_string();
+    let refused = |config: &ApiConfig| {
+        Access::load(config, config.listen)
+            .err()
+            .unwrap()
+            .to_string()
+    };
     std::fs::write(&file, "secret of anna is the same").unwrap();
     config.tokens[1].sha256 = None;
     config.tokens[1].file = Some(file.clone());
@@ -585,14 +1041,46 @@ async fn the_engine_answers_health_and_metrics_only() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let access = Access::load(&ApiConfig::default(), ApiConfig::default().engine_listen).unwrap();
-    let state = EngineState::new(access, Arc::clone(&server.parts) as Arc<dyn Doors>, Metrics::default());
-    tokio::spawn(serve(listener, engine_router(state), server.shutdown.clone()));
+    let state = EngineState::new(
+        access,
+        Arc::clone(&server.parts) as Arc<dyn Doors>,
+        Metrics::default(),
+    );
+    tokio::spawn(serve(
+        listener,
+        engine_router(state),
+        server.shutdown.clone(),
+    ));
 
-    let health: Value = server.http.get(format!("{base}/health")).send().await.unwrap().json().await.unwrap();
-    assert_eq!(health, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION"), "parts": {}}));
-    assert_eq!(server.http.get(format!("{base}/metrics")).send().await.unwrap().status(), StatusCode::OK);
+    let health: Value = server
+        .http
+        .get(format!("{base}/health"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        health,
+        json!({"status": "ok", "version": env!("CARGO_PKG_VERSION"), "parts": {}})
+    );
+    assert_eq!(
+        server
+            .http
+            .get(format!("{base}/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
     for path in ["/api/v1/decisions", "/action/scale-up", "/send-test-metric"] {
-        assert_eq!(problem(server.http.get(format!("{base}{path}"))).await["status"], 404, "{path}");
+        assert_eq!(
+            problem(server.http.get(format!("{base}{path}"))).await["status"],
+            404,
+            "{path}"
+        );
     }
     server.shutdown.cancel();
 }
@@ -600,22 +1088,40 @@ async fn the_engine_answers_health_and_metrics_only() {
 #[tokio::test]
 async fn on_shutdown_who_waits_is_answered_and_no_connection_is_taken() {
     let server = Server::new().await;
-    let waiting = tokio::spawn(server.post("/action/investigate?wait=20s", &json!({"target": web()})).send());
+    let waiting = tokio::spawn(
+        server
+            .post("/action/investigate?wait=20s", &json!({"target": web()}))
+            .send(),
+    );
     while server.parts.solutions.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
     server.shutdown.cancel();
-    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::ACCEPTED);
-    tokio::time::timeout(Duration::from_secs(20), server.task).await.unwrap().unwrap().unwrap();
+    assert_eq!(
+        waiting.await.unwrap().unwrap().status(),
+        StatusCode::ACCEPTED
+    );
+    tokio::time::timeout(Duration::from_secs(20), server.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
 #[test]
 fn no_query_and_no_body_is_a_fault_of_the_server() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let server = runtime.block_on(async {
         let server = Server::new().await;
-        server.place.record(DecisionEventKind::Proposed, proposed(1)).await;
+        server
+            .place
+            .record(DecisionEventKind::Proposed, proposed(1))
+            .await;
         server
     });
     let check = |request: RequestBuilder| {
@@ -625,7 +1131,10 @@ fn no_query_and_no_body_is_a_fault_of_the_server() {
         });
     };
     let text = prop_oneof![any::<String>(), r#"[a"*()^:{}+\-\x00 ,.]{0,20}"#];
-    let name = prop_oneof!["text|target|from|to|state|outcome|cursor|limit|solution|incident", any::<String>()];
+    let name = prop_oneof![
+        "text|target|from|to|state|outcome|cursor|limit|solution|incident",
+        any::<String>()
+    ];
     proptest!(ProptestConfig::with_cases(200), |(text in text, name in name, value in any::<String>(), raw in "[ -~]{0,40}")| {
         check(server.get("/api/v1/decisions").query(&[("text", &text)]));
         check(server.get("/api/v1/decisions").query(&[(&name, &value)]));

@@ -17,7 +17,11 @@ struct Binary {
 
 async fn audit(folder: &std::path::Path, arguments: &[&str]) -> Result<(bool, String), AuditError> {
     let folder = folder.display().to_string();
-    let arguments = ["audit"].iter().chain(arguments).copied().chain(["--data-dir", &folder]);
+    let arguments = ["audit"]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .chain(["--data-dir", &folder]);
     let mut out = Vec::new();
     let good = run(Binary::try_parse_from(arguments).unwrap().audit, &mut out).await?;
     Ok((good, String::from_utf8(out).unwrap()))
@@ -32,10 +36,15 @@ async fn place() -> Place {
 }
 
 async fn tamper(place: &Place, what: &'static str) {
-    let mut file = SqliteConnection::connect(&format!("sqlite://{}", place.file().display())).await.unwrap();
+    let mut file = SqliteConnection::connect(&format!("sqlite://{}", place.file().display()))
+        .await
+        .unwrap();
     for trigger in ["changed", "deleted"] {
         let drop = format!("DROP TRIGGER decision_events_are_never_{trigger}");
-        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&mut file).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(drop))
+            .execute(&mut file)
+            .await
+            .unwrap();
     }
     sqlx::query(what).execute(&mut file).await.unwrap();
 }
@@ -44,11 +53,21 @@ async fn tamper(place: &Place, what: &'static str) {
 async fn an_edited_event_is_named_while_the_history_is_open() {
     let place = place().await;
     let (good, text) = audit(place.folder.path(), &["verify"]).await.unwrap();
-    assert!(good && text.contains("decisions: intact\n  events that hold: 3,"), "{text}");
-    tamper(&place, "UPDATE decision_events SET at = at + 1 WHERE seq = 2").await;
+    assert!(
+        good && text.contains("decisions: intact\n  events that hold: 3,"),
+        "{text}"
+    );
+    tamper(
+        &place,
+        "UPDATE decision_events SET at = at + 1 WHERE seq = 2",
+    )
+    .await;
     let (good, text) = audit(place.folder.path(), &["verify"]).await.unwrap();
     let id = proposed(2).id;
-    assert!(!good && text.contains(&format!("decisions: BROKEN at event 2 ({})", id.as_str())), "{text}");
+    assert!(
+        !good && text.contains(&format!("decisions: BROKEN at event 2 ({})", id.as_str())),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -77,22 +96,37 @@ async fn the_script_of_the_documentation_verifies_an_export() {
     };
     let good = verify(&export);
     assert!(good.status.success(), "{good:?}");
-    assert!(String::from_utf8_lossy(&good.stdout).starts_with("decisions: holds up to event 3, head "), "{good:?}");
+    assert!(
+        String::from_utf8_lossy(&good.stdout).starts_with("decisions: holds up to event 3, head "),
+        "{good:?}"
+    );
     // Without its beginning, as when what is old was let go of.
     let (_, rest) = export.split_once('\n').unwrap();
     let rest = verify(rest);
     assert!(rest.status.success(), "{rest:?}");
-    assert!(String::from_utf8_lossy(&rest.stdout).starts_with("decisions: begins at event 2: "), "{rest:?}");
+    assert!(
+        String::from_utf8_lossy(&rest.stdout).starts_with("decisions: begins at event 2: "),
+        "{rest:?}"
+    );
     let bad = verify(&export.replacen("number 2", "number 7", 1));
-    assert!(!bad.status.success() && String::from_utf8_lossy(&bad.stderr).contains("line 2"), "{bad:?}");
+    assert!(
+        !bad.status.success() && String::from_utf8_lossy(&bad.stderr).contains("line 2"),
+        "{bad:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_missing_file_and_a_foreign_one_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let error = audit(folder.path(), &["verify"]).await.unwrap_err().to_string();
+    let error = audit(folder.path(), &["verify"])
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("there is no such file"), "{error}");
     std::fs::write(folder.path().join("history.sqlite"), "x".repeat(5000)).unwrap();
-    let error = audit(folder.path(), &["verify"]).await.unwrap_err().to_string();
+    let error = audit(folder.path(), &["verify"])
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("not an SQLite database"), "{error}");
 }

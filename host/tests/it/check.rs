@@ -9,13 +9,29 @@ async fn check(text: &str) -> (bool, String) {
     let file = folder.path().join("a.toml");
     std::fs::write(&file, text).unwrap();
     let mut out = Vec::new();
-    let good = run(&CheckArgs { file, output: Output::Text, compiler: None }, &|_| None, &mut out).await.unwrap();
+    let good = run(
+        &CheckArgs {
+            file,
+            output: Output::Text,
+            compiler: None,
+        },
+        &|_| None,
+        &mut out,
+    )
+    .await
+    .unwrap();
     let said = String::from_utf8(out).unwrap();
-    (good, said.replace(&format!("{}/", folder.path().display()), ""))
+    (
+        good,
+        said.replace(&format!("{}/", folder.path().display()), ""),
+    )
 }
 
 fn with_plugins(text: &str) -> String {
-    format!("plugins.folder = '{}'\n{text}", concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins"))
+    format!(
+        "plugins.folder = '{}'\n{text}",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins")
+    )
 }
 
 fn signal(detectors: &str) -> String {
@@ -30,7 +46,10 @@ fn signal(detectors: &str) -> String {
 async fn detectors_that_are_not_there_or_refuse_their_settings_are_found_in_their_line() {
     for (detector, says) in [
         ("{ name = 'zscroe' }", "a.toml:13:1: detector `zscroe`: "),
-        ("{ name = 'zscore' },\n{ name = 'zscore', settings = { spike = -1.0 } }", "a.toml:14:1: detector `zscore`: "),
+        (
+            "{ name = 'zscore' },\n{ name = 'zscore', settings = { spike = -1.0 } }",
+            "a.toml:14:1: detector `zscore`: ",
+        ),
         ("{ name = 'zscore', settings = { spiek = 2.0 } }", "spiek"),
     ] {
         let (good, said) = check(&with_plugins(&signal(detector))).await;
@@ -43,9 +62,15 @@ async fn detectors_that_are_not_there_or_refuse_their_settings_are_found_in_thei
 
 #[tokio::test]
 async fn without_plugins_it_says_what_was_not_checked() {
-    let (good, said) = check(&format!("plugins.folder = '/nowhere'\n{}", signal("{ name = 'zscroe' }"))).await;
+    let (good, said) = check(&format!(
+        "plugins.folder = '/nowhere'\n{}",
+        signal("{ name = 'zscroe' }")
+    ))
+    .await;
     assert!(
-        good && said.contains("note: detectors and grants were not checked: there is no plugin folder /nowhere"),
+        good && said.contains(
+            "note: detectors and grants were not checked: there is no plugin folder /nowhere"
+        ),
         "{said}"
     );
 }
@@ -54,13 +79,28 @@ async fn without_plugins_it_says_what_was_not_checked() {
 async fn a_token_that_cannot_be_had_and_a_kubeconfig_that_is_not_there_are_found() {
     let token = "[[api.tokens]]\nname = 'a'\nrole = 'viewer'\nfile = '/nowhere/token'\n";
     let (good, said) = check(&with_plugins(token)).await;
-    assert!(!good && said.contains("a.toml:2:1: api.tokens `a`: /nowhere/token"), "{said}");
-    let (good, said) = check(&with_plugins("[kubernetes]\nkubeconfig = '/nowhere/config'\n")).await;
-    assert!(!good && said.contains("a.toml:3:1: cannot use the kubeconfig /nowhere/config"), "{said}");
+    assert!(
+        !good && said.contains("a.toml:2:1: api.tokens `a`: /nowhere/token"),
+        "{said}"
+    );
+    let (good, said) = check(&with_plugins(
+        "[kubernetes]\nkubeconfig = '/nowhere/config'\n",
+    ))
+    .await;
+    assert!(
+        !good && said.contains("a.toml:3:1: cannot use the kubeconfig /nowhere/config"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn a_grant_of_an_action_that_is_not_there_yet_is_noted() {
-    let (good, said) = check(&with_plugins("[[grant]]\nplugin = 'mine'\noperation = 'scale'\n")).await;
-    assert!(good && said.contains("note: `scale` of `mine` is granted and there is no such action"), "{said}");
+    let (good, said) = check(&with_plugins(
+        "[[grant]]\nplugin = 'mine'\noperation = 'scale'\n",
+    ))
+    .await;
+    assert!(
+        good && said.contains("note: `scale` of `mine` is granted and there is no such action"),
+        "{said}"
+    );
 }

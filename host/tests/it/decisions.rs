@@ -22,12 +22,24 @@ struct Binary {
 fn command(folder: &Path, arguments: &str) -> DecisionsCommand {
     let arguments = arguments.split(' ').map(str::to_owned);
     let folder = ["--data-dir".to_owned(), folder.display().to_string()];
-    Binary::try_parse_from(["decisions".to_owned()].into_iter().chain(arguments).chain(folder)).unwrap().decisions
+    Binary::try_parse_from(
+        ["decisions".to_owned()]
+            .into_iter()
+            .chain(arguments)
+            .chain(folder),
+    )
+    .unwrap()
+    .decisions
 }
 
 async fn output(place: &Place, arguments: &str) -> Result<String, DecisionsError> {
     let mut out = Vec::new();
-    run(command(place.folder.path(), arguments), &mut out, CancellationToken::new()).await?;
+    run(
+        command(place.folder.path(), arguments),
+        &mut out,
+        CancellationToken::new(),
+    )
+    .await?;
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -94,10 +106,17 @@ async fn a_decision_is_shown_whole() {
 #[tokio::test]
 async fn json_is_the_record_itself() {
     let place = place().await;
-    let lines = output(&place, "list --output json --text number --all").await.unwrap();
-    let decisions: Vec<Decision> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = output(&place, "list --output json --text number --all")
+        .await
+        .unwrap();
+    let decisions: Vec<Decision> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(decisions, [done(2), proposed(1)]);
-    let shown = output(&place, &format!("--output json show {}", done(2).id)).await.unwrap();
+    let shown = output(&place, &format!("--output json show {}", done(2).id))
+        .await
+        .unwrap();
     assert_eq!(serde_json::from_str::<Decision>(&shown).unwrap(), done(2));
 }
 
@@ -105,14 +124,30 @@ async fn json_is_the_record_itself() {
 async fn what_cannot_be_found_is_said() {
     let place = place().await;
     let error = output(&place, "show dec-1").await.unwrap_err().to_string();
-    assert_eq!(error, "there is no decision `dec-1`; `decisions list` shows those that there are");
+    assert_eq!(
+        error,
+        "there is no decision `dec-1`; `decisions list` shows those that there are"
+    );
 
     let nowhere = place.folder.path().join("nowhere");
-    let result = run(command(&nowhere, "list"), &mut Vec::new(), CancellationToken::new()).await;
+    let result = run(
+        command(&nowhere, "list"),
+        &mut Vec::new(),
+        CancellationToken::new(),
+    )
+    .await;
     let error = result.unwrap_err().to_string();
-    assert!(error.contains("nowhere/history.sqlite: there is no such file"), "{error}");
+    assert!(
+        error.contains("nowhere/history.sqlite: there is no such file"),
+        "{error}"
+    );
 
-    for arguments in ["list --state gone", "list --from yesterday", "list --target web", "list --limit 0"] {
+    for arguments in [
+        "list --state gone",
+        "list --from yesterday",
+        "list --target web",
+        "list --limit 0",
+    ] {
         let arguments = ["decisions"].into_iter().chain(arguments.split(' '));
         assert!(Binary::try_parse_from(arguments).is_err());
     }
@@ -122,7 +157,14 @@ async fn what_cannot_be_found_is_said() {
 async fn it_reads_what_a_service_left_behind() {
     let place = place().await;
     place.history.close().await;
-    assert_eq!(output(&place, "list --output json").await.unwrap().lines().count(), 3);
+    assert_eq!(
+        output(&place, "list --output json")
+            .await
+            .unwrap()
+            .lines()
+            .count(),
+        3
+    );
 }
 
 /// What is written can be read meanwhile.
@@ -154,7 +196,11 @@ async fn watching_shows_each_event_from_now_on() {
     let line = loop {
         place.record(Verified, done(1)).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if let Some(line) = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap().lines().next() {
+        if let Some(line) = String::from_utf8(shown.0.lock().unwrap().clone())
+            .unwrap()
+            .lines()
+            .next()
+        {
             break line.to_owned();
         }
         assert!(tokio::time::Instant::now() < deadline);
@@ -184,5 +230,11 @@ impl Write for Closed {
 #[tokio::test]
 async fn who_stops_reading_ends_it_without_an_error() {
     let place = place().await;
-    run(command(place.folder.path(), "list"), &mut Closed, CancellationToken::new()).await.unwrap();
+    run(
+        command(place.folder.path(), "list"),
+        &mut Closed,
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap();
 }

@@ -1,12 +1,13 @@
-//! The analyst against a real Ollama, and against everything that one may answer instead of an answer.
+//! The analyst against a real Ollama, and against everything that one may answer instead of an
+//! answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::diagnose::{Diagnoser, DiagnoserConfig, Diagnosis, OllamaConfig};
 use anomalyzer::domain::{
-    AnalystKind, Coverage, Direction, Finding, FindingId, Incident, IncidentEvent, IncidentEventKind, IncidentId,
-    Labels, Meaning, Phase, Range, Target, solutions,
+    AnalystKind, Coverage, Direction, Finding, FindingId, Incident, IncidentEvent,
+    IncidentEventKind, IncidentId, Labels, Meaning, Phase, Range, Target, solutions,
 };
 use anomalyzer_testbed::shared;
 use axum::Router;
@@ -29,7 +30,10 @@ fn event() -> IncidentEvent {
         score: 4.0,
         severity: 4.0,
         observed: Some(160.0),
-        expected: Some(Range { low: Some(20.0), high: Some(60.0) }),
+        expected: Some(Range {
+            low: Some(20.0),
+            high: Some(60.0),
+        }),
         reason: "160 is 9 standard deviations above the mean 40".into(),
     };
     let target = Target::new("shop", "Deployment", "web");
@@ -42,8 +46,15 @@ fn event() -> IncidentEvent {
             opened_at: 0,
             changed_at: 1_000,
             cleared_at: None,
-            findings: vec![finding("traffic", Meaning::Traffic), finding("latency", Meaning::Latency)],
-            coverage: Coverage { asked: 2, answered: 2, failed: 0 },
+            findings: vec![
+                finding("traffic", Meaning::Traffic),
+                finding("latency", Meaning::Latency),
+            ],
+            coverage: Coverage {
+                asked: 2,
+                answered: 2,
+                failed: 0,
+            },
             samples: vec![],
             foreign: false,
         },
@@ -55,19 +66,30 @@ fn event() -> IncidentEvent {
 
 fn diagnoser(ollama: Option<OllamaConfig>) -> Diagnoser {
     let offer = Arc::new(|_: &Target| {
-        [solutions::ALARM, solutions::NO_ACTION, solutions::RESTART_SERVICE, solutions::SCALE_UP]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            solutions::ALARM,
+            solutions::NO_ACTION,
+            solutions::RESTART_SERVICE,
+            solutions::SCALE_UP,
+        ]
+        .map(str::to_owned)
+        .to_vec()
     });
     Diagnoser::new(DiagnoserConfig::default(), ollama, offer, Arc::new(|| 0)).unwrap()
 }
 
 fn config(url: String, timeout: Duration) -> OllamaConfig {
-    OllamaConfig { timeout, ..OllamaConfig::new(url, "small".into()) }
+    OllamaConfig {
+        timeout,
+        ..OllamaConfig::new(url, "small".into())
+    }
 }
 
 /// An Ollama that knows the model and answers every chat so.
-async fn answering<R: IntoResponse + Clone + Send + Sync + 'static>(answer: R, delay: Duration) -> String {
+async fn answering<R: IntoResponse + Clone + Send + Sync + 'static>(
+    answer: R,
+    delay: Duration,
+) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let tags = axum::Json(json!({ "models": [{ "name": "small", "digest": "d1" }] }));
@@ -75,7 +97,9 @@ async fn answering<R: IntoResponse + Clone + Send + Sync + 'static>(answer: R, d
         tokio::time::sleep(delay).await;
         answer
     };
-    let router = Router::new().route("/api/tags", get(tags)).route("/api/chat", post(chat));
+    let router = Router::new()
+        .route("/api/tags", get(tags))
+        .route("/api/chat", post(chat));
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
@@ -85,7 +109,10 @@ fn chat(content: &str, done: &str) -> String {
 }
 
 async fn diagnose(url: String, timeout: Duration) -> Diagnosis {
-    diagnoser(Some(config(url, timeout))).diagnose(&event()).await.0
+    diagnoser(Some(config(url, timeout)))
+        .diagnose(&event())
+        .await
+        .0
 }
 
 #[track_caller]
@@ -102,12 +129,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 async fn whatever_ollama_answers_the_rules_decide_and_the_decision_says_why() {
     let good = r#"{"solution":"alarm","explanation":"it is serious","confidence":0.5,"evidence":["e1"],"alternative":"alarm"}"#;
     for (answer, why) in [
-        (chat("I would restart it.", "stop"), "does not fit the schema"),
+        (
+            chat("I would restart it.", "stop"),
+            "does not fit the schema",
+        ),
         (chat(&good[..40], "length"), "cut at its length limit"),
         (chat(&good[..40], "stop"), "does not fit the schema"),
-        (chat(&good.replace("\"alarm\",\"explanation", "\"delete_all\",\"explanation"), "stop"), "was not offered"),
-        (chat(&good.replace("e1", "e99"), "stop"), "which it was not shown"),
-        (r#"{"error":"out of memory"}"#.to_owned(), "answered with an error: out of memory"),
+        (
+            chat(
+                &good.replace("\"alarm\",\"explanation", "\"delete_all\",\"explanation"),
+                "stop",
+            ),
+            "was not offered",
+        ),
+        (
+            chat(&good.replace("e1", "e99"), "stop"),
+            "which it was not shown",
+        ),
+        (
+            r#"{"error":"out of memory"}"#.to_owned(),
+            "answered with an error: out of memory",
+        ),
         ("<html>busy</html>".to_owned(), "is not JSON"),
         ("{}".to_owned(), "has no message"),
     ] {
@@ -115,7 +157,11 @@ async fn whatever_ollama_answers_the_rules_decide_and_the_decision_says_why() {
         let diagnosis = diagnose(answering(answer, Duration::ZERO).await, PATIENCE).await;
         decided_by_rules(&diagnosis, why);
         assert_eq!(diagnosis.analyst.raw_answer.is_some(), raw_is_kept);
-        assert_eq!(diagnosis.analyst.digest.as_deref(), Some("d1"), "whose answer it was");
+        assert_eq!(
+            diagnosis.analyst.digest.as_deref(),
+            Some("d1"),
+            "whose answer it was"
+        );
         assert!(diagnosis.analyst.prompt.is_some());
     }
 }
@@ -123,33 +169,58 @@ async fn whatever_ollama_answers_the_rules_decide_and_the_decision_says_why() {
 #[tokio::test]
 async fn a_good_answer_is_taken_with_its_model_and_prompt_on_record() {
     let good = r#"{"solution":"alarm","explanation":"it is serious","confidence":0.5,"evidence":["e1"],"alternative":"scale_up"}"#;
-    let diagnosis = diagnose(answering(chat(good, "stop"), Duration::ZERO).await, PATIENCE).await;
+    let diagnosis = diagnose(
+        answering(chat(good, "stop"), Duration::ZERO).await,
+        PATIENCE,
+    )
+    .await;
     let analyst = &diagnosis.analyst;
-    assert_eq!((analyst.kind, analyst.digest.as_deref()), (AnalystKind::Ollama, Some("d1")));
+    assert_eq!(
+        (analyst.kind, analyst.digest.as_deref()),
+        (AnalystKind::Ollama, Some("d1"))
+    );
     assert_eq!(analyst.raw_answer.as_deref(), Some(good));
-    let proposed: Vec<&str> = diagnosis.proposals.iter().map(|proposal| proposal.solution_type.as_str()).collect();
+    let proposed: Vec<&str> = diagnosis
+        .proposals
+        .iter()
+        .map(|proposal| proposal.solution_type.as_str())
+        .collect();
     assert_eq!(proposed, ["alarm", "scale_up"]);
 }
 
 #[tokio::test]
 async fn an_ollama_that_is_absent_slow_or_failing_repeatedly_is_told_apart() {
-    decided_by_rules(&diagnoser(None).diagnose(&event()).await.0, "no ollama is configured");
+    decided_by_rules(
+        &diagnoser(None).diagnose(&event()).await.0,
+        "no ollama is configured",
+    );
     let slow = answering(chat("", "stop"), Duration::from_secs(60)).await;
-    decided_by_rules(&diagnose(slow, Duration::from_millis(300)).await, "did not answer within 300ms");
+    decided_by_rules(
+        &diagnose(slow, Duration::from_millis(300)).await,
+        "did not answer within 300ms",
+    );
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let diagnoser = diagnoser(Some(OllamaConfig { breaker_after: 2, ..config(gone, PATIENCE) }));
+    let diagnoser = diagnoser(Some(OllamaConfig {
+        breaker_after: 2,
+        ..config(gone, PATIENCE)
+    }));
     for _ in 0..2 {
         decided_by_rules(&diagnoser.diagnose(&event()).await.0, "cannot be reached");
     }
-    decided_by_rules(&diagnoser.diagnose(&event()).await.0, "failed repeatedly and is left alone");
+    decided_by_rules(
+        &diagnoser.diagnose(&event()).await.0,
+        "failed repeatedly and is left alone",
+    );
 }
 
 #[tokio::test]
 async fn a_real_model_keeps_to_the_schema() {
-    let Some(ollama) = shared::ollama("a_real_model_keeps_to_the_schema") else { return };
+    let Some(ollama) = shared::ollama("a_real_model_keeps_to_the_schema") else {
+        return;
+    };
     let config = OllamaConfig {
         timeout: Duration::from_secs(120),
         ..OllamaConfig::new(ollama.url.clone(), ollama.model.clone())
@@ -158,7 +229,17 @@ async fn a_real_model_keeps_to_the_schema() {
     let health = diagnoser.health().await.unwrap();
     assert_eq!(health.problem, None);
     let (diagnosis, evidence) = diagnoser.diagnose(&event()).await;
-    assert_eq!(diagnosis.analyst.kind, AnalystKind::Ollama, "{:?}", diagnosis.analyst.why_rules);
+    assert_eq!(
+        diagnosis.analyst.kind,
+        AnalystKind::Ollama,
+        "{:?}",
+        diagnosis.analyst.why_rules
+    );
     assert_eq!(diagnosis.analyst.digest, health.digest);
-    assert!(diagnosis.cites.iter().all(|cited| evidence.iter().any(|shown| shown.id == *cited)));
+    assert!(
+        diagnosis
+            .cites
+            .iter()
+            .all(|cited| evidence.iter().any(|shown| shown.id == *cited))
+    );
 }

@@ -11,7 +11,11 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
     let mut lines = page.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         if line == "```toml" {
-            let block: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+            let block: Vec<&str> = lines
+                .by_ref()
+                .map(|(_, line)| line)
+                .take_while(|line| *line != "```")
+                .collect();
             blocks.push((number + 2, block.join("\n")));
         }
     }
@@ -20,10 +24,17 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
 
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut pages = vec![root.join("README.md"), root.join("plugins/examples/README.md")];
+    let mut pages = vec![
+        root.join("README.md"),
+        root.join("plugins/examples/README.md"),
+    ];
     for folder in ["docs", "docs/detectors"] {
-        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
-        pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+        let entries = fs::read_dir(root.join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        pages.extend(
+            entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")),
+        );
     }
     pages
 }

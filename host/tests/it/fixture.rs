@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anomalyzer::domain::{
-    Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction, Evidence, EvidenceKind,
-    Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels, Meaning, Operation, OperationId, OperationRecord,
-    Outcome, OutcomeKind, Phase, Provenance, Range, Target, UnixMs, Verdict, Verification, VerificationOutcome,
+    Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction,
+    Evidence, EvidenceKind, Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels,
+    Meaning, Operation, OperationId, OperationRecord, Outcome, OutcomeKind, Phase, Provenance,
+    Range, Target, UnixMs, Verdict, Verification, VerificationOutcome,
 };
 use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
 use anomalyzer::telemetry::metrics::Metrics;
@@ -37,7 +38,10 @@ pub fn proposed(n: i64) -> Decision {
             score: 2.5,
             severity: 3.0,
             observed: Some(1.25),
-            expected: Some(Range { low: Some(0.05), high: Some(0.5) }),
+            expected: Some(Range {
+                low: Some(0.05),
+                high: Some(0.5),
+            }),
         }),
         findings: Vec::new(),
         solution: "scale_up".to_owned(),
@@ -68,7 +72,10 @@ pub fn proposed(n: i64) -> Decision {
         undo: None,
         question: None,
         answers: vec![],
-        provenance: Provenance { source: "engine".to_owned(), by: "engine".to_owned() },
+        provenance: Provenance {
+            source: "engine".to_owned(),
+            by: "engine".to_owned(),
+        },
         action_digest: Some("00ff".to_owned()),
     }
 }
@@ -88,11 +95,17 @@ pub fn done(n: i64) -> Decision {
         id: OperationId::derive(&[decision.id.as_str(), "1"]),
         kind: "scale".to_owned(),
         target: Some(web()),
-        operation: Operation::Scale { target: web(), replicas: 4 },
+        operation: Operation::Scale {
+            target: web(),
+            replicas: 4,
+        },
         asked_at: at + 100,
         done_at: Some(at + 250),
         guard: Some(allow()),
-        outcome: Some(Outcome { kind: OutcomeKind::Done, detail: json!({"replicas": 4}) }),
+        outcome: Some(Outcome {
+            kind: OutcomeKind::Done,
+            detail: json!({"replicas": 4}),
+        }),
         before: Some(json!({"replicas": 2})),
         after: Some(json!({"replicas": 4})),
         version: None,
@@ -110,7 +123,12 @@ pub fn done(n: i64) -> Decision {
 }
 
 pub fn event(kind: DecisionEventKind, decision: Decision) -> DecisionEvent {
-    DecisionEvent { kind, at: decision.decided_at, decision, input: None }
+    DecisionEvent {
+        kind,
+        at: decision.decided_at,
+        decision,
+        input: None,
+    }
 }
 
 pub fn incident(n: i64) -> Incident {
@@ -138,7 +156,11 @@ pub fn incident(n: i64) -> Incident {
             expected: None,
             reason: "far above".to_owned(),
         }],
-        coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+        coverage: Coverage {
+            asked: 1,
+            answered: 1,
+            failed: 0,
+        },
         samples: Vec::new(),
         foreign: false,
     }
@@ -157,7 +179,9 @@ impl Place {
 
     pub async fn with(options: HistoryOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let history = History::open(&folder.path().join(FILE_NAME), options, &Metrics::default()).await.unwrap();
+        let history = History::open(&folder.path().join(FILE_NAME), options, &Metrics::default())
+            .await
+            .unwrap();
         Self { folder, history }
     }
 
@@ -168,7 +192,9 @@ impl Place {
     /// Closes the history and opens it again.
     pub async fn reopen(&mut self, options: HistoryOptions) {
         self.history.close().await;
-        self.history = History::open(&self.file(), options, &Metrics::default()).await.unwrap();
+        self.history = History::open(&self.file(), options, &Metrics::default())
+            .await
+            .unwrap();
     }
 
     pub async fn record(&self, kind: DecisionEventKind, decision: Decision) -> i64 {

@@ -1,5 +1,6 @@
-//! Every door, knocked at with its corpus and with what becomes of that when bytes are changed: for seconds, where
-//! `cargo xtask fuzz` goes on for as long as it is let, and sees which code is reached.
+//! Every door, knocked at with its corpus and with what becomes of that when bytes are changed: for
+//! seconds, where `cargo xtask fuzz` goes on for as long as it is let, and sees which code is
+//! reached.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 #[path = "../../../fuzz/doors.rs"]
 mod doors;
 
-/// Of mutated input, for each door. All doors are tried at once: the test costs not much more than that.
+/// Of mutated input, for each door. All doors are tried at once: the test costs not much more than
+/// that.
 const TIME: Duration = Duration::from_secs(3);
 /// For the same input every time: what fails can be tried again.
 const SEED: u64 = 9;
@@ -18,13 +20,16 @@ fn no_door_breaks_whatever_is_thrown_at_it() {
         for (name, knock) in doors::DOORS {
             scope.spawn(move || {
                 let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-                let mut corpus: Vec<Vec<u8>> =
-                    fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+                let mut corpus: Vec<Vec<u8>> = fs::read_dir(&folder)
+                    .unwrap()
+                    .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+                    .collect();
                 assert!(!corpus.is_empty(), "{folder} is empty");
                 corpus.sort();
                 corpus.push(Vec::new());
                 corpus.iter().for_each(|input| knock(input));
-                let (mut random, begun, mut knocks) = (fastrand::Rng::with_seed(SEED), Instant::now(), 0);
+                let (mut random, begun, mut knocks) =
+                    (fastrand::Rng::with_seed(SEED), Instant::now(), 0);
                 while begun.elapsed() < TIME {
                     knock(&mutated(&corpus, &mut random));
                     knocks += 1;
@@ -37,8 +42,16 @@ fn no_door_breaks_whatever_is_thrown_at_it() {
 
 /// One of the corpus with bytes changed, doubled, left out, or joined to another.
 fn mutated(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
-    const WELL_KNOWN: [&[u8]; 8] =
-        [b"\xff\xff\xff\xff", b"\0\0\0\0", b"-1", b"1e999", b"\"", b"[[[[[[[[", b"9223372036854775808", b"\n"];
+    const WELL_KNOWN: [&[u8]; 8] = [
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\0",
+        b"-1",
+        b"1e999",
+        b"\"",
+        b"[[[[[[[[",
+        b"9223372036854775808",
+        b"\n",
+    ];
     let mut bytes = corpus[random.usize(..corpus.len())].clone();
     for _ in 0..random.usize(1..6) {
         let at = random.usize(..=bytes.len());

@@ -1,4 +1,5 @@
-//! What people can say to a running `serve`: yes or no to what is held, and which targets are left alone.
+//! What people can say to a running `serve`: yes or no to what is held, and which targets are left
+//! alone.
 
 use std::time::Duration;
 
@@ -39,8 +40,16 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
-        Self { running, shutdown, folder, http: reqwest::Client::new() }
+        let running = serve::start(config, Role::Both, shutdown.clone())
+            .await
+            .unwrap()
+            .unwrap();
+        Self {
+            running,
+            shutdown,
+            folder,
+            http: reqwest::Client::new(),
+        }
     }
 
     async fn restarted(self) -> Self {
@@ -51,17 +60,27 @@ impl Host {
 
     fn ask(&self, role: &str, method: Method, path: &str) -> RequestBuilder {
         let url = format!("http://{}{path}", self.running.address());
-        self.http.request(method, url).bearer_auth(format!("the token of the {role}"))
+        self.http
+            .request(method, url)
+            .bearer_auth(format!("the token of the {role}"))
     }
 
     async fn get(&self, path: &str) -> Value {
-        self.ask("viewer", Method::GET, path).send().await.unwrap().json().await.unwrap()
+        self.ask("viewer", Method::GET, path)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 
     async fn replicas(&self) -> u32 {
         let target = anomalyzer::domain::Target::new("", "Process", "web");
         let local = self.running.local().unwrap();
-        let snapshot = anomalyzer::act::Operator::inspect(local.as_ref(), &target).await.unwrap();
+        let snapshot = anomalyzer::act::Operator::inspect(local.as_ref(), &target)
+            .await
+            .unwrap();
         snapshot.replicas.unwrap().desired
     }
 }
@@ -70,24 +89,56 @@ impl Host {
 async fn what_is_held_waits_over_a_restart_and_is_done_when_an_approver_says_yes() {
     let host = Host::on(tempfile::tempdir().unwrap()).await;
     let body = json!({"target": "default//Process/web", "reason": "a sale begins"});
-    let asked = host.ask("approver", Method::POST, "/action/scale-up").json(&body).send().await.unwrap();
+    let asked = host
+        .ask("approver", Method::POST, "/action/scale-up")
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(asked.status(), StatusCode::ACCEPTED);
-    let path = asked.json::<Value>().await.unwrap()["url"].as_str().unwrap().to_owned();
-    until("it is held", MINUTE, async || (host.get(&path).await["state"] == "held").then_some(())).await;
+    let path = asked.json::<Value>().await.unwrap()["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    until("it is held", MINUTE, async || {
+        (host.get(&path).await["state"] == "held").then_some(())
+    })
+    .await;
     let host = host.restarted().await;
     let held = host.get("/api/v1/decisions?state=held").await;
     let question = &held["decisions"][0]["question"];
     assert_eq!(question["operation"]["replicas"], 2, "{held}");
     let yes = json!({"question": question["id"], "reason": "it is mine"});
     let approve = format!("{path}/approve");
-    let refused = host.ask("viewer", Method::POST, &approve).json(&yes).send().await.unwrap();
-    assert_eq!((refused.status(), host.replicas().await), (StatusCode::FORBIDDEN, 1));
+    let refused = host
+        .ask("viewer", Method::POST, &approve)
+        .json(&yes)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (refused.status(), host.replicas().await),
+        (StatusCode::FORBIDDEN, 1)
+    );
     let other = json!({"question": "0123456789abcdef", "reason": "it is mine"});
-    let refused = host.ask("approver", Method::POST, &approve).json(&other).send().await.unwrap();
+    let refused = host
+        .ask("approver", Method::POST, &approve)
+        .json(&other)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), StatusCode::CONFLICT);
-    let taken = host.ask("approver", Method::POST, &approve).json(&yes).send().await.unwrap();
+    let taken = host
+        .ask("approver", Method::POST, &approve)
+        .json(&yes)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(taken.status(), StatusCode::OK);
-    until("it is done", MINUTE, async || (host.get(&path).await["state"] == "done").then_some(())).await;
+    until("it is done", MINUTE, async || {
+        (host.get(&path).await["state"] == "done").then_some(())
+    })
+    .await;
     let done = host.get(&path).await;
     assert_eq!(host.replicas().await, 2);
     assert_eq!(
@@ -103,26 +154,57 @@ async fn what_is_held_waits_over_a_restart_and_is_done_when_an_approver_says_yes
 async fn silences_are_set_listed_and_ended_and_hold_over_a_restart() {
     let host = Host::on(tempfile::tempdir().unwrap()).await;
     const DOOR: &str = "/api/v1/silences";
-    let good = json!({"targets": {"namespace": "shop", "name": "web*"}, "for": "2h", "why": "a test"});
-    let refused = host.ask("viewer", Method::POST, DOOR).json(&good).send().await.unwrap();
+    let good =
+        json!({"targets": {"namespace": "shop", "name": "web*"}, "for": "2h", "why": "a test"});
+    let refused = host
+        .ask("viewer", Method::POST, DOOR)
+        .json(&good)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
-    let made = host.ask("approver", Method::POST, DOOR).json(&good).send().await.unwrap();
+    let made = host
+        .ask("approver", Method::POST, DOOR)
+        .json(&good)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(made.status(), StatusCode::CREATED);
     let silence: Value = made.json().await.unwrap();
     assert_eq!(silence["by"], "the approver");
-    for (key, wrong) in [("why", json!(" ")), ("for", json!("0s")), ("for", json!("900h")), ("targets", json!({}))] {
+    for (key, wrong) in [
+        ("why", json!(" ")),
+        ("for", json!("0s")),
+        ("for", json!("900h")),
+        ("targets", json!({})),
+    ] {
         let mut body = good.clone();
         body[key] = wrong;
-        let refused = host.ask("approver", Method::POST, DOOR).json(&body).send().await.unwrap();
+        let refused = host
+            .ask("approver", Method::POST, DOOR)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         let problem: Value = refused.json().await.unwrap();
         assert_eq!(problem["status"], 422, "{problem}");
-        assert!(problem["detail"].as_str().unwrap().contains(key) && problem["remedy"] != "", "{problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(key) && problem["remedy"] != "",
+            "{problem}"
+        );
     }
     let host = host.restarted().await;
     assert_eq!(host.get(DOOR).await, json!({"silences": [silence]}));
     let one = format!("{DOOR}/{}", silence["id"].as_str().unwrap());
     for status in [StatusCode::OK, StatusCode::NOT_FOUND] {
-        assert_eq!(host.ask("approver", Method::DELETE, &one).send().await.unwrap().status(), status);
+        assert_eq!(
+            host.ask("approver", Method::DELETE, &one)
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            status
+        );
     }
     assert_eq!(host.get(DOOR).await, json!({"silences": []}));
     host.shutdown.cancel();
@@ -138,8 +220,14 @@ async fn what_people_say_of_findings_is_kept_and_shown() {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '1h'\nquiet_for = '100ms'\n";
     let shutdown = CancellationToken::new();
-    let running =
-        serve::start(configured(folder.path(), at_once), Role::Both, shutdown.clone()).await.unwrap().unwrap();
+    let running = serve::start(
+        configured(folder.path(), at_once),
+        Role::Both,
+        shutdown.clone(),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     let url = |path: &str| format!("http://{}{path}", running.address());
     let http = reqwest::Client::new();
     let ask = async |method: Method, path: &str, body: Option<Value>| {
@@ -155,23 +243,43 @@ async fn what_people_say_of_findings_is_kept_and_shown() {
     let findings = async || {
         let (_, incidents) = ask(Method::GET, "/api/v1/incidents", None).await;
         let all = incidents["incidents"].as_array().unwrap().clone();
-        all.iter().flat_map(|incident| incident["findings"].as_array().unwrap().clone()).collect::<Vec<_>>()
+        all.iter()
+            .flat_map(|incident| incident["findings"].as_array().unwrap().clone())
+            .collect::<Vec<_>>()
     };
     show(bus.as_ref(), now_ms(), 6.0, 6.0).await;
-    let first = until("something is found", MINUTE, async || findings().await.first().cloned()).await;
+    let first = until("something is found", MINUTE, async || {
+        findings().await.first().cloned()
+    })
+    .await;
     let id = first["id"].as_str().unwrap();
     for _ in 0..4 {
-        let (status, judged) =
-            ask(Method::POST, &format!("/api/v1/feedback/{id}"), Some(json!({"useful": false}))).await;
+        let (status, judged) = ask(
+            Method::POST,
+            &format!("/api/v1/feedback/{id}"),
+            Some(json!({"useful": false})),
+        )
+        .await;
         assert_eq!(status, StatusCode::OK, "{judged}");
     }
     let (_, listed) = ask(Method::GET, "/api/v1/feedback", None).await;
     assert_eq!(listed["feedback"][0]["threshold"], 5.0, "{listed}");
-    let (status, problem) = ask(Method::POST, "/api/v1/feedback/find-none", Some(json!({"useful": true}))).await;
+    let (status, problem) = ask(
+        Method::POST,
+        "/api/v1/feedback/find-none",
+        Some(json!({"useful": true})),
+    )
+    .await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
-    let path = format!("/api/v1/feedback/{}", listed["feedback"][0]["id"].as_str().unwrap());
+    let path = format!(
+        "/api/v1/feedback/{}",
+        listed["feedback"][0]["id"].as_str().unwrap()
+    );
     assert_eq!(ask(Method::DELETE, &path, None).await.0, StatusCode::OK);
-    assert_eq!(ask(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        ask(Method::DELETE, &path, None).await.0,
+        StatusCode::NOT_FOUND
+    );
     shutdown.cancel();
     running.ended().await;
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anomalyzer::act::local::{GroupConfig, Local, LocalConfig, Readiness};
 use anomalyzer::act::{Operator, OperatorError};
-use anomalyzer::domain::{LogRequest, MergePatch, Operation, OperationId, Snapshot, Target, derive};
+use anomalyzer::domain::{
+    LogRequest, MergePatch, Operation, OperationId, Snapshot, Target, derive,
+};
 use anomalyzer_testbed::ports;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -43,19 +45,29 @@ struct Host {
 
 impl Host {
     fn start(group: GroupConfig, data_dir: &Path) -> Self {
-        let config = LocalConfig { groups: [("web".to_owned(), group)].into() };
+        let config = LocalConfig {
+            groups: [("web".to_owned(), group)].into(),
+        };
         let local = Arc::new(Local::open(config, data_dir).unwrap());
         let shutdown = CancellationToken::new();
         let run = tokio::spawn({
             let (local, shutdown) = (Arc::clone(&local), shutdown.clone());
             async move { local.run(shutdown).await }
         });
-        Self { local, shutdown, run, operations: 0 }
+        Self {
+            local,
+            shutdown,
+            run,
+            operations: 0,
+        }
     }
 
     async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.run).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.run)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     async fn inspect(&self) -> Snapshot {
@@ -67,7 +79,9 @@ impl Host {
         until("at rest", PATIENCE, async || {
             let snapshot = self.inspect().await;
             let count = snapshot.replicas.unwrap();
-            let there = count.ready == replicas && snapshot.pods.len() == replicas as usize && !snapshot.rolling_out;
+            let there = count.ready == replicas
+                && snapshot.pods.len() == replicas as usize
+                && !snapshot.rolling_out;
             there.then_some(snapshot)
         })
         .await
@@ -85,13 +99,27 @@ impl Host {
     }
 
     async fn logs(&self, previous: bool) -> Vec<String> {
-        self.local.read_logs(&LogRequest { target: target(), lines: 100, previous }).await.unwrap()
+        self.local
+            .read_logs(&LogRequest {
+                target: target(),
+                lines: 100,
+                previous,
+            })
+            .await
+            .unwrap()
     }
 
     async fn get(&self, replica: usize, path: &str) -> String {
         let address = self.local.endpoints("web").unwrap().borrow()[replica].address;
         let client = anomalyzer::http_client::client(PATIENCE).unwrap();
-        client.get(format!("http://{address}{path}")).send().await.unwrap().text().await.unwrap()
+        client
+            .get(format!("http://{address}{path}"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     async fn pids(&self, replicas: usize) -> HashSet<String> {
@@ -108,11 +136,17 @@ fn target() -> Target {
 }
 
 fn scale(replicas: u32) -> Operation {
-    Operation::Scale { target: target(), replicas }
+    Operation::Scale {
+        target: target(),
+        replicas,
+    }
 }
 
 fn patch(environment: &Value) -> Operation {
-    Operation::Patch(MergePatch { target: target(), patch: json!({ "environment": environment }) })
+    Operation::Patch(MergePatch {
+        target: target(),
+        patch: json!({ "environment": environment }),
+    })
 }
 
 fn alive(pid: &str) -> bool {
@@ -125,16 +159,32 @@ async fn replicas_serve_and_their_output_is_kept_with_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::start(web(2), dir.path());
     let snapshot = host.at_rest(2).await;
-    assert_eq!(snapshot.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["web-0", "web-1"]);
+    assert_eq!(
+        snapshot
+            .pods
+            .iter()
+            .map(|pod| pod.name.as_str())
+            .collect::<Vec<_>>(),
+        ["web-0", "web-1"]
+    );
     let endpoints = host.local.endpoints("web").unwrap().borrow().clone();
     assert!(endpoints.iter().all(|endpoint| endpoint.ready));
     let logs = host.logs(false).await;
     for (endpoint, name) in endpoints.iter().zip(["web-0", "web-1"]) {
-        assert!(logs.contains(&format!("{name}: listening on {}", endpoint.address)), "{logs:?}");
-        assert!(logs.contains(&format!("{name}: errors go here")), "{logs:?}");
+        assert!(
+            logs.contains(&format!("{name}: listening on {}", endpoint.address)),
+            "{logs:?}"
+        );
+        assert!(
+            logs.contains(&format!("{name}: errors go here")),
+            "{logs:?}"
+        );
     }
     host.local.check().await.unwrap();
-    let unknown = host.local.inspect(&Target::new("", "Process", "other")).await;
+    let unknown = host
+        .local
+        .inspect(&Target::new("", "Process", "other"))
+        .await;
     assert!(matches!(unknown, Err(OperatorError::NotFound(_))));
     host.stop().await;
 }
@@ -147,12 +197,25 @@ async fn scaling_is_absolute_done_once_and_refused_on_a_state_that_is_no_more() 
     host.perform(scale(3)).await;
     host.at_rest(3).await;
 
-    let again = host.local.perform(&OperationId::from("op-1"), &scale(3), &before).await.unwrap();
+    let again = host
+        .local
+        .perform(&OperationId::from("op-1"), &scale(3), &before)
+        .await
+        .unwrap();
     assert_eq!(again.result, json!({"already": "done"}));
-    let late = host.local.perform(&OperationId::from("op-late"), &scale(2), &before).await;
+    let late = host
+        .local
+        .perform(&OperationId::from("op-late"), &scale(2), &before)
+        .await;
     assert!(matches!(late, Err(OperatorError::Conflict(_))), "{late:?}");
-    let beyond = host.local.perform(&OperationId::from("op-5"), &scale(5), &host.inspect().await).await;
-    assert!(matches!(beyond, Err(OperatorError::Refused(_))), "{beyond:?}");
+    let beyond = host
+        .local
+        .perform(&OperationId::from("op-5"), &scale(5), &host.inspect().await)
+        .await;
+    assert!(
+        matches!(beyond, Err(OperatorError::Refused(_))),
+        "{beyond:?}"
+    );
 
     host.perform(scale(1)).await;
     assert_eq!(host.at_rest(1).await.pods[0].name, "web-0");
@@ -174,11 +237,26 @@ async fn a_crashed_replica_is_started_again_and_says_why_it_ended() {
         (snapshot.pods[0].restarts == 1 && snapshot.pods[0].ready).then_some(snapshot)
     })
     .await;
-    assert_eq!(snapshot.pods[0].reason.as_deref(), Some("exited with code 3"));
-    assert!(snapshot.events.iter().any(|event| event.contains("web-0 exited with code 3")), "{:?}", snapshot.events);
+    assert_eq!(
+        snapshot.pods[0].reason.as_deref(),
+        Some("exited with code 3")
+    );
+    assert!(
+        snapshot
+            .events
+            .iter()
+            .any(|event| event.contains("web-0 exited with code 3")),
+        "{:?}",
+        snapshot.events
+    );
     assert!(!snapshot.rolling_out);
     assert_ne!(host.get(0, "/pid").await, pid);
-    assert!(host.logs(true).await.iter().any(|line| line.starts_with("web-0: listening")));
+    assert!(
+        host.logs(true)
+            .await
+            .iter()
+            .any(|line| line.starts_with("web-0: listening"))
+    );
     host.stop().await;
 }
 
@@ -190,10 +268,20 @@ async fn a_program_that_is_not_there_is_reported_and_tried_again() {
     let host = Host::start(group, dir.path());
     let snapshot = until("tried twice", PATIENCE, async || {
         let snapshot = host.inspect().await;
-        snapshot.pods.first().is_some_and(|pod| pod.restarts >= 2).then_some(snapshot)
+        snapshot
+            .pods
+            .first()
+            .is_some_and(|pod| pod.restarts >= 2)
+            .then_some(snapshot)
     })
     .await;
-    assert!(snapshot.pods[0].reason.as_deref().unwrap().contains("cannot start `./no-such-program`"));
+    assert!(
+        snapshot.pods[0]
+            .reason
+            .as_deref()
+            .unwrap()
+            .contains("cannot start `./no-such-program`")
+    );
     host.stop().await;
 }
 
@@ -207,7 +295,11 @@ async fn a_rolling_restart_replaces_all_replicas_and_takes_away_one_at_a_time() 
     let fewest = tokio::spawn(async move {
         let mut fewest = usize::MAX;
         while endpoints.changed().await.is_ok() {
-            let ready = endpoints.borrow_and_update().iter().filter(|endpoint| endpoint.ready).count();
+            let ready = endpoints
+                .borrow_and_update()
+                .iter()
+                .filter(|endpoint| endpoint.ready)
+                .count();
             fewest = fewest.min(ready);
             if ready == 0 {
                 break;
@@ -230,7 +322,10 @@ async fn a_patch_reaches_the_processes_and_a_roll_back_takes_it_back() {
     let mut host = Host::start(web(1), dir.path());
     host.at_rest(1).await;
     let performed = host.perform(patch(&json!({"RATE_LIMIT": 50}))).await;
-    assert_eq!(performed.before, Some(json!({"environment": {"RATE_LIMIT": null}})));
+    assert_eq!(
+        performed.before,
+        Some(json!({"environment": {"RATE_LIMIT": null}}))
+    );
     host.at_rest(1).await;
     assert_eq!(host.get(0, "/variable/RATE_LIMIT").await, "50");
     host.perform(Operation::RollBack { target: target() }).await;
@@ -252,8 +347,18 @@ async fn a_rollout_halts_at_a_replica_that_does_not_serve_and_the_others_go_on()
         (!snapshot.rolling_out).then_some(snapshot)
     })
     .await;
-    assert_eq!(halted.pods.iter().map(|pod| pod.ready).collect::<Vec<_>>(), [false, true]);
-    assert!(halted.events.iter().any(|event| event.contains("the rollout halts: web-0")), "{:?}", halted.events);
+    assert_eq!(
+        halted.pods.iter().map(|pod| pod.ready).collect::<Vec<_>>(),
+        [false, true]
+    );
+    assert!(
+        halted
+            .events
+            .iter()
+            .any(|event| event.contains("the rollout halts: web-0")),
+        "{:?}",
+        halted.events
+    );
     host.perform(Operation::RollBack { target: target() }).await;
     host.at_rest(2).await;
     host.stop().await;
@@ -263,7 +368,9 @@ async fn a_rollout_halts_at_a_replica_that_does_not_serve_and_the_others_go_on()
 async fn nothing_is_left_when_the_host_stops_not_even_deaf_processes_and_their_children() {
     let dir = tempfile::tempdir().unwrap();
     let mut group = web(2);
-    group.environment = [("DEAF", "yes"), ("GRANDCHILD", "987654")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    group.environment = [("DEAF", "yes"), ("GRANDCHILD", "987654")]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
     group.stop_timeout = Duration::from_millis(300);
     let host = Host::start(group, dir.path());
     host.at_rest(2).await;
@@ -272,14 +379,18 @@ async fn nothing_is_left_when_the_host_stops_not_even_deaf_processes_and_their_c
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         processes
             .filter(|process| {
-                std::fs::read(process.path().join("cmdline")).is_ok_and(|command| command == b"sleep\0987654\0")
+                std::fs::read(process.path().join("cmdline"))
+                    .is_ok_and(|command| command == b"sleep\0987654\0")
             })
             .count()
     };
     assert_eq!(grandchildren(), 2);
     host.stop().await;
     assert!(pids.iter().all(|pid| !alive(pid)));
-    until("grandchildren are gone", PATIENCE, async || (grandchildren() == 0).then_some(())).await;
+    until("grandchildren are gone", PATIENCE, async || {
+        (grandchildren() == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -295,7 +406,10 @@ async fn what_was_asked_for_survives_a_restart_of_the_host() {
 
     let host = Host::start(group, dir.path());
     let after = host.at_rest(2).await;
-    assert_eq!((after.version, after.last_operation), (before.version, before.last_operation));
+    assert_eq!(
+        (after.version, after.last_operation),
+        (before.version, before.last_operation)
+    );
     assert_eq!(host.get(1, "/variable/MODE").await, "calm");
     host.stop().await;
 }
@@ -303,9 +417,20 @@ async fn what_was_asked_for_survives_a_restart_of_the_host() {
 #[tokio::test]
 async fn processes_of_a_host_that_was_killed_are_killed_before_new_ones_start() {
     let dir = tempfile::tempdir().unwrap();
-    let mark = derive(&["local", &dir.path().canonicalize().unwrap().to_string_lossy()]);
-    let mut orphan = std::process::Command::new("sleep").arg("1000").env("ANOMALYZER_LOCAL", mark).spawn().unwrap();
-    let mut stranger = std::process::Command::new("sleep").arg("1000").env("ANOMALYZER_LOCAL", "else").spawn().unwrap();
+    let mark = derive(&[
+        "local",
+        &dir.path().canonicalize().unwrap().to_string_lossy(),
+    ]);
+    let mut orphan = std::process::Command::new("sleep")
+        .arg("1000")
+        .env("ANOMALYZER_LOCAL", mark)
+        .spawn()
+        .unwrap();
+    let mut stranger = std::process::Command::new("sleep")
+        .arg("1000")
+        .env("ANOMALYZER_LOCAL", "else")
+        .spawn()
+        .unwrap();
     let host = Host::start(web(1), dir.path());
     host.at_rest(1).await;
     assert!(orphan.try_wait().unwrap().is_some());

@@ -5,14 +5,22 @@ use std::time::Duration;
 
 use anomalyzer::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
 use anomalyzer::domain::UnixMs;
-use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryError, HistoryOptions};
+use anomalyzer::history::{
+    DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryError, HistoryOptions,
+};
 use anomalyzer::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 
 use crate::fixture;
 
 fn delivery(offset: i64, record: Record) -> Delivery {
-    Delivery { topic: Topic::Decisions, partition: 0, offset, published_at: None, record }
+    Delivery {
+        topic: Topic::Decisions,
+        partition: 0,
+        offset,
+        published_at: None,
+        record,
+    }
 }
 
 /// What several servers write to.
@@ -49,8 +57,16 @@ impl LogOfRecord for Shared {
 
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
         let topics = self.topics.0.lock().unwrap();
-        let all = topics.records.iter().cloned().zip(0..).filter(|(_, offset)| *offset >= from);
-        let page: Vec<_> = all.take(max).map(|(record, offset)| delivery(offset, record)).collect();
+        let all = topics
+            .records
+            .iter()
+            .cloned()
+            .zip(0..)
+            .filter(|(_, offset)| *offset >= from);
+        let page: Vec<_> = all
+            .take(max)
+            .map(|(record, offset)| delivery(offset, record))
+            .collect();
         let ended = page.len() < max;
         Ok((page, ended))
     }
@@ -80,22 +96,44 @@ struct Server {
 impl Server {
     async fn start(topics: &Topics) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let log = Box::new(Shared { topics: topics.clone(), epoch: None });
+        let log = Box::new(Shared {
+            topics: topics.clone(),
+            epoch: None,
+        });
         let (options, path) = (
-            HistoryOptions { patience: Duration::from_millis(500), ..HistoryOptions::default() },
+            HistoryOptions {
+                patience: Duration::from_millis(500),
+                ..HistoryOptions::default()
+            },
             folder.path().join(FILE_NAME),
         );
-        let history = History::open_with(&path, options, &Metrics::default(), Some(log)).await.unwrap();
-        Self { history, _folder: folder }
+        let history = History::open_with(&path, options, &Metrics::default(), Some(log))
+            .await
+            .unwrap();
+        Self {
+            history,
+            _folder: folder,
+        }
     }
 
     async fn record(&self, at: UnixMs) -> Result<i64, HistoryError> {
         let decision = fixture::proposed(1);
-        self.history.record(DecisionEvent { kind: DecisionEventKind::Ended, at, decision, input: None }).await
+        self.history
+            .record(DecisionEvent {
+                kind: DecisionEventKind::Ended,
+                at,
+                decision,
+                input: None,
+            })
+            .await
     }
 
     async fn times(&self) -> Vec<UnixMs> {
-        let events = self.history.events_of(&fixture::proposed(1).id).await.unwrap();
+        let events = self
+            .history
+            .events_of(&fixture::proposed(1).id)
+            .await
+            .unwrap();
         events.iter().map(|event| event.at).collect()
     }
 
@@ -114,17 +152,31 @@ async fn what_is_on_the_log_without_an_answer_is_there_after_the_next_turn_and_t
         server.history.take_over().await.unwrap();
         server.record(1).await.unwrap();
         topics.0.lock().unwrap().lost.push(done);
-        assert!(matches!(server.record(2).await, Err(HistoryError::Log { .. })));
-        tokio::time::timeout(Duration::from_secs(9), server.history.stands_by()).await.unwrap();
+        assert!(matches!(
+            server.record(2).await,
+            Err(HistoryError::Log { .. })
+        ));
+        tokio::time::timeout(Duration::from_secs(9), server.history.stands_by())
+            .await
+            .unwrap();
         assert_eq!(server.times().await, [1], "nobody knows yet");
         server.history.take_over().await.unwrap();
         server.record(3).await.unwrap();
         assert_eq!(server.times().await, expected);
         let other = Server::start(&topics).await;
         other.history.take_over().await.unwrap();
-        assert_eq!((other.times().await, other.head().await), (expected, server.head().await));
-        assert!(matches!(server.record(4).await, Err(HistoryError::StandsBy { .. })), "the other one took over");
-        assert!(matches!(server.record(4).await, Err(HistoryError::StandsBy { .. })), "and it knows");
+        assert_eq!(
+            (other.times().await, other.head().await),
+            (expected, server.head().await)
+        );
+        assert!(
+            matches!(server.record(4).await, Err(HistoryError::StandsBy { .. })),
+            "the other one took over"
+        );
+        assert!(
+            matches!(server.record(4).await, Err(HistoryError::StandsBy { .. })),
+            "and it knows"
+        );
     }
 }
 
@@ -139,12 +191,18 @@ async fn a_log_without_its_beginning_is_followed_from_where_it_begins() {
     topics.0.lock().unwrap().records.drain(..2);
     let other = Server::start(&topics).await;
     other.history.take_over().await.unwrap();
-    assert_eq!((other.times().await, other.head().await), (vec![3, 4], server.head().await));
+    assert_eq!(
+        (other.times().await, other.head().await),
+        (vec![3, 4], server.head().await)
+    );
     other.record(5).await.unwrap();
     assert_eq!(other.times().await, [3, 4, 5]);
     // Without one in the middle it is no log.
     topics.0.lock().unwrap().records.remove(1);
     let third = Server::start(&topics).await;
     let refused = third.history.take_over().await.unwrap_err();
-    assert!(matches!(&refused, HistoryError::Apart { reason, .. } if reason.contains("event 5")), "{refused}");
+    assert!(
+        matches!(&refused, HistoryError::Apart { reason, .. } if reason.contains("event 5")),
+        "{refused}"
+    );
 }

@@ -1,5 +1,9 @@
-//! What the parts promise each other, tried over real sockets, files and servers. One binary, so that it is linked once.
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect is to fail")]
+//! What the parts promise each other, tried over real sockets, files and servers. One binary, so
+//! that it is linked once.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect is to fail"
+)]
 
 mod api;
 mod app;

@@ -10,10 +10,12 @@ use anomalyzer::bus::{Bus, Subscription, Topic};
 use anomalyzer::codec;
 use anomalyzer::collect::DetectorConfig;
 use anomalyzer::detect::{
-    DetectStatus, Engine, EngineError, IncidentBook, IncidentConfig, KnownIncidents, Memory, MemoryConfig, memory,
+    DetectStatus, Engine, EngineError, IncidentBook, IncidentConfig, KnownIncidents, Memory,
+    MemoryConfig, memory,
 };
 use anomalyzer::domain::{
-    Coverage, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series, Target, UnixMs,
+    Coverage, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series, Target,
+    UnixMs,
 };
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use serde_json::json;
@@ -33,28 +35,52 @@ fn web() -> Target {
 
 fn zscore() -> DetectorConfig {
     let settings = json!({"spike": 5, "drop": 5, "clear_samples": 2});
-    DetectorConfig { name: "zscore".into(), settings: settings.as_object().unwrap().clone() }
+    DetectorConfig {
+        name: "zscore".into(),
+        settings: settings.as_object().unwrap().clone(),
+    }
 }
 
 fn moody(settings: &serde_json::Value) -> DetectorConfig {
-    DetectorConfig { name: "moody".into(), settings: settings.as_object().unwrap().clone() }
+    DetectorConfig {
+        name: "moody".into(),
+        settings: settings.as_object().unwrap().clone(),
+    }
 }
 
 /// A host with the `zscore` that `cargo xtask plugins` built.
 fn built() -> Plugins {
-    only(&std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins/zscore.wasm")).unwrap())
+    only(
+        &std::fs::read(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../target/plugins/zscore.wasm"
+        ))
+        .unwrap(),
+    )
 }
 
 /// A host with this one plugin.
 fn only(bytes: &[u8]) -> Plugins {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("guest.wasm"), bytes).unwrap();
-    Plugins::load(PluginConfig { folder: folder.path().to_owned(), ..PluginConfig::default() }).unwrap()
+    Plugins::load(PluginConfig {
+        folder: folder.path().to_owned(),
+        ..PluginConfig::default()
+    })
+    .unwrap()
 }
 
-/// A detector that says with each sample how many frames it has seen and from which version it was restored.
+/// A detector that says with each sample how many frames it has seen and from which version it was
+/// restored.
 fn counting(version: &str, observe: &str, state: Stateful<'_>) -> Vec<u8> {
-    guest::Detector { version, observe, state: Some(state), pages: 64, ..guest::Detector::default() }.build()
+    guest::Detector {
+        version,
+        observe,
+        state: Some(state),
+        pages: 64,
+        ..guest::Detector::default()
+    }
+    .build()
 }
 
 /// A bus, a memory, and engines one after the other.
@@ -77,10 +103,19 @@ pub(crate) struct Running {
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let bus = LocalBus::open(&folder.path().join("bus.sqlite"), LocalBusConfig::default()).await.unwrap();
+        let bus = LocalBus::open(&folder.path().join("bus.sqlite"), LocalBusConfig::default())
+            .await
+            .unwrap();
         let bus: Arc<dyn Bus> = Arc::new(bus);
         let incidents = bus.subscribe(Topic::Incidents, "test").await.unwrap();
-        Self { folder, bus, known: KnownIncidents::default(), incidents, findings: Vec::new(), sent: 0 }
+        Self {
+            folder,
+            bus,
+            known: KnownIncidents::default(),
+            incidents,
+            findings: Vec::new(),
+            sent: 0,
+        }
     }
 
     fn file(&self) -> std::path::PathBuf {
@@ -91,8 +126,15 @@ impl Rig {
         self.start_with(plugins, vec![detector]).await
     }
 
-    pub(crate) async fn start_with(&self, plugins: Plugins, detectors: Vec<DetectorConfig>) -> Running {
-        let config = MemoryConfig { save_every: Duration::ZERO, ..MemoryConfig::default() };
+    pub(crate) async fn start_with(
+        &self,
+        plugins: Plugins,
+        detectors: Vec<DetectorConfig>,
+    ) -> Running {
+        let config = MemoryConfig {
+            save_every: Duration::ZERO,
+            ..MemoryConfig::default()
+        };
         let memory = Memory::open(&self.file(), config).await.unwrap();
         let config = IncidentConfig {
             confirm_after: Duration::ZERO,
@@ -108,7 +150,12 @@ impl Rig {
             .with_status(Arc::clone(&status));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(engine.run("detect", shutdown.clone()));
-        Running { status, shutdown, task, seen: 0 }
+        Running {
+            status,
+            shutdown,
+            task,
+            seen: 0,
+        }
     }
 
     /// Sends values, one a second, each when the one before was looked at, so that each is a frame.
@@ -120,25 +167,48 @@ impl Rig {
                 signal: "latency".into(),
                 target: Some(web()),
                 observed_at: at,
-                coverage: Coverage { asked: 1, answered: 1, failed: 0 },
-                series: vec![Series { labels, samples: vec![Sample { at, value: *value }] }],
+                coverage: Coverage {
+                    asked: 1,
+                    answered: 1,
+                    failed: 0,
+                },
+                series: vec![Series {
+                    labels,
+                    samples: vec![Sample { at, value: *value }],
+                }],
                 foreign: false,
             };
-            self.bus.publish(Topic::Metrics, codec::metrics::encode(&batch)).await.unwrap();
+            self.bus
+                .publish(Topic::Metrics, codec::metrics::encode(&batch))
+                .await
+                .unwrap();
             self.sent += 1;
             running.seen += 1;
             let seen = running.seen;
-            running.until("the sample is seen", |status| status.samples >= seen).await;
+            running
+                .until("the sample is seen", |status| status.samples >= seen)
+                .await;
         }
     }
 
     /// The findings so far, in order.
     async fn findings(&mut self, many: usize) -> &[Finding] {
-        let Self { incidents, findings, .. } = self;
+        let Self {
+            incidents,
+            findings,
+            ..
+        } = self;
         until("the findings come", MINUTE, async || {
-            for delivery in incidents.next(100, Duration::from_millis(20)).await.unwrap() {
+            for delivery in incidents
+                .next(100, Duration::from_millis(20))
+                .await
+                .unwrap()
+            {
                 let event = codec::incidents::decode(&delivery).unwrap();
-                if matches!(event.kind, IncidentEventKind::Opened | IncidentEventKind::Changed) {
+                if matches!(
+                    event.kind,
+                    IncidentEventKind::Opened | IncidentEventKind::Changed
+                ) {
                     findings.extend(event.incident.findings);
                 }
                 incidents.commit(&delivery).await.unwrap();
@@ -152,8 +222,15 @@ impl Rig {
 
 impl Running {
     async fn until(&self, what: &str, holds: impl Fn(&DetectStatus) -> bool) -> DetectStatus {
-        until(what, MINUTE, async || self.status.lock().unwrap().get("latency").filter(|status| holds(status)).cloned())
-            .await
+        until(what, MINUTE, async || {
+            self.status
+                .lock()
+                .unwrap()
+                .get("latency")
+                .filter(|status| holds(status))
+                .cloned()
+        })
+        .await
     }
 
     pub(crate) fn status(&self) -> DetectStatus {
@@ -168,13 +245,22 @@ impl Running {
 }
 
 fn ordinary(seconds: usize) -> Vec<f64> {
-    (0..seconds).map(|second| 100.0 + (second % 3) as f64).collect()
+    (0..seconds)
+        .map(|second| 100.0 + (second % 3) as f64)
+        .collect()
 }
 
 /// Two outages, the first of which gets worse.
 fn eventful() -> Vec<f64> {
     let outage = [300.0, 310.0, 305.0, 900.0, 890.0, 300.0];
-    [ordinary(40), outage.to_vec(), ordinary(8), vec![10.0; 3], ordinary(5)].concat()
+    [
+        ordinary(40),
+        outage.to_vec(),
+        ordinary(8),
+        vec![10.0; 3],
+        ordinary(5),
+    ]
+    .concat()
 }
 
 async fn found_with_restarts_before(restarts: &[usize]) -> Vec<Finding> {
@@ -188,7 +274,10 @@ async fn found_with_restarts_before(restarts: &[usize]) -> Vec<Finding> {
         }
         rig.feed(&mut running, &[*value]).await;
         if restarts.contains(&second) {
-            assert_eq!((running.status().restored, running.status().not_restored), (1, None));
+            assert_eq!(
+                (running.status().restored, running.status().not_restored),
+                (1, None)
+            );
         }
     }
     running.stop().await;
@@ -199,10 +288,26 @@ async fn found_with_restarts_before(restarts: &[usize]) -> Vec<Finding> {
 async fn a_restart_in_the_middle_of_an_anomaly_changes_nothing_of_what_is_found() {
     let uninterrupted = found_with_restarts_before(&[]).await;
     let phases: Vec<Phase> = uninterrupted.iter().map(|finding| finding.phase).collect();
-    assert_eq!(phases, [Phase::Onset, Phase::Ongoing, Phase::Clear, Phase::Onset, Phase::Clear]);
-    assert_eq!(uninterrupted[0].id, uninterrupted[2].id, "the clear belongs to its onset");
-    // Before it, right after its beginning, in the middle, between its last sample and the all-clear, and after it.
-    assert_eq!(found_with_restarts_before(&[20, 41, 43, 47, 50]).await, uninterrupted);
+    assert_eq!(
+        phases,
+        [
+            Phase::Onset,
+            Phase::Ongoing,
+            Phase::Clear,
+            Phase::Onset,
+            Phase::Clear
+        ]
+    );
+    assert_eq!(
+        uninterrupted[0].id, uninterrupted[2].id,
+        "the clear belongs to its onset"
+    );
+    // Before it, right after its beginning, in the middle, between its last sample and the
+    // all-clear, and after it.
+    assert_eq!(
+        found_with_restarts_before(&[20, 41, 43, 47, 50]).await,
+        uninterrupted
+    );
 }
 
 #[tokio::test]
@@ -220,7 +325,10 @@ async fn an_anomaly_survives_a_crash_right_after_its_beginning() {
     let mut running = rig.start(built(), zscore()).await;
     rig.feed(&mut running, &ordinary(3)).await;
     let clear = rig.findings(2).await[1].clone();
-    assert_eq!((clear.phase, clear.id, clear.onset_at), (Phase::Clear, onset.id, onset.onset_at));
+    assert_eq!(
+        (clear.phase, clear.id, clear.onset_at),
+        (Phase::Clear, onset.id, onset.onset_at)
+    );
     running.stop().await;
 }
 
@@ -230,18 +338,36 @@ async fn what_is_still_learnt_and_until_when_is_known_over_restarts() {
     let mut running = rig.start(built(), zscore()).await;
     let learning = |running: &Running| {
         let learning = running.status().learning;
-        learning.first().map(|one| (one.detector.clone(), one.series, one.least, one.min_samples, one.ready_at))
+        learning.first().map(|one| {
+            (
+                one.detector.clone(),
+                one.series,
+                one.least,
+                one.min_samples,
+                one.ready_at,
+            )
+        })
     };
     // By default it wants 20, and they come each second.
     let ready_at = Some(START + 19_000);
     rig.feed(&mut running, &ordinary(7)).await;
-    assert_eq!(learning(&running), Some(("zscore".into(), 1, 7, 20, ready_at)));
+    assert_eq!(
+        learning(&running),
+        Some(("zscore".into(), 1, 7, 20, ready_at))
+    );
     running.stop().await;
     let mut running = rig.start(built(), zscore()).await;
     rig.feed(&mut running, &ordinary(1)).await;
-    assert_eq!(learning(&running), Some(("zscore".into(), 1, 8, 20, None)), "of one sample no pace is known");
+    assert_eq!(
+        learning(&running),
+        Some(("zscore".into(), 1, 8, 20, None)),
+        "of one sample no pace is known"
+    );
     rig.feed(&mut running, &ordinary(11)).await;
-    assert_eq!(learning(&running), Some(("zscore".into(), 1, 19, 20, ready_at)));
+    assert_eq!(
+        learning(&running),
+        Some(("zscore".into(), 1, 19, 20, ready_at))
+    );
     rig.feed(&mut running, &ordinary(1)).await;
     assert_eq!(learning(&running), None);
     running.stop().await;
@@ -254,10 +380,20 @@ async fn what_is_still_learnt_and_until_when_is_known_over_restarts() {
 #[tokio::test]
 async fn the_next_version_is_told_which_one_it_goes_on_from() {
     let mut rig = Rig::new().await;
-    let mut running = rig.start(only(&counting("0.1.0", "", Stateful::default())), moody(&json!({}))).await;
+    let mut running = rig
+        .start(
+            only(&counting("0.1.0", "", Stateful::default())),
+            moody(&json!({})),
+        )
+        .await;
     rig.feed(&mut running, &[1.0, 1.0]).await;
     running.stop().await;
-    let mut running = rig.start(only(&counting("0.2.0", "", Stateful::default())), moody(&json!({}))).await;
+    let mut running = rig
+        .start(
+            only(&counting("0.2.0", "", Stateful::default())),
+            moody(&json!({})),
+        )
+        .await;
     rig.feed(&mut running, &[1.0]).await;
     let last = rig.findings(3).await.last().unwrap().clone();
     assert_eq!((last.score, last.reason.as_str()), (3.0, "0.1.0"));
@@ -266,9 +402,17 @@ async fn the_next_version_is_told_which_one_it_goes_on_from() {
 
 #[tokio::test]
 async fn what_is_refused_or_trips_the_detector_costs_the_memory_only_and_is_told() {
-    for (restore, why) in [(guest::REFUSE, "no more patience"), ("(unreachable)", "trapped in `restore`")] {
+    for (restore, why) in [
+        (guest::REFUSE, "no more patience"),
+        ("(unreachable)", "trapped in `restore`"),
+    ] {
         let mut rig = Rig::new().await;
-        let mut running = rig.start(only(&counting("0.1.0", "", Stateful::default())), moody(&json!({}))).await;
+        let mut running = rig
+            .start(
+                only(&counting("0.1.0", "", Stateful::default())),
+                moody(&json!({})),
+            )
+            .await;
         rig.feed(&mut running, &[1.0, 1.0]).await;
         running.stop().await;
         let other = counting("0.2.0", "", Stateful { restore, save: "" });
@@ -277,7 +421,10 @@ async fn what_is_refused_or_trips_the_detector_costs_the_memory_only_and_is_told
         let status = running.status();
         assert_eq!(status.restored, 0);
         let told = status.not_restored.unwrap();
-        assert!(told.contains("moody: 1 of its series") && told.contains(why), "{told}");
+        assert!(
+            told.contains("moody: 1 of its series") && told.contains(why),
+            "{told}"
+        );
         // The series is announced to it, which is a frame.
         assert_eq!(rig.findings(3).await.last().unwrap().score, 2.0);
         running.stop().await;
@@ -288,23 +435,47 @@ async fn what_is_refused_or_trips_the_detector_costs_the_memory_only_and_is_told
 async fn what_was_saved_by_another_detector_or_under_other_settings_is_not_handed_over() {
     let mut rig = Rig::new().await;
     let trips = |name| {
-        let state = Some(Stateful { restore: "(unreachable)", save: "" });
-        guest::Detector { name, state, ..guest::Detector::default() }.build()
+        let state = Some(Stateful {
+            restore: "(unreachable)",
+            save: "",
+        });
+        guest::Detector {
+            name,
+            state,
+            ..guest::Detector::default()
+        }
+        .build()
     };
-    let mut running = rig.start(only(&counting("0.1.0", "", Stateful::default())), moody(&json!({}))).await;
+    let mut running = rig
+        .start(
+            only(&counting("0.1.0", "", Stateful::default())),
+            moody(&json!({})),
+        )
+        .await;
     rig.feed(&mut running, &[1.0]).await;
     running.stop().await;
 
-    let sulky = DetectorConfig { name: "sulky".into(), ..moody(&json!({})) };
+    let sulky = DetectorConfig {
+        name: "sulky".into(),
+        ..moody(&json!({}))
+    };
     let mut running = rig.start(only(&trips("sulky")), sulky).await;
     rig.feed(&mut running, &[1.0]).await;
-    assert_eq!((running.status().restored, running.status().not_restored), (0, None));
+    assert_eq!(
+        (running.status().restored, running.status().not_restored),
+        (0, None)
+    );
     running.stop().await;
 
-    let mut running = rig.start(only(&trips("moody")), moody(&json!({"window": 3}))).await;
+    let mut running = rig
+        .start(only(&trips("moody")), moody(&json!({"window": 3})))
+        .await;
     rig.feed(&mut running, &[1.0]).await;
     let told = running.status().not_restored.unwrap();
-    assert!(told.contains("1 of its series: it was saved under other settings"), "{told}");
+    assert!(
+        told.contains("1 of its series: it was saved under other settings"),
+        "{told}"
+    );
     running.stop().await;
 }
 
@@ -315,8 +486,15 @@ async fn a_detector_that_wants_too_much_saved_goes_on_and_is_not_saved() {
     let greedy = counting("0.1.0", "", Stateful { save, restore: "" });
     let mut running = rig.start(only(&greedy), moody(&json!({}))).await;
     rig.feed(&mut running, &[1.0, 1.0, 1.0]).await;
-    let told = running.until("it is told", |status| status.not_saved.is_some()).await.not_saved.unwrap();
-    assert!(told.contains("moody: plugin `moody`") && told.contains("`save`"), "{told}");
+    let told = running
+        .until("it is told", |status| status.not_saved.is_some())
+        .await
+        .not_saved
+        .unwrap();
+    assert!(
+        told.contains("moody: plugin `moody`") && told.contains("`save`"),
+        "{told}"
+    );
     assert_eq!(rig.findings(3).await.len(), 3, "every frame is looked at");
     running.stop().await;
 }
@@ -324,8 +502,7 @@ async fn a_detector_that_wants_too_much_saved_goes_on_and_is_not_saved() {
 #[tokio::test]
 async fn after_a_trap_the_last_save_is_restored() {
     // Traps on a 20, unless it was restored.
-    let trap =
-        "(if (i32.and (i32.eqz (global.get $told)) (i32.eq (local.get $mood) (i32.const 20))) (then (unreachable)))";
+    let trap = "(if (i32.and (i32.eqz (global.get $told)) (i32.eq (local.get $mood) (i32.const 20))) (then (unreachable)))";
     let mut rig = Rig::new().await;
     let moody_one = counting("0.1.0", trap, Stateful::default());
     let mut running = rig.start(only(&moody_one), moody(&json!({}))).await;

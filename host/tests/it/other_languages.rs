@@ -1,26 +1,34 @@
-//! The example plugins in other languages, as a stranger would build them: loaded, fed and played to their ends.
+//! The example plugins in other languages, as a stranger would build them: loaded, fed and played
+//! to their ends.
 
 use std::sync::LazyLock;
 
 use anomalyzer::config;
 use anomalyzer::domain::{Direction, Labels, Notice, Operation, Phase, Range, Target};
 use anomalyzer::plugin::{
-    ActionIncident, ActionOutcome, ActionStep, DetectorHandle, Frame, PluginConfig, PluginError, PluginKind, Plugins,
+    ActionIncident, ActionOutcome, ActionStep, DetectorHandle, Frame, PluginConfig, PluginError,
+    PluginKind, Plugins,
 };
 use serde_json::{Value, json};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/examples");
 
-/// All of them, with the limits that every plugin has. Compiled once per machine and build: it takes a while.
+/// All of them, with the limits that every plugin has. Compiled once per machine and build: it
+/// takes a while.
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| {
     let cache = Some(config::cache_folder().join("compiled"));
-    let loaded = Plugins::load(PluginConfig { folder: FOLDER.into(), cache, ..PluginConfig::default() });
+    let loaded = Plugins::load(PluginConfig {
+        folder: FOLDER.into(),
+        cache,
+        ..PluginConfig::default()
+    });
     loaded.unwrap_or_else(|error| panic!("{error}; {REMEDY}"))
 });
 
 const REMEDY: &str = "build the examples with `cargo xtask plugins --examples`";
 
-/// The same for each language, in a module of its own: those of a language whose tools are missing can be left out.
+/// The same for each language, in a module of its own: those of a language whose tools are missing
+/// can be left out.
 macro_rules! examples_in {
     ($language:ident) => {
         mod $language {
@@ -69,33 +77,60 @@ examples_in!(python);
 
 fn both_are_taken(language: &str) {
     let plugins = PLUGINS.list();
-    for (kind, name) in [(PluginKind::Detector, "range"), (PluginKind::Action, "announced-restart")] {
-        let file = format!("{language}-{}.wasm", if kind == PluginKind::Detector { "detector" } else { "action" });
+    for (kind, name) in [
+        (PluginKind::Detector, "range"),
+        (PluginKind::Action, "announced-restart"),
+    ] {
+        let file = format!(
+            "{language}-{}.wasm",
+            if kind == PluginKind::Detector {
+                "detector"
+            } else {
+                "action"
+            }
+        );
         let info = plugins.iter().find(|info| info.file == file);
         let info = info.unwrap_or_else(|| panic!("there is no {file} in {FOLDER}; {REMEDY}"));
-        assert_eq!((info.error.as_deref(), info.kind), (None, Some(kind)), "a foreign import would be an error");
+        assert_eq!(
+            (info.error.as_deref(), info.kind),
+            (None, Some(kind)),
+            "a foreign import would be an error"
+        );
         assert_eq!(info.name, format!("{language}-{name}"));
         assert_eq!(info.settings["additionalProperties"], json!(false));
     }
     let needs = PLUGINS.needs(&format!("{language}-announced-restart"));
-    assert!(needs.contains(&("restart".to_owned(), "Deployment".to_owned())), "{needs:?}");
+    assert!(
+        needs.contains(&("restart".to_owned(), "Deployment".to_owned())),
+        "{needs:?}"
+    );
 }
 
 async fn detector(language: &str, settings: Value) -> Result<DetectorHandle, PluginError> {
-    PLUGINS.detector(&format!("{language}-range"), &settings).await
+    PLUGINS
+        .detector(&format!("{language}-range"), &settings)
+        .await
 }
 
 /// A detector that wants two samples outside of 10 to 20 for an onset, and two inside for the end.
 async fn detector_in_doubt(language: &str) -> DetectorHandle {
     let settings = json!({"low": 10, "high": 20, "for_samples": 2, "clear_samples": 2});
-    detector(language, settings).await.unwrap_or_else(|error| panic!("{error}; {REMEDY}"))
+    detector(language, settings)
+        .await
+        .unwrap_or_else(|error| panic!("{error}; {REMEDY}"))
 }
 
 /// A sample of one series each second, in a frame that also announces it if it is the first.
 fn frame(id: u32, first_second: i64, values: &[f64]) -> Frame {
-    let mut frame = Frame { now: first_second * 1000, ..Frame::default() };
+    let mut frame = Frame {
+        now: first_second * 1000,
+        ..Frame::default()
+    };
     if first_second == 0 {
-        frame.opened.push((id, Labels::new([("__name__", "latency"), ("pod", &format!("web-{id}"))])));
+        frame.opened.push((
+            id,
+            Labels::new([("__name__", "latency"), ("pod", &format!("web-{id}"))]),
+        ));
     }
     for (second, value) in (first_second..).zip(values) {
         frame.push(id, second * 1000, *value);
@@ -104,26 +139,47 @@ fn frame(id: u32, first_second: i64, values: &[f64]) -> Frame {
     frame
 }
 
-const VALUES: [f64; 12] = [15.0, 25.0, 15.0, 25.0, 26.0, 27.0, 60.0, 15.0, 25.0, 12.0, 13.0, 5.0];
+const VALUES: [f64; 12] = [
+    15.0, 25.0, 15.0, 25.0, 26.0, 27.0, 60.0, 15.0, 25.0, 12.0, 13.0, 5.0,
+];
 /// Of [`VALUES`]: one sample outside is no onset, the last one is another doubt.
 const CHANGES: [(usize, Phase); 3] = [(4, Phase::Onset), (6, Phase::Ongoing), (10, Phase::Clear)];
 
 async fn onset_ongoing_and_clear(language: &str) {
     let detector = detector_in_doubt(language).await;
     let verdict = detector.observe(frame(7, 0, &VALUES), true).await.unwrap();
-    let found = verdict.findings.iter().map(|finding| (finding.sample as usize, finding.phase));
+    let found = verdict
+        .findings
+        .iter()
+        .map(|finding| (finding.sample as usize, finding.phase));
     assert_eq!(found.collect::<Vec<_>>(), CHANGES);
     let onset = &verdict.findings[0];
     assert_eq!(
         (onset.direction, onset.expected),
-        (Direction::Above, Some(Range { low: Some(10.0), high: Some(20.0) }))
+        (
+            Direction::Above,
+            Some(Range {
+                low: Some(10.0),
+                high: Some(20.0)
+            })
+        )
     );
-    assert!(onset.reason.contains("26") && onset.reason.contains("above"), "{}", onset.reason);
+    assert!(
+        onset.reason.contains("26") && onset.reason.contains("above"),
+        "{}",
+        onset.reason
+    );
     // 5 is half the width of the range: 20 would be 1.
-    assert_eq!(verdict.scores, VALUES.map(|value| (value - 15.0).abs() / 5.0));
+    assert_eq!(
+        verdict.scores,
+        VALUES.map(|value| (value - 15.0).abs() / 5.0)
+    );
     let below = detector.observe(frame(7, 12, &[5.0]), false).await.unwrap();
     assert_eq!(below.scores, [0.0; 0]);
-    assert_eq!((below.findings[0].phase, below.findings[0].direction), (Phase::Onset, Direction::Below));
+    assert_eq!(
+        (below.findings[0].phase, below.findings[0].direction),
+        (Phase::Onset, Direction::Below)
+    );
 }
 
 async fn frames_change_nothing(language: &str) {
@@ -132,8 +188,16 @@ async fn frames_change_nothing(language: &str) {
         let mut found = Vec::new();
         for (part, values) in VALUES.chunks(size).enumerate() {
             let first = part * size;
-            let verdict = detector.observe(frame(7, first as i64, values), false).await.unwrap();
-            found.extend(verdict.findings.iter().map(|finding| (first + finding.sample as usize, finding.phase)));
+            let verdict = detector
+                .observe(frame(7, first as i64, values), false)
+                .await
+                .unwrap();
+            found.extend(
+                verdict
+                    .findings
+                    .iter()
+                    .map(|finding| (first + finding.sample as usize, finding.phase)),
+            );
         }
         assert_eq!(found, CHANGES, "{size} a frame");
     }
@@ -145,15 +209,37 @@ async fn memory_per_series(language: &str) {
     both.opened.extend(frame(2, 0, &[]).opened);
     both.push(2, 0, 15.0);
     assert_eq!(detector.observe(both, false).await.unwrap().findings, []);
-    // The second sample outside of series 1 is the first of series 2, and the last before series 1 is closed.
+    // The second sample outside of series 1 is the first of series 2, and the last before series 1
+    // is closed.
     let mut next = frame(2, 1, &[30.0]);
     next.push(1, 1000, 30.0);
     next.closed.push(1);
-    let samples = detector.observe(next, false).await.unwrap().findings.into_iter().map(|finding| finding.sample);
+    let samples = detector
+        .observe(next, false)
+        .await
+        .unwrap()
+        .findings
+        .into_iter()
+        .map(|finding| finding.sample);
     assert_eq!(samples.collect::<Vec<_>>(), [1]);
-    let error = detector.observe(frame(1, 2, &[30.0]), false).await.unwrap_err();
-    assert!(matches!(&error, PluginError::Failed(reason) if reason.contains("not open")), "{error}");
-    assert_eq!(detector.observe(frame(2, 3, &[30.0]), false).await.unwrap().findings.len(), 1, "it goes on");
+    let error = detector
+        .observe(frame(1, 2, &[30.0]), false)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, PluginError::Failed(reason) if reason.contains("not open")),
+        "{error}"
+    );
+    assert_eq!(
+        detector
+            .observe(frame(2, 3, &[30.0]), false)
+            .await
+            .unwrap()
+            .findings
+            .len(),
+        1,
+        "it goes on"
+    );
 }
 
 async fn wrong_keys(language: &str) {
@@ -161,11 +247,20 @@ async fn wrong_keys(language: &str) {
         (json!({"high": 1}), "low"),
         (json!({"low": 0, "high": "1"}), "high"),
         (json!({"low": 2, "high": 1}), "high"),
-        (json!({"low": 0, "high": 1, "for_samples": 0}), "for_samples"),
-        (json!({"low": 0, "high": 1, "clear_samples": true}), "clear_samples"),
+        (
+            json!({"low": 0, "high": 1, "for_samples": 0}),
+            "for_samples",
+        ),
+        (
+            json!({"low": 0, "high": 1, "clear_samples": true}),
+            "clear_samples",
+        ),
         (json!({"low": 0, "high": 1, "hihg": 2}), "hihg"),
     ] {
-        let error = detector(language, settings.clone()).await.err().expect("wrong settings");
+        let error = detector(language, settings.clone())
+            .await
+            .err()
+            .expect("wrong settings");
         assert!(names(&error, key), "{settings}: {error}");
     }
     for (parameters, key) in [
@@ -175,7 +270,11 @@ async fn wrong_keys(language: &str) {
         (json!({"chanel": "on-call"}), "chanel"),
     ] {
         let name = format!("{language}-announced-restart");
-        let error = PLUGINS.action(&name, incident(Some(web())), &parameters).await.err().expect("wrong parameters");
+        let error = PLUGINS
+            .action(&name, incident(Some(web())), &parameters)
+            .await
+            .err()
+            .expect("wrong parameters");
         assert!(names(&error, key), "{parameters}: {error}");
     }
 }
@@ -206,7 +305,10 @@ async fn play(
 ) -> (Vec<ActionStep>, ActionStep) {
     let name = format!("{language}-announced-restart");
     let parameters = json!({"channel": "on-call", "settle_ms": 5000});
-    let run = PLUGINS.action(&name, incident, &parameters).await.unwrap_or_else(|error| panic!("{error}; {REMEDY}"));
+    let run = PLUGINS
+        .action(&name, incident, &parameters)
+        .await
+        .unwrap_or_else(|error| panic!("{error}; {REMEDY}"));
     let mut steps = Vec::new();
     let mut last = ActionOutcome::Begin;
     loop {
@@ -243,7 +345,10 @@ async fn action_to_its_end(language: &str) {
         ActionStep::Perform(Operation::Inspect { target: web() }),
     ];
     assert_eq!(steps, expected);
-    assert_eq!(end, ActionStep::Finished("restarted shop/Deployment/web: 3 of 3 replicas are ready".to_owned()));
+    assert_eq!(
+        end,
+        ActionStep::Finished("restarted shop/Deployment/web: 3 of 3 replicas are ready".to_owned())
+    );
 }
 
 async fn refusals(language: &str) {
@@ -252,7 +357,10 @@ async fn refusals(language: &str) {
         other => well(other),
     };
     let (steps, end) = play(language, incident(Some(web())), no_notice).await;
-    assert!(steps.len() == 4 && matches!(end, ActionStep::Finished(_)), "{end:?}");
+    assert!(
+        steps.len() == 4 && matches!(end, ActionStep::Finished(_)),
+        "{end:?}"
+    );
 
     for refusal in [
         ActionOutcome::Denied("the reason".to_owned()),
@@ -265,12 +373,21 @@ async fn refusals(language: &str) {
         };
         let (steps, end) = play(language, incident(Some(web())), no_restart).await;
         assert_eq!(steps.len(), 2, "nothing after {refusal:?}: {steps:?}");
-        assert!(matches!(&end, ActionStep::GaveUp(why) if why.contains("the reason")), "{end:?}");
+        assert!(
+            matches!(&end, ActionStep::GaveUp(why) if why.contains("the reason")),
+            "{end:?}"
+        );
     }
 
-    let rolling = ActionIncident { snapshot: json!({"rolling_out": true}), ..incident(Some(web())) };
+    let rolling = ActionIncident {
+        snapshot: json!({"rolling_out": true}),
+        ..incident(Some(web()))
+    };
     for nothing_to_do in [incident(None), rolling] {
         let (steps, end) = play(language, nothing_to_do, well).await;
-        assert!(steps.is_empty() && matches!(end, ActionStep::GaveUp(_)), "{steps:?}, {end:?}");
+        assert!(
+            steps.is_empty() && matches!(end, ActionStep::GaveUp(_)),
+            "{steps:?}, {end:?}"
+        );
     }
 }

@@ -35,7 +35,11 @@ impl Host {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("plugins")).unwrap();
-        fs::copy(format!("{PLUGINS}/zscore.wasm"), folder.path().join("plugins/zscore.wasm")).unwrap();
+        fs::copy(
+            format!("{PLUGINS}/zscore.wasm"),
+            folder.path().join("plugins/zscore.wasm"),
+        )
+        .unwrap();
         Self::on(folder).await
     }
 
@@ -55,8 +59,16 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
-        Self { running: Some(running), shutdown, folder, http: reqwest::Client::new() }
+        let running = serve::start(config, Role::Both, shutdown.clone())
+            .await
+            .unwrap()
+            .unwrap();
+        Self {
+            running: Some(running),
+            shutdown,
+            folder,
+            http: reqwest::Client::new(),
+        }
     }
 
     async fn restarted(mut self) -> Self {
@@ -69,19 +81,32 @@ impl Host {
     fn ask(&self, role: &str, method: Method, path: &str) -> RequestBuilder {
         let address = self.running.as_ref().unwrap().address();
         let url = format!("http://{address}{path}");
-        self.http.request(method, url).bearer_auth(format!("the token of the {role}")).timeout(MINUTE)
+        self.http
+            .request(method, url)
+            .bearer_auth(format!("the token of the {role}"))
+            .timeout(MINUTE)
     }
 
     fn upload(&self, role: &str, bytes: Vec<u8>) -> RequestBuilder {
-        self.ask(role, Method::POST, "/api/v1/plugins").header("content-type", "application/wasm").body(bytes)
+        self.ask(role, Method::POST, "/api/v1/plugins")
+            .header("content-type", "application/wasm")
+            .body(bytes)
     }
 
     async fn plugin(&self, name: &str) -> Value {
-        done(self.ask("viewer", Method::GET, &format!("/api/v1/plugins/{name}")), StatusCode::OK).await
+        done(
+            self.ask("viewer", Method::GET, &format!("/api/v1/plugins/{name}")),
+            StatusCode::OK,
+        )
+        .await
     }
 
     async fn act(&self, name: &str) -> Value {
-        let request = self.ask("approver", Method::POST, &format!("/action/{name}?wait=30s"));
+        let request = self.ask(
+            "approver",
+            Method::POST,
+            &format!("/action/{name}?wait=30s"),
+        );
         let request = request.json(&json!({ "target": { "kind": "Process", "name": "web" } }));
         done(request, StatusCode::OK).await
     }
@@ -100,7 +125,8 @@ async fn done(request: RequestBuilder, status: StatusCode) -> Value {
 
 fn shipped(name: &str) -> Vec<u8> {
     let path = Path::new(PLUGINS).join(format!("{name}.wasm"));
-    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask plugins`", path.display()))
+    fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask plugins`", path.display()))
 }
 
 /// Other bytes of the same plugin: an empty custom section is added.
@@ -112,28 +138,55 @@ fn other_build(mut bytes: Vec<u8>) -> Vec<u8> {
 #[tokio::test]
 async fn an_uploaded_action_can_do_nothing_until_it_is_granted_and_all_of_it_is_on_record() {
     let host = Host::new().await;
-    let installed = done(host.upload("uploader", shipped("alarm")), StatusCode::CREATED).await;
-    assert_eq!((&installed["live"], &installed["plugin"]["name"]), (&json!(true), &json!("alarm")));
+    let installed = done(
+        host.upload("uploader", shipped("alarm")),
+        StatusCode::CREATED,
+    )
+    .await;
+    assert_eq!(
+        (&installed["live"], &installed["plugin"]["name"]),
+        (&json!(true), &json!("alarm"))
+    );
     assert_eq!(installed["plugin"]["granted"], json!([]));
 
     let denied = host.act("alarm").await;
-    assert_eq!((&denied["state"], &denied["guard"]["rule"]), (&json!("denied"), &json!("grants")), "{denied}");
+    assert_eq!(
+        (&denied["state"], &denied["guard"]["rule"]),
+        (&json!("denied"), &json!("grants")),
+        "{denied}"
+    );
 
     let grants = json!({ "grants": [{ "operation": "notify" }] });
     let path = "/api/v1/plugins/alarm/grants";
-    done(host.ask("uploader", Method::PUT, path).json(&grants), StatusCode::FORBIDDEN).await;
-    let granted = done(host.ask("admin", Method::PUT, path).json(&grants), StatusCode::OK).await;
-    assert_eq!(granted["granted"], json!([{ "operation": "notify", "scope": "*", "namespaces": ["*"] }]));
+    done(
+        host.ask("uploader", Method::PUT, path).json(&grants),
+        StatusCode::FORBIDDEN,
+    )
+    .await;
+    let granted = done(
+        host.ask("admin", Method::PUT, path).json(&grants),
+        StatusCode::OK,
+    )
+    .await;
+    assert_eq!(
+        granted["granted"],
+        json!([{ "operation": "notify", "scope": "*", "namespaces": ["*"] }])
+    );
     assert_eq!(host.act("alarm").await["state"], "done");
 
-    let mode = host.ask("admin", Method::PUT, "/api/v1/plugins/alarm/mode").json(&json!({ "mode": "shadow" }));
+    let mode = host
+        .ask("admin", Method::PUT, "/api/v1/plugins/alarm/mode")
+        .json(&json!({ "mode": "shadow" }));
     done(mode, StatusCode::OK).await;
     let shadowed = host.act("alarm").await;
     assert_eq!(shadowed["state"], "shadowed", "{shadowed}");
 
     let host = host.restarted().await;
     let plugin = host.plugin("alarm").await;
-    assert_eq!((&plugin["mode"], &plugin["granted"][0]["operation"]), (&json!("shadow"), &json!("notify")));
+    assert_eq!(
+        (&plugin["mode"], &plugin["granted"][0]["operation"]),
+        (&json!("shadow"), &json!("notify"))
+    );
     let version = &plugin["versions"][0];
     assert_eq!(
         (&version["origin"]["by"], &version["origin"]["address"]),
@@ -143,53 +196,112 @@ async fn an_uploaded_action_can_do_nothing_until_it_is_granted_and_all_of_it_is_
         .as_array()
         .unwrap()
         .iter()
-        .map(|change| (change["kind"].as_str().unwrap(), change["by"].as_str().unwrap()))
+        .map(|change| {
+            (
+                change["kind"].as_str().unwrap(),
+                change["by"].as_str().unwrap(),
+            )
+        })
         .collect();
-    assert_eq!(changes, [("mode_set", "the admin"), ("granted", "the admin"), ("installed", "the uploader")]);
+    assert_eq!(
+        changes,
+        [
+            ("mode_set", "the admin"),
+            ("granted", "the admin"),
+            ("installed", "the uploader")
+        ]
+    );
 }
 
 #[tokio::test]
 async fn what_an_uploader_sends_in_place_of_a_plugin_waits_for_an_admin() {
     let host = Host::new().await;
     let before = host.plugin("zscore").await["digest"].clone();
-    let stored = done(host.upload("uploader", other_build(shipped("zscore"))), StatusCode::CREATED).await;
-    assert_eq!((&stored["live"], &stored["plugin"]["digest"]), (&json!(false), &before));
-    assert!(stored["note"].as_str().unwrap().contains("/revert"), "{stored}");
+    let stored = done(
+        host.upload("uploader", other_build(shipped("zscore"))),
+        StatusCode::CREATED,
+    )
+    .await;
+    assert_eq!(
+        (&stored["live"], &stored["plugin"]["digest"]),
+        (&json!(false), &before)
+    );
+    assert!(
+        stored["note"].as_str().unwrap().contains("/revert"),
+        "{stored}"
+    );
     let body = json!({ "digest": stored["digest"] });
     let revert = || host.ask("admin", Method::POST, "/api/v1/plugins/zscore/revert");
-    done(host.ask("uploader", Method::POST, "/api/v1/plugins/zscore/revert").json(&body), StatusCode::FORBIDDEN).await;
+    done(
+        host.ask("uploader", Method::POST, "/api/v1/plugins/zscore/revert")
+            .json(&body),
+        StatusCode::FORBIDDEN,
+    )
+    .await;
     let live = done(revert().json(&body), StatusCode::OK).await;
     assert_eq!(live["digest"], stored["digest"]);
     let back = done(revert(), StatusCode::OK).await;
     assert_eq!(back["digest"], before);
-    done(revert().json(&json!({ "digest": "0123456789" })), StatusCode::CONFLICT).await;
+    done(
+        revert().json(&json!({ "digest": "0123456789" })),
+        StatusCode::CONFLICT,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn the_own_metrics_tell_how_each_live_plugin_does() {
     let host = Host::new().await;
     let metrics = async || {
-        let answer = host.ask("viewer", Method::GET, "/metrics").send().await.unwrap();
+        let answer = host
+            .ask("viewer", Method::GET, "/metrics")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         answer.text().await.unwrap()
     };
     let value = |text: &str, name: &str| {
         let start = format!("anomalyzer_plugin_{name}{{plugin=\"alarm\",version=\"0.1.0\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.parse::<f64>().unwrap())
+        text.lines()
+            .find_map(|line| line.strip_prefix(&start))
+            .map(|value| value.parse::<f64>().unwrap())
     };
     assert_eq!(value(&metrics().await, "calls_total"), None);
     done(host.upload("admin", shipped("alarm")), StatusCode::CREATED).await;
     let grants = json!({ "grants": [{ "operation": "notify" }] });
-    done(host.ask("admin", Method::PUT, "/api/v1/plugins/alarm/grants").json(&grants), StatusCode::OK).await;
+    done(
+        host.ask("admin", Method::PUT, "/api/v1/plugins/alarm/grants")
+            .json(&grants),
+        StatusCode::OK,
+    )
+    .await;
     assert_eq!(host.act("alarm").await["state"], "done");
     let text = metrics().await;
     // It was instantiated, opened, and asked for a step twice.
     let calls = value(&text, "calls_total").unwrap();
     assert!(calls >= 4.0, "{text}");
-    assert_eq!((value(&text, "call_seconds_count"), value(&text, "faults_total")), (Some(calls), Some(0.0)), "{text}");
-    assert!(value(&text, "call_seconds_sum").unwrap() > 0.0 && value(&text, "memory_bytes").is_some(), "{text}");
-    assert!(text.contains("anomalyzer_plugin_calls_total{plugin=\"zscore\","), "{text}");
-    done(host.ask("admin", Method::DELETE, "/api/v1/plugins/alarm?force=true"), StatusCode::NO_CONTENT).await;
+    assert_eq!(
+        (
+            value(&text, "call_seconds_count"),
+            value(&text, "faults_total")
+        ),
+        (Some(calls), Some(0.0)),
+        "{text}"
+    );
+    assert!(
+        value(&text, "call_seconds_sum").unwrap() > 0.0 && value(&text, "memory_bytes").is_some(),
+        "{text}"
+    );
+    assert!(
+        text.contains("anomalyzer_plugin_calls_total{plugin=\"zscore\","),
+        "{text}"
+    );
+    done(
+        host.ask("admin", Method::DELETE, "/api/v1/plugins/alarm?force=true"),
+        StatusCode::NO_CONTENT,
+    )
+    .await;
     let text = metrics().await;
     assert!(!text.contains("plugin=\"alarm\""), "{text}");
 }
@@ -200,7 +312,11 @@ async fn a_file_in_the_folder_is_live_within_two_seconds_and_gone_with_it() {
     let path = "/api/v1/plugins/alarm";
     host.put("alarm.wasm", &shipped("alarm")[..1000]);
     let broken = async || {
-        let all = done(host.ask("viewer", Method::GET, "/api/v1/plugins"), StatusCode::OK).await;
+        let all = done(
+            host.ask("viewer", Method::GET, "/api/v1/plugins"),
+            StatusCode::OK,
+        )
+        .await;
         all["health"]["broken"][0].as_str().map(str::to_owned)
     };
     let why = until("the half file is told", MINUTE, broken).await;
@@ -211,8 +327,18 @@ async fn a_file_in_the_folder_is_live_within_two_seconds_and_gone_with_it() {
         (answer.status() == StatusCode::OK).then_some(())
     };
     until("the file is live", MINUTE, there).await;
-    let refused = done(host.ask("admin", Method::DELETE, path), StatusCode::CONFLICT).await;
-    assert!(refused["detail"].as_str().unwrap().contains("in the plugin folder"), "{refused}");
+    let refused = done(
+        host.ask("admin", Method::DELETE, path),
+        StatusCode::CONFLICT,
+    )
+    .await;
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("in the plugin folder"),
+        "{refused}"
+    );
     fs::remove_file(host.folder.path().join("plugins/alarm.wasm")).unwrap();
     let gone = async || {
         let answer = host.ask("viewer", Method::GET, path).send().await.unwrap();
@@ -224,7 +350,8 @@ async fn a_file_in_the_folder_is_live_within_two_seconds_and_gone_with_it() {
 #[tokio::test]
 async fn an_upload_that_is_too_large_is_told_how_much_is_taken() {
     let host = Host::new().await;
-    let head = "--edge\r\ncontent-disposition: form-data; name=\"file\"; filename=\"p.wasm\"\r\n\r\n";
+    let head =
+        "--edge\r\ncontent-disposition: form-data; name=\"file\"; filename=\"p.wasm\"\r\n\r\n";
     let form = host
         .ask("admin", Method::POST, "/api/v1/plugins")
         .header("content-type", "multipart/form-data; boundary=edge")
@@ -232,52 +359,106 @@ async fn an_upload_that_is_too_large_is_told_how_much_is_taken() {
     for upload in [host.upload("admin", vec![0; 33 << 20]), form] {
         let problem = done(upload, StatusCode::PAYLOAD_TOO_LARGE).await;
         let remedy = problem["remedy"].as_str().unwrap();
-        assert!(remedy.starts_with("send at most 32 MiB") && remedy.contains("`max_component_bytes`"), "{problem}");
+        assert!(
+            remedy.starts_with("send at most 32 MiB") && remedy.contains("`max_component_bytes`"),
+            "{problem}"
+        );
     }
     let grants = json!({ "grants": [{ "operation": "x".repeat(1 << 20) }] });
-    let long = host.ask("admin", Method::PUT, "/api/v1/plugins/zscore/grants").json(&grants);
+    let long = host
+        .ask("admin", Method::PUT, "/api/v1/plugins/zscore/grants")
+        .json(&grants);
     let problem = done(long, StatusCode::PAYLOAD_TOO_LARGE).await;
-    assert_eq!(problem["remedy"], "send at most 1 MiB", "the other doors take as much as before");
+    assert_eq!(
+        problem["remedy"], "send at most 1 MiB",
+        "the other doors take as much as before"
+    );
 }
 
 #[tokio::test]
 async fn a_form_will_do_and_what_is_no_plugin_is_refused_with_the_reason() {
     let host = Host::new().await;
     let form = |name: &str, bytes: &[u8]| {
-        let head = format!("--edge\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"p.wasm\"\r\n\r\n");
+        let head = format!(
+            "--edge\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"p.wasm\"\r\n\r\n"
+        );
         let body = [head.as_bytes(), bytes, b"\r\n--edge--\r\n"].concat();
         let request = host.ask("admin", Method::POST, "/api/v1/plugins");
-        request.header("content-type", "multipart/form-data; boundary=edge").body(body)
+        request
+            .header("content-type", "multipart/form-data; boundary=edge")
+            .body(body)
     };
     done(form("file", &shipped("no-action")), StatusCode::CREATED).await;
     for (request, status, why) in [
-        (form("plugin", &shipped("alarm")), StatusCode::BAD_REQUEST, "it has a part `plugin`"),
-        (form("signature", b"x"), StatusCode::BAD_REQUEST, "no part `file`"),
-        (host.upload("admin", b"not wasm".to_vec()), StatusCode::UNPROCESSABLE_ENTITY, ""),
-        (host.upload("viewer", shipped("alarm")), StatusCode::FORBIDDEN, "viewer"),
-        (host.upload("admin", shipped("alarm")).header("plugin-signature", "?"), StatusCode::BAD_REQUEST, "base64"),
         (
-            host.ask("admin", Method::POST, "/api/v1/plugins").json(&json!({})),
+            form("plugin", &shipped("alarm")),
+            StatusCode::BAD_REQUEST,
+            "it has a part `plugin`",
+        ),
+        (
+            form("signature", b"x"),
+            StatusCode::BAD_REQUEST,
+            "no part `file`",
+        ),
+        (
+            host.upload("admin", b"not wasm".to_vec()),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "",
+        ),
+        (
+            host.upload("viewer", shipped("alarm")),
+            StatusCode::FORBIDDEN,
+            "viewer",
+        ),
+        (
+            host.upload("admin", shipped("alarm"))
+                .header("plugin-signature", "?"),
+            StatusCode::BAD_REQUEST,
+            "base64",
+        ),
+        (
+            host.ask("admin", Method::POST, "/api/v1/plugins")
+                .json(&json!({})),
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "application/json",
         ),
-        (host.ask("admin", Method::DELETE, "/api/v1/plugins/none"), StatusCode::NOT_FOUND, "`none`"),
         (
-            host.ask("admin", Method::PUT, "/api/v1/plugins/no-action/mode").json(&json!({ "mode": "wild" })),
+            host.ask("admin", Method::DELETE, "/api/v1/plugins/none"),
+            StatusCode::NOT_FOUND,
+            "`none`",
+        ),
+        (
+            host.ask("admin", Method::PUT, "/api/v1/plugins/no-action/mode")
+                .json(&json!({ "mode": "wild" })),
             StatusCode::UNPROCESSABLE_ENTITY,
             "wild",
         ),
     ] {
         let problem = done(request, status).await;
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(why) && !problem["remedy"].as_str().unwrap().is_empty(), "{problem}");
+        assert!(
+            detail.contains(why) && !problem["remedy"].as_str().unwrap().is_empty(),
+            "{problem}"
+        );
     }
-    let names: Vec<Value> = done(host.ask("viewer", Method::GET, "/api/v1/plugins"), StatusCode::OK).await["plugins"]
+    let names: Vec<Value> = done(
+        host.ask("viewer", Method::GET, "/api/v1/plugins"),
+        StatusCode::OK,
+    )
+    .await["plugins"]
         .as_array()
         .unwrap()
         .iter()
         .map(|plugin| plugin["name"].clone())
         .collect();
-    assert_eq!(names, ["no-action", "zscore"], "nothing of what was refused is there");
-    done(host.ask("admin", Method::DELETE, "/api/v1/plugins/no-action"), StatusCode::NO_CONTENT).await;
+    assert_eq!(
+        names,
+        ["no-action", "zscore"],
+        "nothing of what was refused is there"
+    );
+    done(
+        host.ask("admin", Method::DELETE, "/api/v1/plugins/no-action"),
+        StatusCode::NO_CONTENT,
+    )
+    .await;
 }

@@ -19,7 +19,10 @@ fn folder() -> PathBuf {
 
 async fn output(arguments: &[&str], file: &str) -> Result<(bool, String), PluginsError> {
     let file = folder().join(file).display().to_string();
-    let arguments = ["plugins"].into_iter().chain(arguments.iter().copied()).chain([file.as_str()]);
+    let arguments = ["plugins"]
+        .into_iter()
+        .chain(arguments.iter().copied())
+        .chain([file.as_str()]);
     let command = Binary::try_parse_from(arguments).unwrap().plugins;
     let mut out = Vec::new();
     let good = run(command, &mut out, CancellationToken::new()).await?;
@@ -27,13 +30,20 @@ async fn output(arguments: &[&str], file: &str) -> Result<(bool, String), Plugin
 }
 
 async fn tested(file: &str, settings: &str) -> Value {
-    let (good, report) = output(&["test", "--output", "json", "--settings", settings], file).await.unwrap();
+    let (good, report) = output(&["test", "--output", "json", "--settings", settings], file)
+        .await
+        .unwrap();
     assert!(good, "{file}: {report}");
     serde_json::from_str(&report).unwrap()
 }
 
 fn names(report: &Value) -> Vec<&str> {
-    report["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect()
+    report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -52,10 +62,15 @@ async fn the_detectors_that_come_with_the_host_pass_the_conformance_suite() {
         "spike",
     ] {
         let report = tested(&format!("{name}.wasm"), "{}").await;
-        assert!(names(&report).contains(&"save-restore"), "{name} keeps its memory");
+        assert!(
+            names(&report).contains(&"save-restore"),
+            "{name} keeps its memory"
+        );
     }
     // Siblings know of one another.
-    let (good, report) = output(&["test", "--series-share"], "peers.wasm").await.unwrap();
+    let (good, report) = output(&["test", "--series-share"], "peers.wasm")
+        .await
+        .unwrap();
     assert!(good, "{report}");
     let report = tested("zscore.wasm", r#"{"spike": 3}"#).await;
     assert_eq!(
@@ -64,7 +79,11 @@ async fn the_detectors_that_come_with_the_host_pass_the_conformance_suite() {
          few-samples held-back empty-frames series-come-and-go long-life save-restore other-series forgets"
     );
     let figures = report["figures"].as_array().unwrap();
-    assert!(figures.iter().any(|figure| figure["name"] == "a sample, 4096 a call" && figure["unit"] == "ns"));
+    assert!(
+        figures
+            .iter()
+            .any(|figure| figure["name"] == "a sample, 4096 a call" && figure["unit"] == "ns")
+    );
 }
 
 #[tokio::test]
@@ -82,7 +101,12 @@ async fn the_actions_that_come_with_the_host_pass_the_conformance_suite() {
     ] {
         let report = tested(file, parameters).await;
         let asks = report["notes"].as_array().unwrap().is_empty();
-        assert_eq!(asks, file != "no-action.wasm", "{file}: {}", report["notes"]);
+        assert_eq!(
+            asks,
+            file != "no-action.wasm",
+            "{file}: {}",
+            report["notes"]
+        );
     }
     assert_eq!(
         names(&tested("scale-up.wasm", "{}").await).join(" "),
@@ -91,8 +115,11 @@ async fn the_actions_that_come_with_the_host_pass_the_conformance_suite() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_does_not_open_with_the_settings_that_it_is_tried_with_is_not_tried_further() {
-    let (good, text) = output(&["test", "--settings", r#"{"window": 1}"#], "zscore.wasm").await.unwrap();
+async fn a_plugin_that_does_not_open_with_the_settings_that_it_is_tried_with_is_not_tried_further()
+{
+    let (good, text) = output(&["test", "--settings", r#"{"window": 1}"#], "zscore.wasm")
+        .await
+        .unwrap();
     assert!(!good);
     let text = text.lines().skip(1).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @r#"
@@ -121,15 +148,23 @@ async fn a_detector_and_an_action_are_told_in_readable_form() {
     }
     let (good, text) = output(&["inspect"], "scale-up.wasm").await.unwrap();
     assert!(good, "{text}");
-    assert!(text.contains("\nneeds     scale of Deployment, scale of StatefulSet, scale of Process\n"), "{text}");
+    assert!(
+        text.contains("\nneeds     scale of Deployment, scale of StatefulSet, scale of Process\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn what_is_told_of_a_plugin_is_there_as_json_too() {
-    let (_, text) = output(&["inspect", "--output", "json"], "scale-up.wasm").await.unwrap();
+    let (_, text) = output(&["inspect", "--output", "json"], "scale-up.wasm")
+        .await
+        .unwrap();
     let told: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(told["usable"], true);
-    assert_eq!((told["name"].as_str(), told["kind"].as_str()), (Some("scale-up"), Some("action")));
+    assert_eq!(
+        (told["name"].as_str(), told["kind"].as_str()),
+        (Some("scale-up"), Some("action"))
+    );
     assert_eq!(told["exports"][0], "anomalyzer:plugin/action@0.1.0");
     assert_eq!(told["needs"][0]["operation"], "scale");
     assert!(told["size"].as_u64().unwrap() > 0 && told["digest"].as_str().unwrap().len() == 64);

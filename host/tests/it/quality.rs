@@ -20,7 +20,11 @@ fn detectors() -> DetectorArgs {
 /// The benchmark's data lies beside the checkout.
 fn benchmark() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/nab");
-    assert!(folder.join("labels").is_dir(), "the benchmark's data is not there: put it into {}", folder.display());
+    assert!(
+        folder.join("labels").is_dir(),
+        "the benchmark's data is not there: put it into {}",
+        folder.display()
+    );
     folder
 }
 
@@ -28,8 +32,16 @@ fn benchmark() -> PathBuf {
 fn spiky() -> String {
     let mut text = "timestamp,value\n".to_owned();
     for n in 0..100 {
-        let value = if n == 90 { 99.0 } else { 10.0 + f64::from(n % 3) };
-        text.push_str(&format!("2014-04-01 {:02}:{:02}:00,{value:.1}\n", n / 60, n % 60));
+        let value = if n == 90 {
+            99.0
+        } else {
+            10.0 + f64::from(n % 3)
+        };
+        text.push_str(&format!(
+            "2014-04-01 {:02}:{:02}:00,{value:.1}\n",
+            n / 60,
+            n % 60
+        ));
     }
     text
 }

@@ -28,7 +28,9 @@ impl Received {
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -61,8 +63,13 @@ impl Receiver {
     pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { answers: Mutex::new(answers.into_iter().collect()), ..Shared::default() });
-        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let shared = Arc::new(Shared {
+            answers: Mutex::new(answers.into_iter().collect()),
+            ..Shared::default()
+        });
+        let app = Router::new()
+            .fallback(receive)
+            .with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { address, shared }
     }
@@ -84,8 +91,18 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     let echo = format!("{headers:?}");
-    shared.received.lock().unwrap().push(Received { method, uri, headers, body });
-    let answer = shared.answers.lock().unwrap().pop_front().unwrap_or(Answer::Status(200));
+    shared.received.lock().unwrap().push(Received {
+        method,
+        uri,
+        headers,
+        body,
+    });
+    let answer = shared
+        .answers
+        .lock()
+        .unwrap()
+        .pop_front()
+        .unwrap_or(Answer::Status(200));
     let status = |status| StatusCode::from_u16(status).unwrap();
     match answer {
         Answer::Status(code) => status(code).into_response(),
@@ -101,5 +118,9 @@ async fn receive(
 
 /// An address where nobody listens.
 pub async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }

@@ -1,4 +1,5 @@
-//! `anomalyzer replay` and `anomalyzer backtest`: what was decided, once more, and what would have been.
+//! `anomalyzer replay` and `anomalyzer backtest`: what was decided, once more, and what would have
+//! been.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,14 @@ async fn scaled_up() -> (TempDir, Decision) {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
     let shutdown = CancellationToken::new();
-    let running =
-        serve::start(configured(folder.path(), at_once), Role::Both, shutdown.clone()).await.unwrap().unwrap();
+    let running = serve::start(
+        configured(folder.path(), at_once),
+        Role::Both,
+        shutdown.clone(),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     show_ordinary(running.bus().as_ref(), &running).await;
     show(running.bus().as_ref(), now_ms(), 6.0, 6.0).await;
     let decision = ended(&running, solutions::SCALE_UP, MINUTE).await;
@@ -62,27 +69,43 @@ async fn a_decision_comes_out_the_same_from_its_record_and_otherwise_with_anothe
     let (folder, decision) = scaled_up().await;
     let (same, text) = replayed(args(&decision, folder.path())).await;
     assert!(same, "{text}");
-    for part in ["latency{__name__=\"latency\"} by zscore: the same", "the rules: the same", "scale, event"] {
+    for part in [
+        "latency{__name__=\"latency\"} by zscore: the same",
+        "the rules: the same",
+        "scale, event",
+    ] {
         assert!(text.contains(part), "{text}");
     }
     assert!(!text.contains("not decided again"), "{text}");
 
     let strict = folder.path().join("strict.toml");
     fs::write(&strict, "[guard]\nmax_replicas = 1\n").unwrap();
-    let (same, text) = replayed(ReplayArgs { config: Some(strict), ..args(&decision, folder.path()) }).await;
+    let (same, text) = replayed(ReplayArgs {
+        config: Some(strict),
+        ..args(&decision, folder.path())
+    })
+    .await;
     assert!(!same);
-    assert!(text.contains("is  deny by replica_bounds (2 replicas are outside of 1 to 1)"), "{text}");
+    assert!(
+        text.contains("is  deny by replica_bounds (2 replicas are outside of 1 to 1)"),
+        "{text}"
+    );
 
     // What was found is in the record; what was done in it is not believed, but decided again.
-    let (same, text) =
-        replayed(ReplayArgs { detectors: vec![plugins().join("zscore.wasm")], ..args(&decision, folder.path()) }).await;
+    let (same, text) = replayed(ReplayArgs {
+        detectors: vec![plugins().join("zscore.wasm")],
+        ..args(&decision, folder.path())
+    })
+    .await;
     assert!(same, "{text}");
 }
 
 #[tokio::test]
 async fn on_another_machine_the_export_is_enough_and_what_was_changed_in_it_comes_out_otherwise() {
     let (folder, decision) = scaled_up().await;
-    let history = HistoryReader::open(&folder.path().join(FILE_NAME)).await.unwrap();
+    let history = HistoryReader::open(&folder.path().join(FILE_NAME))
+        .await
+        .unwrap();
     let mut lines = Vec::new();
     let write = |event: &Exported<'_>| {
         lines.push(serde_json::to_string(event).unwrap());
@@ -91,7 +114,10 @@ async fn on_another_machine_the_export_is_enough_and_what_was_changed_in_it_come
     history.export(write).await.unwrap();
     let export = folder.path().join("export.jsonl");
     fs::write(&export, lines.join("\n")).unwrap();
-    let elsewhere = ReplayArgs { from: Some(export.clone()), ..args(&decision, Path::new("nowhere")) };
+    let elsewhere = ReplayArgs {
+        from: Some(export.clone()),
+        ..args(&decision, Path::new("nowhere"))
+    };
     let (same, text) = replayed(elsewhere.clone()).await;
     assert!(same, "{text}");
 
@@ -104,7 +130,11 @@ async fn on_another_machine_the_export_is_enough_and_what_was_changed_in_it_come
     let whole = fs::read_to_string(&export).unwrap();
     let witnesses = whole.find(r#"\"witnesses\""#).unwrap();
     let (at, length) = value(&whole[witnesses..]);
-    let forged = format!("{}0.5{}", &whole[..witnesses + at], &whole[witnesses + at + length..]);
+    let forged = format!(
+        "{}0.5{}",
+        &whole[..witnesses + at],
+        &whole[witnesses + at + length..]
+    );
     fs::write(&export, forged).unwrap();
     let (same, text) = replayed(elsewhere).await;
     assert!(!same && text.contains("DIFFERENT"), "{text}");
@@ -115,12 +145,24 @@ async fn what_is_missing_is_said() {
     let (folder, decision) = scaled_up().await;
     let mut unknown = args(&decision, folder.path());
     unknown.decision = "dec-unknown".to_owned();
-    let error = replay::run(unknown, &|_| None, &mut Vec::new()).await.unwrap_err().to_string();
-    assert!(error.contains("there is no decision `dec-unknown`"), "{error}");
+    let error = replay::run(unknown, &|_| None, &mut Vec::new())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("there is no decision `dec-unknown`"),
+        "{error}"
+    );
     fs::remove_dir_all(folder.path().join("plugin-store")).unwrap();
-    let bare = ReplayArgs { plugins: folder.path().join("none"), ..args(&decision, folder.path()) };
+    let bare = ReplayArgs {
+        plugins: folder.path().join("none"),
+        ..args(&decision, folder.path())
+    };
     let (same, text) = replayed(bare).await;
-    assert!(same && text.contains("there is no component with SHA-256"), "{text}");
+    assert!(
+        same && text.contains("there is no component with SHA-256"),
+        "{text}"
+    );
 }
 
 fn backtest(from: &Path, config: &Path) -> BacktestArgs {
@@ -140,7 +182,9 @@ fn backtest(from: &Path, config: &Path) -> BacktestArgs {
 
 async fn tested(args: BacktestArgs) -> (bool, String) {
     let mut out = Vec::new();
-    let good = backtest::run(args, &|_| None, &mut out, CancellationToken::new()).await.unwrap();
+    let good = backtest::run(args, &|_| None, &mut out, CancellationToken::new())
+        .await
+        .unwrap();
     (good, String::from_utf8(out).unwrap())
 }
 
@@ -149,7 +193,11 @@ fn recorded(bursts: usize) -> String {
     let mut csv = "timestamp,value\n".to_owned();
     for minute in 0..600_usize {
         let bad = minute >= 300 && (minute - 300) % 150 < 20 && (minute - 300) / 150 < bursts;
-        let value = if bad { 9.0 } else { 1.0 + (minute % 5) as f64 / 10.0 };
+        let value = if bad {
+            9.0
+        } else {
+            1.0 + (minute % 5) as f64 / 10.0
+        };
         csv.push_str(&format!("{},{value}\n", 1_700_000_000 + minute * 60));
     }
     csv
@@ -158,16 +206,26 @@ fn recorded(bursts: usize) -> String {
 #[tokio::test]
 async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial() {
     let folder = tempfile::tempdir().unwrap();
-    let (data, data_dir) = (folder.path().join("latency.csv"), folder.path().join("data"));
+    let (data, data_dir) = (
+        folder.path().join("latency.csv"),
+        folder.path().join("data"),
+    );
     fs::write(&data, recorded(1)).unwrap();
     let start = async |most: f64| {
-        let trial = format!("[trial]\nfrom = '{}'\nmost_incidents = {most}\n", data.display());
+        let trial = format!(
+            "[trial]\nfrom = '{}'\nmost_incidents = {most}\n",
+            data.display()
+        );
         let shutdown = CancellationToken::new();
-        let running = serve::start(configured(&data_dir, &trial), Role::Both, shutdown.clone()).await;
+        let running =
+            serve::start(configured(&data_dir, &trial), Role::Both, shutdown.clone()).await;
         running.map(|running| (running.unwrap(), shutdown))
     };
     let refused = start(1.0).await.map(drop).unwrap_err().to_string();
-    assert!(refused.contains("is not passed: 2.4") && refused.contains("at most 1 may be"), "{refused}");
+    assert!(
+        refused.contains("is not passed: 2.4") && refused.contains("at most 1 may be"),
+        "{refused}"
+    );
 
     let (running, shutdown) = start(3.0).await.unwrap();
     // The same code with a remark at its end: other bytes.
@@ -189,15 +247,25 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let live = async || {
-        let answer = client.get(format!("{plugins_of}/zscore")).send().await.unwrap();
-        answer.json::<Value>().await.unwrap()["digest"].as_str().unwrap().to_owned()
+        let answer = client
+            .get(format!("{plugins_of}/zscore"))
+            .send()
+            .await
+            .unwrap();
+        answer.json::<Value>().await.unwrap()["digest"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     let (status, answer) = upload(1).await;
     assert_eq!(status, 201, "{answer}");
     let passed = live().await;
     fs::write(&data, recorded(2)).unwrap();
     let (status, answer) = upload(2).await;
-    assert!(status == 422 && answer.contains("is not passed: 4.8"), "{status} {answer}");
+    assert!(
+        status == 422 && answer.contains("is not passed: 4.8"),
+        "{status} {answer}"
+    );
     assert_eq!(live().await, passed);
     shutdown.cancel();
     running.ended().await;
@@ -207,7 +275,10 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
     let (empty, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     for _ in 0..2 {
         let stop = stop.child_token();
-        let running = serve::start(configured(empty.path(), trial), Role::Both, stop.clone()).await.unwrap().unwrap();
+        let running = serve::start(configured(empty.path(), trial), Role::Both, stop.clone())
+            .await
+            .unwrap()
+            .unwrap();
         stop.cancel();
         running.ended().await;
         assert!(!empty.path().join("trial.passed").exists());
@@ -240,26 +311,50 @@ async fn recorded_metrics_show_what_would_have_been_done_and_what_the_policy_wou
     fs::write(&data, recorded(1)).unwrap();
 
     let picture = folder.path().join("a.svg");
-    let (good, json) = tested(BacktestArgs { plot: Some(picture.clone()), ..backtest(&data, &config) }).await;
+    let (good, json) = tested(BacktestArgs {
+        plot: Some(picture.clone()),
+        ..backtest(&data, &config)
+    })
+    .await;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert!(good);
     assert_eq!(json["report"]["samples"], 600);
-    assert_eq!(json["report"]["incidents"].as_array().unwrap().len(), 1, "{json}");
+    assert_eq!(
+        json["report"]["incidents"].as_array().unwrap().len(),
+        1,
+        "{json}"
+    );
     let tried = &json["report"]["incidents"][0]["tried"];
-    assert_eq!((&tried[0]["solution"], &tried[0]["outcome"]), (&"restart_service".into(), &"done".into()), "{json}");
-    assert_eq!(tried[1]["solution"], "alarm", "it goes on, so that it did not help: {json}");
-    assert!(fs::read_to_string(picture).unwrap().contains("restart_service"));
+    assert_eq!(
+        (&tried[0]["solution"], &tried[0]["outcome"]),
+        (&"restart_service".into(), &"done".into()),
+        "{json}"
+    );
+    assert_eq!(
+        tried[1]["solution"], "alarm",
+        "it goes on, so that it did not help: {json}"
+    );
+    assert!(
+        fs::read_to_string(picture)
+            .unwrap()
+            .contains("restart_service")
+    );
 
-    let rule =
-        "[[guard.policy]]\nname = 'never'\nwhen = \"operation.kind == 'restart'\"\nverdict = 'deny'\nreason = 'no'\n";
+    let rule = "[[guard.policy]]\nname = 'never'\nwhen = \"operation.kind == 'restart'\"\nverdict = 'deny'\nreason = 'no'\n";
     fs::write(&config, text(rule)).unwrap();
     let (_, json) = tested(backtest(&data, &config)).await;
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["report"]["incidents"][0]["tried"][0]["rule"], "policy:never", "{json}");
+    assert_eq!(
+        json["report"]["incidents"][0]["tried"][0]["rule"], "policy:never",
+        "{json}"
+    );
     assert_eq!(json["report"]["refused_by"]["policy:never"], 1);
 
     let strict = BacktestArgs {
-        limits: TrialLimits { most_incidents: Some(1.0), ..TrialLimits::default() },
+        limits: TrialLimits {
+            most_incidents: Some(1.0),
+            ..TrialLimits::default()
+        },
         output: Output::Text,
         ..backtest(&data, &config)
     };
@@ -272,13 +367,25 @@ async fn data_of_no_use_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("a.toml");
     fs::write(&config, "").unwrap();
-    for (from, why) in [("nothing.csv", "nothing.csv"), (".", "there is no file that ends in .csv")] {
+    for (from, why) in [
+        ("nothing.csv", "nothing.csv"),
+        (".", "there is no file that ends in .csv"),
+    ] {
         let args = backtest(&folder.path().join(from), &config);
-        let error = backtest::run(args, &|_| None, &mut Vec::new(), CancellationToken::new()).await.unwrap_err();
+        let error = backtest::run(args, &|_| None, &mut Vec::new(), CancellationToken::new())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     }
     let mut prometheus = backtest(folder.path(), &config);
     prometheus.from = "http://127.0.0.1:9".to_owned();
-    let error = backtest::run(prometheus, &|_| None, &mut Vec::new(), CancellationToken::new()).await.unwrap_err();
+    let error = backtest::run(
+        prometheus,
+        &|_| None,
+        &mut Vec::new(),
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap_err();
     assert!(error.to_string().contains("--start"), "{error}");
 }

@@ -13,15 +13,27 @@ use crate::fixture::{NOON, Place, done, proposed};
 const MINUTE: i64 = 60_000;
 
 async fn ids(place: &Place) -> Vec<String> {
-    let page = Page { limit: 10_000, ..Page::default() };
-    let (decisions, _) = place.history.decisions(&Filter::default(), page).await.unwrap();
-    let mut ids: Vec<String> = decisions.into_iter().map(|decision| decision.id.to_string()).collect();
+    let page = Page {
+        limit: 10_000,
+        ..Page::default()
+    };
+    let (decisions, _) = place
+        .history
+        .decisions(&Filter::default(), page)
+        .await
+        .unwrap();
+    let mut ids: Vec<String> = decisions
+        .into_iter()
+        .map(|decision| decision.id.to_string())
+        .collect();
     ids.sort();
     ids
 }
 
 async fn count(place: &Place, what: &'static str) -> i64 {
-    let mut file = SqliteConnection::connect(&format!("sqlite://{}", place.file().display())).await.unwrap();
+    let mut file = SqliteConnection::connect(&format!("sqlite://{}", place.file().display()))
+        .await
+        .unwrap();
     sqlx::query_scalar(what).fetch_one(&mut file).await.unwrap()
 }
 
@@ -33,18 +45,45 @@ async fn what_is_old_goes_from_the_beginning_and_the_rest_can_be_verified() {
         place.record(Ended, done(n)).await;
     }
     let head = place.history.verify_chain().await.unwrap();
-    let keep = RetentionConfig { keep_for: Some(Duration::from_secs(60 * 100)), max_bytes: None };
+    let keep = RetentionConfig {
+        keep_for: Some(Duration::from_secs(60 * 100)),
+        max_bytes: None,
+    };
     let now = NOON + 500 * MINUTE;
     let gone = retain_once(&keep, &place.history, now).await.unwrap();
     assert!((790..=800).contains(&gone), "{gone}");
-    assert_eq!(place.history.verify_chain().await.unwrap(), head, "the end is what it was");
+    assert_eq!(
+        place.history.verify_chain().await.unwrap(),
+        head,
+        "the end is what it was"
+    );
     let [decisions, _] = place.history.audit(&[]).await.unwrap();
-    assert_eq!((u64::try_from(decisions.cut).unwrap(), decisions.events), (gone, 1000));
+    assert_eq!(
+        (u64::try_from(decisions.cut).unwrap(), decisions.events),
+        (gone, 1000)
+    );
     let left = ids(&place).await.len();
     assert!((100..=105).contains(&left), "{left}");
-    assert_eq!(count(&place, "SELECT count(DISTINCT decision) FROM operations").await, i64::try_from(left).unwrap());
-    let words = Filter { text: Some("latency".to_owned()), ..Filter::default() };
-    let found = place.history.decisions(&words, Page { limit: 10_000, ..Page::default() }).await.unwrap().0;
+    assert_eq!(
+        count(&place, "SELECT count(DISTINCT decision) FROM operations").await,
+        i64::try_from(left).unwrap()
+    );
+    let words = Filter {
+        text: Some("latency".to_owned()),
+        ..Filter::default()
+    };
+    let found = place
+        .history
+        .decisions(
+            &words,
+            Page {
+                limit: 10_000,
+                ..Page::default()
+            },
+        )
+        .await
+        .unwrap()
+        .0;
     assert_eq!(found.len(), left);
     assert_eq!(retain_once(&keep, &place.history, now).await.unwrap(), 0);
     // It goes on where it was.
@@ -61,10 +100,23 @@ async fn what_has_not_ended_stays_with_all_that_is_newer_and_the_last_event_alwa
     for n in 2..10 {
         place.record(Ended, done(n)).await;
     }
-    let keep = RetentionConfig { keep_for: Some(Duration::ZERO), max_bytes: None };
-    assert_eq!(retain_once(&keep, &place.history, NOON + 10_000 * MINUTE).await.unwrap(), 2);
+    let keep = RetentionConfig {
+        keep_for: Some(Duration::ZERO),
+        max_bytes: None,
+    };
+    assert_eq!(
+        retain_once(&keep, &place.history, NOON + 10_000 * MINUTE)
+            .await
+            .unwrap(),
+        2
+    );
     place.record(Ended, done(1)).await;
-    assert_eq!(retain_once(&keep, &place.history, NOON + 10_000 * MINUTE).await.unwrap(), 9);
+    assert_eq!(
+        retain_once(&keep, &place.history, NOON + 10_000 * MINUTE)
+            .await
+            .unwrap(),
+        9
+    );
     assert_eq!(ids(&place).await, [proposed(1).id.to_string()]);
     assert_eq!(place.history.verify_chain().await.unwrap().seq, 12);
 }
@@ -76,8 +128,16 @@ async fn a_file_that_grew_too_large_lets_go_of_the_oldest_and_uses_the_room_agai
         place.record(Ended, done(n)).await;
     }
     let before = place.history.bytes().await.unwrap();
-    let keep = RetentionConfig { keep_for: None, max_bytes: Some(before / 2) };
-    assert!(retain_once(&keep, &place.history, NOON + 1000 * MINUTE).await.unwrap() > 300);
+    let keep = RetentionConfig {
+        keep_for: None,
+        max_bytes: Some(before / 2),
+    };
+    assert!(
+        retain_once(&keep, &place.history, NOON + 1000 * MINUTE)
+            .await
+            .unwrap()
+            > 300
+    );
     assert!(place.history.bytes().await.unwrap() <= before / 2);
     let file = std::fs::metadata(place.file()).unwrap().len();
     for n in 1000..1300 {
@@ -93,21 +153,43 @@ async fn nothing_after_a_cut_can_be_deleted_and_a_forged_cut_is_found() {
     for n in 0..10 {
         place.record(Ended, done(n)).await;
     }
-    let keep = RetentionConfig { keep_for: Some(Duration::ZERO), max_bytes: None };
-    retain_once(&keep, &place.history, NOON + 5 * MINUTE).await.unwrap();
-    let mut file = SqliteConnection::connect(&format!("sqlite://{}", place.file().display())).await.unwrap();
-    let refused = sqlx::query("DELETE FROM decision_events WHERE seq = 8").execute(&mut file).await.unwrap_err();
+    let keep = RetentionConfig {
+        keep_for: Some(Duration::ZERO),
+        max_bytes: None,
+    };
+    retain_once(&keep, &place.history, NOON + 5 * MINUTE)
+        .await
+        .unwrap();
+    let mut file = SqliteConnection::connect(&format!("sqlite://{}", place.file().display()))
+        .await
+        .unwrap();
+    let refused = sqlx::query("DELETE FROM decision_events WHERE seq = 8")
+        .execute(&mut file)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("append-only"), "{refused}");
-    sqlx::query("INSERT INTO cuts VALUES (7, zeroblob(32), 0, 0)").execute(&mut file).await.unwrap();
-    sqlx::query("DELETE FROM decision_events WHERE seq <= 7").execute(&mut file).await.unwrap();
+    sqlx::query("INSERT INTO cuts VALUES (7, zeroblob(32), 0, 0)")
+        .execute(&mut file)
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM decision_events WHERE seq <= 7")
+        .execute(&mut file)
+        .await
+        .unwrap();
     let broken = place.history.verify_chain().await.unwrap_err().to_string();
     assert!(broken.contains("at event 8"), "{broken}");
 }
 
 async fn ran(what: What, data_dir: &std::path::Path) -> Result<String, String> {
     let mut out = Vec::new();
-    let command = HistoryCommand { what, data_dir: data_dir.to_owned(), output: Output::Text };
-    let good = run(command, &mut out).await.map_err(|error| error.to_string())?;
+    let command = HistoryCommand {
+        what,
+        data_dir: data_dir.to_owned(),
+        output: Output::Text,
+    };
+    let good = run(command, &mut out)
+        .await
+        .map_err(|error| error.to_string())?;
     assert!(good);
     Ok(String::from_utf8(out).unwrap())
 }
@@ -119,29 +201,55 @@ async fn a_copy_made_while_it_is_written_can_be_put_in_its_place() {
         place.record(Ended, done(n)).await;
     }
     let copy = place.folder.path().join("copy.sqlite");
-    let said = ran(What::Backup { file: copy.clone() }, place.folder.path()).await.unwrap();
-    assert!(said.starts_with("decisions: intact up to event 20\nplugins: intact up to event 0\n"), "{said}");
-    let again = ran(What::Backup { file: copy.clone() }, place.folder.path()).await.unwrap_err();
+    let said = ran(What::Backup { file: copy.clone() }, place.folder.path())
+        .await
+        .unwrap();
+    assert!(
+        said.starts_with("decisions: intact up to event 20\nplugins: intact up to event 0\n"),
+        "{said}"
+    );
+    let again = ran(What::Backup { file: copy.clone() }, place.folder.path())
+        .await
+        .unwrap_err();
     assert!(again.contains("give another name"), "{again}");
     place.record(Ended, done(20)).await;
 
-    let in_use = ran(What::Restore { file: copy.clone() }, place.folder.path()).await.unwrap_err();
+    let in_use = ran(What::Restore { file: copy.clone() }, place.folder.path())
+        .await
+        .unwrap_err();
     assert!(in_use.contains("stop the service first"), "{in_use}");
     place.history.close().await;
-    let said = ran(What::Restore { file: copy.clone() }, place.folder.path()).await.unwrap();
+    let said = ran(What::Restore { file: copy.clone() }, place.folder.path())
+        .await
+        .unwrap();
     assert!(said.contains("what was there is"), "{said}");
     let restored = HistoryReader::open(&place.file()).await.unwrap();
     assert_eq!(restored.verify_chain().await.unwrap().seq, 20);
 
     let elsewhere = tempfile::tempdir().unwrap();
-    ran(What::Restore { file: copy.clone() }, &elsewhere.path().join("new")).await.unwrap();
+    ran(
+        What::Restore { file: copy.clone() },
+        &elsewhere.path().join("new"),
+    )
+    .await
+    .unwrap();
     assert!(elsewhere.path().join("new").join(FILE_NAME).is_file());
 
-    let mut file = SqliteConnection::connect(&format!("sqlite://{}", copy.display())).await.unwrap();
-    sqlx::query("DROP TRIGGER decision_events_are_never_changed").execute(&mut file).await.unwrap();
-    sqlx::query("UPDATE decision_events SET at = 1 WHERE seq = 5").execute(&mut file).await.unwrap();
+    let mut file = SqliteConnection::connect(&format!("sqlite://{}", copy.display()))
+        .await
+        .unwrap();
+    sqlx::query("DROP TRIGGER decision_events_are_never_changed")
+        .execute(&mut file)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE decision_events SET at = 1 WHERE seq = 5")
+        .execute(&mut file)
+        .await
+        .unwrap();
     file.close().await.unwrap();
-    let broken = ran(What::Restore { file: copy }, elsewhere.path()).await.unwrap_err();
+    let broken = ran(What::Restore { file: copy }, elsewhere.path())
+        .await
+        .unwrap_err();
     assert!(broken.contains("broken at event 5"), "{broken}");
 }
 
@@ -167,21 +275,46 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
         webhook: Some(receiver.url("/anchors")),
         topic: false,
     };
-    let bus = LocalBus::open(&place.folder.path().join("bus.sqlite"), LocalBusConfig::default()).await.unwrap();
+    let bus = LocalBus::open(
+        &place.folder.path().join("bus.sqlite"),
+        LocalBusConfig::default(),
+    )
+    .await
+    .unwrap();
     let shutdown = CancellationToken::new();
-    let telling =
-        anchor(config, HistoryReader::clone(&place.history), Arc::new(bus), Arc::new(now_ms), shutdown.clone());
+    let telling = anchor(
+        config,
+        HistoryReader::clone(&place.history),
+        Arc::new(bus),
+        Arc::new(now_ms),
+        shutdown.clone(),
+    );
     let telling = tokio::spawn(telling);
     let minute = Duration::from_secs(60);
-    until("the first is told", minute, async || (receiver.received().len() == 1).then_some(())).await;
+    until("the first is told", minute, async || {
+        (receiver.received().len() == 1).then_some(())
+    })
+    .await;
     place.record(Ended, done(1)).await;
-    until("the next is told", minute, async || (receiver.received().len() == 2).then_some(())).await;
+    until("the next is told", minute, async || {
+        (receiver.received().len() == 2).then_some(())
+    })
+    .await;
     shutdown.cancel();
     telling.await.unwrap().unwrap();
     let text = std::fs::read_to_string(file).unwrap();
-    let anchors: Vec<Anchor> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(anchors.iter().map(|anchor| anchor.seq).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(receiver.received()[1].json()["anchors"][0]["hash"], anchors[1].hash);
+    let anchors: Vec<Anchor> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        anchors.iter().map(|anchor| anchor.seq).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    assert_eq!(
+        receiver.received()[1].json()["anchors"][0]["hash"],
+        anchors[1].hash
+    );
     let [decisions, _] = place.history.audit(&anchors).await.unwrap();
     assert_eq!((decisions.anchored, decisions.broken), (2, None));
 }

@@ -1,4 +1,5 @@
-//! `serve` as a whole: samples go in at the topic, what comes of them is read back from the history.
+//! `serve` as a whole: samples go in at the topic, what comes of them is read back from the
+//! history.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -11,8 +12,8 @@ use anomalyzer::cli::status::{self, StatusArgs};
 use anomalyzer::codec;
 use anomalyzer::config::{self, Config};
 use anomalyzer::domain::{
-    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Sample, Series, Target,
-    VerificationOutcome, now_ms, solutions,
+    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Sample, Series,
+    Target, VerificationOutcome, now_ms, solutions,
 };
 use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
 use anomalyzer::http_client;
@@ -26,7 +27,8 @@ use crate::wait::until;
 
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// The configuration of these tests: a process group `web` of one replica, and two signals whose samples the test sends.
+/// The configuration of these tests: a process group `web` of one replica, and two signals whose
+/// samples the test sends.
 pub fn configured(folder: &Path, more: &str) -> Config {
     let signal = |name: &str| {
         format!(
@@ -68,8 +70,17 @@ pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
     for second in (1..=30).rev() {
         show(bus, now - second * 1000, 1.0, 1.0).await;
     }
-    let seen = || engine.detection().values().map(|signal| signal.samples).sum::<u64>();
-    until("the samples are seen", MINUTE, async || (seen() >= 60).then_some(())).await;
+    let seen = || {
+        engine
+            .detection()
+            .values()
+            .map(|signal| signal.samples)
+            .sum::<u64>()
+    };
+    until("the samples are seen", MINUTE, async || {
+        (seen() >= 60).then_some(())
+    })
+    .await;
 }
 
 /// All parts in one process; ends when dropped.
@@ -92,10 +103,20 @@ impl Whole {
 
     async fn start_with(more: &str, history: HistoryOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { history, ..configured(folder.path(), &format!("{AT_ONCE}{more}")) };
+        let config = Config {
+            history,
+            ..configured(folder.path(), &format!("{AT_ONCE}{more}"))
+        };
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
-        Self { running, shutdown, folder }
+        let running = serve::start(config, Role::Both, shutdown.clone())
+            .await
+            .unwrap()
+            .unwrap();
+        Self {
+            running,
+            shutdown,
+            folder,
+        }
     }
 
     async fn publish(&self, record: Record) -> Result<(), BusError> {
@@ -112,7 +133,9 @@ impl Whole {
 
     /// The status of `/health`, and what it says.
     async fn health(&self) -> (u16, String) {
-        let answer = reqwest::get(format!("http://{}/health", self.running.address())).await.unwrap();
+        let answer = reqwest::get(format!("http://{}/health", self.running.address()))
+            .await
+            .unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
@@ -123,18 +146,33 @@ impl Whole {
 
 /// The decision for a solution, as soon as it is over.
 pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decision {
-    let filter = Filter { solution: Some(solution.to_owned()), ..Filter::default() };
+    let filter = Filter {
+        solution: Some(solution.to_owned()),
+        ..Filter::default()
+    };
     until(&format!("{solution} ends"), within, async || {
-        let (decisions, _) = server.history().unwrap().decisions(&filter, Page::default()).await.unwrap();
-        decisions.into_iter().find(|decision| decision.state.is_final())
+        let (decisions, _) = server
+            .history()
+            .unwrap()
+            .decisions(&filter, Page::default())
+            .await
+            .unwrap();
+        decisions
+            .into_iter()
+            .find(|decision| decision.state.is_final())
     })
     .await
 }
 
-/// More replicas help at once in this world: ordinary samples as soon as a scale is under way, for ever.
+/// More replicas help at once in this world: ordinary samples as soon as a scale is under way, for
+/// ever.
 pub async fn heal(server: &Running) -> Infallible {
     until("a scale is under way", 3 * MINUTE, async || {
-        let decisions = server.history().unwrap().decisions(&Filter::default(), Page::default()).await;
+        let decisions = server
+            .history()
+            .unwrap()
+            .decisions(&Filter::default(), Page::default())
+            .await;
         let scaled = |decision: &Decision| decision.state == DecisionState::Verifying;
         decisions.unwrap().0.iter().any(scaled).then_some(())
     })
@@ -150,8 +188,15 @@ fn batch(signal: &str, samples: Vec<Sample>) -> MetricBatch {
         signal: signal.to_owned(),
         target: Some(Target::new("", "Process", "web")),
         observed_at: samples.last().map_or(0, |sample| sample.at),
-        coverage: Coverage { asked: 1, answered: 1, failed: 0 },
-        series: vec![Series { labels: Labels::new([("__name__", signal)]), samples }],
+        coverage: Coverage {
+            asked: 1,
+            answered: 1,
+            failed: 0,
+        },
+        series: vec![Series {
+            labels: Labels::new([("__name__", signal)]),
+            samples,
+        }],
         foreign: false,
     }
 }
@@ -167,15 +212,43 @@ async fn a_surge_on_the_topic_leads_to_a_scale_that_is_verified_and_on_record() 
     };
     assert_eq!(decision.state, DecisionState::Done);
     let verification = decision.verification.unwrap();
-    assert_eq!(verification.outcome, VerificationOutcome::Improved, "{}", verification.reason);
-    let [scale] = decision.operations.iter().filter(|record| !record.operation.is_read()).collect::<Vec<_>>()[..]
+    assert_eq!(
+        verification.outcome,
+        VerificationOutcome::Improved,
+        "{}",
+        verification.reason
+    );
+    let [scale] = decision
+        .operations
+        .iter()
+        .filter(|record| !record.operation.is_read())
+        .collect::<Vec<_>>()[..]
     else {
         panic!("{:?}", decision.operations)
     };
-    assert!(matches!(scale.operation, Operation::Scale { replicas: 2, .. }));
+    assert!(matches!(
+        scale.operation,
+        Operation::Scale { replicas: 2, .. }
+    ));
     assert_eq!(scale.outcome.as_ref().unwrap().kind, OutcomeKind::Done);
-    assert_eq!(whole.running.local().unwrap().endpoints("web").unwrap().borrow().len(), 2);
-    whole.running.history().unwrap().verify_chain().await.unwrap();
+    assert_eq!(
+        whole
+            .running
+            .local()
+            .unwrap()
+            .endpoints("web")
+            .unwrap()
+            .borrow()
+            .len(),
+        2
+    );
+    whole
+        .running
+        .history()
+        .unwrap()
+        .verify_chain()
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -187,50 +260,116 @@ async fn a_dry_run_decides_and_records_and_does_nothing() {
     assert_eq!(decision.state, DecisionState::Shadowed);
     assert_eq!(decision.guard.unwrap().rule, "mode");
     let verification = decision.verification.unwrap();
-    assert!(verification.reason.starts_with("it was left alone: "), "{}", verification.reason);
-    assert_eq!(whole.running.local().unwrap().endpoints("web").unwrap().borrow().len(), 1);
+    assert!(
+        verification.reason.starts_with("it was left alone: "),
+        "{}",
+        verification.reason
+    );
+    assert_eq!(
+        whole
+            .running
+            .local()
+            .unwrap()
+            .endpoints("web")
+            .unwrap()
+            .borrow()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_set_aside_and_what_follows_is_seen() {
     let whole = Whole::start("").await;
     whole.ordinary().await;
-    let garbage = Record { key: None, headers: vec![], payload: b"{\"name\": \"cpu\", \"va".as_slice().into() };
+    let garbage = Record {
+        key: None,
+        headers: vec![],
+        payload: b"{\"name\": \"cpu\", \"va".as_slice().into(),
+    };
     whole.publish(garbage).await.unwrap();
-    let mut cut = codec::metrics::encode(&batch("latency", vec![Sample { at: now_ms(), value: 0.1 }]));
+    let mut cut = codec::metrics::encode(&batch(
+        "latency",
+        vec![Sample {
+            at: now_ms(),
+            value: 0.1,
+        }],
+    ));
     cut.payload.truncate(cut.payload.len() - 3);
     whole.publish(cut).await.unwrap();
     // Too large to be read, and refused where it is published; nothing is lost in silence.
-    let huge = Record { key: None, headers: vec![], payload: vec![b' '; 64 << 20].into() };
-    assert!(matches!(whole.publish(huge).await, Err(BusError::TooLarge { .. })));
+    let huge = Record {
+        key: None,
+        headers: vec![],
+        payload: vec![b' '; 64 << 20].into(),
+    };
+    assert!(matches!(
+        whole.publish(huge).await,
+        Err(BusError::TooLarge { .. })
+    ));
     // Large, but taken: nobody can make anything of it.
-    let large = Record { key: None, headers: vec![], payload: vec![b'['; 10_000_000].into() };
+    let large = Record {
+        key: None,
+        headers: vec![],
+        payload: vec![b'['; 10_000_000].into(),
+    };
     whole.publish(large).await.unwrap();
-    until("three letters", MINUTE, async || (whole.running.bus().health().dead_letters == 3).then_some(())).await;
+    until("three letters", MINUTE, async || {
+        (whole.running.bus().health().dead_letters == 3).then_some(())
+    })
+    .await;
     whole.show(now_ms(), 6.0, 6.0).await;
-    assert_eq!(whole.ended(solutions::SCALE_UP).await.target, Some(Target::new("", "Process", "web")));
+    assert_eq!(
+        whole.ended(solutions::SCALE_UP).await.target,
+        Some(Target::new("", "Process", "web"))
+    );
 }
 
 #[tokio::test]
 async fn with_kafka_gone_health_says_so_and_what_comes_meanwhile_is_seen_when_it_is_back() {
     const NAME: &str = "with_kafka_gone_health_says_so";
-    let Some(mut kafka) = anomalyzer_testbed::shared::own_kafka(NAME).await else { return };
+    let Some(mut kafka) = anomalyzer_testbed::shared::own_kafka(NAME).await else {
+        return;
+    };
     let whole = Whole::start(&format!("[kafka]\nbrokers = '{}'", kafka.brokers())).await;
     whole.ordinary().await;
     kafka.kill();
-    let problem = |name: &str| whole.running.problems().into_iter().find(|problem| problem.starts_with(name));
-    let said = until("the bus is said to be broken", MINUTE, async || problem("bus")).await;
+    let problem = |name: &str| {
+        whole
+            .running
+            .problems()
+            .into_iter()
+            .find(|problem| problem.starts_with(name))
+    };
+    let said = until("the bus is said to be broken", MINUTE, async || {
+        problem("bus")
+    })
+    .await;
     assert!(said.contains(&kafka.brokers()), "{said}");
     // Kept until the broker is back.
     whole.show(now_ms(), 6.0, 6.0).await;
     kafka.restart().await.unwrap();
     // A broker starts, clients connect again, groups are formed anew, and only then is decided.
     let decision = ended(&whole.running, solutions::SCALE_UP, 3 * MINUTE).await;
-    assert_ne!(decision.state, DecisionState::Failed, "{:?}", decision.summary);
+    assert_ne!(
+        decision.state,
+        DecisionState::Failed,
+        "{:?}",
+        decision.summary
+    );
     // There is nothing to scrape in these tests.
-    let others = || whole.running.problems().into_iter().filter(|problem| !problem.starts_with("collect")).collect();
-    let left: Vec<String> =
-        until("the bus is well again", 2 * MINUTE, async || problem("bus").is_none().then(others)).await;
+    let others = || {
+        whole
+            .running
+            .problems()
+            .into_iter()
+            .filter(|problem| !problem.starts_with("collect"))
+            .collect()
+    };
+    let left: Vec<String> = until("the bus is well again", 2 * MINUTE, async || {
+        problem("bus").is_none().then(others)
+    })
+    .await;
     assert_eq!(left, [] as [String; 0]);
 }
 
@@ -239,7 +378,11 @@ async fn a_test_metric_is_followed_from_its_spike_to_its_decision_and_its_end() 
     let whole = Whole::start("").await;
     let base = format!("http://{}", whole.running.address());
     let client = http_client::client(MINUTE).unwrap();
-    let sent = client.post(format!("{base}/send-test-metric")).send().await.unwrap();
+    let sent = client
+        .post(format!("{base}/send-test-metric"))
+        .send()
+        .await
+        .unwrap();
     let sent: Value = sent.json().await.unwrap();
     let get = async |path: &str| {
         let answer = client.get(format!("{base}{path}")).send().await.unwrap();
@@ -247,27 +390,63 @@ async fn a_test_metric_is_followed_from_its_spike_to_its_decision_and_its_end() 
     };
     let decision = until("its decision ends", MINUTE, async || {
         let found = get(sent["follow"].as_str().unwrap()).await;
-        found["decisions"].as_array().unwrap().iter().find(|decision| decision["state"] == "done").cloned()
+        found["decisions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|decision| decision["state"] == "done")
+            .cloned()
     })
     .await;
     assert_eq!(decision["solution"], "alarm", "{decision}");
     assert_eq!(decision["anomaly"]["observed"], 1000.0, "{decision}");
-    let path = format!("/api/v1/incidents/{}", decision["incident"].as_str().unwrap());
-    until("its incident is over", MINUTE, async || get(&path).await["cleared_at"].as_str().map(|_| ())).await;
+    let path = format!(
+        "/api/v1/incidents/{}",
+        decision["incident"].as_str().unwrap()
+    );
+    until("its incident is over", MINUTE, async || {
+        get(&path).await["cleared_at"].as_str().map(|_| ())
+    })
+    .await;
     assert_eq!(whole.running.open_incidents(), 0);
 
-    // Of those that watch what nobody configured one has seen enough, and the other says when it will have.
+    // Of those that watch what nobody configured one has seen enough, and the other says when it
+    // will have.
     let signals = get("/api/v1/signals").await;
-    let metric =
-        signals["signals"].as_array().unwrap().iter().find(|signal| signal["name"] == "anomalyzer_test_metric");
+    let metric = signals["signals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|signal| signal["name"] == "anomalyzer_test_metric");
     let learning = &metric.unwrap()["detect"]["learning"];
-    assert_eq!((&learning[0]["detector"], &learning[0]["min_samples"]), (&json!("novelty"), &json!(200)), "{learning}");
-    assert!(learning[0]["ready_at"].is_string() && learning[1].is_null(), "{learning}");
-    let server = ServerArgs { server: base, token_file: None };
+    assert_eq!(
+        (&learning[0]["detector"], &learning[0]["min_samples"]),
+        (&json!("novelty"), &json!(200)),
+        "{learning}"
+    );
+    assert!(
+        learning[0]["ready_at"].is_string() && learning[1].is_null(),
+        "{learning}"
+    );
+    let server = ServerArgs {
+        server: base,
+        token_file: None,
+    };
     let mut told = Vec::new();
-    status::run(StatusArgs { server, output: Output::Text }, &mut told).await.unwrap();
+    status::run(
+        StatusArgs {
+            server,
+            output: Output::Text,
+        },
+        &mut told,
+    )
+    .await
+    .unwrap();
     let told = String::from_utf8(told).unwrap();
-    assert!(told.contains("novelty is learning 1 series, of which it has 6"), "{told}");
+    assert!(
+        told.contains("novelty is learning 1 series, of which it has 6"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -276,15 +455,31 @@ async fn a_port_in_use_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = configured(folder.path(), "");
     config.api.listen = taken.local_addr().unwrap();
-    let error = serve::start(config, Role::Both, CancellationToken::new()).await.map(drop).unwrap_err();
+    let error = serve::start(config, Role::Both, CancellationToken::new())
+        .await
+        .map(drop)
+        .unwrap_err();
     let error = format!("{error:#}");
-    assert!(error.contains(&format!("cannot listen on {}", taken.local_addr().unwrap())), "{error}");
-    assert!(error.contains("choose another address in the configuration"), "{error}");
+    assert!(
+        error.contains(&format!("cannot listen on {}", taken.local_addr().unwrap())),
+        "{error}"
+    );
+    assert!(
+        error.contains("choose another address in the configuration"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn with_the_disk_full_health_is_broken_and_what_happened_is_on_record_once_there_is_room() {
-    let whole = Whole::start_with("", HistoryOptions { max_pages: Some(200), ..HistoryOptions::default() }).await;
+    let whole = Whole::start_with(
+        "",
+        HistoryOptions {
+            max_pages: Some(200),
+            ..HistoryOptions::default()
+        },
+    )
+    .await;
     whole.ordinary().await;
     assert!(!whole.health().await.1.contains(FILE_NAME));
     // Something else fills the disk: the file is at its limit.
@@ -301,13 +496,22 @@ async fn with_the_disk_full_health_is_broken_and_what_happened_is_on_record_once
     })
     .await;
     assert!(said.contains("history.sqlite"), "{said}");
-    sqlx::raw_sql("DROP TABLE other").execute(&mut other).await.unwrap();
+    sqlx::raw_sql("DROP TABLE other")
+        .execute(&mut other)
+        .await
+        .unwrap();
     other.close().await.unwrap();
     let well = async || (!whole.health().await.1.contains(FILE_NAME)).then_some(());
     until("the history is well again", MINUTE, well).await;
     let decision = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
     assert_eq!(decision.target, Some(Target::new("", "Process", "web")));
-    whole.running.history().unwrap().verify_chain().await.unwrap();
+    whole
+        .running
+        .history()
+        .unwrap()
+        .verify_chain()
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -320,7 +524,10 @@ async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write(
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
+    let running = serve::start(config, Role::Both, shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     let client = http_client::client(MINUTE).unwrap();
     let url = format!("http://{}/health", running.address());
     // Long enough for a part that ends by itself to be found out.
@@ -338,38 +545,85 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
     let whole = Whole::start("").await;
     let http = reqwest::Client::new();
     let url = format!("http://{}/api/v1/kill-switch", whole.running.address());
-    let refused = http.put(&url).json(&serde_json::json!({ "why": " " })).send().await.unwrap();
+    let refused = http
+        .put(&url)
+        .json(&serde_json::json!({ "why": " " }))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), 400);
-    let on = http.put(&url).json(&serde_json::json!({ "why": "a rehearsal" })).send().await.unwrap();
+    let on = http
+        .put(&url)
+        .json(&serde_json::json!({ "why": "a rehearsal" }))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(on.status(), 200);
     whole.ordinary().await;
     whole.show(now_ms(), 6.0, 6.0).await;
     let denied = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
-    assert_eq!((denied.state, denied.operations.len()), (DecisionState::Denied, 0), "{denied:?}");
+    assert_eq!(
+        (denied.state, denied.operations.len()),
+        (DecisionState::Denied, 0),
+        "{denied:?}"
+    );
     let guard = denied.guard.unwrap();
-    assert!(guard.rule == "kill_switch" && guard.reason.contains("a rehearsal (by anonymous on loopback"), "{guard:?}");
+    assert!(
+        guard.rule == "kill_switch"
+            && guard
+                .reason
+                .contains("a rehearsal (by anonymous on loopback"),
+        "{guard:?}"
+    );
     let alarm = ended(&whole.running, solutions::ALARM, 2 * MINUTE).await;
     assert_eq!(alarm.state, DecisionState::Done, "{alarm:?}");
-    let said: Value = http.delete(&url).send().await.unwrap().json().await.unwrap();
+    let said: Value = http
+        .delete(&url)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(said, serde_json::json!({ "on": false, "why": null }));
     // Who did that, and why, is on record as well.
-    for (what, why) in [("kill_switch_on", "a rehearsal"), ("kill_switch_off", "what was stopped may be changed again")]
-    {
+    for (what, why) in [
+        ("kill_switch_on", "a rehearsal"),
+        ("kill_switch_off", "what was stopped may be changed again"),
+    ] {
         let noted = ended(&whole.running, what, MINUTE).await;
-        assert_eq!((noted.explanation.as_str(), noted.provenance.by.as_str()), (why, "anonymous on loopback"));
+        assert_eq!(
+            (noted.explanation.as_str(), noted.provenance.by.as_str()),
+            (why, "anonymous on loopback")
+        );
     }
 }
 
 #[tokio::test]
 async fn a_kill_switch_that_is_set_by_its_file_is_on_record_once() {
     let whole = Whole::start("").await;
-    let file = whole.running.history().unwrap().path().with_file_name("STOP");
+    let file = whole
+        .running
+        .history()
+        .unwrap()
+        .path()
+        .with_file_name("STOP");
     std::fs::write(&file, "the API is gone").unwrap();
     let on = ended(&whole.running, "kill_switch_on", MINUTE).await;
     assert_eq!(on.explanation, "the API is gone");
-    assert!(on.provenance.by.contains("the file STOP"), "{}", on.provenance.by);
+    assert!(
+        on.provenance.by.contains("the file STOP"),
+        "{}",
+        on.provenance.by
+    );
     std::fs::remove_file(&file).unwrap();
     ended(&whole.running, "kill_switch_off", MINUTE).await;
-    let (all, _) = whole.running.history().unwrap().decisions(&Filter::default(), Page::default()).await.unwrap();
+    let (all, _) = whole
+        .running
+        .history()
+        .unwrap()
+        .decisions(&Filter::default(), Page::default())
+        .await
+        .unwrap();
     assert_eq!(all.len(), 2, "{all:?}");
 }

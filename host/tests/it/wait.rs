@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// Asks `probe` until it gives something, and panics with `what` when that takes longer than `within`.
-pub async fn until<T>(what: &str, within: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+/// Asks `probe` until it gives something, and panics with `what` when that takes longer than
+/// `within`.
+pub async fn until<T>(
+    what: &str,
+    within: Duration,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + within;
     loop {
         if let Some(found) = probe().await {

@@ -15,9 +15,14 @@ pub struct Need {
 }
 
 impl Need {
-    /// Whether it lets the operation be asked for of a target of that kind; a patch, of some part of it.
+    /// Whether it lets the operation be asked for of a target of that kind; a patch, of some part
+    /// of it.
     pub fn covers(&self, operation: &str, kind: &str) -> bool {
-        let part = |scope: &str| scope.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let part = |scope: &str| {
+            scope
+                .strip_prefix(kind)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         self.names(operation) && (self.scope == "*" || part(self.scope))
     }
 
@@ -27,10 +32,11 @@ impl Need {
     }
 }
 
-/// Decides what to do about an incident. It never touches the world: it is a pure function of what it is told, and asks the
-/// host for each operation.
+/// Decides what to do about an incident. It never touches the world: it is a pure function of what
+/// it is told, and asks the host for each operation.
 pub trait Action: 'static {
-    /// What may be set. Use `#[serde(deny_unknown_fields, default)]`: a typo is then told by its key.
+    /// What may be set. Use `#[serde(deny_unknown_fields, default)]`: a typo is then told by its
+    /// key.
     type Parameters: DeserializeOwned + JsonSchema;
 
     /// Everything that its plans may ask for.
@@ -39,24 +45,37 @@ pub trait Action: 'static {
     /// Who it is.
     fn about() -> About;
 
-    /// What to do. Parameters that make no sense are [`Error::Invalid`], with a message that names the key; where nothing can
-    /// be done about this incident, the plan is [`Plan::give_up`].
+    /// What to do. Parameters that make no sense are [`Error::Invalid`], with a message that names
+    /// the key; where nothing can be done about this incident, the plan is [`Plan::give_up`].
     fn plan(incident: &Incident, parameters: Self::Parameters) -> Result<Plan, Error>;
 
-    /// The incident's target, if this operation may be asked for of its kind by [`Action::NEEDS`]. Otherwise why there is none,
-    /// for [`Plan::give_up`]: the kinds of targets are without end, and what is not declared is denied.
+    /// The incident's target, if this operation may be asked for of its kind by [`Action::NEEDS`].
+    /// Otherwise why there is none, for [`Plan::give_up`]: the kinds of targets are without end,
+    /// and what is not declared is denied.
     fn target(incident: &Incident, operation: &str) -> Result<Target, String> {
         let Some(target) = &incident.target else {
-            return Err(format!("it is not known what to `{operation}`: there is no target"));
+            return Err(format!(
+                "it is not known what to `{operation}`: there is no target"
+            ));
         };
-        if Self::NEEDS.iter().any(|need| need.covers(operation, &target.kind)) {
+        if Self::NEEDS
+            .iter()
+            .any(|need| need.covers(operation, &target.kind))
+        {
             return Ok(target.clone());
         }
-        let known: Vec<&str> = Self::NEEDS.iter().filter(|need| need.names(operation)).map(|need| need.scope).collect();
+        let known: Vec<&str> = Self::NEEDS
+            .iter()
+            .filter(|need| need.names(operation))
+            .map(|need| need.scope)
+            .collect();
         if known.is_empty() {
             return Err(format!("`{operation}` is not among its needs"));
         }
-        Err(format!("it does not know how to `{operation}` {target}, only {}", known.join(", ")))
+        Err(format!(
+            "it does not know how to `{operation}` {target}, only {}",
+            known.join(", ")
+        ))
     }
 }
 
@@ -69,13 +88,26 @@ mod tests {
     impl Action for Scaler {
         type Parameters = serde_json::Value;
         const NEEDS: &'static [Need] = &[
-            Need { operation: "scale", scope: "Deployment" },
-            Need { operation: "patch", scope: "Deployment/spec/template" },
-            Need { operation: "read-logs", scope: "*" },
+            Need {
+                operation: "scale",
+                scope: "Deployment",
+            },
+            Need {
+                operation: "patch",
+                scope: "Deployment/spec/template",
+            },
+            Need {
+                operation: "read-logs",
+                scope: "*",
+            },
         ];
 
         fn about() -> About {
-            About { name: "scaler", version: "0.1.0", summary: "" }
+            About {
+                name: "scaler",
+                version: "0.1.0",
+                summary: "",
+            }
         }
 
         fn plan(_: &Incident, _: serde_json::Value) -> Result<Plan, Error> {
@@ -90,13 +122,26 @@ mod tests {
             kind: kind.to_owned(),
             name: "web".to_owned(),
         });
-        Incident { id: "inc-1".to_owned(), target, snapshot: None, findings: Vec::new(), diagnosis: None }
+        Incident {
+            id: "inc-1".to_owned(),
+            target,
+            snapshot: None,
+            findings: Vec::new(),
+            diagnosis: None,
+        }
     }
 
     #[test]
     fn a_target_of_a_declared_kind_is_one_to_act_on() {
-        for (operation, kind) in [("scale", "Deployment"), ("patch", "Deployment"), ("read_logs", "CronJob.batch")] {
-            assert_eq!(Scaler::target(&about(Some(kind)), operation).map(|target| target.kind), Ok(kind.to_owned()));
+        for (operation, kind) in [
+            ("scale", "Deployment"),
+            ("patch", "Deployment"),
+            ("read_logs", "CronJob.batch"),
+        ] {
+            assert_eq!(
+                Scaler::target(&about(Some(kind)), operation).map(|target| target.kind),
+                Ok(kind.to_owned())
+            );
         }
     }
 
@@ -107,7 +152,13 @@ mod tests {
             why(Some("DaemonSet"), "scale"),
             "it does not know how to `scale` default/shop/DaemonSet/web, only Deployment"
         );
-        assert_eq!(why(Some("Deployment"), "restart"), "`restart` is not among its needs");
-        assert_eq!(why(None, "scale"), "it is not known what to `scale`: there is no target");
+        assert_eq!(
+            why(Some("Deployment"), "restart"),
+            "`restart` is not among its needs"
+        );
+        assert_eq!(
+            why(None, "scale"),
+            "it is not known what to `scale`: there is no target"
+        );
     }
 }

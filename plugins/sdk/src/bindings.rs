@@ -1,5 +1,13 @@
-//! What `wit-bindgen` makes of `wit/plugin.wit`: one module per world, the types that both worlds know in the first.
-#![allow(missing_docs, unsafe_code, unused_qualifications, clippy::all, clippy::pedantic, clippy::restriction)]
+//! What `wit-bindgen` makes of `wit/plugin.wit`: one module per world, the types that both worlds
+//! know in the first.
+#![allow(
+    missing_docs,
+    unsafe_code,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction
+)]
 
 pub mod detector {
     //! The world `stateful-detector-plugin`, which has all of `detector-plugin`.

@@ -6,11 +6,19 @@ use std::ops::RangeInclusive;
 use crate::Error;
 
 /// That a setting is in a range.
-pub fn within<T: PartialOrd + Display + Copy>(key: &str, value: T, range: RangeInclusive<T>) -> Result<(), Error> {
+pub fn within<T: PartialOrd + Display + Copy>(
+    key: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), Error> {
     if range.contains(&value) {
         return Ok(());
     }
-    Err(Error::Invalid(format!("`{key}` is {value}: give {} to {}", range.start(), range.end())))
+    Err(Error::Invalid(format!(
+        "`{key}` is {value}: give {} to {}",
+        range.start(),
+        range.end()
+    )))
 }
 
 /// That a setting is a number above 0.
@@ -18,7 +26,9 @@ pub fn above_zero(key: &str, value: f64) -> Result<(), Error> {
     if value > 0.0 && value.is_finite() {
         return Ok(());
     }
-    Err(Error::Invalid(format!("`{key}` is {value}: give a number above 0")))
+    Err(Error::Invalid(format!(
+        "`{key}` is {value}: give a number above 0"
+    )))
 }
 
 #[cfg(test)]
@@ -28,7 +38,10 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         assert_eq!(within("window", 7, 2..=9), Ok(()));
-        assert_eq!(within("window", 1, 2..=9), Err(Error::Invalid("`window` is 1: give 2 to 9".to_owned())));
+        assert_eq!(
+            within("window", 1, 2..=9),
+            Err(Error::Invalid("`window` is 1: give 2 to 9".to_owned()))
+        );
         assert!(within("share", f64::NAN, 0.0..=1.0).is_err());
         assert_eq!(above_zero("limit", 0.5), Ok(()));
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {

@@ -18,10 +18,11 @@ pub struct About {
 
 /// Watches series, each with a memory of its own.
 ///
-/// A pure function of its settings and of the samples in their order: no clock, no randomness, and where the host ends a
-/// frame must not matter.
+/// A pure function of its settings and of the samples in their order: no clock, no randomness, and
+/// where the host ends a frame must not matter.
 pub trait Detector: Sized + 'static {
-    /// What the operator may set. Use `#[serde(deny_unknown_fields, default)]`: a typo is then told by its key.
+    /// What the operator may set. Use `#[serde(deny_unknown_fields, default)]`: a typo is then told
+    /// by its key.
     type Settings: DeserializeOwned + JsonSchema;
     /// What it remembers of one series.
     type Series: 'static;
@@ -38,7 +39,8 @@ pub trait Detector: Sized + 'static {
     /// A series that was not seen before. Labels are sorted by name; `__name__` is the signal's.
     fn series(&self, labels: &[(String, String)]) -> Self::Series;
 
-    /// The next sample of a series. `at` rises strictly within a series; the value is finite. This is the hot path.
+    /// The next sample of a series. `at` rises strictly within a series; the value is finite. This
+    /// is the hot path.
     fn observe(&mut self, series: &mut Self::Series, at: UnixMs, value: f64) -> Observation;
 }
 
@@ -54,12 +56,18 @@ pub struct Observation {
 impl Observation {
     /// Nothing changed.
     pub fn quiet(score: f64) -> Self {
-        Self { score, change: None }
+        Self {
+            score,
+            change: None,
+        }
     }
 
     /// The phase changed.
     pub fn change(score: f64, change: Change) -> Self {
-        Self { score, change: Some(Box::new(change)) }
+        Self {
+            score,
+            change: Some(Box::new(change)),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! When an anomaly begins and when it is over, for detectors that know of each sample how far out it is.
+//! When an anomaly begins and when it is over, for detectors that know of each sample how far out
+//! it is.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +16,15 @@ pub struct Rule {
 const MOST: u32 = 100_000;
 
 impl Rule {
-    /// So many that are out for an anomaly to begin, so many that are back for it to end: the settings of these names.
+    /// So many that are out for an anomaly to begin, so many that are back for it to end: the
+    /// settings of these names.
     pub fn new(for_samples: u32, clear_samples: u32) -> Result<Self, Error> {
         within("for_samples", for_samples, 1..=MOST)?;
         within("clear_samples", clear_samples, 1..=MOST)?;
-        Ok(Self { for_samples, clear_samples })
+        Ok(Self {
+            for_samples,
+            clear_samples,
+        })
     }
 }
 
@@ -41,8 +46,9 @@ const MOST_KNOWN: f64 = 0.999;
 
 /// Where one series is. A sample whose score is 1 or more is out; NaN is not.
 ///
-/// What it tells of a sample is how new that is: at an onset the score as it came, while it is in doubt or goes on s / (1 + s), which
-/// is below 1. So a score of 1 or more is an onset and nothing else. How bad it is while it lasts is for the severity to say.
+/// What it tells of a sample is how new that is: at an onset the score as it came, while it is in
+/// doubt or goes on s / (1 + s), which is below 1. So a score of 1 or more is an onset and nothing
+/// else. How bad it is while it lasts is for the severity to say.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Episode(State);
 
@@ -81,29 +87,65 @@ impl Episode {
 
     /// Takes the score of the next sample. `tell` is asked where a phase changes.
     #[inline]
-    pub fn observe(&mut self, rule: Rule, score: f64, tell: impl FnOnce(Phase) -> Told) -> Observation {
-        if self.is_calm() && !is_out(score) { Observation::quiet(score) } else { self.go_on(rule, score, tell) }
+    pub fn observe(
+        &mut self,
+        rule: Rule,
+        score: f64,
+        tell: impl FnOnce(Phase) -> Told,
+    ) -> Observation {
+        if self.is_calm() && !is_out(score) {
+            Observation::quiet(score)
+        } else {
+            self.go_on(rule, score, tell)
+        }
     }
 
     #[cold]
     fn go_on(&mut self, rule: Rule, score: f64, tell: impl FnOnce(Phase) -> Told) -> Observation {
         // Of the largest numbers 1 would be left.
-        let known = if score > 0.0 { (score / (1.0 + score)).min(MOST_KNOWN) } else { 0.0 };
+        let known = if score > 0.0 {
+            (score / (1.0 + score)).min(MOST_KNOWN)
+        } else {
+            0.0
+        };
         let open = match &mut self.0 {
             State::Calm { out } => {
-                *out = if is_out(score) { out.saturating_add(1) } else { 0 };
+                *out = if is_out(score) {
+                    out.saturating_add(1)
+                } else {
+                    0
+                };
                 if *out < rule.for_samples {
                     return Observation::quiet(known);
                 }
-                let Told { direction, expected, reason } = tell(Phase::Onset);
+                let Told {
+                    direction,
+                    expected,
+                    reason,
+                } = tell(Phase::Onset);
                 let range = expected.map(|range| (range.low, range.high));
-                self.0 = State::Open(Box::new(Open { direction, expected: range, told: score, back: 0 }));
-                let change = Change { phase: Phase::Onset, direction, severity: score, expected, reason };
+                self.0 = State::Open(Box::new(Open {
+                    direction,
+                    expected: range,
+                    told: score,
+                    back: 0,
+                }));
+                let change = Change {
+                    phase: Phase::Onset,
+                    direction,
+                    severity: score,
+                    expected,
+                    reason,
+                };
                 return Observation::change(score, change);
             }
             State::Open(open) => open,
         };
-        open.back = if is_out(score) { 0 } else { open.back.saturating_add(1) };
+        open.back = if is_out(score) {
+            0
+        } else {
+            open.back.saturating_add(1)
+        };
         let phase = if open.back >= rule.clear_samples {
             Phase::Clear
         } else if score >= open.told * WORSE {
@@ -113,7 +155,13 @@ impl Episode {
             return Observation::quiet(known);
         };
         let expected = open.expected.map(|(low, high)| Range { low, high });
-        let change = Change { phase, direction: open.direction, severity: score, expected, reason: tell(phase).reason };
+        let change = Change {
+            phase,
+            direction: open.direction,
+            severity: score,
+            expected,
+            reason: tell(phase).reason,
+        };
         if phase == Phase::Clear {
             *self = Self::default();
         }
@@ -140,14 +188,25 @@ mod tests {
     fn phases(rule: (u32, u32), scores: &[f64]) -> Vec<(usize, Phase)> {
         let rule = Rule::new(rule.0, rule.1).unwrap();
         let mut episode = Episode::default();
-        let told = |_| Told { direction: Direction::Above, expected: None, reason: "high".to_owned() };
-        let seen = scores.iter().map(|score| episode.observe(rule, *score, told));
-        seen.enumerate().filter_map(|(at, seen)| Some((at, seen.change?.phase))).collect()
+        let told = |_| Told {
+            direction: Direction::Above,
+            expected: None,
+            reason: "high".to_owned(),
+        };
+        let seen = scores
+            .iter()
+            .map(|score| episode.observe(rule, *score, told));
+        seen.enumerate()
+            .filter_map(|(at, seen)| Some((at, seen.change?.phase)))
+            .collect()
     }
 
     #[test]
     fn it_begins_and_ends_with_so_many_in_a_row() {
-        assert_eq!(phases((1, 1), &[0.0, 1.0, 0.9, 0.5]), [(1, Phase::Onset), (2, Phase::Clear)]);
+        assert_eq!(
+            phases((1, 1), &[0.0, 1.0, 0.9, 0.5]),
+            [(1, Phase::Onset), (2, Phase::Clear)]
+        );
         assert_eq!(
             phases((3, 2), &[2.0, 2.0, 0.0, 2.0, 2.0, 2.0, 0.0, 2.0, 0.0, 0.0]),
             [(5, Phase::Onset), (9, Phase::Clear)]
@@ -158,23 +217,40 @@ mod tests {
     #[test]
     fn it_is_told_again_only_when_it_got_worse_by_half() {
         let found = phases((1, 3), &[2.0, 2.5, 3.0, 4.0, 4.5, 1.0]);
-        assert_eq!(found, [(0, Phase::Onset), (2, Phase::Ongoing), (4, Phase::Ongoing)]);
+        assert_eq!(
+            found,
+            [(0, Phase::Onset), (2, Phase::Ongoing), (4, Phase::Ongoing)]
+        );
     }
 
     #[test]
     fn the_score_is_1_or_more_at_an_onset_only() {
         let rule = Rule::new(2, 1).unwrap();
         let mut episode = Episode::default();
-        let told = |_| Told { direction: Direction::Above, expected: None, reason: "high".to_owned() };
-        let seen = [0.5, 3.0, 3.0, 9.0, f64::MAX, 0.5, 0.5].map(|score| episode.observe(rule, score, told));
-        assert_eq!(seen.each_ref().map(|seen| seen.score), [0.5, 0.75, 3.0, 0.9, 0.999, 0.5 / 1.5, 0.5]);
+        let told = |_| Told {
+            direction: Direction::Above,
+            expected: None,
+            reason: "high".to_owned(),
+        };
+        let seen = [0.5, 3.0, 3.0, 9.0, f64::MAX, 0.5, 0.5]
+            .map(|score| episode.observe(rule, score, told));
+        assert_eq!(
+            seen.each_ref().map(|seen| seen.score),
+            [0.5, 0.75, 3.0, 0.9, 0.999, 0.5 / 1.5, 0.5]
+        );
         assert_eq!(seen[3].change.as_ref().unwrap().severity, 9.0);
     }
 
     #[test]
     fn a_rule_that_makes_no_sense_is_named() {
-        for (rule, key) in [((0, 1), "`for_samples`"), ((1, 0), "`clear_samples`"), ((MOST + 1, 1), "`for_samples`")] {
-            let Err(Error::Invalid(message)) = Rule::new(rule.0, rule.1) else { panic!("{rule:?} passed") };
+        for (rule, key) in [
+            ((0, 1), "`for_samples`"),
+            ((1, 0), "`clear_samples`"),
+            ((MOST + 1, 1), "`for_samples`"),
+        ] {
+            let Err(Error::Invalid(message)) = Rule::new(rule.0, rule.1) else {
+                panic!("{rule:?} passed")
+            };
             assert!(message.contains(key), "{message}");
         }
     }

@@ -5,9 +5,12 @@ use std::marker::PhantomData;
 
 use crate::bindings::action::exports::anomalyzer::plugin::action as action_wit;
 use crate::bindings::detector::anomalyzer::plugin::types;
-use crate::bindings::detector::exports::anomalyzer::plugin::{detector as detector_wit, state as state_wit};
+use crate::bindings::detector::exports::anomalyzer::plugin::{
+    detector as detector_wit, state as state_wit,
+};
 use crate::{
-    About, Action, Detector, Error, Frame, Outcome, Run, StatefulDetector, Step, UnixMs, Verdict, Watch, parse,
+    About, Action, Detector, Error, Frame, Outcome, Run, StatefulDetector, Step, UnixMs, Verdict,
+    Watch, parse,
 };
 
 /// Carries the exports of a plugin.
@@ -30,8 +33,8 @@ macro_rules! export_detector {
     };
 }
 
-/// Exports a type that implements [`StatefulDetector`](crate::StatefulDetector). Once per plugin, instead of
-/// [`export_detector!`].
+/// Exports a type that implements [`StatefulDetector`](crate::StatefulDetector). Once per plugin,
+/// instead of [`export_detector!`].
 #[macro_export]
 macro_rules! export_stateful_detector {
     ($detector:ty) => {
@@ -74,7 +77,8 @@ fn about(about: About, settings: String) -> types::About {
     }
 }
 
-/// A borrow can't be taken twice, as the host never calls a guest that is calling it; if it did, it would be told.
+/// A borrow can't be taken twice, as the host never calls a guest that is calling it; if it did, it
+/// would be told.
 fn entered_twice() -> Error {
     Error::Failed("called while a call was under way".to_owned())
 }
@@ -95,17 +99,27 @@ pub struct Monitor<D: Detector>(RefCell<Watch<D>>);
 
 impl<D: Detector> detector_wit::GuestMonitor for Monitor<D> {
     fn open(settings: String) -> Result<detector_wit::Monitor, Error> {
-        Ok(detector_wit::Monitor::new(Self(RefCell::new(Watch::open(&settings)?))))
+        Ok(detector_wit::Monitor::new(Self(RefCell::new(Watch::open(
+            &settings,
+        )?))))
     }
 
     fn observe(&self, frame: Frame, want_scores: bool) -> Result<Verdict, Error> {
-        self.0.try_borrow_mut().map_err(|_| entered_twice())?.observe(&frame, want_scores)
+        self.0
+            .try_borrow_mut()
+            .map_err(|_| entered_twice())?
+            .observe(&frame, want_scores)
     }
 }
 
 impl<D: StatefulDetector> state_wit::Guest for Exported<D> {
     fn save(monitor: detector_wit::MonitorBorrow<'_>, of: Option<u32>) -> Result<Vec<u8>, Error> {
-        monitor.get::<Monitor<D>>().0.try_borrow().map_err(|_| entered_twice())?.save(of)
+        monitor
+            .get::<Monitor<D>>()
+            .0
+            .try_borrow()
+            .map_err(|_| entered_twice())?
+            .save(of)
     }
 
     fn restore(
@@ -115,7 +129,11 @@ impl<D: StatefulDetector> state_wit::Guest for Exported<D> {
         saved: Vec<u8>,
     ) -> Result<(), Error> {
         let monitor = monitor.get::<Monitor<D>>();
-        monitor.0.try_borrow_mut().map_err(|_| entered_twice())?.restore(of, &from_version, &saved)
+        monitor
+            .0
+            .try_borrow_mut()
+            .map_err(|_| entered_twice())?
+            .restore(of, &from_version, &saved)
     }
 }
 
@@ -127,7 +145,10 @@ impl<A: Action> action_wit::Guest for Exported<A> {
             about: about(A::about(), parse::schema::<A::Parameters>()),
             needs: A::NEEDS
                 .iter()
-                .map(|need| action_wit::Need { operation: need.operation.to_owned(), scope: need.scope.to_owned() })
+                .map(|need| action_wit::Need {
+                    operation: need.operation.to_owned(),
+                    scope: need.scope.to_owned(),
+                })
                 .collect(),
         }
     }
@@ -143,6 +164,9 @@ impl<A: Action> action_wit::GuestRun for ExportedRun<A> {
     }
 
     fn next(&self, now: UnixMs, last: Outcome) -> Result<Step, Error> {
-        self.0.try_borrow_mut().map_err(|_| entered_twice())?.next(now, last)
+        self.0
+            .try_borrow_mut()
+            .map_err(|_| entered_twice())?
+            .next(now, last)
     }
 }

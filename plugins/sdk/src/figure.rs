@@ -12,10 +12,22 @@ pub fn figure(value: f64) -> String {
     if size != 0.0 && !(1e-4..1e7).contains(&size) {
         return format!("{value:.3e}");
     }
-    let whole_digits = if size < 1.0 { size.log10().ceil().min(0.0) } else { size.log10().floor() + 1.0 };
-    let decimals = if size == 0.0 { 0.0 } else { (4.0 - whole_digits).max(0.0) };
+    let whole_digits = if size < 1.0 {
+        size.log10().ceil().min(0.0)
+    } else {
+        size.log10().floor() + 1.0
+    };
+    let decimals = if size == 0.0 {
+        0.0
+    } else {
+        (4.0 - whole_digits).max(0.0)
+    };
     let text = format!("{value:.*}", decimals as usize);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]

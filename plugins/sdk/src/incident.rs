@@ -1,4 +1,5 @@
-//! The incident as an action is shown it. Read leniently: fields that this version does not know are passed over.
+//! The incident as an action is shown it. Read leniently: fields that this version does not know
+//! are passed over.
 
 use std::collections::BTreeMap;
 
@@ -125,8 +126,9 @@ impl Incident {
     }
 }
 
-/// One of the JSON parts, any of which may be `null`. What can't be read is the host's fault, not that of who wrote the
-/// parameters.
+/// One of the JSON parts, any of which may be `null`. What can't be read is the host's fault, not
+/// that of who wrote the parameters.
 fn part<T: DeserializeOwned>(name: &str, json: &str) -> Result<Option<T>, Error> {
-    serde_json::from_str(json).map_err(|error| Error::Failed(format!("the incident's {name} can't be read: {error}")))
+    serde_json::from_str(json)
+        .map_err(|error| Error::Failed(format!("the incident's {name} can't be read: {error}")))
 }

@@ -1,4 +1,5 @@
-//! Messages to the operator, which the host cuts and limits in rate. In native tests they go nowhere.
+//! Messages to the operator, which the host cuts and limits in rate. In native tests they go
+//! nowhere.
 
 use crate::bindings::detector::anomalyzer::plugin::log::Level;
 

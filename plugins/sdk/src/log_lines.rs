@@ -21,14 +21,20 @@ pub struct LogLines {
 }
 
 impl LogLines {
-    /// Reads what a done `read_logs` returned: `{"lines": […]}`. What is something else counts as no lines.
+    /// Reads what a done `read_logs` returned: `{"lines": […]}`. What is something else counts as
+    /// no lines.
     pub fn read(done: &str) -> Self {
         #[derive(Default, Deserialize)]
         struct Answer {
             lines: Vec<String>,
         }
-        let lines = serde_json::from_str::<Answer>(done).unwrap_or_default().lines;
-        let mut counted = Self { total: lines.len(), ..Self::default() };
+        let lines = serde_json::from_str::<Answer>(done)
+            .unwrap_or_default()
+            .lines;
+        let mut counted = Self {
+            total: lines.len(),
+            ..Self::default()
+        };
         for line in &lines {
             match level(line) {
                 Level::Error => {
@@ -36,7 +42,9 @@ impl LogLines {
                     if counted.last_errors.len() == SHOWN {
                         counted.last_errors.remove(0);
                     }
-                    counted.last_errors.push(line.trim_end().chars().take(SHOWN_CHARACTERS).collect());
+                    counted
+                        .last_errors
+                        .push(line.trim_end().chars().take(SHOWN_CHARACTERS).collect());
                 }
                 Level::Warning => counted.warnings += 1,
                 Level::Other => {}
@@ -48,7 +56,11 @@ impl LogLines {
 
 impl fmt::Display for LogLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lines: {} errors, {} warnings", self.total, self.errors, self.warnings)?;
+        write!(
+            f,
+            "{} lines: {} errors, {} warnings",
+            self.total, self.errors, self.warnings
+        )?;
         if !self.last_errors.is_empty() {
             f.write_str("; last errors:")?;
             for line in &self.last_errors {
@@ -69,7 +81,8 @@ enum Level {
 fn level(line: &str) -> Level {
     for word in line.split(|c: char| !c.is_ascii_alphanumeric()) {
         match word.to_ascii_lowercase().as_str() {
-            "error" | "err" | "fatal" | "panic" | "panicked" | "critical" | "crit" | "exception" | "traceback" => {
+            "error" | "err" | "fatal" | "panic" | "panicked" | "critical" | "crit"
+            | "exception" | "traceback" => {
                 return Level::Error;
             }
             "warn" | "warning" => return Level::Warning,
@@ -96,12 +109,18 @@ mod tests {
         let counted = LogLines::read(&serde_json::json!({ "lines": lines }).to_string());
         assert_eq!((counted.total, counted.errors, counted.warnings), (5, 2, 1));
         assert_eq!(counted.last_errors, [lines[0], lines[3]]);
-        assert!(counted.to_string().starts_with("5 lines: 2 errors, 1 warnings; last errors:"));
+        assert!(
+            counted
+                .to_string()
+                .starts_with("5 lines: 2 errors, 1 warnings; last errors:")
+        );
     }
 
     #[test]
     fn only_the_last_error_lines_are_kept_and_they_are_cut() {
-        let lines: Vec<String> = (0..20).map(|i| format!("error {i} {}", "é".repeat(1000))).collect();
+        let lines: Vec<String> = (0..20)
+            .map(|i| format!("error {i} {}", "é".repeat(1000)))
+            .collect();
         let counted = LogLines::read(&serde_json::json!({ "lines": lines }).to_string());
         assert_eq!(counted.last_errors.len(), SHOWN);
         assert!(counted.last_errors[0].starts_with("error 15"));

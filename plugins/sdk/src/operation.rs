@@ -7,7 +7,11 @@ use crate::{Operation, Target};
 /// `cluster/namespace/kind/name`, the namespace empty for what has none.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.cluster, self.namespace, self.kind, self.name)
+        write!(
+            f,
+            "{}/{}/{}/{}",
+            self.cluster, self.namespace, self.kind, self.name
+        )
     }
 }
 
@@ -16,7 +20,11 @@ pub fn in_words(operation: &Operation) -> String {
     match operation {
         Operation::Inspect(target) => format!("inspecting {target}"),
         Operation::ReadLogs(request) => {
-            let run = if request.previous { " of the run before" } else { "" };
+            let run = if request.previous {
+                " of the run before"
+            } else {
+                ""
+            };
             format!("reading the log{run} of {}", request.target)
         }
         Operation::Query(query) => format!("the query `{query}`"),

@@ -9,16 +9,23 @@ use crate::Error;
 pub(crate) fn settings<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     // A struct would be filled from a list too, by position.
     if !json.trim_start().starts_with('{') {
-        return Err(Error::Invalid("give a JSON object, as {\"key\": 1}".to_owned()));
+        return Err(Error::Invalid(
+            "give a JSON object, as {\"key\": 1}".to_owned(),
+        ));
     }
     let mut text = serde_json::Deserializer::from_str(json);
     let parsed = serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner();
         // An unknown key is named by the message itself; `.` is the whole.
-        if path == "." { Error::Invalid(why.to_string()) } else { Error::Invalid(format!("`{path}`: {why}")) }
+        if path == "." {
+            Error::Invalid(why.to_string())
+        } else {
+            Error::Invalid(format!("`{path}`: {why}"))
+        }
     })?;
-    text.end().map_err(|error| Error::Invalid(error.to_string()))?;
+    text.end()
+        .map_err(|error| Error::Invalid(error.to_string()))?;
     Ok(parsed)
 }
 
@@ -42,13 +49,22 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_the_key() {
-        for (json, key) in [(r#"{"window":"x"}"#, "`window`"), (r#"{"windw":1}"#, "`windw`"), ("{}", "`window`")] {
-            let Error::Invalid(message) = settings::<Example>(json).unwrap_err() else { panic!("{json}") };
+        for (json, key) in [
+            (r#"{"window":"x"}"#, "`window`"),
+            (r#"{"windw":1}"#, "`windw`"),
+            ("{}", "`window`"),
+        ] {
+            let Error::Invalid(message) = settings::<Example>(json).unwrap_err() else {
+                panic!("{json}")
+            };
             assert!(message.contains(key), "{message}");
         }
         assert!(settings::<Example>(r#"{"window":1} x"#).is_err());
         for json in ["", "[1]", "null", "1"] {
-            assert!(matches!(settings::<Example>(json), Err(Error::Invalid(_))), "{json}");
+            assert!(
+                matches!(settings::<Example>(json), Err(Error::Invalid(_))),
+                "{json}"
+            );
         }
     }
 }

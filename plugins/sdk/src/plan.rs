@@ -2,9 +2,11 @@
 
 use crate::{Error, Operation, Outcome, Step, UnixMs, in_words};
 
-/// A step machine: is told how the last step ended and says the next. [`Plan::in_order`] covers the usual case.
+/// A step machine: is told how the last step ended and says the next. [`Plan::in_order`] covers the
+/// usual case.
 pub trait Steps: 'static {
-    /// The first call is told [`Outcome::Begin`]. After a crash the machine is made anew and told the same outcomes.
+    /// The first call is told [`Outcome::Begin`]. After a crash the machine is made anew and told
+    /// the same outcomes.
     fn next(&mut self, now: UnixMs, last: Outcome) -> Result<Step, Error>;
 }
 
@@ -25,14 +27,21 @@ impl Plan {
         Self::steps(Only(Step::GaveUp(reason.into())))
     }
 
-    /// One operation after another, then a summary made of what they returned. Gives up at the first that is not done.
-    pub fn in_order(operations: Vec<Operation>, summary: impl FnOnce(&Results) -> String + 'static) -> Self {
+    /// One operation after another, then a summary made of what they returned. Gives up at the
+    /// first that is not done.
+    pub fn in_order(
+        operations: Vec<Operation>,
+        summary: impl FnOnce(&Results) -> String + 'static,
+    ) -> Self {
         Self::operations(operations, false, summary)
     }
 
-    /// The same, but goes on after what is not done: for reads of which each is useful by itself. Gives up, with the summary as
-    /// the reason, if none was done.
-    pub fn as_far_as_possible(operations: Vec<Operation>, summary: impl FnOnce(&Results) -> String + 'static) -> Self {
+    /// The same, but goes on after what is not done: for reads of which each is useful by itself.
+    /// Gives up, with the summary as the reason, if none was done.
+    pub fn as_far_as_possible(
+        operations: Vec<Operation>,
+        summary: impl FnOnce(&Results) -> String + 'static,
+    ) -> Self {
         Self::operations(operations, true, summary)
     }
 
@@ -47,7 +56,13 @@ impl Plan {
         summary: impl FnOnce(&Results) -> String + 'static,
     ) -> Self {
         let todo = operations.into_iter();
-        Self::steps(InOrder { todo, asked: None, results: Vec::new(), goes_on, summary: Some(Box::new(summary)) })
+        Self::steps(InOrder {
+            todo,
+            asked: None,
+            results: Vec::new(),
+            goes_on,
+            summary: Some(Box::new(summary)),
+        })
     }
 }
 
@@ -123,10 +138,18 @@ mod tests {
 
     #[test]
     fn operations_are_asked_for_one_after_another_and_end_in_the_summary() {
-        let mut plan = Plan::in_order(vec![query("a"), query("b")], |results| format!("{} done", results.len()));
-        assert_eq!(plan.next(0, Outcome::Begin).unwrap(), Step::Perform(query("a")));
+        let mut plan = Plan::in_order(vec![query("a"), query("b")], |results| {
+            format!("{} done", results.len())
+        });
+        assert_eq!(
+            plan.next(0, Outcome::Begin).unwrap(),
+            Step::Perform(query("a"))
+        );
         assert_eq!(plan.next(0, done()).unwrap(), Step::Perform(query("b")));
-        assert_eq!(plan.next(0, done()).unwrap(), Step::Finished("2 done".to_owned()));
+        assert_eq!(
+            plan.next(0, done()).unwrap(),
+            Step::Finished("2 done".to_owned())
+        );
         assert!(plan.next(0, done()).is_err());
     }
 
@@ -139,22 +162,30 @@ mod tests {
         ] {
             let mut plan = Plan::in_order(vec![query("a"), query("b")], |_| String::new());
             plan.next(0, Outcome::Begin).unwrap();
-            let Step::GaveUp(reason) = plan.next(0, outcome).unwrap() else { panic!("goes on after {word}") };
+            let Step::GaveUp(reason) = plan.next(0, outcome).unwrap() else {
+                panic!("goes on after {word}")
+            };
             assert!(reason.contains(word), "{reason}");
         }
     }
 
     #[test]
     fn reads_go_on_after_one_that_failed() {
-        let mut plan = Plan::as_far_as_possible(vec![query("a"), query("b")], |results| format!("{results:?}"));
+        let mut plan = Plan::as_far_as_possible(vec![query("a"), query("b")], |results| {
+            format!("{results:?}")
+        });
         plan.next(0, Outcome::Begin).unwrap();
-        assert_eq!(plan.next(0, Outcome::Failed("no".to_owned())).unwrap(), Step::Perform(query("b")));
+        assert_eq!(
+            plan.next(0, Outcome::Failed("no".to_owned())).unwrap(),
+            Step::Perform(query("b"))
+        );
         assert!(matches!(plan.next(0, done()).unwrap(), Step::Finished(_)));
     }
 
     #[test]
     fn reads_of_which_none_was_done_are_given_up() {
-        let mut plan = Plan::as_far_as_possible(vec![query("a")], |_| "nothing was read".to_owned());
+        let mut plan =
+            Plan::as_far_as_possible(vec![query("a")], |_| "nothing was read".to_owned());
         plan.next(0, Outcome::Begin).unwrap();
         let end = plan.next(0, Outcome::Failed("no".to_owned())).unwrap();
         assert_eq!(end, Step::GaveUp("nothing was read".to_owned()));

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What a detector saved, as the host gives it back: perhaps by an older version of the detector, or in an older layout.
+/// What a detector saved, as the host gives it back: perhaps by an older version of the detector,
+/// or in an older layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saved<'a> {
     /// The version of the detector that saved it.
     pub from_version: &'a str,
     /// The [`LAYOUT`](crate::StatefulDetector::LAYOUT) of then.
     pub layout: u32,
-    /// In [postcard's format](https://postcard.jamesmunns.com/wire-format), which knows no names of fields: it can be read only
-    /// by a type of the same layout.
+    /// In [postcard's format](https://postcard.jamesmunns.com/wire-format), which knows no names of
+    /// fields: it can be read only by a type of the same layout.
     pub bytes: &'a [u8],
 }
 
@@ -22,23 +23,37 @@ impl Saved<'_> {
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         match postcard::take_from_bytes(self.bytes) {
             Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(Error::Invalid(format!("{} bytes are left over: it has another layout", rest.len()))),
+            Ok((_, rest)) => Err(Error::Invalid(format!(
+                "{} bytes are left over: it has another layout",
+                rest.len()
+            ))),
             Err(error) => Err(Error::Invalid(format!("it can't be read: {error}"))),
         }
     }
 
     /// Reads what has this layout, and refuses what the detector can't go on with.
-    pub fn read_if<T: DeserializeOwned>(&self, layout: u32, fits: impl FnOnce(&T) -> bool) -> Result<T, Error> {
+    pub fn read_if<T: DeserializeOwned>(
+        &self,
+        layout: u32,
+        fits: impl FnOnce(&T) -> bool,
+    ) -> Result<T, Error> {
         if self.layout != layout {
             return Err(self.unknown_layout());
         }
         let value = self.read()?;
-        if fits(&value) { Ok(value) } else { Err(Error::Invalid("it does not fit these settings".to_owned())) }
+        if fits(&value) {
+            Ok(value)
+        } else {
+            Err(Error::Invalid("it does not fit these settings".to_owned()))
+        }
     }
 
     /// That this layout is not known.
     pub fn unknown_layout(&self) -> Error {
-        Error::Unsupported(format!("layout {} of version {} is not known", self.layout, self.from_version))
+        Error::Unsupported(format!(
+            "layout {} of version {} is not known",
+            self.layout, self.from_version
+        ))
     }
 }
 
@@ -49,15 +64,27 @@ struct Head<'a> {
 }
 
 /// Writes a value with its head.
-pub(crate) fn write<T: Serialize>(detector: &str, layout: u32, value: &T) -> Result<Vec<u8>, Error> {
+pub(crate) fn write<T: Serialize>(
+    detector: &str,
+    layout: u32,
+    value: &T,
+) -> Result<Vec<u8>, Error> {
     postcard::to_allocvec(&(Head { detector, layout }, value))
         .map_err(|error| Error::Failed(format!("the memory of a series can't be written: {error}")))
 }
 
 /// Reads the head: what another detector saved is refused.
-pub(crate) fn open<'a>(detector: &str, from_version: &'a str, saved: &'a [u8]) -> Result<Saved<'a>, Error> {
+pub(crate) fn open<'a>(
+    detector: &str,
+    from_version: &'a str,
+    saved: &'a [u8],
+) -> Result<Saved<'a>, Error> {
     match postcard::take_from_bytes::<Head<'_>>(saved) {
-        Ok((head, bytes)) if head.detector == detector => Ok(Saved { from_version, layout: head.layout, bytes }),
+        Ok((head, bytes)) if head.detector == detector => Ok(Saved {
+            from_version,
+            layout: head.layout,
+            bytes,
+        }),
         Ok(_) => Err(Error::Invalid("another detector saved it".to_owned())),
         Err(_) => Err(Error::Invalid("it is not what a detector saves".to_owned())),
     }
@@ -83,7 +110,10 @@ mod tests {
     #[test]
     fn what_is_foreign_cut_off_or_too_long_is_refused() {
         let mut bytes = write("zscore", 1, &1.5_f64).unwrap();
-        assert!(matches!(open("ewma", "0.1.0", &bytes), Err(Error::Invalid(_))));
+        assert!(matches!(
+            open("ewma", "0.1.0", &bytes),
+            Err(Error::Invalid(_))
+        ));
         for end in 0..bytes.len() {
             let read = open("zscore", "0.1.0", &bytes[..end]).and_then(|saved| saved.read::<f64>());
             assert!(matches!(read, Err(Error::Invalid(_))), "{end} bytes");

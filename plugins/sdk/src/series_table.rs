@@ -1,7 +1,7 @@
 //! The memory of each open series, found by the id that the host gave it.
 
-/// Ids are small and dense, but never reused: the table over them costs 4 bytes for each id ever seen, the memories
-/// themselves only for what is open.
+/// Ids are small and dense, but never reused: the table over them costs 4 bytes for each id ever
+/// seen, the memories themselves only for what is open.
 const MOST_IDS: u32 = 4_194_304;
 
 const CLOSED: u32 = u32::MAX;
@@ -14,13 +14,19 @@ pub(crate) struct SeriesTable<S> {
 
 impl<S> SeriesTable<S> {
     pub(crate) fn new() -> Self {
-        Self { slot_of: Vec::new(), slots: Vec::new(), free: Vec::new() }
+        Self {
+            slot_of: Vec::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     /// Opens a series; one that was open begins anew.
     pub(crate) fn open(&mut self, id: u32, series: S) -> Result<(), String> {
         if id >= MOST_IDS {
-            return Err(format!("series id {id} is beyond {MOST_IDS}: open the monitor anew"));
+            return Err(format!(
+                "series id {id} is beyond {MOST_IDS}: open the monitor anew"
+            ));
         }
         let at = id as usize;
         if at >= self.slot_of.len() {

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::bindings::action::exports::anomalyzer::plugin::action as action_wit;
 use crate::bindings::detector::exports::anomalyzer::plugin::detector as detector_wit;
 use crate::{
-    Action, Detector, Error, Frame, Operation, Outcome, Run, StatefulDetector, Step, Target, UnixMs, Verdict, Watch,
+    Action, Detector, Error, Frame, Operation, Outcome, Run, StatefulDetector, Step, Target,
+    UnixMs, Verdict, Watch,
 };
 
 pub use detector_wit::{Direction, Finding, Phase};
@@ -19,8 +20,8 @@ pub fn detect<D: Detector>(settings: &str, samples: &[(UnixMs, f64)]) -> Result<
     detect_in_frames::<D>(settings, samples, &[])
 }
 
-/// The same, with a frame ending before each of the given sample indices. The indices in the verdict are those of the whole
-/// series: whatever the frames, the verdict must be equal.
+/// The same, with a frame ending before each of the given sample indices. The indices in the
+/// verdict are those of the whole series: whatever the frames, the verdict must be equal.
 pub fn detect_in_frames<D: Detector>(
     settings: &str,
     samples: &[(UnixMs, f64)],
@@ -29,8 +30,8 @@ pub fn detect_in_frames<D: Detector>(
     in_frames::<D>(settings, samples, ends, |_| Ok(()))
 }
 
-/// The same, with a restart before each of the given sample indices: the detector is saved, opened anew and restored. The
-/// verdict must be that of [`detect`].
+/// The same, with a restart before each of the given sample indices: the detector is saved, opened
+/// anew and restored. The verdict must be that of [`detect`].
 pub fn detect_over_restarts<D: StatefulDetector>(
     settings: &str,
     samples: &[(UnixMs, f64)],
@@ -44,7 +45,10 @@ pub fn detect_over_restarts<D: StatefulDetector>(
 }
 
 fn the_series() -> detector_wit::Series {
-    detector_wit::Series { id: 0, labels: Vec::new() }
+    detector_wit::Series {
+        id: 0,
+        labels: Vec::new(),
+    }
 }
 
 fn in_frames<D: Detector>(
@@ -54,7 +58,10 @@ fn in_frames<D: Detector>(
     between: impl Fn(&mut Watch<D>) -> Result<(), Error>,
 ) -> Result<Verdict, Error> {
     let mut watch = Watch::<D>::open(settings)?;
-    let mut verdict = Verdict { scores: Vec::new(), findings: Vec::new() };
+    let mut verdict = Verdict {
+        scores: Vec::new(),
+        findings: Vec::new(),
+    };
     let mut ends = ends.to_vec();
     ends.push(samples.len());
     ends.sort_unstable();
@@ -66,7 +73,11 @@ fn in_frames<D: Detector>(
         let part = &samples[begin..end.min(samples.len())];
         let frame = Frame {
             now: part.last().map_or(0, |(at, _)| *at),
-            opened: if index == 0 { vec![the_series()] } else { Vec::new() },
+            opened: if index == 0 {
+                vec![the_series()]
+            } else {
+                Vec::new()
+            },
             closed: Vec::new(),
             ids: vec![0; part.len()],
             at: part.iter().map(|(at, _)| *at).collect(),
@@ -75,7 +86,12 @@ fn in_frames<D: Detector>(
         let told = watch.observe(&frame, true)?;
         verdict.scores.extend(told.scores);
         let offset = begin as u32;
-        verdict.findings.extend(told.findings.into_iter().map(|f| Finding { sample: f.sample + offset, ..f }));
+        verdict
+            .findings
+            .extend(told.findings.into_iter().map(|f| Finding {
+                sample: f.sample + offset,
+                ..f
+            }));
         begin = end.min(samples.len());
     }
     Ok(verdict)
@@ -101,7 +117,8 @@ pub struct Case {
     pub parameters: Value,
 }
 
-/// An incident about `default/shop/Deployment/web` of which nothing more is known, without parameters.
+/// An incident about `default/shop/Deployment/web` of which nothing more is known, without
+/// parameters.
 impl Default for Case {
     fn default() -> Self {
         Self {
@@ -130,7 +147,10 @@ pub struct Played {
 
 impl Case {
     /// Runs an action to its end. The world says how each operation ends; waits are over at once.
-    pub fn play<A: Action>(&self, mut world: impl FnMut(&Operation) -> Outcome) -> Result<Played, Error> {
+    pub fn play<A: Action>(
+        &self,
+        mut world: impl FnMut(&Operation) -> Outcome,
+    ) -> Result<Played, Error> {
         let incident = action_wit::Incident {
             id: "inc-0123456789abcdef".to_owned(),
             target: self.target.clone(),
@@ -152,7 +172,9 @@ impl Case {
                     now += i64::from(ms);
                     Outcome::Waited
                 }
-                end @ (Step::Finished(_) | Step::GaveUp(_)) => return Ok(Played { operations, end }),
+                end @ (Step::Finished(_) | Step::GaveUp(_)) => {
+                    return Ok(Played { operations, end });
+                }
             };
         }
         Err(Error::Failed("the action does not end".to_owned()))

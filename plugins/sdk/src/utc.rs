@@ -6,14 +6,19 @@ use crate::UnixMs;
 pub fn utc(at: UnixMs) -> String {
     let seconds = at.div_euclid(1000);
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Hinnant, "chrono-compatible low-level date algorithms": years begin in March, eras have 400 of them.
+    // Hinnant, "chrono-compatible low-level date algorithms": years begin in March, eras have 400
+    // of them.
     let from_0 = days + 719_468;
     let (era, of_era) = (from_0.div_euclid(146_097), from_0.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

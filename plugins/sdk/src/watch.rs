@@ -2,7 +2,9 @@
 
 use crate::bindings::detector::exports::anomalyzer::plugin::detector as wit;
 use crate::series_table::SeriesTable;
-use crate::{Change, Detector, Direction, Error, Frame, Phase, StatefulDetector, Verdict, parse, saved};
+use crate::{
+    Change, Detector, Direction, Error, Frame, Phase, StatefulDetector, Verdict, parse, saved,
+};
 
 /// What stands behind the contract's `monitor`. Native code (tests, benchmarks) can use it as well.
 pub struct Watch<D: Detector> {
@@ -13,11 +15,15 @@ pub struct Watch<D: Detector> {
 impl<D: Detector> Watch<D> {
     /// Opens the detector with settings as JSON.
     pub fn open(settings: &str) -> Result<Self, Error> {
-        Ok(Self { detector: D::open(parse::settings(settings)?)?, table: SeriesTable::new() })
+        Ok(Self {
+            detector: D::open(parse::settings(settings)?)?,
+            table: SeriesTable::new(),
+        })
     }
 
-    /// Hands a frame to the detector, sample by sample. A frame that breaks the contract (columns of different length, a
-    /// sample of a series that is not open) is an error; what came before the broken sample counts.
+    /// Hands a frame to the detector, sample by sample. A frame that breaks the contract (columns
+    /// of different length, a sample of a series that is not open) is an error; what came before
+    /// the broken sample counts.
     pub fn observe(&mut self, frame: &Frame, want_scores: bool) -> Result<Verdict, Error> {
         let length = frame.ids.len();
         if frame.at.len() != length || frame.values.len() != length {
@@ -28,10 +34,17 @@ impl<D: Detector> Watch<D> {
             )));
         }
         for opened in &frame.opened {
-            self.table.open(opened.id, self.detector.series(&opened.labels)).map_err(Error::Failed)?;
+            self.table
+                .open(opened.id, self.detector.series(&opened.labels))
+                .map_err(Error::Failed)?;
         }
-        // Two loops: where nobody asks for scores, what a detector computes for them alone is left out by the compiler.
-        let seen = if want_scores { self.look::<true>(frame) } else { self.look::<false>(frame) };
+        // Two loops: where nobody asks for scores, what a detector computes for them alone is left
+        // out by the compiler.
+        let seen = if want_scores {
+            self.look::<true>(frame)
+        } else {
+            self.look::<false>(frame)
+        };
         let verdict = seen.map_err(Error::Failed)?;
         for &id in &frame.closed {
             self.table.close(id);
@@ -46,7 +59,9 @@ impl<D: Detector> Watch<D> {
         let columns = frame.ids.iter().zip(&frame.at).zip(&frame.values);
         for (sample, ((&id, &at), &value)) in columns.enumerate() {
             let Some(series) = self.table.get(id) else {
-                return Err(format!("sample {sample} is of series {id}, which is not open"));
+                return Err(format!(
+                    "sample {sample} is of series {id}, which is not open"
+                ));
             };
             let seen = self.detector.observe(series, at, value);
             if SCORES {
@@ -64,12 +79,20 @@ impl<D: StatefulDetector> Watch<D> {
     /// What it knows of a series. Series share nothing, which is [`Error::Unsupported`].
     pub fn save(&self, of: Option<u32>) -> Result<Vec<u8>, Error> {
         let id = of.ok_or_else(nothing_shared)?;
-        let series = self.table.peek(id).ok_or_else(|| Error::Failed(format!("series {id} is not open")))?;
+        let series = self
+            .table
+            .peek(id)
+            .ok_or_else(|| Error::Failed(format!("series {id} is not open")))?;
         saved::write(D::about().name, D::LAYOUT, series)
     }
 
     /// Opens a series with what was saved of it. What is refused leaves the series closed.
-    pub fn restore(&mut self, of: Option<wit::Series>, from_version: &str, saved: &[u8]) -> Result<(), Error> {
+    pub fn restore(
+        &mut self,
+        of: Option<wit::Series>,
+        from_version: &str,
+        saved: &[u8],
+    ) -> Result<(), Error> {
         let opened = of.ok_or_else(nothing_shared)?;
         let saved = saved::open(D::about().name, from_version, saved)?;
         let series = self.detector.restore(&opened.labels, &saved)?;
@@ -84,7 +107,11 @@ fn nothing_shared() -> Error {
 /// The contract wants scores that are finite and not negative; NaN becomes 0.
 #[inline]
 fn bounded(score: f64) -> f64 {
-    if score > 0.0 { score.min(f64::MAX) } else { 0.0 }
+    if score > 0.0 {
+        score.min(f64::MAX)
+    } else {
+        0.0
+    }
 }
 
 #[cold]

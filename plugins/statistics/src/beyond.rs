@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Window;
 
-/// z = (x − mean) / σ over the samples of the window before x. On the side that is watched, the score is |z| as a share of the
-/// threshold; on the other it is 0. The window goes on learning whatever comes.
+/// z = (x − mean) / σ over the samples of the window before x. On the side that is watched, the
+/// score is |z| as a share of the threshold; on the other it is 0. The window goes on learning
+/// whatever comes.
 #[derive(Debug)]
 pub struct Beyond {
     side: Side,
@@ -36,9 +37,11 @@ pub struct Series {
     episode: Episode,
 }
 
-/// A window without any deviation makes every other value infinitely unusual. Bounded, so that it can be compared.
+/// A window without any deviation makes every other value infinitely unusual. Bounded, so that it
+/// can be compared.
 const MOST_DEVIATIONS: f64 = 1e6;
-/// Where a sample would be out, σ counts as at least this share of the mean: less is nothing but rounding.
+/// Where a sample would be out, σ counts as at least this share of the mean: less is nothing but
+/// rounding.
 const ROUNDING: f64 = 1e-9;
 /// Before so many samples, or a full window if that is smaller, nothing is found.
 pub(crate) const LEAST_SAMPLES: u32 = 20;
@@ -49,12 +52,22 @@ impl Beyond {
         above_zero("threshold", threshold)?;
         within("window", window, 2..=10_000)?;
         let min_samples = window.min(LEAST_SAMPLES) as usize;
-        Ok(Self { side, threshold, squared: threshold * threshold, window: window as usize, min_samples, rule })
+        Ok(Self {
+            side,
+            threshold,
+            squared: threshold * threshold,
+            window: window as usize,
+            min_samples,
+            rule,
+        })
     }
 
     /// A series of which nothing is known.
     pub fn series(&self) -> Series {
-        Series { window: Window::new(self.window), episode: Episode::default() }
+        Series {
+            window: Window::new(self.window),
+            episode: Episode::default(),
+        }
     }
 
     /// Whether it is a series of such a detector.
@@ -62,8 +75,9 @@ impl Beyond {
         series.window.fits(self.window) && series.episode.is_sound()
     }
 
-    /// Judges a sample by those before it, then learns it. The hot path: as few floating-point operations as can be, because
-    /// each costs more in a sandbox that makes every NaN the same. Always inline, so that the score is left out where nobody asks for it.
+    /// Judges a sample by those before it, then learns it. The hot path: as few floating-point
+    /// operations as can be, because each costs more in a sandbox that makes every NaN the same.
+    /// Always inline, so that the score is left out where nobody asks for it.
     #[inline(always)]
     pub fn observe(&self, series: &mut Series, value: f64) -> Observation {
         let Series { window, episode } = series;
@@ -73,13 +87,22 @@ impl Beyond {
         }
         // Both are multiplied by the number of samples.
         let distance = window.distance(value);
-        let distance = if self.side == Side::Above { distance } else { -distance };
+        let distance = if self.side == Side::Above {
+            distance
+        } else {
+            -distance
+        };
         let limit = self.squared * window.spread();
         let square = distance * distance;
-        // On which side it is, is not asked here: every other sample is on the wrong one, and that branch would be guessed wrong.
+        // On which side it is, is not asked here: every other sample is on the wrong one, and that
+        // branch would be guessed wrong.
         if (square < limit || square == 0.0) && episode.is_calm() {
             window.push(value);
-            return Observation::quiet(if distance > 0.0 { distance / limit.sqrt() } else { 0.0 });
+            return Observation::quiet(if distance > 0.0 {
+                distance / limit.sqrt()
+            } else {
+                0.0
+            });
         }
         self.unusual(series, value)
     }
@@ -96,7 +119,11 @@ impl Beyond {
             Side::Below => (-1.0, Direction::Below, "below"),
         };
         let distance = (value - mean) * sign;
-        let z = if distance > 0.0 { (distance / deviation).min(MOST_DEVIATIONS) } else { 0.0 };
+        let z = if distance > 0.0 {
+            (distance / deviation).min(MOST_DEVIATIONS)
+        } else {
+            0.0
+        };
         series.episode.observe(self.rule, z / self.threshold, |phase| {
             let (shown, about) = (figure(value), figure(mean));
             let reason = match phase {

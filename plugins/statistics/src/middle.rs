@@ -1,6 +1,7 @@
 //! The median of values that are at hand.
 
-/// The median, the mean of the two in the middle where there are two; NaN of nothing. The order of the values is lost.
+/// The median, the mean of the two in the middle where there are two; NaN of nothing. The order of
+/// the values is lost.
 pub fn middle(values: &mut [f64]) -> f64 {
     let half = values.len() / 2;
     if values.is_empty() {

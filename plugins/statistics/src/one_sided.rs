@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 
-use anomalyzer_plugin_sdk::{About, Detector, Error, Observation, Rule, Saved, StatefulDetector, UnixMs};
+use anomalyzer_plugin_sdk::{
+    About, Detector, Error, Observation, Rule, Saved, StatefulDetector, UnixMs,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -25,7 +27,8 @@ pub trait OneSide: 'static {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-min-samples" = LEAST_SAMPLES))]
 pub struct OneSidedSettings {
-    /// So many standard deviations from the mean are too many. By default 1.5 for spikes and 3 for drops.
+    /// So many standard deviations from the mean are too many. By default 1.5 for spikes and 3 for
+    /// drops.
     pub threshold: Option<f64>,
     /// How many samples the mean and the standard deviation are taken over.
     #[schemars(range(min = 2, max = 10_000))]
@@ -40,7 +43,12 @@ pub struct OneSidedSettings {
 
 impl Default for OneSidedSettings {
     fn default() -> Self {
-        Self { threshold: None, window: 60, for_samples: 1, clear_samples: 3 }
+        Self {
+            threshold: None,
+            window: 60,
+            for_samples: 1,
+            clear_samples: 3,
+        }
     }
 }
 
@@ -61,7 +69,10 @@ impl<S: OneSide> Detector for OneSided<S> {
     fn open(settings: OneSidedSettings) -> Result<Self, Error> {
         let rule = Rule::new(settings.for_samples, settings.clear_samples)?;
         let threshold = settings.threshold.unwrap_or(S::THRESHOLD);
-        Ok(Self(Beyond::new(S::SIDE, threshold, settings.window, rule)?, PhantomData))
+        Ok(Self(
+            Beyond::new(S::SIDE, threshold, settings.window, rule)?,
+            PhantomData,
+        ))
     }
 
     fn series(&self, _labels: &[(String, String)]) -> BeyondSeries {
@@ -76,7 +87,11 @@ impl<S: OneSide> Detector for OneSided<S> {
 }
 
 impl<S: OneSide> StatefulDetector for OneSided<S> {
-    fn restore(&self, _labels: &[(String, String)], saved: &Saved<'_>) -> Result<BeyondSeries, Error> {
+    fn restore(
+        &self,
+        _labels: &[(String, String)],
+        saved: &Saved<'_>,
+    ) -> Result<BeyondSeries, Error> {
         saved.read_if(Self::LAYOUT, |series| self.0.fits(series))
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A ring of n values, and the same values sorted. A sample costs two searches and one move of memory.
+/// A ring of n values, and the same values sorted. A sample costs two searches and one move of
+/// memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Sorted {
     ring: Vec<f64>,
@@ -14,7 +15,12 @@ pub struct Sorted {
 impl Sorted {
     /// An empty one that will hold so many.
     pub fn new(size: usize) -> Self {
-        Self { ring: Vec::new(), sorted: Vec::new(), size: size.max(1), oldest: 0 }
+        Self {
+            ring: Vec::new(),
+            sorted: Vec::new(),
+            size: size.max(1),
+            oldest: 0,
+        }
     }
 
     /// Whether it is one of that size, as far as a detector's memory can be trusted.
@@ -48,7 +54,9 @@ impl Sorted {
 
     /// Takes a value in, and gives the one that it takes the place of.
     pub fn push(&mut self, value: f64) -> Option<f64> {
-        let place = |sorted: &[f64], value: &f64| sorted.partition_point(|other| other.total_cmp(value).is_lt());
+        let place = |sorted: &[f64], value: &f64| {
+            sorted.partition_point(|other| other.total_cmp(value).is_lt())
+        };
         if !self.is_full() {
             self.ring.push(value);
             self.sorted.insert(place(&self.sorted, &value), value);
@@ -69,12 +77,22 @@ impl Sorted {
         Some(gone)
     }
 
-    /// The value at that share of the order, interpolated: 0.5 is the median. NaN while there is none.
+    /// The value at that share of the order, interpolated: 0.5 is the median. NaN while there is
+    /// none.
     pub fn quantile(&self, share: f64) -> f64 {
-        let Some(last) = self.sorted.len().checked_sub(1) else { return f64::NAN };
+        let Some(last) = self.sorted.len().checked_sub(1) else {
+            return f64::NAN;
+        };
         let at = share.clamp(0.0, 1.0) * last as f64;
-        let (low, high) = (self.sorted[at.floor() as usize], self.sorted[at.ceil() as usize]);
-        if low == high { low } else { low + (high - low) * at.fract() }
+        let (low, high) = (
+            self.sorted[at.floor() as usize],
+            self.sorted[at.ceil() as usize],
+        );
+        if low == high {
+            low
+        } else {
+            low + (high - low) * at.fract()
+        }
     }
 
     /// The middle of all. NaN while there is none.
@@ -82,20 +100,27 @@ impl Sorted {
         self.quantile(0.5)
     }
 
-    /// The median distance from the median (MAD). 1.4826 times that is the standard deviation of Gaussian noise.
+    /// The median distance from the median (MAD). 1.4826 times that is the standard deviation of
+    /// Gaussian noise.
     pub fn median_deviation(&self) -> f64 {
         let median = self.median();
         let count = self.sorted.len();
         if count == 0 {
             return f64::NAN;
         }
-        // The distances fall up to the median and rise from there: merged from the middle outwards, the first half is enough.
+        // The distances fall up to the median and rise from there: merged from the middle outwards,
+        // the first half is enough.
         let mut right = self.sorted.partition_point(|value| *value < median);
         let mut left = right;
         let mut middle = (0.0, 0.0);
         for _ in 0..=count / 2 {
-            let below = left.checked_sub(1).map_or(f64::INFINITY, |left| median - self.sorted[left]);
-            let above = self.sorted.get(right).map_or(f64::INFINITY, |value| value - median);
+            let below = left
+                .checked_sub(1)
+                .map_or(f64::INFINITY, |left| median - self.sorted[left]);
+            let above = self
+                .sorted
+                .get(right)
+                .map_or(f64::INFINITY, |value| value - median);
             let next = if below <= above {
                 left -= usize::from(left > 0);
                 below
@@ -105,7 +130,11 @@ impl Sorted {
             };
             middle = (middle.1, next);
         }
-        if count % 2 == 1 { middle.1 } else { f64::midpoint(middle.0, middle.1) }
+        if count % 2 == 1 {
+            middle.1
+        } else {
+            f64::midpoint(middle.0, middle.1)
+        }
     }
 }
 
@@ -120,8 +149,16 @@ mod tests {
     fn quantiles_are_interpolated() {
         let mut sorted = Sorted::new(5);
         assert!(sorted.median().is_nan() && sorted.median_deviation().is_nan());
-        assert!([4.0, 1.0, 2.0, 3.0].map(|value| sorted.push(value)).iter().all(Option::is_none));
-        assert_eq!([0.0, 0.5, 0.9, 1.0].map(|share| sorted.quantile(share)), [1.0, 2.5, 3.7, 4.0]);
+        assert!(
+            [4.0, 1.0, 2.0, 3.0]
+                .map(|value| sorted.push(value))
+                .iter()
+                .all(Option::is_none)
+        );
+        assert_eq!(
+            [0.0, 0.5, 0.9, 1.0].map(|share| sorted.quantile(share)),
+            [1.0, 2.5, 3.7, 4.0]
+        );
         assert_eq!((sorted.push(9.0), sorted.push(9.0)), (None, Some(4.0)));
     }
 

@@ -2,16 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A ring of n samples with two running sums over their distances from `shift`, a value near their mean: of the distances (S)
-/// and of their squares (Q). The variance is (n·Q − S²) / n²; it is kept, and asked for, multiplied by n² (`spread`), so that a
-/// quiet sample costs neither a division nor a root.
+/// A ring of n samples with two running sums over their distances from `shift`, a value near their
+/// mean: of the distances (S) and of their squares (Q). The variance is (n·Q − S²) / n²; it is
+/// kept, and asked for, multiplied by n² (`spread`), so that a quiet sample costs neither a
+/// division nor a root.
 ///
-/// Running sums lose digits when what they add up shrinks. So they are summed anew every few rounds of the ring, and as soon
-/// as the variance falls below what rounding may have left of the largest sum since (a spike leaves the window, a series
-/// falls quiet). A window of equal values therefore has a variance of exactly 0.
+/// Running sums lose digits when what they add up shrinks. So they are summed anew every few rounds
+/// of the ring, and as soon as the variance falls below what rounding may have left of the largest
+/// sum since (a spike leaves the window, a series falls quiet). A window of equal values therefore
+/// has a variance of exactly 0.
 ///
-/// The hot path is `distance` and `push`. It is written for few floating-point operations, as each costs more in a sandbox that
-/// makes every NaN the same.
+/// The hot path is `distance` and `push`. It is written for few floating-point operations, as each
+/// costs more in a sandbox that makes every NaN the same.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Window {
     values: Vec<f64>,
@@ -59,8 +61,16 @@ impl Window {
     /// Whether it is a window of that size, as far as can be told without summing it anew.
     pub fn fits(&self, size: usize) -> bool {
         let values = self.values.len();
-        let place = if values < size { self.oldest == 0 } else { self.oldest < size };
-        self.size == size && values <= size && place && self.rounds < ROUNDS && self.length == values as f64
+        let place = if values < size {
+            self.oldest == 0
+        } else {
+            self.oldest < size
+        };
+        self.size == size
+            && values <= size
+            && place
+            && self.rounds < ROUNDS
+            && self.length == values as f64
     }
 
     /// How many samples there are (n).
@@ -94,7 +104,10 @@ impl Window {
 
     /// The mean and the population standard deviation. Both mean nothing while the window is empty.
     pub fn mean_and_deviation(&self) -> (f64, f64) {
-        (self.shift + self.sum / self.length, self.spread.max(0.0).sqrt() / self.length)
+        (
+            self.shift + self.sum / self.length,
+            self.spread.max(0.0).sqrt() / self.length,
+        )
     }
 
     /// Takes a sample in, in place of the oldest if it is full.
@@ -104,7 +117,9 @@ impl Window {
             self.grow(value);
             return;
         }
-        let Some(place) = self.values.get_mut(self.oldest) else { return };
+        let Some(place) = self.values.get_mut(self.oldest) else {
+            return;
+        };
         let gone = std::mem::replace(place, value) - self.shift;
         let come = value - self.shift;
         // come² − gone² = (come − gone)(come + gone).
@@ -171,7 +186,11 @@ mod tests {
 
     fn plainly(values: &[f64]) -> (f64, f64) {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        let variance = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / values.len() as f64;
         (mean, variance.sqrt())
     }
 
@@ -193,7 +212,10 @@ mod tests {
             window.push(if i == 23 { 1e15 } else { f64::from(i % 2) });
             if i >= 33 || (10..23).contains(&i) {
                 let (mean, deviation) = window.mean_and_deviation();
-                assert!((mean - 0.5).abs() < 1e-9 && (deviation - 0.5).abs() < 1e-9, "{i}: {mean} {deviation}");
+                assert!(
+                    (mean - 0.5).abs() < 1e-9 && (deviation - 0.5).abs() < 1e-9,
+                    "{i}: {mean} {deviation}"
+                );
             }
         }
     }

@@ -14,7 +14,12 @@ use serde_json::{Value, json};
 use super::certificates::Identity;
 
 /// Writes a kubeconfig for `identity` to `path`. JSON is YAML.
-pub(super) fn write(path: &Path, server: &str, authority: &Path, identity: &Identity) -> Result<()> {
+pub(super) fn write(
+    path: &Path,
+    server: &str,
+    authority: &Path,
+    identity: &Identity,
+) -> Result<()> {
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -26,11 +31,19 @@ pub(super) fn write(path: &Path, server: &str, authority: &Path, identity: &Iden
         "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "testbed", "namespace": "default" } }],
         "current-context": "testbed",
     });
-    Ok(std::fs::write(path, serde_json::to_vec_pretty(&kubeconfig)?)?)
+    Ok(std::fs::write(
+        path,
+        serde_json::to_vec_pretty(&kubeconfig)?,
+    )?)
 }
 
-/// Writes a kubeconfig for a service account beside that of the administrator, by a token that is good for an hour.
-pub(crate) async fn for_service_account(administrator: &Path, namespace: &str, name: &str) -> Result<PathBuf> {
+/// Writes a kubeconfig for a service account beside that of the administrator, by a token that is
+/// good for an hour.
+pub(crate) async fn for_service_account(
+    administrator: &Path,
+    namespace: &str,
+    name: &str,
+) -> Result<PathBuf> {
     let request = json!({ "spec": { "audiences": [], "expirationSeconds": 3_600 } });
     let accounts: Api<ServiceAccount> = Api::namespaced(client(administrator).await?, namespace);
     let answer: TokenRequest = accounts
@@ -48,8 +61,11 @@ pub(crate) async fn for_service_account(administrator: &Path, namespace: &str, n
 /// A client that fails at once where kube's default would retry: whoever asks decides for himself.
 pub(super) async fn client(kubeconfig: &Path) -> Result<Client> {
     crate::tls::choose_provider();
-    let mut config =
-        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default()).await?;
+    let mut config = Config::from_custom_kubeconfig(
+        Kubeconfig::read_from(kubeconfig)?,
+        &KubeConfigOptions::default(),
+    )
+    .await?;
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     Ok(Client::try_from(config)?)

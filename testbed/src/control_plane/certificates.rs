@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 
 /// A certificate and its key.
@@ -36,22 +37,36 @@ impl Certificates {
     pub(crate) fn write(folder: &Path, node: Ipv4Addr) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, "anomalyzer testbed");
+        parameters
+            .distinguished_name
+            .push(DnType::CommonName, "anomalyzer testbed");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        let authority = write(folder, "authority.pem", &parameters.self_signed(&key)?.pem())?;
+        parameters.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        let authority = write(
+            folder,
+            "authority.pem",
+            &parameters.self_signed(&key)?.pem(),
+        )?;
         let issuer = Issuer::new(parameters, key);
 
         let serving = |name: &str, address: Ipv4Addr| {
-            let mut parameters = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
+            let mut parameters =
+                CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
             parameters.distinguished_name.push(DnType::CommonName, name);
             parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             signed(folder, name, parameters, &issuer)
         };
         let mut admin = CertificateParams::default();
-        admin.distinguished_name.push(DnType::CommonName, "testbed-admin");
-        admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        admin
+            .distinguished_name
+            .push(DnType::CommonName, "testbed-admin");
+        admin
+            .distinguished_name
+            .push(DnType::OrganizationName, "system:masters");
         admin.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let service_accounts = KeyPair::generate()?;
         Ok(Self {
@@ -59,8 +74,16 @@ impl Certificates {
             server: serving("kube-apiserver", Ipv4Addr::LOCALHOST)?,
             kubelet: serving("kubelet", node)?,
             admin: signed(folder, "admin", admin, &issuer)?,
-            service_accounts_key: write(folder, "service-accounts.key", &service_accounts.serialize_pem())?,
-            service_accounts_public: write(folder, "service-accounts.pub", &service_accounts.public_key_pem())?,
+            service_accounts_key: write(
+                folder,
+                "service-accounts.key",
+                &service_accounts.serialize_pem(),
+            )?,
+            service_accounts_public: write(
+                folder,
+                "service-accounts.pub",
+                &service_accounts.public_key_pem(),
+            )?,
         })
     }
 }
@@ -74,7 +97,11 @@ fn signed(
     let key = KeyPair::generate()?;
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.use_authority_key_identifier_extension = true;
-    let certificate = write(folder, &format!("{name}.pem"), &parameters.signed_by(&key, issuer)?.pem())?;
+    let certificate = write(
+        folder,
+        &format!("{name}.pem"),
+        &parameters.signed_by(&key, issuer)?.pem(),
+    )?;
     let key = write(folder, &format!("{name}.key"), &key.serialize_pem())?;
     Ok(Identity { certificate, key })
 }

@@ -27,13 +27,15 @@ const STOP_GRACE: Duration = Duration::from_secs(15);
 /// What a control plane is given.
 #[derive(Debug, Default)]
 pub struct ControlPlaneOptions {
-    /// The programs that stand for images: `anomalyzer:dev` → the built program. `shell` → `/bin/sh` is always there.
+    /// The programs that stand for images: `anomalyzer:dev` → the built program. `shell` →
+    /// `/bin/sh` is always there.
     pub images: BTreeMap<String, PathBuf>,
     /// Where Prometheus asks for the pods (`/sd`); a free port if none is given.
     pub discovery: Option<TcpListener>,
 }
 
-/// A running control plane and its node. Dropping it kills the pods, then the servers, the API server before etcd.
+/// A running control plane and its node. Dropping it kills the pods, then the servers, the API
+/// server before etcd.
 pub struct ControlPlane {
     // Fields are dropped in this order.
     kubelet: Kubelet,
@@ -49,7 +51,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Installs what is missing, starts everything on free ports, and waits until the node takes pods.
+    /// Installs what is missing, starts everything on free ports, and waits until the node takes
+    /// pods.
     pub async fn start(options: ControlPlaneOptions) -> Result<Self> {
         let (etcd, kubernetes) = tokio::try_join!(install::etcd(), install::kubernetes())?;
         let folder = Folder::new("kubernetes")?;
@@ -60,17 +63,33 @@ impl ControlPlane {
         let port = ports::free()?;
         let server = format!("https://127.0.0.1:{port}");
         let kubeconfig = folder.path().join("kubeconfig");
-        access::write(&kubeconfig, &server, &certificates.authority, &certificates.admin)?;
+        access::write(
+            &kubeconfig,
+            &server,
+            &certificates.authority,
+            &certificates.admin,
+        )?;
         let command = api_server(&kubernetes, &certificates, &etcd_url, port);
-        let mut api_server = Process::start("kube-apiserver", command, &folder.path().join("kube-apiserver.log"))?;
+        let mut api_server = Process::start(
+            "kube-apiserver",
+            command,
+            &folder.path().join("kube-apiserver.log"),
+        )?;
         let readyz = format!("{server}/readyz");
         api_server.ready(READY_WITHIN, || http::ok(&readyz)).await?;
 
         let command = controllers(&kubernetes, &certificates, &kubeconfig)?;
-        let mut controllers =
-            Process::start("kube-controller-manager", command, &folder.path().join("kube-controller-manager.log"))?;
+        let mut controllers = Process::start(
+            "kube-controller-manager",
+            command,
+            &folder.path().join("kube-controller-manager.log"),
+        )?;
         let command = scheduler(&kubernetes, &kubeconfig)?;
-        let scheduler = Process::start("kube-scheduler", command, &folder.path().join("kube-scheduler.log"))?;
+        let scheduler = Process::start(
+            "kube-scheduler",
+            command,
+            &folder.path().join("kube-scheduler.log"),
+        )?;
 
         let client = access::client(&kubeconfig).await?;
         let kubelet = Kubelet::start(KubeletOptions {
@@ -83,9 +102,22 @@ impl ControlPlane {
             discovery: options.discovery,
         })
         .await?;
-        controllers.ready(READY_WITHIN, || takes_pods(&client)).await?;
+        controllers
+            .ready(READY_WITHIN, || takes_pods(&client))
+            .await?;
         let kubectl = kubernetes.join("kubectl");
-        Ok(Self { kubelet, scheduler, controllers, api_server, etcd, client, server, kubeconfig, kubectl, folder })
+        Ok(Self {
+            kubelet,
+            scheduler,
+            controllers,
+            api_server,
+            etcd,
+            client,
+            server,
+            kubeconfig,
+            kubectl,
+            folder,
+        })
     }
 
     /// The path of a kubeconfig that may do everything.
@@ -93,7 +125,8 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// Writes a kubeconfig for a service account, to see what its roles allow; it is good for an hour.
+    /// Writes a kubeconfig for a service account, to see what its roles allow; it is good for an
+    /// hour.
     pub async fn kubeconfig_for(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         access::for_service_account(&self.kubeconfig, namespace, service_account).await
     }
@@ -130,13 +163,23 @@ impl ControlPlane {
 
     /// The servers' processes, without the pods.
     pub fn pids(&self) -> Vec<u32> {
-        [&self.api_server, &self.controllers, &self.scheduler, &self.etcd].map(Process::pid).to_vec()
+        [
+            &self.api_server,
+            &self.controllers,
+            &self.scheduler,
+            &self.etcd,
+        ]
+        .map(Process::pid)
+        .to_vec()
     }
 
     /// Stops the pods and then the servers.
     pub async fn stop(self) {
         self.kubelet.stop().await;
-        tokio::join!(self.scheduler.stop(STOP_GRACE), self.controllers.stop(STOP_GRACE));
+        tokio::join!(
+            self.scheduler.stop(STOP_GRACE),
+            self.controllers.stop(STOP_GRACE)
+        );
         // The API server hangs if etcd goes first.
         self.api_server.stop(STOP_GRACE).await;
         self.etcd.stop(STOP_GRACE).await;
@@ -148,8 +191,14 @@ async fn start_etcd(program: PathBuf, folder: &Path) -> Result<(Process, String)
     let peer = format!("http://127.0.0.1:{}", ports::free()?);
     let mut command = spawner::command(program);
     command.arg(format!("--data-dir={}", folder.join("etcd").display()));
-    command.args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")]);
-    command.args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")]);
+    command.args([
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+    ]);
+    command.args([
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+    ]);
     command.arg(format!("--initial-cluster=default={peer}"));
     // Nothing here has to survive the machine.
     command.args(["--unsafe-no-fsync", "--log-level=warn"]);
@@ -174,13 +223,25 @@ fn api_server(programs: &Path, certificates: &Certificates, etcd: &str, port: u1
     flag("tls-private-key-file", &path(&certificates.server.key));
     flag("client-ca-file", &path(&certificates.authority));
     flag("service-account-issuer", "https://kubernetes.default.svc");
-    flag("service-account-key-file", &path(&certificates.service_accounts_public));
-    flag("service-account-signing-key-file", &path(&certificates.service_accounts_key));
+    flag(
+        "service-account-key-file",
+        &path(&certificates.service_accounts_public),
+    );
+    flag(
+        "service-account-signing-key-file",
+        &path(&certificates.service_accounts_key),
+    );
     flag("authorization-mode", "RBAC");
     flag("service-cluster-ip-range", "10.0.0.0/24");
     flag("kubelet-preferred-address-types", "InternalIP");
-    flag("kubelet-certificate-authority", &path(&certificates.authority));
-    flag("kubelet-client-certificate", &path(&certificates.admin.certificate));
+    flag(
+        "kubelet-certificate-authority",
+        &path(&certificates.authority),
+    );
+    flag(
+        "kubelet-client-certificate",
+        &path(&certificates.admin.certificate),
+    );
     flag("kubelet-client-key", &path(&certificates.admin.key));
     command
 }
@@ -188,8 +249,14 @@ fn api_server(programs: &Path, certificates: &Certificates, etcd: &str, port: u1
 fn controllers(programs: &Path, certificates: &Certificates, kubeconfig: &Path) -> Result<Command> {
     let mut command = spawner::command(programs.join("kube-controller-manager"));
     command.arg(format!("--kubeconfig={}", kubeconfig.display()));
-    command.arg(format!("--service-account-private-key-file={}", certificates.service_accounts_key.display()));
-    command.arg(format!("--root-ca-file={}", certificates.authority.display()));
+    command.arg(format!(
+        "--service-account-private-key-file={}",
+        certificates.service_accounts_key.display()
+    ));
+    command.arg(format!(
+        "--root-ca-file={}",
+        certificates.authority.display()
+    ));
     command.arg(format!("--secure-port={}", ports::free()?));
     command.args(["--bind-address=127.0.0.1", "--leader-elect=false"]);
     // Endpoints refuse loopback addresses, which is what pods have here.
@@ -207,9 +274,17 @@ fn scheduler(programs: &Path, kubeconfig: &Path) -> Result<Command> {
 
 /// The node has no taint left, and pods get the service account that they ask for.
 async fn takes_pods(client: &Client) -> Result<()> {
-    let node = Api::<Node>::all(client.clone()).get(crate::kubelet::NODE).await?;
+    let node = Api::<Node>::all(client.clone())
+        .get(crate::kubelet::NODE)
+        .await?;
     let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
-    ensure!(taints.is_empty(), "the node is still tainted {}", taints[0].key);
-    Api::<ServiceAccount>::namespaced(client.clone(), "default").get("default").await?;
+    ensure!(
+        taints.is_empty(),
+        "the node is still tainted {}",
+        taints[0].key
+    );
+    Api::<ServiceAccount>::namespaced(client.clone(), "default")
+        .get("default")
+        .await?;
     Ok(())
 }

@@ -16,7 +16,11 @@ const MODULE: &str = include_str!("../../etcd/go.mod");
 const SUMS: &str = include_str!("../../etcd/go.sum");
 
 pub(super) fn artefact() -> Artefact {
-    Artefact { name: format!("etcd {VERSION}"), path: cache::find(NAME), takes: TAKES }
+    Artefact {
+        name: format!("etcd {VERSION}"),
+        path: cache::find(NAME),
+        takes: TAKES,
+    }
 }
 
 /// The program.

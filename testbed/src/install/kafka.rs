@@ -17,7 +17,11 @@ const POM: &str = include_str!("../../kafka/pom.xml");
 const CLUSTER_ID: &str = "YW5vbWFseXplci10ZXN0cw";
 
 pub(super) fn artefact() -> Artefact {
-    Artefact { name: format!("Kafka {VERSION}"), path: cache::find(NAME), takes: TAKES }
+    Artefact {
+        name: format!("Kafka {VERSION}"),
+        path: cache::find(NAME),
+        takes: TAKES,
+    }
 }
 
 /// The folder with the jars and the formatted data folder.
@@ -30,7 +34,15 @@ pub async fn kafka() -> Result<PathBuf> {
         let pom = folder.join("pom.xml");
         std::fs::write(&pom, POM)?;
         let mut command = spawner::command(maven);
-        command.args(["-B", "-ntp", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(&pom);
+        command
+            .args([
+                "-B",
+                "-ntp",
+                "dependency:copy-dependencies",
+                "-DincludeScope=runtime",
+                "-f",
+            ])
+            .arg(&pom);
         command.arg(format!("-DoutputDirectory={}", folder.join(JARS).display()));
         step("mvn", command, &log).await?;
         format(&folder, &log).await?;
@@ -46,6 +58,10 @@ async fn format(folder: &Path, log: &Path) -> Result<()> {
     let formatted = folder.join(FORMATTED);
     std::fs::write(&properties, server_properties(&formatted, 1, 2))?;
     let mut command = java(folder)?;
-    command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(&properties);
-    step("kafka.tools.StorageTool", command, log).await.context("cannot format a data folder for Kafka")
+    command
+        .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+        .arg(&properties);
+    step("kafka.tools.StorageTool", command, log)
+        .await
+        .context("cannot format a data folder for Kafka")
 }

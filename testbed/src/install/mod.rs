@@ -49,7 +49,9 @@ pub fn artefacts() -> Vec<Artefact> {
 
 /// Runs one step of an installation to its end, its output in a log file beside what is built.
 async fn step(what: &str, command: Command, log: &Path) -> Result<()> {
-    Process::start(what, command, log)?.finished(BUILD_WITHIN).await
+    Process::start(what, command, log)?
+        .finished(BUILD_WITHIN)
+        .await
 }
 
 /// Announces a build and says how long it took.
@@ -62,10 +64,17 @@ impl Announced {
     fn new(what: impl Into<String>, takes: &str) -> Self {
         let what = what.into();
         tracing::info!("installing {what}: {takes}, once per machine");
-        Self { what, since: Instant::now() }
+        Self {
+            what,
+            since: Instant::now(),
+        }
     }
 
     fn done(self) {
-        tracing::info!("installed {} in {} s", self.what, self.since.elapsed().as_secs());
+        tracing::info!(
+            "installed {} in {} s",
+            self.what,
+            self.since.elapsed().as_secs()
+        );
     }
 }

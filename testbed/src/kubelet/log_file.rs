@@ -27,7 +27,11 @@ struct Open {
 impl LogFile {
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::create(&path)?;
-        Ok(Self(Arc::new(Mutex::new(Open { path, file, length: 0 }))))
+        Ok(Self(Arc::new(Mutex::new(Open {
+            path,
+            file,
+            length: 0,
+        }))))
     }
 
     /// Copies `output` line by line, until it ends.
@@ -53,7 +57,11 @@ impl LogFile {
     fn write(&self, line: &[u8]) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(line);
-        let stamped = format!("{:.9} {}\n", Timestamp::now(), text.trim_end_matches(['\n', '\r']));
+        let stamped = format!(
+            "{:.9} {}\n",
+            Timestamp::now(),
+            text.trim_end_matches(['\n', '\r'])
+        );
         if open.length > LARGEST
             && std::fs::rename(&open.path, set_aside(&open.path)).is_ok()
             && let Ok(file) = File::create(&open.path)
@@ -111,11 +119,22 @@ pub(super) fn read(path: &Path, wanted: &Wanted) -> (String, u64) {
 
 /// The lines of stamped `text` that are wanted, as the container wrote them.
 pub(super) fn select(text: &str, wanted: &Wanted) -> String {
-    let lines: Vec<_> = text.lines().filter_map(|line| line.split_once(' ')).collect();
-    let recent =
-        |time: &str| wanted.since.is_none_or(|since| time.parse::<Timestamp>().is_ok_and(|time| time >= since));
-    let first = lines.iter().position(|(time, _)| recent(time)).unwrap_or(lines.len());
-    let last = wanted.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+    let lines: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+    let recent = |time: &str| {
+        wanted
+            .since
+            .is_none_or(|since| time.parse::<Timestamp>().is_ok_and(|time| time >= since))
+    };
+    let first = lines
+        .iter()
+        .position(|(time, _)| recent(time))
+        .unwrap_or(lines.len());
+    let last = wanted
+        .tail
+        .map_or(0, |tail| lines.len().saturating_sub(tail));
     let mut selected = String::new();
     for (time, line) in &lines[first.max(last)..] {
         if wanted.timestamps {
@@ -140,17 +159,60 @@ mod tests {
     #[test]
     fn the_lines_asked_for_come_without_their_times() {
         assert_eq!(select(LOG, &Wanted::default()), "one\n\nthree words here\n");
-        assert_eq!(select(LOG, &Wanted { tail: Some(1), ..Wanted::default() }), "three words here\n");
-        assert_eq!(select(LOG, &Wanted { tail: Some(0), ..Wanted::default() }), "");
+        assert_eq!(
+            select(
+                LOG,
+                &Wanted {
+                    tail: Some(1),
+                    ..Wanted::default()
+                }
+            ),
+            "three words here\n"
+        );
+        assert_eq!(
+            select(
+                LOG,
+                &Wanted {
+                    tail: Some(0),
+                    ..Wanted::default()
+                }
+            ),
+            ""
+        );
         let since = Some("2026-01-01T00:00:02Z".parse().unwrap());
-        assert_eq!(select(LOG, &Wanted { since, ..Wanted::default() }), "\nthree words here\n");
-        assert_eq!(select(LOG, &Wanted { limit: Some(5), ..Wanted::default() }), "one\n\n");
+        assert_eq!(
+            select(
+                LOG,
+                &Wanted {
+                    since,
+                    ..Wanted::default()
+                }
+            ),
+            "\nthree words here\n"
+        );
+        assert_eq!(
+            select(
+                LOG,
+                &Wanted {
+                    limit: Some(5),
+                    ..Wanted::default()
+                }
+            ),
+            "one\n\n"
+        );
     }
 
     #[test]
     fn times_are_put_in_front_if_wanted() {
-        let wanted = Wanted { tail: Some(1), timestamps: true, ..Wanted::default() };
-        assert_eq!(select(LOG, &wanted), "2026-01-01T00:00:03.000000000Z three words here\n");
+        let wanted = Wanted {
+            tail: Some(1),
+            timestamps: true,
+            ..Wanted::default()
+        };
+        assert_eq!(
+            select(LOG, &wanted),
+            "2026-01-01T00:00:03.000000000Z three words here\n"
+        );
     }
 
     #[tokio::test]
@@ -158,8 +220,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("0.log");
         let written = format!("{}\nlast", "x".repeat(LONGEST_LINE + 10));
-        LogFile::create(path.clone()).unwrap().copy(written.as_bytes()).await;
-        let lines: Vec<_> = read(&path, &Wanted::default()).0.lines().map(str::len).collect();
+        LogFile::create(path.clone())
+            .unwrap()
+            .copy(written.as_bytes())
+            .await;
+        let lines: Vec<_> = read(&path, &Wanted::default())
+            .0
+            .lines()
+            .map(str::len)
+            .collect();
         assert_eq!(lines, [LONGEST_LINE, 10, 4]);
     }
 }

@@ -44,8 +44,12 @@ pub(super) fn tls(identity: &Identity, authority: &Path) -> Result<TlsAcceptor> 
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
     let chain = vec![CertificateDer::from_pem_file(&identity.certificate)?];
     let key = PrivateKeyDer::from_pem_file(&identity.key)?;
-    let server = rustls::ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key);
-    Ok(TlsAcceptor::from(Arc::new(server.context("the kubelet's certificate does not fit its key")?)))
+    let server = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key);
+    Ok(TlsAcceptor::from(Arc::new(server.context(
+        "the kubelet's certificate does not fit its key",
+    )?)))
 }
 
 /// Answers `/containerLogs/NAMESPACE/POD/CONTAINER`, as long as it is polled.
@@ -63,7 +67,13 @@ pub(super) fn serve(
         .route("/healthz", get(async || "ok"))
         .with_state(registry);
     Ok(async move {
-        let serving = axum::serve(Secured { connections, address }, routes);
+        let serving = axum::serve(
+            Secured {
+                connections,
+                address,
+            },
+            routes,
+        );
         tokio::select! {
             () = shake_hands(listener, tls, sender) => {}
             outcome = async { serving.await } => if let Err(error) = outcome {
@@ -108,7 +118,8 @@ async fn shake_hands(
         };
         let (tls, sender) = (tls.clone(), sender.clone());
         tokio::spawn(async move {
-            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await
+            {
                 // Refused only when the kubelet ends.
                 let _ended = sender.send((stream, peer)).await;
             }
@@ -134,9 +145,11 @@ struct Asked {
 
 impl Asked {
     fn wanted(&self) -> Wanted {
-        let ago = self
-            .since_seconds
-            .and_then(|seconds| Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok());
+        let ago = self.since_seconds.and_then(|seconds| {
+            Timestamp::now()
+                .checked_sub(SignedDuration::from_secs(seconds))
+                .ok()
+        });
         Wanted {
             tail: self.tail_lines,
             since: self.since_time.or(ago),
@@ -152,14 +165,28 @@ async fn logs(
     Query(asked): Query<Asked>,
 ) -> Response {
     let Some(entry) = registry.find(&namespace, &pod) else {
-        return (StatusCode::NOT_FOUND, format!("pod {pod:?} does not run on this node")).into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            format!("pod {pod:?} does not run on this node"),
+        )
+            .into_response();
     };
-    let Some(status) = entry.statuses().into_iter().find(|status| status.name == container) else {
-        return (StatusCode::NOT_FOUND, format!("container {container:?} is not in pod {pod:?}")).into_response();
+    let Some(status) = entry
+        .statuses()
+        .into_iter()
+        .find(|status| status.name == container)
+    else {
+        return (
+            StatusCode::NOT_FOUND,
+            format!("container {container:?} is not in pod {pod:?}"),
+        )
+            .into_response();
     };
     let id = match run_asked_for(&status, asked.previous) {
         Ok(id) => id,
-        Err(refusal) => return (StatusCode::BAD_REQUEST, format!("{refusal} in pod {pod:?}")).into_response(),
+        Err(refusal) => {
+            return (StatusCode::BAD_REQUEST, format!("{refusal} in pod {pod:?}")).into_response();
+        }
     };
     let path = registry.log_of(&id);
     let wanted = asked.wanted();
@@ -167,7 +194,14 @@ async fn logs(
     if !asked.follow || wanted.limit.is_some() {
         return text.into_response();
     }
-    let rest = Rest { entry, id, path, offset, timestamps: wanted.timestamps, pending: Some(text) };
+    let rest = Rest {
+        entry,
+        id,
+        path,
+        offset,
+        timestamps: wanted.timestamps,
+        pending: Some(text),
+    };
     Body::from_stream(stream::unfold(rest, Rest::next)).into_response()
 }
 
@@ -176,15 +210,25 @@ fn run_asked_for(status: &ContainerStatus, previous: bool) -> Result<String, Str
     let ended = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
         state.as_ref()?.terminated.as_ref()?.container_id.clone()
     };
-    let waits = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let waits = status
+        .state
+        .as_ref()
+        .and_then(|state| state.waiting.as_ref());
     let name = &status.name;
     if previous {
-        return ended(&status.last_state).ok_or_else(|| format!("previous terminated container {name:?} not found"));
+        return ended(&status.last_state)
+            .ok_or_else(|| format!("previous terminated container {name:?} not found"));
     }
     match waits {
-        None => status.container_id.clone().ok_or_else(|| format!("container {name:?} has not run")),
+        None => status
+            .container_id
+            .clone()
+            .ok_or_else(|| format!("container {name:?} has not run")),
         Some(waiting) => ended(&status.last_state).ok_or_else(|| {
-            format!("container {name:?} is waiting to start: {}", waiting.reason.as_deref().unwrap_or_default())
+            format!(
+                "container {name:?} is waiting to start: {}",
+                waiting.reason.as_deref().unwrap_or_default()
+            )
         }),
     }
 }
@@ -221,7 +265,10 @@ impl Rest {
     fn runs(&self) -> bool {
         self.entry.statuses().iter().any(|status| {
             status.container_id.as_ref() == Some(&self.id)
-                && status.state.as_ref().is_some_and(|state| state.running.is_some())
+                && status
+                    .state
+                    .as_ref()
+                    .is_some_and(|state| state.running.is_some())
         })
     }
 
@@ -235,9 +282,17 @@ impl Rest {
         file.seek(io::SeekFrom::Start(self.offset)).await?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).await?;
-        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        bytes.truncate(
+            bytes
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |end| end + 1),
+        );
         self.offset += bytes.len() as u64;
-        let wanted = Wanted { timestamps: self.timestamps, ..Wanted::default() };
+        let wanted = Wanted {
+            timestamps: self.timestamps,
+            ..Wanted::default()
+        };
         Ok(log_file::select(&String::from_utf8_lossy(&bytes), &wanted))
     }
 }

@@ -23,7 +23,8 @@ impl Memory {
             let mut ticks = tokio::time::interval(LOOK_EVERY);
             loop {
                 ticks.tick().await;
-                // One receiver is kept for the runs to come; without a run that has a limit nobody needs to look.
+                // One receiver is kept for the runs to come; without a run that has a limit nobody
+                // needs to look.
                 if sender.receiver_count() <= 1 {
                     continue;
                 }
@@ -35,8 +36,17 @@ impl Memory {
 
     /// Returns what the group holds once that is more than `limit` bytes.
     pub(super) async fn exceeds(mut self, group: u32, limit: u64) -> u64 {
-        let over = |readings: &Readings| readings.get(&group).is_some_and(|resident| *resident > limit);
-        let found = self.0.wait_for(over).await.ok().and_then(|readings| readings.get(&group).copied());
+        let over = |readings: &Readings| {
+            readings
+                .get(&group)
+                .is_some_and(|resident| *resident > limit)
+        };
+        let found = self
+            .0
+            .wait_for(over)
+            .await
+            .ok()
+            .and_then(|readings| readings.get(&group).copied());
         match found {
             Some(resident) => resident,
             // Nobody measures any more: the kubelet is ending.
@@ -50,7 +60,11 @@ fn resident_by_group() -> HashMap<u32, u64> {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
     let mut groups = HashMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(|first: char| first.is_ascii_digit()) {
+        if !entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(|first: char| first.is_ascii_digit())
+        {
             continue;
         }
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
@@ -61,7 +75,8 @@ fn resident_by_group() -> HashMap<u32, u64> {
     groups
 }
 
-/// Fields 5 and 24 of `/proc/PID/stat`; the second field, the name, may hold spaces and parentheses.
+/// Fields 5 and 24 of `/proc/PID/stat`; the second field, the name, may hold spaces and
+/// parentheses.
 fn group_and_pages(stat: &str) -> Option<(u32, u64)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(2);
@@ -75,14 +90,16 @@ mod tests {
 
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        let stat =
-            "7 (a) b (c) S 1 42 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 100 4096000 321 18446744073709551615 1 1";
+        let stat = "7 (a) b (c) S 1 42 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 100 4096000 321 18446744073709551615 1 1";
         assert_eq!(group_and_pages(stat), Some((42, 321)));
     }
 
     #[test]
     fn this_process_holds_memory() {
-        let group = rustix::process::getpgrp().as_raw_nonzero().get().unsigned_abs();
+        let group = rustix::process::getpgrp()
+            .as_raw_nonzero()
+            .get()
+            .unsigned_abs();
         assert!(resident_by_group()[&group] > 100_000);
     }
 }

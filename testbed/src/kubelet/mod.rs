@@ -1,8 +1,9 @@
 //! A small kubelet whose pods are processes of this machine.
 //!
-//! It keeps one node ready, runs what the scheduler binds to it, probes and restarts it, enforces memory limits, reports
-//! status, and serves logs. What it does not do: init containers, volumes, environment from config maps and secrets
-//! (such a pod waits with `CreateContainerConfigError`), lifecycle hooks, `exec`, limits on processor time.
+//! It keeps one node ready, runs what the scheduler binds to it, probes and restarts it, enforces
+//! memory limits, reports status, and serves logs. What it does not do: init containers, volumes,
+//! environment from config maps and secrets (such a pod waits with `CreateContainerConfigError`),
+//! lifecycle hooks, `exec`, limits on processor time.
 
 mod addresses;
 mod back_off;
@@ -96,7 +97,9 @@ impl Kubelet {
         tasks.spawn(recording);
 
         let mut addresses = options.addresses;
-        let kubelet_listener = addresses.take_listener().context("a kubelet is started once")?;
+        let kubelet_listener = addresses
+            .take_listener()
+            .context("a kubelet is started once")?;
         let kubelet_port = kubelet_listener.local_addr()?.port();
         let (address, client) = (addresses.node(), options.client.clone());
         let node = Arc::new(Node {
@@ -110,7 +113,11 @@ impl Kubelet {
         let registry = Arc::new(Registry::new(node));
 
         let tls = log_server::tls(&options.identity, &options.authority)?;
-        tasks.spawn(log_server::serve(kubelet_listener, tls, Arc::clone(&registry))?);
+        tasks.spawn(log_server::serve(
+            kubelet_listener,
+            tls,
+            Arc::clone(&registry),
+        )?);
         let discovery_listener = match options.discovery {
             Some(listener) => listener,
             None => TcpListener::bind("127.0.0.1:0")?,
@@ -118,10 +125,16 @@ impl Kubelet {
         let discovery_url = format!("http://{}/sd", discovery_listener.local_addr()?);
         tasks.spawn(discovery::serve(discovery_listener, Arc::clone(&registry))?);
 
-        node::register(&client, address, kubelet_port).await.context("cannot register the node")?;
+        node::register(&client, address, kubelet_port)
+            .await
+            .context("cannot register the node")?;
         tasks.spawn(node::heartbeat(client, address, kubelet_port));
         tasks.spawn(watch::follow(Arc::clone(&registry)));
-        Ok(Self { registry, discovery_url, _tasks: tasks })
+        Ok(Self {
+            registry,
+            discovery_url,
+            _tasks: tasks,
+        })
     }
 
     /// Where the pods to scrape are told.

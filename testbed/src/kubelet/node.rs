@@ -21,10 +21,14 @@ const PROCESSORS: &str = "64";
 /// Creates the node, or takes over the one that is there.
 pub(super) async fn register(client: &Client, address: Ipv4Addr, port: u16) -> Result<()> {
     let api: Api<Node> = Api::all(client.clone());
-    let labels =
-        json!({ "kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": architecture() });
+    let labels = json!({ "kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": architecture() });
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": NODE, "labels": labels } });
-    api.patch(NODE, &PatchParams::apply("testbed-kubelet").force(), &Patch::Apply(node)).await?;
+    api.patch(
+        NODE,
+        &PatchParams::apply("testbed-kubelet").force(),
+        &Patch::Apply(node),
+    )
+    .await?;
     report(&api, address, port).await
 }
 
@@ -41,7 +45,12 @@ pub(super) async fn heartbeat(client: Client, address: Ipv4Addr, port: u16) {
 }
 
 async fn report(api: &Api<Node>, address: Ipv4Addr, port: u16) -> Result<()> {
-    api.patch_status(NODE, &PatchParams::default(), &Patch::Strategic(status(address, port))).await?;
+    api.patch_status(
+        NODE,
+        &PatchParams::default(),
+        &Patch::Strategic(status(address, port)),
+    )
+    .await?;
     Ok(())
 }
 
@@ -80,6 +89,10 @@ fn architecture() -> &'static str {
 /// All that the machine has, as `/proc/meminfo` says it: `MemTotal:  24680000 kB`.
 fn memory() -> String {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().next().and_then(|line| line.split_whitespace().nth(1)).unwrap_or("8000000");
+    let total = meminfo
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().nth(1))
+        .unwrap_or("8000000");
     format!("{total}Ki")
 }

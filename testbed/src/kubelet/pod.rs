@@ -14,23 +14,39 @@ use super::{Node, status};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// After so many refusals a status waits for the next change, and a deletion for the next look at all pods.
+/// After so many refusals a status waits for the next change, and a deletion for the next look at
+/// all pods.
 const ATTEMPTS: u32 = 20;
 
 /// Runs the pod's containers, reports what becomes of them, and confirms its deletion.
 pub(super) async fn run(node: &Node, uid: &str, entry: &Entry) {
     let pod = entry.pod();
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers).zip(&entry.containers);
+    let containers = pod
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .zip(&entry.containers);
     let keepers = containers.map(|(container, cell)| {
         let fate = entry.fate.subscribe();
-        Keeper { node, uid, pod: &pod, container, cell, address: entry.address, fate }.keep()
+        Keeper {
+            node,
+            uid,
+            pod: &pod,
+            container,
+            cell,
+            address: entry.address,
+            fate,
+        }
+        .keep()
     });
     let keepers = join_all(keepers);
     let life = async {
         keepers.await;
         // A pod whose containers have all ended for good stays until it is deleted.
         let mut fate = entry.fate.subscribe();
-        fate.wait_for(|fate| *fate != Fate::Run).await.is_ok_and(|fate| matches!(*fate, Fate::Stop { tell: true, .. }))
+        fate.wait_for(|fate| *fate != Fate::Run)
+            .await
+            .is_ok_and(|fate| matches!(*fate, Fate::Stop { tell: true, .. }))
     };
     entry.changed.notify_one();
     let deleted = tokio::select! {
@@ -38,7 +54,11 @@ pub(super) async fn run(node: &Node, uid: &str, entry: &Entry) {
         () = report(node, uid, entry) => false,
     };
     if deleted {
-        let done = || async { publish(node, uid, entry).await.and(confirm(node, uid, &pod).await) };
+        let done = || async {
+            publish(node, uid, entry)
+                .await
+                .and(confirm(node, uid, &pod).await)
+        };
         if let Err(error) = persistently(done).await {
             tracing::warn!("the end of a pod could not be told: {error}");
         }
@@ -73,7 +93,14 @@ where
 
 async fn publish(node: &Node, uid: &str, entry: &Entry) -> Result<(), String> {
     let pod = entry.pod();
-    let patch = status::patch(&pod, uid, entry.address, node.addresses.node(), &entry.statuses(), Timestamp::now());
+    let patch = status::patch(
+        &pod,
+        uid,
+        entry.address,
+        node.addresses.node(),
+        &entry.statuses(),
+        Timestamp::now(),
+    );
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let api = pods(node, &pod);
     settled(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))).await
@@ -81,13 +108,24 @@ async fn publish(node: &Node, uid: &str, entry: &Entry) -> Result<(), String> {
 
 /// The last word about a deleted pod: the node has nothing of it any more.
 async fn confirm(node: &Node, uid: &str, pod: &Pod) -> Result<(), String> {
-    let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
-    let parameters =
-        DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
-    settled(pods(node, pod).delete(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await
+    let preconditions = Preconditions {
+        uid: Some(uid.to_owned()),
+        ..Preconditions::default()
+    };
+    let parameters = DeleteParams {
+        grace_period_seconds: Some(0),
+        preconditions: Some(preconditions),
+        ..DeleteParams::default()
+    };
+    settled(pods(node, pod).delete(
+        pod.metadata.name.as_deref().unwrap_or_default(),
+        &parameters,
+    ))
+    .await
 }
 
-/// Not found and conflict mean that the pod is gone, or another has its name: nothing is left to tell.
+/// Not found and conflict mean that the pod is gone, or another has its name: nothing is left to
+/// tell.
 async fn settled<T>(request: impl Future<Output = kube::Result<T>>) -> Result<(), String> {
     match tokio::time::timeout(ANSWER_WITHIN, request).await {
         Ok(Ok(_)) => Ok(()),
@@ -98,5 +136,8 @@ async fn settled<T>(request: impl Future<Output = kube::Result<T>>) -> Result<()
 }
 
 fn pods(node: &Node, pod: &Pod) -> Api<Pod> {
-    Api::namespaced(node.client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default())
+    Api::namespaced(
+        node.client.clone(),
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+    )
 }

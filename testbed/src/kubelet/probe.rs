@@ -13,8 +13,14 @@ use crate::http;
 /// What is asked.
 #[derive(Debug)]
 enum Question {
-    Http { url: String, headers: Vec<(String, String)> },
-    Tcp { host: String, port: u16 },
+    Http {
+        url: String,
+        headers: Vec<(String, String)>,
+    },
+    Tcp {
+        host: String,
+        port: u16,
+    },
 }
 
 /// A probe of one container at its address.
@@ -48,8 +54,12 @@ pub(super) struct Probes {
 impl Probes {
     /// Reads them, or says what of them this kubelet cannot do.
     pub(super) fn new(container: &Container, address: Ipv4Addr) -> Result<Self, String> {
-        let check =
-            |probe: &Option<Probe>| probe.as_ref().map(|probe| Check::new(probe, container, address)).transpose();
+        let check = |probe: &Option<Probe>| {
+            probe
+                .as_ref()
+                .map(|probe| Check::new(probe, container, address))
+                .transpose()
+        };
         Ok(Self {
             startup: check(&container.startup_probe)?,
             readiness: check(&container.readiness_probe)?,
@@ -67,11 +77,18 @@ impl Check {
                 port: port(&tcp.port, container)?,
             },
             (None, None) => {
-                return Err("probes other than httpGet and tcpSocket are not supported by the testbed".to_owned());
+                return Err(
+                    "probes other than httpGet and tcpSocket are not supported by the testbed"
+                        .to_owned(),
+                );
             }
         };
         let seconds = |value: Option<i32>, default: u64| {
-            Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
+            Duration::from_secs(
+                value
+                    .and_then(|value| u64::try_from(value).ok())
+                    .unwrap_or(default),
+            )
         };
         Ok(Self {
             question,
@@ -92,7 +109,8 @@ impl Check {
         loop {
             ticks.tick().await;
             let answer = tokio::time::timeout(self.timeout, self.question.ask()).await;
-            let answer = answer.unwrap_or_else(|_late| Err(format!("no answer within {:?}", self.timeout)));
+            let answer =
+                answer.unwrap_or_else(|_late| Err(format!("no answer within {:?}", self.timeout)));
             let verdict = match answer {
                 Ok(()) => {
                     (successes, failures) = (successes + 1, 0);
@@ -103,7 +121,10 @@ impl Check {
                 }
                 Err(reason) => {
                     (successes, failures) = (0, failures + 1);
-                    Verdict::Failed { reason, conclusive: failures >= self.failure_threshold }
+                    Verdict::Failed {
+                        reason,
+                        conclusive: failures >= self.failure_threshold,
+                    }
                 }
             };
             if let ControlFlow::Break(value) = report(verdict) {
@@ -121,24 +142,50 @@ impl Question {
                 Err(error) => Err(format!("dial tcp {host}:{port}: {error}")),
             },
             Self::Http { url, headers } => {
-                let request =
-                    headers.iter().fold(http::CLIENT.get(url), |request, (name, value)| request.header(name, value));
-                match request.header("user-agent", "kube-probe/testbed").send().await {
+                let request = headers
+                    .iter()
+                    .fold(http::CLIENT.get(url), |request, (name, value)| {
+                        request.header(name, value)
+                    });
+                match request
+                    .header("user-agent", "kube-probe/testbed")
+                    .send()
+                    .await
+                {
                     Ok(answer) if (200..400).contains(&answer.status().as_u16()) => Ok(()),
-                    Ok(answer) => Err(format!("HTTP probe failed with statuscode: {}", answer.status().as_u16())),
-                    Err(error) => Err(format!("Get {url:?}: {}", anyhow::Error::from(error).root_cause())),
+                    Ok(answer) => Err(format!(
+                        "HTTP probe failed with statuscode: {}",
+                        answer.status().as_u16()
+                    )),
+                    Err(error) => Err(format!(
+                        "Get {url:?}: {}",
+                        anyhow::Error::from(error).root_cause()
+                    )),
                 }
             }
         }
     }
 }
 
-fn http_question(get: &HTTPGetAction, container: &Container, address: Ipv4Addr) -> Result<Question, String> {
+fn http_question(
+    get: &HTTPGetAction,
+    container: &Container,
+    address: Ipv4Addr,
+) -> Result<Question, String> {
     let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
     let host = get.host.clone().unwrap_or_else(|| address.to_string());
     let path = get.path.as_deref().unwrap_or("/");
-    let url = format!("{scheme}://{host}:{}/{}", port(&get.port, container)?, path.trim_start_matches('/'));
-    let headers = get.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect();
+    let url = format!(
+        "{scheme}://{host}:{}/{}",
+        port(&get.port, container)?,
+        path.trim_start_matches('/')
+    );
+    let headers = get
+        .http_headers
+        .iter()
+        .flatten()
+        .map(|header| (header.name.clone(), header.value.clone()))
+        .collect();
     Ok(Question::Http { url, headers })
 }
 
@@ -148,7 +195,10 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(name) => {
             let ports = container.ports.as_deref().unwrap_or_default();
-            ports.iter().find(|port| port.name.as_ref() == Some(name)).map(|port| port.container_port)
+            ports
+                .iter()
+                .find(|port| port.name.as_ref() == Some(name))
+                .map(|port| port.container_port)
         }
     };
     number
@@ -172,8 +222,11 @@ mod tests {
 
     #[test]
     fn a_port_may_be_named_and_the_host_is_the_pods_address() {
-        let check = readiness(&json!({ "httpGet": { "path": "/ready", "port": "metrics" } })).unwrap();
-        assert!(matches!(check.question, Question::Http { url, .. } if url == "http://127.0.1.3:8000/ready"));
+        let check =
+            readiness(&json!({ "httpGet": { "path": "/ready", "port": "metrics" } })).unwrap();
+        assert!(
+            matches!(check.question, Question::Http { url, .. } if url == "http://127.0.1.3:8000/ready")
+        );
         let refusal = readiness(&json!({ "httpGet": { "port": "nobody" } })).unwrap_err();
         assert!(refusal.contains("nobody"), "{refusal}");
     }
@@ -183,7 +236,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let probe = json!({ "tcpSocket": { "host": "127.0.0.1", "port": port }, "failureThreshold": 2 });
+        let probe =
+            json!({ "tcpSocket": { "host": "127.0.0.1", "port": port }, "failureThreshold": 2 });
         let mut check = readiness(&probe).unwrap();
         check.period = Duration::from_millis(5);
         let mut conclusions = Vec::new();
@@ -191,7 +245,11 @@ mod tests {
             .run(|verdict| match verdict {
                 Verdict::Failed { conclusive, .. } => {
                     conclusions.push(conclusive);
-                    if conclusions.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    if conclusions.len() == 3 {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
                 }
                 Verdict::Healthy => ControlFlow::Break(()),
             })

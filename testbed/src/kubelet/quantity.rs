@@ -23,11 +23,20 @@ const SUFFIXES: [(&str, f64); 14] = [
 pub(super) fn bytes(quantity: &str) -> Result<u64> {
     let (number, factor) = SUFFIXES
         .iter()
-        .find_map(|(suffix, factor)| quantity.strip_suffix(suffix).map(|number| (number, *factor)))
+        .find_map(|(suffix, factor)| {
+            quantity
+                .strip_suffix(suffix)
+                .map(|number| (number, *factor))
+        })
         .unwrap_or((quantity, 1.0));
-    let number: f64 = number.parse().with_context(|| format!("{quantity:?} is not a quantity"))?;
+    let number: f64 = number
+        .parse()
+        .with_context(|| format!("{quantity:?} is not a quantity"))?;
     let bytes = number * factor;
-    ensure!((0.0..=1e19).contains(&bytes), "{quantity:?} is not an amount of memory");
+    ensure!(
+        (0.0..=1e19).contains(&bytes),
+        "{quantity:?} is not an amount of memory"
+    );
     // In range, as was just made sure of.
     Ok(bytes as u64)
 }

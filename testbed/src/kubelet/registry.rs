@@ -58,12 +58,25 @@ impl Cell {
 impl Entry {
     fn new(pod: Pod, address: Ipv4Addr, fate: Fate) -> Self {
         let changed = Arc::new(Notify::new());
-        let containers = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| {
-            let status = Mutex::new(status::before_the_first_run(container));
-            Cell { status, changed: Arc::clone(&changed) }
-        });
+        let containers = pod
+            .spec
+            .iter()
+            .flat_map(|spec| &spec.containers)
+            .map(|container| {
+                let status = Mutex::new(status::before_the_first_run(container));
+                Cell {
+                    status,
+                    changed: Arc::clone(&changed),
+                }
+            });
         let containers = containers.collect();
-        Self { address, containers, fate: watch::Sender::new(fate), changed, latest: Mutex::new(Arc::new(pod)) }
+        Self {
+            address,
+            containers,
+            fate: watch::Sender::new(fate),
+            changed,
+            latest: Mutex::new(Arc::new(pod)),
+        }
     }
 
     /// The pod as the API server told it last.
@@ -100,7 +113,11 @@ pub(super) struct Registry {
 
 impl Registry {
     pub(super) fn new(node: Arc<Node>) -> Self {
-        Self { node, pods: Mutex::default(), tasks: Mutex::default() }
+        Self {
+            node,
+            pods: Mutex::default(),
+            tasks: Mutex::default(),
+        }
     }
 
     pub(super) fn client(&self) -> kube::Client {
@@ -114,10 +131,19 @@ impl Registry {
 
     /// Begins to run a pod that is new, and takes note of what has changed in one that is not.
     pub(super) fn see(self: &Arc<Self>, pod: Pod) {
-        let Some(uid) = pod.metadata.uid.clone() else { return };
+        let Some(uid) = pod.metadata.uid.clone() else {
+            return;
+        };
         let deleted = pod.metadata.deletion_timestamp.is_some();
         // The last news of a pod may come after its end; nothing of it is started again.
-        let fate = if deleted { Fate::Stop { grace: grace_of(&pod), tell: true } } else { Fate::Run };
+        let fate = if deleted {
+            Fate::Stop {
+                grace: grace_of(&pod),
+                tell: true,
+            }
+        } else {
+            Fate::Run
+        };
         let mut pods = locked(&self.pods);
         let entry = match pods.get(&uid) {
             Some(entry) => {
@@ -164,7 +190,11 @@ impl Registry {
 
     /// Stops a pod whose object is gone.
     pub(super) fn gone(&self, pod: &Pod) {
-        let entry = pod.metadata.uid.as_ref().and_then(|uid| locked(&self.pods).get(uid).cloned());
+        let entry = pod
+            .metadata
+            .uid
+            .as_ref()
+            .and_then(|uid| locked(&self.pods).get(uid).cloned());
         if let Some(entry) = entry {
             entry.stop(grace_of(pod), false);
         }
@@ -174,7 +204,8 @@ impl Registry {
     pub(super) fn find(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         self.all().into_iter().find(|entry| {
             let pod = entry.pod();
-            pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.name.as_deref() == Some(name)
+            pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.metadata.name.as_deref() == Some(name)
         })
     }
 
@@ -203,7 +234,9 @@ impl Registry {
 /// How long the pod has to stop.
 fn grace_of(pod: &Pod) -> Duration {
     let asked = pod.metadata.deletion_grace_period_seconds;
-    let seconds = asked.or_else(|| pod.spec.as_ref()?.termination_grace_period_seconds).unwrap_or(30);
+    let seconds = asked
+        .or_else(|| pod.spec.as_ref()?.termination_grace_period_seconds)
+        .unwrap_or(30);
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
 

@@ -28,19 +28,34 @@ pub(super) struct Run {
 
 impl Run {
     /// Starts `launch` in `folder`, with the environment of a container instead of ours.
-    pub(super) fn start(launch: &Launch, host_name: &str, folder: &Path, log: &LogFile) -> io::Result<Self> {
+    pub(super) fn start(
+        launch: &Launch,
+        host_name: &str,
+        folder: &Path,
+        log: &LogFile,
+    ) -> io::Result<Self> {
         let program = found(&launch.program).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, format!("exec: {:?}: executable file not found", launch.program))
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("exec: {:?}: executable file not found", launch.program),
+            )
         })?;
         std::fs::create_dir_all(folder)?;
         let mut command = spawner::command(program);
-        command.args(&launch.arguments).current_dir(folder).process_group(0).env_clear();
+        command
+            .args(&launch.arguments)
+            .current_dir(folder)
+            .process_group(0)
+            .env_clear();
         command
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder)
             .env("HOSTNAME", host_name);
         command.envs(&launch.environment);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let runtime = tokio::runtime::Handle::current();
         let mut child = spawner::run(move || {
             let _entered = runtime.enter();
@@ -53,7 +68,9 @@ impl Run {
         if let Some(output) = child.stderr.take() {
             logs.spawn(log.clone().copy(output));
         }
-        let group = child.id().ok_or_else(|| io::Error::other("the process ended while it was started"))?;
+        let group = child
+            .id()
+            .ok_or_else(|| io::Error::other("the process ended while it was started"))?;
         Ok(Self { child, group, logs })
     }
 
@@ -67,7 +84,8 @@ impl Run {
         self.child.wait().await
     }
 
-    /// SIGTERM to the first process, as a container gets it, and SIGKILL to all when `grace` is over.
+    /// SIGTERM to the first process, as a container gets it, and SIGKILL to all when `grace` is
+    /// over.
     pub(super) async fn terminate(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         if let Some(first) = i32::try_from(self.group).ok().and_then(Pid::from_raw) {
             // Gone already, if this fails.
@@ -102,7 +120,9 @@ impl Drop for Run {
 
 /// The exit code as a container runtime gives it: 128 and the signal, if there was one.
 pub(super) fn exit_code(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
 /// A path is taken as it is, a name is looked up on `PATH`.

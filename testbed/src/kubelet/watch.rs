@@ -29,13 +29,19 @@ pub(super) async fn follow(registry: Arc<Registry>) {
 async fn list_and_watch(api: &Api<Pod>, registry: &Arc<Registry>) -> Result<()> {
     let bound_here = format!("spec.nodeName={NODE}");
     let list = api.list(&ListParams::default().fields(&bound_here)).await?;
-    let known: Vec<_> = list.items.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
+    let known: Vec<_> = list
+        .items
+        .iter()
+        .filter_map(|pod| pod.metadata.uid.as_deref())
+        .collect();
     registry.keep_only(&known);
     let version = list.metadata.resource_version.unwrap_or_default();
     for pod in list.items {
         registry.see(pod);
     }
-    let events = api.watch(&WatchParams::default().fields(&bound_here), &version).await?;
+    let events = api
+        .watch(&WatchParams::default().fields(&bound_here), &version)
+        .await?;
     pin_mut!(events);
     while let Some(event) = events.next().await {
         match event? {

@@ -1,16 +1,21 @@
-//! Which components in the folder are ours: whoever drops a plugin of his own in there finds it again.
+//! Which components in the folder are ours: whoever drops a plugin of his own in there finds it
+//! again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-/// Notes down what was built, one name a line, and removes what was built earlier and is built no more.
+/// Notes down what was built, one name a line, and removes what was built earlier and is built no
+/// more.
 pub fn replace(folder: &Path, built: &[String]) -> Result<Vec<PathBuf>> {
     let list = folder.join(".built");
     let before = fs::read_to_string(&list).unwrap_or_default();
     let mut removed = Vec::new();
-    for name in before.lines().filter(|name| !built.iter().any(|built| built == name)) {
+    for name in before
+        .lines()
+        .filter(|name| !built.iter().any(|built| built == name))
+    {
         let component = folder.join(format!("{name}.wasm"));
         if component.exists() {
             fs::remove_file(&component)?;
@@ -32,8 +37,15 @@ mod tests {
         for name in ["old", "kept", "theirs"] {
             fs::write(folder.join(format!("{name}.wasm")), "").unwrap();
         }
-        assert!(replace(&folder, &["old".into(), "kept".into()]).unwrap().is_empty());
-        assert_eq!(replace(&folder, &["kept".into()]).unwrap(), [folder.join("old.wasm")]);
+        assert!(
+            replace(&folder, &["old".into(), "kept".into()])
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            replace(&folder, &["kept".into()]).unwrap(),
+            [folder.join("old.wasm")]
+        );
         assert!(folder.join("kept.wasm").exists() && folder.join("theirs.wasm").exists());
         fs::remove_dir_all(&folder).unwrap();
     }

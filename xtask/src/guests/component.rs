@@ -9,7 +9,10 @@ const EXPORTS_ONE_OF: [&str; 2] = ["anomalyzer:plugin/detector@", "anomalyzer:pl
 
 /// The component's bytes, validated.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    let component = ComponentEncoder::default().module(module)?.validate(true).encode()?;
+    let component = ComponentEncoder::default()
+        .module(module)?
+        .validate(true)
+        .encode()?;
     check(&component)?;
     Ok(component)
 }
@@ -27,7 +30,11 @@ pub fn check(component: &[u8]) -> Result<()> {
             "it imports {name}, which the host does not give"
         );
     }
-    let exported = world.exports.keys().map(|key| resolve.name_world_key(key)).collect::<Vec<_>>();
+    let exported = world
+        .exports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .collect::<Vec<_>>();
     exported.iter().find(|name| EXPORTS_ONE_OF.iter().any(|known| name.starts_with(known))).with_context(|| {
         format!("it exports {exported:?}, neither a detector nor an action: does it call `export_…!`?")
     })?;
@@ -42,7 +49,10 @@ mod tests {
     fn a_module_without_the_contract_is_no_plugin() {
         let empty_module = [0, b'a', b's', b'm', 1, 0, 0, 0];
         let error = encode(&empty_module).unwrap_err().to_string();
-        assert!(error.contains("neither a detector nor an action"), "{error}");
+        assert!(
+            error.contains("neither a detector nor an action"),
+            "{error}"
+        );
         assert!(encode(b"no wasm at all").is_err());
     }
 }

@@ -22,19 +22,35 @@ pub use toolchain::{TARGET, Toolchain};
 /// Guests that are built together, into a folder of their own in `target`.
 struct Set {
     crates: &'static [&'static str],
-    /// What the names of their packages begin with: `plugins/detectors/zscore` is `anomalyzer-zscore`.
+    /// What the names of their packages begin with: `plugins/detectors/zscore` is
+    /// `anomalyzer-zscore`.
     prefix: &'static str,
     folder: &'static str,
 }
 
 /// What comes with the host.
-const SHIPPED: Set =
-    Set { crates: &["plugins/detectors", "plugins/actions"], prefix: "anomalyzer-", folder: "plugins" };
+const SHIPPED: Set = Set {
+    crates: &["plugins/detectors", "plugins/actions"],
+    prefix: "anomalyzer-",
+    folder: "plugins",
+};
 /// What means harm, for the tests. Apart from the others, so that no host loads it by accident.
-const EVIL: Set = Set { crates: &["plugins/evil"], prefix: "anomalyzer-evil-", folder: "evil" };
+const EVIL: Set = Set {
+    crates: &["plugins/evil"],
+    prefix: "anomalyzer-evil-",
+    folder: "evil",
+};
 
-/// What goes into all components besides their crates: the contract, what they share, the locked dependencies, and this builder.
-const COMMON: [&str; 6] = ["Cargo.toml", "Cargo.lock", "plugins/sdk", "plugins/statistics", "wit", "xtask/src/guests"];
+/// What goes into all components besides their crates: the contract, what they share, the locked
+/// dependencies, and this builder.
+const COMMON: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "plugins/sdk",
+    "plugins/statistics",
+    "wit",
+    "xtask/src/guests",
+];
 
 /// A plugin's crate, which becomes `<name>.wasm`.
 struct Guest {
@@ -46,8 +62,10 @@ impl Guest {
     /// Makes a component of its module; gives the size in bytes.
     fn encode(&self, modules: &Path, component: &Path) -> Result<usize> {
         let module = modules.join(format!("{}.wasm", self.package.replace('-', "_")));
-        let bytes = fs::read(&module).with_context(|| format!("{} can't be read", module.display()))?;
-        let bytes = component::encode(&bytes).with_context(|| format!("{} is no plugin", self.name))?;
+        let bytes =
+            fs::read(&module).with_context(|| format!("{} can't be read", module.display()))?;
+        let bytes =
+            component::encode(&bytes).with_context(|| format!("{} is no plugin", self.name))?;
         // A host that watches the folder must never see half a file.
         let partial = component.with_extension("partial");
         fs::write(&partial, &bytes)?;
@@ -61,16 +79,25 @@ impl Set {
         let mut guests = Vec::new();
         for crates in self.crates {
             let folder = workspace::root().join(crates);
-            for entry in fs::read_dir(&folder).with_context(|| format!("{} can't be read", folder.display()))? {
+            for entry in fs::read_dir(&folder)
+                .with_context(|| format!("{} can't be read", folder.display()))?
+            {
                 let entry = entry?;
                 if entry.path().join("Cargo.toml").exists() {
                     let name = entry.file_name().to_string_lossy().into_owned();
-                    guests.push(Guest { package: format!("{}{name}", self.prefix), name });
+                    guests.push(Guest {
+                        package: format!("{}{name}", self.prefix),
+                        name,
+                    });
                 }
             }
         }
         guests.sort_by(|a, b| a.name.cmp(&b.name));
-        ensure!(!guests.is_empty(), "there are no plugins under {}", self.crates.join(" and "));
+        ensure!(
+            !guests.is_empty(),
+            "there are no plugins under {}",
+            self.crates.join(" and ")
+        );
         Ok(guests)
     }
 
@@ -91,7 +118,11 @@ impl Set {
         let sources: Vec<&str> = COMMON.iter().chain(self.crates).copied().collect();
         let stamp = Stamp::now(self.folder().join(".built-from"), &with, &sources)?;
         if stamp.is_current() && guests.iter().all(|guest| self.component(guest).exists()) {
-            println!("plugins: {} up to date in {}", guests.len(), shown(&self.folder()));
+            println!(
+                "plugins: {} up to date in {}",
+                guests.len(),
+                shown(&self.folder())
+            );
             return Ok(());
         }
         println!("plugins: compiling {} with {with}", guests.len());
@@ -108,7 +139,11 @@ impl Set {
             println!("plugins: removed {}, which is no more", shown(&gone));
         }
         stamp.keep()?;
-        println!("plugins: {} built and checked in {:.0?}", guests.len(), begun.elapsed());
+        println!(
+            "plugins: {} built and checked in {:.0?}",
+            guests.len(),
+            begun.elapsed()
+        );
         Ok(())
     }
 }
@@ -123,22 +158,33 @@ pub fn build_evil() -> Result<()> {
     EVIL.build()
 }
 
-/// Builds a plugin once more with vector instructions, for the benchmark alone: `target/bench/<name>.wasm`.
+/// Builds a plugin once more with vector instructions, for the benchmark alone:
+/// `target/bench/<name>.wasm`.
 pub fn build_with_simd(name: &str) -> Result<()> {
-    let guest = Guest { name: name.to_owned(), package: format!("{}{name}", SHIPPED.prefix) };
+    let guest = Guest {
+        name: name.to_owned(),
+        package: format!("{}{name}", SHIPPED.prefix),
+    };
     let folder = workspace::target().join("bench");
     fs::create_dir_all(&folder)?;
-    let modules =
-        compile(std::slice::from_ref(&guest), &Toolchain::get()?, "guests-simd", "-C target-feature=+simd128")?;
+    let modules = compile(
+        std::slice::from_ref(&guest),
+        &Toolchain::get()?,
+        "guests-simd",
+        "-C target-feature=+simd128",
+    )?;
     guest.encode(&modules, &folder.join(format!("{name}.wasm")))?;
     Ok(())
 }
 
-/// In a target folder of its own: neither a build of the host nor one of the guests ever waits for, or undoes, the other.
+/// In a target folder of its own: neither a build of the host nor one of the guests ever waits for,
+/// or undoes, the other.
 fn compile(guests: &[Guest], toolchain: &Toolchain, folder: &str, flags: &str) -> Result<PathBuf> {
     let target = workspace::target().join(folder);
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--locked", "--profile", "guest", "--target-dir"]).arg(&target);
+    cargo
+        .args(["build", "--locked", "--profile", "guest", "--target-dir"])
+        .arg(&target);
     for guest in guests {
         cargo.args(["--package", &guest.package]);
     }
@@ -151,5 +197,7 @@ fn compile(guests: &[Guest], toolchain: &Toolchain, folder: &str, flags: &str) -
 }
 
 fn shown(path: &Path) -> std::path::Display<'_> {
-    path.strip_prefix(workspace::root()).unwrap_or(path).display()
+    path.strip_prefix(workspace::root())
+        .unwrap_or(path)
+        .display()
 }

@@ -1,5 +1,6 @@
-//! What `anomalyzer plugins new` makes, built and tried as its README says, but for where the results go: into the guests' own
-//! target folder and under their profile, so that nothing is compiled twice.
+//! What `anomalyzer plugins new` makes, built and tried as its README says, but for where the
+//! results go: into the guests' own target folder and under their profile, so that nothing is
+//! compiled twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,13 +22,21 @@ pub fn try_out() -> Result<()> {
         let name = format!("made-{kind}");
         let project = folder.join(&name);
         if project.exists() {
-            fs::remove_dir_all(&project).with_context(|| format!("{} can't be removed", project.display()))?;
+            fs::remove_dir_all(&project)
+                .with_context(|| format!("{} can't be removed", project.display()))?;
         }
         let mut new = process::command(&program);
-        process::run(new.args(["plugins", "new", &name, "--kind", kind, "--path"]).arg(&project))?;
+        process::run(
+            new.args(["plugins", "new", &name, "--kind", kind, "--path"])
+                .arg(&project),
+        )?;
         process::run(cargo("test", &project).arg("--quiet"))?;
         let module = build(&project, &name, &toolchain)?;
-        process::run(process::command(&program).args(["plugins", "test"]).arg(module))?;
+        process::run(
+            process::command(&program)
+                .args(["plugins", "test"])
+                .arg(module),
+        )?;
     }
     Ok(())
 }
@@ -35,16 +44,31 @@ pub fn try_out() -> Result<()> {
 /// The core module, as cargo leaves it.
 fn build(project: &Path, name: &str, toolchain: &Toolchain) -> Result<PathBuf> {
     let mut cargo = cargo("build", project);
-    // The project's own release profile, under the name by which the guests' dependencies are found built.
-    cargo.args(["--quiet", "--config", "profile.guest.inherits='release'", "--profile", "guest"]);
+    // The project's own release profile, under the name by which the guests' dependencies are found
+    // built.
+    cargo.args([
+        "--quiet",
+        "--config",
+        "profile.guest.inherits='release'",
+        "--profile",
+        "guest",
+    ]);
     toolchain.apply(&mut cargo);
     process::run(&mut cargo)?;
-    Ok(target().join(TARGET).join("guest").join(format!("{}.wasm", name.replace('-', "_"))))
+    Ok(target()
+        .join(TARGET)
+        .join("guest")
+        .join(format!("{}.wasm", name.replace('-', "_"))))
 }
 
 fn cargo(what: &str, project: &Path) -> std::process::Command {
     let mut cargo = workspace::cargo();
-    cargo.arg(what).arg("--manifest-path").arg(project.join("Cargo.toml")).arg("--target-dir").arg(target());
+    cargo
+        .arg(what)
+        .arg("--manifest-path")
+        .arg(project.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target());
     cargo
 }
 

@@ -34,11 +34,15 @@ impl Stamp {
         let mut hash = DefaultHasher::new();
         compiler.hash(&mut hash);
         for file in &files {
-            let bytes = fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+            let bytes =
+                fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
             file.strip_prefix(&root).unwrap_or(file).hash(&mut hash);
             bytes.hash(&mut hash);
         }
-        Ok(Self { hash: format!("{:016x}", hash.finish()), file })
+        Ok(Self {
+            hash: format!("{:016x}", hash.finish()),
+            file,
+        })
     }
 
     /// Whether the components were built of exactly this.
@@ -61,7 +65,9 @@ impl Stamp {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("{} can't be read", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("{} can't be read", folder.display()))?
+    {
         let entry = entry?;
         if entry.file_name() == NO_SOURCES {
             continue;

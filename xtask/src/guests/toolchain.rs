@@ -24,7 +24,8 @@ const RUSTUP_TIMEOUT: Duration = Duration::from_secs(180);
 pub enum Toolchain {
     /// The compiler in use has the target's standard library.
     Installed,
-    /// Debian's compiler builds the standard library along with the guests, and the linker comes from the one in use.
+    /// Debian's compiler builds the standard library along with the guests, and the linker comes
+    /// from the one in use.
     Debian { linker: PathBuf },
 }
 
@@ -32,7 +33,12 @@ impl Toolchain {
     /// What there is now, without changing anything.
     pub fn find() -> Result<Option<Self>> {
         let sysroot = sysroot()?;
-        if sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir() {
+        if sysroot
+            .join("lib/rustlib")
+            .join(TARGET)
+            .join("lib")
+            .is_dir()
+        {
             return Ok(Some(Self::Installed));
         }
         if Path::new(DEBIAN_RUSTC).exists() && Path::new(DEBIAN_LIBRARY).is_dir() {
@@ -51,7 +57,10 @@ impl Toolchain {
             return Ok(found);
         }
         println!("guests: the target {TARGET} is missing: rustup target add {TARGET}");
-        let added = process::run_within(Command::new("rustup").args(["target", "add", TARGET]), RUSTUP_TIMEOUT);
+        let added = process::run_within(
+            Command::new("rustup").args(["target", "add", TARGET]),
+            RUSTUP_TIMEOUT,
+        );
         if let Some(found) = Self::find()? {
             return Ok(found);
         }
@@ -60,11 +69,17 @@ impl Toolchain {
             Err(error) => println!("guests: rustup could not: {error:#}"),
         }
         if rustix::process::geteuid().is_root() && process::is_installed("apt-get") {
-            println!("guests: Debian has a compiler that can: apt-get install {}", DEBIAN_PACKAGES.join(" "));
+            println!(
+                "guests: Debian has a compiler that can: apt-get install {}",
+                DEBIAN_PACKAGES.join(" ")
+            );
             process::run(Command::new("apt-get").arg("update"))?;
             let mut install = Command::new("apt-get");
             process::run(
-                install.args(["install", "-y"]).args(DEBIAN_PACKAGES).env("DEBIAN_FRONTEND", "noninteractive"),
+                install
+                    .args(["install", "-y"])
+                    .args(DEBIAN_PACKAGES)
+                    .env("DEBIAN_FRONTEND", "noninteractive"),
             )?;
             if let Some(found) = Self::find()? {
                 return Ok(found);
@@ -113,7 +128,11 @@ fn rustc() -> OsString {
 }
 
 fn sysroot() -> Result<PathBuf> {
-    Ok(process::output(Command::new(rustc()).args(["--print", "sysroot"])).context("is Rust installed?")?.into())
+    Ok(
+        process::output(Command::new(rustc()).args(["--print", "sysroot"]))
+            .context("is Rust installed?")?
+            .into(),
+    )
 }
 
 fn host_triple() -> Result<String> {

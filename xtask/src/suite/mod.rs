@@ -27,21 +27,43 @@ pub fn run() -> Result<()> {
     step("plugins", guests::build)?;
     let without = step("plugins in other languages", examples)?;
     step("plugins that mean harm", guests::build_evil)?;
-    step("clippy", || cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step("clippy", || {
+        cargo(&[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    })?;
     step("cargo deny", deny)?;
     step("lock file of the fuzz targets", || {
         // They are a workspace of their own, which nothing else here looks at.
         let manifest = workspace::root().join("fuzz").join("Cargo.toml");
-        process::run(workspace::cargo().args(["fetch", "--locked", "--manifest-path"]).arg(manifest))
+        process::run(
+            workspace::cargo()
+                .args(["fetch", "--locked", "--manifest-path"])
+                .arg(manifest),
+        )
     })?;
     step("docs", || {
         let mut doc = workspace::cargo();
-        doc.args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        doc.args(["doc", "--locked", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings");
         process::run(&mut doc)
     })?;
-    step("compile the tests", || cargo(&["test", "--locked", "--workspace", "--no-run"]))?;
-    step("plugins made by `anomalyzer plugins new`", guests::projects::try_out)?;
-    let installed = step("real servers: wait until they are installed", || servers.wait())?;
+    step("compile the tests", || {
+        cargo(&["test", "--locked", "--workspace", "--no-run"])
+    })?;
+    step(
+        "plugins made by `anomalyzer plugins new`",
+        guests::projects::try_out,
+    )?;
+    let installed = step("real servers: wait until they are installed", || {
+        servers.wait()
+    })?;
     let report = Report::new()?;
     let testbed = step("real servers: start", || installed.up())?;
     let tested = step("tests", || tests(testbed.as_ref(), &report, &without));
@@ -80,7 +102,10 @@ fn deny() -> Result<()> {
 fn examples() -> Result<Vec<Missing>> {
     let missing = guests::examples::build()?;
     if is_ci() && !missing.is_empty() {
-        bail!("no plugins in {}, and with CI set nothing may be left out", guests::examples::in_words(&missing));
+        bail!(
+            "no plugins in {}, and with CI set nothing may be left out",
+            guests::examples::in_words(&missing)
+        );
     }
     Ok(missing)
 }
@@ -88,7 +113,8 @@ fn examples() -> Result<Vec<Missing>> {
 fn tests(testbed: Option<&Testbed>, report: &Report, without: &[Missing]) -> Result<()> {
     let mut test = workspace::cargo();
     // All of them: the table tells what ran, and one failure is not to hide another.
-    test.args(["test", "--locked", "--workspace", "--no-fail-fast"]).envs(report.environment());
+    test.args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .envs(report.environment());
     if let Some(testbed) = testbed {
         test.envs(testbed.environment());
     }
@@ -103,7 +129,8 @@ fn tests(testbed: Option<&Testbed>, report: &Report, without: &[Missing]) -> Res
 fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("\n── {name} ──");
     let begun = Instant::now();
-    let done = work().with_context(|| format!("{name} failed after {}", minutes(begun.elapsed())))?;
+    let done =
+        work().with_context(|| format!("{name} failed after {}", minutes(begun.elapsed())))?;
     println!("── {name}: {} ──", minutes(begun.elapsed()));
     Ok(done)
 }
@@ -117,7 +144,8 @@ fn minutes(elapsed: Duration) -> String {
     }
 }
 
-/// Where anything left out is a failure. `anomalyzer_testbed::shared` reads the variable the same way.
+/// Where anything left out is a failure. `anomalyzer_testbed::shared` reads the variable the same
+/// way.
 fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }

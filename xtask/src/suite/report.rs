@@ -43,20 +43,34 @@ impl Report {
 
     /// The table.
     pub fn print(&self, installed: &Installed) -> Result<()> {
-        println!("\n{:<12} {:<12} {:>5} {:>8}", "server", "version", "ran", "not run");
+        println!(
+            "\n{:<12} {:<12} {:>5} {:>8}",
+            "server", "version", "ran", "not run"
+        );
         let lines = self.read()?;
         for server in NAMES {
-            let of = lines.iter().filter(|line| line.server == server).collect::<Vec<_>>();
-            let version = of.iter().find_map(|line| line.version.as_deref()).unwrap_or("–");
+            let of = lines
+                .iter()
+                .filter(|line| line.server == server)
+                .collect::<Vec<_>>();
+            let version = of
+                .iter()
+                .find_map(|line| line.version.as_deref())
+                .unwrap_or("–");
             let ran = of.iter().filter(|line| line.ran).count();
             println!("{server:<12} {version:<12} {ran:>5} {:>8}", of.len() - ran);
         }
         // Many tests lack the same thing: each reason once, with its tests.
         let mut reasons: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
         for line in lines.iter().filter(|line| !line.ran) {
-            let why = installed.why_missing(&line.server).or_else(|| line.why.clone());
+            let why = installed
+                .why_missing(&line.server)
+                .or_else(|| line.why.clone());
             let why = why.unwrap_or_else(|| "the test does not say why".to_owned());
-            reasons.entry((line.server.clone(), why)).or_default().push(&line.test);
+            reasons
+                .entry((line.server.clone(), why))
+                .or_default()
+                .push(&line.test);
         }
         for ((server, why), tests) in reasons {
             println!("\nnot run for lack of {server} ({why}):");
@@ -65,15 +79,18 @@ impl Report {
         Ok(())
     }
 
-    /// Where nothing may be left out, what did not run is a failure; so is a server that no test asked for, as then the
-    /// table proves nothing about it.
+    /// Where nothing may be left out, what did not run is a failure; so is a server that no test
+    /// asked for, as then the table proves nothing about it.
     pub fn judge(&self) -> Result<()> {
         let lines = self.read()?;
         let left_out = lines.iter().filter(|line| !line.ran).count();
         if is_ci() && left_out > 0 {
             bail!("{left_out} tests did not run, and with CI set nothing may be left out");
         }
-        let untested = NAMES.iter().filter(|name| !lines.iter().any(|line| line.server == **name)).collect::<Vec<_>>();
+        let untested = NAMES
+            .iter()
+            .filter(|name| !lines.iter().any(|line| line.server == **name))
+            .collect::<Vec<_>>();
         if is_ci() && !untested.is_empty() {
             bail!("no test ran against {untested:?}, and with CI set nothing may be left out");
         }
@@ -81,10 +98,15 @@ impl Report {
     }
 
     fn read(&self) -> Result<Vec<Line>> {
-        let text = fs::read_to_string(&self.file).with_context(|| format!("{} can't be read", self.file.display()))?;
+        let text = fs::read_to_string(&self.file)
+            .with_context(|| format!("{} can't be read", self.file.display()))?;
         let lines = text.lines().map(|line| {
-            serde_json::from_str(line)
-                .with_context(|| format!("{} has a line that is no report: {line}", self.file.display()))
+            serde_json::from_str(line).with_context(|| {
+                format!(
+                    "{} has a line that is no report: {line}",
+                    self.file.display()
+                )
+            })
         });
         lines.collect()
     }

@@ -1,4 +1,5 @@
-//! Installs the real servers in the background, each by itself: one that can't be had does not keep the others away.
+//! Installs the real servers in the background, each by itself: one that can't be had does not keep
+//! the others away.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -31,16 +32,26 @@ impl Servers {
         let binary = testbed::binary()?;
         let log = testbed::folder()?.join("install.log");
         let file = File::create(&log)?;
-        println!("installing {} in the background, see {}", NAMES.join(", "), log.display());
+        println!(
+            "installing {} in the background, see {}",
+            NAMES.join(", "),
+            log.display()
+        );
         let work = thread::spawn(move || Installed {
-            servers: NAMES.iter().map(|name| (*name, install(&binary, name, &file))).collect(),
+            servers: NAMES
+                .iter()
+                .map(|name| (*name, install(&binary, name, &file)))
+                .collect(),
         });
         Ok(Self { log, work })
     }
 
     /// Waits for the end.
     pub fn wait(self) -> Result<Installed> {
-        let installed = self.work.join().map_err(|_| anyhow!("the installation panicked"))?;
+        let installed = self
+            .work
+            .join()
+            .map_err(|_| anyhow!("the installation panicked"))?;
         for (name, outcome) in &installed.servers {
             match outcome {
                 Ok(()) => println!("{name}: installed"),
@@ -56,15 +67,23 @@ impl Servers {
 
 fn install(testbed: &Path, name: &str, log: &File) -> Result<()> {
     let mut install = process::command(testbed);
-    install.args(["install", "--only", name]).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    install
+        .args(["install", "--only", name])
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?);
     process::run(&mut install)
 }
 
 impl Installed {
-    /// Starts those that could be installed. Where nothing may be left out, anything else than all is an error.
+    /// Starts those that could be installed. Where nothing may be left out, anything else than all
+    /// is an error.
     pub fn up(&self) -> Result<Option<Testbed>> {
-        let here =
-            self.servers.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(name, _)| *name).collect::<Vec<_>>();
+        let here = self
+            .servers
+            .iter()
+            .filter(|(_, outcome)| outcome.is_ok())
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>();
         if is_ci() && here.len() < self.servers.len() {
             bail!("only {here:?} could be installed, and with CI set nothing may be left out");
         }
@@ -72,8 +91,22 @@ impl Installed {
             return Ok(None);
         }
         // Pods run the program as the tests build it.
-        let image = format!("anomalyzer:dev={}", workspace::target().join("debug").join("anomalyzer").display());
-        match Testbed::up("test", &["--only".to_owned(), here.join(","), "--image".to_owned(), image]) {
+        let image = format!(
+            "anomalyzer:dev={}",
+            workspace::target()
+                .join("debug")
+                .join("anomalyzer")
+                .display()
+        );
+        match Testbed::up(
+            "test",
+            &[
+                "--only".to_owned(),
+                here.join(","),
+                "--image".to_owned(),
+                image,
+            ],
+        ) {
             Ok(testbed) => Ok(Some(testbed)),
             Err(error) if is_ci() || process::is_interrupted() => Err(error),
             Err(error) => {
@@ -86,6 +119,9 @@ impl Installed {
     /// Why a server is not there.
     pub fn why_missing(&self, server: &str) -> Option<String> {
         let (_, outcome) = self.servers.iter().find(|(name, _)| *name == server)?;
-        outcome.as_ref().err().map(|error| format!("not installed: {error:#}"))
+        outcome
+            .as_ref()
+            .err()
+            .map(|error| format!("not installed: {error:#}"))
     }
 }

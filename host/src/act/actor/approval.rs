@@ -10,13 +10,14 @@ use super::driver::{DriveError, Driver};
 use super::undo::{ended, is_undoing, say};
 use crate::act::notify::About;
 use crate::domain::{
-    Answer, Decision, DecisionId, DecisionState, GuardVerdict, Notice, Operation, OperationId, Question, Snapshot,
-    UndoState, UnixMs, Verdict, rfc3339,
+    Answer, Decision, DecisionId, DecisionState, GuardVerdict, Notice, Operation, OperationId,
+    Question, Snapshot, UndoState, UnixMs, Verdict, rfc3339,
 };
 use crate::guard::Approved;
 use crate::history::{DecisionEventKind, HistoryError, Input};
 
-/// How often is looked at the clock and at the incident of what is held, also when nobody says anything.
+/// How often is looked at the clock and at the incident of what is held, also when nobody says
+/// anything.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the channels may take to tell people that they are asked.
 const TELL: Duration = Duration::from_secs(30);
@@ -45,20 +46,32 @@ pub enum AnswerError {
 }
 
 /// The yes of a person to this operation on what it touches as it is now, if there is one.
-pub(super) fn approved(decision: &Decision, operation: &Operation, touched: Option<&Snapshot>) -> Option<Approved> {
+pub(super) fn approved(
+    decision: &Decision,
+    operation: &Operation,
+    touched: Option<&Snapshot>,
+) -> Option<Approved> {
     if decision.answers.is_empty() {
         return None;
     }
     let question = Question::id_of(&decision.id, operation, touched);
-    let answer = decision.answers.iter().rfind(|answer| answer.question == question)?;
-    answer.approved.then(|| Approved { by: answer.by.clone(), expires_at: answer.expires_at })
+    let answer = decision
+        .answers
+        .iter()
+        .rfind(|answer| answer.question == question)?;
+    answer.approved.then(|| Approved {
+        by: answer.by.clone(),
+        expires_at: answer.expires_at,
+    })
 }
 
 impl Actor {
-    /// Takes a person's answer to the question that a held decision asks. On record when this returns.
+    /// Takes a person's answer to the question that a held decision asks. On record when this
+    /// returns.
     ///
     /// # Errors
-    /// The decision is not held, asks something else, or its time is over; or nothing can be recorded.
+    /// The decision is not held, asks something else, or its time is over; or nothing can be
+    /// recorded.
     pub async fn answer(
         &self,
         id: &DecisionId,
@@ -71,7 +84,11 @@ impl Actor {
         let Some(mut decision) = self.history.decision(id).await? else {
             return Err(AnswerError::NotFound(id.clone()));
         };
-        let Some(asked) = decision.question.take().filter(|_| decision.state == DecisionState::Held) else {
+        let Some(asked) = decision
+            .question
+            .take()
+            .filter(|_| decision.state == DecisionState::Held)
+        else {
             return Err(AnswerError::NotHeld(decision.state));
         };
         if asked.id != question {
@@ -84,13 +101,25 @@ impl Actor {
         let (by, reason) = (by.to_owned(), reason.to_owned());
         tracing::info!(decision.id = %id, by, approved, reason, "a held decision was answered");
         if !approved {
-            no(&mut decision, "answer", at, format!("{by} said no: {reason}"));
+            no(
+                &mut decision,
+                "answer",
+                at,
+                format!("{by} said no: {reason}"),
+            );
         } else if is_undoing(&decision) {
             decision.state = DecisionState::Acting;
         } else {
             decision.state = DecisionState::Proposed;
         }
-        decision.answers.push(Answer { question: asked.id, approved, by, reason, at, expires_at: asked.expires_at });
+        decision.answers.push(Answer {
+            question: asked.id,
+            approved,
+            by,
+            reason,
+            at,
+            expires_at: asked.expires_at,
+        });
         self.record(DecisionEventKind::Answered, &decision).await?;
         self.desk.answered.notify_waiters();
         Ok(decision)
@@ -99,7 +128,12 @@ impl Actor {
 
 impl Driver {
     /// The decision asks a person about this operation.
-    pub(super) fn ask(&self, decision: &mut Decision, operation: Operation, touched: Option<&Snapshot>) {
+    pub(super) fn ask(
+        &self,
+        decision: &mut Decision,
+        operation: Operation,
+        touched: Option<&Snapshot>,
+    ) {
         let asked_at = (self.clock)();
         let within = i64::try_from(self.policy.approve_within.as_millis()).unwrap_or(i64::MAX);
         let expires_at = asked_at.saturating_add(within);
@@ -122,14 +156,21 @@ impl Driver {
         asked: Option<Input>,
     ) -> Result<(), DriveError> {
         decision.state = DecisionState::Held;
-        self.record_with(DecisionEventKind::Held, decision, asked).await?;
-        let Some(question) = &decision.question else { return Ok(()) };
+        self.record_with(DecisionEventKind::Held, decision, asked)
+            .await?;
+        let Some(question) = &decision.question else {
+            return Ok(());
+        };
         tracing::warn!(decision.id = %decision.id, question.id, "held: a person is asked");
         let storm = verdict.rule == "storm";
         if storm && !self.first_of_a_storm() {
             return Ok(());
         }
-        let target = decision.target.as_ref().map(ToString::to_string).unwrap_or_default();
+        let target = decision
+            .target
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let title = if storm {
             verdict.reason.clone()
         } else {
@@ -161,18 +202,29 @@ impl Driver {
         let told = tokio::time::timeout(TELL, self.hands.notifier.notify(&notice, &about));
         match self.wait(told).await? {
             Ok(Ok(told)) if told.failed.is_empty() => {}
-            Ok(Ok(told)) => tracing::warn!(decision.id = %decision.id, failed = ?told.failed, "not all were told"),
-            Ok(Err(error)) => tracing::warn!(decision.id = %decision.id, %error, "nobody could be told"),
-            Err(_) => tracing::warn!(decision.id = %decision.id, "the channels took longer than {TELL:?}"),
+            Ok(Ok(told)) => {
+                tracing::warn!(decision.id = %decision.id, failed = ?told.failed, "not all were told")
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(decision.id = %decision.id, %error, "nobody could be told")
+            }
+            Err(_) => {
+                tracing::warn!(decision.id = %decision.id, "the channels took longer than {TELL:?}")
+            }
         }
         Ok(())
     }
 
-    /// A storm is one alarm, not one for each decision that it holds; one that goes on is told again.
+    /// A storm is one alarm, not one for each decision that it holds; one that goes on is told
+    /// again.
     fn first_of_a_storm(&self) -> bool {
         let now = (self.clock)();
         let within = i64::try_from(self.policy.approve_within.as_millis()).unwrap_or(i64::MAX);
-        let mut told = self.desk.storm_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self
+            .desk
+            .storm_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let first = told.is_none_or(|told| now.saturating_sub(told) >= within);
         if first {
             *told = Some(now);
@@ -195,11 +247,15 @@ impl Driver {
                     continue;
                 }
                 if !self.goes_on(&current).await {
-                    let why = "the incident has cleared by itself, before anybody said yes".to_owned();
+                    let why =
+                        "the incident has cleared by itself, before anybody said yes".to_owned();
                     self.give_up(&decision.id, "incident_cleared", why).await?;
                     continue;
                 }
-                let left = Duration::from_millis(u64::try_from(left).unwrap_or_default().saturating_add(1)).min(LOOK);
+                let left = Duration::from_millis(
+                    u64::try_from(left).unwrap_or_default().saturating_add(1),
+                )
+                .min(LOOK);
                 tokio::select! {
                     () = told => {}
                     () = tokio::time::sleep(left) => {}
@@ -207,7 +263,9 @@ impl Driver {
                 }
                 continue;
             }
-            if let over @ (DecisionState::Denied | DecisionState::Done | DecisionState::Undone) = current.state {
+            if let over @ (DecisionState::Denied | DecisionState::Done | DecisionState::Undone) =
+                current.state
+            {
                 self.end(&mut current, over, None).await?;
             }
             return Ok(current);
@@ -217,7 +275,10 @@ impl Driver {
     async fn goes_on(&self, decision: &Decision) -> bool {
         match &decision.incident {
             _ if is_undoing(decision) => true,
-            Some(id) => self.incident(id).await.is_none_or(|incident| incident.is_open()),
+            Some(id) => self
+                .incident(id)
+                .await
+                .is_none_or(|incident| incident.is_open()),
             None => true,
         }
     }
@@ -241,7 +302,15 @@ fn no(decision: &mut Decision, rule: &str, at: UnixMs, reason: String) {
         decision.state = ended(decision);
         return;
     }
-    decision.state = if may_have_changed(decision) { DecisionState::Verifying } else { DecisionState::Denied };
+    decision.state = if may_have_changed(decision) {
+        DecisionState::Verifying
+    } else {
+        DecisionState::Denied
+    };
     decision.summary = Some(reason.clone());
-    decision.guard = Some(GuardVerdict { verdict: Verdict::Deny, rule: rule.to_owned(), reason });
+    decision.guard = Some(GuardVerdict {
+        verdict: Verdict::Deny,
+        rule: rule.to_owned(),
+        reason,
+    });
 }

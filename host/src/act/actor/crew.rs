@@ -16,8 +16,8 @@ use crate::codec::solutions::{Received, decode, disown};
 use crate::domain::{Decision, DecisionId, DecisionState, Provenance, Solution};
 use crate::history::{DecisionEventKind, HistoryError, Input};
 
-/// How long a step that was begun may go on after the shutdown was asked for. What it did then is in doubt, and settled at the
-/// next start.
+/// How long a step that was begun may go on after the shutdown was asked for. What it did then is
+/// in doubt, and settled at the next start.
 const LAST_STEP: Duration = Duration::from_secs(10);
 
 /// How often is looked for what may be done now and could not be before.
@@ -56,9 +56,13 @@ impl From<HistoryError> for Refused {
 }
 
 impl Crew {
-    /// Takes up what was left unfinished, then what came first, then what comes. Returns when told to stop, or when solutions come to another
-    /// server.
-    pub(super) async fn work(&self, subscription: &mut dyn Subscription, first: Vec<Delivery>) -> Result<(), BusError> {
+    /// Takes up what was left unfinished, then what came first, then what comes. Returns when told
+    /// to stop, or when solutions come to another server.
+    pub(super) async fn work(
+        &self,
+        subscription: &mut dyn Subscription,
+        first: Vec<Delivery>,
+    ) -> Result<(), BusError> {
         self.take_up().await?;
         let crew = self.clone();
         self.tasks.spawn(async move { crew.look_back().await });
@@ -82,18 +86,23 @@ impl Crew {
         Ok(())
     }
 
-    /// What was scaled up goes back after its incident, and what was denied for a while is thought about again. Until told to stop.
+    /// What was scaled up goes back after its incident, and what was denied for a while is thought
+    /// about again. Until told to stop.
     async fn look_back(&self) {
         loop {
             match self.driver.scale_back_once().await {
                 Ok(held) => held.into_iter().for_each(|id| self.spawn(id)),
                 Err(DriveError::Stopped) => return,
-                Err(error) => tracing::error!(%error, "what was scaled up can't be looked through; trying again"),
+                Err(error) => {
+                    tracing::error!(%error, "what was scaled up can't be looked through; trying again")
+                }
             }
             match self.driver.think_again_once().await {
                 Ok(()) => {}
                 Err(DriveError::Stopped) => return,
-                Err(error) => tracing::error!(%error, "what was denied can't be looked through; trying again"),
+                Err(error) => {
+                    tracing::error!(%error, "what was denied can't be looked through; trying again")
+                }
             }
             if self.driver.wait(tokio::time::sleep(LOOK)).await.is_err() {
                 return;
@@ -101,7 +110,11 @@ impl Crew {
         }
     }
 
-    async fn take_all(&self, subscription: &mut dyn Subscription, deliveries: Vec<Delivery>) -> Result<(), BusError> {
+    async fn take_all(
+        &self,
+        subscription: &mut dyn Subscription,
+        deliveries: Vec<Delivery>,
+    ) -> Result<(), BusError> {
         for delivery in deliveries {
             self.take(subscription, &delivery).await?;
             if let Err(error) = subscription.commit(&delivery).await {
@@ -122,7 +135,9 @@ impl Crew {
                     }
                     return Ok(());
                 }
-                Err(error) => tracing::error!(%error, "cannot read what was left unfinished; trying again"),
+                Err(error) => {
+                    tracing::error!(%error, "cannot read what was left unfinished; trying again")
+                }
             }
             if !pauses.wait(&self.driver.stop).await {
                 return Err(BusError::Closed);
@@ -130,7 +145,8 @@ impl Crew {
         }
     }
 
-    /// What is to go on, and what ended without being the end of its incident: whether the analyst heard of it is not known.
+    /// What is to go on, and what ended without being the end of its incident: whether the analyst
+    /// heard of it is not known.
     async fn unfinished(&self) -> Result<Vec<Decision>, HistoryError> {
         let mut unfinished = self.driver.history.unfinished().await?;
         let last = self.driver.history.last_of_open_incidents().await?;
@@ -138,8 +154,13 @@ impl Crew {
         Ok(unfinished)
     }
 
-    /// Returns when the message's decision is on record, or the message is set aside. While neither can be, it is tried again.
-    async fn take(&self, subscription: &mut dyn Subscription, delivery: &Delivery) -> Result<(), BusError> {
+    /// Returns when the message's decision is on record, or the message is set aside. While neither
+    /// can be, it is tried again.
+    async fn take(
+        &self,
+        subscription: &mut dyn Subscription,
+        delivery: &Delivery,
+    ) -> Result<(), BusError> {
         let mut pauses = Pauses::default();
         loop {
             match self.try_take(delivery).await {
@@ -165,7 +186,8 @@ impl Crew {
         let solution = match decode(delivery)? {
             Received::Foreign(solution) => solution,
             Received::Claimed(claimed) => {
-                // What is on record counts, not what the message says: a person's request, or what was seen before.
+                // What is on record counts, not what the message says: a person's request, or what
+                // was seen before.
                 if self.is_on_record(&claimed).await? {
                     return Ok(());
                 }
@@ -190,15 +212,22 @@ impl Crew {
             None => None,
         };
         let decision = proposed(&solution, incident.as_ref());
-        let input = solution.basis.filter(|_| decision.provenance.source == Provenance::ENGINE).map(Input::Diagnosis);
-        actor.record_with(DecisionEventKind::Proposed, &decision, input).await?;
+        let input = solution
+            .basis
+            .filter(|_| decision.provenance.source == Provenance::ENGINE)
+            .map(Input::Diagnosis);
+        actor
+            .record_with(DecisionEventKind::Proposed, &decision, input)
+            .await?;
         self.spawn(decision.id);
         Ok(())
     }
 
     async fn is_on_record(&self, solution: &Solution) -> Result<bool, HistoryError> {
         let id = DecisionId::from(solution.id.clone());
-        let Some(recorded) = self.driver.history.decision(&id).await? else { return Ok(false) };
+        let Some(recorded) = self.driver.history.decision(&id).await? else {
+            return Ok(false);
+        };
         if recorded.state == DecisionState::Proposed {
             self.spawn(id);
         } else {
@@ -210,7 +239,9 @@ impl Crew {
     /// Carries a decision on from where it is on record, unless that is done already.
     fn spawn(&self, id: DecisionId) {
         let (driver, places) = (self.driver.clone(), Arc::clone(&self.places));
-        let Some(entry) = driver.desk.enter(&id) else { return };
+        let Some(entry) = driver.desk.enter(&id) else {
+            return;
+        };
         self.tasks.spawn(async move {
             let _entry = entry;
             let carried_on = carry_on(&driver, &places, &id);
@@ -242,15 +273,20 @@ async fn carry_on(driver: &Driver, places: &Semaphore, id: &DecisionId) -> Resul
             driver.meet(&mut decision).await?;
         }
         {
-            let Ok(_place) = driver.wait(places.acquire()).await? else { return Ok(()) };
+            let Ok(_place) = driver.wait(places.acquire()).await? else {
+                return Ok(());
+            };
             driver.drive(&mut decision).await?;
         }
-        // Waiting for the effect, or for a person, takes no place: in a storm the next decision must not wait with it.
+        // Waiting for the effect, or for a person, takes no place: in a storm the next decision
+        // must not wait with it.
         if decision.state == DecisionState::Verifying {
             driver.verify(&mut decision).await?;
         }
         match decision.state {
-            DecisionState::Held if decision.question.is_some() => decision = driver.answered(decision).await?,
+            DecisionState::Held if decision.question.is_some() => {
+                decision = driver.answered(decision).await?
+            }
             _ => return Ok(()),
         }
         if decision.state.is_final() {
@@ -264,8 +300,12 @@ pub(super) async fn recorded(driver: &Driver, id: &DecisionId) -> Result<Decisio
     loop {
         match driver.history.decision(id).await {
             Ok(Some(decision)) => return Ok(decision),
-            Ok(None) => tracing::error!(decision.id = %id, "a decision that was recorded is not there; looking again"),
-            Err(error) => tracing::error!(decision.id = %id, %error, "a decision cannot be read; trying again"),
+            Ok(None) => {
+                tracing::error!(decision.id = %id, "a decision that was recorded is not there; looking again")
+            }
+            Err(error) => {
+                tracing::error!(decision.id = %id, %error, "a decision cannot be read; trying again")
+            }
         }
         if !pauses.wait(&driver.stop).await {
             return Err(DriveError::Stopped);

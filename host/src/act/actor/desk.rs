@@ -8,13 +8,15 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 use super::jumps::Jumps;
 use crate::domain::{DecisionId, Target, UnixMs};
 
-/// As long as the process lives, so that a part that is started again does not begin what still goes on.
+/// As long as the process lives, so that a part that is started again does not begin what still
+/// goes on.
 #[derive(Clone, Default)]
 pub struct Desk {
     under_way: Arc<Mutex<HashSet<DecisionId>>>,
     turns: Arc<Mutex<HashMap<Target, Arc<AsyncMutex<()>>>>>,
     till: Arc<AsyncMutex<()>>,
-    /// Held while a person's request is looked up and recorded, so that the same one sent twice at once is recorded once.
+    /// Held while a person's request is looked up and recorded, so that the same one sent twice at
+    /// once is recorded once.
     pub(super) accepting: Arc<AsyncMutex<()>>,
     /// Held while a held decision is answered or ends, so that it does one of both.
     pub(super) answering: Arc<AsyncMutex<()>>,
@@ -36,15 +38,24 @@ pub(super) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
     }
 }
 
 impl Desk {
     /// Takes a decision on. None when it is under way already.
     pub(super) fn enter(&self, id: &DecisionId) -> Option<Entry> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.insert(id.clone()).then(|| Entry { under_way: Arc::clone(&self.under_way), id: id.clone() })
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        under_way.insert(id.clone()).then(|| Entry {
+            under_way: Arc::clone(&self.under_way),
+            id: id.clone(),
+        })
     }
 
     /// Waits until nobody else counts what is spent of the budgets.
@@ -52,8 +63,9 @@ impl Desk {
         Arc::clone(&self.till).lock_owned().await
     }
 
-    /// Waits for the turn at a target, which lasts until what is returned is dropped: of two decisions about one target, the
-    /// second is judged when the first has acted. Bounded by the decisions under way.
+    /// Waits for the turn at a target, which lasts until what is returned is dropped: of two
+    /// decisions about one target, the second is judged when the first has acted. Bounded by the
+    /// decisions under way.
     pub(super) async fn turn(&self, target: &Target) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +97,10 @@ mod tests {
         let target = |name: &str| Target::new("shop", "Deployment", name);
         let turn = desk.turn(&target("web")).await;
         let second = desk.clone();
-        let waiting = tokio::spawn(async move { second.turn(&Target::new("shop", "Deployment", "web")).await });
+        let waiting =
+            tokio::spawn(
+                async move { second.turn(&Target::new("shop", "Deployment", "web")).await },
+            );
         for name in 0..100 {
             drop(desk.turn(&target(&name.to_string())).await);
         }

@@ -11,8 +11,8 @@ use super::evidence::{add_evidence, describe};
 use super::perform::Asker;
 use super::verify::gathers;
 use crate::domain::{
-    Decision, DecisionState, EvidenceKind, GuardVerdict, Operation, OperationRecord, OutcomeKind, Snapshot, Verdict,
-    solutions,
+    Decision, DecisionState, EvidenceKind, GuardVerdict, Operation, OperationRecord, OutcomeKind,
+    Snapshot, Verdict, solutions,
 };
 use crate::history::{DecisionEventKind, Input};
 use crate::plugin::{ActionIncident, ActionOutcome, ActionRun, ActionStep, PluginError};
@@ -37,24 +37,40 @@ impl Driver {
         if let Some(snapshot) = &snapshot {
             add_evidence(decision, EvidenceKind::Snapshot, &describe(snapshot));
         } else if let Some(why) = looked {
-            add_evidence(decision, EvidenceKind::Snapshot, &format!("the target can't be looked at: {why}"));
+            add_evidence(
+                decision,
+                EvidenceKind::Snapshot,
+                &format!("the target can't be looked at: {why}"),
+            );
         }
         self.add_answers(decision).await;
-        self.record_with(DecisionEventKind::Guarded, decision, Some(asked)).await?;
+        self.record_with(DecisionEventKind::Guarded, decision, Some(asked))
+            .await?;
         match first.verdict {
-            Verdict::Deny => self.end(decision, DecisionState::Denied, Some(first.reason)).await,
+            Verdict::Deny => {
+                self.end(decision, DecisionState::Denied, Some(first.reason))
+                    .await
+            }
             // No rule holds a solution as such: a person is asked about an operation.
-            Verdict::Allow | Verdict::Shadow | Verdict::Hold => self.run_action(decision, snapshot).await,
+            Verdict::Allow | Verdict::Shadow | Verdict::Hold => {
+                self.run_action(decision, snapshot).await
+            }
         }
     }
 
-    async fn run_action(&self, decision: &mut Decision, snapshot: Option<Snapshot>) -> Result<(), DriveError> {
+    async fn run_action(
+        &self,
+        decision: &mut Decision,
+        snapshot: Option<Snapshot>,
+    ) -> Result<(), DriveError> {
         let plugin = decision.solution.replace('_', "-");
         let run = match self.open(decision, &plugin, snapshot.as_ref()).await {
             Ok(run) => run,
             Err(error) => {
                 let summary = format!("the action `{plugin}` can't be run: {error}");
-                return self.end(decision, DecisionState::Failed, Some(summary)).await;
+                return self
+                    .end(decision, DecisionState::Failed, Some(summary))
+                    .await;
             }
         };
         decision.action_digest = Some(run.digest().to_owned());
@@ -69,10 +85,14 @@ impl Driver {
         let (ended, refused) = self.step_by_step(decision, &run, &asker).await?;
         let (refused, asked) = refused.unzip();
         if let Some(refused) = &refused {
-            // The record names the rule that decided, not the one that had nothing to say at the beginning.
+            // The record names the rule that decided, not the one that had nothing to say at the
+            // beginning.
             decision.guard = Some(refused.clone());
         }
-        if let Some(held) = refused.as_ref().filter(|refused| refused.verdict == Verdict::Hold) {
+        if let Some(held) = refused
+            .as_ref()
+            .filter(|refused| refused.verdict == Verdict::Hold)
+        {
             return self.hold(decision, held, asked.flatten()).await;
         }
         match (ended, refused.map(|refused| refused.verdict)) {
@@ -92,15 +112,17 @@ impl Driver {
             (Err(why), None) => self.end(decision, DecisionState::Failed, Some(why)).await,
             (Ok(summary), _) => {
                 if gathers(decision) {
-                    self.record(DecisionEventKind::EvidenceGathered, decision).await?;
+                    self.record(DecisionEventKind::EvidenceGathered, decision)
+                        .await?;
                 }
                 self.end(decision, DecisionState::Done, Some(summary)).await
             }
         }
     }
 
-    /// Does what the action asks for, one step after the other: how it ended, and the first refusal. Looks at the clock and at the
-    /// token between the steps, never in the middle of one, so that no operation is left without its outcome.
+    /// Does what the action asks for, one step after the other: how it ended, and the first
+    /// refusal. Looks at the clock and at the token between the steps, never in the middle of one,
+    /// so that no operation is left without its outcome.
     async fn step_by_step(
         &self,
         decision: &mut Decision,
@@ -138,7 +160,9 @@ impl Driver {
                         last = as_told(before);
                         continue;
                     }
-                    let (outcome, verdict, on) = self.perform(decision, asker, operation, &asked.to_string()).await?;
+                    let (outcome, verdict, on) = self
+                        .perform(decision, asker, operation, &asked.to_string())
+                        .await?;
                     told = decision.operations.len();
                     if verdict.verdict == Verdict::Hold {
                         refused = Some((verdict, on));
@@ -174,7 +198,10 @@ impl Driver {
         };
         let findings = incident.map_or_else(|| json!([]), |incident| json!(incident.findings));
         let shown = ActionIncident {
-            id: decision.incident.as_ref().map_or_else(|| decision.id.to_string(), ToString::to_string),
+            id: decision
+                .incident
+                .as_ref()
+                .map_or_else(|| decision.id.to_string(), ToString::to_string),
             target: decision.target.clone(),
             snapshot: snapshot.map_or(Value::Null, |snapshot| json!(snapshot)),
             findings,
@@ -190,7 +217,10 @@ impl Driver {
             // What is patched or called is for the configuration to say, never for a message.
             parameters.remove("patch");
             parameters.remove("http");
-            let configured = decision.target.as_ref().and_then(|target| self.rate_limits.get(&target.key()));
+            let configured = decision
+                .target
+                .as_ref()
+                .and_then(|target| self.rate_limits.get(&target.key()));
             for (name, value) in configured.into_iter().flatten() {
                 // The rate of the diagnosis counts more than the one for when there is none.
                 if name != "requests_per_second" || !parameters.contains_key(name) {
@@ -198,14 +228,23 @@ impl Driver {
                 }
             }
         }
-        self.plugins.action(plugin, shown, &Value::Object(parameters)).await
+        self.plugins
+            .action(plugin, shown, &Value::Object(parameters))
+            .await
     }
 }
 
 /// What an action is told of an operation that is on record.
 fn as_told(record: &OperationRecord) -> ActionOutcome {
-    let Some(outcome) = &record.outcome else { return ActionOutcome::InDoubt("its outcome is not known".to_owned()) };
-    let text = || outcome.detail.as_str().map_or_else(|| outcome.detail.to_string(), str::to_owned);
+    let Some(outcome) = &record.outcome else {
+        return ActionOutcome::InDoubt("its outcome is not known".to_owned());
+    };
+    let text = || {
+        outcome
+            .detail
+            .as_str()
+            .map_or_else(|| outcome.detail.to_string(), str::to_owned)
+    };
     match outcome.kind {
         OutcomeKind::Done | OutcomeKind::Foreseen => ActionOutcome::Done(outcome.detail.clone()),
         OutcomeKind::Denied => ActionOutcome::Denied(text()),
@@ -217,7 +256,8 @@ fn as_told(record: &OperationRecord) -> ActionOutcome {
 /// Whether something was changed that a verification can see the effect of, or may have been.
 pub(super) fn may_have_changed(decision: &Decision) -> bool {
     decision.operations.iter().any(|record| {
-        let effect = !record.operation.is_read() && !matches!(record.operation, Operation::Notify(_));
+        let effect =
+            !record.operation.is_read() && !matches!(record.operation, Operation::Notify(_));
         let outcome = record.outcome.as_ref().map(|outcome| outcome.kind);
         effect && matches!(outcome, Some(OutcomeKind::Done | OutcomeKind::InDoubt))
     })

@@ -1,4 +1,5 @@
-//! Carries decisions on until it is told to stop: after each step it looks whether it is, and never in the middle of one.
+//! Carries decisions on until it is told to stop: after each step it looks whether it is, and never
+//! in the middle of one.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -54,7 +55,11 @@ fn passes(error: &HistoryError) -> bool {
 impl Driver {
     /// Between two steps: whether there is to be another one.
     pub(super) fn go_on(&self) -> Result<(), DriveError> {
-        if self.stop.is_cancelled() { Err(DriveError::Stopped) } else { Ok(()) }
+        if self.stop.is_cancelled() {
+            Err(DriveError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits for something that may take long, unless told to stop.
@@ -65,8 +70,13 @@ impl Driver {
         }
     }
 
-    /// Records, however long the disk is full. Nothing goes on before the record is durable, and nothing is forgotten meanwhile.
-    pub(super) async fn record(&self, kind: DecisionEventKind, decision: &Decision) -> Result<(), DriveError> {
+    /// Records, however long the disk is full. Nothing goes on before the record is durable, and
+    /// nothing is forgotten meanwhile.
+    pub(super) async fn record(
+        &self,
+        kind: DecisionEventKind,
+        decision: &Decision,
+    ) -> Result<(), DriveError> {
         let mut pauses = Pauses::default();
         loop {
             match self.actor.record(kind, decision).await {

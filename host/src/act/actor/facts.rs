@@ -3,15 +3,20 @@
 use super::Actor;
 use super::approval::approved;
 use crate::domain::{
-    Coverage, Decision, Incident, Operation, OperationRecord, OutcomeKind, Provenance, Snapshot, Target, UnixMs,
-    rfc3339,
+    Coverage, Decision, Incident, Operation, OperationRecord, OutcomeKind, Provenance, Snapshot,
+    Target, UnixMs, rfc3339,
 };
-use crate::guard::{DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent};
+use crate::guard::{
+    DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
+};
 
 impl Actor {
     pub(super) async fn look(&self, target: Option<&Target>) -> (Option<Snapshot>, Option<String>) {
-        let Some(target) = target else { return (None, None) };
-        match tokio::time::timeout(self.config.operation_timeout, self.hands.inspect(target)).await {
+        let Some(target) = target else {
+            return (None, None);
+        };
+        match tokio::time::timeout(self.config.operation_timeout, self.hands.inspect(target)).await
+        {
             Ok(Ok(snapshot)) => (Some(snapshot), None),
             Ok(Err(error)) => (None, Some(error.to_string())),
             Err(_) => (None, Some("no answer in time".to_owned())),
@@ -28,15 +33,22 @@ impl Actor {
         let incident = match &decision.incident {
             None => None,
             Some(id) => Some(match self.incident(id).await {
-                Some(incident) => incident_facts(&incident, |signal| self.recent.coverage(signal, &incident.target)),
+                Some(incident) => incident_facts(&incident, |signal| {
+                    self.recent.coverage(signal, &incident.target)
+                }),
                 None => IncidentFacts::default(),
             }),
         };
         let jumped = self.jumped();
         let since = now
-            .saturating_sub(i64::try_from(self.policy.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX))
+            .saturating_sub(
+                i64::try_from(self.policy.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX),
+            )
             .saturating_sub(jumped);
-        let past = match operation.and_then(Operation::target).or(decision.target.as_ref()) {
+        let past = match operation
+            .and_then(Operation::target)
+            .or(decision.target.as_ref())
+        {
             Some(touched) => self.past(decision, touched, since).await,
             None => vec![],
         };
@@ -50,7 +62,11 @@ impl Actor {
                 _ => Source::Foreign,
             },
             solution: decision.solution.clone(),
-            plugin_mode: self.plugins.standing(&decision.solution).map(|(mode, ..)| mode).unwrap_or_default(),
+            plugin_mode: self
+                .plugins
+                .standing(&decision.solution)
+                .map(|(mode, ..)| mode)
+                .unwrap_or_default(),
             target: decision.target.clone(),
             expires_at: decision.expires_at,
             incident,
@@ -64,25 +80,45 @@ impl Actor {
             approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
             snapshot: snapshot.cloned(),
             stopped: self.kill_switch.why(),
-            silenced: operation.and_then(Operation::target).or(decision.target.as_ref()).and_then(|target| {
-                let silence = self.silences.of(target, now)?;
-                Some(format!("{} (by {}, until {})", silence.why, silence.by, rfc3339(silence.until)))
-            }),
+            silenced: operation
+                .and_then(Operation::target)
+                .or(decision.target.as_ref())
+                .and_then(|target| {
+                    let silence = self.silences.of(target, now)?;
+                    Some(format!(
+                        "{} (by {}, until {})",
+                        silence.why,
+                        silence.by,
+                        rfc3339(silence.until)
+                    ))
+                }),
             open_incidents: u32::try_from(self.incidents.count()).unwrap_or(u32::MAX),
             spent: Spent::default(),
             past,
-            rate_limit: decision.target.as_ref().and_then(|target| self.rate_limit(target)),
+            rate_limit: decision
+                .target
+                .as_ref()
+                .and_then(|target| self.rate_limit(target)),
         }
     }
 
     /// What is configured for `rate_limit` of a target.
     fn rate_limit(&self, target: &Target) -> Option<RateLimitFacts> {
         let configured = self.rate_limits.get(&target.key())?;
-        let patched = configured.get("patch").and_then(|patch| patch.get("target"));
-        Some(RateLimitFacts { patches: patched.and_then(|patched| serde_json::from_value(patched.clone()).ok()) })
+        let patched = configured
+            .get("patch")
+            .and_then(|patch| patch.get("target"));
+        Some(RateLimitFacts {
+            patches: patched.and_then(|patched| serde_json::from_value(patched.clone()).ok()),
+        })
     }
 
-    pub(super) async fn past(&self, decision: &Decision, target: &Target, since: UnixMs) -> Vec<PastOperation> {
+    pub(super) async fn past(
+        &self,
+        decision: &Decision,
+        target: &Target,
+        since: UnixMs,
+    ) -> Vec<PastOperation> {
         match self.history.operations_since(Some(target), since).await {
             Ok(past) => past
                 .into_iter()
@@ -121,43 +157,68 @@ impl Actor {
 
     /// How far the clock jumped ahead within the hour.
     fn jumped(&self) -> i64 {
-        let mut jumps = self.desk.jumps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut jumps = self
+            .desk
+            .jumps
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         jumps.look((self.clock)(), (self.steady)())
     }
 
     /// What of the budgets of a target is used up. Not to know it is to have none left.
     pub(super) async fn spent(&self, target: &Target) -> Spent {
         let hour = i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
-        let since = (self.clock)().saturating_sub(hour).saturating_sub(self.jumped());
-        let [on_target, in_namespace, in_cluster] = match self.history.changes_since(target, since).await {
+        let since = (self.clock)()
+            .saturating_sub(hour)
+            .saturating_sub(self.jumped());
+        let [on_target, in_namespace, in_cluster] = match self
+            .history
+            .changes_since(target, since)
+            .await
+        {
             Ok(changes) => changes,
             Err(error) => {
                 tracing::error!(%error, "cannot count past operations; the budgets are taken as used up");
                 [u32::MAX; 3]
             }
         };
-        Spent { on_target, in_namespace, in_cluster }
+        Spent {
+            on_target,
+            in_namespace,
+            in_cluster,
+        }
     }
 }
 
-/// What is in doubt, or has no outcome, may have happened. But of a notice in doubt nobody may have heard: it is told once too often
-/// rather than never.
+/// What is in doubt, or has no outcome, may have happened. But of a notice in doubt nobody may have
+/// heard: it is told once too often rather than never.
 fn may_have_taken_effect(record: &OperationRecord) -> bool {
     let notice = matches!(record.operation, Operation::Notify(_));
-    let effect = record.outcome.as_ref().is_none_or(|outcome| match outcome.kind {
-        OutcomeKind::Done => true,
-        OutcomeKind::InDoubt => !notice,
-        OutcomeKind::Foreseen | OutcomeKind::Denied | OutcomeKind::Failed => false,
-    });
+    let effect = record
+        .outcome
+        .as_ref()
+        .is_none_or(|outcome| match outcome.kind {
+            OutcomeKind::Done => true,
+            OutcomeKind::InDoubt => !notice,
+            OutcomeKind::Foreseen | OutcomeKind::Denied | OutcomeKind::Failed => false,
+        });
     effect && !record.operation.is_read()
 }
 
-/// What is known of an incident, by who answered last for each of its signals and when its newest sample was taken. The signal that
-/// lags behind most counts, and one without samples for all: fresh data of one do not stand for another.
-fn incident_facts(incident: &Incident, heard: impl Fn(&str) -> Option<(Coverage, Option<UnixMs>)>) -> IncidentFacts {
+/// What is known of an incident, by who answered last for each of its signals and when its newest
+/// sample was taken. The signal that lags behind most counts, and one without samples for all:
+/// fresh data of one do not stand for another.
+fn incident_facts(
+    incident: &Incident,
+    heard: impl Fn(&str) -> Option<(Coverage, Option<UnixMs>)>,
+) -> IncidentFacts {
     let mut coverage = Coverage::default();
     let mut as_of = Some(UnixMs::MAX);
-    let mut signals: Vec<&str> = incident.findings.iter().map(|finding| finding.signal.as_str()).collect();
+    let mut signals: Vec<&str> = incident
+        .findings
+        .iter()
+        .map(|finding| finding.signal.as_str())
+        .collect();
     signals.sort_unstable();
     signals.dedup();
     for signal in &signals {
@@ -178,16 +239,41 @@ mod tests {
     #[test]
     fn an_incident_is_as_fresh_as_the_signal_that_lags_behind_most() {
         let incident = rig::incident(&["errors", "latency"]);
-        let whole = Coverage { asked: 2, answered: 2, failed: 0 };
+        let whole = Coverage {
+            asked: 2,
+            answered: 2,
+            failed: 0,
+        };
         let facts = |latency: Option<(Coverage, Option<UnixMs>)>| {
-            incident_facts(&incident, |signal| if signal == "latency" { latency } else { Some((whole, Some(100))) })
+            incident_facts(&incident, |signal| {
+                if signal == "latency" {
+                    latency
+                } else {
+                    Some((whole, Some(100)))
+                }
+            })
         };
         assert_eq!(facts(Some((whole, Some(40)))).as_of, Some(40));
         assert_eq!(facts(Some((whole, Some(140)))).as_of, Some(100));
         assert_eq!(facts(Some((whole, None))).as_of, None);
         assert_eq!(facts(None).as_of, None);
-        let partly = facts(Some((Coverage { asked: 2, answered: 1, failed: 1 }, Some(40)))).coverage;
-        assert_eq!(partly, Coverage { asked: 4, answered: 3, failed: 1 });
+        let partly = facts(Some((
+            Coverage {
+                asked: 2,
+                answered: 1,
+                failed: 1,
+            },
+            Some(40),
+        )))
+        .coverage;
+        assert_eq!(
+            partly,
+            Coverage {
+                asked: 4,
+                answered: 3,
+                failed: 1
+            }
+        );
     }
 
     #[test]

@@ -18,15 +18,22 @@ impl OpenIncidents {
     /// Takes an event in.
     pub fn take(&self, event: &IncidentEvent) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let newer = known
-            .get(&event.incident.id)
-            .is_none_or(|old| (old.is_open(), old.changed_at) <= (true, event.incident.changed_at) && old.is_open());
+        let newer = known.get(&event.incident.id).is_none_or(|old| {
+            (old.is_open(), old.changed_at) <= (true, event.incident.changed_at) && old.is_open()
+        });
         if newer {
             known.insert(event.incident.id.clone(), event.incident.clone());
         }
-        let closed = known.values().filter(|incident| !incident.is_open()).count();
+        let closed = known
+            .values()
+            .filter(|incident| !incident.is_open())
+            .count();
         if closed > Self::MOST_CLOSED {
-            let oldest = known.values().filter(|i| !i.is_open()).min_by_key(|i| i.changed_at).map(|i| i.id.clone());
+            let oldest = known
+                .values()
+                .filter(|i| !i.is_open())
+                .min_by_key(|i| i.changed_at)
+                .map(|i| i.id.clone());
             if let Some(oldest) = oldest {
                 known.remove(&oldest);
             }
@@ -35,7 +42,11 @@ impl OpenIncidents {
 
     /// One incident.
     pub fn get(&self, id: &IncidentId) -> Option<Incident> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
     }
 
     /// How many are open.
@@ -47,6 +58,10 @@ impl OpenIncidents {
     /// Those that are open.
     pub fn open(&self) -> Vec<Incident> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.values().filter(|incident| incident.is_open()).cloned().collect()
+        known
+            .values()
+            .filter(|incident| incident.is_open())
+            .cloned()
+            .collect()
     }
 }

@@ -1,6 +1,7 @@
-//! When the clock jumps ahead, what was done a minute ago looks as if it had been done long ago, and everything that is counted by
-//! the hour would begin anew. So how far it jumped is found out by a clock that doesn't, and added to how far is looked back.
-//! When it jumps back, what was done lies in the future, and counts.
+//! When the clock jumps ahead, what was done a minute ago looks as if it had been done long ago,
+//! and everything that is counted by the hour would begin anew. So how far it jumped is found out
+//! by a clock that doesn't, and added to how far is looked back. When it jumps back, what was done
+//! lies in the future, and counts.
 
 use std::collections::VecDeque;
 
@@ -19,10 +20,13 @@ pub(super) struct Jumps {
 }
 
 impl Jumps {
-    /// How far the clock jumped ahead within an hour, in milliseconds. `steady` is the time of a clock that only ever goes on.
+    /// How far the clock jumped ahead within an hour, in milliseconds. `steady` is the time of a
+    /// clock that only ever goes on.
     pub(super) fn look(&mut self, now: UnixMs, steady: i64) -> i64 {
         if let Some((last, last_steady)) = self.last.replace((now, steady)) {
-            let ahead = now.saturating_sub(last).saturating_sub(steady.saturating_sub(last_steady));
+            let ahead = now
+                .saturating_sub(last)
+                .saturating_sub(steady.saturating_sub(last_steady));
             if ahead > LEAST {
                 tracing::warn!(
                     ahead_ms = ahead,
@@ -32,8 +36,11 @@ impl Jumps {
             }
         }
         let hour = i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
-        self.seen.retain(|(at, _)| steady.saturating_sub(*at) <= hour);
-        self.seen.iter().fold(0, |sum, (_, ahead)| sum.saturating_add(*ahead))
+        self.seen
+            .retain(|(at, _)| steady.saturating_sub(*at) <= hour);
+        self.seen
+            .iter()
+            .fold(0, |sum, (_, ahead)| sum.saturating_add(*ahead))
     }
 }
 

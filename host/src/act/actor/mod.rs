@@ -1,4 +1,5 @@
-//! The acting half's loop: solutions in, decisions recorded, actions driven step by step, effects verified.
+//! The acting half's loop: solutions in, decisions recorded, actions driven step by step, effects
+//! verified.
 
 mod approval;
 mod bounds;
@@ -38,7 +39,9 @@ use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
 use crate::codec;
 use crate::config::duration;
 use crate::crash;
-use crate::domain::{Clock, Decision, DecisionId, DecisionState, GuardVerdict, Parameters, Solution};
+use crate::domain::{
+    Clock, Decision, DecisionId, DecisionState, GuardVerdict, Parameters, Solution,
+};
 use crate::guard::{self, Facts, Policy};
 use crate::history::{Asked, DecisionEvent, DecisionEventKind, History, HistoryError, Input};
 use crate::plugin::Plugins;
@@ -121,18 +124,26 @@ impl Actor {
         self.kill_switch.why()
     }
 
-    /// Runs until told to stop. A solution is committed when its decision is on record; the decision is carried on from there
-    /// also after a crash. Where several servers share the topics one of them acts, and this one waits until it is that.
+    /// Runs until told to stop. A solution is committed when its decision is on record; the
+    /// decision is carried on from there also after a crash. Where several servers share the topics
+    /// one of them acts, and this one waits until it is that.
     ///
     /// # Errors
     /// The bus stayed out of reach.
-    pub async fn run(self: Arc<Self>, group: &str, shutdown: CancellationToken) -> Result<(), BusError> {
+    pub async fn run(
+        self: Arc<Self>,
+        group: &str,
+        shutdown: CancellationToken,
+    ) -> Result<(), BusError> {
         let mut pauses = Pauses::default();
         while !shutdown.is_cancelled() {
-            // First, so that a bus out of reach leaves nothing behind that the next try would begin again. Anew each time: what was
-            // delivered to one who stands by now is delivered again to whoever acts.
+            // First, so that a bus out of reach leaves nothing behind that the next try would begin
+            // again. Anew each time: what was delivered to one who stands by now is delivered again
+            // to whoever acts.
             let mut subscription = self.bus.subscribe(Topic::Solutions, group).await?;
-            let Some(first) = turn(subscription.as_mut(), &shutdown).await? else { return Ok(()) };
+            let Some(first) = turn(subscription.as_mut(), &shutdown).await? else {
+                return Ok(());
+            };
             if let Err(error) = self.history.take_over().await {
                 tracing::error!(%error, "nothing is done until this server can record; trying again");
                 // Solutions go to another one meanwhile, which may be able to.
@@ -147,7 +158,10 @@ impl Actor {
             let crew = Crew {
                 tasks: TaskTracker::new(),
                 places: Arc::new(Semaphore::new(self.config.concurrency.max(1))),
-                driver: Driver { actor: Arc::clone(&self), stop: stop.clone() },
+                driver: Driver {
+                    actor: Arc::clone(&self),
+                    stop: stop.clone(),
+                },
             };
             let result = tokio::select! {
                 result = crew.work(subscription.as_mut(), first) => result,
@@ -165,21 +179,26 @@ impl Actor {
         Ok(())
     }
 
-    /// Takes a person's request: on record here before it travels, since what travels proves nothing. The same one sent again is
-    /// recognised. It survives a crash from the moment when this returns.
+    /// Takes a person's request: on record here before it travels, since what travels proves
+    /// nothing. The same one sent again is recognised. It survives a crash from the moment when
+    /// this returns.
     ///
     /// # Errors
-    /// It is not on record, or could not be published: then it may be sent again, and is taken up at the next start unless it
-    /// expired until then.
+    /// It is not on record, or could not be published: then it may be sent again, and is taken up
+    /// at the next start unless it expired until then.
     pub async fn accept(&self, solution: &Solution) -> Result<(), AcceptError> {
         let id = DecisionId::from(solution.id.clone());
         {
             let _accepting = self.desk.accepting.lock().await;
             if self.history.decision(&id).await?.is_none() {
-                self.record(DecisionEventKind::Proposed, &proposed(solution, None)).await?;
+                self.record(DecisionEventKind::Proposed, &proposed(solution, None))
+                    .await?;
             }
         }
-        let published = self.bus.publish(Topic::Solutions, codec::solutions::encode(solution)).await;
+        let published = self
+            .bus
+            .publish(Topic::Solutions, codec::solutions::encode(solution))
+            .await;
         if let Err(error @ BusError::TooLarge { .. }) = &published {
             // It never will be: it must not be taken up at the next start either.
             let mut decision = proposed(solution, None);
@@ -194,14 +213,23 @@ impl Actor {
         let verdict = guard::judge(&facts, &self.policy);
         if let Some(snapshot) = &mut facts.snapshot {
             // No rule looks at it, and it is much.
-            (snapshot.raw, snapshot.pods, snapshot.events) = (serde_json::Value::Null, vec![], vec![]);
+            (snapshot.raw, snapshot.pods, snapshot.events) =
+                (serde_json::Value::Null, vec![], vec![]);
         }
-        let asked = Asked { facts, policy: self.policy.clone(), verdict: verdict.clone() };
+        let asked = Asked {
+            facts,
+            policy: self.policy.clone(),
+            verdict: verdict.clone(),
+        };
         (verdict, Input::Guard(Box::new(asked)))
     }
 
     /// Records. Nothing is done before the record is durable.
-    async fn record(&self, kind: DecisionEventKind, decision: &Decision) -> Result<(), HistoryError> {
+    async fn record(
+        &self,
+        kind: DecisionEventKind,
+        decision: &Decision,
+    ) -> Result<(), HistoryError> {
         self.record_with(kind, decision, None).await
     }
 
@@ -212,7 +240,12 @@ impl Actor {
         decision: &Decision,
         input: Option<Input>,
     ) -> Result<(), HistoryError> {
-        let event = DecisionEvent { kind, at: (self.clock)(), decision: decision.clone(), input };
+        let event = DecisionEvent {
+            kind,
+            at: (self.clock)(),
+            decision: decision.clone(),
+            input,
+        };
         crash::point("before", kind.as_str());
         self.history.record(event).await?;
         crash::point("after", kind.as_str());

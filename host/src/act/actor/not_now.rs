@@ -1,14 +1,17 @@
-//! What was denied in a silence, in maintenance or during somebody's rollout is thought about again when that is over and the incident is
-//! not.
+//! What was denied in a silence, in maintenance or during somebody's rollout is thought about again
+//! when that is over and the incident is not.
 
 use std::sync::PoisonError;
 
 use super::driver::{DriveError, Driver};
-use crate::domain::{Decision, DecisionState, IncidentEventKind, Operation, OutcomeKind, Provenance};
+use crate::domain::{
+    Decision, DecisionState, IncidentEventKind, Operation, OutcomeKind, Provenance,
+};
 use crate::guard::{self, NOT_NOW};
 
 const ROLLOUT: &str = "rollout_in_progress";
-/// How long a rollout is waited for, in milliseconds: as long as Kubernetes takes to call one stuck. Then people are to hear of it.
+/// How long a rollout is waited for, in milliseconds: as long as Kubernetes takes to call one
+/// stuck. Then people are to hear of it.
 const PATIENCE: i64 = 600_000;
 
 /// Whether something is still in the way.
@@ -25,24 +28,33 @@ impl Driver {
     pub(super) async fn think_again_once(&self) -> Result<(), DriveError> {
         let mut waiting = self.history.last_of_open_incidents().await?;
         waiting.retain(was_not_now);
-        self.desk.thought_about.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| {
-            // What something else followed on is forgotten.
-            waiting.iter().any(|decision| decision.id == *id)
-        });
+        self.desk
+            .thought_about
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|id| {
+                // What something else followed on is forgotten.
+                waiting.iter().any(|decision| decision.id == *id)
+            });
         for decision in waiting {
             let answer = self.is_not_now(&decision).await;
             if answer == Not::Yet {
                 continue;
             }
-            let first =
-                self.desk.thought_about.lock().unwrap_or_else(PoisonError::into_inner).insert(decision.id.clone());
+            let first = self
+                .desk
+                .thought_about
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(decision.id.clone());
             if !first {
                 continue;
             }
             tracing::info!(decision.id = %decision.id, ?answer, "what was denied for a while is thought about again");
             if answer == Not::AnyMore {
                 // As if for the first time: nothing was tried.
-                self.ask_again(&decision, IncidentEventKind::Confirmed, vec![]).await?;
+                self.ask_again(&decision, IncidentEventKind::Confirmed, vec![])
+                    .await?;
             } else {
                 self.ask_for_something_else(&decision).await?;
             }
@@ -51,10 +63,12 @@ impl Driver {
     }
 
     async fn is_not_now(&self, decision: &Decision) -> Not {
-        let denied = decision
-            .operations
-            .iter()
-            .rfind(|record| record.outcome.as_ref().is_some_and(|outcome| outcome.kind == OutcomeKind::Denied));
+        let denied = decision.operations.iter().rfind(|record| {
+            record
+                .outcome
+                .as_ref()
+                .is_some_and(|outcome| outcome.kind == OutcomeKind::Denied)
+        });
         let operation = denied.map(|record| &record.operation);
         let rollout = rule_of(decision) == ROLLOUT;
         // Of a silence nobody at the target knows: it is not asked again and again.
@@ -74,7 +88,10 @@ impl Driver {
 }
 
 fn rule_of(decision: &Decision) -> &str {
-    decision.guard.as_ref().map_or("", |guard| guard.rule.as_str())
+    decision
+        .guard
+        .as_ref()
+        .map_or("", |guard| guard.rule.as_str())
 }
 
 /// Whether our analyst proposed it, and it was denied for a while only.

@@ -41,11 +41,17 @@ pub fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {
     decision
 }
 
-/// Keeps what is wrong now, so that what clears or changes later is compared with what was seen when it was decided.
+/// Keeps what is wrong now, so that what clears or changes later is compared with what was seen
+/// when it was decided.
 pub(super) fn see(decision: &mut Decision, incident: &Incident) {
     decision.opened_at = incident.opened_at;
     decision.anomaly = worst(incident);
-    decision.findings = incident.findings.iter().filter(|finding| finding.phase != Phase::Clear).cloned().collect();
+    decision.findings = incident
+        .findings
+        .iter()
+        .filter(|finding| finding.phase != Phase::Clear)
+        .cloned()
+        .collect();
     if decision.findings.is_empty() {
         decision.findings.clone_from(&incident.findings);
     }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// What kind of address that is, if it is not one of the public network. An IPv6 address that stands for an IPv4 one is
-/// judged by that.
+/// What kind of address that is, if it is not one of the public network. An IPv6 address that
+/// stands for an IPv4 one is judged by that.
 pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => not_public_v4(address),
@@ -74,7 +74,9 @@ impl Network {
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         let same = |a: u128, b: u128, of: u32| self.bits == 0 || (a ^ b) >> (of - self.bits) == 0;
         match (self.address, address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(other)) => same(ours.to_bits().into(), other.to_bits().into(), 32),
+            (IpAddr::V4(ours), IpAddr::V4(other)) => {
+                same(ours.to_bits().into(), other.to_bits().into(), 32)
+            }
             (IpAddr::V6(ours), IpAddr::V6(other)) => same(ours.to_bits(), other.to_bits(), 128),
             _ => false,
         }
@@ -85,9 +87,14 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong =
-            || format!("http.allow_addresses: `{text}` is neither an address nor a network, as 10.1.2.3 or 10.0.0.0/8");
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let wrong = || {
+            format!(
+                "http.allow_addresses: `{text}` is neither an address nor a network, as 10.1.2.3 or 10.0.0.0/8"
+            )
+        };
+        let (address, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
@@ -129,15 +136,25 @@ mod tests {
         ] {
             assert_eq!(kind(address), Some(expected), "{address}");
         }
-        for address in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00::1"] {
+        for address in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "2a00::1",
+        ] {
             assert_eq!(kind(address), None, "{address}");
         }
     }
 
     #[test]
     fn an_ipv4_address_in_the_clothes_of_ipv6_is_seen_through() {
-        for address in ["::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "::169.254.169.254", "2002:a9fe:a9fe::1"]
-        {
+        for address in [
+            "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+        ] {
             assert_eq!(kind(address), Some("link-local"), "{address}");
         }
         assert_eq!(kind("::ffff:1.1.1.1"), None);
@@ -152,8 +169,16 @@ mod tests {
         assert!(holds("127.0.0.1", "::ffff:127.0.0.1"), "the same address");
         assert!(holds("fd00::/8", "fd12::1") && !holds("fd00::/8", "fe80::1"));
         assert!(holds("0.0.0.0/0", "8.8.8.8") && !holds("0.0.0.0/0", "::1"));
-        for wrong in ["", "10.0.0.0/33", "10.0.0", "::/129", "localhost", "10.0.0.0/", "10.0.0.0/-1", "::ffff:10.0.0.1"]
-        {
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0",
+            "::/129",
+            "localhost",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "::ffff:10.0.0.1",
+        ] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
     }

@@ -58,20 +58,51 @@ mod tests {
 
     #[test]
     fn an_entry_of_the_allow_list_means_one_host_and_one_port_or_all() {
-        let covers = |entry: &str, text: &str| Allowed::parse(entry).unwrap().covers(&Url::parse(text).unwrap());
-        assert!(covers("hooks.example.com:443", "https://HOOKS.example.com/x"));
-        assert!(!covers("hooks.example.com:443", "http://hooks.example.com/x"));
-        assert!(!covers("hooks.example.com:443", "https://evil.hooks.example.com/x"));
+        let covers = |entry: &str, text: &str| {
+            Allowed::parse(entry)
+                .unwrap()
+                .covers(&Url::parse(text).unwrap())
+        };
+        assert!(covers(
+            "hooks.example.com:443",
+            "https://HOOKS.example.com/x"
+        ));
+        assert!(!covers(
+            "hooks.example.com:443",
+            "http://hooks.example.com/x"
+        ));
+        assert!(!covers(
+            "hooks.example.com:443",
+            "https://evil.hooks.example.com/x"
+        ));
         assert!(!covers("example.com:443", "https://hooks.example.com/x"));
         assert!(covers("127.0.0.1:*", "http://127.0.0.1:8123/x"));
-        assert!(covers("127.0.0.1:80", "http://2130706433/"), "the same address in other words");
-        assert!(covers("[::1]:8000", "http://[::1]:8000/"));
-        assert!(!covers("hooks.example.com:80", "https://hooks.example.com:80/"), "port 80 is http");
         assert!(
-            covers("example.com:8443", "http://example.com:8443/") && covers("example.com:*", "https://example.com/")
+            covers("127.0.0.1:80", "http://2130706433/"),
+            "the same address in other words"
         );
-        assert!(!covers("https://example.com:*", "http://example.com/") && covers("http://a.b:443", "http://a.b:443/"));
-        for wrong in ["", "example.com", "example.com:", "example.com:x", "ftp://example.com:80", "a/b:80", "u@h:80"] {
+        assert!(covers("[::1]:8000", "http://[::1]:8000/"));
+        assert!(
+            !covers("hooks.example.com:80", "https://hooks.example.com:80/"),
+            "port 80 is http"
+        );
+        assert!(
+            covers("example.com:8443", "http://example.com:8443/")
+                && covers("example.com:*", "https://example.com/")
+        );
+        assert!(
+            !covers("https://example.com:*", "http://example.com/")
+                && covers("http://a.b:443", "http://a.b:443/")
+        );
+        for wrong in [
+            "",
+            "example.com",
+            "example.com:",
+            "example.com:x",
+            "ftp://example.com:80",
+            "a/b:80",
+            "u@h:80",
+        ] {
             assert!(Allowed::parse(wrong).is_err(), "{wrong}");
         }
     }

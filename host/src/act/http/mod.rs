@@ -1,4 +1,5 @@
-//! Performs the HTTP requests of actions: only to where the configuration allows, with credentials that the action never sees.
+//! Performs the HTTP requests of actions: only to where the configuration allows, with credentials
+//! that the action never sees.
 //!
 //! At least once: a receiver that ignores the `Idempotency-Key` may be asked twice.
 
@@ -44,11 +45,13 @@ const MOST_HEADERS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
-    /// `host:port`, where the port may be `*`, with or without a scheme: `hooks.example.com:443`, `http://127.0.0.1:*`. Without
-    /// one, port 443 is `https`, port 80 is `http`, and others are either. Nothing else may be asked.
+    /// `host:port`, where the port may be `*`, with or without a scheme: `hooks.example.com:443`,
+    /// `http://127.0.0.1:*`. Without one, port 443 is `https`, port 80 is `http`, and others are
+    /// either. Nothing else may be asked.
     pub allow: Vec<String>,
-    /// Names in `allow` may lead to addresses of the public network, and to these: `10.1.2.3`, `10.0.0.0/8`. Loopback, private,
-    /// link-local and metadata addresses are else refused, whatever the name. What `allow` has as an address needs no entry.
+    /// Names in `allow` may lead to addresses of the public network, and to these: `10.1.2.3`,
+    /// `10.0.0.0/8`. Loopback, private, link-local and metadata addresses are else refused,
+    /// whatever the name. What `allow` has as an address needs no entry.
     pub allow_addresses: Vec<String>,
     /// Headers added by URL.
     pub credentials: Vec<Credential>,
@@ -107,15 +110,29 @@ impl HttpSender {
         if config.timeout.is_zero() {
             return Err("http.timeout must be above 0, for example \"10s\"".to_owned());
         }
-        let allow = config.allow.iter().map(|entry| Allowed::parse(entry)).collect::<Result<_, _>>()?;
-        let addresses = config.allow_addresses.iter().map(|entry| entry.parse()).collect::<Result<_, _>>()?;
+        let allow = config
+            .allow
+            .iter()
+            .map(|entry| Allowed::parse(entry))
+            .collect::<Result<_, _>>()?;
+        let addresses = config
+            .allow_addresses
+            .iter()
+            .map(|entry| entry.parse())
+            .collect::<Result<_, _>>()?;
         let credentials = config.credentials.iter().map(|credential| {
             let url = Url::parse(&credential.url)
                 .ok()
                 .filter(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none())
-                .ok_or_else(|| format!("http.credentials: `{}` is no URL to begin with", credential.url))?;
+                .ok_or_else(|| {
+                    format!(
+                        "http.credentials: `{}` is no URL to begin with",
+                        credential.url
+                    )
+                })?;
             let header = credential.header.parse::<HeaderName>();
-            let header = header.map_err(|_| format!("http.credentials: `{}` is no header", credential.header))?;
+            let header = header
+                .map_err(|_| format!("http.credentials: `{}` is no header", credential.header))?;
             Ok((url, header, credential.value_file.clone()))
         });
         Ok(Self {
@@ -128,9 +145,14 @@ impl HttpSender {
         })
     }
 
-    /// Sends the request with the operation's id as `Idempotency-Key`. What it returns is `{"status": 200, "body": "…"}`, with
-    /// `"truncated": true` if the body was longer than may be read. Anything but 2xx is an error.
-    pub async fn perform(&self, id: &OperationId, request: &HttpRequest) -> Result<Performed, OperatorError> {
+    /// Sends the request with the operation's id as `Idempotency-Key`. What it returns is
+    /// `{"status": 200, "body": "…"}`, with `"truncated": true` if the body was longer than may be
+    /// read. Anything but 2xx is an error.
+    pub async fn perform(
+        &self,
+        id: &OperationId,
+        request: &HttpRequest,
+    ) -> Result<Performed, OperatorError> {
         let method = method(&request.method)?;
         let url = self.url(&request.url)?;
         let place = place(&url);
@@ -148,7 +170,13 @@ impl HttpSender {
             )));
         }
         let read = matches!(method, Method::GET | Method::HEAD);
-        let unclear = |why| if read { OperatorError::Unavailable(why) } else { OperatorError::InDoubt(why) };
+        let unclear = |why| {
+            if read {
+                OperatorError::Unavailable(why)
+            } else {
+                OperatorError::InDoubt(why)
+            }
+        };
         let mut sending = self.client.request(method.clone(), url).headers(headers);
         if let Some(body) = &request.body {
             sending = sending.body(body.clone());
@@ -159,7 +187,11 @@ impl HttpSender {
             }
             let never_sent = error.is_connect() || error.is_builder();
             let why = format!("{method} {place}: {}", http_client::reason(error));
-            if never_sent { OperatorError::Unavailable(why) } else { unclear(why) }
+            if never_sent {
+                OperatorError::Unavailable(why)
+            } else {
+                unclear(why)
+            }
         })?;
         let status = answer.status();
         let said = read_body(answer, self.max_response_bytes).await;
@@ -167,7 +199,11 @@ impl HttpSender {
         if !status.is_success() {
             let (text, _) = said.unwrap_or_default();
             let text: String = text.chars().take(200).collect();
-            return Err(refusal(status, format!("{method} {place} was answered {status}: {text}"), unclear));
+            return Err(refusal(
+                status,
+                format!("{method} {place} was answered {status}: {text}"),
+                unclear,
+            ));
         }
         // What was asked for is done, even if the rest of the answer got lost.
         let (text, truncated) = said.unwrap_or((String::new(), true));
@@ -175,7 +211,12 @@ impl HttpSender {
         if truncated {
             result["truncated"] = true.into();
         }
-        Ok(Performed { result, before: None, after: None, version: None })
+        Ok(Performed {
+            result,
+            before: None,
+            after: None,
+            version: None,
+        })
     }
 
     fn url(&self, text: &str) -> Result<Url, OperatorError> {
@@ -188,7 +229,9 @@ impl HttpSender {
             return refused(format!("{} is neither http nor https", url.scheme()));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return refused("a URL may not hold credentials: configure http.credentials".to_owned());
+            return refused(
+                "a URL may not hold credentials: configure http.credentials".to_owned(),
+            );
         }
         if !self.allow.iter().any(|allowed| allowed.covers(&url)) {
             let place = place(&url);
@@ -197,15 +240,31 @@ impl HttpSender {
         Ok(url)
     }
 
-    async fn credentials(&self, url: &Url) -> Result<Vec<(HeaderName, HeaderValue)>, OperatorError> {
+    async fn credentials(
+        &self,
+        url: &Url,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, OperatorError> {
         let mut headers = Vec::new();
-        for (prefix, header, file) in self.credentials.iter().filter(|(prefix, ..)| is_below(prefix, url)) {
+        for (prefix, header, file) in self
+            .credentials
+            .iter()
+            .filter(|(prefix, ..)| is_below(prefix, url))
+        {
             let unusable = |why: String| {
-                OperatorError::Unavailable(format!("cannot use http.credentials.value_file {}: {why}", file.display()))
+                OperatorError::Unavailable(format!(
+                    "cannot use http.credentials.value_file {}: {why}",
+                    file.display()
+                ))
             };
-            let value = tokio::fs::read_to_string(file).await.map_err(|error| unusable(error.to_string()))?;
-            let mut value = HeaderValue::from_str(value.trim())
-                .map_err(|_| unusable(format!("it is no value for the header {header} of {}", place(prefix))))?;
+            let value = tokio::fs::read_to_string(file)
+                .await
+                .map_err(|error| unusable(error.to_string()))?;
+            let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
+                unusable(format!(
+                    "it is no value for the header {header} of {}",
+                    place(prefix)
+                ))
+            })?;
             value.set_sensitive(true);
             headers.push((header.clone(), value));
         }
@@ -230,13 +289,19 @@ fn method(name: &str) -> Result<Method, OperatorError> {
 
 fn headers(asked: &[(String, String)]) -> Result<HeaderMap, OperatorError> {
     if asked.len() > MOST_HEADERS {
-        return Err(OperatorError::Refused(format!("a request may have {MOST_HEADERS} headers, not {}", asked.len())));
+        return Err(OperatorError::Refused(format!(
+            "a request may have {MOST_HEADERS} headers, not {}",
+            asked.len()
+        )));
     }
     let mut headers = HeaderMap::new();
     for (name, value) in asked {
-        let wrong = || OperatorError::Refused(format!("`{}` is no header to send", name.escape_debug()));
+        let wrong =
+            || OperatorError::Refused(format!("`{}` is no header to send", name.escape_debug()));
         if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
-            return Err(OperatorError::Refused(format!("the header {name} is the host's to set")));
+            return Err(OperatorError::Refused(format!(
+                "the header {name} is the host's to set"
+            )));
         }
         let name = name.parse::<HeaderName>().map_err(|_| wrong())?;
         headers.append(name, HeaderValue::from_str(value).map_err(|_| wrong())?);
@@ -252,13 +317,18 @@ fn place(url: &Url) -> String {
 /// Whether `url` is `prefix` or below: of the same origin, and its path goes on at a `/`.
 fn is_below(prefix: &Url, url: &Url) -> bool {
     let rest = url.path().strip_prefix(prefix.path());
-    let at_border = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.path().ends_with('/'));
+    let at_border = rest.is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with('/') || prefix.path().ends_with('/')
+    });
     prefix.origin() == url.origin() && at_border
 }
 
 /// An answer that repeats the request must not tell the action its credentials.
 fn hide(mut text: String, credentials: &[(HeaderName, HeaderValue)]) -> String {
-    for secret in credentials.iter().filter_map(|(_, value)| value.to_str().ok()) {
+    for secret in credentials
+        .iter()
+        .filter_map(|(_, value)| value.to_str().ok())
+    {
         let token = secret.rsplit(' ').next().unwrap_or(secret);
         if !token.is_empty() {
             text = text.replace(token, "(hidden)");
@@ -267,7 +337,11 @@ fn hide(mut text: String, credentials: &[(HeaderName, HeaderValue)]) -> String {
     text
 }
 
-fn refusal(status: StatusCode, why: String, unclear: impl Fn(String) -> OperatorError) -> OperatorError {
+fn refusal(
+    status: StatusCode,
+    why: String,
+    unclear: impl Fn(String) -> OperatorError,
+) -> OperatorError {
     match status.as_u16() {
         429 | 503 => OperatorError::Unavailable(why),
         // A gateway speaks, who does not know what became of it.
@@ -301,7 +375,10 @@ mod tests {
     #[test]
     fn credentials_go_below_their_url_and_nowhere_else() {
         let prefix = url("https://hooks.example.com/team");
-        for inside in ["https://hooks.example.com/team", "https://hooks.example.com/team/a?x=1"] {
+        for inside in [
+            "https://hooks.example.com/team",
+            "https://hooks.example.com/team/a?x=1",
+        ] {
             assert!(is_below(&prefix, &url(inside)), "{inside}");
         }
         for outside in [
@@ -318,10 +395,23 @@ mod tests {
 
     #[test]
     fn headers_that_are_the_hosts_are_refused_in_any_case() {
-        for name in ["Authorization", "HOST", "content-length", "Idempotency-Key", "no header", ""] {
-            assert!(headers(&[(name.to_owned(), "x".to_owned())]).is_err(), "{name}");
+        for name in [
+            "Authorization",
+            "HOST",
+            "content-length",
+            "Idempotency-Key",
+            "no header",
+            "",
+        ] {
+            assert!(
+                headers(&[(name.to_owned(), "x".to_owned())]).is_err(),
+                "{name}"
+            );
         }
         assert!(headers(&[("x-ok".to_owned(), "line\r\nbreak".to_owned())]).is_err());
-        assert_eq!(headers(&[("X-Ok".to_owned(), "yes".to_owned())]).unwrap()["x-ok"], "yes");
+        assert_eq!(
+            headers(&[("X-Ok".to_owned(), "yes".to_owned())]).unwrap()["x-ok"],
+            "yes"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Looks names up for the requests of actions. What is connected to is what was looked at here: a name that leads to the
-//! inside of the network the second time it is asked (DNS rebinding) is caught the second time.
+//! Looks names up for the requests of actions. What is connected to is what was looked at here: a
+//! name that leads to the inside of the network the second time it is asked (DNS rebinding) is
+//! caught the second time.
 
 use std::error::Error;
 use std::io;
@@ -52,12 +53,18 @@ impl Resolver {
     }
 
     fn with(allowed: Vec<Network>, lookup: Lookup) -> Self {
-        Self { allowed: allowed.into(), lookup }
+        Self {
+            allowed: allowed.into(),
+            lookup,
+        }
     }
 }
 
 async fn system(host: String) -> io::Result<Vec<IpAddr>> {
-    Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+    Ok(tokio::net::lookup_host((host, 0))
+        .await?
+        .map(|address| address.ip())
+        .collect())
 }
 
 impl Resolve for Resolver {
@@ -69,7 +76,11 @@ impl Resolve for Resolver {
             for address in lookup.await? {
                 match not_public(address) {
                     Some(kind) if !allowed.iter().any(|network| network.contains(address)) => {
-                        bad = Some(Forbidden { host: host.clone(), address, kind });
+                        bad = Some(Forbidden {
+                            host: host.clone(),
+                            address,
+                            kind,
+                        });
                     }
                     _ => good.push(SocketAddr::new(address, 0)),
                 }
@@ -90,29 +101,49 @@ mod tests {
 
     /// Asks once for each of the answers.
     async fn answers(allowed: &[&str], answers: &[&[&str]]) -> Vec<Result<Vec<String>, String>> {
-        let mut waiting: Vec<Vec<IpAddr>> =
-            answers.iter().map(|answer| answer.iter().map(|address| address.parse().unwrap()).collect()).collect();
+        let mut waiting: Vec<Vec<IpAddr>> = answers
+            .iter()
+            .map(|answer| {
+                answer
+                    .iter()
+                    .map(|address| address.parse().unwrap())
+                    .collect()
+            })
+            .collect();
         waiting.reverse();
         let waiting = Mutex::new(waiting);
         let lookup: Lookup = Arc::new(move |_| {
             let answer = waiting.lock().unwrap().pop().unwrap();
             Box::pin(async move { Ok(answer) })
         });
-        let resolver = Resolver::with(allowed.iter().map(|text| text.parse().unwrap()).collect(), lookup);
+        let resolver = Resolver::with(
+            allowed.iter().map(|text| text.parse().unwrap()).collect(),
+            lookup,
+        );
         let mut seen = Vec::new();
         for _ in answers {
             let got = resolver.resolve("hooks.example.com".parse().unwrap()).await;
-            seen.push(got.map(|all| all.map(|to| to.ip().to_string()).collect()).map_err(|error| error.to_string()));
+            seen.push(
+                got.map(|all| all.map(|to| to.ip().to_string()).collect())
+                    .map_err(|error| error.to_string()),
+            );
         }
         seen
     }
 
     #[tokio::test]
     async fn a_name_that_changes_its_address_to_the_inside_is_caught_when_it_does() {
-        let seen = answers(&[], &[&["1.1.1.1"], &["127.0.0.1"], &["::ffff:169.254.169.254"]]).await;
+        let seen = answers(
+            &[],
+            &[&["1.1.1.1"], &["127.0.0.1"], &["::ffff:169.254.169.254"]],
+        )
+        .await;
         assert_eq!(seen[0], Ok(vec!["1.1.1.1".to_owned()]));
         let refused = seen[1].clone().unwrap_err();
-        assert!(refused.starts_with("hooks.example.com is at 127.0.0.1, a loopback address"), "{refused}");
+        assert!(
+            refused.starts_with("hooks.example.com is at 127.0.0.1, a loopback address"),
+            "{refused}"
+        );
         assert!(seen[2].clone().unwrap_err().contains("link-local"));
     }
 

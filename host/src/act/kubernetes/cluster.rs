@@ -39,7 +39,9 @@ pub enum ConnectError {
         error: String,
     },
     /// There is no service account.
-    #[error("no kubeconfig is configured and this does not run in a pod ({0}): set kubernetes.kubeconfig")]
+    #[error(
+        "no kubeconfig is configured and this does not run in a pod ({0}): set kubernetes.kubeconfig"
+    )]
     NotInCluster(String),
     /// The client cannot be made.
     #[error("cannot make a Kubernetes client: {0}")]
@@ -64,10 +66,16 @@ impl Cluster {
                     error: error.to_string(),
                 };
                 let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-                let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
-                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)?
+                let options = KubeConfigOptions {
+                    context: config.context.clone(),
+                    ..KubeConfigOptions::default()
+                };
+                Config::from_custom_kubeconfig(kubeconfig, &options)
+                    .await
+                    .map_err(wrong)?
             }
-            None => Config::incluster().map_err(|error| ConnectError::NotInCluster(error.to_string()))?,
+            None => Config::incluster()
+                .map_err(|error| ConnectError::NotInCluster(error.to_string()))?,
         };
         // Retries are ours: kube's own wait for minutes, and know nothing of marks.
         access.default_retry = false;
@@ -75,16 +83,25 @@ impl Cluster {
         access.read_timeout = Some(config.request_timeout);
         access.write_timeout = Some(config.request_timeout);
         access.reset_reader_on_write = true;
-        let client = Client::try_from(access).map_err(|error| ConnectError::Client(error.to_string()))?;
-        Ok(Self { client, limit: config.request_timeout })
+        let client =
+            Client::try_from(access).map_err(|error| ConnectError::Client(error.to_string()))?;
+        Ok(Self {
+            client,
+            limit: config.request_timeout,
+        })
     }
 
-    async fn ask<T>(&self, what: &str, request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    async fn ask<T>(
+        &self,
+        what: &str,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, ApiError> {
         match timeout(self.limit, request).await {
             Ok(answer) => answer.map_err(|error| classify(what, error)),
-            Err(_late) => {
-                Err(ApiError::Unknown(format!("{what}: the Kubernetes API did not answer within {:?}", self.limit)))
-            }
+            Err(_late) => Err(ApiError::Unknown(format!(
+                "{what}: the Kubernetes API did not answer within {:?}",
+                self.limit
+            ))),
         }
     }
 
@@ -94,18 +111,27 @@ impl Cluster {
 
     /// The version of the API server.
     pub async fn version(&self) -> Result<String, ApiError> {
-        self.ask("asking for the version", self.client.apiserver_version()).await.map(|info| info.git_version)
+        self.ask("asking for the version", self.client.apiserver_version())
+            .await
+            .map(|info| info.git_version)
     }
 
     /// The target.
     pub async fn get(&self, kind: Kind, target: &Target) -> Result<Object, ApiError> {
         let api = self.dynamic(kind, target);
-        let object = self.ask(&format!("reading {target}"), api.get(&target.name)).await?;
+        let object = self
+            .ask(&format!("reading {target}"), api.get(&target.name))
+            .await?;
         Ok(Object { kind, object })
     }
 
     /// Applies a merge patch. Fields that the API does not know are refused, not dropped.
-    pub async fn patch(&self, kind: Kind, target: &Target, patch: &Value) -> Result<Object, ApiError> {
+    pub async fn patch(
+        &self,
+        kind: Kind,
+        target: &Target,
+        patch: &Value,
+    ) -> Result<Object, ApiError> {
         let api = self.dynamic(kind, target);
         let parameters = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -113,35 +139,54 @@ impl Cluster {
             ..PatchParams::default()
         };
         let patch = Patch::Merge(patch);
-        let object = self.ask(&format!("patching {target}"), api.patch(&target.name, &parameters, &patch)).await?;
+        let object = self
+            .ask(
+                &format!("patching {target}"),
+                api.patch(&target.name, &parameters, &patch),
+            )
+            .await?;
         Ok(Object { kind, object })
     }
 
     /// Objects of a namespace, at most 5,000.
     pub async fn list<K>(&self, namespace: &str, labels: Option<&str>) -> Result<Vec<K>, ApiError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let parameters = ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default() };
-        self.pages(&api, &K::plural(&()), namespace, parameters).await
+        let parameters = ListParams {
+            label_selector: labels.map(str::to_owned),
+            ..ListParams::default()
+        };
+        self.pages(&api, &K::plural(&()), namespace, parameters)
+            .await
     }
 
-    /// The events about the object with that uid, and no others: a namespace may have more than can be read.
+    /// The events about the object with that uid, and no others: a namespace may have more than can
+    /// be read.
     pub async fn events(&self, namespace: &str, uid: &str) -> Result<Vec<Event>, ApiError> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let parameters = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
-        self.pages(&api, &Event::plural(&()), namespace, parameters).await
+        self.pages(&api, &Event::plural(&()), namespace, parameters)
+            .await
     }
 
-    /// The same for objects that are not of Kubernetes itself. None if the cluster does not have the kind.
+    /// The same for objects that are not of Kubernetes itself. None if the cluster does not have
+    /// the kind.
     pub async fn list_custom(
         &self,
         resource: &kube::core::ApiResource,
         namespace: &str,
     ) -> Result<Option<Vec<DynamicObject>>, ApiError> {
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, resource);
-        match self.pages(&api, &resource.plural, namespace, ListParams::default()).await {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, resource);
+        match self
+            .pages(&api, &resource.plural, namespace, ListParams::default())
+            .await
+        {
             Ok(objects) => Ok(Some(objects)),
             Err(ApiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -170,8 +215,18 @@ impl Cluster {
     }
 
     /// The last lines of one container.
-    pub async fn log(&self, namespace: &str, pod: &str, parameters: &kube::api::LogParams) -> Result<String, ApiError> {
-        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), namespace);
-        self.ask(&format!("reading the log of {namespace}/{pod}"), api.logs(pod, parameters)).await
+    pub async fn log(
+        &self,
+        namespace: &str,
+        pod: &str,
+        parameters: &kube::api::LogParams,
+    ) -> Result<String, ApiError> {
+        let api: Api<k8s_openapi::api::core::v1::Pod> =
+            Api::namespaced(self.client.clone(), namespace);
+        self.ask(
+            &format!("reading the log of {namespace}/{pod}"),
+            api.logs(pod, parameters),
+        )
+        .await
     }
 }

@@ -11,8 +11,8 @@ use crate::config::duration;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubernetesConfig {
-    /// A kubeconfig file. Without one, the service account of the pod that this runs in: never a file from the home directory,
-    /// which may speak of any cluster.
+    /// A kubeconfig file. Without one, the service account of the pod that this runs in: never a
+    /// file from the home directory, which may speak of any cluster.
     pub kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig. By default its current one.
     pub context: Option<String>,
@@ -23,6 +23,10 @@ pub struct KubernetesConfig {
 
 impl Default for KubernetesConfig {
     fn default() -> Self {
-        Self { kubeconfig: None, context: None, request_timeout: Duration::from_secs(10) }
+        Self {
+            kubeconfig: None,
+            context: None,
+            request_timeout: Duration::from_secs(10),
+        }
     }
 }

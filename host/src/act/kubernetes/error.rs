@@ -38,20 +38,30 @@ impl ApiError {
 
 /// What went wrong with the request `what`.
 pub fn classify(what: &str, error: kube::Error) -> ApiError {
-    let kube::Error::Api(status) = error else { return without_answer(what, &error) };
+    let kube::Error::Api(status) = error else {
+        return without_answer(what, &error);
+    };
     let said = if status.reason == "Failed to parse error data" {
-        format!("something that is not the Kubernetes API: {}", short(&status.message))
+        format!(
+            "something that is not the Kubernetes API: {}",
+            short(&status.message)
+        )
     } else {
         short(&status.message)
     };
-    let why = format!("{what}: the Kubernetes API answered {}: {said}", status.code);
+    let why = format!(
+        "{what}: the Kubernetes API answered {}: {said}",
+        status.code
+    );
     match status.code {
         404 => ApiError::NotFound(why),
         409 => ApiError::Conflict(why),
-        401 => ApiError::Refused(format!("{why} (check the credentials of the kubeconfig or the service account)")),
-        403 => {
-            ApiError::Refused(format!("{why} (grant it: deploy/kubernetes/rbac.yaml has the rights that are needed)"))
-        }
+        401 => ApiError::Refused(format!(
+            "{why} (check the credentials of the kubeconfig or the service account)"
+        )),
+        403 => ApiError::Refused(format!(
+            "{why} (grant it: deploy/kubernetes/rbac.yaml has the rights that are needed)"
+        )),
         429 => ApiError::Unavailable(why),
         400..=499 => ApiError::Refused(why),
         _ => ApiError::Unknown(why),
@@ -67,7 +77,9 @@ fn without_answer(what: &str, error: &kube::Error) -> ApiError {
         never_sent |= cause.downcast_ref::<io::Error>().is_some_and(|error| {
             matches!(
                 error.kind(),
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
             )
         });
         never_sent |= cause.downcast_ref::<rustls::Error>().is_some();

@@ -14,10 +14,18 @@ const AT_ONCE: usize = 4;
 /// Bytes of one container's log.
 const MOST_BYTES: i64 = 1024 * 1024;
 
-/// The last lines of each container, each line with the pod's name in front, and the container's where there are several. A log
-/// that cannot be had leaves one line that says why; of a run before that there never was, none.
-pub async fn read(cluster: &Cluster, namespace: &str, pods: &[Pod], lines: u32, previous: bool) -> Vec<String> {
-    let containers: Vec<(String, String, String)> = pods.iter().take(MOST_PODS).flat_map(containers).collect();
+/// The last lines of each container, each line with the pod's name in front, and the container's
+/// where there are several. A log that cannot be had leaves one line that says why; of a run before
+/// that there never was, none.
+pub async fn read(
+    cluster: &Cluster,
+    namespace: &str,
+    pods: &[Pod],
+    lines: u32,
+    previous: bool,
+) -> Vec<String> {
+    let containers: Vec<(String, String, String)> =
+        pods.iter().take(MOST_PODS).flat_map(containers).collect();
     futures::stream::iter(containers)
         .map(|(pod, container, label)| async move {
             let parameters = LogParams {
@@ -28,7 +36,10 @@ pub async fn read(cluster: &Cluster, namespace: &str, pods: &[Pod], lines: u32, 
                 ..LogParams::default()
             };
             match cluster.log(namespace, &pod, &parameters).await {
-                Ok(text) => text.lines().map(|line| format!("{label}: {line}")).collect(),
+                Ok(text) => text
+                    .lines()
+                    .map(|line| format!("{label}: {line}"))
+                    .collect(),
                 Err(ApiError::Refused(_) | ApiError::NotFound(_)) if previous => Vec::new(),
                 Err(
                     ApiError::Refused(why)
@@ -47,8 +58,21 @@ pub async fn read(cluster: &Cluster, namespace: &str, pods: &[Pod], lines: u32, 
 /// Pod, container and what stands in front of its lines.
 fn containers(pod: &Pod) -> Vec<(String, String, String)> {
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let containers = pod
+        .spec
+        .as_ref()
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
     let several = containers.len() > 1;
-    let label = |container: &str| if several { format!("{name}/{container}") } else { name.clone() };
-    containers.iter().map(|container| (name.clone(), container.name.clone(), label(&container.name))).collect()
+    let label = |container: &str| {
+        if several {
+            format!("{name}/{container}")
+        } else {
+            name.clone()
+        }
+    };
+    containers
+        .iter()
+        .map(|container| (name.clone(), container.name.clone(), label(&container.name)))
+        .collect()
 }

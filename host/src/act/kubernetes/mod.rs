@@ -33,9 +33,12 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Reads the kubeconfig or the service account. Whether the cluster answers is for [`Operator::check`] to say.
+    /// Reads the kubeconfig or the service account. Whether the cluster answers is for
+    /// [`Operator::check`] to say.
     pub async fn connect(config: &KubernetesConfig) -> Result<Self, ConnectError> {
-        Ok(Self { cluster: Cluster::connect(config).await? })
+        Ok(Self {
+            cluster: Cluster::connect(config).await?,
+        })
     }
 }
 
@@ -48,7 +51,9 @@ pub fn knows(target: &Target) -> bool {
 fn kind(target: &Target) -> Result<Kind, OperatorError> {
     let is_name = |text: &str| {
         (1..=253).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+            && text.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
+            })
             && text.starts_with(|first: char| first.is_ascii_alphanumeric())
     };
     let Some(kind) = Kind::parse(&target.kind) else {
@@ -75,11 +80,19 @@ impl Operator for Kubernetes {
 
     async fn inspect(&self, target: &Target) -> Result<Snapshot, OperatorError> {
         let kind = kind(target)?;
-        let object = self.cluster.get(kind, target).await.map_err(|error| error.of_read(target))?;
-        let (belongings, autoscaler) =
-            futures::try_join!(pods::of(&self.cluster, &object), owners::autoscaler(&self.cluster, target))
-                .map_err(|error| error.of_read(target))?;
-        let events = events::of(&self.cluster, &object, &belongings).await.map_err(|error| error.of_read(target))?;
+        let object = self
+            .cluster
+            .get(kind, target)
+            .await
+            .map_err(|error| error.of_read(target))?;
+        let (belongings, autoscaler) = futures::try_join!(
+            pods::of(&self.cluster, &object),
+            owners::autoscaler(&self.cluster, target)
+        )
+        .map_err(|error| error.of_read(target))?;
+        let events = events::of(&self.cluster, &object, &belongings)
+            .await
+            .map_err(|error| error.of_read(target))?;
         Ok(Snapshot {
             target: target.clone(),
             at: now_ms(),
@@ -97,10 +110,23 @@ impl Operator for Kubernetes {
 
     async fn read_logs(&self, request: &LogRequest) -> Result<Vec<String>, OperatorError> {
         let target = &request.target;
-        let object = self.cluster.get(kind(target)?, target).await.map_err(|error| error.of_read(target))?;
-        let belongings = pods::of(&self.cluster, &object).await.map_err(|error| error.of_read(target))?;
+        let object = self
+            .cluster
+            .get(kind(target)?, target)
+            .await
+            .map_err(|error| error.of_read(target))?;
+        let belongings = pods::of(&self.cluster, &object)
+            .await
+            .map_err(|error| error.of_read(target))?;
         let lines = request.lines.min(MOST_LINES);
-        Ok(logs::read(&self.cluster, &target.namespace, &belongings.pods, lines, request.previous).await)
+        Ok(logs::read(
+            &self.cluster,
+            &target.namespace,
+            &belongings.pods,
+            lines,
+            request.previous,
+        )
+        .await)
     }
 
     async fn perform(

@@ -69,8 +69,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// The present state in one word: `UID/GENERATION`. Unlike `resourceVersion` it does not change with the status, which moves
-    /// all the time, and least when something is wrong.
+    /// The present state in one word: `UID/GENERATION`. Unlike `resourceVersion` it does not change
+    /// with the status, which moves all the time, and least when something is wrong.
     pub fn version(&self) -> String {
         format!("{}/{}", self.uid(), self.generation())
     }
@@ -87,7 +87,11 @@ impl Object {
 
     /// Changes with each write.
     pub fn resource_version(&self) -> &str {
-        self.object.metadata.resource_version.as_deref().unwrap_or_default()
+        self.object
+            .metadata
+            .resource_version
+            .as_deref()
+            .unwrap_or_default()
     }
 
     /// The id of the operation that changed it last.
@@ -97,12 +101,22 @@ impl Object {
 
     /// An annotation.
     pub fn annotation(&self, name: &str) -> Option<&str> {
-        self.object.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+        self.object
+            .metadata
+            .annotations
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
     }
 
     /// A label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.object.metadata.labels.as_ref()?.get(name).map(String::as_str)
+        self.object
+            .metadata
+            .labels
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
     }
 
     /// A part by JSON pointer, as `/spec/replicas`.
@@ -112,15 +126,19 @@ impl Object {
 
     /// A number of the spec or the status; absent is 0, as Kubernetes leaves out zeros.
     pub fn number(&self, pointer: &str) -> u32 {
-        self.at(pointer).as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
+        self.at(pointer)
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or_default()
     }
 
     /// How many replicas are wanted and ready. None for what has none.
     pub fn replicas(&self) -> Option<Replicas> {
         match self.kind {
-            Kind::Deployment | Kind::StatefulSet => {
-                Some(Replicas { desired: self.wanted_replicas(), ready: self.number("/status/readyReplicas") })
-            }
+            Kind::Deployment | Kind::StatefulSet => Some(Replicas {
+                desired: self.wanted_replicas(),
+                ready: self.number("/status/readyReplicas"),
+            }),
             Kind::DaemonSet => Some(Replicas {
                 desired: self.number("/status/desiredNumberScheduled"),
                 ready: self.number("/status/numberReady"),
@@ -131,12 +149,17 @@ impl Object {
 
     /// `spec.replicas`, which is 1 by default.
     pub fn wanted_replicas(&self) -> u32 {
-        if self.at("/spec/replicas").is_null() { 1 } else { self.number("/spec/replicas") }
+        if self.at("/spec/replicas").is_null() {
+            1
+        } else {
+            self.number("/spec/replicas")
+        }
     }
 
     /// The selector of its pods as a query; None if it cannot be read.
     pub fn selector(&self) -> Option<String> {
-        let selector: LabelSelector = serde_json::from_value(self.at("/spec/selector").clone()).ok()?;
+        let selector: LabelSelector =
+            serde_json::from_value(self.at("/spec/selector").clone()).ok()?;
         let selector = Selector::try_from(selector).ok()?;
         // An empty one would match every pod of the namespace.
         (!selector.selects_all()).then(|| selector.to_string())
@@ -155,7 +178,8 @@ impl Object {
         json!({"metadata": metadata, "spec": self.at("/spec")})
     }
 
-    /// The object as evidence: without what is only bookkeeping, and without values of variables that sound like secrets.
+    /// The object as evidence: without what is only bookkeeping, and without values of variables
+    /// that sound like secrets.
     pub fn shown(&self) -> Value {
         let meta = &self.object.metadata;
         let annotations: Map<String, Value> = meta
@@ -187,7 +211,10 @@ fn hide_secrets(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(hide_secrets),
         Value::Object(fields) => {
-            let secret = fields.get("name").and_then(Value::as_str).is_some_and(sounds_secret);
+            let secret = fields
+                .get("name")
+                .and_then(Value::as_str)
+                .is_some_and(sounds_secret);
             if secret && fields.get("value").is_some_and(Value::is_string) {
                 fields.insert("value".into(), HIDDEN.into());
             }
@@ -199,7 +226,17 @@ fn hide_secrets(value: &mut Value) {
 
 fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DSN"].iter().any(|word| name.contains(word))
+    [
+        "PASSWORD",
+        "PASSWD",
+        "SECRET",
+        "TOKEN",
+        "KEY",
+        "CREDENTIAL",
+        "DSN",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
 }
 
 #[cfg(test)]
@@ -208,7 +245,10 @@ pub mod tests {
 
     /// An object of the API from JSON.
     pub fn object(kind: Kind, json: Value) -> Object {
-        Object { kind, object: serde_json::from_value(json).unwrap() }
+        Object {
+            kind,
+            object: serde_json::from_value(json).unwrap(),
+        }
     }
 
     #[test]
@@ -227,7 +267,10 @@ pub mod tests {
             {"name": "web", "env": [{"name": "DB_PASSWORD", "value": "hunter2"}, {"name": "MODE", "value": "fast"}]}
         ]}}}});
         let shown = object(Kind::Deployment, json).shown().to_string();
-        assert!(!shown.contains("hunter2") && shown.contains("fast"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && shown.contains("fast"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -235,6 +278,9 @@ pub mod tests {
         let json = json!({"metadata": {}, "spec": {"selector": {}}});
         assert_eq!(object(Kind::Deployment, json).selector(), None);
         let json = json!({"metadata": {}, "spec": {"selector": {"matchLabels": {"app": "web"}}}});
-        assert_eq!(object(Kind::Deployment, json).selector().as_deref(), Some("app=web"));
+        assert_eq!(
+            object(Kind::Deployment, json).selector().as_deref(),
+            Some("app=web")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! One operation on one object: looked at, patched under the version that was looked at, and, when no answer comes, looked at again.
+//! One operation on one object: looked at, patched under the version that was looked at, and, when
+//! no answer comes, looked at again.
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ const LOOKS: u32 = 3;
 /// The wait between the looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// Performs `operation`, if the target is still what `basis` shows, or finds that it was performed already.
+/// Performs `operation`, if the target is still what `basis` shows, or finds that it was performed
+/// already.
 pub async fn perform(
     cluster: &Cluster,
     kind: Kind,
@@ -33,9 +35,17 @@ pub async fn perform(
 ) -> Result<Performed, OperatorError> {
     let mut wait = FIRST_WAIT;
     for _ in 0..ATTEMPTS {
-        let object = cluster.get(kind, target).await.map_err(|error| error.of_read(target))?;
+        let object = cluster
+            .get(kind, target)
+            .await
+            .map_err(|error| error.of_read(target))?;
         if object.mark() == Some(id.as_str()) {
-            return Ok(Performed { result: json!({"already": "done"}), before: None, after: None, version: None });
+            return Ok(Performed {
+                result: json!({"already": "done"}),
+                before: None,
+                after: None,
+                version: None,
+            });
         }
         check_basis(&object, target, basis)?;
         let change = change(cluster, &object, target, operation).await?;
@@ -45,7 +55,10 @@ pub async fn perform(
             after: Some(change.clone()),
             version: Some(after.version()),
         };
-        match cluster.patch(kind, target, &marked(&change, id.as_str(), &object)).await {
+        match cluster
+            .patch(kind, target, &marked(&change, id.as_str(), &object))
+            .await
+        {
             Ok(after) => return Ok(done(&after)),
             // The status moved, or the spec: the next look tells.
             Err(ApiError::Conflict(_)) => {
@@ -53,7 +66,9 @@ pub async fn perform(
                 wait = wait.saturating_mul(2);
             }
             Err(ApiError::Unknown(why)) => {
-                return settle(cluster, target, id, &object, &why).await.map(|after| done(&after));
+                return settle(cluster, target, id, &object, &why)
+                    .await
+                    .map(|after| done(&after));
             }
             Err(error) => return Err(error.of_read(target)),
         }
@@ -64,7 +79,9 @@ pub async fn perform(
 }
 
 fn check_basis(object: &Object, target: &Target, basis: &Snapshot) -> Result<(), OperatorError> {
-    if basis.target != *target || object.version() != basis.version || object.mark() != basis.last_operation.as_deref()
+    if basis.target != *target
+        || object.version() != basis.version
+        || object.mark() != basis.last_operation.as_deref()
     {
         return Err(OperatorError::Conflict(format!(
             "{target} changed since it was looked at: it is at {} after operation {}, looked at was {} of {} after operation {}",
@@ -84,7 +101,9 @@ async fn change(
     target: &Target,
     operation: &Operation,
 ) -> Result<Value, OperatorError> {
-    let Operation::RollBack { .. } = operation else { return plan(object, operation, now_ms()) };
+    let Operation::RollBack { .. } = operation else {
+        return plan(object, operation, now_ms());
+    };
     has_template(object, "be rolled back")?;
     can_roll(object)?;
     if !is_observed(object) {
@@ -92,16 +111,21 @@ async fn change(
             "the controller has not seen the last change of {target} yet, so that the revision before it is not known"
         )));
     }
-    let template = previous_template(cluster, object).await.map_err(|error| error.of_read(target))?;
+    let template = previous_template(cluster, object)
+        .await
+        .map_err(|error| error.of_read(target))?;
     let Some(template) = template else {
-        return Err(OperatorError::Refused(format!("{target} has no revision before the present one")));
+        return Err(OperatorError::Refused(format!(
+            "{target} has no revision before the present one"
+        )));
     };
     let change = merge_patch::between(object.at("/spec/template"), &template);
     Ok(json!({"spec": {"template": change}}))
 }
 
-/// Whether a patch of `patched` without answer came through: the target tells by its mark. Without the mark it may still be on
-/// its way, until somebody else has written: from then on its `resourceVersion` keeps it out.
+/// Whether a patch of `patched` without answer came through: the target tells by its mark. Without
+/// the mark it may still be on its way, until somebody else has written: from then on its
+/// `resourceVersion` keeps it out.
 async fn settle(
     cluster: &Cluster,
     target: &Target,

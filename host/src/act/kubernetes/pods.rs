@@ -20,24 +20,42 @@ pub struct Belongings {
     pub pods: Vec<Pod>,
 }
 
-/// Finds what belongs to `object`: by its selector, and by who owns it, as others may have the same labels.
+/// Finds what belongs to `object`: by its selector, and by who owns it, as others may have the same
+/// labels.
 pub async fn of(cluster: &Cluster, object: &Object) -> Result<Belongings, ApiError> {
-    let namespace = object.object.metadata.namespace.as_deref().unwrap_or_default();
+    let namespace = object
+        .object
+        .metadata
+        .namespace
+        .as_deref()
+        .unwrap_or_default();
     if object.kind == Kind::Pod {
         let pod = object.object.clone().try_parse::<Pod>();
-        let pod = pod.map_err(|error| ApiError::Unknown(format!("the API gave a pod that cannot be read: {error}")))?;
-        return Ok(Belongings { replica_sets: Vec::new(), pods: vec![pod] });
+        let pod = pod.map_err(|error| {
+            ApiError::Unknown(format!("the API gave a pod that cannot be read: {error}"))
+        })?;
+        return Ok(Belongings {
+            replica_sets: Vec::new(),
+            pods: vec![pod],
+        });
     }
     if !object.kind.rolls() {
         return Ok(Belongings::default());
     }
-    let Some(selector) = object.selector() else { return Ok(Belongings::default()) };
+    let Some(selector) = object.selector() else {
+        return Ok(Belongings::default());
+    };
     let mut owners = HashSet::from([object.uid().to_owned()]);
     let mut replica_sets = Vec::new();
     if object.kind == Kind::Deployment {
-        replica_sets = cluster.list::<ReplicaSet>(namespace, Some(&selector)).await?;
+        replica_sets = cluster
+            .list::<ReplicaSet>(namespace, Some(&selector))
+            .await?;
         replica_sets.retain(|set| owned(&set.metadata, &owners));
-        owners = replica_sets.iter().filter_map(|set| set.metadata.uid.clone()).collect();
+        owners = replica_sets
+            .iter()
+            .filter_map(|set| set.metadata.uid.clone())
+            .collect();
     }
     let mut pods = cluster.list::<Pod>(namespace, Some(&selector)).await?;
     pods.retain(|pod| owned(&pod.metadata, &owners));
@@ -47,18 +65,35 @@ pub async fn of(cluster: &Cluster, object: &Object) -> Result<Belongings, ApiErr
 
 /// Whether its controller is one of `owners`.
 pub fn owned(meta: &ObjectMeta, owners: &HashSet<String>) -> bool {
-    meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true) && owners.contains(&owner.uid))
+    meta.owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.controller == Some(true) && owners.contains(&owner.uid))
 }
 
 /// A pod in short.
 pub fn summary(pod: &Pod) -> PodSummary {
     let status = pod.status.as_ref();
     let condition = |kind: &str| {
-        status.and_then(|status| status.conditions.iter().flatten().find(|condition| condition.type_ == kind))
+        status.and_then(|status| {
+            status
+                .conditions
+                .iter()
+                .flatten()
+                .find(|condition| condition.type_ == kind)
+        })
     };
-    let containers = || status.into_iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let started =
-        || status.into_iter().flat_map(|status| status.init_container_statuses.iter().flatten()).chain(containers());
+    let containers = || {
+        status
+            .into_iter()
+            .flat_map(|status| status.container_statuses.iter().flatten())
+    };
+    let started = || {
+        status
+            .into_iter()
+            .flat_map(|status| status.init_container_statuses.iter().flatten())
+            .chain(containers())
+    };
     let waits = || {
         let unscheduled = condition("PodScheduled").filter(|condition| condition.status == "False");
         unscheduled.and_then(|condition| condition.reason.clone())
@@ -69,10 +104,14 @@ pub fn summary(pod: &Pod) -> PodSummary {
         phase: if pod.metadata.deletion_timestamp.is_some() {
             "Terminating".to_owned()
         } else {
-            status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Unknown".to_owned())
+            status
+                .and_then(|status| status.phase.clone())
+                .unwrap_or_else(|| "Unknown".to_owned())
         },
         ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
-        restarts: containers().map(|status| u32::try_from(status.restart_count).unwrap_or_default()).sum(),
+        restarts: containers()
+            .map(|status| u32::try_from(status.restart_count).unwrap_or_default())
+            .sum(),
         reason: started().find_map(reason).or_else(evicted).or_else(waits),
     }
 }
@@ -81,12 +120,20 @@ pub fn summary(pod: &Pod) -> PodSummary {
 fn reason(status: &ContainerStatus) -> Option<String> {
     let state = status.state.as_ref();
     let terminated = |state: Option<&k8s_openapi::api::core::v1::ContainerState>| {
-        state.and_then(|state| state.terminated.as_ref()).and_then(|ended| ended.reason.clone())
+        state
+            .and_then(|state| state.terminated.as_ref())
+            .and_then(|ended| ended.reason.clone())
     };
     let last = terminated(status.last_state.as_ref()).or_else(|| terminated(state));
-    let waiting = state.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.clone());
-    let telling = last.clone().filter(|reason| reason != "Error" && reason != "Completed");
-    telling.or(waiting).or_else(|| last.filter(|reason| reason != "Completed"))
+    let waiting = state
+        .and_then(|state| state.waiting.as_ref())
+        .and_then(|waiting| waiting.reason.clone());
+    let telling = last
+        .clone()
+        .filter(|reason| reason != "Error" && reason != "Completed");
+    telling
+        .or(waiting)
+        .or_else(|| last.filter(|reason| reason != "Completed"))
 }
 
 #[cfg(test)]
@@ -96,7 +143,8 @@ mod tests {
     use super::*;
 
     fn reason_of(container: &Value) -> Option<String> {
-        let mut status = json!({"name": "web", "image": "i", "imageID": "", "ready": false, "restartCount": 2});
+        let mut status =
+            json!({"name": "web", "image": "i", "imageID": "", "ready": false, "restartCount": 2});
         crate::act::merge_patch::join(&mut status, container);
         let pod = json!({"metadata": {"name": "web-1"}, "status": {"phase": "Running", "containerStatuses": [status]}});
         let summary = summary(&serde_json::from_value(pod).unwrap());
@@ -128,6 +176,9 @@ mod tests {
         let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Pending",
             "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}});
         let summary = summary(&serde_json::from_value(pod).unwrap());
-        assert_eq!((summary.reason.as_deref(), summary.ready), (Some("Unschedulable"), false));
+        assert_eq!(
+            (summary.reason.as_deref(), summary.ready),
+            (Some("Unschedulable"), false)
+        );
     }
 }

@@ -12,27 +12,53 @@ use super::pods::owned;
 
 /// Where the Deployment controller writes a replica set's number.
 const REVISION: &str = "deployment.kubernetes.io/revision";
-/// The label by which the Deployment controller tells its replica sets apart: no part of the template.
+/// The label by which the Deployment controller tells its replica sets apart: no part of the
+/// template.
 const HASH: &str = "/metadata/labels/pod-template-hash";
 
-/// Whether the controller has made a revision of the present template: the newest one is else that of an earlier template.
+/// Whether the controller has made a revision of the present template: the newest one is else that
+/// of an earlier template.
 pub fn is_observed(object: &Object) -> bool {
-    object.at("/status/observedGeneration").as_i64().unwrap_or_default() >= object.generation()
+    object
+        .at("/status/observedGeneration")
+        .as_i64()
+        .unwrap_or_default()
+        >= object.generation()
 }
 
 /// The template of the revision before; None if there is none.
-pub async fn previous_template(cluster: &Cluster, object: &Object) -> Result<Option<Value>, ApiError> {
-    let namespace = object.object.metadata.namespace.as_deref().unwrap_or_default();
-    let Some(selector) = object.selector() else { return Ok(None) };
+pub async fn previous_template(
+    cluster: &Cluster,
+    object: &Object,
+) -> Result<Option<Value>, ApiError> {
+    let namespace = object
+        .object
+        .metadata
+        .namespace
+        .as_deref()
+        .unwrap_or_default();
+    let Some(selector) = object.selector() else {
+        return Ok(None);
+    };
     let owner = HashSet::from([object.uid().to_owned()]);
     let mut revisions: Vec<(i64, Value)> = match object.kind {
         Kind::Deployment => {
-            let sets = cluster.list::<ReplicaSet>(namespace, Some(&selector)).await?;
-            sets.iter().filter(|set| owned(&set.metadata, &owner)).filter_map(of_replica_set).collect()
+            let sets = cluster
+                .list::<ReplicaSet>(namespace, Some(&selector))
+                .await?;
+            sets.iter()
+                .filter(|set| owned(&set.metadata, &owner))
+                .filter_map(of_replica_set)
+                .collect()
         }
         Kind::StatefulSet | Kind::DaemonSet => {
-            let all = cluster.list::<ControllerRevision>(namespace, Some(&selector)).await?;
-            all.into_iter().filter(|revision| owned(&revision.metadata, &owner)).filter_map(of_revision).collect()
+            let all = cluster
+                .list::<ControllerRevision>(namespace, Some(&selector))
+                .await?;
+            all.into_iter()
+                .filter(|revision| owned(&revision.metadata, &owner))
+                .filter_map(of_revision)
+                .collect()
         }
         Kind::Pod | Kind::Ingress => return Ok(None),
     };
@@ -42,7 +68,13 @@ pub async fn previous_template(cluster: &Cluster, object: &Object) -> Result<Opt
 }
 
 fn of_replica_set(set: &ReplicaSet) -> Option<(i64, Value)> {
-    let number = set.metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()?;
+    let number = set
+        .metadata
+        .annotations
+        .as_ref()?
+        .get(REVISION)?
+        .parse()
+        .ok()?;
     let mut template = serde_json::to_value(set.spec.as_ref()?.template.as_ref()?).ok()?;
     if let Some((labels, name)) = HASH.rsplit_once('/')
         && let Some(Value::Object(labels)) = template.pointer_mut(labels)
@@ -52,7 +84,8 @@ fn of_replica_set(set: &ReplicaSet) -> Option<(i64, Value)> {
     Some((number, template))
 }
 
-/// Holds a strategic patch that replaces the template: `{"spec": {"template": {"$patch": "replace", …}}}`.
+/// Holds a strategic patch that replaces the template: `{"spec": {"template": {"$patch": "replace",
+/// …}}}`.
 fn of_revision(revision: ControllerRevision) -> Option<(i64, Value)> {
     let mut template = revision.data?.0.pointer("/spec/template")?.clone();
     template.as_object_mut()?.remove("$patch");
@@ -69,7 +102,8 @@ mod tests {
     #[test]
     fn a_change_that_the_controller_has_not_seen_has_no_revision_yet() {
         let web = |observed: &Value| {
-            let json = json!({"metadata": {"generation": 3}, "status": {"observedGeneration": observed}});
+            let json =
+                json!({"metadata": {"generation": 3}, "status": {"observedGeneration": observed}});
             object(Kind::Deployment, json)
         };
         assert!(is_observed(&web(&json!(3))));

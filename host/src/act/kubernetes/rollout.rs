@@ -6,10 +6,14 @@ use super::object::{Kind, Object};
 
 /// Whether pods are being replaced by those of another revision.
 ///
-/// A pod that is merely not ready is none: the controller says by its condition `Progressing` that its last rollout is complete, and
-/// a target with a sick pod must stay one that can be healed. Nor is a rollout that stands still since its deadline.
+/// A pod that is merely not ready is none: the controller says by its condition `Progressing` that
+/// its last rollout is complete, and a target with a sick pod must stay one that can be healed. Nor
+/// is a rollout that stands still since its deadline.
 pub fn rolling_out(object: &Object) -> bool {
-    let observed = object.at("/status/observedGeneration").as_i64().unwrap_or_default();
+    let observed = object
+        .at("/status/observedGeneration")
+        .as_i64()
+        .unwrap_or_default();
     let unseen = observed < object.generation();
     match object.kind {
         Kind::Deployment => unseen || deployment(object),
@@ -37,7 +41,8 @@ fn deployment(object: &Object) -> bool {
 }
 
 fn stateful_set(object: &Object) -> bool {
-    if !rolls(object) || object.at("/status/currentRevision") == object.at("/status/updateRevision") {
+    if !rolls(object) || object.at("/status/currentRevision") == object.at("/status/updateRevision")
+    {
         return false;
     }
     let kept = object.number("/spec/updateStrategy/rollingUpdate/partition");
@@ -51,7 +56,11 @@ fn rolls(object: &Object) -> bool {
 /// The reason of the condition `Progressing`.
 fn progressing(object: &Object) -> Option<&str> {
     let conditions = object.at("/status/conditions").as_array()?;
-    conditions.iter().find(|condition| condition["type"] == "Progressing")?.get("reason").and_then(Value::as_str)
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == "Progressing")?
+        .get("reason")
+        .and_then(Value::as_str)
 }
 
 #[cfg(test)]
@@ -77,9 +86,18 @@ mod tests {
 
     #[test]
     fn a_deployment_rolls_until_the_controller_says_that_it_is_complete() {
-        assert!(rolling_out(&web("NewReplicaSetAvailable", 3, 3, 3, 1)), "the controller has not seen the change");
-        assert!(rolling_out(&web("ReplicaSetUpdated", 1, 4, 3, 2)), "pods are being replaced");
-        assert!(rolling_out(&web("ReplicaSetUpdated", 3, 3, 2, 2)), "the last one is not available yet");
+        assert!(
+            rolling_out(&web("NewReplicaSetAvailable", 3, 3, 3, 1)),
+            "the controller has not seen the change"
+        );
+        assert!(
+            rolling_out(&web("ReplicaSetUpdated", 1, 4, 3, 2)),
+            "pods are being replaced"
+        );
+        assert!(
+            rolling_out(&web("ReplicaSetUpdated", 3, 3, 2, 2)),
+            "the last one is not available yet"
+        );
         assert!(!rolling_out(&web("NewReplicaSetAvailable", 3, 3, 3, 2)));
     }
 

@@ -31,7 +31,10 @@ impl Child {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         Ok(Self { child, group })
     }
 
@@ -48,7 +51,8 @@ impl Child {
         describe(status)
     }
 
-    /// SIGTERM to the whole group, then SIGKILL when `grace` is over. Returns when the group is gone.
+    /// SIGTERM to the whole group, then SIGKILL when `grace` is over. Returns when the group is
+    /// gone.
     pub async fn stop(&mut self, grace: Duration) -> String {
         let deadline = Instant::now() + grace;
         self.signal(Signal::TERM);
@@ -84,20 +88,31 @@ impl Child {
     }
 
     fn is_there(&self) -> bool {
-        self.group.is_some_and(|group| test_kill_process_group(group).is_ok() && any_runs(group))
+        self.group
+            .is_some_and(|group| test_kill_process_group(group).is_ok() && any_runs(group))
     }
 }
 
-/// Whether a process of the group is more than a zombie: those stay as long as nobody takes note of them, and hold nothing. Where
-/// there is no `/proc`, all are taken for running.
+/// Whether a process of the group is more than a zombie: those stay as long as nobody takes note of
+/// them, and hold nothing. Where there is no `/proc`, all are taken for running.
 fn any_runs(group: Pid) -> bool {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
     let group = group.as_raw_nonzero().to_string();
     processes.flatten().any(|process| {
-        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { return false };
-        // The name, field 2, may hold anything; state, parent and group follow its closing parenthesis.
-        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let runs = fields.next().is_some_and(|state| !matches!(state, "Z" | "X"));
+        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else {
+            return false;
+        };
+        // The name, field 2, may hold anything; state, parent and group follow its closing
+        // parenthesis.
+        let mut fields = stat
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest)
+            .split_whitespace();
+        let runs = fields
+            .next()
+            .is_some_and(|state| !matches!(state, "Z" | "X"));
         runs && fields.nth(1) == Some(group.as_str())
     })
 }

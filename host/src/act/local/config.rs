@@ -13,7 +13,8 @@ use crate::config::duration;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalConfig {
-    /// By name: the group `web` is the target `default//Process/web`, its replicas are `web-0`, `web-1`, …
+    /// By name: the group `web` is the target `default//Process/web`, its replicas are `web-0`,
+    /// `web-1`, …
     pub groups: BTreeMap<String, GroupConfig>,
 }
 
@@ -55,7 +56,8 @@ pub struct GroupConfig {
     /// The wait before a crashed replica is started again; it doubles with each crash.
     #[serde(default = "half_a_second", with = "duration")]
     pub restart_delay: Duration,
-    /// The longest such wait. A replica that ran longer than this starts afresh with `restart_delay`.
+    /// The longest such wait. A replica that ran longer than this starts afresh with
+    /// `restart_delay`.
     #[serde(default = "thirty_seconds", with = "duration")]
     pub max_restart_delay: Duration,
     /// Lines of log kept of each replica's present run, and as many of the run before.
@@ -145,11 +147,15 @@ impl LocalConfig {
             group.validate(name)?;
         }
         for (name, group) in &self.groups {
-            for (other, theirs) in
-                self.groups.range::<String, _>((std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded))
+            for (other, theirs) in self
+                .groups
+                .range::<String, _>((std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded))
             {
                 let (ours, theirs_ports) = (group.ports(), theirs.ports());
-                if group.host == theirs.host && ours.start < theirs_ports.end && theirs_ports.start < ours.end {
+                if group.host == theirs.host
+                    && ours.start < theirs_ports.end
+                    && theirs_ports.start < ours.end
+                {
                     return Err(format!(
                         "local.groups.{name} (ports {} to {}) and local.groups.{other} (ports {} to {}) overlap: change a first_port \
                          or a max_replicas",
@@ -175,9 +181,13 @@ impl GroupConfig {
         let key = format!("local.groups.{name}");
         let named = !name.is_empty()
             && name.len() <= 63
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !named {
-            return Err(format!("{key}: a group's name has lower-case letters, digits and hyphens, at most 63"));
+            return Err(format!(
+                "{key}: a group's name has lower-case letters, digits and hyphens, at most 63"
+            ));
         }
         if self.command.first().is_none_or(String::is_empty) {
             return Err(format!(
@@ -197,21 +207,34 @@ impl GroupConfig {
             ));
         }
         if !(1..=100_000).contains(&self.log_lines) {
-            return Err(format!("{key}.log_lines is {}: keep 1 to 100000", self.log_lines));
+            return Err(format!(
+                "{key}.log_lines is {}: keep 1 to 100000",
+                self.log_lines
+            ));
         }
         if self.restart_delay.is_zero() || self.max_restart_delay < self.restart_delay {
-            return Err(format!("{key}.restart_delay must be above 0 and at most max_restart_delay"));
+            return Err(format!(
+                "{key}.restart_delay must be above 0 and at most max_restart_delay"
+            ));
         }
         if let Some(readiness) = &self.readiness {
             if !readiness.path.starts_with('/') {
-                return Err(format!("{key}.readiness.path must start with /, for example /health"));
+                return Err(format!(
+                    "{key}.readiness.path must start with /, for example /health"
+                ));
             }
-            if readiness.timeout.is_zero() || readiness.interval.is_zero() || readiness.failures == 0 {
-                return Err(format!("{key}.readiness: timeout, interval and failures must be above 0"));
+            if readiness.timeout.is_zero()
+                || readiness.interval.is_zero()
+                || readiness.failures == 0
+            {
+                return Err(format!(
+                    "{key}.readiness: timeout, interval and failures must be above 0"
+                ));
             }
         }
         for name in self.environment.keys() {
-            super::environment::check_name(name).map_err(|why| format!("{key}.environment: {why}"))?;
+            super::environment::check_name(name)
+                .map_err(|why| format!("{key}.environment: {why}"))?;
         }
         Ok(())
     }
@@ -228,26 +251,45 @@ mod tests {
     #[test]
     fn a_group_needs_a_command_and_a_port_and_nothing_else() {
         let config = parse("[groups.web]\ncommand = ['web', '{port}']\nfirst_port = 8000");
-        assert_eq!(config.groups["web"], GroupConfig::new(vec!["web".into(), "{port}".into()], 8000));
+        assert_eq!(
+            config.groups["web"],
+            GroupConfig::new(vec!["web".into(), "{port}".into()], 8000)
+        );
         config.validate().unwrap();
     }
 
     #[test]
     fn an_unknown_key_is_an_error() {
-        let error = toml::from_str::<LocalConfig>("[groups.web]\ncommand = ['web']\nfirst_port = 1\nreplica = 2");
+        let error = toml::from_str::<LocalConfig>(
+            "[groups.web]\ncommand = ['web']\nfirst_port = 1\nreplica = 2",
+        );
         assert!(error.unwrap_err().to_string().contains("replica"));
     }
 
     #[test]
     fn what_cannot_work_is_refused_with_the_key_and_the_remedy() {
         for (text, expected) in [
-            ("command = []\nfirst_port = 8000", "local.groups.web.command is empty"),
+            (
+                "command = []\nfirst_port = 8000",
+                "local.groups.web.command is empty",
+            ),
             ("command = ['w']\nfirst_port = 65530", "first_port is 65530"),
-            ("command = ['w']\nfirst_port = 8000\nreplicas = 11", "local.groups.web.replicas is 11"),
-            ("command = ['w']\nfirst_port = 8000\nenvironment = {'A=B' = 'x'}", "local.groups.web.environment"),
-            ("command = ['w']\nfirst_port = 8000\nreadiness = {path = 'x'}", "must start with /"),
+            (
+                "command = ['w']\nfirst_port = 8000\nreplicas = 11",
+                "local.groups.web.replicas is 11",
+            ),
+            (
+                "command = ['w']\nfirst_port = 8000\nenvironment = {'A=B' = 'x'}",
+                "local.groups.web.environment",
+            ),
+            (
+                "command = ['w']\nfirst_port = 8000\nreadiness = {path = 'x'}",
+                "must start with /",
+            ),
         ] {
-            let error = parse(&format!("[groups.web]\n{text}")).validate().unwrap_err();
+            let error = parse(&format!("[groups.web]\n{text}"))
+                .validate()
+                .unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }
@@ -258,6 +300,9 @@ mod tests {
             parse("[groups.a]\ncommand = ['a']\nfirst_port = 8000\n[groups.b]\ncommand = ['b']\nfirst_port = 8009")
                 .validate()
                 .unwrap_err();
-        assert!(error.contains("local.groups.a (ports 8000 to 8009)"), "{error}");
+        assert!(
+            error.contains("local.groups.a (ports 8000 to 8009)"),
+            "{error}"
+        );
     }
 }

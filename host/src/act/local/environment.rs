@@ -15,7 +15,10 @@ const LONGEST: usize = 32 * 1024;
 /// Whether a variable can have this name.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 256 || name.contains(['=', '\0']) {
-        return Err(format!("`{}` cannot be the name of a variable", name.escape_debug()));
+        return Err(format!(
+            "`{}` cannot be the name of a variable",
+            name.escape_debug()
+        ));
     }
     if name == "PORT" || name == "HOST" {
         return Err(format!(
@@ -25,15 +28,21 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The overlay after the merge patch `{"environment": {NAME: "value" or null}}`. Numbers and booleans count as their text.
+/// The overlay after the merge patch `{"environment": {NAME: "value" or null}}`. Numbers and
+/// booleans count as their text.
 pub fn patched(overlay: &Overlay, patch: &Value) -> Result<Overlay, String> {
-    let only =
-        || "a process group has only one thing to patch: {\"environment\": {NAME: \"value\" or null}}".to_owned();
+    let only = || {
+        "a process group has only one thing to patch: {\"environment\": {NAME: \"value\" or null}}"
+            .to_owned()
+    };
     let fields = patch.as_object().ok_or_else(only)?;
     if fields.keys().any(|field| field != "environment") {
         return Err(only());
     }
-    let changes = fields.get("environment").and_then(Value::as_object).ok_or_else(only)?;
+    let changes = fields
+        .get("environment")
+        .and_then(Value::as_object)
+        .ok_or_else(only)?;
     let mut overlay = overlay.clone();
     for (name, value) in changes {
         check_name(name)?;
@@ -42,10 +51,17 @@ pub fn patched(overlay: &Overlay, patch: &Value) -> Result<Overlay, String> {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             Value::Bool(flag) => Some(flag.to_string()),
-            Value::Array(_) | Value::Object(_) => return Err(format!("the variable {name} must be text")),
+            Value::Array(_) | Value::Object(_) => {
+                return Err(format!("the variable {name} must be text"));
+            }
         };
-        if value.as_ref().is_some_and(|value| value.len() > LONGEST || value.contains('\0')) {
-            return Err(format!("the variable {name} must have at most {LONGEST} bytes and no NUL"));
+        if value
+            .as_ref()
+            .is_some_and(|value| value.len() > LONGEST || value.contains('\0'))
+        {
+            return Err(format!(
+                "the variable {name} must have at most {LONGEST} bytes and no NUL"
+            ));
         }
         overlay.insert(name.clone(), value);
     }
@@ -56,7 +72,10 @@ pub fn patched(overlay: &Overlay, patch: &Value) -> Result<Overlay, String> {
 }
 
 /// What replicas get.
-pub fn effective(configured: &BTreeMap<String, String>, overlay: &Overlay) -> BTreeMap<String, String> {
+pub fn effective(
+    configured: &BTreeMap<String, String>,
+    overlay: &Overlay,
+) -> BTreeMap<String, String> {
     let mut environment = configured.clone();
     for (name, value) in overlay {
         match value {
@@ -69,9 +88,14 @@ pub fn effective(configured: &BTreeMap<String, String>, overlay: &Overlay) -> BT
 
 /// The environment as the object that patches speak of.
 pub fn as_object(environment: &BTreeMap<String, String>) -> Value {
-    let variables: Map<String, Value> =
-        environment.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
-    Value::Object(Map::from_iter([("environment".to_owned(), Value::Object(variables))]))
+    let variables: Map<String, Value> = environment
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::String(value.clone())))
+        .collect();
+    Value::Object(Map::from_iter([(
+        "environment".to_owned(),
+        Value::Object(variables),
+    )]))
 }
 
 #[cfg(test)]
@@ -82,9 +106,19 @@ mod tests {
 
     #[test]
     fn a_patch_sets_changes_and_takes_away_variables() {
-        let configured = BTreeMap::from([("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]);
-        let overlay = patched(&Overlay::new(), &json!({"environment": {"A": "9", "B": null, "LIMIT": 50}})).unwrap();
-        assert_eq!(as_object(&effective(&configured, &overlay)), json!({"environment": {"A": "9", "LIMIT": "50"}}));
+        let configured = BTreeMap::from([
+            ("A".to_owned(), "1".to_owned()),
+            ("B".to_owned(), "2".to_owned()),
+        ]);
+        let overlay = patched(
+            &Overlay::new(),
+            &json!({"environment": {"A": "9", "B": null, "LIMIT": 50}}),
+        )
+        .unwrap();
+        assert_eq!(
+            as_object(&effective(&configured, &overlay)),
+            json!({"environment": {"A": "9", "LIMIT": "50"}})
+        );
         let back = patched(&overlay, &json!({"environment": {"B": "2"}})).unwrap();
         assert_eq!(effective(&configured, &back)["B"], "2");
     }

@@ -67,7 +67,8 @@ pub struct Group {
     events: Mutex<VecDeque<String>>,
 }
 
-/// What is behind these locks is whole between two statements, so that a panic elsewhere does not spoil it.
+/// What is behind these locks is whole between two statements, so that a panic elsewhere does not
+/// spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -151,7 +152,10 @@ impl Group {
 
     /// All replicas have this revision.
     pub fn settle(&self, revision: u64) {
-        *lock(&self.rollout) = Rollout { settled: Some(revision), halted: None };
+        *lock(&self.rollout) = Rollout {
+            settled: Some(revision),
+            halted: None,
+        };
     }
 
     /// The rollout of that revision halts; with none, it goes on.
@@ -166,7 +170,10 @@ impl Group {
 
     /// A replica wrote a line.
     pub fn log(&self, index: u32, line: String) {
-        lock(&self.logs).entry(index).or_default().push(line, self.config.log_lines);
+        lock(&self.logs)
+            .entry(index)
+            .or_default()
+            .push(line, self.config.log_lines);
     }
 
     /// The last lines of each replica that is there, with its name in front.
@@ -176,7 +183,10 @@ impl Group {
         for index in self.replicas.borrow().keys() {
             let name = self.replica_name(*index);
             if let Some(log) = logs.get(index) {
-                all.extend(log.last(lines, previous).map(|line| format!("{name}: {line}")));
+                all.extend(
+                    log.last(lines, previous)
+                        .map(|line| format!("{name}: {line}")),
+                );
             }
         }
         all
@@ -204,13 +214,23 @@ mod tests {
 
     #[test]
     fn a_halt_is_that_of_its_revision_and_not_of_the_next() {
-        let wanted = Wanted { revision: 1, ..Wanted::default() };
-        let group = Group::new("web", GroupConfig::new(vec!["web".into()], 8000), wanted.clone());
+        let wanted = Wanted {
+            revision: 1,
+            ..Wanted::default()
+        };
+        let group = Group::new(
+            "web",
+            GroupConfig::new(vec!["web".into()], 8000),
+            wanted.clone(),
+        );
         assert!(group.rolling_out());
         group.set_halted(Some(1));
         assert!(!group.rolling_out());
         // Rolled back: that begins now, be it seen yet or not.
-        group.wanted.send_replace(Wanted { revision: 2, ..wanted });
+        group.wanted.send_replace(Wanted {
+            revision: 2,
+            ..wanted
+        });
         assert!(group.rolling_out());
         group.settle(2);
         assert!(!group.rolling_out());

@@ -1,4 +1,5 @@
-//! Processes of an earlier run of the host that was killed before it could stop them: they hold the ports.
+//! Processes of an earlier run of the host that was killed before it could stop them: they hold the
+//! ports.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ pub const MARK: &str = "ANOMALYZER_LOCAL";
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Kills every process whose environment has our mark with this value; returns how many there were. Blocks until they are gone.
-/// Does nothing where there is no `/proc`.
+/// Kills every process whose environment has our mark with this value; returns how many there were.
+/// Blocks until they are gone. Does nothing where there is no `/proc`.
 pub fn kill(mark: &str) -> usize {
     let deadline = Instant::now() + PATIENCE;
     let found = marked(mark);
@@ -32,14 +33,19 @@ pub fn kill(mark: &str) -> usize {
 /// A process that ended has no environment any more, so that it is not found.
 fn marked(mark: &str) -> Vec<Pid> {
     let wanted = format!("{MARK}={mark}");
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     processes
         .flatten()
         .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
         .filter(|pid| *pid != getpid())
         .filter(|pid| {
-            fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()))
-                .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes()))
+            fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).is_ok_and(|environment| {
+                environment
+                    .split(|&byte| byte == 0)
+                    .any(|entry| entry == wanted.as_bytes())
+            })
         })
         .collect()
 }

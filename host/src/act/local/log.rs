@@ -30,19 +30,26 @@ impl RunLogs {
 
     /// The last `lines` lines, oldest first.
     pub fn last(&self, lines: usize, previous: bool) -> impl Iterator<Item = &str> {
-        let run = if previous { &self.previous } else { &self.present };
-        run.iter().skip(run.len().saturating_sub(lines)).map(String::as_str)
+        let run = if previous {
+            &self.previous
+        } else {
+            &self.present
+        };
+        run.iter()
+            .skip(run.len().saturating_sub(lines))
+            .map(String::as_str)
     }
 }
 
-/// Reads `source` to its end and gives each line to `take`. What is not UTF-8 is replaced, what is longer than 4 KiB is cut, so
-/// that a process that never ends its line costs no memory.
+/// Reads `source` to its end and gives each line to `take`. What is not UTF-8 is replaced, what is
+/// longer than 4 KiB is cut, so that a process that never ends its line costs no memory.
 pub async fn read_lines(mut source: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {
     let mut buffer = [0_u8; 8 * 1024];
     let mut line = Vec::new();
     let mut cut = false;
     let mut finish = |line: &mut Vec<u8>, cut: &mut bool| {
-        let mut text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+        let mut text =
+            String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
         if *cut {
             text.push('…');
         }

@@ -1,7 +1,7 @@
 //! The operator `local`: supervises process groups on this machine.
 //!
-//! The group `web` is the target `default//Process/web`. What it should be is kept in `local.json` in the data directory before
-//! it is brought about, so that a restart of the host keeps it.
+//! The group `web` is the target `default//Process/web`. What it should be is kept in `local.json`
+//! in the data directory before it is brought about, so that a restart of the host keeps it.
 
 mod child;
 mod config;
@@ -33,7 +33,9 @@ pub use self::state::StateError;
 use self::state::{Saved, StateFile, Wanted};
 use self::supervisor::Supervisor;
 use crate::act::{Operator, OperatorError, Performed};
-use crate::domain::{LogRequest, Operation, OperationId, PodSummary, Replicas, Snapshot, Target, derive, now_ms};
+use crate::domain::{
+    LogRequest, Operation, OperationId, PodSummary, Replicas, Snapshot, Target, derive, now_ms,
+};
 use crate::http_client;
 
 /// The kind of target that this operator has.
@@ -80,17 +82,26 @@ impl Local {
     pub fn open(config: LocalConfig, data_dir: &Path) -> Result<Self, LocalError> {
         config.validate().map_err(LocalError::Config)?;
         let (file, mut saved) = StateFile::open(data_dir)?;
-        saved.groups.retain(|name, _| config.groups.contains_key(name));
+        saved
+            .groups
+            .retain(|name, _| config.groups.contains_key(name));
         let mut groups = BTreeMap::new();
         for (name, group) in config.groups {
-            let wanted = saved
-                .groups
-                .entry(name.clone())
-                .or_insert_with(|| Wanted { replicas: group.replicas, ..Wanted::default() });
-            wanted.replicas = wanted.replicas.clamp(group.min_replicas, group.max_replicas);
-            groups.insert(name.clone(), Arc::new(Group::new(&name, group, wanted.clone())));
+            let wanted = saved.groups.entry(name.clone()).or_insert_with(|| Wanted {
+                replicas: group.replicas,
+                ..Wanted::default()
+            });
+            wanted.replicas = wanted
+                .replicas
+                .clamp(group.min_replicas, group.max_replicas);
+            groups.insert(
+                name.clone(),
+                Arc::new(Group::new(&name, group, wanted.clone())),
+            );
         }
-        let place = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+        let place = data_dir
+            .canonicalize()
+            .unwrap_or_else(|_| data_dir.to_owned());
         Ok(Self {
             groups,
             file: Arc::new(file),
@@ -101,20 +112,26 @@ impl Local {
         })
     }
 
-    /// Supervises all groups until `shutdown`; no process is left when this returns. Processes that an earlier host left
-    /// behind when it was killed are killed first.
+    /// Supervises all groups until `shutdown`; no process is left when this returns. Processes that
+    /// an earlier host left behind when it was killed are killed first.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mark = self.mark.clone();
         match tokio::task::spawn_blocking(move || leftovers::kill(&mark)).await {
             Ok(0) => {}
-            Ok(count) => tracing::warn!(count, "killed processes that an earlier run had left behind"),
+            Ok(count) => tracing::warn!(
+                count,
+                "killed processes that an earlier run had left behind"
+            ),
             Err(error) => tracing::error!(%error, "cannot look for processes of an earlier run"),
         }
         self.running.store(true, Ordering::Relaxed);
         let _not_running = NotRunning(&self.running);
         join_all(self.groups.values().map(|group| {
-            let supervisor =
-                Supervisor { group: Arc::clone(group), mark: self.mark.clone(), client: self.client.clone() };
+            let supervisor = Supervisor {
+                group: Arc::clone(group),
+                mark: self.mark.clone(),
+                client: self.client.clone(),
+            };
             supervisor.run(shutdown.clone())
         }))
         .await;
@@ -125,14 +142,19 @@ impl Local {
         self.groups.keys().map(String::as_str)
     }
 
-    /// Where the replicas of a group are reached, now (`borrow`) and from now on (`changed`). None if there is no such group.
+    /// Where the replicas of a group are reached, now (`borrow`) and from now on (`changed`). None
+    /// if there is no such group.
     pub fn endpoints(&self, group: &str) -> Option<watch::Receiver<Vec<Endpoint>>> {
         self.groups.get(group).map(|group| group.endpoints())
     }
 
     fn group(&self, target: &Target) -> Result<&Arc<Group>, OperatorError> {
-        let ours = self.handles(target) && target.cluster == "default" && target.namespace.is_empty();
-        self.groups.get(&target.name).filter(|_| ours).ok_or_else(|| OperatorError::NotFound(target.clone()))
+        let ours =
+            self.handles(target) && target.cluster == "default" && target.namespace.is_empty();
+        self.groups
+            .get(&target.name)
+            .filter(|_| ours)
+            .ok_or_else(|| OperatorError::NotFound(target.clone()))
     }
 }
 
@@ -166,14 +188,18 @@ impl Operator for Local {
             target: target.clone(),
             at: now_ms(),
             version: wanted.version(),
-            replicas: Some(Replicas { desired: wanted.replicas, ready: u32::try_from(ready).unwrap_or(u32::MAX) }),
+            replicas: Some(Replicas {
+                desired: wanted.replicas,
+                ready: u32::try_from(ready).unwrap_or(u32::MAX),
+            }),
             rolling_out: group.rolling_out(),
             autoscaler: None,
             managed_by: Vec::new(),
             last_operation: wanted.last_operation.clone(),
             pods,
             events: group.events(),
-            // Values of configured variables may be secrets; those of patches were said aloud already.
+            // Values of configured variables may be secrets; those of patches were said aloud
+            // already.
             raw: json!({
                 "command": config.command,
                 "directory": config.directory,
@@ -188,7 +214,9 @@ impl Operator for Local {
 
     async fn read_logs(&self, request: &LogRequest) -> Result<Vec<String>, OperatorError> {
         let lines = usize::try_from(request.lines.min(MOST_LINES)).unwrap_or(usize::MAX);
-        Ok(self.group(&request.target)?.last_lines(lines, request.previous))
+        Ok(self
+            .group(&request.target)?
+            .last_lines(lines, request.previous))
     }
 
     async fn perform(
@@ -198,13 +226,21 @@ impl Operator for Local {
         basis: &Snapshot,
     ) -> Result<Performed, OperatorError> {
         let Some(target) = operation.target() else {
-            return Err(OperatorError::Unsupported(format!("a process group cannot do `{}`", operation.kind())));
+            return Err(OperatorError::Unsupported(format!(
+                "a process group cannot do `{}`",
+                operation.kind()
+            )));
         };
         let group = self.group(target)?;
         let mut saved = self.saved.lock().await;
         let wanted = group.wanted.borrow().clone();
         if wanted.last_operation.as_deref() == Some(id.as_str()) {
-            return Ok(Performed { result: json!({"already": "done"}), before: None, after: None, version: None });
+            return Ok(Performed {
+                result: json!({"already": "done"}),
+                before: None,
+                after: None,
+                version: None,
+            });
         }
         if basis.target != *target || basis.version != wanted.version() {
             return Err(OperatorError::Conflict(format!(
@@ -212,14 +248,17 @@ impl Operator for Local {
                 wanted.generation, basis.version, basis.target
             )));
         }
-        let (next, performed) = operations::apply(&group.name, &group.config, &wanted, id, operation)?;
+        let (next, performed) =
+            operations::apply(&group.name, &group.config, &wanted, id, operation)?;
         let mut then = saved.clone();
         then.groups.insert(group.name.clone(), next.clone());
         let file = Arc::clone(&self.file);
         let writing = then.clone();
         tokio::task::spawn_blocking(move || file.save(&writing))
             .await
-            .map_err(|error| OperatorError::Unavailable(format!("cannot write the state: {error}")))?
+            .map_err(|error| {
+                OperatorError::Unavailable(format!("cannot write the state: {error}"))
+            })?
             .map_err(|error| OperatorError::Unavailable(error.to_string()))?;
         *saved = then;
         group.wanted.send_replace(next);
@@ -230,7 +269,9 @@ impl Operator for Local {
         if self.running.load(Ordering::Relaxed) {
             Ok(())
         } else {
-            Err(OperatorError::Unavailable("the process groups are not supervised".to_owned()))
+            Err(OperatorError::Unavailable(
+                "the process groups are not supervised".to_owned(),
+            ))
         }
     }
 }

@@ -8,7 +8,8 @@ use super::state::Wanted;
 use crate::act::{OperatorError, Performed, merge_patch};
 use crate::domain::{Operation, OperationId};
 
-/// What the group should be after `operation`, and what to tell. Bounds of the configuration are kept.
+/// What the group should be after `operation`, and what to tell. Bounds of the configuration are
+/// kept.
 pub fn apply(
     name: &str,
     config: &GroupConfig,
@@ -30,14 +31,21 @@ pub fn apply(
                 )));
             }
             next.replicas = *replicas;
-            (json!({ "replicas": wanted.replicas }), json!({ "replicas": replicas }))
+            (
+                json!({ "replicas": wanted.replicas }),
+                json!({ "replicas": replicas }),
+            )
         }
         Operation::Restart { .. } => {
             next.revision = wanted.revision.saturating_add(1);
-            (json!({ "revision": wanted.revision }), json!({ "revision": next.revision }))
+            (
+                json!({ "revision": wanted.revision }),
+                json!({ "revision": next.revision }),
+            )
         }
         Operation::Patch(patch) => {
-            let overlay = environment::patched(&wanted.environment, &patch.patch).map_err(OperatorError::Refused)?;
+            let overlay = environment::patched(&wanted.environment, &patch.patch)
+                .map_err(OperatorError::Refused)?;
             let before = merge_patch::inverse(&object(config, &wanted.environment), &patch.patch);
             change_environment(&mut next, overlay);
             (before, patch.patch.clone())
@@ -48,16 +56,33 @@ pub fn apply(
                     "process group {name} has no environment before this one: it was never patched"
                 )));
             };
-            let (old, new) = (object(config, &wanted.environment), object(config, &overlay));
+            let (old, new) = (
+                object(config, &wanted.environment),
+                object(config, &overlay),
+            );
             change_environment(&mut next, overlay);
-            (merge_patch::between(&new, &old), merge_patch::between(&old, &new))
+            (
+                merge_patch::between(&new, &old),
+                merge_patch::between(&old, &new),
+            )
         }
         other => {
-            return Err(OperatorError::Unsupported(format!("a process group cannot do `{}`", other.kind())));
+            return Err(OperatorError::Unsupported(format!(
+                "a process group cannot do `{}`",
+                other.kind()
+            )));
         }
     };
     let version = Some(next.version());
-    Ok((next, Performed { result: after.clone(), before: Some(before), after: Some(after), version }))
+    Ok((
+        next,
+        Performed {
+            result: after.clone(),
+            before: Some(before),
+            after: Some(after),
+            version,
+        },
+    ))
 }
 
 fn change_environment(next: &mut Wanted, overlay: Overlay) {
@@ -84,14 +109,25 @@ mod tests {
         Target::new("", "Process", "web")
     }
 
-    fn perform(wanted: &Wanted, id: &str, operation: &Operation) -> Result<(Wanted, Performed), OperatorError> {
+    fn perform(
+        wanted: &Wanted,
+        id: &str,
+        operation: &Operation,
+    ) -> Result<(Wanted, Performed), OperatorError> {
         apply("web", &config(), wanted, &OperationId::from(id), operation)
     }
 
     #[test]
     fn scaling_leaves_the_mark_and_a_new_version_but_restarts_nothing() {
-        let (next, performed) =
-            perform(&Wanted::default(), "op-1", &Operation::Scale { target: target(), replicas: 3 }).unwrap();
+        let (next, performed) = perform(
+            &Wanted::default(),
+            "op-1",
+            &Operation::Scale {
+                target: target(),
+                replicas: 3,
+            },
+        )
+        .unwrap();
         assert_eq!((next.replicas, next.generation, next.revision), (3, 1, 0));
         assert_eq!(next.last_operation.as_deref(), Some("op-1"));
         assert_eq!(performed.before, Some(json!({"replicas": 0})));
@@ -100,7 +136,14 @@ mod tests {
     #[test]
     fn scaling_out_of_the_configured_bounds_is_refused() {
         for replicas in [0, 11] {
-            let refused = perform(&Wanted::default(), "op-1", &Operation::Scale { target: target(), replicas });
+            let refused = perform(
+                &Wanted::default(),
+                "op-1",
+                &Operation::Scale {
+                    target: target(),
+                    replicas,
+                },
+            );
             assert!(matches!(refused, Err(OperatorError::Refused(_))));
         }
     }
@@ -108,18 +151,32 @@ mod tests {
     #[test]
     fn a_patch_says_how_to_take_it_back_and_a_roll_back_does() {
         let patch = json!({"environment": {"MODE": "slow", "LIMIT": "5"}});
-        let patch = Operation::Patch(MergePatch { target: target(), patch });
+        let patch = Operation::Patch(MergePatch {
+            target: target(),
+            patch,
+        });
         let (patched, performed) = perform(&Wanted::default(), "op-1", &patch).unwrap();
-        assert_eq!(performed.before, Some(json!({"environment": {"MODE": "fast", "LIMIT": null}})));
-        let (back, performed) = perform(&patched, "op-2", &Operation::RollBack { target: target() }).unwrap();
+        assert_eq!(
+            performed.before,
+            Some(json!({"environment": {"MODE": "fast", "LIMIT": null}}))
+        );
+        let (back, performed) =
+            perform(&patched, "op-2", &Operation::RollBack { target: target() }).unwrap();
         assert_eq!(back.environment, Overlay::new());
-        assert_eq!(performed.after, Some(json!({"environment": {"MODE": "fast", "LIMIT": null}})));
+        assert_eq!(
+            performed.after,
+            Some(json!({"environment": {"MODE": "fast", "LIMIT": null}}))
+        );
         assert_eq!(back.revision, 2);
     }
 
     #[test]
     fn there_is_nothing_to_roll_back_to_before_the_first_patch() {
-        let refused = perform(&Wanted::default(), "op-1", &Operation::RollBack { target: target() });
+        let refused = perform(
+            &Wanted::default(),
+            "op-1",
+            &Operation::RollBack { target: target() },
+        );
         assert!(matches!(refused, Err(OperatorError::Refused(_))));
     }
 }

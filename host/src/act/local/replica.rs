@@ -1,4 +1,5 @@
-//! One replica: its process is started, watched, and started again with back-off when it crashes, until it is told to stop.
+//! One replica: its process is started, watched, and started again with back-off when it crashes,
+//! until it is told to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +65,10 @@ pub async fn run(group: Arc<Group>, start: Start, stop: CancellationToken) {
                     Some(why) => why,
                     None => child.stop(group.config.stop_timeout).await,
                 };
-                let _pipes_left_open = timeout(LAST_WORDS, async { while output.join_next().await.is_some() {} }).await;
+                let _pipes_left_open = timeout(LAST_WORDS, async {
+                    while output.join_next().await.is_some() {}
+                })
+                .await;
                 why
             }
         };
@@ -92,13 +96,29 @@ pub async fn run(group: Arc<Group>, start: Start, stop: CancellationToken) {
 
 fn command(group: &Group, start: &Start) -> Command {
     let address = group.address(start.index);
-    let (port, host, replica) = (address.port().to_string(), address.ip().to_string(), start.index.to_string());
-    let fill = |text: &String| text.replace("{port}", &port).replace("{host}", &host).replace("{replica}", &replica);
+    let (port, host, replica) = (
+        address.port().to_string(),
+        address.ip().to_string(),
+        start.index.to_string(),
+    );
+    let fill = |text: &String| {
+        text.replace("{port}", &port)
+            .replace("{host}", &host)
+            .replace("{replica}", &replica)
+    };
     let words: Vec<String> = group.config.command.iter().map(fill).collect();
-    let (program, arguments) =
-        words.split_first().map_or((String::new(), &[][..]), |(first, rest)| (first.clone(), rest));
+    let (program, arguments) = words
+        .split_first()
+        .map_or((String::new(), &[][..]), |(first, rest)| {
+            (first.clone(), rest)
+        });
     let mut command = Command::new(program);
-    command.args(arguments).envs(&start.environment).env("PORT", port).env("HOST", host).env(MARK, &start.mark);
+    command
+        .args(arguments)
+        .envs(&start.environment)
+        .env("PORT", port)
+        .env("HOST", host)
+        .env(MARK, &start.mark);
     if let Some(directory) = &group.config.directory {
         command.current_dir(directory);
     }
@@ -121,23 +141,39 @@ fn capture(group: &Arc<Group>, index: u32, child: &mut Child) -> JoinSet<()> {
 
 /// Keeps the status's `ready` true to what the replica answers.
 async fn watch_readiness(group: &Group, start: &Start) -> std::convert::Infallible {
-    let Some(readiness) = &group.config.readiness else { return std::future::pending().await };
+    let Some(readiness) = &group.config.readiness else {
+        return std::future::pending().await;
+    };
     let url = format!("http://{}{}", group.address(start.index), readiness.path);
     let mut failures = 0_u32;
     let mut ready = false;
     loop {
-        failures = if serves(&start.client, &url, readiness).await { 0 } else { failures.saturating_add(1) };
+        failures = if serves(&start.client, &url, readiness).await {
+            0
+        } else {
+            failures.saturating_add(1)
+        };
         let now = failures == 0 || (ready && failures < readiness.failures);
         if now != ready {
             ready = now;
             group.set_status(start.index, |status| status.ready = ready);
         }
-        sleep(if ready { readiness.interval } else { readiness.interval.min(ASK_WHILE_STARTING) }).await;
+        sleep(if ready {
+            readiness.interval
+        } else {
+            readiness.interval.min(ASK_WHILE_STARTING)
+        })
+        .await;
     }
 }
 
 async fn serves(client: &reqwest::Client, url: &str, readiness: &Readiness) -> bool {
     // A connection that stayed open would hold one of the replica's workers.
-    let asked = client.get(url).header("connection", "close").timeout(readiness.timeout).send().await;
+    let asked = client
+        .get(url)
+        .header("connection", "close")
+        .timeout(readiness.timeout)
+        .send()
+        .await;
     asked.is_ok_and(|answer| answer.status().is_success() || answer.status().is_redirection())
 }

@@ -54,7 +54,9 @@ pub enum StateError {
         error: io::Error,
     },
     /// It is not what we write.
-    #[error("{path} is damaged ({error}): put it right, or delete it to start with the configured replicas")]
+    #[error(
+        "{path} is damaged ({error}): put it right, or delete it to start with the configured replicas"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -82,34 +84,50 @@ impl StateFile {
         };
         fs::create_dir_all(data_dir).map_err(io(data_dir))?;
         let lock_path = data_dir.join("local.lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io(&lock_path))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(io(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse(data_dir.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(StateError::Io { path: lock_path, error }),
+            Err(TryLockError::Error(error)) => {
+                return Err(StateError::Io {
+                    path: lock_path,
+                    error,
+                });
+            }
         }
         let path = data_dir.join("local.json");
         let saved = match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged { path: path.clone(), error })?
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
+                path: path.clone(),
+                error,
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
             Err(error) => return Err(StateError::Io { path, error }),
         };
         Ok((Self { path, _lock: lock }, saved))
     }
 
-    /// Replaces the file's content. Durable when it returns; after a crash the file has the old or the new content, never half
-    /// of it.
+    /// Replaces the file's content. Durable when it returns; after a crash the file has the old or
+    /// the new content, never half of it.
     pub fn save(&self, saved: &Saved) -> Result<(), StateError> {
-        let io = |error| StateError::Io { path: self.path.clone(), error };
+        let io = |error| StateError::Io {
+            path: self.path.clone(),
+            error,
+        };
         let directory = self.path.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
         let bytes = serde_json::to_vec_pretty(saved).map_err(|error| io(error.into()))?;
         file.write_all(&bytes).map_err(io)?;
         file.as_file().sync_all().map_err(io)?;
         file.persist(&self.path).map_err(|error| io(error.error))?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io)
     }
 }
 
@@ -120,8 +138,15 @@ mod tests {
     #[test]
     fn what_was_saved_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
-        let wanted = Wanted { replicas: 3, generation: 7, last_operation: Some("op-1".into()), ..Wanted::default() };
-        let saved = Saved { groups: BTreeMap::from([("web".to_owned(), wanted)]) };
+        let wanted = Wanted {
+            replicas: 3,
+            generation: 7,
+            last_operation: Some("op-1".into()),
+            ..Wanted::default()
+        };
+        let saved = Saved {
+            groups: BTreeMap::from([("web".to_owned(), wanted)]),
+        };
         let (file, before) = StateFile::open(dir.path()).unwrap();
         assert_eq!(before, Saved::default());
         file.save(&saved).unwrap();
@@ -133,7 +158,10 @@ mod tests {
     fn a_second_host_is_told_that_the_directory_is_taken() {
         let dir = tempfile::tempdir().unwrap();
         let _first = StateFile::open(dir.path()).unwrap();
-        assert!(matches!(StateFile::open(dir.path()), Err(StateError::InUse(_))));
+        assert!(matches!(
+            StateFile::open(dir.path()),
+            Err(StateError::InUse(_))
+        ));
     }
 
     #[test]
@@ -141,6 +169,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("local.json"), "{\"groups\": 5").unwrap();
         let error = StateFile::open(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("local.json is damaged") && error.contains("delete it"), "{error}");
+        assert!(
+            error.contains("local.json is damaged") && error.contains("delete it"),
+            "{error}"
+        );
     }
 }

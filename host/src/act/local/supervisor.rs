@@ -1,4 +1,5 @@
-//! Makes a group what it should be: starts what is missing, stops what is too much, replaces what is obsolete one by one.
+//! Makes a group what it should be: starts what is missing, stops what is too much, replaces what
+//! is obsolete one by one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ impl Supervisor {
         self.stop(&mut replicas, &all).await;
     }
 
-    /// Reaches the goal, then rests; goes on by itself when a halted rollout can. Cancel-safe: what is under way is in `replicas`.
+    /// Reaches the goal, then rests; goes on by itself when a halted rollout can. Cancel-safe: what
+    /// is under way is in `replicas`.
     async fn keep(&self, goal: &Wanted, replicas: &mut BTreeMap<u32, Running>) {
         self.group.set_halted(None);
         loop {
@@ -65,7 +67,9 @@ impl Supervisor {
             self.group.set_halted(Some(goal.revision));
             let mut status = self.group.replicas.subscribe();
             let present = |all: &BTreeMap<u32, ReplicaStatus>| {
-                all.values().filter(|replica| replica.revision == goal.revision).all(|replica| replica.ready)
+                all.values()
+                    .filter(|replica| replica.revision == goal.revision)
+                    .all(|replica| replica.ready)
             };
             if status.wait_for(present).await.is_err() {
                 return;
@@ -91,7 +95,10 @@ impl Supervisor {
             return true;
         }
         for index in 0..goal.replicas {
-            if replicas.get(&index).is_some_and(|running| running.revision != goal.revision) {
+            if replicas
+                .get(&index)
+                .is_some_and(|running| running.revision != goal.revision)
+            {
                 self.stop(replicas, &[index]).await;
                 self.start(goal, index, replicas);
             }
@@ -108,8 +115,13 @@ impl Supervisor {
     }
 
     fn start(&self, goal: &Wanted, index: u32, replicas: &mut BTreeMap<u32, Running>) {
-        let status =
-            ReplicaStatus { revision: goal.revision, phase: "Pending", ready: false, restarts: 0, reason: None };
+        let status = ReplicaStatus {
+            revision: goal.revision,
+            phase: "Pending",
+            ready: false,
+            restarts: 0,
+            reason: None,
+        };
         self.group.change_replicas(|all| {
             all.insert(index, status);
         });
@@ -126,7 +138,14 @@ impl Supervisor {
             let _over = over;
             replica.await;
         });
-        replicas.insert(index, Running { revision: goal.revision, stop, gone });
+        replicas.insert(
+            index,
+            Running {
+                revision: goal.revision,
+                stop,
+                gone,
+            },
+        );
     }
 
     /// Stops these replicas at the same time and waits until they are gone.
@@ -139,7 +158,8 @@ impl Supervisor {
         let leaving = replicas.iter().filter(|(index, _)| which.contains(index));
         join_all(leaving.map(|(_, running)| running.gone.cancelled())).await;
         replicas.retain(|index, _| !which.contains(index));
-        self.group.change_replicas(|all| all.retain(|index, _| !which.contains(index)));
+        self.group
+            .change_replicas(|all| all.retain(|index, _| !which.contains(index)));
     }
 
     async fn serves(&self, index: u32, limit: Duration) -> bool {

@@ -23,7 +23,8 @@ pub fn webhook(notice: &Notice, about: &About) -> Value {
     })
 }
 
-/// For Alertmanager: one alert. Its labels tell alerts apart, so that they name the target and the incident, and not the title.
+/// For Alertmanager: one alert. Its labels tell alerts apart, so that they name the target and the
+/// incident, and not the title.
 pub fn alertmanager(channel: &ChannelConfig, notice: &Notice, about: &About) -> Value {
     let mut labels: BTreeMap<String, String> = channel.labels.clone();
     let mut label = |name: &str, value: &str| {
@@ -58,9 +59,15 @@ pub fn alertmanager(channel: &ChannelConfig, notice: &Notice, about: &About) -> 
     json!([alert])
 }
 
-/// For Slack: text, with the three characters escaped that mean something there, so that a log line cannot call everybody.
+/// For Slack: text, with the three characters escaped that mean something there, so that a log line
+/// cannot call everybody.
 pub fn slack(notice: &Notice) -> Value {
-    let escaped = |text: &str| cut(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let escaped = |text: &str| {
+        cut(text)
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+    };
     json!({ "text": format!("*{}*\n{}", escaped(&notice.title), escaped(&notice.text)) })
 }
 
@@ -78,7 +85,11 @@ mod tests {
     use crate::domain::{OperationId, Target};
 
     fn notice() -> Notice {
-        Notice { channel: "default".into(), title: "web is slow".into(), text: "<!channel> p99 > 1s & rising".into() }
+        Notice {
+            channel: "default".into(),
+            title: "web is slow".into(),
+            text: "<!channel> p99 > 1s & rising".into(),
+        }
     }
 
     fn about() -> About {
@@ -93,7 +104,10 @@ mod tests {
 
     #[test]
     fn slack_cannot_be_made_to_call_everybody() {
-        assert_eq!(slack(&notice()), json!({"text": "*web is slow*\n&lt;!channel&gt; p99 &gt; 1s &amp; rising"}));
+        assert_eq!(
+            slack(&notice()),
+            json!({"text": "*web is slow*\n&lt;!channel&gt; p99 &gt; 1s &amp; rising"})
+        );
     }
 
     #[test]

@@ -76,7 +76,14 @@ pub enum ChannelKind {
 impl ChannelConfig {
     /// A channel to `url`, or to the log.
     pub fn new(kind: ChannelKind, url: Option<String>) -> Self {
-        Self { kind, default: false, url, url_file: None, labels: BTreeMap::new(), generator_url: None }
+        Self {
+            kind,
+            default: false,
+            url,
+            url_file: None,
+            labels: BTreeMap::new(),
+            generator_url: None,
+        }
     }
 }
 
@@ -84,13 +91,18 @@ impl NotifyConfig {
     /// What is wrong with it, naming the key and the remedy.
     pub fn validate(&self) -> Result<(), String> {
         if self.attempts == 0 || self.attempts > 10 {
-            return Err(format!("notify.attempts is {}: 1 to 10 make sense", self.attempts));
+            return Err(format!(
+                "notify.attempts is {}: 1 to 10 make sense",
+                self.attempts
+            ));
         }
         if self.timeout.is_zero() {
             return Err("notify.timeout must be above 0, for example \"10s\"".to_owned());
         }
         for (name, channel) in &self.channels {
-            channel.validate(name).map_err(|why| format!("notify.channels.{name}{why}"))?;
+            channel
+                .validate(name)
+                .map_err(|why| format!("notify.channels.{name}{why}"))?;
         }
         Ok(())
     }
@@ -99,7 +111,10 @@ impl NotifyConfig {
 impl ChannelConfig {
     fn validate(&self, name: &str) -> Result<(), String> {
         if name == "default" {
-            return Err(": `default` means all channels marked default = true: choose another name".to_owned());
+            return Err(
+                ": `default` means all channels marked default = true: choose another name"
+                    .to_owned(),
+            );
         }
         let log = self.kind == ChannelKind::Log;
         match (&self.url, &self.url_file) {
@@ -108,7 +123,9 @@ impl ChannelConfig {
             (Some(url), None) if !log => {
                 check_url(url).map_err(|why| format!(".url {why}"))?;
             }
-            (Some(_), None) | (None, Some(_)) if log => return Err(": the log has no url".to_owned()),
+            (Some(_), None) | (None, Some(_)) if log => {
+                return Err(": the log has no url".to_owned());
+            }
             _ => {}
         }
         let alert = self.kind == ChannelKind::Alertmanager;
@@ -116,18 +133,27 @@ impl ChannelConfig {
             return Err(": only an alertmanager has labels and generator_url".to_owned());
         }
         for label in self.labels.keys() {
-            let first = label.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-            if !first || !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-                return Err(format!(".labels: `{label}` is no label: write letters, digits and _"));
+            let first =
+                label.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+            if !first
+                || !label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
+                return Err(format!(
+                    ".labels: `{label}` is no label: write letters, digits and _"
+                ));
             }
         }
         Ok(())
     }
 }
 
-/// Whether this is where something can be posted to. The message does not repeat it: it may be a secret.
+/// Whether this is where something can be posted to. The message does not repeat it: it may be a
+/// secret.
 pub fn check_url(url: &str) -> Result<reqwest::Url, String> {
-    let url = reqwest::Url::parse(url).map_err(|error| format!("is no URL ({error}): write https://host/path"))?;
+    let url = reqwest::Url::parse(url)
+        .map_err(|error| format!("is no URL ({error}): write https://host/path"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err("must begin with http:// or https://".to_owned());
     }
@@ -141,10 +167,22 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_the_key_and_the_remedy() {
         for (text, expected) in [
-            ("channels.hook = {type = 'webhook'}", "notify.channels.hook needs url or url_file"),
-            ("channels.hook = {type = 'webhook', url = 'ftp://x'}", "notify.channels.hook.url must begin with http"),
-            ("channels.s = {type = 'slack', url = 'http://x', url_file = '/x'}", "give one of them"),
-            ("channels.s = {type = 'slack', url = 'http://x', labels = {a = 'b'}}", "only an alertmanager"),
+            (
+                "channels.hook = {type = 'webhook'}",
+                "notify.channels.hook needs url or url_file",
+            ),
+            (
+                "channels.hook = {type = 'webhook', url = 'ftp://x'}",
+                "notify.channels.hook.url must begin with http",
+            ),
+            (
+                "channels.s = {type = 'slack', url = 'http://x', url_file = '/x'}",
+                "give one of them",
+            ),
+            (
+                "channels.s = {type = 'slack', url = 'http://x', labels = {a = 'b'}}",
+                "only an alertmanager",
+            ),
             ("channels.default = {type = 'log'}", "choose another name"),
             ("attempts = 0", "notify.attempts is 0"),
         ] {

@@ -1,4 +1,5 @@
-//! Tells people, over the channels that are configured: at least once, as a receiver may ignore the `Idempotency-Key`.
+//! Tells people, over the channels that are configured: at least once, as a receiver may ignore the
+//! `Idempotency-Key`.
 
 mod body;
 mod config;
@@ -74,7 +75,10 @@ impl Notifier {
     /// Checks the configuration. Sends nothing.
     pub fn new(mut config: NotifyConfig) -> Result<Self, NotifyError> {
         config.validate().map_err(NotifyError::Config)?;
-        config.channels.entry("log".to_owned()).or_insert_with(|| ChannelConfig::new(ChannelKind::Log, None));
+        config
+            .channels
+            .entry("log".to_owned())
+            .or_insert_with(|| ChannelConfig::new(ChannelKind::Log, None));
         if !config.channels.values().any(|channel| channel.default)
             && let Some(log) = config.channels.get_mut("log")
         {
@@ -84,21 +88,34 @@ impl Notifier {
         Ok(Self { config, client })
     }
 
-    /// Sends a notice to its channel, or for `default` to all that are marked so, at the same time. Ends after at most
-    /// `attempts` × `timeout` and the waits between.
+    /// Sends a notice to its channel, or for `default` to all that are marked so, at the same time.
+    /// Ends after at most `attempts` × `timeout` and the waits between.
     pub async fn notify(&self, notice: &Notice, about: &About) -> Result<Delivered, NotifyError> {
         let wanted = |name: &str, channel: &ChannelConfig| match notice.channel.as_str() {
             "default" => channel.default,
             other => other == name,
         };
-        let channels: Vec<_> = self.config.channels.iter().filter(|(name, channel)| wanted(name, channel)).collect();
+        let channels: Vec<_> = self
+            .config
+            .channels
+            .iter()
+            .filter(|(name, channel)| wanted(name, channel))
+            .collect();
         if channels.is_empty() {
             return Err(NotifyError::UnknownChannel {
                 channel: notice.channel.clone(),
-                known: self.config.channels.keys().cloned().collect::<Vec<_>>().join(", "),
+                known: self
+                    .config
+                    .channels
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", "),
             });
         }
-        let sent = channels.iter().map(|(name, channel)| self.send(name, channel, notice, about));
+        let sent = channels
+            .iter()
+            .map(|(name, channel)| self.send(name, channel, notice, about));
         let mut all = Delivered::default();
         for ((name, _), result) in channels.iter().zip(join_all(sent).await) {
             match result {
@@ -109,7 +126,13 @@ impl Notifier {
         Ok(all)
     }
 
-    async fn send(&self, name: &str, channel: &ChannelConfig, notice: &Notice, about: &About) -> Result<(), String> {
+    async fn send(
+        &self,
+        name: &str,
+        channel: &ChannelConfig,
+        notice: &Notice,
+        about: &About,
+    ) -> Result<(), String> {
         let body = match channel.kind {
             ChannelKind::Log => {
                 let target = about.target.as_ref().map(Target::to_string);
@@ -147,7 +170,11 @@ impl Notifier {
     }
 
     async fn post(&self, url: &reqwest::Url, body: &Value, about: &About) -> Try {
-        let request = self.client.post(url.clone()).header("Idempotency-Key", about.operation.as_str()).json(body);
+        let request = self
+            .client
+            .post(url.clone())
+            .header("Idempotency-Key", about.operation.as_str())
+            .json(body);
         match request.send().await {
             Ok(answer) if answer.status().is_success() => Try::Done,
             Ok(answer) if answer.status().is_server_error() || answer.status() == 429 => {

@@ -23,8 +23,14 @@ pub struct TopicNames {
 
 impl Default for TopicNames {
     fn default() -> Self {
-        let [metrics, incidents, solutions, decisions] = Topic::ALL.map(|topic| topic.default_name().to_owned());
-        Self { metrics, incidents, solutions, decisions }
+        let [metrics, incidents, solutions, decisions] =
+            Topic::ALL.map(|topic| topic.default_name().to_owned());
+        Self {
+            metrics,
+            incidents,
+            solutions,
+            decisions,
+        }
     }
 }
 
@@ -59,10 +65,11 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// Names of the topics.
     pub topics: TopicNames,
-    /// Partitions of metrics and of incidents, when they are created: so many engines can share the work. Solutions and
-    /// decisions always have one.
+    /// Partitions of metrics and of incidents, when they are created: so many engines can share the
+    /// work. Solutions and decisions always have one.
     pub partitions: u16,
-    /// Copies of each partition, when topics are created. By default three, or as many as there are brokers.
+    /// Copies of each partition, when topics are created. By default three, or as many as there are
+    /// brokers.
     pub replication: Option<u16>,
     /// How long metrics stay on the topic, when it is created.
     #[serde(with = "duration")]
@@ -81,7 +88,8 @@ pub struct KafkaConfig {
     pub connect_timeout: Duration,
     /// What to do when there is none.
     pub when_absent: WhenAbsent,
-    /// After so long without a sign of life a consumer's partitions go to others. Brokers take 6 s and more.
+    /// After so long without a sign of life a consumer's partitions go to others. Brokers take 6 s
+    /// and more.
     #[serde(with = "duration")]
     pub session_timeout: Duration,
 }

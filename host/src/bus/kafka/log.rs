@@ -1,7 +1,9 @@
-//! `decisions-topic` as the log of record: written in transactions by one server at a time, read by all.
+//! `decisions-topic` as the log of record: written in transactions by one server at a time, read by
+//! all.
 //!
-//! A server that takes over initialises transactions under the one transactional id of this topic, which the broker answers by shutting out
-//! whoever had it before and ending what that one had begun (KIP-98).
+//! A server that takes over initialises transactions under the one transactional id of this topic,
+//! which the broker answers by shutting out whoever had it before and ending what that one had
+//! begun (KIP-98).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +21,8 @@ use super::subscription::delivery;
 use super::watch::Context;
 use crate::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
 
-/// How long the broker may be silent while it is read: whoever writes the view has other things to do as well.
+/// How long the broker may be silent while it is read: whoever writes the view has other things to
+/// do as well.
 const SILENT: Duration = Duration::from_secs(5);
 /// One wait for messages.
 const POLL: Duration = Duration::from_millis(100);
@@ -67,19 +70,28 @@ impl KafkaLog {
         step: impl FnOnce(&FutureProducer<Context>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, BusError> {
         let writer = writer.clone();
-        let done = tokio::task::spawn_blocking(move || step(&writer)).await.map_err(|_| BusError::Closed)?;
+        let done = tokio::task::spawn_blocking(move || step(&writer))
+            .await
+            .map_err(|_| BusError::Closed)?;
         done.map_err(|error| self.failed(what, &error))
     }
 
-    async fn transaction(&self, writer: &FutureProducer<Context>, records: &[Record]) -> Result<i64, BusError> {
-        self.blocking(writer, "be written", FutureProducer::begin_transaction).await?;
+    async fn transaction(
+        &self,
+        writer: &FutureProducer<Context>,
+        records: &[Record],
+    ) -> Result<i64, BusError> {
+        self.blocking(writer, "be written", FutureProducer::begin_transaction)
+            .await?;
         let mut sent = Vec::with_capacity(records.len());
         for record in records {
-            let mut message = FutureRecord::<str, [u8]>::to(&self.name).payload(&record.payload[..]);
+            let mut message =
+                FutureRecord::<str, [u8]>::to(&self.name).payload(&record.payload[..]);
             message.key = record.key.as_deref();
             message.headers = Some(headers(record));
-            let told =
-                writer.send_result(message).map_err(|(error, _)| explain(Topic::Decisions, record.size(), &error))?;
+            let told = writer
+                .send_result(message)
+                .map_err(|(error, _)| explain(Topic::Decisions, record.size(), &error))?;
             sent.push(async move {
                 match told.await {
                     Ok(Ok(delivered)) => Ok(delivered.offset),
@@ -95,7 +107,8 @@ impl KafkaLog {
             loop {
                 match writer.commit_transaction(until.saturating_duration_since(Instant::now())) {
                     // The same commit may be asked for as often as one likes.
-                    Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < until => {}
+                    Err(KafkaError::Transaction(error))
+                        if error.is_retriable() && Instant::now() < until => {}
                     result => return result,
                 }
             }
@@ -117,14 +130,22 @@ impl LogOfRecord for KafkaLog {
             .client
             .clone()
             .set("transactional.id", format!("anomalyzer-{}", self.name))
-            .set("transaction.timeout.ms", self.patience.as_millis().max(1000).to_string())
-            .set("message.timeout.ms", self.patience.as_millis().max(1000).to_string())
+            .set(
+                "transaction.timeout.ms",
+                self.patience.as_millis().max(1000).to_string(),
+            )
+            .set(
+                "message.timeout.ms",
+                self.patience.as_millis().max(1000).to_string(),
+            )
             .set("linger.ms", "0")
             .create_with_context(self.context.clone())
             .map_err(|error| self.failed("be written", &error))?;
         let patience = self.patience;
         let begun = self
-            .blocking(&writer, "be written in transactions", move |writer| writer.init_transactions(patience))
+            .blocking(&writer, "be written in transactions", move |writer| {
+                writer.init_transactions(patience)
+            })
             .await;
         match begun {
             Ok(()) => self.writer = Some(writer),
@@ -141,7 +162,8 @@ impl LogOfRecord for KafkaLog {
     }
 
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
-        let (reader, name, patience) = (self.reader()?, self.name.clone(), self.patience.min(SILENT));
+        let (reader, name, patience) =
+            (self.reader()?, self.name.clone(), self.patience.min(SILENT));
         let read = tokio::task::spawn_blocking(move || {
             let mut wanted = TopicPartitionList::new();
             wanted.add_partition_offset(&name, 0, Offset::Offset(from))?;
@@ -162,20 +184,37 @@ impl LogOfRecord for KafkaLog {
             }
             Ok((page, false))
         });
-        read.await.map_err(|_| BusError::Closed)?.map_err(|error| self.failed("be read", &error))
+        read.await
+            .map_err(|_| BusError::Closed)?
+            .map_err(|error| self.failed("be read", &error))
     }
 
     async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError> {
-        if let Some(size) = records.iter().map(Record::size).find(|size| *size > self.limit) {
-            return Err(BusError::TooLarge { topic: Topic::Decisions, size, limit: self.limit });
+        if let Some(size) = records
+            .iter()
+            .map(Record::size)
+            .find(|size| *size > self.limit)
+        {
+            return Err(BusError::TooLarge {
+                topic: Topic::Decisions,
+                size,
+                limit: self.limit,
+            });
         }
-        // Taken: what ends here in an error, or is not waited for, may have been written or not, and only who takes over anew knows.
-        let Some(writer) = self.writer.take() else { return Err(BusError::Fenced) };
+        // Taken: what ends here in an error, or is not waited for, may have been written or not,
+        // and only who takes over anew knows.
+        let Some(writer) = self.writer.take() else {
+            return Err(BusError::Fenced);
+        };
         let next = match self.transaction(&writer, &records).await {
             Ok(next) => next,
             Err(error) => {
                 // What the messages die of when another one took over is told in many ways.
-                return Err(if writer.client().fatal_error().is_some() { BusError::Fenced } else { error });
+                return Err(if writer.client().fatal_error().is_some() {
+                    BusError::Fenced
+                } else {
+                    error
+                });
             }
         };
         self.writer = Some(writer);

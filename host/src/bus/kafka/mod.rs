@@ -1,9 +1,10 @@
 //! The topics on Kafka. Only this folder names rdkafka.
 //!
-//! What is published on `metrics-topic` is taken into a bounded queue in memory and written behind the publisher's back:
-//! after a crash the sources are asked again. Publishing on the other topics returns when all replicas have the message.
-//! While the broker is away both wait, up to the bound and the time-out, and what was queued goes out when it is back.
-//! Before the end, call [`Bus::drain`].
+//! What is published on `metrics-topic` is taken into a bounded queue in memory and written behind
+//! the publisher's back: after a crash the sources are asked again. Publishing on the other topics
+//! returns when all replicas have the message. While the broker is away both wait, up to the bound
+//! and the time-out, and what was queued goes out when it is back. Before the end, call
+//! [`Bus::drain`].
 
 mod config;
 mod log;
@@ -33,7 +34,10 @@ use subscription::{KafkaSubscription, Shared};
 use topics::Topics;
 use watch::{Context, Watch};
 
-use super::{Bus, BusError, BusHealth, Delivery, LogOfRecord, Record, Replay, Subscription, Topic, dead_letter_name};
+use super::{
+    Bus, BusError, BusHealth, Delivery, LogOfRecord, Record, Replay, Subscription, Topic,
+    dead_letter_name,
+};
 
 /// One question to a broker that may not be there.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,23 +62,30 @@ fn unavailable(what: &str) -> impl Fn(KafkaError) -> BusError + '_ {
 impl KafkaBus {
     /// Finds a broker, creates the topics that are missing, and starts to watch it.
     ///
-    /// Without a broker: an error after `connect_timeout`, or, with [`WhenAbsent::Wait`], a warning each time until one is
-    /// there or the future is dropped. A broker that is there and refuses is an error in both cases.
+    /// Without a broker: an error after `connect_timeout`, or, with [`WhenAbsent::Wait`], a warning
+    /// each time until one is there or the future is dropped. A broker that is there and refuses is
+    /// an error in both cases.
     pub async fn connect(config: KafkaConfig) -> Result<Self, BusError> {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", &config.brokers)
             .set("client.id", "anomalyzer")
-            .set("message.max.bytes", topics::max_request_bytes(&config).to_string())
+            .set(
+                "message.max.bytes",
+                topics::max_request_bytes(&config).to_string(),
+            )
             .set("reconnect.backoff.max.ms", "1000")
             .set("allow.auto.create.topics", "false")
             .set_log_level(RDKafkaLogLevel::Info);
         let watch = Arc::new(Watch::new(&config.brokers));
-        let outbox = Outbox::new(&client, &config, Arc::clone(&watch))
-            .map_err(unavailable(&format!("`{}` can't be used as brokers", config.brokers)))?;
+        let outbox = Outbox::new(&client, &config, Arc::clone(&watch)).map_err(unavailable(
+            &format!("`{}` can't be used as brokers", config.brokers),
+        ))?;
         let outbox = Arc::new(outbox);
         find_broker(&config, &outbox, &watch).await?;
-        let limits = Topics::new(&client, config.connect_timeout)?.ensure(&config).await?;
+        let limits = Topics::new(&client, config.connect_timeout)?
+            .ensure(&config)
+            .await?;
         let stop = CancellationToken::new();
         tokio::spawn(watch::ask_now_and_then(
             Arc::clone(&watch),
@@ -82,13 +93,27 @@ impl KafkaBus {
             config.topics.decisions.clone(),
             stop.clone(),
         ));
-        Ok(Self { config, client, outbox, watch, limits, closing: TaskTracker::new(), _asking: stop.drop_guard() })
+        Ok(Self {
+            config,
+            client,
+            outbox,
+            watch,
+            limits,
+            closing: TaskTracker::new(),
+            _asking: stop.drop_guard(),
+        })
     }
 
     /// The newest dead letters of a topic, oldest first.
-    pub async fn dead_letters(&self, topic: Topic, newest: usize) -> Result<Vec<Delivery>, BusError> {
+    pub async fn dead_letters(
+        &self,
+        topic: Topic,
+        newest: usize,
+    ) -> Result<Vec<Delivery>, BusError> {
         let name = dead_letter_name(self.config.topics.of(topic));
-        let consumer = self.consumer("anomalyzer-dead-letters").map_err(unavailable("cannot read dead letters"))?;
+        let consumer = self
+            .consumer("anomalyzer-dead-letters")
+            .map_err(unavailable("cannot read dead letters"))?;
         let consumer = Arc::new(consumer);
         let ends = self.ends(&consumer, &name).await?;
         let mut wanted = TopicPartitionList::new();
@@ -102,14 +127,19 @@ impl KafkaBus {
                     .map_err(unavailable("cannot read dead letters"))?;
             }
         }
-        consumer.assign(&wanted).map_err(unavailable("cannot read dead letters"))?;
+        consumer
+            .assign(&wanted)
+            .map_err(unavailable("cannot read dead letters"))?;
         let consumer = Arc::into_inner(consumer).ok_or(BusError::Closed)?;
         let mut subscription = KafkaSubscription::new(consumer, topic, name, false, self.shared());
         let deadline = Instant::now() + self.config.publish_timeout;
         let mut letters = Vec::new();
         while !from.is_empty() && Instant::now() < deadline {
             for letter in subscription.next(newest, ASK_TIMEOUT).await? {
-                if from.get(&letter.partition).is_some_and(|end| letter.offset + 1 >= *end) {
+                if from
+                    .get(&letter.partition)
+                    .is_some_and(|end| letter.offset + 1 >= *end)
+                {
                     from.remove(&letter.partition);
                 }
                 letters.push(letter);
@@ -129,8 +159,16 @@ impl KafkaBus {
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
             .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", self.config.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", (self.config.session_timeout.as_millis() / 4).max(1).to_string())
+            .set(
+                "session.timeout.ms",
+                self.config.session_timeout.as_millis().to_string(),
+            )
+            .set(
+                "heartbeat.interval.ms",
+                (self.config.session_timeout.as_millis() / 4)
+                    .max(1)
+                    .to_string(),
+            )
             // The default of 1000 pauses fetching for a second whenever the local queue was full.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "100")
@@ -143,7 +181,9 @@ impl KafkaBus {
         if size > limit {
             return Err(BusError::TooLarge { topic, size, limit });
         }
-        self.outbox.send(topic, self.config.topics.of(topic), record, confirmed).await
+        self.outbox
+            .send(topic, self.config.topics.of(topic), record, confirmed)
+            .await
     }
 
     fn shared(&self) -> Shared {
@@ -161,11 +201,19 @@ impl KafkaBus {
         consumer: &Arc<StreamConsumer<Context>>,
         name: &str,
     ) -> Result<Vec<(i32, i64, i64)>, BusError> {
-        let (consumer, topic, patience) = (Arc::clone(consumer), name.to_owned(), self.config.connect_timeout);
+        let (consumer, topic, patience) = (
+            Arc::clone(consumer),
+            name.to_owned(),
+            self.config.connect_timeout,
+        );
         let asked = tokio::task::spawn_blocking(move || -> KafkaResult<_> {
             let ask = || -> KafkaResult<Vec<(i32, i64, i64)>> {
                 let metadata = consumer.fetch_metadata(Some(&topic), patience)?;
-                let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|p| p.id());
+                let partitions = metadata
+                    .topics()
+                    .iter()
+                    .flat_map(|topic| topic.partitions())
+                    .map(|p| p.id());
                 partitions
                     .map(|partition| {
                         let (low, high) = consumer.fetch_watermarks(&topic, partition, patience)?;
@@ -177,17 +225,26 @@ impl KafkaBus {
             let deadline = std::time::Instant::now() + patience;
             loop {
                 match ask() {
-                    Err(_) if std::time::Instant::now() < deadline => std::thread::sleep(Duration::from_millis(200)),
+                    Err(_) if std::time::Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(200))
+                    }
                     answer => return answer,
                 }
             }
         });
-        asked.await.map_err(|_| BusError::Closed)?.map_err(unavailable(&format!("cannot read {name}")))
+        asked
+            .await
+            .map_err(|_| BusError::Closed)?
+            .map_err(unavailable(&format!("cannot read {name}")))
     }
 }
 
 /// Returns when a broker answers.
-async fn find_broker(config: &KafkaConfig, outbox: &Arc<Outbox>, watch: &Watch) -> Result<(), BusError> {
+async fn find_broker(
+    config: &KafkaConfig,
+    outbox: &Arc<Outbox>,
+    watch: &Watch,
+) -> Result<(), BusError> {
     loop {
         let deadline = Instant::now() + config.connect_timeout;
         while Instant::now() < deadline {
@@ -222,43 +279,75 @@ impl Bus for KafkaBus {
         self.send(topic, &record, true).await
     }
 
-    async fn subscribe(&self, topic: Topic, group: &str) -> Result<Box<dyn Subscription>, BusError> {
+    async fn subscribe(
+        &self,
+        topic: Topic,
+        group: &str,
+    ) -> Result<Box<dyn Subscription>, BusError> {
         let name = self.config.topics.of(topic).to_owned();
         let what = format!("cannot read {name}");
         let consumer = self.consumer(group).map_err(unavailable(&what))?;
         consumer.subscribe(&[&name]).map_err(unavailable(&what))?;
-        Ok(Box::new(KafkaSubscription::new(consumer, topic, name, true, self.shared())))
+        Ok(Box::new(KafkaSubscription::new(
+            consumer,
+            topic,
+            name,
+            true,
+            self.shared(),
+        )))
     }
 
     async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
         let name = self.config.topics.of(topic).to_owned();
         let what = format!("cannot follow {name}");
         // A group that never joins and never commits is not known to the broker.
-        let consumer = Arc::new(self.consumer("anomalyzer-tail").map_err(unavailable(&what))?);
+        let consumer = Arc::new(
+            self.consumer("anomalyzer-tail")
+                .map_err(unavailable(&what))?,
+        );
         let mut wanted = TopicPartitionList::new();
         for (partition, _, high) in self.ends(&consumer, &name).await? {
-            wanted.add_partition_offset(&name, partition, Offset::Offset(high)).map_err(unavailable(&what))?;
+            wanted
+                .add_partition_offset(&name, partition, Offset::Offset(high))
+                .map_err(unavailable(&what))?;
         }
         consumer.assign(&wanted).map_err(unavailable(&what))?;
         let consumer = Arc::into_inner(consumer).ok_or(BusError::Closed)?;
-        Ok(Box::new(KafkaSubscription::new(consumer, topic, name, false, self.shared())))
+        Ok(Box::new(KafkaSubscription::new(
+            consumer,
+            topic,
+            name,
+            false,
+            self.shared(),
+        )))
     }
 
     async fn replay(&self, topic: Topic) -> Result<Replay, BusError> {
         let name = self.config.topics.of(topic).to_owned();
         let what = format!("cannot replay {name}");
-        let consumer = Arc::new(self.consumer("anomalyzer-replay").map_err(unavailable(&what))?);
+        let consumer = Arc::new(
+            self.consumer("anomalyzer-replay")
+                .map_err(unavailable(&what))?,
+        );
         let mut wanted = TopicPartitionList::new();
         let mut ends = BTreeMap::new();
         for (partition, low, high) in self.ends(&consumer, &name).await? {
-            wanted.add_partition_offset(&name, partition, Offset::Offset(low)).map_err(unavailable(&what))?;
+            wanted
+                .add_partition_offset(&name, partition, Offset::Offset(low))
+                .map_err(unavailable(&what))?;
             if low < high {
                 ends.insert(partition, high);
             }
         }
         consumer.assign(&wanted).map_err(unavailable(&what))?;
         let consumer = Arc::into_inner(consumer).ok_or(BusError::Closed)?;
-        let subscription = Box::new(KafkaSubscription::new(consumer, topic, name, false, self.shared()));
+        let subscription = Box::new(KafkaSubscription::new(
+            consumer,
+            topic,
+            name,
+            false,
+            self.shared(),
+        ));
         Ok(Replay { subscription, ends })
     }
 
@@ -292,7 +381,8 @@ impl Bus for KafkaBus {
     async fn drain(&self, patience: Duration) -> Result<(), BusError> {
         let deadline = Instant::now() + patience;
         self.outbox.drain(patience).await?;
-        // Who leaves in order needs not be missed first: the next start gets the partitions at once.
+        // Who leaves in order needs not be missed first: the next start gets the partitions at
+        // once.
         let left = async {
             while !self.closing.is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

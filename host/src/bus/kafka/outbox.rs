@@ -1,4 +1,5 @@
-//! Messages on their way to the broker: a bounded queue, written idempotently and acknowledged by all replicas.
+//! Messages on their way to the broker: a bounded queue, written idempotently and acknowledged by
+//! all replicas.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,8 @@ pub(super) struct Outbox {
     watch: Arc<Watch>,
 }
 
-/// A message that librdkafka has: its room is given back, and who waits is told, when the broker has answered.
+/// A message that librdkafka has: its room is given back, and who waits is told, when the broker
+/// has answered.
 pub(super) struct InFlight {
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
@@ -54,7 +56,10 @@ impl ProducerContext for OutboxContext {
     type DeliveryOpaque = Box<InFlight>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, in_flight: Box<InFlight>) {
-        let result = result.as_ref().map(drop).map_err(|(error, _)| error.clone());
+        let result = result
+            .as_ref()
+            .map(drop)
+            .map_err(|(error, _)| error.clone());
         match in_flight.told {
             Some(told) => {
                 // Who gave up waiting doesn't mind.
@@ -69,7 +74,11 @@ impl ProducerContext for OutboxContext {
 }
 
 impl Outbox {
-    pub(super) fn new(client: &ClientConfig, config: &KafkaConfig, watch: Arc<Watch>) -> KafkaResult<Self> {
+    pub(super) fn new(
+        client: &ClientConfig,
+        config: &KafkaConfig,
+        watch: Arc<Watch>,
+    ) -> KafkaResult<Self> {
         let producer = client
             .clone()
             .set("enable.idempotence", "true")
@@ -82,7 +91,8 @@ impl Outbox {
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647")
             .create_with_context(OutboxContext(Context(Arc::clone(&watch))))?;
-        let (queue_messages, queue_bytes) = (config.queue_messages.max(1), config.queue_bytes.max(1));
+        let (queue_messages, queue_bytes) =
+            (config.queue_messages.max(1), config.queue_bytes.max(1));
         Ok(Self {
             producer,
             slots: Arc::new(Semaphore::new(queue_messages as usize)),
@@ -96,12 +106,18 @@ impl Outbox {
 
     /// Asks the broker about a topic, or all. Blocks.
     pub(super) fn ask(&self, topic: Option<&str>, within: Duration) -> KafkaResult<()> {
-        self.producer.client().fetch_metadata(topic, within).map(drop)
+        self.producer
+            .client()
+            .fetch_metadata(topic, within)
+            .map(drop)
     }
 
     /// Why the producer can't go on, if it can't.
     pub(super) fn given_up(&self) -> Option<String> {
-        self.producer.client().fatal_error().map(|(code, reason)| format!("{code}: {reason}"))
+        self.producer
+            .client()
+            .fatal_error()
+            .map(|(code, reason)| format!("{code}: {reason}"))
     }
 
     /// Queues a message for `name`; waits for the broker's word when `confirmed`.
@@ -113,19 +129,27 @@ impl Outbox {
         confirmed: bool,
     ) -> Result<(), BusError> {
         if let Some((name, _)) = record.headers.iter().find(|(name, _)| name.contains('\0')) {
-            return Err(BusError::Unavailable(format!("kafka can't carry the header name {name:?}: it holds a NUL")));
+            return Err(BusError::Unavailable(format!(
+                "kafka can't carry the header name {name:?}: it holds a NUL"
+            )));
         }
         let size = record.size();
         let room = self.room(size).await.ok_or(BusError::Full(topic))?;
         let (told, word) = oneshot::channel();
         let (slot, bytes) = room;
-        let in_flight = Box::new(InFlight { _slot: slot, _bytes: bytes, told: confirmed.then_some(told) });
+        let in_flight = Box::new(InFlight {
+            _slot: slot,
+            _bytes: bytes,
+            told: confirmed.then_some(told),
+        });
         let mut message = BaseRecord::with_opaque_to(name, in_flight).payload(&record.payload[..]);
         message.key = record.key.as_deref();
         if !record.headers.is_empty() {
             message.headers = Some(headers(record));
         }
-        self.producer.send(message).map_err(|(error, _)| explain(topic, size, &error))?;
+        self.producer
+            .send(message)
+            .map_err(|(error, _)| explain(topic, size, &error))?;
         if !confirmed {
             return Ok(());
         }
@@ -143,7 +167,9 @@ impl Outbox {
     /// Room for one message of that size; none in time is None.
     async fn room(&self, size: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         // What is larger than the whole queue goes alone.
-        let size = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, self.queue_bytes);
+        let size = u32::try_from(size)
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.queue_bytes);
         let (slots, bytes) = (Arc::clone(&self.slots), Arc::clone(&self.bytes));
         if let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
             && let Ok(bytes) = Arc::clone(&bytes).try_acquire_many_owned(size)
@@ -151,7 +177,12 @@ impl Outbox {
             return Some((slot, bytes));
         }
         self.watch.count_full();
-        let room = async { Some((slots.acquire_owned().await.ok()?, bytes.acquire_many_owned(size).await.ok()?)) };
+        let room = async {
+            Some((
+                slots.acquire_owned().await.ok()?,
+                bytes.acquire_many_owned(size).await.ok()?,
+            ))
+        };
         timeout(self.publish_timeout, room).await.ok().flatten()
     }
 
@@ -180,9 +211,11 @@ impl Outbox {
 
 pub(super) fn explain(topic: Topic, size: usize, error: &KafkaError) -> BusError {
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-            BusError::TooLarge { topic, size, limit: size.saturating_sub(1) }
-        }
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => BusError::TooLarge {
+            topic,
+            size,
+            limit: size.saturating_sub(1),
+        },
         Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => BusError::Closed,
         _ => BusError::Unavailable(format!("kafka refused a message for {topic:?}: {error}")),
     }
@@ -193,5 +226,10 @@ pub(super) fn headers(record: &Record) -> OwnedHeaders {
     record
         .headers
         .iter()
-        .fold(headers, |headers, (name, value)| headers.insert(Header { key: name, value: Some(&value[..]) }))
+        .fold(headers, |headers, (name, value)| {
+            headers.insert(Header {
+                key: name,
+                value: Some(&value[..]),
+            })
+        })
 }

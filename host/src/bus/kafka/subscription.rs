@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::outbox::Outbox;
 use super::watch::{Context, Watch};
-use crate::bus::{BusError, Delivery, Record, Subscription, Topic, dead_letter_name, dead_letter_of};
+use crate::bus::{
+    BusError, Delivery, Record, Subscription, Topic, dead_letter_name, dead_letter_of,
+};
 
 /// One batch ends after that many bytes.
 const BATCH_BYTES: usize = 8 << 20;
@@ -55,20 +57,41 @@ impl KafkaSubscription {
         member: bool,
         shared: Shared,
     ) -> Self {
-        let Shared { outbox, watch, commit_timeout, closing } = shared;
-        Self { consumer: Some(Arc::new(consumer)), topic, name, member, outbox, watch, commit_timeout, closing }
+        let Shared {
+            outbox,
+            watch,
+            commit_timeout,
+            closing,
+        } = shared;
+        Self {
+            consumer: Some(Arc::new(consumer)),
+            topic,
+            name,
+            member,
+            outbox,
+            watch,
+            commit_timeout,
+            closing,
+        }
     }
 
     fn consumer(&self) -> Result<&Arc<StreamConsumer<Context>>, BusError> {
         self.consumer.as_ref().ok_or(BusError::Closed)
     }
 
-    /// Errors of a consumer are news, not ends: librdkafka goes on by itself. But some need a person.
+    /// Errors of a consumer are news, not ends: librdkafka goes on by itself. But some need a
+    /// person.
     fn judge(&self, error: &KafkaError) -> Result<(), BusError> {
         use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
-        let refused = matches!(error.rdkafka_error_code(), Some(GroupAuthorizationFailed | TopicAuthorizationFailed));
+        let refused = matches!(
+            error.rdkafka_error_code(),
+            Some(GroupAuthorizationFailed | TopicAuthorizationFailed)
+        );
         if refused || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-            return Err(BusError::Unavailable(format!("cannot read {}: {error}", self.name)));
+            return Err(BusError::Unavailable(format!(
+                "cannot read {}: {error}",
+                self.name
+            )));
         }
         tracing::debug!(topic = self.name, %error, "the consumer goes on");
         Ok(())
@@ -76,20 +99,41 @@ impl KafkaSubscription {
 }
 
 pub(super) fn delivery(topic: Topic, message: &BorrowedMessage<'_>) -> Delivery {
-    let key = message.key().map(|key| String::from_utf8_lossy(key).into_owned());
-    let payload = message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
-    let record = Record { key, headers: headers(message), payload };
+    let key = message
+        .key()
+        .map(|key| String::from_utf8_lossy(key).into_owned());
+    let payload = message
+        .payload()
+        .map_or_else(Bytes::new, Bytes::copy_from_slice);
+    let record = Record {
+        key,
+        headers: headers(message),
+        payload,
+    };
     let published_at = message.timestamp().to_millis();
-    Delivery { topic, partition: message.partition(), offset: message.offset(), published_at, record }
+    Delivery {
+        topic,
+        partition: message.partition(),
+        offset: message.offset(),
+        published_at,
+        record,
+    }
 }
 
 fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
-    let Some(headers) = message.headers() else { return Vec::new() };
+    let Some(headers) = message.headers() else {
+        return Vec::new();
+    };
     // rdkafka panics on a header name that is not UTF-8, which anybody can write to the topic.
     let read = catch_unwind(AssertUnwindSafe(|| {
         headers
             .iter()
-            .map(|header| (header.key.to_owned(), header.value.map_or_else(Bytes::new, Bytes::copy_from_slice)))
+            .map(|header| {
+                (
+                    header.key.to_owned(),
+                    header.value.map_or_else(Bytes::new, Bytes::copy_from_slice),
+                )
+            })
             .collect()
     }));
     read.unwrap_or_else(|_| {
@@ -119,7 +163,8 @@ impl Subscription for KafkaSubscription {
                 Err(_) => return Ok(batch),
             }
         }
-        // From here on nothing waits, so that nothing that was taken can be lost by a caller that goes away.
+        // From here on nothing waits, so that nothing that was taken can be lost by a caller that
+        // goes away.
         while batch.len() < max && bytes < BATCH_BYTES {
             match stream.next().now_or_never() {
                 Some(Some(Ok(message))) => {
@@ -147,13 +192,23 @@ impl Subscription for KafkaSubscription {
             let (consumer, name) = (Arc::clone(self.consumer()?), self.name.clone());
             let (partition, next) = (delivery.partition, delivery.offset + 1);
             let (told, word) = oneshot::channel();
-            // Not a task of the runtime, which would wait for it at its end: while the broker is away this does not return.
-            let committing = thread::Builder::new().name("kafka-commit".to_owned()).spawn(move || {
-                // Fails when nobody waits any more.
-                let _ = told.send(commit(&consumer, &name, partition, next));
-            });
-            committing.map_err(|error| BusError::Unavailable(format!("cannot commit {}: {error}", self.name)))?;
-            let given_up = || BusError::Unavailable(format!("cannot commit {}: kafka does not answer", self.name));
+            // Not a task of the runtime, which would wait for it at its end: while the broker is
+            // away this does not return.
+            let committing = thread::Builder::new()
+                .name("kafka-commit".to_owned())
+                .spawn(move || {
+                    // Fails when nobody waits any more.
+                    let _ = told.send(commit(&consumer, &name, partition, next));
+                });
+            committing.map_err(|error| {
+                BusError::Unavailable(format!("cannot commit {}: {error}", self.name))
+            })?;
+            let given_up = || {
+                BusError::Unavailable(format!(
+                    "cannot commit {}: kafka does not answer",
+                    self.name
+                ))
+            };
             let committed = timeout_at(deadline, word).await.map_err(|_| given_up())?;
             let error = match committed.map_err(|_| BusError::Closed)? {
                 Ok(Committed::Done) => return Ok(()),
@@ -174,9 +229,14 @@ impl Subscription for KafkaSubscription {
                 }
                 CommitError::Rebalancing => rebalancing += 1,
                 CommitError::Refused => {
-                    return Err(BusError::Unavailable(format!("cannot commit {}: {error}", self.name)));
+                    return Err(BusError::Unavailable(format!(
+                        "cannot commit {}: {error}",
+                        self.name
+                    )));
                 }
-                CommitError::Silent if Instant::now() + COMMIT_AGAIN_AFTER > deadline => return Err(given_up()),
+                CommitError::Silent if Instant::now() + COMMIT_AGAIN_AFTER > deadline => {
+                    return Err(given_up());
+                }
                 CommitError::Silent => {}
             }
             sleep(COMMIT_AGAIN_AFTER).await;
@@ -190,7 +250,9 @@ impl Subscription for KafkaSubscription {
 
     async fn dead_letter(&mut self, delivery: &Delivery, reason: &str) -> Result<(), BusError> {
         let record = dead_letter_of(delivery, &self.name, reason);
-        self.outbox.send(self.topic, &dead_letter_name(&self.name), &record, true).await?;
+        self.outbox
+            .send(self.topic, &dead_letter_name(&self.name), &record, true)
+            .await?;
         self.watch.dead_letters.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -200,7 +262,13 @@ impl KafkaSubscription {
     /// At least once: another consumer does it again.
     fn log_lost(&self, delivery: &Delivery, reason: &str) {
         let (partition, offset) = (delivery.partition, delivery.offset);
-        tracing::warn!(topic = self.name, partition, offset, reason, "not committed: it is delivered again elsewhere");
+        tracing::warn!(
+            topic = self.name,
+            partition,
+            offset,
+            reason,
+            "not committed: it is delivered again elsewhere"
+        );
     }
 }
 
@@ -210,9 +278,19 @@ enum Committed {
 }
 
 /// Blocks until the broker has answered.
-fn commit(consumer: &StreamConsumer<Context>, name: &str, partition: i32, next: i64) -> Result<Committed, KafkaError> {
-    // A broker takes any partition from a member, also one that has moved on, and would set it back.
-    if consumer.assignment()?.find_partition(name, partition).is_none() {
+fn commit(
+    consumer: &StreamConsumer<Context>,
+    name: &str,
+    partition: i32,
+    next: i64,
+) -> Result<Committed, KafkaError> {
+    // A broker takes any partition from a member, also one that has moved on, and would set it
+    // back.
+    if consumer
+        .assignment()?
+        .find_partition(name, partition)
+        .is_none()
+    {
         return Ok(Committed::Lost);
     }
     let mut offsets = TopicPartitionList::new();
@@ -234,12 +312,14 @@ enum CommitError {
 
 fn judge_commit(error: &KafkaError) -> CommitError {
     use RDKafkaErrorCode::{
-        AssignmentLost, FencedInstanceId, GroupAuthorizationFailed, IllegalGeneration, InvalidCommitOffsetSize,
-        NoOffset, OffsetMetadataTooLarge, RebalanceInProgress, TopicAuthorizationFailed, UnknownMemberId,
-        UnknownTopicOrPartition,
+        AssignmentLost, FencedInstanceId, GroupAuthorizationFailed, IllegalGeneration,
+        InvalidCommitOffsetSize, NoOffset, OffsetMetadataTooLarge, RebalanceInProgress,
+        TopicAuthorizationFailed, UnknownMemberId, UnknownTopicOrPartition,
     };
     match error.rdkafka_error_code() {
-        Some(AssignmentLost | FencedInstanceId | IllegalGeneration | NoOffset | UnknownMemberId) => CommitError::Lost,
+        Some(
+            AssignmentLost | FencedInstanceId | IllegalGeneration | NoOffset | UnknownMemberId,
+        ) => CommitError::Lost,
         Some(RebalanceInProgress) => CommitError::Rebalancing,
         Some(
             GroupAuthorizationFailed
@@ -257,7 +337,10 @@ impl Drop for KafkaSubscription {
     fn drop(&mut self) {
         let consumer = self.consumer.take();
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(self.closing.spawn_blocking_on(move || drop(consumer), &runtime)),
+            Ok(runtime) => drop(
+                self.closing
+                    .spawn_blocking_on(move || drop(consumer), &runtime),
+            ),
             Err(_) => drop(consumer),
         }
     }

@@ -41,23 +41,46 @@ fn plans(config: &KafkaConfig) -> Vec<Plan> {
     let mut plans = Vec::new();
     for topic in Topic::ALL {
         let name = config.topics.of(topic).to_owned();
-        let size = ("max.message.bytes", (config.max_message_bytes + ON_TOP).to_string());
+        let size = (
+            "max.message.bytes",
+            (config.max_message_bytes + ON_TOP).to_string(),
+        );
         let (partitions, kept) = match topic {
-            // Only whole segments are deleted: without the second setting a quiet topic would keep a week.
-            Topic::Metrics => (many, vec![retention(config.metrics_retention), ("segment.ms", hour.clone())]),
+            // Only whole segments are deleted: without the second setting a quiet topic would keep
+            // a week.
+            Topic::Metrics => (
+                many,
+                vec![
+                    retention(config.metrics_retention),
+                    ("segment.ms", hour.clone()),
+                ],
+            ),
             Topic::Incidents => (many, vec![retention(EVENTS_KEPT)]),
             Topic::Solutions => (1, vec![retention(EVENTS_KEPT)]),
-            Topic::Decisions => (1, vec![("retention.ms", "-1".to_owned()), ("retention.bytes", "-1".to_owned())]),
+            Topic::Decisions => (
+                1,
+                vec![
+                    ("retention.ms", "-1".to_owned()),
+                    ("retention.bytes", "-1".to_owned()),
+                ],
+            ),
         };
         let dead_letters = Plan {
             name: dead_letter_name(&name),
             partitions: 1,
             settings: vec![
                 retention(DEAD_LETTERS_KEPT),
-                ("max.message.bytes", (config.max_message_bytes + 2 * ON_TOP).to_string()),
+                (
+                    "max.message.bytes",
+                    (config.max_message_bytes + 2 * ON_TOP).to_string(),
+                ),
             ],
         };
-        plans.push(Plan { name, partitions, settings: kept.into_iter().chain([size]).collect() });
+        plans.push(Plan {
+            name,
+            partitions,
+            settings: kept.into_iter().chain([size]).collect(),
+        });
         plans.push(dead_letters);
     }
     plans
@@ -77,13 +100,25 @@ pub(super) struct Topics {
 
 impl Topics {
     pub(super) fn new(client: &ClientConfig, patience: Duration) -> Result<Self, BusError> {
-        let admin = client.create().map_err(|e: KafkaError| BusError::Unavailable(format!("kafka: {e}")))?;
-        let options = AdminOptions::new().request_timeout(Some(patience)).operation_timeout(Some(patience));
-        Ok(Self { admin: Arc::new(admin), options, deadline: Instant::now() + patience })
+        let admin = client
+            .create()
+            .map_err(|e: KafkaError| BusError::Unavailable(format!("kafka: {e}")))?;
+        let options = AdminOptions::new()
+            .request_timeout(Some(patience))
+            .operation_timeout(Some(patience));
+        Ok(Self {
+            admin: Arc::new(admin),
+            options,
+            deadline: Instant::now() + patience,
+        })
     }
 
-    /// Creates what is missing, refuses what can't work, and tells for each topic how large a message may be.
-    pub(super) async fn ensure(&self, config: &KafkaConfig) -> Result<HashMap<Topic, usize>, BusError> {
+    /// Creates what is missing, refuses what can't work, and tells for each topic how large a
+    /// message may be.
+    pub(super) async fn ensure(
+        &self,
+        config: &KafkaConfig,
+    ) -> Result<HashMap<Topic, usize>, BusError> {
         let plans = plans(config);
         self.create_missing(config, &plans).await?;
         self.wait_for_leaders(config, &plans).await?;
@@ -93,7 +128,9 @@ impl Topics {
     async fn metadata(&self) -> Result<Metadata, BusError> {
         let (admin, deadline) = (Arc::clone(&self.admin), self.deadline);
         let asked = tokio::task::spawn_blocking(move || {
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let left = deadline
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
             admin.inner().fetch_metadata(None, left)
         });
         asked
@@ -106,15 +143,28 @@ impl Topics {
         let metadata = self.metadata().await?;
         let known: HashSet<_> = metadata.topics().iter().map(|topic| topic.name()).collect();
         let brokers = metadata.brokers().len().clamp(1, REPLICATION);
-        let replication = config.replication.map_or(brokers as i32, |copies| i32::from(copies.max(1)));
+        let replication = config
+            .replication
+            .map_or(brokers as i32, |copies| i32::from(copies.max(1)));
         let new: Vec<_> = plans
             .iter()
             .filter(|plan| !known.contains(plan.name.as_str()))
             .map(|plan| {
-                let topic = NewTopic::new(&plan.name, plan.partitions, TopicReplication::Fixed(replication));
-                let topic = plan.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+                let topic = NewTopic::new(
+                    &plan.name,
+                    plan.partitions,
+                    TopicReplication::Fixed(replication),
+                );
+                let topic = plan
+                    .settings
+                    .iter()
+                    .fold(topic, |topic, (name, value)| topic.set(name, value));
                 // What two of three have is not lost.
-                if replication >= 3 { topic.set("min.insync.replicas", "2") } else { topic }
+                if replication >= 3 {
+                    topic.set("min.insync.replicas", "2")
+                } else {
+                    topic
+                }
             })
             .collect();
         if new.is_empty() {
@@ -148,7 +198,12 @@ impl Topics {
                 .topics()
                 .iter()
                 .filter(|topic| !topic.partitions().is_empty())
-                .filter(|topic| topic.partitions().iter().all(|partition| partition.leader() >= 0))
+                .filter(|topic| {
+                    topic
+                        .partitions()
+                        .iter()
+                        .all(|partition| partition.leader() >= 0)
+                })
                 .map(|topic| (topic.name(), topic.partitions().len()))
                 .collect();
             for topic in [Topic::Solutions, Topic::Decisions] {
@@ -160,7 +215,10 @@ impl Topics {
                     )));
                 }
             }
-            let Some(missing) = plans.iter().find(|plan| !led.contains_key(plan.name.as_str())) else {
+            let Some(missing) = plans
+                .iter()
+                .find(|plan| !led.contains_key(plan.name.as_str()))
+            else {
                 return Ok(());
             };
             if Instant::now() > self.deadline {
@@ -175,13 +233,19 @@ impl Topics {
 
     /// A topic that was there before may take less than we would.
     async fn limits(&self, config: &KafkaConfig) -> HashMap<Topic, usize> {
-        let mut limits: HashMap<_, _> = Topic::ALL.map(|topic| (topic, config.max_message_bytes)).into();
+        let mut limits: HashMap<_, _> = Topic::ALL
+            .map(|topic| (topic, config.max_message_bytes))
+            .into();
         let asked = Topic::ALL.map(|topic| ResourceSpecifier::Topic(config.topics.of(topic)));
         match self.admin.describe_configs(&asked, &self.options).await {
             Ok(answers) => {
                 for (topic, answer) in Topic::ALL.into_iter().zip(answers) {
-                    let told = answer.ok().and_then(|resource| resource.get("max.message.bytes")?.value.clone());
-                    let Some(told) = told.and_then(|value| value.parse::<usize>().ok()) else { continue };
+                    let told = answer
+                        .ok()
+                        .and_then(|resource| resource.get("max.message.bytes")?.value.clone());
+                    let Some(told) = told.and_then(|value| value.parse::<usize>().ok()) else {
+                        continue;
+                    };
                     // The broker counts the batch around the message as well.
                     let fits = told.saturating_sub(AROUND);
                     if fits < config.max_message_bytes {

@@ -1,4 +1,5 @@
-//! Knows how the broker is: counts, remembers what is wrong, and asks the broker whether it is back.
+//! Knows how the broker is: counts, remembers what is wrong, and asks the broker whether it is
+//! back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -50,7 +51,9 @@ impl Watch {
 
     /// What is wrong, if anything.
     pub(super) fn problem(&self) -> Option<String> {
-        [&self.given_up, &self.silent, &self.refused].into_iter().find_map(|problem| locked(problem).clone())
+        [&self.given_up, &self.silent, &self.refused]
+            .into_iter()
+            .find_map(|problem| locked(problem).clone())
     }
 
     /// The last thing that a client complained about.
@@ -96,7 +99,9 @@ impl Watch {
             Ok(()) if silent.take().is_some() => tracing::info!("kafka answers again"),
             Ok(()) => {}
             Err(error) => {
-                let reason = locked(&self.last_error).clone().unwrap_or_else(|| error.to_string());
+                let reason = locked(&self.last_error)
+                    .clone()
+                    .unwrap_or_else(|| error.to_string());
                 if silent.is_none() {
                     tracing::warn!(
                         brokers = self.brokers,
@@ -104,14 +109,22 @@ impl Watch {
                         "kafka does not answer: messages wait until it does"
                     );
                 }
-                *silent = Some(format!("kafka at {} does not answer: {reason}", self.brokers));
+                *silent = Some(format!(
+                    "kafka at {} does not answer: {reason}",
+                    self.brokers
+                ));
             }
         }
     }
 }
 
 /// Asks the broker now and then, and at once when a client reported an error, until told to stop.
-pub(super) async fn ask_now_and_then(watch: Arc<Watch>, outbox: Weak<Outbox>, topic: String, stop: CancellationToken) {
+pub(super) async fn ask_now_and_then(
+    watch: Arc<Watch>,
+    outbox: Weak<Outbox>,
+    topic: String,
+    stop: CancellationToken,
+) {
     loop {
         let wait = async {
             tokio::time::sleep(ASK_AT_MOST_EVERY).await;
@@ -121,7 +134,9 @@ pub(super) async fn ask_now_and_then(watch: Arc<Watch>, outbox: Weak<Outbox>, to
             () = stop.cancelled() => return,
             () = wait => {}
         }
-        let Some(outbox) = outbox.upgrade() else { return };
+        let Some(outbox) = outbox.upgrade() else {
+            return;
+        };
         watch.report_given_up(outbox.given_up());
         let topic = topic.clone();
         let asked = tokio::task::spawn_blocking(move || outbox.ask(Some(&topic), ASK_EVERY)).await;
@@ -137,7 +152,8 @@ pub(super) struct Context(pub(super) Arc<Watch>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters is reported once, by the watch: librdkafka repeats itself with every attempt.
+        // What matters is reported once, by the watch: librdkafka repeats itself with every
+        // attempt.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(facility, message, "librdkafka");

@@ -21,7 +21,8 @@ pub struct LocalBusConfig {
     /// How long a publisher waits for room before it is told that the queue is full.
     #[serde(with = "duration")]
     pub publish_timeout: Duration,
-    /// How long a message is kept after every group has committed it. What is on `decisions-topic` is kept for ever.
+    /// How long a message is kept after every group has committed it. What is on `decisions-topic`
+    /// is kept for ever.
     #[serde(with = "duration")]
     pub retention: Duration,
     /// How many bytes of dead letters are kept; the oldest go first.

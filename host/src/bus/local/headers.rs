@@ -19,11 +19,21 @@ struct Headers {
 
 /// Protobuf: a repeated message of name (1) and value (2).
 pub(super) fn encode(headers: &[(String, Bytes)]) -> Vec<u8> {
-    let headers = headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect();
+    let headers = headers
+        .iter()
+        .map(|(name, value)| Header {
+            name: name.clone(),
+            value: value.clone(),
+        })
+        .collect();
     Headers { headers }.encode_to_vec()
 }
 
 /// The reverse.
 pub(super) fn decode(blob: &[u8]) -> Result<Vec<(String, Bytes)>, prost::DecodeError> {
-    Ok(Headers::decode(blob)?.headers.into_iter().map(|header| (header.name, header.value)).collect())
+    Ok(Headers::decode(blob)?
+        .headers
+        .into_iter()
+        .map(|header| (header.name, header.value))
+        .collect())
 }

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::bus::{Delivery, Record, Topic};
 use crate::domain::{UnixMs, now_ms};
 
-/// What a reader may be behind without holding anybody up, as a part of the bound: committed messages are kept that far for
-/// those who only follow.
+/// What a reader may be behind without holding anybody up, as a part of the bound: committed
+/// messages are kept that far for those who only follow.
 const KEPT_FOR_FOLLOWERS: usize = 8;
 
 /// A bounded log with consumer groups.
@@ -48,7 +48,9 @@ impl State {
 
     /// Moves what all groups have committed out of the bound.
     fn settle(&mut self) {
-        let Some(&done) = self.groups.values().min() else { return };
+        let Some(&done) = self.groups.values().min() else {
+            return;
+        };
         while self.pending_from < done.min(self.end()) {
             let at = (self.pending_from - self.first) as usize;
             self.pending_bytes -= self.entries[at].1.size();
@@ -58,8 +60,12 @@ impl State {
 
     /// Forgets the oldest committed messages beyond what is kept for followers.
     fn trim(&mut self, max_messages: usize, max_bytes: usize) {
-        while self.first < self.pending_from && (self.entries.len() > max_messages || self.bytes > max_bytes) {
-            let Some((_, record)) = self.entries.pop_front() else { return };
+        while self.first < self.pending_from
+            && (self.entries.len() > max_messages || self.bytes > max_bytes)
+        {
+            let Some((_, record)) = self.entries.pop_front() else {
+                return;
+            };
             self.bytes -= record.size();
             self.first += 1;
         }
@@ -78,7 +84,14 @@ impl MemoryLog {
             groups: HashMap::new(),
         };
         let head = watch::Sender::new(first);
-        Self { topic, max_messages, max_bytes, state: Mutex::new(state), head, room: Notify::new() }
+        Self {
+            topic,
+            max_messages,
+            max_bytes,
+            state: Mutex::new(state),
+            head,
+            room: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,7 +111,10 @@ impl MemoryLog {
         state.entries.push_back((now_ms(), record));
         state.bytes += bytes;
         state.pending_bytes += bytes;
-        let (messages, bytes) = (self.max_messages / KEPT_FOR_FOLLOWERS, self.max_bytes / KEPT_FOR_FOLLOWERS);
+        let (messages, bytes) = (
+            self.max_messages / KEPT_FOR_FOLLOWERS,
+            self.max_bytes / KEPT_FOR_FOLLOWERS,
+        );
         state.trim(messages, bytes);
         let end = state.end();
         drop(state);
@@ -106,8 +122,14 @@ impl MemoryLog {
         Ok(())
     }
 
-    /// Appends; waits for room. False when there was none in time. `when_full` is called when it has to wait.
-    pub(super) async fn push(&self, mut record: Record, timeout: Duration, when_full: impl FnOnce()) -> bool {
+    /// Appends; waits for room. False when there was none in time. `when_full` is called when it
+    /// has to wait.
+    pub(super) async fn push(
+        &self,
+        mut record: Record,
+        timeout: Duration,
+        when_full: impl FnOnce(),
+    ) -> bool {
         match self.try_push(record) {
             Ok(()) => return true,
             Err(back) => record = back,
@@ -142,7 +164,10 @@ impl MemoryLog {
         let committed = state.groups.entry(group.to_owned()).or_insert(first);
         *committed = next.min(end).max(*committed);
         state.settle();
-        state.trim(self.max_messages / KEPT_FOR_FOLLOWERS, self.max_bytes / KEPT_FOR_FOLLOWERS);
+        state.trim(
+            self.max_messages / KEPT_FOR_FOLLOWERS,
+            self.max_bytes / KEPT_FOR_FOLLOWERS,
+        );
         drop(state);
         self.room.notify_waiters();
     }
@@ -187,7 +212,10 @@ mod tests {
     use super::*;
 
     fn record(payload: &'static [u8]) -> Record {
-        Record { payload: payload.into(), ..Record::default() }
+        Record {
+            payload: payload.into(),
+            ..Record::default()
+        }
     }
 
     #[test]
@@ -202,7 +230,10 @@ mod tests {
         assert!(log.try_push(record(b"3")).is_err(), "b has not done it yet");
         log.commit("b", 11);
         log.try_push(record(b"3")).unwrap();
-        assert_eq!(log.read(10, 9).iter().map(|d| d.offset).collect::<Vec<_>>(), [11, 12]);
+        assert_eq!(
+            log.read(10, 9).iter().map(|d| d.offset).collect::<Vec<_>>(),
+            [11, 12]
+        );
     }
 
     #[test]

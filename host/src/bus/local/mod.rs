@@ -1,7 +1,7 @@
 //! The topics inside this process: durable ones in SQLite, metrics in memory.
 //!
-//! One partition per topic, and one active consumer per group. Offsets grow, but not by one. Offsets of metrics begin
-//! above those of an earlier process, as their messages are gone with it.
+//! One partition per topic, and one active consumer per group. Offsets grow, but not by one.
+//! Offsets of metrics begin above those of an earlier process, as their messages are gone with it.
 
 mod config;
 mod headers;
@@ -27,7 +27,9 @@ use store::Change;
 use subscription::{LocalSubscription, Reader};
 use writer::{Write, Writer};
 
-use super::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic, dead_letter_name};
+use super::{
+    Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic, dead_letter_name,
+};
 use crate::domain::now_ms;
 
 /// Whether the local bus keeps a topic over a restart.
@@ -73,11 +75,20 @@ impl Counters {
     }
 
     fn has_problem(&self) -> bool {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     fn solve(&self) {
-        if self.problem.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        if self
+            .problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .is_some()
+        {
             tracing::info!("the local bus writes again");
         }
     }
@@ -93,26 +104,41 @@ impl Shared {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(BusError::Closed),
             Err(mpsc::error::TrySendError::Full(write)) => {
                 self.count_full(topic);
-                let sent = timeout(patience, self.writer.send(write)).await.map_err(|_| BusError::Full(topic))?;
+                let sent = timeout(patience, self.writer.send(write))
+                    .await
+                    .map_err(|_| BusError::Full(topic))?;
                 sent.map_err(|_| BusError::Closed)?;
             }
         }
         match timeout(patience, written).await {
             Ok(answer) => answer.map_err(|_| BusError::Closed)?,
-            Err(_) => Err(BusError::Store(format!("the disk took more than {} s", patience.as_secs_f32()))),
+            Err(_) => Err(BusError::Store(format!(
+                "the disk took more than {} s",
+                patience.as_secs_f32()
+            ))),
         }
     }
 
     fn count_full(&self, topic: Topic) {
         if self.counters.full.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(?topic, "the queue of the local bus is full: publishers wait");
+            tracing::warn!(
+                ?topic,
+                "the queue of the local bus is full: publishers wait"
+            );
         }
     }
 
     /// Makes a group known and tells where it goes on.
     async fn join(&self, topic: Topic, group: &str) -> Result<i64, BusError> {
         if is_durable(topic) {
-            self.write(topic, Change::Join { topic, group: group.to_owned() }).await
+            self.write(
+                topic,
+                Change::Join {
+                    topic,
+                    group: group.to_owned(),
+                },
+            )
+            .await
         } else {
             Ok(self.metrics.join(group))
         }
@@ -130,18 +156,42 @@ impl LocalBus {
         let (writer, writes) = mpsc::channel(config.queue_messages.max(1));
         let counters = Arc::new(Counters::default());
         let written = watch::Sender::new(0);
-        // Microseconds: above all offsets of a process before this one, unless it took more than a million a second.
+        // Microseconds: above all offsets of a process before this one, unless it took more than a
+        // million a second.
         let first = now_ms().saturating_mul(1000);
-        let metrics = MemoryLog::new(Topic::Metrics, config.metrics_messages.max(1), config.metrics_bytes, first);
-        let task =
-            Writer { connection, config: config.clone(), counters: Arc::clone(&counters), written: written.clone() };
+        let metrics = MemoryLog::new(
+            Topic::Metrics,
+            config.metrics_messages.max(1),
+            config.metrics_bytes,
+            first,
+        );
+        let task = Writer {
+            connection,
+            config: config.clone(),
+            counters: Arc::clone(&counters),
+            written: written.clone(),
+        };
         tokio::spawn(task.run(writes));
-        let shared = Arc::new(Shared { config, readers, writer, written, metrics, counters });
-        Self { shared, gates: Mutex::default() }
+        let shared = Arc::new(Shared {
+            config,
+            readers,
+            writer,
+            written,
+            metrics,
+            counters,
+        });
+        Self {
+            shared,
+            gates: Mutex::default(),
+        }
     }
 
     /// The newest dead letters of a topic, oldest first.
-    pub async fn dead_letters(&self, topic: Topic, newest: usize) -> Result<Vec<Delivery>, BusError> {
+    pub async fn dead_letters(
+        &self,
+        topic: Topic,
+        newest: usize,
+    ) -> Result<Vec<Delivery>, BusError> {
         let name = dead_letter_name(topic.default_name());
         let from = store::newest(&self.shared.readers, &name, newest).await?;
         store::read(&self.shared.readers, topic, &name, from, newest).await
@@ -149,7 +199,11 @@ impl LocalBus {
 
     fn gate(&self, topic: Topic, group: &str) -> Arc<Semaphore> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(gates.entry((topic, group.to_owned())).or_insert_with(|| Arc::new(Semaphore::new(1))))
+        Arc::clone(
+            gates
+                .entry((topic, group.to_owned()))
+                .or_insert_with(|| Arc::new(Semaphore::new(1))),
+        )
     }
 }
 
@@ -161,22 +215,44 @@ impl Bus for LocalBus {
             return Err(BusError::TooLarge { topic, size, limit });
         }
         if is_durable(topic) {
-            let change = Change::Append { topic: topic.default_name().to_owned(), at: now_ms(), record };
+            let change = Change::Append {
+                topic: topic.default_name().to_owned(),
+                at: now_ms(),
+                record,
+            };
             return self.shared.write(topic, change).await.map(drop);
         }
         let patience = self.shared.config.publish_timeout;
-        if self.shared.metrics.push(record, patience, || self.shared.count_full(topic)).await {
+        if self
+            .shared
+            .metrics
+            .push(record, patience, || self.shared.count_full(topic))
+            .await
+        {
             Ok(())
         } else {
             Err(BusError::Full(topic))
         }
     }
 
-    async fn subscribe(&self, topic: Topic, group: &str) -> Result<Box<dyn Subscription>, BusError> {
+    async fn subscribe(
+        &self,
+        topic: Topic,
+        group: &str,
+    ) -> Result<Box<dyn Subscription>, BusError> {
         // Known from now on, so that nothing is pruned before the group has read it.
         let position = self.shared.join(topic, group).await?;
-        let reader = Reader::Member { group: group.to_owned(), gate: self.gate(topic, group), turn: None };
-        Ok(Box::new(LocalSubscription::new(Arc::clone(&self.shared), topic, reader, position)))
+        let reader = Reader::Member {
+            group: group.to_owned(),
+            gate: self.gate(topic, group),
+            turn: None,
+        };
+        Ok(Box::new(LocalSubscription::new(
+            Arc::clone(&self.shared),
+            topic,
+            reader,
+            position,
+        )))
     }
 
     async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
@@ -185,7 +261,12 @@ impl Bus for LocalBus {
         } else {
             *self.shared.metrics.head().borrow()
         };
-        Ok(Box::new(LocalSubscription::new(Arc::clone(&self.shared), topic, Reader::Follower, position)))
+        Ok(Box::new(LocalSubscription::new(
+            Arc::clone(&self.shared),
+            topic,
+            Reader::Follower,
+            position,
+        )))
     }
 
     async fn replay(&self, topic: Topic) -> Result<Replay, BusError> {
@@ -194,9 +275,17 @@ impl Bus for LocalBus {
         } else {
             self.shared.metrics.span()
         };
-        let subscription = LocalSubscription::new(Arc::clone(&self.shared), topic, Reader::Follower, first);
-        let ends = if first < end { [(0, end)].into() } else { BTreeMap::new() };
-        Ok(Replay { subscription: Box::new(subscription), ends })
+        let subscription =
+            LocalSubscription::new(Arc::clone(&self.shared), topic, Reader::Follower, first);
+        let ends = if first < end {
+            [(0, end)].into()
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Replay {
+            subscription: Box::new(subscription),
+            ends,
+        })
     }
 
     fn is_partitioned(&self) -> bool {
@@ -206,7 +295,12 @@ impl Bus for LocalBus {
     fn health(&self) -> BusHealth {
         let shared = &self.shared;
         let queued = shared.writer.max_capacity() - shared.writer.capacity();
-        let problem = shared.counters.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let problem = shared
+            .counters
+            .problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         BusHealth {
             kind: "local",
             problem,
@@ -220,7 +314,10 @@ impl Bus for LocalBus {
     async fn drain(&self, patience: Duration) -> Result<(), BusError> {
         match timeout(patience, self.shared.write(Topic::Decisions, Change::Flush)).await {
             Ok(written) => written.map(drop),
-            Err(_) => Err(BusError::Store(format!("still writing after {} s", patience.as_secs_f32()))),
+            Err(_) => Err(BusError::Store(format!(
+                "still writing after {} s",
+                patience.as_secs_f32()
+            ))),
         }
     }
 }
@@ -230,13 +327,19 @@ mod tests {
     use super::*;
 
     fn record(payload: &[u8]) -> Record {
-        Record { payload: payload.to_vec().into(), ..Record::default() }
+        Record {
+            payload: payload.to_vec().into(),
+            ..Record::default()
+        }
     }
 
     #[tokio::test]
-    async fn a_full_disk_is_an_error_that_health_shows_until_there_is_room_and_what_was_taken_stays() {
+    async fn a_full_disk_is_an_error_that_health_shows_until_there_is_room_and_what_was_taken_stays()
+     {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, readers) = store::open(&folder.path().join("bus.sqlite")).await.unwrap();
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+            .await
+            .unwrap();
         let pages = |count: i64| {
             let connection = connection.clone();
             let set = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {count}"));
@@ -260,19 +363,33 @@ mod tests {
         // Nobody writes, and yet it is found out.
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while bus.health().problem.is_some() {
-            assert!(tokio::time::Instant::now() < deadline, "there is room again, and nobody noticed");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "there is room again, and nobody noticed"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bus.publish(Topic::Decisions, record(b"there is room again")).await.unwrap();
+        bus.publish(Topic::Decisions, record(b"there is room again"))
+            .await
+            .unwrap();
         let mut tail = bus.subscribe(Topic::Decisions, "g").await.unwrap();
-        assert_eq!(tail.next(1000, Duration::from_secs(9)).await.unwrap().len(), taken + 1);
+        assert_eq!(
+            tail.next(1000, Duration::from_secs(9)).await.unwrap().len(),
+            taken + 1
+        );
     }
 
     #[tokio::test]
     async fn only_what_every_group_has_done_and_is_old_is_pruned() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, readers) = store::open(&folder.path().join("bus.sqlite")).await.unwrap();
-        let bus = LocalBus::on(connection.clone(), readers.clone(), LocalBusConfig::default());
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+            .await
+            .unwrap();
+        let bus = LocalBus::on(
+            connection.clone(),
+            readers.clone(),
+            LocalBusConfig::default(),
+        );
         for topic in [Topic::Incidents, Topic::Decisions] {
             for payload in [b"0", b"1", b"2"] {
                 bus.publish(topic, record(payload)).await.unwrap();
@@ -285,27 +402,66 @@ mod tests {
         slow.commit(&all[0]).await.unwrap();
 
         let prune = async |before| {
-            store::apply(&connection, &[Change::Prune { topic: Topic::Incidents, before }]).await.unwrap();
-            store::read(&readers, Topic::Incidents, Topic::Incidents.default_name(), 0, 9).await.unwrap().len()
+            store::apply(
+                &connection,
+                &[Change::Prune {
+                    topic: Topic::Incidents,
+                    before,
+                }],
+            )
+            .await
+            .unwrap();
+            store::read(
+                &readers,
+                Topic::Incidents,
+                Topic::Incidents.default_name(),
+                0,
+                9,
+            )
+            .await
+            .unwrap()
+            .len()
         };
         assert_eq!(prune(0).await, 3, "nothing is that old");
         assert_eq!(prune(now_ms() + 1).await, 2, "one was done by both");
         slow.commit(&all[2]).await.unwrap();
         assert_eq!(prune(now_ms() + 1).await, 0);
-        assert_eq!(store::read(&readers, Topic::Decisions, "decisions-topic", 0, 9).await.unwrap().len(), 3);
+        assert_eq!(
+            store::read(&readers, Topic::Decisions, "decisions-topic", 0, 9)
+                .await
+                .unwrap()
+                .len(),
+            3
+        );
     }
 
     #[tokio::test]
     async fn the_oldest_dead_letters_go_first() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, readers) = store::open(&folder.path().join("bus.sqlite")).await.unwrap();
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+            .await
+            .unwrap();
         let topic = "metrics-topic-dead-letter".to_owned();
-        let append = |byte: u8| Change::Append { topic: topic.clone(), at: 1, record: record(&[byte; 100]) };
+        let append = |byte: u8| Change::Append {
+            topic: topic.clone(),
+            at: 1,
+            record: record(&[byte; 100]),
+        };
         let changes: Vec<_> = (0..5).map(append).collect();
         store::apply(&connection, &changes).await.unwrap();
-        let prune = Change::PruneDeadLetters { topic: topic.clone(), keep_bytes: 250 };
+        let prune = Change::PruneDeadLetters {
+            topic: topic.clone(),
+            keep_bytes: 250,
+        };
         store::apply(&connection, &[prune]).await.unwrap();
-        let left = store::read(&readers, Topic::Metrics, &topic, 0, 9).await.unwrap();
-        assert_eq!(left.iter().map(|letter| letter.record.payload[0]).collect::<Vec<_>>(), [3, 4]);
+        let left = store::read(&readers, Topic::Metrics, &topic, 0, 9)
+            .await
+            .unwrap();
+        assert_eq!(
+            left.iter()
+                .map(|letter| letter.record.payload[0])
+                .collect::<Vec<_>>(),
+            [3, 4]
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Row};
 
@@ -25,11 +25,19 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Change {
     /// Appends to a topic; answers its position.
-    Append { topic: String, at: UnixMs, record: Record },
+    Append {
+        topic: String,
+        at: UnixMs,
+        record: Record,
+    },
     /// Makes a group known; answers its next position.
     Join { topic: Topic, group: String },
     /// Says that everything before `next` is done.
-    Commit { topic: Topic, group: String, next: i64 },
+    Commit {
+        topic: Topic,
+        group: String,
+        next: i64,
+    },
     /// Forgets what every group has committed and that is older than `before`.
     Prune { topic: Topic, before: UnixMs },
     /// Forgets the oldest dead letters beyond so many bytes.
@@ -52,19 +60,34 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), BusErr
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
     let named = |e: sqlx::Error| BusError::Store(format!("{}: {e}", path.display()));
-    let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let one = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None);
     let writer = one.connect_with(options.clone()).await.map_err(named)?;
-    sqlx::migrate!("../migrations/bus").run(&writer).await.map_err(|e| named(e.into()))?;
-    let readers =
-        SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await.map_err(named)?;
+    sqlx::migrate!("../migrations/bus")
+        .run(&writer)
+        .await
+        .map_err(|e| named(e.into()))?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_with(options.read_only(true))
+        .await
+        .map_err(named)?;
     Ok((writer, readers))
 }
 
 /// Writes all changes in one transaction, or none. Answers one number for each.
-pub(super) async fn apply(writer: &SqlitePool, changes: &[Change]) -> Result<Vec<i64>, sqlx::Error> {
+pub(super) async fn apply(
+    writer: &SqlitePool,
+    changes: &[Change],
+) -> Result<Vec<i64>, sqlx::Error> {
     let mut connection = writer.acquire().await?;
-    // By hand: on a full disk SQLite has rolled back already, after which sqlx's own transactions can't begin again.
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    // By hand: on a full disk SQLite has rolled back already, after which sqlx's own transactions
+    // can't begin again.
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await?;
     let written = async {
         let mut answers = Vec::with_capacity(changes.len());
         for change in changes {
@@ -108,12 +131,14 @@ async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result
                 .await
         }
         Change::Commit { topic, group, next } => {
-            sqlx::query("UPDATE group_offsets SET next = max(next, ?) WHERE topic = ? AND name = ?")
-                .bind(next)
-                .bind(topic.default_name())
-                .bind(group)
-                .execute(connection)
-                .await?;
+            sqlx::query(
+                "UPDATE group_offsets SET next = max(next, ?) WHERE topic = ? AND name = ?",
+            )
+            .bind(next)
+            .bind(topic.default_name())
+            .bind(group)
+            .execute(connection)
+            .await?;
             Ok(*next)
         }
         Change::Prune { topic, before } => {
@@ -195,11 +220,12 @@ fn delivery(topic: Topic, row: &SqliteRow) -> Result<Delivery, BusError> {
 
 /// The position after the last message of a topic.
 pub(super) async fn end(readers: &SqlitePool, name: &str) -> Result<i64, BusError> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT max(position) FROM messages WHERE topic = ?")
-        .bind(name)
-        .fetch_one(readers)
-        .await
-        .map_err(error)?;
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT max(position) FROM messages WHERE topic = ?")
+            .bind(name)
+            .fetch_one(readers)
+            .await
+            .map_err(error)?;
     Ok(last.map_or(0, |last| last + 1))
 }
 
@@ -211,11 +237,17 @@ pub(super) async fn span(readers: &SqlitePool, name: &str) -> Result<(i64, i64),
             .fetch_one(readers)
             .await
             .map_err(error)?;
-    Ok(first.zip(last).map_or((0, 0), |(first, last)| (first, last + 1)))
+    Ok(first
+        .zip(last)
+        .map_or((0, 0), |(first, last)| (first, last + 1)))
 }
 
 /// The position of the newest `count` messages' first one.
-pub(super) async fn newest(readers: &SqlitePool, name: &str, count: usize) -> Result<i64, BusError> {
+pub(super) async fn newest(
+    readers: &SqlitePool,
+    name: &str,
+    count: usize,
+) -> Result<i64, BusError> {
     let from: Option<i64> = sqlx::query_scalar(
         "SELECT min(position) FROM (SELECT position FROM messages WHERE topic = ? ORDER BY position DESC LIMIT ?)",
     )

@@ -14,8 +14,13 @@ use crate::domain::now_ms;
 
 /// Who reads.
 pub(super) enum Reader {
-    /// A member of a group. Of several the first reads and the others stand by, as on a topic with one partition.
-    Member { group: String, gate: Arc<Semaphore>, turn: Option<OwnedSemaphorePermit> },
+    /// A member of a group. Of several the first reads and the others stand by, as on a topic with
+    /// one partition.
+    Member {
+        group: String,
+        gate: Arc<Semaphore>,
+        turn: Option<OwnedSemaphorePermit>,
+    },
     /// Follows without a group.
     Follower,
 }
@@ -34,13 +39,29 @@ pub(super) struct LocalSubscription {
 impl LocalSubscription {
     pub(super) fn new(shared: Arc<Shared>, topic: Topic, reader: Reader, position: i64) -> Self {
         let (written, metrics) = (shared.written.subscribe(), shared.metrics.head());
-        Self { shared, topic, reader, position, written, metrics }
+        Self {
+            shared,
+            topic,
+            reader,
+            position,
+            written,
+            metrics,
+        }
     }
 
     /// Waits for the turn of this member, and goes on where the one before it had committed.
     async fn take_turn(&mut self, deadline: Instant) -> Result<bool, BusError> {
-        let Reader::Member { group, gate, turn: turn @ None } = &mut self.reader else { return Ok(true) };
-        let Ok(permit) = timeout_at(deadline, Arc::clone(gate).acquire_owned()).await else { return Ok(false) };
+        let Reader::Member {
+            group,
+            gate,
+            turn: turn @ None,
+        } = &mut self.reader
+        else {
+            return Ok(true);
+        };
+        let Ok(permit) = timeout_at(deadline, Arc::clone(gate).acquire_owned()).await else {
+            return Ok(false);
+        };
         let permit = permit.map_err(|_| BusError::Closed)?;
         let position = self.shared.join(self.topic, group).await?;
         (*turn, self.position) = (Some(permit), position);
@@ -50,12 +71,25 @@ impl LocalSubscription {
     async fn read(&mut self, max: usize) -> Result<Vec<Delivery>, BusError> {
         let deliveries = if is_durable(self.topic) {
             self.written.borrow_and_update();
-            store::read(&self.shared.readers, self.topic, self.topic.default_name(), self.position, max).await?
+            store::read(
+                &self.shared.readers,
+                self.topic,
+                self.topic.default_name(),
+                self.position,
+                max,
+            )
+            .await?
         } else {
             self.metrics.borrow_and_update();
             let deliveries = self.shared.metrics.read(self.position, max);
-            if let Some(first) = deliveries.first().filter(|first| first.offset > self.position) {
-                tracing::warn!(missed = first.offset - self.position, "a follower of the metrics fell behind");
+            if let Some(first) = deliveries
+                .first()
+                .filter(|first| first.offset > self.position)
+            {
+                tracing::warn!(
+                    missed = first.offset - self.position,
+                    "a follower of the metrics fell behind"
+                );
             }
             deliveries
         };
@@ -79,7 +113,11 @@ impl Subscription for LocalSubscription {
                 return Ok(deliveries);
             }
             let changed = async {
-                if is_durable(self.topic) { self.written.changed().await } else { self.metrics.changed().await }
+                if is_durable(self.topic) {
+                    self.written.changed().await
+                } else {
+                    self.metrics.changed().await
+                }
             };
             match timeout_at(deadline, changed).await {
                 Ok(Ok(())) => {}
@@ -90,10 +128,16 @@ impl Subscription for LocalSubscription {
     }
 
     async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError> {
-        let Reader::Member { group, .. } = &self.reader else { return Ok(()) };
+        let Reader::Member { group, .. } = &self.reader else {
+            return Ok(());
+        };
         let next = delivery.offset + 1;
         if is_durable(self.topic) {
-            let change = Change::Commit { topic: self.topic, group: group.clone(), next };
+            let change = Change::Commit {
+                topic: self.topic,
+                group: group.clone(),
+                next,
+            };
             self.shared.write(self.topic, change).await?;
         } else {
             self.shared.metrics.commit(group, next);
@@ -104,7 +148,11 @@ impl Subscription for LocalSubscription {
     async fn dead_letter(&mut self, delivery: &Delivery, reason: &str) -> Result<(), BusError> {
         let name = self.topic.default_name();
         let record = dead_letter_of(delivery, name, reason);
-        let change = Change::Append { topic: dead_letter_name(name), at: now_ms(), record };
+        let change = Change::Append {
+            topic: dead_letter_name(name),
+            at: now_ms(),
+            record,
+        };
         self.shared.write(self.topic, change).await?;
         self.shared.counters.add_dead_letter();
         Ok(())

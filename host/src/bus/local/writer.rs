@@ -56,7 +56,10 @@ impl Writer {
     }
 
     async fn write(&self, group: Vec<Write>) {
-        let (changes, waiting): (Vec<_>, Vec<_>) = group.into_iter().map(|write| (write.change, write.done)).unzip();
+        let (changes, waiting): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|write| (write.change, write.done))
+            .unzip();
         match apply(&self.connection, &changes).await {
             Ok(answers) => {
                 self.counters.solve();
@@ -87,8 +90,9 @@ impl Writer {
     async fn prune(&self) {
         let retention = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
         let before = now_ms().saturating_sub(retention);
-        let mut changes: Vec<_> =
-            [Topic::Incidents, Topic::Solutions].map(|topic| Change::Prune { topic, before }).into();
+        let mut changes: Vec<_> = [Topic::Incidents, Topic::Solutions]
+            .map(|topic| Change::Prune { topic, before })
+            .into();
         changes.extend(Topic::ALL.map(|topic| Change::PruneDeadLetters {
             topic: dead_letter_name(topic.default_name()),
             keep_bytes: self.config.dead_letter_bytes,

@@ -35,7 +35,11 @@ pub struct AnswerArgs {
 
 fn question(text: &str) -> Result<String, String> {
     let digits = text.len() >= SHORTEST && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if digits { Ok(text.to_ascii_lowercase()) } else { Err(format!("{SHORTEST} hexadecimal digits or more")) }
+    if digits {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("{SHORTEST} hexadecimal digits or more"))
+    }
 }
 
 pub(super) async fn run<W: Write>(
@@ -44,11 +48,23 @@ pub(super) async fn run<W: Write>(
     output: Output,
     out: &mut W,
 ) -> Result<(), DecisionsError> {
-    let AnswerArgs { id, question: given, reason, server } = args;
+    let AnswerArgs {
+        id,
+        question: given,
+        reason,
+        server,
+    } = args;
     let door = Door::open(&server, DOOR)?;
     let decision: Decision = read(door.ask(Method::GET, &id, None).await?)?;
-    let Some(asked) = decision.question.as_ref().filter(|_| decision.state == DecisionState::Held) else {
-        return Err(DecisionsError::NotHeld(id, decision.state.as_str().to_owned()));
+    let Some(asked) = decision
+        .question
+        .as_ref()
+        .filter(|_| decision.state == DecisionState::Held)
+    else {
+        return Err(DecisionsError::NotHeld(
+            id,
+            decision.state.as_str().to_owned(),
+        ));
     };
     let word = if approved { "approve" } else { "reject" };
     let Some(given) = given else {
@@ -57,21 +73,34 @@ pub(super) async fn run<W: Write>(
             Output::Text => {
                 write!(out, "{}", record::question(asked))?;
                 let short: String = asked.id.chars().take(12).collect();
-                writeln!(out, "\nTo answer: anomalyzer decisions {word} {id} --question {short} --reason '…'")?;
+                writeln!(
+                    out,
+                    "\nTo answer: anomalyzer decisions {word} {id} --question {short} --reason '…'"
+                )?;
             }
         }
         return Ok(());
     };
     if !asked.id.starts_with(&given) {
-        return Err(DecisionsError::OtherQuestion { id, asked: asked.id.clone(), given });
+        return Err(DecisionsError::OtherQuestion {
+            id,
+            asked: asked.id.clone(),
+            given,
+        });
     }
     let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
     let body = json!({ "question": asked.id, "reason": reason });
-    let answered: Decision = read(door.ask(Method::POST, &format!("{id}/{word}"), Some(body)).await?)?;
+    let answered: Decision = read(
+        door.ask(Method::POST, &format!("{id}/{word}"), Some(body))
+            .await?,
+    )?;
     match output {
         Output::Json => writeln!(out, "{}", json!(answered))?,
         Output::Text if approved => {
-            writeln!(out, "approved: {id} goes on; `anomalyzer decisions show {id}` tells how")?;
+            writeln!(
+                out,
+                "approved: {id} goes on; `anomalyzer decisions show {id}` tells how"
+            )?;
         }
         Output::Text => writeln!(out, "rejected: {id} is {}", answered.state.as_str())?,
     }
@@ -79,5 +108,6 @@ pub(super) async fn run<W: Write>(
 }
 
 fn read(answer: serde_json::Value) -> Result<Decision, DecisionsError> {
-    serde_json::from_value(answer).map_err(|error| DecisionsError::Output(std::io::Error::other(error)))
+    serde_json::from_value(answer)
+        .map_err(|error| DecisionsError::Output(std::io::Error::other(error)))
 }

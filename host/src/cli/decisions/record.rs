@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::domain::{Analyst, Anomaly, Decision, GuardVerdict, OperationRecord, Question, Range, Undo, rfc3339};
+use crate::domain::{
+    Analyst, Anomaly, Decision, GuardVerdict, OperationRecord, Question, Range, Undo, rfc3339,
+};
 use crate::history::RecordedEvent;
 
 use super::table::printable;
@@ -13,36 +15,94 @@ use super::table::printable;
 pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
     let mut record = Record::default();
     record.line("decision", decision.id.as_str());
-    record.maybe("incident", decision.incident.as_ref().map(ToString::to_string));
+    record.maybe(
+        "incident",
+        decision.incident.as_ref().map(ToString::to_string),
+    );
     record.line("state", decision.state.as_str());
-    record.line("target", &decision.target.as_ref().map_or("none".to_owned(), ToString::to_string));
+    record.line(
+        "target",
+        &decision
+            .target
+            .as_ref()
+            .map_or("none".to_owned(), ToString::to_string),
+    );
     record.line("opened", &rfc3339(decision.opened_at));
-    record.line("decided", &format!("{}, expires {}", rfc3339(decision.decided_at), rfc3339(decision.expires_at)));
-    record.line("asked by", &format!("{} ({})", decision.provenance.by, decision.provenance.source));
+    record.line(
+        "decided",
+        &format!(
+            "{}, expires {}",
+            rfc3339(decision.decided_at),
+            rfc3339(decision.expires_at)
+        ),
+    );
+    record.line(
+        "asked by",
+        &format!(
+            "{} ({})",
+            decision.provenance.by, decision.provenance.source
+        ),
+    );
     record.maybe("anomaly", decision.anomaly.as_ref().map(anomaly));
     for finding in &decision.findings {
-        record
-            .line("finding", &format!("{}: {}{} by {}", finding.id, finding.signal, finding.labels, finding.detector));
+        record.line(
+            "finding",
+            &format!(
+                "{}: {}{} by {}",
+                finding.id, finding.signal, finding.labels, finding.detector
+            ),
+        );
     }
     let parameters = Value::Object(decision.parameters.clone());
-    record.line("solution", &format!("{} {parameters}, confidence {}", decision.solution, decision.confidence));
-    record.maybe("action", decision.action_digest.as_ref().map(|digest| format!("sha256 {digest}")));
+    record.line(
+        "solution",
+        &format!(
+            "{} {parameters}, confidence {}",
+            decision.solution, decision.confidence
+        ),
+    );
+    record.maybe(
+        "action",
+        decision
+            .action_digest
+            .as_ref()
+            .map(|digest| format!("sha256 {digest}")),
+    );
     record.line("why", &decision.explanation);
     record.line("analyst", &analyst(&decision.analyst));
     for alternative in &decision.alternatives {
-        record.line("or", &format!("{}: {}", alternative.solution_type, alternative.explanation));
+        record.line(
+            "or",
+            &format!("{}: {}", alternative.solution_type, alternative.explanation),
+        );
     }
     for evidence in &decision.evidence {
-        let cited = if decision.cites.contains(&evidence.id) { ", cited" } else { "" };
-        record.line("evidence", &format!("{}{cited}: {}", evidence.id, evidence.text));
+        let cited = if decision.cites.contains(&evidence.id) {
+            ", cited"
+        } else {
+            ""
+        };
+        record.line(
+            "evidence",
+            &format!("{}{cited}: {}", evidence.id, evidence.text),
+        );
     }
     record.maybe("guard", decision.guard.as_ref().map(guard));
     if let Some(asked) = &decision.question {
         question_lines(&mut record, asked);
     }
     for answer in &decision.answers {
-        let (said, at) = (if answer.approved { "yes" } else { "no" }, rfc3339(answer.at));
-        record.line("answer", &format!("{said} by {} at {at}, to {}: {}", answer.by, answer.question, answer.reason));
+        let (said, at) = (
+            if answer.approved { "yes" } else { "no" },
+            rfc3339(answer.at),
+        );
+        record.line(
+            "answer",
+            &format!(
+                "{said} by {} at {at}, to {}: {}",
+                answer.by, answer.question, answer.reason
+            ),
+        );
     }
     for operation in &decision.operations {
         operation_lines(&mut record, operation);
@@ -52,14 +112,22 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
         "outcome",
         decision.verification.as_ref().map(|verification| {
             let (outcome, at) = (verification.outcome.as_str(), rfc3339(verification.at));
-            format!("{outcome} at {at}, {} samples: {}", verification.samples, verification.reason)
+            format!(
+                "{outcome} at {at}, {} samples: {}",
+                verification.samples, verification.reason
+            )
         }),
     );
     record.maybe("undo", decision.undo.as_ref().map(undo));
     record.maybe("prompt", decision.analyst.prompt.clone());
     record.maybe("answer", decision.analyst.raw_answer.clone());
     for event in events {
-        let (seq, at, kind, state) = (event.seq, rfc3339(event.at), &event.kind, event.decision.state.as_str());
+        let (seq, at, kind, state) = (
+            event.seq,
+            rfc3339(event.at),
+            &event.kind,
+            event.decision.state.as_str(),
+        );
         record.line("event", &format!("{at} #{seq} {kind}: {state}"));
     }
     record.0
@@ -86,10 +154,25 @@ impl Record {
 
 fn anomaly(anomaly: &Anomaly) -> String {
     let direction = serde_json::to_value(anomaly.direction).ok();
-    let direction = direction.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-    let observed = anomaly.observed.map(|observed| format!(", observed {observed}")).unwrap_or_default();
-    let expected = anomaly.expected.map(|expected| format!(", expected {}", range(expected))).unwrap_or_default();
-    let Anomaly { signal, score, severity, .. } = anomaly;
+    let direction = direction
+        .as_ref()
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let observed = anomaly
+        .observed
+        .map(|observed| format!(", observed {observed}"))
+        .unwrap_or_default();
+    let expected = anomaly
+        .expected
+        .map(|expected| format!(", expected {}", range(expected)))
+        .unwrap_or_default();
+    let Anomaly {
+        signal,
+        score,
+        severity,
+        ..
+    } = anomaly;
     format!("{signal} {direction}{observed}{expected}, score {score}, severity {severity}")
 }
 
@@ -100,7 +183,11 @@ fn range(range: Range) -> String {
 
 fn analyst(analyst: &Analyst) -> String {
     let kind = serde_json::to_value(analyst.kind).ok();
-    let mut text = kind.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut text = kind
+        .as_ref()
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     for (name, value) in [("model", &analyst.model), ("digest", &analyst.digest)] {
         if let Some(value) = value {
             let _ = write!(text, ", {name} {value}");
@@ -115,7 +202,11 @@ fn analyst(analyst: &Analyst) -> String {
 
 fn guard(guard: &GuardVerdict) -> String {
     let verdict = serde_json::to_value(guard.verdict).ok();
-    let verdict = verdict.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let verdict = verdict
+        .as_ref()
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     format!("{verdict} by rule {}: {}", guard.rule, guard.reason)
 }
 
@@ -127,26 +218,56 @@ pub(super) fn question(question: &Question) -> String {
 }
 
 fn question_lines(record: &mut Record, question: &Question) {
-    record.line("asks", &format!("{}, until {}", question.id, rfc3339(question.expires_at)));
-    record.line("", &serde_json::to_string(&question.operation).unwrap_or_default());
-    record.maybe("", question.version.as_ref().map(|version| format!("on the target as it is at version {version}")));
+    record.line(
+        "asks",
+        &format!("{}, until {}", question.id, rfc3339(question.expires_at)),
+    );
+    record.line(
+        "",
+        &serde_json::to_string(&question.operation).unwrap_or_default(),
+    );
+    record.maybe(
+        "",
+        question
+            .version
+            .as_ref()
+            .map(|version| format!("on the target as it is at version {version}")),
+    );
 }
 
 fn undo(undo: &Undo) -> String {
     let state = serde_json::to_value(undo.state).ok();
-    let state = state.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let state = state
+        .as_ref()
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     format!("{state} at {}: {}", rfc3339(undo.at), undo.reason)
 }
 
 fn operation_lines(record: &mut Record, operation: &OperationRecord) {
-    let on = operation.target.as_ref().map(|target| format!(" {target}")).unwrap_or_default();
-    record.line("operation", &format!("{} {}{on}", operation.id, operation.kind));
-    let done = operation.done_at.map(|at| format!(", done {}", rfc3339(at))).unwrap_or_default();
+    let on = operation
+        .target
+        .as_ref()
+        .map(|target| format!(" {target}"))
+        .unwrap_or_default();
+    record.line(
+        "operation",
+        &format!("{} {}{on}", operation.id, operation.kind),
+    );
+    let done = operation
+        .done_at
+        .map(|at| format!(", done {}", rfc3339(at)))
+        .unwrap_or_default();
     record.line("", &format!("asked {}{done}", rfc3339(operation.asked_at)));
     record.maybe("", operation.guard.as_ref().map(guard));
     let outcome = operation.outcome.as_ref().map(|outcome| {
         let kind = serde_json::to_value(outcome.kind).ok();
-        format!("{} {}", kind.as_ref().and_then(Value::as_str).unwrap_or_default(), outcome.detail)
+        format!(
+            "{} {}",
+            kind.as_ref().and_then(Value::as_str).unwrap_or_default(),
+            outcome.detail
+        )
     });
     record.line("", &outcome.unwrap_or("outcome not known".to_owned()));
     for (name, value) in [("before", &operation.before), ("after", &operation.after)] {

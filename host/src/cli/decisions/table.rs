@@ -13,23 +13,37 @@ const WHY: usize = 80;
 /// One decision.
 pub(super) fn row(decision: &Decision) -> String {
     let seconds: String = rfc3339(decision.decided_at).chars().take(19).collect();
-    let outcome = decision.verification.as_ref().map_or("-", |verification| verification.outcome.as_str());
+    let outcome = decision
+        .verification
+        .as_ref()
+        .map_or("-", |verification| verification.outcome.as_str());
     format!(
         "{seconds}Z  {:<20}  {:<9}  {outcome:<12}  {:<15}  {:<32}  {}",
         printable(decision.id.as_str()),
         decision.state.as_str(),
         printable(&decision.solution),
-        printable(&decision.target.as_ref().map_or("-".to_owned(), Target::to_string)),
+        printable(
+            &decision
+                .target
+                .as_ref()
+                .map_or("-".to_owned(), Target::to_string)
+        ),
         one_line(&decision.explanation, WHY),
     )
 }
 
 /// What happened to one.
 pub(super) fn event(event: &RecordedEvent) -> String {
-    format!("{}  {:<17}  {}", rfc3339(event.at), event.kind, row(&event.decision))
+    format!(
+        "{}  {:<17}  {}",
+        rfc3339(event.at),
+        event.kind,
+        row(&event.decision)
+    )
 }
 
-/// Texts come from logs, labels and models: nothing in them may move the cursor or change the terminal.
+/// Texts come from logs, labels and models: nothing in them may move the cursor or change the
+/// terminal.
 pub(super) fn printable(text: &str) -> String {
     let harmless = |c: char| match c {
         '\n' | '\t' => c,
@@ -42,7 +56,10 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 fn one_line(text: &str, most: usize) -> String {
-    let text = printable(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = printable(text)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     if text.chars().count() <= most {
         return text;
     }
@@ -55,7 +72,10 @@ mod tests {
 
     #[test]
     fn nothing_in_a_text_reaches_the_terminal_as_a_command() {
-        assert_eq!(printable("a\u{1b}[2J\u{9b}b\r\nc\u{202e}"), "a\u{fffd}[2J\u{fffd}b\u{fffd}\nc\u{fffd}");
+        assert_eq!(
+            printable("a\u{1b}[2J\u{9b}b\r\nc\u{202e}"),
+            "a\u{fffd}[2J\u{fffd}b\u{fffd}\nc\u{fffd}"
+        );
     }
 
     #[test]

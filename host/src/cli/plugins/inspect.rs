@@ -63,9 +63,14 @@ pub(super) async fn run<W: Write>(
     Ok(inspected.usable)
 }
 
-/// The host stops at the first thing that it does not like; what can be seen from outside is told all at once.
+/// The host stops at the first thing that it does not like; what can be seen from outside is told
+/// all at once.
 fn refusals(info: &PluginInfo, surface: &Result<Surface, String>) -> Vec<Refusal> {
-    let mut refusals: Vec<Refusal> = surface.iter().flat_map(Surface::foreign_imports).map(foreign).collect();
+    let mut refusals: Vec<Refusal> = surface
+        .iter()
+        .flat_map(Surface::foreign_imports)
+        .map(foreign)
+        .collect();
     if refusals.is_empty()
         && let Some(error) = &info.error
     {
@@ -84,7 +89,10 @@ fn foreign(import: &str) -> Refusal {
     } else {
         "leave it out: the host gives `log` and nothing else"
     };
-    Refusal { what: format!("it imports `{import}`"), remedy: remedy.to_owned() }
+    Refusal {
+        what: format!("it imports `{import}`"),
+        remedy: remedy.to_owned(),
+    }
 }
 
 /// By what the host says.
@@ -99,22 +107,49 @@ fn remedy(what: &str) -> &'static str {
             "exports neither",
             "export a detector or an action: with the SDK, call `export_detector!` or `export_action!` once",
         ),
-        ("a detector and an action", "make two crates, each with one `export_…!`"),
-        ("does not match the contract", "make the bindings of the `wit/plugin.wit` of this version anew"),
-        ("calls itself", "give it a name of lower-case letters, digits and hyphens, at most 63"),
+        (
+            "a detector and an action",
+            "make two crates, each with one `export_…!`",
+        ),
+        (
+            "does not match the contract",
+            "make the bindings of the `wit/plugin.wit` of this version anew",
+        ),
+        (
+            "calls itself",
+            "give it a name of lower-case letters, digits and hyphens, at most 63",
+        ),
         ("semantic version", "give it a version such as 0.1.0"),
-        ("schema of its settings is larger", "describe the settings in fewer words"),
-        ("schema of its settings", "return a JSON Schema: with the SDK, derive `JsonSchema` on the settings"),
+        (
+            "schema of its settings is larger",
+            "describe the settings in fewer words",
+        ),
+        (
+            "schema of its settings",
+            "return a JSON Schema: with the SDK, derive `JsonSchema` on the settings",
+        ),
         ("needs, more than", "declare scopes that cover more, as `*`"),
-        ("did not return from", "do no work when it is instantiated or described"),
-        ("reached a limit in", "allocate less when it is instantiated or described"),
-        ("trapped in", "let `describe` return plain constants: run it natively to see where it panics"),
+        (
+            "did not return from",
+            "do no work when it is instantiated or described",
+        ),
+        (
+            "reached a limit in",
+            "allocate less when it is instantiated or described",
+        ),
+        (
+            "trapped in",
+            "let `describe` return plain constants: run it natively to see where it panics",
+        ),
         ("larger than", "leave out what it does not need"),
     ];
     REMEDIES
         .iter()
         .find(|(word, _)| what.contains(word))
-        .map_or("build it anew, and check that the file is whole", |(_, remedy)| remedy)
+        .map_or(
+            "build it anew, and check that the file is whole",
+            |(_, remedy)| remedy,
+        )
 }
 
 fn text<W: Write>(inspected: &Inspected, out: &mut W) -> io::Result<()> {
@@ -125,16 +160,31 @@ fn text<W: Write>(inspected: &Inspected, out: &mut W) -> io::Result<()> {
         None => "no plugin",
     };
     let title = [info.name.as_str(), info.version.as_str(), kind];
-    writeln!(out, "{}", title.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" "))?;
+    writeln!(
+        out,
+        "{}",
+        title
+            .iter()
+            .filter(|part| !part.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" ")
+    )?;
     if !info.summary.is_empty() {
         writeln!(out, "{}", info.summary)?;
     }
     let made = match inspected.surface {
-        Some(surface) if surface.core_module => ", a core module that the host makes a component of",
+        Some(surface) if surface.core_module => {
+            ", a core module that the host makes a component of"
+        }
         Some(_) => ", a component",
         None => "",
     };
-    line(out, "file", &format!("{}, {} KiB{made}", info.file, inspected.size.div_ceil(1024)))?;
+    line(
+        out,
+        "file",
+        &format!("{}, {} KiB{made}", info.file, inspected.size.div_ceil(1024)),
+    )?;
     line(out, "sha-256", &info.digest)?;
     if let Some(surface) = inspected.surface {
         line(out, "imports", &some(&surface.imports))?;
@@ -145,15 +195,24 @@ fn text<W: Write>(inspected: &Inspected, out: &mut W) -> io::Result<()> {
             line(
                 out,
                 "history",
-                &format!("{} of the past are shown to it before its findings count", span(info.history_ms)),
+                &format!(
+                    "{} of the past are shown to it before its findings count",
+                    span(info.history_ms)
+                ),
             )?;
-            let memory =
-                if info.stateful { "saved and restored" } else { "rebuilt from history, as it exports no state" };
+            let memory = if info.stateful {
+                "saved and restored"
+            } else {
+                "rebuilt from history, as it exports no state"
+            };
             line(out, "memory", memory)?;
         }
         Some(PluginKind::Action) => {
-            let needs: Vec<String> =
-                info.needs.iter().map(|need| format!("{} of {}", need.operation, need.scope)).collect();
+            let needs: Vec<String> = info
+                .needs
+                .iter()
+                .map(|need| format!("{} of {}", need.operation, need.scope))
+                .collect();
             line(out, "needs", &some(&needs))?;
         }
         None => {}
@@ -174,7 +233,11 @@ fn line<W: Write>(out: &mut W, what: &str, value: &str) -> io::Result<()> {
 }
 
 fn some(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// A time in its largest whole unit.
@@ -201,15 +264,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_is_no_plugin_is_told_with_the_remedy() {
-        let file = tempfile::Builder::new().prefix("broken").suffix(".wasm").tempfile().unwrap();
+        let file = tempfile::Builder::new()
+            .prefix("broken")
+            .suffix(".wasm")
+            .tempfile()
+            .unwrap();
         let wasi = wat::parse_str(
             r#"(component (import "wasi:sockets/tcp@0.2.0" (instance)) (import "wasi:clocks/wall-clock@0.2.0" (instance)))"#,
         );
         let mut refused = Vec::new();
-        for bytes in [b"no wasm at all".to_vec(), wat::parse_str("(component)").unwrap(), wasi.unwrap()] {
+        for bytes in [
+            b"no wasm at all".to_vec(),
+            wat::parse_str("(component)").unwrap(),
+            wasi.unwrap(),
+        ] {
             std::fs::write(file.path(), bytes).unwrap();
             let mut out = Vec::new();
-            let good = run(&InspectArgs { file: file.path().to_owned() }, None, Output::Text, &mut out).await.unwrap();
+            let good = run(
+                &InspectArgs {
+                    file: file.path().to_owned(),
+                },
+                None,
+                Output::Text,
+                &mut out,
+            )
+            .await
+            .unwrap();
             assert!(!good);
             let text = String::from_utf8(out).unwrap();
             refused.push(text[text.find("usable").unwrap()..].to_owned());
@@ -233,8 +313,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_is_not_there_is_named() {
-        let args = InspectArgs { file: "no/such/file.wasm".into() };
-        let error = run(&args, None, Output::Text, &mut Vec::new()).await.unwrap_err().to_string();
-        assert!(error.starts_with("cannot read no/such/file.wasm: "), "{error}");
+        let args = InspectArgs {
+            file: "no/such/file.wasm".into(),
+        };
+        let error = run(&args, None, Output::Text, &mut Vec::new())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("cannot read no/such/file.wasm: "),
+            "{error}"
+        );
     }
 }

@@ -15,30 +15,49 @@ pub(super) struct Loaded {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Reads it and loads it, alone in a folder of its own: what else is installed does not count. Compiled code is kept where
-/// `serve` keeps it.
+/// Reads it and loads it, alone in a folder of its own: what else is installed does not count.
+/// Compiled code is kept where `serve` keeps it.
 pub(super) async fn load(file: &Path, compiler: Option<PathBuf>) -> Result<Loaded, PluginsError> {
     let file = file.to_owned();
     let loaded = tokio::task::spawn_blocking(move || alone(&file, compiler));
     loaded.await.unwrap_or_else(|error| {
-        Err(PluginsError::Unusable(format!("the host panicked over it: {error}; report it, with the file")))
+        Err(PluginsError::Unusable(format!(
+            "the host panicked over it: {error}; report it, with the file"
+        )))
     })
 }
 
 fn alone(path: &Path, compiler: Option<PathBuf>) -> Result<Loaded, PluginsError> {
-    let config =
-        PluginConfig { cache: Some(config::cache_folder().join("compiled")), compiler, ..PluginConfig::default() };
-    let unreadable = |reason: String| PluginsError::Unreadable { path: path.to_owned(), reason };
-    let size = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    let config = PluginConfig {
+        cache: Some(config::cache_folder().join("compiled")),
+        compiler,
+        ..PluginConfig::default()
+    };
+    let unreadable = |reason: String| PluginsError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let size = fs::metadata(path)
+        .map_err(|error| unreadable(error.to_string()))?
+        .len();
     let most = config.limits.max_component_bytes;
     if size > most {
-        let reason = format!("it has {size} bytes, and a plugin has at most {most}: leave out what it does not need");
+        let reason = format!(
+            "it has {size} bytes, and a plugin has at most {most}: leave out what it does not need"
+        );
         return Err(unreadable(reason));
     }
     let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy().into_owned());
+    let name = path.file_stem().map_or_else(
+        || "plugin".into(),
+        |stem| stem.to_string_lossy().into_owned(),
+    );
     let plugins = Plugins::of_files([(name, path)], config)?;
     let info = plugins.list().into_iter().next();
     let info = info.ok_or_else(|| unreadable("the host does not see it".to_owned()))?;
-    Ok(Loaded { plugins, info, bytes })
+    Ok(Loaded {
+        plugins,
+        info,
+        bytes,
+    })
 }

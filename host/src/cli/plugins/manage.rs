@@ -1,4 +1,5 @@
-//! `anomalyzer plugins list|show|install|grant|mode|revert|lift|remove`: what is done to the plugins of a running server, over its API.
+//! `anomalyzer plugins list|show|install|grant|mode|revert|lift|remove`: what is done to the
+//! plugins of a running server, over its API.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,12 @@ const TIMEOUT: Duration = Duration::from_secs(200);
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
     /// Where the server answers
-    #[arg(long, value_name = "URL", env = "ANOMALYZER_URL", default_value = "http://127.0.0.1:9000")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ANOMALYZER_URL",
+        default_value = "http://127.0.0.1:9000"
+    )]
     pub server: String,
     /// A file that holds the token, where the server asks for one
     #[arg(long, value_name = "FILE", env = "ANOMALYZER_TOKEN_FILE")]
@@ -39,7 +45,8 @@ pub enum Manage {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Upload a component. It is live at once, if you may say so; an action can do nothing before it is granted something.
+    /// Upload a component. It is live at once, if you may say so; an action can do nothing before
+    /// it is granted something.
     Install {
         /// The component. `FILE.minisig` beside it goes with it.
         file: PathBuf,
@@ -50,12 +57,13 @@ pub enum Manage {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Say what an action may do, instead of all that was said before: `grant NAME scale:Deployment restart:Deployment@shop`.
+    /// Say what an action may do, instead of all that was said before: `grant NAME scale:Deployment
+    /// restart:Deployment@shop`.
     Grant {
         /// Its name.
         name: String,
-        /// `OPERATION[:SCOPE][@NAMESPACE,…]`: `scale`, `scale:Deployment`, `patch:Deployment/spec/template@shop`,
-        /// `http:hooks.example.com:443`.
+        /// `OPERATION[:SCOPE][@NAMESPACE,…]`: `scale`, `scale:Deployment`,
+        /// `patch:Deployment/spec/template@shop`, `http:hooks.example.com:443`.
         #[arg(required_unless_present_any = ["nothing", "as_configured"], value_parser = allowance)]
         grants: Vec<Allowance>,
         /// It may do nothing.
@@ -121,14 +129,20 @@ fn allowance(text: &str) -> Result<Allowance, String> {
     if operation.is_empty() || scope.is_empty() || namespaces.iter().any(String::is_empty) {
         return Err("give OPERATION[:SCOPE][@NAMESPACE,…], as `scale:Deployment@shop`".to_owned());
     }
-    Ok(Allowance { operation: operation.replace('-', "_"), scope: scope.to_owned(), namespaces })
+    Ok(Allowance {
+        operation: operation.replace('-', "_"),
+        scope: scope.to_owned(),
+        namespaces,
+    })
 }
 
 /// Why a server could not be asked to do it.
 #[derive(Debug, thiserror::Error)]
 pub enum ManageError {
     /// No answer.
-    #[error("no answer from {server}: {reason}; is `serve` running there? --server says where it is")]
+    #[error(
+        "no answer from {server}: {reason}; is `serve` running there? --server says where it is"
+    )]
     NoAnswer {
         /// Where.
         server: String,
@@ -155,7 +169,9 @@ pub enum ManageError {
 pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<(), ManageError> {
     match what {
         Manage::List(server) => {
-            let answer = Door::open(&server, PLUGINS)?.ask(Method::GET, "", None).await?;
+            let answer = Door::open(&server, PLUGINS)?
+                .ask(Method::GET, "", None)
+                .await?;
             let plugins = answer["plugins"].as_array().cloned().unwrap_or_default();
             match output {
                 Output::Text => write!(out, "{}", table(&plugins))?,
@@ -167,21 +183,47 @@ pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<
             }
         }
         Manage::Show { name, server } => {
-            tell(&Door::open(&server, PLUGINS)?.ask(Method::GET, &name, None).await?, output, out)?;
+            tell(
+                &Door::open(&server, PLUGINS)?
+                    .ask(Method::GET, &name, None)
+                    .await?,
+                output,
+                out,
+            )?;
         }
-        Manage::Install { file, not_live, server } => {
+        Manage::Install {
+            file,
+            not_live,
+            server,
+        } => {
             let answer = install(&file, !not_live, &server).await?;
             if let (Output::Text, Some(note)) = (output, answer["note"].as_str()) {
                 writeln!(out, "{note}")?;
             }
-            let shown = if output == Output::Json { &answer } else { &answer["plugin"] };
+            let shown = if output == Output::Json {
+                &answer
+            } else {
+                &answer["plugin"]
+            };
             tell(shown, output, out)?;
         }
-        Manage::Grant { name, grants, nothing: _, as_configured, server } => {
-            let grants = if as_configured { Value::Null } else { json!(grants) };
+        Manage::Grant {
+            name,
+            grants,
+            nothing: _,
+            as_configured,
+            server,
+        } => {
+            let grants = if as_configured {
+                Value::Null
+            } else {
+                json!(grants)
+            };
             let body = json!({ "grants": grants });
             tell(
-                &Door::open(&server, PLUGINS)?.ask(Method::PUT, &format!("{name}/grants"), Some(body)).await?,
+                &Door::open(&server, PLUGINS)?
+                    .ask(Method::PUT, &format!("{name}/grants"), Some(body))
+                    .await?,
                 output,
                 out,
             )?;
@@ -189,7 +231,9 @@ pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<
         Manage::Mode { name, mode, server } => {
             let body = json!({ "mode": mode });
             tell(
-                &Door::open(&server, PLUGINS)?.ask(Method::PUT, &format!("{name}/mode"), Some(body)).await?,
+                &Door::open(&server, PLUGINS)?
+                    .ask(Method::PUT, &format!("{name}/mode"), Some(body))
+                    .await?,
                 output,
                 out,
             )?;
@@ -197,18 +241,36 @@ pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<
         Manage::Revert { name, to, server } => {
             let body = json!({ "digest": to });
             tell(
-                &Door::open(&server, PLUGINS)?.ask(Method::POST, &format!("{name}/revert"), Some(body)).await?,
+                &Door::open(&server, PLUGINS)?
+                    .ask(Method::POST, &format!("{name}/revert"), Some(body))
+                    .await?,
                 output,
                 out,
             )?;
         }
         Manage::Lift { name, server } => {
             let path = format!("{name}/quarantine/lift");
-            tell(&Door::open(&server, PLUGINS)?.ask(Method::POST, &path, None).await?, output, out)?;
+            tell(
+                &Door::open(&server, PLUGINS)?
+                    .ask(Method::POST, &path, None)
+                    .await?,
+                output,
+                out,
+            )?;
         }
-        Manage::Remove { name, force, server } => {
-            let path = if force { format!("{name}?force=true") } else { name.clone() };
-            Door::open(&server, PLUGINS)?.ask(Method::DELETE, &path, None).await?;
+        Manage::Remove {
+            name,
+            force,
+            server,
+        } => {
+            let path = if force {
+                format!("{name}?force=true")
+            } else {
+                name.clone()
+            };
+            Door::open(&server, PLUGINS)?
+                .ask(Method::DELETE, &path, None)
+                .await?;
             match output {
                 Output::Text => writeln!(out, "{name} is removed")?,
                 Output::Json => writeln!(out, "{}", json!({ "removed": name }))?,
@@ -231,18 +293,31 @@ pub(in crate::cli) struct Door {
 impl Door {
     pub(in crate::cli) fn open(args: &ServerArgs, at: &'static str) -> Result<Self, ManageError> {
         let server = args.server.trim_end_matches('/').to_owned();
-        let client = http_client::client(TIMEOUT)
-            .map_err(|error| ManageError::NoAnswer { server: server.clone(), reason: http_client::reason(error) })?;
+        let client = http_client::client(TIMEOUT).map_err(|error| ManageError::NoAnswer {
+            server: server.clone(),
+            reason: http_client::reason(error),
+        })?;
         let token = match &args.token_file {
             Some(path) => Some(text_of(path)?.trim().to_owned()),
             None => None,
         };
-        Ok(Self { client, server, at, token })
+        Ok(Self {
+            client,
+            server,
+            at,
+            token,
+        })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let slash = if path.is_empty() || path.starts_with('?') { "" } else { "/" };
-        let request = self.client.request(method, format!("{}{}{slash}{path}", self.server, self.at));
+        let slash = if path.is_empty() || path.starts_with('?') {
+            ""
+        } else {
+            "/"
+        };
+        let request = self
+            .client
+            .request(method, format!("{}{}{slash}{path}", self.server, self.at));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -264,8 +339,10 @@ impl Door {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, ManageError> {
-        let no_answer =
-            |error| ManageError::NoAnswer { server: self.server.clone(), reason: http_client::reason(error) };
+        let no_answer = |error| ManageError::NoAnswer {
+            server: self.server.clone(),
+            reason: http_client::reason(error),
+        };
         let answer = request.send().await.map_err(no_answer)?;
         let status = answer.status();
         let text = answer.text().await.map_err(no_answer)?;
@@ -285,13 +362,18 @@ impl Door {
 }
 
 async fn install(file: &Path, live: bool, server: &ServerArgs) -> Result<Value, ManageError> {
-    let told = |reason: io::Error| ManageError::Unreadable { path: file.to_owned(), reason: reason.to_string() };
+    let told = |reason: io::Error| ManageError::Unreadable {
+        path: file.to_owned(),
+        reason: reason.to_string(),
+    };
     let bytes = tokio::fs::read(file).await.map_err(told)?;
     let door = Door::open(server, PLUGINS)?;
     let mut signature = file.as_os_str().to_owned();
     signature.push(".minisig");
     let signature = PathBuf::from(signature);
-    let mut request = door.request(Method::POST, &format!("?live={live}")).header("content-type", "application/wasm");
+    let mut request = door
+        .request(Method::POST, &format!("?live={live}"))
+        .header("content-type", "application/wasm");
     if signature.is_file() {
         use base64::Engine;
 
@@ -302,8 +384,10 @@ async fn install(file: &Path, live: bool, server: &ServerArgs) -> Result<Value, 
 }
 
 fn text_of(path: &Path) -> Result<String, ManageError> {
-    std::fs::read_to_string(path)
-        .map_err(|error| ManageError::Unreadable { path: path.to_owned(), reason: error.to_string() })
+    std::fs::read_to_string(path).map_err(|error| ManageError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -318,13 +402,20 @@ fn table(plugins: &[Value]) -> String {
     );
     for plugin in plugins {
         let stats = &plugin["stats"];
-        let state = match (plugin["error"].as_str(), plugin["quarantine"]["reason"].as_str()) {
+        let state = match (
+            plugin["error"].as_str(),
+            plugin["quarantine"]["reason"].as_str(),
+        ) {
             (Some(error), _) => error.to_owned(),
             (None, Some(reason)) => format!("quarantined: {reason}"),
-            (None, None) if text(plugin, "kind") == "action" && !is_granted(plugin) => "granted nothing".to_owned(),
+            (None, None) if text(plugin, "kind") == "action" && !is_granted(plugin) => {
+                "granted nothing".to_owned()
+            }
             (None, None) => "ok".to_owned(),
         };
-        let p99 = stats["p99_us"].as_f64().map_or_else(|| "-".to_owned(), |p99| format!("{p99:.0} µs"));
+        let p99 = stats["p99_us"]
+            .as_f64()
+            .map_or_else(|| "-".to_owned(), |p99| format!("{p99:.0} µs"));
         rows.push_str(&format!(
             "{:<22} {:<9} {:<10} {:<13} {:<8} {:>8} {:>6} {:>9}  {state}\n",
             text(plugin, "name"),
@@ -341,26 +432,47 @@ fn table(plugins: &[Value]) -> String {
 }
 
 fn is_granted(plugin: &Value) -> bool {
-    plugin["needs"].as_array().is_none_or(Vec::is_empty) || plugin["granted"].as_array().is_some_and(|g| !g.is_empty())
+    plugin["needs"].as_array().is_none_or(Vec::is_empty)
+        || plugin["granted"].as_array().is_some_and(|g| !g.is_empty())
 }
 
 /// All about one.
 fn tell<W: Write>(plugin: &Value, output: Output, out: &mut W) -> io::Result<()> {
     if output == Output::Json {
-        return writeln!(out, "{}", serde_json::to_string_pretty(plugin).map_err(io::Error::from)?);
+        return writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(plugin).map_err(io::Error::from)?
+        );
     }
     let kind = text(plugin, "kind");
-    writeln!(out, "{} {} ({kind})", text(plugin, "name"), text(plugin, "version"))?;
-    let mut line =
-        |name: &str, value: &str| if value.is_empty() { Ok(()) } else { writeln!(out, "  {name:<11} {value}") };
+    writeln!(
+        out,
+        "{} {} ({kind})",
+        text(plugin, "name"),
+        text(plugin, "version")
+    )?;
+    let mut line = |name: &str, value: &str| {
+        if value.is_empty() {
+            Ok(())
+        } else {
+            writeln!(out, "  {name:<11} {value}")
+        }
+    };
     line("summary", text(plugin, "summary"))?;
     line("digest", text(plugin, "digest"))?;
     line("file", text(plugin, "file"))?;
     line("error", text(plugin, "error"))?;
-    line("quarantine", plugin["quarantine"]["reason"].as_str().unwrap_or_default())?;
+    line(
+        "quarantine",
+        plugin["quarantine"]["reason"].as_str().unwrap_or_default(),
+    )?;
     line("mode", text(plugin, "mode"))?;
     let list = |name: &str, show: &dyn Fn(&Value) -> String| -> Vec<String> {
-        plugin[name].as_array().map(|all| all.iter().map(show).collect()).unwrap_or_default()
+        plugin[name]
+            .as_array()
+            .map(|all| all.iter().map(show).collect())
+            .unwrap_or_default()
     };
     let need = |need: &Value| format!("{} of {}", text(need, "operation"), text(need, "scope"));
     let granted = |grant: &Value| {
@@ -368,17 +480,31 @@ fn tell<W: Write>(plugin: &Value, output: Output, out: &mut W) -> io::Result<()>
             .as_array()
             .map(|all| all.iter().filter_map(Value::as_str).collect())
             .unwrap_or_default();
-        let place = if namespaces == ["*"] { String::new() } else { format!(" in {}", namespaces.join(", ")) };
+        let place = if namespaces == ["*"] {
+            String::new()
+        } else {
+            format!(" in {}", namespaces.join(", "))
+        };
         format!("{}{place}", need(grant))
     };
     if kind == "action" {
-        let or_nothing = |all: Vec<String>| if all.is_empty() { "nothing".to_owned() } else { all.join("; ") };
+        let or_nothing = |all: Vec<String>| {
+            if all.is_empty() {
+                "nothing".to_owned()
+            } else {
+                all.join("; ")
+            }
+        };
         line("needs", &or_nothing(list("needs", &need)))?;
         line("granted", &or_nothing(list("granted", &granted)))?;
     }
     let stats = &plugin["stats"];
     if stats["calls"].as_u64().unwrap_or_default() > 0 {
-        let micros = |name: &str| stats[name].as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.0} µs"));
+        let micros = |name: &str| {
+            stats[name]
+                .as_f64()
+                .map_or_else(|| "-".to_owned(), |value| format!("{value:.0} µs"))
+        };
         let kib = stats["memory_bytes"].as_u64().unwrap_or_default() >> 10;
         line(
             "calls",
@@ -395,13 +521,20 @@ fn tell<W: Write>(plugin: &Value, output: Output, out: &mut W) -> io::Result<()>
     }
     let active = text(plugin, "digest");
     let version = |version: &Value| {
-        let mark = if text(version, "digest") == active { " (live)" } else { "" };
+        let mark = if text(version, "digest") == active {
+            " (live)"
+        } else {
+            ""
+        };
         let origin = &version["origin"];
         let from = match text(origin, "door") {
             "folder" => format!("from the file {}", text(origin, "file")),
             _ => format!("by {} from {}", text(origin, "by"), text(origin, "address")),
         };
-        let signed = version["signed_by"].as_str().map(|name| format!(", signed by {name}")).unwrap_or_default();
+        let signed = version["signed_by"]
+            .as_str()
+            .map(|name| format!(", signed by {name}"))
+            .unwrap_or_default();
         let digest = text(version, "digest").get(..12).unwrap_or_default();
         format!("{digest} {} {from}{signed}{mark}", text(version, "version"))
     };
@@ -409,7 +542,10 @@ fn tell<W: Write>(plugin: &Value, output: Output, out: &mut W) -> io::Result<()>
         line(if index == 0 { "versions" } else { "" }, version)?;
     }
     let change = |change: &Value| {
-        let at = change["at"].as_i64().map(crate::domain::rfc3339).unwrap_or_default();
+        let at = change["at"]
+            .as_i64()
+            .map(crate::domain::rfc3339)
+            .unwrap_or_default();
         format!("{at} {} by {}", text(change, "kind"), text(change, "by"))
     };
     for (index, change) in list("changes", &change).iter().take(10).enumerate() {
@@ -424,14 +560,33 @@ mod tests {
 
     #[test]
     fn a_grant_is_read_from_one_word() {
-        let read = |text: &str| allowance(text).map(|read| (read.operation, read.scope, read.namespaces.join(",")));
+        let read = |text: &str| {
+            allowance(text).map(|read| (read.operation, read.scope, read.namespaces.join(",")))
+        };
         for (text, operation, scope, namespaces) in [
             ("scale", "scale", "*", "*"),
             ("roll-back:Deployment", "roll_back", "Deployment", "*"),
-            ("patch:Deployment/spec@shop,test", "patch", "Deployment/spec", "shop,test"),
-            ("http:hooks.example.com:443", "http", "hooks.example.com:443", "*"),
+            (
+                "patch:Deployment/spec@shop,test",
+                "patch",
+                "Deployment/spec",
+                "shop,test",
+            ),
+            (
+                "http:hooks.example.com:443",
+                "http",
+                "hooks.example.com:443",
+                "*",
+            ),
         ] {
-            assert_eq!(read(text), Ok((operation.to_owned(), scope.to_owned(), namespaces.to_owned())));
+            assert_eq!(
+                read(text),
+                Ok((
+                    operation.to_owned(),
+                    scope.to_owned(),
+                    namespaces.to_owned()
+                ))
+            );
         }
         for bad in ["", ":Deployment", "scale:", "scale@", "scale@shop,"] {
             assert!(read(bad).is_err(), "{bad}");
@@ -473,8 +628,30 @@ mod tests {
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         let rows = table(&[plugin]);
-        let words: Vec<Vec<&str>> = rows.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(words[0], ["NAME", "KIND", "VERSION", "DIGEST", "MODE", "CALLS", "FAULTS", "P99", "STATE"]);
-        assert_eq!(words[1], ["drain", "action", "0.2.0", "aaaaaaaaaaaa", "approve", "12", "1", "100", "µs", "ok"]);
+        let words: Vec<Vec<&str>> = rows
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            words[0],
+            [
+                "NAME", "KIND", "VERSION", "DIGEST", "MODE", "CALLS", "FAULTS", "P99", "STATE"
+            ]
+        );
+        assert_eq!(
+            words[1],
+            [
+                "drain",
+                "action",
+                "0.2.0",
+                "aaaaaaaaaaaa",
+                "approve",
+                "12",
+                "1",
+                "100",
+                "µs",
+                "ok"
+            ]
+        );
     }
 }

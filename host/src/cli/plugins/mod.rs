@@ -1,4 +1,5 @@
-//! `anomalyzer plugins`: for those who write plugins (`new`, `inspect`, `test`), sign them, and run them.
+//! `anomalyzer plugins`: for those who write plugins (`new`, `inspect`, `test`), sign them, and run
+//! them.
 
 mod inspect;
 mod load;
@@ -45,7 +46,8 @@ pub enum What {
     New(NewArgs),
     /// What a file is, asks for and gives, and whether the host would take it.
     Inspect(InspectArgs),
-    /// Try a plugin as every plugin is tried: determinism, bounds, odd input, leaks; and measure it.
+    /// Try a plugin as every plugin is tried: determinism, bounds, odd input, leaks; and measure
+    /// it.
     Test(TestArgs),
     /// What is done to the plugins of a running server.
     #[command(flatten)]
@@ -94,13 +96,18 @@ pub enum PluginsError {
     Output(#[from] io::Error),
 }
 
-/// Runs the subcommand, and says whether what it looked at is good. Who stops reading the output ends it without an error.
+/// Runs the subcommand, and says whether what it looked at is good. Who stops reading the output
+/// ends it without an error.
 pub async fn run<W: Write>(
     command: PluginsCommand,
     out: &mut W,
     shutdown: CancellationToken,
 ) -> Result<bool, PluginsError> {
-    let PluginsCommand { what, output, compiler } = command;
+    let PluginsCommand {
+        what,
+        output,
+        compiler,
+    } = command;
     let done = match what {
         What::New(args) => new::run(&args, output, out),
         What::Inspect(args) => inspect::run(&args, compiler, output, out).await,

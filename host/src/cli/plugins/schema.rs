@@ -1,4 +1,5 @@
-//! A JSON Schema for people: a line a key, with its type, its bounds, its default and what it means.
+//! A JSON Schema for people: a line a key, with its type, its bounds, its default and what it
+//! means.
 
 use std::io::{self, Write};
 
@@ -16,8 +17,20 @@ pub(super) fn write<W: Write>(schema: &Value, out: &mut W) -> io::Result<()> {
         return Ok(());
     }
     let object = resolved(schema, schema);
-    if object.get("properties").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty) {
-        return writeln!(out, "settings  {}", if is_closed(object) { "none" } else { "not described" });
+    if object
+        .get("properties")
+        .and_then(Value::as_object)
+        .is_none_or(serde_json::Map::is_empty)
+    {
+        return writeln!(
+            out,
+            "settings  {}",
+            if is_closed(object) {
+                "none"
+            } else {
+                "not described"
+            }
+        );
     }
     writeln!(out, "settings")?;
     keys(schema, object, 1, out)
@@ -37,7 +50,9 @@ fn keys<W: Write>(root: &Value, object: &Value, depth: usize, out: &mut W) -> io
             line.push_str(", required");
         }
         writeln!(out, "{line}")?;
-        let description = property.get("description").or_else(|| target.get("description"));
+        let description = property
+            .get("description")
+            .or_else(|| target.get("description"));
         if let Some(description) = description.and_then(Value::as_str) {
             writeln!(out, "{indent}    {}", plain(description))?;
         }
@@ -52,10 +67,15 @@ fn keys<W: Write>(root: &Value, object: &Value, depth: usize, out: &mut W) -> io
 fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let mut schema = schema;
     for _ in 0..DEEPEST {
-        let next = schema.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.strip_prefix('#')?));
+        let next = schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| root.pointer(path.strip_prefix('#')?));
         let only = || {
             let any = schema.get("anyOf")?.as_array()?;
-            let mut rest = any.iter().filter(|one| one.get("type").and_then(Value::as_str) != Some("null"));
+            let mut rest = any
+                .iter()
+                .filter(|one| one.get("type").and_then(Value::as_str) != Some("null"));
             rest.next().filter(|_| rest.next().is_none())
         };
         match next.or_else(only) {
@@ -69,13 +89,19 @@ fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 fn kind(root: &Value, property: &Value) -> String {
     let target = resolved(root, property);
     if let Some(values) = target.get("enum").and_then(Value::as_array) {
-        return values.iter().map(|value| plain(&value.to_string())).collect::<Vec<_>>().join(" | ");
+        return values
+            .iter()
+            .map(|value| plain(&value.to_string()))
+            .collect::<Vec<_>>()
+            .join(" | ");
     }
     let types: Vec<&str> = match target.get("type") {
         Some(Value::String(one)) => vec![one],
-        Some(Value::Array(several)) => {
-            several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect()
-        }
+        Some(Value::Array(several)) => several
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|name| *name != "null")
+            .collect(),
         _ => return "anything".to_owned(),
     };
     match (types.as_slice(), target.get("items")) {
@@ -160,7 +186,10 @@ mod tests {
 
     #[test]
     fn a_schema_without_keys_says_so() {
-        assert_eq!(written(&json!({"type": "object", "additionalProperties": false})), "settings  none\n");
+        assert_eq!(
+            written(&json!({"type": "object", "additionalProperties": false})),
+            "settings  none\n"
+        );
         assert_eq!(written(&json!(true)), "settings  not described\n");
         assert_eq!(written(&Value::Null), "");
     }

@@ -1,4 +1,5 @@
-//! `anomalyzer plugins keygen|sign|verify|trust`: signatures that `minisign` makes and checks as well.
+//! `anomalyzer plugins keygen|sign|verify|trust`: signatures that `minisign` makes and checks as
+//! well.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,7 +21,8 @@ pub enum Sign {
         /// Where to write it, without the endings.
         #[arg(value_name = "NAME")]
         path: PathBuf,
-        /// A file with a password that protects the key; without one, whoever has the file can sign.
+        /// A file with a password that protects the key; without one, whoever has the file can
+        /// sign.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
@@ -81,7 +83,10 @@ pub enum SignError {
 
 fn at(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> SignError {
     let path = path.to_owned();
-    move |reason| SignError::File { path: path.clone(), reason: reason.to_string() }
+    move |reason| SignError::File {
+        path: path.clone(),
+        reason: reason.to_string(),
+    }
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -97,7 +102,10 @@ fn text_of(path: &Path) -> Result<String, SignError> {
 /// Does it, and says whether a signature that was to be checked is good.
 pub fn run<W: Write>(what: Sign, output: Output, out: &mut W) -> Result<bool, SignError> {
     match what {
-        Sign::Keygen { path, password_file } => {
+        Sign::Keygen {
+            path,
+            password_file,
+        } => {
             let (key, public) = (beside(&path, ".key"), beside(&path, ".pub"));
             keygen(&key, &public, password_file.as_deref())?;
             match output {
@@ -110,23 +118,34 @@ pub fn run<W: Write>(what: Sign, output: Output, out: &mut W) -> Result<bool, Si
                 Output::Json => writeln!(out, "{}", json!({ "key": key, "public": public }))?,
             }
         }
-        Sign::Sign { files, key, password_file } => {
+        Sign::Sign {
+            files,
+            key,
+            password_file,
+        } => {
             let secret = secret_key(&key, password_file.as_deref())?;
             for file in files {
                 let signature = beside(&file, ".minisig");
                 let bytes = File::open(&file).map_err(|error| at(&file)(&error))?;
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 let comment = format!("file:{name}");
-                let signed =
-                    minisign::sign(None, &secret, bytes, Some(&comment), None).map_err(|error| at(&file)(&error))?;
-                fs::write(&signature, signed.into_string()).map_err(|error| at(&signature)(&error))?;
+                let signed = minisign::sign(None, &secret, bytes, Some(&comment), None)
+                    .map_err(|error| at(&file)(&error))?;
+                fs::write(&signature, signed.into_string())
+                    .map_err(|error| at(&signature)(&error))?;
                 match output {
                     Output::Text => writeln!(out, "{}", signature.display())?,
-                    Output::Json => writeln!(out, "{}", json!({ "file": file, "signature": signature }))?,
+                    Output::Json => {
+                        writeln!(out, "{}", json!({ "file": file, "signature": signature }))?
+                    }
                 }
             }
         }
-        Sign::Verify { file, key, data_dir } => {
+        Sign::Verify {
+            file,
+            key,
+            data_dir,
+        } => {
             let keys = match key {
                 Some(path) => vec![read_key(&path, None)?],
                 None => trusted(&data_dir)?,
@@ -135,16 +154,26 @@ pub fn run<W: Write>(what: Sign, output: Output, out: &mut W) -> Result<bool, Si
             let signature = text_of(&beside(&file, ".minisig"))?;
             let result = signer(&bytes, &signature, &keys);
             match (output, &result) {
-                (Output::Text, Ok(name)) => writeln!(out, "{} was signed by {name}", file.display())?,
+                (Output::Text, Ok(name)) => {
+                    writeln!(out, "{} was signed by {name}", file.display())?
+                }
                 (Output::Text, Err(reason)) => writeln!(out, "{}: {reason}", file.display())?,
                 (Output::Json, result) => {
                     let (signed_by, reason) = (result.as_ref().ok(), result.as_ref().err());
-                    writeln!(out, "{}", json!({ "file": file, "signed_by": signed_by, "reason": reason }))?;
+                    writeln!(
+                        out,
+                        "{}",
+                        json!({ "file": file, "signed_by": signed_by, "reason": reason })
+                    )?;
                 }
             }
             return Ok(result.is_ok());
         }
-        Sign::Trust { key: None, name: _, data_dir } => {
+        Sign::Trust {
+            key: None,
+            name: _,
+            data_dir,
+        } => {
             for key in trusted(&data_dir)? {
                 match output {
                     Output::Text => writeln!(out, "{:<20} {}", key.name, key.key)?,
@@ -152,13 +181,20 @@ pub fn run<W: Write>(what: Sign, output: Output, out: &mut W) -> Result<bool, Si
                 }
             }
         }
-        Sign::Trust { key: Some(path), name, data_dir } => {
+        Sign::Trust {
+            key: Some(path),
+            name,
+            data_dir,
+        } => {
             let key = read_key(&path, name)?;
             let folder = folder(&data_dir);
             fs::create_dir_all(&folder).map_err(|error| at(&folder)(&error))?;
             let file = folder.join(format!("{}.pub", key.name));
-            fs::write(&file, format!("untrusted comment: {}\n{}\n", key.name, key.key))
-                .map_err(|error| at(&file)(&error))?;
+            fs::write(
+                &file,
+                format!("untrusted comment: {}\n{}\n", key.name, key.key),
+            )
+            .map_err(|error| at(&file)(&error))?;
             match output {
                 Output::Text => writeln!(out, "signatures of {} count from now on", key.name)?,
                 Output::Json => writeln!(out, "{}", json!(key))?,
@@ -178,7 +214,11 @@ fn trusted(data_dir: &Path) -> Result<Vec<TrustedKey>, SignError> {
 }
 
 fn read_key(path: &Path, name: Option<String>) -> Result<TrustedKey, SignError> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let name = name.unwrap_or(stem);
     let proper = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.len() > 63 || name.starts_with('.') || !name.chars().all(proper) {
@@ -188,7 +228,8 @@ fn read_key(path: &Path, name: Option<String>) -> Result<TrustedKey, SignError> 
 }
 
 fn password(file: Option<&Path>) -> Result<Option<String>, SignError> {
-    file.map(|path| Ok(text_of(path)?.trim_end_matches(['\r', '\n']).to_owned())).transpose()
+    file.map(|path| Ok(text_of(path)?.trim_end_matches(['\r', '\n']).to_owned()))
+        .transpose()
 }
 
 fn keygen(key: &Path, public: &Path, password_file: Option<&Path>) -> Result<(), SignError> {
@@ -200,9 +241,14 @@ fn keygen(key: &Path, public: &Path, password_file: Option<&Path>) -> Result<(),
     .map_err(made)?;
     let text = pair.sk.to_box(None).map_err(made)?.into_string();
     // Never over a key that is there: what it signed could be signed by nobody any more.
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(key).map_err(|error| at(key)(&error))?;
-    file.write_all(text.as_bytes()).map_err(|error| at(key)(&error))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(key)
+        .map_err(|error| at(key)(&error))?;
+    file.write_all(text.as_bytes())
+        .map_err(|error| at(key)(&error))?;
     let text = pair.pk.to_box().map_err(made)?.into_string();
     fs::write(public, text).map_err(|error| at(public)(&error))
 }
@@ -213,9 +259,11 @@ fn secret_key(path: &Path, password_file: Option<&Path>) -> Result<SecretKey, Si
     let read = || SecretKeyBox::from_string(&text).map_err(told);
     match password(password_file)? {
         Some(password) => read()?.into_secret_key(Some(password)).map_err(told),
-        None => read()?
-            .into_unencrypted_secret_key()
-            .map_err(|error| at(path)(&format!("{error}; give its password with --password-file if it has one"))),
+        None => read()?.into_unencrypted_secret_key().map_err(|error| {
+            at(path)(&format!(
+                "{error}; give its password with --password-file if it has one"
+            ))
+        }),
     }
 }
 
@@ -235,21 +283,50 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let secret = path("password");
         fs::write(&secret, "open sesame\n").unwrap();
-        said(Sign::Keygen { path: path("ada"), password_file: Some(secret.clone()) }).unwrap();
-        let again = said(Sign::Keygen { path: path("ada"), password_file: None }).unwrap_err();
+        said(Sign::Keygen {
+            path: path("ada"),
+            password_file: Some(secret.clone()),
+        })
+        .unwrap();
+        let again = said(Sign::Keygen {
+            path: path("ada"),
+            password_file: None,
+        })
+        .unwrap_err();
         assert!(again.contains("exists"), "{again}");
         fs::write(path("a.wasm"), b"component").unwrap();
-        let sign = |password_file| Sign::Sign { files: vec![path("a.wasm")], key: path("ada.key"), password_file };
+        let sign = |password_file| Sign::Sign {
+            files: vec![path("a.wasm")],
+            key: path("ada.key"),
+            password_file,
+        };
         assert!(said(sign(None)).unwrap_err().contains("--password-file"));
         said(sign(Some(secret))).unwrap();
 
         let data_dir = path("data");
-        let verify = || said(Sign::Verify { file: path("a.wasm"), key: None, data_dir: data_dir.clone() }).unwrap();
+        let verify = || {
+            said(Sign::Verify {
+                file: path("a.wasm"),
+                key: None,
+                data_dir: data_dir.clone(),
+            })
+            .unwrap()
+        };
         assert!(!verify().0, "nobody is trusted yet");
-        said(Sign::Trust { key: Some(path("ada.pub")), name: None, data_dir: data_dir.clone() }).unwrap();
+        said(Sign::Trust {
+            key: Some(path("ada.pub")),
+            name: None,
+            data_dir: data_dir.clone(),
+        })
+        .unwrap();
         let (good, text) = verify();
         assert!(good && text.contains("was signed by ada"), "{text}");
-        let (_, list) = said(Sign::Trust { key: None, name: None, data_dir: data_dir.clone() }).unwrap();
+        let (_, list) = said(Sign::Trust {
+            key: None,
+            name: None,
+            data_dir: data_dir.clone(),
+        })
+        .unwrap();
         assert!(list.starts_with("ada "), "{list}");
         fs::write(path("a.wasm"), b"component2").unwrap();
         let (good, text) = verify();
@@ -260,10 +337,19 @@ mod tests {
     fn a_name_that_would_lead_out_of_the_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ada");
-        said(Sign::Keygen { path: path.clone(), password_file: None }).unwrap();
+        said(Sign::Keygen {
+            path: path.clone(),
+            password_file: None,
+        })
+        .unwrap();
         let key = Some(path.with_extension("pub"));
         let data_dir = folder.path().to_owned();
-        let error = said(Sign::Trust { key, name: Some("../ada".to_owned()), data_dir }).unwrap_err();
+        let error = said(Sign::Trust {
+            key,
+            name: Some("../ada".to_owned()),
+            data_dir,
+        })
+        .unwrap_err();
         assert!(error.contains("can't be the name"), "{error}");
     }
 }

@@ -29,7 +29,11 @@ pub struct TestArgs {
 
 fn object(text: &str) -> Result<Value, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if value.is_object() { Ok(value) } else { Err("give a JSON object, as {\"window\": 60}".to_owned()) }
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err("give a JSON object, as {\"window\": 60}".to_owned())
+    }
 }
 
 #[derive(Serialize)]
@@ -49,13 +53,23 @@ pub(super) async fn run<W: Write>(
     if let Some(error) = info.error {
         return Err(PluginsError::Unusable(error));
     }
-    let trial = Trial { settings: args.settings.clone(), series_share: args.series_share };
+    let trial = Trial {
+        settings: args.settings.clone(),
+        series_share: args.series_share,
+    };
     let report = conformance::examine(&plugins, &info, &trial).await;
     let passed = report.passed();
     match output {
         Output::Text => text(&report, out)?,
         Output::Json => {
-            serde_json::to_writer_pretty(&mut *out, &Tested { passed, report: &report }).map_err(io::Error::from)?;
+            serde_json::to_writer_pretty(
+                &mut *out,
+                &Tested {
+                    passed,
+                    report: &report,
+                },
+            )
+            .map_err(io::Error::from)?;
             writeln!(out)?;
         }
     }
@@ -63,11 +77,37 @@ pub(super) async fn run<W: Write>(
 }
 
 fn text<W: Write>(report: &Report, out: &mut W) -> io::Result<()> {
-    let Report { plugin, version, kind, digest, checks, figures, notes } = report;
-    let kind = if *kind == Some(PluginKind::Action) { "action" } else { "detector" };
-    writeln!(out, "{plugin} {version}, {kind}, sha-256 {}", &digest[..digest.len().min(12)])?;
-    for Check { name, about, ok, failure } in checks {
-        writeln!(out, "{:<7} {name:<19} {about}", if *ok { "ok" } else { "FAILED" })?;
+    let Report {
+        plugin,
+        version,
+        kind,
+        digest,
+        checks,
+        figures,
+        notes,
+    } = report;
+    let kind = if *kind == Some(PluginKind::Action) {
+        "action"
+    } else {
+        "detector"
+    };
+    writeln!(
+        out,
+        "{plugin} {version}, {kind}, sha-256 {}",
+        &digest[..digest.len().min(12)]
+    )?;
+    for Check {
+        name,
+        about,
+        ok,
+        failure,
+    } in checks
+    {
+        writeln!(
+            out,
+            "{:<7} {name:<19} {about}",
+            if *ok { "ok" } else { "FAILED" }
+        )?;
         if let Some(failure) = failure {
             writeln!(out, "        found:  {}", failure.found)?;
             writeln!(out, "        where:  {}", failure.place)?;
@@ -124,7 +164,12 @@ mod tests {
             kind: Some(PluginKind::Detector),
             digest: "0123456789abcdef".repeat(4),
             checks: vec![
-                Check { name: "opens", about: "it opens", ok: true, failure: None },
+                Check {
+                    name: "opens",
+                    about: "it opens",
+                    ok: true,
+                    failure: None,
+                },
                 Check {
                     name: "frame-ends",
                     about: "where a frame ends changes nothing",
@@ -137,8 +182,16 @@ mod tests {
                 },
             ],
             figures: vec![
-                Figure { name: "a sample, one a call", value: 212.4, unit: "ns" },
-                Figure { name: "opening an instance", value: 0.0432, unit: "ms" },
+                Figure {
+                    name: "a sample, one a call",
+                    value: 212.4,
+                    unit: "ns",
+                },
+                Figure {
+                    name: "opening an instance",
+                    value: 0.0432,
+                    unit: "ms",
+                },
             ],
             notes: vec!["it is hot today".to_owned()],
         };
@@ -157,9 +210,16 @@ mod tests {
         note: it is hot today
         1 of 2 checks failed
         ");
-        let json = serde_json::to_value(Tested { passed: report.passed(), report: &report }).unwrap();
+        let json = serde_json::to_value(Tested {
+            passed: report.passed(),
+            report: &report,
+        })
+        .unwrap();
         assert_eq!(json["passed"], json!(false));
         assert_eq!(json["checks"][1]["where"], json!("series `calm`, sample 3"));
-        assert_eq!(json["checks"][0], json!({"name": "opens", "about": "it opens", "ok": true}));
+        assert_eq!(
+            json["checks"][0],
+            json!({"name": "opens", "about": "it opens", "ok": true})
+        );
     }
 }

@@ -11,7 +11,8 @@ pub struct Point {
     pub at: UnixMs,
     /// Finite for a counter; a gauge may hold anything.
     pub value: f64,
-    /// Which life of the process it is of: between two lives every counter begins at 0 again, also one that is higher already.
+    /// Which life of the process it is of: between two lives every counter begins at 0 again, also
+    /// one that is higher already.
     pub life: u32,
 }
 
@@ -39,17 +40,24 @@ impl Points {
         self.0.back().copied()
     }
 
-    /// How much the counter grew in what was seen later than `after`, and in how many milliseconds. A value below the one before
-    /// is a reset: the counter then grew by what it shows (Prometheus's `increase` without its extrapolation). None with
-    /// fewer than two points.
+    /// How much the counter grew in what was seen later than `after`, and in how many milliseconds.
+    /// A value below the one before is a reset: the counter then grew by what it shows
+    /// (Prometheus's `increase` without its extrapolation). None with fewer than two points.
     pub fn growth(&self, after: UnixMs) -> Option<Growth> {
-        let seen = self.0.iter().filter(|point| point.at > after && point.value.is_finite());
+        let seen = self
+            .0
+            .iter()
+            .filter(|point| point.at > after && point.value.is_finite());
         let (mut first, mut last, mut by) = (None, None::<Point>, 0.0);
         for point in seen {
             first = first.or(Some(point.at));
             if let Some(last) = last {
                 let reset = point.life != last.life || point.value < last.value;
-                by += if reset { point.value } else { point.value - last.value };
+                by += if reset {
+                    point.value
+                } else {
+                    point.value - last.value
+                };
             }
             last = Some(*point);
         }
@@ -100,12 +108,26 @@ mod tests {
 
     #[test]
     fn irregular_steps_and_repeated_times_do_not_change_a_rate() {
-        assert_eq!(rate(&[(1000, 0.0, 0), (1100, 1.0, 0), (1100, 7.0, 0), (6000, 50.0, 0)], 0), Some(10.0));
+        assert_eq!(
+            rate(
+                &[
+                    (1000, 0.0, 0),
+                    (1100, 1.0, 0),
+                    (1100, 7.0, 0),
+                    (6000, 50.0, 0)
+                ],
+                0
+            ),
+            Some(10.0)
+        );
     }
 
     #[test]
     fn after_a_reset_the_counter_grew_by_what_it_shows() {
-        assert_eq!(rate(&[(0, 100.0, 0), (1000, 110.0, 0), (2000, 4.0, 0)], -1), Some(7.0));
+        assert_eq!(
+            rate(&[(0, 100.0, 0), (1000, 110.0, 0), (2000, 4.0, 0)], -1),
+            Some(7.0)
+        );
     }
 
     #[test]
@@ -115,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_value_that_is_no_number_is_no_point() {
-        assert_eq!(rate(&[(0, 0.0, 0), (1000, f64::NAN, 0), (2000, 4.0, 0)], -1), Some(2.0));
+        assert_eq!(
+            rate(&[(0, 0.0, 0), (1000, f64::NAN, 0), (2000, 4.0, 0)], -1),
+            Some(2.0)
+        );
         assert_eq!(rate(&[(0, 0.0, 0), (1000, f64::INFINITY, 0)], -1), None);
     }
 

@@ -10,7 +10,8 @@ use super::super::{Aggregate, Selector, SignalConfig, SignalSource};
 use super::quantile::{Bucket, quantile};
 use super::store::{Source, SourceKey, Store, bucket_metric, is_fresh, milliseconds};
 
-/// For which targets each source spoke when it last answered: when it fails, it is those that miss it.
+/// For which targets each source spoke when it last answered: when it fails, it is those that miss
+/// it.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(BTreeMap<SourceKey, BTreeSet<Target>>);
 
@@ -34,7 +35,8 @@ impl Part {
 
 type Parts = BTreeMap<Labels, Part>;
 
-/// What one source says, and where it will say something but can't yet: a counter was seen once, a gauge is too old.
+/// What one source says, and where it will say something but can't yet: a counter was seen once, a
+/// gauge is too old.
 #[derive(Clone, Debug, Default)]
 struct Said {
     parts: Parts,
@@ -51,18 +53,32 @@ struct Known {
 
 /// Derives a signal from what the sources said, as seen from `now`.
 pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: UnixMs) -> Answer {
-    let asked: Vec<_> = store.sources().filter(|(_, source)| concerns(&signal.source, source)).collect();
-    memory.0.retain(|key, _| asked.iter().any(|(known, _)| *known == key));
+    let asked: Vec<_> = store
+        .sources()
+        .filter(|(_, source)| concerns(&signal.source, source))
+        .collect();
+    memory
+        .0
+        .retain(|key, _| asked.iter().any(|(known, _)| *known == key));
 
     let mut targets: BTreeMap<Target, Known> = BTreeMap::new();
     let mut unattributed = 0;
     for (key, source) in &asked {
         let mut spoke_for: BTreeMap<Target, Parts> = BTreeMap::new();
         let answered = source.failure.is_none();
-        let Said { parts, pending } = if answered { said(&signal.source, source, now) } else { Said::default() };
+        let Said { parts, pending } = if answered {
+            said(&signal.source, source, now)
+        } else {
+            Said::default()
+        };
         for (labels, part) in parts {
             match signal.target.render(&labels) {
-                Some(target) => spoke_for.entry(target).or_default().entry(labels).or_default().join(part),
+                Some(target) => spoke_for
+                    .entry(target)
+                    .or_default()
+                    .entry(labels)
+                    .or_default()
+                    .join(part),
                 None => unattributed += 1,
             }
         }
@@ -94,28 +110,56 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
         }
     }
 
-    let spoken = targets.into_iter().map(|(target, Known { coverage, parts, pending })| {
-        let value = |labels: &Labels, part| {
-            // A part that is missing is not zero.
-            let whole = coverage.failed == 0 && !pending.contains(labels);
-            value(&signal.source, part, whole)
-        };
-        let series = parts.into_iter().filter_map(|(labels, part)| {
-            let value = value(&labels, part)?;
-            Some((labels, value))
-        });
-        let series = series.collect();
-        // A gauge that is too old says that its series is over; a counter that was seen once will soon have a rate.
-        let withheld = if matches!(signal.source, SignalSource::Rate(_)) { pending } else { BTreeSet::new() };
-        (target, Spoken { coverage, series, withheld })
-    });
-    let mut failures = asked.iter().filter_map(|(_, source)| source.failure.clone());
+    let spoken = targets.into_iter().map(
+        |(
+            target,
+            Known {
+                coverage,
+                parts,
+                pending,
+            },
+        )| {
+            let value = |labels: &Labels, part| {
+                // A part that is missing is not zero.
+                let whole = coverage.failed == 0 && !pending.contains(labels);
+                value(&signal.source, part, whole)
+            };
+            let series = parts.into_iter().filter_map(|(labels, part)| {
+                let value = value(&labels, part)?;
+                Some((labels, value))
+            });
+            let series = series.collect();
+            // A gauge that is too old says that its series is over; a counter that was seen once
+            // will soon have a rate.
+            let withheld = if matches!(signal.source, SignalSource::Rate(_)) {
+                pending
+            } else {
+                BTreeSet::new()
+            };
+            (
+                target,
+                Spoken {
+                    coverage,
+                    series,
+                    withheld,
+                },
+            )
+        },
+    );
+    let mut failures = asked
+        .iter()
+        .filter_map(|(_, source)| source.failure.clone());
     let failure = failures.next();
     let failed = count(failures.count() + usize::from(failure.is_some()));
     Answer {
         targets: spoken.collect(),
-        // Who does not know for which target it would speak counts for every one that nobody spoke for.
-        otherwise: Coverage { asked: count(asked.len()), answered: 0, failed },
+        // Who does not know for which target it would speak counts for every one that nobody spoke
+        // for.
+        otherwise: Coverage {
+            asked: count(asked.len()),
+            answered: 0,
+            failed,
+        },
         unattributed,
         failure,
     }
@@ -139,7 +183,10 @@ fn concerns(signal: &SignalSource, source: &Source) -> bool {
 
 /// What one source says.
 fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
-    let Said { mut parts, mut pending } = Said::default();
+    let Said {
+        mut parts,
+        mut pending,
+    } = Said::default();
     let mut take = |labels: Labels, value: Option<f64>| match value {
         Some(value) => parts.entry(labels).or_default().values.push(value),
         None => {
@@ -149,7 +196,10 @@ fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
     match signal {
         SignalSource::Query(_) => {}
         SignalSource::Gauge(gauge) => {
-            for (labels, points) in source.series(&gauge.of.metric).filter(|(labels, _)| gauge.of.matches(labels)) {
+            for (labels, points) in source
+                .series(&gauge.of.metric)
+                .filter(|(labels, _)| gauge.of.matches(labels))
+            {
                 let newest = points.newest().filter(|newest| is_fresh(newest.at, now));
                 take(kept(labels, &gauge.by), newest.map(|newest| newest.value));
             }
@@ -163,7 +213,8 @@ fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
             let sums = |selector| {
                 let mut sums: BTreeMap<Labels, f64> = BTreeMap::new();
                 let rates = rates(source, selector, ratio.window, now);
-                for (labels, per_second) in rates.filter_map(|(labels, rate)| Some((labels, rate?))) {
+                for (labels, per_second) in rates.filter_map(|(labels, rate)| Some((labels, rate?)))
+                {
                     *sums.entry(kept(labels, &ratio.by)).or_default() += per_second;
                 }
                 sums
@@ -172,26 +223,40 @@ fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
             for (labels, numerator) in sums(&ratio.of) {
                 // A source that has only one of the two says nothing of their ratio.
                 if let Some(denominator) = below.remove(&labels) {
-                    parts.insert(labels, Part { numerator, denominator, ..Part::default() });
+                    parts.insert(
+                        labels,
+                        Part {
+                            numerator,
+                            denominator,
+                            ..Part::default()
+                        },
+                    );
                 }
             }
         }
         SignalSource::Quantile(of) => {
             let selector = of.of.of_metric(bucket_metric(&of.of.metric));
             let after = now.saturating_sub(milliseconds(of.window));
-            for (labels, points) in source.series(&selector.metric).filter(|(labels, _)| selector.matches(labels)) {
+            for (labels, points) in source
+                .series(&selector.metric)
+                .filter(|(labels, _)| selector.matches(labels))
+            {
                 let bound = labels.get("le").and_then(|bound| bound.parse().ok());
                 if let (Some(bound), Some(growth)) = (bound, points.growth(after)) {
                     let buckets = &mut parts.entry(kept(labels, &of.by)).or_default().buckets;
                     match buckets.iter_mut().find(|bucket| bucket.bound == bound) {
                         Some(bucket) => bucket.count += growth.by,
-                        None => buckets.push(Bucket { bound, count: growth.by }),
+                        None => buckets.push(Bucket {
+                            bound,
+                            count: growth.by,
+                        }),
                     }
                 }
             }
         }
     }
-    // One series of several that began just now is new, as with any restart; a source with none but such is not heard yet.
+    // One series of several that began just now is new, as with any restart; a source with none but
+    // such is not heard yet.
     pending.retain(|labels| !parts.contains_key(labels));
     Said { parts, pending }
 }
@@ -204,12 +269,17 @@ fn rates<'a>(
     now: UnixMs,
 ) -> impl Iterator<Item = (&'a Labels, Option<f64>)> {
     let after = now.saturating_sub(milliseconds(window));
-    let meant = source.series(&selector.metric).filter(|(labels, _)| selector.matches(labels));
+    let meant = source
+        .series(&selector.metric)
+        .filter(|(labels, _)| selector.matches(labels));
     meant.map(move |(labels, points)| (labels, points.growth(after).map(|growth| growth.rate())))
 }
 
 fn kept(labels: &Labels, by: &[String]) -> Labels {
-    Labels::new(by.iter().filter_map(|name| Some((name.as_str(), labels.get(name)?))))
+    Labels::new(
+        by.iter()
+            .filter_map(|name| Some((name.as_str(), labels.get(name)?))),
+    )
 }
 
 /// What all sources together say; `whole` if none of them is missing.
@@ -218,7 +288,13 @@ fn value(signal: &SignalSource, part: Part, whole: bool) -> Option<f64> {
         let values = part.values.iter().copied();
         // `f64::max` would pass over a NaN, as if that source had said nothing.
         let extreme = |better: fn(f64, f64) -> f64| {
-            part.values.iter().copied().reduce(|a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { better(a, b) })
+            part.values.iter().copied().reduce(|a, b| {
+                if a.is_nan() || b.is_nan() {
+                    f64::NAN
+                } else {
+                    better(a, b)
+                }
+            })
         };
         match aggregate {
             _ if part.values.is_empty() => None,
@@ -232,7 +308,9 @@ fn value(signal: &SignalSource, part: Part, whole: bool) -> Option<f64> {
         SignalSource::Query(_) => None,
         SignalSource::Gauge(gauge) => aggregated(gauge.aggregate),
         SignalSource::Rate(rate) => aggregated(rate.aggregate),
-        SignalSource::Ratio(_) => (part.denominator > 0.0).then(|| part.numerator / part.denominator),
+        SignalSource::Ratio(_) => {
+            (part.denominator > 0.0).then(|| part.numerator / part.denominator)
+        }
         SignalSource::Quantile(of) => quantile(of.q, part.buckets),
     }
 }
@@ -251,7 +329,10 @@ mod tests {
     }
 
     fn key(name: &str) -> SourceKey {
-        SourceKey { job: "web".to_owned(), url: name.to_owned() }
+        SourceKey {
+            job: "web".to_owned(),
+            url: name.to_owned(),
+        }
     }
 
     impl World {
@@ -259,14 +340,24 @@ mod tests {
             let text = format!("name = 's'\nsource = {source}\ntarget = {target}");
             let signal: SignalConfig = toml::from_str(&text).unwrap();
             let store = Store::new([&signal]);
-            let mut world = Self { signal, store, memory: Memory::default(), now: 0 };
+            let mut world = Self {
+                signal,
+                store,
+                memory: Memory::default(),
+                now: 0,
+            };
             world.watch(sources);
             world
         }
 
         fn watch(&mut self, sources: &[&str]) {
             let labels = |name: &str| Labels::new([("job", "web"), ("replica", name)]);
-            self.store.watch(sources.iter().map(|name| (key(name), labels(name))).collect());
+            self.store.watch(
+                sources
+                    .iter()
+                    .map(|name| (key(name), labels(name)))
+                    .collect(),
+            );
         }
 
         /// A second passes, and each source answers a text or fails.
@@ -275,10 +366,14 @@ mod tests {
             for (name, text) in answers {
                 match text {
                     Some(text) => {
-                        let samples = exposition::parse(text.as_bytes(), |name| self.store.wants(name)).unwrap();
+                        let samples =
+                            exposition::parse(text.as_bytes(), |name| self.store.wants(name))
+                                .unwrap();
                         self.store.answered(&key(name), samples, self.now);
                     }
-                    None => self.store.failed(&key(name), SourceError::Unsupported(String::new())),
+                    None => self
+                        .store
+                        .failed(&key(name), SourceError::Unsupported(String::new())),
                 }
             }
             evaluate(&self.signal, &self.store, &mut self.memory, self.now)
@@ -292,7 +387,11 @@ mod tests {
     }
 
     fn coverage(asked: u32, answered: u32, failed: u32) -> Coverage {
-        Coverage { asked, answered, failed }
+        Coverage {
+            asked,
+            answered,
+            failed,
+        }
     }
 
     /// The only value of the only target, and its coverage.
@@ -300,14 +399,18 @@ mod tests {
         let spoken = answer.targets.get(&web());
         let series = spoken.map_or(&[][..], |spoken| &spoken.series);
         assert!(series.len() <= 1, "{series:?}");
-        (series.first().map(|(_, value)| *value), spoken.map_or(answer.otherwise, |spoken| spoken.coverage))
+        (
+            series.first().map(|(_, value)| *value),
+            spoken.map_or(answer.otherwise, |spoken| spoken.coverage),
+        )
     }
 
     #[test]
     fn a_gauge_of_replicas_is_aggregated_as_asked() {
         for (aggregate, value) in [("sum", 6.0), ("max", 4.0), ("min", 2.0), ("avg", 3.0)] {
             let source = format!("{{ gauge = {{ of = 'm', aggregate = '{aggregate}' }} }}");
-            let answer = World::new(&source, WEB, &["a", "b"]).round(&[("a", Some("m 2\n")), ("b", Some("m 4\n"))]);
+            let answer = World::new(&source, WEB, &["a", "b"])
+                .round(&[("a", Some("m 2\n")), ("b", Some("m 4\n"))]);
             assert_eq!(said(&answer), (Some(value), coverage(2, 2, 0)));
         }
     }
@@ -317,7 +420,12 @@ mod tests {
         let round = [("a", Some("m 2\n")), ("b", None)];
         let sum = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]).round(&round);
         assert_eq!(said(&sum), (None, coverage(2, 1, 1)));
-        let max = World::new("{ gauge = { of = 'm', aggregate = 'max' } }", WEB, &["a", "b"]).round(&round);
+        let max = World::new(
+            "{ gauge = { of = 'm', aggregate = 'max' } }",
+            WEB,
+            &["a", "b"],
+        )
+        .round(&round);
         assert_eq!(said(&max), (Some(2.0), coverage(2, 1, 1)));
     }
 
@@ -328,15 +436,22 @@ mod tests {
             said(&world.round(&[("a", Some("m 2\n")), ("b", Some("other 4\n"))])),
             (Some(2.0), coverage(2, 1, 0))
         );
-        assert_eq!(said(&world.round(&[("a", Some("")), ("b", Some(""))])), (None, coverage(2, 0, 0)));
-        assert_eq!(said(&world.round(&[("a", None), ("b", None)])), (None, coverage(2, 0, 2)));
+        assert_eq!(
+            said(&world.round(&[("a", Some("")), ("b", Some(""))])),
+            (None, coverage(2, 0, 0))
+        );
+        assert_eq!(
+            said(&world.round(&[("a", None), ("b", None)])),
+            (None, coverage(2, 0, 2))
+        );
     }
 
     #[test]
     fn a_nan_is_passed_on_as_nan() {
         for aggregate in ["sum", "max", "min", "avg"] {
             let source = format!("{{ gauge = {{ of = 'm', aggregate = '{aggregate}' }} }}");
-            let answer = World::new(&source, WEB, &["a", "b"]).round(&[("a", Some("m NaN\n")), ("b", Some("m 4\n"))]);
+            let answer = World::new(&source, WEB, &["a", "b"])
+                .round(&[("a", Some("m NaN\n")), ("b", Some("m 4\n"))]);
             assert!(said(&answer).0.unwrap().is_nan(), "{aggregate}");
         }
     }
@@ -345,20 +460,39 @@ mod tests {
     fn a_gauge_whose_own_time_stands_still_is_believed_for_five_minutes() {
         let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a"]);
         for _ in 0..300 {
-            assert_eq!(said(&world.round(&[("a", Some("m 2 1000\n"))])).0, Some(2.0));
+            assert_eq!(
+                said(&world.round(&[("a", Some("m 2 1000\n"))])).0,
+                Some(2.0)
+            );
         }
-        assert_eq!(said(&world.round(&[("a", Some("m 2 1000\n"))])), (None, coverage(1, 0, 0)));
+        assert_eq!(
+            said(&world.round(&[("a", Some("m 2 1000\n"))])),
+            (None, coverage(1, 0, 0))
+        );
     }
 
     #[test]
     fn a_rate_is_summed_over_replicas_and_survives_a_restart_of_one() {
         let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a", "b"]);
-        let start = |started: u32, count: u32| format!("process_start_time_seconds {started}\nc {count}\n");
-        let both = |world: &mut World, a: &str, b: &str| said(&world.round(&[("a", Some(a)), ("b", Some(b))]));
-        assert_eq!(both(&mut world, &start(1, 10), &start(1, 0)), (None, coverage(2, 0, 0)));
-        assert_eq!(both(&mut world, &start(1, 15), &start(1, 3)), (Some(8.0), coverage(2, 2, 0)));
-        // `a` begins anew and has counted more than before already: 5 and 20 in two seconds, and 3 and 3.
-        assert_eq!(both(&mut world, &start(9, 20), &start(1, 6)), (Some(12.5 + 3.0), coverage(2, 2, 0)));
+        let start =
+            |started: u32, count: u32| format!("process_start_time_seconds {started}\nc {count}\n");
+        let both = |world: &mut World, a: &str, b: &str| {
+            said(&world.round(&[("a", Some(a)), ("b", Some(b))]))
+        };
+        assert_eq!(
+            both(&mut world, &start(1, 10), &start(1, 0)),
+            (None, coverage(2, 0, 0))
+        );
+        assert_eq!(
+            both(&mut world, &start(1, 15), &start(1, 3)),
+            (Some(8.0), coverage(2, 2, 0))
+        );
+        // `a` begins anew and has counted more than before already: 5 and 20 in two seconds, and 3
+        // and 3.
+        assert_eq!(
+            both(&mut world, &start(9, 20), &start(1, 6)),
+            (Some(12.5 + 3.0), coverage(2, 2, 0))
+        );
     }
 
     #[test]
@@ -373,10 +507,18 @@ mod tests {
         assert_eq!(first.targets[&web()].withheld, [Labels::default()].into());
         let both = said(&world.round(&[("a", Some("c 18\n")), ("b", Some("c 10\n"))]));
         assert_eq!(both, (Some(6.0 + 5.0), coverage(2, 2, 0)));
-        // One that has the metric only once there is something to count is no part of the sum until then.
+        // One that has the metric only once there is something to count is no part of the sum until
+        // then.
         world.watch(&["a", "b", "c"]);
-        let all = [("a", Some("c 24\n")), ("b", Some("c 15\n")), ("c", Some(""))];
-        assert_eq!(said(&world.round(&all)), (Some(6.0 + 5.0), coverage(3, 2, 0)));
+        let all = [
+            ("a", Some("c 24\n")),
+            ("b", Some("c 15\n")),
+            ("c", Some("")),
+        ];
+        assert_eq!(
+            said(&world.round(&all)),
+            (Some(6.0 + 5.0), coverage(3, 2, 0))
+        );
     }
 
     #[test]
@@ -401,8 +543,14 @@ mod tests {
     fn a_source_that_fails_and_comes_back_has_its_window_again() {
         let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
         world.round(&[("a", Some("c 0\n"))]);
-        assert_eq!(said(&world.round(&[("a", None)])), (None, coverage(1, 0, 1)));
-        assert_eq!(said(&world.round(&[("a", Some("c 8\n"))])), (Some(4.0), coverage(1, 1, 0)));
+        assert_eq!(
+            said(&world.round(&[("a", None)])),
+            (None, coverage(1, 0, 1))
+        );
+        assert_eq!(
+            said(&world.round(&[("a", Some("c 8\n"))])),
+            (Some(4.0), coverage(1, 1, 0))
+        );
     }
 
     #[test]
@@ -410,10 +558,19 @@ mod tests {
         let source = "{ ratio = { of = 'errors', over = 'requests', window = '10s' } }";
         let mut world = World::new(source, WEB, &["a"]);
         world.round(&[("a", Some("errors 0\nrequests 0\n"))]);
-        assert_eq!(said(&world.round(&[("a", Some("errors 0\nrequests 0\n"))])), (None, coverage(1, 1, 0)));
-        assert_eq!(said(&world.round(&[("a", Some("errors 1\nrequests 4\n"))])).0, Some(0.25));
+        assert_eq!(
+            said(&world.round(&[("a", Some("errors 0\nrequests 0\n"))])),
+            (None, coverage(1, 1, 0))
+        );
+        assert_eq!(
+            said(&world.round(&[("a", Some("errors 1\nrequests 4\n"))])).0,
+            Some(0.25)
+        );
         // No error was ever counted by name: that is not known to be none.
-        assert_eq!(said(&world.round(&[("a", Some("requests 4\n"))])), (None, coverage(1, 0, 0)));
+        assert_eq!(
+            said(&world.round(&[("a", Some("requests 4\n"))])),
+            (None, coverage(1, 0, 0))
+        );
     }
 
     #[test]
@@ -421,7 +578,9 @@ mod tests {
         let source = r#"{ quantile = { of = 'd{status="200"}', q = 0.5, window = '10s' } }"#;
         let mut world = World::new(source, WEB, &["a", "b"]);
         let histogram = |path: &str, counts: [u32; 3]| {
-            let line = |le: &str, count| format!("d_bucket{{path=\"{path}\",status=\"200\",le=\"{le}\"}} {count}\n");
+            let line = |le: &str, count| {
+                format!("d_bucket{{path=\"{path}\",status=\"200\",le=\"{le}\"}} {count}\n")
+            };
             let failed = "d_bucket{status=\"500\",le=\"9\"} 1000\n".to_owned();
             failed + &line("1", counts[0]) + &line("2", counts[1]) + &line("+Inf", counts[2])
         };
@@ -436,22 +595,45 @@ mod tests {
 
     #[test]
     fn labels_that_are_kept_make_a_series_each() {
-        let mut world = World::new("{ gauge = { of = 'm', by = ['replica'] } }", WEB, &["a", "b"]);
-        let answer = world.round(&[("a", Some("m 2\n")), ("b", Some("m{x=\"1\"} 1\nm{x=\"2\"} 3\n"))]);
-        let series = [(Labels::new([("replica", "a")]), 2.0), (Labels::new([("replica", "b")]), 4.0)];
+        let mut world = World::new(
+            "{ gauge = { of = 'm', by = ['replica'] } }",
+            WEB,
+            &["a", "b"],
+        );
+        let answer = world.round(&[
+            ("a", Some("m 2\n")),
+            ("b", Some("m{x=\"1\"} 1\nm{x=\"2\"} 3\n")),
+        ]);
+        let series = [
+            (Labels::new([("replica", "a")]), 2.0),
+            (Labels::new([("replica", "b")]), 4.0),
+        ];
         assert_eq!(answer.targets[&web()].series, series);
     }
 
     #[test]
     fn a_failing_source_is_missed_by_the_targets_that_it_spoke_for() {
         let target = "{ kind = 'Process', name = '{{app}}' }";
-        let mut world = World::new("{ gauge = { of = 'm', by = ['app'] } }", target, &["a", "b"]);
+        let mut world = World::new(
+            "{ gauge = { of = 'm', by = ['app'] } }",
+            target,
+            &["a", "b"],
+        );
         let app = |name| Target::new("", "Process", name);
-        let answer = world.round(&[("a", Some("m{app=\"x\"} 1\nm 9\n")), ("b", Some("m{app=\"y\"} 2\n"))]);
+        let answer = world.round(&[
+            ("a", Some("m{app=\"x\"} 1\nm 9\n")),
+            ("b", Some("m{app=\"y\"} 2\n")),
+        ]);
         assert_eq!(answer.unattributed, 1);
         assert_eq!(answer.targets[&app("x")].coverage, coverage(1, 1, 0));
         let answer = world.round(&[("a", None), ("b", Some("m{app=\"y\"} 2\n"))]);
-        assert_eq!(answer.targets[&app("x")], Spoken { coverage: coverage(1, 0, 1), ..Spoken::default() });
+        assert_eq!(
+            answer.targets[&app("x")],
+            Spoken {
+                coverage: coverage(1, 0, 1),
+                ..Spoken::default()
+            }
+        );
         assert_eq!(answer.targets[&app("y")].coverage, coverage(1, 1, 0));
         world.watch(&["b"]);
         let answer = world.round(&[("b", Some("m{app=\"y\"} 2\n"))]);

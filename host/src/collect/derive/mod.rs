@@ -1,5 +1,5 @@
-//! Signals derived from raw samples. No I/O and no clock: what was scraped comes in, what can be said of it comes out.
-//! What can't be said is left out and never 0.
+//! Signals derived from raw samples. No I/O and no clock: what was scraped comes in, what can be
+//! said of it comes out. What can't be said is left out and never 0.
 
 mod counter;
 mod evaluate;

@@ -9,9 +9,10 @@ pub struct Bucket {
     pub count: f64,
 }
 
-/// Prometheus's `histogram_quantile` (`bucketQuantile` in promql/quantile.go): linear within the bucket that holds the rank, from 0
-/// for the first bucket if its bound is positive; the highest finite bound if the rank is above it. None without observations,
-/// without a bucket that is infinite, or without any other.
+/// Prometheus's `histogram_quantile` (`bucketQuantile` in promql/quantile.go): linear within the
+/// bucket that holds the rank, from 0 for the first bucket if its bound is positive; the highest
+/// finite bound if the rank is above it. None without observations, without a bucket that is
+/// infinite, or without any other.
 pub fn quantile(q: f64, mut buckets: Vec<Bucket>) -> Option<f64> {
     buckets.retain(|bucket| !bucket.bound.is_nan());
     buckets.sort_by(|a, b| a.bound.total_cmp(&b.bound));
@@ -27,14 +28,18 @@ pub fn quantile(q: f64, mut buckets: Vec<Bucket>) -> Option<f64> {
         highest = highest.max(bucket.count);
         bucket.count = highest;
     }
-    let [finite @ .., last] = buckets.as_slice() else { return None };
+    let [finite @ .., last] = buckets.as_slice() else {
+        return None;
+    };
     let highest_bound = finite.last()?.bound;
     if last.bound != f64::INFINITY || last.count.is_nan() || last.count <= 0.0 {
         return None;
     }
     let rank = q * last.count;
     let at = finite.partition_point(|bucket| bucket.count < rank);
-    let Some(bucket) = finite.get(at) else { return Some(highest_bound) };
+    let Some(bucket) = finite.get(at) else {
+        return Some(highest_bound);
+    };
     let (start, below) = match at.checked_sub(1) {
         Some(before) => (finite[before].bound, finite[before].count),
         None if bucket.bound <= 0.0 => return Some(bucket.bound),
@@ -54,7 +59,13 @@ mod tests {
     use super::*;
 
     fn of(q: f64, buckets: &[(f64, f64)]) -> Option<f64> {
-        quantile(q, buckets.iter().map(|&(bound, count)| Bucket { bound, count }).collect())
+        quantile(
+            q,
+            buckets
+                .iter()
+                .map(|&(bound, count)| Bucket { bound, count })
+                .collect(),
+        )
     }
 
     const INF: f64 = f64::INFINITY;
@@ -69,7 +80,10 @@ mod tests {
 
     #[test]
     fn above_the_highest_finite_bound_it_is_that_bound() {
-        assert_eq!(of(0.99, &[(0.1, 10.0), (0.2, 30.0), (INF, 40.0)]), Some(0.2));
+        assert_eq!(
+            of(0.99, &[(0.1, 10.0), (0.2, 30.0), (INF, 40.0)]),
+            Some(0.2)
+        );
     }
 
     #[test]
@@ -86,8 +100,14 @@ mod tests {
 
     #[test]
     fn bounds_below_zero_and_bounds_given_twice_are_understood() {
-        assert_eq!(of(0.1, &[(-1.0, 10.0), (0.0, 20.0), (INF, 20.0)]), Some(-1.0));
-        assert_eq!(of(0.5, &[(1.0, 5.0), (1.0, 5.0), (2.0, 20.0), (INF, 20.0)]), Some(1.0));
+        assert_eq!(
+            of(0.1, &[(-1.0, 10.0), (0.0, 20.0), (INF, 20.0)]),
+            Some(-1.0)
+        );
+        assert_eq!(
+            of(0.5, &[(1.0, 5.0), (1.0, 5.0), (2.0, 20.0), (INF, 20.0)]),
+            Some(1.0)
+        );
     }
 
     #[test]

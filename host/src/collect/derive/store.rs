@@ -12,10 +12,12 @@ use super::counter::{Point, Points};
 /// Says in which life a process is.
 const START_TIME: &str = "process_start_time_seconds";
 
-/// Some libraries work the start out again each time, from clocks that are corrected now and then; in seconds.
+/// Some libraries work the start out again each time, from clocks that are corrected now and then;
+/// in seconds.
 const JITTER: f64 = 2.0;
 
-/// How long a sample whose own time does not move on is believed, as in Prometheus (its look-back delta).
+/// How long a sample whose own time does not move on is believed, as in Prometheus (its look-back
+/// delta).
 const STALE_AFTER: Duration = Duration::from_secs(300);
 
 /// A job and an address.
@@ -48,7 +50,10 @@ impl Source {
 
     fn absorb(&mut self, samples: Vec<Exposed>, scraped_at: UnixMs) {
         self.failure = None;
-        let started_at = samples.iter().find(|sample| sample.name == START_TIME).map(|sample| sample.value);
+        let started_at = samples
+            .iter()
+            .find(|sample| sample.name == START_TIME)
+            .map(|sample| sample.value);
         if let (Some(before), Some(now)) = (self.started_at, started_at)
             && now > before + JITTER
         {
@@ -62,28 +67,57 @@ impl Source {
         self.started_at = started_at.or(self.started_at);
 
         let mut before = std::mem::take(&mut self.series);
-        for Exposed { name, labels, value, at } in samples {
+        for Exposed {
+            name,
+            labels,
+            value,
+            at,
+        } in samples
+        {
             let labels = attach(labels, &self.labels);
-            let seen = before.get_mut(&name).and_then(|series| series.remove(&labels)).unwrap_or_default();
-            let series = self.series.entry(name).or_default().entry(labels).or_insert(seen);
-            series.push(Point { at: at.unwrap_or(scraped_at), value, life: self.life });
+            let seen = before
+                .get_mut(&name)
+                .and_then(|series| series.remove(&labels))
+                .unwrap_or_default();
+            let series = self
+                .series
+                .entry(name)
+                .or_default()
+                .entry(labels)
+                .or_insert(seen);
+            series.push(Point {
+                at: at.unwrap_or(scraped_at),
+                value,
+                life: self.life,
+            });
         }
         // What is left in `before` is no longer exposed: it ended.
     }
 
     fn forget(&mut self, until: UnixMs) {
-        self.series.values_mut().flat_map(BTreeMap::values_mut).for_each(|points| points.forget(until));
+        self.series
+            .values_mut()
+            .flat_map(BTreeMap::values_mut)
+            .for_each(|points| points.forget(until));
     }
 }
 
-/// A sample's labels with those of its source. Where both have one, the source's counts and the sample's is kept as
-/// `exported_…`, as Prometheus does.
+/// A sample's labels with those of its source. Where both have one, the source's counts and the
+/// sample's is kept as `exported_…`, as Prometheus does.
 fn attach(own: Vec<(String, String)>, source: &Labels) -> Labels {
-    let own = own.into_iter().map(|(name, value)| match source.get(&name) {
-        Some(_) => (format!("exported_{name}"), value),
-        None => (name, value),
-    });
-    Labels::new(own.chain(source.iter().map(|(name, value)| (name.to_owned(), value.to_owned()))))
+    let own = own
+        .into_iter()
+        .map(|(name, value)| match source.get(&name) {
+            Some(_) => (format!("exported_{name}"), value),
+            None => (name, value),
+        });
+    Labels::new(
+        own.chain(
+            source
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        ),
+    )
 }
 
 /// What was scraped lately, of the metrics that some signal needs.
@@ -97,17 +131,24 @@ pub struct Store {
 impl Store {
     /// For these signals.
     pub fn new<'a>(signals: impl IntoIterator<Item = &'a SignalConfig>) -> Self {
-        let mut store = Self { metrics: [START_TIME.to_owned()].into(), ..Self::default() };
+        let mut store = Self {
+            metrics: [START_TIME.to_owned()].into(),
+            ..Self::default()
+        };
         for signal in signals {
             let needed = match &signal.source {
                 SignalSource::Query(_) => vec![],
                 SignalSource::Gauge(gauge) => vec![gauge.of.metric.clone()],
                 SignalSource::Rate(rate) => vec![rate.of.metric.clone()],
-                SignalSource::Ratio(ratio) => vec![ratio.of.metric.clone(), ratio.over.metric.clone()],
+                SignalSource::Ratio(ratio) => {
+                    vec![ratio.of.metric.clone(), ratio.over.metric.clone()]
+                }
                 SignalSource::Quantile(quantile) => vec![bucket_metric(&quantile.of.metric)],
             };
             store.metrics.extend(needed);
-            store.longest_window = store.longest_window.max(signal.source.window().unwrap_or_default());
+            store.longest_window = store
+                .longest_window
+                .max(signal.source.window().unwrap_or_default());
         }
         store
     }
@@ -122,7 +163,10 @@ impl Store {
         let mut before = std::mem::take(&mut self.sources);
         for (key, labels) in list {
             let known = before.remove(&key).filter(|source| source.labels == labels);
-            let source = known.unwrap_or_else(|| Source { labels, ..Source::default() });
+            let source = known.unwrap_or_else(|| Source {
+                labels,
+                ..Source::default()
+            });
             self.sources.insert(key, source);
         }
     }
@@ -136,7 +180,8 @@ impl Store {
         }
     }
 
-    /// Notes that a source failed. What it said before is kept for the windows of rates, should it answer again.
+    /// Notes that a source failed. What it said before is kept for the windows of rates, should it
+    /// answer again.
     pub fn failed(&mut self, key: &SourceKey, failure: SourceError) {
         if let Some(source) = self.sources.get_mut(key) {
             source.failure = Some(failure);
@@ -161,7 +206,10 @@ pub fn milliseconds(duration: Duration) -> i64 {
 
 /// The metric that holds a histogram's buckets.
 pub fn bucket_metric(histogram: &str) -> String {
-    format!("{}_bucket", histogram.strip_suffix("_bucket").unwrap_or(histogram))
+    format!(
+        "{}_bucket",
+        histogram.strip_suffix("_bucket").unwrap_or(histogram)
+    )
 }
 
 #[cfg(test)]
@@ -170,12 +218,24 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_begins_the_windows_anew() {
-        let exposed = |value| vec![Exposed { name: "c".to_owned(), labels: Vec::new(), value, at: None }];
+        let exposed = |value| {
+            vec![Exposed {
+                name: "c".to_owned(),
+                labels: Vec::new(),
+                value,
+                at: None,
+            }]
+        };
         let mut source = Source::default();
         source.absorb(exposed(1.0), 3_600_000);
         source.absorb(exposed(2.0), 3_601_000);
         source.absorb(exposed(3.0), 1_000);
-        let growth = |source: &Source| source.series("c").next().and_then(|(_, points)| points.growth(0));
+        let growth = |source: &Source| {
+            source
+                .series("c")
+                .next()
+                .and_then(|(_, points)| points.growth(0))
+        };
         assert_eq!(growth(&source), None);
         source.absorb(exposed(7.0), 2_000);
         assert_eq!(growth(&source).map(|growth| growth.rate()), Some(4.0));
@@ -183,11 +243,19 @@ mod tests {
 
     #[test]
     fn the_labels_of_the_source_count_and_the_sample_s_are_kept_aside() {
-        let own = vec![("job".to_owned(), "inner".to_owned()), ("path".to_owned(), "/".to_owned())];
+        let own = vec![
+            ("job".to_owned(), "inner".to_owned()),
+            ("path".to_owned(), "/".to_owned()),
+        ];
         let labels = attach(own, &Labels::new([("job", "web"), ("instance", "a:1")]));
         assert_eq!(
             labels,
-            Labels::new([("exported_job", "inner"), ("path", "/"), ("job", "web"), ("instance", "a:1")])
+            Labels::new([
+                ("exported_job", "inner"),
+                ("path", "/"),
+                ("job", "web"),
+                ("instance", "a:1")
+            ])
         );
     }
 }

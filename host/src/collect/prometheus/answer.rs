@@ -64,38 +64,97 @@ pub fn read(url: &str, promql: &str, answer: &fetch::Answer) -> Result<Answered,
     let begins = || excerpt(body);
     let envelope = match serde_json::from_slice::<Envelope>(body) {
         Ok(envelope) => envelope,
-        Err(_) if status != 200 => return Err(SourceError::Status { url, status, excerpt: begins() }),
-        Err(_) if *html => return Err(SourceError::Unexpected { url, expected: "Prometheus", excerpt: begins() }),
-        Err(error) if error.is_eof() => return Err(SourceError::CutShort { url, reason: error.to_string() }),
-        Err(error) if error.is_data() && !body.starts_with(br#"{"status":"#) => {
-            return Err(SourceError::Unexpected { url, expected: "Prometheus", excerpt: begins() });
+        Err(_) if status != 200 => {
+            return Err(SourceError::Status {
+                url,
+                status,
+                excerpt: begins(),
+            });
         }
-        Err(error) => return Err(SourceError::Malformed { url, reason: error.to_string() }),
+        Err(_) if *html => {
+            return Err(SourceError::Unexpected {
+                url,
+                expected: "Prometheus",
+                excerpt: begins(),
+            });
+        }
+        Err(error) if error.is_eof() => {
+            return Err(SourceError::CutShort {
+                url,
+                reason: error.to_string(),
+            });
+        }
+        Err(error) if error.is_data() && !body.starts_with(br#"{"status":"#) => {
+            return Err(SourceError::Unexpected {
+                url,
+                expected: "Prometheus",
+                excerpt: begins(),
+            });
+        }
+        Err(error) => {
+            return Err(SourceError::Malformed {
+                url,
+                reason: error.to_string(),
+            });
+        }
     };
-    let (query, reason) = (promql.to_owned(), envelope.error.unwrap_or_else(|| "no reason given".to_owned()));
-    match (envelope.status.as_str(), envelope.error_type.as_deref(), envelope.data) {
-        ("success", _, Some(data)) if status == 200 => Ok(Answered { data, warnings: envelope.warnings }),
+    let (query, reason) = (
+        promql.to_owned(),
+        envelope
+            .error
+            .unwrap_or_else(|| "no reason given".to_owned()),
+    );
+    match (
+        envelope.status.as_str(),
+        envelope.error_type.as_deref(),
+        envelope.data,
+    ) {
+        ("success", _, Some(data)) if status == 200 => Ok(Answered {
+            data,
+            warnings: envelope.warnings,
+        }),
         ("error", Some("bad_data"), _) => Err(SourceError::Refused { query, reason }),
         ("error", Some(_), _) => Err(SourceError::Failed { query, reason }),
-        _ if status != 200 => Err(SourceError::Status { url, status, excerpt: begins() }),
-        _ => Err(SourceError::Unexpected { url, expected: "Prometheus", excerpt: begins() }),
+        _ if status != 200 => Err(SourceError::Status {
+            url,
+            status,
+            excerpt: begins(),
+        }),
+        _ => Err(SourceError::Unexpected {
+            url,
+            expected: "Prometheus",
+            excerpt: begins(),
+        }),
     }
 }
 
 impl Data {
-    /// The series of an instant query. The value's own time is the time that was asked for, so that this is what counts.
+    /// The series of an instant query. The value's own time is the time that was asked for, so that
+    /// this is what counts.
     pub fn into_series(self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError> {
         let series = |metric: BTreeMap<String, String>, (_, value): &Point| {
-            Ok(Series { labels: metric.into(), samples: vec![Sample { at, value: number(promql, value)? }] })
+            Ok(Series {
+                labels: metric.into(),
+                samples: vec![Sample {
+                    at,
+                    value: number(promql, value)?,
+                }],
+            })
         };
         match self {
             Self::Vector(vector) => vector
                 .into_iter()
-                .map(|Instant { metric, value, histogram }| match (value, histogram) {
-                    (Some(point), _) => series(metric, &point),
-                    (None, Some(_)) => Err(native_histogram(promql)),
-                    (None, None) => Err(wrong(promql, "answers a series without a value")),
-                })
+                .map(
+                    |Instant {
+                         metric,
+                         value,
+                         histogram,
+                     }| match (value, histogram) {
+                        (Some(point), _) => series(metric, &point),
+                        (None, Some(_)) => Err(native_histogram(promql)),
+                        (None, None) => Err(wrong(promql, "answers a series without a value")),
+                    },
+                )
                 .collect(),
             Self::Scalar(point) => Ok(vec![series(BTreeMap::new(), &point)?]),
             Self::Matrix(_) => Err(wrong(
@@ -109,32 +168,57 @@ impl Data {
     /// The series of a range query.
     pub fn into_matrix(self, promql: &str) -> Result<Vec<Series>, SourceError> {
         let Self::Matrix(matrix) = self else {
-            return Err(wrong(promql, "was answered with something else than a range"));
+            return Err(wrong(
+                promql,
+                "was answered with something else than a range",
+            ));
         };
-        let series = |Range { metric, values, histograms }: Range| {
+        let series = |Range {
+                          metric,
+                          values,
+                          histograms,
+                      }: Range| {
             if values.is_empty() && histograms.is_some() {
                 return Err(native_histogram(promql));
             }
-            let sample =
-                |(at, value): Point| Ok(Sample { at: (at * 1000.0).round() as UnixMs, value: number(promql, &value)? });
+            let sample = |(at, value): Point| {
+                Ok(Sample {
+                    at: (at * 1000.0).round() as UnixMs,
+                    value: number(promql, &value)?,
+                })
+            };
             let samples = values.into_iter().map(sample).collect::<Result<_, _>>()?;
-            Ok(Series { labels: Labels::from(metric), samples })
+            Ok(Series {
+                labels: Labels::from(metric),
+                samples,
+            })
         };
         matrix.into_iter().map(series).collect()
     }
 }
 
 fn wrong(promql: &str, reason: &str) -> SourceError {
-    SourceError::WrongShape { query: promql.to_owned(), reason: reason.to_owned() }
+    SourceError::WrongShape {
+        query: promql.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn native_histogram(promql: &str) -> SourceError {
-    wrong(promql, "answers native histograms: ask for histogram_quantile(…) of them")
+    wrong(
+        promql,
+        "answers native histograms: ask for histogram_quantile(…) of them",
+    )
 }
 
 /// `NaN`, `+Inf` and `-Inf` are numbers here.
 fn number(promql: &str, text: &str) -> Result<f64, SourceError> {
-    text.parse().map_err(|_| wrong(promql, &format!("was answered with `{text}`, which is not a number")))
+    text.parse().map_err(|_| {
+        wrong(
+            promql,
+            &format!("was answered with `{text}`, which is not a number"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -145,7 +229,15 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Result<Answered, SourceError> {
         let html = body.starts_with('<');
-        read("http://p/api/v1/query", "q", &fetch::Answer { status, html, body: body.into() })
+        read(
+            "http://p/api/v1/query",
+            "q",
+            &fetch::Answer {
+                status,
+                html,
+                body: body.into(),
+            },
+        )
     }
 
     fn series(result: &str) -> Result<Vec<Series>, SourceError> {
@@ -160,19 +252,49 @@ mod tests {
         let read = series(vector).unwrap();
         assert_eq!(read[0].labels, Labels::new([("a", "b")]));
         assert!(read[0].samples[0].value.is_nan() && !read[0].samples[0].is_stale_marker());
-        assert_eq!(read[1].samples, [Sample { at: 7, value: f64::INFINITY }]);
-        assert_eq!(read[2].samples, [Sample { at: 7, value: -1000.0 }]);
-        assert_eq!(series(r#"{"resultType":"scalar","result":[1,"2"]}"#).unwrap()[0].samples[0].value, 2.0);
-        assert_eq!(series(r#"{"resultType":"vector","result":[]}"#).unwrap(), []);
+        assert_eq!(
+            read[1].samples,
+            [Sample {
+                at: 7,
+                value: f64::INFINITY
+            }]
+        );
+        assert_eq!(
+            read[2].samples,
+            [Sample {
+                at: 7,
+                value: -1000.0
+            }]
+        );
+        assert_eq!(
+            series(r#"{"resultType":"scalar","result":[1,"2"]}"#).unwrap()[0].samples[0].value,
+            2.0
+        );
+        assert_eq!(
+            series(r#"{"resultType":"vector","result":[]}"#).unwrap(),
+            []
+        );
     }
 
     #[test]
     fn what_is_no_signal_is_refused_with_the_remedy() {
         for (result, says) in [
-            (r#"{"resultType":"matrix","result":[]}"#, "drop the brackets"),
-            (r#"{"resultType":"string","result":[1,"x"]}"#, "needs numbers"),
-            (r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{}]}]}"#, "histogram_quantile"),
-            (r#"{"resultType":"scalar","result":[1,"x"]}"#, "`x`, which is not a number"),
+            (
+                r#"{"resultType":"matrix","result":[]}"#,
+                "drop the brackets",
+            ),
+            (
+                r#"{"resultType":"string","result":[1,"x"]}"#,
+                "needs numbers",
+            ),
+            (
+                r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{}]}]}"#,
+                "histogram_quantile",
+            ),
+            (
+                r#"{"resultType":"scalar","result":[1,"x"]}"#,
+                "`x`, which is not a number",
+            ),
         ] {
             let error = series(result).unwrap_err();
             assert_eq!(error.kind(), "wrong_shape");
@@ -193,11 +315,21 @@ mod tests {
             (200, r#"{"hello": 1}"#, "unexpected"),
             (200, "[]", "unexpected"),
             (200, "", "cut_short"),
-            (200, r#"{"status":"success","data":{"resultType":"vec"#, "cut_short"),
-            (200, r#"{"status":"success","data":{"resultType":"scalar","result":7}}"#, "malformed"),
+            (
+                200,
+                r#"{"status":"success","data":{"resultType":"vec"#,
+                "cut_short",
+            ),
+            (
+                200,
+                r#"{"status":"success","data":{"resultType":"scalar","result":7}}"#,
+                "malformed",
+            ),
             (200, r#"{"status":"success"}}"#, "malformed"),
         ] {
-            let error = answer(status, body).map(|answered| answered.data).unwrap_err();
+            let error = answer(status, body)
+                .map(|answered| answered.data)
+                .unwrap_err();
             assert_eq!(error.kind(), kind, "{body}: {error}");
         }
     }
@@ -205,7 +337,10 @@ mod tests {
     #[test]
     fn warnings_are_kept() {
         let body = r#"{"status":"success","warnings":["half"],"data":{"resultType":"scalar","result":[1,"2"]}}"#;
-        assert_eq!(answer(200, body).map(|answered| answered.warnings).unwrap(), ["half"]);
+        assert_eq!(
+            answer(200, body).map(|answered| answered.warnings).unwrap(),
+            ["half"]
+        );
     }
 
     proptest! {

@@ -13,17 +13,20 @@ use crate::http_client;
 
 use super::derive::milliseconds;
 use super::fetch::{self, Bounds};
-use super::{CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError};
+use super::{
+    CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
+};
 
 use answer::Data;
 
-/// Prometheus answers at most 11,000 points of a series at once; a longer range is asked for in pieces.
+/// Prometheus answers at most 11,000 points of a series at once; a longer range is asked for in
+/// pieces.
 const POINTS_AT_ONCE: i64 = 10_000;
 /// The longest range, in points of a series.
 const MOST_POINTS: i64 = 1_000_000;
 
-/// The parameter that says how old a sample may be. Prometheus knows it since March 2023 (prometheus/prometheus#12088), and passes
-/// over it before.
+/// The parameter that says how old a sample may be. Prometheus knows it since March 2023
+/// (prometheus/prometheus#12088), and passes over it before.
 const LOOKBACK: &str = "lookback_delta";
 /// What is said of a Prometheus that does not know it.
 const IGNORES_LOOKBACK: &str = "this Prometheus does not know `lookback_delta`: a value counts as current for as long as its own \
@@ -47,14 +50,20 @@ pub(super) struct Answered {
 impl Prometheus {
     /// Sets the client up; nothing is asked yet.
     pub fn new(config: PrometheusConfig) -> Result<Self, CollectError> {
-        let client =
-            http_client::client(config.timeout).map_err(|error| CollectError::Client(http_client::reason(error)))?;
+        let client = http_client::client(config.timeout)
+            .map_err(|error| CollectError::Client(http_client::reason(error)))?;
         let base = config.url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { config, client, base, ignores_lookback: OnceCell::new() })
+        Ok(Self {
+            config,
+            client,
+            base,
+            ignores_lookback: OnceCell::new(),
+        })
     }
 
-    /// Asks a query at one time. With an interval, what is older than [`PrometheusConfig::lookback`] allows for it is no
-    /// answer: Prometheus would give a value that is up to five minutes old as that of now.
+    /// Asks a query at one time. With an interval, what is older than
+    /// [`PrometheusConfig::lookback`] allows for it is no answer: Prometheus would give a value
+    /// that is up to five minutes old as that of now.
     pub(super) async fn instant(
         &self,
         promql: &str,
@@ -62,7 +71,10 @@ impl Prometheus {
         interval: Option<Duration>,
     ) -> Result<Answered, SourceError> {
         let lookback = interval.map(|interval| self.lookback(interval));
-        let more: Vec<_> = [("time", seconds(at))].into_iter().chain(lookback).collect();
+        let more: Vec<_> = [("time", seconds(at))]
+            .into_iter()
+            .chain(lookback)
+            .collect();
         let mut answered = self.ask("query", promql, &more).await?;
         if interval.is_some() && self.ignores_lookback().await {
             answered.warnings.push(IGNORES_LOOKBACK.to_owned());
@@ -70,19 +82,29 @@ impl Prometheus {
         Ok(answered)
     }
 
-    /// Whether a value that makes no sense is taken for [`LOOKBACK`]. Asked until there is an answer.
+    /// Whether a value that makes no sense is taken for [`LOOKBACK`]. Asked until there is an
+    /// answer.
     async fn ignores_lookback(&self) -> bool {
-        let ask = async || match self.ask("query", "1", &[(LOOKBACK, "no duration".to_owned())]).await {
+        let ask = async || match self
+            .ask("query", "1", &[(LOOKBACK, "no duration".to_owned())])
+            .await
+        {
             Ok(_) => Ok(true),
             Err(SourceError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
         };
-        self.ignores_lookback.get_or_try_init(ask).await.is_ok_and(|ignores| *ignores)
+        self.ignores_lookback
+            .get_or_try_init(ask)
+            .await
+            .is_ok_and(|ignores| *ignores)
     }
 
     /// A parameter of both kinds of query.
     fn lookback(&self, interval: Duration) -> (&'static str, String) {
-        (LOOKBACK, format!("{}ms", self.config.lookback(interval).as_millis().max(1)))
+        (
+            LOOKBACK,
+            format!("{}ms", self.config.lookback(interval).as_millis().max(1)),
+        )
     }
 
     /// Asks a query from one time to another, in pieces.
@@ -99,29 +121,59 @@ impl Prometheus {
             return Ok(Vec::new());
         }
         if to.saturating_sub(from) / step > MOST_POINTS {
-            let reason = format!("is asked for more than {MOST_POINTS} points: take a longer step or a shorter range");
-            return Err(SourceError::WrongShape { query: promql.to_owned(), reason });
+            let reason = format!(
+                "is asked for more than {MOST_POINTS} points: take a longer step or a shorter range"
+            );
+            return Err(SourceError::WrongShape {
+                query: promql.to_owned(),
+                reason,
+            });
         }
         let mut all: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
         let mut start = from;
         while start <= to {
-            let end = start.saturating_add(step.saturating_mul(POINTS_AT_ONCE - 1)).min(to);
-            let range = [("start", seconds(start)), ("end", seconds(end)), ("step", seconds(step))];
+            let end = start
+                .saturating_add(step.saturating_mul(POINTS_AT_ONCE - 1))
+                .min(to);
+            let range = [
+                ("start", seconds(start)),
+                ("end", seconds(end)),
+                ("step", seconds(step)),
+            ];
             let more: Vec<_> = range.into_iter().chain(more.clone()).collect();
-            let piece = self.ask("query_range", promql, &more).await?.data.into_matrix(promql)?;
+            let piece = self
+                .ask("query_range", promql, &more)
+                .await?
+                .data
+                .into_matrix(promql)?;
             for series in piece {
                 all.entry(series.labels).or_default().extend(series.samples);
             }
             start = end.saturating_add(step);
         }
-        Ok(all.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
+        Ok(all
+            .into_iter()
+            .map(|(labels, samples)| Series { labels, samples })
+            .collect())
     }
 
-    async fn ask(&self, path: &str, promql: &str, more: &[(&str, String)]) -> Result<Answered, SourceError> {
+    async fn ask(
+        &self,
+        path: &str,
+        promql: &str,
+        more: &[(&str, String)],
+    ) -> Result<Answered, SourceError> {
         let url = format!("{}/api/v1/{path}", self.base);
-        let request = self.client.get(&url).query(&[("query", promql)]).query(more);
+        let request = self
+            .client
+            .get(&url)
+            .query(&[("query", promql)])
+            .query(more);
         let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
-        let bounds = Bounds { timeout: self.config.timeout, body_limit: self.config.body_limit };
+        let bounds = Bounds {
+            timeout: self.config.timeout,
+            body_limit: self.config.body_limit,
+        };
         let answer = fetch::send(&self.client, request, bounds).await?;
         answer::read(&fetch::shown_text(&url), promql, &answer)
     }
@@ -129,13 +181,21 @@ impl Prometheus {
 
 /// Unix time in seconds, with milliseconds.
 fn seconds(at: UnixMs) -> String {
-    format!("{}{}.{:03}", if at < 0 { "-" } else { "" }, at.unsigned_abs() / 1000, at.unsigned_abs() % 1000)
+    format!(
+        "{}{}.{:03}",
+        if at < 0 { "-" } else { "" },
+        at.unsigned_abs() / 1000,
+        at.unsigned_abs() % 1000
+    )
 }
 
 #[async_trait]
 impl MetricSource for Prometheus {
     async fn query(&self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError> {
-        self.instant(promql, at, None).await?.data.into_series(promql, at)
+        self.instant(promql, at, None)
+            .await?
+            .data
+            .into_series(promql, at)
     }
 
     async fn query_range(
@@ -155,8 +215,12 @@ impl MetricSource for Prometheus {
         to: UnixMs,
         step: Duration,
     ) -> Result<Vec<Series>, SourceError> {
-        let SignalSource::Query(promql) = &signal.source else { return Ok(Vec::new()) };
-        let mut series = self.range(promql, from, to, step, Some(self.lookback(step))).await?;
+        let SignalSource::Query(promql) = &signal.source else {
+            return Ok(Vec::new());
+        };
+        let mut series = self
+            .range(promql, from, to, step, Some(self.lookback(step)))
+            .await?;
         for series in &mut series {
             series.labels = series.labels.with("__name__", &signal.name);
         }
@@ -170,15 +234,18 @@ impl MetricSource for Prometheus {
     }
 }
 
-/// A signal's series are told apart by their labels without the metric's name: where a query answers two metrics, those may
-/// be the same.
+/// A signal's series are told apart by their labels without the metric's name: where a query
+/// answers two metrics, those may be the same.
 pub(super) fn all_differ(promql: &str, mut labels: Vec<&Labels>) -> Result<(), SourceError> {
     labels.sort();
     match labels.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
         Some(pair) => Err(SourceError::WrongShape {
             query: promql.to_owned(),
-            reason: format!("answers several metrics with the same labels {}: make each a signal of its own", pair[0]),
+            reason: format!(
+                "answers several metrics with the same labels {}: make each a signal of its own",
+                pair[0]
+            ),
         }),
     }
 }
@@ -189,6 +256,9 @@ mod tests {
 
     #[test]
     fn times_are_given_to_the_millisecond() {
-        assert_eq!((seconds(1_435_781_451_007).as_str(), seconds(-1).as_str()), ("1435781451.007", "-0.001"));
+        assert_eq!(
+            (seconds(1_435_781_451_007).as_str(), seconds(-1).as_str()),
+            ("1435781451.007", "-0.001")
+        );
     }
 }

@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::domain::{
-    Direction, Finding, FindingId, Labels, Meaning, Phase, PodSummary, Range, Replicas, Snapshot, Target, UnixMs,
+    Direction, Finding, FindingId, Labels, Meaning, Phase, PodSummary, Range, Replicas, Snapshot,
+    Target, UnixMs,
 };
 use crate::plugin::ActionIncident;
 
 /// 2026-01-01T00:00:00Z.
 const ONSET: UnixMs = 1_767_225_600_000;
 
-/// Latency is up on a target of two, of that kind. In the host's own types, so that it looks as it will.
+/// Latency is up on a target of two, of that kind. In the host's own types, so that it looks as it
+/// will.
 pub(super) fn usual(kind: &str) -> ActionIncident {
     let web = Target::new("shop", kind, "web");
     let pod = |name: &str, restarts| PodSummary {
@@ -24,7 +26,10 @@ pub(super) fn usual(kind: &str) -> ActionIncident {
         target: web.clone(),
         at: ONSET,
         version: "uid-1/7".to_owned(),
-        replicas: Some(Replicas { desired: 2, ready: 2 }),
+        replicas: Some(Replicas {
+            desired: 2,
+            ready: 2,
+        }),
         rolling_out: false,
         autoscaler: None,
         managed_by: Vec::new(),
@@ -62,7 +67,10 @@ fn finding() -> Finding {
         score: 4.2,
         severity: 4.2,
         observed: Some(1.2),
-        expected: Some(Range { low: None, high: Some(0.4) }),
+        expected: Some(Range {
+            low: None,
+            high: Some(0.4),
+        }),
         reason: "1.2 is 6.3 standard deviations above the mean 0.2".to_owned(),
     }
 }
@@ -71,44 +79,104 @@ fn finding() -> Finding {
 pub(super) fn odd(kind: &str) -> Vec<(&'static str, ActionIncident)> {
     let usual = || usual(kind);
     let web = || Target::new("shop", kind, "web");
-    let snapshot = |value: Value| ActionIncident { snapshot: value, ..usual() };
+    let snapshot = |value: Value| ActionIncident {
+        snapshot: value,
+        ..usual()
+    };
     let with = |key: &str, value: Value| {
         let mut changed = usual().snapshot;
         changed[key] = value;
         snapshot(changed)
     };
-    let findings = |value: Value| ActionIncident { findings: value, ..usual() };
-    let diagnosis = |value: Value| ActionIncident { diagnosis: value, ..usual() };
+    let findings = |value: Value| ActionIncident {
+        findings: value,
+        ..usual()
+    };
+    let diagnosis = |value: Value| ActionIncident {
+        diagnosis: value,
+        ..usual()
+    };
     let target = |target| ActionIncident { target, ..usual() };
-    let process = Target { namespace: String::new(), kind: "Process".to_owned(), ..web() };
+    let process = Target {
+        namespace: String::new(),
+        kind: "Process".to_owned(),
+        ..web()
+    };
     let text = "\u{1b}[31m \" \\ \n\0 <script> ${x} ".repeat(500);
     vec![
         ("no target", target(None)),
         ("a target that is a process", target(Some(process))),
-        ("a target of an unknown kind", target(Some(Target { kind: "Rollout.argoproj.io".to_owned(), ..web() }))),
-        ("a target with a name of 253 bytes", target(Some(Target { name: "x".repeat(253), ..web() }))),
+        (
+            "a target of an unknown kind",
+            target(Some(Target {
+                kind: "Rollout.argoproj.io".to_owned(),
+                ..web()
+            })),
+        ),
+        (
+            "a target with a name of 253 bytes",
+            target(Some(Target {
+                name: "x".repeat(253),
+                ..web()
+            })),
+        ),
         (
             "a person's request: nothing but a target",
-            ActionIncident { snapshot: Value::Null, findings: json!([]), diagnosis: Value::Null, ..usual() },
+            ActionIncident {
+                snapshot: Value::Null,
+                findings: json!([]),
+                diagnosis: Value::Null,
+                ..usual()
+            },
         ),
         ("the snapshot is null", snapshot(Value::Null)),
         ("the snapshot is empty", snapshot(json!({}))),
         ("the snapshot is a list", snapshot(json!([]))),
-        ("the snapshot's replicas are null", with("replicas", Value::Null)),
-        ("the snapshot's replicas are empty", with("replicas", json!({}))),
-        ("no replicas", with("replicas", json!({"desired": 0, "ready": 0}))),
-        ("as many replicas as there can be", with("replicas", json!({"desired": u32::MAX, "ready": u32::MAX}))),
-        ("more replicas than there can be", with("replicas", json!({"desired": 1e300, "ready": -1}))),
+        (
+            "the snapshot's replicas are null",
+            with("replicas", Value::Null),
+        ),
+        (
+            "the snapshot's replicas are empty",
+            with("replicas", json!({})),
+        ),
+        (
+            "no replicas",
+            with("replicas", json!({"desired": 0, "ready": 0})),
+        ),
+        (
+            "as many replicas as there can be",
+            with("replicas", json!({"desired": u32::MAX, "ready": u32::MAX})),
+        ),
+        (
+            "more replicas than there can be",
+            with("replicas", json!({"desired": 1e300, "ready": -1})),
+        ),
         ("replicas that are text", with("replicas", json!("2"))),
-        ("a thousand pods", with("pods", vec![usual().snapshot["pods"][0].clone(); 1000].into())),
-        ("pods of which nothing is known", with("pods", json!([{}, {}]))),
+        (
+            "a thousand pods",
+            with(
+                "pods",
+                vec![usual().snapshot["pods"][0].clone(); 1000].into(),
+            ),
+        ),
+        (
+            "pods of which nothing is known",
+            with("pods", json!([{}, {}])),
+        ),
         ("a key that is new", with("weather", json!("fine"))),
         ("no findings", findings(json!([]))),
         ("the findings are null", findings(Value::Null)),
         ("a finding of which nothing is known", findings(json!([{}]))),
-        ("a thousand findings", findings(vec![json!(finding()); 1000].into())),
+        (
+            "a thousand findings",
+            findings(vec![json!(finding()); 1000].into()),
+        ),
         ("the diagnosis is null", diagnosis(Value::Null)),
         ("the diagnosis is empty", diagnosis(json!({}))),
-        ("a long diagnosis with control characters", diagnosis(json!({"explanation": text}))),
+        (
+            "a long diagnosis with control characters",
+            diagnosis(json!({"explanation": text})),
+        ),
     ]
 }

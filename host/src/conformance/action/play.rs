@@ -42,7 +42,10 @@ pub(super) struct Played {
 
 impl Played {
     pub(super) fn operations(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step, ActionStep::Perform(_))).count()
+        self.steps
+            .iter()
+            .filter(|step| matches!(step, ActionStep::Perform(_)))
+            .count()
     }
 }
 
@@ -73,7 +76,9 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) async fn open(&self, incident: &ActionIncident, parameters: &Value) -> Opened {
-        self.plugins.action(&self.plugin.name, incident.clone(), parameters).await
+        self.plugins
+            .action(&self.plugin.name, incident.clone(), parameters)
+            .await
     }
 
     /// Opens it with the parameters of the trial.
@@ -86,7 +91,8 @@ impl<'a> Stage<'a> {
         self.plugins.health().memory_bytes
     }
 
-    /// From the first step to an end. The world is told which operation of the run it is; waits are over at once.
+    /// From the first step to an end. The world is told which operation of the run it is; waits are
+    /// over at once.
     pub(super) async fn play(
         &mut self,
         incident: &ActionIncident,
@@ -104,8 +110,10 @@ impl<'a> Stage<'a> {
                     self.note(&operation);
                     operations += 1;
                     if operations > self.limits.most_operations as usize {
-                        played.cut_short =
-                            Some(format!("it asks for more than the {} operations that it gets", operations - 1));
+                        played.cut_short = Some(format!(
+                            "it asks for more than the {} operations that it gets",
+                            operations - 1
+                        ));
                         return Ok(played);
                     }
                     now += TAKES_MS;
@@ -115,7 +123,9 @@ impl<'a> Stage<'a> {
                     waited += Duration::from_millis(u64::from(ms));
                     if waited > self.limits.action_timeout {
                         let limit = self.limits.action_timeout;
-                        played.cut_short = Some(format!("it waits for longer than the {limit:?} that it gets"));
+                        played.cut_short = Some(format!(
+                            "it waits for longer than the {limit:?} that it gets"
+                        ));
                         return Ok(played);
                     }
                     now += i64::from(ms);
@@ -137,8 +147,11 @@ impl<'a> Stage<'a> {
         self.asked += 1;
         // Everything is granted, so that only the needs can refuse.
         let everywhere = vec!["*".to_owned()];
-        let grants =
-            [Allowance { operation: operation.kind().to_owned(), scope: "*".to_owned(), namespaces: everywhere }];
+        let grants = [Allowance {
+            operation: operation.kind().to_owned(),
+            scope: "*".to_owned(),
+            namespaces: everywhere,
+        }];
         if let Err(why) = permit(&self.plugin.name, &self.needs, &grants, operation, None) {
             self.undeclared.insert(why);
         }
@@ -154,7 +167,12 @@ impl<'a> Stage<'a> {
         if self.undeclared.is_empty() {
             return Ok(());
         }
-        let all = self.undeclared.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+        let all = self
+            .undeclared
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("; ");
         let remedy = "declare it in `needs`, or give up where the target is of another kind: what is not declared is denied, \
                       whatever is granted";
         Err(Failure::new(all, "all runs", remedy))
@@ -165,7 +183,8 @@ impl<'a> Stage<'a> {
         match &self.wordless {
             None => Ok(()),
             Some(place) => {
-                let remedy = "say in one line what was done or why it was given up: it is what people read";
+                let remedy =
+                    "say in one line what was done or why it was given up: it is what people read";
                 Err(Failure::new("it ends without a word", place, remedy))
             }
         }
@@ -174,11 +193,27 @@ impl<'a> Stage<'a> {
 
 /// A Deployment, unless it is for other kinds only.
 fn kind_for(needs: &[(String, String)]) -> &str {
-    const OF_TARGETS: [&str; 6] = ["inspect", "read_logs", "scale", "restart", "roll_back", "patch"];
-    let of_target = |(operation, _): &&(String, String)| OF_TARGETS.contains(&operation.replace('-', "_").as_str());
-    let kinds = needs.iter().filter(of_target).filter_map(|(_, scope)| scope.split('/').next());
+    const OF_TARGETS: [&str; 6] = [
+        "inspect",
+        "read_logs",
+        "scale",
+        "restart",
+        "roll_back",
+        "patch",
+    ];
+    let of_target = |(operation, _): &&(String, String)| {
+        OF_TARGETS.contains(&operation.replace('-', "_").as_str())
+    };
+    let kinds = needs
+        .iter()
+        .filter(of_target)
+        .filter_map(|(_, scope)| scope.split('/').next());
     let kinds: Vec<&str> = kinds.filter(|kind| *kind != "*").collect();
-    if kinds.contains(&"Deployment") { "Deployment" } else { kinds.first().copied().unwrap_or("Deployment") }
+    if kinds.contains(&"Deployment") {
+        "Deployment"
+    } else {
+        kinds.first().copied().unwrap_or("Deployment")
+    }
 }
 
 #[cfg(test)]
@@ -188,12 +223,24 @@ mod tests {
     #[test]
     fn an_action_is_tried_on_a_kind_that_it_is_for() {
         let tried_on = |needs: &[(&str, &str)]| {
-            let needs: Vec<_> = needs.iter().map(|(name, scope)| ((*name).to_owned(), (*scope).to_owned())).collect();
+            let needs: Vec<_> = needs
+                .iter()
+                .map(|(name, scope)| ((*name).to_owned(), (*scope).to_owned()))
+                .collect();
             kind_for(&needs).to_owned()
         };
         assert_eq!(tried_on(&[]), "Deployment");
-        assert_eq!(tried_on(&[("notify", "on-call"), ("inspect", "*")]), "Deployment");
-        assert_eq!(tried_on(&[("scale", "StatefulSet"), ("scale", "Deployment")]), "Deployment");
-        assert_eq!(tried_on(&[("inspect", "*"), ("patch", "CronJob.batch/spec/suspend")]), "CronJob.batch");
+        assert_eq!(
+            tried_on(&[("notify", "on-call"), ("inspect", "*")]),
+            "Deployment"
+        );
+        assert_eq!(
+            tried_on(&[("scale", "StatefulSet"), ("scale", "Deployment")]),
+            "Deployment"
+        );
+        assert_eq!(
+            tried_on(&[("inspect", "*"), ("patch", "CronJob.batch/spec/suspend")]),
+            "CronJob.batch"
+        );
     }
 }

@@ -16,7 +16,9 @@ pub(super) async fn measure(stage: &Stage<'_>, report: &mut Report) {
     for _ in 0..ROUNDS {
         let before = stage.memory();
         let begun = Instant::now();
-        let Ok(run) = stage.open_usual(&incident).await else { return };
+        let Ok(run) = stage.open_usual(&incident).await else {
+            return;
+        };
         opening = opening.min(begun.elapsed().as_secs_f64() * 1e3);
         let begun = Instant::now();
         if run.next(0, ActionOutcome::Begin).await.is_err() {

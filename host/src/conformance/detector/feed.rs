@@ -36,7 +36,11 @@ pub(super) fn frames(series: &[&Series], order: Order, cut: Cut) -> Vec<Marked> 
     let mut line: Vec<(usize, u32)> = series
         .iter()
         .enumerate()
-        .flat_map(|(of, series)| (0..).zip(&series.samples).map(move |(index, _)| (of, index)))
+        .flat_map(|(of, series)| {
+            (0..)
+                .zip(&series.samples)
+                .map(move |(index, _)| (of, index))
+        })
         .collect();
     if let Order::Together = order {
         line.sort_by_key(|&(of, index)| (index, of));
@@ -67,10 +71,16 @@ pub(super) fn frames(series: &[&Series], order: Order, cut: Cut) -> Vec<Marked> 
 }
 
 /// Shows an instance all these frames.
-pub(super) fn show(monitor: &mut Monitor, series: &[&Series], frames: &[Marked]) -> Result<Vec<Said>, Failure> {
+pub(super) fn show(
+    monitor: &mut Monitor,
+    series: &[&Series],
+    frames: &[Marked],
+) -> Result<Vec<Said>, Failure> {
     let mut said = vec![Said::default(); series.len()];
     for (frame, marks) in frames {
-        let verdict = monitor.observe(frame, true).map_err(|error| Failure::of(&error, place(series, marks)))?;
+        let verdict = monitor
+            .observe(frame, true)
+            .map_err(|error| Failure::of(&error, place(series, marks)))?;
         for (&(of, _), score) in marks.iter().zip(verdict.scores) {
             said[of].scores.push(score);
         }
@@ -83,7 +93,12 @@ pub(super) fn show(monitor: &mut Monitor, series: &[&Series], frames: &[Marked])
 }
 
 /// The same with an instance that has seen nothing.
-pub(super) fn watch(bench: &Bench, series: &[&Series], order: Order, cut: Cut) -> Result<Vec<Said>, Failure> {
+pub(super) fn watch(
+    bench: &Bench,
+    series: &[&Series],
+    order: Order,
+    cut: Cut,
+) -> Result<Vec<Said>, Failure> {
     show(&mut bench.open()?, series, &frames(series, order, cut))
 }
 
@@ -93,7 +108,11 @@ fn place(series: &[&Series], marks: &[(usize, u32)]) -> String {
             format!("series `{}`, samples {from} to {to}", series[first].name)
         }
         (Some(&(first, _)), _) => {
-            format!("a frame of {} samples of series `{}` and others", marks.len(), series[first].name)
+            format!(
+                "a frame of {} samples of series `{}` and others",
+                marks.len(),
+                series[first].name
+            )
         }
         _ => "a frame without samples".to_owned(),
     }
@@ -108,16 +127,35 @@ mod tests {
     fn however_they_are_cut_the_frames_hold_the_same_samples() {
         let series = all();
         let two = [&series[0], &series[1]];
-        for (order, cut) in [(Order::OneAfterAnother, Cut::Every(1)), (Order::Together, Cut::Ragged)] {
+        for (order, cut) in [
+            (Order::OneAfterAnother, Cut::Every(1)),
+            (Order::Together, Cut::Ragged),
+        ] {
             let frames = frames(&two, order, cut);
             let of = |id: u32| {
-                let samples =
-                    frames.iter().flat_map(|(frame, _)| frame.ids.iter().zip(frame.at.iter().zip(&frame.values)));
-                samples.filter(|(of, _)| **of == id).map(|(_, (at, value))| (*at, *value)).collect::<Vec<_>>()
+                let samples = frames.iter().flat_map(|(frame, _)| {
+                    frame.ids.iter().zip(frame.at.iter().zip(&frame.values))
+                });
+                samples
+                    .filter(|(of, _)| **of == id)
+                    .map(|(_, (at, value))| (*at, *value))
+                    .collect::<Vec<_>>()
             };
-            assert_eq!((of(0), of(1)), (two[0].samples.clone(), two[1].samples.clone()));
-            assert!(frames.windows(2).all(|two| two[0].0.now <= two[1].0.now), "`now` never falls");
-            assert_eq!(frames.iter().map(|(frame, _)| frame.opened.len()).sum::<usize>(), 2);
+            assert_eq!(
+                (of(0), of(1)),
+                (two[0].samples.clone(), two[1].samples.clone())
+            );
+            assert!(
+                frames.windows(2).all(|two| two[0].0.now <= two[1].0.now),
+                "`now` never falls"
+            );
+            assert_eq!(
+                frames
+                    .iter()
+                    .map(|(frame, _)| frame.opened.len())
+                    .sum::<usize>(),
+                2
+            );
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::plugin::{Frame, Monitor};
 const GRAIN: u64 = 256 << 10;
 
 const FRAME: usize = 4000;
-/// A minute: the first stretch is three weeks of each series, so that a memory of the days of the week is full.
+/// A minute: the first stretch is three weeks of each series, so that a memory of the days of the
+/// week is full.
 const EVERY_MS: i64 = 60_000;
 const STRETCH: usize = 60_000;
 
@@ -18,7 +19,10 @@ const STRETCH: usize = 60_000;
 pub(super) fn of_samples(bench: &Bench) -> Result<(), Failure> {
     let mut monitor = bench.open()?;
     let mut values = seasonal(20, STRETCH * 3 / 2, 1440).into_iter();
-    let mut frame = Frame { opened: vec![series(0), series(1)], ..Frame::default() };
+    let mut frame = Frame {
+        opened: vec![series(0), series(1)],
+        ..Frame::default()
+    };
     let mut at = BEGIN;
     let mut after = [0; 3];
     for memory in &mut after {
@@ -37,7 +41,9 @@ pub(super) fn of_samples(bench: &Bench) -> Result<(), Failure> {
     let [first, second, third] = after;
     if second > first && third > second && third - first > GRAIN {
         return Err(Failure::new(
-            format!("{first} bytes after {STRETCH} samples, {second} after twice, {third} after three times as many"),
+            format!(
+                "{first} bytes after {STRETCH} samples, {second} after twice, {third} after three times as many"
+            ),
             "two series, a sample a minute",
             "keep a bounded memory of each series: a window, or figures that are updated",
         ));
@@ -48,7 +54,8 @@ pub(super) fn of_samples(bench: &Bench) -> Result<(), Failure> {
 const CYCLES: u32 = 20;
 const AT_A_TIME: u32 = 500;
 const SAMPLES: i64 = 8;
-/// What may be kept of each id that was ever seen: ids are never reused, and a table over them is quick.
+/// What may be kept of each id that was ever seen: ids are never reused, and a table over them is
+/// quick.
 const BYTES_AN_ID: u64 = 16;
 
 /// Cycles of opening and closing: the later half must need no more than the earlier.
@@ -58,7 +65,10 @@ pub(super) fn of_series(bench: &Bench) -> Result<(), Failure> {
     let mut half = 0;
     for cycle in 0..CYCLES {
         let ids = cycle * AT_A_TIME..(cycle + 1) * AT_A_TIME;
-        let mut frame = Frame { opened: ids.clone().map(series).collect(), ..Frame::default() };
+        let mut frame = Frame {
+            opened: ids.clone().map(series).collect(),
+            ..Frame::default()
+        };
         for sample in 0..SAMPLES {
             at += EVERY_MS;
             for id in ids.clone() {
@@ -67,7 +77,12 @@ pub(super) fn of_series(bench: &Bench) -> Result<(), Failure> {
             if sample == SAMPLES - 1 {
                 frame.closed = ids.clone().collect();
             }
-            observe(&mut monitor, &mut frame, at, &format!("{AT_A_TIME} series at a time, the {cycle}th time"))?;
+            observe(
+                &mut monitor,
+                &mut frame,
+                at,
+                &format!("{AT_A_TIME} series at a time, the {cycle}th time"),
+            )?;
         }
         if cycle == CYCLES / 2 - 1 {
             half = bench.memory();
@@ -75,21 +90,35 @@ pub(super) fn of_series(bench: &Bench) -> Result<(), Failure> {
     }
     let (end, more_ids) = (bench.memory(), u64::from(CYCLES / 2 * AT_A_TIME));
     if end > half + GRAIN + more_ids * BYTES_AN_ID {
-        let found = format!("{half} bytes after {more_ids} series that were all closed, {end} after twice as many");
+        let found = format!(
+            "{half} bytes after {more_ids} series that were all closed, {end} after twice as many"
+        );
         let remedy = "drop what is kept of a series when `closed` names it";
-        return Err(Failure::new(found, format!("{AT_A_TIME} series at a time"), remedy));
+        return Err(Failure::new(
+            found,
+            format!("{AT_A_TIME} series at a time"),
+            remedy,
+        ));
     }
     Ok(())
 }
 
 fn series(id: u32) -> (u32, Labels) {
-    (id, Labels::new([("__name__".to_owned(), "conformance".to_owned()), ("pod".to_owned(), format!("web-{id}"))]))
+    (
+        id,
+        Labels::new([
+            ("__name__".to_owned(), "conformance".to_owned()),
+            ("pod".to_owned(), format!("web-{id}")),
+        ]),
+    )
 }
 
 /// Shows the frame and empties it.
 fn observe(monitor: &mut Monitor, frame: &mut Frame, now: i64, place: &str) -> Result<(), Failure> {
     frame.now = now;
-    monitor.observe(frame, false).map_err(|error| Failure::of(&error, place))?;
+    monitor
+        .observe(frame, false)
+        .map_err(|error| Failure::of(&error, place))?;
     frame.clear();
     Ok(())
 }

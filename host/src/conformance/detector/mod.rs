@@ -34,7 +34,8 @@ impl Bench<'_> {
 
     /// An instance that has seen nothing.
     fn open(&self) -> Result<Monitor, Failure> {
-        self.try_open(self.settings).map_err(|error| Failure::of(&error, format!("opening it with {}", self.settings)))
+        self.try_open(self.settings)
+            .map_err(|error| Failure::of(&error, format!("opening it with {}", self.settings)))
     }
 
     /// Linear memory of what is open now.
@@ -47,31 +48,95 @@ type Run = fn(&Bench) -> Result<(), Failure>;
 
 /// Of every detector.
 const CHECKS: [(&str, &str, Run); 15] = [
-    ("wrong-settings", "settings that are wrong are refused as `invalid`, with a word why", wrong_settings),
-    ("default-settings", "what its schema calls the defaults opens it", default_settings),
-    ("same-twice", "the same samples give the same verdict, twice", same::twice),
-    ("scores-or-not", "whether scores are asked for changes no finding", same::scores_or_not),
-    ("frame-ends", "where a frame ends changes nothing", same::frame_ends),
-    ("phases", "onset, then ongoing, then clear; each with a reason and a range that is one", odd::phases),
-    ("gaps", "hours without samples, and times far in the past and the future", odd::gaps),
-    ("constant", "a constant, and a constant that jumps", odd::constant),
-    ("huge-and-tiny", "values near the largest and the smallest there are", odd::huge_and_tiny),
-    ("counters", "a counter at 2^53, where adding 1 changes nothing, and its reset", odd::counters),
-    ("few-samples", "series that end after one to ten samples", odd::few_samples),
+    (
+        "wrong-settings",
+        "settings that are wrong are refused as `invalid`, with a word why",
+        wrong_settings,
+    ),
+    (
+        "default-settings",
+        "what its schema calls the defaults opens it",
+        default_settings,
+    ),
+    (
+        "same-twice",
+        "the same samples give the same verdict, twice",
+        same::twice,
+    ),
+    (
+        "scores-or-not",
+        "whether scores are asked for changes no finding",
+        same::scores_or_not,
+    ),
+    (
+        "frame-ends",
+        "where a frame ends changes nothing",
+        same::frame_ends,
+    ),
+    (
+        "phases",
+        "onset, then ongoing, then clear; each with a reason and a range that is one",
+        odd::phases,
+    ),
+    (
+        "gaps",
+        "hours without samples, and times far in the past and the future",
+        odd::gaps,
+    ),
+    (
+        "constant",
+        "a constant, and a constant that jumps",
+        odd::constant,
+    ),
+    (
+        "huge-and-tiny",
+        "values near the largest and the smallest there are",
+        odd::huge_and_tiny,
+    ),
+    (
+        "counters",
+        "a counter at 2^53, where adding 1 changes nothing, and its reset",
+        odd::counters,
+    ),
+    (
+        "few-samples",
+        "series that end after one to ten samples",
+        odd::few_samples,
+    ),
     (
         "held-back",
         "samples that are not finite, late or repeated change nothing: the host holds them back",
         same::held_back,
     ),
-    ("empty-frames", "frames without samples, with openings only, with closings only", life::empty_frames),
-    ("series-come-and-go", "ten thousand series, opened and closed, leave nothing behind", memory::of_series),
-    ("long-life", "its memory does not grow with the samples that it has seen", memory::of_samples),
+    (
+        "empty-frames",
+        "frames without samples, with openings only, with closings only",
+        life::empty_frames,
+    ),
+    (
+        "series-come-and-go",
+        "ten thousand series, opened and closed, leave nothing behind",
+        memory::of_series,
+    ),
+    (
+        "long-life",
+        "its memory does not grow with the samples that it has seen",
+        memory::of_samples,
+    ),
 ];
 
 /// Of a detector whose series don't know of one another.
 const APART: [(&str, &str, Run); 2] = [
-    ("other-series", "what it says of a series does not depend on other series", same::other_series),
-    ("forgets", "a series that was closed and comes again begins anew", life::forgets),
+    (
+        "other-series",
+        "what it says of a series does not depend on other series",
+        same::other_series,
+    ),
+    (
+        "forgets",
+        "a series that was closed and comes again begins anew",
+        life::forgets,
+    ),
 ];
 
 /// Of a detector whose memory can be saved.
@@ -92,8 +157,14 @@ pub(super) fn examine(plugins: &Plugins, plugin: &PluginInfo, trial: &Trial) -> 
         series: series::all(),
     };
     let opened = bench.open().map(drop);
-    if !report.check("opens", "it opens with the settings that it is tried with", opened) {
-        report.notes.push("nothing else was tried: it does not open".to_owned());
+    if !report.check(
+        "opens",
+        "it opens with the settings that it is tried with",
+        opened,
+    ) {
+        report
+            .notes
+            .push("nothing else was tried: it does not open".to_owned());
         return report;
     }
     for (name, about, run) in CHECKS {
@@ -104,10 +175,14 @@ pub(super) fn examine(plugins: &Plugins, plugin: &PluginInfo, trial: &Trial) -> 
             report.check(name, about, run(&bench));
         }
     } else {
-        report.notes.push("not tried, as it exports no `state`: save-restore".to_owned());
+        report
+            .notes
+            .push("not tried, as it exports no `state`: save-restore".to_owned());
     }
     if trial.series_share {
-        report.notes.push("not tried, as its series share what they know: other-series, forgets".to_owned());
+        report.notes.push(
+            "not tried, as its series share what they know: other-series, forgets".to_owned(),
+        );
     } else {
         for (name, about, run) in APART {
             report.check(name, about, run(&bench));

@@ -13,7 +13,11 @@ fn judge(series: &Series, said: &Said) -> Result<(), Failure> {
         let place = format!("series `{}`, sample {}", series.name, finding.sample);
         let wrong = |found: String, remedy: &str| Err(Failure::new(found, place.clone(), remedy));
         if open == (finding.phase == Phase::Onset) {
-            let before = if open { "while an anomaly lasts" } else { "with no anomaly open" };
+            let before = if open {
+                "while an anomaly lasts"
+            } else {
+                "with no anomaly open"
+            };
             return wrong(
                 format!("a finding says {:?} {before}", finding.phase),
                 "an anomaly begins with `onset`, may go on with `ongoing`, and ends with `clear`, each series by itself",
@@ -21,7 +25,10 @@ fn judge(series: &Series, said: &Said) -> Result<(), Failure> {
         }
         open = finding.phase != Phase::Clear;
         if finding.reason.trim().is_empty() {
-            return wrong("a finding without a reason".to_owned(), "say in one line, with figures, what is unusual");
+            return wrong(
+                "a finding without a reason".to_owned(),
+                "say in one line, with figures, what is unusual",
+            );
         }
         if let Some(range) = finding.expected
             && let (Some(low), Some(high)) = (range.low, range.high)
@@ -37,10 +44,14 @@ fn judge(series: &Series, said: &Said) -> Result<(), Failure> {
 }
 
 fn of(bench: &Bench, kind: Kind) -> Result<(), Failure> {
-    bench.series.iter().filter(|series| series.kind == kind).try_for_each(|series| {
-        let said = watch(bench, &[series], Order::OneAfterAnother, Cut::Every(64))?;
-        judge(series, &said[0])
-    })
+    bench
+        .series
+        .iter()
+        .filter(|series| series.kind == kind)
+        .try_for_each(|series| {
+            let said = watch(bench, &[series], Order::OneAfterAnother, Cut::Every(64))?;
+            judge(series, &said[0])
+        })
 }
 
 pub(super) fn phases(bench: &Bench) -> Result<(), Failure> {

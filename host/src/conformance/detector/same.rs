@@ -10,43 +10,78 @@ use crate::plugin::{Frame, Monitor, PluginError, RawFinding, Saved};
 
 const NO_SOURCE: &str = "use nothing but the settings and the samples: no counter that outlives an instance, no order of a hash map, \
                          no uninitialised memory";
-const NO_FRAMES: &str =
-    "keep all memory per series and take each sample by itself: nothing may be computed from a frame as a whole";
-const NO_FORGETTING: &str = "let `save` write all that `observe` reads: what is left out begins anew";
+const NO_FRAMES: &str = "keep all memory per series and take each sample by itself: nothing may be computed from a frame as a whole";
+const NO_FORGETTING: &str =
+    "let `save` write all that `observe` reads: what is left out begins anew";
 
 /// How often a series is saved and restored.
 const RESTARTS: usize = 6;
 
 /// The first difference between two verdicts on a series.
 fn compare(one: &Said, other: &Said) -> Option<(usize, String)> {
-    let scores = one.scores.iter().zip(&other.scores).position(|(one, other)| one != other);
+    let scores = one
+        .scores
+        .iter()
+        .zip(&other.scores)
+        .position(|(one, other)| one != other);
     let findings = (0..one.findings.len().max(other.findings.len()))
         .find(|&i| one.findings.get(i) != other.findings.get(i))
         .map(|i| {
             let (one, other) = (one.findings.get(i), other.findings.get(i));
-            let sample = [one, other].into_iter().flatten().map(|finding| finding.sample).min().unwrap_or_default();
+            let sample = [one, other]
+                .into_iter()
+                .flatten()
+                .map(|finding| finding.sample)
+                .min()
+                .unwrap_or_default();
             let words = |finding: Option<&RawFinding>| {
-                finding.map_or("nothing".to_owned(), |f| format!("{:?} of sample {} ({})", f.phase, f.sample, f.reason))
+                finding.map_or("nothing".to_owned(), |f| {
+                    format!("{:?} of sample {} ({})", f.phase, f.sample, f.reason)
+                })
             };
-            (sample as usize, format!("{} and {}", words(one), words(other)))
+            (
+                sample as usize,
+                format!("{} and {}", words(one), words(other)),
+            )
         });
-    let scores = scores.map(|i| (i, format!("the scores {} and {}", one.scores[i], other.scores[i])));
+    let scores = scores.map(|i| {
+        (
+            i,
+            format!("the scores {} and {}", one.scores[i], other.scores[i]),
+        )
+    });
     // The earlier one is nearer to the cause.
-    [scores, findings].into_iter().flatten().min_by_key(|(sample, _)| *sample)
+    [scores, findings]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(sample, _)| *sample)
 }
 
-fn expect_same(series: &Series, one: &Said, other: &Said, how: &str, remedy: &str) -> Result<(), Failure> {
+fn expect_same(
+    series: &Series,
+    one: &Said,
+    other: &Said,
+    how: &str,
+    remedy: &str,
+) -> Result<(), Failure> {
     match compare(one, other) {
         None => Ok(()),
-        Some((sample, what)) => {
-            Err(Failure::new(what, format!("series `{}`, sample {sample}: {how}", series.name), remedy))
-        }
+        Some((sample, what)) => Err(Failure::new(
+            what,
+            format!("series `{}`, sample {sample}: {how}", series.name),
+            remedy,
+        )),
     }
 }
 
 /// One frame after another, whole.
 fn whole(bench: &Bench, series: &Series) -> Result<Said, Failure> {
-    let said = watch(bench, &[series], Order::OneAfterAnother, Cut::Every(usize::MAX))?;
+    let said = watch(
+        bench,
+        &[series],
+        Order::OneAfterAnother,
+        Cut::Every(usize::MAX),
+    )?;
     Ok(said.into_iter().next().unwrap_or_default())
 }
 
@@ -61,13 +96,18 @@ pub(super) fn scores_or_not(bench: &Bench) -> Result<(), Failure> {
     bench.series.iter().try_for_each(|series| {
         let with = whole(bench, series)?;
         let mut monitor = bench.open()?;
-        let mut without = Said { scores: with.scores.clone(), ..Said::default() };
+        let mut without = Said {
+            scores: with.scores.clone(),
+            ..Said::default()
+        };
         for (frame, _) in frames(&[series], Order::OneAfterAnother, Cut::Every(usize::MAX)) {
             let verdict = monitor.observe(&frame, false);
-            let verdict = verdict.map_err(|error| Failure::of(&error, format!("series `{}`", series.name)))?;
+            let verdict = verdict
+                .map_err(|error| Failure::of(&error, format!("series `{}`", series.name)))?;
             without.findings.extend(verdict.findings);
         }
-        let remedy = "leave out of the answer what is not asked for, and compute the rest as before";
+        let remedy =
+            "leave out of the answer what is not asked for, and compute the rest as before";
         expect_same(series, &with, &without, "with scores and without", remedy)
     })
 }
@@ -105,24 +145,51 @@ pub(super) fn saved_and_restored(bench: &Bench) -> Result<(), Failure> {
             }
             monitor = Some(next);
         }
-        expect_same(series, &whole(bench, series)?, &said, "without and with restarts", NO_FORGETTING)
+        expect_same(
+            series,
+            &whole(bench, series)?,
+            &said,
+            "without and with restarts",
+            NO_FORGETTING,
+        )
     })
 }
 
 /// What the series share first, as the host does.
-fn hand_over(bench: &Bench, from: &mut Monitor, to: &mut Monitor, series: &Series) -> Result<(), Failure> {
-    let failed = |error: PluginError| Failure::of(&error, format!("series `{}`, saved and restored", series.name));
+fn hand_over(
+    bench: &Bench,
+    from: &mut Monitor,
+    to: &mut Monitor,
+    series: &Series,
+) -> Result<(), Failure> {
+    let failed = |error: PluginError| {
+        Failure::of(
+            &error,
+            format!("series `{}`, saved and restored", series.name),
+        )
+    };
     for of in [None, Some((0, series.labels()))] {
-        match (from.save(of.as_ref().map(|(id, _)| *id)).map_err(failed)?, of) {
+        match (
+            from.save(of.as_ref().map(|(id, _)| *id)).map_err(failed)?,
+            of,
+        ) {
             (Some(bytes), of) => {
-                let saved = Saved { of, from_version: bench.version.to_owned(), bytes };
+                let saved = Saved {
+                    of,
+                    from_version: bench.version.to_owned(),
+                    bytes,
+                };
                 to.restore(&saved).map_err(failed)?;
             }
             (None, None) => {}
             (None, Some(_)) => {
                 let remedy = "save what is known of a series, or export no `state`";
                 let place = format!("series `{}`", series.name);
-                return Err(Failure::new("it exports `state` and saves nothing of a series", place, remedy));
+                return Err(Failure::new(
+                    "it exports `state` and saves nothing of a series",
+                    place,
+                    remedy,
+                ));
             }
         }
     }
@@ -130,7 +197,11 @@ fn hand_over(bench: &Bench, from: &mut Monitor, to: &mut Monitor, series: &Serie
 }
 
 pub(super) fn other_series(bench: &Bench) -> Result<(), Failure> {
-    let all: Vec<&Series> = bench.series.iter().filter(|series| series.kind != Kind::Few).collect();
+    let all: Vec<&Series> = bench
+        .series
+        .iter()
+        .filter(|series| series.kind != Kind::Few)
+        .collect();
     let remedy = "keep all memory per series; if they are meant to know of one another, run this with --series-share";
     for (order, how) in [
         (Order::Together, "by itself and a sample of each in turn"),
@@ -144,35 +215,63 @@ pub(super) fn other_series(bench: &Bench) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Through the two places where the host holds samples back: what makes frames drops what is late, repeated or not finite; what
-/// hands frames over refuses one that has such a value all the same.
+/// Through the two places where the host holds samples back: what makes frames drops what is late,
+/// repeated or not finite; what hands frames over refuses one that has such a value all the same.
 pub(super) fn held_back(bench: &Bench) -> Result<(), Failure> {
-    let Some(series) = bench.series.iter().find(|series| series.kind == Kind::Ordinary) else { return Ok(()) };
-    let place = || format!("series `{}` with NaN, infinite, late and repeated samples between", series.name);
+    let Some(series) = bench
+        .series
+        .iter()
+        .find(|series| series.kind == Kind::Ordinary)
+    else {
+        return Ok(());
+    };
+    let place = || {
+        format!(
+            "series `{}` with NaN, infinite, late and repeated samples between",
+            series.name
+        )
+    };
     let mut soiled = Vec::new();
     for &(at, value) in &series.samples {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, value] {
             soiled.push(Sample { at, value });
         }
         soiled.push(Sample { at, value: 1e9 });
-        soiled.push(Sample { at: at - 60_000, value: -1e9 });
+        soiled.push(Sample {
+            at: at - 60_000,
+            value: -1e9,
+        });
     }
     let mut frame = detect::held_back(&series.labels(), &soiled);
     frame.now = series.samples.last().map_or(0, |(at, _)| *at);
     let marks = (0..).take(frame.len()).map(|index| (0, index)).collect();
     let mut monitor = bench.open()?;
-    // Two frames that nobody would hand over: neither reaches the guest, so its memory is as it was.
+    // Two frames that nobody would hand over: neither reaches the guest, so its memory is as it
+    // was.
     for value in [f64::NAN, f64::NEG_INFINITY] {
-        let mut forbidden = Frame { opened: vec![(0, series.labels())], ..Frame::default() };
+        let mut forbidden = Frame {
+            opened: vec![(0, series.labels())],
+            ..Frame::default()
+        };
         forbidden.push(0, frame.now, value);
         match monitor.observe(&forbidden, true) {
             Err(PluginError::Input { .. }) => {}
             answer => {
                 let found = format!("the host handed a value of {value} over: {answer:?}");
-                return Err(Failure::new(found, place(), "this is a defect of the host: report it"));
+                return Err(Failure::new(
+                    found,
+                    place(),
+                    "this is a defect of the host: report it",
+                ));
             }
         }
     }
     let said = show(&mut monitor, &[series], &[(frame, marks)])?;
-    expect_same(series, &whole(bench, series)?, &said[0], "without and with what the host holds back", NO_SOURCE)
+    expect_same(
+        series,
+        &whole(bench, series)?,
+        &said[0],
+        "without and with what the host holds back",
+        NO_SOURCE,
+    )
 }

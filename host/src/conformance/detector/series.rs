@@ -36,7 +36,11 @@ pub(super) struct Series {
 impl Series {
     fn every(name: &str, kind: Kind, values: impl IntoIterator<Item = f64>) -> Self {
         let samples = (0..).map(|i| BEGIN + i * EVERY_MS).zip(values).collect();
-        Self { name: name.to_owned(), kind, samples }
+        Self {
+            name: name.to_owned(),
+            kind,
+            samples,
+        }
     }
 
     pub(super) fn labels(&self) -> Labels {
@@ -47,13 +51,19 @@ impl Series {
 /// About 100, give or take 10.
 pub(super) fn calm(seed: u64, samples: usize) -> Vec<f64> {
     let mut random = Rng::with_seed(seed);
-    (0..samples).map(|_| 100.0 + (0..12).map(|_| random.f64() - 0.5).sum::<f64>() * 10.0).collect()
+    (0..samples)
+        .map(|_| 100.0 + (0..12).map(|_| random.f64() - 0.5).sum::<f64>() * 10.0)
+        .collect()
 }
 
 /// The same, with a rhythm of that many samples.
 pub(super) fn seasonal(seed: u64, samples: usize, period: usize) -> Vec<f64> {
     let wave = |i: usize| (i as f64 / period as f64 * std::f64::consts::TAU).sin() * 40.0;
-    calm(seed, samples).into_iter().enumerate().map(|(i, value)| value + wave(i)).collect()
+    calm(seed, samples)
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| value + wave(i))
+        .collect()
 }
 
 fn with(mut values: Vec<f64>, change: impl Fn(usize, f64) -> f64) -> Vec<f64> {
@@ -69,8 +79,20 @@ pub(super) fn all() -> Vec<Series> {
 }
 
 fn ordinary() -> Vec<Series> {
-    let shift = |i, value| if (350..450).contains(&i) { value + 120.0 } else { value };
-    let spike = |i, value| if i > 100 && i % 97 == 0 { value * 8.0 } else { value };
+    let shift = |i, value| {
+        if (350..450).contains(&i) {
+            value + 120.0
+        } else {
+            value
+        }
+    };
+    let spike = |i, value| {
+        if i > 100 && i % 97 == 0 {
+            value * 8.0
+        } else {
+            value
+        }
+    };
     let outage = |i, value| if (400..430).contains(&i) { 0.0 } else { value };
     [
         ("calm", calm(1, SAMPLES)),
@@ -90,9 +112,16 @@ fn odd() -> Vec<Series> {
     let tiny = |i: usize, _| [f64::MIN_POSITIVE, 5e-324, -5e-324, 0.0, -0.0][i % 5];
     let jump = |i, _| if i < 300 { 5.0 } else { 6.0 };
     let ones = |i: usize, _| NO_MORE_ONES - 300.0 + i as f64;
-    let reset = |i: usize, _| if i < 300 { NO_MORE_ONES + i as f64 * 2.0 } else { (i - 300) as f64 };
-    let of =
-        |name, kind, change: &dyn Fn(usize, f64) -> f64| Series::every(name, kind, with(vec![0.0; SAMPLES], change));
+    let reset = |i: usize, _| {
+        if i < 300 {
+            NO_MORE_ONES + i as f64 * 2.0
+        } else {
+            (i - 300) as f64
+        }
+    };
+    let of = |name, kind, change: &dyn Fn(usize, f64) -> f64| {
+        Series::every(name, kind, with(vec![0.0; SAMPLES], change))
+    };
     let mut odd = vec![
         of("zero", Kind::Constant, &|_, value| value),
         of("constant", Kind::Constant, &|_, _| 5.0),
@@ -108,9 +137,13 @@ fn odd() -> Vec<Series> {
         of("counter that reaches 2^53", Kind::Counter, &ones),
         of("counter beyond 2^53 with a reset", Kind::Counter, &reset),
     ];
-    odd.extend(
-        (1..=10).map(|length| Series::every(&format!("{length} samples"), Kind::Few, calm(length, length as usize))),
-    );
+    odd.extend((1..=10).map(|length| {
+        Series::every(
+            &format!("{length} samples"),
+            Kind::Few,
+            calm(length, length as usize),
+        )
+    }));
     odd
 }
 
@@ -118,16 +151,32 @@ fn with_gaps() -> Vec<Series> {
     let mut random = Rng::with_seed(9);
     let mut at = BEGIN;
     let ragged = |value| {
-        at += if random.u8(..) < 5 { HOUR_MS * random.i64(1..100) } else { random.i64(1..60_000) };
+        at += if random.u8(..) < 5 {
+            HOUR_MS * random.i64(1..100)
+        } else {
+            random.i64(1..60_000)
+        };
         (at, value)
     };
     let ragged = Series {
         name: "gaps of hours".to_owned(),
         kind: Kind::Gaps,
-        samples: with(calm(10, SAMPLES), |i, v| if i > 500 { v * 3.0 } else { v }).into_iter().map(ragged).collect(),
+        samples: with(calm(10, SAMPLES), |i, v| if i > 500 { v * 3.0 } else { v })
+            .into_iter()
+            .map(ragged)
+            .collect(),
     };
     // Before 1970, at 0, a millisecond apart, in the year 9999.
-    let far = [-62_135_596_800_000, -1, 0, 1, 2, BEGIN, BEGIN + 1, 253_402_300_799_000];
+    let far = [
+        -62_135_596_800_000,
+        -1,
+        0,
+        1,
+        2,
+        BEGIN,
+        BEGIN + 1,
+        253_402_300_799_000,
+    ];
     let far = Series {
         name: "far times".to_owned(),
         kind: Kind::Gaps,
@@ -143,11 +192,26 @@ mod tests {
     #[test]
     fn the_series_keep_the_contract_and_are_the_same_each_time() {
         for series in all() {
-            assert!(series.samples.iter().all(|(_, value)| value.is_finite()), "{}", series.name);
-            assert!(series.samples.windows(2).all(|two| two[0].0 < two[1].0), "{}", series.name);
+            assert!(
+                series.samples.iter().all(|(_, value)| value.is_finite()),
+                "{}",
+                series.name
+            );
+            assert!(
+                series.samples.windows(2).all(|two| two[0].0 < two[1].0),
+                "{}",
+                series.name
+            );
         }
         assert_eq!(all(), all());
-        for kind in [Kind::Ordinary, Kind::Gaps, Kind::Constant, Kind::Huge, Kind::Counter, Kind::Few] {
+        for kind in [
+            Kind::Ordinary,
+            Kind::Gaps,
+            Kind::Constant,
+            Kind::Huge,
+            Kind::Counter,
+            Kind::Few,
+        ] {
             assert!(all().iter().any(|series| series.kind == kind), "{kind:?}");
         }
     }

@@ -24,18 +24,33 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
     let before = bench.memory();
     let begun = Instant::now();
     let Ok(monitor) = bench.open() else { return };
-    report.figure("opening an instance", begun.elapsed().as_secs_f64() * 1e3, "ms");
-    report.figure("memory of an instance", (bench.memory() - before) as f64 / 1024.0, "KiB");
+    report.figure(
+        "opening an instance",
+        begun.elapsed().as_secs_f64() * 1e3,
+        "ms",
+    );
+    report.figure(
+        "memory of an instance",
+        (bench.memory() - before) as f64 / 1024.0,
+        "KiB",
+    );
     drop(monitor);
     let figures: [(&'static str, &'static str, Measure, usize); 3] = [
         ("a sample, one a call", "ns", samples, 1),
         ("a sample, 4096 a call", "ns", samples, BATCH),
-        ("memory of a series, with 64 samples seen", "bytes", memory, 0),
+        (
+            "memory of a series, with 64 samples seen",
+            "bytes",
+            memory,
+            0,
+        ),
     ];
     for (name, unit, measure, batch) in figures {
         match measure(bench, batch) {
             Ok(value) => report.figure(name, value, unit),
-            Err(failure) => report.notes.push(format!("not measured: {name}: {}", failure.found)),
+            Err(failure) => report
+                .notes
+                .push(format!("not measured: {name}: {}", failure.found)),
         }
     }
 }
@@ -67,10 +82,15 @@ struct Feed {
 
 impl Feed {
     fn open(bench: &Bench) -> Result<Self, Failure> {
-        let opened = (0..SERIES).map(|id| (id, Labels::new([("case", "speed")]))).collect();
+        let opened = (0..SERIES)
+            .map(|id| (id, Labels::new([("case", "speed")])))
+            .collect();
         Ok(Self {
             monitor: bench.open()?,
-            frame: Frame { opened, ..Frame::default() },
+            frame: Frame {
+                opened,
+                ..Frame::default()
+            },
             values: calm(30, 1 << 13),
             seen: 0,
         })
@@ -80,7 +100,11 @@ impl Feed {
     fn observe(&mut self, samples: usize) -> Result<Duration, Failure> {
         for _ in 0..samples {
             let at = BEGIN + (self.seen / SERIES as usize) as i64 * EVERY_MS;
-            self.frame.push((self.seen % SERIES as usize) as u32, at, self.values[self.seen % self.values.len()]);
+            self.frame.push(
+                (self.seen % SERIES as usize) as u32,
+                at,
+                self.values[self.seen % self.values.len()],
+            );
             self.frame.now = at;
             self.seen += 1;
         }
@@ -99,13 +123,21 @@ fn memory(bench: &Bench, _: usize) -> Result<f64, Failure> {
     let before = bench.memory();
     let values = calm(31, EACH * 7);
     let mut frame = Frame::default();
-    frame.opened.extend((0..MANY).map(|id| (id, Labels::new([("pod".to_owned(), format!("web-{id}"))]))));
+    frame
+        .opened
+        .extend((0..MANY).map(|id| (id, Labels::new([("pod".to_owned(), format!("web-{id}"))]))));
     for sample in 0..EACH {
         frame.now = BEGIN + sample as i64 * EVERY_MS;
         for id in 0..MANY {
-            frame.push(id, frame.now, values[(sample * 7 + id as usize) % values.len()]);
+            frame.push(
+                id,
+                frame.now,
+                values[(sample * 7 + id as usize) % values.len()],
+            );
         }
-        monitor.observe(&frame, false).map_err(|error| Failure::of(&error, format!("{MANY} series")))?;
+        monitor
+            .observe(&frame, false)
+            .map_err(|error| Failure::of(&error, format!("{MANY} series")))?;
         frame.clear();
     }
     Ok((bench.memory() - before) as f64 / f64::from(MANY))

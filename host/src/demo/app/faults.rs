@@ -37,7 +37,14 @@ struct Defaults {
 }
 
 impl Fault {
-    const ALL: [Self; 6] = [Self::Leak, Self::Slow, Self::Errors, Self::Hang, Self::Blip, Self::Mute];
+    const ALL: [Self; 6] = [
+        Self::Leak,
+        Self::Slow,
+        Self::Errors,
+        Self::Hang,
+        Self::Blip,
+        Self::Mute,
+    ];
 
     fn defaults(self) -> Defaults {
         let (name, strength, strongest, lasts) = match self {
@@ -48,12 +55,19 @@ impl Fault {
             Self::Blip => ("blip", 10.0, 1000.0, Some(Duration::from_secs(1))),
             Self::Mute => ("mute", 1.0, 1.0, None),
         };
-        Defaults { name, strength, strongest, lasts }
+        Defaults {
+            name,
+            strength,
+            strongest,
+            lasts,
+        }
     }
 
     /// The fault of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fault| fault.defaults().name == name)
+        Self::ALL
+            .into_iter()
+            .find(|fault| fault.defaults().name == name)
     }
 
     /// All names, for people.
@@ -107,10 +121,16 @@ impl Faults {
             ));
         }
         let until = match wanted.lasts.or(defaults.lasts) {
-            Some(lasts) => Some(Instant::now().checked_add(lasts).ok_or("`for` is too long")?),
+            Some(lasts) => Some(
+                Instant::now()
+                    .checked_add(lasts)
+                    .ok_or("`for` is too long")?,
+            ),
             None => None,
         };
-        self.with(Instant::now(), |active| active.insert(fault, Active { strength, until }));
+        self.with(Instant::now(), |active| {
+            active.insert(fault, Active { strength, until })
+        });
         Ok(())
     }
 
@@ -127,7 +147,8 @@ impl Faults {
         Fault::ALL.into_iter().for_each(|fault| self.clear(fault));
     }
 
-    /// How often the leak was cleared by hand: what it took is given back then, and not when it ends by its own time.
+    /// How often the leak was cleared by hand: what it took is given back then, and not when it
+    /// ends by its own time.
     pub fn leaks_cleared(&self) -> u64 {
         self.leaks_cleared.load(Ordering::Relaxed)
     }
@@ -138,7 +159,9 @@ impl Faults {
     }
 
     fn strength_at(&self, fault: Fault, now: Instant) -> Option<f64> {
-        self.with(now, |active| active.get(&fault).map(|active| active.strength))
+        self.with(now, |active| {
+            active.get(&fault).map(|active| active.strength)
+        })
     }
 
     /// How many times as long each request keeps its worker now.
@@ -157,9 +180,14 @@ impl Faults {
         self.with(now, |active| {
             let shown = |active: &Active| Shown {
                 strength: active.strength,
-                ends_in: active.until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
+                ends_in: active
+                    .until
+                    .map(|until| until.saturating_duration_since(now).as_secs_f64()),
             };
-            active.iter().map(|(fault, active)| (*fault, shown(active))).collect()
+            active
+                .iter()
+                .map(|(fault, active)| (*fault, shown(active)))
+                .collect()
         })
     }
 
@@ -191,7 +219,18 @@ mod tests {
     fn a_strength_out_of_its_range_is_refused() {
         let faults = Faults::default();
         for strength in [0.0, -1.0, f64::NAN, f64::INFINITY, 1.1] {
-            assert!(faults.set(Fault::Errors, Wanted { strength: Some(strength), lasts: None }).is_err(), "{strength}");
+            assert!(
+                faults
+                    .set(
+                        Fault::Errors,
+                        Wanted {
+                            strength: Some(strength),
+                            lasts: None
+                        }
+                    )
+                    .is_err(),
+                "{strength}"
+            );
         }
         assert!(faults.shown().is_empty());
     }

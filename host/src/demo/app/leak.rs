@@ -11,20 +11,25 @@ const MIB: usize = 1 << 20;
 /// How often it is looked whether there is something to leak.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Grows the memory while the fault is on, up to a cap in MiB; gives it back once the fault was cleared by hand. What a fault
-/// that ended by its own time has leaked stays leaked.
+/// Grows the memory while the fault is on, up to a cap in MiB; gives it back once the fault was
+/// cleared by hand. What a fault that ended by its own time has leaked stays leaked.
 pub async fn run(app: Arc<App>, cap_mib: u32, shutdown: CancellationToken) {
     let cap = usize::try_from(cap_mib).unwrap_or(usize::MAX);
     let mut leaked: Vec<Vec<u8>> = Vec::new();
     let mut cleared = app.faults.leaks_cleared();
     let mut owed = 0.0;
-    while tokio::time::timeout(LOOK, shutdown.cancelled()).await.is_err() {
+    while tokio::time::timeout(LOOK, shutdown.cancelled())
+        .await
+        .is_err()
+    {
         let cleared_now = app.faults.leaks_cleared();
         if cleared_now != cleared {
             cleared = cleared_now;
             leaked = Vec::new();
         }
-        let Some(mib_a_second) = app.faults.strength(Fault::Leak) else { continue };
+        let Some(mib_a_second) = app.faults.strength(Fault::Leak) else {
+            continue;
+        };
         owed += mib_a_second * LOOK.as_secs_f64();
         while owed >= 1.0 && leaked.len() < cap {
             leaked.push(touched_mib());

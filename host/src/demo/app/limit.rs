@@ -14,7 +14,10 @@ pub struct Limit {
 impl Limit {
     /// At most so many requests a second.
     pub fn new(per_second: f64) -> Self {
-        Self { per_second, bucket: Mutex::new((per_second.max(1.0), Instant::now())) }
+        Self {
+            per_second,
+            bucket: Mutex::new((per_second.max(1.0), Instant::now())),
+        }
     }
 
     /// Whether one more may come in now.
@@ -28,7 +31,10 @@ impl Limit {
         let more = now.saturating_duration_since(filled_at).as_secs_f64() * self.per_second;
         let tokens = (tokens + more).min(self.per_second.max(1.0));
         let admitted = tokens >= 1.0;
-        *bucket = (if admitted { tokens - 1.0 } else { tokens }, now.max(filled_at));
+        *bucket = (
+            if admitted { tokens - 1.0 } else { tokens },
+            now.max(filled_at),
+        );
         admitted
     }
 }
@@ -46,6 +52,9 @@ mod tests {
         assert_eq!((0..100).filter(|_| limit.admits_at(start)).count(), 10);
         let later = |i: u64| start + Duration::from_millis(i);
         assert_eq!((0..2000).filter(|i| limit.admits_at(later(*i))).count(), 19);
-        assert_eq!((0..100).filter(|_| limit.admits_at(later(60_000))).count(), 10);
+        assert_eq!(
+            (0..100).filter(|_| limit.admits_at(later(60_000))).count(),
+            10
+        );
     }
 }

@@ -6,10 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the histogram's buckets in seconds; `+Inf` follows.
-const BOUNDS: [f64; 17] =
-    [0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0];
+const BOUNDS: [f64; 17] = [
+    0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0,
+    10.0,
+];
 
-/// Statuses that are shown from the start, so that the first error is an increase from 0 and not a series out of nowhere.
+/// Statuses that are shown from the start, so that the first error is an increase from 0 and not a
+/// series out of nowhere.
 const STATUSES: [u16; 4] = [200, 500, 503, 504];
 
 #[derive(Clone, Debug, Default)]
@@ -37,8 +40,12 @@ pub struct Gauge {
 impl Metrics {
     /// Begins with these paths at 0.
     pub fn new<const N: usize>(paths: [&'static str; N]) -> Self {
-        let pairs = paths.into_iter().flat_map(|path| STATUSES.map(|status| (path, status)));
-        Self(Mutex::new(pairs.map(|pair| (pair, Requests::default())).collect()))
+        let pairs = paths
+            .into_iter()
+            .flat_map(|path| STATUSES.map(|status| (path, status)));
+        Self(Mutex::new(
+            pairs.map(|pair| (pair, Requests::default())).collect(),
+        ))
     }
 
     /// Counts a request that was answered.
@@ -55,7 +62,11 @@ impl Metrics {
 
     /// The exposition.
     pub fn render(&self, gauges: &[Gauge]) -> String {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let all = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let mut out = String::new();
         // Writing to a `String` does not fail.
         let _ = write(&mut out, &all, gauges);
@@ -68,31 +79,63 @@ fn write(
     all: &BTreeMap<(&'static str, u16), Requests>,
     gauges: &[Gauge],
 ) -> Result<(), std::fmt::Error> {
-    out.push_str("# HELP app_requests_total Requests answered.\n# TYPE app_requests_total counter\n");
+    out.push_str(
+        "# HELP app_requests_total Requests answered.\n# TYPE app_requests_total counter\n",
+    );
     for ((path, status), requests) in all {
-        writeln!(out, "app_requests_total{{path=\"{path}\",status=\"{status}\"}} {}", requests.count)?;
+        writeln!(
+            out,
+            "app_requests_total{{path=\"{path}\",status=\"{status}\"}} {}",
+            requests.count
+        )?;
     }
-    out.push_str("# HELP app_requests_errors_total Requests answered with an error of the service (5xx).\n");
+    out.push_str(
+        "# HELP app_requests_errors_total Requests answered with an error of the service (5xx).\n",
+    );
     out.push_str("# TYPE app_requests_errors_total counter\n");
     for ((path, status), requests) in all.iter().filter(|((_, status), _)| *status >= 500) {
-        writeln!(out, "app_requests_errors_total{{path=\"{path}\",status=\"{status}\"}} {}", requests.count)?;
+        writeln!(
+            out,
+            "app_requests_errors_total{{path=\"{path}\",status=\"{status}\"}} {}",
+            requests.count
+        )?;
     }
-    out.push_str("# HELP http_request_duration_seconds Time from arrival to answer, waiting included.\n");
+    out.push_str(
+        "# HELP http_request_duration_seconds Time from arrival to answer, waiting included.\n",
+    );
     out.push_str("# TYPE http_request_duration_seconds histogram\n");
     for ((path, status), requests) in all {
         let labels = format!("path=\"{path}\",status=\"{status}\"");
         let mut so_far = 0;
         for (bound, count) in BOUNDS.iter().zip(requests.buckets) {
             so_far += count;
-            writeln!(out, "http_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {so_far}")?;
+            writeln!(
+                out,
+                "http_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {so_far}"
+            )?;
         }
-        writeln!(out, "http_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}", requests.count)?;
-        writeln!(out, "http_request_duration_seconds_sum{{{labels}}} {}", requests.seconds)?;
-        writeln!(out, "http_request_duration_seconds_count{{{labels}}} {}", requests.count)?;
+        writeln!(
+            out,
+            "http_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}",
+            requests.count
+        )?;
+        writeln!(
+            out,
+            "http_request_duration_seconds_sum{{{labels}}} {}",
+            requests.seconds
+        )?;
+        writeln!(
+            out,
+            "http_request_duration_seconds_count{{{labels}}} {}",
+            requests.count
+        )?;
     }
     for Gauge { name, help, value } in gauges {
         if let Some(value) = value {
-            write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")?;
+            write!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
+            )?;
         }
     }
     Ok(())
@@ -117,7 +160,10 @@ mod tests {
             r#"http_request_duration_seconds_bucket{path="/",status="200",le="+Inf"} 3"#,
             r#"http_request_duration_seconds_count{path="/",status="200"} 3"#,
         ] {
-            assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");
+            assert!(
+                text.lines().any(|have| have == line),
+                "{line} is missing in\n{text}"
+            );
         }
         assert!(!text.contains(r#"errors_total{path="/",status="200"}"#));
     }

@@ -1,7 +1,8 @@
 //! `anomalyzer demo-app`: an HTTP service that can be made to go wrong for real.
 //!
-//! A bounded pool of workers serves a bounded queue, so that latency and errors come out of queueing and not out of a
-//! formula. What a fault breaks lives in the process: a restart heals it, and more replicas serve more.
+//! A bounded pool of workers serves a bounded queue, so that latency and errors come out of
+//! queueing and not out of a formula. What a fault breaks lives in the process: a restart heals it,
+//! and more replicas serve more.
 
 mod faults;
 mod leak;
@@ -73,18 +74,30 @@ struct App {
 
 /// Serves on the address of the arguments until the shutdown, then lets running requests end.
 pub async fn run(args: DemoAppArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}: choose another address with --listen", args.listen))?;
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}: choose another address with --listen",
+            args.listen
+        )
+    })?;
     serve(listener, &args, shutdown).await
 }
 
 /// Serves on a listener until the shutdown, then lets running requests end, up to three seconds.
-pub async fn serve(listener: TcpListener, args: &DemoAppArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    args: &DemoAppArgs,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let app = Arc::new(App {
         limit: args.rate_limit.map(Limit::new),
-        pool: Pool::new(args.workers, args.queue, Duration::from_millis(args.work_ms.into()), args.deadline),
+        pool: Pool::new(
+            args.workers,
+            args.queue,
+            Duration::from_millis(args.work_ms.into()),
+            args.deadline,
+        ),
         faults: Faults::default(),
         metrics: Metrics::new(routes::PAGES.map(|page| page.path)),
         shutdown: shutdown.clone(),
@@ -92,7 +105,8 @@ pub async fn serve(listener: TcpListener, args: &DemoAppArgs, shutdown: Cancella
     let leak = tokio::spawn(leak::run(app.clone(), args.leak_cap_mib, shutdown.clone()));
     tracing::info!(%address, workers = args.workers, queue = args.queue, "demo application serves");
 
-    let server = axum::serve(listener, routes::router(app)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let server = axum::serve(listener, routes::router(app))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;

@@ -17,7 +17,8 @@ pub enum Served {
     DeadlineExceeded,
 }
 
-/// The pool. The semaphore's permits are the workers; those that wait for one, first come first served, are the queue.
+/// The pool. The semaphore's permits are the workers; those that wait for one, first come first
+/// served, are the queue.
 pub struct Pool {
     workers: Arc<Semaphore>,
     worker_count: u32,
@@ -28,9 +29,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// So many workers, so many places in the queue, the mean of the work, and the longest wait in the queue.
+    /// So many workers, so many places in the queue, the mean of the work, and the longest wait in
+    /// the queue.
     pub fn new(workers: u32, queue: u32, work: Duration, deadline: Duration) -> Self {
-        let permits = usize::try_from(workers).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        let permits = usize::try_from(workers)
+            .unwrap_or(Semaphore::MAX_PERMITS)
+            .min(Semaphore::MAX_PERMITS);
         Self {
             workers: Arc::new(Semaphore::new(permits)),
             worker_count: workers,
@@ -41,15 +45,19 @@ impl Pool {
         }
     }
 
-    /// Waits for a worker, and for it to do `factor()` times the mean work, asked when the work begins. Work that has begun
-    /// goes on to its end even if nobody waits for it any more.
+    /// Waits for a worker, and for it to do `factor()` times the mean work, asked when the work
+    /// begins. Work that has begun goes on to its end even if nobody waits for it any more.
     pub async fn serve(&self, factor: impl FnOnce() -> f64) -> Served {
         let worker = match self.workers.clone().try_acquire_owned() {
             Ok(worker) => worker,
             Err(TryAcquireError::Closed) => return Served::QueueFull,
             Err(TryAcquireError::NoPermits) => {
-                let Some(_place) = Place::take(&self.waiting, self.queue) else { return Served::QueueFull };
-                match tokio::time::timeout(self.deadline, self.workers.clone().acquire_owned()).await {
+                let Some(_place) = Place::take(&self.waiting, self.queue) else {
+                    return Served::QueueFull;
+                };
+                match tokio::time::timeout(self.deadline, self.workers.clone().acquire_owned())
+                    .await
+                {
                     Ok(Ok(worker)) => worker,
                     Ok(Err(_)) => return Served::QueueFull,
                     Err(_) => return Served::DeadlineExceeded,
@@ -84,7 +92,10 @@ struct Place<'a>(&'a AtomicU32);
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicU32, queue: u32) -> Option<Self> {
         let more = |waiting| (waiting < queue).then_some(waiting + 1);
-        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(waiting))
+        waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()
+            .map(|_| Self(waiting))
     }
 }
 
@@ -94,7 +105,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Gamma-distributed with shape 4 and mean 1: mostly near 1, with a tail (the mean of four exponential times).
+/// Gamma-distributed with shape 4 and mean 1: mostly near 1, with a tail (the mean of four
+/// exponential times).
 fn spread() -> f64 {
     let product: f64 = (0..4).map(|_| 1.0 - fastrand::f64()).product();
     -product.ln() / 4.0
@@ -128,7 +140,11 @@ mod tests {
     #[tokio::test]
     async fn a_worker_ends_its_work_though_the_client_went_away() {
         let pool = endless(0, Duration::ZERO);
-        assert!(tokio::time::timeout(Duration::from_millis(1), pool.serve(|| 1.0)).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), pool.serve(|| 1.0))
+                .await
+                .is_err()
+        );
         assert_eq!(pool.busy(), 1);
         assert_eq!(pool.serve(|| 1.0).await, Served::QueueFull);
     }

@@ -21,15 +21,28 @@ use super::memory::resident_bytes;
 use super::metrics::Gauge;
 use super::pool::Served;
 
-/// A page, and how much more than the mean work it costs. The mean is 1 for traffic that asks for them 5 : 3 : 2.
+/// A page, and how much more than the mean work it costs. The mean is 1 for traffic that asks for
+/// them 5 : 3 : 2.
 pub struct Page {
     pub path: &'static str,
     weight: f64,
 }
 
 /// What there is to ask for.
-pub const PAGES: [Page; 3] =
-    [Page { path: "/", weight: 0.6 }, Page { path: "/search", weight: 1.2 }, Page { path: "/checkout", weight: 1.7 }];
+pub const PAGES: [Page; 3] = [
+    Page {
+        path: "/",
+        weight: 0.6,
+    },
+    Page {
+        path: "/search",
+        weight: 1.2,
+    },
+    Page {
+        path: "/checkout",
+        weight: 1.7,
+    },
+];
 
 /// How often a hanging request looks whether the fault is over.
 const LOOK: Duration = Duration::from_millis(50);
@@ -38,42 +51,63 @@ const LOOK: Duration = Duration::from_millis(50);
 pub fn router(app: Arc<App>) -> Router {
     // The process began so long ago, as far as anyone can tell.
     LazyLock::force(&STARTED);
-    let mut service = Router::new().route("/healthz", get(|| async { "ok" })).route("/metrics", get(metrics));
+    let mut service = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/metrics", get(metrics));
     for page in &PAGES {
-        service = service.route(page.path, get(move |State(app): State<Arc<App>>| serve(app, page)));
+        service = service.route(
+            page.path,
+            get(move |State(app): State<Arc<App>>| serve(app, page)),
+        );
     }
     let service = service.route_layer(middleware::from_fn_with_state(app.clone(), hang));
     // The faults' own doors are outside of the layer: what hangs can be told to stop hanging.
-    let faults =
-        Router::new().route("/fault", get(shown).delete(clear_all)).route("/fault/{name}", post(set).delete(clear));
+    let faults = Router::new()
+        .route("/fault", get(shown).delete(clear_all))
+        .route("/fault/{name}", post(set).delete(clear));
     service.merge(faults).with_state(app)
 }
 
 /// When this process began, on both clocks.
-static STARTED: LazyLock<(Instant, f64)> = LazyLock::new(|| (Instant::now(), now_ms() as f64 / 1000.0));
+static STARTED: LazyLock<(Instant, f64)> =
+    LazyLock::new(|| (Instant::now(), now_ms() as f64 / 1000.0));
 
 async fn serve(app: Arc<App>, page: &'static Page) -> Response {
     let arrived = Instant::now();
     if app.limit.as_ref().is_some_and(|limit| !limit.admits()) {
         let status = StatusCode::TOO_MANY_REQUESTS;
-        app.metrics.record(page.path, status.as_u16(), arrived.elapsed());
-        return (status, [(header::RETRY_AFTER, "1")], "more than the limit lets in\n").into_response();
+        app.metrics
+            .record(page.path, status.as_u16(), arrived.elapsed());
+        return (
+            status,
+            [(header::RETRY_AFTER, "1")],
+            "more than the limit lets in\n",
+        )
+            .into_response();
     }
     let served = app.pool.serve(|| page.weight * app.faults.slowdown()).await;
-    let unlucky = || app.faults.strength(Fault::Errors).is_some_and(|share| fastrand::f64() < share);
+    let unlucky = || {
+        app.faults
+            .strength(Fault::Errors)
+            .is_some_and(|share| fastrand::f64() < share)
+    };
     let (status, text) = match served {
         Served::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, "the queue is full\n"),
         Served::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "no worker was free in time\n"),
         Served::Done if unlucky() => (StatusCode::INTERNAL_SERVER_ERROR, "it went wrong\n"),
         Served::Done => (StatusCode::OK, "here you are\n"),
     };
-    app.metrics.record(page.path, status.as_u16(), arrived.elapsed());
+    app.metrics
+        .record(page.path, status.as_u16(), arrived.elapsed());
     (status, text).into_response()
 }
 
 async fn hang(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     while app.faults.strength(Fault::Hang).is_some() {
-        if tokio::time::timeout(LOOK, app.shutdown.cancelled()).await.is_ok() {
+        if tokio::time::timeout(LOOK, app.shutdown.cancelled())
+            .await
+            .is_ok()
+        {
             return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
         }
     }
@@ -91,7 +125,11 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             help: "Requests that wait for a worker.",
             value: Some(app.pool.waiting().into()),
         },
-        Gauge { name: "app_workers_busy", help: "Workers that work.", value: Some(app.pool.busy().into()) },
+        Gauge {
+            name: "app_workers_busy",
+            help: "Workers that work.",
+            value: Some(app.pool.busy().into()),
+        },
         Gauge {
             name: "process_resident_memory_bytes",
             help: "Resident memory in bytes.",
@@ -108,7 +146,14 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             value: Some(started.elapsed().as_secs_f64()),
         },
     ];
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render(&gauges)).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        app.metrics.render(&gauges),
+    )
+        .into_response()
 }
 
 fn active(faults: &Faults) -> Response {
@@ -116,7 +161,11 @@ fn active(faults: &Faults) -> Response {
 }
 
 fn unknown(name: &str) -> Response {
-    (StatusCode::NOT_FOUND, format!("there is no fault `{name}`: there are {}\n", Fault::names())).into_response()
+    (
+        StatusCode::NOT_FOUND,
+        format!("there is no fault `{name}`: there are {}\n", Fault::names()),
+    )
+        .into_response()
 }
 
 async fn shown(State(app): State<Arc<App>>) -> Response {
@@ -129,11 +178,14 @@ async fn set(
     Query(query): Query<Wanted>,
     body: Bytes,
 ) -> Response {
-    let Some(fault) = Fault::named(&name) else { return unknown(&name) };
+    let Some(fault) = Fault::named(&name) else {
+        return unknown(&name);
+    };
     let wanted = if body.trim_ascii().is_empty() {
         Ok(query)
     } else {
-        serde_json::from_slice(&body).map_err(|error| format!("the body is not what a fault takes: {error}"))
+        serde_json::from_slice(&body)
+            .map_err(|error| format!("the body is not what a fault takes: {error}"))
     };
     match wanted.and_then(|wanted| app.faults.set(fault, wanted)) {
         Ok(()) => {
@@ -145,7 +197,9 @@ async fn set(
 }
 
 async fn clear(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    let Some(fault) = Fault::named(&name) else { return unknown(&name) };
+    let Some(fault) = Fault::named(&name) else {
+        return unknown(&name);
+    };
     app.faults.clear(fault);
     active(&app.faults)
 }

@@ -21,15 +21,23 @@ struct Surge {
     lasts: Option<Duration>,
 }
 
-/// `POST /surge?factor=4&for=20s` (without `for`: until it is said otherwise), `DELETE /surge`, `GET /status`.
+/// `POST /surge?factor=4&for=20s` (without `for`: until it is said otherwise), `DELETE /surge`,
+/// `GET /status`.
 pub fn router(load: Load) -> Router {
     let status = |State(load): State<Load>| async move { Json(load.status()) };
-    Router::new().route("/status", get(status)).route("/surge", post(surge).delete(calm)).with_state(load)
+    Router::new()
+        .route("/status", get(status))
+        .route("/surge", post(surge).delete(calm))
+        .with_state(load)
 }
 
 async fn surge(State(load): State<Load>, Query(surge): Query<Surge>) -> Response {
     if !(0.0..=1000.0).contains(&surge.factor) {
-        return (StatusCode::BAD_REQUEST, "the factor must be from 0 to 1000\n").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "the factor must be from 0 to 1000\n",
+        )
+            .into_response();
     }
     match surge.lasts {
         Some(lasts) => load.surge(surge.factor, lasts),

@@ -1,5 +1,6 @@
-//! `anomalyzer demo-load`: open-loop traffic. Requests are sent by a clock and not when the last one was answered, as
-//! visitors do who know nothing of each other: a service that slows down gets no relief from its load.
+//! `anomalyzer demo-load`: open-loop traffic. Requests are sent by a clock and not when the last
+//! one was answered, as visitors do who know nothing of each other: a service that slows down gets
+//! no relief from its load.
 
 mod control;
 mod shape;
@@ -35,9 +36,14 @@ const DISCOVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoLoadArgs {
     /// Replica to send to, as http://127.0.0.1:8000; may be given several times
-    #[arg(long = "target", value_name = "URL", required_unless_present = "targets_url")]
+    #[arg(
+        long = "target",
+        value_name = "URL",
+        required_unless_present = "targets_url"
+    )]
     pub targets: Vec<String>,
-    /// Where the list of replicas is asked for every second, in the format of Prometheus's HTTP service discovery
+    /// Where the list of replicas is asked for every second, in the format of Prometheus's HTTP
+    /// service discovery
     #[arg(long, value_name = "URL", conflicts_with = "targets")]
     pub targets_url: Option<String>,
     /// Address of the control door: POST /surge?factor=4&for=20s, DELETE /surge, GET /status
@@ -54,7 +60,8 @@ pub struct LoadSettings {
     /// Requests a second in the mean of a day
     #[arg(long, default_value_t = 40.0)]
     pub rate: f64,
-    /// How far the rate wanders about by itself, as a share; the arrivals are a Poisson process besides
+    /// How far the rate wanders about by itself, as a share; the arrivals are a Poisson process
+    /// besides
     #[arg(long, default_value_t = 0.05)]
     pub noise: f64,
     /// How long a day is
@@ -93,15 +100,21 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to send to the targets (base URLs, `http://127.0.0.1:8000`), round robin over the newest list.
+    /// Begins to send to the targets (base URLs, `http://127.0.0.1:8000`), round robin over the
+    /// newest list.
     pub fn start(
         targets: watch::Receiver<Vec<String>>,
         settings: &LoadSettings,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let shape = Shape::new(settings)?;
-        let client = http_client::client(settings.timeout).context("cannot set up the HTTP client")?;
-        let load = Self { surges: Arc::default(), counters: Arc::default(), tasks: TaskTracker::new() };
+        let client =
+            http_client::client(settings.timeout).context("cannot set up the HTTP client")?;
+        let load = Self {
+            surges: Arc::default(),
+            counters: Arc::default(),
+            tasks: TaskTracker::new(),
+        };
         let traffic = traffic::Traffic {
             targets,
             client,
@@ -137,17 +150,26 @@ impl Load {
 
 /// Sends traffic and serves the control door until the shutdown.
 pub async fn run(args: DemoLoadArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}: choose another address with --listen", args.listen))?;
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}: choose another address with --listen",
+            args.listen
+        )
+    })?;
     serve(listener, args, shutdown).await
 }
 
 /// The same with a listener for the control door.
-pub async fn serve(listener: TcpListener, args: DemoLoadArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    args: DemoLoadArgs,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let (sender, targets) = watch::channel(args.targets);
     let load = Load::start(targets, &args.settings, shutdown.clone())?;
-    let discovery = args.targets_url.map(|url| tokio::spawn(discover(url, sender, shutdown.clone())));
+    let discovery = args
+        .targets_url
+        .map(|url| tokio::spawn(discover(url, sender, shutdown.clone())));
     tracing::info!(address = %listener.local_addr()?, rate = args.settings.rate, "demo load is sent");
     let server = axum::serve(listener, control::router(load.clone()));
     let late = async {
@@ -177,7 +199,8 @@ async fn discover(url: String, sender: watch::Sender<Vec<String>>, shutdown: Can
             Ok(found) => {
                 said = false;
                 let bases: Vec<String> = found.iter().map(http_sd::Discovered::base_url).collect();
-                sender.send_if_modified(|known| (*known != bases).then(|| *known = bases).is_some());
+                sender
+                    .send_if_modified(|known| (*known != bases).then(|| *known = bases).is_some());
             }
             Err(error) if !said => {
                 said = true;
@@ -185,7 +208,10 @@ async fn discover(url: String, sender: watch::Sender<Vec<String>>, shutdown: Can
             }
             Err(_) => {}
         }
-        if tokio::time::timeout(DISCOVERY, shutdown.cancelled()).await.is_ok() {
+        if tokio::time::timeout(DISCOVERY, shutdown.cancelled())
+            .await
+            .is_ok()
+        {
             return;
         }
     }

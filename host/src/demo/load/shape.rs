@@ -29,12 +29,34 @@ pub struct Shape {
 impl Shape {
     /// Checks the settings.
     pub fn new(settings: &LoadSettings) -> anyhow::Result<Self> {
-        let LoadSettings { rate, noise, day, amplitude, .. } = *settings;
-        ensure!((0.0..=100_000.0).contains(&rate), "--rate must be from 0 to 100000 requests a second, not {rate}");
-        ensure!((0.0..=1.0).contains(&noise), "--noise must be from 0 to 1, not {noise}");
-        ensure!((0.0..=1.0).contains(&amplitude), "--amplitude must be from 0 to 1, not {amplitude}");
+        let LoadSettings {
+            rate,
+            noise,
+            day,
+            amplitude,
+            ..
+        } = *settings;
+        ensure!(
+            (0.0..=100_000.0).contains(&rate),
+            "--rate must be from 0 to 100000 requests a second, not {rate}"
+        );
+        ensure!(
+            (0.0..=1.0).contains(&noise),
+            "--noise must be from 0 to 1, not {noise}"
+        );
+        ensure!(
+            (0.0..=1.0).contains(&amplitude),
+            "--amplitude must be from 0 to 1, not {amplitude}"
+        );
         ensure!(!day.is_zero(), "--day must not be 0");
-        Ok(Self { rate, noise, day, amplitude, drift: 0.0, drifted: Duration::ZERO })
+        Ok(Self {
+            rate,
+            noise,
+            day,
+            amplitude,
+            drift: 0.0,
+            drifted: Duration::ZERO,
+        })
     }
 
     /// Requests a second, so long after the start. A day begins at its mean and rises.
@@ -88,7 +110,13 @@ mod tests {
     #[test]
     fn the_day_has_a_busy_and_a_quiet_quarter() {
         let day = Duration::from_secs(600);
-        let settings = LoadSettings { rate: 100.0, noise: 0.0, day, amplitude: 0.3, ..LoadSettings::default() };
+        let settings = LoadSettings {
+            rate: 100.0,
+            noise: 0.0,
+            day,
+            amplitude: 0.3,
+            ..LoadSettings::default()
+        };
         let mut shape = Shape::new(&settings).unwrap();
         for (part, rate) in [(0.0, 100.0), (0.25, 130.0), (0.5, 100.0), (0.75, 70.0)] {
             assert!((shape.rate(day.mul_f64(part)) - rate).abs() < 1e-6);
@@ -97,10 +125,19 @@ mod tests {
 
     #[test]
     fn the_noise_has_the_deviation_that_was_asked_for() {
-        let settings = LoadSettings { rate: 1.0, noise: 0.1, amplitude: 0.0, ..LoadSettings::default() };
+        let settings = LoadSettings {
+            rate: 1.0,
+            noise: 0.1,
+            amplitude: 0.0,
+            ..LoadSettings::default()
+        };
         let mut shape = Shape::new(&settings).unwrap();
-        let rates: Vec<f64> = (0..20_000).map(|second| shape.rate(Duration::from_secs(second))).collect();
-        let deviation = (rates.iter().map(|rate| (rate - 1.0).powi(2)).sum::<f64>() / rates.len() as f64).sqrt();
+        let rates: Vec<f64> = (0..20_000)
+            .map(|second| shape.rate(Duration::from_secs(second)))
+            .collect();
+        let deviation = (rates.iter().map(|rate| (rate - 1.0).powi(2)).sum::<f64>()
+            / rates.len() as f64)
+            .sqrt();
         assert!((0.08..0.12).contains(&deviation), "{deviation}");
     }
 

@@ -12,12 +12,25 @@ use super::shape::{Shape, Surges};
 use super::status::Counters;
 
 /// What is asked for, as often as it stands here.
-const PATHS: [&str; 10] = ["/", "/search", "/", "/checkout", "/", "/search", "/", "/search", "/", "/checkout"];
+const PATHS: [&str; 10] = [
+    "/",
+    "/search",
+    "/",
+    "/checkout",
+    "/",
+    "/search",
+    "/",
+    "/search",
+    "/",
+    "/checkout",
+];
 
-/// The longest that is slept between two requests: a surge begins after that, however low the rate is.
+/// The longest that is slept between two requests: a surge begins after that, however low the rate
+/// is.
 const NAP: Duration = Duration::from_millis(100);
 
-/// How far behind its clock the traffic may fall before it gives up what it owes (a laptop that slept).
+/// How far behind its clock the traffic may fall before it gives up what it owes (a laptop that
+/// slept).
 const LAG: Duration = Duration::from_secs(1);
 
 /// Traffic to be sent.
@@ -40,11 +53,19 @@ impl Traffic {
         loop {
             let rate = shape.rate(due.duration_since(started)) * self.surges.factor();
             self.counters.millirate.set((rate * 1000.0) as u64);
-            // Arrivals of a Poisson process are exponentially far apart. Because it has no memory, a long gap may be cut
-            // and drawn again, at the rate of that moment.
-            let gap = if rate > 0.0 { -(1.0 - fastrand::f64()).ln() / rate } else { f64::INFINITY };
+            // Arrivals of a Poisson process are exponentially far apart. Because it has no memory,
+            // a long gap may be cut and drawn again, at the rate of that moment.
+            let gap = if rate > 0.0 {
+                -(1.0 - fastrand::f64()).ln() / rate
+            } else {
+                f64::INFINITY
+            };
             let arrives = gap < NAP.as_secs_f64();
-            due += if arrives { Duration::from_secs_f64(gap) } else { NAP };
+            due += if arrives {
+                Duration::from_secs_f64(gap)
+            } else {
+                NAP
+            };
             due = due.max(Instant::now() - LAG);
             tokio::select! {
                 biased;
@@ -60,18 +81,34 @@ impl Traffic {
         requests.wait().await;
     }
 
-    fn send(&self, turn: usize, places: &Arc<Semaphore>, requests: &TaskTracker, shutdown: &CancellationToken) {
+    fn send(
+        &self,
+        turn: usize,
+        places: &Arc<Semaphore>,
+        requests: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) {
         let url = {
             let targets = self.targets.borrow();
             self.counters.targets.set(targets.len() as u64);
             let target = targets.get(turn.checked_rem(targets.len()).unwrap_or(0));
-            target.map(|target| format!("{}{}", target.trim_end_matches('/'), PATHS[fastrand::usize(..PATHS.len())]))
+            target.map(|target| {
+                format!(
+                    "{}{}",
+                    target.trim_end_matches('/'),
+                    PATHS[fastrand::usize(..PATHS.len())]
+                )
+            })
         };
         let (Some(url), Ok(place)) = (url, places.clone().try_acquire_owned()) else {
             return self.counters.dropped.more();
         };
         self.counters.sent.more();
-        let (request, counters, shutdown) = (self.client.get(url).send(), self.counters.clone(), shutdown.clone());
+        let (request, counters, shutdown) = (
+            self.client.get(url).send(),
+            self.counters.clone(),
+            shutdown.clone(),
+        );
         requests.spawn(async move {
             let answered = async { request.await?.error_for_status()?.bytes().await };
             let outcome = tokio::select! {

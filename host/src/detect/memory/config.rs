@@ -10,8 +10,8 @@ use crate::config::duration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryConfig {
-    /// How often series that got samples are saved: what a crash costs at most. A change of phase is saved at once, and
-    /// everything at the end.
+    /// How often series that got samples are saved: what a crash costs at most. A change of phase
+    /// is saved at once, and everything at the end.
     #[serde(with = "duration")]
     pub save_every: Duration,
     /// How long what is not saved again is kept.
@@ -23,6 +23,10 @@ pub struct MemoryConfig {
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { save_every: Duration::from_secs(30), keep_for: Duration::from_secs(7 * 24 * 3600), max_bytes: 1 << 30 }
+        Self {
+            save_every: Duration::from_secs(30),
+            keep_for: Duration::from_secs(7 * 24 * 3600),
+            max_bytes: 1 << 30,
+        }
     }
 }

@@ -9,7 +9,8 @@ use crate::domain::{FindingId, Labels, Target, UnixMs};
 /// SHA-256.
 pub(in crate::detect) type Hash = [u8; 32];
 
-/// When an anomaly began, and the id that it has been known by since, whatever version of the detector found it.
+/// When an anomaly began, and the id that it has been known by since, whatever version of the
+/// detector found it.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::detect) struct Onset {
     pub(in crate::detect) at: UnixMs,

@@ -1,5 +1,5 @@
-//! The file that detectors' memories are kept in. It is a cache: whatever goes wrong with it is told and costs the memory, never
-//! the detection. One engine writes it.
+//! The file that detectors' memories are kept in. It is a cache: whatever goes wrong with it is
+//! told and costs the memory, never the detection. One engine writes it.
 
 mod config;
 mod kept;
@@ -56,7 +56,8 @@ struct Inner {
     path: PathBuf,
     config: MemoryConfig,
     connect: SqliteConnectOptions,
-    /// None at first, after a failure and after one that took too long: a new connection starts from what is in the file.
+    /// None at first, after a failure and after one that took too long: a new connection starts
+    /// from what is in the file.
     connection: Mutex<Option<SqliteConnection>>,
 }
 
@@ -69,7 +70,8 @@ pub(super) struct Page {
     pub(super) next: Option<Place>,
 }
 
-/// The key of the last row of a page. The first page begins after the default, and what series share comes before them.
+/// The key of the last row of a page. The first page begins after the default, and what series
+/// share comes before them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     series: String,
@@ -78,7 +80,8 @@ pub(super) struct Place {
 }
 
 impl Memory {
-    /// Opens the file, or makes it. One that is damaged is moved aside: all it costs is a look at the past.
+    /// Opens the file, or makes it. One that is damaged is moved aside: all it costs is a look at
+    /// the past.
     ///
     /// # Errors
     /// The file can't be made or written.
@@ -111,8 +114,15 @@ impl Memory {
             make_file(path).map_err(|error| failed(&error))?;
             prepare(&connect).await.map_err(|error| failed(&error))?;
         }
-        let inner = Inner { path: path.to_owned(), config, connect, connection: Mutex::default() };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            path: path.to_owned(),
+            config,
+            connect,
+            connection: Mutex::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// How it is set up.
@@ -237,7 +247,11 @@ impl Memory {
     }
 
     /// Forgets series that are gone.
-    pub(super) async fn forget(&self, signal: &str, series: &[(Target, Labels)]) -> Result<(), MemoryError> {
+    pub(super) async fn forget(
+        &self,
+        signal: &str,
+        series: &[(Target, Labels)],
+    ) -> Result<(), MemoryError> {
         if series.is_empty() {
             return Ok(());
         }
@@ -255,14 +269,19 @@ impl Memory {
         .await
     }
 
-    /// Forgets what a detector of a signal saved under other settings than these. Answers how much that was.
+    /// Forgets what a detector of a signal saved under other settings than these. Answers how much
+    /// that was.
     pub(super) async fn forget_other_settings(
         &self,
         signal: &str,
         detector: &str,
         settings: &[Hash],
     ) -> Result<u64, MemoryError> {
-        let known = settings.iter().map(hex::encode_upper).collect::<Vec<_>>().join(",");
+        let known = settings
+            .iter()
+            .map(hex::encode_upper)
+            .collect::<Vec<_>>()
+            .join(",");
         self.within(async {
             let mut taken = self.begin().await?;
             let forgotten =
@@ -314,24 +333,39 @@ impl Memory {
 
     async fn begin(&self) -> sqlx::Result<Taken<'_>> {
         let mut taken = self.take().await?;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut taken.connection).await?;
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut taken.connection)
+            .await?;
         Ok(taken)
     }
 
-    async fn within<R>(&self, work: impl Future<Output = sqlx::Result<R>>) -> Result<R, MemoryError> {
+    async fn within<R>(
+        &self,
+        work: impl Future<Output = sqlx::Result<R>>,
+    ) -> Result<R, MemoryError> {
         let reason = match tokio::time::timeout(PATIENCE, work).await {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => match error.as_database_error().and_then(|error| error.code()).as_deref() {
-                Some(FULL) => "cannot grow: the disk, or `max_bytes` of [memory], is full".to_owned(),
+            Ok(Err(error)) => match error
+                .as_database_error()
+                .and_then(|error| error.code())
+                .as_deref()
+            {
+                Some(FULL) => {
+                    "cannot grow: the disk, or `max_bytes` of [memory], is full".to_owned()
+                }
                 _ => error.to_string(),
             },
             Err(_) => format!("the disk did not answer within {PATIENCE:?}"),
         };
-        Err(MemoryError { path: self.inner.path.clone(), reason })
+        Err(MemoryError {
+            path: self.inner.path.clone(),
+            reason,
+        })
     }
 }
 
-/// The connection, out of its place. If it is not put back, it is dropped, and with it what was not committed.
+/// The connection, out of its place. If it is not put back, it is dropped, and with it what was not
+/// committed.
 struct Taken<'a> {
     place: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
@@ -362,12 +396,19 @@ fn make_file(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }
 
 fn series_key(series: Option<&(Target, Labels)>) -> String {
     // Neither targets nor labels hold anything that JSON can't.
-    series.and_then(|series| serde_json::to_string(series).ok()).unwrap_or_default()
+    series
+        .and_then(|series| serde_json::to_string(series).ok())
+        .unwrap_or_default()
 }
 
 /// A row as it was written, or None if it is not.
@@ -379,15 +420,22 @@ fn kept(row: &SqliteRow, place: &Place) -> sqlx::Result<Option<Kept>> {
             Err(_) => return Ok(None),
         },
     };
-    let Ok(settings) = place.settings.as_slice().try_into() else { return Ok(None) };
-    let (saved, sha256): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.try_get("saved")?, row.try_get("sha256")?);
+    let Ok(settings) = place.settings.as_slice().try_into() else {
+        return Ok(None);
+    };
+    let (saved, sha256): (Option<Vec<u8>>, Option<Vec<u8>>) =
+        (row.try_get("saved")?, row.try_get("sha256")?);
     if let Some(saved) = &saved
         && sha256.as_deref() != Some(&Sha256::digest(saved)[..])
     {
         return Ok(None);
     }
-    let (onset_at, finding): (Option<UnixMs>, Option<String>) = (row.try_get("onset_at")?, row.try_get("finding")?);
-    let onset = onset_at.zip(finding).map(|(at, finding)| Onset { at, finding: FindingId::from(finding) });
+    let (onset_at, finding): (Option<UnixMs>, Option<String>) =
+        (row.try_get("onset_at")?, row.try_get("finding")?);
+    let onset = onset_at.zip(finding).map(|(at, finding)| Onset {
+        at,
+        finding: FindingId::from(finding),
+    });
     Ok(Some(Kept {
         series,
         detector: place.detector.clone(),
@@ -407,21 +455,29 @@ mod tests {
 
     fn row(pod: &str, saved: &[u8]) -> Kept {
         Kept {
-            series: Some((Target::new("shop", "Deployment", "web"), Labels::new([("pod", pod)]))),
+            series: Some((
+                Target::new("shop", "Deployment", "web"),
+                Labels::new([("pod", pod)]),
+            )),
             detector: "zscore".to_owned(),
             settings: [7; 32],
             version: "0.1.0".to_owned(),
             digest: "00ff".to_owned(),
             watermark: 5,
             seen: Some(4),
-            onset: Some(Onset { at: 3, finding: FindingId::derive(&["x"]) }),
+            onset: Some(Onset {
+                at: 3,
+                finding: FindingId::derive(&["x"]),
+            }),
             saved: Some(saved.to_vec()),
         }
     }
 
     async fn memory(config: MemoryConfig) -> (tempfile::TempDir, Memory) {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::open(&folder.path().join(FILE_NAME), config).await.unwrap();
+        let memory = Memory::open(&folder.path().join(FILE_NAME), config)
+            .await
+            .unwrap();
         (folder, memory)
     }
 
@@ -438,17 +494,29 @@ mod tests {
 
     async fn sql(memory: &Memory, statement: &'static str) {
         let mut taken = memory.begin().await.unwrap();
-        sqlx::query(statement).execute(&mut taken.connection).await.unwrap();
+        sqlx::query(statement)
+            .execute(&mut taken.connection)
+            .await
+            .unwrap();
         taken.commit().await.unwrap();
     }
 
     #[tokio::test]
     async fn what_was_kept_is_read_again_what_is_shared_first() {
         let (_folder, memory) = memory(MemoryConfig::default()).await;
-        let mut rows: Vec<Kept> = (0..PAGE_ROWS + 3).map(|pod| row(&format!("web-{pod:04}"), b"calm")).collect();
-        rows.push(Kept { series: None, onset: None, ..row("", b"shared") });
+        let mut rows: Vec<Kept> = (0..PAGE_ROWS + 3)
+            .map(|pod| row(&format!("web-{pod:04}"), b"calm"))
+            .collect();
+        rows.push(Kept {
+            series: None,
+            onset: None,
+            ..row("", b"shared")
+        });
         memory.save("latency", &rows).await.unwrap();
-        memory.save("traffic", &[row("web", b"other")]).await.unwrap();
+        memory
+            .save("traffic", &[row("web", b"other")])
+            .await
+            .unwrap();
         rows.rotate_right(1);
         assert_eq!(all(&memory, "latency").await, (rows.clone(), 0));
 
@@ -457,7 +525,10 @@ mod tests {
         memory.close().await;
         assert_eq!(all(&memory, "latency").await, (rows.clone(), 0));
 
-        memory.forget("latency", &[rows[1].series.clone().unwrap()]).await.unwrap();
+        memory
+            .forget("latency", &[rows[1].series.clone().unwrap()])
+            .await
+            .unwrap();
         rows.remove(1);
         assert_eq!(all(&memory, "latency").await, (rows, 0));
     }
@@ -465,9 +536,23 @@ mod tests {
     #[tokio::test]
     async fn a_row_that_is_not_what_was_written_is_left_out() {
         let (_folder, memory) = memory(MemoryConfig::default()).await;
-        memory.save("latency", &[row("a", b"calm"), row("b", b"calm"), row("c", b"calm")]).await.unwrap();
-        sql(&memory, "UPDATE memories SET saved = x'00' WHERE series LIKE '%\"a\"%'").await;
-        sql(&memory, "UPDATE memories SET series = '{' WHERE series LIKE '%\"b\"%'").await;
+        memory
+            .save(
+                "latency",
+                &[row("a", b"calm"), row("b", b"calm"), row("c", b"calm")],
+            )
+            .await
+            .unwrap();
+        sql(
+            &memory,
+            "UPDATE memories SET saved = x'00' WHERE series LIKE '%\"a\"%'",
+        )
+        .await;
+        sql(
+            &memory,
+            "UPDATE memories SET series = '{' WHERE series LIKE '%\"b\"%'",
+        )
+        .await;
         let (rows, damaged) = all(&memory, "latency").await;
         assert_eq!((rows, damaged), (vec![row("c", b"calm")], 2));
     }
@@ -475,8 +560,25 @@ mod tests {
     #[tokio::test]
     async fn what_was_saved_under_other_settings_or_too_long_ago_is_forgotten() {
         let (_folder, memory) = memory(MemoryConfig::default()).await;
-        memory.save("latency", &[row("a", b""), Kept { settings: [8; 32], ..row("a", b"") }]).await.unwrap();
-        assert_eq!(memory.forget_other_settings("latency", "zscore", &[[8; 32], [9; 32]]).await, Ok(1));
+        memory
+            .save(
+                "latency",
+                &[
+                    row("a", b""),
+                    Kept {
+                        settings: [8; 32],
+                        ..row("a", b"")
+                    },
+                ],
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            memory
+                .forget_other_settings("latency", "zscore", &[[8; 32], [9; 32]])
+                .await,
+            Ok(1)
+        );
         assert_eq!(all(&memory, "latency").await.0.len(), 1);
         memory.prune().await.unwrap();
         assert_eq!(all(&memory, "latency").await.0.len(), 1, "it is not old");
@@ -490,11 +592,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         std::fs::write(&path, [7; 10_000]).unwrap();
-        let config = MemoryConfig { max_bytes: 1 << 20, ..MemoryConfig::default() };
+        let config = MemoryConfig {
+            max_bytes: 1 << 20,
+            ..MemoryConfig::default()
+        };
         let memory = Memory::open(&path, config).await.unwrap();
         assert!(path.with_extension("damaged").exists());
-        let error = memory.save("latency", &[row("a", &[1; 2 << 20])]).await.unwrap_err();
-        assert!(error.to_string().contains("`max_bytes` of [memory]"), "{error}");
+        let error = memory
+            .save("latency", &[row("a", &[1; 2 << 20])])
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("`max_bytes` of [memory]"),
+            "{error}"
+        );
         memory.save("latency", &[row("a", b"small")]).await.unwrap();
         assert_eq!(all(&memory, "latency").await.0.len(), 1);
     }

@@ -1,12 +1,14 @@
-//! The child: takes limits upon itself, then reads a component from its standard input and compiles it into a cache folder.
-//! It runs nothing of it.
+//! The child: takes limits upon itself, then reads a component from its standard input and compiles
+//! it into a cache folder. It runs nothing of it.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit,
+};
 use wasmtime::component::Component;
 
 use super::super::engine;
@@ -14,7 +16,8 @@ use super::kept::cache_in;
 
 /// It is no component that the runtime takes: the reason is on standard error.
 pub(super) const UNUSABLE: u8 = 3;
-/// It was stopped by something that the component is not to blame for: the reason is on standard error.
+/// It was stopped by something that the component is not to blame for: the reason is on standard
+/// error.
 pub(super) const UNABLE: u8 = 4;
 
 /// How much less important than the host this is.
@@ -37,7 +40,8 @@ pub struct CompileArgs {
     any_nan: bool,
 }
 
-/// Compiles what comes in on standard input, within the limits. For `main`, before anything else is started.
+/// Compiles what comes in on standard input, within the limits. For `main`, before anything else is
+/// started.
 pub fn compile_and_exit(args: &CompileArgs) -> ExitCode {
     let done = limit(args).map_err(|error| (UNABLE, format!("the limits can't be set: {error}")));
     match done.and_then(|()| compile(args)) {
@@ -55,7 +59,11 @@ fn limit(args: &CompileArgs) -> rustix::io::Result<()> {
     // Whoever waits for this ends with all it started.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // SIGXCPU at the limit, SIGKILL a second later.
-    lower(Resource::Cpu, args.cpu_seconds, args.cpu_seconds.saturating_add(1))?;
+    lower(
+        Resource::Cpu,
+        args.cpu_seconds,
+        args.cpu_seconds.saturating_add(1),
+    )?;
     lower(Resource::As, args.memory_bytes, args.memory_bytes)?;
     lower(Resource::Core, 0, 0)?;
     nice(NICER)?;
@@ -66,20 +74,32 @@ fn limit(args: &CompileArgs) -> rustix::io::Result<()> {
 fn lower(what: Resource, soft: u64, hard: u64) -> rustix::io::Result<()> {
     let now = getrlimit(what);
     let least = |limit: u64, now: Option<u64>| Some(now.map_or(limit, |now| now.min(limit)));
-    setrlimit(what, Rlimit { current: least(soft, now.current), maximum: least(hard, now.maximum) })
+    setrlimit(
+        what,
+        Rlimit {
+            current: least(soft, now.current),
+            maximum: least(hard, now.maximum),
+        },
+    )
 }
 
 fn compile(args: &CompileArgs) -> Result<(), (u8, String)> {
     let unable = |reason: String| (UNABLE, reason);
     let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| unable(format!("it can't be read: {error}")))?;
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|error| unable(format!("it can't be read: {error}")))?;
     let cache = cache_in(&args.into).map_err(unable)?;
     let engine = engine::runtime(!args.any_nan, true, Some(cache.clone()))
         .map_err(|error| unable(format!("the runtime can't be set up: {error:#}")))?;
     Component::from_binary(&engine, &bytes).map_err(|error| (UNUSABLE, format!("{error:#}")))?;
     // The cache counts what it stored; that it could not store it, it only logs.
     if cache.cache_misses() == 0 {
-        return Err(unable(format!("what was compiled can't be written to {}", args.into.display())));
+        return Err(unable(format!(
+            "what was compiled can't be written to {}",
+            args.into.display()
+        )));
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The cache folder: what was compiled, and how to tell without trying.
 //!
-//! `code/` is the runtime's own cache. `known/<settings>/<digest>` names the file in `code/` that a component became, for
-//! one version and setting of the compiler; `refused/<settings>/<digest>` holds the limits that one reached, so that a bomb in the
-//! plugin folder costs the time of one start and not of each. `.desk-*` are folders in which a child works; what it leaves there is taken over
-//! only when it is done, so that a child that is stopped in the middle leaves nothing behind in the cache.
+//! `code/` is the runtime's own cache. `known/<settings>/<digest>` names the file in `code/` that a
+//! component became, for one version and setting of the compiler; `refused/<settings>/<digest>`
+//! holds the limits that one reached, so that a bomb in the plugin folder costs the time of one
+//! start and not of each. `.desk-*` are folders in which a child works; what it leaves there is
+//! taken over only when it is done, so that a child that is stopped in the middle leaves nothing
+//! behind in the cache.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,8 +38,15 @@ impl Kept {
             ))
         };
         let folder = std::path::absolute(folder).map_err(unusable)?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unusable)?;
-        Ok(Self { folder, _temporary: None })
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(unusable)?;
+        Ok(Self {
+            folder,
+            _temporary: None,
+        })
     }
 
     /// In a private folder that goes with this.
@@ -45,8 +54,13 @@ impl Kept {
         let folder = tempfile::Builder::new()
             .prefix("anomalyzer-compiled-")
             .tempdir()
-            .map_err(|error| PluginError::Runtime(format!("no temporary folder for compiled plugins: {error}")))?;
-        Ok(Self { folder: folder.path().to_owned(), _temporary: Some(folder) })
+            .map_err(|error| {
+                PluginError::Runtime(format!("no temporary folder for compiled plugins: {error}"))
+            })?;
+        Ok(Self {
+            folder: folder.path().to_owned(),
+            _temporary: Some(folder),
+        })
     }
 
     /// The runtime's cache in it.
@@ -62,14 +76,24 @@ impl Kept {
 
     /// A folder for one child to work in.
     pub(super) fn desk(&self) -> Result<TempDir, String> {
-        tempfile::Builder::new().prefix(".desk-").tempdir_in(&self.folder).map_err(|error| self.full(&error))
+        tempfile::Builder::new()
+            .prefix(".desk-")
+            .tempdir_in(&self.folder)
+            .map_err(|error| self.full(&error))
     }
 
     /// Takes what a child left on its desk into the cache, and remembers what it is.
-    pub(super) fn take_over(&self, engine: &wasmtime::Engine, digest: &str, desk: &Path) -> Result<(), String> {
+    pub(super) fn take_over(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &str,
+        desk: &Path,
+    ) -> Result<(), String> {
         let made = desk.join(MODULES);
         let found = only_file(&made).map_err(|error| self.full(&error))?;
-        let Some(name) = found else { return Err("the compiler left nothing in its folder".to_owned()) };
+        let Some(name) = found else {
+            return Err("the compiler left nothing in its folder".to_owned());
+        };
         let place = self.code().join(MODULES).join(&name);
         let kept = (|| {
             fs::create_dir_all(place.parent().unwrap_or(&place))?;
@@ -80,23 +104,46 @@ impl Kept {
     }
 
     /// Why it was refused, if that was for these limits or higher ones.
-    pub(super) fn refused(&self, engine: &wasmtime::Engine, digest: &str, limits: &Limits) -> Option<String> {
+    pub(super) fn refused(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &str,
+        limits: &Limits,
+    ) -> Option<String> {
         let noted = fs::read_to_string(self.of(engine, "refused").join(digest)).ok()?;
         let mut lines = noted.splitn(3, '\n');
         let (cpu, memory): (u64, u64) = (lines.next()?.parse().ok()?, lines.next()?.parse().ok()?);
-        let not_higher = limits.compile_cpu.as_secs() <= cpu && limits.compile_memory_bytes <= memory;
+        let not_higher =
+            limits.compile_cpu.as_secs() <= cpu && limits.compile_memory_bytes <= memory;
         not_higher.then(|| lines.next().unwrap_or_default().to_owned())
     }
 
     /// Remembers that it reached one of these limits.
-    pub(super) fn refuse(&self, engine: &wasmtime::Engine, digest: &str, limits: &Limits, why: &str) {
+    pub(super) fn refuse(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &str,
+        limits: &Limits,
+        why: &str,
+    ) {
         let (cpu, memory) = (limits.compile_cpu.as_secs(), limits.compile_memory_bytes);
-        if let Err(error) = self.note(engine, "refused", digest, &format!("{cpu}\n{memory}\n{why}")) {
+        if let Err(error) = self.note(
+            engine,
+            "refused",
+            digest,
+            &format!("{cpu}\n{memory}\n{why}"),
+        ) {
             tracing::warn!(plugin.digest = digest, "{}", self.full(&error));
         }
     }
 
-    fn note(&self, engine: &wasmtime::Engine, what: &str, digest: &str, text: &str) -> io::Result<()> {
+    fn note(
+        &self,
+        engine: &wasmtime::Engine,
+        what: &str,
+        digest: &str,
+        text: &str,
+    ) -> io::Result<()> {
         let folder = self.of(engine, what);
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(digest), text)
@@ -109,11 +156,16 @@ impl Kept {
     fn of(&self, engine: &wasmtime::Engine, what: &str) -> PathBuf {
         let mut hash = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hash);
-        self.folder.join(what).join(format!("{:016x}", hash.finish()))
+        self.folder
+            .join(what)
+            .join(format!("{:016x}", hash.finish()))
     }
 
     fn full(&self, error: &io::Error) -> String {
-        format!("what was compiled can't be kept in {}: {error}; see plugins.cache", self.folder.display())
+        format!(
+            "what was compiled can't be kept in {}: {error}; see plugins.cache",
+            self.folder.display()
+        )
     }
 }
 

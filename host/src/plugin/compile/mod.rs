@@ -1,6 +1,7 @@
-//! Turns foreign bytes into code. That is where a small file can do the most harm (126 KB can take 75 s and 2.5 GB), so
-//! it happens in a child process with limits on its processor time and its memory. What comes of it reaches this process
-//! through the runtime's own cache, and through nothing else.
+//! Turns foreign bytes into code. That is where a small file can do the most harm (126 KB can take
+//! 75 s and 2.5 GB), so it happens in a child process with limits on its processor time and its
+//! memory. What comes of it reaches this process through the runtime's own cache, and through
+//! nothing else.
 
 mod child;
 mod kept;
@@ -19,11 +20,15 @@ use parent::Failure;
 
 pub use child::{CompileArgs, compile_and_exit};
 
-/// The program that is running, also when its file was replaced meanwhile: parent and child must be the same build, or the
-/// one would not find in the cache what the other put there.
+/// The program that is running, also when its file was replaced meanwhile: parent and child must be
+/// the same build, or the one would not find in the cache what the other put there.
 pub fn this_program() -> PathBuf {
     const SELF: &str = "/proc/self/exe";
-    if Path::new(SELF).exists() { SELF.into() } else { std::env::current_exe().unwrap_or_else(|_| SELF.into()) }
+    if Path::new(SELF).exists() {
+        SELF.into()
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| SELF.into())
+    }
 }
 
 /// Compiles for one engine.
@@ -38,7 +43,8 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    /// Prepares the cache. Without a configured folder, a child still needs one: it is private, and goes with the compiler.
+    /// Prepares the cache. Without a configured folder, a child still needs one: it is private, and
+    /// goes with the compiler.
     pub(super) fn new(config: &PluginConfig) -> Result<Self, PluginError> {
         let kept = match (&config.cache, &config.compiler) {
             (Some(folder), _) => Some(Kept::at(folder)?),
@@ -61,16 +67,25 @@ impl Compiler {
         self.cache.clone()
     }
 
-    /// Compiles a component, or takes it from the cache, where anything else than a component that was compiled within the
-    /// limits never gets to. `digest` is that of the bytes.
-    pub(super) fn compile(&self, engine: &wasmtime::Engine, bytes: &[u8], digest: &str) -> Result<Component, String> {
+    /// Compiles a component, or takes it from the cache, where anything else than a component that
+    /// was compiled within the limits never gets to. `digest` is that of the bytes.
+    pub(super) fn compile(
+        &self,
+        engine: &wasmtime::Engine,
+        bytes: &[u8],
+        digest: &str,
+    ) -> Result<Component, String> {
         if let (Some(program), Some(kept)) = (&self.program, &self.kept) {
             self.compile_outside(program, kept, engine, bytes, digest)?;
         }
         let before = self.compiled_here();
-        let component = Component::from_binary(engine, bytes).map_err(|error| format!("{error:#}"))?;
+        let component =
+            Component::from_binary(engine, bytes).map_err(|error| format!("{error:#}"))?;
         if self.program.is_some() && self.compiled_here() > before {
-            tracing::warn!(plugin.digest = digest, "what the cache had of it was of no use: compiled in this process");
+            tracing::warn!(
+                plugin.digest = digest,
+                "what the cache had of it was of no use: compiled in this process"
+            );
         }
         Ok(component)
     }
@@ -95,7 +110,13 @@ impl Compiler {
             return Err(why);
         }
         let desk = kept.desk()?;
-        match parent::compile(program, bytes, desk.path(), self.canonical_nan, &self.limits) {
+        match parent::compile(
+            program,
+            bytes,
+            desk.path(),
+            self.canonical_nan,
+            &self.limits,
+        ) {
             Ok(()) => kept.take_over(engine, digest, desk.path()),
             Err(Failure::Limit(why)) => {
                 kept.refuse(engine, digest, &self.limits, &why);

@@ -13,7 +13,8 @@ use super::super::config::Limits;
 use super::super::text::one_line;
 use super::child::{UNABLE, UNUSABLE};
 
-/// Threads that one child compiles with. More would only use up address space: each has a stack and a heap.
+/// Threads that one child compiles with. More would only use up address space: each has a stack and
+/// a heap.
 const THREADS: &str = "4";
 const HEAPS: &str = "2";
 
@@ -46,11 +47,20 @@ pub(super) fn compile(
         command.arg("--any-nan");
     }
     // It needs nothing of the environment, where credentials may be.
-    command.env_clear().env("RAYON_NUM_THREADS", THREADS).env("MALLOC_ARENA_MAX", HEAPS);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let child = command
-        .spawn()
-        .map_err(|error| Failure::Other(format!("the compiler {} can't be started: {error}", program.display())))?;
+    command
+        .env_clear()
+        .env("RAYON_NUM_THREADS", THREADS)
+        .env("MALLOC_ARENA_MAX", HEAPS);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let child = command.spawn().map_err(|error| {
+        Failure::Other(format!(
+            "the compiler {} can't be started: {error}",
+            program.display()
+        ))
+    })?;
     // On a machine that is busy with other things, processor time comes slowly.
     let patience = Duration::from_secs(seconds.saturating_mul(4).saturating_add(10));
     let ended = feed(child, bytes, patience)
@@ -70,7 +80,9 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
     thread::scope(|scope| {
         let both = (|| {
             // It may end before it has read all: then there is nobody to tell.
-            thread::Builder::new().spawn_scoped(scope, move || drop(stdin.map(|mut stdin| stdin.write_all(bytes))))?;
+            thread::Builder::new().spawn_scoped(scope, move || {
+                drop(stdin.map(|mut stdin| stdin.write_all(bytes)))
+            })?;
             thread::Builder::new().spawn_scoped(scope, move || {
                 let mut said = Vec::new();
                 if let Some(mut stderr) = stderr {
@@ -91,7 +103,10 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
             }
         };
         let status = wait(&mut child, patience)?;
-        Ok(Ended { status, said: reader.join().unwrap_or_default() })
+        Ok(Ended {
+            status,
+            said: reader.join().unwrap_or_default(),
+        })
     })
 }
 
@@ -115,7 +130,11 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>>
 impl Ended {
     fn judge(self, limits: &Limits, patience: Duration) -> Result<(), Failure> {
         let Self { status, said } = self;
-        let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+        let last = said
+            .lines()
+            .map(str::trim)
+            .rfind(|line| !line.is_empty())
+            .unwrap_or_default();
         let Some(status) = status else {
             return Err(Failure::Other(format!(
                 "compiling it was stopped after {patience:?}: the machine is busy, or plugins.limits.compile_cpu is too high"
@@ -134,17 +153,24 @@ impl Ended {
                  plugins.limits.compile_memory_bytes if you trust it",
                 limits.compile_memory_bytes
             )),
-            _ if said.contains("overflowed its stack") => {
-                Failure::Limit("compiling it takes more stack than there is: it is nested too deeply".to_owned())
-            }
+            _ if said.contains("overflowed its stack") => Failure::Limit(
+                "compiling it takes more stack than there is: it is nested too deeply".to_owned(),
+            ),
             Some(Ok(UNUSABLE)) => Failure::Other(one_line(&said, 1024)),
-            Some(Ok(UNABLE)) => Failure::Other(format!("it could not be compiled: {}", one_line(&said, 1024))),
-            _ => Failure::Other(format!("the compiler ended with {status}: {}", one_line(last, 512))),
+            Some(Ok(UNABLE)) => Failure::Other(format!(
+                "it could not be compiled: {}",
+                one_line(&said, 1024)
+            )),
+            _ => Failure::Other(format!(
+                "the compiler ended with {status}: {}",
+                one_line(last, 512)
+            )),
         })
     }
 }
 
-/// An allocation that fails ends the process with these words, a mapping that fails is an error with this number.
+/// An allocation that fails ends the process with these words, a mapping that fails is an error
+/// with this number.
 fn out_of_memory(said: &str) -> bool {
     said.contains("memory allocation of") || said.contains("(os error 12)")
 }
@@ -154,8 +180,14 @@ mod tests {
     use super::*;
 
     fn told(status: Option<i32>, said: &str) -> String {
-        let ended = Ended { status: status.map(ExitStatus::from_raw), said: said.to_owned() };
-        match ended.judge(&Limits::default(), Duration::from_secs(9)).unwrap_err() {
+        let ended = Ended {
+            status: status.map(ExitStatus::from_raw),
+            said: said.to_owned(),
+        };
+        match ended
+            .judge(&Limits::default(), Duration::from_secs(9))
+            .unwrap_err()
+        {
             Failure::Limit(why) => format!("limit: {why}"),
             Failure::Other(why) => why,
         }
@@ -169,19 +201,37 @@ mod tests {
     #[test]
     fn each_end_of_the_child_is_told_by_its_cause() {
         assert!(
-            Ended { status: code(0).map(ExitStatus::from_raw), said: String::new() }
-                .judge(&Limits::default(), Duration::ZERO)
-                .is_ok()
+            Ended {
+                status: code(0).map(ExitStatus::from_raw),
+                said: String::new()
+            }
+            .judge(&Limits::default(), Duration::ZERO)
+            .is_ok()
         );
-        assert_eq!(told(code(UNUSABLE), "unexpected end\nat 7"), "unexpected end at 7");
+        assert_eq!(
+            told(code(UNUSABLE), "unexpected end\nat 7"),
+            "unexpected end at 7"
+        );
         assert!(told(code(UNABLE), "no room").contains("could not be compiled: no room"));
         let slow = told(Some(Signal::XCPU.as_raw()), "");
-        assert!(slow.starts_with("limit: ") && slow.contains("plugins.limits.compile_cpu"), "{slow}");
+        assert!(
+            slow.starts_with("limit: ") && slow.contains("plugins.limits.compile_cpu"),
+            "{slow}"
+        );
         for (status, said) in [
-            (Some(Signal::ABORT.as_raw()), "memory allocation of 8 bytes failed"),
-            (code(UNUSABLE), "mmap failed: Cannot allocate memory (os error 12)"),
+            (
+                Some(Signal::ABORT.as_raw()),
+                "memory allocation of 8 bytes failed",
+            ),
+            (
+                code(UNUSABLE),
+                "mmap failed: Cannot allocate memory (os error 12)",
+            ),
         ] {
-            assert!(told(status, said).contains("plugins.limits.compile_memory_bytes"), "{said}");
+            assert!(
+                told(status, said).contains("plugins.limits.compile_memory_bytes"),
+                "{said}"
+            );
         }
         let overflowed = "thread 'main' has overflowed its stack";
         assert!(told(Some(Signal::ABORT.as_raw()), overflowed).contains("nested too deeply"));
@@ -201,8 +251,16 @@ mod tests {
     fn a_child_that_does_not_listen_or_says_too_much_holds_nobody_up() {
         let run = |script: &str| {
             let mut command = Command::new("sh");
-            command.args(["-c", script]).stdin(Stdio::piped()).stderr(Stdio::piped());
-            feed(command.spawn().unwrap(), &vec![0; 4 << 20], Duration::from_secs(20)).unwrap()
+            command
+                .args(["-c", script])
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped());
+            feed(
+                command.spawn().unwrap(),
+                &vec![0; 4 << 20],
+                Duration::from_secs(20),
+            )
+            .unwrap()
         };
         assert!(run("exit 0").status.unwrap().success());
         let talker = run("head -c 1000000 /dev/zero >&2");

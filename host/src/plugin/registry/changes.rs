@@ -8,7 +8,8 @@ use super::Registry;
 use crate::domain::now_ms;
 use crate::plugin::record::{PluginChange, PluginChangeKind, PluginRecord};
 
-/// Changes that nobody has fetched are kept up to that many; then the oldest are dropped, and only logged.
+/// Changes that nobody has fetched are kept up to that many; then the oldest are dropped, and only
+/// logged.
 const CHANGES: usize = 4096;
 
 impl Registry {
@@ -16,14 +17,21 @@ impl Registry {
         if let Some(shelf) = &self.shelf
             && let Err(error) = shelf.put_record(record)
         {
-            tracing::error!(plugin = record.name, error, "a change to a plugin will not outlast this process");
+            tracing::error!(
+                plugin = record.name,
+                error,
+                "a change to a plugin will not outlast this process"
+            );
         }
     }
 
     pub(super) fn sweep(&self) {
         if let Some(shelf) = &self.shelf {
             let digests: std::collections::HashSet<String> = self.read(|table| {
-                let versions = table.entries.values().flat_map(|entry| &entry.record.versions);
+                let versions = table
+                    .entries
+                    .values()
+                    .flat_map(|entry| &entry.record.versions);
                 versions.map(|version| version.digest.clone()).collect()
             });
             shelf.sweep(|digest| digests.contains(digest));
@@ -34,16 +42,34 @@ impl Registry {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    pub(super) fn change(&self, plugin: &str, kind: PluginChangeKind, by: &str, digest: Option<String>, detail: Value) {
+    pub(super) fn change(
+        &self,
+        plugin: &str,
+        kind: PluginChangeKind,
+        by: &str,
+        digest: Option<String>,
+        detail: Value,
+    ) {
         let plugin = plugin.to_owned();
-        self.note(PluginChange { plugin, at: now_ms(), kind, by: by.to_owned(), digest, detail });
+        self.note(PluginChange {
+            plugin,
+            at: now_ms(),
+            kind,
+            by: by.to_owned(),
+            digest,
+            detail,
+        });
     }
 
     pub(super) fn note(&self, change: PluginChange) {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         if changes.len() >= CHANGES {
             let lost = changes.remove(0);
-            tracing::error!(plugin = lost.plugin, kind = lost.kind.as_str(), "a change to a plugin was not recorded");
+            tracing::error!(
+                plugin = lost.plugin,
+                kind = lost.kind.as_str(),
+                "a change to a plugin was not recorded"
+            );
         }
         changes.push(change);
     }

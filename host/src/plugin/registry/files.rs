@@ -23,20 +23,30 @@ impl Registry {
                 for file in look.gone {
                     let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
                     self.write(|table| table.broken.remove(&file));
-                    let of_file = |entry: &&Entry| entry.file.as_ref().is_some_and(|(known, _)| *known == file);
-                    let name =
-                        self.read(|table| table.entries.values().find(of_file).map(|entry| entry.record.name.clone()));
+                    let of_file = |entry: &&Entry| {
+                        entry.file.as_ref().is_some_and(|(known, _)| *known == file)
+                    };
+                    let name = self.read(|table| {
+                        table
+                            .entries
+                            .values()
+                            .find(of_file)
+                            .map(|entry| entry.record.name.clone())
+                    });
                     if let Some(name) = name {
                         self.lose_file(&name, "its file is gone from the plugin folder");
                         // What was refused may have been so because of it.
-                        let refused: Vec<String> = self.read(|table| table.broken.keys().cloned().collect());
+                        let refused: Vec<String> =
+                            self.read(|table| table.broken.keys().cloned().collect());
                         refused.iter().for_each(|file| self.folder.again(file));
                     }
                 }
                 look.due
             }
             Err(error) => {
-                self.said(Some(format!("the plugin folder can't be read: {error}; what was loaded stays")));
+                self.said(Some(format!(
+                    "the plugin folder can't be read: {error}; what was loaded stays"
+                )));
                 Vec::new()
             }
         }
@@ -61,7 +71,10 @@ impl Registry {
         match taken {
             Ok(()) => drop(self.write(|table| table.broken.remove(&file))),
             Err(reason) => {
-                let error = PluginError::Unusable { file: file.clone(), reason: one_line(&reason, 1024) };
+                let error = PluginError::Unusable {
+                    file: file.clone(),
+                    reason: one_line(&reason, 1024),
+                };
                 tracing::warn!(file, plugin.digest = info.digest, "{error}");
                 self.note(PluginChange {
                     plugin: info.name.clone(),
@@ -84,36 +97,67 @@ impl Registry {
         info.digest.clone_from(&digest);
         let file = info.file.clone();
         let known = self.read(|table| {
-            let has = |entry: &&Entry| entry.record.versions.iter().any(|version| version.digest == digest);
-            table.entries.values().find(has).map(|entry| entry.record.clone())
+            let has = |entry: &&Entry| {
+                entry
+                    .record
+                    .versions
+                    .iter()
+                    .any(|version| version.digest == digest)
+            };
+            table
+                .entries
+                .values()
+                .find(has)
+                .map(|entry| entry.record.clone())
         });
         if let Some(record) = &known {
             let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
             info.name.clone_from(&record.name);
             self.claim(&record.name, &file)?;
-            // What somebody went back to stays over a restart; a file that is put back later means what it says.
-            if at_start && record.active.as_ref().is_some_and(|active| *active != digest) {
+            // What somebody went back to stays over a restart; a file that is put back later means
+            // what it says.
+            if at_start
+                && record
+                    .active
+                    .as_ref()
+                    .is_some_and(|active| *active != digest)
+            {
                 self.attach(&record.name, &file, &digest);
                 return Ok(());
             }
         }
         let signed_by = self.signed(&bytes, &path_of_signature(path))?;
         let code = examine(&self.ground, &self.linker, &bytes, info)?;
-        let examined = Examined { info: info.clone(), code, bytes, signed_by };
+        let examined = Examined {
+            info: info.clone(),
+            code,
+            bytes,
+            signed_by,
+        };
         self.try_out(&examined)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.claim(&examined.info.name, &file)?;
         let name = examined.info.name.clone();
-        self.install(examined, &Origin::Folder { file: file.clone() }, true).map_err(|error| error.to_string())?;
+        self.install(examined, &Origin::Folder { file: file.clone() }, true)
+            .map_err(|error| error.to_string())?;
         self.attach(&name, &file, &digest);
         Ok(())
     }
 
     /// One plugin is one file.
     fn claim(&self, name: &str, file: &str) -> Result<(), String> {
-        let holder = self.read(|table| table.entries.get(name)?.file.as_ref().map(|(holder, _)| holder.clone()));
+        let holder = self.read(|table| {
+            table
+                .entries
+                .get(name)?
+                .file
+                .as_ref()
+                .map(|(holder, _)| holder.clone())
+        });
         match holder.filter(|holder| holder != file && self.folder.has(holder)) {
-            Some(holder) => Err(format!("its name `{name}` is taken by {holder}; remove one of the two files")),
+            Some(holder) => Err(format!(
+                "its name `{name}` is taken by {holder}; remove one of the two files"
+            )),
             None => Ok(()),
         }
     }
@@ -130,11 +174,19 @@ impl Registry {
         });
     }
 
-    /// What came from the folder goes with its file; what was uploaded stays, and the newest of it is live.
+    /// What came from the folder goes with its file; what was uploaded stays, and the newest of it
+    /// is live.
     pub(super) fn lose_file(&self, name: &str, why: &str) {
-        let Some(mut record) = self.record(name) else { return };
-        record.versions.retain(|version| matches!(version.origin, Origin::Upload { .. }));
-        let still_there = record.active.as_deref().is_some_and(|active| record.version(active).is_some());
+        let Some(mut record) = self.record(name) else {
+            return;
+        };
+        record
+            .versions
+            .retain(|version| matches!(version.origin, Origin::Upload { .. }));
+        let still_there = record
+            .active
+            .as_deref()
+            .is_some_and(|active| record.version(active).is_some());
         let next = record.versions.last().map(|version| version.digest.clone());
         match next {
             Some(_) if still_there => {
@@ -159,14 +211,24 @@ impl Registry {
                 if let Some(shelf) = &self.shelf
                     && let Err(error) = shelf.remove(name)
                 {
-                    tracing::error!(plugin = name, error, "a plugin that is gone will be there at the next start");
+                    tracing::error!(
+                        plugin = name,
+                        error,
+                        "a plugin that is gone will be there at the next start"
+                    );
                 }
                 self.write(|table| table.entries.remove(name));
                 self.moved();
             }
         }
         let digest = record_digest(self.record(name).as_ref());
-        self.change(name, PluginChangeKind::Removed, "folder", None, json!({ "reason": why, "now_live": digest }));
+        self.change(
+            name,
+            PluginChangeKind::Removed,
+            "folder",
+            None,
+            json!({ "reason": why, "now_live": digest }),
+        );
     }
 }
 

@@ -64,7 +64,8 @@ impl Examined {
     }
 }
 
-/// What a version must pass before it may take the place of another, or its reason why not. Takes its time.
+/// What a version must pass before it may take the place of another, or its reason why not. Takes
+/// its time.
 pub type Trial = Box<dyn Fn(&Examined) -> Result<(), String> + Send + Sync>;
 
 /// The plugins. Whoever changes them holds `changing`; readers never wait for a disk.
@@ -92,9 +93,15 @@ impl Registry {
         let runtime = |reason: String| PluginError::Runtime(reason);
         let registry = Self {
             ground: Arc::clone(ground),
-            linker: linker::linker(&ground.engine).map_err(|error| PluginError::Runtime(format!("{error:#}")))?,
+            linker: linker::linker(&ground.engine)
+                .map_err(|error| PluginError::Runtime(format!("{error:#}")))?,
             folder: Folder::new(&config.folder),
-            shelf: config.store.as_deref().map(Shelf::open).transpose().map_err(runtime)?,
+            shelf: config
+                .store
+                .as_deref()
+                .map(Shelf::open)
+                .transpose()
+                .map_err(runtime)?,
             require_signature: config.require_signature,
             keep_versions: config.keep_versions,
             trusted: config.trusted.clone(),
@@ -109,17 +116,35 @@ impl Registry {
         registry.trusted_keys().map_err(runtime)?;
         if let Some(shelf) = &registry.shelf {
             let (records, broken) = shelf.records().map_err(runtime)?;
-            *registry.problem.lock().unwrap_or_else(PoisonError::into_inner) = broken.into_iter().next();
+            *registry
+                .problem
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = broken.into_iter().next();
             for record in records {
                 let stats = registry.ground.stats.by_name(&record.name);
-                stats.set_given_up(record.quarantine.as_ref().map(|quarantine| quarantine.reason.clone()));
-                let entry = Entry { record, live: None, problem: None, file: None };
+                stats.set_given_up(
+                    record
+                        .quarantine
+                        .as_ref()
+                        .map(|quarantine| quarantine.reason.clone()),
+                );
+                let entry = Entry {
+                    record,
+                    live: None,
+                    problem: None,
+                    file: None,
+                };
                 registry.write(|table| table.entries.insert(entry.record.name.clone(), entry));
             }
         }
         let folder = config.folder.clone();
-        let look =
-            registry.folder.look(true).map_err(|error| PluginError::Folder { folder, reason: error.to_string() })?;
+        let look = registry
+            .folder
+            .look(true)
+            .map_err(|error| PluginError::Folder {
+                folder,
+                reason: error.to_string(),
+            })?;
         for path in look.due {
             registry.take_file(&path, true);
         }
@@ -135,16 +160,30 @@ impl Registry {
         change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What went from the folder while nobody looked is no longer there; what is live without a file comes from the shelf.
+    /// What went from the folder while nobody looked is no longer there; what is live without a
+    /// file comes from the shelf.
     fn settle_after_start(&self) {
         let without: Vec<PluginRecord> = self.read(|table| {
             let live = |entry: &&Entry| entry.live.is_none() && entry.problem.is_none();
-            table.entries.values().filter(live).map(|entry| entry.record.clone()).collect()
+            table
+                .entries
+                .values()
+                .filter(live)
+                .map(|entry| entry.record.clone())
+                .collect()
         });
         for record in without {
-            let has_file = self.read(|table| table.entries.get(&record.name).is_some_and(|entry| entry.file.is_some()));
+            let has_file = self.read(|table| {
+                table
+                    .entries
+                    .get(&record.name)
+                    .is_some_and(|entry| entry.file.is_some())
+            });
             let uploaded = |version: &Version| matches!(version.origin, Origin::Upload { .. });
-            let active = record.active.as_deref().and_then(|digest| record.version(digest));
+            let active = record
+                .active
+                .as_deref()
+                .and_then(|digest| record.version(digest));
             if !has_file && !active.is_some_and(uploaded) {
                 self.lose_file(&record.name, "its file is gone since the last start");
             } else if let Some(active) = active {

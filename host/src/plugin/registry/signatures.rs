@@ -16,9 +16,10 @@ impl Registry {
 
     pub(super) fn signed(&self, bytes: &[u8], path: &Path) -> Result<Option<String>, String> {
         let signature = match std::fs::metadata(path) {
-            Ok(file) if file.len() <= SIGNATURE_BYTES => {
-                Some(std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?)
-            }
+            Ok(file) if file.len() <= SIGNATURE_BYTES => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| format!("{}: {error}", path.display()))?,
+            ),
             Ok(_) => return Err(format!("{} is too large for a signature", path.display())),
             Err(_) => None,
         };
@@ -26,7 +27,11 @@ impl Registry {
     }
 
     /// Who signed it. A signature that does not fit is refused also where none is required.
-    pub(super) fn check_signature(&self, bytes: &[u8], signature: Option<&str>) -> Result<Option<String>, String> {
+    pub(super) fn check_signature(
+        &self,
+        bytes: &[u8],
+        signature: Option<&str>,
+    ) -> Result<Option<String>, String> {
         match signature {
             Some(signature) => signature::signer(bytes, signature, &self.trusted_keys()?).map(Some),
             None if self.require_signature => {

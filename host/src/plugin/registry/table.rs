@@ -21,14 +21,20 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn file(&self) -> &str {
-        self.file.as_ref().map(|(file, _)| file.as_str()).unwrap_or_default()
+        self.file
+            .as_ref()
+            .map(|(file, _)| file.as_str())
+            .unwrap_or_default()
     }
 
     /// Why no version of it can be opened.
     pub(super) fn error(&self) -> Option<String> {
         match &self.live {
             Some(live) => live.info.error.clone(),
-            None => self.problem.clone().or_else(|| Some("no version of it is live".to_owned())),
+            None => self
+                .problem
+                .clone()
+                .or_else(|| Some("no version of it is live".to_owned())),
         }
     }
 

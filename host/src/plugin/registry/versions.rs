@@ -14,7 +14,11 @@ use crate::plugin::record::{Origin, PluginChangeKind, PluginRecord, Version};
 
 impl Registry {
     /// Looks at uploaded bytes. Nothing is stored yet.
-    pub(in crate::plugin) fn examine(&self, bytes: Vec<u8>, signature: Option<&str>) -> Result<Examined, ManageError> {
+    pub(in crate::plugin) fn examine(
+        &self,
+        bytes: Vec<u8>,
+        signature: Option<&str>,
+    ) -> Result<Examined, ManageError> {
         let most = self.ground.limits.max_component_bytes;
         if bytes.len() as u64 > most {
             let size = bytes.len();
@@ -23,9 +27,17 @@ impl Registry {
             )));
         }
         let mut info = blank(Path::new(""));
-        let signed_by = self.check_signature(&bytes, signature).map_err(ManageError::Refused)?;
-        let code = examine(&self.ground, &self.linker, &bytes, &mut info).map_err(ManageError::Refused)?;
-        Ok(Examined { info, code, bytes, signed_by })
+        let signed_by = self
+            .check_signature(&bytes, signature)
+            .map_err(ManageError::Refused)?;
+        let code =
+            examine(&self.ground, &self.linker, &bytes, &mut info).map_err(ManageError::Refused)?;
+        Ok(Examined {
+            info,
+            code,
+            bytes,
+            signed_by,
+        })
     }
 
     /// Says what versions must pass from now on.
@@ -36,22 +48,31 @@ impl Registry {
 
     /// Whether it passes the trial, if there is one. One that is live has.
     pub(in crate::plugin) fn try_out(&self, examined: &Examined) -> Result<(), String> {
-        let live = self.record(&examined.info.name).and_then(|record| record.active);
+        let live = self
+            .record(&examined.info.name)
+            .and_then(|record| record.active);
         match self.trial.get() {
-            Some(trial) if live.as_deref() != Some(examined.info.digest.as_str()) => trial(examined),
+            Some(trial) if live.as_deref() != Some(examined.info.digest.as_str()) => {
+                trial(examined)
+            }
             _ => Ok(()),
         }
     }
 
     /// Those that are live, by name, with their bytes.
     pub(in crate::plugin) fn live_bytes(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
-        let Some(shelf) = &self.shelf else { return Ok(vec![]) };
+        let Some(shelf) = &self.shelf else {
+            return Ok(vec![]);
+        };
         let live: Vec<(String, String)> = self.read(|table| {
             let live = table.entries.values().filter(|entry| entry.live.is_some());
-            live.filter_map(|entry| Some((entry.record.name.clone(), entry.record.active.clone()?))).collect()
+            live.filter_map(|entry| Some((entry.record.name.clone(), entry.record.active.clone()?)))
+                .collect()
         });
         let most = self.ground.limits.max_component_bytes;
-        live.into_iter().map(|(name, digest)| Ok((name, shelf.bytes(&digest, most)?))).collect()
+        live.into_iter()
+            .map(|(name, digest)| Ok((name, shelf.bytes(&digest, most)?)))
+            .collect()
     }
 
     /// Whether something that was examined could be taken in: asked before that is recorded.
@@ -61,7 +82,11 @@ impl Registry {
             Some(record) if Some(record.kind) != info.kind => Err(ManageError::Conflict(format!(
                 "the name `{}` is taken by {} {}; give it another",
                 info.name,
-                if record.kind == PluginKind::Action { "an" } else { "a" },
+                if record.kind == PluginKind::Action {
+                    "an"
+                } else {
+                    "a"
+                },
                 record.kind.as_str()
             ))),
             _ => Ok(()),
@@ -69,18 +94,40 @@ impl Registry {
     }
 
     /// Takes a version in, and makes it live or leaves it for an admin.
-    pub(in crate::plugin) fn upload(&self, examined: Examined, origin: &Origin, live: bool) -> Result<(), ManageError> {
+    pub(in crate::plugin) fn upload(
+        &self,
+        examined: Examined,
+        origin: &Origin,
+        live: bool,
+    ) -> Result<(), ManageError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.install(examined, origin, live)
     }
 
-    pub(super) fn install(&self, examined: Examined, origin: &Origin, live: bool) -> Result<(), ManageError> {
+    pub(super) fn install(
+        &self,
+        examined: Examined,
+        origin: &Origin,
+        live: bool,
+    ) -> Result<(), ManageError> {
         self.admits(&examined)?;
-        let Examined { info, code, bytes, signed_by } = examined;
+        let Examined {
+            info,
+            code,
+            bytes,
+            signed_by,
+        } = examined;
         let name = info.name.clone();
-        let kind = info.kind.ok_or_else(|| ManageError::Refused("it is not known what it is".to_owned()))?;
-        let mut record = self.record(&name).unwrap_or_else(|| PluginRecord::new(&name, kind));
-        let known = record.versions.iter().any(|version| version.digest == info.digest);
+        let kind = info
+            .kind
+            .ok_or_else(|| ManageError::Refused("it is not known what it is".to_owned()))?;
+        let mut record = self
+            .record(&name)
+            .unwrap_or_else(|| PluginRecord::new(&name, kind));
+        let known = record
+            .versions
+            .iter()
+            .any(|version| version.digest == info.digest);
         let was = record.active.clone();
         if live {
             if was.as_deref() != Some(info.digest.as_str()) {
@@ -102,11 +149,15 @@ impl Registry {
             record.add(version, self.keep_versions);
         }
         if let Some(shelf) = &self.shelf {
-            let kept = shelf.put_bytes(&info.digest, &bytes).and_then(|()| shelf.put_record(&record));
+            let kept = shelf
+                .put_bytes(&info.digest, &bytes)
+                .and_then(|()| shelf.put_record(&record));
             match (kept, origin) {
                 (Ok(()), _) => {}
                 // It can be had again from the folder.
-                (Err(error), Origin::Folder { .. }) => tracing::error!(plugin = name, error, "a plugin is not kept"),
+                (Err(error), Origin::Folder { .. }) => {
+                    tracing::error!(plugin = name, error, "a plugin is not kept")
+                }
                 (Err(error), Origin::Upload { .. }) => return Err(ManageError::Store(error)),
             }
         }
@@ -126,12 +177,23 @@ impl Registry {
             }
         });
         if live && was.as_deref() != Some(digest.as_str()) || !known {
-            let kind = if live { PluginChangeKind::Installed } else { PluginChangeKind::Stored };
+            let kind = if live {
+                PluginChangeKind::Installed
+            } else {
+                PluginChangeKind::Stored
+            };
             let detail = json!({
                 "version": version, "before": was, "origin": origin, "signed_by": signed_by,
                 "needs": needs.iter().map(|need| format!("{} of {}", need.operation, need.scope)).collect::<Vec<_>>(),
             });
-            tracing::info!(plugin = name, plugin.digest = digest, version, live, by, "a plugin was taken in");
+            tracing::info!(
+                plugin = name,
+                plugin.digest = digest,
+                version,
+                live,
+                by,
+                "a plugin was taken in"
+            );
             self.change(&name, kind, &by, Some(digest), detail);
         }
         self.sweep();
@@ -140,9 +202,16 @@ impl Registry {
     }
 
     /// Makes another version live: that one, or the one before.
-    pub(in crate::plugin) fn revert(&self, name: &str, to: Option<&str>, by: &str) -> Result<PluginView, ManageError> {
+    pub(in crate::plugin) fn revert(
+        &self,
+        name: &str,
+        to: Option<&str>,
+        by: &str,
+    ) -> Result<PluginView, ManageError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let record = self.record(name).ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
+        let record = self
+            .record(name)
+            .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
         let version = match to {
             Some(digest) => record.version(digest).ok_or_else(|| {
                 ManageError::Conflict(format!(
@@ -155,27 +224,42 @@ impl Registry {
                         .join(", ")
                 ))
             })?,
-            None => record
-                .previous()
-                .ok_or_else(|| ManageError::Conflict(format!("`{name}` has no version before the one that is live")))?,
+            None => record.previous().ok_or_else(|| {
+                ManageError::Conflict(format!(
+                    "`{name}` has no version before the one that is live"
+                ))
+            })?,
         };
         let (digest, before) = (version.digest.clone(), record.active.clone());
         self.activate(name, &digest)?;
-        self.change(name, PluginChangeKind::Reverted, by, Some(digest), json!({ "before": before }));
-        self.view(name).ok_or_else(|| ManageError::NotFound(name.to_owned()))
+        self.change(
+            name,
+            PluginChangeKind::Reverted,
+            by,
+            Some(digest),
+            json!({ "before": before }),
+        );
+        self.view(name)
+            .ok_or_else(|| ManageError::NotFound(name.to_owned()))
     }
 
     /// Makes a version live that is on the shelf.
     pub(super) fn activate(&self, name: &str, digest: &str) -> Result<(), ManageError> {
-        let mut record = self.record(name).ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
+        let mut record = self
+            .record(name)
+            .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
         let shelf = self.shelf.as_ref().ok_or_else(|| {
             ManageError::Conflict(
-                "versions are not kept: no folder is configured for them (`plugins.store`)".to_owned(),
+                "versions are not kept: no folder is configured for them (`plugins.store`)"
+                    .to_owned(),
             )
         })?;
-        let bytes = shelf.bytes(digest, self.ground.limits.max_component_bytes).map_err(ManageError::Store)?;
+        let bytes = shelf
+            .bytes(digest, self.ground.limits.max_component_bytes)
+            .map_err(ManageError::Store)?;
         let mut info = blank(Path::new(""));
-        let code = examine(&self.ground, &self.linker, &bytes, &mut info).map_err(ManageError::Refused)?;
+        let code =
+            examine(&self.ground, &self.linker, &bytes, &mut info).map_err(ManageError::Refused)?;
         if record.active.as_deref() != Some(digest) {
             record.active = Some(digest.to_owned());
             record.quarantine = None;

@@ -49,17 +49,21 @@ pub struct LivePlugin {
 
 impl Registry {
     pub(in crate::plugin) fn detector(&self, name: &str) -> Option<Arc<Detector>> {
-        self.read(|table| match &table.entries.get(name)?.live.as_ref()?.code {
-            Code::Detector(detector) => Some(Arc::clone(detector)),
-            Code::Action(_) => None,
-        })
+        self.read(
+            |table| match &table.entries.get(name)?.live.as_ref()?.code {
+                Code::Detector(detector) => Some(Arc::clone(detector)),
+                Code::Action(_) => None,
+            },
+        )
     }
 
     pub(in crate::plugin) fn action(&self, name: &str) -> Option<Arc<Action>> {
-        self.read(|table| match &table.entries.get(name)?.live.as_ref()?.code {
-            Code::Action(action) => Some(Arc::clone(action)),
-            Code::Detector(_) => None,
-        })
+        self.read(
+            |table| match &table.entries.get(name)?.live.as_ref()?.code {
+                Code::Action(action) => Some(Arc::clone(action)),
+                Code::Detector(_) => None,
+            },
+        )
     }
 
     pub(in crate::plugin) fn record(&self, name: &str) -> Option<PluginRecord> {
@@ -76,9 +80,14 @@ impl Registry {
     /// What the live version declares to need, as (operation, scope).
     pub(in crate::plugin) fn needs(&self, name: &str) -> Vec<(String, String)> {
         self.read(|table| {
-            let live = table.entries.get(name).and_then(|entry| entry.live.as_ref());
+            let live = table
+                .entries
+                .get(name)
+                .and_then(|entry| entry.live.as_ref());
             let needs = live.into_iter().flat_map(|live| &live.info.needs);
-            needs.map(|need| (need.operation.clone(), need.scope.clone())).collect()
+            needs
+                .map(|need| (need.operation.clone(), need.scope.clone()))
+                .collect()
         })
     }
 
@@ -87,23 +96,38 @@ impl Registry {
             let info = &entry.live.as_ref()?.info;
             let stats = self.ground.stats.by_name(&info.name);
             let (name, version) = (info.name.clone(), info.version.clone());
-            Some(LivePlugin { name, version, stats: stats.snapshot(), times: stats.times() })
+            Some(LivePlugin {
+                name,
+                version,
+                stats: stats.snapshot(),
+                times: stats.times(),
+            })
         };
         self.read(|table| table.entries.values().filter_map(live).collect())
     }
 
     pub(in crate::plugin) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Why plugins are of no use now, by name of the file, then by name.
     pub(in crate::plugin) fn problems(&self) -> Vec<String> {
         self.read(|table| {
-            let plugins =
-                table.entries.values().map(|entry| (entry.file(), entry.record.name.as_str(), entry.of_no_use()));
-            let broken = table.broken.values().map(|info| (info.file.as_str(), info.name.as_str(), info.error.clone()));
-            let mut problems: Vec<_> =
-                plugins.chain(broken).filter_map(|(file, name, why)| Some((file, name, why?))).collect();
+            let plugins = table
+                .entries
+                .values()
+                .map(|entry| (entry.file(), entry.record.name.as_str(), entry.of_no_use()));
+            let broken = table
+                .broken
+                .values()
+                .map(|info| (info.file.as_str(), info.name.as_str(), info.error.clone()));
+            let mut problems: Vec<_> = plugins
+                .chain(broken)
+                .filter_map(|(file, name, why)| Some((file, name, why?)))
+                .collect();
             problems.sort();
             problems.into_iter().map(|(_, _, why)| why).collect()
         })
@@ -124,7 +148,12 @@ impl Registry {
                 versions: Vec::new(),
                 stats: PluginStats::default(),
             });
-            table.entries.values().map(|entry| self.view_of(entry)).chain(broken).collect()
+            table
+                .entries
+                .values()
+                .map(|entry| self.view_of(entry))
+                .chain(broken)
+                .collect()
         });
         views.sort_by(|a, b| (&a.info.file, &a.info.name).cmp(&(&b.info.file, &b.info.name)));
         views

@@ -1,4 +1,5 @@
-//! Guests written by hand, so that each misdeed is exactly one instruction and nothing of a toolchain lies between.
+//! Guests written by hand, so that each misdeed is exactly one instruction and nothing of a
+//! toolchain lies between.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -18,14 +19,15 @@ pub struct Detector<'a> {
     pub history_ms: u64,
     pub pages: u32,
     pub version: &'a str,
-    /// Runs on every frame, with its first value in `$mood` and whether something was restored in `$told`.
+    /// Runs on every frame, with its first value in `$mood` and whether something was restored in
+    /// `$told`.
     pub observe: &'a str,
     /// Whether it exports `state`, and what runs there first.
     pub state: Option<Stateful<'a>>,
 }
 
-/// What a detector saves is the number of frames that it has seen. What it is told to be restored from is the reason of its
-/// findings from then on.
+/// What a detector saves is the number of frames that it has seen. What it is told to be restored
+/// from is the reason of its findings from then on.
 #[derive(Default)]
 pub struct Stateful<'a> {
     pub save: &'a str,
@@ -81,7 +83,8 @@ impl Detector<'_> {
         encoded(&self.module())
     }
 
-    /// The core module, with the contract embedded. Results live at 1024 (describe), 2048 (open), 3072 (observe) and 4096 (findings).
+    /// The core module, with the contract embedded. Results live at 1024 (describe), 2048 (open),
+    /// 3072 (observe) and 4096 (findings).
     pub fn module(&self) -> Vec<u8> {
         let Self {
             name,
@@ -262,11 +265,15 @@ pub const REFUSE: &str = "(i32.store (i32.const 6144) (i32.const 1)) (i32.store 
 
 /// A [`Detector`] of that name as a compiler leaves it: a core module with the contract embedded.
 pub fn core_module(name: &str) -> Vec<u8> {
-    Detector { name, ..Detector::default() }.module()
+    Detector {
+        name,
+        ..Detector::default()
+    }
+    .module()
 }
 
-/// An action that scales the Deployment `web` to 4 at first, finishes when that is done, gives up when it is denied, breaks the
-/// contract after a wait, and traps when it failed.
+/// An action that scales the Deployment `web` to 4 at first, finishes when that is done, gives up
+/// when it is denied, breaks the contract after a wait, and traps when it failed.
 pub fn action(name: &str) -> Vec<u8> {
     action_with(name, "")
 }
@@ -356,12 +363,19 @@ fn action_with(name: &str, open: &str) -> Vec<u8> {
 fn embedded(wat: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(wat).unwrap();
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
+    let (package, _) = resolve
+        .push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit"))
+        .unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     module
 }
 
 fn encoded(module: &[u8]) -> Vec<u8> {
-    ComponentEncoder::default().validate(true).module(module).unwrap().encode().unwrap()
+    ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .unwrap()
+        .encode()
+        .unwrap()
 }

@@ -42,21 +42,34 @@ impl Corpus {
         let windows: BTreeMap<String, Vec<(String, String)>> =
             serde_json::from_str(&text).map_err(|error| QualityError::unreadable(&path, &error))?;
         if windows.values().all(Vec::is_empty) {
-            return Err(QualityError::unreadable(&path, "there is no window in it, so that nothing can be scored"));
+            return Err(QualityError::unreadable(
+                &path,
+                "there is no window in it, so that nothing can be scored",
+            ));
         }
         let files = windows.into_iter().map(|(name, windows)| {
             let windows = windows.iter().map(times).collect::<Option<Vec<_>>>();
             let path = folder.join("data").join(&name);
-            windows.map(|windows| Labelled { name, path, windows })
+            windows.map(|windows| Labelled {
+                name,
+                path,
+                windows,
+            })
         });
         let files = files.collect::<Option<Vec<_>>>();
-        Ok(Self { files: files.ok_or_else(|| QualityError::unreadable(&path, "a window has no time from and to"))? })
+        Ok(Self {
+            files: files.ok_or_else(|| {
+                QualityError::unreadable(&path, "a window has no time from and to")
+            })?,
+        })
     }
 
-    /// Runs a detector over all files, each time one that has seen nothing. `done` is told how many files are done. Blocks.
+    /// Runs a detector over all files, each time one that has seen nothing. `done` is told how many
+    /// files are done. Blocks.
     ///
     /// # Errors
-    /// A file can't be read or does not fit its labels, the detector failed, or it was told to stop.
+    /// A file can't be read or does not fit its labels, the detector failed, or it was told to
+    /// stop.
     pub fn run(
         &self,
         detectors: &Detectors,
@@ -69,13 +82,22 @@ impl Corpus {
                 let mut monitor = detectors.open(detector)?;
                 let samples = rows.iter().map(|row| (row.at, row.value));
                 let judged = judge(&mut monitor, &file.name, samples);
-                judged.map_err(|error| QualityError::plugin(format!("{} on {}", detector.name, file.name), error))
+                judged.map_err(|error| {
+                    QualityError::plugin(format!("{} on {}", detector.name, file.name), error)
+                })
             });
             let (windows, judged) = judged?;
-            let scores = judged.scores.into_iter().map(|score| if score.is_nan() { 0.0 } else { score }).collect();
+            let scores = judged
+                .scores
+                .into_iter()
+                .map(|score| if score.is_nan() { 0.0 } else { score })
+                .collect();
             Ok(Series { scores, windows })
         });
-        files.ok_or(QualityError::Interrupted)?.into_iter().collect()
+        files
+            .ok_or(QualityError::Interrupted)?
+            .into_iter()
+            .collect()
     }
 }
 
@@ -89,11 +111,19 @@ impl Labelled {
         with: impl FnOnce(&[Row<'_>]) -> Result<T, QualityError>,
     ) -> Result<(Vec<Window>, T), QualityError> {
         let text = csv::read(&self.path)?;
-        let rows = csv::rows(&text).map_err(|reason| QualityError::unreadable(&self.path, &reason))?;
-        let windows = self.windows.iter().map(|window| rows_of(&rows, *window)).collect::<Option<Vec<_>>>();
+        let rows =
+            csv::rows(&text).map_err(|reason| QualityError::unreadable(&self.path, &reason))?;
+        let windows = self
+            .windows
+            .iter()
+            .map(|window| rows_of(&rows, *window))
+            .collect::<Option<Vec<_>>>();
         let windows = windows.filter(|windows| windows.is_sorted_by(|a, b| a.last < b.first));
         let windows = windows.ok_or_else(|| {
-            QualityError::unreadable(&self.path, "its labels name windows without rows, or some that overlap")
+            QualityError::unreadable(
+                &self.path,
+                "its labels name windows without rows, or some that overlap",
+            )
         })?;
         Ok((windows, with(&rows)?))
     }
@@ -103,7 +133,8 @@ fn times((from, to): &(String, String)) -> Option<(UnixMs, UnixMs)> {
     parse_time(from).zip(parse_time(to))
 }
 
-/// From the first to the last row in that time. Some files repeat an hour: then it is not all rows in between.
+/// From the first to the last row in that time. Some files repeat an hour: then it is not all rows
+/// in between.
 fn rows_of(rows: &[Row<'_>], (from, to): (UnixMs, UnixMs)) -> Option<Window> {
     let within = |row: &Row<'_>| row.at.is_some_and(|at| (from..=to).contains(&at));
     let first = rows.iter().position(within)?;
@@ -131,15 +162,27 @@ mod tests {
     #[test]
     fn windows_become_rows_both_ends_included() {
         let rows = csv::rows("timestamp,value\n1,0\n2,0\n3,0\n5,0\n").unwrap();
-        assert_eq!(rows_of(&rows, (2000, 3000)), Some(Window { first: 1, last: 2 }));
-        assert_eq!(rows_of(&rows, (2500, 9000)), Some(Window { first: 2, last: 3 }));
+        assert_eq!(
+            rows_of(&rows, (2000, 3000)),
+            Some(Window { first: 1, last: 2 })
+        );
+        assert_eq!(
+            rows_of(&rows, (2500, 9000)),
+            Some(Window { first: 2, last: 3 })
+        );
         assert_eq!(rows_of(&rows, (3500, 4500)), None);
     }
 
     #[test]
     fn what_does_not_fit_is_said_with_its_file() {
         let data = "timestamp,value\n1,0\n2,0\n3,0\n4,0\n";
-        assert_eq!(corpus(r#"{"a.csv": [["1", "2"], ["4", "4"]]}"#, data).unwrap().files.len(), 1);
+        assert_eq!(
+            corpus(r#"{"a.csv": [["1", "2"], ["4", "4"]]}"#, data)
+                .unwrap()
+                .files
+                .len(),
+            1
+        );
         for (labels, says) in [
             (r#"{"a.csv": [["1", "3"], ["2", "4"]]}"#, "overlap"),
             (r#"{"a.csv": [["7", "9"]]}"#, "windows without rows"),
@@ -148,10 +191,19 @@ mod tests {
             (r#"{"b.csv": [["1", "2"]]}"#, "data/b.csv"),
             ("[]", "combined_windows.json"),
         ] {
-            let error = corpus(labels, data).err().map(|error| error.to_string()).unwrap_or_default();
+            let error = corpus(labels, data)
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default();
             assert!(error.contains(says), "{labels}: {error}");
         }
-        let error = Corpus::load("/nowhere".as_ref()).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(error.contains("give the folder of the benchmark"), "{error}");
+        let error = Corpus::load("/nowhere".as_ref())
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(
+            error.contains("give the folder of the benchmark"),
+            "{error}"
+        );
     }
 }

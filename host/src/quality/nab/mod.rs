@@ -1,5 +1,5 @@
-//! The Numenta Anomaly Benchmark: Lavin & Ahmad, "Evaluating Real-Time Anomaly Detection Algorithms" (2015). Our own
-//! implementation, of its rules as they are published.
+//! The Numenta Anomaly Benchmark: Lavin & Ahmad, "Evaluating Real-Time Anomaly Detection
+//! Algorithms" (2015). Our own implementation, of its rules as they are published.
 
 mod corpus;
 mod report;

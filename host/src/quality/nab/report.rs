@@ -69,26 +69,43 @@ impl Report {
         let tallies = |thresholds: [Option<f64>; 3]| -> [Vec<Tally>; 3] {
             thresholds.map(|threshold| {
                 let threshold = threshold.unwrap_or(f64::INFINITY);
-                series.iter().map(|series| series.tally(threshold)).collect()
+                series
+                    .iter()
+                    .map(|series| series.tally(threshold))
+                    .collect()
             })
         };
         let (at_shipped, at_best) = (tallies(shipped), tallies(best));
-        let total = |tallies: &Vec<Tally>| tallies.iter().fold(Tally::default(), |sum, tally| sum + *tally);
+        let total = |tallies: &Vec<Tally>| {
+            tallies
+                .iter()
+                .fold(Tally::default(), |sum, tally| sum + *tally)
+        };
         let windows = series.iter().map(Series::windows).sum();
-        let sum = |tallies: &[Vec<Tally>; 3], thresholds| at(tallies.each_ref().map(total), thresholds, windows);
-        let per_file = corpus.files.iter().zip(series).enumerate().map(|(index, (file, series))| {
-            let of = |tallies: &[Vec<Tally>; 3], thresholds| {
-                let tallies = tallies.each_ref().map(|files| files.get(index).copied().unwrap_or_default());
-                at(tallies, thresholds, windows)
-            };
-            FileReport {
-                file: file.name.clone(),
-                rows: series.scores.len(),
-                windows: series.windows(),
-                shipped: of(&at_shipped, shipped),
-                best: of(&at_best, best),
-            }
-        });
+        let sum = |tallies: &[Vec<Tally>; 3], thresholds| {
+            at(tallies.each_ref().map(total), thresholds, windows)
+        };
+        let per_file =
+            corpus
+                .files
+                .iter()
+                .zip(series)
+                .enumerate()
+                .map(|(index, (file, series))| {
+                    let of = |tallies: &[Vec<Tally>; 3], thresholds| {
+                        let tallies = tallies
+                            .each_ref()
+                            .map(|files| files.get(index).copied().unwrap_or_default());
+                        at(tallies, thresholds, windows)
+                    };
+                    FileReport {
+                        file: file.name.clone(),
+                        rows: series.scores.len(),
+                        windows: series.windows(),
+                        shipped: of(&at_shipped, shipped),
+                        best: of(&at_best, best),
+                    }
+                });
         Self {
             detector: detector.name.clone(),
             version: detector.version.clone(),

@@ -33,9 +33,21 @@ pub struct Profile {
 
 /// The three of the benchmark.
 pub const PROFILES: [Profile; 3] = [
-    Profile { name: "standard", false_alarm: 0.11, miss: 1.0 },
-    Profile { name: "low_fp", false_alarm: 0.22, miss: 1.0 },
-    Profile { name: "low_fn", false_alarm: 0.11, miss: 2.0 },
+    Profile {
+        name: "standard",
+        false_alarm: 0.11,
+        miss: 1.0,
+    },
+    Profile {
+        name: "low_fp",
+        false_alarm: 0.22,
+        miss: 1.0,
+    },
+    Profile {
+        name: "low_fn",
+        false_alarm: 0.11,
+        miss: 2.0,
+    },
 ];
 
 /// What alarms came to, before they are weighed.
@@ -54,15 +66,18 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// 100 (S − S₀) / (S₁ − S₀), with S₀ for no alarms at all and S₁ for a perfect detector. NaN without windows.
+    /// 100 (S − S₀) / (S₁ − S₀), with S₀ for no alarms at all and S₁ for a perfect detector. NaN
+    /// without windows.
     pub fn score(&self, profile: &Profile) -> f64 {
         self.points(profile, self.windows)
     }
 
-    /// The share in the score of all files, which have so many windows: those of all files add up to it.
+    /// The share in the score of all files, which have so many windows: those of all files add up
+    /// to it.
     pub fn points(&self, profile: &Profile, windows: usize) -> f64 {
         // S = worth + harm·wf − (windows − found)·wm, S₀ = −windows·wm, S₁ = windows.
-        let above_none = self.worth + self.harm * profile.false_alarm + self.found as f64 * profile.miss;
+        let above_none =
+            self.worth + self.harm * profile.false_alarm + self.found as f64 * profile.miss;
         100.0 * above_none / (windows as f64 * (1.0 + profile.miss))
     }
 }
@@ -97,9 +112,12 @@ fn hit(row: usize, Window { first, last }: Window) -> f64 {
     sigma(-(left as f64) / width as f64) / sigma(-1.0)
 }
 
-/// What an alarm at a row behind a window, or before all of them, is worth: nearly nothing just behind it, −1 far from it.
+/// What an alarm at a row behind a window, or before all of them, is worth: nearly nothing just
+/// behind it, −1 far from it.
 fn harm(row: usize, before: Option<Window>) -> f64 {
-    let Some(Window { first, last }) = before else { return -1.0 };
+    let Some(Window { first, last }) = before else {
+        return -1.0;
+    };
     let y = (row - last) as f64 / (last - first) as f64;
     if y > 3.0 { -1.0 } else { sigma(y) }
 }
@@ -116,28 +134,47 @@ impl Series {
     /// Windows that can be found: those that don't end in the probation.
     pub(super) fn windows(&self) -> usize {
         let from = probation(self.scores.len());
-        self.windows.iter().filter(|window| window.last >= from).count()
+        self.windows
+            .iter()
+            .filter(|window| window.last >= from)
+            .count()
     }
 
     /// The rows that count, in their order: score, and what an alarm there is worth.
     pub(super) fn rows(&self) -> impl Iterator<Item = (f64, Place)> {
         let from = probation(self.scores.len());
         let mut next = 0;
-        self.scores.iter().enumerate().skip(from).map(move |(row, score)| {
-            while self.windows.get(next).is_some_and(|window| window.last < row) {
-                next += 1;
-            }
-            let place = match self.windows.get(next).filter(|window| window.first <= row) {
-                Some(window) => Place::Within(next, hit(row, *window)),
-                None => Place::Outside(harm(row, next.checked_sub(1).and_then(|last| self.windows.get(last)).copied())),
-            };
-            (*score, place)
-        })
+        self.scores
+            .iter()
+            .enumerate()
+            .skip(from)
+            .map(move |(row, score)| {
+                while self
+                    .windows
+                    .get(next)
+                    .is_some_and(|window| window.last < row)
+                {
+                    next += 1;
+                }
+                let place = match self.windows.get(next).filter(|window| window.first <= row) {
+                    Some(window) => Place::Within(next, hit(row, *window)),
+                    None => Place::Outside(harm(
+                        row,
+                        next.checked_sub(1)
+                            .and_then(|last| self.windows.get(last))
+                            .copied(),
+                    )),
+                };
+                (*score, place)
+            })
     }
 
     /// What the alarms at a threshold come to. Within a window only the earliest counts.
     pub fn tally(&self, threshold: f64) -> Tally {
-        let mut tally = Tally { windows: self.windows(), ..Tally::default() };
+        let mut tally = Tally {
+            windows: self.windows(),
+            ..Tally::default()
+        };
         let mut found = None;
         for (score, place) in self.rows() {
             match place {
@@ -166,7 +203,19 @@ mod tests {
     fn series(alarms: &[usize]) -> Series {
         let mut scores = vec![0.0; 100];
         alarms.iter().for_each(|row| scores[*row] = 1.0);
-        Series { scores, windows: vec![Window { first: 40, last: 49 }, Window { first: 80, last: 84 }] }
+        Series {
+            scores,
+            windows: vec![
+                Window {
+                    first: 40,
+                    last: 49,
+                },
+                Window {
+                    first: 80,
+                    last: 84,
+                },
+            ],
+        }
     }
 
     fn scores(alarms: &[usize]) -> [f64; 3] {
@@ -217,7 +266,11 @@ mod tests {
         assert!(close(harm(86), sigma(0.5)));
         assert_eq!(harm(97), -1.0);
         // Windows of two: S₁ − S₀ is 4 in the standard profile and 6 with few misses.
-        for (score, weight) in scores(&[39, 77]).into_iter().zip([0.11 / 4.0, 0.22 / 4.0, 0.11 / 6.0]) {
+        for (score, weight) in
+            scores(&[39, 77])
+                .into_iter()
+                .zip([0.11 / 4.0, 0.22 / 4.0, 0.11 / 6.0])
+        {
             assert!(close(score, -200.0 * weight), "{score}");
         }
     }
@@ -225,7 +278,10 @@ mod tests {
     #[test]
     fn behind_a_window_of_one_row_every_alarm_is_far() {
         let mut series = series(&[60]);
-        series.windows = vec![Window { first: 59, last: 59 }];
+        series.windows = vec![Window {
+            first: 59,
+            last: 59,
+        }];
         assert_eq!(series.tally(1.0).harm, -1.0);
         series.scores[59] = 1.0;
         assert_eq!(series.tally(1.0).worth, 1.0);
@@ -233,20 +289,33 @@ mod tests {
 
     #[test]
     fn the_beginning_is_not_scored() {
-        assert_eq!([0, 6, 7, 100, 4999, 5000, 5001, 22_695].map(probation), [0, 0, 1, 15, 749, 750, 750, 750]);
+        assert_eq!(
+            [0, 6, 7, 100, 4999, 5000, 5001, 22_695].map(probation),
+            [0, 0, 1, 15, 749, 750, 750, 750]
+        );
         assert_eq!(series(&[0, 14]).tally(1.0), series(&[]).tally(1.0));
         assert_eq!(series(&[15]).tally(1.0).false_alarms, 1);
         let mut early = series(&[10, 16]);
         early.windows.insert(0, Window { first: 5, last: 14 });
         let tally = early.tally(1.0);
-        assert_eq!((tally.windows, tally.found), (2, 0), "a window that ends in it can't be found");
-        assert!(close(tally.harm, sigma(2.0 / 9.0)), "and is one all the same to what comes after it");
+        assert_eq!(
+            (tally.windows, tally.found),
+            (2, 0),
+            "a window that ends in it can't be found"
+        );
+        assert!(
+            close(tally.harm, sigma(2.0 / 9.0)),
+            "and is one all the same to what comes after it"
+        );
     }
 
     #[test]
     fn an_alarm_is_a_score_at_or_above_the_threshold() {
         let mut series = series(&[]);
         series.scores[40] = 0.7;
-        assert_eq!([0.6, 0.7, 0.700_001].map(|threshold| series.tally(threshold).found), [1, 1, 0]);
+        assert_eq!(
+            [0.6, 0.7, 0.700_001].map(|threshold| series.tally(threshold).found),
+            [1, 1, 0]
+        );
     }
 }

@@ -10,16 +10,24 @@ struct Alarm {
     worth: f64,
 }
 
-/// The threshold at which each of [`PROFILES`] is highest over all files, None where no alarm at all is best. It is chosen with the
-/// labels in view: what a detector would reach at most, not what it reaches. O(n log n): the threshold falls through all scores
-/// once.
+/// The threshold at which each of [`PROFILES`] is highest over all files, None where no alarm at
+/// all is best. It is chosen with the labels in view: what a detector would reach at most, not what
+/// it reaches. O(n log n): the threshold falls through all scores once.
 pub fn best(files: &[Series]) -> [Option<f64>; 3] {
     let mut alarms = Vec::with_capacity(files.iter().map(|file| file.scores.len()).sum());
     let mut windows = 0;
     for file in files {
         alarms.extend(file.rows().map(|(score, place)| match place {
-            Place::Within(window, worth) => Alarm { score, window: u32::try_from(windows + window).ok(), worth },
-            Place::Outside(worth) => Alarm { score, window: None, worth },
+            Place::Within(window, worth) => Alarm {
+                score,
+                window: u32::try_from(windows + window).ok(),
+                worth,
+            },
+            Place::Outside(worth) => Alarm {
+                score,
+                window: None,
+                worth,
+            },
         }));
         windows += file.windows.len();
     }
@@ -29,7 +37,10 @@ pub fn best(files: &[Series]) -> [Option<f64>; 3] {
     let mut best = PROFILES.map(|_| (0.0, None));
     for same in alarms.chunk_by(|a, b| a.score == b.score) {
         for alarm in same {
-            let Some(window) = alarm.window.and_then(|window| earliest.get_mut(window as usize)) else {
+            let Some(window) = alarm
+                .window
+                .and_then(|window| earliest.get_mut(window as usize))
+            else {
                 harm += alarm.worth;
                 continue;
             };
@@ -60,13 +71,22 @@ mod tests {
     use super::*;
 
     fn all(files: &[Series], threshold: f64) -> Tally {
-        files.iter().map(|file| file.tally(threshold)).fold(Tally::default(), |a, b| a + b)
+        files
+            .iter()
+            .map(|file| file.tally(threshold))
+            .fold(Tally::default(), |a, b| a + b)
     }
 
     #[test]
     fn without_a_right_alarm_none_is_best() {
-        let windows = vec![Window { first: 60, last: 69 }];
-        let mut file = Series { scores: vec![0.0; 100], windows };
+        let windows = vec![Window {
+            first: 60,
+            last: 69,
+        }];
+        let mut file = Series {
+            scores: vec![0.0; 100],
+            windows,
+        };
         file.scores[30] = 2.0;
         // All rows are alarms at 0, and that costs more than the window brings.
         assert_eq!(best(&[file.clone()]), [None; 3]);

@@ -49,7 +49,10 @@ impl Ticks {
     pub(super) fn new(from: UnixMs, to: UnixMs, most: i64) -> Self {
         let least = to.saturating_sub(from) / most + 1;
         let weeks = || (least / (7 * DAY) + 1) * 7 * DAY;
-        let step = STEPS.into_iter().find(|step| *step >= least).unwrap_or_else(weeks);
+        let step = STEPS
+            .into_iter()
+            .find(|step| *step >= least)
+            .unwrap_or_else(weeks);
         let format = match step {
             ..SECOND => "%H:%M:%S%.3f",
             SECOND..MINUTE => "%H:%M:%S",
@@ -57,24 +60,37 @@ impl Ticks {
             _ => "%Y-%m-%d",
         };
         let first = from.div_euclid(step) + i64::from(from.rem_euclid(step) != 0);
-        let at = (first..).map(|n| n.saturating_mul(step)).take_while(|at| *at <= to).take(most as usize + 1);
-        Self { at: at.map(|at| at as f64).collect(), format }
+        let at = (first..)
+            .map(|n| n.saturating_mul(step))
+            .take_while(|at| *at <= to)
+            .take(most as usize + 1);
+        Self {
+            at: at.map(|at| at as f64).collect(),
+            format,
+        }
     }
 
     pub(super) fn write(&self, at: f64) -> String {
         let at = Timestamp::from_millisecond(at as i64);
-        at.map(|at| at.strftime(self.format).to_string()).unwrap_or_default()
+        at.map(|at| at.strftime(self.format).to_string())
+            .unwrap_or_default()
     }
 }
 
-/// From the lowest to the highest value with a margin, also where they are all the same. None if they can't be drawn: there are
-/// none, or they are further apart than numbers go.
+/// From the lowest to the highest value with a margin, also where they are all the same. None if
+/// they can't be drawn: there are none, or they are further apart than numbers go.
 pub(super) fn heights(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+        (low.min(v), high.max(v))
+    });
     let most = low.abs().max(high.abs());
     // A margin that is lost in the rounding of what it is added to is none.
     let margin = ((high - low) * 0.05).max(most * 1e-6).max(1e-290);
-    let margin = if low == high { (most * 0.05).max(1.0) } else { margin };
+    let margin = if low == high {
+        (most * 0.05).max(1.0)
+    } else {
+        margin
+    };
     let (low, high) = (low - margin, high + margin);
     (high - low).is_finite().then_some((low, high))
 }
@@ -89,7 +105,10 @@ pub(super) fn figure(value: f64) -> String {
         return format!("{value:.2e}");
     }
     let written = format!("{value:.4}");
-    written.trim_end_matches('0').trim_end_matches('.').to_owned()
+    written
+        .trim_end_matches('0')
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -101,13 +120,35 @@ mod tests {
         let at = 1_396_310_400_000; // 2014-04-01T00:00:00Z
         let ticks = |from, to| {
             let ticks = Ticks::new(from, to, 8);
-            ticks.at.iter().map(|at| ticks.write(*at)).collect::<Vec<_>>()
+            ticks
+                .at
+                .iter()
+                .map(|at| ticks.write(*at))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(ticks(at + 1, at + 2 * HOUR), ["04-01 00:30", "04-01 01:00", "04-01 01:30", "04-01 02:00"]);
+        assert_eq!(
+            ticks(at + 1, at + 2 * HOUR),
+            ["04-01 00:30", "04-01 01:00", "04-01 01:30", "04-01 02:00"]
+        );
         assert_eq!(ticks(at, at + 14 * DAY)[..2], ["2014-04-02", "2014-04-04"]);
-        assert_eq!(ticks(at, at + 3), ["00:00:00.000", "00:00:00.001", "00:00:00.002", "00:00:00.003"]);
+        assert_eq!(
+            ticks(at, at + 3),
+            [
+                "00:00:00.000",
+                "00:00:00.001",
+                "00:00:00.002",
+                "00:00:00.003"
+            ]
+        );
         assert_eq!(ticks(at, at), ["00:00:00.000"]);
-        for to in [1, 999, 12_345, 86_400_000, 31_536_000_000, 9_000_000_000_000] {
+        for to in [
+            1,
+            999,
+            12_345,
+            86_400_000,
+            31_536_000_000,
+            9_000_000_000_000,
+        ] {
             assert!((1..=9).contains(&ticks(at, at + to).len()), "{to}");
         }
     }
@@ -117,8 +158,16 @@ mod tests {
         let heights = |values: &[f64]| heights(values.iter().copied());
         assert_eq!(heights(&[0.0, 10.0]), Some((-0.5, 10.5)));
         assert_eq!(heights(&[5.0]), Some((4.0, 6.0)));
-        for values in [[1e300, 1e300], [1e9, 1e9 + 1e-7], [0.0, 5e-324], [-1e300, 1e300]] {
-            assert!(heights(&values).is_some_and(|(low, high)| low < values[0] && values[1] < high), "{values:?}");
+        for values in [
+            [1e300, 1e300],
+            [1e9, 1e9 + 1e-7],
+            [0.0, 5e-324],
+            [-1e300, 1e300],
+        ] {
+            assert!(
+                heights(&values).is_some_and(|(low, high)| low < values[0] && values[1] < high),
+                "{values:?}"
+            );
         }
         assert_eq!((heights(&[]), heights(&[f64::MIN, f64::MAX])), (None, None));
     }
@@ -126,6 +175,11 @@ mod tests {
     #[test]
     fn figures_are_short() {
         let figures = [0.0, 1.0, -2.5, 0.123_456, 123_456.7, 1e6, 1e-4, -3.2e12].map(figure);
-        assert_eq!(figures, ["0", "1", "-2.5", "0.1235", "123456.7", "1.00e6", "1.00e-4", "-3.20e12"]);
+        assert_eq!(
+            figures,
+            [
+                "0", "1", "-2.5", "0.1235", "123456.7", "1.00e6", "1.00e-4", "-3.20e12"
+            ]
+        );
     }
 }

@@ -54,17 +54,33 @@ impl Frame {
             return Err(format!("{}: there is no sample to draw", panel.title));
         };
         let heights = heights(points.iter().map(|(_, value)| *value));
-        let (mut low, mut high) =
-            heights.ok_or_else(|| format!("{}: its values are too far apart to be drawn", panel.title))?;
+        let (mut low, mut high) = heights
+            .ok_or_else(|| format!("{}: its values are too far apart to be drawn", panel.title))?;
         // What was expected is shown as far as the samples stay readable.
         let (least, most) = (low - (high - low), high + (high - low));
         for Expected { range, .. } in &panel.expected {
-            low = range.low.filter(|end| *end > least).map_or(low, |end| low.min(end));
-            high = range.high.filter(|end| *end < most).map_or(high, |end| high.max(end));
+            low = range
+                .low
+                .filter(|end| *end > least)
+                .map_or(low, |end| low.min(end));
+            high = range
+                .high
+                .filter(|end| *end < most)
+                .map_or(high, |end| high.max(end));
         }
         let ticks = Ticks::new(*from, *to, TICKS);
-        let (from, to) = if from == to { (from - 1000, to + 1000) } else { (*from, *to) };
-        Ok(Self { from: from as f64, to: to as f64, low, high, ticks })
+        let (from, to) = if from == to {
+            (from - 1000, to + 1000)
+        } else {
+            (*from, *to)
+        };
+        Ok(Self {
+            from: from as f64,
+            to: to as f64,
+            low,
+            high,
+            ticks,
+        })
     }
 
     /// From top to bottom, at least two pixels wide of about a thousand.
@@ -105,8 +121,15 @@ impl plotters::coord::ranged1d::ValueFormatter<f64> for Time<'_> {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type DrawError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
-fn draw<'a>(area: &Area<'a>, panel: &Panel, points: &[(i64, f64)], frame: &Frame) -> Result<(), DrawError<'a>> {
-    let Frame { low, high, ticks, .. } = frame;
+fn draw<'a>(
+    area: &Area<'a>,
+    panel: &Panel,
+    points: &[(i64, f64)],
+    frame: &Frame,
+) -> Result<(), DrawError<'a>> {
+    let Frame {
+        low, high, ticks, ..
+    } = frame;
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 18))
         .margin(10)
@@ -122,25 +145,47 @@ fn draw<'a>(area: &Area<'a>, panel: &Panel, points: &[(i64, f64)], frame: &Frame
         .x_label_formatter(&|at| ticks.write(*at))
         .y_label_formatter(&|value| figure(*value))
         .draw()?;
-    let columns = panel.labels.iter().filter_map(|(from, to)| frame.column(*from, *to));
-    let labels = columns.map(|(from, to)| Rectangle::new([(from, *low), (to, *high)], LABEL.mix(0.25).filled()));
+    let columns = panel
+        .labels
+        .iter()
+        .filter_map(|(from, to)| frame.column(*from, *to));
+    let labels = columns
+        .map(|(from, to)| Rectangle::new([(from, *low), (to, *high)], LABEL.mix(0.25).filled()));
     chart.draw_series(labels)?;
-    let ranges = panel.expected.iter().filter_map(|Expected { from, to, range }| {
-        let (from, to) = frame.column(*from, *to)?;
-        let bottom = range.low.unwrap_or(*low).clamp(*low, *high);
-        let top = range.high.unwrap_or(*high).clamp(*low, *high);
-        Some(Rectangle::new([(from, bottom), (to, top)], EXPECTED.mix(0.25).filled()))
-    });
+    let ranges = panel
+        .expected
+        .iter()
+        .filter_map(|Expected { from, to, range }| {
+            let (from, to) = frame.column(*from, *to)?;
+            let bottom = range.low.unwrap_or(*low).clamp(*low, *high);
+            let top = range.high.unwrap_or(*high).clamp(*low, *high);
+            Some(Rectangle::new(
+                [(from, bottom), (to, top)],
+                EXPECTED.mix(0.25).filled(),
+            ))
+        });
     chart.draw_series(ranges)?;
-    chart.draw_series(LineSeries::new(points.iter().map(|(at, value)| (*at as f64, *value)), LINE))?;
+    chart.draw_series(LineSeries::new(
+        points.iter().map(|(at, value)| (*at as f64, *value)),
+        LINE,
+    ))?;
     for (over, style) in [(false, ONSET.filled()), (true, OVER.stroke_width(2))] {
         let marks = panel.marks.iter().filter(|mark| mark.over == over);
-        chart.draw_series(marks.map(|Mark { at, value, .. }| Circle::new((*at as f64, *value), 4, style)))?;
+        chart.draw_series(
+            marks.map(|Mark { at, value, .. }| Circle::new((*at as f64, *value), 4, style)),
+        )?;
     }
     for (at, what) in &panel.events {
         let at = *at as f64;
-        chart.draw_series([PathElement::new([(at, *low), (at, *high)], EVENT.stroke_width(2))])?;
-        chart.draw_series([Text::new(what.clone(), (at, *high), ("sans-serif", 14).into_font().color(&EVENT))])?;
+        chart.draw_series([PathElement::new(
+            [(at, *low), (at, *high)],
+            EVENT.stroke_width(2),
+        )])?;
+        chart.draw_series([Text::new(
+            what.clone(),
+            (at, *high),
+            ("sans-serif", 14).into_font().color(&EVENT),
+        )])?;
     }
     legend(area, panel)
 }
@@ -157,7 +202,10 @@ fn legend<'a>(area: &Area<'a>, panel: &Panel) -> Result<(), DrawError<'a>> {
     let left = i32::try_from(area.dim_in_pixel().0.saturating_sub(LEGEND)).unwrap_or(0) + 14;
     let mut y = 50;
     for (name, color, _) in all.into_iter().filter(|(.., is_there)| *is_there) {
-        area.draw(&Rectangle::new([(left, y - 5), (left + 14, y + 5)], color.filled()))?;
+        area.draw(&Rectangle::new(
+            [(left, y - 5), (left + 14, y + 5)],
+            color.filled(),
+        ))?;
         area.draw(&Text::new(name, (left + 20, y - 5), ("sans-serif", 14)))?;
         y += 18;
     }
@@ -170,7 +218,11 @@ mod tests {
     use crate::domain::Range;
 
     fn panel(points: Vec<(i64, f64)>) -> Panel {
-        Panel { title: "cpu{pod=\"<web>\"}".to_owned(), points, ..Panel::default() }
+        Panel {
+            title: "cpu{pod=\"<web>\"}".to_owned(),
+            points,
+            ..Panel::default()
+        }
     }
 
     fn count(svg: &str, what: &str) -> usize {
@@ -181,11 +233,22 @@ mod tests {
     fn everything_about_a_series_is_drawn() {
         let points: Vec<(i64, f64)> = (0..50_000).map(|n| (n * 1000, (n % 100) as f64)).collect();
         let plain = svg(&[panel(points.clone())], (1200, 400)).unwrap();
-        let range = Range { low: Some(10.0), high: None };
+        let range = Range {
+            low: Some(10.0),
+            high: None,
+        };
         let whole = Panel {
-            expected: vec![Expected { from: 5_000_000, to: 6_000_000, range }],
+            expected: vec![Expected {
+                from: 5_000_000,
+                to: 6_000_000,
+                range,
+            }],
             marks: [(5_000_000, false), (6_000_000, true), (7_000_000, false)]
-                .map(|(at, over)| Mark { at, value: 50.0, over })
+                .map(|(at, over)| Mark {
+                    at,
+                    value: 50.0,
+                    over,
+                })
                 .into(),
             labels: vec![(0, 100_000), (-5000, -4000), (40_000_000, 90_000_000)],
             events: vec![(8_000_000, "scale".to_owned())],
@@ -193,10 +256,21 @@ mod tests {
         };
         let svg = svg(&[whole], (1200, 400)).unwrap();
         let more = |what| count(&svg, what) - count(&plain, what);
-        let words = [">\nonset", ">\nover", ">\nlabelled", ">\nexpected", ">\nscale"].map(more);
+        let words = [
+            ">\nonset",
+            ">\nover",
+            ">\nlabelled",
+            ">\nexpected",
+            ">\nscale",
+        ]
+        .map(more);
         assert_eq!((more("<circle"), words), (3, [1; 5]));
         assert!(svg.contains("cpu{pod=&quot;&lt;web&gt;&quot;}") && !svg.contains("<web>"));
-        assert!(svg.len() < 100_000, "50,000 points are thinned: {}", svg.len());
+        assert!(
+            svg.len() < 100_000,
+            "50,000 points are thinned: {}",
+            svg.len()
+        );
         for colour in ["#F0A01E", "#2E8B57"] {
             assert!(count(&svg, colour) > count(&plain, colour), "{colour}");
         }
@@ -204,12 +278,26 @@ mod tests {
 
     #[test]
     fn odd_series_are_drawn_or_refused_in_words() {
-        for points in
-            [vec![(0, 5.0)], vec![(0, 5.0); 2], vec![(0, 1e300), (1, -1e300)], vec![(i64::MIN / 2, 0.0), (1, 5e-324)]]
-        {
-            assert!(svg(&[panel(points.clone())], (800, 300)).is_ok(), "{points:?}");
+        for points in [
+            vec![(0, 5.0)],
+            vec![(0, 5.0); 2],
+            vec![(0, 1e300), (1, -1e300)],
+            vec![(i64::MIN / 2, 0.0), (1, 5e-324)],
+        ] {
+            assert!(
+                svg(&[panel(points.clone())], (800, 300)).is_ok(),
+                "{points:?}"
+            );
         }
-        assert!(svg(&[panel(vec![])], (800, 300)).unwrap_err().contains("no sample"));
-        assert!(svg(&[panel(vec![(0, f64::MAX), (1, f64::MIN)])], (800, 300)).unwrap_err().contains("too far apart"));
+        assert!(
+            svg(&[panel(vec![])], (800, 300))
+                .unwrap_err()
+                .contains("no sample")
+        );
+        assert!(
+            svg(&[panel(vec![(0, f64::MAX), (1, f64::MIN)])], (800, 300))
+                .unwrap_err()
+                .contains("too far apart")
+        );
     }
 }

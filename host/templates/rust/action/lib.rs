@@ -1,7 +1,8 @@
 //! Tells people, restarts the target, gives it time, and looks at what became of it.
 //!
-//! It touches nothing itself: it asks the host for one operation after another, and is told what came of each. That is all that it
-//! may depend on, so that after a crash it can be told the same again and goes on where it was.
+//! It touches nothing itself: it asks the host for one operation after another, and is told what
+//! came of each. That is all that it may depend on, so that after a crash it can be told the same
+//! again and goes on where it was.
 
 use anomalyzer_plugin_sdk::serde_json::Value;
 use anomalyzer_plugin_sdk::{
@@ -11,7 +12,8 @@ use anomalyzer_plugin_sdk::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What may be set, by the operator, a rule or the language model. The comments become the descriptions in the schema.
+/// What may be set, by the operator, a rule or the language model. The comments become the
+/// descriptions in the schema.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
@@ -65,7 +67,8 @@ impl Action for AnnouncedRestart {
         if incident.snapshot.as_ref().is_some_and(|snapshot| snapshot.rolling_out) {
             return Ok(Plan::give_up(format!("{target} is being rolled out: a restart would get in its way")));
         }
-        // Where one operation after another is all there is to it, `Plan::in_order` does without a step machine.
+        // Where one operation after another is all there is to it, `Plan::in_order` does without a
+        // step machine.
         Ok(Plan::steps(Restart { target, parameters, asked: Asked::Nothing }))
     }
 }
@@ -102,7 +105,8 @@ impl Steps for Restart {
             Asked::Notice => (Asked::Restart, Step::Perform(Operation::Restart(target.clone()))),
             Asked::Restart => match why_not(&last) {
                 None => (Asked::Wait, Step::WaitMs(parameters.settle_ms)),
-                // Also when in doubt: the host goes on looking, and a second restart could be one too many.
+                // Also when in doubt: the host goes on looking, and a second restart could be one
+                // too many.
                 Some(why) => (Asked::Restart, Step::GaveUp(format!("restarting {target} {why}"))),
             },
             Asked::Wait => (Asked::Look, Step::Perform(Operation::Inspect(target.clone()))),

@@ -1,7 +1,8 @@
-//! Says when a series leaves what it lately kept to: a mean that forgets, give or take so many standard deviations.
+//! Says when a series leaves what it lately kept to: a mean that forgets, give or take so many
+//! standard deviations.
 //!
-//! It learns nothing while an anomaly lasts, so that one outage does not hide the next; what lasts for as long as it remembers is
-//! the new level.
+//! It learns nothing while an anomaly lasts, so that one outage does not hide the next; what lasts
+//! for as long as it remembers is the new level.
 
 use anomalyzer_plugin_sdk::{About, Change, Detector, Direction, Error, Observation, Phase, Range, UnixMs, figure};
 use schemars::JsonSchema;

@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anomalyzer::collect::{CollectConfig, Collector, Groups, SignalConfig, SignalStatus, Sink, SinkError, StatusBoard};
+use anomalyzer::collect::{
+    CollectConfig, Collector, Groups, SignalConfig, SignalStatus, Sink, SinkError, StatusBoard,
+};
 use anomalyzer::domain::{Coverage, MetricBatch};
 use async_trait::async_trait;
 use axum::Router;
@@ -68,7 +70,12 @@ impl Server {
                 () = shutdown.cancelled() => {}
             }
         });
-        Self { url, says, asked, _ends: ends }
+        Self {
+            url,
+            says,
+            asked,
+            _ends: ends,
+        }
     }
 
     fn say(&self, says: Says) {
@@ -83,7 +90,9 @@ impl Server {
 async fn answer(says: Says) -> Response {
     match says {
         Says::Text(text) => text.into_response(),
-        Says::Html => ([(header::CONTENT_TYPE, "text/html")], "<html>Log in</html>").into_response(),
+        Says::Html => {
+            ([(header::CONTENT_TYPE, "text/html")], "<html>Log in</html>").into_response()
+        }
         Says::Status(status, text) => (StatusCode::from_u16(status).unwrap(), text).into_response(),
         Says::Half(text) => {
             let breaks = async {
@@ -91,7 +100,8 @@ async fn answer(says: Says) -> Response {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Err(std::io::Error::other("broken off"))
             };
-            let halves = futures::stream::once(async move { Ok(text) }).chain(futures::stream::once(breaks));
+            let halves =
+                futures::stream::once(async move { Ok(text) }).chain(futures::stream::once(breaks));
             axum::body::Body::from_stream(halves).into_response()
         }
         Says::Nothing => std::future::pending().await,
@@ -100,7 +110,11 @@ async fn answer(says: Says) -> Response {
 
 /// An address at which nobody listens.
 async fn nowhere() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 /// Keeps what it is sent; takes only as much as it has permits for.
@@ -132,13 +146,20 @@ fn start(collect: &str, signals: &str, groups: &Groups) -> Running {
 
 fn start_with(collect: &str, signals: &str, groups: &Groups, permits: usize) -> Running {
     let config: CollectConfig = toml::from_str(collect).unwrap();
-    let kept = Arc::new(Kept { batches: Mutex::default(), permits: Semaphore::new(permits) });
+    let kept = Arc::new(Kept {
+        batches: Mutex::default(),
+        permits: Semaphore::new(permits),
+    });
     let collector = Collector::new(config, read_signals(signals), groups, kept.clone()).unwrap();
     let board = collector.status();
     let shutdown = CancellationToken::new();
     let ends = shutdown.clone().drop_guard();
     tokio::spawn(collector.run(shutdown));
-    Running { kept, board, _ends: ends }
+    Running {
+        kept,
+        board,
+        _ends: ends,
+    }
 }
 
 fn read_signals(text: &str) -> Vec<SignalConfig> {
@@ -152,11 +173,17 @@ impl Running {
         let mut seen = self.kept.batches.lock().unwrap().len();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            if let Some(batch) = self.kept.batches.lock().unwrap()[seen..].iter().find(|batch| fits(batch)) {
+            if let Some(batch) = self.kept.batches.lock().unwrap()[seen..]
+                .iter()
+                .find(|batch| fits(batch))
+            {
                 return batch.clone();
             }
             if Instant::now() > deadline {
-                panic!("no batch with {what}; the last one: {:?}", self.kept.batches.lock().unwrap().last());
+                panic!(
+                    "no batch with {what}; the last one: {:?}",
+                    self.kept.batches.lock().unwrap().last()
+                );
             }
             seen = seen.min(self.kept.batches.lock().unwrap().len());
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -178,17 +205,27 @@ impl Running {
 }
 
 fn coverage(asked: u32, answered: u32, failed: u32) -> Coverage {
-    Coverage { asked, answered, failed }
+    Coverage {
+        asked,
+        answered,
+        failed,
+    }
 }
 
 /// The values of a batch, stale markers left out.
 fn values(batch: &MetricBatch) -> Vec<f64> {
     let samples = batch.series.iter().flat_map(|series| &series.samples);
-    samples.filter(|sample| !sample.is_stale_marker()).map(|sample| sample.value).collect()
+    samples
+        .filter(|sample| !sample.is_stale_marker())
+        .map(|sample| sample.value)
+        .collect()
 }
 
 /// The labels of the series that a batch closes.
 fn closed(batch: &MetricBatch) -> Vec<String> {
-    let closed = batch.series.iter().filter(|series| series.samples.iter().any(|sample| sample.is_stale_marker()));
+    let closed = batch
+        .series
+        .iter()
+        .filter(|series| series.samples.iter().any(|sample| sample.is_stale_marker()));
     closed.map(|series| series.labels.to_string()).collect()
 }

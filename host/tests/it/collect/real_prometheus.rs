@@ -1,4 +1,5 @@
-//! The real Prometheus. Its function `time()` answers the time that it was asked for, so that every value is known.
+//! The real Prometheus. Its function `time()` answers the time that it was asked for, so that every
+//! value is known.
 
 use anomalyzer::collect::{MetricSource, Prometheus, PrometheusConfig};
 use anomalyzer::domain::{Sample, now_ms};
@@ -16,28 +17,51 @@ fn now() -> i64 {
 
 #[tokio::test]
 async fn queries_and_their_errors_are_understood() {
-    let Some(endpoint) = anomalyzer_testbed::shared::prometheus("queries and their errors are understood") else {
+    let Some(endpoint) =
+        anomalyzer_testbed::shared::prometheus("queries and their errors are understood")
+    else {
         return;
     };
     let prometheus = Prometheus::new(PrometheusConfig::at(address(&endpoint.url))).unwrap();
     prometheus.check().await.unwrap();
     let at = now();
     let scalar = prometheus.query("time()", at).await.unwrap();
-    assert_eq!(scalar[0].samples, [Sample { at, value: at as f64 / 1000.0 }]);
-    let labelled = prometheus.query(r#"label_replace(vector(NaN), "app", "web", "", "")"#, at).await.unwrap();
+    assert_eq!(
+        scalar[0].samples,
+        [Sample {
+            at,
+            value: at as f64 / 1000.0
+        }]
+    );
+    let labelled = prometheus
+        .query(r#"label_replace(vector(NaN), "app", "web", "", "")"#, at)
+        .await
+        .unwrap();
     assert_eq!(labelled[0].labels.to_string(), r#"{app="web"}"#);
     assert!(labelled[0].samples[0].value.is_nan());
-    assert_eq!(prometheus.query("vector(-Inf)", at).await.unwrap()[0].samples[0].value, f64::NEG_INFINITY);
+    assert_eq!(
+        prometheus.query("vector(-Inf)", at).await.unwrap()[0].samples[0].value,
+        f64::NEG_INFINITY
+    );
     assert_eq!(prometheus.query("no_such_metric", at).await, Ok(Vec::new()));
-    for (promql, kind) in [("sum(", "refused"), ("up[1m]", "wrong_shape"), (r#""text""#, "wrong_shape")] {
+    for (promql, kind) in [
+        ("sum(", "refused"),
+        ("up[1m]", "wrong_shape"),
+        (r#""text""#, "wrong_shape"),
+    ] {
         let error = prometheus.query(promql, at).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_range_longer_than_prometheus_answers_at_once_is_fetched_in_pieces_without_gap_or_overlap() {
-    let Some(endpoint) = anomalyzer_testbed::shared::prometheus("a long range is fetched in pieces") else { return };
+async fn a_range_longer_than_prometheus_answers_at_once_is_fetched_in_pieces_without_gap_or_overlap()
+ {
+    let Some(endpoint) =
+        anomalyzer_testbed::shared::prometheus("a long range is fetched in pieces")
+    else {
+        return;
+    };
     let prometheus = Prometheus::new(PrometheusConfig::at(address(&endpoint.url))).unwrap();
     let signals = r#"
         [[signal]]
@@ -48,18 +72,34 @@ async fn a_range_longer_than_prometheus_answers_at_once_is_fetched_in_pieces_wit
     let to = now();
     let from = to - 24_999 * 1000;
     let signal = &read_signals(signals)[0];
-    let series = prometheus.backfill(signal, from, to, Duration::from_secs(1)).await.unwrap();
+    let series = prometheus
+        .backfill(signal, from, to, Duration::from_secs(1))
+        .await
+        .unwrap();
     assert_eq!(series.len(), 1);
-    assert_eq!(series[0].labels.to_string(), r#"{__name__="clock", app="web"}"#);
-    let expected = (0..25_000).map(|second| from + second * 1000).map(|at| Sample { at, value: at as f64 / 1000.0 });
+    assert_eq!(
+        series[0].labels.to_string(),
+        r#"{__name__="clock", app="web"}"#
+    );
+    let expected = (0..25_000)
+        .map(|second| from + second * 1000)
+        .map(|at| Sample {
+            at,
+            value: at as f64 / 1000.0,
+        });
     assert!(series[0].samples.iter().copied().eq(expected));
-    let error = prometheus.query_range("time()", 0, to, Duration::from_millis(1)).await.unwrap_err();
+    let error = prometheus
+        .query_range("time()", 0, to, Duration::from_millis(1))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("take a longer step"), "{error}");
 }
 
 #[tokio::test]
 async fn a_series_that_ends_in_prometheus_is_closed() {
-    let Some(endpoint) = anomalyzer_testbed::shared::prometheus("a series that ends in Prometheus is closed") else {
+    let Some(endpoint) =
+        anomalyzer_testbed::shared::prometheus("a series that ends in Prometheus is closed")
+    else {
         return;
     };
     let ends = now_ms() / 1000 + 3;
@@ -71,24 +111,42 @@ async fn a_series_that_ends_in_prometheus_is_closed() {
         target = {{ kind = "Process", name = "web" }}
         "#
     );
-    let collect = format!("interval = '100ms'\nprometheus = {{ url = '{}' }}", endpoint.url);
+    let collect = format!(
+        "interval = '100ms'\nprometheus = {{ url = '{}' }}",
+        endpoint.url
+    );
     let running = start(&collect, &signals, &Groups::new());
-    let batch = running.batch("a value", |batch| !values(batch).is_empty()).await;
+    let batch = running
+        .batch("a value", |batch| !values(batch).is_empty())
+        .await;
     assert_eq!(batch.coverage, coverage(1, 1, 0));
     assert_eq!(values(&batch)[0], batch.observed_at as f64 / 1000.0);
-    let batch = running.batch("the end", |batch| values(batch).is_empty()).await;
-    assert_eq!((closed(&batch).len(), batch.coverage), (1, coverage(1, 0, 0)));
+    let batch = running
+        .batch("the end", |batch| values(batch).is_empty())
+        .await;
+    assert_eq!(
+        (closed(&batch).len(), batch.coverage),
+        (1, coverage(1, 0, 0))
+    );
 }
 
 #[tokio::test]
 async fn an_application_that_prometheus_can_not_scrape_any_more_is_silent_and_not_idle() {
     let test = "an application that Prometheus can not scrape any more is silent and not idle";
-    let Some(_) = anomalyzer_testbed::shared::prometheus(test) else { return };
+    let Some(_) = anomalyzer_testbed::shared::prometheus(test) else {
+        return;
+    };
     let app = demo_app::start(&[]).await;
     let scraped = vec![app.url.strip_prefix("http://").unwrap().to_owned()];
     let interval = Duration::from_millis(200);
-    let options = PrometheusOptions { interval, targets: vec![("web".to_owned(), scraped)], discoveries: Vec::new() };
-    let prometheus = anomalyzer_testbed::Prometheus::start(&options).await.unwrap();
+    let options = PrometheusOptions {
+        interval,
+        targets: vec![("web".to_owned(), scraped)],
+        discoveries: Vec::new(),
+    };
+    let prometheus = anomalyzer_testbed::Prometheus::start(&options)
+        .await
+        .unwrap();
     let signals = r#"
         [[signal]]
         name = "memory"
@@ -96,43 +154,82 @@ async fn an_application_that_prometheus_can_not_scrape_any_more_is_silent_and_no
         coverage = 'up{job="web"}'
         target = { kind = "Process", name = "{{job}}" }
     "#;
-    let collect = format!("interval = '100ms'\nprometheus = {{ url = '{}' }}", prometheus.url());
+    let collect = format!(
+        "interval = '100ms'\nprometheus = {{ url = '{}' }}",
+        prometheus.url()
+    );
     let running = start(&collect, signals, &Groups::new());
-    let batch = running.batch("the memory", |batch| values(batch).iter().any(|bytes| *bytes > 1e6)).await;
+    let batch = running
+        .batch("the memory", |batch| {
+            values(batch).iter().any(|bytes| *bytes > 1e6)
+        })
+        .await;
     assert_eq!(batch.coverage, coverage(1, 1, 0));
     assert_eq!(app.post("/fault/mute").await, 200);
-    let batch = running.batch("silence", |batch| batch.coverage == coverage(1, 0, 1) && values(batch).is_empty()).await;
+    let batch = running
+        .batch("silence", |batch| {
+            batch.coverage == coverage(1, 0, 1) && values(batch).is_empty()
+        })
+        .await;
     assert_eq!(closed(&batch), [""; 0]);
     prometheus.stop().await;
 }
 
 #[tokio::test]
-async fn a_value_that_prometheus_has_not_seen_anew_for_long_is_none_or_it_is_said_that_it_may_be_old() {
+async fn a_value_that_prometheus_has_not_seen_anew_for_long_is_none_or_it_is_said_that_it_may_be_old()
+ {
     let test = "a value that Prometheus has not seen anew for long is none";
-    let Some(_) = anomalyzer_testbed::shared::prometheus(test) else { return };
+    let Some(_) = anomalyzer_testbed::shared::prometheus(test) else {
+        return;
+    };
     let server = Server::start(text("")).await;
     let scraped = vec![server.url.strip_prefix("http://").unwrap().to_owned()];
     let interval = Duration::from_millis(200);
-    let options = PrometheusOptions { interval, targets: vec![("web".to_owned(), scraped)], discoveries: Vec::new() };
-    let prometheus = anomalyzer_testbed::Prometheus::start(&options).await.unwrap();
+    let options = PrometheusOptions {
+        interval,
+        targets: vec![("web".to_owned(), scraped)],
+        discoveries: Vec::new(),
+    };
+    let prometheus = anomalyzer_testbed::Prometheus::start(&options)
+        .await
+        .unwrap();
     let signals = r#"
         [[signal]]
         name = "queue"
         source = { query = 'app_queue_length' }
         target = { kind = "Process", name = "{{job}}" }
     "#;
-    let collect = format!("interval = '100ms'\nprometheus = {{ url = '{}', lookback = '10s' }}", prometheus.url());
+    let collect = format!(
+        "interval = '100ms'\nprometheus = {{ url = '{}', lookback = '10s' }}",
+        prometheus.url()
+    );
     let running = start(&collect, signals, &Groups::new());
     // With a time of its own that stands still: Prometheus does not say that such a series ended.
     let seen_at = now_ms();
     server.say(Says::Text(format!("app_queue_length 7 {seen_at}\n")));
-    running.batch("the value", |batch| values(batch) == [7.0]).await;
-    let batch = running.batch("ten seconds later", |batch| batch.observed_at - seen_at > 11_000).await;
+    running
+        .batch("the value", |batch| values(batch) == [7.0])
+        .await;
+    let batch = running
+        .batch("ten seconds later", |batch| {
+            batch.observed_at - seen_at > 11_000
+        })
+        .await;
     let status = running.status("a status", |_| true).await;
-    let said = status.notes.iter().any(|note| note.contains("--query.lookback-delta"));
-    assert_eq!(values(&batch), if said { vec![7.0] } else { Vec::new() }, "{status:?}");
+    let said = status
+        .notes
+        .iter()
+        .any(|note| note.contains("--query.lookback-delta"));
+    assert_eq!(
+        values(&batch),
+        if said { vec![7.0] } else { Vec::new() },
+        "{status:?}"
+    );
     // Asked for without more it would still be that of now, for five minutes.
     let plain = Prometheus::new(PrometheusConfig::at(address(&prometheus.url()))).unwrap();
-    assert_eq!(plain.query("app_queue_length", now_ms()).await.unwrap()[0].samples[0].value, 7.0);
+    assert_eq!(
+        plain.query("app_queue_length", now_ms()).await.unwrap()[0].samples[0].value,
+        7.0
+    );
     prometheus.stop().await;
 }

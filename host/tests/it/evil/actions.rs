@@ -1,4 +1,5 @@
-//! Attacks of an action, against all of `serve`: what it asks for is recorded, and nothing of it is done.
+//! Attacks of an action, against all of `serve`: what it asks for is recorded, and nothing of it is
+//! done.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,15 +17,43 @@ use crate::wait::until;
 
 /// What each attack comes to: the state of its decision, and words of its summary.
 const ATTACKS: [(&str, DecisionState, &str); 10] = [
-    ("hidden-patch", DecisionState::Denied, "does not declare that it needs `patch`"),
-    ("many-operations", DecisionState::Failed, "more than 10 operations"),
+    (
+        "hidden-patch",
+        DecisionState::Denied,
+        "does not declare that it needs `patch`",
+    ),
+    (
+        "many-operations",
+        DecisionState::Failed,
+        "more than 10 operations",
+    ),
     ("many-waits", DecisionState::Failed, "more than 60 steps"),
     ("never-finish", DecisionState::Failed, "the action "),
-    ("not-granted", DecisionState::Denied, "is not granted `restart`"),
-    ("not-needed", DecisionState::Denied, "does not declare that it needs `http`"),
-    ("other-target", DecisionState::Denied, "the solution is about default//Process/web"),
-    ("spin-in-next", DecisionState::Failed, "did not return from `next` within 500ms"),
-    ("trap-in-next", DecisionState::Failed, "out of luck 2026-01-01T00:00:00Z ERROR a forged line"),
+    (
+        "not-granted",
+        DecisionState::Denied,
+        "is not granted `restart`",
+    ),
+    (
+        "not-needed",
+        DecisionState::Denied,
+        "does not declare that it needs `http`",
+    ),
+    (
+        "other-target",
+        DecisionState::Denied,
+        "the solution is about default//Process/web",
+    ),
+    (
+        "spin-in-next",
+        DecisionState::Failed,
+        "did not return from `next` within 500ms",
+    ),
+    (
+        "trap-in-next",
+        DecisionState::Failed,
+        "out of luck 2026-01-01T00:00:00Z ERROR a forged line",
+    ),
     ("wait-forever", DecisionState::Failed, "longer than 8s"),
 ];
 
@@ -47,39 +76,81 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    let running = serve::start(config, Role::Both, shutdown.clone()).await.unwrap().unwrap();
+    let running = serve::start(config, Role::Both, shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     for (attack, ..) in ATTACKS {
         let solution = json!({
             "anomaly_type": "none", "solution_type": "evil_action", "explanation": "trust me",
             "target": {"kind": "Process", "name": "web"}, "parameters": {"attack": attack},
         });
-        let record = Record { key: None, headers: vec![], payload: solution.to_string().into() };
-        running.bus().publish(Topic::Solutions, record).await.unwrap();
+        let record = Record {
+            key: None,
+            headers: vec![],
+            payload: solution.to_string().into(),
+        };
+        running
+            .bus()
+            .publish(Topic::Solutions, record)
+            .await
+            .unwrap();
     }
     let history = running.history().unwrap();
     let ended: BTreeMap<String, Decision> = until("all end", Duration::from_secs(60), async || {
-        let (decisions, _) = history.decisions(&Filter::default(), Page::default()).await.unwrap();
-        let ended = decisions.into_iter().filter(|decision| decision.state.is_final());
-        let ended: BTreeMap<_, _> =
-            ended.map(|decision| (decision.parameters["attack"].as_str().unwrap().to_owned(), decision)).collect();
+        let (decisions, _) = history
+            .decisions(&Filter::default(), Page::default())
+            .await
+            .unwrap();
+        let ended = decisions
+            .into_iter()
+            .filter(|decision| decision.state.is_final());
+        let ended: BTreeMap<_, _> = ended
+            .map(|decision| {
+                (
+                    decision.parameters["attack"].as_str().unwrap().to_owned(),
+                    decision,
+                )
+            })
+            .collect();
         (ended.len() == ATTACKS.len()).then_some(ended)
     })
     .await;
     for (attack, state, words) in ATTACKS {
         let decision = &ended[attack];
         let summary = decision.summary.as_deref().unwrap_or_default();
-        assert!(decision.state == state && summary.contains(words), "{attack}: {:?}: {summary}", decision.state);
+        assert!(
+            decision.state == state && summary.contains(words),
+            "{attack}: {:?}: {summary}",
+            decision.state
+        );
         assert!(!summary.contains('\n'), "{attack}: {summary}");
         let done = decision.operations.iter().filter(|operation| {
-            !operation.operation.is_read() && operation.outcome.as_ref().unwrap().kind != OutcomeKind::Denied
+            !operation.operation.is_read()
+                && operation.outcome.as_ref().unwrap().kind != OutcomeKind::Denied
         });
         assert_eq!(done.count(), 0, "{attack}");
     }
     assert_eq!(ended["many-operations"].operations.len(), 10);
     for refused in ["hidden-patch", "not-granted", "not-needed", "other-target"] {
-        let [operation] = &ended[refused].operations[..] else { panic!("{refused}: it is not on record") };
-        assert_eq!(operation.outcome.as_ref().unwrap().kind, OutcomeKind::Denied, "{refused}");
+        let [operation] = &ended[refused].operations[..] else {
+            panic!("{refused}: it is not on record")
+        };
+        assert_eq!(
+            operation.outcome.as_ref().unwrap().kind,
+            OutcomeKind::Denied,
+            "{refused}"
+        );
     }
-    assert_eq!(running.local().unwrap().endpoints("web").unwrap().borrow().len(), 1);
+    assert_eq!(
+        running
+            .local()
+            .unwrap()
+            .endpoints("web")
+            .unwrap()
+            .borrow()
+            .len(),
+        1
+    );
     history.verify_chain().await.unwrap();
 }

@@ -1,7 +1,8 @@
 //! Components that are small, and take much to compile.
 
 use wasm_encoder::{
-    BlockType, CodeSection, Component, Function, FunctionSection, Module, ModuleSection, TypeSection, ValType,
+    BlockType, CodeSection, Component, Function, FunctionSection, Module, ModuleSection,
+    TypeSection, ValType,
 };
 
 fn wrapped(module: &Module) -> Vec<u8> {
@@ -10,14 +11,19 @@ fn wrapped(module: &Module) -> Vec<u8> {
     component.finish()
 }
 
-/// One function: each of its loops may change each of its locals, which the compiler has to keep apart.
+/// One function: each of its loops may change each of its locals, which the compiler has to keep
+/// apart.
 pub fn giant_function(loops: u32, locals: u32) -> Vec<u8> {
     functions(1, loops, locals)
 }
 
 /// Many such functions.
 pub fn functions(count: u32, loops: u32, locals: u32) -> Vec<u8> {
-    let (mut types, mut functions, mut code) = (TypeSection::new(), FunctionSection::new(), CodeSection::new());
+    let (mut types, mut functions, mut code) = (
+        TypeSection::new(),
+        FunctionSection::new(),
+        CodeSection::new(),
+    );
     types.ty().function([], []);
     for _ in 0..count {
         functions.function(0);
@@ -27,7 +33,11 @@ pub fn functions(count: u32, loops: u32, locals: u32) -> Vec<u8> {
             write.loop_(BlockType::Empty);
         }
         for local in 0..locals {
-            write.local_get((local + 1) % locals).local_get(local).i32_add().local_set(local);
+            write
+                .local_get((local + 1) % locals)
+                .local_get(local)
+                .i32_add()
+                .local_set(local);
         }
         for _ in 0..loops {
             write.local_get(0).br_if(0).end();
@@ -35,7 +45,12 @@ pub fn functions(count: u32, loops: u32, locals: u32) -> Vec<u8> {
         write.end();
         code.function(&body);
     }
-    wrapped(Module::new().section(&types).section(&functions).section(&code))
+    wrapped(
+        Module::new()
+            .section(&types)
+            .section(&functions)
+            .section(&code),
+    )
 }
 
 /// That many types, each of its own.
@@ -43,7 +58,13 @@ pub fn many_types(count: u32) -> Vec<u8> {
     let mut types = TypeSection::new();
     for number in 0..count {
         // As many parameters as the number has bits, of the one type or the other.
-        let of = |bit: u32| if number >> bit & 1 == 0 { ValType::I32 } else { ValType::I64 };
+        let of = |bit: u32| {
+            if number >> bit & 1 == 0 {
+                ValType::I32
+            } else {
+                ValType::I64
+            }
+        };
         types.ty().function((0..20).map(of), []);
     }
     wrapped(Module::new().section(&types))
@@ -51,7 +72,11 @@ pub fn many_types(count: u32) -> Vec<u8> {
 
 /// Blocks in blocks.
 pub fn nested_blocks(depth: u32) -> Vec<u8> {
-    let (mut types, mut functions, mut code) = (TypeSection::new(), FunctionSection::new(), CodeSection::new());
+    let (mut types, mut functions, mut code) = (
+        TypeSection::new(),
+        FunctionSection::new(),
+        CodeSection::new(),
+    );
     types.ty().function([], []);
     functions.function(0);
     let mut body = Function::new([]);
@@ -63,7 +88,12 @@ pub fn nested_blocks(depth: u32) -> Vec<u8> {
         write.end();
     }
     code.function(&body);
-    wrapped(Module::new().section(&types).section(&functions).section(&code))
+    wrapped(
+        Module::new()
+            .section(&types)
+            .section(&functions)
+            .section(&code),
+    )
 }
 
 /// Components in components.
@@ -72,7 +102,10 @@ pub fn nested_components(depth: u32) -> Vec<u8> {
     for _ in 0..depth {
         let mut outer = Component::new();
         // Section 4 of a component is a component.
-        outer.section(&wasm_encoder::RawSection { id: 4, data: &bytes });
+        outer.section(&wasm_encoder::RawSection {
+            id: 4,
+            data: &bytes,
+        });
         bytes = outer.finish();
     }
     bytes

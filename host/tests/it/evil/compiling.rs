@@ -25,21 +25,40 @@ fn config(files: &[(&str, Vec<u8>)], mut limits: Limits) -> (tempfile::TempDir, 
 
 /// The error of a file that can't be used, beside one that can.
 fn refused(bytes: Vec<u8>, limits: Limits) -> String {
-    let (_folder, mut config) = config(&[("bad", bytes), ("detector", component("detector"))], limits);
+    let (_folder, mut config) = config(
+        &[("bad", bytes), ("detector", component("detector"))],
+        limits,
+    );
     // Not that of the other tests: what is refused is remembered.
     let cache = tempfile::tempdir().unwrap();
     config.cache = Some(cache.path().into());
     let plugins = Plugins::load(config.clone()).unwrap();
-    assert!(plugins.has_detector("evil-detector"), "the good file beside it is loaded: {:?}", plugins.list());
+    assert!(
+        plugins.has_detector("evil-detector"),
+        "the good file beside it is loaded: {:?}",
+        plugins.list()
+    );
     let error = plugins.list()[0].error.clone().unwrap();
-    // On a machine that is too busy to reach the limit in time, it is not the file that is to blame.
+    // On a machine that is too busy to reach the limit in time, it is not the file that is to
+    // blame.
     if error.contains("plugins.limits") && !error.contains("the machine is busy") {
         // The next start needs no child to know.
         config.compiler = Some("/nowhere/at/all".into());
-        assert_eq!(Plugins::load(config.clone()).unwrap().list()[0].error.as_ref(), Some(&error));
+        assert_eq!(
+            Plugins::load(config.clone()).unwrap().list()[0]
+                .error
+                .as_ref(),
+            Some(&error)
+        );
         config.limits.compile_cpu *= 2;
-        let error = Plugins::load(config).unwrap().list()[0].error.clone().unwrap();
-        assert!(error.contains("can't be started"), "with a higher limit it is tried again: {error}");
+        let error = Plugins::load(config).unwrap().list()[0]
+            .error
+            .clone()
+            .unwrap();
+        assert!(
+            error.contains("can't be started"),
+            "with a higher limit it is tried again: {error}"
+        );
     }
     error
 }
@@ -63,17 +82,40 @@ fn what_a_child_compiled_is_found_in_the_cache_and_the_next_start_needs_no_child
     let cache = tempfile::tempdir().unwrap();
     let (_folder, mut config) = config(&[("detector", component("detector"))], Limits::default());
     config.cache = Some(cache.path().join("compiled"));
-    assert!(Plugins::load(config.clone()).unwrap().has_detector("evil-detector"));
+    assert!(
+        Plugins::load(config.clone())
+            .unwrap()
+            .has_detector("evil-detector")
+    );
     let kept = code(&cache.path().join("compiled"));
-    assert_eq!(kept.len(), 1, "the child and this process mean the same by the same bytes: {kept:?}");
+    assert_eq!(
+        kept.len(),
+        1,
+        "the child and this process mean the same by the same bytes: {kept:?}"
+    );
     config.compiler = Some("/nowhere/at/all".into());
     let begun = Instant::now();
-    assert!(Plugins::load(config.clone()).unwrap().has_detector("evil-detector"), "nothing is compiled");
+    assert!(
+        Plugins::load(config.clone())
+            .unwrap()
+            .has_detector("evil-detector"),
+        "nothing is compiled"
+    );
     println!("from the cache in {:?}", begun.elapsed());
-    assert_eq!(code(&cache.path().join("compiled")), kept, "nothing is compiled anew");
+    assert_eq!(
+        code(&cache.path().join("compiled")),
+        kept,
+        "nothing is compiled anew"
+    );
     fs::remove_file(&kept[0].0).unwrap();
-    let error = Plugins::load(config).unwrap().list()[0].error.clone().unwrap();
-    assert!(error.contains("the compiler /nowhere/at/all can't be started"), "{error}");
+    let error = Plugins::load(config).unwrap().list()[0]
+        .error
+        .clone()
+        .unwrap();
+    assert!(
+        error.contains("the compiler /nowhere/at/all can't be started"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -87,10 +129,15 @@ fn a_bomb_of_processor_time_is_stopped_and_told_by_the_name_of_the_limit() {
     let bomb = bomb::giant_function(1200, 1200);
     println!("{} bytes", bomb.len());
     let begun = Instant::now();
-    let limits = Limits { compile_cpu: Duration::from_secs(3), compile_memory_bytes: 8 << 30, ..Limits::default() };
+    let limits = Limits {
+        compile_cpu: Duration::from_secs(3),
+        compile_memory_bytes: 8 << 30,
+        ..Limits::default()
+    };
     let error = refused(bomb, limits);
     assert!(
-        error.contains("more than 3s of processor time") && error.contains("plugins.limits.compile_cpu"),
+        error.contains("more than 3s of processor time")
+            && error.contains("plugins.limits.compile_cpu"),
         "{error}"
     );
     println!("stopped after {:?}: {error}", begun.elapsed());
@@ -98,10 +145,16 @@ fn a_bomb_of_processor_time_is_stopped_and_told_by_the_name_of_the_limit() {
 
 #[test]
 fn a_bomb_of_memory_is_stopped_and_told_by_the_name_of_the_limit() {
-    let limits = Limits { compile_memory_bytes: 300 << 20, ..Limits::default() };
+    let limits = Limits {
+        compile_memory_bytes: 300 << 20,
+        ..Limits::default()
+    };
     let begun = Instant::now();
     let error = refused(bomb::functions(4, 700, 700), limits);
-    assert!(error.contains("plugins.limits.compile_memory_bytes"), "{error}");
+    assert!(
+        error.contains("plugins.limits.compile_memory_bytes"),
+        "{error}"
+    );
     println!("stopped after {:?}: {error}", begun.elapsed());
 }
 
@@ -114,9 +167,16 @@ fn what_is_too_many_or_too_deep_is_refused_and_never_fatal() {
         ("doubling", bomb::doubling_types(40)),
     ] {
         let (size, begun) = (bytes.len(), Instant::now());
-        let limits = Limits { compile_cpu: Duration::from_secs(3), compile_memory_bytes: 1 << 30, ..Limits::default() };
+        let limits = Limits {
+            compile_cpu: Duration::from_secs(3),
+            compile_memory_bytes: 1 << 30,
+            ..Limits::default()
+        };
         let error = refused(bytes, limits);
         println!("{name}: {size} bytes, {:?}: {error}", begun.elapsed());
-        assert!(error.starts_with("bad.wasm is not a usable plugin: "), "{error}");
+        assert!(
+            error.starts_with("bad.wasm is not a usable plugin: "),
+            "{error}"
+        );
     }
 }

@@ -32,7 +32,10 @@ async fn each_attack_ends_in_an_error_of_its_own_and_the_neighbour_loses_no_samp
                 break error;
             }
         };
-        assert!(error.lost_instance() && error.to_string().contains(told), "{attack}: {error}");
+        assert!(
+            error.lost_instance() && error.to_string().contains(told),
+            "{attack}: {error}"
+        );
     }
     assert_eq!(plugins.health().faults, 6);
 }
@@ -53,15 +56,24 @@ async fn who_never_lets_go_is_let_go() {
     let clinging = begin(&plugins, "spin-in-drop").await;
     clinging.observe(frame(1), false).await.unwrap();
     drop(clinging);
-    until("its memory is freed", Duration::from_secs(20), async || (plugins.health().memory_bytes == 0).then_some(()))
-        .await;
-    assert_eq!(seen(&begin(&plugins, "well-behaved").await).await, 1.0, "the thread is free");
+    until("its memory is freed", Duration::from_secs(20), async || {
+        (plugins.health().memory_bytes == 0).then_some(())
+    })
+    .await;
+    assert_eq!(
+        seen(&begin(&plugins, "well-behaved").await).await,
+        1.0,
+        "the thread is free"
+    );
 }
 
 #[tokio::test]
 async fn a_call_that_takes_long_goes_on_alone_and_the_others_on_its_thread_go_on_meanwhile() {
     let plugins = detector(1);
-    let (neighbour, spinning) = (begin(&plugins, "well-behaved").await, begin(&plugins, "flood").await);
+    let (neighbour, spinning) = (
+        begin(&plugins, "well-behaved").await,
+        begin(&plugins, "flood").await,
+    );
     let begun = Instant::now();
     let meanwhile = async {
         let mut answers = 0.0;
@@ -71,10 +83,19 @@ async fn a_call_that_takes_long_goes_on_alone_and_the_others_on_its_thread_go_on
         (answers, begun.elapsed())
     };
     let (spun, (answers, elapsed)) = tokio::join!(spinning.observe(frame(1), false), meanwhile);
-    assert!(matches!(spun, Err(PluginError::Deadline { .. })), "{spun:?}");
-    assert!(answers > 3.0 && elapsed < DEADLINE, "{answers} answers, the last after {elapsed:?}");
+    assert!(
+        matches!(spun, Err(PluginError::Deadline { .. })),
+        "{spun:?}"
+    );
+    assert!(
+        answers > 3.0 && elapsed < DEADLINE,
+        "{answers} answers, the last after {elapsed:?}"
+    );
     // The one that was away is back, and in its order.
-    assert_eq!(spinning.observe(frame(1), false).await, Err(PluginError::Lost("evil-detector".to_owned())));
+    assert_eq!(
+        spinning.observe(frame(1), false).await,
+        Err(PluginError::Lost("evil-detector".to_owned()))
+    );
 }
 
 #[tokio::test]
@@ -83,7 +104,10 @@ async fn calls_of_one_instance_keep_their_order_also_when_it_is_away() {
     let spinning = begin(&plugins, "flood").await;
     let call = || spinning.observe(frame(1), false);
     let (first, second, third) = tokio::join!(call(), call(), call());
-    assert!(matches!(first, Err(PluginError::Deadline { .. })), "{first:?}");
+    assert!(
+        matches!(first, Err(PluginError::Deadline { .. })),
+        "{first:?}"
+    );
     for later in [second, third] {
         assert_eq!(later, Err(PluginError::Lost("evil-detector".to_owned())));
     }
@@ -100,7 +124,10 @@ async fn who_never_finishes_opening_gives_no_handle_and_holds_nobody_up() {
         (seen(&neighbour).await, begun.elapsed())
     };
     let (opened, (_, elapsed)) = tokio::join!(opening, meanwhile);
-    assert!(matches!(opened.err(), Some(PluginError::Deadline { call: "open", .. })));
+    assert!(matches!(
+        opened.err(),
+        Some(PluginError::Deadline { call: "open", .. })
+    ));
     assert!(elapsed < DEADLINE, "{elapsed:?}");
 }
 
@@ -112,8 +139,16 @@ async fn more_spinning_guests_than_may_go_on_alone_all_end_and_the_neighbour_goe
     for _ in 0..12 {
         spinning.push(begin(&plugins, "flood").await);
     }
-    let spun = futures::future::join_all(spinning.iter().map(|handle| handle.observe(frame(1), false)));
+    let spun = futures::future::join_all(
+        spinning
+            .iter()
+            .map(|handle| handle.observe(frame(1), false)),
+    );
     let (spun, answer) = tokio::join!(spun, seen(&neighbour));
-    assert!(spun.iter().all(|spun| matches!(spun, Err(PluginError::Deadline { .. }))), "{spun:?}");
+    assert!(
+        spun.iter()
+            .all(|spun| matches!(spun, Err(PluginError::Deadline { .. }))),
+        "{spun:?}"
+    );
     assert_eq!(answer, 1.0);
 }

@@ -13,7 +13,8 @@ use crate::memory::Rig;
 const ZSCORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins/zscore.wasm");
 
 fn zscore() -> Vec<u8> {
-    std::fs::read(ZSCORE).unwrap_or_else(|error| panic!("{ZSCORE}: {error}; run `cargo xtask plugins`"))
+    std::fs::read(ZSCORE)
+        .unwrap_or_else(|error| panic!("{ZSCORE}: {error}; run `cargo xtask plugins`"))
 }
 
 fn labels() -> Labels {
@@ -21,24 +22,41 @@ fn labels() -> Labels {
 }
 
 fn saved(id: u32, bytes: Vec<u8>) -> Saved {
-    Saved { of: Some((id, labels())), from_version: "0.1.0".to_owned(), bytes }
+    Saved {
+        of: Some((id, labels())),
+        from_version: "0.1.0".to_owned(),
+        bytes,
+    }
 }
 
 /// What one saves of its only series.
 async fn save(handle: &DetectorHandle) -> Vec<u8> {
-    handle.save(vec![Some(0)]).await.unwrap().remove(0).unwrap().unwrap()
+    handle
+        .save(vec![Some(0)])
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap()
+        .unwrap()
 }
 
 #[tokio::test]
-async fn each_attack_by_what_is_saved_ends_in_an_error_of_its_own_and_the_neighbour_loses_no_sample() {
+async fn each_attack_by_what_is_saved_ends_in_an_error_of_its_own_and_the_neighbour_loses_no_sample()
+ {
     let plugins = detector(1);
     let neighbour = begin(&plugins, "well-behaved").await;
     let mut counted = 0.0;
     for (attack, told) in [
         ("save-a-gigabyte", "reached a limit in `save`"),
-        ("save-over-the-bound", "memory saved of a series (bytes) is limited to 1048576"),
+        (
+            "save-over-the-bound",
+            "memory saved of a series (bytes) is limited to 1048576",
+        ),
         ("spin-in-save", "did not return from `save` within 500ms"),
-        ("spin-in-restore", "did not return from `restore` within 500ms"),
+        (
+            "spin-in-restore",
+            "did not return from `restore` within 500ms",
+        ),
         ("trap-in-restore", "trapped in `restore`"),
     ] {
         let attacker = begin(&plugins, attack).await;
@@ -50,7 +68,10 @@ async fn each_attack_by_what_is_saved_ends_in_an_error_of_its_own_and_the_neighb
                 attacker.restore(vec![saved(1, bytes)]).await.unwrap_err()
             }
         };
-        assert!(error.lost_instance() && error.to_string().contains(told), "{attack}: {error}");
+        assert!(
+            error.lost_instance() && error.to_string().contains(told),
+            "{attack}: {error}"
+        );
         counted += 1.0;
         assert_eq!(seen(&neighbour).await, counted, "beside {attack}");
         // It begins anew.
@@ -59,9 +80,14 @@ async fn each_attack_by_what_is_saved_ends_in_an_error_of_its_own_and_the_neighb
     }
 }
 
-/// Opens a series in a `zscore` with these bytes. Whatever it says, it goes on, and so does the series.
+/// Opens a series in a `zscore` with these bytes. Whatever it says, it goes on, and so does the
+/// series.
 async fn give(zscore: &DetectorHandle, id: u32, bytes: Vec<u8>) -> Result<(), PluginError> {
-    let answer = zscore.restore(vec![saved(id, bytes)]).await.unwrap().remove(0);
+    let answer = zscore
+        .restore(vec![saved(id, bytes)])
+        .await
+        .unwrap()
+        .remove(0);
     let mut frame = Frame::default();
     if answer.is_err() {
         frame.opened.push((id, labels()));
@@ -76,9 +102,15 @@ async fn give(zscore: &DetectorHandle, id: u32, bytes: Vec<u8>) -> Result<(), Pl
 
 #[tokio::test]
 async fn a_detector_that_is_given_what_it_did_not_save_refuses_it_and_goes_on() {
-    let plugins = load(&[("detector", component("detector")), ("zscore", zscore())], 1);
+    let plugins = load(
+        &[("detector", component("detector")), ("zscore", zscore())],
+        1,
+    );
     let zscore = plugins.detector("zscore", &json!({})).await.unwrap();
-    let mut first = Frame { opened: vec![(0, labels())], ..Frame::default() };
+    let mut first = Frame {
+        opened: vec![(0, labels())],
+        ..Frame::default()
+    };
     for at in 0..90 {
         first.push(0, at, f64::from(at as i32 % 5));
     }
@@ -102,13 +134,22 @@ async fn a_detector_that_is_given_what_it_did_not_save_refuses_it_and_goes_on() 
     })
     .take(4096)
     .collect();
-    for bytes in [others, random, vec![], vec![0xff; 1 << 20], whole.iter().chain(b"more").copied().collect()] {
+    for bytes in [
+        others,
+        random,
+        vec![],
+        vec![0xff; 1 << 20],
+        whole.iter().chain(b"more").copied().collect(),
+    ] {
         let answer = give(&zscore, next(), bytes).await;
         assert!(matches!(answer, Err(PluginError::Invalid(_))), "{answer:?}");
     }
     for length in (0..whole.len()).step_by(7) {
         let answer = give(&zscore, next(), whole[..length].to_vec()).await;
-        assert!(matches!(answer, Err(PluginError::Invalid(_))), "{length} bytes: {answer:?}");
+        assert!(
+            matches!(answer, Err(PluginError::Invalid(_))),
+            "{length} bytes: {answer:?}"
+        );
     }
     // What differs in a bit may be a memory too; it must not be one that it falls over.
     for place in 0..whole.len() {
@@ -120,14 +161,30 @@ async fn a_detector_that_is_given_what_it_did_not_save_refuses_it_and_goes_on() 
     assert_eq!(plugins.health().faults, 0);
 }
 
-/// Through the engine: beside each attack, on the same signal and series, a good detector goes on, over a restart.
+/// Through the engine: beside each attack, on the same signal and series, a good detector goes on,
+/// over a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beside_a_detector_whose_memory_means_harm_another_one_keeps_its_own() {
-    let with = |name: &str, settings| DetectorConfig { name: name.to_owned(), settings };
-    for attack in ["save-a-gigabyte", "save-over-the-bound", "spin-in-save", "spin-in-restore", "trap-in-restore"] {
-        let plugins: Plugins = load(&[("detector", component("detector")), ("zscore", zscore())], 2);
+    let with = |name: &str, settings| DetectorConfig {
+        name: name.to_owned(),
+        settings,
+    };
+    for attack in [
+        "save-a-gigabyte",
+        "save-over-the-bound",
+        "spin-in-save",
+        "spin-in-restore",
+        "trap-in-restore",
+    ] {
+        let plugins: Plugins = load(
+            &[("detector", component("detector")), ("zscore", zscore())],
+            2,
+        );
         let settings = json!({ "attack": attack }).as_object().unwrap().clone();
-        let detectors = vec![with("evil-detector", settings), with("zscore", serde_json::Map::new())];
+        let detectors = vec![
+            with("evil-detector", settings),
+            with("zscore", serde_json::Map::new()),
+        ];
         let mut rig = Rig::new().await;
         let mut running = rig.start_with(plugins.clone(), detectors.clone()).await;
         rig.feed(&mut running, &[1.0, 2.0, 3.0]).await;
@@ -139,6 +196,8 @@ async fn beside_a_detector_whose_memory_means_harm_another_one_keeps_its_own() {
         assert_eq!(status.restored, 1, "beside {attack}: {status:?}");
         let told = status.not_restored.or(status.not_saved).unwrap_or_default();
         assert!(told.contains("evil-detector"), "{attack}: {told}");
-        tokio::time::timeout(Duration::from_secs(60), running.stop()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), running.stop())
+            .await
+            .unwrap();
     }
 }

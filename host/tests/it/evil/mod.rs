@@ -1,5 +1,5 @@
-//! Plugins that mean harm, and what becomes of them. Those in Rust are `plugins/evil`; what takes a single wrong instruction
-//! is beside the plugin host, as WAT.
+//! Plugins that mean harm, and what becomes of them. Those in Rust are `plugins/evil`; what takes a
+//! single wrong instruction is beside the plugin host, as WAT.
 
 mod actions;
 mod bomb;
@@ -26,7 +26,8 @@ const DEADLINE: Duration = Duration::from_millis(500);
 /// The bytes of one of `plugins/evil`.
 fn component(name: &str) -> Vec<u8> {
     let path = format!("{FOLDER}/{name}.wasm");
-    fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; build it with `cargo xtask plugins`"))
+    fs::read(&path)
+        .unwrap_or_else(|error| panic!("{path}: {error}; build it with `cargo xtask plugins`"))
 }
 
 /// A folder with these files.
@@ -52,13 +53,20 @@ fn load(files: &[(&str, Vec<u8>)], threads: usize) -> Plugins {
         threads,
         ..Limits::default()
     };
-    let config =
-        PluginConfig { folder: folder.path().to_owned(), cache: Some(CACHE.into()), limits, ..PluginConfig::default() };
+    let config = PluginConfig {
+        folder: folder.path().to_owned(),
+        cache: Some(CACHE.into()),
+        limits,
+        ..PluginConfig::default()
+    };
     Plugins::load(config).unwrap()
 }
 
 async fn begin(plugins: &Plugins, attack: &str) -> DetectorHandle {
-    plugins.detector("evil-detector", &json!(attack)).await.unwrap()
+    plugins
+        .detector("evil-detector", &json!(attack))
+        .await
+        .unwrap()
 }
 
 /// A frame of that many samples of one series.

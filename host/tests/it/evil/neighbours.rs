@@ -16,11 +16,15 @@ const BLOCKS: usize = 10;
 const SAMPLES: usize = 20;
 const ZSCORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins/zscore.wasm");
 
-/// Does as the engine does: shows it a frame, opens it again when it was lost and it is time. False when it is given up.
+/// Does as the engine does: shows it a frame, opens it again when it was lost and it is time. False
+/// when it is given up.
 async fn provoke(attacker: &DetectorHandle) -> bool {
     match attacker.observe(frame(1), false).await {
         Err(PluginError::GivenUp { .. }) => false,
-        Err(error) if error.lost_instance() => !matches!(attacker.reopen().await, Err(PluginError::Quarantined { .. })),
+        Err(error) if error.lost_instance() => !matches!(
+            attacker.reopen().await,
+            Err(PluginError::Quarantined { .. })
+        ),
         _ => true,
     }
 }
@@ -41,7 +45,9 @@ impl Good {
     fn frame(&self) -> Frame {
         let mut frame = Frame::default();
         if self.rounds == 0 {
-            frame.opened.push((0, Labels::new([("__name__", "latency")])));
+            frame
+                .opened
+                .push((0, Labels::new([("__name__", "latency")])));
         }
         for sample in 0..SAMPLES {
             let at = (self.rounds * SAMPLES + sample) as i64 * 1000;
@@ -51,12 +57,18 @@ impl Good {
         frame
     }
 
-    /// A frame for each of them; how long each waited for its answer. Each has an answer for each of its samples.
+    /// A frame for each of them; how long each waited for its answer. Each has an answer for each
+    /// of its samples.
     async fn round(&mut self) -> Vec<Duration> {
         let calls = self.handles.iter().map(|handle| async {
             let begun = Instant::now();
             let verdict = handle.observe(self.frame(), true).await.unwrap();
-            assert_eq!(verdict.scores.len(), SAMPLES, "a sample is lost in round {}", self.rounds);
+            assert_eq!(
+                verdict.scores.len(),
+                SAMPLES,
+                "a sample is lost in round {}",
+                self.rounds
+            );
             begun.elapsed()
         });
         let waited = join_all(calls).await;
@@ -64,7 +76,8 @@ impl Good {
         waited
     }
 
-    /// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something else spoils one block.
+    /// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something
+    /// else spoils one block.
     async fn play(&mut self, enough: impl Fn() -> bool) -> Duration {
         let mut blocks = Vec::new();
         while blocks.len() < BLOCKS || !enough() {
@@ -82,15 +95,32 @@ impl Good {
 /// Their pace is told and not judged here: that of a busy machine says more of the machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beside_every_attack_a_hundred_good_plugins_lose_no_sample() {
-    let zscore = std::fs::read(ZSCORE).unwrap_or_else(|error| panic!("{ZSCORE}: {error}; run `cargo xtask plugins`"));
-    let plugins = load(&[("detector", component("detector")), ("zscore", zscore)], 2);
-    let mut good = Good { handles: Vec::new(), rounds: 0 };
+    let zscore = std::fs::read(ZSCORE)
+        .unwrap_or_else(|error| panic!("{ZSCORE}: {error}; run `cargo xtask plugins`"));
+    let plugins = load(
+        &[("detector", component("detector")), ("zscore", zscore)],
+        2,
+    );
+    let mut good = Good {
+        handles: Vec::new(),
+        rounds: 0,
+    };
     for _ in 0..GOOD {
-        good.handles.push(plugins.detector("zscore", &json!({})).await.unwrap());
+        good.handles
+            .push(plugins.detector("zscore", &json!({})).await.unwrap());
     }
     let before = good.play(|| true).await;
     let mut attackers = Vec::new();
-    for attack in ["brim", "flood", "handles", "hoard", "long-words", "many-findings", "nth", "spin-in-drop"] {
+    for attack in [
+        "brim",
+        "flood",
+        "handles",
+        "hoard",
+        "long-words",
+        "many-findings",
+        "nth",
+        "spin-in-drop",
+    ] {
         attackers.push(begin(&plugins, attack).await);
     }
     let attacks = attackers.into_iter().map(|attacker| async move {
@@ -109,5 +139,8 @@ async fn beside_every_attack_a_hundred_good_plugins_lose_no_sample() {
         "p99 of a call: {before:?} before, {during:?} beside the attacks, {after:?} after; {} faults",
         health.faults
     );
-    assert!(health.faults >= 15, "three of the attacks were tried until the plugin was given up: {health:?}");
+    assert!(
+        health.faults >= 15,
+        "three of the attacks were tried until the plugin was given up: {health:?}"
+    );
 }

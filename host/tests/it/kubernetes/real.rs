@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anomalyzer::act::kubernetes::{Kubernetes, KubernetesConfig};
 use anomalyzer::act::{Operator, OperatorError, Performed};
-use anomalyzer::domain::{LogRequest, MergePatch, Operation, OperationId, Replicas, Snapshot, Target};
+use anomalyzer::domain::{
+    LogRequest, MergePatch, Operation, OperationId, Replicas, Snapshot, Target,
+};
 use anomalyzer_testbed::{KubernetesEndpoint, shared};
 use serde_json::{Value, json};
 
@@ -24,21 +26,33 @@ struct Shop {
 
 impl Shop {
     async fn open(endpoint: KubernetesEndpoint, name: &str) -> Self {
-        let config = KubernetesConfig { kubeconfig: Some(endpoint.kubeconfig.clone()), ..KubernetesConfig::default() };
+        let config = KubernetesConfig {
+            kubeconfig: Some(endpoint.kubeconfig.clone()),
+            ..KubernetesConfig::default()
+        };
         let kubernetes = Kubernetes::connect(&config).await.unwrap();
         // Names are not reused while a namespace is being deleted.
         let namespace = format!("act-{name}-{}", std::process::id());
-        let shop = Self { endpoint, kubernetes, namespace, operations: 0 };
+        let shop = Self {
+            endpoint,
+            kubernetes,
+            namespace,
+            operations: 0,
+        };
         shop.kubectl(&["create", "namespace", &shop.namespace], None);
         until("the service account", PATIENCE, async || {
-            shop.try_kubectl(&["get", "serviceaccount", "default"], None).ok()
+            shop.try_kubectl(&["get", "serviceaccount", "default"], None)
+                .ok()
         })
         .await;
         shop
     }
 
     fn close(self) {
-        self.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], None);
+        self.kubectl(
+            &["delete", "namespace", &self.namespace, "--wait=false"],
+            None,
+        );
     }
 
     fn try_kubectl(&self, arguments: &[&str], input: Option<&Value>) -> Result<String, String> {
@@ -53,7 +67,12 @@ impl Shop {
             .spawn()
             .unwrap();
         if let Some(input) = input {
-            child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(input.to_string().as_bytes())
+                .unwrap();
         }
         let output = child.wait_with_output().unwrap();
         if output.status.success() {
@@ -64,7 +83,8 @@ impl Shop {
     }
 
     fn kubectl(&self, arguments: &[&str], input: Option<&Value>) -> String {
-        self.try_kubectl(arguments, input).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+        self.try_kubectl(arguments, input)
+            .unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
     }
 
     fn apply(&self, object: &Value) {
@@ -87,14 +107,21 @@ impl Shop {
     async fn at_rest(&self, kind: &str, ready: u32) -> Snapshot {
         until(&format!("{kind} at rest"), PATIENCE, async || {
             let snapshot = self.inspect(kind).await;
-            let wanted = Replicas { desired: ready, ready };
+            let wanted = Replicas {
+                desired: ready,
+                ready,
+            };
             let there = snapshot.replicas == Some(wanted) && snapshot.pods.len() == ready as usize;
             (there && !snapshot.rolling_out).then_some(snapshot)
         })
         .await
     }
 
-    async fn try_perform(&mut self, operation: &Operation, basis: &Snapshot) -> Result<Performed, OperatorError> {
+    async fn try_perform(
+        &mut self,
+        operation: &Operation,
+        basis: &Snapshot,
+    ) -> Result<Performed, OperatorError> {
         self.operations += 1;
         let id = OperationId::from(format!("op-{}", self.operations));
         self.kubernetes.perform(&id, operation, basis).await
@@ -110,7 +137,11 @@ impl Shop {
     }
 
     async fn logs(&self, kind: &str, previous: bool) -> Vec<String> {
-        let request = LogRequest { target: self.target(kind), lines: 5, previous };
+        let request = LogRequest {
+            target: self.target(kind),
+            lines: 5,
+            previous,
+        };
         self.kubernetes.read_logs(&request).await.unwrap()
     }
 }
@@ -136,7 +167,9 @@ const SERVE: &str = "echo hello from $HOSTNAME; exec sleep 100000";
 
 #[tokio::test]
 async fn a_snapshot_shows_replicas_pods_events_and_who_else_has_a_hand_on_it() {
-    let Some(endpoint) = shared::kubernetes("a snapshot shows what the cluster knows") else { return };
+    let Some(endpoint) = shared::kubernetes("a snapshot shows what the cluster knows") else {
+        return;
+    };
     let shop = Shop::open(endpoint, "inspect").await;
     shop.apply(&deployment(2, SERVE));
     // The same labels, but nobody's.
@@ -146,13 +179,28 @@ async fn a_snapshot_shows_replicas_pods_events_and_who_else_has_a_hand_on_it() {
     stray["metadata"]["name"] = "stray".into();
     shop.apply(&stray);
     let snapshot = shop.at_rest("Deployment", 2).await;
-    assert!(snapshot.pods.iter().all(|pod| pod.ready && pod.phase == "Running" && pod.name.starts_with("web-")));
     assert!(
-        snapshot.events.iter().any(|event| event.contains("ScalingReplicaSet Deployment/web")),
+        snapshot
+            .pods
+            .iter()
+            .all(|pod| pod.ready && pod.phase == "Running" && pod.name.starts_with("web-"))
+    );
+    assert!(
+        snapshot
+            .events
+            .iter()
+            .any(|event| event.contains("ScalingReplicaSet Deployment/web")),
         "{:?}",
         snapshot.events
     );
-    assert!(snapshot.events.iter().any(|event| event.contains("Scheduled Pod/web-")), "{:?}", snapshot.events);
+    assert!(
+        snapshot
+            .events
+            .iter()
+            .any(|event| event.contains("Scheduled Pod/web-")),
+        "{:?}",
+        snapshot.events
+    );
     assert_eq!((snapshot.autoscaler, snapshot.managed_by.len()), (None, 0));
     let raw = shop.get("deployment", "web");
     assert_eq!(snapshot.raw["spec"], raw["spec"]);
@@ -165,30 +213,63 @@ async fn a_snapshot_shows_replicas_pods_events_and_who_else_has_a_hand_on_it() {
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]
         }
     }));
-    shop.kubectl(&["label", "deployment", "web", "app.kubernetes.io/managed-by=Helm"], None);
+    shop.kubectl(
+        &[
+            "label",
+            "deployment",
+            "web",
+            "app.kubernetes.io/managed-by=Helm",
+        ],
+        None,
+    );
     let snapshot = shop.inspect("Deployment").await;
     let autoscaler = snapshot.autoscaler.unwrap();
-    assert_eq!((autoscaler.name.as_str(), autoscaler.min, autoscaler.max), ("web-hpa", 2, 5));
+    assert_eq!(
+        (autoscaler.name.as_str(), autoscaler.min, autoscaler.max),
+        ("web-hpa", 2, 5)
+    );
     assert_eq!(snapshot.managed_by, ["helm"]);
 
     let pod = Target::new(&shop.namespace, "Pod", "stray");
     let snapshot = shop.kubernetes.inspect(&pod).await.unwrap();
     assert_eq!((snapshot.replicas, snapshot.pods.len()), (None, 1));
-    let restart =
-        shop.kubernetes.perform(&OperationId::from("op"), &Operation::Restart { target: pod }, &snapshot).await;
-    assert!(matches!(restart, Err(OperatorError::Unsupported(_))), "{restart:?}");
-    let unknown = shop.kubernetes.inspect(&Target::new(&shop.namespace, "Deployment", "other")).await;
-    assert!(matches!(unknown, Err(OperatorError::NotFound(_))), "{unknown:?}");
+    let restart = shop
+        .kubernetes
+        .perform(
+            &OperationId::from("op"),
+            &Operation::Restart { target: pod },
+            &snapshot,
+        )
+        .await;
+    assert!(
+        matches!(restart, Err(OperatorError::Unsupported(_))),
+        "{restart:?}"
+    );
+    let unknown = shop
+        .kubernetes
+        .inspect(&Target::new(&shop.namespace, "Deployment", "other"))
+        .await;
+    assert!(
+        matches!(unknown, Err(OperatorError::NotFound(_))),
+        "{unknown:?}"
+    );
     shop.kubernetes.check().await.unwrap();
     shop.close();
 }
 
 #[tokio::test]
 async fn scaling_is_done_once_through_moving_status_and_refused_on_a_changed_spec() {
-    let Some(endpoint) = shared::kubernetes("scaling is done once, on the state that was looked at") else { return };
+    let Some(endpoint) =
+        shared::kubernetes("scaling is done once, on the state that was looked at")
+    else {
+        return;
+    };
     let mut shop = Shop::open(endpoint, "scale").await;
     shop.apply(&deployment(1, SERVE));
-    let scale = |shop: &Shop, replicas| Operation::Scale { target: shop.target("Deployment"), replicas };
+    let scale = |shop: &Shop, replicas| Operation::Scale {
+        target: shop.target("Deployment"),
+        replicas,
+    };
     let first = shop.at_rest("Deployment", 1).await;
     // The status moves the resourceVersion and nothing else.
     shop.kubectl(
@@ -210,12 +291,22 @@ async fn scaling_is_done_once_through_moving_status_and_refused_on_a_changed_spe
     assert_eq!(performed.before, Some(json!({"spec": {"replicas": 1}})));
     let there = shop.get("deployment", "web");
     assert_eq!(there["spec"]["replicas"], 3);
-    assert_eq!(there["metadata"]["annotations"]["anomalyzer.dev/operation"], "op-1");
+    assert_eq!(
+        there["metadata"]["annotations"]["anomalyzer.dev/operation"],
+        "op-1"
+    );
     shop.at_rest("Deployment", 3).await;
 
-    let again = shop.kubernetes.perform(&OperationId::from("op-1"), &up, &first).await.unwrap();
+    let again = shop
+        .kubernetes
+        .perform(&OperationId::from("op-1"), &up, &first)
+        .await
+        .unwrap();
     assert_eq!(again.result, json!({"already": "done"}));
-    assert_eq!(shop.get("deployment", "web")["metadata"]["generation"], there["metadata"]["generation"]);
+    assert_eq!(
+        shop.get("deployment", "web")["metadata"]["generation"],
+        there["metadata"]["generation"]
+    );
 
     let basis = shop.inspect("Deployment").await;
     shop.kubectl(&["scale", "deployment", "web", "--replicas=2"], None);
@@ -228,18 +319,34 @@ async fn scaling_is_done_once_through_moving_status_and_refused_on_a_changed_spe
 
 #[tokio::test]
 async fn of_many_servers_that_act_on_the_same_state_one_does() {
-    let Some(endpoint) = shared::kubernetes("of many servers one acts") else { return };
+    let Some(endpoint) = shared::kubernetes("of many servers one acts") else {
+        return;
+    };
     let shop = Shop::open(endpoint, "race").await;
     shop.apply(&deployment(1, SERVE));
     let basis = shop.at_rest("Deployment", 1).await;
-    let scale = |replicas| Operation::Scale { target: shop.target("Deployment"), replicas };
+    let scale = |replicas| Operation::Scale {
+        target: shop.target("Deployment"),
+        replicas,
+    };
     let attempts = (0..8).map(|server| {
         let (operation, basis, kubernetes) = (scale(2 + server), &basis, &shop.kubernetes);
-        async move { kubernetes.perform(&OperationId::from(format!("op-{server}")), &operation, basis).await }
+        async move {
+            kubernetes
+                .perform(
+                    &OperationId::from(format!("op-{server}")),
+                    &operation,
+                    basis,
+                )
+                .await
+        }
     });
     let results = futures::future::join_all(attempts).await;
     let done = results.iter().filter(|result| result.is_ok()).count();
-    let late = results.iter().filter(|result| matches!(result, Err(OperatorError::Conflict(_)))).count();
+    let late = results
+        .iter()
+        .filter(|result| matches!(result, Err(OperatorError::Conflict(_))))
+        .count();
     assert_eq!((done, late), (1, 7), "{results:?}");
 
     let basis = shop.inspect("Deployment").await;
@@ -250,52 +357,95 @@ async fn of_many_servers_that_act_on_the_same_state_one_does() {
         result.unwrap();
     }
     let generation = |value: &Value| value["metadata"]["generation"].as_u64().unwrap();
-    assert_eq!(generation(&shop.get("deployment", "web")), generation(&basis.raw) + 1);
+    assert_eq!(
+        generation(&shop.get("deployment", "web")),
+        generation(&basis.raw) + 1
+    );
     shop.close();
 }
 
 #[tokio::test]
 async fn a_restart_replaces_all_pods_as_kubectl_rollout_restart_does() {
-    let Some(endpoint) = shared::kubernetes("a restart replaces all pods") else { return };
+    let Some(endpoint) = shared::kubernetes("a restart replaces all pods") else {
+        return;
+    };
     let mut shop = Shop::open(endpoint, "restart").await;
     shop.apply(&deployment(2, SERVE));
-    let names = |snapshot: &Snapshot| snapshot.pods.iter().map(|pod| pod.name.clone()).collect::<Vec<_>>();
+    let names = |snapshot: &Snapshot| {
+        snapshot
+            .pods
+            .iter()
+            .map(|pod| pod.name.clone())
+            .collect::<Vec<_>>()
+    };
     let before = names(&shop.at_rest("Deployment", 2).await);
-    let restart = Operation::Restart { target: shop.target("Deployment") };
+    let restart = Operation::Restart {
+        target: shop.target("Deployment"),
+    };
     shop.perform(&restart).await;
     assert!(shop.inspect("Deployment").await.rolling_out);
     let after = names(&shop.at_rest("Deployment", 2).await);
-    assert!(after.iter().all(|name| !before.contains(name)), "{before:?} {after:?}");
+    assert!(
+        after.iter().all(|name| !before.contains(name)),
+        "{before:?} {after:?}"
+    );
     let there = shop.get("deployment", "web");
-    assert!(there["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string());
+    assert!(
+        there["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"]
+            .is_string()
+    );
     shop.kubectl(&["rollout", "pause", "deployment", "web"], None);
     let basis = shop.inspect("Deployment").await;
     let refused = shop.try_perform(&restart, &basis).await;
-    assert!(matches!(refused, Err(OperatorError::Refused(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(OperatorError::Refused(_))),
+        "{refused:?}"
+    );
     shop.close();
 }
 
 #[tokio::test]
 async fn a_bad_patch_is_rolled_back_to_the_template_before() {
-    let Some(endpoint) = shared::kubernetes("a bad patch is rolled back") else { return };
+    let Some(endpoint) = shared::kubernetes("a bad patch is rolled back") else {
+        return;
+    };
     let mut shop = Shop::open(endpoint, "rollback").await;
     shop.apply(&deployment(2, SERVE));
     shop.at_rest("Deployment", 2).await;
     let target = shop.target("Deployment");
     let basis = shop.inspect("Deployment").await;
-    let refused = shop.try_perform(&Operation::RollBack { target: target.clone() }, &basis).await;
-    assert!(matches!(refused, Err(OperatorError::Refused(_))), "there is nothing before the first: {refused:?}");
+    let refused = shop
+        .try_perform(
+            &Operation::RollBack {
+                target: target.clone(),
+            },
+            &basis,
+        )
+        .await;
+    assert!(
+        matches!(refused, Err(OperatorError::Refused(_))),
+        "there is nothing before the first: {refused:?}"
+    );
 
     let good = shop.get("deployment", "web")["spec"]["template"].clone();
     let mut container = good["spec"]["containers"][0].clone();
     container["image"] = "no-such-image".into();
     container["env"] = json!([{"name": "MODE", "value": "broken"}]);
-    let patch =
-        json!({"spec": {"template": {"metadata": {"labels": {"tier": "bad"}}, "spec": {"containers": [container]}}}});
-    shop.perform(&Operation::Patch(MergePatch { target: target.clone(), patch })).await;
+    let patch = json!({"spec": {"template": {"metadata": {"labels": {"tier": "bad"}}, "spec": {"containers": [container]}}}});
+    shop.perform(&Operation::Patch(MergePatch {
+        target: target.clone(),
+        patch,
+    }))
+    .await;
     until("the bad image is told", PATIENCE, async || {
         let pods = shop.inspect("Deployment").await.pods;
-        pods.iter().any(|pod| pod.reason.as_deref().is_some_and(|reason| reason.contains("Image"))).then_some(())
+        pods.iter()
+            .any(|pod| {
+                pod.reason
+                    .as_deref()
+                    .is_some_and(|reason| reason.contains("Image"))
+            })
+            .then_some(())
     })
     .await;
     assert!(shop.inspect("Deployment").await.rolling_out);
@@ -307,23 +457,38 @@ async fn a_bad_patch_is_rolled_back_to_the_template_before() {
 
 #[tokio::test]
 async fn a_patch_says_how_to_take_it_back_and_a_field_that_is_none_is_refused() {
-    let Some(endpoint) = shared::kubernetes("a patch can be taken back") else { return };
+    let Some(endpoint) = shared::kubernetes("a patch can be taken back") else {
+        return;
+    };
     let mut shop = Shop::open(endpoint, "patch").await;
     shop.apply(&deployment(1, SERVE));
     shop.at_rest("Deployment", 1).await;
     let target = shop.target("Deployment");
-    let patch = |patch: Value| Operation::Patch(MergePatch { target: target.clone(), patch });
-    let limit = patch(json!({"metadata": {"annotations": {"limit-rps": "5"}}, "spec": {"minReadySeconds": 1}}));
+    let patch = |patch: Value| {
+        Operation::Patch(MergePatch {
+            target: target.clone(),
+            patch,
+        })
+    };
+    let limit = patch(
+        json!({"metadata": {"annotations": {"limit-rps": "5"}}, "spec": {"minReadySeconds": 1}}),
+    );
     let performed = shop.perform(&limit).await;
     let there = shop.get("deployment", "web");
     assert_eq!(
-        (&there["metadata"]["annotations"]["limit-rps"], &there["spec"]["minReadySeconds"]),
+        (
+            &there["metadata"]["annotations"]["limit-rps"],
+            &there["spec"]["minReadySeconds"]
+        ),
         (&json!("5"), &json!(1))
     );
     shop.perform(&patch(performed.before.unwrap())).await;
     let there = shop.get("deployment", "web");
     assert_eq!(
-        (&there["metadata"]["annotations"]["limit-rps"], &there["spec"]["minReadySeconds"]),
+        (
+            &there["metadata"]["annotations"]["limit-rps"],
+            &there["spec"]["minReadySeconds"]
+        ),
         (&Value::Null, &Value::Null)
     );
     for wrong in [
@@ -333,7 +498,10 @@ async fn a_patch_says_how_to_take_it_back_and_a_field_that_is_none_is_refused() 
     ] {
         let basis = shop.inspect("Deployment").await;
         let refused = shop.try_perform(&patch(wrong.clone()), &basis).await;
-        assert!(matches!(refused, Err(OperatorError::Refused(_))), "{wrong}: {refused:?}");
+        assert!(
+            matches!(refused, Err(OperatorError::Refused(_))),
+            "{wrong}: {refused:?}"
+        );
     }
     shop.close();
 }
@@ -348,39 +516,69 @@ fn ingress() -> Value {
 
 /// What `rate_limit` asks for where [[rate_limit]] names the Ingress.
 fn limit(shop: &Shop, rate: &str) -> Operation {
-    let patch = json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/limit-rps": rate}}});
-    Operation::Patch(MergePatch { target: shop.target("Ingress"), patch })
+    let patch =
+        json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/limit-rps": rate}}});
+    Operation::Patch(MergePatch {
+        target: shop.target("Ingress"),
+        patch,
+    })
 }
 
 #[tokio::test]
 async fn the_rate_limit_of_an_ingress_is_set_with_its_mark_and_can_be_taken_back() {
-    let Some(endpoint) = shared::kubernetes("the rate limit of an ingress is set") else { return };
+    let Some(endpoint) = shared::kubernetes("the rate limit of an ingress is set") else {
+        return;
+    };
     let mut shop = Shop::open(endpoint, "ingress").await;
     shop.apply(&ingress());
     let snapshot = shop.inspect("Ingress").await;
-    assert_eq!((snapshot.replicas, snapshot.rolling_out, snapshot.pods.len()), (None, false, 0));
+    assert_eq!(
+        (snapshot.replicas, snapshot.rolling_out, snapshot.pods.len()),
+        (None, false, 0)
+    );
     let set = limit(&shop, "50");
     let performed = shop.perform(&set).await;
     let annotations = |shop: &Shop| shop.get("ingress", "web")["metadata"]["annotations"].clone();
-    assert_eq!(annotations(&shop)["nginx.ingress.kubernetes.io/limit-rps"], "50");
+    assert_eq!(
+        annotations(&shop)["nginx.ingress.kubernetes.io/limit-rps"],
+        "50"
+    );
     let target = shop.target("Ingress");
-    let restart = Operation::Restart { target: target.clone() };
+    let restart = Operation::Restart {
+        target: target.clone(),
+    };
     let basis = shop.inspect("Ingress").await;
     let refused = shop.try_perform(&restart, &basis).await;
-    assert!(matches!(refused, Err(OperatorError::Unsupported(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(OperatorError::Unsupported(_))),
+        "{refused:?}"
+    );
     // The generation does not tell of annotations; the mark of whoever was first does.
     let late = shop.try_perform(&limit(&shop, "10"), &snapshot).await;
     assert!(matches!(late, Err(OperatorError::Conflict(_))), "{late:?}");
-    shop.perform(&Operation::Patch(MergePatch { target, patch: performed.before.unwrap() })).await;
-    assert_eq!(annotations(&shop)["nginx.ingress.kubernetes.io/limit-rps"], Value::Null);
+    shop.perform(&Operation::Patch(MergePatch {
+        target,
+        patch: performed.before.unwrap(),
+    }))
+    .await;
+    assert_eq!(
+        annotations(&shop)["nginx.ingress.kubernetes.io/limit-rps"],
+        Value::Null
+    );
     shop.close();
 }
 
 #[tokio::test]
 async fn logs_come_from_all_pods_and_from_the_run_before_a_crash() {
-    let Some(endpoint) = shared::kubernetes("logs come from all pods and from the run before") else { return };
+    let Some(endpoint) = shared::kubernetes("logs come from all pods and from the run before")
+    else {
+        return;
+    };
     let shop = Shop::open(endpoint, "logs").await;
-    shop.apply(&deployment(2, "for i in 1 2 3 4 5 6 7; do echo line $i; done; exec sleep 100000"));
+    shop.apply(&deployment(
+        2,
+        "for i in 1 2 3 4 5 6 7; do echo line $i; done; exec sleep 100000",
+    ));
     let snapshot = shop.at_rest("Deployment", 2).await;
     let logs = until("all lines", PATIENCE, async || {
         Some(shop.logs("Deployment", false).await).filter(|logs| logs.len() == 10)
@@ -388,7 +586,8 @@ async fn logs_come_from_all_pods_and_from_the_run_before_a_crash() {
     .await;
     for pod in &snapshot.pods {
         assert!(
-            logs.contains(&format!("{}: line 3", pod.name)) && logs.contains(&format!("{}: line 7", pod.name)),
+            logs.contains(&format!("{}: line 3", pod.name))
+                && logs.contains(&format!("{}: line 7", pod.name)),
             "{logs:?}"
         );
         assert!(!logs.contains(&format!("{}: line 2", pod.name)), "{logs:?}");
@@ -397,15 +596,29 @@ async fn logs_come_from_all_pods_and_from_the_run_before_a_crash() {
     shop.apply(&deployment(1, "echo about to fall; exit 3"));
     let crashed = until("a crash", PATIENCE, async || {
         let snapshot = shop.inspect("Deployment").await;
-        let found = snapshot.pods.iter().any(|pod| pod.restarts > 0 && pod.reason.is_some());
+        let found = snapshot
+            .pods
+            .iter()
+            .any(|pod| pod.restarts > 0 && pod.reason.is_some());
         found.then_some(snapshot)
     })
     .await;
-    let reasons: Vec<_> = crashed.pods.iter().filter_map(|pod| pod.reason.as_deref()).collect();
-    assert!(reasons.iter().any(|reason| ["CrashLoopBackOff", "Error"].contains(reason)), "{reasons:?}");
+    let reasons: Vec<_> = crashed
+        .pods
+        .iter()
+        .filter_map(|pod| pod.reason.as_deref())
+        .collect();
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| ["CrashLoopBackOff", "Error"].contains(reason)),
+        "{reasons:?}"
+    );
     until("the last words", PATIENCE, async || {
         let logs = shop.logs("Deployment", true).await;
-        logs.iter().any(|line| line.ends_with(": about to fall")).then_some(())
+        logs.iter()
+            .any(|line| line.ends_with(": about to fall"))
+            .then_some(())
     })
     .await;
     shop.close();
@@ -413,7 +626,9 @@ async fn logs_come_from_all_pods_and_from_the_run_before_a_crash() {
 
 #[tokio::test]
 async fn stateful_and_daemon_sets_are_restarted_and_rolled_back_too() {
-    let Some(endpoint) = shared::kubernetes("stateful and daemon sets are healed too") else { return };
+    let Some(endpoint) = shared::kubernetes("stateful and daemon sets are healed too") else {
+        return;
+    };
     let mut shop = Shop::open(endpoint, "sets").await;
     let selector = json!({"matchLabels": {"app": "web"}});
     shop.apply(&json!({
@@ -429,25 +644,47 @@ async fn stateful_and_daemon_sets_are_restarted_and_rolled_back_too() {
     for (kind, replicas) in [("StatefulSet", 2), ("DaemonSet", 1)] {
         shop.at_rest(kind, replicas).await;
         let original = shop.get(kind, "web")["spec"]["template"].clone();
-        shop.perform(&Operation::Restart { target: shop.target(kind) }).await;
+        shop.perform(&Operation::Restart {
+            target: shop.target(kind),
+        })
+        .await;
         shop.at_rest(kind, replicas).await;
         assert_ne!(shop.get(kind, "web")["spec"]["template"], original);
-        shop.perform(&Operation::RollBack { target: shop.target(kind) }).await;
+        shop.perform(&Operation::RollBack {
+            target: shop.target(kind),
+        })
+        .await;
         shop.at_rest(kind, replicas).await;
-        assert_eq!(shop.get(kind, "web")["spec"]["template"], original, "{kind}");
+        assert_eq!(
+            shop.get(kind, "web")["spec"]["template"],
+            original,
+            "{kind}"
+        );
     }
-    shop.perform(&Operation::Scale { target: shop.target("StatefulSet"), replicas: 1 }).await;
+    shop.perform(&Operation::Scale {
+        target: shop.target("StatefulSet"),
+        replicas: 1,
+    })
+    .await;
     shop.at_rest("StatefulSet", 1).await;
     let basis = shop.inspect("DaemonSet").await;
-    let scale = Operation::Scale { target: shop.target("DaemonSet"), replicas: 2 };
+    let scale = Operation::Scale {
+        target: shop.target("DaemonSet"),
+        replicas: 2,
+    };
     let refused = shop.try_perform(&scale, &basis).await;
-    assert!(matches!(refused, Err(OperatorError::Unsupported(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(OperatorError::Unsupported(_))),
+        "{refused:?}"
+    );
     shop.close();
 }
 
 #[tokio::test]
 async fn a_scaled_object_of_keda_is_seen_where_the_cluster_has_them() {
-    let Some(endpoint) = shared::kubernetes("a scaled object of KEDA is seen") else { return };
+    let Some(endpoint) = shared::kubernetes("a scaled object of KEDA is seen") else {
+        return;
+    };
     let shop = Shop::open(endpoint, "keda").await;
     shop.apply(&deployment(1, SERVE));
     shop.apply(&json!({
@@ -464,26 +701,52 @@ async fn a_scaled_object_of_keda_is_seen_where_the_cluster_has_them() {
         "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "by-queue"},
         "spec": {"scaleTargetRef": {"name": "web"}, "minReplicaCount": 1, "maxReplicaCount": 9}
     });
-    until("the kind is served", PATIENCE, async || shop.try_kubectl(&["apply", "-f", "-"], Some(&scaled)).ok()).await;
+    until("the kind is served", PATIENCE, async || {
+        shop.try_kubectl(&["apply", "-f", "-"], Some(&scaled)).ok()
+    })
+    .await;
     let autoscaler = shop.inspect("Deployment").await.autoscaler.unwrap();
-    assert_eq!((autoscaler.kind.as_str(), autoscaler.name.as_str(), autoscaler.max), ("ScaledObject", "by-queue", 9));
+    assert_eq!(
+        (
+            autoscaler.kind.as_str(),
+            autoscaler.name.as_str(),
+            autoscaler.max
+        ),
+        ("ScaledObject", "by-queue", 9)
+    );
     shop.close();
 }
 
 #[tokio::test]
 async fn the_rights_in_deploy_are_enough_and_no_more_than_needed() {
-    let Some(endpoint) = shared::kubernetes("the rights in deploy are enough") else { return };
+    let Some(endpoint) = shared::kubernetes("the rights in deploy are enough") else {
+        return;
+    };
     let mut shop = Shop::open(endpoint, "rbac").await;
     shop.apply(&deployment(1, SERVE));
     shop.at_rest("Deployment", 1).await;
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kubernetes/rbac.yaml");
-    shop.kubectl(&["apply", "-f", manifest, "--namespace", "anomalyzer"], None);
+    let manifest = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/kubernetes/rbac.yaml"
+    );
+    shop.kubectl(
+        &["apply", "-f", manifest, "--namespace", "anomalyzer"],
+        None,
+    );
     shop.kubectl(&["create", "serviceaccount", "nobody"], None);
     let token = |account: &str, namespace: &str| {
-        shop.kubectl(&["create", "token", account, "--namespace", namespace], None).trim().to_owned()
+        shop.kubectl(
+            &["create", "token", account, "--namespace", namespace],
+            None,
+        )
+        .trim()
+        .to_owned()
     };
-    let admin: Value =
-        serde_json::from_str(&shop.kubectl(&["config", "view", "--raw", "--flatten", "-o", "json"], None)).unwrap();
+    let admin: Value = serde_json::from_str(&shop.kubectl(
+        &["config", "view", "--raw", "--flatten", "-o", "json"],
+        None,
+    ))
+    .unwrap();
     let connect = async |token: String| {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut kubeconfig = admin.clone();
@@ -491,26 +754,45 @@ async fn the_rights_in_deploy_are_enough_and_no_more_than_needed() {
             user["user"] = json!({ "token": token });
         }
         std::fs::write(file.path(), kubeconfig.to_string()).unwrap();
-        let config = KubernetesConfig { kubeconfig: Some(file.path().to_owned()), ..KubernetesConfig::default() };
+        let config = KubernetesConfig {
+            kubeconfig: Some(file.path().to_owned()),
+            ..KubernetesConfig::default()
+        };
         Kubernetes::connect(&config).await.unwrap()
     };
     let nobody = connect(token("nobody", &shop.namespace)).await;
-    let refused = nobody.inspect(&shop.target("Deployment")).await.unwrap_err();
+    let refused = nobody
+        .inspect(&shop.target("Deployment"))
+        .await
+        .unwrap_err();
     assert!(
         matches!(&refused, OperatorError::Refused(why) if why.contains("deploy/kubernetes/rbac.yaml")),
         "{refused:?}"
     );
     let stranger = connect("no-token".to_owned()).await;
-    let refused = stranger.inspect(&shop.target("Deployment")).await.unwrap_err();
-    assert!(matches!(&refused, OperatorError::Refused(why) if why.contains("credentials")), "{refused:?}");
+    let refused = stranger
+        .inspect(&shop.target("Deployment"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, OperatorError::Refused(why) if why.contains("credentials")),
+        "{refused:?}"
+    );
 
     shop.kubernetes = connect(token("anomalyzer", "anomalyzer")).await;
     let target = shop.target("Deployment");
     shop.kubernetes.check().await.unwrap();
     assert!(!shop.logs("Deployment", false).await.is_empty());
-    shop.perform(&Operation::Scale { target: target.clone(), replicas: 2 }).await;
+    shop.perform(&Operation::Scale {
+        target: target.clone(),
+        replicas: 2,
+    })
+    .await;
     shop.at_rest("Deployment", 2).await;
-    shop.perform(&Operation::Restart { target: target.clone() }).await;
+    shop.perform(&Operation::Restart {
+        target: target.clone(),
+    })
+    .await;
     shop.at_rest("Deployment", 2).await;
     shop.perform(&Operation::RollBack { target }).await;
     shop.at_rest("Deployment", 2).await;
@@ -518,10 +800,16 @@ async fn the_rights_in_deploy_are_enough_and_no_more_than_needed() {
     shop.perform(&limit(&shop, "50")).await;
     let may = |what: &str| {
         let account = "--as=system:serviceaccount:anomalyzer:anomalyzer";
-        let question = ["auth", "can-i"].into_iter().chain(what.split(' ')).chain([account]);
-        shop.try_kubectl(&question.collect::<Vec<_>>(), None).is_ok()
+        let question = ["auth", "can-i"]
+            .into_iter()
+            .chain(what.split(' '))
+            .chain([account]);
+        shop.try_kubectl(&question.collect::<Vec<_>>(), None)
+            .is_ok()
     };
-    assert!(may("patch deployments") && may("get pods --subresource=log") && may("patch ingresses"));
+    assert!(
+        may("patch deployments") && may("get pods --subresource=log") && may("patch ingresses")
+    );
     for what in [
         "delete ingresses",
         "list ingresses",

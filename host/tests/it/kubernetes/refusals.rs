@@ -78,9 +78,17 @@ async fn connect(server: &str) -> Kubernetes {
 /// Scales against a server that gives these answers, one to each request.
 async fn scale(answers: Vec<Answer>) -> (Result<Performed, OperatorError>, Receiver) {
     let receiver = Receiver::start(answers).await;
-    let operation = Operation::Scale { target: target(), replicas: 3 };
+    let operation = Operation::Scale {
+        target: target(),
+        replicas: 3,
+    };
     let kubernetes = connect(&receiver.url("")).await;
-    (kubernetes.perform(&OperationId::from("op-1"), &operation, &basis()).await, receiver)
+    (
+        kubernetes
+            .perform(&OperationId::from("op-1"), &operation, &basis())
+            .await,
+        receiver,
+    )
 }
 
 fn meaning(error: &OperatorError) -> &'static str {
@@ -103,7 +111,10 @@ async fn each_refusal_of_a_patch_has_its_meaning_and_is_not_repeated() {
         (status(404, "NotFound"), "not found"),
         (status(422, "Invalid"), "refused"),
         (status(429, "TooManyRequests"), "unavailable"),
-        (Answer::Say(403, "<html>the proxy says no</html>".into()), "refused"),
+        (
+            Answer::Say(403, "<html>the proxy says no</html>".into()),
+            "refused",
+        ),
     ] {
         let (result, receiver) = scale(vec![say(&web(1, None)), answer.clone()]).await;
         assert_eq!(meaning(&result.unwrap_err()), expected, "{answer:?}");
@@ -115,16 +126,31 @@ async fn each_refusal_of_a_patch_has_its_meaning_and_is_not_repeated() {
 async fn a_refusal_says_what_to_do() {
     let (result, _) = scale(vec![say(&web(1, None)), status(403, "Forbidden")]).await;
     let text = result.unwrap_err().to_string();
-    assert!(text.contains("because of Forbidden") && text.contains("deploy/kubernetes/rbac.yaml"), "{text}");
+    assert!(
+        text.contains("because of Forbidden") && text.contains("deploy/kubernetes/rbac.yaml"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_patch_that_only_the_status_got_ahead_of_is_tried_again() {
-    let (result, receiver) =
-        scale(vec![say(&web(1, None)), status(409, "Conflict"), say(&web(1, None)), say(&web(2, Some("op-1")))]).await;
-    assert_eq!(result.unwrap().before, Some(json!({"spec": {"replicas": 1}})));
-    let patches: Vec<Value> =
-        receiver.received().iter().filter(|received| received.method == "PATCH").map(|patch| patch.json()).collect();
+    let (result, receiver) = scale(vec![
+        say(&web(1, None)),
+        status(409, "Conflict"),
+        say(&web(1, None)),
+        say(&web(2, Some("op-1"))),
+    ])
+    .await;
+    assert_eq!(
+        result.unwrap().before,
+        Some(json!({"spec": {"replicas": 1}}))
+    );
+    let patches: Vec<Value> = receiver
+        .received()
+        .iter()
+        .filter(|received| received.method == "PATCH")
+        .map(|patch| patch.json())
+        .collect();
     assert_eq!(patches.len(), 2);
     assert_eq!(patches[0]["metadata"]["resourceVersion"], "7");
 }
@@ -140,30 +166,59 @@ async fn an_ingress_is_patched_where_the_api_serves_it_with_its_mark_and_under_w
     let receiver = Receiver::start(vec![way_in(None), way_in(Some("op-1"))]).await;
     let target = Target::new("shop", "Ingress", "web");
     let patch = json!({"metadata": {"annotations": {"limit-rps": "50"}}});
-    let operation = Operation::Patch(MergePatch { target: target.clone(), patch });
+    let operation = Operation::Patch(MergePatch {
+        target: target.clone(),
+        patch,
+    });
     let kubernetes = connect(&receiver.url("")).await;
     let basis = Snapshot { target, ..basis() };
-    kubernetes.perform(&OperationId::from("op-1"), &operation, &basis).await.unwrap();
+    kubernetes
+        .perform(&OperationId::from("op-1"), &operation, &basis)
+        .await
+        .unwrap();
     let received = receiver.received();
-    let paths: Vec<&str> = received.iter().map(|received| received.uri.path()).collect();
-    assert_eq!(paths, ["/apis/networking.k8s.io/v1/namespaces/shop/ingresses/web"; 2]);
+    let paths: Vec<&str> = received
+        .iter()
+        .map(|received| received.uri.path())
+        .collect();
+    assert_eq!(
+        paths,
+        ["/apis/networking.k8s.io/v1/namespaces/shop/ingresses/web"; 2]
+    );
     let sent = received[1].json();
-    assert_eq!(sent["metadata"]["annotations"], json!({"limit-rps": "50", "anomalyzer.dev/operation": "op-1"}));
-    assert_eq!((&received[1].method, &sent["metadata"]["resourceVersion"]), (&reqwest::Method::PATCH, &json!("7")));
+    assert_eq!(
+        sent["metadata"]["annotations"],
+        json!({"limit-rps": "50", "anomalyzer.dev/operation": "op-1"})
+    );
+    assert_eq!(
+        (&received[1].method, &sent["metadata"]["resourceVersion"]),
+        (&reqwest::Method::PATCH, &json!("7"))
+    );
 }
 
 #[tokio::test]
 async fn a_change_of_the_spec_in_between_is_a_conflict() {
-    let (result, receiver) = scale(vec![say(&web(1, None)), status(409, "Conflict"), say(&web(2, None))]).await;
+    let (result, receiver) = scale(vec![
+        say(&web(1, None)),
+        status(409, "Conflict"),
+        say(&web(2, None)),
+    ])
+    .await;
     assert_eq!(meaning(&result.unwrap_err()), "conflict");
     assert_eq!(receiver.received().len(), 3);
     let (result, _) = scale(vec![say(&web(1, Some("op-0")))]).await;
-    assert_eq!(meaning(&result.unwrap_err()), "conflict", "another operation was there");
+    assert_eq!(
+        meaning(&result.unwrap_err()),
+        "conflict",
+        "another operation was there"
+    );
 }
 
 #[tokio::test]
 async fn a_target_that_never_stands_still_is_given_up() {
-    let answers = (0..100).flat_map(|_| [say(&web(1, None)), status(409, "Conflict")]).collect();
+    let answers = (0..100)
+        .flat_map(|_| [say(&web(1, None)), status(409, "Conflict")])
+        .collect();
     let (result, receiver) = scale(answers).await;
     assert_eq!(meaning(&result.unwrap_err()), "unavailable");
     assert!(receiver.received().len() < 40);
@@ -171,10 +226,21 @@ async fn a_target_that_never_stands_still_is_given_up() {
 
 #[tokio::test]
 async fn a_patch_without_an_answer_is_settled_by_looking_at_the_target() {
-    let unclear =
-        || [Answer::Silence, status(500, "InternalError"), Answer::Status(504), Answer::Say(200, "<html>".into())];
+    let unclear = || {
+        [
+            Answer::Silence,
+            status(500, "InternalError"),
+            Answer::Status(504),
+            Answer::Say(200, "<html>".into()),
+        ]
+    };
     for answer in unclear() {
-        let (result, receiver) = scale(vec![say(&web(1, None)), answer.clone(), say(&web(2, Some("op-1")))]).await;
+        let (result, receiver) = scale(vec![
+            say(&web(1, None)),
+            answer.clone(),
+            say(&web(2, Some("op-1"))),
+        ])
+        .await;
         assert!(result.is_ok(), "{answer:?}: {result:?}");
         assert_eq!(receiver.received().len(), 3, "{answer:?}");
     }
@@ -184,10 +250,23 @@ async fn a_patch_without_an_answer_is_settled_by_looking_at_the_target() {
 async fn a_patch_that_has_not_come_through_yet_is_in_doubt_until_somebody_else_has_written() {
     for (version, expected) in [("7", "in doubt"), ("8", "unavailable")] {
         let look = || say(&web_at(version, 1, None));
-        let (result, receiver) =
-            scale(vec![say(&web(1, None)), status(500, "InternalError"), look(), look(), look()]).await;
+        let (result, receiver) = scale(vec![
+            say(&web(1, None)),
+            status(500, "InternalError"),
+            look(),
+            look(),
+            look(),
+        ])
+        .await;
         assert_eq!(meaning(&result.unwrap_err()), expected, "{version}");
-        assert_eq!(receiver.received().iter().filter(|received| received.method == "PATCH").count(), 1);
+        assert_eq!(
+            receiver
+                .received()
+                .iter()
+                .filter(|received| received.method == "PATCH")
+                .count(),
+            1
+        );
     }
 }
 
@@ -198,7 +277,11 @@ async fn what_cannot_be_looked_at_stays_in_doubt_and_not_for_long() {
     answers.extend(std::iter::repeat_n(Answer::Silence, 10));
     let (result, _) = scale(answers).await;
     assert_eq!(meaning(&result.unwrap_err()), "in doubt");
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -211,13 +294,23 @@ async fn an_operation_whose_mark_is_there_is_done_without_doing_it_again() {
 #[tokio::test]
 async fn a_server_that_is_not_there_not_well_or_not_kubernetes_is_unavailable() {
     let gone = connect(&format!("http://{}", nobody().await)).await;
-    assert_eq!(meaning(&gone.inspect(&target()).await.unwrap_err()), "unavailable");
+    assert_eq!(
+        meaning(&gone.inspect(&target()).await.unwrap_err()),
+        "unavailable"
+    );
     assert!(gone.check().await.is_err());
-    for answer in
-        [Answer::Silence, Answer::Status(500), Answer::Say(200, "<html>".repeat(100_000)), status(429, "Busy")]
-    {
+    for answer in [
+        Answer::Silence,
+        Answer::Status(500),
+        Answer::Say(200, "<html>".repeat(100_000)),
+        status(429, "Busy"),
+    ] {
         let receiver = Receiver::start([answer.clone()]).await;
-        let error = connect(&receiver.url("")).await.inspect(&target()).await.unwrap_err();
+        let error = connect(&receiver.url(""))
+            .await
+            .inspect(&target())
+            .await
+            .unwrap_err();
         assert_eq!(meaning(&error), "unavailable", "{answer:?}");
         assert!(error.to_string().len() < 1_000);
     }
@@ -227,20 +320,41 @@ async fn a_server_that_is_not_there_not_well_or_not_kubernetes_is_unavailable() 
 async fn a_name_from_outside_cannot_reach_another_part_of_the_api() {
     let receiver = Receiver::start([]).await;
     let kubernetes = connect(&receiver.url("")).await;
-    for (namespace, name) in
-        [("shop", "../../../secrets/x"), ("../..", "web"), ("", "web"), ("shop", "web?x=1"), ("shop", "")]
-    {
-        let error = kubernetes.inspect(&Target::new(namespace, "Deployment", name)).await.unwrap_err();
+    for (namespace, name) in [
+        ("shop", "../../../secrets/x"),
+        ("../..", "web"),
+        ("", "web"),
+        ("shop", "web?x=1"),
+        ("shop", ""),
+    ] {
+        let error = kubernetes
+            .inspect(&Target::new(namespace, "Deployment", name))
+            .await
+            .unwrap_err();
         assert_eq!(meaning(&error), "not found", "{namespace}/{name}");
     }
-    assert_eq!(meaning(&kubernetes.inspect(&Target::new("shop", "Secret", "x")).await.unwrap_err()), "unsupported");
+    assert_eq!(
+        meaning(
+            &kubernetes
+                .inspect(&Target::new("shop", "Secret", "x"))
+                .await
+                .unwrap_err()
+        ),
+        "unsupported"
+    );
     assert!(receiver.received().is_empty());
 }
 
 #[tokio::test]
 async fn a_kubeconfig_that_cannot_be_used_is_named() {
-    let config =
-        KubernetesConfig { kubeconfig: Some(Path::new("/no/such/file").into()), ..KubernetesConfig::default() };
-    let error = Kubernetes::connect(&config).await.err().unwrap().to_string();
+    let config = KubernetesConfig {
+        kubeconfig: Some(Path::new("/no/such/file").into()),
+        ..KubernetesConfig::default()
+    };
+    let error = Kubernetes::connect(&config)
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("/no/such/file"), "{error}");
 }

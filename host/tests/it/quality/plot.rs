@@ -29,7 +29,8 @@ fn args(output: &Path) -> PlotArgs {
 async fn plot(args: PlotArgs) -> Result<String, String> {
     let output = args.output.clone();
     let done = run(args, &mut Vec::new(), CancellationToken::new()).await;
-    done.map(|()| fs::read_to_string(output).unwrap()).map_err(|error| error.to_string())
+    done.map(|()| fs::read_to_string(output).unwrap())
+        .map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -42,18 +43,43 @@ async fn a_file_is_drawn_with_what_was_expected_found_and_labelled() {
         r#"{"db/cpu.csv": [], "web/cpu.csv": [["2014-04-01 01:29:00.000000", "2014-04-01 01:35:00.000000"]]}"#,
     );
     let output = folder.path().join("cpu.svg");
-    let args = || PlotArgs { file: Some(file.clone()), ..args(&output) };
-    let whole = PlotArgs { detector: Some("zscore".to_owned()), labels: Some(labels.clone()), ..args() };
+    let args = || PlotArgs {
+        file: Some(file.clone()),
+        ..args(&output)
+    };
+    let whole = PlotArgs {
+        detector: Some("zscore".to_owned()),
+        labels: Some(labels.clone()),
+        ..args()
+    };
     let drawn = plot(whole.clone()).await.unwrap();
-    for what in ["cpu, zscore ", ">\nonset", ">\nover", ">\nexpected", ">\nlabelled", "04-01 01:00"] {
+    for what in [
+        "cpu, zscore ",
+        ">\nonset",
+        ">\nover",
+        ">\nexpected",
+        ">\nlabelled",
+        "04-01 01:00",
+    ] {
         assert!(drawn.contains(what), "{what}: {drawn}");
     }
     let plain = plot(args()).await.unwrap();
     assert!(plain.contains("<polyline") && !plain.contains("onset") && !plain.contains("labelled"));
 
-    let other = PlotArgs { file: Some(put(folder.path(), "x/mem.csv", &spiky())), ..whole.clone() };
-    assert!(plot(other).await.unwrap_err().contains("there is nothing about "));
-    let png = PlotArgs { output: folder.path().join("cpu.png"), ..whole };
+    let other = PlotArgs {
+        file: Some(put(folder.path(), "x/mem.csv", &spiky())),
+        ..whole.clone()
+    };
+    assert!(
+        plot(other)
+            .await
+            .unwrap_err()
+            .contains("there is nothing about ")
+    );
+    let png = PlotArgs {
+        output: folder.path().join("cpu.png"),
+        ..whole
+    };
     assert!(plot(png).await.unwrap_err().contains("ends in .svg"));
 }
 
@@ -62,7 +88,10 @@ async fn a_decision_is_drawn_from_the_samples_of_its_incident() {
     let place = Place::new().await;
     let mut incident = incident(1);
     incident.id = proposed(1).incident.unwrap();
-    incident.findings[0].expected = Some(Range { low: None, high: Some(0.5) });
+    incident.findings[0].expected = Some(Range {
+        low: None,
+        high: Some(0.5),
+    });
     let event = |incident| IncidentEvent {
         kind: IncidentEventKind::Opened,
         at: NOON,
@@ -72,7 +101,11 @@ async fn a_decision_is_drawn_from_the_samples_of_its_incident() {
         witnesses: vec![],
     };
     place.record(Proposed, proposed(1)).await;
-    place.history.record_incident(&event(incident.clone())).await.unwrap();
+    place
+        .history
+        .record_incident(&event(incident.clone()))
+        .await
+        .unwrap();
     let output = place.folder.path().join("a.svg");
     let args = |id: &str| PlotArgs {
         decision: Some(id.to_owned()),
@@ -80,16 +113,42 @@ async fn a_decision_is_drawn_from_the_samples_of_its_incident() {
         ..args(&output)
     };
     let id = proposed(1).id.to_string();
-    assert!(plot(args(&id)).await.unwrap_err().contains("the history holds no samples"));
-    assert!(plot(args("dec-1")).await.unwrap_err().contains("there is no decision `dec-1`"));
+    assert!(
+        plot(args(&id))
+            .await
+            .unwrap_err()
+            .contains("the history holds no samples")
+    );
+    assert!(
+        plot(args("dec-1"))
+            .await
+            .unwrap_err()
+            .contains("there is no decision `dec-1`")
+    );
 
-    let samples = (0..60).map(|n| Sample { at: NOON + n * 1000, value: if n < 59 { 0.2 } else { 1.25 } });
-    incident.samples = vec![Series { labels: Labels::default(), samples: samples.collect() }];
+    let samples = (0..60).map(|n| Sample {
+        at: NOON + n * 1000,
+        value: if n < 59 { 0.2 } else { 1.25 },
+    });
+    incident.samples = vec![Series {
+        labels: Labels::default(),
+        samples: samples.collect(),
+    }];
     incident.findings[0].onset_at = NOON + 59_000;
     incident.changed_at += 1000;
-    place.history.record_incident(&event(incident)).await.unwrap();
+    place
+        .history
+        .record_incident(&event(incident))
+        .await
+        .unwrap();
     let drawn = plot(args(&id)).await.unwrap();
-    for what in ["web_latency{pod=&quot;web-1&quot;}: far above", ">\nexpected", ">\nonset", "<circle", "12:00:30"] {
+    for what in [
+        "web_latency{pod=&quot;web-1&quot;}: far above",
+        ">\nexpected",
+        ">\nonset",
+        "<circle",
+        "12:00:30",
+    ] {
         assert!(drawn.contains(what), "{what}: {drawn}");
     }
 }

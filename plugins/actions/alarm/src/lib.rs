@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use anomalyzer_plugin_sdk::{
-    About, Action, Direction, Error, Expected, Finding, Incident, Need, Notice, Operation, Phase, Plan, figure,
+    About, Action, Direction, Error, Expected, Finding, Incident, Need, Notice, Operation, Phase,
+    Plan, figure,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,7 +21,10 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { channel: "default".to_owned(), message: None }
+        Self {
+            channel: "default".to_owned(),
+            message: None,
+        }
     }
 }
 
@@ -33,28 +37,47 @@ const MOST_FINDINGS: usize = 10;
 impl Action for Alarm {
     type Parameters = Parameters;
 
-    const NEEDS: &'static [Need] = &[Need { operation: "notify", scope: "*" }];
+    const NEEDS: &'static [Need] = &[Need {
+        operation: "notify",
+        scope: "*",
+    }];
 
     fn about() -> About {
-        About { name: "alarm", version: env!("CARGO_PKG_VERSION"), summary: "tells people" }
+        About {
+            name: "alarm",
+            version: env!("CARGO_PKG_VERSION"),
+            summary: "tells people",
+        }
     }
 
     fn plan(incident: &Incident, parameters: Parameters) -> Result<Plan, Error> {
         if parameters.channel.is_empty() {
-            return Err(Error::Invalid("`channel` is empty: give the name of a configured channel".to_owned()));
+            return Err(Error::Invalid(
+                "`channel` is empty: give the name of a configured channel".to_owned(),
+            ));
         }
         let title = title(incident);
         let text = text(incident, parameters.message.as_deref());
         let summary = format!("told the channel `{}`: {title}", parameters.channel);
-        let notice = Notice { channel: parameters.channel, title, text };
+        let notice = Notice {
+            channel: parameters.channel,
+            title,
+            text,
+        };
         Ok(Plan::in_order(vec![Operation::Notify(notice)], |_| summary))
     }
 }
 
 /// One line: the worst finding that goes on, and where.
 fn title(incident: &Incident) -> String {
-    let place = incident.target.as_ref().map_or_else(|| "no target".to_owned(), ToString::to_string);
-    let active = incident.findings.iter().filter(|finding| finding.phase != Phase::Clear);
+    let place = incident
+        .target
+        .as_ref()
+        .map_or_else(|| "no target".to_owned(), ToString::to_string);
+    let active = incident
+        .findings
+        .iter()
+        .filter(|finding| finding.phase != Phase::Clear);
     match active.max_by(|a, b| a.severity.total_cmp(&b.severity)) {
         Some(worst) => format!("{} {} on {place}", worst.signal, how(worst.direction)),
         None => format!("a notice about {place}"),
@@ -63,12 +86,19 @@ fn title(incident: &Incident) -> String {
 
 fn text(incident: &Incident, message: Option<&str>) -> String {
     let mut lines: Vec<String> = message.map(str::to_owned).into_iter().collect();
-    if let Some(diagnosis) = incident.diagnosis.as_ref().filter(|diagnosis| !diagnosis.explanation.is_empty()) {
+    if let Some(diagnosis) = incident
+        .diagnosis
+        .as_ref()
+        .filter(|diagnosis| !diagnosis.explanation.is_empty())
+    {
         lines.push(diagnosis.explanation.clone());
     }
     lines.extend(incident.findings.iter().take(MOST_FINDINGS).map(in_words));
     if incident.findings.len() > MOST_FINDINGS {
-        lines.push(format!("… and {} findings more", incident.findings.len() - MOST_FINDINGS));
+        lines.push(format!(
+            "… and {} findings more",
+            incident.findings.len() - MOST_FINDINGS
+        ));
     }
     if let Some(target) = &incident.target {
         lines.push(format!("target: {target}"));
@@ -79,7 +109,9 @@ fn text(incident: &Incident, message: Option<&str>) -> String {
 
 fn in_words(finding: &Finding) -> String {
     let mut words = format!("{} {}", finding.signal, how(finding.direction));
-    let observed = finding.observed.map_or_else(|| "nothing".to_owned(), figure);
+    let observed = finding
+        .observed
+        .map_or_else(|| "nothing".to_owned(), figure);
     // Writing to a string can't fail.
     let _ = write!(words, ": observed {observed}");
     if let Some(expected) = &finding.expected {
@@ -125,7 +157,9 @@ mod tests {
     fn notice(case: &Case) -> Notice {
         let played = case.play::<Alarm>(all_done).unwrap();
         assert!(matches!(played.end, Step::Finished(_)), "{played:?}");
-        let [Operation::Notify(notice)] = &played.operations[..] else { panic!("{played:?}") };
+        let [Operation::Notify(notice)] = &played.operations[..] else {
+            panic!("{played:?}")
+        };
         notice.clone()
     }
 
@@ -149,7 +183,10 @@ mod tests {
             ..Case::default()
         });
         assert_eq!(told.channel, "default");
-        assert_eq!(told.title, "latency is above what is expected on default/shop/Deployment/web");
+        assert_eq!(
+            told.title,
+            "latency is above what is expected on default/shop/Deployment/web"
+        );
         assert_eq!(
             told.text,
             "too few workers\n\
@@ -168,7 +205,9 @@ mod tests {
                 "observed": null, "expected": null, "reason": "no data for 30 s"}]),
             ..Case::default()
         });
-        assert!(told.text.contains("latency is not as expected: observed nothing, severity 1.0: no data for 30 s"));
+        assert!(told.text.contains(
+            "latency is not as expected: observed nothing, severity 1.0: no data for 30 s"
+        ));
     }
 
     #[test]
@@ -178,13 +217,18 @@ mod tests {
             parameters: json!({"channel": "on-call", "message": "look here"}),
             ..Case::default()
         });
-        assert_eq!((told.channel.as_str(), told.title.as_str()), ("on-call", "a notice about no target"));
+        assert_eq!(
+            (told.channel.as_str(), told.title.as_str()),
+            ("on-call", "a notice about no target")
+        );
         assert!(told.text.starts_with("look here\n"));
     }
 
     #[test]
     fn nobody_told_is_given_up() {
-        let played = Case::default().play::<Alarm>(|_| Outcome::Failed("webhook: 500".to_owned())).unwrap();
+        let played = Case::default()
+            .play::<Alarm>(|_| Outcome::Failed("webhook: 500".to_owned()))
+            .unwrap();
         assert!(matches!(played.end, Step::GaveUp(reason) if reason.contains("webhook: 500")));
     }
 }

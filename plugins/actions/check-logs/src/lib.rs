@@ -27,28 +27,51 @@ pub struct CheckLogs;
 impl Action for CheckLogs {
     type Parameters = Parameters;
 
-    const NEEDS: &'static [Need] = &[Need { operation: "read_logs", scope: "*" }];
+    const NEEDS: &'static [Need] = &[Need {
+        operation: "read_logs",
+        scope: "*",
+    }];
 
     fn about() -> About {
-        About { name: "check-logs", version: env!("CARGO_PKG_VERSION"), summary: "reads the logs of a target" }
+        About {
+            name: "check-logs",
+            version: env!("CARGO_PKG_VERSION"),
+            summary: "reads the logs of a target",
+        }
     }
 
     fn plan(incident: &Incident, parameters: Parameters) -> Result<Plan, Error> {
         if !(1..=10_000).contains(&parameters.lines) {
-            return Err(Error::Invalid(format!("`lines` is {}: give 1 to 10000", parameters.lines)));
+            return Err(Error::Invalid(format!(
+                "`lines` is {}: give 1 to 10000",
+                parameters.lines
+            )));
         }
         let Some(target) = &incident.target else {
-            return Ok(Plan::give_up("it is not known whose log to read: there is no target"));
+            return Ok(Plan::give_up(
+                "it is not known whose log to read: there is no target",
+            ));
         };
-        let read =
-            |previous| Operation::ReadLogs(LogRequest { target: target.clone(), lines: parameters.lines, previous });
+        let read = |previous| {
+            Operation::ReadLogs(LogRequest {
+                target: target.clone(),
+                lines: parameters.lines,
+                previous,
+            })
+        };
         let mut reads = vec![read(false)];
-        let restarted = incident.snapshot.iter().flat_map(|snapshot| &snapshot.pods).any(|pod| pod.restarts > 0);
+        let restarted = incident
+            .snapshot
+            .iter()
+            .flat_map(|snapshot| &snapshot.pods)
+            .any(|pod| pod.restarts > 0);
         if restarted {
             reads.push(read(true));
         }
         let target = target.clone();
-        Ok(Plan::as_far_as_possible(reads, move |results| summary(&target, results)))
+        Ok(Plan::as_far_as_possible(reads, move |results| {
+            summary(&target, results)
+        }))
     }
 }
 
@@ -61,7 +84,9 @@ fn summary(target: &Target, results: &[(Operation, Outcome)]) -> String {
         };
         lines.push(match outcome {
             Outcome::Done(answer) => format!("{run}: {}", LogLines::read(answer)),
-            Outcome::Denied(why) | Outcome::Failed(why) | Outcome::InDoubt(why) => format!("{run}: not read: {why}"),
+            Outcome::Denied(why) | Outcome::Failed(why) | Outcome::InDoubt(why) => {
+                format!("{run}: not read: {why}")
+            }
             Outcome::Begin | Outcome::Waited => format!("{run}: not read"),
         });
     }
@@ -83,7 +108,9 @@ mod tests {
             Operation::ReadLogs(request) if request.previous => {
                 Outcome::Done(json!({"lines": ["web-1 panicked at main.rs"]}).to_string())
             }
-            Operation::ReadLogs(_) => Outcome::Done(json!({"lines": ["web-1 INFO up", "web-1 WARN slow"]}).to_string()),
+            Operation::ReadLogs(_) => {
+                Outcome::Done(json!({"lines": ["web-1 INFO up", "web-1 WARN slow"]}).to_string())
+            }
             _ => Outcome::Denied("not asked for".to_owned()),
         }
     }
@@ -96,7 +123,9 @@ mod tests {
         };
         let played = case.play::<CheckLogs>(world).unwrap();
         assert_eq!(played.operations.len(), 2);
-        let Step::Finished(summary) = played.end else { panic!("gave up") };
+        let Step::Finished(summary) = played.end else {
+            panic!("gave up")
+        };
         assert_eq!(
             summary,
             "log of default/shop/Deployment/web\n\
@@ -107,25 +136,47 @@ mod tests {
 
     #[test]
     fn without_restarts_only_this_run_is_read() {
-        for snapshot in [json!(null), json!({"pods": [{"name": "web-1", "restarts": 0}]})] {
-            let case = Case { snapshot, parameters: json!({"lines": 7}), ..Case::default() };
+        for snapshot in [
+            json!(null),
+            json!({"pods": [{"name": "web-1", "restarts": 0}]}),
+        ] {
+            let case = Case {
+                snapshot,
+                parameters: json!({"lines": 7}),
+                ..Case::default()
+            };
             let played = case.play::<CheckLogs>(world).unwrap();
-            let [Operation::ReadLogs(request)] = &played.operations[..] else { panic!("{played:?}") };
+            let [Operation::ReadLogs(request)] = &played.operations[..] else {
+                panic!("{played:?}")
+            };
             assert_eq!((request.lines, request.previous), (7, false));
         }
     }
 
     #[test]
     fn a_log_that_can_not_be_read_is_said_to_be_so() {
-        let played = Case::default().play::<CheckLogs>(|_| Outcome::Failed("404".to_owned())).unwrap();
+        let played = Case::default()
+            .play::<CheckLogs>(|_| Outcome::Failed("404".to_owned()))
+            .unwrap();
         assert!(matches!(played.end, Step::GaveUp(reason) if reason.contains("not read: 404")));
     }
 
     #[test]
     fn no_lines_and_no_target_are_told() {
-        let none = Case { parameters: json!({"lines": 0}), ..Case::default() };
-        assert!(matches!(none.play::<CheckLogs>(all_done), Err(Error::Invalid(why)) if why.contains("`lines`")));
-        let nothing = Case { target: None, ..Case::default() };
-        assert!(matches!(nothing.play::<CheckLogs>(all_done).unwrap().end, Step::GaveUp(_)));
+        let none = Case {
+            parameters: json!({"lines": 0}),
+            ..Case::default()
+        };
+        assert!(
+            matches!(none.play::<CheckLogs>(all_done), Err(Error::Invalid(why)) if why.contains("`lines`"))
+        );
+        let nothing = Case {
+            target: None,
+            ..Case::default()
+        };
+        assert!(matches!(
+            nothing.play::<CheckLogs>(all_done).unwrap().end,
+            Step::GaveUp(_)
+        ));
     }
 }

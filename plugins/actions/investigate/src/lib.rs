@@ -19,7 +19,10 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { queries: Vec::new(), lines: 100 }
+        Self {
+            queries: Vec::new(),
+            lines: 100,
+        }
     }
 }
 
@@ -32,9 +35,18 @@ impl Action for Investigate {
     type Parameters = Parameters;
 
     const NEEDS: &'static [Need] = &[
-        Need { operation: "inspect", scope: "*" },
-        Need { operation: "read_logs", scope: "*" },
-        Need { operation: "query", scope: "*" },
+        Need {
+            operation: "inspect",
+            scope: "*",
+        },
+        Need {
+            operation: "read_logs",
+            scope: "*",
+        },
+        Need {
+            operation: "query",
+            scope: "*",
+        },
     ];
 
     fn about() -> About {
@@ -53,19 +65,32 @@ impl Action for Investigate {
             )));
         }
         if !(1..=10_000).contains(&parameters.lines) {
-            return Err(Error::Invalid(format!("`lines` is {}: give 1 to 10000", parameters.lines)));
+            return Err(Error::Invalid(format!(
+                "`lines` is {}: give 1 to 10000",
+                parameters.lines
+            )));
         }
         let mut reads = Vec::new();
         if let Some(target) = incident.target.clone() {
             reads.push(Operation::Inspect(target.clone()));
-            reads.push(Operation::ReadLogs(LogRequest { target, lines: parameters.lines, previous: false }));
+            reads.push(Operation::ReadLogs(LogRequest {
+                target,
+                lines: parameters.lines,
+                previous: false,
+            }));
         }
         reads.extend(parameters.queries.into_iter().map(Operation::Query));
         if reads.is_empty() {
-            return Ok(Plan::give_up("there is nothing to look at: no target and no queries"));
+            return Ok(Plan::give_up(
+                "there is nothing to look at: no target and no queries",
+            ));
         }
         Ok(Plan::as_far_as_possible(reads, |results| {
-            results.iter().map(|(operation, outcome)| summary::of(operation, outcome)).collect::<Vec<_>>().join("\n")
+            results
+                .iter()
+                .map(|(operation, outcome)| summary::of(operation, outcome))
+                .collect::<Vec<_>>()
+                .join("\n")
         }))
     }
 }
@@ -97,10 +122,15 @@ mod tests {
 
     #[test]
     fn state_log_and_metrics_are_gathered() {
-        let case = Case { parameters: json!({"queries": ["up"]}), ..Case::default() };
+        let case = Case {
+            parameters: json!({"queries": ["up"]}),
+            ..Case::default()
+        };
         let played = case.play::<Investigate>(world).unwrap();
         assert_eq!(played.operations.len(), 3);
-        let Step::Finished(summary) = played.end else { panic!("gave up") };
+        let Step::Finished(summary) = played.end else {
+            panic!("gave up")
+        };
         assert_eq!(
             summary,
             "default/shop/Deployment/web: 2 of 3 replicas ready, a rollout is under way\n  \
@@ -113,30 +143,54 @@ mod tests {
 
     #[test]
     fn a_read_that_fails_does_not_stop_the_others() {
-        let case = Case { parameters: json!({"queries": ["a", "b"]}), ..Case::default() };
+        let case = Case {
+            parameters: json!({"queries": ["a", "b"]}),
+            ..Case::default()
+        };
         let refuse = |operation: &Operation| match operation {
             Operation::Query(query) if query == "b" => world(operation),
             _ => Outcome::Failed("no answer".to_owned()),
         };
         let played = case.play::<Investigate>(refuse).unwrap();
         assert_eq!(played.operations.len(), 4);
-        let Step::Finished(summary) = played.end else { panic!("gave up") };
+        let Step::Finished(summary) = played.end else {
+            panic!("gave up")
+        };
         assert_eq!(summary.matches("no answer").count(), 3);
         assert!(summary.ends_with("b: 1 series: {pod=\"web-1\"} 0.75"));
     }
 
     #[test]
     fn answers_of_another_shape_are_said_to_be_so() {
-        let case = Case { parameters: json!({"queries": ["a"]}), ..Case::default() };
-        let Step::Finished(summary) = case.play::<Investigate>(all_done).unwrap().end else { panic!("gave up") };
-        assert!(summary.contains("nothing is known") && summary.contains("can't be read"), "{summary}");
+        let case = Case {
+            parameters: json!({"queries": ["a"]}),
+            ..Case::default()
+        };
+        let Step::Finished(summary) = case.play::<Investigate>(all_done).unwrap().end else {
+            panic!("gave up")
+        };
+        assert!(
+            summary.contains("nothing is known") && summary.contains("can't be read"),
+            "{summary}"
+        );
     }
 
     #[test]
     fn without_target_and_queries_there_is_nothing_to_do() {
-        let nothing = Case { target: None, ..Case::default() };
-        assert!(matches!(nothing.play::<Investigate>(all_done).unwrap().end, Step::GaveUp(_)));
-        let many = Case { parameters: json!({"queries": vec!["up"; 21]}), ..Case::default() };
-        assert!(matches!(many.play::<Investigate>(all_done), Err(Error::Invalid(why)) if why.contains("`queries`")));
+        let nothing = Case {
+            target: None,
+            ..Case::default()
+        };
+        assert!(matches!(
+            nothing.play::<Investigate>(all_done).unwrap().end,
+            Step::GaveUp(_)
+        ));
+        let many = Case {
+            parameters: json!({"queries": vec!["up"; 21]}),
+            ..Case::default()
+        };
+        assert!(
+            matches!(many.play::<Investigate>(all_done), Err(Error::Invalid(why)) if why.contains("`queries`"))
+        );
     }
 }

@@ -15,7 +15,9 @@ pub(crate) fn of(operation: &Operation, outcome: &Outcome) -> String {
     let answer = match outcome {
         Outcome::Done(answer) => answer,
         Outcome::Denied(why) => return format!("{} was denied: {why}", in_words(operation)),
-        Outcome::Failed(why) | Outcome::InDoubt(why) => return format!("{} failed: {why}", in_words(operation)),
+        Outcome::Failed(why) | Outcome::InDoubt(why) => {
+            return format!("{} failed: {why}", in_words(operation));
+        }
         Outcome::Begin | Outcome::Waited => return format!("{} was not done", in_words(operation)),
     };
     match operation {
@@ -37,18 +39,32 @@ fn state(snapshot: &Snapshot) -> String {
     if snapshot.rolling_out {
         first.push_str(", a rollout is under way");
     }
-    let unwell = snapshot.pods.iter().filter(|pod| !pod.ready || pod.restarts > 0);
-    let pods = unwell.take(MOST_PODS).map(|pod| format!("\n  {}", pod_in_words(pod)));
+    let unwell = snapshot
+        .pods
+        .iter()
+        .filter(|pod| !pod.ready || pod.restarts > 0);
+    let pods = unwell
+        .take(MOST_PODS)
+        .map(|pod| format!("\n  {}", pod_in_words(pod)));
     let newest = snapshot.events.len().saturating_sub(MOST_EVENTS);
-    let events = snapshot.events[newest..].iter().map(|event| format!("\n  event: {event}"));
+    let events = snapshot.events[newest..]
+        .iter()
+        .map(|event| format!("\n  event: {event}"));
     first.extend(pods.chain(events));
     first
 }
 
 fn pod_in_words(pod: &Pod) -> String {
     let ready = if pod.ready { "ready" } else { "not ready" };
-    let reason = pod.reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
-    format!("{}: {}, {ready}, restarted {} times{reason}", pod.name, pod.phase, pod.restarts)
+    let reason = pod
+        .reason
+        .as_ref()
+        .map(|reason| format!(", {reason}"))
+        .unwrap_or_default();
+    format!(
+        "{}: {}, {ready}, restarted {} times{reason}",
+        pod.name, pod.phase, pod.restarts
+    )
 }
 
 #[derive(Default, Deserialize)]
@@ -66,14 +82,28 @@ struct Series {
 }
 
 fn series(answer: &str) -> String {
-    let Ok(Some(answer)) = from_str::<Option<Answer>>(answer) else { return "an answer that can't be read".to_owned() };
+    let Ok(Some(answer)) = from_str::<Option<Answer>>(answer) else {
+        return "an answer that can't be read".to_owned();
+    };
     let newest = answer.series.iter().take(MOST_SERIES).map(|series| {
-        let labels = series.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>();
+        let labels = series
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value:?}"))
+            .collect::<Vec<_>>();
         let value = series.samples.last().and_then(|(_, value)| *value);
-        format!("{{{}}} {}", labels.join(", "), value.map_or_else(|| "no value".to_owned(), figure))
+        format!(
+            "{{{}}} {}",
+            labels.join(", "),
+            value.map_or_else(|| "no value".to_owned(), figure)
+        )
     });
     let newest = newest.collect::<Vec<_>>().join("; ");
-    let more = if answer.series.len() > MOST_SERIES { "; …" } else { "" };
+    let more = if answer.series.len() > MOST_SERIES {
+        "; …"
+    } else {
+        ""
+    };
     match answer.series.len() {
         0 => "no series".to_owned(),
         count => format!("{count} series: {newest}{more}"),

@@ -18,7 +18,11 @@ impl Action for NoAction {
     const NEEDS: &'static [Need] = &[];
 
     fn about() -> About {
-        About { name: "no-action", version: env!("CARGO_PKG_VERSION"), summary: "does nothing, on the record" }
+        About {
+            name: "no-action",
+            version: env!("CARGO_PKG_VERSION"),
+            summary: "does nothing, on the record",
+        }
     }
 
     fn plan(incident: &Incident, _: Parameters) -> Result<Plan, Error> {
@@ -42,11 +46,22 @@ mod tests {
 
     #[test]
     fn it_ends_at_once_and_says_why() {
-        let case = Case { diagnosis: json!({"explanation": "one bad second"}), ..Case::default() };
+        let case = Case {
+            diagnosis: json!({"explanation": "one bad second"}),
+            ..Case::default()
+        };
         let played = case.play::<NoAction>(all_done).unwrap();
         assert!(played.operations.is_empty());
-        assert_eq!(played.end, Step::Finished("nothing was done: one bad second".to_owned()));
-        let played = Case { target: None, ..Case::default() }.play::<NoAction>(all_done).unwrap();
+        assert_eq!(
+            played.end,
+            Step::Finished("nothing was done: one bad second".to_owned())
+        );
+        let played = Case {
+            target: None,
+            ..Case::default()
+        }
+        .play::<NoAction>(all_done)
+        .unwrap();
         assert_eq!(played.end, Step::Finished("nothing was done".to_owned()));
     }
 }

@@ -4,7 +4,8 @@ mod parameters;
 
 use anomalyzer_plugin_sdk::serde_json::{Map, Value};
 use anomalyzer_plugin_sdk::{
-    About, Action, Error, HttpRequest, Incident, MergePatch, Need, Operation, Plan, figure, in_words,
+    About, Action, Error, HttpRequest, Incident, MergePatch, Need, Operation, Plan, figure,
+    in_words,
 };
 
 pub use parameters::{Http, Parameters, Patch, PatchTarget};
@@ -18,7 +19,16 @@ const PLACEHOLDER: &str = "{rate}";
 impl Action for RateLimit {
     type Parameters = Parameters;
 
-    const NEEDS: &'static [Need] = &[Need { operation: "patch", scope: "*" }, Need { operation: "http", scope: "*" }];
+    const NEEDS: &'static [Need] = &[
+        Need {
+            operation: "patch",
+            scope: "*",
+        },
+        Need {
+            operation: "http",
+            scope: "*",
+        },
+    ];
 
     fn about() -> About {
         About {
@@ -33,9 +43,18 @@ impl Action for RateLimit {
         let mut operations = Vec::new();
         if let Some(Patch { target, patch }) = parameters.patch {
             let patch = rate.fill_in("patch", patch)?.to_string();
-            operations.push(Operation::Patch(MergePatch { target: target.into(), patch }));
+            operations.push(Operation::Patch(MergePatch {
+                target: target.into(),
+                patch,
+            }));
         }
-        if let Some(Http { method, url, headers, body }) = parameters.http {
+        if let Some(Http {
+            method,
+            url,
+            headers,
+            body,
+        }) = parameters.http
+        {
             let body = match body {
                 None | Some(Value::Null) => None,
                 Some(Value::String(text)) => Some(rate.fill_in_text("http.body", &text)?),
@@ -49,10 +68,15 @@ impl Action for RateLimit {
             }));
         }
         if operations.is_empty() {
-            return Ok(Plan::give_up("nothing is configured that limits traffic: set `patch` or `http`"));
+            return Ok(Plan::give_up(
+                "nothing is configured that limits traffic: set `patch` or `http`",
+            ));
         }
         Ok(Plan::in_order(operations, |results| {
-            let done = results.iter().map(|(operation, _)| in_words(operation)).collect::<Vec<_>>();
+            let done = results
+                .iter()
+                .map(|(operation, _)| in_words(operation))
+                .collect::<Vec<_>>();
             format!("traffic is limited by {}", done.join(" and "))
         }))
     }
@@ -64,9 +88,9 @@ struct Rate(Option<String>);
 impl Rate {
     fn new(requests_per_second: Option<f64>) -> Result<Self, Error> {
         match requests_per_second {
-            Some(rate) if !(rate > 0.0 && rate.is_finite()) => {
-                Err(Error::Invalid(format!("`requests_per_second` is {rate}: give a number above 0")))
-            }
+            Some(rate) if !(rate > 0.0 && rate.is_finite()) => Err(Error::Invalid(format!(
+                "`requests_per_second` is {rate}: give a number above 0"
+            ))),
             rate => Ok(Self(rate.map(figure))),
         }
     }
@@ -76,7 +100,9 @@ impl Rate {
             return Ok(text.to_owned());
         }
         let rate = self.0.as_deref().ok_or_else(|| {
-            Error::Invalid(format!("`{key}` has {PLACEHOLDER}, but `requests_per_second` is missing"))
+            Error::Invalid(format!(
+                "`{key}` has {PLACEHOLDER}, but `requests_per_second` is missing"
+            ))
         })?;
         Ok(text.replace(PLACEHOLDER, rate))
     }
@@ -84,11 +110,16 @@ impl Rate {
     fn fill_in(&self, key: &str, json: Value) -> Result<Value, Error> {
         Ok(match json {
             Value::String(text) => Value::String(self.fill_in_text(key, &text)?),
-            Value::Array(items) => {
-                Value::Array(items.into_iter().map(|item| self.fill_in(key, item)).collect::<Result<_, _>>()?)
-            }
+            Value::Array(items) => Value::Array(
+                items
+                    .into_iter()
+                    .map(|item| self.fill_in(key, item))
+                    .collect::<Result<_, _>>()?,
+            ),
             Value::Object(fields) => {
-                let filled = fields.into_iter().map(|(name, value)| Ok((name, self.fill_in(key, value)?)));
+                let filled = fields
+                    .into_iter()
+                    .map(|(name, value)| Ok((name, self.fill_in(key, value)?)));
                 Value::Object(filled.collect::<Result<Map<_, _>, Error>>()?)
             }
             other => other,
@@ -107,7 +138,11 @@ mod tests {
     use super::*;
 
     fn play(parameters: Value) -> Result<Played, Error> {
-        Case { parameters, ..Case::default() }.play::<RateLimit>(all_done)
+        Case {
+            parameters,
+            ..Case::default()
+        }
+        .play::<RateLimit>(all_done)
     }
 
     #[test]
@@ -120,8 +155,13 @@ mod tests {
             "requests_per_second": 50,
         }))
         .unwrap();
-        let [Operation::Patch(patch)] = &played.operations[..] else { panic!("{played:?}") };
-        assert_eq!(patch.target.to_string(), "default/shop/Ingress.networking.k8s.io/web");
+        let [Operation::Patch(patch)] = &played.operations[..] else {
+            panic!("{played:?}")
+        };
+        assert_eq!(
+            patch.target.to_string(),
+            "default/shop/Ingress.networking.k8s.io/web"
+        );
         assert_eq!(
             from_str::<Value>(&patch.patch).unwrap(),
             json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/limit-rps": "50"}}, "n": [1, null]})
@@ -137,10 +177,17 @@ mod tests {
                 "requests_per_second": 12.5,
             }))
             .unwrap();
-            let [Operation::Http(request)] = &played.operations[..] else { panic!("{played:?}") };
-            let body = from_str::<Value>(std::str::from_utf8(request.body.as_ref().unwrap()).unwrap()).unwrap();
+            let [Operation::Http(request)] = &played.operations[..] else {
+                panic!("{played:?}")
+            };
+            let body =
+                from_str::<Value>(std::str::from_utf8(request.body.as_ref().unwrap()).unwrap())
+                    .unwrap();
             assert_eq!(body, json!({"rps": "12.5"}));
-            assert_eq!(request.headers, [("content-type".to_owned(), "application/json".to_owned())]);
+            assert_eq!(
+                request.headers,
+                [("content-type".to_owned(), "application/json".to_owned())]
+            );
         }
     }
 
@@ -153,8 +200,13 @@ mod tests {
     #[test]
     fn a_rate_that_is_missing_or_makes_no_sense_is_told() {
         let http = json!({"method": "POST", "url": "http://127.0.0.1/{rate}"});
-        for parameters in [json!({"http": http}), json!({"http": http, "requests_per_second": 0})] {
-            assert!(matches!(play(parameters), Err(Error::Invalid(why)) if why.contains("`requests_per_second`")));
+        for parameters in [
+            json!({"http": http}),
+            json!({"http": http, "requests_per_second": 0}),
+        ] {
+            assert!(
+                matches!(play(parameters), Err(Error::Invalid(why)) if why.contains("`requests_per_second`"))
+            );
         }
         let typo = json!({"patch": {"target": {"kind": "Process", "nam": "web"}, "patch": {}}});
         assert!(matches!(play(typo), Err(Error::Invalid(why)) if why.contains("`nam`")));

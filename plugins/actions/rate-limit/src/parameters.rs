@@ -51,7 +51,12 @@ fn default_cluster() -> String {
 
 impl From<PatchTarget> for Target {
     fn from(target: PatchTarget) -> Self {
-        Self { cluster: target.cluster, namespace: target.namespace, kind: target.kind, name: target.name }
+        Self {
+            cluster: target.cluster,
+            namespace: target.namespace,
+            kind: target.kind,
+            name: target.name,
+        }
     }
 }
 

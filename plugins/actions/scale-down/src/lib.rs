@@ -18,7 +18,11 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { replicas: None, by: 1, min: 1 }
+        Self {
+            replicas: None,
+            by: 1,
+            min: 1,
+        }
     }
 }
 
@@ -29,31 +33,56 @@ impl Action for ScaleDown {
     type Parameters = Parameters;
 
     const NEEDS: &'static [Need] = &[
-        Need { operation: "scale", scope: "Deployment" },
-        Need { operation: "scale", scope: "StatefulSet" },
-        Need { operation: "scale", scope: "Process" },
+        Need {
+            operation: "scale",
+            scope: "Deployment",
+        },
+        Need {
+            operation: "scale",
+            scope: "StatefulSet",
+        },
+        Need {
+            operation: "scale",
+            scope: "Process",
+        },
     ];
 
     fn about() -> About {
-        About { name: "scale-down", version: env!("CARGO_PKG_VERSION"), summary: "removes replicas" }
+        About {
+            name: "scale-down",
+            version: env!("CARGO_PKG_VERSION"),
+            summary: "removes replicas",
+        }
     }
 
     fn plan(incident: &Incident, parameters: Parameters) -> Result<Plan, Error> {
         if parameters.by == 0 {
-            return Err(Error::Invalid("`by` is 0: give how many replicas to remove".to_owned()));
+            return Err(Error::Invalid(
+                "`by` is 0: give how many replicas to remove".to_owned(),
+            ));
         }
         let target = match Self::target(incident, "scale") {
             Ok(target) => target,
             Err(why) => return Ok(Plan::give_up(why)),
         };
-        let Some(now) = incident.snapshot.as_ref().and_then(|snapshot| snapshot.replicas) else {
-            return Ok(Plan::give_up(format!("it is not known how many replicas {target} has")));
+        let Some(now) = incident
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.replicas)
+        else {
+            return Ok(Plan::give_up(format!(
+                "it is not known how many replicas {target} has"
+            )));
         };
         let now = now.desired;
-        let wanted = parameters.replicas.unwrap_or_else(|| now.saturating_sub(parameters.by));
+        let wanted = parameters
+            .replicas
+            .unwrap_or_else(|| now.saturating_sub(parameters.by));
         let replicas = wanted.max(parameters.min);
         if wanted >= now {
-            return Ok(Plan::give_up(format!("{target} should have {now} replicas already: {wanted} are no fewer")));
+            return Ok(Plan::give_up(format!(
+                "{target} should have {now} replicas already: {wanted} are no fewer"
+            )));
         }
         if replicas >= now {
             return Ok(Plan::give_up(format!(
@@ -62,7 +91,10 @@ impl Action for ScaleDown {
             )));
         }
         let summary = format!("scaled {target} from {now} to {replicas}");
-        Ok(Plan::in_order(vec![Operation::Scale(ScaleTo { target, replicas })], |_| summary))
+        Ok(Plan::in_order(
+            vec![Operation::Scale(ScaleTo { target, replicas })],
+            |_| summary,
+        ))
     }
 }
 
@@ -77,7 +109,11 @@ mod tests {
     use super::*;
 
     fn with(desired: u32, parameters: Value) -> Case {
-        Case { snapshot: json!({"replicas": {"desired": desired, "ready": 1}}), parameters, ..Case::default() }
+        Case {
+            snapshot: json!({"replicas": {"desired": desired, "ready": 1}}),
+            parameters,
+            ..Case::default()
+        }
     }
 
     #[test]
@@ -90,8 +126,12 @@ mod tests {
             (4, json!({"replicas": 0, "min": 3}), 3),
             (1, json!({"min": 0}), 0),
         ] {
-            let played = with(desired, parameters).play::<ScaleDown>(all_done).unwrap();
-            let [Operation::Scale(scale)] = &played.operations[..] else { panic!("{played:?}") };
+            let played = with(desired, parameters)
+                .play::<ScaleDown>(all_done)
+                .unwrap();
+            let [Operation::Scale(scale)] = &played.operations[..] else {
+                panic!("{played:?}")
+            };
             assert_eq!(scale.replicas, to, "{played:?}");
             assert!(matches!(played.end, Step::Finished(_)));
         }
@@ -104,25 +144,49 @@ mod tests {
             (with(0, json!({})), "no fewer"),
             (with(3, json!({"replicas": 5})), "no fewer"),
             (Case::default(), "not known how many"),
-            (Case { target: None, ..Case::default() }, "no target"),
+            (
+                Case {
+                    target: None,
+                    ..Case::default()
+                },
+                "no target",
+            ),
         ] {
             let played = case.play::<ScaleDown>(all_done).unwrap();
-            let Step::GaveUp(reason) = &played.end else { panic!("{played:?}") };
-            assert!(reason.contains(why) && played.operations.is_empty(), "{played:?}");
+            let Step::GaveUp(reason) = &played.end else {
+                panic!("{played:?}")
+            };
+            assert!(
+                reason.contains(why) && played.operations.is_empty(),
+                "{played:?}"
+            );
         }
     }
 
     #[test]
     fn removing_none_is_an_error_of_the_parameters() {
-        assert!(matches!(with(3, json!({"by": 0})).play::<ScaleDown>(all_done), Err(Error::Invalid(_))));
+        assert!(matches!(
+            with(3, json!({"by": 0})).play::<ScaleDown>(all_done),
+            Err(Error::Invalid(_))
+        ));
     }
 
     #[test]
     fn a_target_of_another_kind_is_left_alone() {
         let case = with(2, json!({}));
-        let daemons = Target { kind: "DaemonSet".to_owned(), ..case.target.clone().unwrap() };
-        let played = Case { target: Some(daemons), ..case }.play::<ScaleDown>(all_done).unwrap();
+        let daemons = Target {
+            kind: "DaemonSet".to_owned(),
+            ..case.target.clone().unwrap()
+        };
+        let played = Case {
+            target: Some(daemons),
+            ..case
+        }
+        .play::<ScaleDown>(all_done)
+        .unwrap();
         assert_eq!(played.operations, []);
-        assert!(matches!(played.end, Step::GaveUp(why) if why.contains("`scale` default/shop/DaemonSet/web")));
+        assert!(
+            matches!(played.end, Step::GaveUp(why) if why.contains("`scale` default/shop/DaemonSet/web"))
+        );
     }
 }

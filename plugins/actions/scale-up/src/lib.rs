@@ -18,7 +18,11 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { replicas: None, by: None, max: 10 }
+        Self {
+            replicas: None,
+            by: None,
+            max: 10,
+        }
     }
 }
 
@@ -29,31 +33,56 @@ impl Action for ScaleUp {
     type Parameters = Parameters;
 
     const NEEDS: &'static [Need] = &[
-        Need { operation: "scale", scope: "Deployment" },
-        Need { operation: "scale", scope: "StatefulSet" },
-        Need { operation: "scale", scope: "Process" },
+        Need {
+            operation: "scale",
+            scope: "Deployment",
+        },
+        Need {
+            operation: "scale",
+            scope: "StatefulSet",
+        },
+        Need {
+            operation: "scale",
+            scope: "Process",
+        },
     ];
 
     fn about() -> About {
-        About { name: "scale-up", version: env!("CARGO_PKG_VERSION"), summary: "adds replicas" }
+        About {
+            name: "scale-up",
+            version: env!("CARGO_PKG_VERSION"),
+            summary: "adds replicas",
+        }
     }
 
     fn plan(incident: &Incident, parameters: Parameters) -> Result<Plan, Error> {
         if parameters.by == Some(0) {
-            return Err(Error::Invalid("`by` is 0: give how many replicas to add".to_owned()));
+            return Err(Error::Invalid(
+                "`by` is 0: give how many replicas to add".to_owned(),
+            ));
         }
         let target = match Self::target(incident, "scale") {
             Ok(target) => target,
             Err(why) => return Ok(Plan::give_up(why)),
         };
-        let Some(now) = incident.snapshot.as_ref().and_then(|snapshot| snapshot.replicas) else {
-            return Ok(Plan::give_up(format!("it is not known how many replicas {target} has")));
+        let Some(now) = incident
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.replicas)
+        else {
+            return Ok(Plan::give_up(format!(
+                "it is not known how many replicas {target} has"
+            )));
         };
         let now = now.desired;
-        let wanted = parameters.replicas.unwrap_or_else(|| now.saturating_add(parameters.by.unwrap_or(now.max(1))));
+        let wanted = parameters
+            .replicas
+            .unwrap_or_else(|| now.saturating_add(parameters.by.unwrap_or(now.max(1))));
         let replicas = wanted.min(parameters.max);
         if wanted <= now {
-            return Ok(Plan::give_up(format!("{target} should have {now} replicas already: {wanted} are no more")));
+            return Ok(Plan::give_up(format!(
+                "{target} should have {now} replicas already: {wanted} are no more"
+            )));
         }
         if replicas <= now {
             return Ok(Plan::give_up(format!(
@@ -62,7 +91,10 @@ impl Action for ScaleUp {
             )));
         }
         let summary = format!("scaled {target} from {now} to {replicas}");
-        Ok(Plan::in_order(vec![Operation::Scale(ScaleTo { target, replicas })], |_| summary))
+        Ok(Plan::in_order(
+            vec![Operation::Scale(ScaleTo { target, replicas })],
+            |_| summary,
+        ))
     }
 }
 
@@ -77,7 +109,11 @@ mod tests {
     use super::*;
 
     fn with(snapshot: Value, parameters: Value) -> Case {
-        Case { snapshot, parameters, ..Case::default() }
+        Case {
+            snapshot,
+            parameters,
+            ..Case::default()
+        }
     }
 
     fn replicas(desired: u32) -> Value {
@@ -96,8 +132,12 @@ mod tests {
             (2, json!({"replicas": 50}), 10),
             (2, json!({"replicas": 50, "max": 20}), 20),
         ] {
-            let played = with(replicas(desired), parameters).play::<ScaleUp>(all_done).unwrap();
-            let [Operation::Scale(scale)] = &played.operations[..] else { panic!("{played:?}") };
+            let played = with(replicas(desired), parameters)
+                .play::<ScaleUp>(all_done)
+                .unwrap();
+            let [Operation::Scale(scale)] = &played.operations[..] else {
+                panic!("{played:?}")
+            };
             assert_eq!(scale.replicas, to, "{played:?}");
             assert!(matches!(played.end, Step::Finished(_)));
         }
@@ -111,25 +151,51 @@ mod tests {
             (replicas(10), json!({}), "at most 10"),
             (replicas(5), json!({"replicas": 3}), "no more"),
         ] {
-            let played = with(snapshot, parameters).play::<ScaleUp>(all_done).unwrap();
-            let Step::GaveUp(reason) = &played.end else { panic!("{played:?}") };
-            assert!(reason.contains(why) && played.operations.is_empty(), "{played:?}");
+            let played = with(snapshot, parameters)
+                .play::<ScaleUp>(all_done)
+                .unwrap();
+            let Step::GaveUp(reason) = &played.end else {
+                panic!("{played:?}")
+            };
+            assert!(
+                reason.contains(why) && played.operations.is_empty(),
+                "{played:?}"
+            );
         }
-        let nothing = Case { target: None, ..Case::default() };
-        assert!(matches!(nothing.play::<ScaleUp>(all_done).unwrap().end, Step::GaveUp(_)));
+        let nothing = Case {
+            target: None,
+            ..Case::default()
+        };
+        assert!(matches!(
+            nothing.play::<ScaleUp>(all_done).unwrap().end,
+            Step::GaveUp(_)
+        ));
     }
 
     #[test]
     fn a_refusal_ends_it_with_the_reason() {
-        let played = with(replicas(2), json!({})).play::<ScaleUp>(|_| Outcome::Denied("cooldown".to_owned())).unwrap();
-        let Step::GaveUp(reason) = played.end else { panic!("went on") };
-        assert_eq!(reason, "scaling default/shop/Deployment/web to 4 was denied: cooldown");
+        let played = with(replicas(2), json!({}))
+            .play::<ScaleUp>(|_| Outcome::Denied("cooldown".to_owned()))
+            .unwrap();
+        let Step::GaveUp(reason) = played.end else {
+            panic!("went on")
+        };
+        assert_eq!(
+            reason,
+            "scaling default/shop/Deployment/web to 4 was denied: cooldown"
+        );
     }
 
     #[test]
     fn parameters_that_make_no_sense_are_named() {
-        for (parameters, key) in [(json!({"by": -1}), "`by`"), (json!({"by": 0}), "`by`"), (json!({"b": 1}), "`b`")] {
-            let Err(Error::Invalid(message)) = with(replicas(2), parameters).play::<ScaleUp>(all_done) else {
+        for (parameters, key) in [
+            (json!({"by": -1}), "`by`"),
+            (json!({"by": 0}), "`by`"),
+            (json!({"b": 1}), "`b`"),
+        ] {
+            let Err(Error::Invalid(message)) =
+                with(replicas(2), parameters).play::<ScaleUp>(all_done)
+            else {
                 panic!("{key} passed")
             };
             assert!(message.contains(key), "{message}");
@@ -139,9 +205,19 @@ mod tests {
     #[test]
     fn a_target_of_another_kind_is_left_alone() {
         let case = with(replicas(2), json!({}));
-        let daemons = Target { kind: "DaemonSet".to_owned(), ..case.target.clone().unwrap() };
-        let played = Case { target: Some(daemons), ..case }.play::<ScaleUp>(all_done).unwrap();
+        let daemons = Target {
+            kind: "DaemonSet".to_owned(),
+            ..case.target.clone().unwrap()
+        };
+        let played = Case {
+            target: Some(daemons),
+            ..case
+        }
+        .play::<ScaleUp>(all_done)
+        .unwrap();
         assert_eq!(played.operations, []);
-        assert!(matches!(played.end, Step::GaveUp(why) if why.contains("`scale` default/shop/DaemonSet/web")));
+        assert!(
+            matches!(played.end, Step::GaveUp(why) if why.contains("`scale` default/shop/DaemonSet/web"))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Samples that are far below those before them: −z = (mean − x) / σ over a sliding window, with nothing but x itself left out.
+//! Samples that are far below those before them: −z = (mean − x) / σ over a sliding window, with
+//! nothing but x itself left out.
 
 use anomalyzer_plugin_sdk::About;
 use anomalyzer_statistics::{OneSide, OneSided, Side};

@@ -8,7 +8,9 @@ use anomalyzer_plugin_sdk::test::{
 #[test]
 fn whatever_comes_it_keeps_the_law() {
     assert_lawful_detector::<Drop>("{}");
-    assert_lawful_detector::<Drop>(r#"{"threshold": 4, "window": 7, "for_samples": 2, "clear_samples": 1}"#);
+    assert_lawful_detector::<Drop>(
+        r#"{"threshold": 4, "window": 7, "for_samples": 2, "clear_samples": 1}"#,
+    );
     assert_lawful_memory::<Drop>("{}");
 }
 
@@ -22,6 +24,9 @@ fn three_standard_deviations_below_are_a_drop() {
     let samples = [&samples[..60], &[(60_000, 69.9)]].concat();
     let verdict = detect::<Drop>("{}", &samples).unwrap();
     let onset = &verdict.findings[0];
-    assert_eq!((onset.sample, onset.phase, onset.direction), (60, Phase::Onset, Direction::Below));
+    assert_eq!(
+        (onset.sample, onset.phase, onset.direction),
+        (60, Phase::Onset, Direction::Below)
+    );
     assert!(onset.score > 1.0 && onset.score < 1.02, "{}", onset.score);
 }

@@ -1,9 +1,9 @@
-//! Whether the share of failed requests is above a limit: score = x / limit. Nothing is learnt, so that a service that has always
-//! failed too often is found as well.
+//! Whether the share of failed requests is above a limit: score = x / limit. Nothing is learnt, so
+//! that a service that has always failed too often is found as well.
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved, StatefulDetector, Told, UnixMs,
-    above_zero, figure,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
+    StatefulDetector, Told, UnixMs, above_zero, figure,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,7 +12,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The largest share of requests that may fail, in the unit of the series: 0.05 is 5 % of a ratio.
+    /// The largest share of requests that may fail, in the unit of the series: 0.05 is 5 % of a
+    /// ratio.
     pub limit: f64,
     /// So many samples in a row must be out for an anomaly to begin.
     #[schemars(range(min = 1, max = 100_000))]
@@ -24,7 +25,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limit: 0.05, for_samples: 1, clear_samples: 3 }
+        Self {
+            limit: 0.05,
+            for_samples: 1,
+            clear_samples: 3,
+        }
     }
 }
 
@@ -50,7 +55,10 @@ impl Detector for ErrorRate {
 
     fn open(settings: Settings) -> Result<Self, Error> {
         above_zero("limit", settings.limit)?;
-        Ok(Self { limit: settings.limit, rule: Rule::new(settings.for_samples, settings.clear_samples)? })
+        Ok(Self {
+            limit: settings.limit,
+            rule: Rule::new(settings.for_samples, settings.clear_samples)?,
+        })
     }
 
     fn series(&self, _labels: &[(String, String)]) -> Episode {
@@ -63,11 +71,22 @@ impl Detector for ErrorRate {
         episode.observe(self.rule, score, |phase| {
             let (share, limit) = (figure(value), figure(self.limit));
             let reason = match phase {
-                Phase::Clear => format!("a share of {share} fails, within the limit of {limit} again"),
-                Phase::Onset | Phase::Ongoing => format!("a share of {share} fails, the limit is {limit}"),
+                Phase::Clear => {
+                    format!("a share of {share} fails, within the limit of {limit} again")
+                }
+                Phase::Onset | Phase::Ongoing => {
+                    format!("a share of {share} fails, the limit is {limit}")
+                }
             };
-            let expected = Some(Range { low: f64::NEG_INFINITY, high: self.limit });
-            Told { direction: Direction::Above, expected, reason }
+            let expected = Some(Range {
+                low: f64::NEG_INFINITY,
+                high: self.limit,
+            });
+            Told {
+                direction: Direction::Above,
+                expected,
+                reason,
+            }
         })
     }
 }

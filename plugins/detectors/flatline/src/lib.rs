@@ -1,13 +1,14 @@
-//! Whether a series that used to move has stopped: a sensor that is stuck, an exporter that repeats itself, a queue that nobody works
-//! on. That nothing comes at all is for the host to find.
+//! Whether a series that used to move has stopped: a sensor that is stuck, an exporter that repeats
+//! itself, a queue that nobody works on. That nothing comes at all is for the host to find.
 //!
-//! A run is as many samples in a row as are equal (within `tolerance`). score = run / max(`samples`, `factor` · L), where L is the
-//! longest run so far, which is forgotten by a hundredth with each move. Who never moved can't have stopped: nothing is found before
-//! `moves` changes.
+//! A run is as many samples in a row as are equal (within `tolerance`). score = run /
+//! max(`samples`, `factor` · L), where L is the longest run so far, which is forgotten by a
+//! hundredth with each move. Who never moved can't have stopped: nothing is found before `moves`
+//! changes.
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Rule, Saved, StatefulDetector, Told, UnixMs,
-    figure, utc, within,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Rule, Saved, StatefulDetector,
+    Told, UnixMs, figure, utc, within,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { samples: 20, factor: 3.0, tolerance: 0.0, moves: 20 }
+        Self {
+            samples: 20,
+            factor: 3.0,
+            tolerance: 0.0,
+            moves: 20,
+        }
     }
 }
 
@@ -78,11 +84,21 @@ impl Detector for Flatline {
         within("factor", settings.factor, 1.0..=1000.0)?;
         within("tolerance", settings.tolerance, 0.0..=f64::MAX)?;
         within("moves", settings.moves, 1..=1_000_000)?;
-        Ok(Self { settings, rule: Rule::new(1, 1)? })
+        Ok(Self {
+            settings,
+            rule: Rule::new(1, 1)?,
+        })
     }
 
     fn series(&self, _labels: &[(String, String)]) -> Series {
-        Series { level: f64::NAN, since: 0, run: 0, longest: 0.0, moves: 0, episode: Episode::default() }
+        Series {
+            level: f64::NAN,
+            since: 0,
+            run: 0,
+            longest: 0.0,
+            moves: 0,
+            episode: Episode::default(),
+        }
     }
 
     #[inline]
@@ -96,17 +112,29 @@ impl Detector for Flatline {
                 let run = f64::from(series.run);
                 let forgotten = series.longest * (1.0 - FORGET);
                 // A run that was an anomaly is none that was usual.
-                series.longest = if series.episode.is_calm() && run > forgotten { run } else { forgotten };
+                series.longest = if series.episode.is_calm() && run > forgotten {
+                    run
+                } else {
+                    forgotten
+                };
                 series.moves = series.moves.saturating_add(1);
             }
             (series.level, series.since, series.run) = (value, at, 1);
         }
         let limit = (self.settings.factor * series.longest).max(f64::from(self.settings.samples));
-        let score = if series.moves < self.settings.moves { 0.0 } else { f64::from(series.run) / limit };
+        let score = if series.moves < self.settings.moves {
+            0.0
+        } else {
+            f64::from(series.run) / limit
+        };
         let (run, longest, since) = (series.run, series.longest, series.since);
         series.episode.observe(self.rule, score, |phase| {
             let reason = match phase {
-                Phase::Clear => format!("it moves again, from {} to {}", figure(before), figure(value)),
+                Phase::Clear => format!(
+                    "it moves again, from {} to {}",
+                    figure(before),
+                    figure(value)
+                ),
                 Phase::Onset | Phase::Ongoing => format!(
                     "{} for {run} samples in a row, since {}; {} at most are usual",
                     figure(value),
@@ -114,7 +142,11 @@ impl Detector for Flatline {
                     longest.ceil()
                 ),
             };
-            Told { direction: Direction::Shape, expected: None, reason }
+            Told {
+                direction: Direction::Shape,
+                expected: None,
+                reason,
+            }
         })
     }
 }

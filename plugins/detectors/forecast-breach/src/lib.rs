@@ -1,13 +1,15 @@
-//! When a series will cross a limit if it goes on as it does: a disk that fills, a quota that runs out, memory that leaks.
+//! When a series will cross a limit if it goes on as it does: a disk that fills, a quota that runs
+//! out, memory that leaks.
 //!
-//! score = horizon / (time until the line crosses the limit), at most 10; 10 as well once the limit is crossed. The line is that of
-//! Theil and Sen over the last `window` (`trend`). Nothing is found while the trend leads away from the limit or is not known.
+//! score = horizon / (time until the line crosses the limit), at most 10; 10 as well once the limit
+//! is crossed. The line is that of Theil and Sen over the last `window` (`trend`). Nothing is found
+//! while the trend leads away from the limit or is not known.
 
 mod trend;
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved, StatefulDetector, Told, UnixMs,
-    above_zero, figure, utc,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
+    StatefulDetector, Told, UnixMs, above_zero, figure, utc,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,39 +96,70 @@ impl Detector for ForecastBreach {
 
     fn open(settings: Settings) -> Result<Self, Error> {
         if !settings.limit.is_finite() {
-            return Err(Error::Invalid("`limit` is no number: give what must not be crossed".to_owned()));
+            return Err(Error::Invalid(
+                "`limit` is no number: give what must not be crossed".to_owned(),
+            ));
         }
-        for (key, seconds) in
-            [("horizon_seconds", settings.horizon_seconds), ("window_seconds", settings.window_seconds)]
-        {
+        for (key, seconds) in [
+            ("horizon_seconds", settings.horizon_seconds),
+            ("window_seconds", settings.window_seconds),
+        ] {
             above_zero(key, seconds)?;
             if !(1.0..=MOST_SECONDS).contains(&seconds) {
-                return Err(Error::Invalid(format!("`{key}` is {seconds}: give 1 to {MOST_SECONDS}")));
+                return Err(Error::Invalid(format!(
+                    "`{key}` is {seconds}: give 1 to {MOST_SECONDS}"
+                )));
             }
         }
         let rule = Rule::new(settings.for_samples, settings.clear_samples)?;
         let window_ms = (settings.window_seconds * 1000.0) as i64;
-        Ok(Self { rule, horizon_ms: settings.horizon_seconds * 1000.0, window_ms, settings })
+        Ok(Self {
+            rule,
+            horizon_ms: settings.horizon_seconds * 1000.0,
+            window_ms,
+            settings,
+        })
     }
 
     fn series(&self, _labels: &[(String, String)]) -> Series {
-        Series { trend: Trend::new(), episode: Episode::default() }
+        Series {
+            trend: Trend::new(),
+            episode: Episode::default(),
+        }
     }
 
     fn observe(&mut self, series: &mut Series, at: UnixMs, value: f64) -> Observation {
         let Series { trend, episode } = series;
         let line = trend.observe(at, value, self.window_ms);
         let left = self.left(value, at, line);
-        let score = if left > 0.0 { (self.horizon_ms / left).min(CROSSED) } else { CROSSED };
+        let score = if left > 0.0 {
+            (self.horizon_ms / left).min(CROSSED)
+        } else {
+            CROSSED
+        };
         episode.observe(self.rule, score, |phase| {
             let (shown, limit) = (figure(value), figure(self.settings.limit));
             let (direction, expected) = match self.settings.bad {
-                Side::Above => (Direction::Above, Range { low: f64::NEG_INFINITY, high: self.settings.limit }),
-                Side::Below => (Direction::Below, Range { low: self.settings.limit, high: f64::INFINITY }),
+                Side::Above => (
+                    Direction::Above,
+                    Range {
+                        low: f64::NEG_INFINITY,
+                        high: self.settings.limit,
+                    },
+                ),
+                Side::Below => (
+                    Direction::Below,
+                    Range {
+                        low: self.settings.limit,
+                        high: f64::INFINITY,
+                    },
+                ),
             };
             let a_day = line.map_or(0.0, |line| line.slope * 86_400_000.0);
             let reason = match phase {
-                Phase::Clear => format!("{shown} will not cross the limit of {limit} within the horizon"),
+                Phase::Clear => {
+                    format!("{shown} will not cross the limit of {limit} within the horizon")
+                }
                 _ if left <= 0.0 => format!("{shown} has crossed the limit of {limit}"),
                 _ => format!(
                     "{shown}, changing by {} a day, will cross the limit of {limit} at {}",
@@ -134,7 +167,11 @@ impl Detector for ForecastBreach {
                     utc(at.saturating_add(left as i64))
                 ),
             };
-            Told { direction, expected: Some(expected), reason }
+            Told {
+                direction,
+                expected: Some(expected),
+                reason,
+            }
         })
     }
 }
@@ -149,16 +186,27 @@ impl ForecastBreach {
         if (value - self.settings.limit) * sign >= 0.0 {
             return 0.0;
         }
-        let Some(line) = line else { return f64::INFINITY };
-        let (room, speed) = ((self.settings.limit - line.value(at)) * sign, line.slope * sign);
+        let Some(line) = line else {
+            return f64::INFINITY;
+        };
+        let (room, speed) = (
+            (self.settings.limit - line.value(at)) * sign,
+            line.slope * sign,
+        );
         // The line is across while the sample is not: at once, but not yet.
-        if speed > 0.0 { (room / speed).max(1.0) } else { f64::INFINITY }
+        if speed > 0.0 {
+            (room / speed).max(1.0)
+        } else {
+            f64::INFINITY
+        }
     }
 }
 
 impl StatefulDetector for ForecastBreach {
     fn restore(&self, _labels: &[(String, String)], saved: &Saved<'_>) -> Result<Series, Error> {
-        saved.read_if(Self::LAYOUT, |series: &Series| series.trend.fits() && series.episode.is_sound())
+        saved.read_if(Self::LAYOUT, |series: &Series| {
+            series.trend.fits() && series.episode.is_sound()
+        })
     }
 }
 

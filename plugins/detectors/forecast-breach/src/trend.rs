@@ -9,14 +9,16 @@ const POINTS: usize = 32;
 /// Fewer say nothing.
 const LEAST: usize = 8;
 
-/// The samples of the window in up to 32 points, each the mean of as many milliseconds, and the line through them by Theil and Sen: its
-/// slope is the median of the slopes of all pairs, so that nearly a third of the points may be anything (Sen 1968, "Estimates of the
-/// regression coefficient based on Kendall's tau").
+/// The samples of the window in up to 32 points, each the mean of as many milliseconds, and the
+/// line through them by Theil and Sen: its slope is the median of the slopes of all pairs, so that
+/// nearly a third of the points may be anything (Sen 1968, "Estimates of the regression coefficient
+/// based on Kendall's tau").
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trend {
     /// Time and mean of each point, the oldest first.
     points: Vec<(UnixMs, f64)>,
-    /// Of the point that is being filled: which it is, its samples, their mean, and the mean of their times since it began.
+    /// Of the point that is being filled: which it is, its samples, their mean, and the mean of
+    /// their times since it began.
     present: i64,
     samples: f64,
     mean: f64,
@@ -34,7 +36,14 @@ pub(crate) struct Line {
 
 impl Trend {
     pub(crate) fn new() -> Self {
-        Self { points: Vec::new(), present: i64::MIN, samples: 0.0, mean: 0.0, since: 0.0, line: None }
+        Self {
+            points: Vec::new(),
+            present: i64::MIN,
+            samples: 0.0,
+            mean: 0.0,
+            since: 0.0,
+            line: None,
+        }
     }
 
     pub(crate) fn fits(&self) -> bool {
@@ -60,7 +69,10 @@ impl Trend {
 
     fn close(&mut self, width: i64) {
         if self.samples > 0.0 {
-            let at = self.present.saturating_mul(width).saturating_add(self.since as i64);
+            let at = self
+                .present
+                .saturating_mul(width)
+                .saturating_add(self.since as i64);
             if self.points.len() >= POINTS {
                 self.points.remove(0);
             }
@@ -83,8 +95,15 @@ fn line(points: &[(UnixMs, f64)]) -> Option<Line> {
     }
     let slope = middle(&mut slopes);
     let at = points.last()?.0;
-    let mut levels: Vec<f64> = points.iter().map(|(t, y)| y + slope * at.saturating_sub(*t) as f64).collect();
-    Some(Line { at, level: middle(&mut levels), slope })
+    let mut levels: Vec<f64> = points
+        .iter()
+        .map(|(t, y)| y + slope * at.saturating_sub(*t) as f64)
+        .collect();
+    Some(Line {
+        at,
+        level: middle(&mut levels),
+        slope,
+    })
 }
 
 impl Line {
@@ -113,7 +132,9 @@ mod tests {
     #[test]
     fn too_few_points_are_no_trend() {
         let mut trend = Trend::new();
-        let lines: Vec<_> = (0..100).map(|i| trend.observe(i * 1000, 1.0, 320_000)).collect();
+        let lines: Vec<_> = (0..100)
+            .map(|i| trend.observe(i * 1000, 1.0, 320_000))
+            .collect();
         assert!(lines[..80].iter().all(Option::is_none) && lines[80].is_some());
     }
 }

@@ -3,10 +3,14 @@
 use anomalyzer_forecast_breach::ForecastBreach;
 use anomalyzer_plugin_sdk::Error;
 use anomalyzer_plugin_sdk::test::series::Series;
-use anomalyzer_plugin_sdk::test::{Direction, Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect};
+use anomalyzer_plugin_sdk::test::{
+    Direction, Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect,
+};
 
 fn findings(settings: &str, series: Series) -> Vec<Finding> {
-    detect::<ForecastBreach>(settings, &series.samples()).expect("valid settings").findings
+    detect::<ForecastBreach>(settings, &series.samples())
+        .expect("valid settings")
+        .findings
 }
 
 /// Half of a disk, and a ten-thousandth more with each sample.
@@ -25,12 +29,22 @@ fn whatever_comes_it_keeps_the_law() {
 
 #[test]
 fn a_disk_that_fills_is_found_before_it_is_full() {
-    // 0.4 to go at 0.024 an hour: 16.7 hours ahead, so that it is within four hours of the limit after about 12.7.
+    // 0.4 to go at 0.024 an hour: 16.7 hours ahead, so that it is within four hours of the limit
+    // after about 12.7.
     let found = findings("{}", filling(4000));
     let onset = &found[0];
-    assert_eq!((onset.phase, onset.direction), (Phase::Onset, Direction::Above));
+    assert_eq!(
+        (onset.phase, onset.direction),
+        (Phase::Onset, Direction::Above)
+    );
     assert!((2700..3300).contains(&onset.sample), "{found:?}");
-    assert!(onset.reason.contains("a day, will cross the limit of 0.9 at 2026-01-01T1"), "{}", onset.reason);
+    assert!(
+        onset
+            .reason
+            .contains("a day, will cross the limit of 0.9 at 2026-01-01T1"),
+        "{}",
+        onset.reason
+    );
     assert_eq!(onset.expected.map(|range| range.high), Some(0.9));
 }
 
@@ -51,9 +65,18 @@ fn what_is_crossed_is_out_without_a_trend() {
 #[test]
 fn what_stays_or_goes_away_is_calm() {
     assert_eq!(findings("{}", Series::noise(1, 3000, 0.5, 0.02)), []);
-    assert_eq!(findings("{}", Series::noise(1, 3000, 0.8, 0.005).trend(-0.0002)), []);
-    let quota = findings(r#"{"limit": 10, "bad": "below"}"#, Series::noise(1, 4000, 100.0, 1.0).trend(-0.02));
-    assert_eq!((quota[0].phase, quota[0].direction), (Phase::Onset, Direction::Below));
+    assert_eq!(
+        findings("{}", Series::noise(1, 3000, 0.8, 0.005).trend(-0.0002)),
+        []
+    );
+    let quota = findings(
+        r#"{"limit": 10, "bad": "below"}"#,
+        Series::noise(1, 4000, 100.0, 1.0).trend(-0.02),
+    );
+    assert_eq!(
+        (quota[0].phase, quota[0].direction),
+        (Phase::Onset, Direction::Below)
+    );
 }
 
 #[test]
@@ -64,7 +87,9 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"bad": "sideways"}"#, "`bad`"),
         (r#"{"for_samples": 0}"#, "`for_samples`"),
     ] {
-        let Err(Error::Invalid(message)) = detect::<ForecastBreach>(settings, &[]) else { panic!("{settings} passed") };
+        let Err(Error::Invalid(message)) = detect::<ForecastBreach>(settings, &[]) else {
+            panic!("{settings} passed")
+        };
         assert!(message.contains(key), "{settings}: {message}");
     }
 }

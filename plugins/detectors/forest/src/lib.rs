@@ -1,11 +1,15 @@
-//! An isolation forest over a stream: half-space trees (Tan, Ting & Liu, "Fast anomaly detection for streaming data", IJCAI 2011).
+//! An isolation forest over a stream: half-space trees (Tan, Ting & Liu, "Fast anomaly detection
+//! for streaming data", IJCAI 2011).
 //!
-//! 16 trees of depth 6 cut a space of three dimensions (the value, its step from the one before, the mean of the last 12) in halves, at
-//! random, before any sample is seen. Where few of the 250 samples of the last window lie, a sample is new: its mass m is Σ r · 2^depth over
-//! the trees, r the count of the first node on its way that holds at most 25 or is a leaf, divided by what it would be if the window
-//! were spread evenly. score = log₂(1 + 1/m) / threshold, at most 20 / threshold.
+//! 16 trees of depth 6 cut a space of three dimensions (the value, its step from the one before,
+//! the mean of the last 12) in halves, at random, before any sample is seen. Where few of the 250
+//! samples of the last window lie, a sample is new: its mass m is Σ r · 2^depth over the trees, r
+//! the count of the first node on its way that holds at most 25 or is a leaf, divided by what it
+//! would be if the window were spread evenly. score = log₂(1 + 1/m) / threshold, at most 20 /
+//! threshold.
 //!
-//! The cube that the trees cut is twice as large as what the window before covered. Nothing is found in the first two windows.
+//! The cube that the trees cut is twice as large as what the window before covered. Nothing is
+//! found in the first two windows.
 
 mod mass;
 mod trees;
@@ -13,8 +17,8 @@ mod trees;
 use std::collections::VecDeque;
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Rule, Saved, StatefulDetector, Told, UnixMs,
-    above_zero, figure,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Rule, Saved, StatefulDetector,
+    Told, UnixMs, above_zero, figure,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +30,8 @@ use trees::Trees;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// log₂(1 + 1/m) from which on a sample is new: with 2, its surroundings hold a third of what they would if the samples were spread evenly.
+    /// log₂(1 + 1/m) from which on a sample is new: with 2, its surroundings hold a third of what
+    /// they would if the samples were spread evenly.
     pub threshold: f64,
     /// What the random cuts are made from: the same number makes the same trees.
     pub seed: u32,
@@ -40,7 +45,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { threshold: THRESHOLD, seed: 1, for_samples: 1, clear_samples: 5 }
+        Self {
+            threshold: THRESHOLD,
+            seed: 1,
+            for_samples: 1,
+            clear_samples: 5,
+        }
     }
 }
 
@@ -85,15 +95,27 @@ impl Detector for Forest {
     fn open(settings: Settings) -> Result<Self, Error> {
         above_zero("threshold", settings.threshold)?;
         let rule = Rule::new(settings.for_samples, settings.clear_samples)?;
-        Ok(Self { trees: Trees::new(u64::from(settings.seed)), threshold: settings.threshold, rule })
+        Ok(Self {
+            trees: Trees::new(u64::from(settings.seed)),
+            threshold: settings.threshold,
+            rule,
+        })
     }
 
     fn series(&self, _labels: &[(String, String)]) -> Series {
-        Series { mass: Mass::new(), recent: VecDeque::new(), episode: Episode::default() }
+        Series {
+            mass: Mass::new(),
+            recent: VecDeque::new(),
+            episode: Episode::default(),
+        }
     }
 
     fn observe(&mut self, series: &mut Series, _at: UnixMs, value: f64) -> Observation {
-        let Series { mass, recent, episode } = series;
+        let Series {
+            mass,
+            recent,
+            episode,
+        } = series;
         let x = value.clamp(-LARGEST, LARGEST);
         let step = x - recent.back().copied().unwrap_or(x);
         if recent.len() == RECENT {
@@ -110,9 +132,15 @@ impl Detector for Forest {
             let what = format!("{shown}, a step of {step} at a mean of {mean},");
             let reason = match phase {
                 Phase::Clear => format!("{what} is where samples of the last {WINDOW} lie again"),
-                Phase::Onset | Phase::Ongoing => format!("{what} is where hardly any of the last {WINDOW} samples lie"),
+                Phase::Onset | Phase::Ongoing => {
+                    format!("{what} is where hardly any of the last {WINDOW} samples lie")
+                }
             };
-            Told { direction: Direction::Shape, expected: None, reason }
+            Told {
+                direction: Direction::Shape,
+                expected: None,
+                reason,
+            }
         })
     }
 }

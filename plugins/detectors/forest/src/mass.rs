@@ -8,7 +8,8 @@ use crate::trees::{DEPTH, DIMENSIONS, NODES, TREES, Trees};
 pub(crate) const WINDOW: u32 = 250;
 /// In a node with no more than a tenth of the window nothing more is told apart.
 const SMALL: u8 = 25;
-/// A side of the cube is this many times as long as what the window covered, which lies in its middle.
+/// A side of the cube is this many times as long as what the window covered, which lies in its
+/// middle.
 const ROOM: f64 = 2.0;
 
 /// A sample as the trees see it, before it is put into their cube.
@@ -22,7 +23,8 @@ struct Profile {
     counts: Vec<u8>,
 }
 
-/// Two windows, as in the paper: samples are judged by the last one while the present one is filled.
+/// Two windows, as in the paper: samples are judged by the last one while the present one is
+/// filled.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Mass {
     reference: Option<Profile>,
@@ -45,14 +47,21 @@ impl Mass {
     }
 
     pub(crate) fn fits(&self) -> bool {
-        let whole = |profile: &Option<Profile>| profile.as_ref().is_none_or(|it| it.counts.len() == TREES * NODES);
+        let whole = |profile: &Option<Profile>| {
+            profile
+                .as_ref()
+                .is_none_or(|it| it.counts.len() == TREES * NODES)
+        };
         self.samples < WINDOW && whole(&self.reference) && whole(&self.latest)
     }
 
-    /// The mass at the point as a share of what it would be if the window were spread evenly over the space; nothing before a whole window
-    /// was counted. Then counts the point.
+    /// The mass at the point as a share of what it would be if the window were spread evenly over
+    /// the space; nothing before a whole window was counted. Then counts the point.
     pub(crate) fn observe(&mut self, trees: &Trees, point: &Point) -> Option<f64> {
-        let mass = self.reference.as_ref().map(|reference| reference.mass(trees, point));
+        let mass = self
+            .reference
+            .as_ref()
+            .map(|reference| reference.mass(trees, point));
         if let Some(latest) = &mut self.latest {
             latest.count(trees, point);
         }
@@ -70,20 +79,32 @@ impl Mass {
                 None => vec![0; TREES * NODES],
             };
             self.reference = self.latest.take();
-            self.latest = Some(Profile { low: self.low, high: self.high, counts });
-            (self.low, self.high, self.samples) = ([f64::INFINITY; DIMENSIONS], [f64::NEG_INFINITY; DIMENSIONS], 0);
+            self.latest = Some(Profile {
+                low: self.low,
+                high: self.high,
+                counts,
+            });
+            (self.low, self.high, self.samples) = (
+                [f64::INFINITY; DIMENSIONS],
+                [f64::NEG_INFINITY; DIMENSIONS],
+                0,
+            );
         }
         mass
     }
 }
 
 impl Profile {
-    /// The point in the cube: what the window before covered is its middle half, whatever is beyond the cube is at its border.
+    /// The point in the cube: what the window before covered is its middle half, whatever is beyond
+    /// the cube is at its border.
     fn place(&self, point: &Point) -> Point {
         std::array::from_fn(|dimension| {
             let (low, high) = (self.low[dimension], self.high[dimension]);
             // Halves, so that the largest numbers there are do not overflow.
-            let (middle, side) = (low / 2.0 + high / 2.0, (high / 2.0 - low / 2.0) * ROOM * 2.0);
+            let (middle, side) = (
+                low / 2.0 + high / 2.0,
+                (high / 2.0 - low / 2.0) * ROOM * 2.0,
+            );
             let off = point[dimension] / 2.0 - middle / 2.0;
             let share = if off == 0.0 { 0.0 } else { off * 2.0 / side };
             0.5 + share.clamp(-0.5, 0.5)
@@ -105,7 +126,8 @@ impl Profile {
         }
     }
 
-    /// Σ r · 2^depth over the trees, where r is the count of the first node that is small or a leaf; as a share of a full one.
+    /// Σ r · 2^depth over the trees, where r is the count of the first node that is small or a
+    /// leaf; as a share of a full one.
     fn mass(&self, trees: &Trees, point: &Point) -> f64 {
         let place = self.place(point);
         let mut sum = 0.0;

@@ -1,6 +1,7 @@
 //! Half-space trees: random cuts of the unit cube, made before any sample is seen.
 
-/// What a sample is to the trees: its value, its step from the one before, and the mean of the last few.
+/// What a sample is to the trees: its value, its step from the one before, and the mean of the last
+/// few.
 pub(crate) const DIMENSIONS: usize = 3;
 /// How many trees there are, and how many cuts lie between a root and its leaves.
 pub(crate) const TREES: usize = 16;
@@ -8,7 +9,8 @@ pub(crate) const DEPTH: usize = 6;
 /// Nodes of a tree: the root is 1, the halves of n are 2n and 2n + 1.
 pub(crate) const NODES: usize = 1 << (DEPTH + 1);
 
-/// The cuts of all trees: they are the same for every series, as each is seen in a unit cube of its own.
+/// The cuts of all trees: they are the same for every series, as each is seen in a unit cube of its
+/// own.
 pub(crate) struct Trees(Vec<Cut>);
 
 #[derive(Clone, Copy)]
@@ -35,24 +37,38 @@ impl Random {
 }
 
 impl Trees {
-    /// Each tree works in a space that is moved at random, within which each cut halves a random side (Tan, Ting & Liu 2011,
-    /// algorithm 1): q uniform in the unit interval, from q − 2·max(q, 1 − q) to q + 2·max(q, 1 − q).
+    /// Each tree works in a space that is moved at random, within which each cut halves a random
+    /// side (Tan, Ting & Liu 2011, algorithm 1): q uniform in the unit interval, from q − 2·max(q,
+    /// 1 − q) to q + 2·max(q, 1 − q).
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let mut cuts = vec![Cut { dimension: 0, at: 0.0 }; TREES * NODES / 2];
+        let mut cuts = vec![
+            Cut {
+                dimension: 0,
+                at: 0.0
+            };
+            TREES * NODES / 2
+        ];
         for tree in 0..TREES {
             let space: [(f64, f64); DIMENSIONS] = std::array::from_fn(|_| {
                 let q = random.share();
                 let wide = 2.0 * q.max(1.0 - q);
                 (q - wide, q + wide)
             });
-            Self::cut(&mut cuts[tree * NODES / 2..(tree + 1) * NODES / 2], &mut random, 1, space);
+            Self::cut(
+                &mut cuts[tree * NODES / 2..(tree + 1) * NODES / 2],
+                &mut random,
+                1,
+                space,
+            );
         }
         Self(cuts)
     }
 
     fn cut(cuts: &mut [Cut], random: &mut Random, node: usize, space: [(f64, f64); DIMENSIONS]) {
-        let Some(cut) = cuts.get_mut(node) else { return };
+        let Some(cut) = cuts.get_mut(node) else {
+            return;
+        };
         let dimension = (random.bits() % DIMENSIONS as u64) as usize;
         let (low, high) = space[dimension];
         let at = f64::midpoint(low, high);
@@ -84,7 +100,13 @@ mod tests {
             reached[leaf] = true;
         }
         assert!(reached[NODES / 2..].iter().all(|reached| *reached));
-        let cuts = |seed| Trees::new(seed).0.iter().map(|cut| cut.at).collect::<Vec<_>>();
+        let cuts = |seed| {
+            Trees::new(seed)
+                .0
+                .iter()
+                .map(|cut| cut.at)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(cuts(5), cuts(5));
         assert_ne!(cuts(5), cuts(6));
     }

@@ -2,7 +2,9 @@
 
 use anomalyzer_forest::Forest;
 use anomalyzer_plugin_sdk::test::series::Series;
-use anomalyzer_plugin_sdk::test::{Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect};
+use anomalyzer_plugin_sdk::test::{
+    Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect,
+};
 use anomalyzer_plugin_sdk::{Error, Verdict};
 
 fn verdict(settings: &str, series: Series) -> Verdict {
@@ -10,20 +12,35 @@ fn verdict(settings: &str, series: Series) -> Verdict {
 }
 
 fn onsets(findings: &[Finding]) -> Vec<u32> {
-    findings.iter().filter(|finding| finding.phase == Phase::Onset).map(|finding| finding.sample).collect()
+    findings
+        .iter()
+        .filter(|finding| finding.phase == Phase::Onset)
+        .map(|finding| finding.sample)
+        .collect()
 }
 
 #[test]
 fn whatever_comes_it_keeps_the_law() {
     assert_lawful_detector::<Forest>("{}");
-    assert_lawful_detector::<Forest>(r#"{"threshold": 0.1, "seed": 9, "for_samples": 2, "clear_samples": 1}"#);
+    assert_lawful_detector::<Forest>(
+        r#"{"threshold": 0.1, "seed": 9, "for_samples": 2, "clear_samples": 1}"#,
+    );
     assert_lawful_memory::<Forest>("{}");
 }
 
 #[test]
 fn a_spike_and_a_step_where_nothing_was_are_found() {
-    let found = verdict("{}", Series::noise(1, 2000, 100.0, 5.0).season(100, 30.0).spike(1300, 120.0));
-    assert!(onsets(&found.findings).contains(&1300), "{:?}", found.findings);
+    let found = verdict(
+        "{}",
+        Series::noise(1, 2000, 100.0, 5.0)
+            .season(100, 30.0)
+            .spike(1300, 120.0),
+    );
+    assert!(
+        onsets(&found.findings).contains(&1300),
+        "{:?}",
+        found.findings
+    );
     let highest = found.scores.iter().copied().fold(0.0, f64::max);
     assert_eq!(found.scores[1300], highest);
 }
@@ -48,8 +65,13 @@ fn the_seed_decides() {
 
 #[test]
 fn settings_that_make_no_sense_are_named() {
-    for (settings, key) in [(r#"{"threshold": 0}"#, "`threshold`"), (r#"{"seed": -1}"#, "`seed`")] {
-        let Err(Error::Invalid(message)) = detect::<Forest>(settings, &[]) else { panic!("{settings} passed") };
+    for (settings, key) in [
+        (r#"{"threshold": 0}"#, "`threshold`"),
+        (r#"{"seed": -1}"#, "`seed`"),
+    ] {
+        let Err(Error::Invalid(message)) = detect::<Forest>(settings, &[]) else {
+            panic!("{settings} passed")
+        };
         assert!(message.contains(key), "{settings}: {message}");
     }
 }

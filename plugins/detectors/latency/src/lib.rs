@@ -1,12 +1,12 @@
-//! A quantile of latency (or whatever else should stay where it was) against its own past: out is what exceeds `factor` times the
-//! median of the last `window` samples.
+//! A quantile of latency (or whatever else should stay where it was) against its own past: out is
+//! what exceeds `factor` times the median of the last `window` samples.
 //!
-//! score = x / (factor · median). The median does not notice an outage of less than half the window, and a level that stays is
-//! known after half of it.
+//! score = x / (factor · median). The median does not notice an outage of less than half the
+//! window, and a level that stays is known after half of it.
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved, StatefulDetector, Told, UnixMs,
-    figure, within,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
+    StatefulDetector, Told, UnixMs, figure, within,
 };
 use anomalyzer_statistics::Sorted;
 use schemars::JsonSchema;
@@ -38,7 +38,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { factor: 1.5, quantile: 0.5, window: 120, least: 0.0, for_samples: 1, clear_samples: 3 }
+        Self {
+            factor: 1.5,
+            quantile: 0.5,
+            window: 120,
+            least: 0.0,
+            for_samples: 1,
+            clear_samples: 3,
+        }
     }
 }
 
@@ -83,7 +90,10 @@ impl Detector for Latency {
     }
 
     fn series(&self, _labels: &[(String, String)]) -> Series {
-        Series { past: Sorted::new(self.settings.window as usize), episode: Episode::default() }
+        Series {
+            past: Sorted::new(self.settings.window as usize),
+            episode: Episode::default(),
+        }
     }
 
     fn observe(&mut self, series: &mut Series, _at: UnixMs, value: f64) -> Observation {
@@ -96,24 +106,40 @@ impl Detector for Latency {
         }
         let limit = (self.settings.factor * usual).max(self.settings.least);
         // A past of nothing but zeros says nothing of what is slow.
-        let score = if limit > 0.0 && value > 0.0 { value / limit } else { 0.0 };
+        let score = if limit > 0.0 && value > 0.0 {
+            value / limit
+        } else {
+            0.0
+        };
         episode.observe(self.rule, score, |phase| {
             let (shown, usual) = (figure(value), figure(usual));
             let reason = match phase {
                 Phase::Clear => format!("{shown} is like its past {usual} again"),
                 Phase::Onset | Phase::Ongoing => {
-                    format!("{shown} is above {}: its past {known} samples were at {usual}", figure(limit))
+                    format!(
+                        "{shown} is above {}: its past {known} samples were at {usual}",
+                        figure(limit)
+                    )
                 }
             };
-            let expected = Some(Range { low: f64::NEG_INFINITY, high: limit });
-            Told { direction: Direction::Above, expected, reason }
+            let expected = Some(Range {
+                low: f64::NEG_INFINITY,
+                high: limit,
+            });
+            Told {
+                direction: Direction::Above,
+                expected,
+                reason,
+            }
         })
     }
 }
 
 impl StatefulDetector for Latency {
     fn restore(&self, _labels: &[(String, String)], saved: &Saved<'_>) -> Result<Series, Error> {
-        let fits = |series: &Series| series.past.fits(self.settings.window as usize) && series.episode.is_sound();
+        let fits = |series: &Series| {
+            series.past.fits(self.settings.window as usize) && series.episode.is_sound()
+        };
         saved.read_if(Self::LAYOUT, fits)
     }
 }

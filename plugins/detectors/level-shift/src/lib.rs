@@ -1,12 +1,13 @@
-//! Whether a series went to another level and stayed there: the median of the last `recent` samples against that of the `window`
-//! before them, in robust standard deviations of those.
+//! Whether a series went to another level and stayed there: the median of the last `recent` samples
+//! against that of the `window` before them, in robust standard deviations of those.
 //!
-//! score = |m₁ − m₀| / (threshold · max(1.4826 · MAD₀, `relative` · |m₀|)). Medians notice no spike that is shorter than half of what
-//! they are over. The anomaly is over when the new level is what was before, or the old one is back.
+//! score = |m₁ − m₀| / (threshold · max(1.4826 · MAD₀, `relative` · |m₀|)). Medians notice no spike
+//! that is shorter than half of what they are over. The anomaly is over when the new level is what
+//! was before, or the old one is back.
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved, StatefulDetector, Told, UnixMs,
-    above_zero, figure, within,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
+    StatefulDetector, Told, UnixMs, above_zero, figure, within,
 };
 use anomalyzer_statistics::Sorted;
 use schemars::JsonSchema;
@@ -34,7 +35,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { threshold: 4.0, recent: 20, window: 120, relative: 0.01, clear_samples: 5 }
+        Self {
+            threshold: 4.0,
+            recent: 20,
+            window: 120,
+            relative: 0.01,
+            clear_samples: 5,
+        }
     }
 }
 
@@ -83,11 +90,19 @@ impl Detector for LevelShift {
 
     fn series(&self, _labels: &[(String, String)]) -> Series {
         let (recent, window) = (self.settings.recent as usize, self.settings.window as usize);
-        Series { recent: Sorted::new(recent), before: Sorted::new(window), episode: Episode::default() }
+        Series {
+            recent: Sorted::new(recent),
+            before: Sorted::new(window),
+            episode: Episode::default(),
+        }
     }
 
     fn observe(&mut self, series: &mut Series, _at: UnixMs, value: f64) -> Observation {
-        let Series { recent, before, episode } = series;
+        let Series {
+            recent,
+            before,
+            episode,
+        } = series;
         if let Some(left) = recent.push(value) {
             before.push(left);
         }
@@ -100,13 +115,18 @@ impl Detector for LevelShift {
         if shift == 0.0 {
             return episode.observe(self.rule, 0.0, |_| same(now, then));
         }
-        let deviation = (TO_DEVIATION * before.median_deviation()).max(self.settings.relative * then.abs());
+        let deviation =
+            (TO_DEVIATION * before.median_deviation()).max(self.settings.relative * then.abs());
         let score = (shift / deviation).abs().min(MOST) / self.settings.threshold;
         episode.observe(self.rule, score, |phase| {
             if phase == Phase::Clear {
                 return same(now, then);
             }
-            let (direction, side) = if shift > 0.0 { (Direction::Above, "above") } else { (Direction::Below, "below") };
+            let (direction, side) = if shift > 0.0 {
+                (Direction::Above, "above")
+            } else {
+                (Direction::Below, "below")
+            };
             let room = deviation * self.settings.threshold;
             let reason = format!(
                 "the last {} samples are at {}, {} {side} the level {} of the {} before them",
@@ -116,14 +136,29 @@ impl Detector for LevelShift {
                 figure(then),
                 before.len()
             );
-            Told { direction, expected: Some(Range { low: then - room, high: then + room }), reason }
+            Told {
+                direction,
+                expected: Some(Range {
+                    low: then - room,
+                    high: then + room,
+                }),
+                reason,
+            }
         })
     }
 }
 
 fn same(now: f64, then: f64) -> Told {
-    let reason = format!("the level {} is that of before, {}, again or by now", figure(now), figure(then));
-    Told { direction: Direction::Shape, expected: None, reason }
+    let reason = format!(
+        "the level {} is that of before, {}, again or by now",
+        figure(now),
+        figure(then)
+    );
+    Told {
+        direction: Direction::Shape,
+        expected: None,
+        reason,
+    }
 }
 
 impl StatefulDetector for LevelShift {

@@ -43,26 +43,60 @@ impl Anomaly {
             seen_by(sight),
             utc(since)
         );
-        let anomaly =
-            Self { direction, turned: None, low: range.low, high: range.high, lasted: 0, back: 0, told: score };
-        (anomaly, Change { phase: Phase::Onset, direction, severity: score, expected: Some(range), reason })
+        let anomaly = Self {
+            direction,
+            turned: None,
+            low: range.low,
+            high: range.high,
+            lasted: 0,
+            back: 0,
+            told: score,
+        };
+        (
+            anomaly,
+            Change {
+                phase: Phase::Onset,
+                direction,
+                severity: score,
+                expected: Some(range),
+                reason,
+            },
+        )
     }
 
     /// It goes on; `severity` is the score if nothing had been learnt lately.
-    pub(crate) fn go_on(&mut self, settings: &Settings, value: f64, severity: f64, sight: &Sight) -> Option<Change> {
+    pub(crate) fn go_on(
+        &mut self,
+        settings: &Settings,
+        value: f64,
+        severity: f64,
+        sight: &Sight,
+    ) -> Option<Change> {
         self.lasted = self.lasted.saturating_add(1);
-        let in_range = self.direction != Direction::Shape && (self.low..=self.high).contains(&value);
+        let in_range =
+            self.direction != Direction::Shape && (self.low..=self.high).contains(&value);
         let back = in_range || severity < LIKE_BEFORE;
         self.back = if back { self.back.saturating_add(1) } else { 0 };
-        // What is new may show before it is out of the range; which way it goes is told as soon as it is.
+        // What is new may show before it is out of the range; which way it goes is told as soon as
+        // it is.
         let turns = self.direction == Direction::Shape && self.turned.is_none();
         if turns {
-            self.turned = Some(direction(value, self.low, self.high)).filter(|turned| *turned != Direction::Shape);
+            self.turned = Some(direction(value, self.low, self.high))
+                .filter(|turned| *turned != Direction::Shape);
         }
         let direction = self.turned.unwrap_or(self.direction);
         let change = |phase, reason| {
-            let expected = Some(Range { low: self.low, high: self.high });
-            Some(Change { phase, direction, severity, expected, reason })
+            let expected = Some(Range {
+                low: self.low,
+                high: self.high,
+            });
+            Some(Change {
+                phase,
+                direction,
+                severity,
+                expected,
+                reason,
+            })
         };
         let (low, high) = (figure(self.low), figure(self.high));
         if self.back >= settings.clear_samples {
@@ -71,10 +105,21 @@ impl Anomaly {
             } else {
                 "looks like what was before, or has gone on for long enough to be known".to_owned()
             };
-            return change(Phase::Clear, format!("{} {why}, for {} samples in a row", figure(value), self.back));
+            return change(
+                Phase::Clear,
+                format!(
+                    "{} {why}, for {} samples in a row",
+                    figure(value),
+                    self.back
+                ),
+            );
         }
         if self.lasted >= settings.hold_at_most {
-            let reason = format!("{} after {} samples: accepted as normal", figure(value), self.lasted);
+            let reason = format!(
+                "{} after {} samples: accepted as normal",
+                figure(value),
+                self.lasted
+            );
             return change(Phase::Clear, reason);
         }
         if turns && self.turned.is_some() {
@@ -82,12 +127,19 @@ impl Anomaly {
             let place = word(direction);
             return change(
                 Phase::Ongoing,
-                format!("{} is {place} the {low} to {high} that were expected", figure(value)),
+                format!(
+                    "{} is {place} the {low} to {high} that were expected",
+                    figure(value)
+                ),
             );
         }
         if severity >= self.told * WORSE {
             self.told = severity;
-            let reason = format!("{} is worse, where {low} to {high} were expected; {}", figure(value), seen_by(sight));
+            let reason = format!(
+                "{} is worse, where {low} to {high} were expected; {}",
+                figure(value),
+                seen_by(sight)
+            );
             return change(Phase::Ongoing, reason);
         }
         None
@@ -123,9 +175,18 @@ fn seen_by(sight: &Sight) -> String {
         [] => "seen by the deviations alone".to_owned(),
         [one] => format!("new to 1 of {} views: {one}", VIEWS.len()),
         [..] => {
-            let named = views.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            let named = views
+                .iter()
+                .take(NAMED)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", ");
             let most = if views.len() > NAMED { "most to " } else { "" };
-            format!("new to {} of {} views: {most}{named}", views.len(), VIEWS.len())
+            format!(
+                "new to {} of {} views: {most}{named}",
+                views.len(),
+                VIEWS.len()
+            )
         }
     }
 }

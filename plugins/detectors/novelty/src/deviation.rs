@@ -17,15 +17,27 @@ pub(crate) struct Deviation {
 
 impl Deviation {
     pub(crate) fn new() -> Self {
-        Self { mean: 0.0, variance: 0.0, rate: 2.0 }
+        Self {
+            mean: 0.0,
+            variance: 0.0,
+            rate: 2.0,
+        }
     }
 
     /// z = (value − mean) / σ, both without the value, and 0 where that is below 0; then learns it.
     #[inline]
     pub(crate) fn above(&mut self, value: f64) -> f64 {
         let off = value - self.mean;
-        let z = if off > 0.0 && self.variance > 0.0 && self.rate <= LEAST { off / self.variance.sqrt() } else { 0.0 };
-        self.rate = if self.rate > 1.0 { 1.0 } else { self.rate / (1.0 + self.rate) };
+        let z = if off > 0.0 && self.variance > 0.0 && self.rate <= LEAST {
+            off / self.variance.sqrt()
+        } else {
+            0.0
+        };
+        self.rate = if self.rate > 1.0 {
+            1.0
+        } else {
+            self.rate / (1.0 + self.rate)
+        };
         self.rate = if self.rate > RATE { self.rate } else { RATE };
         let step = self.rate * off;
         self.mean += step;

@@ -10,8 +10,8 @@ use crate::profile::Profile;
 use crate::spread::Spread;
 use crate::stream::Stream;
 
-/// The figures that are looked at: x, its distance from the slow average and from what is usual at that hour of the week, its
-/// spread, and the smooth average.
+/// The figures that are looked at: x, its distance from the slow average and from what is usual at
+/// that hour of the week, its spread, and the smooth average.
 const STREAMS: usize = 5;
 
 /// A way to look at one of them.
@@ -22,19 +22,47 @@ pub(crate) struct View {
 }
 
 pub(crate) const VIEWS: [View; 7] = [
-    View { name: "the last 24 samples", stream: 0, window: 24 },
-    View { name: "the last 6 samples", stream: 0, window: 6 },
-    View { name: "12 samples against the slow average", stream: 1, window: 12 },
-    View { name: "the hour of the week", stream: 2, window: 1 },
-    View { name: "12 samples against the hour of the week", stream: 2, window: 12 },
-    View { name: "the spread of 48 samples", stream: 3, window: 1 },
-    View { name: "the smoothed course", stream: 4, window: 24 },
+    View {
+        name: "the last 24 samples",
+        stream: 0,
+        window: 24,
+    },
+    View {
+        name: "the last 6 samples",
+        stream: 0,
+        window: 6,
+    },
+    View {
+        name: "12 samples against the slow average",
+        stream: 1,
+        window: 12,
+    },
+    View {
+        name: "the hour of the week",
+        stream: 2,
+        window: 1,
+    },
+    View {
+        name: "12 samples against the hour of the week",
+        stream: 2,
+        window: 12,
+    },
+    View {
+        name: "the spread of 48 samples",
+        stream: 3,
+        window: 1,
+    },
+    View {
+        name: "the smoothed course",
+        stream: 4,
+        window: 24,
+    },
 ];
 
 /// A distance counts as at most this: one view alone never makes an alarm.
 const FURTHEST: f64 = 0.1;
-/// The mean distance that is the threshold. With `DEVIATIONS`, the best one for the files of the benchmark at even places in the order
-/// of their names, rounded; the others had no say.
+/// The mean distance that is the threshold. With `DEVIATIONS`, the best one for the files of the
+/// benchmark at even places in the order of their names, rounded; the others had no say.
 const THRESHOLD: f64 = 0.0433;
 /// What the mean logarithm of the deviations weighs beside the distances, in thresholds.
 const DEVIATIONS: f64 = 0.125;
@@ -47,7 +75,8 @@ const LARGEST: f64 = 1e150;
 const MOST_DEVIATIONS: f64 = 1e50;
 /// How fast the scales forget.
 const SCALES: f64 = 0.001;
-/// How fast the averages follow: the slow one, the smooth one, and the one whose deviation is looked at.
+/// How fast the averages follow: the slow one, the smooth one, and the one whose deviation is
+/// looked at.
 const SLOW: f64 = 0.01;
 const SMOOTH: f64 = 0.1;
 const SLOWEST: f64 = 0.005;
@@ -59,7 +88,8 @@ pub(crate) struct Ensemble {
     leaders: [Leader; VIEWS.len()],
     /// 1 / samples seen, while that is more than `SCALES`; 2 before the first one.
     rate: f64,
-    /// Of |x − slow average|, |x − the hour's value|, |x − the one before|, the spread, and the slowest average.
+    /// Of |x − slow average|, |x − the hour's value|, |x − the one before|, the spread, and the
+    /// slowest average.
     deviations: [Deviation; 5],
     profile: Profile,
     spread: Spread,
@@ -122,18 +152,34 @@ impl Ensemble {
             && self.spread.fits()
             && (SCALES..=2.0).contains(&self.rate)
             && self.streams.iter().all(Stream::is_sound)
-            && self.leaders.iter().zip(VIEWS).all(|(leader, view)| leader.fits(view.window))
+            && self
+                .leaders
+                .iter()
+                .zip(VIEWS)
+                .all(|(leader, view)| leader.fits(view.window))
     }
 
     /// Judges a sample by those before it, then learns it.
     pub(crate) fn observe(&mut self, at: UnixMs, value: f64) -> Sight {
         let x = value.clamp(-LARGEST, LARGEST);
-        let before = self.averages.unwrap_or(Averages { slow: x, smooth: x, slowest: x, last: x });
+        let before = self.averages.unwrap_or(Averages {
+            slow: x,
+            smooth: x,
+            slowest: x,
+            last: x,
+        });
         let usual = self.profile.observe(at, x);
         let [of_slow, of_hour, ..] = self.deviations;
-        let about = About { slow: (before.slow, of_slow), hour: usual.map(|usual| (usual, of_hour)), seen: self.seen };
+        let about = About {
+            slow: (before.slow, of_slow),
+            hour: usual.map(|usual| (usual, of_hour)),
+            seen: self.seen,
+        };
         let (least, largest) = self.seen;
-        self.seen = (if x < least { x } else { least }, if x > largest { x } else { largest });
+        self.seen = (
+            if x < least { x } else { least },
+            if x > largest { x } else { largest },
+        );
         let averages = Averages {
             slow: before.slow + SLOW * (x - before.slow),
             smooth: before.smooth + SMOOTH * (x - before.smooth),
@@ -146,8 +192,16 @@ impl Ensemble {
         let from_hour = usual.map_or(0.0, |usual| x - usual);
         let spread = self.spread.observe(x);
         let figures = [x, x - averages.slow, from_hour, spread, averages.smooth];
-        self.rate = if self.rate > 1.0 { 1.0 } else { self.rate / (1.0 + self.rate) };
-        self.rate = if self.rate > SCALES { self.rate } else { SCALES };
+        self.rate = if self.rate > 1.0 {
+            1.0
+        } else {
+            self.rate / (1.0 + self.rate)
+        };
+        self.rate = if self.rate > SCALES {
+            self.rate
+        } else {
+            SCALES
+        };
         let floor = self.floor();
         for (index, (stream, figure)) in self.streams.iter_mut().zip(figures).enumerate() {
             if let Some(before) = stream.observe(figure, self.rate, floor) {
@@ -160,14 +214,29 @@ impl Ensemble {
             *distance = at_most(leader.observe(self.now, stream.seen(), stream.unit()));
         }
 
-        let parts = [(x - before.slow).abs(), from_hour.abs(), (x - before.last).abs(), spread, averages.slowest];
+        let parts = [
+            (x - before.slow).abs(),
+            from_hour.abs(),
+            (x - before.last).abs(),
+            spread,
+            averages.slowest,
+        ];
         // The sum of the logarithms is that of the product: one instead of five.
         let mut product = 1.0;
         for (deviation, part) in self.deviations.iter_mut().zip(parts) {
             let z = deviation.above(part);
-            product *= 1.0 + if z < MOST_DEVIATIONS { z } else { MOST_DEVIATIONS };
+            product *= 1.0
+                + if z < MOST_DEVIATIONS {
+                    z
+                } else {
+                    MOST_DEVIATIONS
+                };
         }
-        Sight { distances, deviations: product.ln() / parts.len() as f64, about }
+        Sight {
+            distances,
+            deviations: product.ln() / parts.len() as f64,
+            about,
+        }
     }
 
     /// The least difference that is more than rounding.
@@ -180,7 +249,8 @@ impl Ensemble {
     pub(crate) fn lasting(&self, sight: &Sight) -> f64 {
         let mut distances = [0.0; VIEWS.len()];
         for ((distance, leader), view) in distances.iter_mut().zip(&self.leaders).zip(&VIEWS) {
-            *distance = at_most(leader.distance_from_old(self.now, self.streams[view.stream].unit()));
+            *distance =
+                at_most(leader.distance_from_old(self.now, self.streams[view.stream].unit()));
         }
         score(&distances, sight.deviations)
     }
@@ -194,24 +264,47 @@ impl Sight {
 
     /// The views that find it new, the most surprised first.
     pub(crate) fn surprised(&self) -> Vec<&'static str> {
-        let mut views: Vec<_> = self.distances.iter().zip(VIEWS).filter(|(distance, _)| **distance > NEW).collect();
+        let mut views: Vec<_> = self
+            .distances
+            .iter()
+            .zip(VIEWS)
+            .filter(|(distance, _)| **distance > NEW)
+            .collect();
         views.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         views.into_iter().map(|(_, view)| view.name).collect()
     }
 
-    /// The narrower of two ranges: about the slow average, and about what is usual at that hour of the week. Three
-    /// deviations of the distance wide on either side; what was never negative, or never positive, is not expected to become so.
+    /// The narrower of two ranges: about the slow average, and about what is usual at that hour of
+    /// the week. Three deviations of the distance wide on either side; what was never negative, or
+    /// never positive, is not expected to become so.
     pub(crate) fn expected(&self) -> Expected {
         let about = |(centre, off): (f64, Deviation), source| {
             let off = off.usual();
             let (least, largest) = self.about.seen;
-            let low = if least >= 0.0 { (centre - off).max(0.0) } else { centre - off };
-            let high = if largest <= 0.0 { (centre + off).min(0.0) } else { centre + off };
-            Expected { range: Range { low, high }, source }
+            let low = if least >= 0.0 {
+                (centre - off).max(0.0)
+            } else {
+                centre - off
+            };
+            let high = if largest <= 0.0 {
+                (centre + off).min(0.0)
+            } else {
+                centre + off
+            };
+            Expected {
+                range: Range { low, high },
+                source,
+            }
         };
         let slow = about(self.about.slow, "about the slow average");
-        match self.about.hour.map(|hour| about(hour, "at this hour of the week")) {
-            Some(hour) if hour.range.high - hour.range.low < slow.range.high - slow.range.low => hour,
+        match self
+            .about
+            .hour
+            .map(|hour| about(hour, "at this hour of the week"))
+        {
+            Some(hour) if hour.range.high - hour.range.low < slow.range.high - slow.range.low => {
+                hour
+            }
             _ => slow,
         }
     }
@@ -220,7 +313,11 @@ impl Sight {
 /// All that look at that stream see through its new lens from here on.
 #[cold]
 fn refocus(leaders: &mut [Leader; VIEWS.len()], stream: usize, before: Lens, after: Lens) {
-    for (leader, _) in leaders.iter_mut().zip(&VIEWS).filter(|(_, view)| view.stream == stream) {
+    for (leader, _) in leaders
+        .iter_mut()
+        .zip(&VIEWS)
+        .filter(|(_, view)| view.stream == stream)
+    {
         leader.refocus(|seen| after.see(before.back(seen)));
     }
 }
@@ -228,7 +325,11 @@ fn refocus(leaders: &mut [Leader; VIEWS.len()], stream: usize, before: Lens, aft
 /// Also what is infinitely far, for want of anything to compare with.
 #[inline]
 fn at_most(distance: f64) -> f64 {
-    if distance < FURTHEST { distance } else { FURTHEST }
+    if distance < FURTHEST {
+        distance
+    } else {
+        FURTHEST
+    }
 }
 
 #[inline]

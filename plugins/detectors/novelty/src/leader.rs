@@ -10,12 +10,14 @@ const MORE: usize = 16;
 pub(crate) const NEW: f64 = 0.05;
 /// A prototype follows what it explains by the fiftieth part.
 const FOLLOW: i32 = 50;
-/// A prototype of less than so many samples ago is part of what is going on, and does not explain it away.
+/// A prototype of less than so many samples ago is part of what is going on, and does not explain
+/// it away.
 const OLD: u32 = 100;
 
-/// f = (least, largest, mean) of the last w values of y; its distance to the nearest of K prototypes is the score:
-/// d = min_k ‖f − c_k‖ / (√3·S), with S the scale of y. If d > 0.05, f becomes a prototype, in place of the one that was not
-/// needed for longest; else the nearest moves towards f by a fiftieth. All through a [lens](crate::lens).
+/// f = (least, largest, mean) of the last w values of y; its distance to the nearest of K
+/// prototypes is the score: d = min_k ‖f − c_k‖ / (√3·S), with S the scale of y. If d > 0.05, f
+/// becomes a prototype, in place of the one that was not needed for longest; else the nearest moves
+/// towards f by a fiftieth. All through a [lens](crate::lens).
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Leader {
     /// The last w values; a ring.
@@ -26,7 +28,8 @@ pub(crate) struct Leader {
     high: i32,
     window: u8,
     oldest: u8,
-    /// The means of the prototypes, in their order: who is further away by the mean alone than the nearest so far need not be looked at.
+    /// The means of the prototypes, in their order: who is further away by the mean alone than the
+    /// nearest so far need not be looked at.
     means: Vec<i32>,
     /// The rest of them, in the same order.
     prototypes: Vec<Prototype>,
@@ -76,11 +79,14 @@ impl Leader {
             && self.means.is_sorted()
             && self.values.iter().chain(&self.means).all(small)
             && (self.values.is_empty() || (small(&self.low) && small(&self.high)))
-            && self.prototypes.iter().all(|prototype| small(&prototype.low) && small(&prototype.high))
+            && self
+                .prototypes
+                .iter()
+                .all(|prototype| small(&prototype.low) && small(&prototype.high))
     }
 
-    /// How far the last samples, with this one, are from all prototypes: 0.05 is new, and without prototypes it is infinitely far.
-    /// `unit` is 3 S², or 0 while the series is constant.
+    /// How far the last samples, with this one, are from all prototypes: 0.05 is new, and without
+    /// prototypes it is infinitely far. `unit` is 3 S², or 0 while the series is constant.
     #[inline]
     pub(crate) fn observe(&mut self, now: u32, value: i32, unit: f64) -> f64 {
         self.push(value);
@@ -109,11 +115,14 @@ impl Leader {
         let looks = self.looks();
         let all = self.means.iter().zip(&self.prototypes);
         let old = all.filter(|(_, prototype)| now.wrapping_sub(prototype.born) >= OLD);
-        let least = old.map(|(mean, prototype)| looks.square(*mean, prototype)).min();
+        let least = old
+            .map(|(mean, prototype)| looks.square(*mean, prototype))
+            .min();
         least.map_or(f64::INFINITY, |least| (least as f64 / unit).sqrt())
     }
 
-    /// Which it is, and the square of the distance. From where its mean would be to both sides, until all that is left is too far.
+    /// Which it is, and the square of the distance. From where its mean would be to both sides,
+    /// until all that is left is too far.
     #[inline]
     fn nearest(&self, looks: Looks) -> Option<(usize, i64)> {
         let off = |mean: i32| {
@@ -133,7 +142,8 @@ impl Leader {
             true
         };
         let (below, above) = (self.means.get(..begin)?, self.means.get(begin..)?);
-        let (rest_below, rest_above) = (self.prototypes.get(..begin)?, self.prototypes.get(begin..)?);
+        let (rest_below, rest_above) =
+            (self.prototypes.get(..begin)?, self.prototypes.get(begin..)?);
         for (place, (mean, prototype)) in above.iter().zip(rest_above).enumerate() {
             if !look(begin + place, *mean, prototype) {
                 break;
@@ -150,7 +160,11 @@ impl Leader {
     /// Moves a prototype towards what it explained.
     #[inline]
     fn follow(&mut self, mut place: usize, now: u32, looks: Looks) {
-        let (Some(mean), Some(prototype)) = (self.means.get_mut(place), self.prototypes.get_mut(place)) else { return };
+        let (Some(mean), Some(prototype)) =
+            (self.means.get_mut(place), self.prototypes.get_mut(place))
+        else {
+            return;
+        };
         *mean += (looks.mean - *mean) / FOLLOW;
         prototype.low += (looks.low - prototype.low) / FOLLOW;
         prototype.high += (looks.high - prototype.high) / FOLLOW;
@@ -188,7 +202,15 @@ impl Leader {
         }
         let place = self.means.partition_point(|other| *other < mean);
         self.means.insert(place, mean);
-        self.prototypes.insert(place, Prototype { low, high, used: now, born: now });
+        self.prototypes.insert(
+            place,
+            Prototype {
+                low,
+                high,
+                used: now,
+                born: now,
+            },
+        );
     }
 
     #[inline]
@@ -200,10 +222,16 @@ impl Leader {
     fn push(&mut self, value: i32) {
         self.sum += i64::from(value);
         if self.is_full() {
-            let Some(place) = self.values.get_mut(usize::from(self.oldest)) else { return };
+            let Some(place) = self.values.get_mut(usize::from(self.oldest)) else {
+                return;
+            };
             let gone = std::mem::replace(place, value);
             self.sum -= i64::from(gone);
-            self.oldest = if self.oldest + 1 < self.window { self.oldest + 1 } else { 0 };
+            self.oldest = if self.oldest + 1 < self.window {
+                self.oldest + 1
+            } else {
+                0
+            };
             // Mostly neither end leaves with it.
             if gone == self.low || gone == self.high {
                 self.find_ends();
@@ -227,14 +255,25 @@ impl Leader {
     #[inline]
     fn looks(&self) -> Looks {
         // Of a window of one there is nothing to be computed.
-        let mean = if self.window == 1 { self.low } else { (self.sum as f64 / f64::from(self.window)) as i32 };
-        Looks { low: self.low, high: self.high, mean }
+        let mean = if self.window == 1 {
+            self.low
+        } else {
+            (self.sum as f64 / f64::from(self.window)) as i32
+        };
+        Looks {
+            low: self.low,
+            high: self.high,
+            mean,
+        }
     }
 
     /// What was seen is seen through another lens from here on.
     pub(crate) fn refocus(&mut self, again: impl Fn(i32) -> i32) {
         let again = |seen: &mut i32| *seen = again(*seen);
-        self.values.iter_mut().chain(&mut self.means).for_each(again);
+        self.values
+            .iter_mut()
+            .chain(&mut self.means)
+            .for_each(again);
         for Prototype { low, high, .. } in &mut self.prototypes {
             again(low);
             again(high);
@@ -265,17 +304,26 @@ mod tests {
 
     fn distances(window: u8, values: impl IntoIterator<Item = i32>) -> Vec<f64> {
         let mut leader = Leader::new(window);
-        (0..).zip(values).map(|(now, value)| leader.observe(now, value, UNIT)).collect()
+        (0..)
+            .zip(values)
+            .map(|(now, value)| leader.observe(now, value, UNIT))
+            .collect()
     }
 
     #[test]
     fn the_distance_is_that_of_the_equation() {
         // Window 1: f = (y, y, y), so that d = |y − c| / S.
-        assert_eq!(distances(1, [0, 1000, 0, 1400, 1380]), [f64::INFINITY, 1.0, 0.0, 0.4, 0.02]);
+        assert_eq!(
+            distances(1, [0, 1000, 0, 1400, 1380]),
+            [f64::INFINITY, 1.0, 0.0, 0.4, 0.02]
+        );
         // Window 2: f = (0, 100, 50), then (100, 300, 200): √(100² + 200² + 150²) / (√3·1000).
         let found = distances(2, [0, 100, 300]);
         assert_eq!(found[..2], [0.0, f64::INFINITY]);
-        assert!((found[2] - (72_500.0_f64 / 3e6).sqrt()).abs() < 1e-12, "{found:?}");
+        assert!(
+            (found[2] - (72_500.0_f64 / 3e6).sqrt()).abs() < 1e-12,
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -291,8 +339,15 @@ mod tests {
     fn the_one_that_was_not_needed_for_longest_makes_room() {
         let mut leader = Leader::new(1);
         let values = (0..48).map(|i| i * 100).chain([0, 5000, 100, 0]);
-        let found: Vec<f64> = (0..).zip(values).map(|(now, value)| leader.observe(now, value, UNIT)).collect();
-        assert_eq!(found[48..], [0.0, 0.3, 0.1, 0.0], "100 was forgotten, 0 had been needed again");
+        let found: Vec<f64> = (0..)
+            .zip(values)
+            .map(|(now, value)| leader.observe(now, value, UNIT))
+            .collect();
+        assert_eq!(
+            found[48..],
+            [0.0, 0.3, 0.1, 0.0],
+            "100 was forgotten, 0 had been needed again"
+        );
         assert_eq!(leader.prototypes.len(), PROTOTYPES);
     }
 
@@ -305,7 +360,10 @@ mod tests {
         for now in 300..400 {
             let distance = leader.observe(now, 900, UNIT);
             assert!(now == 300 || distance < NEW, "it is known at once");
-            assert!(leader.distance_from_old(now, UNIT) > NEW, "but was not before");
+            assert!(
+                leader.distance_from_old(now, UNIT) > NEW,
+                "but was not before"
+            );
         }
         leader.observe(400, 900, UNIT);
         assert!(leader.distance_from_old(400, UNIT) < NEW);

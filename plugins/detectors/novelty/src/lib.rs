@@ -1,18 +1,21 @@
 //! How unlike everything before the recent samples of a series are, seen in seven ways.
 //!
-//! Seven *leaders* each keep up to 48 prototypes of what a few samples in a row look like (their least, largest and mean value) and say
-//! how far the present ones are from the nearest (`leader`). They look at x over 24 and over 6 samples, at its distance from
-//! a slow average over 12, at its distance from what is usual at that hour of the week over 1 and over 12, at its standard
-//! deviation over 48, and at a smooth average over 24. Five *deviations* say how many standard deviations simpler figures are
-//! above their mean. A score is
+//! Seven *leaders* each keep up to 48 prototypes of what a few samples in a row look like (their
+//! least, largest and mean value) and say how far the present ones are from the nearest (`leader`).
+//! They look at x over 24 and over 6 samples, at its distance from a slow average over 12, at its
+//! distance from what is usual at that hour of the week over 1 and over 12, at its standard
+//! deviation over 48, and at a smooth average over 24. Five *deviations* say how many standard
+//! deviations simpler figures are above their mean. A score is
 //!
 //! s = mean_i min(d_i, 0.1) / 0.0433 + 0.125 · mean_j log(1 + max(z_j, 0)),
 //!
-//! and counts where it is above all of the last 100: elsewhere s / (1 + s) is told, which is below 1. So 1 is the threshold.
+//! and counts where it is above all of the last 100: elsewhere s / (1 + s) is told, which is below
+//! 1. So 1 is the threshold.
 //!
-//! That says when something begins. How long it lasts is said by prototypes that are at least 100 samples old: the younger
-//! ones are of the anomaly itself. It is over when the samples are back in the range that was expected at the onset, look like what
-//! was before, or have gone on for so long that they are what is normal now.
+//! That says when something begins. How long it lasts is said by prototypes that are at least 100
+//! samples old: the younger ones are of the anomaly itself. It is over when the samples are back in
+//! the range that was expected at the onset, look like what was before, or have gone on for so long
+//! that they are what is normal now.
 //!
 //! One pass, nothing but the past, bounded memory, and the same for every series.
 

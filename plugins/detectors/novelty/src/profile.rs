@@ -10,8 +10,8 @@ const HOURS: usize = 7 * 24;
 const RATE: f64 = 0.2;
 const RATE_MS: i64 = 300_000;
 
-/// A value for each hour of the week. Samples that come more often than every five minutes move it less each, so that it is
-/// that of the whole hour and not of its last minute.
+/// A value for each hour of the week. Samples that come more often than every five minutes move it
+/// less each, so that it is that of the whole hour and not of its last minute.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Profile {
     /// NaN where that hour was never seen.
@@ -24,7 +24,12 @@ pub(crate) struct Profile {
 
 impl Profile {
     pub(crate) fn new() -> Self {
-        Self { of_hour: vec![f64::NAN; HOURS], last: None, interval: RATE_MS, rate: RATE }
+        Self {
+            of_hour: vec![f64::NAN; HOURS],
+            last: None,
+            interval: RATE_MS,
+            rate: RATE,
+        }
     }
 
     pub(crate) fn fits(&self) -> bool {
@@ -34,7 +39,10 @@ impl Profile {
     /// What was usual at that time, and learns the value. Nothing while that hour is new.
     #[inline]
     pub(crate) fn observe(&mut self, at: UnixMs, value: f64) -> Option<f64> {
-        let interval = self.last.map_or(RATE_MS, |last| at.saturating_sub(last)).min(RATE_MS);
+        let interval = self
+            .last
+            .map_or(RATE_MS, |last| at.saturating_sub(last))
+            .min(RATE_MS);
         self.last = Some(at);
         if interval != self.interval {
             self.change_rate(interval);
@@ -67,7 +75,10 @@ mod tests {
 
     #[test]
     fn each_hour_of_the_week_has_its_value_also_before_1970() {
-        assert_eq!([-1, 0, HOUR_MS - 1, HOUR_MS, 7 * 24 * HOUR_MS].map(hour_of_week), [167, 0, 0, 1, 0]);
+        assert_eq!(
+            [-1, 0, HOUR_MS - 1, HOUR_MS, 7 * 24 * HOUR_MS].map(hour_of_week),
+            [167, 0, 0, 1, 0]
+        );
         let mut profile = Profile::new();
         assert_eq!(profile.observe(0, 10.0), None);
         assert_eq!(profile.observe(HOUR_MS, 99.0), None);
@@ -85,6 +96,9 @@ mod tests {
             often.observe(quarter * 15_000, f64::from(quarter > 0));
         }
         let (often, seldom) = (often.of_hour[0], seldom.of_hour[0]);
-        assert!((seldom - 0.2).abs() < 1e-12 && (often - 0.2).abs() < 1e-12, "{often} {seldom}");
+        assert!(
+            (seldom - 0.2).abs() < 1e-12 && (often - 0.2).abs() < 1e-12,
+            "{often} {seldom}"
+        );
     }
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 const BLOCK: u8 = 10;
 const BLOCKS: usize = 10;
 
-/// Refractory of a record: a score counts only where it is above all of the last R = 100 (to 109: kept in blocks of ten).
+/// Refractory of a record: a score counts only where it is above all of the last R = 100 (to 109:
+/// kept in blocks of ten).
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// The highest of each full block.
@@ -21,7 +22,13 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new() -> Self {
-        Self { blocks: [0.0; BLOCKS], oldest: 0, highest: 0.0, present: 0.0, scores: 0 }
+        Self {
+            blocks: [0.0; BLOCKS],
+            oldest: 0,
+            highest: 0.0,
+            present: 0.0,
+            scores: 0,
+        }
     }
 
     pub(crate) fn fits(&self) -> bool {
@@ -43,7 +50,10 @@ impl Record {
             self.blocks[usize::from(self.oldest)] = self.present;
             self.oldest = (self.oldest + 1) % BLOCKS as u8;
             self.highest =
-                self.blocks.iter().fold(0.0, |highest, block| if *block > highest { *block } else { highest });
+                self.blocks.iter().fold(
+                    0.0,
+                    |highest, block| if *block > highest { *block } else { highest },
+                );
             (self.present, self.scores) = (0.0, 0);
         }
         record
@@ -60,7 +70,9 @@ mod tests {
             let mut record = Record::new();
             (0..offset).for_each(|_| assert!(!record.observe(0.0)));
             assert!(record.observe(5.0));
-            let quiet = (0..200).take_while(|_| !record.clone().observe(4.0) && !record.observe(0.0)).count();
+            let quiet = (0..200)
+                .take_while(|_| !record.clone().observe(4.0) && !record.observe(0.0))
+                .count();
             assert!((100..110).contains(&quiet), "{quiet}");
         }
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 /// So many standard deviations are the scale at most, squared.
 const DEVIATIONS_SQUARE: f64 = 16.0 * 16.0;
 
-/// S = min(largest − least of all values so far, 16 σ), with σ from exponentially weighted moments. The range alone would be
-/// set once and for all by one outlier.
+/// S = min(largest − least of all values so far, 16 σ), with σ from exponentially weighted moments.
+/// The range alone would be set once and for all by one outlier.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Scale {
     low: f64,
@@ -17,7 +17,12 @@ pub(crate) struct Scale {
 
 impl Scale {
     pub(crate) fn new() -> Self {
-        Self { low: f64::INFINITY, high: f64::NEG_INFINITY, mean: 0.0, variance: 0.0 }
+        Self {
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+            mean: 0.0,
+            variance: 0.0,
+        }
     }
 
     /// The square of S, with this value. The first rate must be 1.
@@ -37,7 +42,11 @@ impl Scale {
     pub(crate) fn square(&self) -> f64 {
         let range = self.high - self.low;
         let (range, deviations) = (range * range, DEVIATIONS_SQUARE * self.variance);
-        if range < deviations { range } else { deviations }
+        if range < deviations {
+            range
+        } else {
+            deviations
+        }
     }
 
     #[inline]
@@ -59,6 +68,10 @@ mod tests {
         for i in 0..20_000 {
             scale.observe(f64::from(i % 2), 0.001);
         }
-        assert!(scale.square() < 1e12, "one outlier is forgotten: {}", scale.square());
+        assert!(
+            scale.square() < 1e12,
+            "one outlier is forgotten: {}",
+            scale.square()
+        );
     }
 }

@@ -8,7 +8,8 @@ use crate::ensemble::{Ensemble, Sight};
 use crate::record::Record;
 use crate::settings::Settings;
 
-/// From this share of the threshold on a sample is unusual: an anomaly is so since the first of them in a row.
+/// From this share of the threshold on a sample is unusual: an anomaly is so since the first of
+/// them in a row.
 const UNUSUAL: f64 = 0.5;
 
 /// What is remembered of one series.
@@ -25,12 +26,23 @@ pub struct Series {
 
 impl Series {
     pub(crate) fn new() -> Self {
-        Self { ensemble: Ensemble::new(), record: Record::new(), seen: 0, unusual_since: None, anomaly: None }
+        Self {
+            ensemble: Ensemble::new(),
+            record: Record::new(),
+            seen: 0,
+            unusual_since: None,
+            anomaly: None,
+        }
     }
 
     /// Whether it is one that this version can go on with.
     pub(crate) fn fits(&self) -> bool {
-        self.ensemble.fits() && self.record.fits() && self.anomaly.as_ref().is_none_or(|anomaly| anomaly.is_sound())
+        self.ensemble.fits()
+            && self.record.fits()
+            && self
+                .anomaly
+                .as_ref()
+                .is_none_or(|anomaly| anomaly.is_sound())
     }
 
     pub(crate) fn observe(&mut self, settings: &Settings, at: UnixMs, value: f64) -> Observation {
@@ -55,14 +67,24 @@ impl Series {
     }
 
     #[cold]
-    fn unusual(&mut self, settings: &Settings, at: UnixMs, value: f64, score: f64, sight: &Sight) -> Observation {
+    fn unusual(
+        &mut self,
+        settings: &Settings,
+        at: UnixMs,
+        value: f64,
+        score: f64,
+        sight: &Sight,
+    ) -> Observation {
         let Some(anomaly) = &mut self.anomaly else {
-            let (anomaly, onset) = Anomaly::begin(value, score, sight, self.unusual_since.unwrap_or(at));
+            let (anomaly, onset) =
+                Anomaly::begin(value, score, sight, self.unusual_since.unwrap_or(at));
             self.anomaly = Some(Box::new(anomaly));
             return Observation::change(score, onset);
         };
         let severity = self.ensemble.lasting(sight) / settings.threshold;
-        let Some(change) = anomaly.go_on(settings, value, severity, sight) else { return Observation::quiet(score) };
+        let Some(change) = anomaly.go_on(settings, value, severity, sight) else {
+            return Observation::quiet(score);
+        };
         if change.phase == anomalyzer_plugin_sdk::Phase::Clear {
             self.anomaly = None;
         }

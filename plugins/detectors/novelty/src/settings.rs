@@ -23,7 +23,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { threshold: 1.0, min_samples: 200, clear_samples: 5, hold_at_most: 1000 }
+        Self {
+            threshold: 1.0,
+            min_samples: 200,
+            clear_samples: 5,
+            hold_at_most: 1000,
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 const WINDOW: usize = 48;
 
-/// Running sums, taken anew with every round of the ring: what rounding and outliers leave in them is gone by then.
+/// Running sums, taken anew with every round of the ring: what rounding and outliers leave in them
+/// is gone by then.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Spread {
     values: Vec<f64>,
@@ -17,7 +18,13 @@ pub(crate) struct Spread {
 
 impl Spread {
     pub(crate) fn new() -> Self {
-        Self { values: Vec::new(), oldest: 0, shift: 0.0, sum: 0.0, squares: 0.0 }
+        Self {
+            values: Vec::new(),
+            oldest: 0,
+            shift: 0.0,
+            sum: 0.0,
+            squares: 0.0,
+        }
     }
 
     pub(crate) fn fits(&self) -> bool {
@@ -79,8 +86,13 @@ mod tests {
             let found = spread.observe(*value);
             let last = &values[(i + 1).saturating_sub(WINDOW)..=i];
             let mean = last.iter().sum::<f64>() / last.len() as f64;
-            let variance = last.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / last.len() as f64;
-            assert!((found - variance.sqrt()).abs() < 1e-6, "{i}: {found} {}", variance.sqrt());
+            let variance =
+                last.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / last.len() as f64;
+            assert!(
+                (found - variance.sqrt()).abs() < 1e-6,
+                "{i}: {found} {}",
+                variance.sqrt()
+            );
         }
     }
 

@@ -16,7 +16,12 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new() -> Self {
-        Self { scale: Scale::new(), lens: Lens::new(), seen: 0, unit: 0.0 }
+        Self {
+            scale: Scale::new(),
+            lens: Lens::new(),
+            seen: 0,
+            unit: 0.0,
+        }
     }
 
     pub(crate) fn is_sound(&self) -> bool {
@@ -27,16 +32,25 @@ impl Stream {
         self.lens
     }
 
-    /// Takes a value in; `floor` is the least difference that is more than rounding. Answers with the lens of before if it had to be
-    /// changed: what was kept must be seen anew.
+    /// Takes a value in; `floor` is the least difference that is more than rounding. Answers with
+    /// the lens of before if it had to be changed: what was kept must be seen anew.
     #[inline]
     pub(crate) fn observe(&mut self, value: f64, rate: f64, floor: f64) -> Option<Lens> {
         let square = self.scale.observe(value, rate);
         let in_steps = self.lens.in_steps(square);
-        let is_sharp = Lens::SHARP.contains(&in_steps) && self.lens.is_near(self.scale.mean(), square);
-        let changed = if is_sharp { None } else { Some(self.refocus(value, square)) };
+        let is_sharp =
+            Lens::SHARP.contains(&in_steps) && self.lens.is_near(self.scale.mean(), square);
+        let changed = if is_sharp {
+            None
+        } else {
+            Some(self.refocus(value, square))
+        };
         self.seen = self.lens.see(value);
-        self.unit = if square > floor * floor { 3.0 * self.lens.in_steps(square) } else { 0.0 };
+        self.unit = if square > floor * floor {
+            3.0 * self.lens.in_steps(square)
+        } else {
+            0.0
+        };
         changed
     }
 
@@ -56,7 +70,11 @@ impl Stream {
     #[cold]
     fn refocus(&mut self, value: f64, square: f64) -> Lens {
         // Of a constant there is nothing to be told apart: it is where it is.
-        let anchor = if square > 0.0 { self.scale.mean() } else { value };
+        let anchor = if square > 0.0 {
+            self.scale.mean()
+        } else {
+            value
+        };
         std::mem::replace(&mut self.lens, Lens::at(anchor, square.sqrt()))
     }
 }

@@ -20,13 +20,23 @@ fn findings(series: Series) -> Vec<Finding> {
 }
 
 fn onsets(findings: &[Finding]) -> Vec<u32> {
-    findings.iter().filter(|finding| finding.phase == Phase::Onset).map(|finding| finding.sample).collect()
+    findings
+        .iter()
+        .filter(|finding| finding.phase == Phase::Onset)
+        .map(|finding| finding.sample)
+        .collect()
 }
 
 /// 100 ± 5 with a rhythm of a day in samples of 5 minutes, and that long.
 fn rhythm(samples: usize) -> Vec<(i64, f64)> {
-    let series = Series::noise(1, samples, 100.0, 5.0).season(288, 40.0).samples();
-    series.into_iter().enumerate().map(|(i, (_, value))| (i as i64 * 300_000, value)).collect()
+    let series = Series::noise(1, samples, 100.0, 5.0)
+        .season(288, 40.0)
+        .samples();
+    series
+        .into_iter()
+        .enumerate()
+        .map(|(i, (_, value))| (i as i64 * 300_000, value))
+        .collect()
 }
 
 #[test]
@@ -42,19 +52,44 @@ fn whatever_comes_it_keeps_the_law() {
 fn a_surge_begins_and_ends_with_words_for_all_of_it() {
     let mut found = findings(Series::noise(SEED, 1000, 100.0, 5.0).shift(700..720, 80.0));
     found.retain(|finding| finding.sample >= 700);
-    let phases: Vec<_> = found.iter().map(|finding| (finding.sample, finding.phase, finding.direction)).collect();
-    assert_eq!(phases, [(700, Phase::Onset, Direction::Above), (724, Phase::Clear, Direction::Above)], "{found:?}");
-    let [onset, clear] = &found[..] else { panic!("{found:?}") };
+    let phases: Vec<_> = found
+        .iter()
+        .map(|finding| (finding.sample, finding.phase, finding.direction))
+        .collect();
+    assert_eq!(
+        phases,
+        [
+            (700, Phase::Onset, Direction::Above),
+            (724, Phase::Clear, Direction::Above)
+        ],
+        "{found:?}"
+    );
+    let [onset, clear] = &found[..] else {
+        panic!("{found:?}")
+    };
     let expected = onset.expected.expect("a range");
     assert!(
-        expected.low > 70.0 && expected.low < 100.0 && expected.high > 100.0 && expected.high < 130.0,
+        expected.low > 70.0
+            && expected.low < 100.0
+            && expected.high > 100.0
+            && expected.high < 130.0,
         "{expected:?}"
     );
-    for word in ["is above the", "that were expected", "new to", "of 7 views", "unusual since 2026-01-01T02:5"] {
+    for word in [
+        "is above the",
+        "that were expected",
+        "new to",
+        "of 7 views",
+        "unusual since 2026-01-01T02:5",
+    ] {
         assert!(onset.reason.contains(word), "{word}: {}", onset.reason);
     }
     assert_eq!(clear.expected, onset.expected);
-    assert!(clear.reason.contains("again, for 5 samples in a row"), "{}", clear.reason);
+    assert!(
+        clear.reason.contains("again, for 5 samples in a row"),
+        "{}",
+        clear.reason
+    );
     assert!(onset.severity > 1.0 && onset.severity == onset.score);
 }
 
@@ -62,8 +97,14 @@ fn a_surge_begins_and_ends_with_words_for_all_of_it() {
 fn a_level_that_stays_is_accepted_within_bounds() {
     for by in [-90.0, 60.0, 1e6] {
         let found = findings(Series::noise(SEED, 3000, 100.0, 5.0).shift(1000.., by));
-        let at = found.iter().position(|finding| finding.sample == 1000).expect("an onset");
-        let clear = found[at..].iter().find(|finding| finding.phase == Phase::Clear).expect("an end");
+        let at = found
+            .iter()
+            .position(|finding| finding.sample == 1000)
+            .expect("an onset");
+        let clear = found[at..]
+            .iter()
+            .find(|finding| finding.phase == Phase::Clear)
+            .expect("an end");
         assert!((1100..=2000).contains(&clear.sample), "{by}: {found:?}");
         assert!(onsets(&found[at..]).len() <= 4, "{by}: {found:?}");
     }
@@ -72,22 +113,35 @@ fn a_level_that_stays_is_accepted_within_bounds() {
 #[test]
 fn a_day_that_differs_from_all_days_is_found() {
     let mut samples = rhythm(288 * 21);
-    // Where the rhythm has its peak, it is at its mean: nothing that was never seen, but at another time of the day.
+    // Where the rhythm has its peak, it is at its mean: nothing that was never seen, but at another
+    // time of the day.
     for (i, (_, value)) in samples.iter_mut().enumerate().skip(288 * 18) {
         if i < 288 * 19 {
             *value -= 40.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin();
         }
     }
     let found = onsets(&verdict(&samples).findings);
-    assert!(found.iter().any(|at| (288 * 18..288 * 19).contains(at)), "{found:?}");
-    assert!(found.iter().filter(|at| **at > 288 * 8).count() <= 4, "{found:?}");
+    assert!(
+        found.iter().any(|at| (288 * 18..288 * 19).contains(at)),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().filter(|at| **at > 288 * 8).count() <= 4,
+        "{found:?}"
+    );
 }
 
 #[test]
 fn plain_noise_alarms_seldom_and_seldomer_the_longer_it_is_known() {
-    let all: Vec<u32> = (0..20).flat_map(|seed| onsets(&findings(Series::noise(seed, 10_000, 100.0, 5.0)))).collect();
+    let all: Vec<u32> = (0..20)
+        .flat_map(|seed| onsets(&findings(Series::noise(seed, 10_000, 100.0, 5.0))))
+        .collect();
     let late = all.iter().filter(|at| **at >= 5000).count();
-    assert!(all.len() <= 200 && late * 2 <= all.len(), "{} of which late {late}", all.len());
+    assert!(
+        all.len() <= 200 && late * 2 <= all.len(),
+        "{} of which late {late}",
+        all.len()
+    );
 }
 
 #[test]
@@ -98,7 +152,11 @@ fn constants_and_their_changes_alarm_once() {
     assert!(findings(Series::of(rounding)).is_empty());
     let once = findings(Series::of([5.0; 2000]).spike(900, 1.0));
     assert_eq!(onsets(&once), [900], "{once:?}");
-    let again = Series::of([5.0; 4000]).spike(900, 1.0).spike(1500, 1.0).spike(2100, 1.0).spike(2700, 1.0);
+    let again = Series::of([5.0; 4000])
+        .spike(900, 1.0)
+        .spike(1500, 1.0)
+        .spike(2100, 1.0)
+        .spike(2700, 1.0);
     assert!(onsets(&findings(again)).len() <= 4);
     let jump = findings(Series::of([5.0; 2000]).shift(900.., 1.0));
     assert_eq!(onsets(&jump), [900], "{jump:?}");
@@ -107,17 +165,27 @@ fn constants_and_their_changes_alarm_once() {
 #[test]
 fn nothing_is_found_before_enough_was_seen() {
     for samples in 0..200 {
-        let series = Series::noise(3, 200, 100.0, 5.0).spike(samples, 1e6).samples();
+        let series = Series::noise(3, 200, 100.0, 5.0)
+            .spike(samples, 1e6)
+            .samples();
         let verdict = verdict(&series);
         assert!(verdict.findings.is_empty() && verdict.scores.iter().all(|score| *score == 0.0));
     }
-    assert_eq!(onsets(&findings(Series::noise(3, 201, 100.0, 5.0).spike(200, 1e6))), [200]);
+    assert_eq!(
+        onsets(&findings(Series::noise(3, 201, 100.0, 5.0).spike(200, 1e6))),
+        [200]
+    );
 }
 
 #[test]
 fn gaps_and_restarts_of_a_counter_are_survived() {
-    let found = onsets(&findings(Series::noise(SEED, 2000, 100.0, 5.0).gap(1000, u32::MAX)));
-    assert!(found.iter().all(|at| !(1000..1100).contains(at)), "{found:?}");
+    let found = onsets(&findings(
+        Series::noise(SEED, 2000, 100.0, 5.0).gap(1000, u32::MAX),
+    ));
+    assert!(
+        found.iter().all(|at| !(1000..1100).contains(at)),
+        "{found:?}"
+    );
     // A counter that begins again at 2^53 is new once.
     let counter = (0..3000).map(|i| 9_007_199_254_740_992.0 + f64::from(i % 1500) * 1e12);
     let found = findings(Series::of(counter));
@@ -127,12 +195,20 @@ fn gaps_and_restarts_of_a_counter_are_survived() {
 #[test]
 fn where_the_series_is_and_how_large_changes_nothing() {
     let values = |at: f64, times: f64| {
-        let series = Series::noise(5, 3000, 0.0, 1.0).season(96, 3.0).spike(2000, 40.0).shift(2500..2560, 12.0);
+        let series = Series::noise(5, 3000, 0.0, 1.0)
+            .season(96, 3.0)
+            .spike(2000, 40.0)
+            .shift(2500..2560, 12.0);
         onsets(&findings(series.change(.., |_, value| at + times * value)))
     };
     let here = values(0.0, 1.0);
     assert!(here.contains(&2000) && here.contains(&2500), "{here:?}");
-    for (at, times) in [(1e6, 1.0), (0.0, 1e100), (0.0, 1e-100), (9_007_199_254_740_992.0, 1e9)] {
+    for (at, times) in [
+        (1e6, 1.0),
+        (0.0, 1e100),
+        (0.0, 1e-100),
+        (9_007_199_254_740_992.0, 1e9),
+    ] {
         assert_eq!(values(at, times), here, "{at} {times}");
     }
 }
@@ -144,7 +220,10 @@ fn what_is_kept_of_a_series_is_bounded() {
     let mut watch = Watch::<Novelty>::open("{}").unwrap();
     let frame = Frame {
         now: 0,
-        opened: vec![Opened { id: 0, labels: vec![] }],
+        opened: vec![Opened {
+            id: 0,
+            labels: vec![],
+        }],
         closed: vec![],
         ids: vec![0; samples.len()],
         at: samples.iter().map(|(at, _)| *at).collect(),
@@ -164,7 +243,9 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"clear_samples": 0}"#, "`clear_samples`"),
         (r#"{"hold_at_most": 0}"#, "`hold_at_most`"),
     ] {
-        let Err(Error::Invalid(message)) = detect::<Novelty>(settings, &[]) else { panic!("{settings} passed") };
+        let Err(Error::Invalid(message)) = detect::<Novelty>(settings, &[]) else {
+            panic!("{settings} passed")
+        };
         assert!(message.contains(key), "{settings}: {message}");
     }
 }

@@ -24,7 +24,10 @@ impl Said {
     /// Whichever is nearer to that time, if it is not further from it than `most`.
     fn at(&self, at: UnixMs, most: i64) -> Option<f64> {
         let off = |sample: &(UnixMs, f64)| sample.0.saturating_sub(at).saturating_abs();
-        let nearest = self.before.filter(|before| off(before) < off(&self.last)).unwrap_or(self.last);
+        let nearest = self
+            .before
+            .filter(|before| off(before) < off(&self.last))
+            .unwrap_or(self.last);
         (off(&nearest) <= most).then_some(nearest.1)
     }
 }
@@ -40,7 +43,8 @@ pub(crate) struct Member {
 pub(crate) struct Groups(RefCell<HashMap<String, Weak<RefCell<Group>>>>);
 
 impl Groups {
-    /// Makes a series with these labels a member of its group. `by` are the labels that tell replicas apart.
+    /// Makes a series with these labels a member of its group. `by` are the labels that tell
+    /// replicas apart.
     pub(crate) fn join(&self, labels: &[(String, String)], by: &[String]) -> Member {
         let mut key = String::new();
         for (name, value) in labels.iter().filter(|(name, _)| !by.contains(name)) {
@@ -73,16 +77,30 @@ impl Group {
 }
 
 impl Member {
-    /// Says what this one is at. Answers with what it was at one sample ago, and writes what the others were at then into `others`, but for
-    /// those of whom nothing is known within `most` milliseconds of it: of the present time, some have not spoken yet.
-    pub(crate) fn say(&self, at: UnixMs, value: f64, most: i64, others: &mut Vec<f64>) -> Option<f64> {
+    /// Says what this one is at. Answers with what it was at one sample ago, and writes what the
+    /// others were at then into `others`, but for those of whom nothing is known within `most`
+    /// milliseconds of it: of the present time, some have not spoken yet.
+    pub(crate) fn say(
+        &self,
+        at: UnixMs,
+        value: f64,
+        most: i64,
+        others: &mut Vec<f64>,
+    ) -> Option<f64> {
         let mut group = self.group.borrow_mut();
         let own = group.members.get_mut(self.place)?;
         let before = own.map(|said| said.last);
-        *own = Some(Said { last: (at, value), before });
+        *own = Some(Said {
+            last: (at, value),
+            before,
+        });
         others.clear();
         let (then, was) = before?;
-        let said = group.members.iter().enumerate().filter(|(place, _)| *place != self.place);
+        let said = group
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| *place != self.place);
         others.extend(said.filter_map(|(_, said)| said.as_ref()?.at(then, most)));
         Some(was)
     }
@@ -103,7 +121,10 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -112,20 +133,39 @@ mod tests {
         let join = |pod, job| groups.join(&labels(&[("job", job), ("pod", pod)]), &by);
         let (a, b, other) = (join("a", "shop"), join("b", "shop"), join("c", "mail"));
         let mut others = Vec::new();
-        assert_eq!(a.say(0, 1.0, 5, &mut others), None, "of the first sample it is not known yet what the others say");
+        assert_eq!(
+            a.say(0, 1.0, 5, &mut others),
+            None,
+            "of the first sample it is not known yet what the others say"
+        );
         b.say(1, 2.0, 5, &mut others);
         other.say(1, 3.0, 5, &mut others);
-        assert_eq!((a.say(10, 4.0, 5, &mut others), &others[..]), (Some(1.0), &[2.0][..]));
+        assert_eq!(
+            (a.say(10, 4.0, 5, &mut others), &others[..]),
+            (Some(1.0), &[2.0][..])
+        );
         b.say(11, 5.0, 5, &mut others);
         b.say(21, 6.0, 5, &mut others);
-        assert_eq!((a.say(20, 7.0, 5, &mut others), &others[..]), (Some(4.0), &[5.0][..]), "of the same time");
+        assert_eq!(
+            (a.say(20, 7.0, 5, &mut others), &others[..]),
+            (Some(4.0), &[5.0][..]),
+            "of the same time"
+        );
         a.say(50, 8.0, 5, &mut others);
-        assert_eq!((a.say(60, 8.0, 5, &mut others), others.len()), (Some(8.0), 0), "what b said is too old");
+        assert_eq!(
+            (a.say(60, 8.0, 5, &mut others), others.len()),
+            (Some(8.0), 0),
+            "what b said is too old"
+        );
         drop(b);
         a.say(61, 8.0, 100, &mut others);
         assert!(others.is_empty(), "b is gone");
         drop((a, other));
         drop(join("a", "new"));
-        assert_eq!(groups.0.borrow().len(), 1, "groups without members are forgotten");
+        assert_eq!(
+            groups.0.borrow().len(),
+            1,
+            "groups without members are forgotten"
+        );
     }
 }

@@ -1,17 +1,18 @@
 //! Whether one of several replicas differs from its siblings at the same time.
 //!
-//! The modified z-score of Iglewicz & Hoaglin ("How to detect and handle outliers", 1993) against the siblings: M = 0.6745 · (x − median)
-//! / MAD, both over what the others were at. A sample is judged when the next one of its series comes: by then all siblings
-//! have spoken of that time. score = |M| / threshold, which by default is their 3.5. What all replicas do
-//! together (more traffic, a slow database) is not seen here, and needs no range to be known.
+//! The modified z-score of Iglewicz & Hoaglin ("How to detect and handle outliers", 1993) against
+//! the siblings: M = 0.6745 · (x − median) / MAD, both over what the others were at. A sample is
+//! judged when the next one of its series comes: by then all siblings have spoken of that time.
+//! score = |M| / threshold, which by default is their 3.5. What all replicas do together (more
+//! traffic, a slow database) is not seen here, and needs no range to be known.
 //!
 //! Siblings are series of one signal whose labels differ in nothing but `by`.
 
 mod group;
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Told, UnixMs, above_zero, figure,
-    within,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Told, UnixMs,
+    above_zero, figure, within,
 };
 use anomalyzer_statistics::middle;
 use schemars::JsonSchema;
@@ -47,7 +48,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             threshold: 3.5,
-            by: ["instance", "pod", "pod_name", "replica", "host", "node"].map(str::to_owned).to_vec(),
+            by: ["instance", "pod", "pod_name", "replica", "host", "node"]
+                .map(str::to_owned)
+                .to_vec(),
             least_siblings: 3,
             relative: 0.05,
             fresh_seconds: 60.0,
@@ -100,25 +103,44 @@ impl Detector for Peers {
         within("fresh_seconds", settings.fresh_seconds, 1.0..=1e9)?;
         let rule = Rule::new(settings.for_samples, settings.clear_samples)?;
         let fresh_ms = (settings.fresh_seconds * 1000.0) as i64;
-        Ok(Self { settings, rule, fresh_ms, groups: Groups::default(), others: Vec::new() })
+        Ok(Self {
+            settings,
+            rule,
+            fresh_ms,
+            groups: Groups::default(),
+            others: Vec::new(),
+        })
     }
 
     fn series(&self, labels: &[(String, String)]) -> Series {
-        Series { member: self.groups.join(labels, &self.settings.by), episode: Episode::default() }
+        Series {
+            member: self.groups.join(labels, &self.settings.by),
+            episode: Episode::default(),
+        }
     }
 
     fn observe(&mut self, series: &mut Series, at: UnixMs, value: f64) -> Observation {
         let others = &mut self.others;
-        let Some(value) = series.member.say(at, value, self.fresh_ms, others) else { return Observation::quiet(0.0) };
+        let Some(value) = series.member.say(at, value, self.fresh_ms, others) else {
+            return Observation::quiet(0.0);
+        };
         let siblings = others.len();
         if siblings < self.settings.least_siblings as usize {
-            return series.episode.observe(self.rule, 0.0, |_| alone(value, siblings));
+            return series
+                .episode
+                .observe(self.rule, 0.0, |_| alone(value, siblings));
         }
         let median = middle(others);
-        others.iter_mut().for_each(|other| *other = (*other - median).abs());
+        others
+            .iter_mut()
+            .for_each(|other| *other = (*other - median).abs());
         let deviation = middle(others).max(self.settings.relative * median.abs());
         let off = value - median;
-        let z = if off == 0.0 { 0.0 } else { (TO_Z * off / deviation).abs().min(MOST) };
+        let z = if off == 0.0 {
+            0.0
+        } else {
+            (TO_Z * off / deviation).abs().min(MOST)
+        };
         series.episode.observe(self.rule, z / self.settings.threshold, |phase| {
             let (shown, about) = (figure(value), figure(median));
             let (direction, side) = if off > 0.0 { (Direction::Above, "above") } else { (Direction::Below, "below") };
@@ -136,8 +158,15 @@ impl Detector for Peers {
 }
 
 fn alone(value: f64, siblings: usize) -> Told {
-    let reason = format!("{} has {siblings} siblings left, too few to be compared with", figure(value));
-    Told { direction: Direction::Shape, expected: None, reason }
+    let reason = format!(
+        "{} has {siblings} siblings left, too few to be compared with",
+        figure(value)
+    );
+    Told {
+        direction: Direction::Shape,
+        expected: None,
+        reason,
+    }
 }
 
 anomalyzer_plugin_sdk::export_detector!(Peers);

@@ -7,15 +7,29 @@ use anomalyzer_plugin_sdk::{Error, Frame, Watch};
 
 const STEP: i64 = 15_000;
 
-/// Replicas of one service; `values` are those of each at one time after the other. Answers with the replica of each finding.
+/// Replicas of one service; `values` are those of each at one time after the other. Answers with
+/// the replica of each finding.
 fn findings(values: &[Vec<f64>]) -> Vec<(usize, Finding)> {
     let mut watch = Watch::<Peers>::open("{}").expect("valid settings");
     let replicas = values[0].len();
     let label = |name: &str, value: String| (name.to_owned(), value);
     let opened = (0..replicas as u32)
-        .map(|id| Series { id, labels: vec![label("job", "shop".to_owned()), label("pod", format!("shop-{id}"))] })
+        .map(|id| Series {
+            id,
+            labels: vec![
+                label("job", "shop".to_owned()),
+                label("pod", format!("shop-{id}")),
+            ],
+        })
         .collect();
-    let mut frame = Frame { now: 0, opened, closed: vec![], ids: vec![], at: vec![], values: vec![] };
+    let mut frame = Frame {
+        now: 0,
+        opened,
+        closed: vec![],
+        ids: vec![],
+        at: vec![],
+        values: vec![],
+    };
     for (step, values) in values.iter().enumerate() {
         for (id, value) in values.iter().enumerate() {
             frame.ids.push(id as u32);
@@ -24,7 +38,11 @@ fn findings(values: &[Vec<f64>]) -> Vec<(usize, Finding)> {
         }
     }
     let verdict = watch.observe(&frame, true).expect("a verdict");
-    verdict.findings.into_iter().map(|finding| (finding.sample as usize % replicas, finding)).collect()
+    verdict
+        .findings
+        .into_iter()
+        .map(|finding| (finding.sample as usize % replicas, finding))
+        .collect()
 }
 
 #[test]
@@ -35,18 +53,40 @@ fn whatever_comes_it_keeps_the_law() {
 #[test]
 fn one_that_differs_is_found_and_the_others_are_not() {
     let step = |odd: f64| vec![100.0, 102.0, odd, 98.0, 101.0];
-    let values = [vec![step(99.0); 5], vec![step(300.0); 5], vec![step(99.0); 6]].concat();
+    let values = [
+        vec![step(99.0); 5],
+        vec![step(300.0); 5],
+        vec![step(99.0); 6],
+    ]
+    .concat();
     let found = findings(&values);
-    let said: Vec<_> =
-        found.iter().map(|(replica, f)| (*replica, f.sample as usize / 5, f.phase, f.direction)).collect();
-    assert_eq!(said, [(2, 7, Phase::Onset, Direction::Above), (2, 13, Phase::Clear, Direction::Above)], "{found:?}");
-    assert_eq!(found[0].1.reason, "300 is above the 100.5 of its 4 siblings, 39.7 median deviations away");
+    let said: Vec<_> = found
+        .iter()
+        .map(|(replica, f)| (*replica, f.sample as usize / 5, f.phase, f.direction))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (2, 7, Phase::Onset, Direction::Above),
+            (2, 13, Phase::Clear, Direction::Above)
+        ],
+        "{found:?}"
+    );
+    assert_eq!(
+        found[0].1.reason,
+        "300 is above the 100.5 of its 4 siblings, 39.7 median deviations away"
+    );
 }
 
 #[test]
 fn what_all_do_together_is_calm() {
-    let values: Vec<_> =
-        (0..50).map(|i| [1.0, 1.01, 0.99, 1.02].map(|own| own * 100.0 * f64::from(1 + i)).to_vec()).collect();
+    let values: Vec<_> = (0..50)
+        .map(|i| {
+            [1.0, 1.01, 0.99, 1.02]
+                .map(|own| own * 100.0 * f64::from(1 + i))
+                .to_vec()
+        })
+        .collect();
     assert_eq!(findings(&values), []);
 }
 
@@ -63,7 +103,9 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"relative": 2}"#, "`relative`"),
         (r#"{"fresh_seconds": 0}"#, "`fresh_seconds`"),
     ] {
-        let Err(Error::Invalid(message)) = detect::<Peers>(settings, &[]) else { panic!("{settings} passed") };
+        let Err(Error::Invalid(message)) = detect::<Peers>(settings, &[]) else {
+            panic!("{settings} passed")
+        };
         assert!(message.contains(key), "{settings}: {message}");
     }
 }

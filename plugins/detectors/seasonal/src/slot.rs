@@ -20,7 +20,11 @@ pub(crate) struct Slot {
 impl Slot {
     /// Days on which it was looked at before this one.
     pub(crate) fn days_before(&self, day: i64) -> u16 {
-        if self.last_day == day { self.days.saturating_sub(1) } else { self.days }
+        if self.last_day == day {
+            self.days.saturating_sub(1)
+        } else {
+            self.days
+        }
     }
 
     pub(crate) fn mean(&self) -> f64 {

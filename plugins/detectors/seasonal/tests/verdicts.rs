@@ -2,10 +2,13 @@
 
 use anomalyzer_plugin_sdk::Error;
 use anomalyzer_plugin_sdk::test::series::Random;
-use anomalyzer_plugin_sdk::test::{Direction, Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect};
+use anomalyzer_plugin_sdk::test::{
+    Direction, Finding, Phase, assert_lawful_detector, assert_lawful_memory, detect,
+};
 use anomalyzer_seasonal::Seasonal;
 
-/// A sample each quarter of an hour: 100 ± 3 with a rhythm of the day, and half of it on the last two days of seven.
+/// A sample each quarter of an hour: 100 ± 3 with a rhythm of the day, and half of it on the last
+/// two days of seven.
 fn weeks(weeks: usize, change: impl Fn(usize, f64) -> f64) -> Vec<(i64, f64)> {
     let mut random = Random::new(1);
     let sample = |i: usize| {
@@ -18,7 +21,9 @@ fn weeks(weeks: usize, change: impl Fn(usize, f64) -> f64) -> Vec<(i64, f64)> {
 }
 
 fn findings(samples: &[(i64, f64)]) -> Vec<Finding> {
-    detect::<Seasonal>("{}", samples).expect("valid settings").findings
+    detect::<Seasonal>("{}", samples)
+        .expect("valid settings")
+        .findings
 }
 
 #[test]
@@ -34,12 +39,36 @@ fn whatever_comes_it_keeps_the_law() {
 fn what_is_usual_by_day_is_unusual_by_night() {
     // Of a Monday at midnight: what the afternoon has.
     let at = 96 * 7 * 4 + 72;
-    let found = findings(&weeks(5, |i, value| if (at..at + 8).contains(&i) { 150.0 } else { value }));
-    let late: Vec<_> = found.iter().filter(|finding| finding.sample as usize >= 96 * 7 * 3).collect();
-    let [onset, .., clear] = &late[..] else { panic!("{found:?}") };
-    assert_eq!((onset.sample as usize, onset.phase, onset.direction), (at + 1, Phase::Onset, Direction::Above));
-    assert!(onset.reason.contains("which is usual at this hour of the week"), "{}", onset.reason);
-    assert_eq!((clear.sample as usize, clear.phase), (at + 10, Phase::Clear), "{late:?}");
+    let found = findings(&weeks(5, |i, value| {
+        if (at..at + 8).contains(&i) {
+            150.0
+        } else {
+            value
+        }
+    }));
+    let late: Vec<_> = found
+        .iter()
+        .filter(|finding| finding.sample as usize >= 96 * 7 * 3)
+        .collect();
+    let [onset, .., clear] = &late[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        (onset.sample as usize, onset.phase, onset.direction),
+        (at + 1, Phase::Onset, Direction::Above)
+    );
+    assert!(
+        onset
+            .reason
+            .contains("which is usual at this hour of the week"),
+        "{}",
+        onset.reason
+    );
+    assert_eq!(
+        (clear.sample as usize, clear.phase),
+        (at + 10, Phase::Clear),
+        "{late:?}"
+    );
     let expected = onset.expected.unwrap();
     assert!(expected.low > 20.0 && expected.high < 90.0, "{expected:?}");
 }
@@ -47,15 +76,26 @@ fn what_is_usual_by_day_is_unusual_by_night() {
 #[test]
 fn the_weekend_is_known_after_two_weeks() {
     let found = findings(&weeks(6, |_, value| value));
-    let onsets = |from: usize| found.iter().filter(|f| f.phase == Phase::Onset && f.sample as usize >= from).count();
-    assert!(onsets(0) > 0, "at first it is only known what is usual at an hour of the day");
+    let onsets = |from: usize| {
+        found
+            .iter()
+            .filter(|f| f.phase == Phase::Onset && f.sample as usize >= from)
+            .count()
+    };
+    assert!(
+        onsets(0) > 0,
+        "at first it is only known what is usual at an hour of the day"
+    );
     assert_eq!(onsets(96 * 7 * 2), 0, "{found:?}");
 }
 
 #[test]
 fn nothing_is_found_in_the_first_three_days() {
     let found = findings(&weeks(1, |i, value| if i == 150 { 1e6 } else { value }));
-    assert!(found.iter().all(|finding| finding.sample >= 96 * 3), "{found:?}");
+    assert!(
+        found.iter().all(|finding| finding.sample >= 96 * 3),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -67,7 +107,9 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"relative": 2}"#, "`relative`"),
         (r#"{"utc_offset": 15}"#, "`utc_offset`"),
     ] {
-        let Err(Error::Invalid(message)) = detect::<Seasonal>(settings, &[]) else { panic!("{settings} passed") };
+        let Err(Error::Invalid(message)) = detect::<Seasonal>(settings, &[]) else {
+            panic!("{settings} passed")
+        };
         assert!(message.contains(key), "{settings}: {message}");
     }
 }

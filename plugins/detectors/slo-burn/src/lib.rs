@@ -1,17 +1,19 @@
 //! How fast errors burn the budget of a service level objective, by several windows at once.
 //!
-//! The series is the ratio of failed to all requests. The budget is 1 − objective; the burn rate of a window is its mean ratio divided
-//! by the budget: at 1 the budget of 30 days lasts 30 days. An alarm needs a long window, so that it matters, and a short one,
-//! so that it is still going on: "The Site Reliability Workbook" (Beyer et al. 2018), chapter 5, "multiwindow, multi-burn-rate alerts",
-//! with its rates: 14.4 over 1 h and 5 min, 6 over 6 h and 30 min, 1 over 3 days and 6 h.
+//! The series is the ratio of failed to all requests. The budget is 1 − objective; the burn rate of
+//! a window is its mean ratio divided by the budget: at 1 the budget of 30 days lasts 30 days. An
+//! alarm needs a long window, so that it matters, and a short one, so that it is still going on:
+//! "The Site Reliability Workbook" (Beyer et al. 2018), chapter 5, "multiwindow, multi-burn-rate
+//! alerts", with its rates: 14.4 over 1 h and 5 min, 6 over 6 h and 30 min, 1 over 3 days and 6 h.
 //!
-//! score = max over the pairs of min(burn long, burn short) / rate. A pair counts once a third of its long window is known.
+//! score = max over the pairs of min(burn long, burn short) / rate. A pair counts once a third of
+//! its long window is known.
 
 mod slots;
 
 use anomalyzer_plugin_sdk::{
-    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved, StatefulDetector, Told, UnixMs,
-    above_zero, figure, within,
+    About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
+    StatefulDetector, Told, UnixMs, above_zero, figure, within,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +36,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { objective: 0.999, factor: 1.0, clear_samples: 3 }
+        Self {
+            objective: 0.999,
+            factor: 1.0,
+            clear_samples: 3,
+        }
     }
 }
 
@@ -56,15 +62,43 @@ struct Window {
 const MINUTE_MS: i64 = 60_000;
 /// Slots of a minute for 5, 30 and 60 of them; slots of half an hour for 12 and 144.
 const RINGS: [(i64, &[usize]); 2] = [(MINUTE_MS, &[5, 30, 60]), (30 * MINUTE_MS, &[12, 144])];
-const SIX_HOURS: Window = Window { name: "6 h", ring: 1, index: 0 };
+const SIX_HOURS: Window = Window {
+    name: "6 h",
+    ring: 1,
+    index: 0,
+};
 const PAIRS: [Pair; 3] = [
     Pair {
-        long: Window { name: "1 h", ring: 0, index: 2 },
-        short: Window { name: "5 min", ring: 0, index: 0 },
+        long: Window {
+            name: "1 h",
+            ring: 0,
+            index: 2,
+        },
+        short: Window {
+            name: "5 min",
+            ring: 0,
+            index: 0,
+        },
         rate: 14.4,
     },
-    Pair { long: SIX_HOURS, short: Window { name: "30 min", ring: 0, index: 1 }, rate: 6.0 },
-    Pair { long: Window { name: "3 days", ring: 1, index: 1 }, short: SIX_HOURS, rate: 1.0 },
+    Pair {
+        long: SIX_HOURS,
+        short: Window {
+            name: "30 min",
+            ring: 0,
+            index: 1,
+        },
+        rate: 6.0,
+    },
+    Pair {
+        long: Window {
+            name: "3 days",
+            ring: 1,
+            index: 1,
+        },
+        short: SIX_HOURS,
+        rate: 1.0,
+    },
 ];
 /// Less of a long window is too little to go by.
 const KNOWN: f64 = 1.0 / 3.0;
@@ -95,7 +129,10 @@ struct Burn {
 
 impl Series {
     fn new() -> Self {
-        Self { rings: RINGS.map(|(width, windows)| Slots::new(width, windows)), episode: Episode::default() }
+        Self {
+            rings: RINGS.map(|(width, windows)| Slots::new(width, windows)),
+            episode: Episode::default(),
+        }
     }
 
     /// What each window's errors are in budgets, for one pair. 0 while too little is known.
@@ -104,7 +141,11 @@ impl Series {
         let ((long, known), (short, _)) = (mean(pair.long), mean(pair.short));
         let (long, short) = (long / detector.budget, short / detector.budget);
         let least = if long < short { long } else { short };
-        let score = if known >= KNOWN { least / (pair.rate * detector.factor) } else { 0.0 };
+        let score = if known >= KNOWN {
+            least / (pair.rate * detector.factor)
+        } else {
+            0.0
+        };
         Burn { score, long, short }
     }
 }
@@ -128,7 +169,11 @@ impl Detector for SloBurn {
         within("objective", settings.objective, 0.0..=0.999_999_999)?;
         above_zero("factor", settings.factor)?;
         let rule = Rule::new(1, settings.clear_samples)?;
-        Ok(Self { budget: 1.0 - settings.objective, factor: settings.factor, rule })
+        Ok(Self {
+            budget: 1.0 - settings.objective,
+            factor: settings.factor,
+            rule,
+        })
     }
 
     fn series(&self, _labels: &[(String, String)]) -> Series {
@@ -138,12 +183,21 @@ impl Detector for SloBurn {
     fn observe(&mut self, series: &mut Series, at: UnixMs, value: f64) -> Observation {
         // A ratio, whatever a division of rates made of it.
         let ratio = value.clamp(0.0, 1.0);
-        series.rings.iter_mut().for_each(|ring| ring.observe(at, ratio));
+        series
+            .rings
+            .iter_mut()
+            .for_each(|ring| ring.observe(at, ratio));
         let burns = PAIRS.each_ref().map(|pair| series.burn(pair, self));
         let (pair, burn) = PAIRS
             .iter()
             .zip(burns)
-            .fold((&PAIRS[0], burns[0]), |most, pair| if pair.1.score > most.1.score { pair } else { most });
+            .fold((&PAIRS[0], burns[0]), |most, pair| {
+                if pair.1.score > most.1.score {
+                    pair
+                } else {
+                    most
+                }
+            });
         series.episode.observe(self.rule, burn.score, |phase| {
             let Burn { long, short, .. } = burn;
             let windows = format!(
@@ -172,7 +226,12 @@ impl StatefulDetector for SloBurn {
     fn restore(&self, _labels: &[(String, String)], saved: &Saved<'_>) -> Result<Series, Error> {
         let like = Series::new();
         saved.read_if(Self::LAYOUT, |series: &Series| {
-            series.rings.iter().zip(&like.rings).all(|(ring, like)| ring.fits(like)) && series.episode.is_sound()
+            series
+                .rings
+                .iter()
+                .zip(&like.rings)
+                .all(|(ring, like)| ring.fits(like))
+                && series.episode.is_sound()
         })
     }
 }

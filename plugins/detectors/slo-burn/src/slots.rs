@@ -3,8 +3,8 @@
 use anomalyzer_plugin_sdk::UnixMs;
 use serde::{Deserialize, Serialize};
 
-/// A ring of slots, each with the mean of the samples in as many milliseconds. The closed slots of each window are summed up once a slot;
-/// a sample then costs only the present one.
+/// A ring of slots, each with the mean of the samples in as many milliseconds. The closed slots of
+/// each window are summed up once a slot; a sample then costs only the present one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Slots {
     width: i64,
@@ -31,8 +31,23 @@ impl Slots {
     /// Slots of that width for windows of so many closed slots each.
     pub(crate) fn new(width: i64, windows: &[usize]) -> Self {
         let most = windows.iter().copied().max().unwrap_or_default();
-        let windows = windows.iter().map(|&slots| Window { slots, sum: 0.0, known: 0 }).collect();
-        Self { width, means: vec![f64::NAN; most], present: i64::MIN, samples: 0.0, mean: 0.0, gone_by: 0.0, windows }
+        let windows = windows
+            .iter()
+            .map(|&slots| Window {
+                slots,
+                sum: 0.0,
+                known: 0,
+            })
+            .collect();
+        Self {
+            width,
+            means: vec![f64::NAN; most],
+            present: i64::MIN,
+            samples: 0.0,
+            mean: 0.0,
+            gone_by: 0.0,
+            windows,
+        }
     }
 
     pub(crate) fn fits(&self, like: &Self) -> bool {
@@ -61,7 +76,10 @@ impl Slots {
             let place = self.place(self.present);
             self.means[place] = self.mean;
         }
-        let skipped = slot.saturating_sub(self.present).saturating_sub(1).clamp(0, count);
+        let skipped = slot
+            .saturating_sub(self.present)
+            .saturating_sub(1)
+            .clamp(0, count);
         for empty in 0..skipped {
             let place = self.place(slot - 1 - empty);
             self.means[place] = f64::NAN;
@@ -69,9 +87,15 @@ impl Slots {
         (self.present, self.samples, self.mean) = (slot, 0.0, 0.0);
         for index in 0..self.windows.len() {
             let slots = self.windows[index].slots as i64;
-            let known = (1..=slots).map(|back| self.means[self.place(slot - back)]).filter(|mean| !mean.is_nan());
+            let known = (1..=slots)
+                .map(|back| self.means[self.place(slot - back)])
+                .filter(|mean| !mean.is_nan());
             let (sum, known) = known.fold((0.0, 0), |(sum, known), mean| (sum + mean, known + 1));
-            self.windows[index] = Window { sum, known, ..self.windows[index] };
+            self.windows[index] = Window {
+                sum,
+                known,
+                ..self.windows[index]
+            };
         }
     }
 
@@ -79,11 +103,18 @@ impl Slots {
         slot.rem_euclid(self.means.len().max(1) as i64) as usize
     }
 
-    /// The mean over a window and as much of the present slot as has gone by, and the share of its slots that is known.
+    /// The mean over a window and as much of the present slot as has gone by, and the share of its
+    /// slots that is known.
     pub(crate) fn mean(&self, window: usize) -> (f64, f64) {
-        let Some(Window { slots, sum, known }) = self.windows.get(window).copied() else { return (0.0, 0.0) };
+        let Some(Window { slots, sum, known }) = self.windows.get(window).copied() else {
+            return (0.0, 0.0);
+        };
         let known = f64::from(known);
-        let mean = if known > 0.0 { (sum + self.mean * self.gone_by) / (known + self.gone_by) } else { self.mean };
+        let mean = if known > 0.0 {
+            (sum + self.mean * self.gone_by) / (known + self.gone_by)
+        } else {
+            self.mean
+        };
         (mean, known / slots as f64)
     }
 }
@@ -98,14 +129,24 @@ mod tests {
         slots.observe(0, 1.0);
         (0..10).for_each(|i| slots.observe(1000 + i * 50, 4.0));
         slots.observe(1500, 4.0);
-        assert_eq!([0, 1].map(|window| slots.mean(window)), [(2.0, 0.5), (2.0, 0.25)], "half of the second slot");
+        assert_eq!(
+            [0, 1].map(|window| slots.mean(window)),
+            [(2.0, 0.5), (2.0, 0.25)],
+            "half of the second slot"
+        );
         slots.observe(2000, 7.0);
         assert_eq!(slots.mean(0), (2.5, 1.0));
         slots.observe(3000, 0.0);
-        assert_eq!([0, 1].map(|window| slots.mean(window)), [(5.5, 1.0), (4.0, 0.75)]);
+        assert_eq!(
+            [0, 1].map(|window| slots.mean(window)),
+            [(5.5, 1.0), (4.0, 0.75)]
+        );
         // A gap: what is older than the window is gone.
         slots.observe(6000, 2.0);
-        assert_eq!([0, 1].map(|window| slots.mean(window)), [(2.0, 0.0), (3.5, 0.5)]);
+        assert_eq!(
+            [0, 1].map(|window| slots.mean(window)),
+            [(2.0, 0.0), (3.5, 0.5)]
+        );
         slots.observe(1_000_000, 5.0);
         assert_eq!(slots.mean(1), (5.0, 0.0));
     }

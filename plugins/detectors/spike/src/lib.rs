@@ -1,4 +1,5 @@
-//! Samples that are far above those before them: z = (x − mean) / σ over a sliding window, with nothing but x itself left out.
+//! Samples that are far above those before them: z = (x − mean) / σ over a sliding window, with
+//! nothing but x itself left out.
 
 use anomalyzer_plugin_sdk::About;
 use anomalyzer_statistics::{OneSide, OneSided, Side};

@@ -8,7 +8,9 @@ use anomalyzer_spike::Spike;
 #[test]
 fn whatever_comes_it_keeps_the_law() {
     assert_lawful_detector::<Spike>("{}");
-    assert_lawful_detector::<Spike>(r#"{"threshold": 4, "window": 7, "for_samples": 2, "clear_samples": 1}"#);
+    assert_lawful_detector::<Spike>(
+        r#"{"threshold": 4, "window": 7, "for_samples": 2, "clear_samples": 1}"#,
+    );
     assert_lawful_memory::<Spike>("{}");
 }
 
@@ -22,6 +24,9 @@ fn one_and_a_half_standard_deviations_above_are_a_spike() {
     let samples = [&samples[..60], &[(60_000, 115.1)]].concat();
     let verdict = detect::<Spike>("{}", &samples).unwrap();
     let onset = &verdict.findings[0];
-    assert_eq!((onset.sample, onset.phase, onset.direction), (60, Phase::Onset, Direction::Above));
+    assert_eq!(
+        (onset.sample, onset.phase, onset.direction),
+        (60, Phase::Onset, Direction::Above)
+    );
     assert!(onset.score > 1.0 && onset.score < 1.02, "{}", onset.score);
 }

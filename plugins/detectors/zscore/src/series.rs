@@ -47,7 +47,10 @@ const WORSE: f64 = 1.5;
 
 impl Series {
     pub(crate) fn new(window: usize) -> Self {
-        Self { window: Window::new(window), state: State::Calm }
+        Self {
+            window: Window::new(window),
+            state: State::Calm,
+        }
     }
 
     /// Whether it can be one of a detector with such a window.
@@ -68,7 +71,11 @@ impl Series {
             // What can't be compared is looked at more closely.
             if square <= limit {
                 self.window.push(value);
-                return Observation::quiet(if square > 0.0 { (square / limit).sqrt() } else { 0.0 });
+                return Observation::quiet(if square > 0.0 {
+                    (square / limit).sqrt()
+                } else {
+                    0.0
+                });
             }
         }
         self.unusual(detector, value)
@@ -104,19 +111,26 @@ impl Series {
 
     /// A sample is out while there is no anomaly yet.
     fn out(&mut self, detector: &ZScore, seen: &Seen, before: Option<Box<Doubt>>) -> Observation {
-        let before = before.filter(|doubt| doubt.direction == seen.direction).map_or(0, |doubt| doubt.samples);
+        let before = before
+            .filter(|doubt| doubt.direction == seen.direction)
+            .map_or(0, |doubt| doubt.samples);
         let samples = before.saturating_add(1);
         let Normal { mean, deviation } = seen.normal;
         let expected = detector.expected(seen.normal);
         let over = self.window.len();
         if detector.settings.hold {
             let furthest = deviation * detector.learn_within;
-            self.window.push(seen.value.max(mean - furthest).min(mean + furthest));
+            self.window
+                .push(seen.value.max(mean - furthest).min(mean + furthest));
         } else {
             self.window.push(seen.value);
         }
         if samples < detector.settings.for_samples {
-            self.state = State::Doubt(Box::new(Doubt { normal: seen.normal, direction: seen.direction, samples }));
+            self.state = State::Doubt(Box::new(Doubt {
+                normal: seen.normal,
+                direction: seen.direction,
+                samples,
+            }));
             return Observation::quiet(seen.score);
         }
         self.state = State::Anomaly(Box::new(Anomaly {
@@ -130,10 +144,19 @@ impl Series {
         seen.change(Phase::Onset, seen.direction, expected, reason)
     }
 
-    fn in_anomaly(&mut self, detector: &ZScore, mut anomaly: Box<Anomaly>, seen: &Seen) -> Observation {
+    fn in_anomaly(
+        &mut self,
+        detector: &ZScore,
+        mut anomaly: Box<Anomaly>,
+        seen: &Seen,
+    ) -> Observation {
         let (expected, direction) = (detector.expected(anomaly.normal), anomaly.direction);
         anomaly.lasted = anomaly.lasted.saturating_add(1);
-        anomaly.back = if seen.out { 0 } else { anomaly.back.saturating_add(1) };
+        anomaly.back = if seen.out {
+            0
+        } else {
+            anomaly.back.saturating_add(1)
+        };
         if anomaly.back >= detector.settings.clear_samples {
             let Normal { mean, .. } = seen.normal;
             let reason = format!(
@@ -180,8 +203,19 @@ impl Seen {
     fn new(detector: &ZScore, normal: Normal, value: f64) -> Self {
         let z = ZScore::z(normal, value);
         let score = detector.score(z);
-        let direction = if z < 0.0 { Direction::Below } else { Direction::Above };
-        Self { value, normal, z, score, out: score > 1.0, direction }
+        let direction = if z < 0.0 {
+            Direction::Below
+        } else {
+            Direction::Above
+        };
+        Self {
+            value,
+            normal,
+            z,
+            score,
+            out: score > 1.0,
+            direction,
+        }
     }
 
     fn in_words(&self) -> String {
@@ -190,11 +224,26 @@ impl Seen {
         if self.normal.deviation == 0.0 {
             return format!("{value} is {side} the constant {mean}");
         }
-        format!("{value} is {:.1} standard deviations {side} the mean {mean}", self.z.abs())
+        format!(
+            "{value} is {:.1} standard deviations {side} the mean {mean}",
+            self.z.abs()
+        )
     }
 
-    fn change(&self, phase: Phase, direction: Direction, expected: Range, reason: String) -> Observation {
-        let change = Change { phase, direction, severity: self.score, expected: Some(expected), reason };
+    fn change(
+        &self,
+        phase: Phase,
+        direction: Direction,
+        expected: Range,
+        reason: String,
+    ) -> Observation {
+        let change = Change {
+            phase,
+            direction,
+            severity: self.score,
+            expected: Some(expected),
+            reason,
+        };
         Observation::change(self.score, change)
     }
 }

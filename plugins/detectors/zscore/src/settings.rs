@@ -15,7 +15,8 @@ pub struct Settings {
     pub spike: f64,
     /// So many standard deviations below the mean are a drop.
     pub drop: f64,
-    /// No findings before so many samples were seen. By default 20, or the window if that is smaller.
+    /// No findings before so many samples were seen. By default 20, or the window if that is
+    /// smaller.
     #[schemars(extend("default" = 20))]
     pub min_samples: Option<u32>,
     /// So many samples in a row must be out for an anomaly to begin.
@@ -28,9 +29,11 @@ pub struct Settings {
     pub min_deviation: f64,
     /// The standard deviation counts as at least this share of the mean.
     pub relative_deviation: f64,
-    /// While an anomaly lasts, the range stays that of its beginning. Otherwise the window goes on learning.
+    /// While an anomaly lasts, the range stays that of its beginning. Otherwise the window goes on
+    /// learning.
     pub hold: bool,
-    /// With `hold`: after so many samples the new level is accepted as normal. By default ten windows.
+    /// With `hold`: after so many samples the new level is accepted as normal. By default ten
+    /// windows.
     #[schemars(range(min = 1))]
     pub hold_at_most: Option<u32>,
 }
@@ -57,7 +60,9 @@ const MOST: u32 = 10_000;
 impl Settings {
     /// Names the first key that makes no sense.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let wrong = |key: &str, value: f64, want: &str| Err(Error::Invalid(format!("`{key}` is {value}: give {want}")));
+        let wrong = |key: &str, value: f64, want: &str| {
+            Err(Error::Invalid(format!("`{key}` is {value}: give {want}")))
+        };
         let whole = |key, value: u32, least: u32, most: u32| {
             if (least..=most).contains(&value) {
                 Ok(())
@@ -75,7 +80,10 @@ impl Settings {
                 return wrong(key, value, "a number above 0");
             }
         }
-        for (key, value) in [("min_deviation", self.min_deviation), ("relative_deviation", self.relative_deviation)] {
+        for (key, value) in [
+            ("min_deviation", self.min_deviation),
+            ("relative_deviation", self.relative_deviation),
+        ] {
             if !(value >= 0.0 && value.is_finite()) {
                 return wrong(key, value, "0 or more");
             }

@@ -18,11 +18,16 @@ fn findings(settings: &str, values: &[f64]) -> Vec<Finding> {
 
 /// 100 ± 10, over and over: mean 100, standard deviation 10.
 fn steady(samples: usize) -> Vec<f64> {
-    (0..samples).map(|i| if i % 2 == 0 { 90.0 } else { 110.0 }).collect()
+    (0..samples)
+        .map(|i| if i % 2 == 0 { 90.0 } else { 110.0 })
+        .collect()
 }
 
 fn phases(findings: &[Finding]) -> Vec<(u32, Phase, Direction)> {
-    findings.iter().map(|finding| (finding.sample, finding.phase, finding.direction)).collect()
+    findings
+        .iter()
+        .map(|finding| (finding.sample, finding.phase, finding.direction))
+        .collect()
 }
 
 /// At the default thresholds, but indifferent to the samples of `steady` themselves.
@@ -35,25 +40,43 @@ fn a_spike_begins_and_ends_an_anomaly_with_figures() {
     let findings = findings(THREE, &values);
     assert_eq!(
         phases(&findings),
-        [(60, Phase::Onset, Direction::Above), (64, Phase::Clear, Direction::Above)],
+        [
+            (60, Phase::Onset, Direction::Above),
+            (64, Phase::Clear, Direction::Above)
+        ],
         "{findings:?}"
     );
     let onset = &findings[0];
-    assert_eq!(onset.reason, "150 is 5.0 standard deviations above the mean 100 of the last 60 samples");
+    assert_eq!(
+        onset.reason,
+        "150 is 5.0 standard deviations above the mean 100 of the last 60 samples"
+    );
     let expected = onset.expected.unwrap();
     assert_eq!((expected.low, expected.high), (70.0, 130.0));
     assert!((onset.score - 5.0 / 3.0).abs() < 1e-12 && onset.severity == onset.score);
-    assert_eq!(findings[1].expected, onset.expected, "the range is that of the onset");
-    assert_eq!(findings[1].reason, "105 is near the mean 100 again, for 3 samples in a row");
+    assert_eq!(
+        findings[1].expected, onset.expected,
+        "the range is that of the onset"
+    );
+    assert_eq!(
+        findings[1].reason,
+        "105 is near the mean 100 again, for 3 samples in a row"
+    );
 }
 
 #[test]
 fn spikes_and_drops_have_thresholds_of_their_own() {
     let with = |value: f64| [steady(60), vec![value]].concat();
-    assert_eq!(phases(&findings("{}", &with(116.0))), [(60, Phase::Onset, Direction::Above)]);
+    assert_eq!(
+        phases(&findings("{}", &with(116.0))),
+        [(60, Phase::Onset, Direction::Above)]
+    );
     assert!(findings("{}", &with(114.0)).is_empty());
     assert!(findings("{}", &with(71.0)).is_empty());
-    assert_eq!(phases(&findings("{}", &with(69.0))), [(60, Phase::Onset, Direction::Below)]);
+    assert_eq!(
+        phases(&findings("{}", &with(69.0))),
+        [(60, Phase::Onset, Direction::Below)]
+    );
 }
 
 #[test]
@@ -68,7 +91,10 @@ fn nothing_is_found_before_enough_samples_were_seen() {
 fn a_change_of_a_constant_has_a_score_that_is_bounded() {
     let found = findings("{}", &[vec![5.0; 60], vec![6.0]].concat());
     assert_eq!(found[0].score, 1e6 / 1.5);
-    assert_eq!(found[0].reason, "6 is above the constant 5 of the last 60 samples");
+    assert_eq!(
+        found[0].reason,
+        "6 is above the constant 5 of the last 60 samples"
+    );
 }
 
 #[test]
@@ -82,10 +108,20 @@ fn a_least_deviation_keeps_a_quiet_series_quiet() {
 #[test]
 fn an_anomaly_needs_so_many_samples_in_a_row() {
     let settings = r#"{"spike": 3, "drop": 3, "for_samples": 3}"#;
-    let blips = [steady(60), vec![200.0, 200.0, 100.0, 200.0, 200.0, 10.0, 200.0]].concat();
-    assert!(findings(settings, &blips).is_empty(), "never three in a row on the same side");
+    let blips = [
+        steady(60),
+        vec![200.0, 200.0, 100.0, 200.0, 200.0, 10.0, 200.0],
+    ]
+    .concat();
+    assert!(
+        findings(settings, &blips).is_empty(),
+        "never three in a row on the same side"
+    );
     let lasting = [steady(60), vec![200.0, 200.0, 200.0]].concat();
-    assert_eq!(phases(&findings(settings, &lasting)), [(62, Phase::Onset, Direction::Above)]);
+    assert_eq!(
+        phases(&findings(settings, &lasting)),
+        [(62, Phase::Onset, Direction::Above)]
+    );
 }
 
 #[test]
@@ -100,15 +136,27 @@ fn it_is_told_again_only_when_it_got_worse_by_half() {
             (65, Phase::Ongoing, Direction::Above)
         ]
     );
-    assert_eq!(findings[1].reason, "176 is 7.6 standard deviations above the mean 100 of before");
+    assert_eq!(
+        findings[1].reason,
+        "176 is 7.6 standard deviations above the mean 100 of before"
+    );
 }
 
 #[test]
 fn while_an_anomaly_lasts_the_range_is_held_until_the_new_level_is_accepted() {
     let values = [steady(60), vec![300.0; 700]].concat();
     let found = findings(THREE, &values);
-    assert_eq!(phases(&found), [(60, Phase::Onset, Direction::Above), (660, Phase::Clear, Direction::Above)]);
-    assert_eq!(found[1].reason, "300 after 600 samples that were mostly out: accepted as the new level");
+    assert_eq!(
+        phases(&found),
+        [
+            (60, Phase::Onset, Direction::Above),
+            (660, Phase::Clear, Direction::Above)
+        ]
+    );
+    assert_eq!(
+        found[1].reason,
+        "300 after 600 samples that were mostly out: accepted as the new level"
+    );
 
     // Without hold, the window soon knows the new level.
     let found = findings(r#"{"spike": 3, "drop": 3, "hold": false}"#, &values);
@@ -121,7 +169,11 @@ fn an_outage_does_not_blind_the_window_to_the_next() {
     let outage = |level: f64| [vec![level; 30], steady(20)].concat();
     let found = findings(THREE, &[steady(60), outage(1e6), outage(160.0)].concat());
     let phases: Vec<Phase> = found.iter().map(|finding| finding.phase).collect();
-    assert_eq!(phases, [Phase::Onset, Phase::Clear, Phase::Onset, Phase::Clear], "{found:?}");
+    assert_eq!(
+        phases,
+        [Phase::Onset, Phase::Clear, Phase::Onset, Phase::Clear],
+        "{found:?}"
+    );
 }
 
 /// Numbers that look normally distributed (the sum of twelve uniform ones), from a fixed seed.
@@ -133,26 +185,43 @@ fn noise(samples: usize) -> Vec<f64> {
         state ^= state << 17;
         (state >> 11) as f64 / (1_u64 << 53) as f64
     };
-    (0..samples).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0).collect()
+    (0..samples)
+        .map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0)
+        .collect()
 }
 
 #[test]
 fn the_window_does_not_shrink_on_plain_noise_although_it_holds() {
     let values = noise(20_000);
     let onsets = |settings: &str| {
-        findings(settings, &values).iter().filter(|finding| finding.phase == Phase::Onset).count() as f64
+        findings(settings, &values)
+            .iter()
+            .filter(|finding| finding.phase == Phase::Onset)
+            .count() as f64
     };
-    let scores = |settings: &str| verdict(settings, &values).scores.iter().filter(|score| **score > 1.0).count() as f64;
+    let scores = |settings: &str| {
+        verdict(settings, &values)
+            .scores
+            .iter()
+            .filter(|score| **score > 1.0)
+            .count() as f64
+    };
     assert!(onsets("{}") > 0.0);
     let (held, free) = (scores("{}"), scores(r#"{"hold": false}"#));
-    assert!(held < free * 1.1, "{held} samples out with hold, {free} without");
+    assert!(
+        held < free * 1.1,
+        "{held} samples out with hold, {free} without"
+    );
 }
 
 #[test]
 fn what_was_saved_with_another_window_is_refused() {
     let frame = Frame {
         now: 0,
-        opened: vec![Series { id: 0, labels: vec![] }],
+        opened: vec![Series {
+            id: 0,
+            labels: vec![],
+        }],
         closed: vec![],
         ids: vec![0; 30],
         at: (0..30).collect(),
@@ -162,10 +231,26 @@ fn what_was_saved_with_another_window_is_refused() {
     watch.observe(&frame, false).unwrap();
     let saved = watch.save(Some(0)).unwrap();
     let mut other = Watch::<ZScore>::open(r#"{"window": 20}"#).unwrap();
-    let refused = other.restore(Some(Series { id: 0, labels: vec![] }), "0.1.0", &saved);
-    assert_eq!(refused, Err(Error::Invalid("it has no window of 20 samples".to_owned())));
-    assert!(matches!(watch.save(Some(1)), Err(Error::Failed(_))), "no such series");
-    assert!(matches!(watch.save(None), Err(Error::Unsupported(_))), "they share nothing");
+    let refused = other.restore(
+        Some(Series {
+            id: 0,
+            labels: vec![],
+        }),
+        "0.1.0",
+        &saved,
+    );
+    assert_eq!(
+        refused,
+        Err(Error::Invalid("it has no window of 20 samples".to_owned()))
+    );
+    assert!(
+        matches!(watch.save(Some(1)), Err(Error::Failed(_))),
+        "no such series"
+    );
+    assert!(
+        matches!(watch.save(None), Err(Error::Unsupported(_))),
+        "they share nothing"
+    );
 }
 
 #[test]
@@ -184,10 +269,13 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"relative_deviation": -1}"#, "`relative_deviation`"),
         (r#"{"hold_at_most": 0}"#, "`hold_at_most`"),
     ] {
-        let Err(Error::Invalid(message)) = detect::<ZScore>(settings, &[]) else { panic!("{settings} passed") };
+        let Err(Error::Invalid(message)) = detect::<ZScore>(settings, &[]) else {
+            panic!("{settings} passed")
+        };
         assert!(message.contains(key), "{settings}: {message}");
     }
-    detect::<ZScore>(r#"{"window": 5}"#, &[]).expect("the default of min_samples follows the window");
+    detect::<ZScore>(r#"{"window": 5}"#, &[])
+        .expect("the default of min_samples follows the window");
 }
 
 fn any_value() -> impl Strategy<Value = f64> {

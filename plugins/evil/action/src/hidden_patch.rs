@@ -8,7 +8,15 @@ pub struct HiddenPatch;
 
 impl Attack for HiddenPatch {
     fn next(&mut self, target: &Target, last: Outcome) -> Step {
-        let patch = r#"{"metadata": {"labels": {"seen": "yes"}}, "spec": {"serviceAccountName": "admin"}}"#.to_owned();
-        once(Operation::Patch(MergePatch { target: target.clone(), patch }), last)
+        let patch =
+            r#"{"metadata": {"labels": {"seen": "yes"}}, "spec": {"serviceAccountName": "admin"}}"#
+                .to_owned();
+        once(
+            Operation::Patch(MergePatch {
+                target: target.clone(),
+                patch,
+            }),
+            last,
+        )
     }
 }

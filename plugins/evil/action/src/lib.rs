@@ -1,4 +1,5 @@
-//! An action that means harm: one attack a file, chosen by its parameter `attack`. For the tests of the host.
+//! An action that means harm: one attack a file, chosen by its parameter `attack`. For the tests of
+//! the host.
 
 mod hidden_patch;
 mod many_operations;
@@ -55,8 +56,10 @@ impl wit::Guest for Plugin {
     type Run = Run;
 
     fn describe() -> wit::Description {
-        let need =
-            |operation: &str, scope: &str| wit::Need { operation: operation.to_owned(), scope: scope.to_owned() };
+        let need = |operation: &str, scope: &str| wit::Need {
+            operation: operation.to_owned(),
+            scope: scope.to_owned(),
+        };
         wit::Description {
             about: About {
                 name: "evil-action".to_owned(),
@@ -86,9 +89,15 @@ impl wit::GuestRun for Run {
             anomalyzer_plugin_sdk::serde_json::from_str(&parameters)
                 .map_err(|error| Error::Invalid(error.to_string()))?;
         let attack = parameters["attack"].as_str().unwrap_or_default();
-        let begun = begin(attack).ok_or_else(|| Error::Invalid(format!("there is no attack `{attack}`")))?;
-        let target = incident.target.ok_or_else(|| Error::Invalid("there is no target".to_owned()))?;
-        Ok(wit::Run::new(Self { target, attack: RefCell::new(begun) }))
+        let begun = begin(attack)
+            .ok_or_else(|| Error::Invalid(format!("there is no attack `{attack}`")))?;
+        let target = incident
+            .target
+            .ok_or_else(|| Error::Invalid("there is no target".to_owned()))?;
+        Ok(wit::Run::new(Self {
+            target,
+            attack: RefCell::new(begun),
+        }))
     }
 
     fn next(&self, _: UnixMs, last: Outcome) -> Result<Step, Error> {

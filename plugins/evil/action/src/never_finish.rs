@@ -12,6 +12,10 @@ pub struct NeverFinish {
 impl Attack for NeverFinish {
     fn next(&mut self, target: &Target, _: Outcome) -> Step {
         self.looked = !self.looked;
-        if self.looked { Step::Perform(Operation::Inspect(target.clone())) } else { Step::WaitMs(20) }
+        if self.looked {
+            Step::Perform(Operation::Inspect(target.clone()))
+        } else {
+            Step::WaitMs(20)
+        }
     }
 }

@@ -8,7 +8,16 @@ pub struct OtherTarget;
 
 impl Attack for OtherTarget {
     fn next(&mut self, target: &Target, last: Outcome) -> Step {
-        let other = Target { name: "database".to_owned(), ..target.clone() };
-        once(Operation::Scale(ScaleTo { target: other, replicas: 0 }), last)
+        let other = Target {
+            name: "database".to_owned(),
+            ..target.clone()
+        };
+        once(
+            Operation::Scale(ScaleTo {
+                target: other,
+                replicas: 0,
+            }),
+            last,
+        )
     }
 }

@@ -1,7 +1,9 @@
-//! A detector that means harm: one attack a file, chosen by its settings. For the tests of the host.
+//! A detector that means harm: one attack a file, chosen by its settings. For the tests of the
+//! host.
 //!
-//! It stands on the contract's bindings and not on the SDK's `Detector`, which would keep it from most of this. What takes a
-//! single wrong instruction, or nothing that a compiler would write, is in the host's own tests as WAT.
+//! It stands on the contract's bindings and not on the SDK's `Detector`, which would keep it from
+//! most of this. What takes a single wrong instruction, or nothing that a compiler would write, is
+//! in the host's own tests as WAT.
 
 mod brim;
 mod flood;
@@ -21,7 +23,9 @@ mod well_behaved;
 use std::cell::RefCell;
 
 use anomalyzer_plugin_sdk::bindings::detector::anomalyzer::plugin::types::About;
-use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::{detector as wit, state};
+use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::{
+    detector as wit, state,
+};
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
 
 /// One way to do harm.
@@ -41,7 +45,10 @@ trait Attack {
 }
 
 fn nothing() -> Verdict {
-    Verdict { scores: vec![], findings: vec![] }
+    Verdict {
+        scores: vec![],
+        findings: vec![],
+    }
 }
 
 fn begin(attack: &str) -> Option<Box<dyn Attack>> {
@@ -105,7 +112,8 @@ impl wit::GuestMonitor for Monitor {
     fn open(settings: String) -> Result<wit::Monitor, Error> {
         // The text that comes last: the settings are that alone, or an object with it.
         let attack = settings.rsplit('"').nth(1).unwrap_or_default();
-        let begun = begin(attack).ok_or_else(|| Error::Invalid(format!("there is no attack `{attack}`")))?;
+        let begun = begin(attack)
+            .ok_or_else(|| Error::Invalid(format!("there is no attack `{attack}`")))?;
         Ok(wit::Monitor::new(Self(RefCell::new(begun))))
     }
 

@@ -18,6 +18,9 @@ impl Attack for ManyFindings {
             expected: None,
             reason: "high ".repeat(100),
         };
-        Verdict { scores: vec![], findings: (0..5_000).map(finding).collect() }
+        Verdict {
+            scores: vec![],
+            findings: (0..5_000).map(finding).collect(),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! No attack: what the victims beside the attacks do. Says how many samples it has seen, so that a lost one is noticed, and
-//! keeps the number over a restart.
+//! No attack: what the victims beside the attacks do. Says how many samples it has seen, so that a
+//! lost one is noticed, and keeps the number over a restart.
 
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector as wit;
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
@@ -23,14 +23,19 @@ impl Attack for WellBehaved {
             expected: None,
             reason: String::new(),
         };
-        Verdict { scores: vec![], findings: vec![counted] }
+        Verdict {
+            scores: vec![],
+            findings: vec![counted],
+        }
     }
     fn save(&self) -> Result<Vec<u8>, Error> {
         Ok(self.seen.to_le_bytes().to_vec())
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        let seen = saved.try_into().map_err(|_| Error::Invalid(format!("{} bytes are no number", saved.len())))?;
+        let seen = saved
+            .try_into()
+            .map_err(|_| Error::Invalid(format!("{} bytes are no number", saved.len())))?;
         self.seen = u32::from_le_bytes(seen);
         Ok(())
     }

@@ -1,8 +1,12 @@
-//! What must hold of every plugin, tried natively on what a seed brings: one line in a plugin's own tests.
+//! What must hold of every plugin, tried natively on what a seed brings: one line in a plugin's own
+//! tests.
 
-use super::{Case, Phase, Played, detect, detect_in_frames, detect_over_restarts, series, the_series};
+use super::{
+    Case, Phase, Played, detect, detect_in_frames, detect_over_restarts, series, the_series,
+};
 use crate::{
-    Action, Detector, Error, Frame, Need, Operation, Outcome, Range, StatefulDetector, Step, Target, Verdict, Watch,
+    Action, Detector, Error, Frame, Need, Operation, Outcome, Range, StatefulDetector, Step,
+    Target, Verdict, Watch,
 };
 
 /// How many series a detector is shown.
@@ -10,8 +14,8 @@ const SERIES: u64 = 200;
 /// How many operations the host allows one run.
 const MOST_OPERATIONS: usize = 50;
 
-/// On a few hundred series: the same samples give the same verdict, wherever a frame ends; phases follow one another; figures
-/// are finite; reasons are there.
+/// On a few hundred series: the same samples give the same verdict, wherever a frame ends; phases
+/// follow one another; figures are finite; reasons are there.
 ///
 /// # Panics
 /// With the seed for [`series::any`] and what is wrong.
@@ -33,17 +37,21 @@ fn detector_law<D: Detector>(settings: &str, seed: u64) -> Result<(), String> {
         return Err("another verdict the second time".to_owned());
     }
     let mut random = series::Random::new(seed);
-    let ends: Vec<usize> = (0..random.below(10)).map(|_| random.below(samples.len() + 1)).collect();
+    let ends: Vec<usize> = (0..random.below(10))
+        .map(|_| random.below(samples.len() + 1))
+        .collect();
     for ends in [ends, (0..samples.len()).collect()] {
         if detect_in_frames::<D>(settings, &samples, &ends).map_err(said)? != whole {
-            return Err(format!("another verdict when frames end before the samples {ends:?}"));
+            return Err(format!(
+                "another verdict when frames end before the samples {ends:?}"
+            ));
         }
     }
     Ok(())
 }
 
-/// On series of the same kind: saved and restored it goes on as if it had never been away; and what was damaged meanwhile is refused or
-/// does no harm.
+/// On series of the same kind: saved and restored it goes on as if it had never been away; and what
+/// was damaged meanwhile is refused or does no harm.
 ///
 /// # Panics
 /// With the seed for [`series::any`] and what is wrong.
@@ -62,7 +70,9 @@ fn memory_law<D: StatefulDetector>(settings: &str, seed: u64) -> Result<(), Stri
     let restarts: Vec<usize> = (0..3).map(|_| random.below(samples.len() + 1)).collect();
     let whole = detect::<D>(settings, &samples).map_err(said)?;
     if detect_over_restarts::<D>(settings, &samples, &restarts).map_err(said)? != whole {
-        return Err(format!("another verdict when it is restarted before the samples {restarts:?}"));
+        return Err(format!(
+            "another verdict when it is restarted before the samples {restarts:?}"
+        ));
     }
     let frame = Frame {
         now: 0,
@@ -80,8 +90,19 @@ fn memory_law<D: StatefulDetector>(settings: &str, seed: u64) -> Result<(), Stri
         saved[place] = random.bits() as u8;
     }
     let mut other = Watch::<D>::open(settings).map_err(said)?;
-    if other.restore(Some(the_series()), D::about().version, &saved).is_ok() {
-        other.observe(&Frame { opened: vec![], ..frame }, true).map_err(said)?;
+    if other
+        .restore(Some(the_series()), D::about().version, &saved)
+        .is_ok()
+    {
+        other
+            .observe(
+                &Frame {
+                    opened: vec![],
+                    ..frame
+                },
+                true,
+            )
+            .map_err(said)?;
     }
     Ok(())
 }
@@ -89,7 +110,10 @@ fn memory_law<D: StatefulDetector>(settings: &str, seed: u64) -> Result<(), Stri
 fn verdict_law(verdict: &Verdict) -> Result<(), String> {
     let good = |value: f64| value.is_finite() && value >= 0.0;
     if let Some(at) = verdict.scores.iter().position(|score| !good(*score)) {
-        return Err(format!("the score of sample {at} is {}", verdict.scores[at]));
+        return Err(format!(
+            "the score of sample {at} is {}",
+            verdict.scores[at]
+        ));
     }
     let mut open = false;
     for finding in &verdict.findings {
@@ -103,14 +127,26 @@ fn verdict_law(verdict: &Verdict) -> Result<(), String> {
         }
         open = finding.phase != Phase::Clear;
         if !good(finding.severity) || !good(finding.score) {
-            return Err(format!("score {} and severity {} at sample {at}", finding.score, finding.severity));
+            return Err(format!(
+                "score {} and severity {} at sample {at}",
+                finding.score, finding.severity
+            ));
         }
-        if finding.reason.trim().is_empty() || finding.reason.contains('\n') || finding.reason.contains("NaN") {
+        if finding.reason.trim().is_empty()
+            || finding.reason.contains('\n')
+            || finding.reason.contains("NaN")
+        {
             return Err(format!("the reason at sample {at} is {:?}", finding.reason));
         }
         // Either end may be infinite.
-        if finding.expected.is_some_and(|Range { low, high }| low > high || low.is_nan() || high.is_nan()) {
-            return Err(format!("the expected range at sample {at} is {:?}", finding.expected));
+        if finding
+            .expected
+            .is_some_and(|Range { low, high }| low > high || low.is_nan() || high.is_nan())
+        {
+            return Err(format!(
+                "the expected range at sample {at} is {:?}",
+                finding.expected
+            ));
         }
     }
     Ok(())
@@ -119,16 +155,26 @@ fn verdict_law(verdict: &Verdict) -> Result<(), String> {
 /// A word for it, and how an operation ends.
 type Ending = (&'static str, fn() -> Outcome);
 
-/// Whatever becomes of each of its operations, also about a target of a kind that nobody knows: it ends, says why, says the same
-/// when it is told the same, and asks for nothing that it does not declare.
+/// Whatever becomes of each of its operations, also about a target of a kind that nobody knows: it
+/// ends, says why, says the same when it is told the same, and asks for nothing that it does not
+/// declare.
 ///
 /// # Panics
 /// With what it was told and what is wrong.
 pub fn assert_lawful_action<A: Action>(case: &Case) {
     let name = A::about().name;
     whatever_the_outcomes::<A>(case, name);
-    let target = case.target.clone().map(|target| Target { kind: "Unheard.of".to_owned(), ..target });
-    whatever_the_outcomes::<A>(&Case { target, ..case.clone() }, &format!("{name} about a target of an unknown kind"));
+    let target = case.target.clone().map(|target| Target {
+        kind: "Unheard.of".to_owned(),
+        ..target
+    });
+    whatever_the_outcomes::<A>(
+        &Case {
+            target,
+            ..case.clone()
+        },
+        &format!("{name} about a target of an unknown kind"),
+    );
 }
 
 fn whatever_the_outcomes<A: Action>(case: &Case, who: &str) {
@@ -141,7 +187,10 @@ fn whatever_the_outcomes<A: Action>(case: &Case, who: &str) {
     for (other, usual) in endings {
         for (name, odd) in endings {
             for at in 0..MOST_OPERATIONS {
-                let told = format!("{who}: operation {} is {name}, the others are {other}", at + 1);
+                let told = format!(
+                    "{who}: operation {} is {name}, the others are {other}",
+                    at + 1
+                );
                 let play = || {
                     let mut count = 0;
                     case.play::<A>(|_| {
@@ -153,7 +202,11 @@ fn whatever_the_outcomes<A: Action>(case: &Case, who: &str) {
                     Ok(played) => played,
                     Err(error) => panic!("{told}: {error:?}"),
                 };
-                assert_eq!(play().as_ref(), Ok(&played), "{told}: something else the second time");
+                assert_eq!(
+                    play().as_ref(),
+                    Ok(&played),
+                    "{told}: something else the second time"
+                );
                 if let Err(broken) = played_law(&played, A::NEEDS) {
                     panic!("{told}: {broken}");
                 }
@@ -167,12 +220,21 @@ fn whatever_the_outcomes<A: Action>(case: &Case, who: &str) {
 
 fn played_law(played: &Played, needs: &[Need]) -> Result<(), String> {
     if played.operations.len() > MOST_OPERATIONS {
-        return Err(format!("it asks for {} operations, more than {MOST_OPERATIONS}", played.operations.len()));
+        return Err(format!(
+            "it asks for {} operations, more than {MOST_OPERATIONS}",
+            played.operations.len()
+        ));
     }
-    if let Some(undeclared) = played.operations.iter().find(|operation| !is_declared(operation, needs)) {
+    if let Some(undeclared) = played
+        .operations
+        .iter()
+        .find(|operation| !is_declared(operation, needs))
+    {
         let (name, of) = scope(undeclared);
         let of = of.map_or_else(String::new, |of| format!(" of {of}"));
-        return Err(format!("it asks for `{name}`{of}, which is not among its needs"));
+        return Err(format!(
+            "it asks for `{name}`{of}, which is not among its needs"
+        ));
     }
     match &played.end {
         Step::Finished(words) | Step::GaveUp(words) if words.trim().is_empty() => {
@@ -182,7 +244,8 @@ fn played_law(played: &Played, needs: &[Need]) -> Result<(), String> {
     }
 }
 
-/// What there is beyond this (the paths of a patch, the host of a request) is for `anomalyzer plugins test`.
+/// What there is beyond this (the paths of a patch, the host of a request) is for `anomalyzer
+/// plugins test`.
 fn is_declared(operation: &Operation, needs: &[Need]) -> bool {
     match scope(operation) {
         (name, Some(scope)) => needs.iter().any(|need| need.covers(name, scope)),
@@ -211,7 +274,11 @@ mod tests {
     use super::*;
     use crate::{About, Change, Direction, Incident, Observation, Plan, UnixMs};
 
-    const ABOUT: About = About { name: "lawless", version: "0.1.0", summary: "" };
+    const ABOUT: About = About {
+        name: "lawless",
+        version: "0.1.0",
+        summary: "",
+    };
 
     /// Says what it is told to on every sample.
     struct Lawless<const PHASE: u8>;
@@ -232,9 +299,22 @@ mod tests {
         fn series(&self, _: &[(String, String)]) {}
 
         fn observe(&mut self, (): &mut (), _: UnixMs, value: f64) -> Observation {
-            let phase = if PHASE == 0 { crate::Phase::Onset } else { crate::Phase::Clear };
+            let phase = if PHASE == 0 {
+                crate::Phase::Onset
+            } else {
+                crate::Phase::Clear
+            };
             let (severity, reason) = (value, format!("{value}"));
-            Observation::change(1.0, Change { phase, direction: Direction::Above, severity, expected: None, reason })
+            Observation::change(
+                1.0,
+                Change {
+                    phase,
+                    direction: Direction::Above,
+                    severity,
+                    expected: None,
+                    reason,
+                },
+            )
         }
     }
 
@@ -255,14 +335,24 @@ mod tests {
 
     impl<const DECLARES: bool> Action for Lawbreaker<DECLARES> {
         type Parameters = serde_json::Value;
-        const NEEDS: &'static [Need] = if DECLARES { &[Need { operation: "query", scope: "*" }] } else { &[] };
+        const NEEDS: &'static [Need] = if DECLARES {
+            &[Need {
+                operation: "query",
+                scope: "*",
+            }]
+        } else {
+            &[]
+        };
 
         fn about() -> About {
             ABOUT
         }
 
         fn plan(_: &Incident, _: serde_json::Value) -> Result<Plan, Error> {
-            Ok(Plan::in_order(vec![Operation::Query("up".to_owned())], |_| String::new()))
+            Ok(Plan::in_order(
+                vec![Operation::Query("up".to_owned())],
+                |_| String::new(),
+            ))
         }
     }
 
@@ -283,7 +373,10 @@ mod tests {
 
     impl Action for Unheeding {
         type Parameters = serde_json::Value;
-        const NEEDS: &'static [Need] = &[Need { operation: "restart", scope: "Deployment" }];
+        const NEEDS: &'static [Need] = &[Need {
+            operation: "restart",
+            scope: "Deployment",
+        }];
 
         fn about() -> About {
             ABOUT
@@ -291,7 +384,9 @@ mod tests {
 
         fn plan(incident: &Incident, _: serde_json::Value) -> Result<Plan, Error> {
             let restarts = incident.target.clone().map(Operation::Restart);
-            Ok(Plan::in_order(restarts.into_iter().collect(), |_| "restarted".to_owned()))
+            Ok(Plan::in_order(restarts.into_iter().collect(), |_| {
+                "restarted".to_owned()
+            }))
         }
     }
 

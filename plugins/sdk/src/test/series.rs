@@ -64,13 +64,19 @@ pub struct Series {
 impl Series {
     /// These values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        Self { samples: (0..).map(|i| BEGIN + i * EVERY_MS).zip(values).collect() }
+        Self {
+            samples: (0..).map(|i| BEGIN + i * EVERY_MS).zip(values).collect(),
+        }
     }
 
     /// Gaussian noise about a mean.
     pub fn noise(seed: u64, samples: usize, mean: f64, deviation: f64) -> Self {
         let mut random = Random::new(seed);
-        Self::of((0..samples).map(|_| mean + random.normal() * deviation).collect::<Vec<_>>())
+        Self::of(
+            (0..samples)
+                .map(|_| mean + random.normal() * deviation)
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// Adds a sine with that period in samples.
@@ -115,7 +121,11 @@ impl Series {
 
     /// Each value becomes another one.
     #[must_use]
-    pub fn change(mut self, range: impl RangeBounds<usize>, change: impl Fn(usize, f64) -> f64) -> Self {
+    pub fn change(
+        mut self,
+        range: impl RangeBounds<usize>,
+        change: impl Fn(usize, f64) -> f64,
+    ) -> Self {
         let begin = match range.start_bound() {
             Bound::Included(begin) => *begin,
             Bound::Excluded(before) => before + 1,
@@ -136,12 +146,21 @@ impl Series {
     }
 }
 
-/// A series of up to 600 samples with whatever the seed brings: noise, a rhythm, a trend, level shifts, spikes, outages, gaps,
-/// zeros, constants, or values as large and small as there are.
+/// A series of up to 600 samples with whatever the seed brings: noise, a rhythm, a trend, level
+/// shifts, spikes, outages, gaps, zeros, constants, or values as large and small as there are.
 pub fn any(seed: u64) -> Vec<(UnixMs, f64)> {
     let mut random = Random::new(seed);
     let length = 1 + random.below(600);
-    let scale = [1e-300, 1e-6, 1.0, 1.0, 100.0, 1e6, 9_007_199_254_740_992.0, 1e300][random.below(8)];
+    let scale = [
+        1e-300,
+        1e-6,
+        1.0,
+        1.0,
+        100.0,
+        1e6,
+        9_007_199_254_740_992.0,
+        1e300,
+    ][random.below(8)];
     let mean = [0.0, 0.0, 1.0, 10.0, -10.0][random.below(5)] * scale;
     let deviation = [0.0, 0.01, 0.1, 1.0][random.below(4)] * scale;
     let mut series = Series::noise(random.bits(), length, mean, deviation);
@@ -158,7 +177,9 @@ pub fn any(seed: u64) -> Vec<(UnixMs, f64)> {
             _ => series.gap(from, random.below(100_000_000) as u32),
         };
     }
-    series.change(.., |_, value| value.clamp(f64::MIN, f64::MAX)).samples()
+    series
+        .change(.., |_, value| value.clamp(f64::MIN, f64::MAX))
+        .samples()
 }
 
 #[cfg(test)]
@@ -169,19 +190,45 @@ mod tests {
     fn whatever_the_seed_the_samples_keep_the_contract() {
         for seed in 0..2000 {
             let samples = any(seed);
-            assert!(!samples.is_empty() && samples.iter().all(|(_, value)| value.is_finite()), "seed {seed}");
-            assert!(samples.windows(2).all(|two| two[0].0 < two[1].0), "seed {seed}");
+            assert!(
+                !samples.is_empty() && samples.iter().all(|(_, value)| value.is_finite()),
+                "seed {seed}"
+            );
+            assert!(
+                samples.windows(2).all(|two| two[0].0 < two[1].0),
+                "seed {seed}"
+            );
         }
     }
 
     #[test]
     fn a_series_is_made_of_its_parts() {
-        let values = |series: Series| series.samples().into_iter().map(|(_, value)| value).collect::<Vec<_>>();
-        assert_eq!(values(Series::of([1.0; 4]).shift(2.., 5.0).spike(0, 1.0)), [2.0, 1.0, 6.0, 6.0]);
-        assert_eq!(values(Series::of([1.0; 4]).trend(1.0).stuck(1..3, 0.0)), [1.0, 0.0, 0.0, 4.0]);
+        let values = |series: Series| {
+            series
+                .samples()
+                .into_iter()
+                .map(|(_, value)| value)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            values(Series::of([1.0; 4]).shift(2.., 5.0).spike(0, 1.0)),
+            [2.0, 1.0, 6.0, 6.0]
+        );
+        assert_eq!(
+            values(Series::of([1.0; 4]).trend(1.0).stuck(1..3, 0.0)),
+            [1.0, 0.0, 0.0, 4.0]
+        );
         let rhythm = values(Series::of([0.0; 5]).season(4, 2.0));
-        assert!((rhythm[1] - 2.0).abs() < 1e-9 && (rhythm[3] + 2.0).abs() < 1e-9, "{rhythm:?}");
-        let times: Vec<i64> = Series::of([0.0; 3]).gap(1, 5).samples().iter().map(|(at, _)| at - BEGIN).collect();
+        assert!(
+            (rhythm[1] - 2.0).abs() < 1e-9 && (rhythm[3] + 2.0).abs() < 1e-9,
+            "{rhythm:?}"
+        );
+        let times: Vec<i64> = Series::of([0.0; 3])
+            .gap(1, 5)
+            .samples()
+            .iter()
+            .map(|(at, _)| at - BEGIN)
+            .collect();
         assert_eq!(times, [0, 15_005, 30_005]);
     }
 
@@ -189,7 +236,15 @@ mod tests {
     fn noise_has_the_mean_and_the_deviation_that_were_asked_for() {
         let samples = Series::noise(3, 10_000, 50.0, 4.0).samples();
         let mean = samples.iter().map(|(_, value)| value).sum::<f64>() / 1e4;
-        let variance = samples.iter().map(|(_, value)| (value - mean).powi(2)).sum::<f64>() / 1e4;
-        assert!((mean - 50.0).abs() < 0.2 && (variance.sqrt() - 4.0).abs() < 0.2, "{mean} ± {}", variance.sqrt());
+        let variance = samples
+            .iter()
+            .map(|(_, value)| (value - mean).powi(2))
+            .sum::<f64>()
+            / 1e4;
+        assert!(
+            (mean - 50.0).abs() < 0.2 && (variance.sqrt() - 4.0).abs() < 0.2,
+            "{mean} ± {}",
+            variance.sqrt()
+        );
     }
 }

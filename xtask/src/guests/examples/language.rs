@@ -40,8 +40,12 @@ impl Language {
     /// How to get what can't be installed from here.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::JavaScript => "Node.js 20.19 or newer with npm, and a way to npm's registry: nodejs.org",
-            Self::Python => "Python 3.10 or newer with venv, and a way to PyPI: Debian's package python3-venv",
+            Self::JavaScript => {
+                "Node.js 20.19 or newer with npm, and a way to npm's registry: nodejs.org"
+            }
+            Self::Python => {
+                "Python 3.10 or newer with venv, and a way to PyPI: Debian's package python3-venv"
+            }
         }
     }
 
@@ -58,10 +62,16 @@ impl Language {
         format!("plugins/examples/{self}")
     }
 
-    /// All that goes into a component. Nothing that is left behind in the folder by building by hand.
+    /// All that goes into a component. Nothing that is left behind in the folder by building by
+    /// hand.
     pub fn sources(self) -> Vec<String> {
-        let own = self.pinned().iter().chain(&Self::KINDS).map(|name| format!("{}/{name}", self.folder()));
-        own.chain(["wit".to_owned(), "xtask/src/guests/examples".to_owned()]).collect()
+        let own = self
+            .pinned()
+            .iter()
+            .chain(&Self::KINDS)
+            .map(|name| format!("{}/{name}", self.folder()));
+        own.chain(["wit".to_owned(), "xtask/src/guests/examples".to_owned()])
+            .collect()
     }
 
     /// Installs the tool into an empty folder that holds nothing but [`Language::pinned`].
@@ -70,14 +80,35 @@ impl Language {
             // What is downloaded gets no say in the installation.
             Self::JavaScript => process::run(
                 Command::new("npm")
-                    .args(["ci", "--ignore-scripts", "--engine-strict", "--no-audit", "--no-fund"])
+                    .args([
+                        "ci",
+                        "--ignore-scripts",
+                        "--engine-strict",
+                        "--no-audit",
+                        "--no-fund",
+                    ])
                     .current_dir(into),
             ),
             Self::Python => {
-                process::run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(into))?;
+                process::run(
+                    Command::new("python3")
+                        .args(["-m", "venv", "venv"])
+                        .current_dir(into),
+                )?;
                 let mut pip = Command::new(into.join("venv/bin/python"));
-                pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
-                process::run(pip.args(["--requirement", "requirements.txt"]).current_dir(into))
+                pip.args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--only-binary",
+                    ":all:",
+                ]);
+                process::run(
+                    pip.args(["--requirement", "requirements.txt"])
+                        .current_dir(into),
+                )
             }
         }
     }
@@ -90,12 +121,33 @@ impl Language {
         tool.current_dir(workspace::root().join(self.folder()));
         match self {
             Self::JavaScript => {
-                tool.arg(format!("{kind}/{kind}.js")).arg("--wit").arg(wit).args(["--world-name", &world]);
-                tool.args(["--disable", "stdio", "random", "clocks", "http", "fetch-event"]).arg("--out").arg(output);
+                tool.arg(format!("{kind}/{kind}.js"))
+                    .arg("--wit")
+                    .arg(wit)
+                    .args(["--world-name", &world]);
+                tool.args([
+                    "--disable",
+                    "stdio",
+                    "random",
+                    "clocks",
+                    "http",
+                    "fetch-event",
+                ])
+                .arg("--out")
+                .arg(output);
             }
             Self::Python => {
-                tool.args(["--quiet", "--world", &world, "--wit-path"]).arg(wit);
-                tool.args(["componentize", "--stub-wasi", "--python-path", kind, "--output"]).arg(output).arg(kind);
+                tool.args(["--quiet", "--world", &world, "--wit-path"])
+                    .arg(wit);
+                tool.args([
+                    "componentize",
+                    "--stub-wasi",
+                    "--python-path",
+                    kind,
+                    "--output",
+                ])
+                .arg(output)
+                .arg(kind);
             }
         }
         process::run(&mut tool).with_context(|| format!("the {kind} in {self} can't be built"))

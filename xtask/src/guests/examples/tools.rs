@@ -1,4 +1,5 @@
-//! The tools that make components of other languages: installed into the user's cache folder, once per version.
+//! The tools that make components of other languages: installed into the user's cache folder, once
+//! per version.
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,23 +21,36 @@ const COMPLETE: &str = "complete";
 
 /// The folder of a language's tools, installed if they are not there yet.
 pub fn installed(language: Language) -> Result<PathBuf> {
-    let versions = language.programs().iter().map(|program| version(program)).collect::<Result<Vec<_>>>()?;
+    let versions = language
+        .programs()
+        .iter()
+        .map(|program| version(program))
+        .collect::<Result<Vec<_>>>()?;
     let folder = cache_folder()?.join(format!("{}-{}", language.tool(), key(language, &versions)?));
     if folder.join(COMPLETE).exists() {
         return Ok(folder);
     }
-    fs::create_dir_all(&folder).with_context(|| format!("{} can't be created", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("{} can't be created", folder.display()))?;
     let _locked = locked(&folder.with_extension("lock"), language)?;
     if !folder.join(COMPLETE).exists() {
-        println!("examples: installing {} with {}, once", language.tool(), versions.join(", "));
-        install(language, &folder).with_context(|| format!("{} can't be installed", language.tool()))?;
+        println!(
+            "examples: installing {} with {}, once",
+            language.tool(),
+            versions.join(", ")
+        );
+        install(language, &folder)
+            .with_context(|| format!("{} can't be installed", language.tool()))?;
     }
     Ok(folder)
 }
 
 fn version(program: &str) -> Result<String> {
     let said = process::output(Command::new(program).arg("--version"));
-    Ok(format!("{program} {}", said.with_context(|| format!("{program} is missing"))?))
+    Ok(format!(
+        "{program} {}",
+        said.with_context(|| format!("{program} is missing"))?
+    ))
 }
 
 /// In its final place: a Python environment knows its own path and can't be moved.
@@ -45,33 +59,44 @@ fn install(language: Language, folder: &Path) -> Result<()> {
     fs::create_dir(folder)?;
     for name in language.pinned() {
         let pinned = workspace::root().join(language.folder()).join(name);
-        fs::copy(&pinned, folder.join(name)).with_context(|| format!("{} can't be copied", pinned.display()))?;
+        fs::copy(&pinned, folder.join(name))
+            .with_context(|| format!("{} can't be copied", pinned.display()))?;
     }
     language.install(folder)?;
     Ok(fs::write(folder.join(COMPLETE), "")?)
 }
 
-/// Another version of what is pinned, or of the interpreter that an environment is bound to, is another installation.
+/// Another version of what is pinned, or of the interpreter that an environment is bound to, is
+/// another installation.
 fn key(language: Language, versions: &[String]) -> Result<String> {
     let mut hash = DefaultHasher::new();
     versions.hash(&mut hash);
     for name in language.pinned() {
         let pinned = workspace::root().join(language.folder()).join(name);
-        fs::read(&pinned).with_context(|| format!("{} can't be read", pinned.display()))?.hash(&mut hash);
+        fs::read(&pinned)
+            .with_context(|| format!("{} can't be read", pinned.display()))?
+            .hash(&mut hash);
     }
     Ok(format!("{:016x}", hash.finish()))
 }
 
 /// The lock lasts as long as the file stays open.
 fn locked(path: &Path, language: Language) -> Result<File> {
-    let file = File::create(path).with_context(|| format!("{} can't be created", path.display()))?;
+    let file =
+        File::create(path).with_context(|| format!("{} can't be created", path.display()))?;
     let begun = Instant::now();
     let mut told = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if begun.elapsed() > LOCK_WITHIN || process::is_interrupted() => {
-                bail!("another process still installs {}, see {}", language.tool(), path.display())
+            Err(TryLockError::WouldBlock)
+                if begun.elapsed() > LOCK_WITHIN || process::is_interrupted() =>
+            {
+                bail!(
+                    "another process still installs {}, see {}",
+                    language.tool(),
+                    path.display()
+                )
             }
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => {
@@ -79,7 +104,10 @@ fn locked(path: &Path, language: Language) -> Result<File> {
             }
         }
         if !told {
-            println!("examples: waiting for another process that installs {}", language.tool());
+            println!(
+                "examples: waiting for another process that installs {}",
+                language.tool()
+            );
             told = true;
         }
         std::thread::sleep(LOOK_AGAIN);
@@ -88,7 +116,11 @@ fn locked(path: &Path, language: Language) -> Result<File> {
 
 /// The host and the testbed keep theirs there too.
 fn cache_folder() -> Result<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .map(|cache| cache.join("anomalyzer"))

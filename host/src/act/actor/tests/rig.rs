@@ -17,16 +17,18 @@ use crate::act::actor::proposal::proposed;
 use crate::act::http::{HttpConfig, HttpSender};
 use crate::act::notify::{Notifier, NotifyConfig};
 use crate::act::{
-    Actor, ActorConfig, Desk, Hands, KillSwitch, OpenIncidents, Operator, OperatorError, Performed, Silences, grants,
+    Actor, ActorConfig, Desk, Hands, KillSwitch, OpenIncidents, Operator, OperatorError, Performed,
+    Silences, grants,
 };
 use crate::bus::Topic;
 use crate::bus::fake::FakeBus;
 use crate::codec;
 use crate::collect::NoPrometheus;
 use crate::domain::{
-    Analyst, AnalystKind, Coverage, Decision, DecisionId, Direction, Finding, FindingId, Incident, IncidentEvent,
-    IncidentEventKind, IncidentId, Labels, LogRequest, Meaning, MetricBatch, Operation, OperationId, OperationRecord,
-    Parameters, Phase, Provenance, Range, Replicas, Sample, Series, Snapshot, Solution, Target, now_ms,
+    Analyst, AnalystKind, Coverage, Decision, DecisionId, Direction, Finding, FindingId, Incident,
+    IncidentEvent, IncidentEventKind, IncidentId, Labels, LogRequest, Meaning, MetricBatch,
+    Operation, OperationId, OperationRecord, Parameters, Phase, Provenance, Range, Replicas,
+    Sample, Series, Snapshot, Solution, Target, now_ms,
 };
 use crate::guard::Policy;
 use crate::history::{FILE_NAME, History, HistoryOptions};
@@ -58,7 +60,10 @@ pub fn incident(signals: &[&str]) -> Incident {
         score: 4.0,
         severity: 4.0,
         observed: Some(200.0),
-        expected: Some(Range { low: Some(10.0), high: Some(100.0) }),
+        expected: Some(Range {
+            low: Some(10.0),
+            high: Some(100.0),
+        }),
         reason: "high".into(),
     };
     Incident {
@@ -68,7 +73,11 @@ pub fn incident(signals: &[&str]) -> Incident {
         changed_at: now - 1_000,
         cleared_at: None,
         findings: signals.iter().map(finding).collect(),
-        coverage: Coverage { asked: 1, answered: 1, failed: 0 },
+        coverage: Coverage {
+            asked: 1,
+            answered: 1,
+            failed: 0,
+        },
         samples: vec![],
         foreign: false,
     }
@@ -76,7 +85,14 @@ pub fn incident(signals: &[&str]) -> Incident {
 
 pub fn event(incident: &Incident) -> IncidentEvent {
     let (kind, at) = (IncidentEventKind::Confirmed, incident.changed_at);
-    IncidentEvent { kind, at, incident: incident.clone(), evidence: vec![], attempt: 0, witnesses: vec![] }
+    IncidentEvent {
+        kind,
+        at,
+        incident: incident.clone(),
+        evidence: vec![],
+        attempt: 0,
+        witnesses: vec![],
+    }
 }
 
 /// What our analyst proposes for that incident.
@@ -95,7 +111,10 @@ pub fn proposal(incident: &Incident, solution: &str, attempt: u32) -> Solution {
         cites: vec![],
         alternatives: vec![],
         analyst: Analyst::of(AnalystKind::Rules),
-        provenance: Provenance { source: Provenance::ENGINE.into(), by: "analyst".into() },
+        provenance: Provenance {
+            source: Provenance::ENGINE.into(),
+            by: "analyst".into(),
+        },
         attempt,
         proposed_at: now,
         expires_at: now + 60_000,
@@ -106,8 +125,16 @@ pub fn proposal(incident: &Incident, solution: &str, attempt: u32) -> Solution {
 /// What a person asks for by the API.
 pub fn request(solution: &str) -> Solution {
     let id = DecisionId::derive(&["api", solution]).to_string();
-    let provenance = Provenance { source: Provenance::API.into(), by: "alice".into() };
-    Solution { id, incident: None, provenance, ..proposal(&incident(&[]), solution, 0) }
+    let provenance = Provenance {
+        source: Provenance::API.into(),
+        by: "alice".into(),
+    };
+    Solution {
+        id,
+        incident: None,
+        provenance,
+        ..proposal(&incident(&[]), solution, 0)
+    }
 }
 
 /// An operation that a crash left without outcome.
@@ -147,7 +174,10 @@ impl World {
     }
 
     pub fn performed(&self) -> Vec<Operation> {
-        Self::lock(&self.performed).iter().map(|(_, operation)| operation.clone()).collect()
+        Self::lock(&self.performed)
+            .iter()
+            .map(|(_, operation)| operation.clone())
+            .collect()
     }
 
     pub fn replicas(&self) -> u32 {
@@ -184,7 +214,10 @@ impl Operator for World {
             target: target.clone(),
             at: now_ms(),
             version: Self::lock(&self.version).clone(),
-            replicas: Some(Replicas { desired: self.replicas(), ready: self.replicas() }),
+            replicas: Some(Replicas {
+                desired: self.replicas(),
+                ready: self.replicas(),
+            }),
             rolling_out: self.rolling_out.load(Ordering::Relaxed),
             autoscaler: None,
             managed_by: vec![],
@@ -199,7 +232,12 @@ impl Operator for World {
         Ok(vec![])
     }
 
-    async fn perform(&self, id: &OperationId, operation: &Operation, _: &Snapshot) -> Result<Performed, OperatorError> {
+    async fn perform(
+        &self,
+        id: &OperationId,
+        operation: &Operation,
+        _: &Snapshot,
+    ) -> Result<Performed, OperatorError> {
         Self::lock(&self.performed).push((id.clone(), operation.clone()));
         self.begun.add_permits(1);
         if let Ok(answer) = self.answers.acquire().await {
@@ -215,7 +253,12 @@ impl Operator for World {
         }
         let shown = |replicas: u32| Some(json!({"replicas": replicas}));
         let (before, after) = (shown(before), shown(self.replicas()));
-        Ok(Performed { result: json!("done"), before, after, version: Some(Self::lock(&self.version).clone()) })
+        Ok(Performed {
+            result: json!("done"),
+            before,
+            after,
+            version: Some(Self::lock(&self.version).clone()),
+        })
     }
 
     async fn check(&self) -> Result<(), OperatorError> {
@@ -229,7 +272,12 @@ fn plugins() -> Plugins {
     let load = || {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
         let cache = Some(crate::config::cache_folder().join("compiled"));
-        Plugins::load(PluginConfig { folder, cache, ..PluginConfig::default() }).unwrap()
+        Plugins::load(PluginConfig {
+            folder,
+            cache,
+            ..PluginConfig::default()
+        })
+        .unwrap()
     };
     PLUGINS.get_or_init(load).clone()
 }
@@ -247,11 +295,14 @@ impl Rig {
         Self::with(|_| {}).await
     }
 
-    /// All that is asked of a target works at once, and verification waits for nothing, unless a test says otherwise.
+    /// All that is asked of a target works at once, and verification waits for nothing, unless a
+    /// test says otherwise.
     pub async fn with(change: impl FnOnce(&mut Actor)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE_NAME);
-        let history = History::open(&file, HistoryOptions::default(), &Metrics::default()).await.unwrap();
+        let history = History::open(&file, HistoryOptions::default(), &Metrics::default())
+            .await
+            .unwrap();
         let bus = FakeBus::default();
         let world = Arc::new(World {
             version: Mutex::new("1".into()),
@@ -263,7 +314,10 @@ impl Rig {
             begun: Semaphore::new(0),
         });
         let clock: crate::domain::Clock = Arc::new(now_ms);
-        let http = HttpConfig { allow: vec!["127.0.0.1:*".into()], ..HttpConfig::default() };
+        let http = HttpConfig {
+            allow: vec!["127.0.0.1:*".into()],
+            ..HttpConfig::default()
+        };
         let mut actor = Actor {
             config: ActorConfig::default(),
             verify: VerifyConfig {
@@ -295,18 +349,35 @@ impl Rig {
             desk: Desk::default(),
         };
         change(&mut actor);
-        Self { actor: Arc::new(actor), bus, world, folder, heard_at: AtomicI64::new(0) }
+        Self {
+            actor: Arc::new(actor),
+            bus,
+            world,
+            folder,
+            heard_at: AtomicI64::new(0),
+        }
     }
 
     pub fn driver(&self) -> Driver {
-        Driver { actor: Arc::clone(&self.actor), stop: CancellationToken::new() }
+        Driver {
+            actor: Arc::clone(&self.actor),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Makes the incident known, with a fresh sample of each of its signals.
     pub fn know(&self, incident: &Incident) {
         self.actor.incidents.take(&event(incident));
         for finding in &incident.findings {
-            self.hear(&finding.signal, 50.0, Coverage { asked: 1, answered: 1, failed: 0 });
+            self.hear(
+                &finding.signal,
+                50.0,
+                Coverage {
+                    asked: 1,
+                    answered: 1,
+                    failed: 0,
+                },
+            );
         }
     }
 
@@ -319,13 +390,19 @@ impl Rig {
             target: Some(web()),
             observed_at: at,
             coverage,
-            series: vec![Series { labels: Labels::default(), samples: vec![Sample { at, value }] }],
+            series: vec![Series {
+                labels: Labels::default(),
+                samples: vec![Sample { at, value }],
+            }],
             foreign: false,
         });
     }
 
     pub fn decision(&self, solution: &Solution) -> Decision {
-        let incident = solution.incident.as_ref().and_then(|id| self.actor.incidents.get(id));
+        let incident = solution
+            .incident
+            .as_ref()
+            .and_then(|id| self.actor.incidents.get(id));
         proposed(solution, incident.as_ref())
     }
 
@@ -349,14 +426,16 @@ impl Rig {
     }
 
     pub fn offer(&self, solution: &Solution) -> i64 {
-        self.bus.offer(Topic::Solutions, codec::solutions::encode(solution))
+        self.bus
+            .offer(Topic::Solutions, codec::solutions::encode(solution))
     }
 
     /// The decision of that id, when it has come that far.
     pub async fn when(&self, id: &DecisionId, far: impl Fn(&Decision) -> bool) -> Decision {
         let found = async {
             loop {
-                if let Some(decision) = self.actor.history.decision(id).await.unwrap().filter(&far) {
+                if let Some(decision) = self.actor.history.decision(id).await.unwrap().filter(&far)
+                {
                     return decision;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -372,7 +451,14 @@ impl Rig {
     /// The attempts at which the analyst was asked again.
     pub fn asked_again(&self) -> Vec<u32> {
         let events = self.bus.published(Topic::Incidents);
-        events.iter().map(|record| serde_json::from_slice::<IncidentEvent>(&record.payload).unwrap().attempt).collect()
+        events
+            .iter()
+            .map(|record| {
+                serde_json::from_slice::<IncidentEvent>(&record.payload)
+                    .unwrap()
+                    .attempt
+            })
+            .collect()
     }
 }
 
@@ -390,6 +476,10 @@ impl Running {
     /// Tells it to stop, and waits until it did.
     pub async fn end(self) {
         self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 }

@@ -4,13 +4,17 @@ use std::time::Duration;
 use super::rig::{PATIENCE, Rig, incident, proposal, web};
 use crate::act::Actor;
 use crate::domain::{
-    Coverage, Decision, DecisionId, DecisionState, Incident, IncidentEvent, IncidentEventKind, Operation, Solution,
-    UndoState, VerificationOutcome, solutions,
+    Coverage, Decision, DecisionId, DecisionState, Incident, IncidentEvent, IncidentEventKind,
+    Operation, Solution, UndoState, VerificationOutcome, solutions,
 };
 use crate::guard::Mode;
 use crate::verify::VerifyConfig;
 
-const WHOLE: Coverage = Coverage { asked: 1, answered: 1, failed: 0 };
+const WHOLE: Coverage = Coverage {
+    asked: 1,
+    answered: 1,
+    failed: 0,
+};
 
 /// Drives it while its signal stays as bad as it was.
 async fn in_vain(rig: &Rig, solution: &Solution) -> Decision {
@@ -18,15 +22,31 @@ async fn in_vain(rig: &Rig, solution: &Solution) -> Decision {
     let driver = rig.driver();
     driver.meet(&mut decision).await.unwrap();
     driver.drive(&mut decision).await.unwrap();
-    assert_eq!(decision.state, DecisionState::Verifying, "{:?}", decision.summary);
+    assert_eq!(
+        decision.state,
+        DecisionState::Verifying,
+        "{:?}",
+        decision.summary
+    );
     rig.hear("latency", 200.0, WHOLE);
     driver.verify(&mut decision).await.unwrap();
     decision
 }
 
 fn over(incident: &Incident, at: i64) -> IncidentEvent {
-    let incident = Incident { cleared_at: Some(at), changed_at: at, ..incident.clone() };
-    IncidentEvent { kind: IncidentEventKind::Cleared, at, incident, evidence: vec![], attempt: 0, witnesses: vec![] }
+    let incident = Incident {
+        cleared_at: Some(at),
+        changed_at: at,
+        ..incident.clone()
+    };
+    IncidentEvent {
+        kind: IncidentEventKind::Cleared,
+        at,
+        incident,
+        evidence: vec![],
+        attempt: 0,
+        witnesses: vec![],
+    }
 }
 
 /// Everything that was expected is heard a moment after the operation.
@@ -64,11 +84,21 @@ fn scaled(rig: &Rig) -> Vec<u32> {
 async fn what_took_capacity_and_did_not_help_is_put_back_and_something_else_is_tried() {
     let (rig, incident) = rig().await;
     let decision = in_vain(&rig, &proposal(&incident, solutions::SCALE_DOWN, 0)).await;
-    assert_eq!(decision.verification.as_ref().unwrap().outcome, VerificationOutcome::NotImproved);
+    assert_eq!(
+        decision.verification.as_ref().unwrap().outcome,
+        VerificationOutcome::NotImproved
+    );
     let undo = decision.undo.as_ref().unwrap();
-    assert_eq!((decision.state, undo.state), (DecisionState::Undone, UndoState::Undone), "{}", undo.reason);
+    assert_eq!(
+        (decision.state, undo.state),
+        (DecisionState::Undone, UndoState::Undone),
+        "{}",
+        undo.reason
+    );
     assert_eq!((scaled(&rig), rig.world.replicas()), (vec![1, 2], 2));
-    let [first, second] = &decision.operations[..] else { panic!("{:?}", decision.operations) };
+    let [first, second] = &decision.operations[..] else {
+        panic!("{:?}", decision.operations)
+    };
     assert_eq!(second.undoes.as_ref(), Some(&first.id));
     assert_eq!(second.guard.as_ref().unwrap().rule, "default");
     assert_eq!(rig.asked_again(), [1]);
@@ -78,18 +108,32 @@ async fn what_took_capacity_and_did_not_help_is_put_back_and_something_else_is_t
 async fn a_target_under_load_keeps_what_it_got_until_the_incident_is_over() {
     let (rig, incident) = rig().await;
     let decision = in_vain(&rig, &proposal(&incident, solutions::SCALE_UP, 0)).await;
-    assert_eq!((decision.state, decision.undo.as_ref().unwrap().state), (DecisionState::Done, UndoState::Later));
+    assert_eq!(
+        (decision.state, decision.undo.as_ref().unwrap().state),
+        (DecisionState::Done, UndoState::Later)
+    );
     assert_eq!(rig.world.replicas(), 4);
     let driver = rig.driver();
     driver.scale_back_once().await.unwrap();
     assert_eq!(rig.world.replicas(), 4);
-    rig.actor.incidents.take(&over(&incident, (rig.actor.clock)()));
+    rig.actor
+        .incidents
+        .take(&over(&incident, (rig.actor.clock)()));
     rig.hear("latency", 50.0, WHOLE);
     driver.scale_back_once().await.unwrap();
     driver.scale_back_once().await.unwrap();
     assert_eq!(scaled(&rig), [4, 2]);
-    let decision = rig.actor.history.decision(&decision.id).await.unwrap().unwrap();
-    assert_eq!((decision.state, decision.undo.unwrap().state), (DecisionState::Undone, UndoState::Undone));
+    let decision = rig
+        .actor
+        .history
+        .decision(&decision.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (decision.state, decision.undo.unwrap().state),
+        (DecisionState::Undone, UndoState::Undone)
+    );
 }
 
 #[tokio::test]
@@ -100,9 +144,22 @@ async fn what_helped_goes_back_as_well_once_it_is_over_but_not_while_data_are_mi
     driver.drive(&mut decision).await.unwrap();
     rig.hear("latency", 50.0, WHOLE);
     driver.verify(&mut decision).await.unwrap();
-    assert_eq!(decision.verification.unwrap().outcome, VerificationOutcome::Improved);
-    rig.actor.incidents.take(&over(&incident, (rig.actor.clock)()));
-    rig.hear("latency", 50.0, Coverage { asked: 2, answered: 1, failed: 1 });
+    assert_eq!(
+        decision.verification.unwrap().outcome,
+        VerificationOutcome::Improved
+    );
+    rig.actor
+        .incidents
+        .take(&over(&incident, (rig.actor.clock)()));
+    rig.hear(
+        "latency",
+        50.0,
+        Coverage {
+            asked: 2,
+            answered: 1,
+            failed: 1,
+        },
+    );
     driver.scale_back_once().await.unwrap();
     assert_eq!(scaled(&rig), [4]);
     rig.hear("latency", 50.0, WHOLE);
@@ -120,7 +177,10 @@ async fn what_someone_else_changed_since_is_left_alone() {
     rig.hear("latency", 200.0, WHOLE);
     driver.verify(&mut decision).await.unwrap();
     let undo = decision.undo.unwrap();
-    assert_eq!((decision.state, undo.state), (DecisionState::Done, UndoState::Kept));
+    assert_eq!(
+        (decision.state, undo.state),
+        (DecisionState::Done, UndoState::Kept)
+    );
     assert!(undo.reason.contains("someone else"), "{}", undo.reason);
     assert_eq!(scaled(&rig), [1]);
 }
@@ -130,8 +190,14 @@ async fn a_restart_can_t_be_taken_back_and_says_so() {
     let (rig, incident) = rig().await;
     let decision = in_vain(&rig, &proposal(&incident, solutions::RESTART_SERVICE, 0)).await;
     let undo = decision.undo.unwrap();
-    assert_eq!((undo.state, undo.reason.as_str()), (UndoState::Kept, "restart can't be taken back"));
-    assert_eq!(rig.world.performed(), [Operation::Restart { target: web() }]);
+    assert_eq!(
+        (undo.state, undo.reason.as_str()),
+        (UndoState::Kept, "restart can't be taken back")
+    );
+    assert_eq!(
+        rig.world.performed(),
+        [Operation::Restart { target: web() }]
+    );
 }
 
 #[tokio::test]
@@ -144,7 +210,10 @@ async fn an_undo_that_a_crash_cut_off_is_finished_and_not_done_twice() {
     let last = decision.operations.last_mut().unwrap();
     (last.outcome, last.done_at) = (None, None);
     rig.driver().drive(&mut decision).await.unwrap();
-    assert_eq!((decision.state, decision.undo.unwrap().state), (DecisionState::Undone, UndoState::Undone));
+    assert_eq!(
+        (decision.state, decision.undo.unwrap().state),
+        (DecisionState::Undone, UndoState::Undone)
+    );
     assert_eq!(scaled(&rig), [1, 2]);
 }
 
@@ -154,7 +223,9 @@ async fn two_steps_up_are_taken_back_one_after_the_other() {
     for attempt in [0, 1] {
         in_vain(&rig, &proposal(&incident, solutions::SCALE_UP, attempt)).await;
     }
-    rig.actor.incidents.take(&over(&incident, (rig.actor.clock)()));
+    rig.actor
+        .incidents
+        .take(&over(&incident, (rig.actor.clock)()));
     rig.hear("latency", 50.0, WHOLE);
     rig.driver().scale_back_once().await.unwrap();
     assert_eq!(scaled(&rig), [4, 8, 4, 2]);
@@ -185,19 +256,43 @@ async fn where_a_person_is_asked_before_something_is_done_they_are_before_it_is_
         let solution = proposal(&incident, solutions::SCALE_DOWN, 0);
         rig.offer(&solution);
         let id = DecisionId::from(solution.id.clone());
-        let held = rig.when(&id, |decision| decision.state == DecisionState::Held).await;
-        rig.actor.answer(&id, &held.question.unwrap().id, true, "anna", "try it").await.unwrap();
+        let held = rig
+            .when(&id, |decision| decision.state == DecisionState::Held)
+            .await;
+        rig.actor
+            .answer(&id, &held.question.unwrap().id, true, "anna", "try it")
+            .await
+            .unwrap();
         let asked = asked_back(&rig, &id).await.question.unwrap();
-        assert_eq!(asked.operation, Operation::Scale { target: web(), replicas: 2 });
+        assert_eq!(
+            asked.operation,
+            Operation::Scale {
+                target: web(),
+                replicas: 2
+            }
+        );
         assert_eq!(scaled(&rig), [1]);
         // What was asked before a crash is still asked after it.
         running.end().await;
         let running = rig.start();
-        rig.actor.answer(&id, &asked.id, answer, "bert", "for the night").await.unwrap();
+        rig.actor
+            .answer(&id, &asked.id, answer, "bert", "for the night")
+            .await
+            .unwrap();
         let ended = rig.when(&id, |decision| decision.state == ends).await;
         let became = ended.undo.unwrap();
-        assert_eq!((became.state, scaled(&rig)), (undo, replicas), "{}", became.reason);
-        assert_eq!(became.reason.contains("bert said no: for the night"), !answer, "{}", became.reason);
+        assert_eq!(
+            (became.state, scaled(&rig)),
+            (undo, replicas),
+            "{}",
+            became.reason
+        );
+        assert_eq!(
+            became.reason.contains("bert said no: for the night"),
+            !answer,
+            "{}",
+            became.reason
+        );
         assert_eq!((ended.answers.len(), ended.question), (2, None));
         running.end().await;
     }
@@ -207,17 +302,43 @@ async fn where_a_person_is_asked_before_something_is_done_they_are_before_it_is_
 async fn they_are_also_before_what_was_scaled_up_goes_back() {
     let (mut rig, incident) = rig().await;
     let decision = in_vain(&rig, &proposal(&incident, solutions::SCALE_UP, 0)).await;
-    rig.actor.incidents.take(&over(&incident, (rig.actor.clock)()));
+    rig.actor
+        .incidents
+        .take(&over(&incident, (rig.actor.clock)()));
     rig.hear("latency", 50.0, WHOLE);
     // From now on.
     Arc::get_mut(&mut rig.actor).unwrap().policy.mode = Mode::Approve;
-    assert_eq!(rig.driver().scale_back_once().await.unwrap(), std::slice::from_ref(&decision.id));
-    assert!(rig.driver().scale_back_once().await.unwrap().is_empty(), "asked is asked");
+    assert_eq!(
+        rig.driver().scale_back_once().await.unwrap(),
+        std::slice::from_ref(&decision.id)
+    );
+    assert!(
+        rig.driver().scale_back_once().await.unwrap().is_empty(),
+        "asked is asked"
+    );
     let running = rig.start();
-    let asked = rig.when(&decision.id, |decision| decision.state == DecisionState::Held).await.question.unwrap();
-    assert_eq!(asked.operation, Operation::Scale { target: web(), replicas: 2 });
-    rig.actor.answer(&decision.id, &asked.id, true, "anna", "it is quiet").await.unwrap();
-    rig.when(&decision.id, |decision| decision.state == DecisionState::Undone).await;
+    let asked = rig
+        .when(&decision.id, |decision| {
+            decision.state == DecisionState::Held
+        })
+        .await
+        .question
+        .unwrap();
+    assert_eq!(
+        asked.operation,
+        Operation::Scale {
+            target: web(),
+            replicas: 2
+        }
+    );
+    rig.actor
+        .answer(&decision.id, &asked.id, true, "anna", "it is quiet")
+        .await
+        .unwrap();
+    rig.when(&decision.id, |decision| {
+        decision.state == DecisionState::Undone
+    })
+    .await;
     assert_eq!(scaled(&rig), [4, 2]);
     running.end().await;
 }

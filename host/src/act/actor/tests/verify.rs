@@ -1,12 +1,24 @@
 use std::time::Duration;
 
 use super::rig::{Rig, event, incident, proposal, request};
-use crate::domain::{Coverage, Decision, DecisionState, Phase, VerificationOutcome, now_ms, solutions};
+use crate::domain::{
+    Coverage, Decision, DecisionState, Phase, VerificationOutcome, now_ms, solutions,
+};
 
-const WHOLE: Coverage = Coverage { asked: 2, answered: 2, failed: 0 };
+const WHOLE: Coverage = Coverage {
+    asked: 2,
+    answered: 2,
+    failed: 0,
+};
 
 /// A decision that has acted and is to be verified on what comes within the next 300 ms.
-async fn verified(rig: &Rig, decision: &mut Decision, latency: f64, errors: f64, coverage: Coverage) {
+async fn verified(
+    rig: &Rig,
+    decision: &mut Decision,
+    latency: f64,
+    errors: f64,
+    coverage: Coverage,
+) {
     decision.state = DecisionState::Verifying;
     decision.decided_at = now_ms();
     let driver = rig.driver();
@@ -40,7 +52,12 @@ async fn a_signal_that_cleared_meanwhile_is_compared_with_what_it_was_when_it_wa
     rig.actor.incidents.take(&event(&open));
     verified(&rig, &mut decision, 95.0, 101.0, WHOLE).await;
     let verification = decision.verification.unwrap();
-    assert_eq!(verification.outcome, VerificationOutcome::Improved, "{}", verification.reason);
+    assert_eq!(
+        verification.outcome,
+        VerificationOutcome::Improved,
+        "{}",
+        verification.reason
+    );
 }
 
 #[tokio::test]
@@ -49,10 +66,25 @@ async fn a_replica_that_does_not_answer_makes_it_unknown_and_the_analyst_is_aske
     let incident = incident(&["errors", "latency"]);
     rig.know(&incident);
     let mut decision = rig.decision(&proposal(&incident, solutions::RESTART_SERVICE, 0));
-    verified(&rig, &mut decision, 50.0, 50.0, Coverage { asked: 2, answered: 1, failed: 1 }).await;
+    verified(
+        &rig,
+        &mut decision,
+        50.0,
+        50.0,
+        Coverage {
+            asked: 2,
+            answered: 1,
+            failed: 1,
+        },
+    )
+    .await;
     let verification = decision.verification.unwrap();
     assert_eq!(verification.outcome, VerificationOutcome::Unknown);
-    assert!(verification.reason.contains("1 of 2 sources answered"), "{}", verification.reason);
+    assert!(
+        verification.reason.contains("1 of 2 sources answered"),
+        "{}",
+        verification.reason
+    );
     assert_eq!(rig.asked_again(), [1]);
 }
 

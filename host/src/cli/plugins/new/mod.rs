@@ -71,19 +71,31 @@ impl Kind {
     }
 }
 
-pub(super) fn run<W: Write>(args: &NewArgs, output: Output, out: &mut W) -> Result<bool, PluginsError> {
-    let NewArgs { name, kind, language, path } = args;
+pub(super) fn run<W: Write>(
+    args: &NewArgs,
+    output: Output,
+    out: &mut W,
+) -> Result<bool, PluginsError> {
+    let NewArgs {
+        name,
+        kind,
+        language,
+        path,
+    } = args;
     let folder = path.clone().unwrap_or_else(|| PathBuf::from(name));
-    let not_made = |reason: String| PluginsError::NotMade { path: folder.clone(), reason };
+    let not_made = |reason: String| PluginsError::NotMade {
+        path: folder.clone(),
+        reason,
+    };
     name::check(name, *language).map_err(not_made)?;
     let project = match language {
         Language::Rust => rust::project(name, *kind).map_err(not_made)?,
         Language::Javascript | Language::Python => scripted::project(name, *kind, *language),
     };
     write(&folder, &project).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            not_made("it is there already, and nothing is overwritten: give another --path".to_owned())
-        }
+        io::ErrorKind::AlreadyExists => not_made(
+            "it is there already, and nothing is overwritten: give another --path".to_owned(),
+        ),
         _ => not_made(error.to_string()),
     })?;
     match output {
@@ -95,8 +107,16 @@ pub(super) fn run<W: Write>(args: &NewArgs, output: Output, out: &mut W) -> Resu
             }
         }
         Output::Json => {
-            let files: Vec<&str> = project.files.iter().map(|(path, _)| path.as_str()).collect();
-            writeln!(out, "{}", json!({ "path": folder, "files": files, "commands": project.commands }))?;
+            let files: Vec<&str> = project
+                .files
+                .iter()
+                .map(|(path, _)| path.as_str())
+                .collect();
+            writeln!(
+                out,
+                "{}",
+                json!({ "path": folder, "files": files, "commands": project.commands })
+            )?;
         }
     }
     Ok(true)
@@ -124,10 +144,17 @@ mod tests {
 
     fn made(name: &str, kind: Kind, language: Language) -> (tempfile::TempDir, String) {
         let folder = tempfile::tempdir().unwrap();
-        let args = NewArgs { name: name.to_owned(), kind, language, path: Some(folder.path().join("a/project")) };
+        let args = NewArgs {
+            name: name.to_owned(),
+            kind,
+            language,
+            path: Some(folder.path().join("a/project")),
+        };
         let mut out = Vec::new();
         assert!(run(&args, Output::Text, &mut out).unwrap());
-        let text = String::from_utf8(out).unwrap().replace(&folder.path().display().to_string(), "FOLDER");
+        let text = String::from_utf8(out)
+            .unwrap()
+            .replace(&folder.path().display().to_string(), "FOLDER");
         (folder, text)
     }
 
@@ -173,17 +200,32 @@ mod tests {
             language: Language::Rust,
             path: Some(project.clone()),
         };
-        let error = run(&args, Output::Text, &mut Vec::new()).unwrap_err().to_string();
+        let error = run(&args, Output::Text, &mut Vec::new())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("nothing is overwritten"), "{error}");
-        assert_eq!(fs::read_to_string(project.join("src/lib.rs")).unwrap(), "mine");
+        assert_eq!(
+            fs::read_to_string(project.join("src/lib.rs")).unwrap(),
+            "mine"
+        );
     }
 
     #[test]
     fn a_name_that_no_plugin_can_have_makes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = Some(folder.path().join("project"));
-        let args = NewArgs { name: "No".to_owned(), kind: Kind::Action, language: Language::Rust, path };
-        assert!(run(&args, Output::Text, &mut Vec::new()).unwrap_err().to_string().contains("lower-case"));
+        let args = NewArgs {
+            name: "No".to_owned(),
+            kind: Kind::Action,
+            language: Language::Rust,
+            path,
+        };
+        assert!(
+            run(&args, Output::Text, &mut Vec::new())
+                .unwrap_err()
+                .to_string()
+                .contains("lower-case")
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

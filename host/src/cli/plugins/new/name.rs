@@ -4,8 +4,8 @@ use super::Language;
 
 const LONGEST: usize = 63;
 
-/// In Rust the plugin's name is that of the crate too: keywords, what comes with the compiler, and what the crate is built of
-/// can't be one. Only names that are proper otherwise.
+/// In Rust the plugin's name is that of the crate too: keywords, what comes with the compiler, and
+/// what the crate is built of can't be one. Only names that are proper otherwise.
 const TAKEN_IN_RUST: [&str; 62] = [
     "abstract",
     "alloc",
@@ -82,10 +82,14 @@ pub(super) fn check(name: &str, language: Language) -> Result<(), String> {
     }
     if language == Language::Rust {
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-            return Err(format!("`{name}` can't be the name of a crate: begin with a letter"));
+            return Err(format!(
+                "`{name}` can't be the name of a crate: begin with a letter"
+            ));
         }
         if TAKEN_IN_RUST.contains(&name) {
-            return Err(format!("`{name}` can't be the name of a crate, as Rust has it already: give another"));
+            return Err(format!(
+                "`{name}` can't be the name of a crate, as Rust has it already: give another"
+            ));
         }
     }
     Ok(())
@@ -102,9 +106,25 @@ mod tests {
             assert_eq!(check(good, Language::Rust), Ok(()), "{good}");
         }
         let too_long = "a".repeat(64);
-        for bad in ["", "Jump", "my_detector", "a b", "../x", "ä", "a\n", &too_long, "7up", "-x", "match", "serde"] {
+        for bad in [
+            "",
+            "Jump",
+            "my_detector",
+            "a b",
+            "../x",
+            "ä",
+            "a\n",
+            &too_long,
+            "7up",
+            "-x",
+            "match",
+            "serde",
+        ] {
             let error = check(bad, Language::Rust).unwrap_err();
-            assert!(error.contains("can't be the name") && !error.contains('\n'), "{error}");
+            assert!(
+                error.contains("can't be the name") && !error.contains('\n'),
+                "{error}"
+            );
         }
         assert_eq!(check("7up", Language::Python), Ok(()));
     }

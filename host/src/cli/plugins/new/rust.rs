@@ -4,7 +4,11 @@ use super::{Kind, Project, sdk};
 
 macro_rules! template {
     ($path:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/rust/", $path))
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/templates/rust/",
+            $path
+        ))
     };
 }
 
@@ -15,8 +19,11 @@ pub(super) fn project(name: &str, kind: Kind) -> Result<Project, String> {
     };
     // As cargo calls it.
     let module = format!("{}.wasm", name.replace('-', "_"));
-    let fill_in =
-        |text: &str| text.replace("{{name}}", name).replace("{{kind}}", kind.name()).replace("{{module}}", &module);
+    let fill_in = |text: &str| {
+        text.replace("{{name}}", name)
+            .replace("{{kind}}", kind.name())
+            .replace("{{module}}", &module)
+    };
     let mut files = vec![
         ("Cargo.toml".to_owned(), fill_in(template!("Cargo.toml.in"))),
         ("Cargo.lock".to_owned(), sdk::lock(name)?),
@@ -44,7 +51,10 @@ mod tests {
         for kind in [Kind::Detector, Kind::Action] {
             let files = project("my-plugin", kind).unwrap().files;
             for (path, text) in &files {
-                assert!(!text.contains("workspace = true") && !text.contains("{{"), "{path}");
+                assert!(
+                    !text.contains("workspace = true") && !text.contains("{{"),
+                    "{path}"
+                );
             }
             let manifest = &files[0].1;
             assert!(manifest.contains("name = \"my-plugin\""), "{manifest}");

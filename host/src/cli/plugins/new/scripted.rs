@@ -1,4 +1,5 @@
-//! A project in JavaScript or Python: the repository's own examples, which its tests build and run, under another name.
+//! A project in JavaScript or Python: the repository's own examples, which its tests build and run,
+//! under another name.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +7,11 @@ use super::{CONTRACT, Kind, Language, Project};
 
 macro_rules! example {
     ($path:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/examples/", $path))
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../plugins/examples/",
+            $path
+        ))
     };
 }
 
@@ -17,8 +22,12 @@ macro_rules! template {
 }
 
 /// The examples' own names.
-const NAMES: [&str; 4] =
-    ["javascript-range", "javascript-announced-restart", "python-range", "python-announced-restart"];
+const NAMES: [&str; 4] = [
+    "javascript-range",
+    "javascript-announced-restart",
+    "python-range",
+    "python-announced-restart",
+];
 /// What their summaries say besides.
 const REMARKS: [&str; 2] = [" (an example in JavaScript)", " (an example in Python)"];
 
@@ -29,14 +38,17 @@ pub(super) fn project(name: &str, kind: Kind, language: Language) -> Project {
         (_, Kind::Detector) => example!("javascript/detector/detector.js"),
         (_, Kind::Action) => example!("javascript/action/action.js"),
     };
-    let mut source =
-        NAMES.iter().fold(source.to_owned(), |text, old| text.replace(&format!("\"{old}\""), &format!("\"{name}\"")));
+    let mut source = NAMES.iter().fold(source.to_owned(), |text, old| {
+        text.replace(&format!("\"{old}\""), &format!("\"{name}\""))
+    });
     for remark in REMARKS {
         source = source.replace(remark, "");
     }
     // A range must be given: there is no default that would do for every series.
     let test = match kind {
-        Kind::Detector => format!("anomalyzer plugins test {name}.wasm --settings '{{\"low\": 50, \"high\": 150}}'"),
+        Kind::Detector => format!(
+            "anomalyzer plugins test {name}.wasm --settings '{{\"low\": 50, \"high\": 150}}'"
+        ),
         Kind::Action => format!("anomalyzer plugins test {name}.wasm"),
     };
     let (mut files, mut commands) = match language {
@@ -51,11 +63,21 @@ pub(super) fn project(name: &str, kind: Kind, language: Language) -> Project {
     files.push((file.clone(), source));
     files.push(("wit/plugin.wit".to_owned(), CONTRACT.to_owned()));
     commands.push(test);
-    let steps = commands.iter().map(|command| format!("$ {command}\n")).collect::<String>();
-    let readme = template!("scripted.md.in");
-    let readme = [("{{name}}", name), ("{{kind}}", kind.name()), ("{{steps}}", &steps), ("{{file}}", &file)]
+    let steps = commands
         .iter()
-        .fold(readme.to_owned(), |text, (gap, filling)| text.replace(gap, filling));
+        .map(|command| format!("$ {command}\n"))
+        .collect::<String>();
+    let readme = template!("scripted.md.in");
+    let readme = [
+        ("{{name}}", name),
+        ("{{kind}}", kind.name()),
+        ("{{steps}}", &steps),
+        ("{{file}}", &file),
+    ]
+    .iter()
+    .fold(readme.to_owned(), |text, (gap, filling)| {
+        text.replace(gap, filling)
+    });
     files.push(("README.md".to_owned(), readme));
     files.sort();
     Project { files, commands }
@@ -67,7 +89,10 @@ fn javascript(name: &str, kind: Kind) -> Made {
     let of = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
     let mut package = of(example!("javascript/package.json"));
     package.insert("name".into(), json!(name));
-    package.insert("description".into(), json!(format!("A {} for Anomalyzer", kind.name())));
+    package.insert(
+        "description".into(),
+        json!(format!("A {} for Anomalyzer", kind.name())),
+    );
     package.insert("scripts".into(), json!({ "build": format!(
         "componentize-js {kind}.js --wit wit --world-name {kind}-plugin --disable stdio random clocks http fetch-event --out {name}.wasm",
         kind = kind.name()
@@ -75,24 +100,43 @@ fn javascript(name: &str, kind: Kind) -> Made {
     package.remove("license");
     let mut lock = of(example!("javascript/package-lock.json"));
     lock.insert("name".into(), json!(name));
-    if let Some(own) = lock.get_mut("packages").and_then(|packages| packages.get_mut("")).and_then(Value::as_object_mut)
+    if let Some(own) = lock
+        .get_mut("packages")
+        .and_then(|packages| packages.get_mut(""))
+        .and_then(Value::as_object_mut)
     {
         own.insert("name".into(), json!(name));
         own.remove("license");
     }
-    let pretty = |map: &Map<String, Value>| serde_json::to_string_pretty(map).unwrap_or_default() + "\n";
+    let pretty =
+        |map: &Map<String, Value>| serde_json::to_string_pretty(map).unwrap_or_default() + "\n";
     let files = vec![
         ("package.json".to_owned(), pretty(&package)),
         ("package-lock.json".to_owned(), pretty(&lock)),
-        (".gitignore".to_owned(), "node_modules/\n*.wasm\n".to_owned()),
+        (
+            ".gitignore".to_owned(),
+            "node_modules/\n*.wasm\n".to_owned(),
+        ),
     ];
-    (files, vec!["npm ci --ignore-scripts    # once".to_owned(), "npm run build".to_owned()])
+    (
+        files,
+        vec![
+            "npm ci --ignore-scripts    # once".to_owned(),
+            "npm run build".to_owned(),
+        ],
+    )
 }
 
 fn python(name: &str, kind: Kind) -> Made {
     let files = vec![
-        ("requirements.txt".to_owned(), example!("python/requirements.txt").to_owned()),
-        (".gitignore".to_owned(), "venv/\n__pycache__/\n*.wasm\n".to_owned()),
+        (
+            "requirements.txt".to_owned(),
+            example!("python/requirements.txt").to_owned(),
+        ),
+        (
+            ".gitignore".to_owned(),
+            "venv/\n__pycache__/\n*.wasm\n".to_owned(),
+        ),
     ];
     let kind = kind.name();
     let commands = vec![
@@ -114,11 +158,19 @@ mod tests {
         for language in [Language::Javascript, Language::Python] {
             for kind in [Kind::Detector, Kind::Action] {
                 let files = project("my-plugin", kind, language).files;
-                let source =
-                    files.iter().find(|(path, _)| path.contains(&format!("{}.", kind.name()))).map(|(_, text)| text);
-                assert!(source.is_some_and(|text| text.contains("\"my-plugin\"")), "{language:?} {kind:?}");
+                let source = files
+                    .iter()
+                    .find(|(path, _)| path.contains(&format!("{}.", kind.name())))
+                    .map(|(_, text)| text);
+                assert!(
+                    source.is_some_and(|text| text.contains("\"my-plugin\"")),
+                    "{language:?} {kind:?}"
+                );
                 for (path, text) in &files {
-                    let left = NAMES.iter().chain(&REMARKS).find(|old| text.contains(**old));
+                    let left = NAMES
+                        .iter()
+                        .chain(&REMARKS)
+                        .find(|old| text.contains(**old));
                     assert_eq!(left, None, "{path}");
                 }
             }

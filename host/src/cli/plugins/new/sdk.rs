@@ -1,9 +1,10 @@
 //! The SDK as part of a project.
 //!
-//! It is on no registry, and a path into a checkout would tie a project to one machine: so each project gets the sources, in
-//! `sdk/`, always in the same way, whether there is a checkout around or not. What is built is then what the host that made
-//! the project was built with, and a newer one is had by `anomalyzer plugins new` in another folder. The price is some 60 KB in
-//! each project; the contract comes with them, in `sdk/wit`.
+//! It is on no registry, and a path into a checkout would tie a project to one machine: so each
+//! project gets the sources, in `sdk/`, always in the same way, whether there is a checkout around
+//! or not. What is built is then what the host that made the project was built with, and a newer
+//! one is had by `anomalyzer plugins new` in another folder. The price is some 60 KB in each
+//! project; the contract comes with them, in `sdk/wit`.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +34,8 @@ pub(super) fn files() -> Result<Vec<(String, String)>, String> {
             manifest(&workspace, path, text)?
         } else {
             // The macro looks for the contract from the crate's own folder.
-            text.replace("\"../../../wit\"", "\"../wit\"").replace("\"../../wit\"", "\"wit\"")
+            text.replace("\"../../../wit\"", "\"../wit\"")
+                .replace("\"../../wit\"", "\"wit\"")
         };
         files.push((format!("{FOLDER}/{path}"), text));
     }
@@ -43,35 +45,57 @@ pub(super) fn files() -> Result<Vec<(String, String)>, String> {
 /// A member's manifest without its workspace: what it inherits is written out.
 fn manifest(workspace: &Table, path: &str, text: &str) -> Result<String, String> {
     let mut manifest = table(path, text)?;
-    let shared = |part: &str| workspace.get("workspace").and_then(|all| all.get(part)).and_then(Value::as_table);
+    let shared = |part: &str| {
+        workspace
+            .get("workspace")
+            .and_then(|all| all.get(part))
+            .and_then(Value::as_table)
+    };
     manifest.remove("lints");
     manifest.remove("dev-dependencies");
-    if let (Some(package), Some(shared)) =
-        (manifest.get_mut("package").and_then(Value::as_table_mut), shared("package"))
-    {
+    if let (Some(package), Some(shared)) = (
+        manifest.get_mut("package").and_then(Value::as_table_mut),
+        shared("package"),
+    ) {
         inherit(package, shared, |value| value);
     }
-    if let (Some(mine), Some(shared)) =
-        (manifest.get_mut("dependencies").and_then(Value::as_table_mut), shared("dependencies"))
-    {
+    if let (Some(mine), Some(shared)) = (
+        manifest
+            .get_mut("dependencies")
+            .and_then(Value::as_table_mut),
+        shared("dependencies"),
+    ) {
         let depth = path.matches('/').count();
         inherit(mine, shared, |value| nearer(value, depth));
     }
-    toml::to_string(&manifest).map_err(|error| format!("the SDK's {path} can't be written: {error}"))
+    toml::to_string(&manifest)
+        .map_err(|error| format!("the SDK's {path} can't be written: {error}"))
 }
 
 /// Puts what the workspace says in place of `workspace = true`, with what is said beside that.
 fn inherit(mine: &mut Table, shared: &Table, adapt: impl Fn(Value) -> Value) {
     for (name, value) in mine.iter_mut() {
-        let Some(own) = value.as_table().filter(|own| own.get("workspace") == Some(&Value::Boolean(true))) else {
+        let Some(own) = value
+            .as_table()
+            .filter(|own| own.get("workspace") == Some(&Value::Boolean(true)))
+        else {
             continue;
         };
-        let Some(mut whole) = shared.get(name).cloned().map(&adapt) else { continue };
-        let beside: Table =
-            own.iter().filter(|(key, _)| *key != "workspace").map(|(k, v)| (k.clone(), v.clone())).collect();
+        let Some(mut whole) = shared.get(name).cloned().map(&adapt) else {
+            continue;
+        };
+        let beside: Table = own
+            .iter()
+            .filter(|(key, _)| *key != "workspace")
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         if !beside.is_empty() {
             if let Value::String(version) = whole {
-                whole = Value::Table([("version".to_owned(), Value::String(version))].into_iter().collect());
+                whole = Value::Table(
+                    [("version".to_owned(), Value::String(version))]
+                        .into_iter()
+                        .collect(),
+                );
             }
             if let Some(table) = whole.as_table_mut() {
                 table.extend(beside);
@@ -83,13 +107,20 @@ fn inherit(mine: &mut Table, shared: &Table, adapt: impl Fn(Value) -> Value) {
 
 /// Paths are from the workspace's folder there, and from the crate's own here.
 fn nearer(mut dependency: Value, depth: usize) -> Value {
-    let path = dependency.get("path").and_then(Value::as_str).map(str::to_owned);
+    let path = dependency
+        .get("path")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     if let (Some(path), Some(table)) = (path, dependency.as_table_mut())
         && let Some(below) = path.strip_prefix(HOME)
     {
         let up = "../".repeat(depth);
         let path = format!("{up}{}", below.trim_start_matches('/'));
-        let path = if path.is_empty() { ".".to_owned() } else { path };
+        let path = if path.is_empty() {
+            ".".to_owned()
+        } else {
+            path
+        };
         table.insert("path".to_owned(), Value::String(path));
     }
     dependency
@@ -98,9 +129,17 @@ fn nearer(mut dependency: Value, depth: usize) -> Value {
 /// The versions that the SDK was tested with: what of the workspace's lock file a plugin needs.
 pub(super) fn lock(name: &str) -> Result<String, String> {
     let mut lock = table("Cargo.lock", LOCK)?;
-    let all = lock.get("package").and_then(Value::as_array).cloned().unwrap_or_default();
+    let all = lock
+        .get("package")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let mut needed = BTreeSet::new();
-    let mut todo: Vec<String> = BESIDES.into_iter().chain([SDK]).map(str::to_owned).collect();
+    let mut todo: Vec<String> = BESIDES
+        .into_iter()
+        .chain([SDK])
+        .map(str::to_owned)
+        .collect();
     while let Some(wanted) = todo.pop() {
         // `name`, or `name version` where there are several.
         let mut words = wanted.split(' ');
@@ -109,15 +148,26 @@ pub(super) fn lock(name: &str) -> Result<String, String> {
             field(package, "name") == wanted_name
                 && version.is_none_or(|version| field(package, "version") == Some(version))
         });
-        let Some(found) = found else { return Err(format!("the lock file of this build knows no `{wanted}`")) };
+        let Some(found) = found else {
+            return Err(format!("the lock file of this build knows no `{wanted}`"));
+        };
         if needed.insert(found) {
             let dependencies = all[found].get("dependencies").and_then(Value::as_array);
-            todo.extend(dependencies.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            todo.extend(
+                dependencies
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned),
+            );
         }
     }
     let mut packages: Vec<Value> = needed.into_iter().map(|index| all[index].clone()).collect();
-    let mut dependencies: Vec<Value> =
-        BESIDES.into_iter().chain([SDK]).map(|name| Value::String(name.to_owned())).collect();
+    let mut dependencies: Vec<Value> = BESIDES
+        .into_iter()
+        .chain([SDK])
+        .map(|name| Value::String(name.to_owned()))
+        .collect();
     dependencies.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
     let text = |text: &str| Value::String(text.to_owned());
     let project = [
@@ -127,8 +177,11 @@ pub(super) fn lock(name: &str) -> Result<String, String> {
     ];
     packages.push(Value::Table(project.into_iter().collect()));
     lock.insert("package".to_owned(), Value::Array(packages));
-    let body = toml::to_string(&lock).map_err(|error| format!("the lock file can't be written: {error}"))?;
-    Ok(format!("# The versions that the SDK was tested with; `cargo update` takes newer ones.\n{body}"))
+    let body = toml::to_string(&lock)
+        .map_err(|error| format!("the lock file can't be written: {error}"))?;
+    Ok(format!(
+        "# The versions that the SDK was tested with; `cargo update` takes newer ones.\n{body}"
+    ))
 }
 
 fn field<'a>(package: &'a Value, key: &str) -> Option<&'a str> {
@@ -136,7 +189,8 @@ fn field<'a>(package: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 fn table(name: &str, text: &str) -> Result<Table, String> {
-    text.parse::<Table>().map_err(|error| format!("{name} of this build can't be read: {error}"))
+    text.parse::<Table>()
+        .map_err(|error| format!("{name} of this build can't be read: {error}"))
 }
 
 #[cfg(test)]
@@ -168,29 +222,54 @@ mod tests {
             own = "0.1"
         "#;
         let workspace = table("w", workspace).unwrap();
-        let below: Table = manifest(&workspace, "inner/Cargo.toml", member).unwrap().parse().unwrap();
+        let below: Table = manifest(&workspace, "inner/Cargo.toml", member)
+            .unwrap()
+            .parse()
+            .unwrap();
         assert_eq!(below["package"]["version"].as_str(), Some("0.1.0"));
-        assert_eq!(below["dependencies"]["serde"]["features"][0].as_str(), Some("derive"));
-        assert_eq!(below["dependencies"]["schemars"]["version"].as_str(), Some("1"));
-        assert_eq!(below["dependencies"]["schemars"]["optional"].as_bool(), Some(true));
+        assert_eq!(
+            below["dependencies"]["serde"]["features"][0].as_str(),
+            Some("derive")
+        );
+        assert_eq!(
+            below["dependencies"]["schemars"]["version"].as_str(),
+            Some("1")
+        );
+        assert_eq!(
+            below["dependencies"]["schemars"]["optional"].as_bool(),
+            Some(true)
+        );
         assert_eq!(below["dependencies"]["outer"]["path"].as_str(), Some("../"));
         assert_eq!(below["dependencies"]["own"].as_str(), Some("0.1"));
         assert!(!below.contains_key("lints"));
-        let at_top: Table = manifest(&workspace, "Cargo.toml", member).unwrap().parse().unwrap();
-        assert_eq!(at_top["dependencies"]["inner"]["path"].as_str(), Some("inner"));
+        let at_top: Table = manifest(&workspace, "Cargo.toml", member)
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert_eq!(
+            at_top["dependencies"]["inner"]["path"].as_str(),
+            Some("inner")
+        );
     }
 
     #[test]
     fn the_sdk_is_whole_and_names_nothing_outside_the_project() {
         let files = files().unwrap();
         let names: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
-        for name in
-            ["sdk/Cargo.toml", "sdk/src/lib.rs", "sdk/src/bindings.rs", "sdk/src/test/series.rs", "sdk/wit/plugin.wit"]
-        {
+        for name in [
+            "sdk/Cargo.toml",
+            "sdk/src/lib.rs",
+            "sdk/src/bindings.rs",
+            "sdk/src/test/series.rs",
+            "sdk/wit/plugin.wit",
+        ] {
             assert!(names.contains(&name), "{name} is missing from {names:?}");
         }
         for (path, text) in &files {
-            assert!(!text.contains("\"../../wit\"") && !text.contains("\"../../../wit\""), "{path}");
+            assert!(
+                !text.contains("\"../../wit\"") && !text.contains("\"../../../wit\""),
+                "{path}"
+            );
             assert!(!text.contains("workspace = true"), "{path}");
         }
     }
@@ -199,10 +278,23 @@ mod tests {
     fn the_lock_file_holds_what_the_sdk_needs_and_no_more() {
         let lock: Table = lock("my-plugin").unwrap().parse().unwrap();
         let packages = lock["package"].as_array().unwrap();
-        let names: Vec<&str> = packages.iter().filter_map(|package| field(package, "name")).collect();
-        for name in ["my-plugin", SDK, "serde", "schemars", "serde_json", "wit-bindgen"] {
+        let names: Vec<&str> = packages
+            .iter()
+            .filter_map(|package| field(package, "name"))
+            .collect();
+        for name in [
+            "my-plugin",
+            SDK,
+            "serde",
+            "schemars",
+            "serde_json",
+            "wit-bindgen",
+        ] {
             assert!(names.contains(&name), "{name} is missing");
         }
-        assert!(!names.contains(&"wasmtime") && !names.contains(&"tokio"), "{names:?}");
+        assert!(
+            !names.contains(&"wasmtime") && !names.contains(&"tokio"),
+            "{names:?}"
+        );
     }
 }
