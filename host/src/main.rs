@@ -20,12 +20,12 @@ use anomalyzer::cli::replay::{self, ReplayArgs};
 use anomalyzer::cli::score::{self, ScoreArgs};
 use anomalyzer::cli::silences::{self, SilencesCommand};
 use anomalyzer::cli::status::{self, StatusArgs};
+use anomalyzer::common::log;
 use anomalyzer::config::{self, Config};
 use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
 use anomalyzer::guard::Mode;
 use anomalyzer::plugin::{self, CompileArgs};
 use anomalyzer::serve::{self, Role};
-use anomalyzer::telemetry;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
     }
     let quiet = !matches!(arguments.command, Command::Serve(_));
     let json = matches!(&arguments.command, Command::Serve(args) if args.output == Output::Json);
-    telemetry::log::start(quiet, json);
+    log::start(quiet, json);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,9 +1,10 @@
 //! Free loopback ports for servers that cannot be handed a bound socket.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
 
@@ -21,7 +22,7 @@ pub fn free() -> Result<u16> {
 
 /// The first of so many such ports in a row.
 pub fn run(count: u16) -> Result<u16> {
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = TAKEN.lock();
     let random = RandomState::new();
     for attempt in 0..1_000_u16 {
         let span = u64::from(

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anomalyzer::bus::Topic;
 use anomalyzer::codec;
+use anomalyzer::common::clock::now_ms;
 use anomalyzer::config;
 use anomalyzer::domain::{
-    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, now_ms, solutions,
+    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, solutions,
 };
 use anomalyzer::history::{Filter, Order, Page};
 use anomalyzer::serve::{self, Role, Running};

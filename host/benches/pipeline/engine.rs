@@ -1,7 +1,8 @@
 //! The engine from a real Kafka, `zscore` on 1,000 series, messages of 500 samples: samples a
 //! second, against the plain consumer on the same topic in the same run, taking turns.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
@@ -187,10 +188,8 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
     let stop = shutdown.clone();
     let running = tokio::spawn(async move { engine.run(&group, stop).await });
     let seen = || {
-        let status: std::collections::BTreeMap<String, anomalyzer::detect::DetectStatus> = status
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
+        let status: std::collections::BTreeMap<String, anomalyzer::detect::DetectStatus> =
+            status.lock().clone();
         status.get(SIGNAL).map_or(0, |status| status.samples)
     };
     let (mut start, deadline) = (None, Instant::now() + Duration::from_secs(300));

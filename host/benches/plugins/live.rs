@@ -39,7 +39,7 @@ pub async fn measure() -> anyhow::Result<()> {
         .await?
         .context("told to stop")?;
     let url = format!("http://{}/api/v1/plugins", running.address());
-    let client = anomalyzer::http_client::client(Duration::from_secs(60))?;
+    let client = anomalyzer::common::http_client::client(Duration::from_secs(60))?;
     let mut uploads = Vec::new();
     for trial in 0..TRIALS as u64 {
         let bytes = another(&component, trial);

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::common::json_store::{JsonStore, JsonStoreError};
 use crate::domain::{Target, UnixMs, as_rfc3339, derive};
 use crate::guard::Selector;
-use crate::kept::{KeptError, KeptList};
 
 /// The name of the file in the data folder.
 pub const FILE_NAME: &str = "silences.json";
@@ -45,12 +45,12 @@ pub enum SilenceError {
     NotFound(String),
     /// The file can't be read or written.
     #[error(transparent)]
-    File(#[from] KeptError),
+    File(#[from] JsonStoreError),
 }
 
 /// All that are in force.
 #[derive(Clone, Debug)]
-pub struct Silences(KeptList<Silence>);
+pub struct Silences(JsonStore<Silence>);
 
 impl Silences {
     /// Those of the server with this data folder.
@@ -58,7 +58,7 @@ impl Silences {
     /// # Errors
     /// The file is there and can't be read: who was to be left alone is not known.
     pub fn open(data_dir: &Path) -> Result<Self, SilenceError> {
-        Ok(Self(KeptList::open(
+        Ok(Self(JsonStore::open(
             data_dir.join(FILE_NAME),
             "nothing is silenced any more",
         )?))

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use crate::config::duration;
+use crate::domain::duration;
 use crate::domain::{
     Analyst, AnalystKind, Decision, DecisionId, Parameters, Provenance, Solution, Target, UnixMs,
     solutions,

@@ -8,8 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::common::metrics;
 use crate::history::History;
-use crate::telemetry::metrics;
 
 use super::access::Caller;
 use super::doors::{PartHealth, PartStatus};

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::telemetry::metrics::Metrics;
+use crate::common::metrics::Metrics;
 
 use super::Problem;
 

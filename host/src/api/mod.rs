@@ -31,7 +31,7 @@ use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::Value;
 
-use crate::telemetry::metrics::Metrics;
+use crate::common::metrics::Metrics;
 
 use plugins::PluginRoom;
 

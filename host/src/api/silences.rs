@@ -1,5 +1,6 @@
 //! `/api/v1/silences`: which targets are left alone for a while.
 
+use crate::domain::millis;
 use std::time::Duration;
 
 use axum::Extension;
@@ -15,7 +16,7 @@ use super::noted::note;
 use super::problem::Problem;
 use super::state::ApiState;
 use crate::act::{Silence, SilenceError, Silences};
-use crate::config::duration;
+use crate::domain::duration;
 use crate::domain::rfc3339;
 use crate::guard::Selector;
 
@@ -75,7 +76,7 @@ pub(super) async fn add(
         ));
     }
     let since = (state.clock)();
-    let until = since.saturating_add(i64::try_from(asked.lasts.as_millis()).unwrap_or(i64::MAX));
+    let until = since.saturating_add(millis(asked.lasts));
     let silence = silences(&state)?
         .add(asked.targets, why, caller.name, since, until)
         .await

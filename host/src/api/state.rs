@@ -1,6 +1,7 @@
 //! What the handlers share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use axum::extract::FromRef;
 use tokio::sync::Semaphore;
@@ -8,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::grants::Grant;
 use crate::act::{KillSwitch, Silences};
+use crate::common::metrics::Metrics;
 use crate::detect::Feedback;
 use crate::domain::Clock;
 use crate::history::History;
 use crate::plugin::Plugins;
-use crate::telemetry::metrics::Metrics;
 
 use super::access::Access;
 use super::doors::Doors;
@@ -114,10 +115,7 @@ impl ApiState {
 
     /// Notes down what was sent last.
     pub(super) fn show(&self, value: f64) {
-        *self
-            .last_test
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(value);
+        *self.last_test.lock() = Some(value);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `POST /send-test-metric` and `/metrics-test`: a spike to try the way from a metric to a decision
 //! with.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -10,9 +10,9 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::common::metrics::{self, number};
 use crate::domain::Target;
 use crate::history::{Filter, Page};
-use crate::telemetry::metrics::{self, number};
 
 use super::doors::TestMetric;
 use super::extract::JsonOrDefault;
@@ -193,11 +193,7 @@ async fn decided(state: &ApiState, id: &str) {
 pub(super) async fn scrape(State(state): State<ApiState>) -> impl IntoResponse {
     let mut text =
         format!("# HELP {NAME} What /send-test-metric sent last.\n# TYPE {NAME} gauge\n");
-    if let Some(value) = *state
-        .last_test
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-    {
+    if let Some(value) = *state.last_test.lock() {
         text.push_str(&format!("{NAME} {}\n", number(value)));
     }
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::collect::{self, SignalConfig, SignalSource};
 use crate::config::Config;
-use crate::domain::{Labels, Sample, Series, Target, UnixMs};
+use crate::domain::{Labels, Sample, Series, Target, UnixMs, millis};
 use crate::history::{HistoryError, HistoryReader};
 use crate::quality::csv;
 
@@ -139,10 +139,7 @@ pub async fn of_prometheus(
         .filter(|signal| matches!(signal.source, SignalSource::Query(_)))
     {
         let step = step.or(signal.interval).unwrap_or(config.collect.interval);
-        let span = i64::try_from(step.as_millis())
-            .unwrap_or(i64::MAX)
-            .max(1)
-            .saturating_mul(MOST_POINTS);
+        let span = millis(step).max(1).saturating_mul(MOST_POINTS);
         let mut at = from;
         while at <= to {
             let until = to.min(at.saturating_add(span));

@@ -1,8 +1,8 @@
 //! Recorded samples as the messages that they would have come in, and a bus that keeps what comes
 //! of them.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::data::Recorded;
 use crate::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
 use crate::codec;
-use crate::domain::{Coverage, IncidentEvent, MetricBatch, Sample, Series, UnixMs};
+use crate::domain::{Coverage, IncidentEvent, MetricBatch, Sample, Series, UnixMs, millis};
 
 /// What arrives within one interval.
 pub(super) struct Tick {
@@ -21,9 +21,7 @@ pub(super) struct Tick {
 
 /// Lays the samples out in time: what falls into one interval arrives together.
 pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<Item = Tick> {
-    let interval = i64::try_from(interval.as_millis())
-        .unwrap_or(i64::MAX)
-        .max(1);
+    let interval = millis(interval).max(1);
     let mut places: BTreeMap<i64, Vec<(usize, usize, usize)>> = BTreeMap::new();
     for (index, one) in recorded.iter().enumerate() {
         let samples = &one.series.samples;
@@ -85,7 +83,7 @@ pub(super) struct Collected(Mutex<Vec<IncidentEvent>>);
 
 impl Collected {
     pub fn take(&self) -> Vec<IncidentEvent> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
@@ -104,10 +102,7 @@ impl Bus for Collected {
             record,
         };
         if let Ok(event) = codec::incidents::decode(&delivery) {
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(event);
+            self.0.lock().push(event);
         }
         Ok(())
     }

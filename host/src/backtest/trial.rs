@@ -1,6 +1,7 @@
 //! What a policy or a detector must pass before it goes live: a backtest in which not too much
 //! would have happened.
 
+use crate::domain::millis;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{BacktestError, DataError, Recorded, Report, of_files, of_history, of_prometheus, run};
-use crate::config::{Config, duration};
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
+use crate::config::Config;
+use crate::domain::duration;
 use crate::history::{self, HistoryReader};
 use crate::plugin::{Examined, PluginConfig, PluginKind, Plugins};
 
@@ -98,8 +100,7 @@ async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Res
     let data = match trial.from.as_str() {
         PROMETHEUS => {
             let end = now_ms();
-            let start =
-                end.saturating_sub(i64::try_from(trial.past.as_millis()).unwrap_or(i64::MAX));
+            let start = end.saturating_sub(millis(trial.past));
             of_prometheus(config, start, end, None)
                 .await
                 .map_err(BacktestError::from)

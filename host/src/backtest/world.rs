@@ -121,8 +121,7 @@ impl<'a> World<'a> {
             known.tried.push(tried);
         }
         let verify = &self.config.verify;
-        let millis =
-            |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let millis = |time: std::time::Duration| millis(time);
         match name.as_str() {
             solutions::CHECK_LOGS | solutions::INVESTIGATE if allowed => Some(0),
             solutions::NO_ACTION | solutions::ALARM => None,
@@ -198,7 +197,7 @@ impl<'a> World<'a> {
     }
 
     fn spent(&self, target: &Target, now: UnixMs) -> Spent {
-        let since = now - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+        let since = now - millis(HOUR);
         let changes = || {
             self.past
                 .iter()
@@ -224,8 +223,7 @@ impl<'a> World<'a> {
         if let Some(replicas) = scaled {
             self.replicas.insert(target.clone(), replicas);
         }
-        let keep =
-            i64::try_from(self.config.guard.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX);
+        let keep = millis(self.config.guard.cooldown.max(HOUR));
         self.past
             .retain(|past| past.asked_at > now.saturating_sub(keep));
         self.past.push(PastOperation {

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Output;
 use crate::backtest::{self, Recorded, TrialLimits};
-use crate::config::{self, Config, Environment, duration};
+use crate::config::{self, Config, Environment};
 use crate::domain::UnixMs;
+use crate::domain::duration;
 use crate::plugin::Plugins;
 use crate::quality::plot::svg;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::DecodeError;
 use super::error::shortened;
 use super::when::LATEST;
-use crate::config::duration;
+use crate::domain::duration;
 use crate::domain::{Target, UnixMs};
 
 /// From here on a number is milliseconds: in seconds it would be the year 5138, in milliseconds it

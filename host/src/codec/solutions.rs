@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use super::error::shortened;
 use super::{DecodeError, JSON, foreign};
 use crate::bus::{Delivery, Record};
+use crate::common::clock::now_ms;
 use crate::domain::{
     Analyst, AnalystKind, DecisionId, IncidentId, Parameters, Provenance, Solution, Target, UnixMs,
-    now_ms,
 };
 
 /// How long a message from someone else may be acted on, unless it says so itself.

@@ -9,12 +9,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Coverage, UnixMs, now_ms};
+use crate::common::clock::now_ms;
+use crate::domain::{Coverage, UnixMs, millis};
 
 use super::answer::{Answer, Ledger};
 use super::ask::ask;
 use super::deliver::{Outbox, Sink};
-use super::derive::{Memory, Store, evaluate, milliseconds};
+use super::derive::{Memory, Store, evaluate};
 use super::prometheus::Prometheus;
 use super::scrape::{Discoverer, Groups, Scraper};
 use super::status::StatusBoard;
@@ -109,7 +110,7 @@ impl Collector {
         let rounds = || Rounds {
             outbox: Outbox::new(self.sink.clone(), shutdown.clone()),
             board: self.board.clone(),
-            forget_after: milliseconds(self.config.forget_after),
+            forget_after: millis(self.config.forget_after),
             shutdown: shutdown.clone(),
         };
         let mut queries: BTreeMap<Duration, Vec<Watched>> = BTreeMap::new();
@@ -205,10 +206,10 @@ impl Rounds {
             for watched in &mut derived {
                 let own = watched.signal.interval.unwrap_or(interval);
                 // Half a tick early is on time: ticks are never to the millisecond.
-                if at.saturating_add(milliseconds(interval) / 2) < watched.due {
+                if at.saturating_add(millis(interval) / 2) < watched.due {
                     continue;
                 }
-                watched.due = at.saturating_add(milliseconds(own));
+                watched.due = at.saturating_add(millis(own));
                 let answer = evaluate(&watched.signal, &store, &mut watched.memory, answered_at);
                 self.publish(watched, at, answer, Vec::new()).await;
             }

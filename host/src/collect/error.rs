@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// What went wrong, where, and what can be done about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder};
 
-use crate::http_client::reason;
+use crate::common::http_client::reason;
 
 use super::SourceError;
 use super::error::excerpt;

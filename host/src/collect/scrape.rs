@@ -8,8 +8,9 @@ use reqwest::header::ACCEPT;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Labels, UnixMs, now_ms};
-use crate::http_client;
+use crate::common::clock::now_ms;
+use crate::common::http_client;
+use crate::domain::{Labels, UnixMs};
 
 use super::derive::{SourceKey, Store};
 use super::exposition::{self, Exposed};

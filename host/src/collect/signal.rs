@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::duration;
 use crate::domain::Meaning;
+use crate::domain::duration;
 
 use super::{Selector, TargetTemplate};
 

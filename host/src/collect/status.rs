@@ -1,6 +1,7 @@
 //! How each signal's source is, for the API and `/health`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
@@ -76,14 +77,11 @@ impl StatusBoard {
 
     /// All of them.
     pub fn all(&self) -> Vec<SignalStatus> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 
     pub(super) fn update(&self, signal: &str, change: impl FnOnce(&mut SignalStatus)) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if let Some(status) = all.iter_mut().find(|status| status.signal == signal) {
             change(status);
         }

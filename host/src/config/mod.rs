@@ -1,6 +1,5 @@
 //! One file, parsed once, handed down. Nothing below this reads the environment.
 
-pub mod duration;
 mod environment;
 mod fits;
 mod load;

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Bus, Topic};
 use crate::cli::Output;
 use crate::codec;
+use crate::common::clock::now_ms;
 use crate::domain::{
     AnalystKind, Decision, FindingId, IncidentEventKind, Operation, OperationRecord, OutcomeKind,
-    Phase, now_ms, rfc3339,
+    Phase, rfc3339,
 };
 use crate::history::History;
 

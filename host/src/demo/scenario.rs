@@ -12,12 +12,13 @@ use super::hands::Hands;
 use super::load::{Load, LoadSettings};
 use super::narrator::Narrator;
 use super::stage::Stage;
+use crate::common::clock::now_ms;
+use crate::common::http_client;
 use crate::detect::DetectStatus;
 use crate::domain::{
-    Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, now_ms, solutions,
+    Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, solutions,
 };
 use crate::history::{Filter, HistoryReader, Order, Page};
-use crate::http_client;
 use crate::serve::Running;
 
 /// Samples of each signal before anything is broken, also where the detectors have learnt from the

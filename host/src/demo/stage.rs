@@ -12,10 +12,11 @@ use super::DemoArgs;
 use super::scenario::Act;
 use crate::act::local::Endpoint;
 use crate::collect::http_sd;
+use crate::common::clock::now_ms;
+use crate::common::http_client;
 use crate::config::{self, Config};
 use crate::diagnose::Role as ModelRole;
-use crate::domain::{Target, now_ms};
-use crate::http_client;
+use crate::domain::Target;
 use crate::plugin;
 use crate::serve::Running;
 

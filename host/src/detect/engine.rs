@@ -1,9 +1,10 @@
 //! The loop: batches in, frames to the detectors, findings into incidents, events out, then the
 //! commit.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,9 +25,10 @@ use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
 use crate::codec::metrics::{Content, Head};
 use crate::codec::{self, Believed};
 use crate::collect::{DetectorConfig, SignalConfig};
-use crate::crash;
+use crate::common::clock::now_ms;
+use crate::common::failpoint::fail_point;
 use crate::domain::{
-    Coverage, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, UnixMs, now_ms,
+    Coverage, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, UnixMs,
 };
 use crate::plugin::{Frame, PluginError, Plugins};
 
@@ -306,9 +308,9 @@ impl Engine {
     /// messages that it came of may be committed.
     async fn publish(&mut self) -> Result<(), BusError> {
         for event in std::mem::take(&mut self.events) {
-            crash::point("before", "incident_published");
+            fail_point("before", "incident_published");
             publish(self.bus.as_ref(), &event).await?;
-            crash::point("after", "incident_published");
+            fail_point("after", "incident_published");
             self.book.published(&event);
         }
         if let Some(keeping) = &mut self.keeping {
@@ -398,10 +400,7 @@ impl Engine {
         self.take(signal, ended, |_| (Coverage::default(), false));
         self.close(signal, &frame.closed);
         self.watched.remove(signal);
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(signal);
+        self.status.lock().remove(signal);
     }
 
     /// Opens a signal's detectors, once.
@@ -500,10 +499,7 @@ impl Engine {
             .store(self.silence.overlooked, Relaxed);
         if let Some(watched) = self.watched.get_mut(signal) {
             let status = watched.status();
-            self.status
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(signal.to_owned(), status);
+            self.status.lock().insert(signal.to_owned(), status);
         }
         match failed {
             Some((detector, source)) => Err(EngineError::Detector {

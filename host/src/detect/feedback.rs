@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use crate::common::json_store::{JsonStore, JsonStoreError};
 use crate::domain::{Finding, Labels, Target, UnixMs, as_rfc3339, derive};
-use crate::kept::{KeptError, KeptList};
 use serde::{Deserialize, Serialize};
 
 /// The name of the file in the data folder.
@@ -65,12 +65,12 @@ pub enum FeedbackError {
     NotFound(String),
     /// The file can't be read or written.
     #[error(transparent)]
-    File(#[from] KeptError),
+    File(#[from] JsonStoreError),
 }
 
 /// All that was said.
 #[derive(Clone, Debug)]
-pub struct Feedback(KeptList<Judged>);
+pub struct Feedback(JsonStore<Judged>);
 
 impl Feedback {
     /// What was said to the server with this data folder.
@@ -78,7 +78,7 @@ impl Feedback {
     /// # Errors
     /// The file is there and can't be read.
     pub fn open(data_dir: &Path) -> Result<Self, FeedbackError> {
-        Ok(Self(KeptList::open(
+        Ok(Self(JsonStore::open(
             data_dir.join(FILE_NAME),
             "all thresholds are the detectors' own",
         )?))

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::known::{KnownIncident, KnownIncidents};
-use crate::config::duration;
+use crate::domain::duration;
 use crate::domain::{
     Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, Labels, Phase,
-    Series, Target, UnixMs, Witness,
+    Series, Target, UnixMs, Witness, millis,
 };
 
 /// When an incident is worth a diagnosis.
@@ -434,10 +434,6 @@ fn cut(mut series: Series) -> Series {
     let surplus = series.samples.len().saturating_sub(MOST_SAMPLES);
     series.samples.drain(..surplus);
     series
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

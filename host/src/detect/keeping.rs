@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::detector::SAVED_AT_ONCE;
 use super::memory::{Memory, MemoryError};
 use super::watched::Watched;
-use crate::domain::{Labels, Target, now_ms};
+use crate::common::clock::now_ms;
+use crate::domain::{Labels, Target};
 
 /// So many lots of series are saved between two batches of messages, so that no batch waits long.
 const LOTS: usize = 4;

@@ -1,8 +1,9 @@
 //! The incidents of `incidents-topic`, whichever engine wrote them: an engine that starts, or that
 //! takes over the targets of another, goes on with theirs.
 
+use parking_lot::RwLock;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -58,7 +59,7 @@ impl KnownIncidents {
     /// Takes an event in. An older one than is known changes nothing.
     pub fn take(&self, event: &IncidentEvent) {
         let incident = &event.incident;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if known.ended.contains(&incident.id) {
             return;
         }
@@ -104,7 +105,7 @@ impl KnownIncidents {
     /// Takes in what was kept for longer than the topic keeps it, and so was diagnosed long ago.
     /// What the topic says counts more.
     pub fn seed(&self, incident: Incident) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if !incident.is_open()
             || known.ended.contains(&incident.id)
             || known.open.contains_key(&incident.target)
@@ -124,28 +125,17 @@ impl KnownIncidents {
 
     /// What is open on a target.
     pub(super) fn on(&self, target: &Target) -> Option<KnownIncident> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .open
-            .get(target)
-            .cloned()
+        self.known.read().open.get(target).cloned()
     }
 
     /// All that are open.
     pub(super) fn open(&self) -> Vec<KnownIncident> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .open
-            .values()
-            .cloned()
-            .collect()
+        self.known.read().open.values().cloned().collect()
     }
 
     /// Whether someone else went on with an incident: it ended, or changed since.
     pub(super) fn went_on(&self, incident: &Incident) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let newer = |known: &KnownIncident| {
             known.incident.id == incident.id && known.incident.changed_at > incident.changed_at
         };

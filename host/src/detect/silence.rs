@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::{
     Coverage, Direction, Finding, FindingId, Incident, Labels, Meaning, Phase, Target, UnixMs,
+    millis,
 };
 
 /// Who says it, in place of a detector.
@@ -97,7 +98,7 @@ impl Silence {
         });
         silent.heard_at = silent.heard_at.max(now);
         let silent_for = now.saturating_sub(silent.since);
-        let after = i64::try_from(self.after.as_millis()).unwrap_or(i64::MAX);
+        let after = millis(self.after);
         if silent.told || silent_for < after {
             return None;
         }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Diagnosis;
 use super::evidence::cut;
-use crate::config::duration;
+use crate::domain::duration;
 use crate::domain::{Analyst, AnalystKind, Evidence, IncidentEvent, Parameters, Proposal};
 
 /// Where the language model is.
@@ -181,8 +181,8 @@ struct Tag {
 
 impl Ollama {
     pub(super) fn new(config: OllamaConfig) -> Result<Self, String> {
-        let client =
-            crate::http_client::client(config.timeout).map_err(|error| error.to_string())?;
+        let client = crate::common::http_client::client(config.timeout)
+            .map_err(|error| error.to_string())?;
         Ok(Self { config, client })
     }
 

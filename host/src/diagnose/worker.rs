@@ -15,11 +15,11 @@ use super::ollama::{Ollama, OllamaConfig, OllamaHealth, Role, hash};
 use super::{Diagnosis, rules};
 use crate::bus::{Bus, BusError, Delivery, Subscription, Topic, again};
 use crate::codec;
-use crate::config::duration;
-use crate::crash;
+use crate::common::failpoint::fail_point;
+use crate::domain::duration;
 use crate::domain::{
     Analyst, AnalystKind, Basis, Clock, Evidence, IncidentEvent, IncidentEventKind, Meaning,
-    Provenance, Solution, Target, solutions,
+    Provenance, Solution, Target, millis, solutions,
 };
 
 /// How diagnoses are made.
@@ -237,7 +237,7 @@ impl Diagnoser {
             );
         let id = Solution::id_of(&incident.id, &first.solution_type, event.attempt);
         let now = (self.clock)();
-        let lifetime = i64::try_from(self.config.solution_lifetime.as_millis()).unwrap_or(i64::MAX);
+        let lifetime = millis(self.config.solution_lifetime);
         Some(Solution {
             anomaly_type: worst,
             solution_type: first.solution_type,
@@ -351,7 +351,7 @@ impl Diagnoser {
             incident.id = %event.incident.id, decision.id = solution.id, solution = solution.solution_type,
             analyst = ?solution.analyst.kind, took_ms = solution.analyst.took_ms, "diagnosed"
         );
-        crash::point("before", "solution_published");
+        fail_point("before", "solution_published");
         let mut published = again::publish(
             bus,
             Topic::Solutions,
@@ -368,7 +368,7 @@ impl Diagnoser {
             published =
                 again::publish(bus, Topic::Solutions, codec::solutions::encode(&bare), stop).await;
         }
-        crash::point("after", "solution_published");
+        fail_point("after", "solution_published");
         match published {
             Ok(()) => Answered::Done,
             Err(error @ BusError::TooLarge { .. }) => {

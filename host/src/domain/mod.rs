@@ -3,6 +3,7 @@
 mod approval;
 mod basis;
 mod decision;
+pub mod duration;
 mod finding;
 mod id;
 mod incident;
@@ -33,4 +34,4 @@ pub use solution::{
     solutions,
 };
 pub use target::{ParseTargetError, Target};
-pub use time::{Clock, UnixMs, as_rfc3339, as_rfc3339_option, now_ms, rfc3339};
+pub use time::{Clock, UnixMs, as_rfc3339, as_rfc3339_option, millis, rfc3339};

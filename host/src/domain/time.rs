@@ -1,7 +1,7 @@
-//! Time as milliseconds, and where it comes from.
+//! Time as milliseconds since the epoch.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -11,13 +11,9 @@ pub type UnixMs = i64;
 /// Where a part that records the time gets it from: the wall clock, or a test's own.
 pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
 
-/// The wall clock. Saturates instead of failing on a clock before 1970.
-pub fn now_ms() -> UnixMs {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| {
-            i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
-        })
+/// Converts a duration to whole milliseconds. Saturates at the largest [`UnixMs`].
+pub fn millis(duration: Duration) -> UnixMs {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// RFC 3339 in UTC with milliseconds; a time outside of jiff's range is given as the nearest one

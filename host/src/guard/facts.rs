@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
-use crate::domain::{AnalystKind, Coverage, Incident, Operation, Snapshot, Target, UnixMs};
+use crate::domain::{AnalystKind, Coverage, Incident, Operation, Snapshot, Target, UnixMs, millis};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +184,7 @@ pub struct Facts {
 impl Facts {
     /// The time so long ago, by a clock that did not jump.
     pub(super) fn before(&self, time: Duration) -> UnixMs {
-        let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let time = millis(time);
         self.now.saturating_sub(time).saturating_sub(self.jumped)
     }
 

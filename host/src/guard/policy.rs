@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Maintenance, PolicyRule, Selector};
-use crate::config::duration;
 use crate::domain::Target;
+use crate::domain::duration;
 
 /// How far the host may go by itself.
 ///

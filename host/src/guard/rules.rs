@@ -1,6 +1,6 @@
 //! The rules, in their order.
 
-use crate::domain::{Autoscaler, Operation, Snapshot, Verdict, rfc3339, solutions};
+use crate::domain::{Autoscaler, Operation, Snapshot, Verdict, millis, rfc3339, solutions};
 
 use super::own::decide;
 use super::{Facts, Foreign, HOUR, Mode, NOT_NOW, Policy, Source};
@@ -280,7 +280,7 @@ fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
             coverage.answered, coverage.asked
         ));
     }
-    let oldest = facts.now - i64::try_from(policy.max_sample_age.as_millis()).unwrap_or(i64::MAX);
+    let oldest = facts.now - millis(policy.max_sample_age);
     match incident.as_of {
         Some(as_of) if as_of >= oldest => None,
         Some(as_of) => deny(format!(

@@ -1,13 +1,14 @@
 //! When work is planned, and nothing is done by itself.
 
+use crate::domain::millis;
 use std::time::Duration;
 
 use cronexpr::{Crontab, MakeTimestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Selector;
-use crate::config::duration;
 use crate::domain::UnixMs;
+use crate::domain::duration;
 
 /// Nothing lasts longer.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
@@ -64,7 +65,7 @@ impl Maintenance {
     /// When the window that this time falls in began. An end of a window is outside. What can't be
     /// told is taken for inside: then nothing is done.
     pub fn since(&self, now: UnixMs) -> Option<UnixMs> {
-        let lasts = i64::try_from(self.duration.as_millis()).unwrap_or(i64::MAX);
+        let lasts = millis(self.duration);
         let before = now.saturating_sub(lasts);
         let begin = self
             .crontab()

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Anchor, Chain, HistoryError, HistoryReader};
 use crate::bus::{Bus, Record, Topic};
-use crate::config::duration;
+use crate::common::http_client;
+use crate::domain::duration;
 use crate::domain::{Clock, rfc3339};
-use crate::http_client;
 
 /// How long a webhook may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -60,7 +60,7 @@ pub async fn restore(copy: &Path, to: &Path) -> Result<Option<PathBuf>, HistoryE
     let mut aside = None;
     if to.exists() {
         unused(to).await?;
-        let name = to.with_extension(format!("before-restore-{}", crate::domain::now_ms()));
+        let name = to.with_extension(format!("before-restore-{}", crate::common::clock::now_ms()));
         fs::rename(to, &name).map_err(|error| refused(to, &error.to_string()))?;
         for left in ["-wal", "-shm"] {
             // What was in them is in the file since it was closed last.

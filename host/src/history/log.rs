@@ -118,7 +118,7 @@ impl Entry {
                 .bind(self.seq - 1)
                 .bind(self.previous.to_vec())
                 .bind(self.at)
-                .bind(crate::domain::now_ms())
+                .bind(crate::common::clock::now_ms())
                 .execute(&mut **transaction)
                 .await?;
         } else if self.seq > last + 1 {

@@ -31,8 +31,8 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::broadcast;
 
 use crate::bus::LogOfRecord;
+use crate::common::metrics::Metrics;
 use crate::domain::{Decision, IncidentEvent};
-use crate::telemetry::metrics::Metrics;
 
 pub use anchoring::{AnchorConfig, anchor};
 pub use audit::{Anchor, Break, Chain, Exported, Walked};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{History, HistoryError};
-use crate::config::duration;
-use crate::domain::{Clock, UnixMs};
+use crate::domain::duration;
+use crate::domain::{Clock, UnixMs, millis};
 
 /// How often is looked.
 const LOOK: Duration = Duration::from_secs(600);
@@ -59,7 +59,7 @@ pub async fn retain_once(
 ) -> Result<u64, HistoryError> {
     let mut gone = 0;
     if let Some(keep_for) = config.keep_for {
-        let keep_for = i64::try_from(keep_for.as_millis()).unwrap_or(i64::MAX);
+        let keep_for = millis(keep_for);
         gone += history.cut(now.saturating_sub(keep_for)).await?;
     }
     while let Some(max_bytes) = config.max_bytes

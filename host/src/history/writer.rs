@@ -1,7 +1,8 @@
 //! The one task that writes: what waits is committed together.
 
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -12,10 +13,11 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{BusError, LogOfRecord};
-use crate::crash;
-use crate::domain::{Decision, now_ms};
-use crate::room;
-use crate::telemetry::metrics::{self, Counter, Gauge, Histogram, Metrics};
+use crate::common::clock::now_ms;
+use crate::common::disk_probe;
+use crate::common::failpoint::fail_point;
+use crate::common::metrics::{self, Counter, Gauge, Histogram, Metrics};
+use crate::domain::Decision;
 
 use super::columns::{EventColumns, IncidentColumns};
 use super::cut;
@@ -189,11 +191,7 @@ impl Writer {
 
     pub(super) fn health(&self) -> HistoryHealth {
         HistoryHealth {
-            problem: self
-                .problem
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            problem: self.problem.lock().clone(),
             waiting: self.waiting(),
             capacity: self.sender.max_capacity(),
             leads: self.log.is_some().then(|| *self.leads.borrow()),
@@ -235,16 +233,12 @@ struct Desk {
 impl Desk {
     async fn run(mut self, mut receiver: mpsc::Receiver<Job>, closing: CancellationToken) {
         let mut jobs = Vec::new();
-        let mut again = tokio::time::interval(room::TRY_AGAIN_AFTER);
+        let mut again = tokio::time::interval(disk_probe::PROBE_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut follow = tokio::time::interval(FOLLOW_EVERY);
         follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let broken = self
-                .problem
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_some();
+            let broken = self.problem.lock().is_some();
             let taken = tokio::select! {
                 taken = receiver.recv_many(&mut jobs, GROUP) => taken,
                 () = closing.cancelled(), if !receiver.is_closed() => {
@@ -279,7 +273,13 @@ impl Desk {
     async fn try_again(&mut self) {
         let tried = async {
             let path = self.path.clone();
-            let probed = async { room::probe(self.connected().await?).await };
+            let probed = async {
+                let connection = self.connected().await?;
+                for statement in disk_probe::PROBE_STATEMENTS {
+                    sqlx::query(statement).execute(&mut *connection).await?;
+                }
+                Ok::<(), sqlx::Error>(())
+            };
             probed
                 .await
                 .map_err(|error| HistoryError::from_sqlx(&path, &error))?;
@@ -292,7 +292,7 @@ impl Desk {
         match tried.await.map(drop) {
             Ok(()) => {
                 tracing::info!(path = %self.path.display(), "the history can be written again");
-                *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *self.problem.lock() = None;
             }
             Err(error) => {
                 tracing::debug!(%error, "the history still cannot be written");
@@ -355,10 +355,7 @@ impl Desk {
     fn tell(&self, jobs: Vec<Job>, results: Vec<Result<i64, HistoryError>>) {
         for (job, result) in jobs.into_iter().zip(results) {
             let problem = result.as_ref().err().map(ToString::to_string);
-            let before = std::mem::replace(
-                &mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner),
-                problem.clone(),
-            );
+            let before = std::mem::replace(&mut *self.problem.lock(), problem.clone());
             match (&problem, &before) {
                 (Some(problem), None) => tracing::error!(%problem, "the history cannot be written"),
                 (None, Some(_)) => {
@@ -449,14 +446,14 @@ impl Desk {
             });
         }
         if let Some(log) = log.filter(|_| !entries.is_empty()) {
-            crash::point("before", "log");
+            fail_point("before", "log");
             // What it refuses as too large it has not written.
             let next = log
                 .append(entries)
                 .await
                 .inspect_err(|error| *written = !matches!(error, BusError::TooLarge { .. }))?;
             *written = true;
-            crash::point("after", "log");
+            fail_point("after", "log");
             read_up_to(&mut transaction, log.name(), next).await?;
         }
         transaction.commit().await?;

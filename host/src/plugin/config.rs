@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::signature::TrustedKey;
-use crate::config::duration;
+use crate::domain::duration;
 
 /// Below the data folder: where `serve` keeps versions, grants, modes and trusted keys.
 pub const STORE: &str = "plugin-store";

@@ -3,12 +3,13 @@
 //! thread, and the call goes on alone, with less priority, and with none if its guest is suspect.
 //! When it returns, its instance is laid back on the desk and its thread ends.
 
+use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -131,18 +132,12 @@ impl Shared {
 
     /// The lease has ended.
     pub(super) fn leave(&self, lease: u64) {
-        self.left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(lease);
+        self.left.lock().push(lease);
         self.nudge(lease);
     }
 
     fn come_back(&self, lease: u64, instances: Instances, slow: bool) {
-        self.back
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((lease, instances, slow));
+        self.back.lock().push((lease, instances, slow));
         self.alone.fetch_sub(1, Ordering::Relaxed);
         self.nudge(lease);
     }
@@ -190,9 +185,7 @@ impl Desk {
         // What a closure holds is lost with it when no thread comes about.
         let place = Arc::new(Mutex::new(Some(self)));
         let at = Arc::clone(&place);
-        let take = |place: &Mutex<Option<Self>>| {
-            place.lock().unwrap_or_else(PoisonError::into_inner).take()
-        };
+        let take = |place: &Mutex<Option<Self>>| place.lock().take();
         let started = thread::Builder::new()
             .name(name)
             .stack_size(STACK_BYTES)
@@ -235,9 +228,8 @@ impl Desk {
         // Not waited for: who stands back may hold it and not run for a while. It nudges when it
         // has let go.
         let back = match shared.back.try_lock() {
-            Ok(mut back) => std::mem::take(&mut *back),
-            Err(TryLockError::Poisoned(back)) => std::mem::take(&mut *back.into_inner()),
-            Err(TryLockError::WouldBlock) => Vec::new(),
+            Some(mut back) => std::mem::take(&mut *back),
+            None => Vec::new(),
         };
         for (lease, instances, slow) in back {
             // If nobody waits for it, its lease has ended.
@@ -251,9 +243,7 @@ impl Desk {
             self.ready
                 .extend(waiting.into_iter().map(|job| Call { lease, job }));
         }
-        for lease in
-            std::mem::take(&mut *shared.left.lock().unwrap_or_else(PoisonError::into_inner))
-        {
+        for lease in std::mem::take(&mut *shared.left.lock()) {
             drop(self.instances.take(lease));
             self.away.remove(&lease);
             self.slow.remove(&lease);

@@ -1,10 +1,10 @@
 //! The plugin folder, looked at again and again: what is new in it, what changed, what is gone.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// A file is gone when it was not there that many times in a row: one that an editor replaces is
 /// not, and one that is renamed is found under its new name before that.
@@ -88,8 +88,8 @@ impl Folder {
             }
         }
         let mut look = Look::default();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
+        let mut busy = self.busy.lock();
         for (name, (path, stamp)) in &found {
             let rests = seen.get(name).is_some_and(|known| known.stamp == *stamp);
             let known = seen.entry(name.clone()).or_insert(Seen {
@@ -126,20 +126,12 @@ impl Folder {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        self.busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        self.busy.lock().remove(name);
     }
 
     /// Hands a file out again with the next look.
     pub(super) fn again(&self, name: &str) {
-        if let Some(known) = self
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(name)
-        {
+        if let Some(known) = self.seen.lock().get_mut(name) {
             known.taken = false;
         }
     }

@@ -1,8 +1,9 @@
 //! How each plugin has done: calls, faults, how long a call takes, what its instances hold.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -112,19 +113,13 @@ impl Stats {
         {
             count.store(0, Relaxed);
         }
-        *self
-            .last_fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.last_fault.lock() = None;
         self.set_given_up(None);
     }
 
     pub(super) fn fault(&self, reason: &str) {
         self.faults.fetch_add(1, Relaxed);
-        *self
-            .last_fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        *self.last_fault.lock() = Some(reason.to_owned());
     }
 
     pub(super) fn opened(&self) {
@@ -164,18 +159,12 @@ impl Stats {
     }
 
     fn give_up(&self, reason: String) {
-        self.quarantine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(reason);
+        self.quarantine.lock().get_or_insert(reason);
     }
 
     /// Why it is given up, if it is.
     pub(super) fn given_up(&self) -> Option<String> {
-        self.quarantine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.quarantine.lock().clone()
     }
 
     /// How often it got another chance: the quarantine was lifted, or other bytes came.
@@ -186,10 +175,7 @@ impl Stats {
     /// Gives it up for a reason that is known from before, or gives it another chance.
     pub(super) fn set_given_up(&self, reason: Option<String>) {
         self.chances.fetch_add(u64::from(reason.is_none()), Relaxed);
-        *self
-            .quarantine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = reason;
+        *self.quarantine.lock() = reason;
         self.quarantined_signals.store(0, Relaxed);
         self.faulted_runs.store(0, Relaxed);
     }
@@ -222,11 +208,7 @@ impl Stats {
         PluginStats {
             calls: self.calls.load(Relaxed),
             faults: self.faults.load(Relaxed),
-            last_fault: self
-                .last_fault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            last_fault: self.last_fault.lock().clone(),
             p50_us: quantile(0.5),
             p99_us: quantile(0.99),
             instances: self.instances.load(Relaxed),
@@ -257,7 +239,7 @@ pub(super) struct AllStats(Mutex<HashMap<Arc<str>, Arc<Stats>>>);
 
 impl AllStats {
     pub(super) fn of(&self, plugin: &Arc<str>) -> Arc<Stats> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         Arc::clone(all.entry(Arc::clone(plugin)).or_default())
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Analyst, Came, Instead, ReplayError, Stage, Step, text};
+use crate::common::clock::now_ms;
 use crate::diagnose::{self, Diagnoser, DiagnoserConfig};
-use crate::domain::{AnalystKind, Basis, Decision, Evidence, Proposal, now_ms};
+use crate::domain::{AnalystKind, Basis, Decision, Evidence, Proposal};
 
 /// Diagnoses again with the stored answer, or asks another analyst. `decision` is as it was
 /// proposed.

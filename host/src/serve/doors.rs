@@ -1,8 +1,8 @@
 //! What the API opens: the parts of this process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -14,11 +14,11 @@ use crate::act::{AcceptError, Actor, AnswerError, OpenIncidents, Operator};
 use crate::api::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
 use crate::bus::{Bus, BusError, Record, Topic};
 use crate::collect::{SignalConfig, StatusBoard};
+use crate::common::metrics::Metrics;
 use crate::detect::{DetectStatus, Overlooked};
 use crate::diagnose::Diagnoser;
 use crate::domain::{Decision, DecisionId, Solution, Target};
 use crate::plugin::Plugins;
-use crate::telemetry::metrics::Metrics;
 use crate::verify::Recent;
 
 pub(super) struct ServeDoors {
@@ -117,11 +117,7 @@ impl Doors for ServeDoors {
             .as_ref()
             .map(StatusBoard::all)
             .unwrap_or_default();
-        let detected = self
-            .detection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let detected = self.detection.lock().clone();
         let mut signals: Vec<Value> = self
             .signals
             .iter()
@@ -256,7 +252,7 @@ impl Doors for ServeDoors {
 
 /// What is known of each signal that is configured, and of the others added up.
 fn by_label(detection: &Detection, signals: &[SignalConfig]) -> BTreeMap<String, DetectStatus> {
-    let detected = detection.lock().unwrap_or_else(PoisonError::into_inner);
+    let detected = detection.lock();
     let mut labelled: BTreeMap<String, DetectStatus> = BTreeMap::new();
     for (name, status) in detected.iter() {
         let configured = signals.iter().any(|signal| signal.name == *name);

@@ -1,6 +1,7 @@
 //! The detecting half: what it is made of, and made of again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +69,7 @@ impl EngineMakings {
     ) -> impl Fn() -> BoxFuture<'static, anyhow::Result<()>> {
         let first = Mutex::new(Some(first));
         move || {
-            let kept = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let kept = first.lock().take();
             let (makings, shutdown) = (self.clone(), shutdown.clone());
             Box::pin(async move {
                 let engine = match kept {

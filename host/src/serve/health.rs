@@ -1,7 +1,8 @@
 //! How each part is, for `/health`.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ impl Health {
             status,
             detail: detail.into(),
         };
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = self.parts.lock();
         let before = parts.insert(name, part.clone());
         if before.is_some_and(|before| before.status != status) {
             match status {
@@ -53,9 +54,6 @@ impl Health {
 
     /// All parts.
     pub fn parts(&self) -> BTreeMap<&'static str, Part> {
-        self.parts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.parts.lock().clone()
     }
 }

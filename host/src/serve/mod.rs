@@ -14,9 +14,10 @@ mod recent;
 mod sink;
 mod supervise;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -37,13 +38,14 @@ use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::bus::{Bus, LogOfRecord};
 use crate::collect::{self, CollectError, Collector, MetricSource, SignalSource};
+use crate::common::clock::now_ms;
+use crate::common::metrics::Metrics;
 use crate::config::Config;
 use crate::detect::{DetectStatus, Feedback, KnownIncidents, Memory, memory};
 use crate::diagnose::Diagnoser;
-use crate::domain::{Clock, IncidentEvent, IncidentEventKind, now_ms};
+use crate::domain::{Clock, IncidentEvent, IncidentEventKind, millis};
 use crate::history::{self, History, HistoryReader};
 use crate::plugin::Plugins;
-use crate::telemetry::metrics::Metrics;
 use crate::verify::Recent;
 
 pub use health::{Health, Part, Status};
@@ -117,10 +119,7 @@ impl Running {
 
     /// What is known of each signal's detection (engine role).
     pub fn detection(&self) -> BTreeMap<String, DetectStatus> {
-        self.detection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.detection.lock().clone()
     }
 
     /// How many signals are configured.
@@ -392,7 +391,7 @@ async fn begin(
             clock: clock.clone(),
             steady: {
                 let began = std::time::Instant::now();
-                Arc::new(move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
+                Arc::new(move || millis(began.elapsed()))
             },
             kill_switch: KillSwitch::in_folder(&config.data_dir),
             silences: silences.clone(),
@@ -756,7 +755,7 @@ async fn look(doors: &ServeDoors) {
 
 /// One that is quarantined is stood in for by another, so that its signals are watched less well.
 fn detectors(detection: &Detection) -> (Status, String) {
-    let detection = detection.lock().unwrap_or_else(PoisonError::into_inner);
+    let detection = detection.lock();
     let mut quarantined = detection
         .iter()
         .filter(|(_, status)| !status.quarantined.is_empty());

@@ -1,7 +1,7 @@
 //! How each plugin does, in the own metrics.
 
+use crate::common::metrics::Metrics;
 use crate::plugin::{CALL_SECONDS, LivePlugin};
-use crate::telemetry::metrics::Metrics;
 
 const CALLS: &str = "anomalyzer_plugin_calls_total";
 const FAULTS: &str = "anomalyzer_plugin_faults_total";

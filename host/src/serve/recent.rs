@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Topic};
 use crate::codec::{self, Believed};
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 use crate::verify::Recent;
 
 /// Runs until told to stop.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// When and on what a verification is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

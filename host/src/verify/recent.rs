@@ -1,8 +1,9 @@
 //! The newest samples of each signal's targets: what evidence, guard and verification look at.
 
+use parking_lot::RwLock;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, UnixMs};
 
@@ -52,7 +53,7 @@ impl Recent {
     /// for longest, someone else's first.
     pub fn take(&self, batch: &MetricBatch) {
         let Some(target) = &batch.target else { return };
-        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.streams.write();
         let key = (batch.signal.clone(), target.clone());
         if streams.len() >= MOST_STREAMS && !streams.contains_key(&key) {
             let evicted = make_room(&mut streams);
@@ -108,11 +109,7 @@ impl Recent {
 
     /// How full it is.
     pub fn status(&self) -> RecentStatus {
-        let streams = self
-            .streams
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len();
+        let streams = self.streams.read().len();
         RecentStatus {
             streams,
             capacity: MOST_STREAMS,
@@ -122,7 +119,7 @@ impl Recent {
 
     /// The samples of a signal's target within `from..=to`, per series.
     pub fn samples(&self, signal: &str, target: &Target, from: UnixMs, to: UnixMs) -> Vec<Series> {
-        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        let streams = self.streams.read();
         let Some(stream) = streams.get(&(signal.to_owned(), target.clone())) else {
             return vec![];
         };
@@ -145,7 +142,7 @@ impl Recent {
 
     /// Who answered in each round within `from..=to`, oldest first.
     pub fn rounds(&self, signal: &str, target: &Target, from: UnixMs, to: UnixMs) -> Vec<Coverage> {
-        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        let streams = self.streams.read();
         let Some(stream) = streams.get(&(signal.to_owned(), target.clone())) else {
             return vec![];
         };
@@ -159,7 +156,7 @@ impl Recent {
 
     /// Who answered last, and when the newest sample was taken.
     pub fn coverage(&self, signal: &str, target: &Target) -> Option<(Coverage, Option<UnixMs>)> {
-        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        let streams = self.streams.read();
         let stream = streams.get(&(signal.to_owned(), target.clone()))?;
         let newest = stream
             .series

@@ -87,7 +87,7 @@ impl Victim {
             .enable_all()
             .build()
             .unwrap();
-        let http = anomalyzer::http_client::client(Duration::from_secs(5)).unwrap();
+        let http = anomalyzer::common::http_client::client(Duration::from_secs(5)).unwrap();
         Self {
             folder,
             config,

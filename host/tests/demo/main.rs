@@ -9,9 +9,9 @@ mod ends;
 mod kills;
 mod program;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anomalyzer_testbed::shared;
@@ -28,7 +28,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(90);
 /// One at a time.
 fn stage() -> MutexGuard<'static, ()> {
     static STAGE: Mutex<()> = Mutex::new(());
-    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+    STAGE.lock()
 }
 
 fn demo(arguments: &[&str], environment: &[(&str, &str)], limit: Duration) -> Ended {

@@ -1,8 +1,9 @@
 //! The HTTP doors over real sockets, with an acting part that records what it is asked for.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anomalyzer::act::AnswerError;
@@ -10,11 +11,11 @@ use anomalyzer::api::{
     Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
     TestMetric, Token, engine_router, router, serve,
 };
+use anomalyzer::common::metrics::Metrics;
 use anomalyzer::domain::{
     Decision, DecisionId, DecisionState, IncidentEvent, IncidentEventKind, Solution,
 };
 use anomalyzer::history::{DecisionEventKind, History};
-use anomalyzer::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use proptest::prelude::*;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -38,7 +39,7 @@ struct Parts {
 #[async_trait]
 impl Doors for Parts {
     async fn submit(&self, solution: Solution) -> Result<(), DoorError> {
-        self.solutions.lock().unwrap().push(solution.clone());
+        self.solutions.lock().push(solution.clone());
         if solution.solution_type == "rate_limit" {
             return Err(DoorError::Unavailable("the bus is closed".to_owned()));
         }
@@ -85,12 +86,12 @@ impl Doors for Parts {
     }
 
     async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
-        self.metrics.lock().unwrap().push(metric);
+        self.metrics.lock().push(metric);
         Ok(())
     }
 
     fn health(&self) -> Vec<PartHealth> {
-        self.health.lock().unwrap().clone()
+        self.health.lock().clone()
     }
 
     fn signals(&self) -> Value {
@@ -436,7 +437,7 @@ async fn an_action_becomes_a_solution_with_who_asked_and_can_be_waited_for() {
     let id = accepted["decision"].as_str().unwrap();
     assert_eq!(accepted["url"], format!("/api/v1/decisions/{id}"));
 
-    let solution = server.parts.solutions.lock().unwrap()[0].clone();
+    let solution = server.parts.solutions.lock()[0].clone();
     assert_eq!(
         (solution.id.as_str(), solution.solution_type.as_str()),
         (id, "scale_up")
@@ -536,7 +537,7 @@ async fn a_test_metric_is_a_window_that_ends_in_a_spike() {
         StatusCode::ACCEPTED
     );
 
-    let sent = server.parts.metrics.lock().unwrap().clone();
+    let sent = server.parts.metrics.lock().clone();
     assert_eq!(
         (sent[0].id.as_str(), sent[0].name.as_str(), sent[0].at),
         (id, "anomalyzer_test_metric", NOON)
@@ -583,7 +584,7 @@ async fn health_is_as_bad_as_the_worst_part() {
         (&json!("ok"), &json!("ok"))
     );
 
-    *server.parts.health.lock().unwrap() = vec![
+    *server.parts.health.lock() = vec![
         part("bus", PartStatus::Ok),
         part("ollama", PartStatus::Degraded),
     ];
@@ -597,7 +598,6 @@ async fn health_is_as_bad_as_the_worst_part() {
         .parts
         .health
         .lock()
-        .unwrap()
         .push(part("source", PartStatus::Broken));
     let response = server.get("/health").send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -801,7 +801,7 @@ async fn pages_of_other_sites_can_neither_ask_nor_act() {
             .unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{host}");
     }
-    assert_eq!(server.parts.solutions.lock().unwrap().len(), 1);
+    assert_eq!(server.parts.solutions.lock().len(), 1);
 }
 
 #[tokio::test]
@@ -947,15 +947,7 @@ async fn with_tokens_each_may_do_what_its_role_allows_and_its_name_is_recorded()
         if may_act {
             assert_eq!(act.send().await.unwrap().status(), StatusCode::ACCEPTED);
             assert_eq!(
-                server
-                    .parts
-                    .solutions
-                    .lock()
-                    .unwrap()
-                    .last()
-                    .unwrap()
-                    .provenance
-                    .by,
+                server.parts.solutions.lock().last().unwrap().provenance.by,
                 name
             );
         } else {
@@ -1093,7 +1085,7 @@ async fn on_shutdown_who_waits_is_answered_and_no_connection_is_taken() {
             .post("/action/investigate?wait=20s", &json!({"target": web()}))
             .send(),
     );
-    while server.parts.solutions.lock().unwrap().is_empty() {
+    while server.parts.solutions.lock().is_empty() {
         tokio::task::yield_now().await;
     }
     server.shutdown.cancel();

@@ -1,8 +1,9 @@
 //! `anomalyzer decisions` on the file of a history.
 
+use parking_lot::Mutex;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::cli::decisions::{DecisionsCommand, DecisionsError, run};
@@ -173,7 +174,7 @@ struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -196,7 +197,7 @@ async fn watching_shows_each_event_from_now_on() {
     let line = loop {
         place.record(Verified, done(1)).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if let Some(line) = String::from_utf8(shown.0.lock().unwrap().clone())
+        if let Some(line) = String::from_utf8(shown.0.lock().clone())
             .unwrap()
             .lines()
             .next()

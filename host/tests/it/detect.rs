@@ -9,14 +9,14 @@ use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
 use anomalyzer::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
 use anomalyzer::codec::{self, Believed};
 use anomalyzer::collect::DetectorConfig;
+use anomalyzer::common::clock::now_ms;
 use anomalyzer::config;
 use anomalyzer::detect::{
     Backfill, DetectStatus, Engine, Feedback, IncidentBook, IncidentConfig, KnownIncidents,
     Overlooked, Vote,
 };
 use anomalyzer::domain::{
-    Coverage, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Sample, Series, Target,
-    UnixMs, now_ms,
+    Coverage, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Sample, Series, Target, UnixMs,
 };
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use async_trait::async_trait;

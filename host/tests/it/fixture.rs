@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anomalyzer::common::metrics::Metrics;
 use anomalyzer::domain::{
     Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction,
     Evidence, EvidenceKind, Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels,
@@ -9,7 +10,6 @@ use anomalyzer::domain::{
     Range, Target, UnixMs, Verdict, Verification, VerificationOutcome,
 };
 use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
-use anomalyzer::telemetry::metrics::Metrics;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -213,7 +213,7 @@ async fn silences_are_set_listed_and_ended_and_hold_over_a_restart() {
 
 #[tokio::test]
 async fn what_people_say_of_findings_is_kept_and_shown() {
-    use anomalyzer::domain::now_ms;
+    use anomalyzer::common::clock::now_ms;
 
     use crate::serve::{configured, show, show_ordinary};
 

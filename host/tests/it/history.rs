@@ -1,5 +1,6 @@
 //! The history on a real file.
 
+use anomalyzer::common::metrics::Metrics;
 use anomalyzer::domain::{
     Decision, DecisionState, IncidentEvent, IncidentEventKind, OutcomeKind, Target,
     VerificationOutcome,
@@ -8,7 +9,6 @@ use anomalyzer::history::{
     DecisionEventKind::{Ended, OperationAsked, Proposed},
     Filter, History, HistoryError, HistoryOptions, HistoryReader, Order, Page,
 };
-use anomalyzer::telemetry::metrics::Metrics;
 use futures::TryStreamExt;
 use proptest::prelude::*;
 use sqlx::{Connection, SqliteConnection};

@@ -111,7 +111,7 @@ impl Host {
 
     async fn get(&self, replica: usize, path: &str) -> String {
         let address = self.local.endpoints("web").unwrap().borrow()[replica].address;
-        let client = anomalyzer::http_client::client(PATIENCE).unwrap();
+        let client = anomalyzer::common::http_client::client(PATIENCE).unwrap();
         client
             .get(format!("http://{address}{path}"))
             .send()
@@ -229,7 +229,7 @@ async fn a_crashed_replica_is_started_again_and_says_why_it_ended() {
     host.at_rest(1).await;
     let pid = host.get(0, "/pid").await;
     let address = host.local.endpoints("web").unwrap().borrow()[0].address;
-    let client = anomalyzer::http_client::client(PATIENCE).unwrap();
+    let client = anomalyzer::common::http_client::client(PATIENCE).unwrap();
     let cut_off = client.post(format!("http://{address}/crash")).send().await;
     assert!(cut_off.is_err());
     let snapshot = until("started again", PATIENCE, async || {

@@ -1,14 +1,15 @@
 //! The history as a view of a log that several servers share, over a log whose answers can be lost.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
+use anomalyzer::common::metrics::Metrics;
 use anomalyzer::domain::UnixMs;
 use anomalyzer::history::{
     DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryError, HistoryOptions,
 };
-use anomalyzer::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 
 use crate::fixture;
@@ -49,14 +50,14 @@ impl LogOfRecord for Shared {
     }
 
     async fn take_over(&mut self) -> Result<(), BusError> {
-        let mut topics = self.topics.0.lock().unwrap();
+        let mut topics = self.topics.0.lock();
         topics.epoch += 1;
         self.epoch = Some(topics.epoch);
         Ok(())
     }
 
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
-        let topics = self.topics.0.lock().unwrap();
+        let topics = self.topics.0.lock();
         let all = topics
             .records
             .iter()
@@ -72,7 +73,7 @@ impl LogOfRecord for Shared {
     }
 
     async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError> {
-        let mut topics = self.topics.0.lock().unwrap();
+        let mut topics = self.topics.0.lock();
         if self.epoch.take() != Some(topics.epoch) {
             return Err(BusError::Fenced);
         }
@@ -151,7 +152,7 @@ async fn what_is_on_the_log_without_an_answer_is_there_after_the_next_turn_and_t
         let server = Server::start(&topics).await;
         server.history.take_over().await.unwrap();
         server.record(1).await.unwrap();
-        topics.0.lock().unwrap().lost.push(done);
+        topics.0.lock().lost.push(done);
         assert!(matches!(
             server.record(2).await,
             Err(HistoryError::Log { .. })
@@ -188,7 +189,7 @@ async fn a_log_without_its_beginning_is_followed_from_where_it_begins() {
     for at in 1..=4 {
         server.record(at).await.unwrap();
     }
-    topics.0.lock().unwrap().records.drain(..2);
+    topics.0.lock().records.drain(..2);
     let other = Server::start(&topics).await;
     other.history.take_over().await.unwrap();
     assert_eq!(
@@ -198,7 +199,7 @@ async fn a_log_without_its_beginning_is_followed_from_where_it_begins() {
     other.record(5).await.unwrap();
     assert_eq!(other.times().await, [3, 4, 5]);
     // Without one in the middle it is no log.
-    topics.0.lock().unwrap().records.remove(1);
+    topics.0.lock().records.remove(1);
     let third = Server::start(&topics).await;
     let refused = third.history.take_over().await.unwrap_err();
     assert!(

@@ -1,8 +1,9 @@
 //! What detectors know outlives the engine: saved while it runs, restored when the next one begins.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
@@ -225,7 +226,6 @@ impl Running {
         until(what, MINUTE, async || {
             self.status
                 .lock()
-                .unwrap()
                 .get("latency")
                 .filter(|status| holds(status))
                 .cloned()
@@ -234,7 +234,7 @@ impl Running {
     }
 
     pub(crate) fn status(&self) -> DetectStatus {
-        self.status.lock().unwrap().get("latency").cloned().unwrap()
+        self.status.lock().get("latency").cloned().unwrap()
     }
 
     /// As at the end of the process.

@@ -1,8 +1,9 @@
 //! A real HTTP server that notes what it is sent and answers as it is told.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -79,7 +80,7 @@ impl Receiver {
     }
 
     pub fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().unwrap().clone()
+        self.shared.received.lock().clone()
     }
 }
 
@@ -91,7 +92,7 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     let echo = format!("{headers:?}");
-    shared.received.lock().unwrap().push(Received {
+    shared.received.lock().push(Received {
         method,
         uri,
         headers,
@@ -100,7 +101,6 @@ async fn receive(
     let answer = shared
         .answers
         .lock()
-        .unwrap()
         .pop_front()
         .unwrap_or(Answer::Status(200));
     let status = |status| StatusCode::from_u16(status).unwrap();

@@ -258,7 +258,7 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
     use std::sync::Arc;
 
     use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-    use anomalyzer::domain::now_ms;
+    use anomalyzer::common::clock::now_ms;
     use anomalyzer::history::{Anchor, AnchorConfig, anchor};
     use tokio_util::sync::CancellationToken;
 

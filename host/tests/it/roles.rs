@@ -1,10 +1,9 @@
 //! The halves apart, joined by Kafka: `serve --role server` and `serve --role engine`.
 
-use anomalyzer::domain::{
-    Decision, DecisionId, DecisionState, VerificationOutcome, now_ms, solutions,
-};
+use anomalyzer::common::clock::now_ms;
+use anomalyzer::common::http_client;
+use anomalyzer::domain::{Decision, DecisionId, DecisionState, VerificationOutcome, solutions};
 use anomalyzer::history::{FILE_NAME, Filter, History, Page};
-use anomalyzer::http_client;
 use anomalyzer::serve::{self, Role, Running};
 use serde_json::{Value, json};
 use tempfile::TempDir;

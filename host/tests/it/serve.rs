@@ -10,13 +10,14 @@ use anomalyzer::cli::Output;
 use anomalyzer::cli::plugins::ServerArgs;
 use anomalyzer::cli::status::{self, StatusArgs};
 use anomalyzer::codec;
+use anomalyzer::common::clock::now_ms;
+use anomalyzer::common::http_client;
 use anomalyzer::config::{self, Config};
 use anomalyzer::domain::{
     Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Sample, Series,
-    Target, VerificationOutcome, now_ms, solutions,
+    Target, VerificationOutcome, solutions,
 };
 use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
-use anomalyzer::http_client;
 use anomalyzer::serve::{self, Role, Running};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};

@@ -1,9 +1,9 @@
 //! Loopback addresses: a net of 254 for each kubelet on this machine, an address for each of its
 //! pods.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
@@ -54,7 +54,7 @@ impl Addresses {
     /// An address for a pod, the longest unused first, so that nobody mistakes it for the pod that
     /// had it before.
     pub(crate) fn take(&self) -> Option<Ipv4Addr> {
-        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pods = self.pods.lock();
         let last = pods.last;
         let free = (last + 1..NODE)
             .chain(1..=last)
@@ -66,11 +66,7 @@ impl Addresses {
 
     /// Gives an address back.
     pub(crate) fn release(&self, address: Ipv4Addr) {
-        self.pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .taken
-            .remove(&address.octets()[3]);
+        self.pods.lock().taken.remove(&address.octets()[3]);
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a container wrote: one file for each run, every line with its time.
 
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -55,7 +56,7 @@ impl LogFile {
 
     /// A log that cannot be written loses lines; the container is none the wiser.
     fn write(&self, line: &[u8]) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock();
         let text = String::from_utf8_lossy(line);
         let stamped = format!(
             "{:.9} {}\n",

@@ -1,6 +1,5 @@
 //! What is held for a person: the question, their answer, and what follows.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Actor;
@@ -11,7 +10,7 @@ use super::undo::{ended, is_undoing, say};
 use crate::act::notify::About;
 use crate::domain::{
     Answer, Decision, DecisionId, DecisionState, GuardVerdict, Notice, Operation, OperationId,
-    Question, Snapshot, UndoState, UnixMs, Verdict, rfc3339,
+    Question, Snapshot, UndoState, UnixMs, Verdict, millis, rfc3339,
 };
 use crate::guard::Approved;
 use crate::history::{DecisionEventKind, HistoryError, Input};
@@ -135,7 +134,7 @@ impl Driver {
         touched: Option<&Snapshot>,
     ) {
         let asked_at = (self.clock)();
-        let within = i64::try_from(self.policy.approve_within.as_millis()).unwrap_or(i64::MAX);
+        let within = millis(self.policy.approve_within);
         let expires_at = asked_at.saturating_add(within);
         decision.question = Some(Question {
             id: Question::id_of(&decision.id, &operation, touched),
@@ -219,12 +218,8 @@ impl Driver {
     /// again.
     fn first_of_a_storm(&self) -> bool {
         let now = (self.clock)();
-        let within = i64::try_from(self.policy.approve_within.as_millis()).unwrap_or(i64::MAX);
-        let mut told = self
-            .desk
-            .storm_told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let within = millis(self.policy.approve_within);
+        let mut told = self.desk.storm_told.lock();
         let first = told.is_none_or(|told| now.saturating_sub(told) >= within);
         if first {
             *told = Some(now);

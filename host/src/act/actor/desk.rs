@@ -1,7 +1,8 @@
 //! What the decisions under way share: which they are, and whose turn it is at a target.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
@@ -38,20 +39,14 @@ pub(super) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.id);
+        self.under_way.lock().remove(&self.id);
     }
 }
 
 impl Desk {
     /// Takes a decision on. None when it is under way already.
     pub(super) fn enter(&self, id: &DecisionId) -> Option<Entry> {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         under_way.insert(id.clone()).then(|| Entry {
             under_way: Arc::clone(&self.under_way),
             id: id.clone(),
@@ -68,7 +63,7 @@ impl Desk {
     /// decisions under way.
     pub(super) async fn turn(&self, target: &Target) -> OwnedMutexGuard<()> {
         let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut turns = self.turns.lock();
             // Those that nobody has or waits for any more.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             Arc::clone(turns.entry(target.clone()).or_default())
@@ -108,6 +103,6 @@ mod tests {
         drop(turn);
         drop(waiting.await.unwrap());
         drop(desk.turn(&target("db")).await);
-        assert_eq!(desk.turns.lock().unwrap().len(), 1);
+        assert_eq!(desk.turns.lock().len(), 1);
     }
 }

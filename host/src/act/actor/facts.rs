@@ -4,7 +4,7 @@ use super::Actor;
 use super::approval::approved;
 use crate::domain::{
     Coverage, Decision, Incident, Operation, OperationRecord, OutcomeKind, Provenance, Snapshot,
-    Target, UnixMs, rfc3339,
+    Target, UnixMs, millis, rfc3339,
 };
 use crate::guard::{
     DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
@@ -41,9 +41,7 @@ impl Actor {
         };
         let jumped = self.jumped();
         let since = now
-            .saturating_sub(
-                i64::try_from(self.policy.cooldown.max(HOUR).as_millis()).unwrap_or(i64::MAX),
-            )
+            .saturating_sub(millis(self.policy.cooldown.max(HOUR)))
             .saturating_sub(jumped);
         let past = match operation
             .and_then(Operation::target)
@@ -157,17 +155,13 @@ impl Actor {
 
     /// How far the clock jumped ahead within the hour.
     fn jumped(&self) -> i64 {
-        let mut jumps = self
-            .desk
-            .jumps
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut jumps = self.desk.jumps.lock();
         jumps.look((self.clock)(), (self.steady)())
     }
 
     /// What of the budgets of a target is used up. Not to know it is to have none left.
     pub(super) async fn spent(&self, target: &Target) -> Spent {
-        let hour = i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+        let hour = millis(HOUR);
         let since = (self.clock)()
             .saturating_sub(hour)
             .saturating_sub(self.jumped());

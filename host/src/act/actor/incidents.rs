@@ -1,7 +1,8 @@
 //! The incidents, as the acting half knows them.
 
+use parking_lot::RwLock;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use crate::domain::{Incident, IncidentEvent, IncidentId};
 
@@ -17,7 +18,7 @@ impl OpenIncidents {
 
     /// Takes an event in.
     pub fn take(&self, event: &IncidentEvent) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         let newer = known.get(&event.incident.id).is_none_or(|old| {
             (old.is_open(), old.changed_at) <= (true, event.incident.changed_at) && old.is_open()
         });
@@ -42,22 +43,18 @@ impl OpenIncidents {
 
     /// One incident.
     pub fn get(&self, id: &IncidentId) -> Option<Incident> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .cloned()
+        self.known.read().get(id).cloned()
     }
 
     /// How many are open.
     pub fn count(&self) -> usize {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known.values().filter(|incident| incident.is_open()).count()
     }
 
     /// Those that are open.
     pub fn open(&self) -> Vec<Incident> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known
             .values()
             .filter(|incident| incident.is_open())

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::UnixMs;
+use crate::domain::{UnixMs, millis};
 use crate::guard::HOUR;
 
 /// Less is the clock being set right, or a machine that was busy.
@@ -35,7 +35,7 @@ impl Jumps {
                 self.seen.push_back((steady, ahead));
             }
         }
-        let hour = i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+        let hour = millis(HOUR);
         self.seen
             .retain(|(at, _)| steady.saturating_sub(*at) <= hour);
         self.seen

@@ -37,8 +37,8 @@ use super::{Hands, KillSwitch, Silences};
 use crate::bus::again::Pauses;
 use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
 use crate::codec;
-use crate::config::duration;
-use crate::crash;
+use crate::common::failpoint::fail_point;
+use crate::domain::duration;
 use crate::domain::{
     Clock, Decision, DecisionId, DecisionState, GuardVerdict, Parameters, Solution,
 };
@@ -246,9 +246,9 @@ impl Actor {
             decision: decision.clone(),
             input,
         };
-        crash::point("before", kind.as_str());
+        fail_point("before", kind.as_str());
         self.history.record(event).await?;
-        crash::point("after", kind.as_str());
+        fail_point("after", kind.as_str());
         Ok(())
     }
 }

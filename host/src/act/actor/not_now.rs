@@ -1,8 +1,6 @@
 //! What was denied in a silence, in maintenance or during somebody's rollout is thought about again
 //! when that is over and the incident is not.
 
-use std::sync::PoisonError;
-
 use super::driver::{DriveError, Driver};
 use crate::domain::{
     Decision, DecisionState, IncidentEventKind, Operation, OutcomeKind, Provenance,
@@ -28,25 +26,16 @@ impl Driver {
     pub(super) async fn think_again_once(&self) -> Result<(), DriveError> {
         let mut waiting = self.history.last_of_open_incidents().await?;
         waiting.retain(was_not_now);
-        self.desk
-            .thought_about
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|id| {
-                // What something else followed on is forgotten.
-                waiting.iter().any(|decision| decision.id == *id)
-            });
+        self.desk.thought_about.lock().retain(|id| {
+            // What something else followed on is forgotten.
+            waiting.iter().any(|decision| decision.id == *id)
+        });
         for decision in waiting {
             let answer = self.is_not_now(&decision).await;
             if answer == Not::Yet {
                 continue;
             }
-            let first = self
-                .desk
-                .thought_about
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(decision.id.clone());
+            let first = self.desk.thought_about.lock().insert(decision.id.clone());
             if !first {
                 continue;
             }

@@ -10,7 +10,7 @@ use super::evidence::gather;
 use crate::act::grants::{in_force, permit};
 use crate::act::notify::About;
 use crate::act::{OperatorError, Performed};
-use crate::crash;
+use crate::common::failpoint::fail_point;
 use crate::domain::{
     Decision, GuardVerdict, Operation, OperationId, OperationRecord, Outcome, OutcomeKind,
     Snapshot, Verdict,
@@ -139,11 +139,11 @@ impl Driver {
         drop(till);
         let left = asker.deadline.saturating_duration_since(Instant::now());
         let patience = self.config.operation_timeout.min(left);
-        crash::point("before", operation.kind());
+        fail_point("before", operation.kind());
         let result = self
             .attempt(decision, &id, &operation, basis.as_ref(), patience)
             .await;
-        crash::point("after", operation.kind());
+        fail_point("after", operation.kind());
         let Some(record) = decision.operations.last_mut() else {
             return Ok((ActionOutcome::Waited, verdict, None));
         };

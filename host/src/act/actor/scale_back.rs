@@ -4,7 +4,7 @@ use super::driver::{DriveError, Driver};
 use super::undo::{DAY, inverse, takes_capacity};
 use crate::domain::{
     Decision, DecisionId, DecisionState, GuardVerdict, Operation, OperationRecord, OutcomeKind,
-    Target, UndoState, Verdict,
+    Target, UndoState, Verdict, millis,
 };
 use crate::guard;
 
@@ -47,7 +47,7 @@ impl Driver {
         else {
             return false;
         };
-        let wait = i64::try_from(self.verify.scale_back_after.as_millis()).unwrap_or(i64::MAX);
+        let wait = millis(self.verify.scale_back_after);
         (self.clock)() >= cleared.saturating_add(wait)
             && self
                 .incidents

@@ -104,7 +104,7 @@ impl Driver {
             Err(why) => return Ok(kept(why)),
         };
         if under_load && takes_capacity(record, &operation) {
-            let after = crate::config::duration::format(self.verify.scale_back_after);
+            let after = crate::domain::duration::format(self.verify.scale_back_after);
             let why = format!(
                 "it would take capacity from a target under load: it goes back {after} after the incident"
             );

@@ -7,7 +7,8 @@ use crate::bus::Topic;
 use crate::codec;
 use crate::domain::{
     Control, Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent,
-    IncidentEventKind, Provenance, UnixMs, Verdict, Verification, VerificationOutcome, solutions,
+    IncidentEventKind, Provenance, UnixMs, Verdict, Verification, VerificationOutcome, millis,
+    solutions,
 };
 use crate::guard::NOT_NOW;
 use crate::history::DecisionEventKind;
@@ -23,7 +24,6 @@ impl Driver {
             .filter_map(|record| record.done_at)
             .max()
             .unwrap_or(decision.decided_at);
-        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let from = acted_at + millis(self.verify.settle);
         let until = from + millis(self.verify.observe);
         let left = u64::try_from(until - (self.clock)()).unwrap_or(0);

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{OperatorError, Performed};
-use crate::config::duration;
+use crate::common::http_client;
+use crate::domain::duration;
 use crate::domain::{HttpRequest, OperationId};
-use crate::http_client;
 use allow::Allowed;
 use resolve::{Forbidden, Resolver};
 

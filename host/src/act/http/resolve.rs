@@ -95,7 +95,7 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -113,7 +113,7 @@ mod tests {
         waiting.reverse();
         let waiting = Mutex::new(waiting);
         let lookup: Lookup = Arc::new(move |_| {
-            let answer = waiting.lock().unwrap().pop().unwrap();
+            let answer = waiting.lock().pop().unwrap();
             Box::pin(async move { Ok(answer) })
         });
         let resolver = Resolver::with(

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::config::KubernetesConfig;
 use super::error::{ApiError, classify};
 use super::object::{Kind, Object};
+use crate::common::http_client::install_tls_provider;
 use crate::domain::Target;
-use crate::http_client::install_tls_provider;
 
 /// Under this name the API server lists our changes in `managedFields`.
 const FIELD_MANAGER: &str = "anomalyzer";

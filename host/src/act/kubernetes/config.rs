@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// `[kubernetes]`. The operator is there if this table is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

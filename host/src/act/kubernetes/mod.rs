@@ -22,7 +22,8 @@ pub use self::cluster::ConnectError;
 pub use self::config::KubernetesConfig;
 use self::object::Kind;
 use crate::act::{Operator, OperatorError, Performed};
-use crate::domain::{LogRequest, Operation, OperationId, Snapshot, Target, now_ms};
+use crate::common::clock::now_ms;
+use crate::domain::{LogRequest, Operation, OperationId, Snapshot, Target};
 
 /// Lines of one container that are given at most.
 const MOST_LINES: u32 = 10_000;

@@ -12,7 +12,8 @@ use super::object::{Kind, Object};
 use super::plan::{can_roll, has_template, marked, plan};
 use super::revision::{is_observed, previous_template};
 use crate::act::{OperatorError, Performed, merge_patch};
-use crate::domain::{Operation, OperationId, Snapshot, Target, now_ms};
+use crate::common::clock::now_ms;
+use crate::domain::{Operation, OperationId, Snapshot, Target};
 
 /// How often a patch is tried when the status moves under it.
 const ATTEMPTS: u32 = 8;

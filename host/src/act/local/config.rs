@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// `[local]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

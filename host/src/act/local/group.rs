@@ -1,8 +1,8 @@
 //! One process group: what it should be, what it is, and what happened to it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -10,7 +10,8 @@ use super::config::GroupConfig;
 use super::environment;
 use super::log::RunLogs;
 use super::state::Wanted;
-use crate::domain::{now_ms, rfc3339};
+use crate::common::clock::now_ms;
+use crate::domain::rfc3339;
 
 /// Events that are kept.
 const EVENTS: usize = 20;
@@ -70,7 +71,7 @@ pub struct Group {
 /// What is behind these locks is whole between two statements, so that a panic elsewhere does not
 /// spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Group {

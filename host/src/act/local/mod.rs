@@ -33,10 +33,11 @@ pub use self::state::StateError;
 use self::state::{Saved, StateFile, Wanted};
 use self::supervisor::Supervisor;
 use crate::act::{Operator, OperatorError, Performed};
+use crate::common::clock::now_ms;
+use crate::common::http_client;
 use crate::domain::{
-    LogRequest, Operation, OperationId, PodSummary, Replicas, Snapshot, Target, derive, now_ms,
+    LogRequest, Operation, OperationId, PodSummary, Replicas, Snapshot, Target, derive,
 };
-use crate::http_client;
 
 /// The kind of target that this operator has.
 pub const KIND: &str = "Process";

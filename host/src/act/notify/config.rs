@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// `[notify]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 pub use self::config::{ChannelConfig, ChannelKind, NotifyConfig};
+use crate::common::http_client;
 use crate::domain::{IncidentId, Notice, OperationId, Target, UnixMs};
-use crate::http_client;
 
 /// What a notice is about.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bus::Topic;
-use crate::config::duration;
+use crate::domain::duration;
 
 /// The names of the topics on the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

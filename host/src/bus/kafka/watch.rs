@@ -1,8 +1,9 @@
 //! Knows how the broker is: counts, remembers what is wrong, and asks the broker whether it is
 //! back.
 
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -30,8 +31,8 @@ pub(super) struct Watch {
     ask: Notify,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
+    mutex.lock()
 }
 
 impl Watch {

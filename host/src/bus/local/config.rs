@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// Bounds of the local bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

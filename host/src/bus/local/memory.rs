@@ -1,14 +1,15 @@
 //! Metrics, in memory: held until every group has committed them, and never more than the bound.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::bus::{Delivery, Record, Topic};
-use crate::domain::{UnixMs, now_ms};
+use crate::common::clock::now_ms;
+use crate::domain::UnixMs;
 
 /// What a reader may be behind without holding anybody up, as a part of the bound: committed
 /// messages are kept that far for those who only follow.
@@ -96,7 +97,7 @@ impl MemoryLog {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half-way through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Appends, or gives the record back when the bound is reached.

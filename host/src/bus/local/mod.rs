@@ -10,10 +10,11 @@ mod store;
 mod subscription;
 mod writer;
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +31,7 @@ use writer::{Write, Writer};
 use super::{
     Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic, dead_letter_name,
 };
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 
 /// Whether the local bus keeps a topic over a restart.
 fn is_durable(topic: Topic) -> bool {
@@ -67,7 +68,7 @@ impl Counters {
     }
 
     fn report(&self, problem: &str) {
-        let mut known = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.problem.lock();
         if known.as_deref() != Some(problem) {
             tracing::error!(problem, "the local bus cannot write");
             *known = Some(problem.to_owned());
@@ -75,20 +76,11 @@ impl Counters {
     }
 
     fn has_problem(&self) -> bool {
-        self.problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.problem.lock().is_some()
     }
 
     fn solve(&self) {
-        if self
-            .problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .is_some()
-        {
+        if self.problem.lock().take().is_some() {
             tracing::info!("the local bus writes again");
         }
     }
@@ -198,7 +190,7 @@ impl LocalBus {
     }
 
     fn gate(&self, topic: Topic, group: &str) -> Arc<Semaphore> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.gates.lock();
         Arc::clone(
             gates
                 .entry((topic, group.to_owned()))
@@ -295,12 +287,7 @@ impl Bus for LocalBus {
     fn health(&self) -> BusHealth {
         let shared = &self.shared;
         let queued = shared.writer.max_capacity() - shared.writer.capacity();
-        let problem = shared
-            .counters
-            .problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let problem = shared.counters.problem.lock().clone();
         BusHealth {
             kind: "local",
             problem,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::store::{self, Change};
 use super::{Shared, is_durable};
 use crate::bus::{BusError, Delivery, Subscription, Topic, dead_letter_name, dead_letter_of};
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 
 /// Who reads.
 pub(super) enum Reader {

@@ -1,5 +1,6 @@
 //! The one task that writes: what has come in while the disk was busy shares the next transaction.
 
+use crate::domain::millis;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::Counters;
 use super::config::LocalBusConfig;
 use super::store::{Change, apply};
 use crate::bus::{BusError, Topic, dead_letter_name};
-use crate::domain::now_ms;
-use crate::room;
+use crate::common::clock::now_ms;
+use crate::common::disk_probe;
 
 /// One transaction takes at most so many changes, and so many bytes.
 const GROUP_CHANGES: usize = 256;
@@ -39,7 +40,7 @@ impl Writer {
     pub(super) async fn run(self, mut writes: mpsc::Receiver<Write>) {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut again = tokio::time::interval(room::TRY_AGAIN_AFTER);
+        let mut again = tokio::time::interval(disk_probe::PROBE_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -80,7 +81,13 @@ impl Writer {
     }
 
     async fn try_again(&self) {
-        let tried = async { room::probe(&mut *self.connection.acquire().await?).await };
+        let tried = async {
+            let mut connection = self.connection.acquire().await?;
+            for statement in disk_probe::PROBE_STATEMENTS {
+                sqlx::query(statement).execute(&mut *connection).await?;
+            }
+            Ok::<(), sqlx::Error>(())
+        };
         match tried.await {
             Ok(()) => self.counters.solve(),
             Err(error) => tracing::debug!(%error, "the local bus still cannot write"),
@@ -88,7 +95,7 @@ impl Writer {
     }
 
     async fn prune(&self) {
-        let retention = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
+        let retention = millis(self.config.retention);
         let before = now_ms().saturating_sub(retention);
         let mut changes: Vec<_> = [Topic::Incidents, Topic::Solutions]
             .map(|topic| Change::Prune { topic, before })

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::Output;
 use crate::act::grants::Allowance;
-use crate::http_client;
+use crate::common::http_client;
 
 /// Longer than the server takes to look at a plugin.
 const TIMEOUT: Duration = Duration::from_secs(200);

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::domain::{Coverage, Labels, Target, UnixMs};
+use crate::domain::{Coverage, Labels, Target, UnixMs, millis};
 
 use super::super::answer::{Answer, Spoken};
 use super::super::{Aggregate, Selector, SignalConfig, SignalSource};
 use super::quantile::{Bucket, quantile};
-use super::store::{Source, SourceKey, Store, bucket_metric, is_fresh, milliseconds};
+use super::store::{Source, SourceKey, Store, bucket_metric, is_fresh};
 
 /// For which targets each source spoke when it last answered: when it fails, it is those that miss
 /// it.
@@ -236,7 +236,7 @@ fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
         }
         SignalSource::Quantile(of) => {
             let selector = of.of.of_metric(bucket_metric(&of.of.metric));
-            let after = now.saturating_sub(milliseconds(of.window));
+            let after = now.saturating_sub(millis(of.window));
             for (labels, points) in source
                 .series(&selector.metric)
                 .filter(|(labels, _)| selector.matches(labels))
@@ -268,7 +268,7 @@ fn rates<'a>(
     window: Duration,
     now: UnixMs,
 ) -> impl Iterator<Item = (&'a Labels, Option<f64>)> {
-    let after = now.saturating_sub(milliseconds(window));
+    let after = now.saturating_sub(millis(window));
     let meant = source
         .series(&selector.metric)
         .filter(|(labels, _)| selector.matches(labels));

@@ -7,4 +7,4 @@ mod quantile;
 mod store;
 
 pub use evaluate::{Memory, evaluate};
-pub use store::{SourceKey, Store, milliseconds};
+pub use store::{SourceKey, Store};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::domain::{Labels, UnixMs};
+use crate::domain::{Labels, UnixMs, millis};
 
 use super::super::exposition::Exposed;
 use super::super::{SignalConfig, SignalSource, SourceError};
@@ -173,7 +173,7 @@ impl Store {
 
     /// Takes in what a source answered.
     pub fn answered(&mut self, key: &SourceKey, samples: Vec<Exposed>, scraped_at: UnixMs) {
-        let until = scraped_at.saturating_sub(milliseconds(self.longest_window));
+        let until = scraped_at.saturating_sub(millis(self.longest_window));
         if let Some(source) = self.sources.get_mut(key) {
             source.absorb(samples, scraped_at);
             source.forget(until);
@@ -196,12 +196,7 @@ impl Store {
 
 /// Whether a sample of that time still counts now.
 pub fn is_fresh(at: UnixMs, now: UnixMs) -> bool {
-    at > now.saturating_sub(milliseconds(STALE_AFTER))
-}
-
-/// A duration as a difference of [`UnixMs`].
-pub fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    at > now.saturating_sub(millis(STALE_AFTER))
 }
 
 /// The metric that holds a histogram's buckets.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
-use crate::domain::{Labels, Sample, Series, UnixMs, now_ms};
-use crate::http_client;
+use crate::common::clock::now_ms;
+use crate::common::http_client;
+use crate::domain::{Labels, Sample, Series, UnixMs, millis};
 
-use super::derive::milliseconds;
+
 use super::fetch::{self, Bounds};
 use super::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
@@ -116,7 +117,7 @@ impl Prometheus {
         step: Duration,
         more: Option<(&'static str, String)>,
     ) -> Result<Vec<Series>, SourceError> {
-        let step = milliseconds(step).max(1);
+        let step = millis(step).max(1);
         if to < from {
             return Ok(Vec::new());
         }

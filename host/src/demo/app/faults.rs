@@ -1,14 +1,14 @@
 //! Which faults are on, how strong, and until when.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -193,7 +193,7 @@ impl Faults {
 
     /// Works on what is on at that time.
     fn with<T>(&self, now: Instant, work: impl FnOnce(&mut BTreeMap<Fault, Active>) -> T) -> T {
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut active = self.active.lock();
         active.retain(|_, active| active.until.is_none_or(|until| until > now));
         work(&mut active)
     }

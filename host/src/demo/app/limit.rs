@@ -1,6 +1,6 @@
 //! How many requests are let in: what `rate_limit` acts on.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ impl Limit {
     }
 
     fn admits_at(&self, now: Instant) -> bool {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = self.bucket.lock();
         let (tokens, filled_at) = *bucket;
         let more = now.saturating_duration_since(filled_at).as_secs_f64() * self.per_second;
         let tokens = (tokens + more).min(self.per_second.max(1.0));

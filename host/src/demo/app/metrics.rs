@@ -1,8 +1,8 @@
 //! The application's counters and its histogram, in Prometheus's text exposition format.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the histogram's buckets in seconds; `+Inf` follows.
@@ -50,7 +50,7 @@ impl Metrics {
 
     /// Counts a request that was answered.
     pub fn record(&self, path: &'static str, status: u16, took: Duration) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let requests = all.entry((path, status)).or_default();
         let seconds = took.as_secs_f64();
         requests.count += 1;
@@ -62,11 +62,7 @@ impl Metrics {
 
     /// The exposition.
     pub fn render(&self, gauges: &[Gauge]) -> String {
-        let all = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let all = self.0.lock().clone();
         let mut out = String::new();
         // Writing to a `String` does not fail.
         let _ = write(&mut out, &all, gauges);

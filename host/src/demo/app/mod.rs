@@ -20,7 +20,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::duration;
+use crate::domain::duration;
 
 use faults::Faults;
 use limit::Limit;

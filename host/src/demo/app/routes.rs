@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 
 use super::App;
 use super::faults::{Fault, Faults, Wanted};

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use crate::config::duration;
+use crate::domain::duration;
 
 use super::Load;
 

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::collect::http_sd;
-use crate::config::duration;
-use crate::http_client;
+use crate::common::http_client;
+use crate::domain::duration;
 
 use shape::Surges;
 use status::Counters;

@@ -1,7 +1,7 @@
 //! How the rate of the traffic moves: a day, noise, and surges.
 
+use parking_lot::Mutex;
 use std::f64::consts::TAU;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -87,7 +87,7 @@ impl Surges {
     /// Multiplies by `factor` from now on, for a while or until it is said otherwise.
     pub fn set(&self, factor: f64, lasts: Option<Duration>) {
         let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((factor, until));
+        *self.0.lock() = Some((factor, until));
     }
 
     /// The factor now.
@@ -96,7 +96,7 @@ impl Surges {
     }
 
     fn factor_at(&self, now: Instant) -> f64 {
-        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match *self.0.lock() {
             Some((factor, until)) if until.is_none_or(|until| until > now) => factor,
             _ => 1.0,
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
+use crate::domain::duration;
 
 /// How often what detectors know is saved, and for how long it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

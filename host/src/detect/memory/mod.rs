@@ -18,7 +18,8 @@ pub use config::MemoryConfig;
 pub(super) use kept::{Hash, Kept, Onset, settings_hash};
 
 use crate::collect::DetectorConfig;
-use crate::domain::{FindingId, Labels, Target, UnixMs, now_ms};
+use crate::common::clock::now_ms;
+use crate::domain::{FindingId, Labels, Target, UnixMs, millis};
 
 /// The name of the file inside the data folder.
 pub const FILE_NAME: &str = "memory.sqlite";
@@ -299,7 +300,7 @@ impl Memory {
 
     /// Forgets what was not saved for too long.
     pub(super) async fn prune(&self) -> Result<(), MemoryError> {
-        let keep_for = i64::try_from(self.inner.config.keep_for.as_millis()).unwrap_or(i64::MAX);
+        let keep_for = millis(self.inner.config.keep_for);
         let before = now_ms().saturating_sub(keep_for);
         self.within(async {
             let mut taken = self.begin().await?;

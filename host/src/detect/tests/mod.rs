@@ -3,8 +3,9 @@
 mod quarantine;
 mod swap;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -97,7 +98,7 @@ impl Rig {
     }
 
     fn status(&self, signal: &str) -> DetectStatus {
-        self.status.lock().unwrap()[signal].clone()
+        self.status.lock()[signal].clone()
     }
 
     /// Shows the engine one more sample of each of these signals.

@@ -7,8 +7,8 @@ mod child;
 mod kept;
 mod parent;
 
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use wasmtime::Cache;
 use wasmtime::component::Component;
@@ -102,7 +102,7 @@ impl Compiler {
         if kept.has(engine, digest) {
             return Ok(());
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         if kept.has(engine, digest) {
             return Ok(());
         }

@@ -1,11 +1,9 @@
 //! What happened to the plugins: on the shelf, and for the history.
 
-use std::sync::PoisonError;
-
 use serde_json::Value;
 
 use super::Registry;
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 use crate::plugin::record::{PluginChange, PluginChangeKind, PluginRecord};
 
 /// Changes that nobody has fetched are kept up to that many; then the oldest are dropped, and only
@@ -62,7 +60,7 @@ impl Registry {
     }
 
     pub(super) fn note(&self, change: PluginChange) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.lock();
         if changes.len() >= CHANGES {
             let lost = changes.remove(0);
             tracing::error!(
@@ -76,12 +74,12 @@ impl Registry {
 
     /// What happened since this was asked last, oldest first.
     pub(in crate::plugin) fn changes(&self) -> Vec<PluginChange> {
-        std::mem::take(&mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.changes.lock())
     }
 
     /// Puts changes back that could not be recorded.
     pub(in crate::plugin) fn put_back(&self, mut unrecorded: Vec<PluginChange>) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.lock();
         unrecorded.append(&mut changes);
         *changes = unrecorded;
     }

@@ -1,14 +1,13 @@
 //! What comes and goes in the plugin folder.
 
 use std::path::Path;
-use std::sync::PoisonError;
 
 use serde_json::json;
 
 use super::signatures::path_of_signature;
 use super::table::Entry;
 use super::{Examined, Registry};
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 use crate::plugin::error::PluginError;
 use crate::plugin::examine::{self, PluginInfo, blank, examine};
 use crate::plugin::record::{Origin, PluginChange, PluginChangeKind, PluginRecord};
@@ -21,7 +20,7 @@ impl Registry {
             Ok(look) => {
                 self.said(None);
                 for file in look.gone {
-                    let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+                    let _changing = self.changing.lock();
                     self.write(|table| table.broken.remove(&file));
                     let of_file = |entry: &&Entry| {
                         entry.file.as_ref().is_some_and(|(known, _)| *known == file)
@@ -53,7 +52,7 @@ impl Registry {
     }
 
     fn said(&self, problem: Option<String>) {
-        let mut known = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.problem.lock();
         if let Some(problem) = &problem
             && known.is_none()
         {
@@ -111,7 +110,7 @@ impl Registry {
                 .map(|entry| entry.record.clone())
         });
         if let Some(record) = &known {
-            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let _changing = self.changing.lock();
             info.name.clone_from(&record.name);
             self.claim(&record.name, &file)?;
             // What somebody went back to stays over a restart; a file that is put back later means
@@ -135,7 +134,7 @@ impl Registry {
             signed_by,
         };
         self.try_out(&examined)?;
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         self.claim(&examined.info.name, &file)?;
         let name = examined.info.name.clone();
         self.install(examined, &Origin::Folder { file: file.clone() }, true)

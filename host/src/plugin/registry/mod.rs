@@ -8,7 +8,8 @@ mod table;
 mod versions;
 mod views;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use parking_lot::{Mutex, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 use wasmtime::component::Linker;
@@ -116,10 +117,7 @@ impl Registry {
         registry.trusted_keys().map_err(runtime)?;
         if let Some(shelf) = &registry.shelf {
             let (records, broken) = shelf.records().map_err(runtime)?;
-            *registry
-                .problem
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = broken.into_iter().next();
+            *registry.problem.lock() = broken.into_iter().next();
             for record in records {
                 let stats = registry.ground.stats.by_name(&record.name);
                 stats.set_given_up(
@@ -153,11 +151,11 @@ impl Registry {
     }
 
     fn read<R>(&self, look: impl FnOnce(&Table) -> R) -> R {
-        look(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.table.read())
     }
 
     fn write<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
-        change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.table.write())
     }
 
     /// What went from the folder while nobody looked is no longer there; what is live without a

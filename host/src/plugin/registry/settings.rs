@@ -1,14 +1,12 @@
 //! What people, and the host, decide about a plugin: grants, mode, quarantine, removal.
 
-use std::sync::PoisonError;
-
 use serde_json::{Value, json};
 
 use super::table::Entry;
 use super::views::PluginView;
 use super::{ManageError, Registry};
 use crate::act::grants::Allowance;
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 use crate::guard::Mode;
 use crate::plugin::record::{PluginChangeKind, PluginRecord, Quarantine};
 
@@ -22,7 +20,7 @@ impl Registry {
         detail: Value,
         edit: impl FnOnce(&mut PluginRecord),
     ) -> Result<PluginView, ManageError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let mut record = self
             .record(name)
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
@@ -86,7 +84,7 @@ impl Registry {
 
     /// Takes a plugin out. One that is still in the folder would be back with the next look.
     pub(in crate::plugin) fn remove(&self, name: &str, by: &str) -> Result<(), ManageError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let record = self
             .record(name)
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;

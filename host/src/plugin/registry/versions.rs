@@ -1,14 +1,13 @@
 //! Which version of a plugin is live: taking one in, and going back to another.
 
 use std::path::Path;
-use std::sync::PoisonError;
 
 use serde_json::json;
 
 use super::table::{Entry, Live};
 use super::views::PluginView;
 use super::{Examined, ManageError, Registry, Trial};
-use crate::domain::now_ms;
+use crate::common::clock::now_ms;
 use crate::plugin::examine::{PluginKind, blank, examine};
 use crate::plugin::record::{Origin, PluginChangeKind, PluginRecord, Version};
 
@@ -100,7 +99,7 @@ impl Registry {
         origin: &Origin,
         live: bool,
     ) -> Result<(), ManageError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         self.install(examined, origin, live)
     }
 
@@ -208,7 +207,7 @@ impl Registry {
         to: Option<&str>,
         by: &str,
     ) -> Result<PluginView, ManageError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let record = self
             .record(name)
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;

@@ -1,7 +1,7 @@
 //! What is asked of the plugins. Readers never wait for a disk.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -107,10 +107,7 @@ impl Registry {
     }
 
     pub(in crate::plugin) fn problem(&self) -> Option<String> {
-        self.problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.problem.lock().clone()
     }
 
     /// Why plugins are of no use now, by name of the file, then by name.

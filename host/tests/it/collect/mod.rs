@@ -5,8 +5,9 @@ mod prometheus;
 mod real_prometheus;
 mod scrape;
 
+use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anomalyzer::collect::{
@@ -59,8 +60,8 @@ impl Server {
         let shutdown = CancellationToken::new();
         let (shared, count) = (says.clone(), asked.clone());
         let router = Router::new().fallback(get(async move || {
-            *count.lock().unwrap() += 1;
-            let says = shared.lock().unwrap().clone();
+            *count.lock() += 1;
+            let says = shared.lock().clone();
             answer(says).await
         }));
         let ends = shutdown.clone().drop_guard();
@@ -79,11 +80,11 @@ impl Server {
     }
 
     fn say(&self, says: Says) {
-        *self.says.lock().unwrap() = says;
+        *self.says.lock() = says;
     }
 
     fn asked(&self) -> u32 {
-        *self.asked.lock().unwrap()
+        *self.asked.lock()
     }
 }
 
@@ -127,7 +128,7 @@ struct Kept {
 impl Sink for Kept {
     async fn send(&self, batch: MetricBatch) -> Result<(), SinkError> {
         self.permits.acquire().await.unwrap().forget();
-        self.batches.lock().unwrap().push(batch);
+        self.batches.lock().push(batch);
         Ok(())
     }
 }
@@ -170,10 +171,10 @@ fn read_signals(text: &str) -> Vec<SignalConfig> {
 impl Running {
     /// The first batch from now on that fits, if one comes in 20 seconds.
     async fn batch(&self, what: &str, fits: impl Fn(&MetricBatch) -> bool) -> MetricBatch {
-        let mut seen = self.kept.batches.lock().unwrap().len();
+        let mut seen = self.kept.batches.lock().len();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            if let Some(batch) = self.kept.batches.lock().unwrap()[seen..]
+            if let Some(batch) = self.kept.batches.lock()[seen..]
                 .iter()
                 .find(|batch| fits(batch))
             {
@@ -182,10 +183,10 @@ impl Running {
             if Instant::now() > deadline {
                 panic!(
                     "no batch with {what}; the last one: {:?}",
-                    self.kept.batches.lock().unwrap().last()
+                    self.kept.batches.lock().last()
                 );
             }
-            seen = seen.min(self.kept.batches.lock().unwrap().len());
+            seen = seen.min(self.kept.batches.lock().len());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -2,7 +2,8 @@
 //! value is known.
 
 use anomalyzer::collect::{MetricSource, Prometheus, PrometheusConfig};
-use anomalyzer::domain::{Sample, now_ms};
+use anomalyzer::common::clock::now_ms;
+use anomalyzer::domain::Sample;
 
 use anomalyzer_testbed::PrometheusOptions;
 

@@ -1,9 +1,10 @@
 //! An actor with a real history and the real actions, on a bus and a target that a test decides.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,16 +25,17 @@ use crate::bus::Topic;
 use crate::bus::fake::FakeBus;
 use crate::codec;
 use crate::collect::NoPrometheus;
+use crate::common::clock::now_ms;
+use crate::common::metrics::Metrics;
 use crate::domain::{
     Analyst, AnalystKind, Coverage, Decision, DecisionId, Direction, Finding, FindingId, Incident,
     IncidentEvent, IncidentEventKind, IncidentId, Labels, LogRequest, Meaning, MetricBatch,
     Operation, OperationId, OperationRecord, Parameters, Phase, Provenance, Range, Replicas,
-    Sample, Series, Snapshot, Solution, Target, now_ms,
+    Sample, Series, Snapshot, Solution, Target,
 };
 use crate::guard::Policy;
 use crate::history::{FILE_NAME, History, HistoryOptions};
 use crate::plugin::{PluginConfig, Plugins};
-use crate::telemetry::metrics::Metrics;
 use crate::verify::{Recent, VerifyConfig};
 
 /// Nothing here takes longer on any machine.
@@ -170,7 +172,7 @@ pub struct World {
 
 impl World {
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        mutex.lock()
     }
 
     pub fn performed(&self) -> Vec<Operation> {

@@ -1,9 +1,8 @@
 use std::time::Duration;
 
 use super::rig::{Rig, event, incident, proposal, request};
-use crate::domain::{
-    Coverage, Decision, DecisionState, Phase, VerificationOutcome, now_ms, solutions,
-};
+use crate::common::clock::now_ms;
+use crate::domain::{Coverage, Decision, DecisionState, Phase, VerificationOutcome, solutions};
 
 const WHOLE: Coverage = Coverage {
     asked: 2,

@@ -1,10 +1,11 @@
 //! The host's own metrics, in Prometheus's text format 0.0.4. Registering takes a lock, counting
 //! does not.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -186,7 +187,7 @@ impl Metrics {
         labels: &[(&'static str, &str)],
         make: impl Fn() -> Cell,
     ) -> Cell {
-        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut families = self.0.lock();
         let family = families.entry(name).or_insert_with(|| Family {
             help,
             series: BTreeMap::new(),
@@ -212,7 +213,7 @@ impl Metrics {
 
     /// Forgets series of a family: those whose labels are not to be kept.
     pub fn retain(&self, name: &str, keep: impl Fn(&[(&'static str, String)]) -> bool) {
-        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut families = self.0.lock();
         if let Some(family) = families.get_mut(name) {
             family.series.retain(|labels, _| keep(labels));
         }
@@ -220,7 +221,7 @@ impl Metrics {
 
     /// The text format, sorted by name.
     pub fn render(&self) -> String {
-        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let families = self.0.lock();
         let mut text = String::new();
         for (name, family) in families.iter() {
             render_family(&mut text, name, family);

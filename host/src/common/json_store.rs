@@ -1,8 +1,9 @@
 //! Small lists in files of JSON that hold over restarts.
 
+use parking_lot::RwLock;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,21 +12,21 @@ use tokio::sync::Mutex;
 /// Why a list is not read or not kept.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", .path.display())]
-pub struct KeptError {
+pub struct JsonStoreError {
     path: PathBuf,
     reason: String,
 }
 
 /// A list in a file. Clones are the same list.
 #[derive(Debug)]
-pub(crate) struct KeptList<T> {
+pub(crate) struct JsonStore<T> {
     path: PathBuf,
     known: Arc<RwLock<Vec<T>>>,
     /// Held while the file is written.
     writing: Arc<Mutex<()>>,
 }
 
-impl<T> Clone for KeptList<T> {
+impl<T> Clone for JsonStore<T> {
     fn clone(&self) -> Self {
         Self {
             path: self.path.clone(),
@@ -35,13 +36,13 @@ impl<T> Clone for KeptList<T> {
     }
 }
 
-impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
+impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
     /// What is in the file; empty where there is none. `without` is what becomes of it when the
     /// file is removed.
     ///
     /// # Errors
     /// It is there, and can't be read or is no such list.
-    pub(crate) fn open(path: PathBuf, without: &str) -> Result<Self, KeptError> {
+    pub(crate) fn open(path: PathBuf, without: &str) -> Result<Self, JsonStoreError> {
         let read = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -53,7 +54,7 @@ impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
                 known: Arc::new(RwLock::new(known)),
                 writing: Arc::default(),
             }),
-            Err(why) => Err(KeptError {
+            Err(why) => Err(JsonStoreError {
                 path,
                 reason: format!("{why}; correct or remove the file, and {without}"),
             }),
@@ -62,11 +63,11 @@ impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
 
     /// Looks at it.
     pub(crate) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
-        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.known.read())
     }
 
     /// Changes it; durable when this returns. After an error it is as it was.
-    pub(crate) async fn change<R, E: From<KeptError>>(
+    pub(crate) async fn change<R, E: From<JsonStoreError>>(
         &self,
         change: impl FnOnce(&mut Vec<T>) -> Result<R, E>,
     ) -> Result<R, E> {
@@ -77,7 +78,7 @@ impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || write(&path, &bytes)).await;
         let failed = |reason: String| {
-            E::from(KeptError {
+            E::from(JsonStoreError {
                 path: self.path.clone(),
                 reason,
             })
@@ -85,7 +86,7 @@ impl<T: Clone + Serialize + DeserializeOwned> KeptList<T> {
         written
             .map_err(|error| failed(error.to_string()))?
             .map_err(|error| failed(error.to_string()))?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.known.write() = next;
         Ok(changed)
     }
 }

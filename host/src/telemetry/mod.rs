@@ -1,4 +1,0 @@
-//! What the host says about itself.
-
-pub mod log;
-pub mod metrics;
