@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Operation, Target};
+use crate::domain::{ConfigIssue, Operation, Target};
 
 /// One thing granted to one action by the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,26 @@ pub struct Grant {
     /// On targets in these namespaces only; `*` is any.
     #[serde(default = "anywhere")]
     pub namespaces: Vec<String>,
+}
+
+impl Grant {
+    /// Checks the name of the operation.
+    ///
+    /// # Errors
+    /// Returns an error if the host has no operation of that name.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        let operation = self.operation.replace('-', "_");
+        if Operation::KINDS.contains(&operation.as_str()) {
+            return Ok(());
+        }
+        let message = format!(
+            "there is no operation `{}` to grant to `{}`: use one of {}",
+            self.operation,
+            self.plugin,
+            Operation::KINDS.join(", ")
+        );
+        Err(ConfigIssue::at("operation", message))
+    }
 }
 
 /// The same without saying to which action: what the API and the CLI set for one.

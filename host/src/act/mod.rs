@@ -2,6 +2,8 @@
 //! drives an action.
 
 mod actor;
+mod candidates;
+mod capability;
 pub mod grants;
 mod hands;
 pub mod http;
@@ -17,6 +19,7 @@ use serde_json::Value;
 
 pub(crate) use actor::proposed;
 pub use actor::{AcceptError, Actor, ActorConfig, AnswerError, Desk, OpenIncidents};
+pub use candidates::{Candidates, candidate_actions};
 pub use hands::Hands;
 pub use kill_switch::KillSwitch;
 pub use silences::{Silence, SilenceError, Silences};

@@ -12,7 +12,7 @@ use crate::config::{self, Environment};
 use crate::diagnose::OllamaConfig;
 use crate::domain::{DecisionId, UnixMs};
 use crate::history::{FILE_NAME, HistoryReader, RecordedEvent};
-use crate::plugin::STORE;
+use crate::plugin::{PluginConfig, STORE};
 use crate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
 
 /// Decide again from the record: detect, diagnose with the stored answer, guard. Exits 1 if
@@ -93,7 +93,11 @@ pub async fn run<W: Write>(
     };
     let places = Places {
         folders: vec![args.data_dir.join(STORE), args.plugins],
-        compiler: args.compiler,
+        config: PluginConfig {
+            cache: Some(config::cache_folder().join("compiled")),
+            compiler: args.compiler,
+            ..PluginConfig::default()
+        },
     };
     let steps = replay(&events, &instead, &places).await?;
     let same = !steps

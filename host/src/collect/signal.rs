@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::Meaning;
 use crate::domain::duration;
+use crate::domain::{ConfigIssue, Meaning};
 
 use super::{Selector, TargetTemplate};
 
@@ -33,6 +33,22 @@ pub struct SignalConfig {
     /// How often it is asked for, if not as often as the others.
     #[serde(with = "duration::option")]
     pub interval: Option<Duration>,
+}
+
+impl SignalConfig {
+    /// Checks that a detector watches the signal. All other checks happen while it is read.
+    ///
+    /// # Errors
+    /// Returns an error if the signal has no detector.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        if self.detectors.is_empty() {
+            return Err(ConfigIssue::new(format!(
+                "signal `{}` has no detector: name one, or leave `detectors` out for `novelty`",
+                self.name
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// A detector on a signal.

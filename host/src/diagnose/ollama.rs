@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 use super::Diagnosis;
 use super::evidence::cut;
 use crate::domain::duration;
-use crate::domain::{Analyst, AnalystKind, Evidence, IncidentEvent, Parameters, Proposal};
+use crate::domain::{
+    Analyst, AnalystKind, ConfigIssue, Evidence, IncidentEvent, Parameters, Proposal,
+};
 
 /// Where the language model is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,26 @@ impl OllamaConfig {
             role: Role::default(),
             concurrency: default_concurrency(),
         }
+    }
+
+    /// Checks the address and the name of the model.
+    ///
+    /// # Errors
+    /// Returns an error if `url` is not an HTTP address or if `model` is empty.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        let url = reqwest::Url::parse(&self.url);
+        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            let message = format!(
+                "`{}` is not an address: write for example http://127.0.0.1:11434",
+                self.url
+            );
+            return Err(ConfigIssue::at("url", message));
+        }
+        if self.model.trim().is_empty() {
+            let message = "no model is named: write for example llama3.1:8b";
+            return Err(ConfigIssue::at("model", message));
+        }
+        Ok(())
     }
 }
 

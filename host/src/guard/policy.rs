@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Maintenance, PolicyRule, Selector};
-use crate::domain::Target;
 use crate::domain::duration;
+use crate::domain::{ConfigIssue, Target};
 
 /// How far the host may go by itself.
 ///
@@ -134,6 +134,45 @@ impl Policy {
             .iter()
             .find(|budget| budget.targets.matches(target));
         of_some.map_or(self.most_on_target, |budget| budget.most_on_target)
+    }
+
+    /// Checks the maintenance windows, the rules and the bounds.
+    ///
+    /// # Errors
+    /// Returns the first issue.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        for (index, window) in self.maintenance.iter().enumerate() {
+            window
+                .validate()
+                .map_err(|issue| issue.within(index).within("maintenance"))?;
+        }
+        for (index, rule) in self.policy.iter().enumerate() {
+            let of_rule = |issue: ConfigIssue| issue.within(index).within("policy");
+            if self.policy[..index]
+                .iter()
+                .any(|other| other.name == rule.name)
+            {
+                let message = format!(
+                    "two rules are called `{}`: give each a name of its own",
+                    rule.name
+                );
+                return Err(of_rule(ConfigIssue::new(message)));
+            }
+            rule.validate().map_err(of_rule)?;
+        }
+        if !(0.0..=1.0).contains(&self.most_share) {
+            return Err(ConfigIssue::at(
+                "most_share",
+                "most_share is a share: write a number from 0 to 1",
+            ));
+        }
+        if self.min_replicas > self.max_replicas {
+            return Err(ConfigIssue::at(
+                "min_replicas",
+                "min_replicas is larger than max_replicas",
+            ));
+        }
+        Ok(())
     }
 }
 

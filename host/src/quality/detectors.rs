@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::QualityError;
-use crate::config;
 use crate::plugin::{Limits, Monitor, PluginConfig, PluginInfo, PluginKind, Plugins};
 
 /// How long one frame may take. Nobody waits for a verdict here, and a detector in a slow language
@@ -30,10 +29,10 @@ impl Detectors {
     /// There is no such detector, the host would not take it, or it refuses the settings.
     pub fn load(
         wanted: &[String],
-        folder: &Path,
+        config: PluginConfig,
         settings: Value,
-        compiler: Option<PathBuf>,
     ) -> Result<Self, QualityError> {
+        let folder = &*config.folder.clone();
         let mut files = Vec::new();
         for name in wanted {
             match place(name, folder) {
@@ -50,7 +49,7 @@ impl Detectors {
         }
         files.sort_unstable();
         files.dedup();
-        let plugins = plugins(&files, compiler)?;
+        let plugins = plugins(&files, config)?;
         let infos = plugins.list();
         let infos = match wanted {
             [] => sorted(
@@ -141,16 +140,14 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>, QualityError> {
 
 /// Loads these and no others, each under its number: what else is installed does not count, and
 /// takes no time.
-fn plugins(files: &[PathBuf], compiler: Option<PathBuf>) -> Result<Plugins, QualityError> {
+fn plugins(files: &[PathBuf], config: PluginConfig) -> Result<Plugins, QualityError> {
     let config = PluginConfig {
-        cache: Some(config::cache_folder().join("compiled")),
-        compiler,
         limits: Limits {
             call_deadline: DEADLINE,
             threads: 1,
-            ..Limits::default()
+            ..config.limits
         },
-        ..PluginConfig::default()
+        ..config
     };
     let staged = files
         .iter()

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{Places, ReplayError};
-use crate::config;
-use crate::plugin::{PluginConfig, Plugins};
+use crate::plugin::Plugins;
 
 /// Folders within folders.
 const DEEPEST: usize = 4;
@@ -44,11 +43,7 @@ fn find_in(digest: &str, folder: &Path, depth: usize) -> Option<PathBuf> {
 /// The plugin of a file alone, and its name.
 pub(super) fn load(file: &Path, places: &Places) -> Result<(Plugins, String), ReplayError> {
     let wrong = |why: String| ReplayError::Wrong(format!("{}: {why}", file.display()));
-    let config = PluginConfig {
-        cache: Some(config::cache_folder().join("compiled")),
-        compiler: places.compiler.clone(),
-        ..PluginConfig::default()
-    };
+    let config = places.config.clone();
     let plugins = Plugins::of_files([("plugin".to_owned(), file)], config)
         .map_err(|error| wrong(error.to_string()))?;
     let Some(info) = plugins.list().into_iter().next() else {

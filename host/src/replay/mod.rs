@@ -15,6 +15,7 @@ use crate::diagnose::OllamaConfig;
 use crate::domain::Decision;
 use crate::guard::Policy;
 use crate::history::{HistoryError, Input, RecordedEvent};
+use crate::plugin::PluginConfig;
 
 /// With what a decision is decided again. The default is what is on record.
 #[derive(Debug, Default)]
@@ -41,8 +42,8 @@ pub enum Analyst {
 pub struct Places {
     /// Folders with components, at any depth.
     pub folders: Vec<PathBuf>,
-    /// Compiles them.
-    pub compiler: Option<PathBuf>,
+    /// Limits, cache and compiler of the components. Its folder is not used.
+    pub config: PluginConfig,
 }
 
 /// A part of a decision.

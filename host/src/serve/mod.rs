@@ -6,10 +6,8 @@ mod engine;
 mod groups;
 mod health;
 mod incidents;
-mod offer;
 mod plugin_metrics;
 mod plugins;
-mod reach;
 mod recent;
 mod sink;
 mod supervise;
@@ -26,12 +24,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::act::grants::{self, Grant};
+use crate::act::grants::Grant;
 use crate::act::http::HttpSender;
 use crate::act::kubernetes::Kubernetes;
 use crate::act::local::Local;
 use crate::act::notify::Notifier;
-use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator, Silences};
+use crate::act::{
+    Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator, Silences, candidate_actions,
+};
 use crate::api;
 use crate::backtest;
 use crate::bus::kafka::KafkaBus;
@@ -49,7 +49,6 @@ use crate::plugin::Plugins;
 use crate::verify::Recent;
 
 pub use health::{Health, Part, Status};
-pub(crate) use offer::offer;
 
 use doors::ServeDoors;
 use engine::EngineMakings;
@@ -285,12 +284,13 @@ async fn begin(
         true => Some(open_history(&config, &metrics, bus.log_of_record()).await?),
         false => None,
     };
-    backtest::must_pass(&config, &plugins).await?;
-    if config.trial.is_some() {
+    let setup = config.backtest();
+    backtest::must_pass(&setup, &plugins).await?;
+    if setup.trial.is_some() {
         // Held weakly, as the plugins hold the trial.
-        let (config, live) = (config.clone(), plugins.downgrade());
+        let live = plugins.downgrade();
         plugins.set_trial(Box::new(move |candidate| match live.upgrade() {
-            Some(live) => backtest::detector_must_pass(&config, &live, candidate),
+            Some(live) => backtest::detector_must_pass(&setup, &live, candidate),
             None => Err("the service ends".to_owned()),
         }));
     }
@@ -565,7 +565,7 @@ async fn open_history(
 }
 
 fn granted(config: &Config) -> Vec<Grant> {
-    config.grant.clone().unwrap_or_else(grants::shipped)
+    config.grants()
 }
 
 async fn hands(
@@ -639,7 +639,7 @@ impl CollectorMakings {
 }
 
 fn diagnoser(config: &Config, plugins: &Plugins, clock: Clock) -> anyhow::Result<Arc<Diagnoser>> {
-    let offer = offer(config, plugins);
+    let offer = candidate_actions(config.candidates(), plugins);
     Diagnoser::new(config.diagnose.clone(), config.ollama.clone(), offer, clock)
         .map(Arc::new)
         .map_err(anyhow::Error::msg)

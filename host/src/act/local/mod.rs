@@ -81,7 +81,9 @@ pub struct Local {
 impl Local {
     /// Reads what the groups were last, and takes `data_dir` for itself. Starts nothing.
     pub fn open(config: LocalConfig, data_dir: &Path) -> Result<Self, LocalError> {
-        config.validate().map_err(LocalError::Config)?;
+        config
+            .validate()
+            .map_err(|issue| LocalError::Config(issue.message))?;
         let (file, mut saved) = StateFile::open(data_dir)?;
         saved
             .groups

@@ -1,31 +1,30 @@
-//! Which actions can do anything at all about a target: what is out of reach of the configured
-//! operators is not offered.
+//! Decides which actions the configured operators can perform on a target. Other actions are not
+//! proposed.
 
 use std::collections::HashSet;
 
-use crate::act::{kubernetes, local};
-use crate::config::Config;
+use super::{kubernetes, local};
 use crate::domain::Target;
 use crate::plugin::Need;
 
 /// Operations that need no operator.
 const WITHOUT_OPERATOR: [&str; 3] = ["http", "notify", "query"];
 
-/// What the configured operators handle. The engine has none of them, and offers all the same.
-pub(super) struct Reach {
+/// Targets that the configured operators handle. The engine runs no operator, and proposes actions
+/// by the configuration alone.
+pub(super) struct Capabilities {
     groups: HashSet<String>,
     kubernetes: bool,
 }
 
-impl Reach {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            groups: config.local.groups.keys().cloned().collect(),
-            kubernetes: config.kubernetes.is_some(),
-        }
+impl Capabilities {
+    /// `groups` are the process groups of the local operator; `kubernetes` is true if a cluster is
+    /// configured.
+    pub(super) fn new(groups: HashSet<String>, kubernetes: bool) -> Self {
+        Self { groups, kubernetes }
     }
 
-    /// Whether an action with these needs can do one of the things that it needs, on this target.
+    /// Returns true if an action with these `needs` can perform one of them on this target.
     pub(super) fn covers(&self, target: &Target, needs: &[Need]) -> bool {
         let operated = match target.kind.as_str() {
             local::KIND => self.groups.contains(&target.name),
@@ -55,28 +54,22 @@ mod tests {
 
     #[test]
     fn what_no_operator_can_do_is_not_offered() {
-        let reach = Reach {
-            groups: ["web".to_owned()].into(),
-            kubernetes: true,
-        };
+        let capabilities = Capabilities::new(["web".to_owned()].into(), true);
         let scale = needs(&[("scale", "Deployment"), ("scale", "Process")]);
         let (process, service) = (
             Target::new("", "Process", "web"),
             Target::new("", "Service", "web"),
         );
-        assert!(reach.covers(&process, &scale));
-        assert!(reach.covers(&Target::new("shop", "Deployment", "web"), &scale));
-        assert!(!reach.covers(&Target::new("", "Process", "other"), &scale));
-        assert!(!reach.covers(&Target::new("shop", "Pod", "web"), &scale));
-        assert!(!reach.covers(&service, &scale));
-        assert!(!reach.covers(&service, &needs(&[("read_logs", "*")])));
-        assert!(reach.covers(&service, &needs(&[("read_logs", "*"), ("query", "*")])));
-        assert!(reach.covers(&service, &needs(&[("notify", "*")])));
-        assert!(reach.covers(&service, &[]));
-        let nothing = Reach {
-            groups: HashSet::new(),
-            kubernetes: false,
-        };
+        assert!(capabilities.covers(&process, &scale));
+        assert!(capabilities.covers(&Target::new("shop", "Deployment", "web"), &scale));
+        assert!(!capabilities.covers(&Target::new("", "Process", "other"), &scale));
+        assert!(!capabilities.covers(&Target::new("shop", "Pod", "web"), &scale));
+        assert!(!capabilities.covers(&service, &scale));
+        assert!(!capabilities.covers(&service, &needs(&[("read_logs", "*")])));
+        assert!(capabilities.covers(&service, &needs(&[("read_logs", "*"), ("query", "*")])));
+        assert!(capabilities.covers(&service, &needs(&[("notify", "*")])));
+        assert!(capabilities.covers(&service, &[]));
+        let nothing = Capabilities::new(HashSet::new(), false);
         assert!(!nothing.covers(&Target::new("shop", "Deployment", "web"), &scale));
     }
 }
