@@ -4,8 +4,7 @@ use bytes::Bytes;
 
 use super::error::shortened_to;
 use super::{DecodeError, JSON};
-use crate::bus::{Delivery, Record};
-use crate::domain::{Finding, Incident, IncidentEvent, Labels, Phase, derive};
+use crate::domain::{Delivery, Finding, Incident, IncidentEvent, Labels, Phase, Record, derive};
 
 /// Writes an event. Its key is the target.
 pub fn encode(event: &IncidentEvent) -> Record {
@@ -133,8 +132,9 @@ pub fn decode(delivery: &Delivery) -> Result<IncidentEvent, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Topic;
-    use crate::domain::{Coverage, Direction, IncidentEventKind, Meaning, Sample, Series, Target};
+    use crate::domain::{
+        Coverage, Direction, IncidentEventKind, Meaning, Sample, Series, Target, Topic,
+    };
 
     /// Findings with so many labels of that length each, and their samples.
     fn event(findings: usize, labels: usize, length: usize) -> IncidentEvent {

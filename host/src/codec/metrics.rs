@@ -21,8 +21,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Believed, DecodeError, foreign, remote_write};
-use crate::bus::{Delivery, Record};
-use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, UnixMs};
+use crate::domain::{
+    Coverage, Delivery, Labels, MetricBatch, Record, Sample, Series, Target, UnixMs,
+};
 
 const CONTENT_TYPE: &str = "content-type";
 const SIGNAL: &str = "signal";
@@ -391,8 +392,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bus::Topic;
     use crate::codec::when::LATEST;
+    use crate::domain::Topic;
 
     /// Every time from 1970 to 9999.
     const EVERY: Believed = Believed::at(LATEST);

@@ -14,10 +14,9 @@ use serde_json::{Map, Value};
 
 use super::error::shortened;
 use super::{DecodeError, JSON, foreign};
-use crate::bus::{Delivery, Record};
-use crate::common::clock::now_ms;
 use crate::domain::{
-    Analyst, AnalystKind, DecisionId, IncidentId, Parameters, Provenance, Solution, Target, UnixMs,
+    Analyst, AnalystKind, DecisionId, Delivery, IncidentId, Parameters, Provenance, Record,
+    Solution, Target, UnixMs,
 };
 
 /// How long a message from someone else may be acted on, unless it says so itself.
@@ -52,7 +51,7 @@ pub enum Received {
 }
 
 /// Reads a solution.
-pub fn decode(delivery: &Delivery) -> Result<Received, DecodeError> {
+pub fn decode(delivery: &Delivery, received_at: UnixMs) -> Result<Received, DecodeError> {
     let wrong = DecodeError::json("a solution");
     let message: Map<String, Value> =
         serde_json::from_slice(&delivery.record.payload).map_err(&wrong)?;
@@ -63,12 +62,16 @@ pub fn decode(delivery: &Delivery) -> Result<Received, DecodeError> {
             .map_err(wrong);
     }
     let message = serde_json::from_value(Value::Object(message)).map_err(wrong)?;
-    adopt(message, delivery).map(Received::Foreign)
+    adopt(message, delivery, received_at).map(Received::Foreign)
 }
 
 /// A solution that says it is ours and is not, as someone else's: of what it says of itself nothing
 /// is kept.
-pub fn disown(claimed: Solution, delivery: &Delivery) -> Result<Solution, DecodeError> {
+pub fn disown(
+    claimed: Solution,
+    delivery: &Delivery,
+    received_at: UnixMs,
+) -> Result<Solution, DecodeError> {
     let Solution {
         anomaly_type,
         solution_type,
@@ -96,7 +99,7 @@ pub fn disown(claimed: Solution, delivery: &Delivery) -> Result<Solution, Decode
         timestamp,
         expires_at,
     };
-    adopt(message, delivery)
+    adopt(message, delivery, received_at)
 }
 
 /// What other producers write.
@@ -119,7 +122,11 @@ struct Foreign {
     expires_at: Option<Value>,
 }
 
-fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError> {
+fn adopt(
+    message: Foreign,
+    delivery: &Delivery,
+    received_at: UnixMs,
+) -> Result<Solution, DecodeError> {
     DecodeError::limit(
         "bytes of an anomaly type",
         message.anomaly_type.len(),
@@ -152,7 +159,7 @@ fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError>
     // A message that has lain there for days is no news, also where its producer gives no time.
     let proposed_at = time("timestamp", message.timestamp)?
         .or(delivery.published_at)
-        .unwrap_or_else(now_ms);
+        .unwrap_or(received_at);
     let lasts = UnixMs::try_from(FOREIGN_LASTS.as_millis()).unwrap_or(UnixMs::MAX);
     let expires_at = time("expires_at", message.expires_at)?
         .unwrap_or_else(|| proposed_at.saturating_add(lasts));
@@ -201,8 +208,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bus::Topic;
-    use crate::domain::{Evidence, EvidenceKind, Proposal};
+    use crate::domain::{Evidence, EvidenceKind, Proposal, Topic};
 
     const PUBLISHED: UnixMs = 1_700_000_000_000;
 
@@ -225,7 +231,7 @@ mod tests {
     }
 
     fn foreign_at(delivery: &Delivery) -> Result<Solution, DecodeError> {
-        decode(delivery).map(|received| match received {
+        decode(delivery, PUBLISHED).map(|received| match received {
             Received::Foreign(solution) => solution,
             Received::Claimed(solution) => panic!("{solution:?} is said to be ours"),
         })
@@ -362,7 +368,7 @@ mod tests {
             confidence: f64::INFINITY,
             ..ours()
         };
-        let disowned = disown(claimed.clone(), &delivered("")).unwrap();
+        let disowned = disown(claimed.clone(), &delivered(""), PUBLISHED).unwrap();
         assert_eq!(
             disowned.provenance,
             Provenance {
@@ -392,7 +398,7 @@ mod tests {
             ..ours()
         };
         assert!(
-            disown(long, &delivered(""))
+            disown(long, &delivered(""), PUBLISHED)
                 .unwrap_err()
                 .to_string()
                 .contains("bytes of an explanation")

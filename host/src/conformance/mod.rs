@@ -17,7 +17,8 @@ use serde_json::Value;
 
 pub use report::{Check, Failure, Figure, Report};
 
-use crate::plugin::{PluginInfo, PluginKind, Plugins};
+use crate::domain::PluginKind;
+use crate::plugin::{PluginInfo, Plugins};
 
 /// How a plugin is tried.
 #[derive(Clone, Debug, PartialEq)]

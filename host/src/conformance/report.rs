@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::plugin::{PluginError, PluginInfo, PluginKind};
+use crate::domain::PluginKind;
+use crate::plugin::{PluginError, PluginInfo};
 
 /// Everything that was checked and measured of one plugin.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Output;
 use crate::history::{self, HistoryReader};
 use crate::serve::{self, Role};
 
@@ -45,16 +44,13 @@ pub struct DemoArgs {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Runs the demo. True if all acts that were played came out as they should.
+/// Runs the demo. Writes a JSON event per line if `json` is true, else lines for people. Returns true
+/// if all acts that were played came out as they should.
 ///
 /// # Errors
 /// The stage can't be set: a port, the plugins, a real part that does not answer.
-pub async fn run(
-    args: DemoArgs,
-    output: Output,
-    shutdown: CancellationToken,
-) -> anyhow::Result<bool> {
-    let narrator = Narrator::new(output);
+pub async fn run(args: DemoArgs, json: bool, shutdown: CancellationToken) -> anyhow::Result<bool> {
+    let narrator = Narrator::new(json);
     let data_dir = match &args.data_dir {
         Some(data_dir) => fresh(data_dir)?,
         // Kept, for `anomalyzer decisions`.

@@ -7,27 +7,26 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, Topic};
-use crate::cli::Output;
+use crate::bus::Bus;
 use crate::codec;
 use crate::common::clock::now_ms;
 use crate::domain::{
     AnalystKind, Decision, FindingId, IncidentEventKind, Operation, OperationRecord, OutcomeKind,
-    Phase, rfc3339,
+    Phase, Topic, rfc3339,
 };
 use crate::history::History;
 
 /// Writes lines to standard output. A reader that went away is no reason to stop healing.
 #[derive(Clone)]
 pub(super) struct Narrator {
-    output: Output,
+    json: bool,
     started: i64,
 }
 
 impl Narrator {
-    pub(super) fn new(output: Output) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         Self {
-            output,
+            json,
             started: now_ms(),
         }
     }
@@ -35,19 +34,18 @@ impl Narrator {
     /// One event: a short machine name, the line for a person, and what a program may want.
     pub(super) fn say(&self, event: &str, line: &str, detail: &Value) {
         let now = now_ms();
-        let text = match self.output {
-            Output::Text => format!("{:>6.1}s  {line}", (now - self.started) as f64 / 1000.0),
-            Output::Json => {
-                json!({ "at": rfc3339(now), "event": event, "text": line, "detail": detail })
-                    .to_string()
-            }
+        let text = if self.json {
+            json!({ "at": rfc3339(now), "event": event, "text": line, "detail": detail })
+                .to_string()
+        } else {
+            format!("{:>6.1}s  {line}", (now - self.started) as f64 / 1000.0)
         };
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
     /// A heading.
     pub(super) fn chapter(&self, name: &str, line: &str) {
-        if matches!(self.output, Output::Text) {
+        if !self.json {
             let _ = writeln!(std::io::stdout().lock());
         }
         self.say(

@@ -39,7 +39,7 @@ pub(super) fn number(event: &IncidentEvent) -> Vec<Evidence> {
         .map(|(i, (kind, text))| Evidence {
             id: format!("e{}", i + 1),
             kind,
-            text: cut(&text, LONGEST),
+            text: truncate(&text, LONGEST),
         })
         .collect()
 }
@@ -120,23 +120,6 @@ pub(crate) fn serde_name<T: serde::Serialize>(value: &T) -> String {
         .unwrap_or_default()
 }
 
-/// At most that many bytes, cut between characters, the cut shown. Control characters become
-/// spaces: a log line must not be able to draw a fence of its own.
-pub(crate) fn cut(text: &str, longest: usize) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
-        .collect();
-    if clean.len() <= longest {
-        return clean;
-    }
-    let end = (0..=longest)
-        .rev()
-        .find(|at| clean.is_char_boundary(*at))
-        .unwrap_or(0);
-    format!("{}… [cut]", &clean[..end])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +137,6 @@ mod tests {
 
     #[test]
     fn a_cut_never_splits_a_character() {
-        assert_eq!(cut("aäb", 2), "a… [cut]");
+        assert_eq!(truncate("aäb", 2), "a… [cut]");
     }
 }

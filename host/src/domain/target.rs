@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// Kind of a process group on this machine, as a target names it.
+pub const PROCESS_KIND: &str = "Process";
+
 /// What can be acted on. As text: `cluster/namespace/kind/name`, the namespace empty for what has
 /// none.
 #[derive(

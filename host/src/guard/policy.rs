@@ -5,34 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Maintenance, PolicyRule, Selector};
-use crate::domain::Target;
-use crate::domain::duration;
-
-/// How far the host may go by itself.
-///
-/// Ordered by how much: the least of two counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Everything is decided and recorded, nothing is done: a dry run.
-    Shadow,
-    /// A person says yes to each operation.
-    Approve,
-    /// It acts.
-    #[default]
-    Auto,
-}
-
-impl Mode {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Shadow => "shadow",
-            Self::Approve => "approve",
-            Self::Auto => "auto",
-        }
-    }
-}
+use crate::domain::{Target, duration};
 
 /// What to do with a solution that someone else wrote to the topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,10 +12,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Anchor, Chain, HistoryError, HistoryReader};
-use crate::bus::{Bus, Record, Topic};
+use crate::bus::Bus;
 use crate::common::http_client;
-use crate::domain::duration;
-use crate::domain::{Clock, rfc3339};
+use crate::domain::{Clock, Record, Topic, duration, rfc3339};
 
 /// How long a webhook may take.
 const PATIENCE: Duration = Duration::from_secs(10);

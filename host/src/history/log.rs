@@ -7,10 +7,10 @@
 use bytes::Bytes;
 use sqlx::SqliteTransaction;
 
-use super::chain::{self, GENESIS, Hash, Link};
+use super::chain;
+use super::chain::{GENESIS, Hash, Link};
 use super::columns::EventColumns;
-use crate::bus::{Delivery, Record};
-use crate::domain::UnixMs;
+use crate::domain::{Delivery, Record, UnixMs};
 
 /// One message of the log.
 #[derive(Debug, PartialEq)]
@@ -137,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bus::Topic;
+    use crate::domain::Topic;
 
     fn entry(seq: i64, kind: &str, body: &[u8]) -> Entry {
         let link = Link {

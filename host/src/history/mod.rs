@@ -40,7 +40,6 @@ pub use copy::restore;
 pub use error::HistoryError;
 pub use event::{Asked, DecisionEvent, DecisionEventKind, Input};
 pub use filter::{Filter, Order, Page, TimeError, parse_time};
-pub use plugins::record_changes;
 pub use read::{ChainHead, HistoryReader, PastOperation, RecordedEvent};
 pub use retention::{RetentionConfig, retain, retain_once};
 

@@ -2,10 +2,10 @@
 
 use sqlx::SqliteTransaction;
 
-use super::chain::{self, GENESIS, Hash, Link};
-use super::{History, HistoryError, HistoryReader};
-use crate::domain::UnixMs;
-use crate::plugin::{PluginChange, Plugins};
+use super::chain::{GENESIS, Hash, Link};
+use super::{History, HistoryError, HistoryReader, chain};
+use crate::domain::{PluginChange, UnixMs};
+use crate::plugin::Plugins;
 
 use super::writer::Work;
 
@@ -16,19 +16,6 @@ pub(super) struct PluginColumns {
     at: UnixMs,
     kind: &'static str,
     body: Vec<u8>,
-}
-
-/// Puts on record what happened to plugins since it was asked last. What can't be written is kept
-/// for the next time.
-pub async fn record_changes(plugins: &Plugins, history: &History) {
-    let mut changes = plugins.changes().into_iter();
-    while let Some(change) = changes.next() {
-        if let Err(error) = history.record_plugin(&change).await {
-            tracing::error!(plugin = change.plugin, kind = change.kind.as_str(), %error, "a change is not on record yet");
-            plugins.put_back(std::iter::once(change).chain(changes).collect());
-            return;
-        }
-    }
 }
 
 impl History {

@@ -36,16 +36,6 @@ const NEEDS: usize = 64;
 /// asked for all of it.
 const HISTORY_MS: u64 = 90 * 86_400_000;
 
-/// What a plugin is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PluginKind {
-    /// It looks at samples.
-    Detector,
-    /// It asks for operations.
-    Action,
-}
-
 /// An operation that a plugin declares to need, and on what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Need {
@@ -53,16 +43,6 @@ pub struct Need {
     pub operation: String,
     /// `Deployment`, `Deployment/spec/template/spec`, `hooks.example.com:443`, …
     pub scope: String,
-}
-
-impl PluginKind {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Detector => "detector",
-            Self::Action => "action",
-        }
-    }
 }
 
 /// What is known of a plugin's bytes.

@@ -14,8 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch::Receiver;
 
-use crate::act::grants::Allowance;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode};
 
 mod action;
 mod bindings;
@@ -52,10 +51,10 @@ pub use component::Surface;
 pub use config::{Limits, PluginConfig, STORE};
 pub use detector::{Frame, Monitor, RawFinding, Verdict};
 pub use error::PluginError;
-pub use examine::{Need, PluginInfo, PluginKind};
+pub use examine::{Need, PluginInfo};
 pub use handle::{ActionRun, DetectorHandle};
 pub use memory::{MOST_SAVED, Saved};
-pub use record::{Origin, PluginChange, PluginChangeKind, PluginRecord, Quarantine, Version};
+pub use record::{PluginRecord, Quarantine};
 pub use registry::{Examined, LivePlugin, ManageError, PluginView, Trial};
 pub use signature::{TrustedKey, signer, trusted_in};
 pub use stats::{CALL_SECONDS, CallTimes, PluginStats};

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::QualityError;
 use crate::config;
-use crate::plugin::{Limits, Monitor, PluginConfig, PluginInfo, PluginKind, Plugins};
+use crate::domain::PluginKind;
+use crate::plugin::{Limits, Monitor, PluginConfig, PluginInfo, Plugins};
 
 /// How long one frame may take. Nobody waits for a verdict here, and a detector in a slow language
 /// is measured as well.

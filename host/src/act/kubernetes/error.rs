@@ -3,8 +3,8 @@
 use std::error::Error as _;
 use std::io;
 
-use crate::act::OperatorError;
 use crate::domain::Target;
+use crate::operator::OperatorError;
 
 /// Characters of a message that are kept: what answers may be a proxy with a page of HTML.
 const LONGEST: usize = 300;

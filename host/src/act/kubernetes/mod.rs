@@ -21,9 +21,9 @@ use self::cluster::Cluster;
 pub use self::cluster::ConnectError;
 pub use self::config::KubernetesConfig;
 use self::object::Kind;
-use crate::act::{Operator, OperatorError, Performed};
 use crate::common::clock::now_ms;
 use crate::domain::{LogRequest, Operation, OperationId, Snapshot, Target};
+use crate::operator::{Operator, OperatorError, Performed};
 
 /// Lines of one container that are given at most.
 const MOST_LINES: u32 = 10_000;

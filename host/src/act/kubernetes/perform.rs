@@ -11,9 +11,9 @@ use super::error::ApiError;
 use super::object::{Kind, Object};
 use super::plan::{can_roll, has_template, marked, plan};
 use super::revision::{is_observed, previous_template};
-use crate::act::{OperatorError, Performed, merge_patch};
 use crate::common::clock::now_ms;
 use crate::domain::{Operation, OperationId, Snapshot, Target};
+use crate::operator::{OperatorError, Performed, merge_patch};
 
 /// How often a patch is tried when the status moves under it.
 const ATTEMPTS: u32 = 8;

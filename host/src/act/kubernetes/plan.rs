@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::object::{Kind, MARK, Object};
-use crate::act::{OperatorError, merge_patch};
 use crate::domain::{Operation, rfc3339};
+use crate::operator::{OperatorError, merge_patch};
 
 /// The annotation that `kubectl rollout restart` sets.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";

@@ -145,7 +145,7 @@ mod tests {
     fn reason_of(container: &Value) -> Option<String> {
         let mut status =
             json!({"name": "web", "image": "i", "imageID": "", "ready": false, "restartCount": 2});
-        crate::act::merge_patch::join(&mut status, container);
+        crate::operator::merge_patch::join(&mut status, container);
         let pod = json!({"metadata": {"name": "web-1"}, "status": {"phase": "Running", "containerStatuses": [status]}});
         let summary = summary(&serde_json::from_value(pod).unwrap());
         assert_eq!(summary.restarts, 2);

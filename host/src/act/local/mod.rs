@@ -32,15 +32,13 @@ pub use self::group::{Endpoint, ReplicaStatus};
 pub use self::state::StateError;
 use self::state::{Saved, StateFile, Wanted};
 use self::supervisor::Supervisor;
-use crate::act::{Operator, OperatorError, Performed};
 use crate::common::clock::now_ms;
 use crate::common::http_client;
 use crate::domain::{
     LogRequest, Operation, OperationId, PodSummary, Replicas, Snapshot, Target, derive,
 };
+use crate::operator::{Operator, OperatorError, Performed};
 
-/// The kind of target that this operator has.
-pub const KIND: &str = "Process";
 /// Lines of one replica that are given at most.
 const MOST_LINES: u32 = 10_000;
 
@@ -166,7 +164,7 @@ impl Operator for Local {
     }
 
     fn handles(&self, target: &Target) -> bool {
-        target.kind == KIND
+        target.kind == PROCESS_KIND
     }
 
     async fn inspect(&self, target: &Target) -> Result<Snapshot, OperatorError> {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::config::GroupConfig;
 use super::environment::{self, Overlay};
 use super::state::Wanted;
-use crate::act::{OperatorError, Performed, merge_patch};
 use crate::domain::{Operation, OperationId};
+use crate::operator::{OperatorError, Performed, merge_patch};
 
 /// What the group should be after `operation`, and what to tell. Bounds of the configuration are
 /// kept.

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bus::Topic;
-use crate::domain::duration;
+use crate::domain::{Topic, duration};
 
 /// The names of the topics on the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::outbox::{explain, headers};
 use super::subscription::delivery;
 use super::watch::Context;
-use crate::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
+use crate::bus::{BusError, LogOfRecord};
+use crate::domain::{Delivery, Record, Topic};
 
 /// How long the broker may be silent while it is read: whoever writes the view has other things to
 /// do as well.

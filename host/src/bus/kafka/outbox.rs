@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use super::config::KafkaConfig;
 use super::watch::{Context, Watch};
-use crate::bus::{BusError, Record, Topic};
+use crate::bus::BusError;
+use crate::domain::{Record, Topic};
 
 /// The producer with its bound.
 pub(super) struct Outbox {

@@ -19,9 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use super::outbox::Outbox;
 use super::watch::{Context, Watch};
-use crate::bus::{
-    BusError, Delivery, Record, Subscription, Topic, dead_letter_name, dead_letter_of,
-};
+use crate::bus::{BusError, Subscription, dead_letter_name, dead_letter_of};
+use crate::domain::{Delivery, Record, Topic};
 
 /// One batch ends after that many bytes.
 const BATCH_BYTES: usize = 8 << 20;

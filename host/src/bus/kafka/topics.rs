@@ -12,7 +12,8 @@ use rdkafka::metadata::Metadata;
 use tokio::time::{Instant, sleep};
 
 use super::config::KafkaConfig;
-use crate::bus::{BusError, Topic, dead_letter_name};
+use crate::bus::{BusError, dead_letter_name};
+use crate::domain::Topic;
 
 /// A batch on disk and the reason of a dead letter come on top of a message.
 const ON_TOP: usize = 1 << 20;

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::bus::{Delivery, Record, Topic};
 use crate::common::clock::now_ms;
-use crate::domain::UnixMs;
+use crate::domain::{Delivery, Record, Topic, UnixMs};
 
 /// What a reader may be behind without holding anybody up, as a part of the bound: committed
 /// messages are kept that far for those who only follow.

@@ -11,8 +11,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Row};
 
 use super::headers;
-use crate::bus::{BusError, Delivery, Record, Topic};
-use crate::domain::UnixMs;
+use crate::bus::BusError;
+use crate::domain::{Delivery, Record, Topic, UnixMs};
 
 /// A read ends after that many bytes of payload, so that big messages don't pile up in memory.
 const READ_BYTES: usize = 8 << 20;

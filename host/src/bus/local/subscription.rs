@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::store::{self, Change};
-use super::{Shared, is_durable};
-use crate::bus::{BusError, Delivery, Subscription, Topic, dead_letter_name, dead_letter_of};
+use super::store::Change;
+use super::{Shared, is_durable, store};
+use crate::bus::{BusError, Subscription, dead_letter_name, dead_letter_of};
 use crate::common::clock::now_ms;
+use crate::domain::{Delivery, Topic};
 
 /// Who reads.
 pub(super) enum Reader {

@@ -11,9 +11,10 @@ use tokio::time::MissedTickBehavior;
 use super::Counters;
 use super::config::LocalBusConfig;
 use super::store::{Change, apply};
-use crate::bus::{BusError, Topic, dead_letter_name};
+use crate::bus::{BusError, dead_letter_name};
 use crate::common::clock::now_ms;
 use crate::common::disk_probe;
+use crate::domain::Topic;
 
 /// One transaction takes at most so many changes, and so many bytes.
 const GROUP_CHANGES: usize = 256;

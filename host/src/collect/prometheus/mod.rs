@@ -12,7 +12,6 @@ use crate::common::clock::now_ms;
 use crate::common::http_client;
 use crate::domain::{Labels, Sample, Series, UnixMs, millis};
 
-
 use super::fetch::{self, Bounds};
 use super::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{Opened, cases};
 use crate::act::ActorConfig;
-use crate::act::grants::{Allowance, permit};
+use crate::act::grants::permit;
 use crate::conformance::report::Failure;
-use crate::domain::{Operation, UnixMs};
+use crate::domain::{Allowance, Operation, UnixMs};
 use crate::plugin::{ActionIncident, ActionOutcome, ActionStep, PluginError, PluginInfo, Plugins};
 
 /// 2026-01-01T00:00:00Z.

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::table::Entry;
 use super::views::PluginView;
 use super::{ManageError, Registry};
-use crate::act::grants::Allowance;
 use crate::common::clock::now_ms;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode};
 use crate::plugin::record::{PluginChangeKind, PluginRecord, Quarantine};
 
 impl Registry {

@@ -8,8 +8,7 @@ use tokio::sync::watch;
 
 use super::Registry;
 use super::table::Entry;
-use crate::act::grants::Allowance;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode};
 use crate::plugin::action::Action;
 use crate::plugin::detector::Detector;
 use crate::plugin::examine::{Code, PluginInfo, PluginKind, blank};

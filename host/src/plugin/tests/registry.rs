@@ -6,11 +6,10 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::guest::{self, Detector, mood};
-use super::{folder, frame};
-use crate::act::grants::Allowance;
-use crate::guard::Mode;
-use crate::plugin::{ManageError, Origin, PluginChangeKind, PluginConfig, PluginError, Plugins};
+use super::guest::{Detector, mood};
+use super::{folder, frame, guest};
+use crate::domain::{Allowance, Mode, Origin, PluginChangeKind};
+use crate::plugin::{ManageError, PluginConfig, PluginError, Plugins};
 
 /// The moody detector, in as many builds as one likes.
 fn build(edition: usize) -> Vec<u8> {
