@@ -27,7 +27,7 @@ const QUERIES_AT_ONCE: usize = 8;
 /// Maximum number of notes kept for a signal.
 const MOST_NOTES: usize = 10;
 
-/// Asks all sources until the shutdown.
+/// Collector that asks all sources until the shutdown.
 pub struct Collector {
     config: CollectConfig,
     signals: Vec<SignalConfig>,

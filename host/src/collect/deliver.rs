@@ -41,7 +41,7 @@ pub trait Sink: Send + Sync {
     async fn send(&self, batch: MetricBatch) -> Result<(), SinkError>;
 }
 
-/// Delivers the batches of one kind of source.
+/// Publisher of the batches of one kind of source.
 pub struct Outbox {
     sink: Arc<dyn Sink>,
     shutdown: CancellationToken,
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Sink that is busy for the given number of offers, and refuses the signal `bad`.
+    /// A sink that is busy for the given number of offers, and refuses the signal `bad`.
     struct Fussy(AtomicU32);
 
     #[async_trait]

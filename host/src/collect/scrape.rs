@@ -53,7 +53,7 @@ struct Discovery {
     failure: Option<SourceError>,
 }
 
-/// Scrapes the addresses of all jobs.
+/// Scraper of the addresses of all jobs.
 pub struct Scraper {
     client: reqwest::Client,
     jobs: Vec<Job>,

@@ -1,6 +1,6 @@
 //! Reads names and quoted values with escapes, which the exposition format and selectors share.
 
-/// Reads a line from its start.
+/// Reader of a line, from its start.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     rest: &'a str,
