@@ -381,9 +381,9 @@ fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// Denies scaling down if too few ready replicas could be left. The host can't choose the replicas
-/// that are removed, so it assumes that ready ones go first. A person who requests it has checked
-/// the situation.
+/// Denies scaling down if too few ready replicas could be left, or if it removes too large a share
+/// of the replicas at once. The host can't choose the replicas that are removed, so it assumes that
+/// ready ones go first. A person who requests it has checked the situation.
 fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
     let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
         return None;
