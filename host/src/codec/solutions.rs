@@ -285,7 +285,7 @@ mod tests {
         let record = encode(&ours());
         assert_eq!(record.key.as_deref(), Some("default/shop/Deployment/web"));
         assert_eq!(
-            decode(&delivered(record.payload)),
+            decode(&delivered(record.payload), PUBLISHED),
             Ok(Received::Claimed(ours()))
         );
     }
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn an_error_tells_what_and_where() {
         let error = |payload: &str| {
-            decode(&delivered(payload.to_owned()))
+            decode(&delivered(payload.to_owned()), PUBLISHED)
                 .unwrap_err()
                 .to_string()
         };
@@ -433,14 +433,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_do_not_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&delivered(payload));
+            let _ = decode(&delivered(payload), PUBLISHED);
         }
 
         #[test]
         fn any_texts_survive(texts in proptest::array::uniform3(".{1,50}"), confidence in any::<f64>()) {
             let [anomaly_type, solution_type, explanation] = texts;
             let solution = Solution { anomaly_type, solution_type, explanation, confidence, ..ours() };
-            let Received::Claimed(read) = decode(&delivered(encode(&solution).payload)).unwrap() else { unreachable!() };
+            let Received::Claimed(read) = decode(&delivered(encode(&solution).payload), PUBLISHED).unwrap() else { unreachable!() };
             prop_assert_eq!(read.confidence.to_bits(), confidence.to_bits());
             prop_assert_eq!(Solution { confidence: 0.0, ..read }, Solution { confidence: 0.0, ..solution });
         }

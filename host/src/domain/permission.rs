@@ -55,23 +55,23 @@ fn anywhere() -> Vec<String> {
     vec![anything()]
 }
 
-/// How far the host may go by itself.
+/// Autonomy of the host.
 ///
-/// Ordered by how much: the least of two counts.
+/// Modes are ordered by autonomy. If several modes apply, the lowest one counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Everything is decided and recorded, nothing is done: a dry run.
+    /// Decides and records everything, but performs nothing. This is a dry run.
     Shadow,
-    /// A person says yes to each operation.
+    /// A person must approve each operation.
     Approve,
-    /// It acts.
+    /// The host acts by itself.
     #[default]
     Auto,
 }
 
 impl Mode {
-    /// The word for it.
+    /// Returns the mode's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Shadow => "shadow",
