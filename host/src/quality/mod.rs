@@ -9,6 +9,7 @@ mod detectors;
 mod judge;
 mod many;
 pub mod nab;
+mod panel;
 pub mod plot;
 mod table;
 mod when;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub use detectors::Detectors;
 pub use judge::{Judged, Said, judge};
 pub use many::over;
+pub use panel::panel_of_rows;
 pub use table::{HEAD, write};
 pub use when::parse as parse_time;
 
