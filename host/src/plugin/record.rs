@@ -1,4 +1,4 @@
-//! What is remembered of a plugin: its versions, who brought them, and what it was granted.
+//! Records the versions of a plugin, their origins, and the plugin's grants.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,26 +7,26 @@ use crate::act::grants::Allowance;
 use crate::domain::UnixMs;
 use crate::guard::Mode;
 
-/// By which door a version came in.
+/// Origin of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "door", rename_all = "snake_case")]
 pub enum Origin {
-    /// Somebody who may write to the plugin folder put it there.
+    /// Someone who may write to the plugin folder put the version there.
     Folder {
         /// Name of the file.
         file: String,
     },
-    /// It was uploaded.
+    /// Someone uploaded the version.
     Upload {
-        /// Name of the token, or that there was none.
+        /// Name of the token, or a note that there was none.
         by: String,
-        /// Address of whoever sent it.
+        /// Address of the sender.
         address: String,
     },
 }
 
 impl Origin {
-    /// Who is to be named in the record.
+    /// Returns the name to put into the record.
     pub fn by(&self) -> String {
         match self {
             Self::Folder { file } => format!("folder: {file}"),
@@ -35,52 +35,52 @@ impl Origin {
     }
 }
 
-/// One version of a plugin, known by the SHA-256 of its bytes.
+/// One version of a plugin, identified by the SHA-256 of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// SHA-256, in hex.
+    /// SHA-256 of the bytes, in hex.
     pub digest: String,
-    /// Semantic version, as the plugin says.
+    /// Semantic version that the plugin declares.
     pub version: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Where it came from.
+    /// Origin of the version.
     pub origin: Origin,
-    /// When.
+    /// Time when the version was added.
     pub at: UnixMs,
-    /// Name of the trusted key that signed it.
+    /// Name of the trusted key that signed the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
 }
 
-/// Why a plugin as a whole is not opened.
+/// Quarantine of a plugin. The plugin as a whole is not opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
-    /// In words.
+    /// Reason, in words.
     pub reason: String,
-    /// Since when.
+    /// Time when the quarantine began.
     pub since: UnixMs,
 }
 
-/// A plugin as it is kept over restarts.
+/// Record of a plugin, kept over restarts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginRecord {
-    /// What it calls itself. No two plugins have the same.
+    /// Name that the plugin declares. No two plugins have the same name.
     pub name: String,
-    /// What it is.
+    /// Kind of the plugin.
     pub kind: PluginKind,
-    /// The version that is live. None: its file was taken out of the folder, and no other version
-    /// is left.
+    /// Digest of the live version. None means that its file was removed from the folder and that no
+    /// other version is left.
     pub active: Option<String>,
-    /// Oldest first.
+    /// Stored versions, oldest first.
     pub versions: Vec<Version>,
-    /// How far it may go by itself; the guard's mode counts where that is stricter.
+    /// Mode, which limits the plugin's autonomy. The guard's mode counts if it is stricter.
     #[serde(default)]
     pub mode: Mode,
-    /// What it is granted. None: what the configuration says.
+    /// Grants that were set at run time. None stands for the grants of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<Allowance>>,
-    /// Set after repeated faults, until somebody lifts it.
+    /// Quarantine after repeated faults, until someone lifts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
 }
@@ -98,7 +98,8 @@ impl PluginRecord {
         }
     }
 
-    /// The version with that digest, or the only one whose digest begins so.
+    /// Returns the version whose digest is `digest`, or the only version whose digest begins with
+    /// `digest`.
     pub fn version(&self, digest: &str) -> Option<&Version> {
         let mut found = self
             .versions
@@ -109,7 +110,7 @@ impl PluginRecord {
             .filter(|_| digest.len() >= 8 && found.next().is_none())
     }
 
-    /// The version before the one that is live, if there is one.
+    /// Returns the version before the live version, if there is one.
     pub fn previous(&self) -> Option<&Version> {
         let active = self.active.as_deref()?;
         let at = self
@@ -119,8 +120,8 @@ impl PluginRecord {
         self.versions[..at].last()
     }
 
-    /// Adds a version as the newest one, and forgets the oldest beyond `keep`, never the one that
-    /// is live.
+    /// Adds a version as the newest one, and forgets the oldest versions beyond `keep`. Never
+    /// forgets the live version.
     pub(super) fn add(&mut self, version: Version, keep: usize) {
         self.versions.retain(|known| known.digest != version.digest);
         self.versions.push(version);
@@ -138,51 +139,51 @@ impl PluginRecord {
     }
 }
 
-/// What happened to a plugin, for the history.
+/// Change to a plugin, for the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginChange {
-    /// Which plugin; for a file that never was one, the file.
+    /// Name of the plugin, or of the file if it never was a plugin.
     pub plugin: String,
-    /// When.
+    /// Time of the change.
     pub at: UnixMs,
-    /// What.
+    /// Kind of the change.
     pub kind: PluginChangeKind,
-    /// Who did it.
+    /// Name of the person or part that made the change.
     pub by: String,
-    /// SHA-256 of the bytes that it is about.
+    /// SHA-256 of the bytes that the change is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// The rest: where from, the grants, the mode, the reason.
+    /// Further details: the origin, the grants, the mode or the reason.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub detail: serde_json::Value,
 }
 
-/// What happened.
+/// Kind of a change to a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginChangeKind {
-    /// A version was taken in and is live.
+    /// A version was added and is live.
     Installed,
-    /// A version was taken in and waits for an admin to make it live.
+    /// A version was added and waits for an admin to make it live.
     Stored,
-    /// Another version that was there already is live.
+    /// Another stored version went live.
     Reverted,
-    /// A file or an upload was no good.
+    /// A file or an upload was refused.
     Refused,
-    /// It is no longer there.
+    /// A plugin was removed.
     Removed,
-    /// What it is granted was set.
+    /// The grants of a plugin were set.
     Granted,
-    /// Its mode was set.
+    /// The mode of a plugin was set.
     ModeSet,
-    /// It faulted too often.
+    /// A plugin faulted too often.
     Quarantined,
-    /// Somebody let it out again.
+    /// Someone lifted the quarantine of a plugin.
     Lifted,
 }
 
 impl PluginChangeKind {
-    /// The name in the history.
+    /// Returns the name in the history.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Installed => "installed",
