@@ -1,21 +1,21 @@
-//! Plugins in the record: their kind, their versions and what happened to them.
+//! Plugins in the record: their kind, their versions and their changes.
 
 use serde::{Deserialize, Serialize};
 
 use super::UnixMs;
 
-/// What a plugin is.
+/// Kind of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginKind {
-    /// It looks at samples.
+    /// The plugin watches samples.
     Detector,
-    /// It asks for operations.
+    /// The plugin asks for operations.
     Action,
 }
 
 impl PluginKind {
-    /// The word for it.
+    /// Returns the word for the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Detector => "detector",
@@ -24,26 +24,26 @@ impl PluginKind {
     }
 }
 
-/// By which door a version came in.
+/// Origin of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "door", rename_all = "snake_case")]
 pub enum Origin {
-    /// Somebody who may write to the plugin folder put it there.
+    /// Someone who may write to the plugin folder put the version there.
     Folder {
         /// Name of the file.
         file: String,
     },
-    /// It was uploaded.
+    /// Someone uploaded the version.
     Upload {
-        /// Name of the token, or that there was none.
+        /// Name of the token, or a note that there was none.
         by: String,
-        /// Address of whoever sent it.
+        /// Address of the sender.
         address: String,
     },
 }
 
 impl Origin {
-    /// Who is to be named in the record.
+    /// Returns the name to put into the record.
     pub fn by(&self) -> String {
         match self {
             Self::Folder { file } => format!("folder: {file}"),
@@ -52,69 +52,69 @@ impl Origin {
     }
 }
 
-/// One version of a plugin, known by the SHA-256 of its bytes.
+/// One version of a plugin, identified by the SHA-256 of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// SHA-256, in hex.
+    /// SHA-256 of the bytes, in hex.
     pub digest: String,
-    /// Semantic version, as the plugin says.
+    /// Semantic version that the plugin declares.
     pub version: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Where it came from.
+    /// Origin of the version.
     pub origin: Origin,
-    /// When.
+    /// Time when the version was added.
     pub at: UnixMs,
-    /// Name of the trusted key that signed it.
+    /// Name of the trusted key that signed the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
 }
 
-/// What happened to a plugin, for the history.
+/// Change to a plugin, for the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginChange {
-    /// Which plugin; for a file that never was one, the file.
+    /// Name of the plugin, or of the file if it never was a plugin.
     pub plugin: String,
-    /// When.
+    /// Time of the change.
     pub at: UnixMs,
-    /// What.
+    /// Kind of the change.
     pub kind: PluginChangeKind,
-    /// Who did it.
+    /// Name of the person or part that made the change.
     pub by: String,
-    /// SHA-256 of the bytes that it is about.
+    /// SHA-256 of the bytes that the change is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// The rest: where from, the grants, the mode, the reason.
+    /// Further details: the origin, the grants, the mode or the reason.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub detail: serde_json::Value,
 }
 
-/// What happened.
+/// Kind of a change to a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginChangeKind {
-    /// A version was taken in and is live.
+    /// A version was added and is live.
     Installed,
-    /// A version was taken in and waits for an admin to make it live.
+    /// A version was added and waits for an admin to make it live.
     Stored,
-    /// Another version that was there already is live.
+    /// Another stored version went live.
     Reverted,
-    /// A file or an upload was no good.
+    /// A file or an upload was refused.
     Refused,
-    /// It is no longer there.
+    /// A plugin was removed.
     Removed,
-    /// What it is granted was set.
+    /// The grants of a plugin were set.
     Granted,
-    /// Its mode was set.
+    /// The mode of a plugin was set.
     ModeSet,
-    /// It faulted too often.
+    /// A plugin faulted too often.
     Quarantined,
-    /// Somebody let it out again.
+    /// Someone lifted the quarantine of a plugin.
     Lifted,
 }
 
 impl PluginChangeKind {
-    /// The name in the history.
+    /// Returns the name in the history.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Installed => "installed",

@@ -1,37 +1,37 @@
-//! What is remembered of a plugin: its versions, who brought them, and what it was granted.
+//! Records the versions of a plugin, their origins, and the plugin's grants.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Allowance, Mode, PluginKind, UnixMs, Version};
 
-/// Why a plugin as a whole is not opened.
+/// Quarantine of a plugin. The plugin as a whole is not opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
-    /// In words.
+    /// Reason, in words.
     pub reason: String,
-    /// Since when.
+    /// Time when the quarantine began.
     pub since: UnixMs,
 }
 
-/// A plugin as it is kept over restarts.
+/// Record of a plugin, kept over restarts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginRecord {
-    /// What it calls itself. No two plugins have the same.
+    /// Name that the plugin declares. No two plugins have the same name.
     pub name: String,
-    /// What it is.
+    /// Kind of the plugin.
     pub kind: PluginKind,
-    /// The version that is live. None: its file was taken out of the folder, and no other version
-    /// is left.
+    /// Digest of the live version. None means that its file was removed from the folder and that no
+    /// other version is left.
     pub active: Option<String>,
-    /// Oldest first.
+    /// Stored versions, oldest first.
     pub versions: Vec<Version>,
-    /// How far it may go by itself; the guard's mode counts where that is stricter.
+    /// Mode, which limits the plugin's autonomy. The guard's mode counts if it is stricter.
     #[serde(default)]
     pub mode: Mode,
-    /// What it is granted. None: what the configuration says.
+    /// Grants that were set at run time. None stands for the grants of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<Allowance>>,
-    /// Set after repeated faults, until somebody lifts it.
+    /// Quarantine after repeated faults, until someone lifts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
 }
@@ -49,7 +49,8 @@ impl PluginRecord {
         }
     }
 
-    /// The version with that digest, or the only one whose digest begins so.
+    /// Returns the version whose digest is `digest`, or the only version whose digest begins with
+    /// `digest`.
     pub fn version(&self, digest: &str) -> Option<&Version> {
         let mut found = self
             .versions
@@ -60,7 +61,7 @@ impl PluginRecord {
             .filter(|_| digest.len() >= 8 && found.next().is_none())
     }
 
-    /// The version before the one that is live, if there is one.
+    /// Returns the version before the live version, if there is one.
     pub fn previous(&self) -> Option<&Version> {
         let active = self.active.as_deref()?;
         let at = self
@@ -70,8 +71,8 @@ impl PluginRecord {
         self.versions[..at].last()
     }
 
-    /// Adds a version as the newest one, and forgets the oldest beyond `keep`, never the one that
-    /// is live.
+    /// Adds a version as the newest one, and forgets the oldest versions beyond `keep`. Never
+    /// forgets the live version.
     pub(super) fn add(&mut self, version: Version, keep: usize) {
         self.versions.retain(|known| known.digest != version.digest);
         self.versions.push(version);
