@@ -8,7 +8,7 @@ const VARIABLE: &str = "ANOMALYZER_TEST_CRASH_AT";
 
 /// Ends the process here if a test said so.
 #[cfg(debug_assertions)]
-pub(crate) fn point(when: &str, step: &str) {
+pub fn fail_point(when: &str, step: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -36,4 +36,4 @@ pub(crate) fn point(when: &str, step: &str) {
 
 /// Ends the process here if a test said so.
 #[cfg(not(debug_assertions))]
-pub(crate) fn point(_: &str, _: &str) {}
+pub fn fail_point(_: &str, _: &str) {}
