@@ -1,19 +1,20 @@
-//! What a solution came of, kept with it so that it can be decided again.
+//! Inputs of a diagnosis, stored with the solution so that the diagnosis can be reproduced.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, IncidentEvent, Parameters, Sample, UnixMs};
 
-/// What the analyst was given.
+/// Input of the analyst.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Basis {
-    /// The event that asked for a diagnosis.
+    /// Event that asked for a diagnosis.
     pub event: IncidentEvent,
-    /// What could be proposed.
+    /// Names of the actions that the analyst could propose.
     pub offered: Vec<String>,
 }
 
-/// What a detector knew when it first said that a series is out: enough to ask it again.
+/// State and input of a detector when it first reported an anomaly of a series. This is enough to
+/// evaluate the series again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Witness {
     /// What it said.
@@ -28,7 +29,7 @@ pub struct Witness {
     pub whole: bool,
 }
 
-/// What a detector knew of a series at one time, in its own form.
+/// Saved state of a detector for one series at one time, in the detector's own format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WitnessMemory {
     /// The version that saved it.
