@@ -4,7 +4,7 @@
 use super::DecodeError;
 use crate::domain::UnixMs;
 
-/// 9999-12-31T23:59:59.999Z
+/// Latest accepted time: 9999-12-31T23:59:59.999Z.
 pub(super) const LATEST: UnixMs = 253_402_300_799_999;
 /// Maximum lead of another producer's clock over this one, in milliseconds.
 const AHEAD_MS: i64 = 5 * 60 * 1000;

@@ -43,15 +43,15 @@ impl Question {
 /// A person's reply to a [`Question`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The [`Question`]'s id.
+    /// Id of the [`Question`].
     pub question: String,
-    /// Yes or no.
+    /// True for yes, false for no.
     pub approved: bool,
-    /// Who.
+    /// Name of the person who answered.
     pub by: String,
-    /// Why.
+    /// Reason that the person gave.
     pub reason: String,
-    /// When.
+    /// Time of the answer.
     #[serde(with = "as_rfc3339")]
     pub at: UnixMs,
     /// Time after which a yes is no longer valid.

@@ -17,25 +17,26 @@ pub struct Basis {
 /// evaluate the series again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Witness {
-    /// What it said.
+    /// Finding that the detector reported.
     pub finding: Finding,
-    /// How it was set.
+    /// Settings of the detector.
     pub settings: Parameters,
-    /// What it knew before the first of the samples. None: nothing.
+    /// Saved state of the detector before the first of the samples. None if it had no state.
     pub memory: Option<WitnessMemory>,
-    /// What it was shown since, up to the finding.
+    /// Samples given to the detector after that state, up to the finding.
     pub samples: Vec<Sample>,
-    /// Whether that is all that it knew. If not, it may say something else when it is asked again.
+    /// True if state and samples are everything that the detector knew. If false, a new evaluation
+    /// may have a different result.
     pub whole: bool,
 }
 
 /// Saved state of a detector for one series at one time, in the detector's own format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WitnessMemory {
-    /// The version that saved it.
+    /// Version of the detector that saved the state.
     pub version: String,
-    /// The samples up to and with this time are in it.
+    /// Time of the newest sample that the state includes.
     pub watermark: UnixMs,
-    /// The bytes, in Base64.
+    /// Bytes of the state, in Base64.
     pub saved: String,
 }

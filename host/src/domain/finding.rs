@@ -77,7 +77,7 @@ impl Range {
 /// Change of phase of one series, or the host's own report that a source stopped reporting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// hash(signal, labels, detector digest, onset).
+    /// Id of the finding: hash(signal, labels, detector digest, onset).
     pub id: FindingId,
     /// Name of the signal.
     pub signal: String,

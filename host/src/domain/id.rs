@@ -54,22 +54,22 @@ macro_rules! id {
 }
 
 id!(
-    /// hash(signal, labels, detector digest, onset).
+    /// Id of a finding: hash(signal, labels, detector digest, onset).
     FindingId,
     "find"
 );
 id!(
-    /// hash(target, first finding).
+    /// Id of an incident: hash(target, first finding).
     IncidentId,
     "inc"
 );
 id!(
-    /// hash(incident, solution, attempt).
+    /// Id of a decision: hash(incident, solution, attempt).
     DecisionId,
     "dec"
 );
 id!(
-    /// hash(decision, step).
+    /// Id of an operation: hash(decision, step).
     OperationId,
     "op"
 );

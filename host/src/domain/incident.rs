@@ -11,7 +11,7 @@ use super::{
 /// per target is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
-    /// hash(target, first finding).
+    /// Id of the incident: hash(target, first finding).
     pub id: IncidentId,
     /// Target of the incident.
     pub target: Target,

@@ -30,7 +30,7 @@ pub struct LogRequest {
 pub struct HttpRequest {
     /// HTTP method.
     pub method: String,
-    /// Absolute URL.
+    /// Absolute URL of the request.
     pub url: String,
     /// Names and values of the headers.
     pub headers: Vec<(String, String)>,

@@ -53,7 +53,7 @@ impl Coverage {
 /// be no samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricBatch {
-    /// The signal's name. For samples from someone else, the metric's name.
+    /// Name of the signal. For samples of another producer, the name of the metric.
     pub signal: String,
     /// Target of the samples. None for a message of another producer that names no target.
     pub target: Option<Target>,

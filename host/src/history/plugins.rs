@@ -1,4 +1,4 @@
-//! What happened to plugins, in a chain of its own.
+//! Records of plugin changes, in a separate chain.
 
 use sqlx::SqliteTransaction;
 
@@ -9,7 +9,7 @@ use crate::plugin::{PluginChange, Plugins};
 
 use super::writer::Work;
 
-/// A change in columns.
+/// Columns of a plugin change.
 #[derive(Debug)]
 pub(super) struct PluginColumns {
     plugin: String,
@@ -18,13 +18,13 @@ pub(super) struct PluginColumns {
     body: Vec<u8>,
 }
 
-/// Puts on record what happened to plugins since it was asked last. What can't be written is kept
-/// for the next time.
+/// Records the plugin changes since the last call. Changes that can't be written are kept for the
+/// next call.
 pub async fn record_changes(plugins: &Plugins, history: &History) {
     let mut changes = plugins.changes().into_iter();
     while let Some(change) = changes.next() {
         if let Err(error) = history.record_plugin(&change).await {
-            tracing::error!(plugin = change.plugin, kind = change.kind.as_str(), %error, "a change is not on record yet");
+            tracing::error!(plugin = change.plugin, kind = change.kind.as_str(), %error, "cannot record a plugin change; retrying later");
             plugins.put_back(std::iter::once(change).chain(changes).collect());
             return;
         }
@@ -32,7 +32,7 @@ pub async fn record_changes(plugins: &Plugins, history: &History) {
 }
 
 impl History {
-    /// Records what happened to a plugin. Returns when it is durable.
+    /// Records a plugin change. Returns when it is durable.
     pub async fn record_plugin(&self, change: &PluginChange) -> Result<i64, HistoryError> {
         let body = serde_json::to_vec(change)
             .map_err(|reason| self.unreadable("the change to record", reason))?;
@@ -48,7 +48,7 @@ impl History {
 }
 
 impl HistoryReader {
-    /// What happened to a plugin, newest first, at most so many.
+    /// Returns the newest changes of a plugin, at most `most`, newest first.
     pub async fn plugin_changes(
         &self,
         plugin: &str,

@@ -174,7 +174,7 @@ impl LogOfRecord for KafkaLog {
                 match reader.poll(POLL) {
                     Some(Ok(message)) => page.push(delivery(Topic::Decisions, &message)),
                     Some(Err(KafkaError::PartitionEOF(_))) => return Ok((page, true)),
-                    Some(Err(error)) => tracing::debug!(topic = name, %error, "kafka read error; retrying"),
+                    Some(Err(error)) => tracing::debug!(topic = name, %error, "retrying log read"),
                     None if Instant::now() > until => {
                         let silent = RDKafkaErrorCode::OperationTimedOut;
                         return Err(KafkaError::MessageConsumption(silent));

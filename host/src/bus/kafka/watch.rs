@@ -155,8 +155,8 @@ pub(super) struct Context(pub(super) Arc<Watch>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters is reported once, by the watch: librdkafka repeats itself with every
-        // attempt.
+        // Important problems are reported once, by `Watch`. librdkafka repeats its messages with
+        // every attempt.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(facility, message, "librdkafka");
