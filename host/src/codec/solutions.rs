@@ -1,10 +1,11 @@
-//! Solutions on `ai-solutions-topic`, as JSON.
+//! Codec for solutions on `ai-solutions-topic`, as JSON.
 //!
-//! A message with `id` and `provenance` says that it is ours and is read to the letter; whether it
-//! is, the acting part finds out, and reads it as someone else's if not ([`disown`]). Any other
-//! needs only `anomaly_type`, `solution_type` and `explanation`; of the rest it may give `target`,
-//! `parameters`, `confidence`, `incident`, `timestamp` and `expires_at`. It gets its id from where
-//! it was, its provenance is `topic`, and it expires five minutes after it was published.
+//! A message with `id` and `provenance` claims to come from this service and must match the format
+//! exactly. The acting part checks the claim. If the claim is false, it treats the solution as
+//! another producer's ([`disown`]). Every other message needs only `anomaly_type`, `solution_type`
+//! and `explanation`. It may also have `target`, `parameters`, `confidence`, `incident`,
+//! `timestamp` and `expires_at`. Its id is derived from its position on the topic, its provenance
+//! is `topic`, and it expires five minutes after it was published.
 
 use std::time::Duration;
 
@@ -19,16 +20,16 @@ use crate::domain::{
     Solution, Target, UnixMs,
 };
 
-/// How long a message from someone else may be acted on, unless it says so itself.
+/// Lifetime of a message from another producer, unless the message sets its own.
 const FOREIGN_LASTS: Duration = Duration::from_secs(300);
-/// Bytes of the names that a message from someone else gives.
+/// Maximum length in bytes of each name in a message from another producer.
 const MOST_NAME_BYTES: usize = 256;
-/// Bytes of its explanation.
+/// Maximum length of its explanation in bytes.
 const MOST_EXPLANATION_BYTES: usize = 16 << 10;
-/// Bytes of its parameters, as JSON.
+/// Maximum size of its parameters in bytes, as JSON.
 const MOST_PARAMETER_BYTES: usize = 64 << 10;
 
-/// Writes a solution. Its key is the target.
+/// Encodes a solution. Its key is the target.
 pub fn encode(solution: &Solution) -> Record {
     Record {
         key: solution.target.as_ref().map(Target::key),
@@ -36,27 +37,29 @@ pub fn encode(solution: &Solution) -> Record {
             "content-type".to_owned(),
             Bytes::from_static(JSON.as_bytes()),
         )],
-        // Maps with text for keys and types of ours: nothing in there can fail.
+        // The solution consists of maps with text keys and of our own types, so serialization can't
+        // fail.
         payload: serde_json::to_vec(solution).unwrap_or_default().into(),
     }
 }
 
-/// What was read.
+/// Decoded solution.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
-    /// A solution that says it is ours.
+    /// A solution that claims to come from this service.
     Claimed(Solution),
-    /// A solution of someone else.
+    /// A solution of another producer.
     Foreign(Solution),
 }
 
-/// Reads a solution.
+/// Decodes a solution.
 pub fn decode(delivery: &Delivery, received_at: UnixMs) -> Result<Received, DecodeError> {
     let wrong = DecodeError::json("a solution");
     let message: Map<String, Value> =
         serde_json::from_slice(&delivery.record.payload).map_err(&wrong)?;
     if message.contains_key("id") && message.contains_key("provenance") {
-        // A claim, no proof. Again from the text, so that an error tells line and column.
+        // The fields are only a claim, not a proof. The text is parsed again so that an error has
+        // line and column.
         return serde_json::from_slice(&delivery.record.payload)
             .map(Received::Claimed)
             .map_err(wrong);
@@ -65,8 +68,8 @@ pub fn decode(delivery: &Delivery, received_at: UnixMs) -> Result<Received, Deco
     adopt(message, delivery, received_at).map(Received::Foreign)
 }
 
-/// A solution that says it is ours and is not, as someone else's: of what it says of itself nothing
-/// is kept.
+/// Converts a solution with a false claim of origin into another producer's solution. Its claims
+/// about itself are dropped.
 pub fn disown(
     claimed: Solution,
     delivery: &Delivery,
@@ -102,7 +105,7 @@ pub fn disown(
     adopt(message, delivery, received_at)
 }
 
-/// What other producers write.
+/// JSON message of another producer.
 #[derive(Deserialize)]
 struct Foreign {
     anomaly_type: String,
@@ -156,7 +159,8 @@ fn adopt(
     let offset = delivery.offset.to_string();
     let time =
         |name, value: Option<Value>| value.map(|value| foreign::time(name, &value)).transpose();
-    // A message that has lain there for days is no news, also where its producer gives no time.
+    // The time of publication is the fallback, so that a message that is days old expires even if
+    // its producer gives no time.
     let proposed_at = time("timestamp", message.timestamp)?
         .or(delivery.published_at)
         .unwrap_or(received_at);

@@ -1,4 +1,5 @@
-//! The words of the design as types. No I/O here, no clock: time comes in as a value.
+//! Domain types of the design. This module does no I/O and reads no clock: time is passed in as a
+//! value.
 
 mod approval;
 mod basis;

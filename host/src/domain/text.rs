@@ -1,7 +1,7 @@
 //! Text from outside, made safe to show.
 
-/// Returns at most `longest` bytes of `text`, cut between characters, and marks the cut. Control
-/// characters become spaces, because a log line must not be able to draw a fence of its own.
+/// Shortens a text to at most `longest` bytes at a character boundary, and marks the cut. Replaces
+/// control characters with spaces, so that a log line can't imitate a fence.
 pub fn truncate(text: &str, longest: usize) -> String {
     let clean: String = text
         .chars()

@@ -1,4 +1,4 @@
-//! What happened to plugins, in a chain of its own.
+//! Records of plugin changes, in a separate chain.
 
 use sqlx::SqliteTransaction;
 
@@ -9,7 +9,7 @@ use crate::plugin::Plugins;
 
 use super::writer::Work;
 
-/// A change in columns.
+/// Columns of a plugin change.
 #[derive(Debug)]
 pub(super) struct PluginColumns {
     plugin: String,
@@ -19,7 +19,7 @@ pub(super) struct PluginColumns {
 }
 
 impl History {
-    /// Records what happened to a plugin. Returns when it is durable.
+    /// Records a plugin change. Returns when it is durable.
     pub async fn record_plugin(&self, change: &PluginChange) -> Result<i64, HistoryError> {
         let body = serde_json::to_vec(change)
             .map_err(|reason| self.unreadable("the change to record", reason))?;
@@ -35,7 +35,7 @@ impl History {
 }
 
 impl HistoryReader {
-    /// What happened to a plugin, newest first, at most so many.
+    /// Returns the newest changes of a plugin, at most `most`, newest first.
     pub async fn plugin_changes(
         &self,
         plugin: &str,
