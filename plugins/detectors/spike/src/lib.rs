@@ -1,5 +1,5 @@
 //! Detector of samples that are far above the samples before them: z = (x − mean) / σ over a
-//! sliding window. The window contains all samples before x, and not x itself.
+//! sliding window. The window leaves out x itself, but no other sample.
 
 use anomalyzer_plugin_sdk::About;
 use anomalyzer_statistics::{OneSide, OneSided, Side};
