@@ -97,7 +97,7 @@ fn authorization() -> String {
     "authorization".to_owned()
 }
 
-/// Sends the requests of actions.
+/// Sender of the requests of actions.
 #[derive(Debug)]
 pub struct HttpSender {
     client: reqwest::Client,

@@ -30,7 +30,7 @@ const MOST_PAGES: usize = 10;
 /// Reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig cannot be used.
+    /// Unusable kubeconfig.
     #[error("cannot use the kubeconfig {path}: {error}")]
     Kubeconfig {
         /// Path of the file.
@@ -38,12 +38,12 @@ pub enum ConnectError {
         /// Cause of the failure.
         error: String,
     },
-    /// There is no service account.
+    /// Missing service account.
     #[error(
         "no kubeconfig is configured and this does not run in a pod ({0}): set kubernetes.kubeconfig"
     )]
     NotInCluster(String),
-    /// The client cannot be made.
+    /// Failure to make the client.
     #[error("cannot make a Kubernetes client: {0}")]
     Client(String),
 }

@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Time that the kernel may take to end killed processes.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running child. Dropping it kills its whole group.
+/// A running child process. Dropping it kills its whole process group.
 #[derive(Debug)]
 pub struct Child {
     child: tokio::process::Child,

@@ -51,7 +51,7 @@ struct Rollout {
     halted: Option<u64>,
 }
 
-/// One process group.
+/// A process group.
 #[derive(Debug)]
 pub struct Group {
     /// Name of the group.

@@ -122,9 +122,9 @@ impl Local {
             Ok(0) => {}
             Ok(count) => tracing::warn!(
                 count,
-                "killed leftover processes of an earlier run"
+                "killed processes that an earlier run had left behind"
             ),
-            Err(error) => tracing::error!(%error, "cannot search for leftover processes of an earlier run"),
+            Err(error) => tracing::error!(%error, "cannot look for processes of an earlier run"),
         }
         self.running.store(true, Ordering::Relaxed);
         let _not_running = NotRunning(&self.running);

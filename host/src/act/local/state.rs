@@ -45,7 +45,7 @@ pub struct Saved {
 /// Reason why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Reading or writing failed.
+    /// Failed read or write.
     #[error("cannot use {path}: {error}")]
     Io {
         /// Path of the file.
