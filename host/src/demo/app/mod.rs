@@ -48,8 +48,7 @@ pub struct DemoAppArgs {
     /// Maximum wait of a request for a worker before it is answered 504
     #[arg(long, env = "DEMO_APP_DEADLINE", default_value = "2s", value_parser = duration::parse)]
     pub deadline: Duration,
-    /// Maximum number of requests per second; further ones are answered 429. No limit if it is not
-    /// set
+    /// Maximum number of requests per second; further ones are answered 429. Unlimited if not set
     #[arg(long, env = "RATE_LIMIT", value_parser = positive)]
     pub rate_limit: Option<f64>,
     /// Maximum growth of the memory by the fault `leak`, in MiB
