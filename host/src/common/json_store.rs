@@ -19,7 +19,7 @@ pub struct JsonStoreError {
 
 /// List stored in a file. Clones share the list.
 #[derive(Debug)]
-pub(crate) struct JsonStore<T> {
+pub struct JsonStore<T> {
     path: PathBuf,
     known: Arc<RwLock<Vec<T>>>,
     /// Lock held while the file is written.
@@ -42,7 +42,7 @@ impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
     ///
     /// # Errors
     /// Returns an error if the file exists and can't be read or does not contain a list of `T`.
-    pub(crate) fn open(path: PathBuf, without: &str) -> Result<Self, JsonStoreError> {
+    pub fn open(path: PathBuf, without: &str) -> Result<Self, JsonStoreError> {
         let read = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -62,12 +62,12 @@ impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
     }
 
     /// Calls `look` with the list.
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
+    pub fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
         look(&self.known.read())
     }
 
     /// Changes the list. The change is durable on return. After an error the list is unchanged.
-    pub(crate) async fn change<R, E: From<JsonStoreError>>(
+    pub async fn change<R, E: From<JsonStoreError>>(
         &self,
         change: impl FnOnce(&mut Vec<T>) -> Result<R, E>,
     ) -> Result<R, E> {

@@ -1,4 +1,4 @@
-//! Says what happens, a line each, or a JSON event a line.
+//! Narrates the events of the demo, as lines of text or as JSON events, one per line.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -16,7 +16,8 @@ use crate::domain::{
 };
 use crate::history::History;
 
-/// Writes lines to standard output. A reader that went away is no reason to stop healing.
+/// Writer of lines to standard output. A closed output does not stop the demo, so write errors are
+/// ignored.
 #[derive(Clone)]
 pub(super) struct Narrator {
     json: bool,
@@ -31,7 +32,8 @@ impl Narrator {
         }
     }
 
-    /// One event: a short machine name, the line for a person, and what a program may want.
+    /// Writes one event: a short machine-readable name, the line for a person, and details for a
+    /// program.
     pub(super) fn say(&self, event: &str, line: &str, detail: &Value) {
         let now = now_ms();
         let text = if self.json {
@@ -43,7 +45,7 @@ impl Narrator {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
-    /// A heading.
+    /// Writes a heading.
     pub(super) fn chapter(&self, name: &str, line: &str) {
         if !self.json {
             let _ = writeln!(std::io::stdout().lock());
@@ -55,7 +57,7 @@ impl Narrator {
         );
     }
 
-    /// Follows incidents and decisions and tells of each change, until told to stop.
+    /// Follows incidents and decisions and narrates each change, until `shutdown`.
     pub(super) async fn follow(
         self,
         bus: std::sync::Arc<dyn Bus>,
@@ -87,8 +89,8 @@ impl Narrator {
         }
     }
 
-    /// `found` is what was told already: an event has all findings of its incident, and several may
-    /// be new.
+    /// Narrates an incident event. `found` holds the findings that were narrated already: an event
+    /// has all findings of its incident, and several may be new.
     fn incident(
         &self,
         event: &crate::domain::IncidentEvent,
@@ -226,7 +228,7 @@ impl Narrator {
     }
 }
 
-/// What was told of a decision already.
+/// Parts of a decision that were narrated already.
 #[derive(Default)]
 struct Told {
     proposed: bool,

@@ -20,7 +20,7 @@ pub use facts::{
     Approved, DiagnosisFacts, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
 };
 pub use own::PolicyRule;
-pub use policy::{BudgetFor, Foreign, HOUR, Mode, ModeFor, Policy};
+pub use policy::{BudgetFor, Foreign, HOUR, ModeFor, Policy};
 pub use selector::Selector;
 pub use usual::usual;
 pub use window::Maintenance;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Maintenance, PolicyRule, Selector};
-use crate::domain::{Target, duration};
+use crate::domain::{Mode, Target, duration};
 
 /// Handling of a solution that another program wrote to the topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

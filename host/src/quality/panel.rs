@@ -5,7 +5,7 @@ use super::judge::Judged;
 use super::plot::{Expected, Mark, Panel};
 use crate::domain::{Phase, UnixMs};
 
-/// Returns the panel of a file: the rows that the detector was shown, with its findings and ranges.
+/// Builds the panel of a file from the rows that the detector saw and its verdicts.
 pub fn panel_of_rows(
     title: String,
     rows: &[Row<'_>],
@@ -22,7 +22,8 @@ pub fn panel_of_rows(
             continue;
         };
         panel.points.push((at, value));
-        // A range lasts until the sample that follows, so that one of a single sample is seen.
+        // A range lasts until the following sample, so that the range of a single sample is
+        // visible.
         if let Some(last) = panel
             .expected
             .last_mut()

@@ -1,4 +1,4 @@
-//! What an operation makes of what a group should be: a pure function.
+//! Applies an operation to the desired state of a group. This is a pure function.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use super::state::Wanted;
 use crate::domain::{Operation, OperationId};
 use crate::operator::{OperatorError, Performed, merge_patch};
 
-/// What the group should be after `operation`, and what to tell. Bounds of the configuration are
-/// kept.
+/// Returns the desired state after `operation`, and the report of the operation. Refuses a number
+/// of replicas outside the configured bounds.
 pub fn apply(
     name: &str,
     config: &GroupConfig,

@@ -1,5 +1,4 @@
-//! Series drawn as SVG: values, what was expected of them, what was found, and what was wrong
-//! indeed.
+//! Draws series as SVG: values, expected ranges, findings and labelled anomalies.
 
 mod axis;
 mod chart;
@@ -9,45 +8,45 @@ use crate::domain::{Decision, Incident, Range, UnixMs};
 
 pub use chart::svg;
 
-/// Most panels of one picture: more would be too flat to be read.
+/// Maximum number of panels of one picture. More panels would be too flat to be read.
 pub const MOST_PANELS: usize = 8;
 
-/// One series with all that is drawn about it.
+/// One series with all its annotations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Panel {
-    /// What stands above it.
+    /// Title above the panel.
     pub title: String,
-    /// By rising time; finite.
+    /// Finite points in ascending order of time.
     pub points: Vec<(UnixMs, f64)>,
-    /// What was expected in that time.
+    /// Ranges that were expected.
     pub expected: Vec<Expected>,
-    /// Where an anomaly begins or ends.
+    /// Onsets and ends of anomalies.
     pub marks: Vec<Mark>,
-    /// When something was wrong indeed, as labels say.
+    /// Times of the anomalies according to the labels.
     pub labels: Vec<(UnixMs, UnixMs)>,
-    /// What was done, and when.
+    /// Actions with their times.
     pub events: Vec<(UnixMs, String)>,
 }
 
-/// A range, and from when to when it was expected.
+/// An expected range, with the time in which it was expected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
-    /// From then on.
+    /// Start of the time.
     pub from: UnixMs,
-    /// Up to then.
+    /// End of the time.
     pub to: UnixMs,
-    /// An end that is missing is infinite.
+    /// Expected range. A missing end is infinite.
     pub range: Range,
 }
 
-/// A sample that begins or ends an anomaly.
+/// A sample at which an anomaly begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mark {
-    /// When.
+    /// Time of the sample.
     pub at: UnixMs,
-    /// Its value.
+    /// Value of the sample.
     pub value: f64,
-    /// Whether it ends there.
+    /// True if the anomaly ends at the sample.
     pub over: bool,
 }
 
