@@ -1,39 +1,32 @@
-//! Computes which actions may be proposed for a target.
+//! Candidate actions for a target: the solutions that an analyst may propose for it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::capability::Capabilities;
-use super::grants::{self, Grant};
+use super::grants;
 use crate::diagnose::Offer;
-use crate::domain::{Target, solutions};
+use crate::domain::{Grant, solutions};
 use crate::plugin::Plugins;
 
-/// The settings that decide which actions are candidates.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Configuration that decides which actions are candidates.
+#[derive(Clone, Default)]
 pub struct Candidates {
-    /// Grants of the configuration, or the grants of the shipped actions.
+    /// Grants of the configuration.
     pub grants: Vec<Grant>,
-    /// Targets with a configured rate limit.
-    pub rate_limited: Vec<Target>,
-    /// Names of the process groups of the local operator.
-    pub groups: HashSet<String>,
-    /// True if a cluster is configured.
-    pub kubernetes: bool,
+    /// Keys of the targets that `[[rate_limit]]` names.
+    pub rate_limited: HashSet<String>,
+    /// Targets that the configured operators handle.
+    pub capabilities: Capabilities,
 }
 
-/// Returns a function that lists the candidate actions of a target, as the plugins are at the time
-/// of the call.
-pub fn candidate_actions(candidates: Candidates, plugins: &Plugins) -> Offer {
-    let plugins = plugins.clone();
+/// Returns a function that lists the candidate actions for a target at the moment of the call.
+pub fn candidate_actions(candidates: Candidates, plugins: Plugins) -> Offer {
     let Candidates {
         grants: granted,
         rate_limited,
-        groups,
-        kubernetes,
+        capabilities,
     } = candidates;
-    let capabilities = Capabilities::new(groups, kubernetes);
-    let limited: HashSet<String> = rate_limited.iter().map(Target::key).collect();
     Arc::new(move |target| {
         let mut offered: Vec<String> = plugins
             .views()
@@ -43,14 +36,14 @@ pub fn candidate_actions(candidates: Candidates, plugins: &Plugins) -> Offer {
                     && view.quarantine.is_none()
                     && plugins.has_action(&view.info.name)
             })
-            // An action with needs and without grants can do nothing.
+            // An action that needs operations and is granted none can do nothing.
             .filter(|view| {
                 let granted = || grants::in_force(&view.info.name, view.grants.clone(), &granted);
                 view.info.needs.is_empty() || !granted().is_empty()
             })
             .filter(|view| capabilities.covers(target, &view.info.needs))
             .map(|view| view.info.name.replace('-', "_"))
-            .filter(|name| name != solutions::RATE_LIMIT || limited.contains(&target.key()))
+            .filter(|name| name != solutions::RATE_LIMIT || rate_limited.contains(&target.key()))
             .filter(|name| {
                 target.kind != "Metric"
                     || matches!(name.as_str(), solutions::ALARM | solutions::NO_ACTION)

@@ -1,34 +1,32 @@
-//! Decides which actions the configured operators can perform on a target. Other actions are not
-//! proposed.
+//! Capabilities of the configured operators. An action that no operator can carry out on a target
+//! is not offered for that target.
 
 use std::collections::HashSet;
 
-use super::{kubernetes, local};
-use crate::domain::Target;
+use crate::domain::{PROCESS_KIND, Target};
 use crate::plugin::Need;
 
 /// Operations that need no operator.
 const WITHOUT_OPERATOR: [&str; 3] = ["http", "notify", "query"];
 
-/// Targets that the configured operators handle. The engine runs no operator, and proposes actions
-/// by the configuration alone.
-pub(super) struct Capabilities {
-    groups: HashSet<String>,
-    kubernetes: bool,
+/// Targets that the configured operators handle. The engine role has no operators, and offers
+/// actions for their targets all the same.
+#[derive(Clone, Default)]
+pub struct Capabilities {
+    /// Names of the configured process groups.
+    pub process_groups: HashSet<String>,
+    /// Returns true for a target whose kind the Kubernetes operator handles. `None` where Kubernetes
+    /// is not configured.
+    pub kubernetes: Option<fn(&Target) -> bool>,
 }
 
 impl Capabilities {
-    /// `groups` are the process groups of the local operator; `kubernetes` is true if a cluster is
-    /// configured.
-    pub(super) fn new(groups: HashSet<String>, kubernetes: bool) -> Self {
-        Self { groups, kubernetes }
-    }
-
-    /// Returns true if an action with these `needs` can perform one of them on this target.
+    /// Returns true if an action with these `needs` can perform at least one of its operations on
+    /// `target`.
     pub(super) fn covers(&self, target: &Target, needs: &[Need]) -> bool {
         let operated = match target.kind.as_str() {
-            local::KIND => self.groups.contains(&target.name),
-            _ => self.kubernetes && kubernetes::knows(target),
+            PROCESS_KIND => self.process_groups.contains(&target.name),
+            _ => self.kubernetes.is_some_and(|handles| handles(target)),
         };
         let of_kind =
             |scope: &str| scope == "*" || scope.split('/').next() == Some(target.kind.as_str());
@@ -54,22 +52,25 @@ mod tests {
 
     #[test]
     fn what_no_operator_can_do_is_not_offered() {
-        let capabilities = Capabilities::new(["web".to_owned()].into(), true);
+        let reach = Capabilities {
+            process_groups: ["web".to_owned()].into(),
+            kubernetes: Some(|target| target.kind == "Deployment"),
+        };
         let scale = needs(&[("scale", "Deployment"), ("scale", "Process")]);
         let (process, service) = (
             Target::new("", "Process", "web"),
             Target::new("", "Service", "web"),
         );
-        assert!(capabilities.covers(&process, &scale));
-        assert!(capabilities.covers(&Target::new("shop", "Deployment", "web"), &scale));
-        assert!(!capabilities.covers(&Target::new("", "Process", "other"), &scale));
-        assert!(!capabilities.covers(&Target::new("shop", "Pod", "web"), &scale));
-        assert!(!capabilities.covers(&service, &scale));
-        assert!(!capabilities.covers(&service, &needs(&[("read_logs", "*")])));
-        assert!(capabilities.covers(&service, &needs(&[("read_logs", "*"), ("query", "*")])));
-        assert!(capabilities.covers(&service, &needs(&[("notify", "*")])));
-        assert!(capabilities.covers(&service, &[]));
-        let nothing = Capabilities::new(HashSet::new(), false);
+        assert!(reach.covers(&process, &scale));
+        assert!(reach.covers(&Target::new("shop", "Deployment", "web"), &scale));
+        assert!(!reach.covers(&Target::new("", "Process", "other"), &scale));
+        assert!(!reach.covers(&Target::new("shop", "Pod", "web"), &scale));
+        assert!(!reach.covers(&service, &scale));
+        assert!(!reach.covers(&service, &needs(&[("read_logs", "*")])));
+        assert!(reach.covers(&service, &needs(&[("read_logs", "*"), ("query", "*")])));
+        assert!(reach.covers(&service, &needs(&[("notify", "*")])));
+        assert!(reach.covers(&service, &[]));
+        let nothing = Capabilities::default();
         assert!(!nothing.covers(&Target::new("shop", "Deployment", "web"), &scale));
     }
 }

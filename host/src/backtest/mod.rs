@@ -113,7 +113,7 @@ pub async fn run(
         None,
     );
     engine.open_configured().await?;
-    let offer = candidate_actions(setup.candidates.clone(), plugins);
+    let offer = candidate_actions(setup.candidates.clone(), plugins.clone());
     let diagnoser =
         Diagnoser::new(setup.diagnose.clone(), None, offer, clock).map_err(BacktestError::Wrong)?;
     let mut world = World::new(setup);

@@ -3,10 +3,10 @@
 
 use crate::domain::millis;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -18,9 +18,10 @@ use super::{
     run,
 };
 use crate::common::clock::now_ms;
-use crate::domain::{ConfigIssue, duration};
-use crate::history::{self, HistoryReader};
-use crate::plugin::{Examined, PluginConfig, PluginKind, Plugins};
+use crate::domain::{ConfigIssue, PluginKind, duration};
+use crate::history;
+use crate::history::HistoryReader;
+use crate::plugin::{Examined, PluginConfig, Plugins};
 
 /// File in the data folder with a line for each configuration that has passed.
 const PASSED: &str = "trial.passed";

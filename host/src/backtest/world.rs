@@ -7,13 +7,13 @@ use super::BacktestSetup;
 use super::data::Recorded;
 use super::report::{Incident, Outcome, Report, Tried};
 use crate::domain::{
-    self, Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Operation, Replicas, Snapshot,
+    Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Mode, Operation, Replicas, Snapshot,
     Solution, Target, UnixMs, Verdict, solutions,
 };
 use crate::guard::{
-    self, DiagnosisFacts, Facts, HOUR, IncidentFacts, Mode, PastOperation, RateLimitFacts, Source,
-    Spent, usual,
+    DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent, usual,
 };
+use crate::{domain, guard};
 
 /// Assumed number of replicas of a target. The recorded metrics do not state it.
 const REPLICAS: u32 = 2;
@@ -142,7 +142,11 @@ impl<'a> World<'a> {
         let target = &event.incident.target;
         let desired = *self.replicas.get(target).unwrap_or(&REPLICAS);
         let incident = &event.incident;
-        let rate_limited = self.setup.candidates.rate_limited.contains(target);
+        let rate_limited = self
+            .setup
+            .candidates
+            .rate_limited
+            .contains(&target.key());
         let facts = Facts {
             now,
             jumped: 0,

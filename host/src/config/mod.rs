@@ -15,12 +15,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::grants::{self, Grant};
 use crate::act::http::HttpConfig;
 use crate::act::kubernetes::KubernetesConfig;
 use crate::act::local::LocalConfig;
 use crate::act::notify::NotifyConfig;
-use crate::act::{ActorConfig, Candidates};
+use crate::act::{ActorConfig, Candidates, Capabilities, grants, kubernetes};
 use crate::api::ApiConfig;
 use crate::backtest::{BacktestSetup, TrialConfig};
 use crate::bus::kafka::KafkaConfig;
@@ -28,7 +27,7 @@ use crate::bus::local::LocalBusConfig;
 use crate::collect::{CollectConfig, DetectorConfig, SignalConfig};
 use crate::detect::{IncidentConfig, MemoryConfig};
 use crate::diagnose::{DiagnoserConfig, OllamaConfig};
-use crate::domain::{ConfigIssue, Parameters, Target};
+use crate::domain::{ConfigIssue, Grant, Parameters, Target};
 use crate::guard::Policy;
 use crate::history::{AnchorConfig, HistoryOptions, RetentionConfig};
 use crate::plugin::PluginConfig;
@@ -161,17 +160,22 @@ impl Config {
         self.grant.clone().unwrap_or_else(grants::shipped)
     }
 
-    /// Returns the settings that decide which actions may be proposed for a target.
+    /// Returns the settings that decide which actions are candidates for a target.
     pub fn candidates(&self) -> Candidates {
         Candidates {
             grants: self.grants(),
             rate_limited: self
                 .rate_limit
                 .iter()
-                .map(|limit| limit.target.clone())
+                .map(|limit| limit.target.key())
                 .collect(),
-            groups: self.local.groups.keys().cloned().collect(),
-            kubernetes: self.kubernetes.is_some(),
+            capabilities: Capabilities {
+                process_groups: self.local.groups.keys().cloned().collect(),
+                kubernetes: self
+                    .kubernetes
+                    .is_some()
+                    .then_some(kubernetes::knows as fn(&Target) -> bool),
+            },
         }
     }
 
