@@ -2,6 +2,7 @@
 
 use crate::domain::{
     Evidence, EvidenceKind, Finding, Incident, IncidentEvent, Phase, Range, Sample, rfc3339,
+    truncate,
 };
 
 /// Maximum length of one piece of evidence in bytes. Text from outside must not crowd out the rest.

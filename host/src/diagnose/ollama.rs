@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Diagnosis;
-use super::evidence::cut;
 use crate::domain::duration;
-use crate::domain::{Analyst, AnalystKind, Evidence, IncidentEvent, Parameters, Proposal};
+use crate::domain::{
+    Analyst, AnalystKind, Evidence, IncidentEvent, Parameters, Proposal, truncate,
+};
 
 /// Configuration of the language model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -295,7 +296,7 @@ impl Ollama {
         };
         if let Some(error) = answer.error {
             return Err(useless(
-                format!("ollama answered with an error: {}", cut(&error, 200)),
+                format!("ollama answered with an error: {}", truncate(&error, 200)),
                 Some(raw),
             ));
         }
@@ -367,7 +368,7 @@ fn check(content: &str, evidence: &[Evidence], offered: &[String]) -> Result<Ans
     if !offered.contains(&answer.solution) {
         return Err(format!(
             "the model chose `{}`, which was not offered",
-            cut(&answer.solution, 60)
+            truncate(&answer.solution, 60)
         ));
     }
     if answer
@@ -396,7 +397,7 @@ fn check(content: &str, evidence: &[Evidence], offered: &[String]) -> Result<Ans
     {
         return Err(format!(
             "the model cites `{}`, which it was not shown",
-            cut(unknown, 20)
+            truncate(unknown, 20)
         ));
     }
     Ok(answer)
@@ -433,7 +434,7 @@ Missing data is not zero: when sources do not answer, choose alarm or investigat
 pub(super) fn prompt(event: &IncidentEvent, evidence: &[Evidence], offered: &[String]) -> String {
     let mut prompt = format!(
         "Target: {}\n",
-        unfenced(&cut(&event.incident.target.to_string(), 200))
+        unfenced(&truncate(&event.incident.target.to_string(), 200))
     );
     for one in evidence {
         prompt.push_str(&format!(
