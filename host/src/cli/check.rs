@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::act::kubernetes::Kubernetes;
-use crate::api::Access;
-use crate::collect::DetectorConfig;
-use crate::config::{Config, ConfigError, Environment, File};
-use crate::domain::{ConfigIssue, Step};
-use crate::plugin::Plugins;
+use anomalyzer_api::Access;
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_domain::{ConfigIssue, Step};
+use anomalyzer_operator_kubernetes::Kubernetes;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_service::config::{Config, ConfigError, Environment, File};
 
 use super::Output;
 
@@ -23,7 +23,7 @@ pub struct CheckArgs {
     /// How the answer looks
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles the plugins that are looked at: see [`crate::plugin::PluginConfig::compiler`]
+    /// Compiles the plugins that are looked at: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
@@ -80,7 +80,7 @@ async fn check(
     access.map_err(|issue| file.wrong(issue.within("api")))?;
     if let Some(kubernetes) = &config.kubernetes {
         if kubernetes.kubeconfig.is_some() {
-            let wrong = |error: crate::act::kubernetes::ConnectError| {
+            let wrong = |error: anomalyzer_operator_kubernetes::ConnectError| {
                 let issue = ConfigIssue::at("kubeconfig", error.to_string());
                 file.wrong(issue.within("kubernetes"))
             };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anomalyzer::collect::DetectorConfig;
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{DetectorHandle, Frame, PluginError, Plugins, Saved};
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError, Plugins, Saved};
 use serde_json::json;
 
 use super::{begin, component, detector, frame, load, seen};
