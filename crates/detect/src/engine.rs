@@ -228,7 +228,7 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn handle(
+    pub async fn handle(
         &mut self,
         deliveries: &[Delivery],
         subscription: &mut dyn Subscription,

@@ -29,6 +29,6 @@ pub use known::KnownIncidents;
 pub use learning::Learning;
 pub use memory::{Memory, MemoryConfig};
 pub use overlooked::Overlooked;
-pub(crate) use series::held_back;
+pub use series::held_back;
 pub use watched::DetectStatus;
 pub use witness::testify;

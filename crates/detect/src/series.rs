@@ -346,7 +346,7 @@ impl SeriesTable {
 
 /// The frame that is made of a series that was not seen before: what the host holds back is not in
 /// it.
-pub(crate) fn held_back(labels: &Labels, samples: &[Sample]) -> Frame {
+pub fn held_back(labels: &Labels, samples: &[Sample]) -> Frame {
     let mut frame = Frame::default();
     let series = Series {
         labels: labels.clone(),
