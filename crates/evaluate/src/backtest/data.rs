@@ -8,7 +8,6 @@ use crate::quality::csv;
 use anomalyzer_collect::{SignalConfig, SignalSource};
 use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs, millis};
 use anomalyzer_history::{HistoryError, HistoryReader};
-use anomalyzer_service::config::Config;
 
 /// Points of a series in one range query. Prometheus answers at most 11,000.
 const MAX_POINTS: i64 = 10_000;

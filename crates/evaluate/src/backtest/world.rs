@@ -8,7 +8,7 @@ use super::data::Recorded;
 use super::report::{Incident, Outcome, Report, Tried};
 use anomalyzer_domain::{
     Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Mode, Operation, Replicas, Snapshot,
-    Solution, Target, UnixMs, Verdict, solutions,
+    Solution, Target, UnixMs, Verdict, millis, solutions,
 };
 use anomalyzer_policy::{
     DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent, usual,
@@ -121,7 +121,6 @@ impl<'a> World<'a> {
             known.tried.push(tried);
         }
         let verify = &self.setup.verify;
-        let millis = |time: std::time::Duration| millis(time);
         match name.as_str() {
             solutions::CHECK_LOGS | solutions::INVESTIGATE if allowed => Some(0),
             solutions::NO_ACTION | solutions::ALARM => None,
