@@ -77,7 +77,7 @@ pub async fn run(args: DemoArgs, json: bool, shutdown: CancellationToken) -> any
             () = tokio::time::sleep(day) => {}
         }
     }
-    let Some(running) = serve::start(stage.config(), Role::Both, stopping.clone()).await? else {
+    let Some(running) = anomalyzer_service::start(stage.config(), Role::Both, stopping.clone()).await? else {
         stage.strike().await;
         return Ok(false);
     };
@@ -111,7 +111,7 @@ async fn play(
     narrator: &Narrator,
     stage: &Stage,
     traffic: Traffic,
-    running: &serve::Running,
+    running: &anomalyzer_service::Running,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<bool> {
     let Some(history) = running.history().cloned() else {

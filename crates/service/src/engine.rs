@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::Detection;
 use super::backfill::FromSource;
+use super::startup::Detection;
 use crate::config::Config;
 use anomalyzer_bus::Bus;
 use anomalyzer_collect::MetricSource;

@@ -68,21 +68,21 @@ pub enum QualityError {
 }
 
 impl QualityError {
-    pub(crate) fn unreadable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
+    pub fn unreadable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unreadable {
             path: path.to_owned(),
             reason: reason.to_string(),
         }
     }
 
-    pub(crate) fn unwritable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
+    pub fn unwritable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unwritable {
             path: path.to_owned(),
             reason: reason.to_string(),
         }
     }
 
-    pub(crate) fn plugin(doing: impl Into<String>, error: PluginError) -> Self {
+    pub fn plugin(doing: impl Into<String>, error: PluginError) -> Self {
         Self::Plugin {
             doing: doing.into(),
             error,
