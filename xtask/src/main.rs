@@ -4,6 +4,7 @@ mod demo;
 mod doctor;
 mod fuzz;
 mod guests;
+mod lint;
 mod process;
 mod suite;
 mod testbed;
@@ -37,6 +38,12 @@ enum Task {
     },
     /// Check everything, and say what ran against which real server
     Test,
+    /// Check dependencies, layers, sizes, names and words, without compiling anything
+    Lint {
+        /// List up to this many doc blocks that open with a fragment
+        #[arg(long, default_value_t = 0)]
+        list: usize,
+    },
     /// Say what is here, what is missing, and how to get it
     Doctor,
     /// Build the plugins into target/plugins, and those for the tests into target/evil
@@ -101,6 +108,7 @@ fn run(task: Task) -> Result<()> {
             (true, rest) => demo::real(&rest),
         },
         Task::Test => suite::run(),
+        Task::Lint { list } => lint::run(list),
         Task::Doctor => doctor::examine(),
         Task::Plugins { examples } => plugins(examples),
         Task::Build => demo::build().map(|_| ()),

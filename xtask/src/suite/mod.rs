@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::guests::examples::Missing;
 use crate::testbed::Testbed;
-use crate::{guests, process, workspace};
+use crate::{guests, lint, process, workspace};
 
 use report::Report;
 use servers::Servers;
@@ -22,6 +22,7 @@ pub const CARGO_DENY: &str = "cargo-deny@0.20.2";
 pub fn run() -> Result<()> {
     let begun = Instant::now();
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
+    step("lint", || lint::run(0))?;
     // Servers that are not here yet are built beside what follows: that takes minutes.
     let servers = step("real servers: begin to install", Servers::install)?;
     step("plugins", guests::build)?;
