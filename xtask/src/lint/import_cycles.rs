@@ -167,10 +167,8 @@ impl Modules {
             if let Some(import) = self.import(&module, name, &[]) {
                 let mut full = import.segments.clone();
                 full.extend_from_slice(&names[at + 1..]);
-                if let Some(target) = self.resolve(&module, &full, import.inline_modules, forwards)
-                {
-                    return Some(target);
-                }
+                // A name that the file imports is declared elsewhere, maybe in another crate.
+                return self.resolve(&module, &full, import.inline_modules, forwards);
             }
             return (!file.is_reexport_only).then_some(module);
         }

@@ -14,7 +14,6 @@ pub struct Metadata {
 #[derive(Debug, Deserialize)]
 pub struct Package {
     pub name: String,
-    pub manifest_path: String,
     dependencies: Vec<Dependency>,
 }
 
@@ -78,7 +77,7 @@ pub mod fixture {
 
     use super::Metadata;
 
-    /// Builds metadata of packages in `crates/`, each given as name and normal dependencies. Each
+    /// Builds metadata of packages each given as name and normal dependencies. Each
     /// package also has a dev-dependency on wasmtime and on `anomalyzer-service`.
     pub fn packages(packages: &[(&str, &[&str])]) -> Metadata {
         let packages: Vec<_> = packages
@@ -91,7 +90,6 @@ pub mod fixture {
                     .map(|name| json!({"name": name, "kind": "dev"}));
                 json!({
                     "name": name,
-                    "manifest_path": format!("/w/crates/{}/Cargo.toml", name),
                     "dependencies": normal.chain(dev).collect::<Vec<_>>(),
                 })
             })

@@ -8,6 +8,7 @@ use super::Violation;
 const TEST_ATTRIBUTE: &str = "#[cfg(test)]";
 
 /// A Rust file of the workspace.
+#[derive(Debug)]
 pub struct SourceFile {
     /// Path below the root of the workspace.
     pub path: String,
