@@ -128,10 +128,16 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Result<ExitStatus> 
 
 /// What a short command printed, trimmed.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let output = command.stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("`{}` does not start", in_words(command)))?;
     if !output.status.success() {
-        bail!("`{}`: {}", in_words(command), output.status);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let error = errors
+            .lines()
+            .map(str::trim)
+            .find(|line| line.starts_with("error"));
+        let error = error.map_or_else(String::new, |error| format!(": {error}"));
+        bail!("`{}`: {}{error}", in_words(command), output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

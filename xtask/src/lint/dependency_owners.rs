@@ -3,11 +3,15 @@
 //! Cargo then enforces the promise: only `anomalyzer-plugin-host` can run WebAssembly, because no
 //! other crate can name wasmtime. `deny.toml` repeats the table as `wrappers`.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use toml::{Table, Value};
 
 use super::metadata::Metadata;
 use super::tree::Tree;
 use super::{Report, Violation};
+
+/// File that repeats the table for cargo-deny.
+const DENY: &str = "deny.toml";
 
 struct Rule {
     dependency: &'static str,
@@ -34,8 +38,8 @@ const RULES: [Rule; 12] = [
     Rule {
         dependency: "wit-component",
         owners: PLUGIN_HOST,
-        // It makes components of the guests' modules.
-        also_allowed: &["xtask"],
+        // Both make components of guests' modules.
+        also_allowed: &["xtask", "anomalyzer-test-support"],
     },
     only("minisign", PLUGIN_HOST),
     only("rdkafka", &["anomalyzer-bus-kafka"]),
@@ -64,7 +68,45 @@ const RULES: [Rule; 12] = [
 ];
 
 pub fn check(tree: &Tree) -> Result<Report> {
-    Ok(report(&Metadata::read(tree)?))
+    let mut report = report(&Metadata::read(tree)?);
+    let deny = toml::from_str(&tree.read(DENY)?).with_context(|| format!("{DENY} is not valid"))?;
+    report.violations.extend(missing_wrappers(&deny));
+    Ok(report)
+}
+
+/// Returns a violation for each rule that `deny.toml` does not repeat.
+fn missing_wrappers(deny: &Table) -> Vec<Violation> {
+    let entries = deny.get("bans").and_then(|bans| bans.get("deny"));
+    let entries = entries
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let mut violations = Vec::new();
+    for rule in &RULES {
+        let wrappers: Vec<&str> = entries
+            .iter()
+            .filter(|entry| entry.get("crate").and_then(Value::as_str) == Some(rule.dependency))
+            .filter_map(|entry| entry.get("wrappers")?.as_array())
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let allowed = rule.owners.iter().chain(rule.also_allowed);
+        let missing: Vec<&str> = allowed
+            .copied()
+            .filter(|package| !wrappers.contains(package))
+            .collect();
+        if !missing.is_empty() {
+            violations.push(Violation::new(
+                DENY,
+                format!(
+                    "the wrappers of {} lack {}",
+                    rule.dependency,
+                    missing.join(", ")
+                ),
+            ));
+        }
+    }
+    violations
 }
 
 fn report(metadata: &Metadata) -> Report {
@@ -184,6 +226,28 @@ mod tests {
                 "the package is missing"
             )),
             "{missing:?}"
+        );
+    }
+
+    #[test]
+    fn deny_toml_repeats_the_table() {
+        let deny = include_str!("../../../deny.toml");
+        assert_eq!(missing_wrappers(&toml::from_str(deny).unwrap()), []);
+        let without_owner = deny.replace("\"anomalyzer-policy\"", "\"anomalyzer-collect\"");
+        assert_eq!(
+            missing_wrappers(&toml::from_str(&without_owner).unwrap()),
+            [Violation::new(
+                DENY,
+                "the wrappers of cel lack anomalyzer-policy"
+            )]
+        );
+        let without_entry = deny.replace("crate = \"rdkafka\"", "crate = \"kafka\"");
+        assert_eq!(
+            missing_wrappers(&toml::from_str(&without_entry).unwrap()),
+            [Violation::new(
+                DENY,
+                "the wrappers of rdkafka lack anomalyzer-bus-kafka"
+            )]
         );
     }
 }
