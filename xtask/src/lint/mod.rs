@@ -113,7 +113,7 @@ pub fn run(list: usize) -> Result<()> {
 fn check_one(tree: &Tree, (name, check): Check, failed: &mut Vec<&'static str>) {
     match check(tree) {
         Ok(report) if report.violations.is_empty() => {
-            println!("ok       {name}: {}", report.summary)
+            println!("ok       {name}: {}", report.summary);
         }
         Ok(report) => {
             println!("FAILED   {name}: {}", report.summary);
