@@ -48,7 +48,7 @@ fn is_ending() -> bool {
 fn begin_to_end() {
     ENDING.store(true, Ordering::SeqCst);
     // A process that left its group becomes a child of this process when its parent ends, and
-    // [`end_all`] finds it.
+    // `end_all` finds it.
     let _ = set_child_subreaper(Some(getpid()));
     for group in running().iter() {
         signal(*group, Signal::TERM);
