@@ -1,6 +1,6 @@
 //! Names that say nothing to a reader who does not know the code yet.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::source::{SourceFile, has_word, scan};
 use super::tree::Tree;
@@ -52,6 +52,7 @@ pub fn check_constants(tree: &Tree) -> Result<Report> {
 pub fn check_files(tree: &Tree) -> Result<Report> {
     // Build scripts and stray files are found too, since they may be anywhere.
     let files = tree.all_sources()?;
+    ensure!(!files.is_empty(), "there is no Rust file");
     let violations = files
         .iter()
         .filter(|file| {
