@@ -153,7 +153,8 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         Command::Serve(args) => {
             let role = args.role.unwrap_or(Role::Both);
             let config = configuration(&args)?;
-            if let Some(running) = serve::start(config, role, shutdown.clone()).await? {
+            if let Some(running) = anomalyzer_service::start(config, role, shutdown.clone()).await?
+            {
                 shutdown.cancelled().await;
                 tracing::info!("stopping");
                 running.ended().await;

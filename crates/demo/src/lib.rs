@@ -77,7 +77,9 @@ pub async fn run(args: DemoArgs, json: bool, shutdown: CancellationToken) -> any
             () = tokio::time::sleep(day) => {}
         }
     }
-    let Some(running) = anomalyzer_service::start(stage.config(), Role::Both, stopping.clone()).await? else {
+    let Some(running) =
+        anomalyzer_service::start(stage.config(), Role::Both, stopping.clone()).await?
+    else {
         stage.strike().await;
         return Ok(false);
     };

@@ -23,7 +23,7 @@ pub async fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config::parse("bench.toml".as_ref(), &text(folder.path()))?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
         .await?
         .context("told to stop")?;
     for past in (1..=WARM).rev() {

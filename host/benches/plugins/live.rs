@@ -36,7 +36,7 @@ pub async fn measure() -> anyhow::Result<()> {
     std::fs::create_dir(folder.path().join("plugins"))?;
     let config = config::parse("bench.toml".as_ref(), &text)?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
         .await?
         .context("told to stop")?;
     let url = format!("http://{}/api/v1/plugins", running.address());

@@ -39,7 +39,7 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -214,12 +214,12 @@ async fn silences_are_set_listed_and_ended_and_hold_over_a_restart() {
 async fn what_people_say_of_findings_is_kept_and_shown() {
     use anomalyzer_common::clock::now_ms;
 
-    use anomalyzer_service::{configured, show, show_ordinary};
+    use crate::serve::{configured, show, show_ordinary};
 
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '1h'\nquiet_for = '100ms'\n";
     let shutdown = CancellationToken::new();
-    let running = serve::start(
+    let running = anomalyzer_service::start(
         configured(folder.path(), at_once),
         Role::Both,
         shutdown.clone(),

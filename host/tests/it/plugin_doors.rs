@@ -59,7 +59,7 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
             .await
             .unwrap()
             .unwrap();

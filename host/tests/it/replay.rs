@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_service::{MINUTE, configured, ended, show, show_ordinary};
+use crate::serve::{MINUTE, configured, ended, show, show_ordinary};
 
 fn plugins() -> PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into()
@@ -28,7 +28,7 @@ async fn scaled_up() -> (TempDir, Decision) {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
     let shutdown = CancellationToken::new();
-    let running = serve::start(
+    let running = anomalyzer_service::start(
         configured(folder.path(), at_once),
         Role::Both,
         shutdown.clone(),
@@ -220,7 +220,8 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
         );
         let shutdown = CancellationToken::new();
         let running =
-            serve::start(configured(&data_dir, &trial), Role::Both, shutdown.clone()).await;
+            anomalyzer_service::start(configured(&data_dir, &trial), Role::Both, shutdown.clone())
+                .await;
         running.map(|running| (running.unwrap(), shutdown))
     };
     let refused = start(1.0).await.map(drop).unwrap_err().to_string();
@@ -277,10 +278,11 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
     let (empty, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     for _ in 0..2 {
         let stop = stop.child_token();
-        let running = serve::start(configured(empty.path(), trial), Role::Both, stop.clone())
-            .await
-            .unwrap()
-            .unwrap();
+        let running =
+            anomalyzer_service::start(configured(empty.path(), trial), Role::Both, stop.clone())
+                .await
+                .unwrap()
+                .unwrap();
         stop.cancel();
         running.ended().await;
         assert!(!empty.path().join("trial.passed").exists());

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::serve::{MINUTE, configured, ended, heal, show, show_ordinary};
 use crate::wait::until;
-use anomalyzer_service::{MINUTE, configured, ended, heal, show, show_ordinary};
 
 /// One half with a separate folder, as on a separate machine.
 struct Half {
@@ -23,10 +23,11 @@ impl Half {
     async fn start(role: Role, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(configured(folder.path(), more), role, shutdown.clone())
-            .await
-            .unwrap()
-            .unwrap();
+        let running =
+            anomalyzer_service::start(configured(folder.path(), more), role, shutdown.clone())
+                .await
+                .unwrap()
+                .unwrap();
         Self {
             running,
             shutdown,
@@ -191,7 +192,7 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
     this.stop().await;
 
     let shutdown = CancellationToken::new();
-    let running = serve::start(
+    let running = anomalyzer_service::start(
         configured(folder.path(), &more),
         Role::Server,
         shutdown.clone(),

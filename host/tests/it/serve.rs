@@ -108,7 +108,7 @@ impl Whole {
             ..configured(folder.path(), &format!("{AT_ONCE}{more}"))
         };
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -457,7 +457,7 @@ async fn a_port_in_use_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = configured(folder.path(), "");
     config.api.listen = taken.local_addr().unwrap();
-    let error = serve::start(config, Role::Both, CancellationToken::new())
+    let error = anomalyzer_service::start(config, Role::Both, CancellationToken::new())
         .await
         .map(drop)
         .unwrap_err();
@@ -526,7 +526,7 @@ async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write(
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
         .await
         .unwrap()
         .unwrap();

@@ -74,7 +74,7 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
         .await
         .unwrap()
         .unwrap();
