@@ -11,7 +11,7 @@ use anomalyzer::bus::{Delivery, Record, Topic};
 use anomalyzer::codec::solutions::Received;
 use anomalyzer::codec::{self, Believed};
 use anomalyzer::plugin::{Limits, PluginConfig, Plugins};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::service::Service;
 
 /// A door, by the name of its corpus.
 pub type Door = (&'static str, fn(&[u8]));
@@ -192,11 +192,8 @@ fn server() -> (tokio::runtime::Runtime, SocketAddr) {
     );
     let config =
         anomalyzer::config::parse("it.toml".as_ref(), &text).expect("the configuration is good");
-    let running = runtime.block_on(serve::start(
-        config,
-        Role::Both,
-        tokio_util::sync::CancellationToken::new(),
-    ));
+    let running = runtime
+        .block_on(Service::builder(config).start(tokio_util::sync::CancellationToken::new()));
     let running = running.expect("serve starts").expect("nothing stops it");
     let address = running.address();
     // It runs until the process ends.

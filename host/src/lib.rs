@@ -20,5 +20,5 @@ pub mod history;
 pub mod plugin;
 pub mod quality;
 pub mod replay;
-pub mod serve;
+pub mod service;
 pub mod verify;

@@ -13,7 +13,7 @@ use anomalyzer::domain::{
     Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, solutions,
 };
 use anomalyzer::history::{Filter, Order, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer::service::Service;
 use tokio_util::sync::CancellationToken;
 
 /// One series of traffic and four of latency each.
@@ -26,7 +26,8 @@ pub async fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config::parse("bench.toml".as_ref(), &text(folder.path()))?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await?
         .context("told to stop")?;
     for past in (1..=WARM).rev() {
@@ -128,7 +129,7 @@ pub async fn measure() -> anyhow::Result<()> {
 }
 
 /// A second of all groups but those.
-async fn tick(running: &Running, at: i64, but: impl Fn(usize) -> bool) -> anyhow::Result<()> {
+async fn tick(running: &Service, at: i64, but: impl Fn(usize) -> bool) -> anyhow::Result<()> {
     for group in (0..GROUPS).filter(|group| !but(*group)) {
         show(running, group, at, 1.0).await?;
     }
@@ -136,7 +137,7 @@ async fn tick(running: &Running, at: i64, but: impl Fn(usize) -> bool) -> anyhow
 }
 
 /// One sample of each series of a group.
-async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::Result<()> {
+async fn show(running: &Service, group: usize, at: i64, factor: f64) -> anyhow::Result<()> {
     let name = format!("shop-{group}");
     let series = |labels: Labels, usual: f64| Series {
         labels,

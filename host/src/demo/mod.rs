@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Output;
 use crate::history::{self, HistoryReader};
-use crate::serve::{self, Role};
+use crate::service::Service;
 
 use narrator::Narrator;
 use scenario::{RATE, Scenario, Traffic};
@@ -79,7 +79,10 @@ pub async fn run(
             () = tokio::time::sleep(day) => {}
         }
     }
-    let Some(running) = serve::start(stage.config(), Role::Both, stopping.clone()).await? else {
+    let Some(running) = Service::builder(stage.config())
+        .start(stopping.clone())
+        .await?
+    else {
         stage.strike().await;
         return Ok(false);
     };
@@ -113,7 +116,7 @@ async fn play(
     narrator: &Narrator,
     stage: &Stage,
     traffic: Traffic,
-    running: &serve::Running,
+    running: &Service,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<bool> {
     let Some(history) = running.history().cloned() else {

@@ -18,7 +18,7 @@ use crate::config::{self, Config};
 use crate::diagnose::Role as ModelRole;
 use crate::domain::Target;
 use crate::plugin;
-use crate::serve::Running;
+use crate::service::Service;
 
 /// The service that is broken and healed.
 pub(super) struct Stage {
@@ -135,7 +135,7 @@ impl Stage {
     /// The base URLs of the replicas that serve, kept up to date.
     pub(super) fn replicas(
         &self,
-        running: Option<&Running>,
+        running: Option<&Service>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<watch::Receiver<Vec<String>>> {
         let (sender, receiver) = watch::channel(Vec::new());
@@ -226,10 +226,10 @@ impl Stage {
 
 /// The replicas of a process group.
 pub(super) fn endpoints(
-    running: Option<&Running>,
+    running: Option<&Service>,
     target: &Target,
 ) -> anyhow::Result<watch::Receiver<Vec<Endpoint>>> {
-    let local = running.and_then(Running::local);
+    let local = running.and_then(Service::local);
     let group = local.and_then(|local| local.endpoints(&target.name));
     group.with_context(|| format!("the group {} of the demo is not supervised", target.name))
 }

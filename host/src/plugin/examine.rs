@@ -47,7 +47,7 @@ pub enum PluginKind {
 }
 
 /// An operation that a plugin declares to need, and on what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// `scale`, `patch`, …
     pub operation: String,
@@ -66,7 +66,7 @@ impl PluginKind {
 }
 
 /// What is known of a plugin's bytes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginInfo {
     /// What the plugin calls itself; the name of the file without `.wasm` if it never came to that.
     pub name: String,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Buckets per power of two: a quantile is told to an eighth.
 const PARTS: u32 = 8;
@@ -68,7 +68,7 @@ impl Default for Stats {
 }
 
 /// How a plugin has done, for a person.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginStats {
     /// Calls made.
     pub calls: u64,

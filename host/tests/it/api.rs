@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anomalyzer::act::AnswerError;
 use anomalyzer::api::{
-    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
-    TestMetric, Token, engine_router, router, serve,
+    Access, ApiConfig, ApiState, ApprovalAnswer, Backend, BackendError, EngineState, PartHealth,
+    PartStatus, ProbeBackend, Role, TestMetric, Token, engine_router, router, serve,
 };
 use anomalyzer::common::metrics::Metrics;
 use anomalyzer::domain::{
@@ -37,11 +37,11 @@ struct Parts {
 }
 
 #[async_trait]
-impl Doors for Parts {
-    async fn submit(&self, solution: Solution) -> Result<(), DoorError> {
+impl Backend for Parts {
+    async fn submit(&self, solution: Solution) -> Result<(), BackendError> {
         self.solutions.lock().push(solution.clone());
         if solution.solution_type == "rate_limit" {
-            return Err(DoorError::Unavailable("the bus is closed".to_owned()));
+            return Err(BackendError::Unavailable("the bus is closed".to_owned()));
         }
         let decision = Decision {
             id: DecisionId::from(solution.id),
@@ -71,7 +71,7 @@ impl Doors for Parts {
         Ok(())
     }
 
-    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
+    async fn answer(&self, id: &DecisionId, said: ApprovalAnswer) -> Result<Decision, AnswerError> {
         match self.history.decision(id).await? {
             None => Err(AnswerError::NotFound(id.clone())),
             Some(decision) if decision.state != DecisionState::Held => {
@@ -85,13 +85,9 @@ impl Doors for Parts {
         }
     }
 
-    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
+    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), BackendError> {
         self.metrics.lock().push(metric);
         Ok(())
-    }
-
-    fn health(&self) -> Vec<PartHealth> {
-        self.health.lock().clone()
     }
 
     fn signals(&self) -> Value {
@@ -100,6 +96,12 @@ impl Doors for Parts {
 
     fn plugins(&self) -> Value {
         json!({"plugins": []})
+    }
+}
+
+impl ProbeBackend for Parts {
+    fn health(&self) -> Vec<PartHealth> {
+        self.health.lock().clone()
     }
 }
 
@@ -137,7 +139,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let state = ApiState::new(
             Access::load(&config, config.listen).unwrap(),
-            Arc::clone(&parts) as Arc<dyn Doors>,
+            Arc::clone(&parts) as Arc<dyn Backend>,
             place.history.clone(),
             Metrics::default(),
             Arc::new(|| NOON),
@@ -836,7 +838,7 @@ async fn what_is_held_is_answered_by_an_approver_who_says_why() {
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let decision: Decision = answer.json().await.unwrap();
-        let said = Said {
+        let said = ApprovalAnswer {
             question: "1234".into(),
             approved,
             by: "anna".into(),
@@ -1035,7 +1037,7 @@ async fn the_engine_answers_health_and_metrics_only() {
     let access = Access::load(&ApiConfig::default(), ApiConfig::default().engine_listen).unwrap();
     let state = EngineState::new(
         access,
-        Arc::clone(&server.parts) as Arc<dyn Doors>,
+        Arc::clone(&server.parts) as Arc<dyn ProbeBackend>,
         Metrics::default(),
     );
     tokio::spawn(serve(

@@ -4,7 +4,7 @@ use anomalyzer::common::clock::now_ms;
 use anomalyzer::common::http_client;
 use anomalyzer::domain::{Decision, DecisionId, DecisionState, VerificationOutcome, solutions};
 use anomalyzer::history::{FILE_NAME, Filter, History, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer::service::{Role, Service};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::wait::until;
 
 /// One half with a folder of its own, as on a machine of its own.
 struct Half {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     _folder: TempDir,
 }
@@ -23,7 +23,9 @@ impl Half {
     async fn start(role: Role, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(configured(folder.path(), more), role, shutdown.clone())
+        let running = Service::builder(configured(folder.path(), more))
+            .role(role)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -191,14 +193,12 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
     this.stop().await;
 
     let shutdown = CancellationToken::new();
-    let running = serve::start(
-        configured(folder.path(), &more),
-        Role::Server,
-        shutdown.clone(),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let running = Service::builder(configured(folder.path(), &more))
+        .role(Role::Server)
+        .start(shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     let problem = || running.history().unwrap().health().problem;
     let said = until("it says so", MINUTE, async || problem()).await;
     assert!(

@@ -18,7 +18,7 @@ use anomalyzer::domain::{
     Target, VerificationOutcome, solutions,
 };
 use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer::service::Service;
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -66,7 +66,7 @@ pub async fn show(bus: &dyn Bus, at: i64, traffic: f64, latency: f64) {
 }
 
 /// Half a minute of ordinary samples, up to now; returns when `engine` has seen them.
-pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
+pub async fn show_ordinary(bus: &dyn Bus, engine: &Service) {
     let now = now_ms();
     for second in (1..=30).rev() {
         show(bus, now - second * 1000, 1.0, 1.0).await;
@@ -86,7 +86,7 @@ pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
 
 /// All parts in one process; ends when dropped.
 struct Whole {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     folder: TempDir,
 }
@@ -109,7 +109,8 @@ impl Whole {
             ..configured(folder.path(), &format!("{AT_ONCE}{more}"))
         };
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = Service::builder(config)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -146,7 +147,7 @@ impl Whole {
 }
 
 /// The decision for a solution, as soon as it is over.
-pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decision {
+pub async fn ended(server: &Service, solution: &str, within: Duration) -> Decision {
     let filter = Filter {
         solution: Some(solution.to_owned()),
         ..Filter::default()
@@ -167,7 +168,7 @@ pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decisi
 
 /// More replicas help at once in this world: ordinary samples as soon as a scale is under way, for
 /// ever.
-pub async fn heal(server: &Running) -> Infallible {
+pub async fn heal(server: &Service) -> Infallible {
     until("a scale is under way", 3 * MINUTE, async || {
         let decisions = server
             .history()
@@ -456,7 +457,8 @@ async fn a_port_in_use_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = configured(folder.path(), "");
     config.api.listen = taken.local_addr().unwrap();
-    let error = serve::start(config, Role::Both, CancellationToken::new())
+    let error = Service::builder(config)
+        .start(CancellationToken::new())
         .await
         .map(drop)
         .unwrap_err();
@@ -525,7 +527,8 @@ async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write(
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await
         .unwrap()
         .unwrap();

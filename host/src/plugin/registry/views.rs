@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Registry;
@@ -17,7 +17,7 @@ use crate::plugin::record::{PluginRecord, Quarantine, Version};
 use crate::plugin::stats::{CallTimes, PluginStats};
 
 /// All about one plugin.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PluginView {
     /// The version that is live; of a file that is no plugin, what is known of it.
     #[serde(flatten)]

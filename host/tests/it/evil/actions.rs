@@ -8,7 +8,7 @@ use anomalyzer::bus::{Record, Topic};
 use anomalyzer::config;
 use anomalyzer::domain::{Decision, DecisionState, OutcomeKind};
 use anomalyzer::history::{Filter, Page};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::service::Service;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +76,8 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await
         .unwrap()
         .unwrap();

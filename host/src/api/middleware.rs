@@ -1,4 +1,4 @@
-//! What every request goes through.
+//! Middleware that every request passes through.
 
 use std::time::Duration;
 
@@ -7,25 +7,37 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use tracing::Instrument;
+
 use crate::common::metrics::Metrics;
 
-use super::Problem;
+use super::problem::Problem;
 
-/// The outermost layer: adds where it happened, turns what axum says by itself into a problem, and
-/// sets the headers that every answer has.
+/// Runs the request in a span with its method and path, so that every log line names them.
+pub(super) async fn trace(request: Request, next: Next) -> Response {
+    let span = tracing::info_span!(
+        "request",
+        method = %request.method(),
+        path = request.uri().path()
+    );
+    next.run(request).instrument(span).await
+}
+
+/// Completes every answer: adds the path to a problem, turns axum's own errors into problems, and
+/// sets the common headers.
 pub(super) async fn complete(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let status = response.status();
 
     if status.is_client_error() || status.is_server_error() {
-        let said = response.extensions_mut().remove::<Problem>();
+        let problem = response.extensions_mut().remove::<Problem>();
         // An unhealthy `/health` is no problem document.
         let is_json = response
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind == "application/json");
-        if let Some(problem) = said.or_else(|| (!is_json).then(|| Problem::of_status(status))) {
+        if let Some(problem) = problem.or_else(|| (!is_json).then(|| Problem::of_status(status))) {
             let allow = response.headers_mut().remove(header::ALLOW);
             response = problem.at(path).into_response();
             if let Some(allow) = allow {
@@ -51,7 +63,7 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     response
 }
 
-/// Counts requests by route, never by path: what a stranger asks for must not make new series.
+/// Counts requests by route. The path is not a label: a stranger could make new series with it.
 pub(super) async fn count(
     State(metrics): State<Metrics>,
     request: Request,
@@ -75,7 +87,7 @@ pub(super) async fn count(
     response
 }
 
-/// No request takes longer, whatever it waits for, its own body included.
+/// Ends a request that takes longer than `limit`. The time includes the arrival of its body.
 pub(super) async fn limit(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
@@ -83,15 +95,15 @@ pub(super) async fn limit(State(limit): State<Duration>, request: Request, next:
     }
 }
 
-/// Nothing is at this path.
+/// Answers a request for a path that does not exist.
 pub(super) async fn unknown_path(request: Request) -> Problem {
     Problem::of_status(StatusCode::NOT_FOUND)
-        .saying(format!("there is nothing at {}", request.uri().path()))
+        .with_detail(format!("there is nothing at {}", request.uri().path()))
 }
 
-/// Something is at this path, for another method.
+/// Answers a request with a method that the path does not take.
 pub(super) async fn unknown_method(request: Request) -> Problem {
     let (method, path) = (request.method(), request.uri().path());
     Problem::of_status(StatusCode::METHOD_NOT_ALLOWED)
-        .saying(format!("{path} does not take {method}"))
+        .with_detail(format!("{path} does not take {method}"))
 }

@@ -1,4 +1,4 @@
-//! Who asks, and whether they may.
+//! Authentication by token, authorisation by role, and checks against foreign web pages.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,38 +13,38 @@ use sha2::{Digest, Sha256};
 use super::config::{ApiConfig, ApiConfigError, Role};
 use super::problem::Problem;
 
-/// A token in a file is at least that long, in bytes.
-const SHORTEST: usize = 16;
+/// Minimum length of a token in a file, in bytes.
+const MIN_TOKEN_BYTES: usize = 16;
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// The token's name, or that there was none.
+    /// Name of the token, or a fixed name where no tokens are configured.
     pub name: String,
     pub role: Role,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownToken {
     caller: Caller,
     sha256: [u8; 32],
 }
 
-/// Who may do what: the tokens as they were when it was loaded.
+/// The configured tokens with their roles, as they were when the service started.
 #[derive(Clone, Debug)]
 pub struct Access {
-    known: Arc<[Known]>,
+    tokens: Arc<[KnownToken]>,
     loopback: bool,
 }
 
 impl Access {
-    /// Reads the token files. `listen`: where the API that it is for listens.
+    /// Reads the token files. `listen` is the address on which the API listens.
     ///
     /// # Errors
-    /// What [`ApiConfig::validate`] refuses, and a token that can't be had.
+    /// [`ApiConfig::validate`] refuses the table, or a token cannot be read or is not usable.
     pub fn load(config: &ApiConfig, listen: SocketAddr) -> Result<Self, ApiConfigError> {
         config.validate()?;
-        let mut known: Vec<Known> = Vec::new();
+        let mut tokens: Vec<KnownToken> = Vec::new();
         for token in &config.tokens {
             let sha256 = match (token.stated_hash()?, &token.file) {
                 (Some(hash), _) => hash,
@@ -57,20 +57,22 @@ impl Access {
                     let text =
                         std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
                     let secret = text.trim();
-                    if secret.len() < SHORTEST {
-                        return Err(failed(format!("a token has at least {SHORTEST} bytes")));
+                    if secret.len() < MIN_TOKEN_BYTES {
+                        return Err(failed(format!(
+                            "a token has at least {MIN_TOKEN_BYTES} bytes"
+                        )));
                     }
                     Sha256::digest(secret).into()
                 }
                 (None, None) => return Err(ApiConfigError::EitherOr(token.name.clone())),
             };
-            if let Some(same) = known.iter().find(|other| other.sha256 == sha256) {
+            if let Some(same) = tokens.iter().find(|other| other.sha256 == sha256) {
                 return Err(ApiConfigError::Same(
                     same.caller.name.clone(),
                     token.name.clone(),
                 ));
             }
-            known.push(Known {
+            tokens.push(KnownToken {
                 caller: Caller {
                     name: token.name.clone(),
                     role: token.role,
@@ -79,14 +81,15 @@ impl Access {
             });
         }
         Ok(Self {
-            known: known.into(),
+            tokens: tokens.into(),
             loopback: listen.ip().is_loopback(),
         })
     }
 
-    /// Without tokens, everybody on this machine is trusted.
+    /// Returns the caller that the header `Authorization` names. Without configured tokens,
+    /// everybody on this machine is trusted.
     fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        if self.known.is_empty() {
+        if self.tokens.is_empty() {
             return Ok(Caller {
                 name: "anonymous on loopback".to_owned(),
                 role: Role::Admin,
@@ -114,15 +117,16 @@ impl Access {
                 "the header Authorization is not of the scheme Bearer",
             ));
         }
-        // What is compared are hashes: how long it takes tells nothing about the token.
+        // The comparison is of hashes, so that its duration tells nothing about the token.
         let sha256: [u8; 32] = Sha256::digest(secret.trim()).into();
-        let known = self.known.iter().find(|known| known.sha256 == sha256);
+        let known = self.tokens.iter().find(|token| token.sha256 == sha256);
         known
-            .map(|known| known.caller.clone())
+            .map(|token| token.caller.clone())
             .ok_or_else(|| refused("the token is not known"))
     }
 
-    /// Whoever wants to change something must have one of these roles.
+    /// Checks the request, and returns its caller. A request that changes something needs one of
+    /// the roles in `may_change`.
     fn check(&self, request: &Request, may_change: &[Role]) -> Result<Caller, Problem> {
         if self.loopback {
             check_host(request)?;
@@ -149,13 +153,18 @@ impl Access {
     }
 }
 
-/// Lets through who may, with the caller noted in the request.
-pub(super) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+/// Middleware: admits requests that the caller's role allows, and attaches the [`Caller`].
+pub(super) async fn authorize(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
     admit(&access, &[Role::Approver, Role::Admin], request, next).await
 }
 
-/// The same at the door of the plugins.
-pub(super) async fn guard_plugins(
+/// Middleware: [`authorize`] for the plugin routes, where uploaders may make changes and approvers
+/// may not.
+pub(super) async fn authorize_plugins(
     State(access): State<Access>,
     request: Request,
     next: Next,
@@ -173,8 +182,8 @@ async fn admit(access: &Access, may_change: &[Role], mut request: Request, next:
     }
 }
 
-/// For what everybody may know: lets through, with the caller noted if there is one.
-pub(super) async fn note(
+/// Middleware: admits every request, and attaches the [`Caller`] if there is one.
+pub(super) async fn identify(
     State(access): State<Access>,
     mut request: Request,
     next: Next,
@@ -193,8 +202,8 @@ fn host(request: &Request) -> Option<&str> {
     header.or_else(|| request.uri().authority().map(Authority::as_str))
 }
 
-/// A web page can make its own name point to 127.0.0.1 (DNS rebinding), but not change what the
-/// browser sends as Host.
+/// Refuses a foreign name in the header `Host`. A web page can make its own name point to 127.0.0.1
+/// (DNS rebinding), but it cannot change the `Host` that the browser sends.
 fn check_host(request: &Request) -> Result<(), Problem> {
     let Some(host) = host(request) else {
         return Ok(());
@@ -221,7 +230,8 @@ fn check_host(request: &Request) -> Result<(), Problem> {
     ))
 }
 
-/// A web page of another site can make a browser send a POST, but not without saying from where.
+/// Refuses a foreign `Origin`. A web page of another site can make a browser send a POST, but the
+/// browser then names the site in this header.
 fn check_origin(request: &Request) -> Result<(), Problem> {
     let Some(origin) = request.headers().get(header::ORIGIN) else {
         return Ok(());

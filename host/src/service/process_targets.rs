@@ -1,4 +1,4 @@
-//! The replicas of the local operator's groups, as what is scraped.
+//! Scrape targets: the replicas of the process groups.
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -6,9 +6,9 @@ use tokio_util::sync::CancellationToken;
 use crate::act::local::Local;
 use crate::collect::{Endpoint, Groups};
 
-/// All groups, kept up to date until the shutdown. A replica that does not serve is asked as well:
-/// that it does not answer is for the coverage to say.
-pub(super) fn to_scrape(local: &Local, shutdown: &CancellationToken) -> Groups {
+/// Returns the replicas of all groups, and keeps them up to date until the shutdown. A replica that
+/// does not serve is scraped too, so that the coverage shows its silence.
+pub(super) fn process_targets(local: &Local, shutdown: &CancellationToken) -> Groups {
     let mut groups = Groups::new();
     for group in local.groups() {
         let Some(mut replicas) = local.endpoints(group) else {

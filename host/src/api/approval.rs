@@ -1,62 +1,64 @@
-//! `POST /api/v1/decisions/{id}/approve` and `…/reject`: what a person says to what is held.
+//! `POST /api/v1/decisions/{id}/approve` and `…/reject`: answers to held decisions.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
+use tracing::instrument;
 
-use super::access::Caller;
-use super::doors::Said;
+use super::auth::Caller;
+use super::backend::ApprovalAnswer;
 use super::extract::{self, Path};
 use super::problem::Problem;
 use super::state::ApiState;
 use crate::act::AnswerError;
 use crate::domain::{Decision, DecisionId};
 
-/// A reason is at most that long, in bytes.
-const LONGEST: usize = 4_096;
+/// Maximum length of a reason, in bytes.
+const MAX_ANSWER_BYTES: usize = 4_096;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Answered {
-    /// The id of the decision's `question`: a yes is to that operation on that state of the target,
-    /// and to nothing else.
+pub(super) struct AnswerBody {
+    /// Id of the decision's `question`. A yes allows that operation on that state of the target,
+    /// and nothing else.
     question: String,
-    /// For whoever reads the record.
+    /// Reason for the record.
     reason: String,
 }
 
-/// Yes: it is done at once, if the target is still as it was shown.
+/// Approves the operation. It runs at once if the target is unchanged since the question.
 pub(super) async fn approve(
     state: State<ApiState>,
     caller: Extension<Caller>,
     id: Path,
-    answered: extract::Json<Answered>,
+    body: extract::Json<AnswerBody>,
 ) -> Result<Json<Decision>, Problem> {
-    answer(state, caller, id, answered, true).await
+    answer(state, caller, id, body, true).await
 }
 
-/// No.
+/// Rejects the operation.
 pub(super) async fn reject(
     state: State<ApiState>,
     caller: Extension<Caller>,
     id: Path,
-    answered: extract::Json<Answered>,
+    body: extract::Json<AnswerBody>,
 ) -> Result<Json<Decision>, Problem> {
-    answer(state, caller, id, answered, false).await
+    answer(state, caller, id, body, false).await
 }
 
+#[instrument(skip_all, fields(decision.id = %id, approved))]
 async fn answer(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Path(id): Path,
-    extract::Json(Answered { question, reason }): extract::Json<Answered>,
+    extract::Json(AnswerBody { question, reason }): extract::Json<AnswerBody>,
     approved: bool,
 ) -> Result<Json<Decision>, Problem> {
     let reason = reason.trim().to_owned();
-    if reason.is_empty() || reason.len() > LONGEST {
+    if reason.is_empty() || reason.len() > MAX_ANSWER_BYTES {
         let why = format!(
-            "it has {} bytes, and there are 1 to {LONGEST}",
+            "it has {} bytes, and there are 1 to {MAX_ANSWER_BYTES}",
             reason.len()
         );
         return Err(Problem::bad_field(
@@ -65,7 +67,7 @@ async fn answer(
             "say in a few words why: it stands in the record",
         ));
     }
-    let said = Said {
+    let answer = ApprovalAnswer {
         question,
         approved,
         by: caller.name,
@@ -73,8 +75,8 @@ async fn answer(
     };
     let id = DecisionId::from(id);
     state
-        .doors
-        .answer(&id, said)
+        .backend
+        .answer(&id, answer)
         .await
         .map(Json)
         .map_err(|error| not_taken(&id, error))

@@ -1,4 +1,4 @@
-//! From `collect` onto the bus.
+//! Publishes collected metrics on the bus.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use crate::codec;
 use crate::collect::{Sink, SinkError};
 use crate::domain::MetricBatch;
 
+/// A sink of the collector that publishes on `metrics-topic`.
 pub(super) struct BusSink {
     bus: Arc<dyn Bus>,
 }
