@@ -258,11 +258,11 @@ impl Startup {
         if self.config.trial.is_some() {
             // The reference is weak, as the plugins own the trial.
             let (config, plugins) = (Arc::clone(&self.config), self.plugins.downgrade());
-            let trial = move |candidate: &_| match plugins.upgrade() {
-                Some(plugins) => backtest::detector_must_pass(&config, &plugins, candidate),
-                None => Err("the service ends".to_owned()),
-            };
-            self.plugins.set_trial(Box::new(trial));
+            self.plugins
+                .set_trial(Box::new(move |candidate| match plugins.upgrade() {
+                    Some(plugins) => backtest::detector_must_pass(&config, &plugins, candidate),
+                    None => Err("the service ends".to_owned()),
+                }));
         }
         Ok(())
     }
