@@ -5,12 +5,12 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anomalyzer::bus::Bus;
 use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::bus::{Bus, Topic};
 use anomalyzer::codec;
 use anomalyzer::collect::DetectorConfig;
 use anomalyzer::detect::{Engine, IncidentBook, IncidentConfig, KnownIncidents};
-use anomalyzer::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target};
+use anomalyzer::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, Topic};
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 

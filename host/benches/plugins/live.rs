@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anomalyzer::config;
-use anomalyzer::plugin::{Origin, PluginConfig, Plugins};
+use anomalyzer::domain::Origin;
+use anomalyzer::plugin::{PluginConfig, Plugins};
 use anomalyzer::service::Service;
 use anyhow::Context;
 use serde_json::Value;

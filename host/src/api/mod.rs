@@ -14,6 +14,7 @@ mod incidents;
 mod kill_switch;
 mod limits;
 mod middleware;
+mod plugin_changes;
 mod plugins;
 mod plugins_state;
 mod problem;
@@ -33,6 +34,7 @@ pub use backend::{
 };
 pub use config::{ApiConfig, ApiConfigError, Role, Token};
 pub use kill_switch::watch as watch_kill_switch;
+pub use plugin_changes::record_plugin_changes;
 pub use plugins_state::{PluginDetail, ShownPlugin};
 pub use problem::Problem;
 pub use router::{engine_router, router};

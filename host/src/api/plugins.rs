@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::instrument;
 
-use crate::act::grants::Allowance;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode, PluginKind};
 use crate::history::History;
-use crate::plugin::{ManageError, PluginKind, PluginView, Plugins};
+use crate::plugin::{ManageError, PluginView, Plugins};
 
 use super::auth::Caller;
 use super::config::Role;
 use super::extract::{Json, JsonOrDefault, Path, Query};
+use super::plugin_changes::record_plugin_changes;
 use super::plugins_state::{PluginDetail, PluginsState, ShownPlugin};
 use super::problem::Problem;
 use super::state::ApiState;
@@ -96,7 +96,7 @@ pub(super) fn require_recordable(history: &History) -> Result<(), Problem> {
 /// Records the changes of plugins. A change that cannot be recorded stays queued, and the task of
 /// the plugin folder tries again.
 pub(super) async fn record_changes(state: &ApiState, plugins: &PluginsState) {
-    crate::history::record_changes(&plugins.plugins, &state.history).await;
+    record_plugin_changes(&plugins.plugins, &state.history).await;
 }
 
 /// Runs slow work on a thread of its own.

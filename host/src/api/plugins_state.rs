@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::act::grants::{Allowance, Grant, in_force};
-use crate::plugin::{PluginChange, PluginKind, PluginView, Plugins};
+use crate::act::grants::in_force;
+use crate::domain::{Allowance, Grant, PluginChange, PluginKind};
+use crate::plugin::{PluginView, Plugins};
 
 use super::limits::MAX_CONCURRENT_UPLOADS;
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::{Span, field, instrument};
 
-use crate::plugin::Origin;
+use crate::domain::Origin;
 
 use super::auth::Caller;
 use super::config::Role;

@@ -12,11 +12,11 @@ use crate::act::{AcceptError, Actor, AnswerError, OpenIncidents};
 use crate::api::{
     ApprovalAnswer, Backend, BackendError, PartHealth, PartStatus, ProbeBackend, TestMetric,
 };
-use crate::bus::{Bus, BusError, Record, Topic};
+use crate::bus::{Bus, BusError};
 use crate::collect::{SignalConfig, StatusBoard};
 use crate::common::metrics::Metrics;
 use crate::detect::Overlooked;
-use crate::domain::{Decision, DecisionId, Solution, Target};
+use crate::domain::{Decision, DecisionId, Record, Solution, Target, Topic};
 use crate::plugin::Plugins;
 use crate::verify::Recent;
 

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::act::grants::{self, Grant};
 use crate::act::http::HttpSender;
 use crate::act::kubernetes::Kubernetes;
 use crate::act::local::Local;
 use crate::act::notify::Notifier;
-use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator, Silences};
+use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Silences};
 use crate::bus::Bus;
 use crate::collect::{MetricSource, SignalSource};
 use crate::config::Config;
 use crate::domain::{Clock, Parameters, millis};
 use crate::history::History;
+use crate::operator::Operator;
 use crate::plugin::Plugins;
 use crate::verify::Recent;
 
@@ -35,7 +35,7 @@ pub(super) fn executor(config: &Config, hands: Hands, parts: ExecutorParts) -> A
         config: config.act.clone(),
         verify: config.verify.clone(),
         policy: config.guard.clone(),
-        grants: granted(config),
+        grants: config.grants(),
         rate_limits: rate_limits(config),
         plugins: parts.plugins,
         hands,
@@ -76,11 +76,6 @@ pub(super) async fn dispatcher(
         queries: queries(config),
         clock,
     })
-}
-
-/// Returns the grants of the configuration, or the shipped ones if it has none.
-pub(super) fn granted(config: &Config) -> Vec<Grant> {
-    config.grant.clone().unwrap_or_else(grants::shipped)
 }
 
 /// Parameters of `rate_limit` by target.

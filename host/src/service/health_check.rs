@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::DetectionStatus;
 use super::health::{Health, Status};
-use crate::act::{KillSwitch, Operator};
+use crate::act::KillSwitch;
 use crate::bus::Bus;
 use crate::collect::StatusBoard;
 use crate::diagnose::Diagnoser;
+use crate::operator::Operator;
 use crate::plugin::Plugins;
 
 /// Interval between two rounds of checks.

@@ -13,11 +13,9 @@ mod health;
 mod health_check;
 mod incidents;
 mod metrics;
-mod offer;
 mod plugin_metrics;
 mod plugins;
 mod process_targets;
-mod reach;
 mod recent;
 mod role;
 mod running;
@@ -27,9 +25,6 @@ mod supervise;
 mod tasks;
 
 pub use health::{Health, Part, Status};
-pub(crate) use offer::offer;
 pub use role::Role;
 pub use running::Service;
 pub use startup::ServiceBuilder;
-
-use executor::granted;

@@ -42,7 +42,7 @@ pub(super) async fn run(plugins: Plugins, history: Option<History>, shutdown: Ca
 /// Records the changes of plugins. The engine has no history: its log tells the changes.
 async fn record(plugins: &Plugins, history: Option<&History>) {
     match history {
-        Some(history) => crate::history::record_changes(plugins, history).await,
+        Some(history) => crate::api::record_plugin_changes(plugins, history).await,
         None => drop(plugins.changes()),
     }
 }

@@ -22,7 +22,7 @@ use super::role::Role;
 use super::running::Service;
 use super::tasks::Tasks;
 use crate::act::local::Local;
-use crate::act::{KillSwitch, OpenIncidents, Silences};
+use crate::act::{KillSwitch, OpenIncidents, Silences, candidate_actions};
 use crate::api;
 use crate::backtest;
 use crate::bus::Bus;
@@ -289,7 +289,7 @@ impl Startup {
         })
         .await?;
         let (diagnose, ollama) = (config.diagnose.clone(), config.ollama.clone());
-        let offer = super::offer(config, &self.plugins);
+        let offer = candidate_actions(config.candidates(), self.plugins.clone());
         let diagnoser = Diagnoser::new(diagnose, ollama, offer, self.clock.clone());
         let diagnoser = Arc::new(diagnoser.map_err(anyhow::Error::msg)?);
         let work = EngineWork {
@@ -484,11 +484,7 @@ impl Startup {
             .with_kill_switch(self.kill_switch())
             .with_silences(self.silences.clone())
             .with_feedback(self.feedback.clone())
-            .with_plugins(
-                self.plugins.clone(),
-                executor::granted(&self.config),
-                watched_by,
-            )
+            .with_plugins(self.plugins.clone(), self.config.grants(), watched_by)
     }
 
     fn engine_state(&self, access: api::Access) -> api::EngineState {

@@ -79,7 +79,7 @@ impl Host {
     async fn replicas(&self) -> u32 {
         let target = anomalyzer::domain::Target::new("", "Process", "web");
         let local = self.running.local().unwrap();
-        let snapshot = anomalyzer::act::Operator::inspect(local.as_ref(), &target)
+        let snapshot = anomalyzer::operator::Operator::inspect(local.as_ref(), &target)
             .await
             .unwrap();
         snapshot.replicas.unwrap().desired

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, Subscription, Topic};
+use anomalyzer::bus::{Bus, Subscription};
 use anomalyzer::codec;
 use anomalyzer::collect::DetectorConfig;
 use anomalyzer::detect::{
@@ -16,7 +16,7 @@ use anomalyzer::detect::{
 };
 use anomalyzer::domain::{
     Coverage, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series, Target,
-    UnixMs,
+    Topic, UnixMs,
 };
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use serde_json::json;

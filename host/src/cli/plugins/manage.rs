@@ -11,11 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::Output;
-use crate::act::grants::Allowance;
 use crate::api::{PluginDetail, ShownPlugin};
 use crate::common::http_client;
-use crate::domain::rfc3339;
-use crate::plugin::{Need, Origin, PluginChange, PluginKind, PluginStats, Version};
+use crate::domain::{Allowance, Origin, PluginChange, PluginKind, Version, rfc3339};
+use crate::plugin::{Need, PluginStats};
 
 /// Longest wait for an answer. It is longer than the server takes to examine a plugin.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(200);

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anomalyzer::bus::{Record, Topic};
 use anomalyzer::config;
-use anomalyzer::domain::{Decision, DecisionState, OutcomeKind};
+use anomalyzer::domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
 use anomalyzer::history::{Filter, Page};
 use anomalyzer::service::Service;
 use serde_json::json;
