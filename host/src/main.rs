@@ -23,15 +23,14 @@ use anomalyzer::cli::{
     Output, audit, backtest, check, decisions, feedback, history, kill_switch, nab, plot, plugins,
     policy, replay, score, silences, status,
 };
-use anomalyzer::common::log;
-use anomalyzer::config::Config;
-use anomalyzer::demo::DemoArgs;
-use anomalyzer::demo::app::DemoAppArgs;
-use anomalyzer::demo::load::DemoLoadArgs;
-use anomalyzer::domain::Mode;
-use anomalyzer::plugin::CompileArgs;
-use anomalyzer::service::{Role, Service};
-use anomalyzer::{config, demo, plugin};
+use anomalyzer_common::log;
+use anomalyzer_demo::DemoArgs;
+use anomalyzer_demo::app::DemoAppArgs;
+use anomalyzer_demo::load::DemoLoadArgs;
+use anomalyzer_domain::Mode;
+use anomalyzer_plugin_host::CompileArgs;
+use anomalyzer_service::config::Config;
+use anomalyzer_service::{Role, Service, config};
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -114,7 +113,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Command::CompilePlugin(args) = &arguments.command {
-        return plugin::compile_and_exit(args);
+        return anomalyzer_plugin_host::compile_and_exit(args);
     }
     let quiet = !matches!(arguments.command, Command::Serve(_));
     let json = matches!(&arguments.command, Command::Serve(args) if args.output == Output::Json);
@@ -152,12 +151,14 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 /// Runs a subcommand.
 async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
     let (out, env) = (&mut std::io::stdout(), &environment_variable);
-    let compiler = Some(plugin::this_program());
+    let compiler = Some(anomalyzer_plugin_host::this_program());
     Ok(match command {
         Command::Serve(args) => serve(args, shutdown).await?.exit_code(),
         Command::Demo { args, output } => demo(args, output, shutdown).await?.exit_code(),
-        Command::DemoApp(args) => demo::app::run(args, shutdown).await?.exit_code(),
-        Command::DemoLoad(args) => demo::load::run(args, shutdown).await?.exit_code(),
+        Command::DemoApp(args) => anomalyzer_demo::app::run(args, shutdown).await?.exit_code(),
+        Command::DemoLoad(args) => anomalyzer_demo::load::run(args, shutdown)
+            .await?
+            .exit_code(),
         Command::Check(mut args) => {
             args.compiler = compiler;
             check::run(&args, env, out).await?.exit_code()
@@ -236,7 +237,7 @@ async fn serve(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<(
 /// Runs the demo. Returns false if it was to end by itself and something went wrong.
 async fn demo(args: DemoArgs, output: Output, shutdown: CancellationToken) -> anyhow::Result<bool> {
     let exit_when_done = args.exit_when_done;
-    let good = demo::run(args, output == Output::Json, shutdown).await?;
+    let good = anomalyzer_demo::run(args, output == Output::Json, shutdown).await?;
     Ok(good || !exit_when_done)
 }
 
@@ -247,7 +248,7 @@ fn environment_variable(name: &str) -> Option<String> {
 /// Reads the configuration, and applies the arguments to it.
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     let mut config = config::load(args.config.as_deref(), &environment_variable)?;
-    config.plugins.compiler = Some(plugin::this_program());
+    config.plugins.compiler = Some(anomalyzer_plugin_host::this_program());
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);
     }

@@ -1,36 +1,36 @@
-//! `anomalyzer check`: finds what `serve` would refuse before it is started, with file, line and
-//! remedy.
+//! `anomalyzer check`: finds everything that `serve` would refuse, before `serve` is started.
+//! Reports file, line and remedy.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::act::kubernetes::Kubernetes;
-use crate::api::Access;
-use crate::collect::DetectorConfig;
-use crate::config::{Config, ConfigError, Environment, File, Place, Step};
-use crate::plugin::Plugins;
+use anomalyzer_api::Access;
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_operator_kubernetes::Kubernetes;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_service::config::{Config, ConfigError, Environment, File, Place, Step};
 
 use super::Output;
 
-/// The arguments of `anomalyzer check`.
+/// Arguments of `anomalyzer check`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration
     pub file: PathBuf,
-    /// How the answer looks
+    /// Format of the answer
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles the plugins that are looked at: see [`crate::plugin::PluginConfig::compiler`]
+    /// Program that compiles the checked plugins: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
 
-/// Checks the file and prints what there is to say. True if it is good.
+/// Checks the file and prints the result. Returns true if the configuration is good.
 ///
 /// # Errors
-/// The answer can't be written.
+/// Returns an error if the answer can't be written.
 pub async fn run(
     args: &CheckArgs,
     environment: Environment<'_>,
@@ -65,7 +65,8 @@ pub async fn run(
     Ok(good)
 }
 
-/// `notes`: what is no error, and what could not be checked.
+/// Checks the configuration and returns it. Adds to `notes` everything that is not an error, and
+/// everything that could not be checked.
 async fn check(
     args: &CheckArgs,
     environment: Environment<'_>,
@@ -79,7 +80,7 @@ async fn check(
     access.map_err(|error| file.wrong(&Place::Named, error.to_string()))?;
     if let Some(kubernetes) = &config.kubernetes {
         if kubernetes.kubeconfig.is_some() {
-            let wrong = |error: crate::act::kubernetes::ConnectError| {
+            let wrong = |error: anomalyzer_operator_kubernetes::ConnectError| {
                 file.wrong(
                     &["kubernetes", "kubeconfig"].map(Step::from).into(),
                     error.to_string(),
@@ -98,7 +99,8 @@ async fn check(
     Ok(config)
 }
 
-/// Files that are read anew at each request: `serve` begins without them.
+/// Notes secret files that can't be opened. A missing secret is no error: the service reads these
+/// files anew at each request, and `serve` starts without them.
 fn secrets(config: &Config, notes: &mut Vec<String>) {
     let prometheus = config
         .collect
@@ -130,7 +132,8 @@ fn secrets(config: &Config, notes: &mut Vec<String>) {
     }
 }
 
-/// Whether every detector is there and takes its settings.
+/// Checks that every configured detector is installed and accepts its settings. Notes granted
+/// actions that are not installed.
 async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Result<(), ConfigError> {
     let folder = config.plugins.folder.display();
     if !config.plugins.folder.is_dir() {

@@ -1,10 +1,9 @@
-//! What people can say to a running `serve`: yes or no to what is held, and which targets are left
-//! alone.
+//! Tests of the decisions that people can make on a running `serve`: approving or rejecting held
+//! operations, silencing targets, and giving feedback on findings.
 
 use std::time::Duration;
 
-use anomalyzer::config;
-use anomalyzer::service::Service;
+use anomalyzer_service::{Service, config};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -77,9 +76,9 @@ impl Host {
     }
 
     async fn replicas(&self) -> u32 {
-        let target = anomalyzer::domain::Target::new("", "Process", "web");
+        let target = anomalyzer_domain::Target::new("", "Process", "web");
         let local = self.running.local().unwrap();
-        let snapshot = anomalyzer::operator::Operator::inspect(local.as_ref(), &target)
+        let snapshot = anomalyzer_operator::Operator::inspect(local.as_ref(), &target)
             .await
             .unwrap();
         snapshot.replicas.unwrap().desired
@@ -214,7 +213,7 @@ async fn silences_are_set_listed_and_ended_and_hold_over_a_restart() {
 
 #[tokio::test]
 async fn what_people_say_of_findings_is_kept_and_shown() {
-    use anomalyzer::common::clock::now_ms;
+    use anomalyzer_common::clock::now_ms;
 
     use crate::serve::{configured, show, show_ordinary};
 

@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::Output;
-use crate::api::{PluginDetail, ShownPlugin};
-use crate::common::http_client;
-use crate::domain::{Allowance, Origin, PluginChange, PluginKind, Version, rfc3339};
-use crate::plugin::{Need, PluginStats};
+use anomalyzer_api::{PluginDetail, ShownPlugin};
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{Allowance, Origin, PluginChange, PluginKind, Version, rfc3339};
+use anomalyzer_plugin_host::{Need, PluginStats};
 
 /// Longest wait for an answer. It is longer than the server takes to examine a plugin.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(200);

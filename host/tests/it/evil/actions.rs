@@ -1,20 +1,19 @@
-//! Attacks of an action, against all of `serve`: what it asks for is recorded, and nothing of it is
-//! done.
+//! Attacks of an action against all of `serve`: the requests of the action are recorded, and none
+//! of them is performed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anomalyzer::config;
-use anomalyzer::domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
-use anomalyzer::history::{Filter, Page};
-use anomalyzer::service::Service;
+use anomalyzer_domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
+use anomalyzer_history::{Filter, Page};
+use anomalyzer_service::{Service, config};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{component, folder};
 use crate::wait::until;
 
-/// What each attack comes to: the state of its decision, and words of its summary.
+/// Expected end of each attack: the state of its decision, and words of its summary.
 const ATTACKS: [(&str, DecisionState, &str); 10] = [
     (
         "hidden-patch",
