@@ -32,7 +32,7 @@ pub use auth::Access;
 pub use backend::{
     ApprovalAnswer, Backend, BackendError, PartHealth, PartStatus, ProbeBackend, TestMetric,
 };
-pub use config::{ApiConfig, ApiConfigError, Role, Token};
+pub use config::{ApiConfig, Role, Token};
 pub use kill_switch::watch as watch_kill_switch;
 pub use plugin_changes::record_plugin_changes;
 pub use plugins_state::{PluginDetail, ShownPlugin};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use anomalyzer_domain::{Meaning, duration};
+use anomalyzer_domain::{ConfigIssue, Meaning, duration};
 
 use super::{Selector, TargetTemplate};
 
@@ -33,6 +33,22 @@ pub struct SignalConfig {
     /// Time between two polls, if it differs from the default.
     #[serde(with = "duration::option")]
     pub interval: Option<Duration>,
+}
+
+impl SignalConfig {
+    /// Checks that a detector watches the signal. All other checks happen while it is read.
+    ///
+    /// # Errors
+    /// Returns an error if the signal has no detector.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        if self.detectors.is_empty() {
+            return Err(ConfigIssue::new(format!(
+                "signal `{}` has no detector: name one, or leave `detectors` out for `novelty`",
+                self.name
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// A detector of a signal.

@@ -253,13 +253,14 @@ impl Startup {
     /// Replays recorded metrics to the detectors, if the configuration asks for it, and makes
     /// every later version of a detector pass the same trial.
     async fn check_detectors(&self) -> anyhow::Result<()> {
-        backtest::must_pass(&self.config, &self.plugins).await?;
-        if self.config.trial.is_some() {
+        let setup = self.config.backtest();
+        backtest::must_pass(&setup, &self.plugins).await?;
+        if setup.trial.is_some() {
             // The reference is weak, as the plugins own the trial.
-            let (config, plugins) = (Arc::clone(&self.config), self.plugins.downgrade());
+            let plugins = self.plugins.downgrade();
             self.plugins
                 .set_trial(Box::new(move |candidate| match plugins.upgrade() {
-                    Some(plugins) => backtest::detector_must_pass(&config, &plugins, candidate),
+                    Some(plugins) => backtest::detector_must_pass(&setup, &plugins, candidate),
                     None => Err("the service ends".to_owned()),
                 }));
         }

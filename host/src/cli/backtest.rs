@@ -85,7 +85,14 @@ pub async fn run<W: Write>(
         .get_or_insert_with(|| config::cache_folder().join("compiled"));
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
     let messages: usize = recorded.iter().map(|one| one.series.samples.len()).sum();
-    let report = backtest::run(&config, &plugins, &recorded, &shutdown, progress(messages)).await?;
+    let report = backtest::run(
+        &config.backtest(),
+        &plugins,
+        &recorded,
+        &shutdown,
+        progress(messages),
+    )
+    .await?;
     let too_many = args.limits.too_many(&report);
     if let Some(file) = &args.plot {
         let panels = backtest::panels(&report, &recorded);
@@ -139,9 +146,9 @@ async fn recorded(args: &BacktestArgs, config: &Config) -> anyhow::Result<Vec<Re
         let (Some(start), Some(end)) = (args.start, args.end) else {
             anyhow::bail!("say of when: --start 2026-11-25T00:00:00Z --end 2026-11-26T00:00:00Z");
         };
-        return Ok(backtest::of_prometheus(config, start, end, args.step).await?);
+        return Ok(backtest::of_prometheus(&config.backtest(), start, end, args.step).await?);
     }
-    Ok(backtest::recorded(&args.from, config).await?)
+    Ok(backtest::recorded(&args.from, &config.backtest()).await?)
 }
 
 /// Shows the progress as a percentage on standard error. Prints nothing unless standard error is a

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use anomalyzer_api::Access;
 use anomalyzer_collect::DetectorConfig;
+use anomalyzer_domain::{ConfigIssue, Step};
 use anomalyzer_operator_kubernetes::Kubernetes;
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_service::config::{Config, ConfigError, Environment, File, Place, Step};
+use anomalyzer_service::config::{Config, ConfigError, Environment, File};
 
 use super::Output;
 
@@ -77,14 +78,12 @@ async fn check(
     config.plugins.compiler.clone_from(&args.compiler);
     notes.extend(idle);
     let access = Access::load(&config.api, config.api.listen);
-    access.map_err(|error| file.wrong(&Place::Named, error.to_string()))?;
+    access.map_err(|issue| file.wrong(issue.within("api")))?;
     if let Some(kubernetes) = &config.kubernetes {
         if kubernetes.kubeconfig.is_some() {
             let wrong = |error: anomalyzer_operator_kubernetes::ConnectError| {
-                file.wrong(
-                    &["kubernetes", "kubeconfig"].map(Step::from).into(),
-                    error.to_string(),
-                )
+                let issue = ConfigIssue::at("kubeconfig", error.to_string());
+                file.wrong(issue.within("kubernetes"))
             };
             Kubernetes::connect(kubernetes).await.map_err(wrong)?;
         } else {
@@ -143,7 +142,7 @@ async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Resul
         ));
         return Ok(());
     }
-    let of_folder = |why: String| file.wrong(&["plugins", "folder"].map(Step::from).into(), why);
+    let of_folder = |why: String| file.wrong(ConfigIssue::at("folder", why).within("plugins"));
     let plugin_config = config.plugins.clone();
     let loading = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await;
     let plugins = loading
@@ -159,7 +158,6 @@ async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Resul
             let steps =
                 move |at: usize| vec!["signal".into(), index.into(), "detectors".into(), at.into()];
             signal
-                .get_ref()
                 .detectors
                 .iter()
                 .enumerate()
@@ -174,10 +172,10 @@ async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Resul
             .detector(&detector.name, &detector.settings.clone().into())
             .await;
         let wrong = |error| {
-            file.wrong(
-                &Place::At(steps),
-                format!("detector `{}`: {error}", detector.name),
-            )
+            file.wrong(ConfigIssue {
+                path: steps,
+                message: format!("detector `{}`: {error}", detector.name),
+            })
         };
         opened.map_err(wrong)?;
     }

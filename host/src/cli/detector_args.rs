@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_evaluate::quality::{Detectors, QualityError};
+use anomalyzer_plugin_host::PluginConfig;
 use anomalyzer_service::config;
 
 /// Folder, settings and compiler of the detectors.
@@ -39,7 +40,13 @@ fn settings(text: &str) -> Result<Value, String> {
 impl DetectorArgs {
     /// Loads the wanted detectors. Blocks the current thread.
     pub(super) fn load(self, wanted: &[String]) -> Result<Detectors, QualityError> {
-        Detectors::load(wanted, &self.plugins, self.settings, self.compiler)
+        let plugins = PluginConfig {
+            folder: self.plugins,
+            cache: Some(config::cache_folder().join("compiled")),
+            compiler: self.compiler,
+            ..PluginConfig::default()
+        };
+        Detectors::load(wanted, plugins, self.settings)
     }
 }
 

@@ -12,7 +12,7 @@ use anomalyzer_diagnose::OllamaConfig;
 use anomalyzer_domain::{DecisionId, UnixMs};
 use anomalyzer_evaluate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
 use anomalyzer_history::{FILE_NAME, HistoryReader, RecordedEvent};
-use anomalyzer_plugin_host::STORE;
+use anomalyzer_plugin_host::{PluginConfig, STORE};
 use anomalyzer_service::config;
 use anomalyzer_service::config::Environment;
 
@@ -96,7 +96,11 @@ pub async fn run<W: Write>(
     };
     let places = Places {
         folders: vec![args.data_dir.join(STORE), args.plugins],
-        compiler: args.compiler,
+        config: PluginConfig {
+            cache: Some(config::cache_folder().join("compiled")),
+            compiler: args.compiler,
+            ..PluginConfig::default()
+        },
     };
     let steps = replay(&events, &instead, &places).await?;
     let same = !steps
