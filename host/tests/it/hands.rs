@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anomalyzer_service::{Role, Running, config};
+use anomalyzer_service::{Service, config};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A `serve` that asks before it acts, with a process group and a token for each role.
 struct Host {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     folder: TempDir,
     http: reqwest::Client,
@@ -39,7 +39,8 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = anomalyzer_service::start(config, Role::Both, shutdown.clone())
+        let running = Service::builder(config)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -219,14 +220,11 @@ async fn what_people_say_of_findings_is_kept_and_shown() {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '1h'\nquiet_for = '100ms'\n";
     let shutdown = CancellationToken::new();
-    let running = anomalyzer_service::start(
-        configured(folder.path(), at_once),
-        Role::Both,
-        shutdown.clone(),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let running = Service::builder(configured(folder.path(), at_once))
+        .start(shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     let url = |path: &str| format!("http://{}{path}", running.address());
     let http = reqwest::Client::new();
     let ask = async |method: Method, path: &str, body: Option<Value>| {

@@ -68,6 +68,7 @@ pub enum QualityError {
 }
 
 impl QualityError {
+    /// Returns the error of a file that cannot be read.
     pub fn unreadable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unreadable {
             path: path.to_owned(),
@@ -75,6 +76,7 @@ impl QualityError {
         }
     }
 
+    /// Returns the error of a file that cannot be written.
     pub fn unwritable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unwritable {
             path: path.to_owned(),
@@ -82,6 +84,7 @@ impl QualityError {
         }
     }
 
+    /// Returns the error of a plugin that failed.
     pub fn plugin(doing: impl Into<String>, error: PluginError) -> Self {
         Self::Plugin {
             doing: doing.into(),
