@@ -3,9 +3,8 @@
 
 use super::action::request;
 use super::state::ApiState;
-use anomalyzer_domain::{DecisionId, DecisionState};
+use anomalyzer_domain::{Decision, DecisionId};
 use anomalyzer_history::{DecisionEvent, DecisionEventKind, HistoryError};
-use anomalyzer_remediate::proposed;
 
 /// Records that `by` did `what`, and returns true if the record was written. A failure is logged
 /// and does not undo the change: a full disk must not keep anybody from stopping the host.
@@ -31,12 +30,8 @@ pub(super) async fn try_record_admin_event(
 ) -> Result<(), HistoryError> {
     let now = (state.clock)();
     let id = DecisionId::derive(&["api", &format!("{:016x}", fastrand::u64(..))]);
-    let mut decision = proposed(
-        &request(what.to_owned(), why, id.to_string(), by.to_owned(), now),
-        None,
-    );
-    decision.state = DecisionState::Done;
-    decision.summary = Some(format!("{what} by {by}"));
+    let request = request(what.to_owned(), why, id.to_string(), by.to_owned(), now);
+    let decision = Decision::carried_out(&request, format!("{what} by {by}"));
     let event = DecisionEvent {
         kind: DecisionEventKind::Ended,
         at: now,
