@@ -53,7 +53,7 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// Creates the state for [`super::router`], without the optional routes.
+    /// Creates the state for [`crate::router`], without the optional routes.
     pub fn new(
         access: Access,
         backend: Arc<dyn Backend>,
@@ -145,7 +145,7 @@ pub struct EngineState {
 }
 
 impl EngineState {
-    /// Creates the state for [`super::engine_router`].
+    /// Creates the state for [`crate::engine_router`].
     pub fn new(access: Access, backend: Arc<dyn ProbeBackend>, metrics: Metrics) -> Self {
         Self {
             access,

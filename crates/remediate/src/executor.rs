@@ -62,24 +62,24 @@ impl Default for ExecutorConfig {
 
 /// Everything that decisions are carried out with. All decisions of a process share one executor.
 pub struct Executor {
-    pub(crate) config: ExecutorConfig,
-    pub(crate) verify: VerifyConfig,
-    pub(crate) policy: Policy,
-    pub(crate) grants: Vec<Grant>,
+    pub config: ExecutorConfig,
+    pub verify: VerifyConfig,
+    pub policy: Policy,
+    pub grants: Vec<Grant>,
     /// Configured parameters of `rate_limit` by target: the object to patch or the URL to call.
-    pub(crate) rate_limits: HashMap<String, Parameters>,
-    pub(crate) plugins: Plugins,
-    pub(crate) dispatcher: Dispatcher,
-    pub(crate) history: History,
-    pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) recent: RecentSamples,
-    pub(crate) incidents: OpenIncidents,
-    pub(crate) clock: Clock,
+    pub rate_limits: HashMap<String, Parameters>,
+    pub plugins: Plugins,
+    pub dispatcher: Dispatcher,
+    pub history: History,
+    pub bus: Arc<dyn Bus>,
+    pub recent: RecentSamples,
+    pub incidents: OpenIncidents,
+    pub clock: Clock,
     /// Milliseconds of a clock that never jumps. Its zero point has no meaning.
-    pub(crate) monotonic: Clock,
-    pub(crate) kill_switch: KillSwitch,
-    pub(crate) silences: Silences,
-    pub(crate) in_flight: InFlight,
+    pub monotonic: Clock,
+    pub kill_switch: KillSwitch,
+    pub silences: Silences,
+    pub in_flight: InFlight,
 }
 
 /// Reason why a request was not accepted.

@@ -32,8 +32,8 @@ mod recovery;
 mod rollback;
 mod scale_back;
 mod silences;
-mod verify;
 pub mod verification;
+mod verify;
 
 #[cfg(test)]
 mod tests;

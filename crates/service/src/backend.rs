@@ -17,8 +17,8 @@ use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::Overlooked;
 use anomalyzer_domain::{Decision, DecisionId, Record, Solution, Target, Topic};
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::Recent;
-use anomalyzer_remediate::{AcceptError, Actor, AnswerError, OpenIncidents};
+use anomalyzer_remediate::verification::RecentSamples;
+use anomalyzer_remediate::{AcceptError, AnswerError, Executor, OpenIncidents};
 
 /// Backend of an engine: health and metrics, which every role has.
 pub(super) struct EngineBackend {
@@ -38,8 +38,8 @@ pub(super) struct EngineBackend {
 pub(super) struct ServerBackend {
     pub probes: EngineBackend,
     pub collected: StatusBoard,
-    pub executor: Arc<Actor>,
-    pub recent: Recent,
+    pub executor: Arc<Executor>,
+    pub recent: RecentSamples,
 }
 
 #[async_trait]

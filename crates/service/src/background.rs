@@ -14,8 +14,8 @@ use anomalyzer_domain::Clock;
 use anomalyzer_history::{History, HistoryReader};
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::Recent;
-use anomalyzer_remediate::{Actor, OpenIncidents};
+use anomalyzer_remediate::verification::RecentSamples;
+use anomalyzer_remediate::{Executor, OpenIncidents};
 
 use super::collector::CollectorFactory;
 use super::engine::EngineFactory;
@@ -31,8 +31,8 @@ pub(super) struct ServerWork {
     /// Consumer group that reads `incidents-topic` for the history.
     pub incident_group: String,
     pub incidents: OpenIncidents,
-    pub recent: Recent,
-    pub executor: Arc<Actor>,
+    pub recent: RecentSamples,
+    pub executor: Arc<Executor>,
     pub collector: CollectorFactory,
     /// Supervisor of process groups, if any are configured.
     pub local: Option<Arc<Local>>,

@@ -14,40 +14,44 @@ use anomalyzer_operator::Operator;
 use anomalyzer_operator_kubernetes::Kubernetes;
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::Recent;
-use anomalyzer_remediate::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Silences};
+use anomalyzer_remediate::verification::RecentSamples;
+use anomalyzer_remediate::{Dispatcher, Executor, InFlight, KillSwitch, OpenIncidents, Silences};
 
 /// Shared parts of the executor.
 pub(super) struct ExecutorParts {
     pub plugins: Plugins,
     pub history: History,
     pub bus: Arc<dyn Bus>,
-    pub recent: Recent,
+    pub recent: RecentSamples,
     pub incidents: OpenIncidents,
     pub clock: Clock,
     pub silences: Silences,
 }
 
 /// Builds the executor.
-pub(super) fn executor(config: &Config, hands: Hands, parts: ExecutorParts) -> Arc<Actor> {
+pub(super) fn executor(
+    config: &Config,
+    dispatcher: Dispatcher,
+    parts: ExecutorParts,
+) -> Arc<Executor> {
     let began = std::time::Instant::now();
-    Arc::new(Actor {
+    Arc::new(Executor {
         config: config.act.clone(),
         verify: config.verify.clone(),
         policy: config.guard.clone(),
         grants: config.grants(),
         rate_limits: rate_limits(config),
         plugins: parts.plugins,
-        hands,
+        dispatcher,
         history: parts.history,
         bus: parts.bus,
         recent: parts.recent,
         incidents: parts.incidents,
         clock: parts.clock,
-        steady: Arc::new(move || millis(began.elapsed())),
+        monotonic: Arc::new(move || millis(began.elapsed())),
         kill_switch: KillSwitch::in_folder(&config.data_dir),
         silences: parts.silences,
-        desk: Desk::default(),
+        in_flight: InFlight::default(),
     })
 }
 
@@ -60,7 +64,7 @@ pub(super) async fn dispatcher(
     local: Option<&Arc<Local>>,
     source: &Arc<dyn MetricSource>,
     clock: Clock,
-) -> anyhow::Result<Hands> {
+) -> anyhow::Result<Dispatcher> {
     let mut operators: Vec<Arc<dyn Operator>> = Vec::new();
     if let Some(local) = local {
         operators.push(Arc::clone(local) as Arc<dyn Operator>);
@@ -68,7 +72,7 @@ pub(super) async fn dispatcher(
     if let Some(kubernetes) = &config.kubernetes {
         operators.push(Arc::new(Kubernetes::connect(kubernetes).await?));
     }
-    Ok(Hands {
+    Ok(Dispatcher {
         operators,
         notifier: Arc::new(Notifier::new(config.notify.clone())?),
         http: Arc::new(HttpSender::new(&config.http).map_err(anyhow::Error::msg)?),

@@ -11,7 +11,7 @@ use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::{DetectStatus, Overlooked};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::OpenIncidents;
-use anomalyzer_remediate::verification::Recent;
+use anomalyzer_remediate::verification::RecentSamples;
 
 /// Label of all signals together that are not configured. Others choose their names, and a label
 /// never goes away.
@@ -78,7 +78,7 @@ pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &Overlooked) {
     );
 }
 
-pub(super) fn show_recent(metrics: &Metrics, recent: &Recent) {
+pub(super) fn show_recent(metrics: &Metrics, recent: &RecentSamples) {
     let recent = recent.status();
     gauge(
         metrics,

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::Topic;
-use anomalyzer_remediate::verification::Recent;
+use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_wire::Believed;
 
 /// Runs until told to stop.
 pub(super) async fn run(
     bus: Arc<dyn Bus>,
-    recent: Recent,
+    recent: RecentSamples,
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
     let mut subscription = bus.tail(Topic::Metrics).await?;

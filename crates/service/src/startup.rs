@@ -35,7 +35,7 @@ use anomalyzer_evaluate::backtest;
 use anomalyzer_history::History;
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::Recent;
+use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_remediate::{KillSwitch, OpenIncidents, Silences, candidate_actions};
 
 /// Longest wait at the start until the engine has read the open incidents from the bus.
@@ -340,7 +340,7 @@ impl Startup {
         let operators = dispatcher.operators.iter().cloned();
         checks.extend(operators.map(HealthCheck::Operator));
         checks.push(HealthCheck::Collect(collector.status()));
-        let recent = Recent::default();
+        let recent = RecentSamples::default();
         let parts = self.executor_parts(&history, &recent);
         let executor = executor::executor(config, dispatcher, parts);
         let incident_group = incidents::group(self.bus.as_ref(), &config.data_dir)
@@ -386,7 +386,7 @@ impl Startup {
         }
     }
 
-    fn executor_parts(&self, history: &History, recent: &Recent) -> ExecutorParts {
+    fn executor_parts(&self, history: &History, recent: &RecentSamples) -> ExecutorParts {
         ExecutorParts {
             plugins: self.plugins.clone(),
             history: history.clone(),

@@ -75,3 +75,38 @@ impl Tasks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::health::Status;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_supervised_task_runs_again_until_the_shutdown() {
+        let shutdown = CancellationToken::new();
+        let (tasks, runs) = (Tasks::new(shutdown.clone()), Arc::new(AtomicU32::new(0)));
+        tasks.spawn_supervised("part", &runs, |runs, stop| async move {
+            if runs.fetch_add(1, Ordering::Relaxed) > 0 {
+                stop.cancelled().await;
+            }
+            Ok::<(), Infallible>(())
+        });
+        tasks.close();
+        while runs.load(Ordering::Relaxed) < 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let part = tasks.health().parts()["part"].clone();
+        assert_eq!(part.status, Status::Broken);
+        assert!(
+            part.detail.starts_with("ended by itself"),
+            "{}",
+            part.detail
+        );
+        shutdown.cancel();
+        tasks.join(Duration::from_secs(1)).await;
+    }
+}

@@ -455,10 +455,10 @@ fn page(plugin: &PluginDetail) -> String {
     );
     page.line("mode", view.mode.as_str());
     if info.kind == Some(PluginKind::Action) {
-        let needs = info.needs.iter().map(need_text).collect();
-        page.line("needs", &or_nothing(needs));
-        let granted = granted.iter().map(grant_text).collect();
-        page.line("granted", &or_nothing(granted));
+        let needs: Vec<String> = info.needs.iter().map(need_text).collect();
+        page.line("needs", &or_nothing(&needs));
+        let granted: Vec<String> = granted.iter().map(grant_text).collect();
+        page.line("granted", &or_nothing(&granted));
     }
     page.calls(&view.stats);
     let versions = view.versions.iter().rev();
@@ -525,7 +525,7 @@ fn micros(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0} µs"))
 }
 
-fn or_nothing(all: Vec<String>) -> String {
+fn or_nothing(all: &[String]) -> String {
     match all.is_empty() {
         true => "nothing".to_owned(),
         false => all.join("; "),
