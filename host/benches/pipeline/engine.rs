@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer::bus::{Bus, Topic};
 use anomalyzer::codec;
-use anomalyzer::collect::DetectorConfig;
-use anomalyzer::detect::{Engine, IncidentBook, IncidentConfig, KnownIncidents};
-use anomalyzer::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target};
+use anomalyzer::detect::{Engine, IncidentCorrelator, IncidentConfig, IncidentLog};
+use anomalyzer::domain::{Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target};
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 
@@ -171,7 +170,7 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
         settings,
     };
     let status = Arc::new(Mutex::default());
-    let book = IncidentBook::new(IncidentConfig::default(), KnownIncidents::default());
+    let book = IncidentCorrelator::new(IncidentConfig::default(), IncidentLog::default());
     let minute = Duration::from_secs(60);
     let engine = Engine::new(
         Arc::clone(bus),
@@ -180,7 +179,6 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
         vec![detector],
         book,
         minute,
-        None,
     )
     .with_status(Arc::clone(&status));
     let shutdown = CancellationToken::new();

@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::collect::SignalConfig;
 use crate::config::Config;
-use crate::detect::{Engine, EngineError, IncidentBook, KnownIncidents};
+use crate::detect::{Engine, EngineError, IncidentCorrelator, IncidentLog};
 use crate::diagnose::Diagnoser;
 use crate::domain::{Clock, IncidentEvent, IncidentEventKind, UnixMs};
 use crate::plugin::Plugins;
@@ -68,13 +69,13 @@ pub async fn run(
         plugins.clone(),
         config
             .signals()
-            .into_iter()
+            .iter()
             .filter(|signal| recorded.iter().any(|one| one.signal == signal.name))
+            .map(SignalConfig::watched)
             .collect(),
         config.fallback_detectors.clone(),
-        IncidentBook::new(config.incidents.clone(), KnownIncidents::default()),
+        IncidentCorrelator::new(config.incidents.clone(), IncidentLog::default()),
         config.silent_after,
-        None,
     );
     engine.open_configured().await?;
     let offer = crate::serve::offer(config, plugins);
@@ -88,7 +89,7 @@ pub async fn run(
             return Err(BacktestError::Interrupted);
         }
         time.store(tick.at, Ordering::Relaxed);
-        engine.handle(&tick.deliveries, &mut Nowhere).await?;
+        engine.process_batch(&tick.deliveries, &mut Nowhere).await?;
         let mut asked: Vec<IncidentEvent> = bus.take();
         asked.retain(|event| {
             world.see(event);

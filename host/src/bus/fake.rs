@@ -1,4 +1,4 @@
-//! A bus in memory whose failures a test decides.
+//! A bus in memory whose failures a test controls.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,15 +21,16 @@ struct Inside {
     subscribed: u32,
 }
 
-/// How often each of these fails before it works.
+/// Number of times that each call fails before it succeeds.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Failing {
     pub publish: u32,
     pub dead_letter: u32,
     pub subscribe: u32,
+    pub next: u32,
 }
 
-/// One topic is read from it, all can be published to.
+/// A bus of which one topic can be read and all topics can be written.
 #[derive(Clone, Default)]
 pub(crate) struct FakeBus {
     inside: Arc<Mutex<Inside>>,
@@ -51,12 +52,12 @@ impl FakeBus {
         self.inside.lock()
     }
 
-    /// Lets calls fail from now on.
+    /// Makes calls fail from now on.
     pub(crate) fn fail(&self, failing: Failing) {
         self.inside().failing = failing;
     }
 
-    /// Has this delivered next. Says at which offset.
+    /// Appends a message to the topic that is read. Returns its offset.
     pub(crate) fn offer(&self, topic: Topic, record: Record) -> i64 {
         let mut inside = self.inside();
         let offset = inside.offered;
@@ -73,7 +74,7 @@ impl FakeBus {
         offset
     }
 
-    /// What was published on a topic.
+    /// Returns the messages published on `topic`.
     pub(crate) fn published(&self, topic: Topic) -> Vec<Record> {
         let inside = self.inside();
         inside
@@ -84,17 +85,17 @@ impl FakeBus {
             .collect()
     }
 
-    /// The offsets committed.
+    /// Returns the committed offsets.
     pub(crate) fn committed(&self) -> Vec<i64> {
         self.inside().committed.clone()
     }
 
-    /// The offsets set aside, with the reasons.
+    /// Returns the offsets that were set aside, with the reasons.
     pub(crate) fn set_aside(&self) -> Vec<(i64, String)> {
         self.inside().set_aside.clone()
     }
 
-    /// How often somebody subscribed.
+    /// Returns the number of subscriptions.
     pub(crate) fn subscribed(&self) -> u32 {
         self.inside().subscribed
     }
@@ -147,6 +148,7 @@ impl Subscription for FakeBus {
             let _ = tokio::time::timeout(wait, self.more.notified()).await;
         }
         let mut inside = self.inside();
+        fail(&mut inside.failing.next)?;
         let many = max.min(inside.waiting.len());
         Ok(inside.waiting.drain(..many).collect())
     }

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::act::kubernetes::Kubernetes;
 use crate::api::Access;
-use crate::collect::DetectorConfig;
 use crate::config::{Config, ConfigError, Environment, File, Place, Step};
+use crate::domain::DetectorConfig;
 use crate::plugin::Plugins;
 
 use super::Output;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::domain::Meaning;
 use crate::domain::duration;
+use crate::domain::{DetectorConfig, Meaning, WatchedSignal};
 
 use super::{Selector, TargetTemplate};
 
@@ -35,23 +34,13 @@ pub struct SignalConfig {
     pub interval: Option<Duration>,
 }
 
-/// A detector on a signal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DetectorConfig {
-    /// Name of the plugin.
-    pub name: String,
-    /// What its `open` is given; its schema is the plugin's.
-    #[serde(default)]
-    pub settings: Map<String, Value>,
-}
-
-impl DetectorConfig {
-    /// That detector, with its own defaults.
-    pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            settings: Map::new(),
+impl SignalConfig {
+    /// Returns the part of this configuration that detection needs.
+    pub fn watched(&self) -> WatchedSignal {
+        WatchedSignal {
+            name: self.name.clone(),
+            meaning: self.meaning,
+            detectors: self.detectors.clone(),
         }
     }
 }

@@ -21,10 +21,10 @@ use crate::api::ApiConfig;
 use crate::backtest::TrialConfig;
 use crate::bus::kafka::KafkaConfig;
 use crate::bus::local::LocalBusConfig;
-use crate::collect::{CollectConfig, DetectorConfig, SignalConfig};
-use crate::detect::{IncidentConfig, MemoryConfig};
+use crate::collect::{CollectConfig, SignalConfig};
+use crate::detect::{IncidentConfig, StateStoreConfig};
 use crate::diagnose::{DiagnoserConfig, OllamaConfig};
-use crate::domain::{Parameters, Target};
+use crate::domain::{DetectorConfig, Parameters, Target};
 use crate::guard::Policy;
 use crate::history::{AnchorConfig, HistoryOptions, RetentionConfig};
 use crate::plugin::PluginConfig;
@@ -56,7 +56,7 @@ pub struct Config {
     #[serde(with = "duration")]
     pub silent_after: Duration,
     /// How often what detectors know is saved.
-    pub memory: MemoryConfig,
+    pub memory: StateStoreConfig,
     /// When an incident is worth a diagnosis.
     pub incidents: IncidentConfig,
     /// The language model. Without it the rules decide.
@@ -192,7 +192,7 @@ impl Default for Config {
             // The one speaks after 20 samples, the other better, after 200.
             fallback_detectors: ["zscore", "novelty"].map(DetectorConfig::named).into(),
             silent_after: Duration::from_secs(60),
-            memory: MemoryConfig::default(),
+            memory: StateStoreConfig::default(),
             incidents: IncidentConfig::default(),
             ollama: None,
             diagnose: DiagnoserConfig::default(),

@@ -15,7 +15,7 @@ pub struct Basis {
 
 /// What a detector knew when it first said that a series is out: enough to ask it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Witness {
+pub struct ReplayContext {
     /// What it said.
     pub finding: Finding,
     /// How it was set.

@@ -7,17 +7,19 @@ pub mod duration;
 mod finding;
 mod id;
 mod incident;
+mod incident_view;
 mod labels;
 mod number;
 mod operation;
 mod sample;
+mod signal;
 mod snapshot;
 mod solution;
 mod target;
 mod time;
 
 pub use approval::{Answer, Question};
-pub use basis::{Basis, Witness, WitnessMemory};
+pub use basis::{Basis, ReplayContext, WitnessMemory};
 pub use decision::{
     Anomaly, Control, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind,
     Undo, UndoState, Verdict, Verification, VerificationOutcome,
@@ -25,9 +27,11 @@ pub use decision::{
 pub use finding::{Direction, Finding, Meaning, Phase, Range};
 pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};
 pub use incident::{Incident, IncidentEvent, IncidentEventKind};
+pub use incident_view::IncidentView;
 pub use labels::Labels;
 pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
 pub use sample::{Coverage, MetricBatch, STALE_NAN_BITS, Sample, Series};
+pub use signal::{DetectorConfig, WatchedSignal};
 pub use snapshot::{Autoscaler, PodSummary, Replicas, Snapshot};
 pub use solution::{
     Analyst, AnalystKind, Evidence, EvidenceKind, Parameters, Proposal, Provenance, Solution,

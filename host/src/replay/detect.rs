@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::component::{find, load};
 use super::{Came, Instead, Places, ReplayError, Stage, Step, text};
-use crate::detect::testify;
+use crate::detect::re_evaluate;
 use crate::diagnose::serde_name;
-use crate::domain::{Basis, Finding, Parameters, Witness, rfc3339};
+use crate::domain::{Basis, Finding, Parameters, ReplayContext, rfc3339};
 use crate::plugin::Plugins;
 
 /// Asks the detectors again, or others.
@@ -76,9 +76,9 @@ pub(super) async fn again(
     Ok(steps)
 }
 
-async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) -> Came {
+async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &ReplayContext) -> Came {
     let was = text(&witness.finding);
-    match testify(plugins, name, &basis.event.incident.target, witness).await {
+    match re_evaluate(plugins, name, &basis.event.incident.target, witness).await {
         Ok(Some(finding)) if text(&finding) == was => Came::Same,
         _ if !witness.whole => Came::unknown(
             "not all that its detector knew is on record, and without it says something else",
@@ -95,7 +95,7 @@ async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) ->
 }
 
 /// Another one is shown the samples alone: what the first one knew is in a form of its own.
-async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) -> Came {
+async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &ReplayContext) -> Came {
     let same_name = name == witness.finding.detector;
     let settings = if same_name {
         witness.settings.clone()
@@ -103,12 +103,12 @@ async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &Wit
         Parameters::new()
     };
     let memory = witness.memory.clone().filter(|_| same_name);
-    let asked = Witness {
+    let asked = ReplayContext {
         settings,
         memory,
         ..witness.clone()
     };
-    let is = match testify(plugins, name, &basis.event.incident.target, &asked).await {
+    let is = match re_evaluate(plugins, name, &basis.event.incident.target, &asked).await {
         Ok(Some(finding)) => told(&finding),
         Ok(None) => "nothing at this sample".to_owned(),
         Err(error) => format!("an error: {error}"),

@@ -15,7 +15,7 @@ use crate::api::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
 use crate::bus::{Bus, BusError, Record, Topic};
 use crate::collect::{SignalConfig, StatusBoard};
 use crate::common::metrics::Metrics;
-use crate::detect::{DetectStatus, Overlooked};
+use crate::detect::{DetectStatus, DroppedCounters};
 use crate::diagnose::Diagnoser;
 use crate::domain::{Decision, DecisionId, Solution, Target};
 use crate::plugin::Plugins;
@@ -34,7 +34,7 @@ pub(super) struct ServeDoors {
     pub signals: Vec<SignalConfig>,
     pub metrics: Metrics,
     pub incidents: OpenIncidents,
-    pub overlooked: Arc<Overlooked>,
+    pub overlooked: Arc<DroppedCounters>,
     pub recent: Option<Recent>,
 }
 

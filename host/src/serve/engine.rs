@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::Detection;
 use super::backfill::FromSource;
 use crate::bus::Bus;
-use crate::collect::MetricSource;
+use crate::collect::{MetricSource, SignalConfig};
 use crate::config::Config;
-use crate::detect::{Backfill, Engine, Feedback, IncidentBook, KnownIncidents, Memory, Overlooked};
+use crate::detect::{Backfill, Engine, Feedback, IncidentCorrelator, IncidentLog, StateStore, DroppedCounters};
 use crate::plugin::Plugins;
 
 /// What an engine is made of. One that failed is made anew, and begins with what it saved.
@@ -22,10 +22,10 @@ pub(super) struct EngineMakings {
     pub(super) plugins: Plugins,
     pub(super) source: Arc<dyn MetricSource>,
     pub(super) detection: Detection,
-    pub(super) overlooked: Arc<Overlooked>,
-    pub(super) known: KnownIncidents,
+    pub(super) overlooked: Arc<DroppedCounters>,
+    pub(super) known: IncidentLog,
     pub(super) feedback: Feedback,
-    pub(super) memory: Memory,
+    pub(super) memory: StateStore,
 }
 
 impl EngineMakings {
@@ -40,23 +40,23 @@ impl EngineMakings {
                 config.collect.interval,
             )) as Arc<dyn Backfill>
         });
-        let mut book = IncidentBook::new(config.incidents.clone(), self.known.clone());
+        let mut book = IncidentCorrelator::new(config.incidents.clone(), self.known.clone());
         if !self.bus.is_partitioned() {
             book.adopt_all();
         }
         let mut engine = Engine::new(
             Arc::clone(&self.bus),
             self.plugins.clone(),
-            config.signals(),
+            config.signals().iter().map(SignalConfig::watched).collect(),
             config.fallback_detectors.clone(),
             book,
             config.silent_after,
-            backfill,
         )
+        .with_backfill(backfill)
         .with_status(Arc::clone(&self.detection))
-        .with_overlooked(Arc::clone(&self.overlooked))
+        .with_dropped(Arc::clone(&self.overlooked))
         .with_feedback(self.feedback.clone())
-        .with_memory(self.memory.clone());
+        .with_state_store(self.memory.clone());
         engine.open_configured().await?;
         Ok(engine)
     }

@@ -41,7 +41,7 @@ use crate::collect::{self, CollectError, Collector, MetricSource, SignalSource};
 use crate::common::clock::now_ms;
 use crate::common::metrics::Metrics;
 use crate::config::Config;
-use crate::detect::{DetectStatus, Feedback, KnownIncidents, Memory, memory};
+use crate::detect::{DetectStatus, Feedback, IncidentLog, StateStore, state_store};
 use crate::diagnose::Diagnoser;
 use crate::domain::{Clock, IncidentEvent, IncidentEventKind, millis};
 use crate::history::{self, History, HistoryReader};
@@ -300,7 +300,7 @@ async fn begin(
     };
 
     if role.detects() {
-        let known = KnownIncidents::default();
+        let known = IncidentLog::default();
         tasks.spawn(supervise(
             "known incidents",
             health.clone(),
@@ -329,8 +329,8 @@ async fn begin(
             overlooked: Arc::clone(&doors.overlooked),
             known,
             feedback: feedback.clone(),
-            memory: Memory::open(
-                &config.data_dir.join(memory::FILE_NAME),
+            memory: StateStore::open(
+                &config.data_dir.join(state_store::FILE_NAME),
                 config.memory.clone(),
             )
             .await?,

@@ -8,15 +8,14 @@ use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
 use anomalyzer::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
 use anomalyzer::codec::{self, Believed};
-use anomalyzer::collect::DetectorConfig;
 use anomalyzer::common::clock::now_ms;
 use anomalyzer::config;
 use anomalyzer::detect::{
-    Backfill, DetectStatus, Engine, Feedback, IncidentBook, IncidentConfig, KnownIncidents,
-    Overlooked, Vote,
+    Backfill, DetectStatus, Engine, Feedback, IncidentCorrelator, IncidentConfig, IncidentLog,
+    DroppedCounters, Vote,
 };
 use anomalyzer::domain::{
-    Coverage, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Sample, Series, Target, UnixMs,
+    Coverage, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Sample, Series, Target, UnixMs,
 };
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use async_trait::async_trait;
@@ -79,7 +78,7 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
         quiet_for: Duration::from_secs(1),
         ..IncidentConfig::default()
     };
-    let book = IncidentBook::new(config, KnownIncidents::default());
+    let book = IncidentCorrelator::new(config, IncidentLog::default());
     Engine::new(
         Arc::clone(bus),
         plugins,
@@ -87,8 +86,8 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
         vec![zscore],
         book,
         Duration::from_secs(60),
-        backfill,
     )
+    .with_backfill(backfill)
 }
 
 /// A batch of one sample of a signal about the target.
@@ -254,12 +253,12 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
     let bus: Arc<dyn Bus> = Arc::new(bus);
     let (status, overlooked, shutdown) = (
         Arc::default(),
-        Arc::<Overlooked>::default(),
+        Arc::<DroppedCounters>::default(),
         CancellationToken::new(),
     );
     let engine = engine(&bus, None)
         .with_status(Arc::clone(&status))
-        .with_overlooked(Arc::clone(&overlooked));
+        .with_dropped(Arc::clone(&overlooked));
     let running = tokio::spawn(engine.run("detect", shutdown.clone()));
     let watches = |signal: &str| {
         let status: std::collections::BTreeMap<String, DetectStatus> =

@@ -12,7 +12,7 @@ use super::*;
 use crate::bus::local::{LocalBus, LocalBusConfig};
 use crate::bus::{Bus, Subscription, Topic};
 use crate::codec;
-use crate::collect::{DetectorConfig, SignalConfig};
+use crate::domain::{DetectorConfig, WatchedSignal};
 use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target};
 use crate::plugin::tests::guest;
 use crate::plugin::{PluginConfig, Plugins};
@@ -39,7 +39,7 @@ impl Rig {
     /// With these plugins. A signal that is not configured is watched by the `fallback`.
     async fn new(
         guests: &[&guest::Detector<'_>],
-        signals: Vec<SignalConfig>,
+        signals: Vec<WatchedSignal>,
         fallback: &str,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -49,7 +49,7 @@ impl Rig {
         let bus: Arc<dyn Bus> = Arc::new(bus);
         let metrics = bus.subscribe(Topic::Metrics, "detect").await.unwrap();
         let incidents = bus.subscribe(Topic::Incidents, "test").await.unwrap();
-        let book = IncidentBook::new(IncidentConfig::default(), KnownIncidents::default());
+        let book = IncidentCorrelator::new(IncidentConfig::default(), IncidentLog::default());
         for guest in guests {
             std::fs::write(
                 folder.path().join(guest.name).with_extension("wasm"),
@@ -74,7 +74,6 @@ impl Rig {
             fallback,
             book,
             silent_after,
-            None,
         )
         .with_status(Arc::clone(&status));
         Self {
@@ -132,7 +131,7 @@ impl Rig {
         let deliveries = self.metrics.next(10, Duration::from_secs(9)).await.unwrap();
         assert_eq!(deliveries.len(), signals.len());
         self.engine
-            .handle(&deliveries, self.metrics.as_mut())
+            .process_batch(&deliveries, self.metrics.as_mut())
             .await
             .unwrap();
     }

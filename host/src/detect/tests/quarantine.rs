@@ -1,16 +1,17 @@
 //! A detector is quarantined while it watches.
 
 use super::*;
+use crate::domain::Meaning;
 
 const SIGNALS: [&str; 3] = ["latency", "errors", "traffic"];
 
-/// Watched by `moody`.
+/// SignalState by `moody`.
 fn signal(name: &str) -> SignalConfig {
-    let text = format!(
-        "name = '{name}'\nsource = {{ query = 'q' }}\ntarget = {{ kind = 'Deployment', name = 'web' }}\n\
-         detectors = [{{ name = 'moody' }}]"
-    );
-    toml::from_str(&text).unwrap()
+    WatchedSignal {
+        name: name.to_owned(),
+        meaning: Meaning::Other,
+        detectors: vec![config("moody")],
+    }
 }
 
 fn failing() -> guest::Detector<'static> {

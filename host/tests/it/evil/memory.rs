@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use anomalyzer::collect::DetectorConfig;
-use anomalyzer::domain::Labels;
+use anomalyzer::domain::{DetectorConfig, Labels};
 use anomalyzer::plugin::{DetectorHandle, Frame, PluginError, Plugins, Saved};
 use serde_json::json;
 

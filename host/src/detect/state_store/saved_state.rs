@@ -1,46 +1,46 @@
-//! What is kept of one series for one detector.
+//! The saved state of one series for one detector.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::collect::DetectorConfig;
+use crate::domain::DetectorConfig;
 use crate::domain::{FindingId, Labels, Target, UnixMs};
 
 /// SHA-256.
 pub(in crate::detect) type Hash = [u8; 32];
 
-/// When an anomaly began, and the id that it has been known by since, whatever version of the
-/// detector found it.
+/// The start of an ongoing anomaly, and its id, which stays equal across versions of the detector.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::detect) struct Onset {
     pub(in crate::detect) at: UnixMs,
     pub(in crate::detect) finding: FindingId,
 }
 
-/// What is kept of one series for one detector.
+/// The saved state of one series for one detector.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::detect) struct Kept {
-    /// None for what a detector's series share.
+pub(in crate::detect) struct SavedState {
+    /// None for the state that the series of a detector share.
     pub(in crate::detect) series: Option<(Target, Labels)>,
     /// The detector's name.
     pub(in crate::detect) detector: String,
-    /// Of the settings that it was opened with.
+    /// Hash of the settings of the detector.
     pub(in crate::detect) settings: Hash,
-    /// The version that saved it.
+    /// Version of the plugin that saved the state.
     pub(in crate::detect) version: String,
-    /// The bytes that saved it.
+    /// SHA-256 of the bytes of the plugin that saved the state.
     pub(in crate::detect) digest: String,
-    /// The samples up to and with this time are in it.
+    /// Time of the last sample in the state.
     pub(in crate::detect) watermark: UnixMs,
-    /// How many samples are in it, while the detector wants more before it says anything.
+    /// Number of samples in the state, while the series is in warm-up.
     pub(in crate::detect) seen: Option<u32>,
-    /// The anomaly that goes on.
+    /// The ongoing anomaly of the series.
     pub(in crate::detect) onset: Option<Onset>,
-    /// What the detector saved; None when it could not.
+    /// The state in the form of the plugin. None if the plugin could not save it.
     pub(in crate::detect) saved: Option<Vec<u8>>,
 }
 
-/// Tells settings apart. Keys are sorted, so that their order in a file does not matter.
+/// Returns a hash of the settings. The keys are sorted, so that their order in a file does not
+/// matter.
 pub(in crate::detect) fn settings_hash(config: &DetectorConfig) -> Hash {
     Sha256::digest(Value::Object(config.settings.clone()).to_string()).into()
 }
