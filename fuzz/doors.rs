@@ -7,11 +7,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anomalyzer::bus::{Delivery, Record, Topic};
+use anomalyzer::codec::Believed;
 use anomalyzer::codec::solutions::Received;
-use anomalyzer::codec::{self, Believed};
+use anomalyzer::domain::{Delivery, Record, Topic};
 use anomalyzer::plugin::{Limits, PluginConfig, Plugins};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::serve::Role;
+use anomalyzer::{codec, serve};
 
 /// A door, by the name of its corpus.
 pub type Door = (&'static str, fn(&[u8]));
@@ -104,14 +105,14 @@ pub fn remote_write(bytes: &[u8]) {
 /// A message with a solution.
 pub fn solutions(bytes: &[u8]) {
     if let Ok(Received::Claimed(solution) | Received::Foreign(solution)) =
-        codec::solutions::decode(&delivery(Topic::Solutions, vec![], bytes))
+        codec::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW)
     {
         let again = codec::solutions::encode(&solution);
         let again = Delivery {
             record: again,
             ..delivery(Topic::Solutions, vec![], &[])
         };
-        codec::solutions::decode(&again).expect("what was written can be read");
+        codec::solutions::decode(&again, NOW).expect("what was written can be read");
     }
 }
 

@@ -17,6 +17,7 @@ pub mod diagnose;
 pub mod domain;
 pub mod guard;
 pub mod history;
+pub mod operator;
 pub mod plugin;
 pub mod quality;
 pub mod replay;

@@ -4,28 +4,34 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anomalyzer::cli::Output;
-use anomalyzer::cli::audit::{self, AuditCommand};
-use anomalyzer::cli::backtest::{self, BacktestArgs};
-use anomalyzer::cli::check::{self, CheckArgs};
-use anomalyzer::cli::decisions::{self, DecisionsCommand};
-use anomalyzer::cli::feedback::{self, FeedbackArgs};
-use anomalyzer::cli::history::{self, HistoryCommand};
-use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
-use anomalyzer::cli::nab::{self, NabArgs};
-use anomalyzer::cli::plot::{self, PlotArgs};
-use anomalyzer::cli::plugins::{self, PluginsCommand};
-use anomalyzer::cli::policy::{self, PolicyCommand};
-use anomalyzer::cli::replay::{self, ReplayArgs};
-use anomalyzer::cli::score::{self, ScoreArgs};
-use anomalyzer::cli::silences::{self, SilencesCommand};
-use anomalyzer::cli::status::{self, StatusArgs};
+use anomalyzer::cli::audit::AuditCommand;
+use anomalyzer::cli::backtest::BacktestArgs;
+use anomalyzer::cli::check::CheckArgs;
+use anomalyzer::cli::decisions::DecisionsCommand;
+use anomalyzer::cli::feedback::FeedbackArgs;
+use anomalyzer::cli::history::HistoryCommand;
+use anomalyzer::cli::kill_switch::KillSwitchCommand;
+use anomalyzer::cli::nab::NabArgs;
+use anomalyzer::cli::plot::PlotArgs;
+use anomalyzer::cli::plugins::PluginsCommand;
+use anomalyzer::cli::policy::PolicyCommand;
+use anomalyzer::cli::replay::ReplayArgs;
+use anomalyzer::cli::score::ScoreArgs;
+use anomalyzer::cli::silences::SilencesCommand;
+use anomalyzer::cli::status::StatusArgs;
+use anomalyzer::cli::{
+    Output, audit, backtest, check, decisions, feedback, history, kill_switch, nab, plot, plugins,
+    policy, replay, score, silences, status,
+};
 use anomalyzer::common::log;
-use anomalyzer::config::{self, Config};
-use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
-use anomalyzer::guard::Mode;
-use anomalyzer::plugin::{self, CompileArgs};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::config::Config;
+use anomalyzer::demo::DemoArgs;
+use anomalyzer::demo::app::DemoAppArgs;
+use anomalyzer::demo::load::DemoLoadArgs;
+use anomalyzer::domain::Mode;
+use anomalyzer::plugin::CompileArgs;
+use anomalyzer::serve::Role;
+use anomalyzer::{config, demo, plugin, serve};
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -156,7 +162,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Demo { args, output } => {
             let exit_when_done = args.exit_when_done;
-            let good = demo::run(args, output, shutdown).await?;
+            let good = demo::run(args, output == Output::Json, shutdown).await?;
             return Ok(if exit_when_done && !good {
                 ExitCode::FAILURE
             } else {

@@ -5,15 +5,13 @@
 use anyhow::Context;
 use std::time::Duration;
 
-use anomalyzer::bus::Topic;
-use anomalyzer::codec;
 use anomalyzer::common::clock::now_ms;
-use anomalyzer::config;
 use anomalyzer::domain::{
-    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, solutions,
+    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, Topic, solutions,
 };
 use anomalyzer::history::{Filter, Order, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer::serve::{Role, Running};
+use anomalyzer::{codec, config, serve};
 use tokio_util::sync::CancellationToken;
 
 /// One series of traffic and four of latency each.

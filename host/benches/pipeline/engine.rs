@@ -5,11 +5,11 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anomalyzer::bus::Bus;
 use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::bus::{Bus, Topic};
 use anomalyzer::codec;
-use anomalyzer::detect::{Engine, IncidentCorrelator, IncidentConfig, IncidentLog};
-use anomalyzer::domain::{Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target};
+use anomalyzer::detect::{Engine, IncidentConfig, IncidentCorrelator, IncidentLog};
+use anomalyzer::domain::{Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic};
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::config;
-use anomalyzer::plugin::{Origin, PluginConfig, Plugins};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::domain::Origin;
+use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer::serve::Role;
+use anomalyzer::{config, serve};
 use anyhow::Context;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;

@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::act::grants::{Allowance, Grant, in_force};
-use crate::guard::Mode;
+use super::plugin_changes::record_plugin_changes;
+use crate::act::grants::in_force;
+use crate::domain::{Allowance, Grant, Mode, Origin, PluginChange, PluginKind};
 use crate::history::History;
-use crate::plugin::{ManageError, Origin, PluginChange, PluginKind, PluginView, Plugins};
+use crate::plugin::{ManageError, PluginView, Plugins};
 
 use super::access::Caller;
 use super::extract::{Json, JsonOrDefault, Path, Query};
@@ -163,7 +164,7 @@ fn recordable(history: &History) -> Result<(), Problem> {
 /// Puts on record what happened. What can't be is kept, and tried again by whoever looks after the
 /// folder.
 async fn record(state: &ApiState, room: &PluginRoom) {
-    crate::history::record_changes(&room.plugins, &state.history).await;
+    record_plugin_changes(&room.plugins, &state.history).await;
 }
 
 /// Runs what takes its time off the async threads.

@@ -7,11 +7,10 @@ use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::grants::Grant;
 use crate::act::{KillSwitch, Silences};
 use crate::common::metrics::Metrics;
 use crate::detect::Feedback;
-use crate::domain::Clock;
+use crate::domain::{Clock, Grant};
 use crate::history::History;
 use crate::plugin::Plugins;
 

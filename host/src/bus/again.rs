@@ -11,7 +11,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Growing pauses between attempts.
-pub(crate) struct Pauses(Duration);
+pub struct Pauses(Duration);
 
 impl Default for Pauses {
     fn default() -> Self {
@@ -21,7 +21,7 @@ impl Default for Pauses {
 
 impl Pauses {
     /// Waits for the next pause. Returns false if `stop` is cancelled meanwhile.
-    pub(crate) async fn wait(&mut self, stop: &CancellationToken) -> bool {
+    pub async fn wait(&mut self, stop: &CancellationToken) -> bool {
         let pause = self.0;
         self.0 = (pause * 2).min(LONGEST_PAUSE);
         tokio::select! {
@@ -40,7 +40,7 @@ fn is_transient(error: &BusError) -> bool {
 ///
 /// # Errors
 /// A permanent error, or [`BusError::Closed`] if `stop` is cancelled.
-pub(crate) async fn publish(
+pub async fn publish(
     bus: &dyn Bus,
     topic: Topic,
     record: Record,
@@ -66,7 +66,7 @@ pub(crate) async fn publish(
 ///
 /// # Errors
 /// A permanent error, or [`BusError::Closed`] if `stop` is cancelled.
-pub(crate) async fn set_aside(
+pub async fn set_aside(
     subscription: &mut dyn Subscription,
     delivery: &Delivery,
     reason: &str,

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BusError, Delivery, Subscription};
+use super::{BusError, Subscription};
+use crate::domain::Delivery;
 
 /// Pause after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -114,7 +115,7 @@ pub async fn consume<H: Handler>(
 mod tests {
     use super::*;
     use crate::bus::fake::{Failing, FakeBus};
-    use crate::bus::{Record, Topic};
+    use crate::domain::{Record, Topic};
 
     const BATCH: Batch = Batch {
         max: 2,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::detector_args::{DetectorArgs, blocking, unless_closed};
 use crate::domain::{DecisionId, UnixMs};
 use crate::history::{FILE_NAME, HistoryReader};
+use crate::quality::panel_of_rows;
 use crate::quality::plot::{Panel, svg};
 use crate::quality::{Judged, QualityError, csv, judge, parse_time};
 
@@ -128,7 +129,7 @@ fn of_file(args: PlotArgs) -> Result<Panel, QualityError> {
         .into_owned();
     let samples = rows.iter().map(|row| (row.at, row.value));
     let Some(detector) = detector else {
-        return Ok(Panel::of_rows(name, &rows, &Judged::calm(samples), labels));
+        return Ok(panel_of_rows(name, &rows, &Judged::calm(samples), labels));
     };
     let detectors = detectors.load(&[detector])?;
     let [detector] = detectors.all() else {
@@ -141,7 +142,7 @@ fn of_file(args: PlotArgs) -> Result<Panel, QualityError> {
         QualityError::plugin(format!("{} on {}", detector.name, path.display()), error)
     })?;
     let title = format!("{name}, {} {}", detector.name, detector.version);
-    Ok(Panel::of_rows(title, &rows, &judged, labels))
+    Ok(panel_of_rows(title, &rows, &judged, labels))
 }
 
 #[derive(Deserialize)]

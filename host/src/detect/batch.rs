@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::correlator::SampleOrigin;
-use crate::bus::Delivery;
 use crate::codec::metrics::{self, Content, Head};
 use crate::codec::{Believed, DecodeError};
-use crate::domain::{MetricBatch, Target, UnixMs};
+use crate::domain::{Delivery, MetricBatch, Target, UnixMs};
 
 /// A message whose head was decoded.
 pub(super) struct Message<'a> {

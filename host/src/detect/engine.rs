@@ -27,11 +27,13 @@ use super::replay_context::replay_contexts;
 use super::signal_state::{DetectStatus, SignalState};
 use super::state_store::StateStore;
 use super::warm_start::WarmStart;
-use crate::bus::{self, Batch, Bus, BusError, Delivery, OnReadError, Subscription, Topic};
+use crate::bus::{self, Batch, Bus, BusError, OnReadError, Subscription};
 use crate::codec::{self, Believed};
 use crate::common::clock::now_ms;
 use crate::common::failpoint::fail_point;
-use crate::domain::{Coverage, DetectorConfig, Meaning, Target, UnixMs, WatchedSignal};
+use crate::domain::{
+    Coverage, Delivery, DetectorConfig, Meaning, Target, Topic, UnixMs, WatchedSignal,
+};
 use crate::plugin::{Frame, PluginError, Plugins};
 
 /// Bounds of one read. The samples of a batch make one frame per signal.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{self, Batch, Bus, BusError, Delivery, OnReadError, Replay, Subscription, Topic};
+use crate::bus::{self, Batch, Bus, BusError, OnReadError, Replay, Subscription};
 use crate::codec;
-use crate::domain::{Incident, IncidentEvent, IncidentId, IncidentView, Target};
+use crate::domain::{Delivery, Incident, IncidentEvent, IncidentId, IncidentView, Target, Topic};
 
 /// Maximum number of open incidents. Beyond it, the incident with the oldest change is forgotten.
 const MAX_OPEN: usize = 20_000;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
+use crate::bus::{Bus, BusError, Subscription};
 use crate::codec;
-use crate::domain::IncidentEvent;
+use crate::domain::{Delivery, IncidentEvent, Topic};
 
 /// Number of attempts to publish an event before the engine gives up and is restarted.
 const MAX_ATTEMPTS: u32 = 60;

@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::Detection;
 use super::health::{Health, Status};
-use super::plugin_metrics;
-use crate::act::{AcceptError, Actor, AnswerError, OpenIncidents, Operator};
+use super::{Detection, plugin_metrics};
+use crate::act::{AcceptError, Actor, AnswerError, OpenIncidents};
 use crate::api::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
-use crate::bus::{Bus, BusError, Record, Topic};
+use crate::bus::{Bus, BusError};
 use crate::collect::{SignalConfig, StatusBoard};
 use crate::common::metrics::Metrics;
 use crate::detect::{DetectStatus, DroppedCounters};
 use crate::diagnose::Diagnoser;
-use crate::domain::{Decision, DecisionId, Solution, Target};
+use crate::domain::{Decision, DecisionId, Record, Solution, Target, Topic};
+use crate::operator::Operator;
 use crate::plugin::Plugins;
 use crate::verify::Recent;
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::OpenIncidents;
-use crate::bus::{Bus, BusError, Topic};
+use crate::bus::{Bus, BusError};
 use crate::codec;
+use crate::domain::Topic;
 use crate::history::History;
 
 /// The group of a history: servers that stand by have histories of their own, and each is to hold

@@ -6,10 +6,8 @@ mod engine;
 mod groups;
 mod health;
 mod incidents;
-mod offer;
 mod plugin_metrics;
 mod plugins;
-mod reach;
 mod recent;
 mod sink;
 mod supervise;
@@ -26,30 +24,28 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::act::grants::{self, Grant};
 use crate::act::http::HttpSender;
 use crate::act::kubernetes::Kubernetes;
 use crate::act::local::Local;
 use crate::act::notify::Notifier;
-use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Operator, Silences};
-use crate::api;
-use crate::backtest;
+use crate::act::{Actor, Desk, Hands, KillSwitch, OpenIncidents, Silences, candidate_actions};
 use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::bus::{Bus, LogOfRecord};
-use crate::collect::{self, CollectError, Collector, MetricSource, SignalSource};
+use crate::collect::{CollectError, Collector, MetricSource, SignalSource};
 use crate::common::clock::now_ms;
 use crate::common::metrics::Metrics;
 use crate::config::Config;
 use crate::detect::{DetectStatus, Feedback, IncidentLog, StateStore, state_store};
 use crate::diagnose::Diagnoser;
 use crate::domain::{Clock, IncidentEvent, IncidentEventKind, millis};
-use crate::history::{self, History, HistoryReader};
+use crate::history::{History, HistoryReader};
+use crate::operator::Operator;
 use crate::plugin::Plugins;
 use crate::verify::Recent;
+use crate::{api, backtest, collect, history};
 
 pub use health::{Health, Part, Status};
-pub(crate) use offer::offer;
 
 use doors::ServeDoors;
 use engine::EngineMakings;
@@ -376,7 +372,7 @@ async fn begin(
             config: config.act.clone(),
             verify: config.verify.clone(),
             policy: config.guard.clone(),
-            grants: granted(&config),
+            grants: config.grants(),
             rate_limits: config
                 .rate_limit
                 .iter()
@@ -514,7 +510,7 @@ async fn begin(
                 .with_kill_switch(KillSwitch::in_folder(&config.data_dir))
                 .with_silences(silences)
                 .with_feedback(feedback);
-            let state = state.with_plugins(plugins, granted(&config), watched_by);
+            let state = state.with_plugins(plugins, config.grants(), watched_by);
             tasks.spawn(api::watch_kill_switch(state.clone()));
             api::router(state)
         }
@@ -562,10 +558,6 @@ async fn open_history(
         log,
     )
     .await?)
-}
-
-fn granted(config: &Config) -> Vec<Grant> {
-    config.grant.clone().unwrap_or_else(grants::shipped)
 }
 
 async fn hands(
@@ -639,7 +631,7 @@ impl CollectorMakings {
 }
 
 fn diagnoser(config: &Config, plugins: &Plugins, clock: Clock) -> anyhow::Result<Arc<Diagnoser>> {
-    let offer = offer(config, plugins);
+    let offer = candidate_actions(config.candidates(), plugins.clone());
     Diagnoser::new(config.diagnose.clone(), config.ollama.clone(), offer, clock)
         .map(Arc::new)
         .map_err(anyhow::Error::msg)

@@ -42,7 +42,7 @@ pub(super) async fn run(plugins: Plugins, history: Option<History>, shutdown: Ca
 /// Only the server keeps a history; the engine says it in its log.
 async fn record(plugins: &Plugins, history: Option<&History>) {
     match history {
-        Some(history) => crate::history::record_changes(plugins, history).await,
+        Some(history) => crate::api::record_plugin_changes(plugins, history).await,
         None => drop(plugins.changes()),
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, BusError, Topic};
+use crate::bus::{Bus, BusError};
 use crate::codec::{self, Believed};
 use crate::common::clock::now_ms;
+use crate::domain::Topic;
 use crate::verify::Recent;
 
 /// Runs until told to stop.

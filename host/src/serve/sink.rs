@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::bus::{Bus, BusError, Topic};
+use crate::bus::{Bus, BusError};
 use crate::codec;
 use crate::collect::{Sink, SinkError};
-use crate::domain::MetricBatch;
+use crate::domain::{MetricBatch, Topic};
 
 pub(super) struct BusSink {
     bus: Arc<dyn Bus>,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::bus::kafka::{KafkaBus, WhenAbsent};
-use anomalyzer::bus::{Bus, BusError, LogOfRecord, Topic};
+use anomalyzer::bus::{Bus, BusError, LogOfRecord};
+use anomalyzer::domain::Topic;
 use anomalyzer_testbed::shared::own_kafka;
 use tokio::time::Instant;
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use anomalyzer::bus::BusError;
 use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{BusError, Topic};
+use anomalyzer::domain::Topic;
 
 use super::rig::{Bounds, Local, PATIENCE, Rig, number, numbered, take};
 

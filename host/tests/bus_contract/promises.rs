@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use anomalyzer::bus::{BusError, Delivery, Record, Topic};
+use anomalyzer::bus::BusError;
+use anomalyzer::domain::{Delivery, Record, Topic};
 use bytes::Bytes;
 use futures::future::join_all;
 use proptest::prelude::*;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, Delivery, Record, Subscription, Topic};
+use anomalyzer::bus::{Bus, Subscription};
+use anomalyzer::domain::{Delivery, Record, Topic};
 use async_trait::async_trait;
 use bytes::Bytes;
 

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
-use anomalyzer::codec::{self, Believed};
+use anomalyzer::bus::{Bus, BusError, BusHealth, Replay, Subscription};
+use anomalyzer::codec::Believed;
 use anomalyzer::common::clock::now_ms;
-use anomalyzer::config;
 use anomalyzer::detect::{
     Backfill, DetectStatus, Engine, Feedback, IncidentCorrelator, IncidentConfig, IncidentLog,
     DroppedCounters, Vote,
 };
 use anomalyzer::domain::{
-    Coverage, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Sample, Series, Target, UnixMs,
+    Coverage, Delivery, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch,
+    Record, Sample, Series, Target, Topic, UnixMs,
 };
 use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer::{codec, config};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 

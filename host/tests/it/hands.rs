@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use anomalyzer::config;
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer::serve::{Role, Running};
+use anomalyzer::{config, serve};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -78,7 +78,7 @@ impl Host {
     async fn replicas(&self) -> u32 {
         let target = anomalyzer::domain::Target::new("", "Process", "web");
         let local = self.running.local().unwrap();
-        let snapshot = anomalyzer::act::Operator::inspect(local.as_ref(), &target)
+        let snapshot = anomalyzer::operator::Operator::inspect(local.as_ref(), &target)
             .await
             .unwrap();
         snapshot.replicas.unwrap().desired

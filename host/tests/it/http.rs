@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anomalyzer::act::http::{Credential, HttpConfig, HttpSender};
-use anomalyzer::act::{OperatorError, Performed};
 use anomalyzer::domain::{HttpRequest, OperationId};
+use anomalyzer::operator::{OperatorError, Performed};
 use serde_json::json;
 
 use crate::receiver::{Answer, Receiver, nobody};

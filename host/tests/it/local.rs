@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::act::local::{GroupConfig, Local, LocalConfig, Readiness};
-use anomalyzer::act::{Operator, OperatorError};
 use anomalyzer::domain::{
     LogRequest, MergePatch, Operation, OperationId, Snapshot, Target, derive,
 };
+use anomalyzer::operator::{Operator, OperatorError};
 use anomalyzer_testbed::ports;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -87,7 +87,7 @@ impl Host {
         .await
     }
 
-    async fn perform(&mut self, operation: Operation) -> anomalyzer::act::Performed {
+    async fn perform(&mut self, operation: Operation) -> anomalyzer::operator::Performed {
         let basis = self.inspect().await;
         self.operations += 1;
         let id = OperationId::from(format!("op-{}", self.operations));

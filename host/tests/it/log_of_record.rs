@@ -4,9 +4,9 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
+use anomalyzer::bus::{BusError, LogOfRecord};
 use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::UnixMs;
+use anomalyzer::domain::{Delivery, Record, Topic, UnixMs};
 use anomalyzer::history::{
     DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryError, HistoryOptions,
 };

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, Subscription, Topic};
+use anomalyzer::bus::{Bus, Subscription};
 use anomalyzer::codec;
 use anomalyzer::detect::{
     DetectStatus, Engine, EngineError, IncidentCorrelator, IncidentConfig, IncidentLog, StateStore,
     StateStoreConfig, state_store,
 };
 use anomalyzer::domain::{
-    Coverage, DetectorConfig, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series, Target,
-    UnixMs,
+    Coverage, DetectorConfig, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series,
+    Target, Topic, UnixMs,
 };
 use anomalyzer::plugin::{PluginConfig, Plugins};
 use serde_json::json;

@@ -4,10 +4,10 @@
 use std::sync::LazyLock;
 
 use anomalyzer::config;
-use anomalyzer::domain::{Direction, Labels, Notice, Operation, Phase, Range, Target};
+use anomalyzer::domain::{Direction, Labels, Notice, Operation, Phase, PluginKind, Range, Target};
 use anomalyzer::plugin::{
     ActionIncident, ActionOutcome, ActionStep, DetectorHandle, Frame, PluginConfig, PluginError,
-    PluginKind, Plugins,
+    Plugins,
 };
 use serde_json::{Value, json};
 

@@ -5,20 +5,20 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use anomalyzer::bus::{Bus, BusError, Record, Topic};
-use anomalyzer::cli::Output;
+use anomalyzer::bus::{Bus, BusError};
 use anomalyzer::cli::plugins::ServerArgs;
-use anomalyzer::cli::status::{self, StatusArgs};
-use anomalyzer::codec;
+use anomalyzer::cli::status::StatusArgs;
+use anomalyzer::cli::{Output, status};
 use anomalyzer::common::clock::now_ms;
 use anomalyzer::common::http_client;
-use anomalyzer::config::{self, Config};
+use anomalyzer::config::Config;
 use anomalyzer::domain::{
-    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Sample, Series,
-    Target, VerificationOutcome, solutions,
+    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Record, Sample,
+    Series, Target, Topic, VerificationOutcome, solutions,
 };
 use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer::serve::{Role, Running};
+use anomalyzer::{codec, config, serve};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::load::{Loaded, load};
 use super::{PluginsError, schema};
 use crate::cli::Output;
-use crate::plugin::{PluginInfo, PluginKind, Surface};
+use crate::domain::PluginKind;
+use crate::plugin::{PluginInfo, Surface};
 
 /// Which file.
 #[derive(Clone, Debug, Args)]

@@ -10,8 +10,8 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::Output;
-use crate::act::grants::Allowance;
 use crate::common::http_client;
+use crate::domain::Allowance;
 
 /// Longer than the server takes to look at a plugin.
 const TIMEOUT: Duration = Duration::from_secs(200);

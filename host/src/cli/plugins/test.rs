@@ -11,7 +11,7 @@ use super::PluginsError;
 use super::load::{Loaded, load};
 use crate::cli::Output;
 use crate::conformance::{self, Check, Figure, Report, Trial};
-use crate::plugin::PluginKind;
+use crate::domain::PluginKind;
 
 /// Which file, and how it is tried.
 #[derive(Clone, Debug, Args)]

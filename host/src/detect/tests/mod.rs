@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::bus::local::{LocalBus, LocalBusConfig};
-use crate::bus::{Bus, Subscription, Topic};
+use crate::bus::{Bus, Subscription};
 use crate::codec;
-use crate::domain::{DetectorConfig, WatchedSignal};
-use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target};
+use crate::domain::{
+    Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic, WatchedSignal,
+};
 use crate::plugin::tests::guest;
 use crate::plugin::{PluginConfig, Plugins};
 

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anomalyzer::bus::{Record, Topic};
-use anomalyzer::config;
-use anomalyzer::domain::{Decision, DecisionState, OutcomeKind};
+use anomalyzer::domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
 use anomalyzer::history::{Filter, Page};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::serve::Role;
+use anomalyzer::{config, serve};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

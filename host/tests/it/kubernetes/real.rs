@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anomalyzer::act::kubernetes::{Kubernetes, KubernetesConfig};
-use anomalyzer::act::{Operator, OperatorError, Performed};
 use anomalyzer::domain::{
     LogRequest, MergePatch, Operation, OperationId, Replicas, Snapshot, Target,
 };
+use anomalyzer::operator::{Operator, OperatorError, Performed};
 use anomalyzer_testbed::{KubernetesEndpoint, shared};
 use serde_json::{Value, json};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anomalyzer::act::kubernetes::{Kubernetes, KubernetesConfig};
-use anomalyzer::act::{Operator, OperatorError, Performed};
 use anomalyzer::domain::{MergePatch, Operation, OperationId, Snapshot, Target};
+use anomalyzer::operator::{Operator, OperatorError, Performed};
 use serde_json::{Value, json};
 
 use crate::receiver::{Answer, Receiver, nobody};

@@ -1,35 +1,32 @@
-//! Which actions can do anything at all about a target: what is out of reach of the configured
-//! operators is not offered.
+//! Capabilities of the configured operators. An action that no operator can carry out on a target
+//! is not offered for that target.
 
 use std::collections::HashSet;
 
-use crate::act::{kubernetes, local};
-use crate::config::Config;
-use crate::domain::Target;
+use crate::domain::{PROCESS_KIND, Target};
 use crate::plugin::Need;
 
 /// Operations that need no operator.
 const WITHOUT_OPERATOR: [&str; 3] = ["http", "notify", "query"];
 
-/// What the configured operators handle. The engine has none of them, and offers all the same.
-pub(super) struct Reach {
-    groups: HashSet<String>,
-    kubernetes: bool,
+/// Targets that the configured operators handle. The engine role has no operators, and offers
+/// actions for their targets all the same.
+#[derive(Clone, Default)]
+pub struct Capabilities {
+    /// Names of the configured process groups.
+    pub process_groups: HashSet<String>,
+    /// Returns true for a target whose kind the Kubernetes operator handles. `None` where Kubernetes
+    /// is not configured.
+    pub kubernetes: Option<fn(&Target) -> bool>,
 }
 
-impl Reach {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            groups: config.local.groups.keys().cloned().collect(),
-            kubernetes: config.kubernetes.is_some(),
-        }
-    }
-
-    /// Whether an action with these needs can do one of the things that it needs, on this target.
+impl Capabilities {
+    /// Returns true if an action with these `needs` can perform at least one of its operations on
+    /// `target`.
     pub(super) fn covers(&self, target: &Target, needs: &[Need]) -> bool {
         let operated = match target.kind.as_str() {
-            local::KIND => self.groups.contains(&target.name),
-            _ => self.kubernetes && kubernetes::knows(target),
+            PROCESS_KIND => self.process_groups.contains(&target.name),
+            _ => self.kubernetes.is_some_and(|handles| handles(target)),
         };
         let of_kind =
             |scope: &str| scope == "*" || scope.split('/').next() == Some(target.kind.as_str());
@@ -55,9 +52,9 @@ mod tests {
 
     #[test]
     fn what_no_operator_can_do_is_not_offered() {
-        let reach = Reach {
-            groups: ["web".to_owned()].into(),
-            kubernetes: true,
+        let reach = Capabilities {
+            process_groups: ["web".to_owned()].into(),
+            kubernetes: Some(|target| target.kind == "Deployment"),
         };
         let scale = needs(&[("scale", "Deployment"), ("scale", "Process")]);
         let (process, service) = (
@@ -73,10 +70,7 @@ mod tests {
         assert!(reach.covers(&service, &needs(&[("read_logs", "*"), ("query", "*")])));
         assert!(reach.covers(&service, &needs(&[("notify", "*")])));
         assert!(reach.covers(&service, &[]));
-        let nothing = Reach {
-            groups: HashSet::new(),
-            kubernetes: false,
-        };
+        let nothing = Capabilities::default();
         assert!(!nothing.covers(&Target::new("shop", "Deployment", "web"), &scale));
     }
 }
