@@ -7,12 +7,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anomalyzer::codec::Believed;
-use anomalyzer::codec::solutions::Received;
-use anomalyzer::domain::{Delivery, Record, Topic};
-use anomalyzer::plugin::{Limits, PluginConfig, Plugins};
-use anomalyzer::serve::Role;
-use anomalyzer::{codec, serve};
+use anomalyzer_domain::{Delivery, Record, Topic};
+use anomalyzer_plugin_host::{Limits, PluginConfig, Plugins};
+use anomalyzer_service::Role;
+use anomalyzer_wire::Believed;
+use anomalyzer_wire::solutions::Received;
 
 /// A door, by the name of its corpus.
 pub type Door = (&'static str, fn(&[u8]));
@@ -68,7 +67,7 @@ const NOW: Believed = Believed::at(1_769_860_800_000);
 
 /// A message with metrics: JSON, or one of ours with what its headers say in the first lines.
 pub fn metrics(bytes: &[u8]) {
-    let _ = codec::metrics::decode(&delivery(Topic::Metrics, vec![], bytes), NOW);
+    let _ = anomalyzer_wire::metrics::decode(&delivery(Topic::Metrics, vec![], bytes), NOW);
     let mut parts = bytes.splitn(5, |byte| *byte == b'\n');
     let mut header = |name: &str| {
         (
@@ -81,22 +80,26 @@ pub fn metrics(bytes: &[u8]) {
         .to_vec();
     headers.push(("content-type".to_owned(), "application/x-protobuf".into()));
     let ours = delivery(Topic::Metrics, headers, parts.next().unwrap_or_default());
-    if let Ok(batch) = codec::metrics::decode(&ours, NOW) {
+    if let Ok(batch) = anomalyzer_wire::metrics::decode(&ours, NOW) {
         // What was read can be written, and is then the same.
-        let again = codec::metrics::encode(&batch);
+        let again = anomalyzer_wire::metrics::encode(&batch);
         let again = Delivery {
             record: again,
             ..ours
         };
-        let again = codec::metrics::decode(&again, NOW).expect("what was written can be read");
+        let again =
+            anomalyzer_wire::metrics::decode(&again, NOW).expect("what was written can be read");
         assert_eq!(format!("{again:?}"), format!("{batch:?}"));
     }
 }
 
 /// The samples of a message: a snappy block of protobuf.
 pub fn remote_write(bytes: &[u8]) {
-    if let Ok(series) = codec::remote_write::decode(bytes, NOW) {
-        let again = codec::remote_write::decode(&codec::remote_write::encode(&series), NOW);
+    if let Ok(series) = anomalyzer_wire::remote_write::decode(bytes, NOW) {
+        let again = anomalyzer_wire::remote_write::decode(
+            &anomalyzer_wire::remote_write::encode(&series),
+            NOW,
+        );
         let again = again.expect("what was written can be read");
         assert_eq!(format!("{again:?}"), format!("{series:?}"));
     }
@@ -105,33 +108,35 @@ pub fn remote_write(bytes: &[u8]) {
 /// A message with a solution.
 pub fn solutions(bytes: &[u8]) {
     if let Ok(Received::Claimed(solution) | Received::Foreign(solution)) =
-        codec::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW)
+        anomalyzer_wire::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW)
     {
-        let again = codec::solutions::encode(&solution);
+        let again = anomalyzer_wire::solutions::encode(&solution);
         let again = Delivery {
             record: again,
             ..delivery(Topic::Solutions, vec![], &[])
         };
-        codec::solutions::decode(&again, NOW).expect("what was written can be read");
+        anomalyzer_wire::solutions::decode(&again, NOW).expect("what was written can be read");
     }
 }
 
 /// A message with an event of an incident.
 pub fn incidents(bytes: &[u8]) {
-    if let Ok(event) = codec::incidents::decode(&delivery(Topic::Incidents, vec![], bytes)) {
-        let again = codec::incidents::encode(&event);
+    if let Ok(event) =
+        anomalyzer_wire::incidents::decode(&delivery(Topic::Incidents, vec![], bytes))
+    {
+        let again = anomalyzer_wire::incidents::encode(&event);
         let again = Delivery {
             record: again,
             ..delivery(Topic::Incidents, vec![], &[])
         };
-        codec::incidents::decode(&again).expect("what was written can be read");
+        anomalyzer_wire::incidents::decode(&again).expect("what was written can be read");
     }
 }
 
 /// A configuration.
 pub fn config(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes)
-        && let Err(error) = anomalyzer::config::parse("it.toml".as_ref(), text)
+        && let Err(error) = anomalyzer_service::config::parse("it.toml".as_ref(), text)
     {
         assert!(error.to_string().starts_with("it.toml"), "{error}");
     }
@@ -191,8 +196,8 @@ fn server() -> (tokio::runtime::Runtime, SocketAddr) {
         "data_dir = '{0}'\n[api]\nlisten = '127.0.0.1:0'\n[plugins]\nfolder = '{0}/plugins'\n[collect]\ninterval = '1h'\n",
         folder.display()
     );
-    let config =
-        anomalyzer::config::parse("it.toml".as_ref(), &text).expect("the configuration is good");
+    let config = anomalyzer_service::config::parse("it.toml".as_ref(), &text)
+        .expect("the configuration is good");
     let running = runtime.block_on(serve::start(
         config,
         Role::Both,

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{Frame, PluginConfig, Plugins, Saved};
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{Frame, PluginConfig, Plugins, Saved};
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector::Series;
 use anomalyzer_plugin_sdk::{Frame as NativeFrame, Watch};
 use anomalyzer_zscore::ZScore;

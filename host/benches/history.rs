@@ -15,10 +15,10 @@ mod fixture;
 use std::path::Path;
 use std::time::Instant;
 
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{Target, VerificationOutcome};
-use anomalyzer::history::DecisionEventKind::Ended;
-use anomalyzer::history::{Filter, History, HistoryOptions, Page};
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{Target, VerificationOutcome};
+use anomalyzer_history::DecisionEventKind::Ended;
+use anomalyzer_history::{Filter, History, HistoryOptions, Page};
 use futures::StreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};

@@ -13,8 +13,8 @@ mod live;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{Frame, PluginConfig, Plugins};
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{Frame, PluginConfig, Plugins};
 use serde_json::{Value, json};
 
 /// A file below `target`, where `cargo xtask plugins` puts them.

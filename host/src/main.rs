@@ -23,15 +23,14 @@ use anomalyzer::cli::{
     Output, audit, backtest, check, decisions, feedback, history, kill_switch, nab, plot, plugins,
     policy, replay, score, silences, status,
 };
-use anomalyzer::common::log;
-use anomalyzer::config::Config;
-use anomalyzer::demo::DemoArgs;
-use anomalyzer::demo::app::DemoAppArgs;
-use anomalyzer::demo::load::DemoLoadArgs;
-use anomalyzer::domain::Mode;
-use anomalyzer::plugin::CompileArgs;
-use anomalyzer::serve::Role;
-use anomalyzer::{config, demo, plugin, serve};
+use anomalyzer_common::log;
+use anomalyzer_demo::DemoArgs;
+use anomalyzer_demo::app::DemoAppArgs;
+use anomalyzer_demo::load::DemoLoadArgs;
+use anomalyzer_domain::Mode;
+use anomalyzer_plugin_host::CompileArgs;
+use anomalyzer_service::config::Config;
+use anomalyzer_service::{Role, config};
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -114,7 +113,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Command::CompilePlugin(args) = &arguments.command {
-        return plugin::compile_and_exit(args);
+        return anomalyzer_plugin_host::compile_and_exit(args);
     }
     let quiet = !matches!(arguments.command, Command::Serve(_));
     let json = matches!(&arguments.command, Command::Serve(args) if args.output == Output::Json);
@@ -162,18 +161,18 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Demo { args, output } => {
             let exit_when_done = args.exit_when_done;
-            let good = demo::run(args, output == Output::Json, shutdown).await?;
+            let good = anomalyzer_demo::run(args, output == Output::Json, shutdown).await?;
             return Ok(if exit_when_done && !good {
                 ExitCode::FAILURE
             } else {
                 ExitCode::SUCCESS
             });
         }
-        Command::DemoApp(args) => demo::app::run(args, shutdown).await?,
-        Command::DemoLoad(args) => demo::load::run(args, shutdown).await?,
+        Command::DemoApp(args) => anomalyzer_demo::app::run(args, shutdown).await?,
+        Command::DemoLoad(args) => anomalyzer_demo::load::run(args, shutdown).await?,
         Command::Check(args) => {
             let args = CheckArgs {
-                compiler: Some(plugin::this_program()),
+                compiler: Some(anomalyzer_plugin_host::this_program()),
                 ..args
             };
             let good = check::run(
@@ -210,7 +209,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Backtest(args) => {
             let args = BacktestArgs {
-                compiler: Some(plugin::this_program()),
+                compiler: Some(anomalyzer_plugin_host::this_program()),
                 ..args
             };
             let out = &mut std::io::stdout();
@@ -223,7 +222,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Replay(args) => {
             let args = ReplayArgs {
-                compiler: Some(plugin::this_program()),
+                compiler: Some(anomalyzer_plugin_host::this_program()),
                 ..args
             };
             let same = replay::run(
@@ -252,7 +251,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
         }
         Command::Plugins(command) => {
             let command = PluginsCommand {
-                compiler: Some(plugin::this_program()),
+                compiler: Some(anomalyzer_plugin_host::this_program()),
                 ..command
             };
             let good = plugins::run(command, &mut std::io::stdout().lock(), shutdown).await?;
@@ -263,15 +262,15 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             });
         }
         Command::Nab(mut args) => {
-            args.detectors.compiler = Some(plugin::this_program());
+            args.detectors.compiler = Some(anomalyzer_plugin_host::this_program());
             nab::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::Score(mut args) => {
-            args.detectors.compiler = Some(plugin::this_program());
+            args.detectors.compiler = Some(anomalyzer_plugin_host::this_program());
             score::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::Plot(mut args) => {
-            args.detectors.compiler = Some(plugin::this_program());
+            args.detectors.compiler = Some(anomalyzer_plugin_host::this_program());
             plot::run(args, &mut std::io::stdout().lock(), shutdown).await?;
         }
         Command::Status(args) => status::run(args, &mut std::io::stdout().lock()).await?,
@@ -287,7 +286,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
 
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     let mut config = config::load(args.config.as_deref(), &|name| std::env::var(name).ok())?;
-    config.plugins.compiler = Some(plugin::this_program());
+    config.plugins.compiler = Some(anomalyzer_plugin_host::this_program());
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use serde_json::{Value, json};
 
 /// How often an instance is opened; the median counts.

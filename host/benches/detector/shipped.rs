@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use anomalyzer::plugin::Plugins;
+use anomalyzer_plugin_host::Plugins;
 use anomalyzer_plugin_sdk::Watch;
 use serde_json::json;
 

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anomalyzer::codec::{Believed, remote_write};
+use anomalyzer_wire::{Believed, remote_write};
 use anyhow::Context;
 use rdkafka::Message;
 use rdkafka::config::ClientConfig;

@@ -5,13 +5,12 @@
 use anyhow::Context;
 use std::time::Duration;
 
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::domain::{
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::{
     Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, Topic, solutions,
 };
-use anomalyzer::history::{Filter, Order, Page};
-use anomalyzer::serve::{Role, Running};
-use anomalyzer::{codec, config, serve};
+use anomalyzer_history::{Filter, Order, Page};
+use anomalyzer_service::{Role, Running, config};
 use tokio_util::sync::CancellationToken;
 
 /// One series of traffic and four of latency each.
@@ -164,7 +163,7 @@ async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::
         };
         running
             .bus()
-            .publish(Topic::Metrics, codec::metrics::encode(&batch))
+            .publish(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))
             .await?;
     }
     Ok(())

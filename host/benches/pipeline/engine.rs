@@ -5,12 +5,11 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anomalyzer::bus::Bus;
-use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::codec;
-use anomalyzer::detect::{Engine, IncidentConfig, IncidentCorrelator, IncidentLog};
-use anomalyzer::domain::{Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic};
-use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer_bus::Bus;
+use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
+use anomalyzer_detect::{Engine, IncidentCorrelator, IncidentConfig, IncidentLog};
+use anomalyzer_domain::{Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 
 const SIGNAL: &str = "latency";
@@ -128,7 +127,7 @@ pub async fn measure(brokers: &str) -> anyhow::Result<()> {
         let mut random = fastrand::Rng::with_seed(7);
         let mut bytes = 0;
         for message in 0..shape.messages() {
-            let record = codec::metrics::encode(&shape.batch(message, &mut random));
+            let record = anomalyzer_wire::metrics::encode(&shape.batch(message, &mut random));
             bytes += record.size();
             bus.publish(Topic::Metrics, record).await?;
         }
@@ -186,7 +185,7 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
     let stop = shutdown.clone();
     let running = tokio::spawn(async move { engine.run(&group, stop).await });
     let seen = || {
-        let status: std::collections::BTreeMap<String, anomalyzer::detect::DetectStatus> =
+        let status: std::collections::BTreeMap<String, anomalyzer_detect::DetectStatus> =
             status.lock().clone();
         status.get(SIGNAL).map_or(0, |status| status.samples)
     };

@@ -70,7 +70,7 @@ async fn start(folder: &Path) -> anyhow::Result<(Started, Duration)> {
         .stderr(Stdio::null())
         .spawn()?;
     let mut started = Started(child);
-    let client = anomalyzer::common::http_client::client(Duration::from_secs(2))?;
+    let client = anomalyzer_common::http_client::client(Duration::from_secs(2))?;
     loop {
         if let Ok(answer) = client
             .get(format!("http://127.0.0.1:{port}/health"))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::{DetectorHandle, Frame, PluginError};
+use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError};
 use futures::future::try_join_all;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anomalyzer::plugin::Plugins;
+use anomalyzer_plugin_host::Plugins;
 
 use super::{calm, load, median, opening, round, timed};
 

@@ -3,10 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::Origin;
-use anomalyzer::plugin::{PluginConfig, Plugins};
-use anomalyzer::serve::Role;
-use anomalyzer::{config, serve};
+use anomalyzer_domain::Origin;
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
+use anomalyzer_service::{Role, config};
 use anyhow::Context;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,7 @@ pub async fn measure() -> anyhow::Result<()> {
         .await?
         .context("told to stop")?;
     let url = format!("http://{}/api/v1/plugins", running.address());
-    let client = anomalyzer::common::http_client::client(Duration::from_secs(60))?;
+    let client = anomalyzer_common::http_client::client(Duration::from_secs(60))?;
     let mut uploads = Vec::new();
     for trial in 0..TRIALS as u64 {
         let bytes = another(&component, trial);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Output;
-use crate::domain::rfc3339;
-use crate::history::{Anchor, FILE_NAME, HistoryError, HistoryReader, Walked};
+use anomalyzer_domain::rfc3339;
+use anomalyzer_history::{Anchor, FILE_NAME, HistoryError, HistoryReader, Walked};
 
 /// Check that the history is what was recorded.
 #[derive(Clone, Debug, Args)]

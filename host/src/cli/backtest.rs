@@ -9,12 +9,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use crate::backtest::{self, Recorded, TrialLimits};
-use crate::config::{self, Config, Environment};
-use crate::domain::UnixMs;
-use crate::domain::duration;
-use crate::plugin::Plugins;
-use crate::quality::plot::svg;
+use anomalyzer_domain::{UnixMs, duration};
+use anomalyzer_evaluate::backtest;
+use anomalyzer_evaluate::backtest::{Recorded, TrialLimits};
+use anomalyzer_plot::svg;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_service::config;
+use anomalyzer_service::config::{Config, Environment};
 
 /// The size of a panel, in pixels.
 const PANEL: (u32, u32) = (1200, 240);
@@ -54,13 +55,13 @@ pub struct BacktestArgs {
     /// Text to read, or JSON
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles plugins: see [`crate::plugin::PluginConfig::compiler`]
+    /// Compiles plugins: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
 
 fn time(text: &str) -> Result<UnixMs, String> {
-    crate::quality::parse_time(text)
+    anomalyzer_evaluate::quality::parse_time(text)
         .ok_or_else(|| format!("`{text}` is no time: write for example 2026-11-26T12:00:00Z"))
 }
 

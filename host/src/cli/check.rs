@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::act::kubernetes::Kubernetes;
-use crate::api::Access;
-use crate::config::{Config, ConfigError, Environment, File, Place, Step};
-use crate::domain::DetectorConfig;
-use crate::plugin::Plugins;
+use anomalyzer_api::Access;
+use anomalyzer_domain::DetectorConfig;
+use anomalyzer_operator_kubernetes::Kubernetes;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_service::config::{Config, ConfigError, Environment, File, Place, Step};
 
 use super::Output;
 
@@ -22,7 +22,7 @@ pub struct CheckArgs {
     /// How the answer looks
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles the plugins that are looked at: see [`crate::plugin::PluginConfig::compiler`]
+    /// Compiles the plugins that are looked at: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
@@ -79,7 +79,7 @@ async fn check(
     access.map_err(|error| file.wrong(&Place::Named, error.to_string()))?;
     if let Some(kubernetes) = &config.kubernetes {
         if kubernetes.kubeconfig.is_some() {
-            let wrong = |error: crate::act::kubernetes::ConnectError| {
+            let wrong = |error: anomalyzer_operator_kubernetes::ConnectError| {
                 file.wrong(
                     &["kubernetes", "kubeconfig"].map(Step::from).into(),
                     error.to_string(),

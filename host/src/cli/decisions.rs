@@ -17,8 +17,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use crate::domain::{DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome};
-use crate::history::{
+use anomalyzer_domain::{
+    DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome,
+};
+use anomalyzer_history::{
     FILE_NAME, Filter, HistoryError, HistoryReader, Page, RecordedEvent, parse_time,
 };
 

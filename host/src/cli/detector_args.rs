@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
-use crate::quality::{Detectors, QualityError};
+use anomalyzer_evaluate::quality::{Detectors, QualityError};
+use anomalyzer_service::config;
 
 /// Where detectors come from, and how they are set.
 #[derive(Clone, Debug, Args)]
@@ -19,7 +19,7 @@ pub struct DetectorArgs {
     /// The folder in which detectors are found by name
     #[arg(long, value_name = "DIR", default_value_os_t = config::plugin_folder())]
     pub plugins: PathBuf,
-    /// Compiles them: see [`crate::plugin::PluginConfig::compiler`]
+    /// Compiles them: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Output;
-use crate::history::{FILE_NAME, HistoryReader, restore};
+use anomalyzer_history::{FILE_NAME, HistoryReader, restore};
 
 /// Copy the history, and put a copy in its place.
 #[derive(Clone, Debug, Args)]

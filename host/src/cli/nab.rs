@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Output;
 use super::detector_args::{DetectorArgs, blocking, count, progress, unless_closed};
-use crate::quality::QualityError;
-use crate::quality::nab::{At, Corpus, FileReport, Report};
+use anomalyzer_evaluate::quality::QualityError;
+use anomalyzer_evaluate::quality::nab::{At, Corpus, FileReport, Report};
 
 /// Score detectors on the Numenta Anomaly Benchmark, at their own threshold and at the best one
 ///

@@ -10,11 +10,10 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::detector_args::{DetectorArgs, blocking, unless_closed};
-use crate::domain::{DecisionId, UnixMs};
-use crate::history::{FILE_NAME, HistoryReader};
-use crate::quality::panel_of_rows;
-use crate::quality::plot::{Panel, svg};
-use crate::quality::{Judged, QualityError, csv, judge, parse_time};
+use anomalyzer_domain::{DecisionId, UnixMs};
+use anomalyzer_evaluate::quality::{Judged, QualityError, csv, judge, panel_of_rows, parse_time};
+use anomalyzer_history::{FILE_NAME, HistoryReader};
+use anomalyzer_plot::{Panel, svg};
 
 /// Draw a series with what was expected, found and labelled, or what a decision was about
 ///

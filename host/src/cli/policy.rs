@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Output;
-use crate::config::{self, Environment, File};
-use crate::diagnose::serde_name;
-use crate::domain::GuardVerdict;
-use crate::guard::{self, Case, Policy};
+use anomalyzer_diagnose::serde_name;
+use anomalyzer_domain::GuardVerdict;
+use anomalyzer_policy::{Case, Policy};
+use anomalyzer_service::config;
+use anomalyzer_service::config::{Environment, File};
 
 /// Try what the configuration allows and refuses.
 #[derive(Clone, Debug, Args)]
@@ -82,7 +83,7 @@ fn judge(case: &Case, policy: &Policy) -> anyhow::Result<GuardVerdict> {
     let facts = case
         .facts()
         .map_err(|error| anyhow::anyhow!("case {:?}: {error}", case.name))?;
-    Ok(guard::judge(&facts, policy))
+    Ok(anomalyzer_policy::judge(&facts, policy))
 }
 
 fn expected(case: &Case) -> Value {

@@ -8,12 +8,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Output;
-use crate::config::{self, Environment};
-use crate::diagnose::OllamaConfig;
-use crate::domain::{DecisionId, UnixMs};
-use crate::history::{FILE_NAME, HistoryReader, RecordedEvent};
-use crate::plugin::STORE;
-use crate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
+use anomalyzer_diagnose::OllamaConfig;
+use anomalyzer_domain::{DecisionId, UnixMs};
+use anomalyzer_evaluate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
+use anomalyzer_history::{FILE_NAME, HistoryReader, RecordedEvent};
+use anomalyzer_plugin_host::STORE;
+use anomalyzer_service::config;
+use anomalyzer_service::config::Environment;
 
 /// Decide again from the record: detect, diagnose with the stored answer, guard. Exits 1 if
 /// something comes out otherwise
@@ -50,7 +51,7 @@ pub struct ReplayArgs {
     /// Text to read, or JSON
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles plugins: see [`crate::plugin::PluginConfig::compiler`]
+    /// Compiles plugins: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }

@@ -11,8 +11,8 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::detector_args::{DetectorArgs, blocking, count, progress, unless_closed};
-use crate::domain::Phase;
-use crate::quality::{Detectors, QualityError, csv, judge, over, write};
+use anomalyzer_domain::Phase;
+use anomalyzer_evaluate::quality::{Detectors, QualityError, csv, judge, over, write};
 
 /// Run a detector over CSV files, and write what it says of each sample
 ///

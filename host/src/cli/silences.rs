@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Output;
 use super::plugins::{Door, ManageError, ServerArgs};
-use crate::domain::duration;
+use anomalyzer_domain::duration;
 
 const DOOR: &str = "/api/v1/silences";
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::kafka::{KafkaBus, WhenAbsent};
-use anomalyzer::bus::{Bus, BusError, LogOfRecord};
-use anomalyzer::domain::Topic;
+use anomalyzer_bus::{Bus, BusError, LogOfRecord};
+use anomalyzer_bus_kafka::{KafkaBus, WhenAbsent};
+use anomalyzer_domain::Topic;
 use anomalyzer_testbed::shared::own_kafka;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-async fn refusal(config: anomalyzer::bus::kafka::KafkaConfig) -> String {
+async fn refusal(config: anomalyzer_bus_kafka::KafkaConfig) -> String {
     match KafkaBus::connect(config).await {
         Err(BusError::Unavailable(text)) => text,
         Err(other) => panic!("{other:?}"),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anomalyzer::bus::BusError;
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::domain::Topic;
+use anomalyzer_bus::BusError;
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_domain::Topic;
 
 use super::rig::{Bounds, Local, PATIENCE, Rig, number, numbered, take};
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use anomalyzer::bus::BusError;
-use anomalyzer::domain::{Delivery, Record, Topic};
+use anomalyzer_bus::BusError;
+use anomalyzer_domain::{Delivery, Record, Topic};
 use bytes::Bytes;
 use futures::future::join_all;
 use proptest::prelude::*;

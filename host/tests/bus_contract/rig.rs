@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, Subscription};
-use anomalyzer::domain::{Delivery, Record, Topic};
+use anomalyzer_bus::{Bus, Subscription};
+use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_domain::{Delivery, Record, Topic};
 use async_trait::async_trait;
 use bytes::Bytes;
 

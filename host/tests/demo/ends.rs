@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::derive;
+use anomalyzer_domain::derive;
 use rustix::process::Signal;
 
 use crate::program::Program;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::{Decision, DecisionState, Operation, OutcomeKind};
-use anomalyzer::history::{FILE_NAME, Filter, HistoryReader, Page};
+use anomalyzer_domain::{Decision, DecisionState, Operation, OutcomeKind};
+use anomalyzer_history::{FILE_NAME, Filter, HistoryReader, Page};
 use anomalyzer_testbed::shared;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ impl Victim {
             .enable_all()
             .build()
             .unwrap();
-        let http = anomalyzer::common::http_client::client(Duration::from_secs(5)).unwrap();
+        let http = anomalyzer_common::http_client::client(Duration::from_secs(5)).unwrap();
         Self {
             folder,
             config,

@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use anomalyzer::act::AnswerError;
-use anomalyzer::api::{
+use anomalyzer_api::{
     Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
     TestMetric, Token, engine_router, router, serve,
 };
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, IncidentEvent, IncidentEventKind, Solution,
 };
-use anomalyzer::history::{DecisionEventKind, History};
+use anomalyzer_history::{DecisionEventKind, History};
+use anomalyzer_remediate::AnswerError;
 use async_trait::async_trait;
 use proptest::prelude::*;
 use reqwest::{Method, RequestBuilder, StatusCode};

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anomalyzer::cli::audit::{AuditCommand, AuditError, run};
-use anomalyzer::history::DecisionEventKind::{Ended, Proposed};
+use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
 use clap::Parser;
 use sqlx::{Connection, SqliteConnection};
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::cli::decisions::{DecisionsCommand, DecisionsError, run};
-use anomalyzer::domain::Decision;
-use anomalyzer::history::DecisionEventKind::{Ended, Proposed, Verified};
+use anomalyzer_domain::Decision;
+use anomalyzer_history::DecisionEventKind::{Ended, Proposed, Verified};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 

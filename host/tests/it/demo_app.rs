@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anomalyzer::common::http_client;
-use anomalyzer::demo::app::{self, DemoAppArgs};
-use anomalyzer::demo::load::{self, DemoLoadArgs, Load, LoadSettings};
+use anomalyzer_common::http_client;
+use anomalyzer_demo::app::DemoAppArgs;
+use anomalyzer_demo::load::{DemoLoadArgs, Load, LoadSettings};
+use anomalyzer_demo::{app, load};
 use anomalyzer_testbed::ports;
 use clap::Parser;
 use serde_json::Value;

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, BusError, BusHealth, Replay, Subscription};
-use anomalyzer::codec::Believed;
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::detect::{
+use anomalyzer_bus::{Bus, BusError, BusHealth, Replay, Subscription};
+use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_detect::{
     Backfill, DetectStatus, Engine, Feedback, IncidentCorrelator, IncidentConfig, IncidentLog,
     DroppedCounters, Vote,
 };
-use anomalyzer::domain::{
+use anomalyzer_domain::{
     Coverage, Delivery, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch,
     Record, Sample, Series, Target, Topic, UnixMs,
 };
-use anomalyzer::plugin::{PluginConfig, Plugins};
-use anomalyzer::{codec, config};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
+use anomalyzer_service::config;
+use anomalyzer_wire::Believed;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -93,7 +93,7 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
 
 /// A batch of one sample of a signal about the target.
 fn batch(signal: &str, at: UnixMs, value: f64) -> Record {
-    codec::metrics::encode(&MetricBatch {
+    anomalyzer_wire::metrics::encode(&MetricBatch {
         signal: signal.into(),
         target: Some(web()),
         observed_at: at,
@@ -144,7 +144,7 @@ async fn events_on(
             .await
             .unwrap()
         {
-            events.push(codec::incidents::decode(&delivery).unwrap());
+            events.push(anomalyzer_wire::incidents::decode(&delivery).unwrap());
         }
         (events.len() >= many).then_some(())
     })
@@ -459,7 +459,7 @@ async fn what_others_send_without_a_key_gets_that_of_its_target() {
         },
     )
     .await;
-    let batch = codec::metrics::decode(&ours, Believed::at(now_ms())).unwrap();
+    let batch = anomalyzer_wire::metrics::decode(&ours, Believed::at(now_ms())).unwrap();
     assert_eq!(ours.record.key.as_deref(), Some("default//Metric/cpu"));
     assert!(batch.foreign);
     assert_eq!(

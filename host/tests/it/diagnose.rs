@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::diagnose::{Diagnoser, DiagnoserConfig, Diagnosis, OllamaConfig};
-use anomalyzer::domain::{
+use anomalyzer_diagnose::{Diagnoser, DiagnoserConfig, Diagnosis, OllamaConfig};
+use anomalyzer_domain::{
     AnalystKind, Coverage, Direction, Finding, FindingId, Incident, IncidentEvent,
     IncidentEventKind, IncidentId, Labels, Meaning, Phase, Range, Target, solutions,
 };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anomalyzer::config;
+use anomalyzer_service::config;
 
 /// The blocks of a page that are TOML, each with the number of its first line.
 fn blocks(page: &str) -> Vec<(usize, String)> {

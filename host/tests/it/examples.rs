@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anomalyzer::config::{self, Config};
+use anomalyzer_service::config;
+use anomalyzer_service::config::Config;
 use toml::{Table, Value};
 
 /// Every table that there is, as (path in the file, a document that ends within it).

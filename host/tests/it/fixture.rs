@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction,
     Evidence, EvidenceKind, Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels,
     Meaning, Operation, OperationId, OperationRecord, Outcome, OutcomeKind, Phase, Provenance,
     Range, Target, UnixMs, Verdict, Verification, VerificationOutcome,
 };
-use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
+use anomalyzer_history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use anomalyzer::serve::{Role, Running};
-use anomalyzer::{config, serve};
+use anomalyzer_service::{Role, Running, config};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -76,9 +75,9 @@ impl Host {
     }
 
     async fn replicas(&self) -> u32 {
-        let target = anomalyzer::domain::Target::new("", "Process", "web");
+        let target = anomalyzer_domain::Target::new("", "Process", "web");
         let local = self.running.local().unwrap();
-        let snapshot = anomalyzer::operator::Operator::inspect(local.as_ref(), &target)
+        let snapshot = anomalyzer_operator::Operator::inspect(local.as_ref(), &target)
             .await
             .unwrap();
         snapshot.replicas.unwrap().desired
@@ -213,9 +212,9 @@ async fn silences_are_set_listed_and_ended_and_hold_over_a_restart() {
 
 #[tokio::test]
 async fn what_people_say_of_findings_is_kept_and_shown() {
-    use anomalyzer::common::clock::now_ms;
+    use anomalyzer_common::clock::now_ms;
 
-    use crate::serve::{configured, show, show_ordinary};
+    use anomalyzer_service::{configured, show, show_ordinary};
 
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '1h'\nquiet_for = '100ms'\n";

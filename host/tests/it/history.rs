@@ -1,12 +1,12 @@
 //! The history on a real file.
 
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Decision, DecisionState, IncidentEvent, IncidentEventKind, OutcomeKind, Target,
     VerificationOutcome,
 };
-use anomalyzer::history::{
-    DecisionEventKind::{Ended, OperationAsked, Proposed},
+use anomalyzer_history::DecisionEventKind::{Ended, OperationAsked, Proposed};
+use anomalyzer_history::{
     Filter, History, HistoryError, HistoryOptions, HistoryReader, Order, Page,
 };
 use futures::TryStreamExt;
@@ -753,7 +753,7 @@ async fn the_files_can_be_read_by_their_owner_only() {
 
 #[tokio::test]
 async fn those_that_were_left_alone_are_counted_for_a_comparison() {
-    use anomalyzer::domain::{Control, IncidentEvent, IncidentEventKind, Target};
+    use anomalyzer_domain::{Control, IncidentEvent, IncidentEventKind, Target};
 
     let place = Place::new().await;
     let other = |n: i64| {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anomalyzer::act::http::{Credential, HttpConfig, HttpSender};
-use anomalyzer::domain::{HttpRequest, OperationId};
-use anomalyzer::operator::{OperatorError, Performed};
+use anomalyzer_domain::{HttpRequest, OperationId};
+use anomalyzer_egress::http::{Credential, HttpConfig, HttpSender};
+use anomalyzer_operator::{OperatorError, Performed};
 use serde_json::json;
 
 use crate::receiver::{Answer, Receiver, nobody};

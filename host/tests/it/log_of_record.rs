@@ -4,10 +4,10 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::{BusError, LogOfRecord};
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{Delivery, Record, Topic, UnixMs};
-use anomalyzer::history::{
+use anomalyzer_bus::{BusError, LogOfRecord};
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{Delivery, Record, Topic, UnixMs};
+use anomalyzer_history::{
     DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryError, HistoryOptions,
 };
 use async_trait::async_trait;

@@ -6,18 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, Subscription};
-use anomalyzer::codec;
-use anomalyzer::detect::{
+use anomalyzer_bus::{Bus, Subscription};
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_detect::{
     DetectStatus, Engine, EngineError, IncidentCorrelator, IncidentConfig, IncidentLog, StateStore,
     StateStoreConfig, state_store,
 };
-use anomalyzer::domain::{
+use anomalyzer_domain::{
     Coverage, DetectorConfig, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series,
     Target, Topic, UnixMs,
 };
-use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -179,7 +178,7 @@ impl Rig {
                 foreign: false,
             };
             self.bus
-                .publish(Topic::Metrics, codec::metrics::encode(&batch))
+                .publish(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))
                 .await
                 .unwrap();
             self.sent += 1;
@@ -204,7 +203,7 @@ impl Rig {
                 .await
                 .unwrap()
             {
-                let event = codec::incidents::decode(&delivery).unwrap();
+                let event = anomalyzer_wire::incidents::decode(&delivery).unwrap();
                 if matches!(
                     event.kind,
                     IncidentEventKind::Opened | IncidentEventKind::Changed

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anomalyzer::act::notify::{
+use anomalyzer_domain::{Notice, OperationId, Target};
+use anomalyzer_egress::notify::{
     About, ChannelConfig, ChannelKind, Delivered, Notifier, NotifyConfig, NotifyError,
 };
-use anomalyzer::domain::{Notice, OperationId, Target};
 
 use crate::receiver::{Answer, Receiver, nobody};
 

@@ -3,12 +3,12 @@
 
 use std::sync::LazyLock;
 
-use anomalyzer::config;
-use anomalyzer::domain::{Direction, Labels, Notice, Operation, Phase, PluginKind, Range, Target};
-use anomalyzer::plugin::{
+use anomalyzer_domain::{Direction, Labels, Notice, Operation, Phase, PluginKind, Range, Target};
+use anomalyzer_plugin_host::{
     ActionIncident, ActionOutcome, ActionStep, DetectorHandle, Frame, PluginConfig, PluginError,
     Plugins,
 };
+use anomalyzer_service::config;
 use serde_json::{Value, json};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/examples");

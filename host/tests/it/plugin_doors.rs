@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anomalyzer::config;
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer_service::{Role, Running, config};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -4,20 +4,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anomalyzer::backtest::TrialLimits;
-use anomalyzer::cli::Output;
-use anomalyzer::cli::backtest::{self, BacktestArgs};
-use anomalyzer::cli::replay::{self, ReplayArgs};
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::common::http_client;
-use anomalyzer::domain::{Decision, solutions};
-use anomalyzer::history::{Exported, FILE_NAME, HistoryError, HistoryReader};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::cli::backtest::BacktestArgs;
+use anomalyzer::cli::replay::ReplayArgs;
+use anomalyzer::cli::{Output, backtest, replay};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{Decision, solutions};
+use anomalyzer_evaluate::backtest::TrialLimits;
+use anomalyzer_history::{Exported, FILE_NAME, HistoryError, HistoryReader};
+use anomalyzer_service::Role;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::{MINUTE, configured, ended, show, show_ordinary};
+use anomalyzer_service::{MINUTE, configured, ended, show, show_ordinary};
 
 fn plugins() -> PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into()

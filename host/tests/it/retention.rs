@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anomalyzer::cli::Output;
 use anomalyzer::cli::history::{HistoryCommand, What, run};
-use anomalyzer::history::DecisionEventKind::{Ended, Proposed};
-use anomalyzer::history::{FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, retain_once};
+use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
+use anomalyzer_history::{FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, retain_once};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::fixture::{NOON, Place, done, proposed};
@@ -257,9 +257,9 @@ async fn a_copy_made_while_it_is_written_can_be_put_in_its_place() {
 async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_again() {
     use std::sync::Arc;
 
-    use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-    use anomalyzer::common::clock::now_ms;
-    use anomalyzer::history::{Anchor, AnchorConfig, anchor};
+    use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+    use anomalyzer_common::clock::now_ms;
+    use anomalyzer_history::{Anchor, AnchorConfig, anchor};
     use tokio_util::sync::CancellationToken;
 
     use crate::receiver::Receiver;

@@ -1,16 +1,16 @@
 //! The halves apart, joined by Kafka: `serve --role server` and `serve --role engine`.
 
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::common::http_client;
-use anomalyzer::domain::{Decision, DecisionId, DecisionState, VerificationOutcome, solutions};
-use anomalyzer::history::{FILE_NAME, Filter, History, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{Decision, DecisionId, DecisionState, VerificationOutcome, solutions};
+use anomalyzer_history::{FILE_NAME, Filter, History, Page};
+use anomalyzer_service::{Role, Running};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::{MINUTE, configured, ended, heal, show, show_ordinary};
 use crate::wait::until;
+use anomalyzer_service::{MINUTE, configured, ended, heal, show, show_ordinary};
 
 /// One half with a folder of its own, as on a machine of its own.
 struct Half {

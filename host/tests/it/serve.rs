@@ -5,20 +5,19 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use anomalyzer::bus::{Bus, BusError};
 use anomalyzer::cli::plugins::ServerArgs;
 use anomalyzer::cli::status::StatusArgs;
 use anomalyzer::cli::{Output, status};
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::common::http_client;
-use anomalyzer::config::Config;
-use anomalyzer::domain::{
+use anomalyzer_bus::{Bus, BusError};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{
     Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Record, Sample,
     Series, Target, Topic, VerificationOutcome, solutions,
 };
-use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
-use anomalyzer::serve::{Role, Running};
-use anomalyzer::{codec, config, serve};
+use anomalyzer_history::{FILE_NAME, Filter, HistoryOptions, Page};
+use anomalyzer_service::config::Config;
+use anomalyzer_service::{Role, Running, config};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -60,7 +59,7 @@ const AT_ONCE: &str = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n"
 pub async fn show(bus: &dyn Bus, at: i64, traffic: f64, latency: f64) {
     for (signal, value) in [("traffic", 40.0 * traffic), ("latency", 0.1 * latency)] {
         let value = value * (0.95 + 0.1 * fastrand::f64());
-        let record = codec::metrics::encode(&batch(signal, vec![Sample { at, value }]));
+        let record = anomalyzer_wire::metrics::encode(&batch(signal, vec![Sample { at, value }]));
         bus.publish(Topic::Metrics, record).await.unwrap();
     }
 }
@@ -289,7 +288,7 @@ async fn what_cannot_be_read_is_set_aside_and_what_follows_is_seen() {
         payload: b"{\"name\": \"cpu\", \"va".as_slice().into(),
     };
     whole.publish(garbage).await.unwrap();
-    let mut cut = codec::metrics::encode(&batch(
+    let mut cut = anomalyzer_wire::metrics::encode(&batch(
         "latency",
         vec![Sample {
             at: now_ms(),

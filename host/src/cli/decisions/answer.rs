@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{DecisionsError, record};
 use crate::cli::Output;
 use crate::cli::plugins::{Door, ServerArgs};
-use crate::domain::{Decision, DecisionState};
+use anomalyzer_domain::{Decision, DecisionState};
 
 const DOOR: &str = "/api/v1/decisions";
 

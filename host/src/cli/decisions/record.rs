@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::domain::{
+use anomalyzer_domain::{
     Analyst, Anomaly, Decision, GuardVerdict, OperationRecord, Question, Range, Undo, rfc3339,
 };
-use crate::history::RecordedEvent;
+use anomalyzer_history::RecordedEvent;
 
 use super::table::printable;
 

@@ -1,7 +1,7 @@
 //! A decision on one line.
 
-use crate::domain::{Decision, Target, rfc3339};
-use crate::history::RecordedEvent;
+use anomalyzer_domain::{Decision, Target, rfc3339};
+use anomalyzer_history::RecordedEvent;
 
 /// What stands above the rows.
 pub(super) const HEAD: &str = "DECIDED               ID                    STATE      OUTCOME       SOLUTION         \

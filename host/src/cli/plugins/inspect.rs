@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::load::{Loaded, load};
 use super::{PluginsError, schema};
 use crate::cli::Output;
-use crate::domain::PluginKind;
-use crate::plugin::{PluginInfo, Surface};
+use anomalyzer_domain::PluginKind;
+use anomalyzer_plugin_host::{PluginInfo, Surface};
 
 /// Which file.
 #[derive(Clone, Debug, Args)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::PluginsError;
-use crate::config;
-use crate::plugin::{PluginConfig, PluginInfo, Plugins};
+use anomalyzer_plugin_host::{PluginConfig, PluginInfo, Plugins};
+use anomalyzer_service::config;
 
 /// A file and what the host makes of it.
 pub(super) struct Loaded {

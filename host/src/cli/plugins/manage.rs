@@ -10,8 +10,8 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::Output;
-use crate::common::http_client;
-use crate::domain::Allowance;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::Allowance;
 
 /// Longer than the server takes to look at a plugin.
 const TIMEOUT: Duration = Duration::from_secs(200);
@@ -544,7 +544,7 @@ fn tell<W: Write>(plugin: &Value, output: Output, out: &mut W) -> io::Result<()>
     let change = |change: &Value| {
         let at = change["at"]
             .as_i64()
-            .map(crate::domain::rfc3339)
+            .map(anomalyzer_domain::rfc3339)
             .unwrap_or_default();
         format!("{at} {} by {}", text(change, "kind"), text(change, "by"))
     };

@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use crate::plugin::PluginError;
+use anomalyzer_plugin_host::PluginError;
 
 pub use inspect::InspectArgs;
 pub(super) use manage::Door;
@@ -34,7 +34,7 @@ pub struct PluginsCommand {
     /// Text to read, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles the file that is looked at: see [`crate::plugin::PluginConfig::compiler`].
+    /// Compiles the file that is looked at: see [`anomalyzer_plugin_host::PluginConfig::compiler`].
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }

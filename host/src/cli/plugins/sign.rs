@@ -1,17 +1,18 @@
 //! `anomalyzer plugins keygen|sign|verify|trust`: signatures that `minisign` makes and checks as
 //! well.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Subcommand;
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use serde_json::json;
 
 use super::super::Output;
-use crate::plugin::{STORE, TrustedKey, signer, trusted_in};
+use anomalyzer_plugin_host::{STORE, TrustedKey, signer, trusted_in};
 
 /// Signatures.
 #[derive(Clone, Debug, Subcommand)]

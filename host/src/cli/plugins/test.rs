@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::PluginsError;
 use super::load::{Loaded, load};
 use crate::cli::Output;
-use crate::conformance::{self, Check, Figure, Report, Trial};
-use crate::domain::PluginKind;
+use anomalyzer_conformance::{Check, Figure, Report, Trial};
+use anomalyzer_domain::PluginKind;
 
 /// Which file, and how it is tried.
 #[derive(Clone, Debug, Args)]
@@ -57,7 +57,7 @@ pub(super) async fn run<W: Write>(
         settings: args.settings.clone(),
         series_share: args.series_share,
     };
-    let report = conformance::examine(&plugins, &info, &trial).await;
+    let report = anomalyzer_conformance::examine(&plugins, &info, &trial).await;
     let passed = report.passed();
     match output {
         Output::Text => text(&report, out)?,
@@ -147,7 +147,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::conformance::Failure;
+    use anomalyzer_conformance::Failure;
 
     #[test]
     fn settings_are_an_object() {

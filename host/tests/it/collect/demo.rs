@@ -1,7 +1,7 @@
 //! The demonstration as it is collected: the four derivations of what the application really did.
 
-use anomalyzer::collect::Endpoint;
-use anomalyzer::demo::load::{Load, LoadSettings};
+use anomalyzer_collect::Endpoint;
+use anomalyzer_demo::load::{Load, LoadSettings};
 use tokio::sync::watch;
 
 use super::*;

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anomalyzer::collect::{
+use anomalyzer_collect::{
     CollectConfig, Collector, Groups, SignalConfig, SignalStatus, Sink, SinkError, StatusBoard,
 };
-use anomalyzer::domain::{Coverage, MetricBatch};
+use anomalyzer_domain::{Coverage, MetricBatch};
 use async_trait::async_trait;
 use axum::Router;
 use axum::http::{StatusCode, header};

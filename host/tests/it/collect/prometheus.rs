@@ -1,7 +1,7 @@
 //! Queries to servers that answer like Prometheus, and unlike it.
 
-use anomalyzer::collect::{HttpUrl, MetricSource, NoPrometheus, Prometheus, PrometheusConfig};
-use anomalyzer::domain::Target;
+use anomalyzer_collect::{HttpUrl, MetricSource, NoPrometheus, Prometheus, PrometheusConfig};
+use anomalyzer_domain::Target;
 
 use super::*;
 

@@ -1,9 +1,9 @@
 //! The real Prometheus. Its function `time()` answers the time that it was asked for, so that every
 //! value is known.
 
-use anomalyzer::collect::{MetricSource, Prometheus, PrometheusConfig};
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::domain::Sample;
+use anomalyzer_collect::{MetricSource, Prometheus, PrometheusConfig};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::Sample;
 
 use anomalyzer_testbed::PrometheusOptions;
 

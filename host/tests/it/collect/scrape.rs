@@ -1,7 +1,7 @@
 //! Direct scrapes of servers that answer well, badly, or not at all.
 
-use anomalyzer::collect::{Collector, Endpoint, Groups};
-use anomalyzer::domain::Target;
+use anomalyzer_collect::{Collector, Endpoint, Groups};
+use anomalyzer_domain::Target;
 use tokio::sync::watch;
 
 use super::*;

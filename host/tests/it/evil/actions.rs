@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anomalyzer::domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
-use anomalyzer::history::{Filter, Page};
-use anomalyzer::serve::Role;
-use anomalyzer::{config, serve};
+use anomalyzer_domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
+use anomalyzer_history::{Filter, Page};
+use anomalyzer_service::{Role, config};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

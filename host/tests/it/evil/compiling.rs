@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::{Limits, PluginConfig, Plugins};
+use anomalyzer_plugin_host::{Limits, PluginConfig, Plugins};
 
 use super::{bomb, component, folder};
 

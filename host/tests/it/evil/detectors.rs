@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::PluginError;
+use anomalyzer_plugin_host::PluginError;
 use serde_json::json;
 
 use super::{DEADLINE, begin, detector, frame, seen};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anomalyzer::domain::{DetectorConfig, Labels};
-use anomalyzer::plugin::{DetectorHandle, Frame, PluginError, Plugins, Saved};
+use anomalyzer_domain::{DetectorConfig, Labels};
+use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError, Plugins, Saved};
 use serde_json::json;
 
 use super::{begin, component, detector, frame, load, seen};

@@ -11,7 +11,7 @@ mod neighbours;
 use std::fs;
 use std::time::Duration;
 
-use anomalyzer::plugin::{DetectorHandle, Frame, Limits, PluginConfig, Plugins};
+use anomalyzer_plugin_host::{DetectorHandle, Frame, Limits, PluginConfig, Plugins};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{DetectorHandle, Frame, PluginError};
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError};
 use futures::future::join_all;
 use serde_json::json;
 

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anomalyzer::act::kubernetes::{Kubernetes, KubernetesConfig};
-use anomalyzer::domain::{
+use anomalyzer_domain::{
     LogRequest, MergePatch, Operation, OperationId, Replicas, Snapshot, Target,
 };
-use anomalyzer::operator::{Operator, OperatorError, Performed};
+use anomalyzer_operator::{Operator, OperatorError, Performed};
+use anomalyzer_operator_kubernetes::{Kubernetes, KubernetesConfig};
 use anomalyzer_testbed::{KubernetesEndpoint, shared};
 use serde_json::{Value, json};
 

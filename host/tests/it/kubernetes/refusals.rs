@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anomalyzer::act::kubernetes::{Kubernetes, KubernetesConfig};
-use anomalyzer::domain::{MergePatch, Operation, OperationId, Snapshot, Target};
-use anomalyzer::operator::{Operator, OperatorError, Performed};
+use anomalyzer_domain::{MergePatch, Operation, OperationId, Snapshot, Target};
+use anomalyzer_operator::{Operator, OperatorError, Performed};
+use anomalyzer_operator_kubernetes::{Kubernetes, KubernetesConfig};
 use serde_json::{Value, json};
 
 use crate::receiver::{Answer, Receiver, nobody};

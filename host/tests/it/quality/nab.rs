@@ -2,7 +2,7 @@
 
 use anomalyzer::cli::Output;
 use anomalyzer::cli::nab::{NabArgs, run};
-use anomalyzer::quality::nab::{Corpus, PROFILES, Series, Tally, best};
+use anomalyzer_evaluate::quality::nab::{Corpus, PROFILES, Series, Tally, best};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -219,7 +219,7 @@ fn record(scores: &[f64]) -> Vec<f64> {
 #[test]
 fn a_plain_z_score_scores_what_is_published() {
     let corpus = Corpus::load(&benchmark()).unwrap();
-    let read = |file: &anomalyzer::quality::nab::Labelled| {
+    let read = |file: &anomalyzer_evaluate::quality::nab::Labelled| {
         let (windows, scores) = file
             .read(|rows| {
                 Ok(plain_z(

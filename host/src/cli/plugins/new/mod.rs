@@ -5,9 +5,9 @@ mod rust;
 mod scripted;
 mod sdk;
 
-use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;

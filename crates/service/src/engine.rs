@@ -1,0 +1,85 @@
+//! The detecting half: what it is made of, and made of again.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::Detection;
+use super::backfill::FromSource;
+use crate::config::Config;
+use anomalyzer_bus::Bus;
+use anomalyzer_collect::{MetricSource, SignalConfig};
+use anomalyzer_detect::{
+    Backfill, Engine, Feedback, IncidentCorrelator, IncidentLog, StateStore, DroppedCounters,
+};
+use anomalyzer_plugin_host::Plugins;
+
+/// What an engine is made of. One that failed is made anew, and begins with what it saved.
+#[derive(Clone)]
+pub(super) struct EngineMakings {
+    pub(super) config: Arc<Config>,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) plugins: Plugins,
+    pub(super) source: Arc<dyn MetricSource>,
+    pub(super) detection: Detection,
+    pub(super) overlooked: Arc<DroppedCounters>,
+    pub(super) known: IncidentLog,
+    pub(super) feedback: Feedback,
+    pub(super) memory: StateStore,
+}
+
+impl EngineMakings {
+    /// One that goes on with the incidents that are open.
+    pub(super) async fn engine(&self) -> anyhow::Result<Engine> {
+        let config = &self.config;
+        let backfill = config.collect.prometheus.is_some().then(|| {
+            let source = Arc::clone(&self.source);
+            Arc::new(FromSource::new(
+                source,
+                config.signals(),
+                config.collect.interval,
+            )) as Arc<dyn Backfill>
+        });
+        let mut book = IncidentCorrelator::new(config.incidents.clone(), self.known.clone());
+        if !self.bus.is_partitioned() {
+            book.adopt_all();
+        }
+        let mut engine = Engine::new(
+            Arc::clone(&self.bus),
+            self.plugins.clone(),
+            config.signals().iter().map(SignalConfig::watched).collect(),
+            config.fallback_detectors.clone(),
+            book,
+            config.silent_after,
+        )
+        .with_backfill(backfill)
+        .with_status(Arc::clone(&self.detection))
+        .with_dropped(Arc::clone(&self.overlooked))
+        .with_feedback(self.feedback.clone())
+        .with_state_store(self.memory.clone());
+        engine.open_configured().await?;
+        Ok(engine)
+    }
+
+    /// Runs the first one, and at each further call a new one.
+    pub(super) fn run(
+        self,
+        first: Engine,
+        shutdown: CancellationToken,
+    ) -> impl Fn() -> BoxFuture<'static, anyhow::Result<()>> {
+        let first = Mutex::new(Some(first));
+        move || {
+            let kept = first.lock().take();
+            let (makings, shutdown) = (self.clone(), shutdown.clone());
+            Box::pin(async move {
+                let engine = match kept {
+                    Some(engine) => engine,
+                    None => makings.engine().await?,
+                };
+                Ok(engine.run("anomalyzer-detect", shutdown).await?)
+            })
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Guests and fixtures for the tests of several crates.
+
+pub mod guest;
