@@ -10,8 +10,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
-use super::config::{ApiConfig, ApiConfigError, Role};
+use super::config::{ApiConfig, Role, token_issue};
 use super::problem::Problem;
+use anomalyzer_domain::ConfigIssue;
 
 /// A token in a file is at least that long, in bytes.
 const SHORTEST: usize = 16;
@@ -42,17 +43,19 @@ impl Access {
     ///
     /// # Errors
     /// What [`ApiConfig::validate`] refuses, and a token that can't be had.
-    pub fn load(config: &ApiConfig, listen: SocketAddr) -> Result<Self, ApiConfigError> {
+    pub fn load(config: &ApiConfig, listen: SocketAddr) -> Result<Self, ConfigIssue> {
         config.validate()?;
         let mut known: Vec<Known> = Vec::new();
-        for token in &config.tokens {
-            let sha256 = match (token.stated_hash()?, &token.file) {
+        for (index, token) in config.tokens.iter().enumerate() {
+            let stated = token
+                .stated_hash()
+                .map_err(|message| token_issue(index, message))?;
+            let sha256 = match (stated, &token.file) {
                 (Some(hash), _) => hash,
                 (None, Some(path)) => {
-                    let failed = |reason| ApiConfigError::File {
-                        name: token.name.clone(),
-                        path: path.clone(),
-                        reason,
+                    let failed = |reason: String| {
+                        let (name, path) = (&token.name, path.display());
+                        token_issue(index, format!("api.tokens `{name}`: {path}: {reason}"))
                     };
                     let text =
                         std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
@@ -62,13 +65,15 @@ impl Access {
                     }
                     Sha256::digest(secret).into()
                 }
-                (None, None) => return Err(ApiConfigError::EitherOr(token.name.clone())),
+                (None, None) => return Err(token_issue(index, token.needs_one_secret())),
             };
-            if let Some(same) = known.iter().find(|other| other.sha256 == sha256) {
-                return Err(ApiConfigError::Same(
-                    same.caller.name.clone(),
-                    token.name.clone(),
-                ));
+            // Two tokens with one secret: the record could not tell who did it.
+            if let Some(same) = known.iter().position(|other| other.sha256 == sha256) {
+                let message = format!(
+                    "api.tokens `{}` and `{}` are the same token; make one of them new",
+                    known[same].caller.name, token.name
+                );
+                return Err(token_issue(same, message));
             }
             known.push(Known {
                 caller: Caller {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use anomalyzer_domain::ConfigIssue;
+
 /// The table `api`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -70,82 +72,68 @@ impl Role {
     }
 }
 
-/// What is wrong with the table `api`.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiConfigError {
-    /// Everybody on the network could act.
-    #[error(
-        "api.{key} = \"{address}\" is not a loopback address and there is no [[api.tokens]]: everybody who can reach it could \
-         act; add a token, or listen on 127.0.0.1"
-    )]
-    OpenToAll {
-        /// Which key.
-        key: &'static str,
-        /// Its value.
-        address: SocketAddr,
-    },
-    /// A token without a name, or two of the same.
-    #[error(
-        "api.tokens: the name `{0}` is empty or given twice; give each token a name of its own"
-    )]
-    Name(String),
-    /// Neither or both of `sha256` and `file`.
-    #[error("api.tokens `{0}`: set either sha256 or file")]
-    EitherOr(String),
-    /// Not a SHA-256.
-    #[error(
-        "api.tokens `{0}`: sha256 is not 64 hex digits; make it with `printf %s TOKEN | sha256sum`"
-    )]
-    Hash(String),
-    /// The file does not hold a token.
-    #[error("api.tokens `{name}`: {path}: {reason}", path = path.display())]
-    File {
-        /// Whose.
-        name: String,
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Two with the same secret: it could not be told who did it.
-    #[error("api.tokens `{0}` and `{1}` are the same token; make one of them new")]
-    Same(String, String),
-}
-
 impl ApiConfig {
-    /// Checks all that can be checked without reading the token files.
-    pub fn validate(&self) -> Result<(), ApiConfigError> {
+    /// Checks everything that can be checked without reading the token files.
+    ///
+    /// # Errors
+    /// Returns the first issue.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
         for (key, address) in [
             ("listen", self.listen),
             ("engine_listen", self.engine_listen),
         ] {
             if !address.ip().is_loopback() && self.tokens.is_empty() {
-                return Err(ApiConfigError::OpenToAll { key, address });
+                let message = format!(
+                    "api.{key} = \"{address}\" is not a loopback address and there is no [[api.tokens]]: everybody who can reach it could \
+                     act; add a token, or listen on 127.0.0.1"
+                );
+                return Err(ConfigIssue::at(key, message));
             }
         }
-        for (i, token) in self.tokens.iter().enumerate() {
+        for (index, token) in self.tokens.iter().enumerate() {
             let name = &token.name;
-            if name.trim().is_empty() || self.tokens[..i].iter().any(|other| other.name == *name) {
-                return Err(ApiConfigError::Name(name.clone()));
+            if name.trim().is_empty()
+                || self.tokens[..index].iter().any(|other| other.name == *name)
+            {
+                let message = format!(
+                    "api.tokens: the name `{name}` is empty or given twice; give each token a name of its own"
+                );
+                return Err(token_issue(index, message));
             }
             if token.sha256.is_some() == token.file.is_some() {
-                return Err(ApiConfigError::EitherOr(name.clone()));
+                return Err(token_issue(index, token.needs_one_secret()));
             }
-            token.stated_hash()?;
+            token
+                .stated_hash()
+                .map_err(|message| token_issue(index, message))?;
         }
         Ok(())
     }
 }
 
+/// An issue of the token at `index`.
+pub(super) fn token_issue(index: usize, message: String) -> ConfigIssue {
+    ConfigIssue::at(index, message).within("tokens")
+}
+
 impl Token {
-    /// The hash, if it is stated and not to be computed from the file.
-    pub(super) fn stated_hash(&self) -> Result<Option<[u8; 32]>, ApiConfigError> {
+    /// Returns the message for a token with both `sha256` and `file`, or with neither.
+    pub(super) fn needs_one_secret(&self) -> String {
+        format!("api.tokens `{}`: set either sha256 or file", self.name)
+    }
+
+    /// Returns the hash if the configuration states it, and `None` if the file holds the token.
+    pub(super) fn stated_hash(&self) -> Result<Option<[u8; 32]>, String> {
         let Some(text) = &self.sha256 else {
             return Ok(None);
         };
         let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash)
-            .map_err(|_| ApiConfigError::Hash(self.name.clone()))?;
+        hex::decode_to_slice(text, &mut hash).map_err(|_| {
+            format!(
+                "api.tokens `{}`: sha256 is not 64 hex digits; make it with `printf %s TOKEN | sha256sum`",
+                self.name
+            )
+        })?;
         Ok(Some(hash))
     }
 }

@@ -37,7 +37,7 @@ use anomalyzer_common::metrics::Metrics;
 use plugins::PluginRoom;
 
 pub use access::Access;
-pub use config::{ApiConfig, ApiConfigError, Role, Token};
+pub use config::{ApiConfig, Role, Token};
 pub use doors::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
 pub use kill_switch::watch as watch_kill_switch;
 pub use plugin_changes::record_plugin_changes;

@@ -66,7 +66,8 @@ impl Collector {
         groups: &Groups,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, CollectError> {
-        config.check(&signals)?;
+        config.validate()?;
+        config.validate_signals(&signals)?;
         let prometheus = config
             .prometheus
             .clone()

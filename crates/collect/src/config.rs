@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use anomalyzer_domain::duration;
+use anomalyzer_domain::{ConfigIssue, duration};
 
 use super::{SignalConfig, SignalSource};
 
@@ -163,45 +163,12 @@ impl From<HttpUrl> for String {
     }
 }
 
-/// Errors in the combination of configuration and signals.
+/// A collector that cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CollectError {
-    /// Two signals have the same name.
-    #[error("two signals are called `{0}`: rename one")]
-    SameSignal(String),
-    /// Two scrapes have the same job.
-    #[error("two entries of `scrape` have the job `{0}`: rename one")]
-    SameJob(String),
-    /// A signal is a query, but no Prometheus is configured.
-    #[error(
-        "the signal `{0}` is a query and no Prometheus is configured: add [collect.prometheus] with its `url`"
-    )]
-    NoPrometheus(String),
-    /// A signal is derived from scrapes, but nothing is scraped.
-    #[error(
-        "the signal `{0}` is derived from scrapes and nothing is scraped: add [[collect.scrape]]"
-    )]
-    NoScrape(String),
-    /// The window is too short to ever hold two samples.
-    #[error(
-        "the signal `{signal}` looks back {window} at samples that come every {interval}: make `window` at least twice that"
-    )]
-    ShortWindow {
-        /// The signal.
-        signal: String,
-        /// The window of the signal.
-        window: String,
-        /// The interval of the scrapes.
-        interval: String,
-    },
-    /// The signal would be derived more often than its sources are scraped.
-    #[error(
-        "the signal `{0}` has a shorter interval than the scrapes that it is derived from: raise it or drop it"
-    )]
-    ShortInterval(String),
-    /// An interval or a timeout is zero.
-    #[error("`{0}` must not be 0")]
-    Zero(&'static str),
+    /// A setting, or a signal, that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigIssue),
     /// The local operator has no such process group.
     #[error(
         "the scrape `{job}` wants the process group `{group}`, which the local operator does not have: check the name"
@@ -218,80 +185,104 @@ pub enum CollectError {
 }
 
 impl CollectConfig {
-    /// Checks that the configuration and the signals fit together. Everything else was checked when
-    /// each of them was parsed.
-    pub fn check(&self, signals: &[SignalConfig]) -> Result<(), CollectError> {
-        let zero = |is_zero: bool, name| {
-            if is_zero {
-                Err(CollectError::Zero(name))
-            } else {
-                Ok(())
-            }
-        };
-        zero(self.interval.is_zero(), "collect.interval")?;
-        zero(
-            self.prometheus
-                .as_ref()
-                .is_some_and(|p| p.timeout.is_zero()),
-            "collect.prometheus.timeout",
-        )?;
-        let lookback = self
-            .prometheus
-            .as_ref()
-            .and_then(|prometheus| prometheus.lookback);
-        zero(
-            lookback.is_some_and(|lookback| lookback.is_zero()),
-            "collect.prometheus.lookback",
-        )?;
-        zero(
-            self.scrape
-                .iter()
-                .any(|s| s.timeout.is_some_and(|t| t.is_zero())),
-            "collect.scrape.timeout",
-        )?;
+    /// Checks the intervals, the timeouts and the names of the scrapes.
+    ///
+    /// # Errors
+    /// Returns the first issue.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        not_zero("interval", "collect.interval", Some(self.interval))?;
+        if let Some(prometheus) = &self.prometheus {
+            let timeout = Some(prometheus.timeout);
+            not_zero("timeout", "collect.prometheus.timeout", timeout)
+                .and_then(|()| {
+                    let lookback = prometheus.lookback;
+                    not_zero("lookback", "collect.prometheus.lookback", lookback)
+                })
+                .map_err(|issue| issue.within("prometheus"))?;
+        }
+        for (index, scrape) in self.scrape.iter().enumerate() {
+            not_zero("timeout", "collect.scrape.timeout", scrape.timeout)
+                .map_err(|issue| issue.within(index).within("scrape"))?;
+        }
         for (index, scrape) in self.scrape.iter().enumerate() {
             if self.scrape[..index]
                 .iter()
                 .any(|other| other.job == scrape.job)
             {
-                return Err(CollectError::SameJob(scrape.job.clone()));
+                let message = format!(
+                    "two entries of `scrape` have the job `{}`: rename one",
+                    scrape.job
+                );
+                return Err(ConfigIssue::at(index, message).within("scrape"));
             }
         }
+        Ok(())
+    }
+
+    /// Checks that each signal has a source, and enough samples to be derived from. The path of an
+    /// issue begins with the index of the signal.
+    ///
+    /// # Errors
+    /// Returns the first issue.
+    pub fn validate_signals(&self, signals: &[SignalConfig]) -> Result<(), ConfigIssue> {
         for (index, signal) in signals.iter().enumerate() {
-            let name = || signal.name.clone();
             if signals[..index]
                 .iter()
                 .any(|other| other.name == signal.name)
             {
-                return Err(CollectError::SameSignal(name()));
+                let message = format!("two signals are called `{}`: rename one", signal.name);
+                return Err(ConfigIssue::at(index, message));
             }
-            match signal.source {
-                SignalSource::Query(_) if self.prometheus.is_none() => {
-                    return Err(CollectError::NoPrometheus(name()));
-                }
-                SignalSource::Query(_) => continue,
-                _ if self.scrape.is_empty() => return Err(CollectError::NoScrape(name())),
-                _ => {}
-            }
-            if let Some(window) = signal.source.window()
-                && window < self.interval * 2
-            {
-                let (window, interval) =
-                    (duration::format(window), duration::format(self.interval));
-                return Err(CollectError::ShortWindow {
-                    signal: name(),
-                    window,
-                    interval,
-                });
-            }
-            if signal
-                .interval
-                .is_some_and(|interval| interval < self.interval)
-            {
-                return Err(CollectError::ShortInterval(name()));
-            }
+            self.validate_signal(signal)
+                .map_err(|message| ConfigIssue::at(index, message))?;
         }
         Ok(())
+    }
+
+    fn validate_signal(&self, signal: &SignalConfig) -> Result<(), String> {
+        let name = &signal.name;
+        match signal.source {
+            SignalSource::Query(_) if self.prometheus.is_none() => {
+                return Err(format!(
+                    "the signal `{name}` is a query and no Prometheus is configured: add [collect.prometheus] with its `url`"
+                ));
+            }
+            SignalSource::Query(_) => return Ok(()),
+            _ if self.scrape.is_empty() => {
+                return Err(format!(
+                    "the signal `{name}` is derived from scrapes and nothing is scraped: add [[collect.scrape]]"
+                ));
+            }
+            _ => {}
+        }
+        // With a shorter window there could never be two samples in it.
+        if let Some(window) = signal.source.window()
+            && window < self.interval * 2
+        {
+            return Err(format!(
+                "the signal `{name}` looks back {} at samples that come every {}: make `window` at least twice that",
+                duration::format(window),
+                duration::format(self.interval)
+            ));
+        }
+        // With a shorter interval it would be derived more often than there are samples.
+        if signal
+            .interval
+            .is_some_and(|interval| interval < self.interval)
+        {
+            return Err(format!(
+                "the signal `{name}` has a shorter interval than the scrapes that it is derived from: raise it or drop it"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Returns an error if the duration at `key` is zero. `shown` is the whole path, for the message.
+fn not_zero(key: &str, shown: &str, duration: Option<Duration>) -> Result<(), ConfigIssue> {
+    match duration {
+        Some(Duration::ZERO) => Err(ConfigIssue::at(key, format!("`{shown}` must not be 0"))),
+        _ => Ok(()),
     }
 }
 
@@ -324,13 +315,15 @@ mod tests {
         .unwrap();
         let query = signal("a", "{ query = 'up' }");
         let rate = signal("b", "{ rate = { of = 'x', window = '1s' } }");
-        assert_eq!(config.check(&[query, rate]), Ok(()));
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.validate_signals(&[query, rate]), Ok(()));
     }
 
     #[test]
     fn what_does_not_fit_together_is_refused_with_the_remedy() {
         let config = CollectConfig::default();
-        let check = |signals: &[SignalConfig]| config.check(signals).unwrap_err().to_string();
+        let check =
+            |signals: &[SignalConfig]| config.validate_signals(signals).unwrap_err().message;
         assert!(check(&[signal("a", "{ query = 'up' }")]).contains("[collect.prometheus]"));
         assert!(check(&[signal("a", "{ gauge = { of = 'x' } }")]).contains("[[collect.scrape]]"));
         let targets = ScrapeTargets::Group("web".to_owned());
@@ -345,7 +338,8 @@ mod tests {
             scrape: vec![scrape],
             ..config
         };
-        let check = |signals: &[SignalConfig]| config.check(signals).unwrap_err().to_string();
+        let check =
+            |signals: &[SignalConfig]| config.validate_signals(signals).unwrap_err().message;
         assert!(
             check(&[signal("a", "{ rate = { of = 'x', window = '20s' } }")])
                 .contains("at least twice")

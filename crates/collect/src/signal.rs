@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use anomalyzer_domain::duration;
-use anomalyzer_domain::{DetectorConfig, Meaning, WatchedSignal};
+use anomalyzer_domain::{ConfigIssue, DetectorConfig, Meaning, WatchedSignal, duration};
 
 use super::{Selector, TargetTemplate};
 
@@ -36,6 +35,20 @@ pub struct SignalConfig {
 }
 
 impl SignalConfig {
+    /// Checks that a detector watches the signal. All other checks happen while it is read.
+    ///
+    /// # Errors
+    /// Returns an error if the signal has no detector.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        if self.detectors.is_empty() {
+            return Err(ConfigIssue::new(format!(
+                "signal `{}` has no detector: name one, or leave `detectors` out for `novelty`",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
     /// Returns the part of this configuration that detection needs.
     pub fn watched(&self) -> WatchedSignal {
         WatchedSignal {

@@ -33,7 +33,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn set(args: &DemoArgs, data_dir: PathBuf) -> anyhow::Result<Self> {
-        let environment = |name: &str| std::env::var(name).ok();
+        let environment = config::process_variable;
         let nothing = |_: &str| None;
         let api_port = free_ports(9000, 1)?;
         let (text, path, environment): (String, &Path, config::Environment<'_>) = if args.real {

@@ -113,7 +113,7 @@ pub(super) fn short(value: f64) -> String {
 }
 
 /// Returns the name of a unit variant on the wire.
-pub(crate) fn serde_name<T: serde::Serialize>(value: &T) -> String {
+pub fn serde_name<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))

@@ -9,7 +9,7 @@ mod rules;
 mod worker;
 
 pub use again::{Again, again};
-pub(crate) use evidence::serde_name;
+pub use evidence::serde_name;
 pub use ollama::{OllamaConfig, OllamaHealth, Role};
 pub use worker::{Diagnoser, DiagnoserConfig, Offer};
 

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::Diagnosis;
 use anomalyzer_domain::{
-    Analyst, AnalystKind, Evidence, IncidentEvent, Parameters, Proposal, duration, truncate,
+    Analyst, AnalystKind, ConfigIssue, Evidence, IncidentEvent, Parameters, Proposal, duration,
+    truncate,
 };
 
 /// Configuration of the language model.
@@ -50,6 +51,26 @@ impl OllamaConfig {
             role: Role::default(),
             concurrency: default_concurrency(),
         }
+    }
+
+    /// Checks the address and the name of the model.
+    ///
+    /// # Errors
+    /// Returns an error if `url` is not an HTTP address or if `model` is empty.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        let url = reqwest::Url::parse(&self.url);
+        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            let message = format!(
+                "`{}` is not an address: write for example http://127.0.0.1:11434",
+                self.url
+            );
+            return Err(ConfigIssue::at("url", message));
+        }
+        if self.model.trim().is_empty() {
+            let message = "no model is named: write for example llama3.1:8b";
+            return Err(ConfigIssue::at("model", message));
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod approval;
 mod basis;
+mod config_issue;
 mod decision;
 pub mod duration;
 mod finding;
@@ -25,6 +26,7 @@ mod time;
 
 pub use approval::{Answer, Question};
 pub use basis::{Basis, ReplayContext, WitnessMemory};
+pub use config_issue::{ConfigIssue, Step};
 pub use decision::{
     Anomaly, Control, Decision, DecisionState, GuardVerdict, OperationRecord, Outcome, OutcomeKind,
     Undo, UndoState, Verdict, Verification, VerificationOutcome,

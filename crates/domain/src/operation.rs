@@ -98,6 +98,19 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Names of the operations that the host can perform, as [`kind`](Self::kind) returns them.
+    pub const KINDS: [&str; 9] = [
+        "scale",
+        "restart",
+        "roll_back",
+        "patch",
+        "http",
+        "notify",
+        "inspect",
+        "read_logs",
+        "query",
+    ];
+
     /// Returns the name of the operation in grants and records.
     pub fn kind(&self) -> &str {
         match self {
@@ -134,5 +147,46 @@ impl Operation {
             Self::Patch(patch) => Some(&patch.target),
             Self::Query { .. } | Self::Http(_) | Self::Notify(_) | Self::Custom { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_kinds_has_every_operation_that_the_host_can_perform() {
+        let target = || Target::new("shop", "Deployment", "web");
+        let operations = [
+            Operation::Scale {
+                target: target(),
+                replicas: 2,
+            },
+            Operation::Restart { target: target() },
+            Operation::RollBack { target: target() },
+            Operation::Patch(MergePatch {
+                target: target(),
+                patch: Value::Null,
+            }),
+            Operation::Http(HttpRequest {
+                method: "GET".into(),
+                url: "http://127.0.0.1/".into(),
+                headers: vec![],
+                body: None,
+            }),
+            Operation::Notify(Notice {
+                channel: "log".into(),
+                title: String::new(),
+                text: String::new(),
+            }),
+            Operation::Inspect { target: target() },
+            Operation::ReadLogs(LogRequest {
+                target: target(),
+                lines: 1,
+                previous: false,
+            }),
+            Operation::Query { query: "up".into() },
+        ];
+        assert_eq!(operations.each_ref().map(Operation::kind), Operation::KINDS);
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ConfigIssue, Operation};
+
 /// One operation granted to one action by the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +46,24 @@ impl Grant {
             scope: anything(),
             namespaces: anywhere(),
         }
+    }
+
+    /// Checks the name of the operation.
+    ///
+    /// # Errors
+    /// Returns an error if the host has no operation of that name.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        let operation = self.operation.replace('-', "_");
+        if Operation::KINDS.contains(&operation.as_str()) {
+            return Ok(());
+        }
+        let message = format!(
+            "there is no operation `{}` to grant to `{}`: use one of {}",
+            self.operation,
+            self.plugin,
+            Operation::KINDS.join(", ")
+        );
+        Err(ConfigIssue::at("operation", message))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use anomalyzer_domain::duration;
+use anomalyzer_domain::{ConfigIssue, duration};
 
 /// The `[local]` table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -144,14 +144,15 @@ impl GroupConfig {
 }
 
 impl LocalConfig {
-    /// Checks the configuration.
+    /// Checks each group, and that no two groups share a port.
     ///
     /// # Errors
-    ///
-    /// Returns an error that names the wrong key and the remedy.
-    pub fn validate(&self) -> Result<(), String> {
+    /// Returns the first issue.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
         for (name, group) in &self.groups {
-            group.validate(name)?;
+            group
+                .validate(name)
+                .map_err(|issue| issue.within(name).within("groups"))?;
         }
         for (name, group) in &self.groups {
             for (other, theirs) in self
@@ -163,14 +164,15 @@ impl LocalConfig {
                     && ours.start < theirs_ports.end
                     && theirs_ports.start < ours.end
                 {
-                    return Err(format!(
+                    let message = format!(
                         "local.groups.{name} (ports {} to {}) and local.groups.{other} (ports {} to {}) overlap: change a first_port \
                          or a max_replicas",
                         ours.start,
                         ours.end - 1,
                         theirs_ports.start,
                         theirs_ports.end - 1
-                    ));
+                    );
+                    return Err(ConfigIssue::at(name, message).within("groups"));
                 }
             }
         }
@@ -184,64 +186,73 @@ impl GroupConfig {
         first..first.saturating_add(self.max_replicas.max(1))
     }
 
-    fn validate(&self, name: &str) -> Result<(), String> {
-        let key = format!("local.groups.{name}");
+    fn validate(&self, name: &str) -> Result<(), ConfigIssue> {
+        let group = format!("local.groups.{name}");
+        let wrong = |key: &str, why: String| ConfigIssue::at(key, format!("{group}.{key}{why}"));
         let named = !name.is_empty()
             && name.len() <= 63
             && name
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !named {
-            return Err(format!(
-                "{key}: a group's name has lower-case letters, digits and hyphens, at most 63"
-            ));
+            return Err(ConfigIssue::new(format!(
+                "{group}: a group's name has lower-case letters, digits and hyphens, at most 63"
+            )));
         }
         if self.command.first().is_none_or(String::is_empty) {
-            return Err(format!(
-                "{key}.command is empty: name a program, for example command = [\"./web\", \"{{port}}\"]"
-            ));
+            let why = " is empty: name a program, for example command = [\"./web\", \"{port}\"]";
+            return Err(wrong("command", why.to_owned()));
         }
         if !(self.min_replicas..=self.max_replicas).contains(&self.replicas) {
-            return Err(format!(
-                "{key}.replicas is {}: it must be between min_replicas ({}) and max_replicas ({})",
+            let why = format!(
+                " is {}: it must be between min_replicas ({}) and max_replicas ({})",
                 self.replicas, self.min_replicas, self.max_replicas
-            ));
+            );
+            return Err(wrong("replicas", why));
         }
         if self.first_port == 0 || self.ports().end > 65_536 {
-            return Err(format!(
-                "{key}.first_port is {}: with max_replicas {} there must be a port from 1 to 65535 for each",
+            let why = format!(
+                " is {}: with max_replicas {} there must be a port from 1 to 65535 for each",
                 self.first_port, self.max_replicas
-            ));
+            );
+            return Err(wrong("first_port", why));
         }
         if !(1..=100_000).contains(&self.log_lines) {
-            return Err(format!(
-                "{key}.log_lines is {}: keep 1 to 100000",
-                self.log_lines
-            ));
+            let why = format!(" is {}: keep 1 to 100000", self.log_lines);
+            return Err(wrong("log_lines", why));
         }
         if self.restart_delay.is_zero() || self.max_restart_delay < self.restart_delay {
-            return Err(format!(
-                "{key}.restart_delay must be above 0 and at most max_restart_delay"
-            ));
+            let why = " must be above 0 and at most max_restart_delay";
+            return Err(wrong("restart_delay", why.to_owned()));
         }
         if let Some(readiness) = &self.readiness {
-            if !readiness.path.starts_with('/') {
-                return Err(format!(
-                    "{key}.readiness.path must start with /, for example /health"
-                ));
-            }
-            if readiness.timeout.is_zero()
-                || readiness.interval.is_zero()
-                || readiness.failures == 0
-            {
-                return Err(format!(
-                    "{key}.readiness: timeout, interval and failures must be above 0"
-                ));
-            }
+            readiness
+                .validate(&group)
+                .map_err(|issue| issue.within("readiness"))?;
         }
         for name in self.environment.keys() {
-            super::environment::check_name(name)
-                .map_err(|why| format!("{key}.environment: {why}"))?;
+            super::environment::check_name(name).map_err(|why| {
+                let message = format!("{group}.environment: {why}");
+                ConfigIssue::at(name, message).within("environment")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Readiness {
+    /// Checks the path and the bounds. `group` is the name of the table above, for the message.
+    fn validate(&self, group: &str) -> Result<(), ConfigIssue> {
+        if !self.path.starts_with('/') {
+            return Err(ConfigIssue::at(
+                "path",
+                format!("{group}.readiness.path must start with /, for example /health"),
+            ));
+        }
+        if self.timeout.is_zero() || self.interval.is_zero() || self.failures == 0 {
+            return Err(ConfigIssue::new(format!(
+                "{group}.readiness: timeout, interval and failures must be above 0"
+            )));
         }
         Ok(())
     }
@@ -296,7 +307,8 @@ mod tests {
         ] {
             let error = parse(&format!("[groups.web]\n{text}"))
                 .validate()
-                .unwrap_err();
+                .unwrap_err()
+                .message;
             assert!(error.contains(expected), "{error}");
         }
     }
@@ -306,7 +318,8 @@ mod tests {
         let error =
             parse("[groups.a]\ncommand = ['a']\nfirst_port = 8000\n[groups.b]\ncommand = ['b']\nfirst_port = 8009")
                 .validate()
-                .unwrap_err();
+                .unwrap_err()
+                .message;
         assert!(
             error.contains("local.groups.a (ports 8000 to 8009)"),
             "{error}"

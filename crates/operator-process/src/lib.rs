@@ -81,7 +81,9 @@ pub struct Local {
 impl Local {
     /// Reads the last desired state of the groups and locks `data_dir`. Starts no process.
     pub fn open(config: LocalConfig, data_dir: &Path) -> Result<Self, LocalError> {
-        config.validate().map_err(LocalError::Config)?;
+        config
+            .validate()
+            .map_err(|issue| LocalError::Config(issue.message))?;
         let (file, mut saved) = StateFile::open(data_dir)?;
         saved
             .groups

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
@@ -21,6 +21,7 @@ use super::exports::DetectorPre;
 use super::store::State;
 use super::text::one_line;
 use super::{Ground, OPENING_BYTES, component, linker};
+use anomalyzer_domain::PluginKind;
 
 const DETECTOR: &str = "anomalyzer:plugin/detector@0.1.0";
 const ACTION: &str = "anomalyzer:plugin/action@0.1.0";

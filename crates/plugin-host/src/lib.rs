@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch::Receiver;
 
-use anomalyzer_domain::{Allowance, Mode};
+use anomalyzer_domain::{Allowance, Mode, Origin, PluginChange, PluginKind};
 
 mod action;
 mod bindings;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Expression, Facts, seen::Seen};
-use anomalyzer_domain::Verdict;
+use anomalyzer_domain::{ConfigIssue, Verdict};
 
 /// A rule of the operator: the verdict to give when a condition holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,22 +28,27 @@ fn utc() -> String {
 }
 
 impl PolicyRule {
-    /// Checks the rule. The error says what is wrong and how to fix it.
+    /// Checks the settings of this rule.
     ///
     /// # Errors
-    /// Returns an error if the rule has no name or no reason, or if its time zone does not exist.
-    pub fn validate(&self) -> Result<(), String> {
-        if self.name.trim().is_empty() || self.reason.trim().is_empty() {
-            return Err(
-                "a rule needs a name and a reason: they stand in each decision that it decides"
-                    .to_owned(),
-            );
+    /// Returns an error if the rule has no name or no reason, or if the time zone is unknown.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        for (key, text) in [("name", &self.name), ("reason", &self.reason)] {
+            if text.trim().is_empty() {
+                return Err(ConfigIssue::at(
+                    key,
+                    "a rule needs a name and a reason: they stand in each decision that it decides",
+                ));
+            }
         }
         match jiff::tz::TimeZone::get(&self.timezone) {
             Ok(_) => Ok(()),
-            Err(_) => Err(format!(
-                "there is no time zone `{}`: write for example \"Europe/Berlin\"",
-                self.timezone
+            Err(_) => Err(ConfigIssue::at(
+                "timezone",
+                format!(
+                    "there is no time zone `{}`: write for example \"Europe/Berlin\"",
+                    self.timezone
+                ),
             )),
         }
     }

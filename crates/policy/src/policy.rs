@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Maintenance, PolicyRule, Selector};
-use anomalyzer_domain::{Mode, Target, duration};
+use anomalyzer_domain::{ConfigIssue, Mode, Target, duration};
 
 /// Handling of a solution that another program wrote to the topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +107,45 @@ impl Policy {
             .iter()
             .find(|budget| budget.targets.matches(target));
         of_some.map_or(self.most_on_target, |budget| budget.most_on_target)
+    }
+
+    /// Checks the maintenance windows, the rules and the bounds.
+    ///
+    /// # Errors
+    /// Returns the first issue.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        for (index, window) in self.maintenance.iter().enumerate() {
+            window
+                .validate()
+                .map_err(|issue| issue.within(index).within("maintenance"))?;
+        }
+        for (index, rule) in self.policy.iter().enumerate() {
+            let of_rule = |issue: ConfigIssue| issue.within(index).within("policy");
+            if self.policy[..index]
+                .iter()
+                .any(|other| other.name == rule.name)
+            {
+                let message = format!(
+                    "two rules are called `{}`: give each a name of its own",
+                    rule.name
+                );
+                return Err(of_rule(ConfigIssue::new(message)));
+            }
+            rule.validate().map_err(of_rule)?;
+        }
+        if !(0.0..=1.0).contains(&self.most_share) {
+            return Err(ConfigIssue::at(
+                "most_share",
+                "most_share is a share: write a number from 0 to 1",
+            ));
+        }
+        if self.min_replicas > self.max_replicas {
+            return Err(ConfigIssue::at(
+                "min_replicas",
+                "min_replicas is larger than max_replicas",
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use cronexpr::{Crontab, MakeTimestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Selector;
-use anomalyzer_domain::{UnixMs, duration};
+use anomalyzer_domain::{ConfigIssue, UnixMs, duration};
 
 /// Maximum duration of a maintenance window.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
@@ -50,16 +50,20 @@ impl Maintenance {
         })
     }
 
-    /// Checks the window. The error says what is wrong and how to fix it.
+    /// Checks the settings of this window.
     ///
     /// # Errors
-    /// Returns an error if the schedule or the time zone can't be parsed, or if the duration is
-    /// zero or longer than 31 days.
-    pub fn validate(&self) -> Result<(), String> {
+    /// Returns an error if the schedule or the time zone is malformed, or if the duration is zero or
+    /// longer than 31 days.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
         if self.duration.is_zero() || self.duration > LONGEST {
-            return Err("duration must be more than nothing, and at most 31 days".to_owned());
+            return Err(ConfigIssue::at(
+                "duration",
+                "duration must be more than nothing, and at most 31 days",
+            ));
         }
-        self.crontab().map(drop)
+        // The schedule and the time zone are parsed together, so either may be the mistake.
+        self.crontab().map(drop).map_err(ConfigIssue::new)
     }
 
     /// Returns the start of the window that contains `now`. The end of a window is outside of it.
@@ -135,7 +139,7 @@ mod tests {
             window("0 25 * * *", "UTC", 1),
             window("0 2 * * *", "Europe/Nowhere", 1),
         ] {
-            let error = wrong.validate().unwrap_err();
+            let error = wrong.validate().unwrap_err().message;
             assert!(error.contains("write for example"), "{error}");
         }
         assert!(window("0 2 * * *", "UTC", 0).validate().is_err());

@@ -10,7 +10,7 @@ use anomalyzer_domain::{Grant, solutions};
 use anomalyzer_plugin_host::Plugins;
 
 /// Configuration that decides which actions are candidates.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Candidates {
     /// Grants of the configuration.
     pub grants: Vec<Grant>,

@@ -11,7 +11,7 @@ const WITHOUT_OPERATOR: [&str; 3] = ["http", "notify", "query"];
 
 /// Targets that the configured operators handle. The engine role has no operators, and offers
 /// actions for their targets all the same.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Capabilities {
     /// Names of the configured process groups.
     pub process_groups: HashSet<String>,

@@ -24,8 +24,8 @@ use anomalyzer_plugin_host::Plugins;
 use anomalyzer_policy::{Facts, Policy};
 
 use super::crew::Crew;
-use super::driver::Driver;
 use super::desk::Desk;
+use super::driver::Driver;
 use super::incidents::OpenIncidents;
 use super::proposal::proposed;
 
@@ -186,7 +186,7 @@ impl Actor {
     }
 
     /// Asks the guard. The answer with all that it was asked on.
-    fn judge(&self, mut facts: Facts) -> (GuardVerdict, Input) {
+    pub fn judge(&self, mut facts: Facts) -> (GuardVerdict, Input) {
         let verdict = anomalyzer_policy::judge(&facts, &self.policy);
         if let Some(snapshot) = &mut facts.snapshot {
             // No rule looks at it, and it is much.
@@ -202,7 +202,7 @@ impl Actor {
     }
 
     /// Records. Nothing is done before the record is durable.
-    async fn record(
+    pub async fn record(
         &self,
         kind: DecisionEventKind,
         decision: &Decision,
@@ -211,7 +211,7 @@ impl Actor {
     }
 
     /// The same with what was decided on.
-    async fn record_with(
+    pub async fn record_with(
         &self,
         kind: DecisionEventKind,
         decision: &Decision,

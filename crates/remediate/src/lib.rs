@@ -12,6 +12,7 @@ mod driver;
 mod evidence;
 mod executor;
 mod facts;
+pub mod grants;
 mod hands;
 mod incidents;
 mod jumps;
@@ -24,9 +25,8 @@ mod scale_back;
 mod settle;
 mod silences;
 mod undo;
-mod verify;
-pub mod grants;
 pub mod verification;
+mod verify;
 
 #[cfg(test)]
 mod tests;

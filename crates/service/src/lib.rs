@@ -1,7 +1,7 @@
 //! Configuration and wiring: every part put together, in one process or in two roles joined by Kafka.
 
-pub mod config;
 mod backfill;
+pub mod config;
 mod doors;
 mod engine;
 mod groups;

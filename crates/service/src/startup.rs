@@ -271,12 +271,13 @@ async fn begin(
         true => Some(open_history(&config, &metrics, bus.log_of_record()).await?),
         false => None,
     };
-    backtest::must_pass(&config, &plugins).await?;
-    if config.trial.is_some() {
+    let setup = config.backtest();
+    backtest::must_pass(&setup, &plugins).await?;
+    if setup.trial.is_some() {
         // Held weakly, as the plugins hold the trial.
-        let (config, live) = (config.clone(), plugins.downgrade());
+        let live = plugins.downgrade();
         plugins.set_trial(Box::new(move |candidate| match live.upgrade() {
-            Some(live) => backtest::detector_must_pass(&config, &live, candidate),
+            Some(live) => backtest::detector_must_pass(&setup, &live, candidate),
             None => Err("the service ends".to_owned()),
         }));
     }

@@ -1,5 +1,6 @@
-//! The engine from a real Kafka, `zscore` on 1,000 series, messages of 500 samples: samples a
-//! second, against the plain consumer on the same topic in the same run, taking turns.
+//! Measures the samples per second of the engine on a real Kafka, with `zscore` on 1,000 series and
+//! 500 samples per message. The plain consumer reads the same topic in the same run, in alternate
+//! turns.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -17,12 +18,12 @@ const SERIES: usize = 1000;
 const PER_MESSAGE: usize = 500;
 const ROUNDS: usize = 3;
 
-/// How 500 samples share a message.
+/// Distribution of the 500 samples of a message over series.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// As a scrape gives them: one sample of each of 500 series.
+    /// One sample of each of 500 series, as in a scrape.
     Scrape { messages: usize },
-    /// As a catch-up gives them: 500 samples of one series.
+    /// 500 samples of one series, as in a catch-up.
     CatchUp { messages: usize },
 }
 
@@ -156,7 +157,7 @@ pub async fn measure(brokers: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long the engine takes from the first samples to the last.
+/// Returns the time that the engine takes from the first samples to the last.
 async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result<Duration> {
     let plugins = Plugins::load(PluginConfig {
         folder: super::plugin_folder(),
@@ -192,7 +193,7 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
     let (mut start, deadline) = (None, Instant::now() + Duration::from_secs(300));
     let took = loop {
         let now = seen();
-        // From the first frame on, whose samples are not counted.
+        // The measurement starts after the first frame, and does not count that frame's samples.
         if now > 0 && start.is_none() {
             start = Some((Instant::now(), now));
         }

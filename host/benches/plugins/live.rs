@@ -1,5 +1,5 @@
-//! From an upload to a plugin that is live, and from one version of a detector to the next, at a
-//! running `serve`.
+//! Measures the time from an upload until the plugin is live at a running `serve`, and the time to
+//! replace one version of a detector by another.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,10 @@ use super::{built, median, timed};
 
 const TRIALS: usize = 9;
 
-/// The same component with other bytes, so that nothing of it is in a cache: a custom section more.
+/// Returns the same component with an additional custom section. The bytes differ, so that no cache
+/// contains them.
 fn another(component: &[u8], trial: u64) -> Vec<u8> {
-    // Section 0: its size, the length of its name, the name, what it holds (WebAssembly core
+    // Section 0: its size, the length of its name, its name, its content (WebAssembly core
     // specification, 5.5.3).
     let mut bytes = component.to_vec();
     bytes.extend([0, 14, 5]);
@@ -87,7 +88,7 @@ pub async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A version in place of another, both compiled before.
+/// Measures the time to replace one version by another, when both are compiled already.
 fn swaps(component: &[u8]) -> anyhow::Result<Vec<Duration>> {
     let folder = tempfile::tempdir()?;
     let config = PluginConfig {

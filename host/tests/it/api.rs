@@ -1,4 +1,4 @@
-//! The HTTP doors over real sockets, with an acting part that records what it is asked for.
+//! Tests of the HTTP API over real sockets. A fake executor records the requests that it gets.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{NOON, Place, done, event, incident, proposed, web};
 
-/// Records each solution as a decision that ends at once, but for `investigate`, which never ends.
+/// Fake executor that records each solution as a decision that ends at once. Only a decision on
+/// `investigate` never ends.
 struct Parts {
     history: History,
     solutions: Mutex<Vec<Solution>>,
@@ -175,7 +176,8 @@ impl Server {
     }
 }
 
-/// The status and the problem. Every problem has the media type, says what, and tells the remedy.
+/// Sends a request and returns its problem document. Checks the status, the media type, and that
+/// the document describes the problem and a remedy.
 async fn problem(request: RequestBuilder) -> BTreeMap<String, Value> {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
@@ -644,7 +646,7 @@ async fn ten_thousand_decisions_are_paged_streamed_and_searched() {
                 .unwrap()
         }
     });
-    // In order, but many at once.
+    // Record the decisions in order, but with many in flight at once.
     use futures::StreamExt;
     futures::stream::iter(records)
         .buffered(200)
@@ -973,7 +975,7 @@ async fn with_tokens_each_may_do_what_its_role_allows_and_its_name_is_recorded()
         );
         assert_eq!(problem(request).await["status"], 401);
     }
-    // A probe may know whether it is well, but not what it talks to.
+    // A probe may learn if the host is healthy, but not which systems the host talks to.
     assert_eq!(server.json("/health").await.get("parts"), None);
     let health: Value = server
         .get("/health")
@@ -1131,7 +1133,7 @@ fn no_query_and_no_body_is_a_fault_of_the_server() {
         check(server.get("/api/v1/decisions").query(&[("text", &text)]));
         check(server.get("/api/v1/decisions").query(&[(&name, &value)]));
         check(server.request(Method::POST, "/action/no-action").header("content-type", "application/json").body(text));
-        // As it comes, without a client that escapes it.
+        // Send the query unescaped, without an HTTP client that would escape it.
         let answer = runtime.block_on(async {
             let mut stream = TcpStream::connect(server.address).await.unwrap();
             let head = format!("GET /api/v1/decisions?{} HTTP/1.0\r\n\r\n", raw.replace(' ', "%20"));

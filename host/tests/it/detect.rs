@@ -1,4 +1,4 @@
-//! The engine on its own: what is found of a past that it did not see itself.
+//! Tests of the engine on its own, including findings from the time before it started.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -38,7 +38,7 @@ fn series(samples: Vec<Sample>) -> Series {
     }
 }
 
-/// The past of a source: a value a second, up to the start.
+/// Past of a source: one value per second, up to the start.
 struct Past(Vec<f64>);
 
 #[async_trait]
@@ -91,7 +91,7 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
     .with_backfill(backfill)
 }
 
-/// A batch of one sample of a signal about the target.
+/// Builds a batch with one sample of a signal about the target.
 fn batch(signal: &str, at: UnixMs, value: f64) -> Record {
     anomalyzer_wire::metrics::encode(&MetricBatch {
         signal: signal.into(),
@@ -107,7 +107,8 @@ fn batch(signal: &str, at: UnixMs, value: f64) -> Record {
     })
 }
 
-/// The events of an engine that finds that past and is then shown these values, one each second.
+/// Runs an engine that finds `past` in the source and then receives the values of `live`, one per
+/// second. Returns the events of the engine once there are at least `many`.
 async fn events(past: Vec<f64>, live: &[f64], many: usize) -> Vec<IncidentEvent> {
     events_on(LocalBusConfig::default(), None, past, live, many).await
 }
@@ -164,8 +165,8 @@ fn ordinary(seconds: usize) -> Vec<f64> {
 async fn an_anomaly_that_began_before_the_start_counts_from_the_start() {
     let past = [ordinary(60), vec![300.0; 10]].concat();
     let events = events(past, &[300.0, 100.0, 101.0, 102.0, 103.0], 4).await;
-    // What becomes due is told when a batch of messages is through, so that the order between is
-    // not fixed.
+    // Events that become due are published after a batch of messages is processed, so the order in
+    // between is not fixed.
     let kinds: Vec<IncidentEventKind> = events.iter().map(|event| event.kind).collect();
     assert_eq!(
         (kinds[0], kinds[kinds.len() - 1]),
@@ -302,7 +303,7 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
     running.await.unwrap().unwrap();
 }
 
-/// A bus that sets no message aside until it is told to.
+/// Bus that refuses to set messages aside until `sets_aside` is true.
 struct Stubborn {
     bus: LocalBus,
     sets_aside: Arc<AtomicBool>,
@@ -381,7 +382,7 @@ async fn what_can_be_neither_read_nor_set_aside_comes_again() {
         bus,
         sets_aside: Arc::clone(&sets_aside),
     });
-    // Garbage, and what says that it is from the far future.
+    // The first message is garbage, and the second one claims to be from the far future.
     for record in [
         Record {
             key: None,

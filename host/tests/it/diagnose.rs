@@ -1,5 +1,4 @@
-//! The analyst against a real Ollama, and against everything that one may answer instead of an
-//! answer.
+//! Tests of the analyst against a real Ollama, and against all kinds of bad responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +84,8 @@ fn config(url: String, timeout: Duration) -> OllamaConfig {
     }
 }
 
-/// An Ollama that knows the model and answers every chat so.
+/// Starts an Ollama that knows the model and gives every chat the response `answer` after `delay`.
+/// Returns its URL.
 async fn answering<R: IntoResponse + Clone + Send + Sync + 'static>(
     answer: R,
     delay: Duration,

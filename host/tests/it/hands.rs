@@ -1,5 +1,5 @@
-//! What people can say to a running `serve`: yes or no to what is held, and which targets are left
-//! alone.
+//! Tests of the decisions that people can make on a running `serve`: approving or rejecting held
+//! operations, silencing targets, and giving feedback on findings.
 
 use std::time::Duration;
 

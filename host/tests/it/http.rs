@@ -1,4 +1,4 @@
-//! Requests of actions to a real receiver.
+//! Tests of the HTTP requests that actions send, against a real receiver.
 
 use std::time::Duration;
 

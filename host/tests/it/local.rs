@@ -1,4 +1,4 @@
-//! The operator `local` with real processes.
+//! Tests of the operator `local` with real processes.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -72,7 +72,7 @@ impl Host {
         self.local.inspect(&target()).await.unwrap()
     }
 
-    /// Waits until the group is at rest with that many serving replicas.
+    /// Waits until the group is at rest with `replicas` serving replicas.
     async fn at_rest(&self, replicas: u32) -> Snapshot {
         until("at rest", PATIENCE, async || {
             let snapshot = self.inspect().await;
@@ -148,7 +148,7 @@ fn patch(environment: &Value) -> Operation {
 }
 
 fn alive(pid: &str) -> bool {
-    // A zombie is dead: its environment is gone.
+    // A zombie counts as dead: its command line is empty.
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
 

@@ -1,4 +1,4 @@
-//! Notices to a real receiver.
+//! Tests of notices to a real receiver.
 
 use std::time::Duration;
 

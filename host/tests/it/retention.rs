@@ -1,4 +1,4 @@
-//! What the record lets go of, and copies of it.
+//! Tests of pruning the record, and of backups of the record.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ async fn what_is_old_goes_from_the_beginning_and_the_rest_can_be_verified() {
         .0;
     assert_eq!(found.len(), left);
     assert_eq!(retain_once(&keep, &place.history, now).await.unwrap(), 0);
-    // It goes on where it was.
+    // Recording continues after the last event.
     place.record(Proposed, proposed(501)).await;
     assert_eq!(place.history.verify_chain().await.unwrap().seq, 1001);
 }

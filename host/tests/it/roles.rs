@@ -1,4 +1,4 @@
-//! The halves apart, joined by Kafka: `serve --role server` and `serve --role engine`.
+//! Tests of `serve --role server` and `serve --role engine`, two separate halves joined by Kafka.
 
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::wait::until;
 use anomalyzer_service::{MINUTE, configured, ended, heal, show, show_ordinary};
 
-/// One half with a folder of its own, as on a machine of its own.
+/// One half with a separate folder, as on a separate machine.
 struct Half {
     running: Running,
     shutdown: CancellationToken,
@@ -62,7 +62,7 @@ impl Half {
         .await
     }
 
-    /// How far its chain holds, and its last hash.
+    /// Returns the number of events in the chain of decisions, and its last hash.
     async fn chain(&self) -> (i64, String) {
         let [decisions, _] = self.history().audit(&[]).await.unwrap();
         assert_eq!(decisions.broken, None);
@@ -144,7 +144,7 @@ async fn a_server_that_stands_by_knows_all_that_was_recorded_and_goes_on_with_it
     assert_eq!(over.state, DecisionState::Done, "{:?}", over.summary);
     assert_eq!(over.operations.len(), 1, "{:?}", over.operations);
 
-    // A server that has nothing gets to know all of it, under the same hashes.
+    // A server without data reads all events from the log, under the same hashes.
     let third = Half::start(Role::Server, &more).await;
     assert_eq!(
         third
@@ -176,7 +176,7 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
             .decision(&id, "it is over", |decision| decision.state.is_final())
             .await;
     };
-    // Once on a log of its own, once on this one.
+    // Make one decision on a separate log, and one on this log.
     let other = Half::start(Role::Server, &on_topics_of_their_own(&kafka.brokers)).await;
     ask(&other).await;
     let this = Half::start(Role::Server, &more).await;
@@ -206,7 +206,7 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
         "{said}"
     );
     assert_eq!(running.history().unwrap().health().leads, Some(false));
-    // It keeps no other from acting.
+    // The rejected server does not keep another server from acting.
     let healthy = Half::start(Role::Server, &more).await;
     healthy.leads().await;
     healthy.stop().await;
@@ -239,7 +239,7 @@ async fn an_engine_that_is_started_again_in_an_incident_goes_on_with_it() {
     })
     .await;
     engine.stop().await;
-    // What comes meanwhile waits for the next engine.
+    // Samples that arrive meanwhile wait for the next engine.
     show(bus.as_ref(), now_ms(), 6.0, 6.0).await;
     let engine = Half::start(Role::Engine, &more).await;
     let surge = async {

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use allow::Allowed;
 use anomalyzer_common::http_client;
-use anomalyzer_domain::{HttpRequest, OperationId, duration};
+use anomalyzer_domain::{ConfigIssue, HttpRequest, OperationId, duration};
 use anomalyzer_operator::{OperatorError, Performed};
 use resolve::{Forbidden, Resolver};
 
@@ -78,6 +78,16 @@ impl Default for HttpConfig {
     }
 }
 
+impl HttpConfig {
+    /// Checks the settings as [`HttpSender::new`] does.
+    ///
+    /// # Errors
+    /// Returns the first issue.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        HttpSender::new(self).map(drop)
+    }
+}
+
 /// An entry of `[[http.credentials]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,6 +106,33 @@ fn authorization() -> String {
     "authorization".to_owned()
 }
 
+impl Credential {
+    fn parse(&self) -> Result<(Url, HeaderName, PathBuf), ConfigIssue> {
+        let wrong = |key: &str, value: &str, why: &str| {
+            ConfigIssue::at(key, format!("http.credentials: `{value}` {why}"))
+        };
+        let url = Url::parse(&self.url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none())
+            .ok_or_else(|| wrong("url", &self.url, "is no URL to begin with"))?;
+        let header = self.header.parse();
+        let header = header.map_err(|_| wrong("header", &self.header, "is no header"))?;
+        Ok((url, header, self.value_file.clone()))
+    }
+}
+
+/// Parses each entry of the list `key`.
+fn entries<T>(
+    key: &str,
+    list: &[String],
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, ConfigIssue> {
+    let parsed = list.iter().enumerate().map(|(index, entry)| {
+        parse(entry).map_err(|message| ConfigIssue::at(index, message).within(key))
+    });
+    parsed.collect()
+}
+
 /// Sender of the requests of actions.
 #[derive(Debug)]
 pub struct HttpSender {
@@ -107,45 +144,29 @@ pub struct HttpSender {
 }
 
 impl HttpSender {
-    /// Checks the configuration and builds the sender.
+    /// Parses the allow lists and the credentials, and sets up the client.
     ///
     /// # Errors
-    ///
-    /// Returns an error that names the wrong key and the remedy.
-    pub fn new(config: &HttpConfig) -> Result<Self, String> {
+    /// Returns the first issue.
+    pub fn new(config: &HttpConfig) -> Result<Self, ConfigIssue> {
         if config.timeout.is_zero() {
-            return Err("http.timeout must be above 0, for example \"10s\"".to_owned());
+            let message = "http.timeout must be above 0, for example \"10s\"";
+            return Err(ConfigIssue::at("timeout", message));
         }
-        let allow = config
-            .allow
-            .iter()
-            .map(|entry| Allowed::parse(entry))
-            .collect::<Result<_, _>>()?;
-        let addresses = config
-            .allow_addresses
-            .iter()
-            .map(|entry| entry.parse())
-            .collect::<Result<_, _>>()?;
-        let credentials = config.credentials.iter().map(|credential| {
-            let url = Url::parse(&credential.url)
-                .ok()
-                .filter(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none())
-                .ok_or_else(|| {
-                    format!(
-                        "http.credentials: `{}` is no URL to begin with",
-                        credential.url
-                    )
-                })?;
-            let header = credential.header.parse::<HeaderName>();
-            let header = header
-                .map_err(|_| format!("http.credentials: `{}` is no header", credential.header))?;
-            Ok((url, header, credential.value_file.clone()))
+        let allow = entries("allow", &config.allow, Allowed::parse)?;
+        let addresses = entries("allow_addresses", &config.allow_addresses, str::parse)?;
+        let client = http_client::resolving(config.timeout, Resolver::new(addresses))
+            .map_err(|error| ConfigIssue::new(format!("cannot make an HTTP client: {error}")))?;
+        let credentials = config.credentials.iter().enumerate();
+        let credentials = credentials.map(|(index, credential)| {
+            credential
+                .parse()
+                .map_err(|issue| issue.within(index).within("credentials"))
         });
         Ok(Self {
-            client: http_client::resolving(config.timeout, Resolver::new(addresses))
-                .map_err(|error| format!("cannot make an HTTP client: {error}"))?,
+            client,
             allow,
-            credentials: credentials.collect::<Result<_, String>>()?,
+            credentials: credentials.collect::<Result<_, _>>()?,
             max_request_bytes: config.max_request_bytes,
             max_response_bytes: config.max_response_bytes,
         })

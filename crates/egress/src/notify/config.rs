@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use anomalyzer_domain::duration;
+use anomalyzer_domain::{ConfigIssue, duration};
 
 /// The `[notify]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,53 +91,51 @@ impl ChannelConfig {
 }
 
 impl NotifyConfig {
-    /// Checks the configuration.
+    /// Checks the bounds and each channel.
     ///
     /// # Errors
-    ///
-    /// Returns an error that names the wrong key and the remedy.
-    pub fn validate(&self) -> Result<(), String> {
+    /// Returns the first issue.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
         if self.attempts == 0 || self.attempts > 10 {
-            return Err(format!(
-                "notify.attempts is {}: 1 to 10 make sense",
-                self.attempts
-            ));
+            let message = format!("notify.attempts is {}: 1 to 10 make sense", self.attempts);
+            return Err(ConfigIssue::at("attempts", message));
         }
         if self.timeout.is_zero() {
-            return Err("notify.timeout must be above 0, for example \"10s\"".to_owned());
+            let message = "notify.timeout must be above 0, for example \"10s\"";
+            return Err(ConfigIssue::at("timeout", message));
         }
         for (name, channel) in &self.channels {
             channel
                 .validate(name)
-                .map_err(|why| format!("notify.channels.{name}{why}"))?;
+                .map_err(|issue| issue.within(name).within("channels"))?;
         }
         Ok(())
     }
 }
 
 impl ChannelConfig {
-    fn validate(&self, name: &str) -> Result<(), String> {
+    fn validate(&self, name: &str) -> Result<(), ConfigIssue> {
+        let wrong = |why: &str| ConfigIssue::new(format!("notify.channels.{name}{why}"));
         if name == "default" {
-            return Err(
-                ": `default` means all channels marked default = true: choose another name"
-                    .to_owned(),
-            );
+            return Err(wrong(
+                ": `default` means all channels marked default = true: choose another name",
+            ));
         }
         let log = self.kind == ChannelKind::Log;
         match (&self.url, &self.url_file) {
-            (Some(_), Some(_)) => return Err(" has url and url_file: give one of them".to_owned()),
-            (None, None) if !log => return Err(" needs url or url_file".to_owned()),
+            (Some(_), Some(_)) => return Err(wrong(" has url and url_file: give one of them")),
+            (None, None) if !log => return Err(wrong(" needs url or url_file")),
             (Some(url), None) if !log => {
-                check_url(url).map_err(|why| format!(".url {why}"))?;
+                check_url(url).map_err(|why| wrong(&format!(".url {why}")).within("url"))?;
             }
             (Some(_), None) | (None, Some(_)) if log => {
-                return Err(": the log has no url".to_owned());
+                return Err(wrong(": the log has no url"));
             }
             _ => {}
         }
         let alert = self.kind == ChannelKind::Alertmanager;
         if !alert && (!self.labels.is_empty() || self.generator_url.is_some()) {
-            return Err(": only an alertmanager has labels and generator_url".to_owned());
+            return Err(wrong(": only an alertmanager has labels and generator_url"));
         }
         for label in self.labels.keys() {
             let first =
@@ -147,9 +145,8 @@ impl ChannelConfig {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             {
-                return Err(format!(
-                    ".labels: `{label}` is no label: write letters, digits and _"
-                ));
+                let why = format!(".labels: `{label}` is no label: write letters, digits and _");
+                return Err(wrong(&why).within(label).within("labels"));
             }
         }
         Ok(())
@@ -194,7 +191,7 @@ mod tests {
             ("attempts = 0", "notify.attempts is 0"),
         ] {
             let config: NotifyConfig = toml::from_str(text).unwrap();
-            let error = config.validate().unwrap_err();
+            let error = config.validate().unwrap_err().message;
             assert!(error.contains(expected), "{error}");
         }
         assert!(toml::from_str::<NotifyConfig>("channels.x = {type = 'pigeon'}").is_err());

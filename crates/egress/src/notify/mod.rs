@@ -74,7 +74,9 @@ enum Try {
 impl Notifier {
     /// Checks the configuration. Sends nothing.
     pub fn new(mut config: NotifyConfig) -> Result<Self, NotifyError> {
-        config.validate().map_err(NotifyError::Config)?;
+        config
+            .validate()
+            .map_err(|issue| NotifyError::Config(issue.message))?;
         config
             .channels
             .entry("log".to_owned())

@@ -1,58 +1,58 @@
-//! Recorded metrics: from CSV files, a Prometheus, or the history.
+//! Reads recorded metrics from CSV files, a Prometheus, or the history.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::BacktestSetup;
 use crate::quality::csv;
 use anomalyzer_collect::{SignalConfig, SignalSource};
 use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs, millis};
 use anomalyzer_history::{HistoryError, HistoryReader};
-use anomalyzer_service::config::Config;
 
-/// Prometheus answers at most 11,000 points a series.
-const MOST_POINTS: i64 = 10_000;
-/// Folders within folders.
-const DEEPEST: usize = 8;
+/// Points of a series in one range query. Prometheus answers at most 11,000.
+const MAX_POINTS: i64 = 10_000;
+/// Depth of the subfolders that are searched.
+const MAX_DEPTH: usize = 8;
 
-/// A series of a signal.
+/// A recorded series of a signal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// The signal.
+    /// Name of the signal.
     pub signal: String,
-    /// What it speaks for.
+    /// Target of the signal.
     pub target: Target,
-    /// Samples by rising time.
+    /// Samples in ascending order of time.
     pub series: Series,
 }
 
-/// Why there is nothing to run.
+/// Data that cannot be read, or that is empty.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A file or a folder, with the remedy.
+    /// An unusable file or folder, with the remedy.
     #[error("{path}: {why}")]
     File {
-        /// Which.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         why: String,
     },
-    /// The history can't be read.
+    /// The history cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// It holds nothing of use yet.
+    /// The history holds no samples yet.
     #[error("the history holds no incident with samples")]
     Nothing,
-    /// Something else, with the remedy.
+    /// Any other reason, with the remedy.
     #[error("{0}")]
     Wrong(String),
 }
 
-/// A CSV file, or all of a folder. The name of a file is that of its signal; one that is not
-/// configured is watched by the fallback detectors.
+/// Reads a CSV file, or all CSV files of a folder. The name of a file is the name of its signal. The
+/// fallback detectors watch a signal that is not configured.
 ///
 /// # Errors
-/// A file can't be read, or there is none.
-pub fn of_files(path: &Path, config: &Config) -> Result<Vec<Recorded>, DataError> {
+/// Returns an error if a file cannot be read, or if the folder has none.
+pub fn of_files(path: &Path, setup: &BacktestSetup) -> Result<Vec<Recorded>, DataError> {
     let wrong = |path: &Path, why: String| DataError::File {
         path: path.to_owned(),
         why,
@@ -70,7 +70,6 @@ pub fn of_files(path: &Path, config: &Config) -> Result<Vec<Recorded>, DataError
     } else {
         files.push(path.to_owned());
     }
-    let signals = config.signals();
     let mut recorded = Vec::new();
     for file in files {
         let text = csv::read(&file).map_err(|error| DataError::Wrong(error.to_string()))?;
@@ -86,7 +85,7 @@ pub fn of_files(path: &Path, config: &Config) -> Result<Vec<Recorded>, DataError
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        recorded.push(of(&signals, name, samples.collect()));
+        recorded.push(of(&setup.signals, name, samples.collect()));
     }
     Ok(recorded)
 }
@@ -112,7 +111,7 @@ fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
         .flatten()
         .map(|entry| entry.path())
     {
-        if path.is_dir() && depth < DEEPEST {
+        if path.is_dir() && depth < MAX_DEPTH {
             find(&path, depth + 1, files);
         } else if path.extension().is_some_and(|extension| extension == "csv") {
             files.push(path);
@@ -120,26 +119,26 @@ fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// What a Prometheus kept of the configured queries between two times.
+/// Reads the samples of the configured queries between two times from Prometheus.
 ///
 /// # Errors
-/// No query is configured, or it does not answer.
+/// Returns an error if no query is configured, or if Prometheus does not answer.
 pub async fn of_prometheus(
-    config: &Config,
+    setup: &BacktestSetup,
     from: UnixMs,
     to: UnixMs,
     step: Option<Duration>,
 ) -> Result<Vec<Recorded>, DataError> {
-    let source = anomalyzer_collect::source(&config.collect)
+    let source = anomalyzer_collect::source(&setup.collect)
         .map_err(|error| DataError::Wrong(error.to_string()))?;
     let mut recorded: Vec<Recorded> = Vec::new();
-    for signal in config
-        .signals()
+    for signal in setup
+        .signals
         .iter()
         .filter(|signal| matches!(signal.source, SignalSource::Query(_)))
     {
-        let step = step.or(signal.interval).unwrap_or(config.collect.interval);
-        let span = millis(step).max(1).saturating_mul(MOST_POINTS);
+        let step = step.or(signal.interval).unwrap_or(setup.collect.interval);
+        let span = millis(step).max(1).saturating_mul(MAX_POINTS);
         let mut at = from;
         while at <= to {
             let until = to.min(at.saturating_add(span));
@@ -181,10 +180,10 @@ pub async fn of_prometheus(
     Ok(recorded)
 }
 
-/// What the history holds of the incidents: the samples around their onsets.
+/// Reads the samples around the onsets of all incidents from the history.
 ///
 /// # Errors
-/// It can't be read, or there are none.
+/// Returns an error if the history cannot be read, or if it holds no samples.
 pub async fn of_history(history: &HistoryReader) -> Result<Vec<Recorded>, DataError> {
     let mut recorded: Vec<Recorded> = Vec::new();
     for incident in history.all_incidents().await? {

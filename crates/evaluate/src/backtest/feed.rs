@@ -1,5 +1,5 @@
-//! Recorded samples as the messages that they would have come in, and a bus that keeps what comes
-//! of them.
+//! Encodes recorded samples as the messages of a collector, and collects the incident events that
+//! follow from them.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -13,14 +13,14 @@ use anomalyzer_domain::{
     Coverage, Delivery, IncidentEvent, MetricBatch, Record, Sample, Series, Topic, UnixMs, millis,
 };
 
-/// What arrives within one interval.
+/// The messages of one interval.
 pub(super) struct Tick {
-    /// The newest sample's time.
+    /// Time of the newest sample.
     pub at: UnixMs,
     pub deliveries: Vec<Delivery>,
 }
 
-/// Lays the samples out in time: what falls into one interval arrives together.
+/// Groups the samples by interval, in ascending order of time.
 pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<Item = Tick> {
     let interval = millis(interval).max(1);
     let mut places: BTreeMap<i64, Vec<(usize, usize, usize)>> = BTreeMap::new();
@@ -78,7 +78,7 @@ pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<
     })
 }
 
-/// Keeps the incident events that are published.
+/// A bus that keeps the published incident events.
 #[derive(Default)]
 pub(super) struct Collected(Mutex<Vec<IncidentEvent>>);
 
@@ -136,7 +136,7 @@ impl Bus for Collected {
     }
 }
 
-/// Where commits go: what was recorded is never delivered again.
+/// A subscription that ignores commits: recorded samples are never delivered again.
 pub(super) struct Nowhere;
 
 #[async_trait]

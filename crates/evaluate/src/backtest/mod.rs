@@ -1,9 +1,9 @@
-//! The whole pipeline over recorded metrics, with time simulated: what would have been found,
-//! decided, allowed and done.
+//! Runs the whole pipeline over recorded metrics with simulated time, and reports the incidents, the
+//! decisions and the operations that would have followed.
 //!
-//! Detectors, incidents, rules and guard are those of the service. What is done has no effect on
-//! what was recorded, so that an incident that goes on after an operation counts as one that it did
-//! not help.
+//! Detectors, incidents, rules and guard are the parts that the service runs. An operation has no
+//! effect on the recorded metrics, so an incident that continues after an operation counts as an
+//! incident that the operation did not help.
 
 mod data;
 mod feed;
@@ -11,17 +11,21 @@ mod report;
 mod trial;
 mod world;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_collect::SignalConfig;
-use anomalyzer_detect::{Engine, EngineError, IncidentCorrelator, IncidentLog};
-use anomalyzer_diagnose::Diagnoser;
-use anomalyzer_domain::{Clock, IncidentEvent, IncidentEventKind, UnixMs};
-use anomalyzer_plugin_host::Plugins;
-use anomalyzer_service::config::Config;
+use anomalyzer_collect::{CollectConfig, SignalConfig};
+use anomalyzer_detect::{Engine, EngineError, IncidentConfig, IncidentCorrelator, IncidentLog};
+use anomalyzer_diagnose::{Diagnoser, DiagnoserConfig};
+use anomalyzer_domain::{Clock, DetectorConfig, IncidentEvent, IncidentEventKind, UnixMs};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
+use anomalyzer_policy::Policy;
+use anomalyzer_remediate::verification::VerifyConfig;
+use anomalyzer_remediate::{Candidates, candidate_actions};
 
 pub use data::{DataError, Recorded, of_files, of_history, of_prometheus};
 pub use report::{Count, Incident, Outcome, Report, Tried, panels};
@@ -30,29 +34,59 @@ pub use trial::{TrialConfig, TrialLimits, detector_must_pass, must_pass, recorde
 use feed::{Collected, Nowhere, ticks};
 use world::World;
 
-/// Why it failed.
+/// The settings of the service that a backtest depends on.
+#[derive(Clone, Debug)]
+pub struct BacktestSetup {
+    /// Folder of the history, and of the list of passed trials.
+    pub data_dir: PathBuf,
+    /// Configured signals.
+    pub signals: Vec<SignalConfig>,
+    /// Interval of the samples, and the Prometheus that has the past.
+    pub collect: CollectConfig,
+    /// Detectors on signals that are not configured.
+    pub fallback_detectors: Vec<DetectorConfig>,
+    /// Time without an answer after which the absence of a signal is a finding.
+    pub silent_after: Duration,
+    /// Thresholds of incidents.
+    pub incidents: IncidentConfig,
+    /// Bounds of a diagnosis.
+    pub diagnose: DiagnoserConfig,
+    /// Policy of the guard.
+    pub policy: Policy,
+    /// Settings that decide which actions may be proposed.
+    pub candidates: Candidates,
+    /// Times after which the effect of an operation is verified.
+    pub verify: VerifyConfig,
+    /// Limits and compiler of the plugins, for the trial of an uploaded detector.
+    pub plugins: PluginConfig,
+    /// Trial that a configuration or a detector must pass.
+    pub trial: Option<TrialConfig>,
+}
+
+/// A backtest that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BacktestError {
-    /// The data.
+    /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The detecting half.
+    /// A detector cannot be opened, or failed.
     #[error(transparent)]
     Detect(#[from] EngineError),
-    /// Something else, with the remedy.
+    /// Any other reason, with the remedy.
     #[error("{0}")]
     Wrong(String),
-    /// It was told to stop.
+    /// A shutdown was requested.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Runs the recorded series through. `progress` is told how many samples were, now and then.
+/// Runs the backtest over the recorded series. Calls `progress` after each interval with the number
+/// of messages processed.
 ///
 /// # Errors
-/// A detector can't be opened or failed, there is nothing to run, or it was told to stop.
+/// Returns an error if a detector cannot be opened or fails, or if a shutdown is requested.
 pub async fn run(
-    config: &Config,
+    setup: &BacktestSetup,
     plugins: &Plugins,
     recorded: &[Recorded],
     shutdown: &CancellationToken,
@@ -67,24 +101,24 @@ pub async fn run(
     let mut engine = Engine::new(
         bus.clone(),
         plugins.clone(),
-        config
-            .signals()
+        setup
+            .signals
             .iter()
             .filter(|signal| recorded.iter().any(|one| one.signal == signal.name))
             .map(SignalConfig::watched)
             .collect(),
-        config.fallback_detectors.clone(),
-        IncidentCorrelator::new(config.incidents.clone(), IncidentLog::default()),
-        config.silent_after,
+        setup.fallback_detectors.clone(),
+        IncidentCorrelator::new(setup.incidents.clone(), IncidentLog::default()),
+        setup.silent_after,
     );
     engine.open_configured().await?;
-    let offer = anomalyzer_remediate::candidate_actions(config.candidates(), plugins.clone());
-    let diagnoser = Diagnoser::new(config.diagnose.clone(), None, offer, clock)
-        .map_err(BacktestError::Wrong)?;
-    let mut world = World::new(config);
+    let offer = candidate_actions(setup.candidates.clone(), plugins.clone());
+    let diagnoser =
+        Diagnoser::new(setup.diagnose.clone(), None, offer, clock).map_err(BacktestError::Wrong)?;
+    let mut world = World::new(setup);
     let mut due: Vec<(UnixMs, IncidentEvent)> = Vec::new();
     let mut done = 0;
-    for tick in ticks(recorded, config.collect.interval) {
+    for tick in ticks(recorded, setup.collect.interval) {
         if shutdown.is_cancelled() {
             return Err(BacktestError::Interrupted);
         }
@@ -95,7 +129,7 @@ pub async fn run(
             world.see(event);
             event.kind == IncidentEventKind::Confirmed
         });
-        // What was tried and did not help is thought of again.
+        // An operation that did not help leads to another diagnosis of its incident.
         for (_, event) in due.extract_if(.., |(at, _)| *at <= tick.at) {
             asked.extend(world.goes_on(&event, tick.at));
         }

@@ -1,4 +1,4 @@
-//! What came of it, for people and for programs.
+//! The report of a backtest, as text for people and as JSON for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,20 +12,20 @@ use anomalyzer_domain::{
 use anomalyzer_plot::{Expected, MOST_PANELS, Mark, Panel};
 
 const DAY: f64 = 86_400_000.0;
-/// Most incidents that are listed for people.
-const MOST_LISTED: usize = 40;
+/// Maximum number of incidents in the text.
+const MAX_LISTED: usize = 40;
 
-/// What would have become of a solution.
+/// The fate of a proposed solution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Its operation would have been done.
+    /// The operation would have been performed.
     Done,
-    /// It needs no operation.
+    /// The solution needs no operation.
     Nothing,
-    /// A person would have been asked.
+    /// A person would have been asked for approval.
     Held,
-    /// Recorded, not done.
+    /// The operation would have been recorded and not performed.
     Shadowed,
     /// The guard would have refused.
     Denied,
@@ -34,41 +34,41 @@ pub enum Outcome {
 /// A solution that would have been tried.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tried {
-    /// When.
+    /// Time of the decision.
     #[serde(with = "as_rfc3339")]
     pub at: UnixMs,
-    /// Which.
+    /// Name of the solution.
     pub solution: String,
-    /// By which operation.
+    /// Kind of the operation. None if the solution needs none.
     pub operation: Option<String>,
-    /// What would have become of it.
+    /// Outcome of the decision.
     pub outcome: Outcome,
-    /// The rule that decided.
+    /// Rule that decided.
     pub rule: String,
-    /// What it says.
+    /// Reason that the rule states.
     pub reason: String,
-    /// Why it was proposed.
+    /// Explanation of the analyst.
     pub why: String,
 }
 
 /// An incident that would have been found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Incident {
-    /// Its id.
+    /// Id of the incident.
     pub id: IncidentId,
-    /// About what.
+    /// Target of the incident.
     pub target: Target,
-    /// When it opened.
+    /// Time of the opening.
     #[serde(with = "as_rfc3339")]
     pub opened_at: UnixMs,
-    /// When it was over.
+    /// Time of the clearing. None if the incident was open at the end.
     #[serde(with = "as_rfc3339_option")]
     pub cleared_at: Option<UnixMs>,
-    /// The signals that were out.
+    /// Signals with a finding.
     pub signals: Vec<String>,
-    /// What was said of them first.
+    /// Reason of the first finding.
     pub reason: String,
-    /// What would have been tried.
+    /// Solutions that would have been tried.
     pub tried: Vec<Tried>,
     #[serde(skip)]
     seen: anomalyzer_domain::Incident,
@@ -103,39 +103,39 @@ impl Incident {
     }
 }
 
-/// How often.
+/// Counts of one solution.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Count {
-    /// How often it was proposed.
+    /// Number of proposals.
     pub proposed: usize,
-    /// By outcome.
+    /// Number of proposals by outcome.
     pub outcomes: BTreeMap<Outcome, usize>,
 }
 
-/// All that came of it.
+/// The result of a backtest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The first sample.
+    /// Time of the first sample.
     #[serde(with = "as_rfc3339")]
     pub from: UnixMs,
-    /// The last.
+    /// Time of the last sample.
     #[serde(with = "as_rfc3339")]
     pub to: UnixMs,
-    /// Days in which there were samples.
+    /// Number of days covered by samples.
     pub days: f64,
-    /// Series.
+    /// Number of series.
     pub series: usize,
-    /// Samples.
+    /// Number of samples.
     pub samples: usize,
-    /// Incidents a day.
+    /// Number of incidents per day.
     pub incidents_a_day: f64,
-    /// Operations a day that would have changed something.
+    /// Number of operations per day that would have changed a target.
     pub operations_a_day: f64,
-    /// By solution.
+    /// Counts by solution.
     pub solutions: BTreeMap<String, Count>,
-    /// What was not done, by the rule that decided.
+    /// Number of operations that were not performed, by the rule that decided.
     pub refused_by: BTreeMap<String, usize>,
-    /// The incidents.
+    /// All incidents, by time of opening.
     pub incidents: Vec<Incident>,
 }
 
@@ -181,7 +181,7 @@ impl Report {
         }
     }
 
-    /// For people. Ends in a line break.
+    /// Formats the report for people. The text ends with a line break.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(
@@ -233,7 +233,7 @@ impl Report {
                 .collect();
             let _ = writeln!(text, "not done, by rule: {}", rules.join(", "));
         }
-        for incident in self.incidents.iter().take(MOST_LISTED) {
+        for incident in self.incidents.iter().take(MAX_LISTED) {
             let lasted = incident
                 .cleared_at
                 .map(|cleared| format!("lasted {}", lasted(cleared - incident.opened_at)));
@@ -262,18 +262,18 @@ impl Report {
                 );
             }
         }
-        if self.incidents.len() > MOST_LISTED {
+        if self.incidents.len() > MAX_LISTED {
             let _ = writeln!(
                 text,
                 "\nand {} more: --output json has them all",
-                self.incidents.len() - MOST_LISTED
+                self.incidents.len() - MAX_LISTED
             );
         }
         text
     }
 }
 
-/// As `1d 2h 5m`.
+/// Formats a duration as `1d 2h 5m`.
 fn lasted(millis: i64) -> String {
     let minutes = millis.max(0) / 60_000;
     let parts = [
@@ -293,7 +293,8 @@ fn lasted(millis: i64) -> String {
     }
 }
 
-/// What was recorded years apart is not averaged over the years between.
+/// Returns the number of days covered by the series. Gaps between series do not count, so series
+/// recorded years apart do not lower the averages.
 fn covered_days(recorded: &[Recorded]) -> f64 {
     let mut spans: Vec<(UnixMs, UnixMs)> = recorded
         .iter()
@@ -316,7 +317,8 @@ fn covered_days(recorded: &[Recorded]) -> f64 {
     days
 }
 
-/// The series with most incidents, with what was found and what would have been tried.
+/// Returns the panels of the series with most incidents. Each panel shows the findings and the
+/// solutions that would have been tried.
 pub fn panels(report: &Report, recorded: &[Recorded]) -> Vec<Panel> {
     let mut chosen: Vec<(usize, &Recorded)> = recorded
         .iter()

@@ -1,5 +1,5 @@
-//! What a policy or a detector must pass before it goes live: a backtest in which not too much
-//! would have happened.
+//! The trial: a backtest that a policy or a detector must pass before it goes live. It fails if the
+//! backtest has too many incidents or operations per day.
 
 use anomalyzer_domain::millis;
 use std::collections::BTreeMap;
@@ -13,33 +13,35 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::{BacktestError, DataError, Recorded, Report, of_files, of_history, of_prometheus, run};
+use super::{
+    BacktestError, BacktestSetup, DataError, Recorded, Report, of_files, of_history, of_prometheus,
+    run,
+};
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{PluginKind, duration};
+use anomalyzer_domain::{ConfigIssue, PluginKind, duration};
 use anomalyzer_history::HistoryReader;
 use anomalyzer_plugin_host::{Examined, PluginConfig, Plugins};
-use anomalyzer_service::config::Config;
 
-/// Where it stands in the data folder what has passed.
+/// File in the data folder with a line for each configuration that has passed.
 const PASSED: &str = "trial.passed";
 
-/// What is to be run through where it is no file.
+/// Values of [`TrialConfig::from`] that name no file.
 const HISTORY: &str = "history";
 const PROMETHEUS: &str = "prometheus";
 
-/// More than that is too much.
+/// Upper bounds of a backtest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, clap::Args)]
 pub struct TrialLimits {
-    /// More incidents a day than that are too many
+    /// Maximum number of incidents per day
     #[arg(long, value_name = "A_DAY")]
     pub most_incidents: Option<f64>,
-    /// More operations a day that change something than that are too many
+    /// Maximum number of operations per day that change a target
     #[arg(long, value_name = "A_DAY")]
     pub most_operations: Option<f64>,
 }
 
 impl TrialLimits {
-    /// What there was too much of, in words.
+    /// Returns a sentence for each bound that the report exceeds.
     pub fn too_many(&self, report: &Report) -> Vec<String> {
         [
             ("incidents", report.incidents_a_day, self.most_incidents),
@@ -54,19 +56,19 @@ impl TrialLimits {
     }
 }
 
-/// The trial.
+/// `[trial]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialConfig {
-    /// A CSV file, a folder of them, `prometheus` for the one that is configured, or `history`.
+    /// A CSV file, a folder of CSV files, `prometheus` for the configured Prometheus, or `history`.
     pub from: String,
-    /// Of Prometheus, how much of the past.
+    /// Length of the past that is read from Prometheus.
     #[serde(default = "week", with = "duration")]
     pub past: Duration,
-    /// More incidents a day than that are too many.
+    /// Maximum number of incidents per day.
     #[serde(default)]
     pub most_incidents: Option<f64>,
-    /// More operations a day that change something than that are too many.
+    /// Maximum number of operations per day that change a target.
     #[serde(default)]
     pub most_operations: Option<f64>,
 }
@@ -75,23 +77,27 @@ fn week() -> Duration {
     Duration::from_secs(7 * 86_400)
 }
 
-/// Reads files, or the history.
+/// Reads the history, or the files at the path `from`.
 ///
 /// # Errors
-/// There is nothing of use.
-pub async fn recorded(from: &str, config: &Config) -> Result<Vec<Recorded>, BacktestError> {
+/// Returns an error if the data cannot be read, or if it is empty.
+pub async fn recorded(from: &str, setup: &BacktestSetup) -> Result<Vec<Recorded>, BacktestError> {
     if from == HISTORY {
         let history =
-            HistoryReader::open(&config.data_dir.join(anomalyzer_history::FILE_NAME)).await;
+            HistoryReader::open(&setup.data_dir.join(anomalyzer_history::FILE_NAME)).await;
         let history = history.map_err(|error| BacktestError::Wrong(error.to_string()))?;
         return Ok(of_history(&history).await?);
     }
-    Ok(of_files(from.as_ref(), config)?)
+    Ok(of_files(from.as_ref(), setup)?)
 }
 
-/// Runs the trial of a configuration, with these plugins. False if there is nothing to run yet; the
-/// error is why it was not passed.
-async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Result<bool, String> {
+/// Runs the trial of a configuration with these plugins. Returns false if there is no data yet, and
+/// an error if the trial is not passed.
+async fn try_out(
+    setup: &BacktestSetup,
+    trial: &TrialConfig,
+    plugins: &Plugins,
+) -> Result<bool, String> {
     let told = |error: BacktestError| {
         format!(
             "the trial ([trial] from = {:?}) can't be held: {error}",
@@ -102,25 +108,25 @@ async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Res
         PROMETHEUS => {
             let end = now_ms();
             let start = end.saturating_sub(millis(trial.past));
-            of_prometheus(config, start, end, None)
+            of_prometheus(setup, start, end, None)
                 .await
                 .map_err(BacktestError::from)
         }
-        HISTORY if !config.data_dir.join(anomalyzer_history::FILE_NAME).exists() => {
+        HISTORY if !setup.data_dir.join(anomalyzer_history::FILE_NAME).exists() => {
             Err(DataError::Nothing.into())
         }
-        from => recorded(from, config).await,
+        from => recorded(from, setup).await,
     };
     let data = match data {
         Err(BacktestError::Data(error @ DataError::Nothing)) => {
-            tracing::warn!(%error, "there is nothing yet that this could be tried on");
+            tracing::warn!(%error, "trial skipped: no recorded data yet");
             return Ok(false);
         }
         data => data.map_err(told)?,
     };
-    // What is found in it did not happen now.
     let never = CancellationToken::new();
-    let running = run(config, plugins, &data, &never, |_| ());
+    // The span tells log lines about recorded incidents from log lines about present incidents.
+    let running = run(setup, plugins, &data, &never, |_| ());
     let report = running
         .instrument(tracing::info_span!("trial"))
         .await
@@ -140,17 +146,17 @@ async fn try_out(config: &Config, trial: &TrialConfig, plugins: &Plugins) -> Res
     ))
 }
 
-/// Lets a configuration with its detectors start only if it passes, or has passed, the trial that
-/// it names. To be asked when the history is open: it may be what the trial is on.
+/// Checks that a configuration with its detectors passes, or has passed, the trial that it names.
+/// The history must be open, because the trial may read it.
 ///
 /// # Errors
-/// It doesn't, or it can't be tried.
-pub async fn must_pass(config: &Config, plugins: &Plugins) -> anyhow::Result<()> {
-    let Some(trial) = &config.trial else {
+/// Returns an error if the trial is not passed, or if it cannot run.
+pub async fn must_pass(setup: &BacktestSetup, plugins: &Plugins) -> anyhow::Result<()> {
+    let Some(trial) = &setup.trial else {
         return Ok(());
     };
-    let key = key(config, plugins)?;
-    let path = config.data_dir.join(PASSED);
+    let key = key(setup, plugins)?;
+    let path = setup.data_dir.join(PASSED);
     match fs::read_to_string(&path) {
         Ok(passed) if passed.lines().any(|passed| passed == key) => return Ok(()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -158,45 +164,41 @@ pub async fn must_pass(config: &Config, plugins: &Plugins) -> anyhow::Result<()>
         }
         _ => {}
     }
-    tracing::info!(from = trial.from, "trying out the configuration");
-    let tried = try_out(config, trial, plugins).await.map_err(|why| {
+    tracing::info!(from = trial.from, "running the trial of the configuration");
+    let tried = try_out(setup, trial, plugins).await.map_err(|why| {
         anyhow::anyhow!(
             "{why}; `anomalyzer backtest` shows which: correct the configuration, or its [trial]"
         )
     })?;
     if tried {
-        pass(config, &key)
+        pass(setup, &key)
             .map_err(|error| anyhow::anyhow!("{} can't be written: {error}", path.display()))?;
     }
     Ok(())
 }
 
-fn pass(config: &Config, key: &str) -> io::Result<()> {
+fn pass(setup: &BacktestSetup, key: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(config.data_dir.join(PASSED))?;
+        .open(setup.data_dir.join(PASSED))?;
     file.write_all(format!("{key}\n").as_bytes())?;
     file.sync_all()
 }
 
-/// What the outcome depends on, as far as it is not the data.
-fn key(config: &Config, plugins: &Plugins) -> anyhow::Result<String> {
+/// Hashes everything but the data that the outcome depends on.
+fn key(setup: &BacktestSetup, plugins: &Plugins) -> anyhow::Result<String> {
     let usable = plugins
         .list()
         .into_iter()
         .filter(|info| info.error.is_none() && info.kind == Some(PluginKind::Detector));
     let detectors: BTreeMap<_, _> = usable.map(|info| (info.name, info.digest)).collect();
-    let bytes = serde_json::to_vec(&(
-        &config.signal,
-        &config.fallback_detectors,
-        &config.incidents,
-    ))?;
+    let bytes = serde_json::to_vec(&(&setup.signals, &setup.fallback_detectors, &setup.incidents))?;
     let rest = serde_json::to_vec(&(
-        &config.diagnose,
-        &config.guard,
-        &config.verify,
-        &config.trial,
+        &setup.diagnose,
+        &setup.policy,
+        &setup.verify,
+        &setup.trial,
         detectors,
     ))?;
     Ok(hex::encode(
@@ -207,17 +209,17 @@ fn key(config: &Config, plugins: &Plugins) -> anyhow::Result<String> {
     ))
 }
 
-/// Tries a version of a detector beside the others that are live now. To be called off the async
-/// threads.
+/// Runs the trial with a new version of a detector beside the other detectors that are live now.
+/// This blocks: call it outside of the async threads.
 ///
 /// # Errors
-/// Why it may not go live.
+/// Returns the reason why the version must not go live.
 pub fn detector_must_pass(
-    config: &Config,
+    setup: &BacktestSetup,
     plugins: &Plugins,
     candidate: &Examined,
 ) -> Result<(), String> {
-    let Some(trial) = &config.trial else {
+    let Some(trial) = &setup.trial else {
         return Ok(());
     };
     if candidate.info().kind != Some(PluginKind::Detector) {
@@ -235,34 +237,37 @@ pub fn detector_must_pass(
     let plugin_config = PluginConfig {
         folder: folder.path().to_owned(),
         store: None,
-        // They were checked when they were taken in.
+        // The upload checked the signatures.
         require_signature: false,
-        ..config.plugins.clone()
+        ..setup.plugins.clone()
     };
     let beside = Plugins::load(plugin_config).map_err(|error| error.to_string())?;
-    if tokio::runtime::Handle::current().block_on(try_out(config, trial, &beside))? {
-        // So that the next start need not try it again.
-        key(config, &beside)
-            .and_then(|key| Ok(pass(config, &key)?))
+    if tokio::runtime::Handle::current().block_on(try_out(setup, trial, &beside))? {
+        // With this line the next start does not run the trial again.
+        key(setup, &beside)
+            .and_then(|key| Ok(pass(setup, &key)?))
             .map_err(|error| error.to_string())?;
     }
     Ok(())
 }
 
 impl TrialConfig {
-    /// Whether it can be held and can be failed.
-    pub(crate) fn validate(&self) -> Result<(), String> {
+    /// Checks that the trial has a bound, and that its data exists.
+    ///
+    /// # Errors
+    /// Returns an error if every backtest would pass, or if there is no file at `from`.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
         if self.most_incidents.is_none() && self.most_operations.is_none() {
-            return Err(
-                "everything would pass: say `most_incidents` or `most_operations` (a day)"
-                    .to_owned(),
-            );
+            return Err(ConfigIssue::new(
+                "everything would pass: say `most_incidents` or `most_operations` (a day)",
+            ));
         }
         if ![HISTORY, PROMETHEUS].contains(&self.from.as_str()) && !Path::new(&self.from).exists() {
-            return Err(format!(
+            let message = format!(
                 "there is no {}: name a CSV file, a folder of them, `prometheus`, or `history`",
                 self.from
-            ));
+            );
+            return Err(ConfigIssue::at("from", message));
         }
         Ok(())
     }

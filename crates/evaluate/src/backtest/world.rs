@@ -1,24 +1,24 @@
-//! What would have been: the targets as far as they are known, what is on record of the past, and
-//! the guard.
+//! The simulated world of a backtest: the replicas of the targets, the operations performed so far,
+//! and the guard.
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::BacktestSetup;
 use super::data::Recorded;
 use super::report::{Incident, Outcome, Report, Tried};
 use anomalyzer_domain::{
     Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Mode, Operation, Replicas, Snapshot,
-    Solution, Target, UnixMs, Verdict, solutions,
+    Solution, Target, UnixMs, Verdict, millis, solutions,
 };
 use anomalyzer_policy::{
     DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent, usual,
 };
-use anomalyzer_service::config::Config;
 
-/// Nobody recorded how many replicas there were.
+/// Assumed number of replicas of a target. The recorded metrics do not state it.
 const REPLICAS: u32 = 2;
 
 pub(super) struct World<'a> {
-    config: &'a Config,
+    setup: &'a BacktestSetup,
     replicas: HashMap<Target, u32>,
     past: Vec<PastOperation>,
     incidents: Vec<Incident>,
@@ -26,9 +26,9 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub fn new(config: &'a Config) -> Self {
+    pub fn new(setup: &'a BacktestSetup) -> Self {
         Self {
-            config,
+            setup,
             replicas: HashMap::new(),
             past: vec![],
             incidents: vec![],
@@ -36,7 +36,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Takes in what became of an incident.
+    /// Applies an incident event.
     pub fn see(&mut self, event: &IncidentEvent) {
         let incident = &event.incident;
         match event.kind {
@@ -54,7 +54,8 @@ impl<'a> World<'a> {
         self.incidents[index].see(incident);
     }
 
-    /// The incident as it is now, if it goes on.
+    /// Returns the event with the present state of its incident. Returns `None` if the incident is
+    /// over, or has no active finding.
     pub fn goes_on(&self, event: &IncidentEvent, now: UnixMs) -> Option<IncidentEvent> {
         let incident = self.open.get(&event.incident.id)?.clone();
         incident.active().next()?;
@@ -65,8 +66,8 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Asks the guard about what the analyst proposes, and does it as far as it is allowed. Answers
-    /// after how many milliseconds it is looked whether it helped.
+    /// Asks the guard about the solution, and performs its operation if the guard allows it. Returns
+    /// the number of milliseconds until the next look at the incident, or `None` if there is none.
     pub fn decide(
         &mut self,
         event: &IncidentEvent,
@@ -78,7 +79,7 @@ impl<'a> World<'a> {
         let replicas = *self.replicas.get(target).unwrap_or(&REPLICAS);
         let operation = usual(&name, target, replicas).map(|operation| match operation {
             Operation::Notify(notice) => {
-                // The news is what is wrong with what: the cooldown goes by it.
+                // The cooldown of a notice goes by its title.
                 let title = format!("{} on {target}", solution.anomaly_type);
                 Operation::Notify(anomalyzer_domain::Notice { title, ..notice })
             }
@@ -119,8 +120,7 @@ impl<'a> World<'a> {
         {
             known.tried.push(tried);
         }
-        let verify = &self.config.verify;
-        let millis = |time: std::time::Duration| millis(time);
+        let verify = &self.setup.verify;
         match name.as_str() {
             solutions::CHECK_LOGS | solutions::INVESTIGATE if allowed => Some(0),
             solutions::NO_ACTION | solutions::ALARM => None,
@@ -140,11 +140,7 @@ impl<'a> World<'a> {
         let target = &event.incident.target;
         let desired = *self.replicas.get(target).unwrap_or(&REPLICAS);
         let incident = &event.incident;
-        let rate_limit = self
-            .config
-            .rate_limit
-            .iter()
-            .find(|limit| limit.target == *target);
+        let rate_limited = self.setup.candidates.rate_limited.contains(&target.key());
         let facts = Facts {
             now,
             jumped: 0,
@@ -188,11 +184,11 @@ impl<'a> World<'a> {
                 .filter(|past| past.target == *target)
                 .cloned()
                 .collect(),
-            rate_limit: rate_limit.map(|_| RateLimitFacts {
+            rate_limit: rate_limited.then(|| RateLimitFacts {
                 patches: Some(target.clone()),
             }),
         };
-        anomalyzer_policy::judge(&facts, &self.config.guard)
+        anomalyzer_policy::judge(&facts, &self.setup.policy)
     }
 
     fn spent(&self, target: &Target, now: UnixMs) -> Spent {
@@ -222,7 +218,7 @@ impl<'a> World<'a> {
         if let Some(replicas) = scaled {
             self.replicas.insert(target.clone(), replicas);
         }
-        let keep = millis(self.config.guard.cooldown.max(HOUR));
+        let keep = millis(self.setup.policy.cooldown.max(HOUR));
         self.past
             .retain(|past| past.asked_at > now.saturating_sub(keep));
         self.past.push(PastOperation {

@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::QualityError;
 use anomalyzer_domain::PluginKind;
 use anomalyzer_plugin_host::{Limits, Monitor, PluginConfig, PluginInfo, Plugins};
-use anomalyzer_service::config;
 
 /// Deadline of one frame. It is long, because nobody waits for a verdict here, and detectors in
 /// slow languages are measured as well.
@@ -32,10 +31,10 @@ impl Detectors {
     /// refuses the settings.
     pub fn load(
         wanted: &[String],
-        folder: &Path,
+        config: PluginConfig,
         settings: Value,
-        compiler: Option<PathBuf>,
     ) -> Result<Self, QualityError> {
+        let folder = &*config.folder.clone();
         let mut files = Vec::new();
         for name in wanted {
             match place(name, folder) {
@@ -52,7 +51,7 @@ impl Detectors {
         }
         files.sort_unstable();
         files.dedup();
-        let plugins = plugins(&files, compiler)?;
+        let plugins = plugins(&files, config)?;
         let infos = plugins.list();
         let infos = match wanted {
             [] => sorted(
@@ -143,16 +142,14 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>, QualityError> {
 
 /// Loads only the given files, each under its number. Other installed plugins have no influence and
 /// cost no time.
-fn plugins(files: &[PathBuf], compiler: Option<PathBuf>) -> Result<Plugins, QualityError> {
+fn plugins(files: &[PathBuf], config: PluginConfig) -> Result<Plugins, QualityError> {
     let config = PluginConfig {
-        cache: Some(config::cache_folder().join("compiled")),
-        compiler,
         limits: Limits {
             call_deadline: DEADLINE,
             threads: 1,
-            ..Limits::default()
+            ..config.limits
         },
-        ..PluginConfig::default()
+        ..config
     };
     let staged = files
         .iter()

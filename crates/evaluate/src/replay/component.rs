@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{Places, ReplayError};
-use anomalyzer_plugin_host::{PluginConfig, Plugins};
-use anomalyzer_service::config;
+use anomalyzer_plugin_host::Plugins;
 
 /// Maximum depth of nested folders.
 const DEEPEST: usize = 4;
@@ -44,11 +43,7 @@ fn find_in(digest: &str, folder: &Path, depth: usize) -> Option<PathBuf> {
 /// Loads only the plugin of `file`, and returns it with its name.
 pub(super) fn load(file: &Path, places: &Places) -> Result<(Plugins, String), ReplayError> {
     let wrong = |why: String| ReplayError::Wrong(format!("{}: {why}", file.display()));
-    let config = PluginConfig {
-        cache: Some(config::cache_folder().join("compiled")),
-        compiler: places.compiler.clone(),
-        ..PluginConfig::default()
-    };
+    let config = places.config.clone();
     let plugins = Plugins::of_files([("plugin".to_owned(), file)], config)
         .map_err(|error| wrong(error.to_string()))?;
     let Some(info) = plugins.list().into_iter().next() else {

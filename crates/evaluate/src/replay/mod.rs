@@ -14,6 +14,7 @@ use serde::Serialize;
 use anomalyzer_diagnose::OllamaConfig;
 use anomalyzer_domain::Decision;
 use anomalyzer_history::{HistoryError, Input, RecordedEvent};
+use anomalyzer_plugin_host::PluginConfig;
 use anomalyzer_policy::Policy;
 
 /// Replacements for a replay. The default uses the recorded parts.
@@ -41,8 +42,8 @@ pub enum Analyst {
 pub struct Places {
     /// Folders with components, which may be in nested folders.
     pub folders: Vec<PathBuf>,
-    /// Program that compiles the components.
-    pub compiler: Option<PathBuf>,
+    /// Limits, cache and compiler of the components. Its folder is not used.
+    pub config: PluginConfig,
 }
 
 /// Stage of a decision.

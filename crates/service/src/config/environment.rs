@@ -1,4 +1,4 @@
-//! Lays the variables of the environment over a configuration.
+//! Overlays a configuration with the variables of the environment.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,17 +7,22 @@ use crate::config::{Config, ConfigError};
 use anomalyzer_collect::{HttpUrl, PrometheusConfig};
 use anomalyzer_diagnose::OllamaConfig;
 
-/// How a variable of the environment is looked up: the process's own, or a test's.
+/// Lookup of a variable of the environment: [`process_variable`], or a test's own variables.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Where Ollama listens when nothing is said.
+/// Port on which Ollama listens by default.
 const OLLAMA_PORT: u16 = 11434;
 
-/// Lays the environment over a configuration. What it returns are variables that are set and change
-/// nothing, in words.
+/// Returns a variable of this process. An empty result also means that its value is not UTF-8.
+pub fn process_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Overlays `config` with the variables of the environment. Returns a sentence for each variable
+/// that is set and changes nothing.
 ///
 /// # Errors
-/// The variable that is wrong.
+/// Returns an error for the first variable with an unusable value.
 pub fn overlay(
     config: &mut Config,
     environment: Environment<'_>,
@@ -89,7 +94,7 @@ pub fn overlay(
     Ok(idle)
 }
 
-/// The one file of a list as `kubectl` takes it.
+/// Returns the only file of a list in the syntax of `kubectl`.
 fn kubeconfig(list: &str) -> Result<PathBuf, ConfigError> {
     let mut files = std::env::split_paths(list).filter(|file| !file.as_os_str().is_empty());
     match (files.next(), files.next()) {
@@ -104,8 +109,9 @@ fn kubeconfig(list: &str) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// An address in any of the forms that Ollama itself takes: `127.0.0.1`, `:11434`, `0.0.0.0:11434`,
-/// `http://host`. What is an address to listen on becomes one to connect to.
+/// Parses an address in any form that Ollama itself accepts: `127.0.0.1`, `:11434`,
+/// `0.0.0.0:11434`, `http://host`. An address to listen on on all interfaces becomes the loopback
+/// address to connect to.
 fn ollama_url(text: &str) -> Result<String, String> {
     let wrong = || format!("`{text}` is not an address: write host:port or http://host:port");
     let bare = text.trim().trim_matches(['"', '\'']);
@@ -118,7 +124,7 @@ fn ollama_url(text: &str) -> Result<String, String> {
     };
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = match place.rsplit_once(':') {
-        // The colons of a bare IPv6 address are its own.
+        // A bare IPv6 address has colons and no port.
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
             (host, port.parse::<u16>().map_err(|_| wrong())?)
         }

@@ -1,51 +1,51 @@
-//! Reads the file, lays the environment over it, and says of what is wrong where it stands.
+//! Reads the file, overlays it with the environment, and locates mistakes by line and column.
 
 use std::path::{Path, PathBuf};
+
+use anomalyzer_domain::ConfigIssue;
 
 use crate::config::Config;
 
 use super::environment::{Environment, overlay};
-use super::fits::Unfit;
-use super::place::Place;
-use super::{fits, place};
+use super::{location, validate};
 
-/// What is wrong with the configuration: which file, which line, and what to do.
+/// A mistake in the configuration, with the file, the position and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("{path}: {reason}; give the path of a configuration, or copy anomalyzer.example.toml")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         reason: std::io::Error,
     },
-    /// Something in the file is wrong.
+    /// A setting in the file cannot work.
     #[error("{path}:{line}:{column}: {message}")]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line, counted from 1.
         line: usize,
-        /// Counted from 1.
+        /// Column in characters, counted from 1.
         column: usize,
-        /// What, and the remedy.
+        /// The mistake and the remedy.
         message: String,
     },
     /// Without a file, defaults and environment do not fit together.
     #[error("without a configuration file: {0}")]
     Unfit(String),
-    /// A variable of the environment is wrong.
+    /// A variable of the environment has an unusable value.
     #[error("environment variable {name}: {message}")]
     Environment {
-        /// Which.
+        /// Name of the variable.
         name: &'static str,
-        /// What, and the remedy.
+        /// The mistake and the remedy.
         message: String,
     },
 }
 
-/// A configuration file. Its text is kept, so that what is wrong can be shown in it.
+/// A configuration file. It keeps the text to locate mistakes in it.
 #[derive(Clone, Debug)]
 pub struct File {
     path: PathBuf,
@@ -53,10 +53,10 @@ pub struct File {
 }
 
 impl File {
-    /// Reads it.
+    /// Reads the file.
     ///
     /// # Errors
-    /// The file, and why not.
+    /// Returns an error if the file cannot be read.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let path = path.to_owned();
         match std::fs::read_to_string(&path) {
@@ -65,22 +65,30 @@ impl File {
         }
     }
 
-    /// The configuration with the environment laid over it, and variables of it that change
-    /// nothing, in words.
+    /// Takes `text` for the content of the file at `path`.
+    pub(super) fn of_text(path: &Path, text: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// Returns the configuration with the environment laid over it, and a sentence for each variable
+    /// that is set and changes nothing.
     ///
     /// # Errors
-    /// The file, the line and the remedy.
+    /// Returns the first mistake, with its position and the remedy.
     pub fn load(&self, environment: Environment<'_>) -> Result<(Config, Vec<String>), ConfigError> {
         let mut config = self.parse()?;
         let idle = overlay(&mut config, environment)?;
-        fits::check_sources(&config).map_err(|unfit| self.unfit(unfit))?;
+        validate::check_sources(&config).map_err(|issue| self.wrong(issue))?;
         Ok((config, idle))
     }
 
-    /// What it says, read as that.
+    /// Deserializes the text as a `T`.
     ///
     /// # Errors
-    /// The file, the line and what is wrong there.
+    /// Returns the first mistake with its position.
     pub fn read_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(&self.text).map_err(|error| {
             let start = error.span().unwrap_or_default().start;
@@ -90,8 +98,8 @@ impl File {
 
     fn parse(&self) -> Result<Config, ConfigError> {
         let mut config: Config = self.read_as()?;
-        // Where folder and cache are depends on the machine, so that a table [plugins] without them
-        // does not know.
+        // The defaults of `folder` and `cache` depend on the machine, so `PluginConfig` cannot know
+        // them. They are filled in here if the table [plugins] lacks them.
         let given: toml::Table = self.read_as()?;
         if given
             .get("plugins")
@@ -100,18 +108,14 @@ impl File {
             config.plugins.folder = Config::default().plugins.folder;
         }
         config.plugins.cache = config.plugins.cache.or(Config::default().plugins.cache);
-        fits::check(&config).map_err(|unfit| self.unfit(unfit))?;
+        validate::check(&config).map_err(|issue| self.wrong(issue))?;
         Ok(config)
     }
 
-    /// What is wrong, with the line of what that is about.
-    pub fn wrong(&self, place: &Place, message: String) -> ConfigError {
-        let span = place::find(&self.text, place, &message);
+    /// Locates the issue in this file. Its path must begin at the root of the document.
+    pub fn wrong(&self, ConfigIssue { path, message }: ConfigIssue) -> ConfigError {
+        let span = location::find(&self.text, &path);
         self.wrong_at(span.start, message)
-    }
-
-    fn unfit(&self, Unfit { place, message }: Unfit) -> ConfigError {
-        self.wrong(&place, message)
     }
 
     fn wrong_at(&self, start: usize, message: String) -> ConfigError {
@@ -131,18 +135,18 @@ impl File {
     }
 }
 
-/// Reads a configuration; without a path, the defaults. The environment counts more than the file;
-/// variables that are set and change nothing are logged.
+/// Reads the configuration at `path`, or takes the defaults if there is none. Variables of the
+/// environment take precedence over the file. Logs each variable that is set and changes nothing.
 ///
 /// # Errors
-/// The file, the line and the remedy.
+/// Returns the first mistake, with its position and the remedy.
 pub fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Config, ConfigError> {
     let (config, idle) = match path {
         Some(path) => File::read(path)?.load(environment)?,
         None => {
             let mut config = Config::default();
             let idle = overlay(&mut config, environment)?;
-            fits::check_sources(&config).map_err(|unfit| ConfigError::Unfit(unfit.message))?;
+            validate::check_sources(&config).map_err(|issue| ConfigError::Unfit(issue.message))?;
             (config, idle)
         }
     };
@@ -155,13 +159,9 @@ pub fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Config,
 /// Parses and checks the text of a file, without the environment.
 ///
 /// # Errors
-/// The line and the remedy.
+/// Returns the first mistake, with its position and the remedy.
 pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    File {
-        path: path.to_owned(),
-        text: text.to_owned(),
-    }
-    .parse()
+    File::of_text(path, text).parse()
 }
 
 #[cfg(test)]

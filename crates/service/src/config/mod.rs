@@ -1,15 +1,19 @@
-//! One file, parsed once, handed down. Nothing below this reads the environment.
+//! The configuration: one file, parsed once and handed down to the parts.
+//!
+//! This module is above all parts. Each part checks its own settings (`validate`); `validate.rs`
+//! checks that the parts fit together. No part reads the environment.
 
 mod environment;
-mod fits;
 mod load;
-mod place;
+mod location;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use toml::Spanned;
 
 use anomalyzer_api::ApiConfig;
 use anomalyzer_bus_kafka::KafkaConfig;
@@ -17,10 +21,10 @@ use anomalyzer_bus_sqlite::LocalBusConfig;
 use anomalyzer_collect::{CollectConfig, SignalConfig};
 use anomalyzer_detect::{IncidentConfig, StateStoreConfig};
 use anomalyzer_diagnose::{DiagnoserConfig, OllamaConfig};
-use anomalyzer_domain::{DetectorConfig, Grant, Parameters, Target};
+use anomalyzer_domain::{ConfigIssue, DetectorConfig, Grant, Parameters, Target};
 use anomalyzer_egress::http::HttpConfig;
 use anomalyzer_egress::notify::NotifyConfig;
-use anomalyzer_evaluate::backtest::TrialConfig;
+use anomalyzer_evaluate::backtest::{BacktestSetup, TrialConfig};
 use anomalyzer_history::{AnchorConfig, HistoryOptions, RetentionConfig};
 use anomalyzer_operator_kubernetes::KubernetesConfig;
 use anomalyzer_operator_process::LocalConfig;
@@ -29,90 +33,89 @@ use anomalyzer_policy::Policy;
 use anomalyzer_remediate::verification::VerifyConfig;
 use anomalyzer_remediate::{ActorConfig, Candidates, Capabilities, grants};
 
-pub use environment::{Environment, overlay};
+pub use environment::{Environment, overlay, process_variable};
 pub use load::{ConfigError, File, load, parse};
-pub use place::{Place, Step};
 
-/// Everything that can be configured. `anomalyzer.example.toml` explains every key.
+/// All settings. `anomalyzer.example.toml` explains every key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the history, the local bus and what detectors know are kept.
+    /// Folder of the history, the local bus and the state of the detectors.
     pub data_dir: PathBuf,
-    /// Where it answers, and whom.
+    /// Addresses and tokens of the API.
     pub api: ApiConfig,
-    /// Joins the parts by Kafka. Without it, by a bus in this process.
+    /// Kafka between the two halves. Without it they share a bus in this process.
     pub kafka: Option<KafkaConfig>,
-    /// The bus in this process.
+    /// Bounds of the bus in this process.
     pub local_bus: LocalBusConfig,
-    /// Where samples come from.
+    /// Sources of the samples.
     pub collect: CollectConfig,
-    /// What is watched.
-    pub signal: Vec<Spanned<SignalConfig>>,
-    /// What looks at samples from someone else whose signal is not configured.
+    /// Watched signals.
+    pub signal: Vec<SignalConfig>,
+    /// Detectors on samples from other producers whose signal is not configured.
     pub fallback_detectors: Vec<DetectorConfig>,
-    /// How long none of a signal's sources must answer before that is a finding.
+    /// Time without an answer from any source of a signal after which its absence is a finding.
     #[serde(with = "duration")]
     pub silent_after: Duration,
-    /// How often what detectors know is saved.
+    /// Interval at which the state of the detectors is saved.
     pub memory: StateStoreConfig,
-    /// When an incident is worth a diagnosis.
+    /// Thresholds at which an incident is diagnosed.
     pub incidents: IncidentConfig,
-    /// The language model. Without it the rules decide.
+    /// Language model. Without it the rules decide.
     pub ollama: Option<OllamaConfig>,
-    /// How diagnoses are made.
+    /// Bounds of a diagnosis.
     pub diagnose: DiagnoserConfig,
-    /// What may be done.
+    /// Policy of the guard.
     pub guard: Policy,
-    /// What actions are granted. Without any, what the shipped ones need.
+    /// Grants of the actions. Without this key, the shipped actions get the grants that they need.
     pub grant: Option<Vec<Grant>>,
-    /// What `rate_limit` patches or calls, per target. It is not offered for others.
+    /// Patch or request of `rate_limit` per target. Other targets are never offered `rate_limit`.
     pub rate_limit: Vec<RateLimitConfig>,
-    /// How decisions are carried out.
+    /// Bounds of the execution of decisions.
     pub act: ActorConfig,
-    /// When and on what it is verified that an action helped.
+    /// Timing and samples of the verification after an action.
     pub verify: VerifyConfig,
     /// Process groups of this machine.
     pub local: LocalConfig,
-    /// A cluster.
+    /// Kubernetes cluster.
     pub kubernetes: Option<KubernetesConfig>,
-    /// Where people are told.
+    /// Channels for notices to people.
     pub notify: NotifyConfig,
-    /// Where requests may go.
+    /// Allowed destinations of HTTP requests.
     pub http: HttpConfig,
-    /// Where plugins are, and their limits.
+    /// Folder and limits of the plugins.
     pub plugins: PluginConfig,
-    /// Where the heads of the record's chains are told.
+    /// Receivers of the heads of the audit chains.
     pub anchor: AnchorConfig,
-    /// How long the record is kept.
+    /// Retention of the record.
     pub retention: RetentionConfig,
-    /// What must be passed before a policy or a detector goes live.
+    /// Backtest that a policy or a detector must pass before it goes live.
     pub trial: Option<TrialConfig>,
-    /// The bounds of the history; not for the file.
+    /// Bounds of the history. The file cannot set them.
     #[serde(skip)]
     pub history: HistoryOptions,
 }
 
-/// What `rate_limit` does for one target: a merge patch or a request, with `{rate}` in its strings
-/// for the requests per second that are let in.
+/// Operation of `rate_limit` for one target: a merge patch or a request. The string `{rate}` in it
+/// stands for the number of admitted requests per second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitConfig {
-    /// For which target it is offered.
+    /// Target for which `rate_limit` is offered.
     pub target: Target,
-    /// `{ target, patch }`.
+    /// Merge patch: `{ target, patch }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<serde_json::Value>,
-    /// `{ method, url, headers, body }`.
+    /// Request: `{ method, url, headers, body }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<serde_json::Value>,
-    /// The rate when the diagnosis gives none.
+    /// Rate if the diagnosis states none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
 }
 
 impl RateLimitConfig {
-    /// As parameters of the action.
+    /// Returns the parameters of the action.
     pub fn parameters(&self) -> Parameters {
         let mut parameters = Parameters::new();
         for (name, value) in [("patch", &self.patch), ("http", &self.http)] {
@@ -125,15 +128,39 @@ impl RateLimitConfig {
         }
         parameters
     }
+
+    /// Checks that there is one operation, and that the target of a patch can be read.
+    fn validate(&self) -> Result<(), ConfigIssue> {
+        if self.patch.is_some() == self.http.is_some() {
+            return Err(self.issue("give either `patch` or `http`"));
+        }
+        if let Some(patch) = &self.patch
+            && let Err(error) = serde_json::from_value::<Target>(patch["target"].clone())
+        {
+            return Err(self.issue(&format!(
+                "what its `patch` is for cannot be read ({error}): write `patch = {{ target = {{ kind, name }}, patch = {{ … }} }}`"
+            )));
+        }
+        Ok(())
+    }
+
+    fn issue(&self, why: &str) -> ConfigIssue {
+        ConfigIssue::new(format!("rate limit of {}: {why}", self.target))
+    }
 }
 
 impl Config {
-    /// Grants in force: those of the file, or else those of the shipped actions.
+    /// Returns the configured signals.
+    pub fn signals(&self) -> Vec<SignalConfig> {
+        self.signal.clone()
+    }
+
+    /// Returns the configured grants. Without any, returns the grants of the shipped actions.
     pub fn grants(&self) -> Vec<Grant> {
         self.grant.clone().unwrap_or_else(grants::shipped)
     }
 
-    /// Configuration that decides which actions are candidates for a target.
+    /// Returns the settings that decide which actions are candidates for a target.
     pub fn candidates(&self) -> Candidates {
         Candidates {
             grants: self.grants(),
@@ -152,16 +179,26 @@ impl Config {
         }
     }
 
-    /// The signals without their places in the file.
-    pub fn signals(&self) -> Vec<SignalConfig> {
-        self.signal
-            .iter()
-            .map(|signal| signal.get_ref().clone())
-            .collect()
+    /// Returns the settings of a backtest.
+    pub fn backtest(&self) -> BacktestSetup {
+        BacktestSetup {
+            data_dir: self.data_dir.clone(),
+            signals: self.signals(),
+            collect: self.collect.clone(),
+            fallback_detectors: self.fallback_detectors.clone(),
+            silent_after: self.silent_after,
+            incidents: self.incidents.clone(),
+            diagnose: self.diagnose.clone(),
+            policy: self.guard.clone(),
+            candidates: self.candidates(),
+            verify: self.verify.clone(),
+            plugins: self.plugins.clone(),
+            trial: self.trial.clone(),
+        }
     }
 }
 
-/// Where compiled plugins and built servers are kept.
+/// Returns the folder of compiled plugins and built servers.
 pub fn cache_folder() -> PathBuf {
     let from = |name: &str, below: &str| {
         std::env::var_os(name).map(|value| PathBuf::from(value).join(below))
@@ -171,8 +208,8 @@ pub fn cache_folder() -> PathBuf {
         .unwrap_or_else(std::env::temp_dir)
 }
 
-/// Where plugins are when nothing is said: beside the program, as an installation has them, or
-/// where `cargo xtask plugins` puts them.
+/// Returns the default plugin folder. An installation has it beside the program. Otherwise it is
+/// `target/plugins`, which `cargo xtask plugins` fills.
 pub fn plugin_folder() -> PathBuf {
     let beside = std::env::current_exe()
         .ok()
@@ -212,7 +249,7 @@ impl Default for Config {
             local_bus: LocalBusConfig::default(),
             collect: CollectConfig::default(),
             signal: vec![],
-            // The one speaks after 20 samples, the other better, after 200.
+            // `zscore` is ready after 20 samples. `novelty` is the better detector and needs 200.
             fallback_detectors: ["zscore", "novelty"].map(DetectorConfig::named).into(),
             silent_after: Duration::from_secs(60),
             memory: StateStoreConfig::default(),

@@ -1,4 +1,4 @@
-//! `plugins test`: the conformance suite on one file.
+//! `plugins test`: runs the conformance suite on one file.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,16 +13,18 @@ use crate::cli::Output;
 use anomalyzer_conformance::{Check, Figure, Report, Trial};
 use anomalyzer_domain::PluginKind;
 
-/// Which file, and how it is tried.
+/// Arguments of `plugins test`.
 #[derive(Clone, Debug, Args)]
 pub struct TestArgs {
     /// A component, or a core module with the contract embedded
     #[arg(value_name = "FILE.wasm")]
     pub file: PathBuf,
-    /// The settings of a detector or the parameters of an action, as they would be configured
+    /// The settings of a detector or the parameters of an action, as an operator would configure
+    /// them
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = object)]
     pub settings: Value,
-    /// A detector's series are meant to know of one another: leave out the checks that they don't
+    /// Leave out the checks that series are independent: the detector's series share knowledge by
+    /// design
     #[arg(long)]
     pub series_share: bool,
 }
@@ -130,7 +132,7 @@ fn text<W: Write>(report: &Report, out: &mut W) -> io::Result<()> {
     }
 }
 
-/// Three digits say enough.
+/// Formats a figure with about three significant digits.
 fn short(value: f64) -> String {
     let decimals = if value >= 100.0 || value.fract() == 0.0 {
         0

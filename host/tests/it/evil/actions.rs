@@ -1,5 +1,5 @@
-//! Attacks of an action, against all of `serve`: what it asks for is recorded, and nothing of it is
-//! done.
+//! Attacks of an action against all of `serve`: the requests of the action are recorded, and none
+//! of them is performed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{component, folder};
 use crate::wait::until;
 
-/// What each attack comes to: the state of its decision, and words of its summary.
+/// Expected end of each attack: the state of its decision, and words of its summary.
 const ATTACKS: [(&str, DecisionState, &str); 10] = [
     (
         "hidden-patch",

@@ -1,4 +1,4 @@
-//! `anomalyzer plot`.
+//! Tests of `anomalyzer plot`.
 
 use std::fs;
 use std::path::Path;
