@@ -22,7 +22,9 @@ impl OpenIncidents {
         let mut known = self.known.write();
         known
             .entry(event.incident.id.clone())
-            .and_modify(|view| drop(view.apply(event)))
+            .and_modify(|view| {
+                view.apply(event);
+            })
             .or_insert_with(|| IncidentView::new(event));
         let closed = || {
             let incidents = known.values().map(|view| &view.incident);

@@ -26,7 +26,7 @@ use anomalyzer_domain::{FindingId, Labels, Target, UnixMs, millis};
 /// The name of the file inside the data folder.
 pub const FILE_NAME: &str = "memory.sqlite";
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/memory");
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/memory");
 
 /// Time-out of one call.
 const DISK_TIMEOUT: Duration = Duration::from_secs(10);

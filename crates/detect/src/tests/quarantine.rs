@@ -6,7 +6,7 @@ use anomalyzer_domain::Meaning;
 const SIGNALS: [&str; 3] = ["latency", "errors", "traffic"];
 
 /// SignalState by `moody`.
-fn signal(name: &str) -> SignalConfig {
+fn signal(name: &str) -> WatchedSignal {
     WatchedSignal {
         name: name.to_owned(),
         meaning: Meaning::Other,
