@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anomalyzer_domain::{Delivery, Record, Topic};
 use anomalyzer_plugin_host::{Limits, PluginConfig, Plugins};
-use anomalyzer_service::Role;
+use anomalyzer_service::Service;
 use anomalyzer_wire::Believed;
 use anomalyzer_wire::solutions::Received;
 
@@ -200,11 +200,8 @@ fn server() -> (tokio::runtime::Runtime, SocketAddr) {
     );
     let config = anomalyzer_service::config::parse("it.toml".as_ref(), &text)
         .expect("the configuration is good");
-    let running = runtime.block_on(serve::start(
-        config,
-        Role::Both,
-        tokio_util::sync::CancellationToken::new(),
-    ));
+    let running = runtime
+        .block_on(Service::builder(config).start(tokio_util::sync::CancellationToken::new()));
     let running = running.expect("serve starts").expect("nothing stops it");
     let address = running.address();
     // The server runs until the process ends.

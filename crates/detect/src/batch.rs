@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::correlator::SampleOrigin;
+use anomalyzer_domain::{Delivery, MetricBatch, Target, UnixMs};
 use anomalyzer_wire::metrics::{self, Content, Head};
 use anomalyzer_wire::{Believed, DecodeError};
-use anomalyzer_domain::{Delivery, MetricBatch, Target, UnixMs};
 
 /// A message whose head was decoded.
 pub(super) struct Message<'a> {

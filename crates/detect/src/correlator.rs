@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::incident_log::IncidentLog;
 use anomalyzer_domain::duration;
 use anomalyzer_domain::{
-    Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, IncidentView, Labels,
-    Phase, ReplayContext, Series, Target, UnixMs, millis,
+    Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, IncidentView,
+    Labels, Phase, ReplayContext, Series, Target, UnixMs, millis,
 };
 
 /// Times that decide when an incident is diagnosed and closed.
@@ -302,7 +302,11 @@ impl IncidentCorrelator {
             return vec![];
         }
         let mut found = Vec::new();
-        for (target, open) in self.open.iter().filter(|(_, open)| !open.inherited.is_empty()) {
+        for (target, open) in self
+            .open
+            .iter()
+            .filter(|(_, open)| !open.inherited.is_empty())
+        {
             let inherited = open.incident.findings.iter().filter(|finding| {
                 finding.signal == signal
                     && finding.detector == detector
@@ -635,21 +639,11 @@ mod tests {
         assert_eq!(correlator.take_adopted().len(), 1);
         assert_eq!(kinds(correlator.advance(1000)), []);
         assert_eq!(
-            kinds(correlator.record(
-                &web(),
-                finding("a", Onset, 1010),
-                none(),
-                origin(),
-            )),
+            kinds(correlator.record(&web(), finding("a", Onset, 1010), none(), origin(),)),
             [Changed]
         );
         assert_eq!(
-            kinds(correlator.record(
-                &web(),
-                finding("a", Clear, 1020),
-                none(),
-                origin(),
-            )),
+            kinds(correlator.record(&web(), finding("a", Clear, 1020), none(), origin(),)),
             [Changed]
         );
         assert_eq!(kinds(correlator.advance(1025)), [Cleared]);

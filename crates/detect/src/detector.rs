@@ -10,7 +10,9 @@ use super::restore::{RestoreReport, ToRestore, restore_series};
 use super::series::SeriesTable;
 use super::state_store::{Hash, Onset, RowKey, SavedState, StateStore, settings_hash};
 use super::warmup::{Learning, Warmup};
-use anomalyzer_domain::{DetectorConfig, Direction, Finding, FindingId, Labels, Phase, Target, UnixMs};
+use anomalyzer_domain::{
+    DetectorConfig, Direction, Finding, FindingId, Labels, Phase, Target, UnixMs,
+};
 use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError, Plugins, Verdict};
 
 /// Number of consecutive faults after which the saved state is no longer trusted: the state itself

@@ -28,13 +28,13 @@ use super::signal_state::{DetectStatus, SignalState};
 use super::state_store::StateStore;
 use super::warm_start::WarmStart;
 use anomalyzer_bus::{self as bus, Batch, Bus, BusError, OnReadError, Subscription};
-use anomalyzer_wire::Believed;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
     Coverage, Delivery, DetectorConfig, Meaning, Target, Topic, UnixMs, WatchedSignal,
 };
 use anomalyzer_plugin_host::{Frame, PluginError, Plugins};
+use anomalyzer_wire::Believed;
 
 /// Bounds of one read. The samples of a batch make one frame per signal.
 const BATCH: Batch = Batch {

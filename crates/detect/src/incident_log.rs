@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_bus::{self as bus, Batch, Bus, BusError, OnReadError, Replay, Subscription};
-use anomalyzer_domain::{Delivery, Incident, IncidentEvent, IncidentId, IncidentView, Target, Topic};
+use anomalyzer_domain::{
+    Delivery, Incident, IncidentEvent, IncidentId, IncidentView, Target, Topic,
+};
 
 /// Maximum number of open incidents. Beyond it, the incident with the oldest change is forgotten.
 const MAX_OPEN: usize = 20_000;
@@ -219,9 +221,9 @@ impl bus::Handler for Follower<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use IncidentEventKind::{Changed, Cleared, Confirmed, Opened};
     use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
     use anomalyzer_domain::{Coverage, IncidentEventKind, UnixMs};
-    use IncidentEventKind::{Changed, Cleared, Confirmed, Opened};
 
     fn event(kind: IncidentEventKind, id: &str, at: UnixMs) -> IncidentEvent {
         let incident = Incident {

@@ -29,10 +29,17 @@ pub(super) async fn publish_event(bus: &dyn Bus, event: &IncidentEvent) -> Resul
             Err(BusError::TooLarge { size, limit, .. }) => {
                 let Some(smaller) = anomalyzer_wire::incidents::encode_within(event, limit) else {
                     // An error would repeat for ever and hold up all other events.
-                    tracing::error!(limit, "dropping an incident event that is too large to publish");
+                    tracing::error!(
+                        limit,
+                        "dropping an incident event that is too large to publish"
+                    );
                     return Ok(());
                 };
-                tracing::warn!(size, limit, "leaving out details of an incident that is too large");
+                tracing::warn!(
+                    size,
+                    limit,
+                    "leaving out details of an incident that is too large"
+                );
                 record = smaller;
             }
             Err(error) if attempt < MAX_ATTEMPTS && !matches!(error, BusError::Closed) => {

@@ -168,12 +168,7 @@ impl DetectorSet {
 
     /// Opens a stand-in, if a detector is quarantined and no stand-in is active. With `replay` its
     /// first frame comes with the samples at hand. Returns true if a stand-in was opened.
-    async fn open_stand_in(
-        &mut self,
-        signal: &str,
-        context: &DetectContext,
-        replay: bool,
-    ) -> bool {
+    async fn open_stand_in(&mut self, signal: &str, context: &DetectContext, replay: bool) -> bool {
         let has_stand_in = self.active.iter().any(|detector| detector.is_stand_in);
         if self.quarantined.is_empty() || has_stand_in {
             return false;

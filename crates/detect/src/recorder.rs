@@ -6,9 +6,7 @@ use super::correlator::{IncidentCorrelator, SampleOrigin};
 use super::detector::SeriesFinding;
 use super::feedback::{Feedback, strength};
 use super::signal_state::SignalState;
-use anomalyzer_domain::{
-    Finding, IncidentEvent, Phase, ReplayContext, Series, Target, UnixMs,
-};
+use anomalyzer_domain::{Finding, IncidentEvent, Phase, ReplayContext, Series, Target, UnixMs};
 
 /// Turns coverage and findings into the events of incidents.
 pub(super) struct IncidentRecorder {

@@ -39,8 +39,7 @@ pub(super) async fn replay_contexts(
     } in onsets.take(MAX_PER_FRAME)
     {
         let mut active = state.detectors.active.iter();
-        let Some(detector) =
-            active.find(|detector| detector.digest() == finding.detector_digest)
+        let Some(detector) = active.find(|detector| detector.digest() == finding.detector_digest)
         else {
             continue;
         };
@@ -68,9 +67,7 @@ fn replay_context(
     mut samples: Vec<Sample>,
 ) -> ReplayContext {
     let memory = saved
-        .filter(|saved| {
-            saved.digest == finding.detector_digest && saved.watermark < finding.at
-        })
+        .filter(|saved| saved.digest == finding.detector_digest && saved.watermark < finding.at)
         .and_then(|saved| {
             Some(WitnessMemory {
                 version: saved.version,

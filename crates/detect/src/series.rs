@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::history::{History, Past};
-use anomalyzer_wire::DecodeError;
-use anomalyzer_wire::remote_write::{self, Walk};
 use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs};
 use anomalyzer_plugin_host::Frame;
+use anomalyzer_wire::DecodeError;
+use anomalyzer_wire::remote_write::{self, Walk};
 
 /// Time without samples after which a series is closed, so that churning labels cannot fill the
 /// memory.
@@ -212,7 +212,11 @@ impl SeriesTable {
         self.history(now, |id, _| samples.remove(&id).unwrap_or_default())
     }
 
-    fn history(&self, now: UnixMs, mut samples: impl FnMut(u32, &KnownSeries) -> Vec<Sample>) -> History {
+    fn history(
+        &self,
+        now: UnixMs,
+        mut samples: impl FnMut(u32, &KnownSeries) -> Vec<Sample>,
+    ) -> History {
         let known = (0..)
             .zip(&self.known)
             .filter_map(|(id, known)| Some((id, known.as_ref()?)));

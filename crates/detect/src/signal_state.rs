@@ -10,9 +10,9 @@ use super::detector::{Detector, SeriesFinding};
 use super::quarantine::{DetectorFailure, DetectorSet, Evaluation};
 use super::series::SeriesTable;
 use super::warmup::Learning;
-use anomalyzer_wire::metrics::Content;
 use anomalyzer_domain::{DetectorConfig, Meaning, UnixMs, as_rfc3339_option};
 use anomalyzer_plugin_host::Frame;
+use anomalyzer_wire::metrics::Content;
 
 /// The state of a signal's detection, for the API.
 #[derive(Clone, Debug, Default, Serialize)]

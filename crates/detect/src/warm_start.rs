@@ -43,10 +43,9 @@ impl WarmStart<'_> {
             detector.note_restore(report);
             // An ongoing anomaly keeps its id, also if the detector finds it again by itself.
             for (target, finding) in incidents.inherited(self.signal, &detector.config.name) {
-                let opened =
-                    state
-                        .table
-                        .restore(&target, &finding.labels, UnixMs::MIN, self.now);
+                let opened = state
+                    .table
+                    .restore(&target, &finding.labels, UnixMs::MIN, self.now);
                 if let Some((id, _)) = opened {
                     let onset = Onset {
                         at: finding.onset_at,

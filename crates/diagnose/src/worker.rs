@@ -14,9 +14,7 @@ use super::breaker::Breaker;
 use super::evidence::{number, serde_name};
 use super::ollama::{Ollama, OllamaConfig, OllamaHealth, Role, hash};
 use super::{Diagnosis, rules};
-use anomalyzer_bus::{
-    Batch, Bus, BusError, Handler, OnReadError, Subscription, again, consume,
-};
+use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, again, consume};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
     Analyst, AnalystKind, Basis, Clock, Delivery, Evidence, IncidentEvent, IncidentEventKind,
@@ -181,7 +179,10 @@ impl Diagnoser {
             }
             Ok(Err(useless)) => {
                 self.breaker.lock().await.failed(Instant::now());
-                tracing::warn!(why = useless.why, "the model gave no usable answer; the rules decide");
+                tracing::warn!(
+                    why = useless.why,
+                    "the model gave no usable answer; the rules decide"
+                );
                 let mut diagnosis = by_rules(useless.why);
                 let analyst = &mut diagnosis.analyst;
                 analyst.took_ms = useless.took_ms;
@@ -236,9 +237,9 @@ impl Diagnoser {
         let mut proposals = diagnosis.proposals.into_iter();
         let first = proposals.next()?;
         let worst = incident.most_severe().map_or_else(
-                || "unknown".to_owned(),
-                |worst| format!("{}_{}", worst.signal, serde_name(&worst.direction)),
-            );
+            || "unknown".to_owned(),
+            |worst| format!("{}_{}", worst.signal, serde_name(&worst.direction)),
+        );
         let id = Solution::id_of(&incident.id, &first.solution_type, event.attempt);
         let now = (self.clock)();
         let lifetime = millis(self.config.solution_lifetime);
@@ -400,9 +401,7 @@ impl Worker {
         &mut self,
         subscription: &mut dyn Subscription,
     ) -> Result<(), BusError> {
-        while let Some((delivery, task)) = self
-            .running
-            .pop_front_if(|(_, task)| task.is_finished())
+        while let Some((delivery, task)) = self.running.pop_front_if(|(_, task)| task.is_finished())
         {
             match task.await {
                 Ok(Answered::Done) => {}

@@ -68,9 +68,7 @@ fn asks_for_diagnosis(event: &IncidentEvent) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Coverage, Direction, Finding, FindingId, Labels, Meaning, Phase, Target,
-    };
+    use crate::{Coverage, Direction, Finding, FindingId, Labels, Meaning, Phase, Target};
     use IncidentEventKind::{Changed, Cleared, Confirmed, Opened};
 
     fn finding(name: &str) -> Finding {

@@ -61,24 +61,24 @@ impl Default for ActorConfig {
 
 /// The acting part.
 pub struct Actor {
-    pub(crate) config: ActorConfig,
-    pub(crate) verify: VerifyConfig,
-    pub(crate) policy: Policy,
-    pub(crate) grants: Vec<Grant>,
+    pub config: ActorConfig,
+    pub verify: VerifyConfig,
+    pub policy: Policy,
+    pub grants: Vec<Grant>,
     /// Merged under the parameters of `rate_limit`: what to patch or to call.
-    pub(crate) rate_limits: HashMap<String, Parameters>,
-    pub(crate) plugins: Plugins,
-    pub(crate) hands: Hands,
-    pub(crate) history: History,
-    pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) recent: Recent,
-    pub(crate) incidents: OpenIncidents,
-    pub(crate) clock: Clock,
+    pub rate_limits: HashMap<String, Parameters>,
+    pub plugins: Plugins,
+    pub hands: Hands,
+    pub history: History,
+    pub bus: Arc<dyn Bus>,
+    pub recent: Recent,
+    pub incidents: OpenIncidents,
+    pub clock: Clock,
     /// Milliseconds since some time or other, by a clock that only ever goes on.
-    pub(crate) steady: Clock,
-    pub(crate) kill_switch: KillSwitch,
-    pub(crate) silences: Silences,
-    pub(crate) desk: Desk,
+    pub steady: Clock,
+    pub kill_switch: KillSwitch,
+    pub silences: Silences,
+    pub desk: Desk,
 }
 
 /// Why a request was not taken.

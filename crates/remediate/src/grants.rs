@@ -195,7 +195,7 @@ mod tests {
         vec![Allowance {
             operation: "patch".into(),
             scope: scope.into(),
-            namespaces: anywhere(),
+            namespaces: vec!["*".to_owned()],
         }]
     }
 
@@ -230,7 +230,7 @@ mod tests {
             let namespaces = vec![namespace.to_owned()];
             ["patch", "notify"].map(|operation| Allowance {
                 operation: operation.into(),
-                scope: anything(),
+                scope: "*".to_owned(),
                 namespaces: namespaces.clone(),
             })
         };
@@ -274,8 +274,8 @@ mod tests {
         let configured = [Grant {
             plugin: "p".into(),
             operation: "scale".into(),
-            scope: anything(),
-            namespaces: anywhere(),
+            scope: "*".to_owned(),
+            namespaces: vec!["*".to_owned()],
         }];
         assert_eq!(in_force("p", None, &configured)[0].operation, "scale");
         assert_eq!(in_force("other", None, &configured), []);

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anomalyzer_bus::Bus;
 use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer_detect::{Engine, IncidentCorrelator, IncidentConfig, IncidentLog};
-use anomalyzer_domain::{Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic};
+use anomalyzer_detect::{Engine, IncidentConfig, IncidentCorrelator, IncidentLog};
+use anomalyzer_domain::{
+    Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic,
+};
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anomalyzer_api::{
-    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
-    TestMetric, Token, engine_router, router, serve,
+    Access, ApiConfig, ApiState, ApprovalAnswer, Backend, BackendError, EngineState, PartHealth,
+    PartStatus, ProbeBackend, Role, TestMetric, Token, engine_router, router, serve,
 };
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_domain::{
@@ -38,11 +38,11 @@ struct Parts {
 }
 
 #[async_trait]
-impl Doors for Parts {
-    async fn submit(&self, solution: Solution) -> Result<(), DoorError> {
+impl Backend for Parts {
+    async fn submit(&self, solution: Solution) -> Result<(), BackendError> {
         self.solutions.lock().push(solution.clone());
         if solution.solution_type == "rate_limit" {
-            return Err(DoorError::Unavailable("the bus is closed".to_owned()));
+            return Err(BackendError::Unavailable("the bus is closed".to_owned()));
         }
         let decision = Decision {
             id: DecisionId::from(solution.id),
@@ -72,7 +72,7 @@ impl Doors for Parts {
         Ok(())
     }
 
-    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
+    async fn answer(&self, id: &DecisionId, said: ApprovalAnswer) -> Result<Decision, AnswerError> {
         match self.history.decision(id).await? {
             None => Err(AnswerError::NotFound(id.clone())),
             Some(decision) if decision.state != DecisionState::Held => {
@@ -86,13 +86,9 @@ impl Doors for Parts {
         }
     }
 
-    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
+    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), BackendError> {
         self.metrics.lock().push(metric);
         Ok(())
-    }
-
-    fn health(&self) -> Vec<PartHealth> {
-        self.health.lock().clone()
     }
 
     fn signals(&self) -> Value {
@@ -101,6 +97,12 @@ impl Doors for Parts {
 
     fn plugins(&self) -> Value {
         json!({"plugins": []})
+    }
+}
+
+impl ProbeBackend for Parts {
+    fn health(&self) -> Vec<PartHealth> {
+        self.health.lock().clone()
     }
 }
 
@@ -138,7 +140,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let state = ApiState::new(
             Access::load(&config, config.listen).unwrap(),
-            Arc::clone(&parts) as Arc<dyn Doors>,
+            Arc::clone(&parts) as Arc<dyn Backend>,
             place.history.clone(),
             Metrics::default(),
             Arc::new(|| NOON),
@@ -838,7 +840,7 @@ async fn what_is_held_is_answered_by_an_approver_who_says_why() {
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let decision: Decision = answer.json().await.unwrap();
-        let said = Said {
+        let said = ApprovalAnswer {
             question: "1234".into(),
             approved,
             by: "anna".into(),
@@ -1037,7 +1039,7 @@ async fn the_engine_answers_health_and_metrics_only() {
     let access = Access::load(&ApiConfig::default(), ApiConfig::default().engine_listen).unwrap();
     let state = EngineState::new(
         access,
-        Arc::clone(&server.parts) as Arc<dyn Doors>,
+        Arc::clone(&server.parts) as Arc<dyn ProbeBackend>,
         Metrics::default(),
     );
     tokio::spawn(serve(

@@ -9,8 +9,8 @@ use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_detect::{
-    Backfill, DetectStatus, Engine, Feedback, IncidentCorrelator, IncidentConfig, IncidentLog,
-    DroppedCounters, Vote,
+    Backfill, DetectStatus, DroppedCounters, Engine, Feedback, IncidentConfig, IncidentCorrelator,
+    IncidentLog, Vote,
 };
 use anomalyzer_domain::{
     Coverage, Delivery, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch,

@@ -10,12 +10,12 @@ use std::time::Duration;
 use anomalyzer_bus::{Bus, Subscription};
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
 use anomalyzer_detect::{
-    DetectStatus, Engine, EngineError, IncidentCorrelator, IncidentConfig, IncidentLog, StateStore,
+    DetectStatus, Engine, EngineError, IncidentConfig, IncidentCorrelator, IncidentLog, StateStore,
     StateStoreConfig, state_store,
 };
 use anomalyzer_domain::{
-    Coverage, DetectorConfig, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series,
-    Target, Topic, UnixMs,
+    Coverage, DetectorConfig, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample,
+    Series, Target, Topic, UnixMs,
 };
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use serde_json::json;
@@ -23,8 +23,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::guest::{self, Stateful};
 use crate::wait::until;
+use anomalyzer_test_support::guest::{self, Stateful};
 
 const START: UnixMs = 1_769_860_800_000;
 const MINUTE: Duration = Duration::from_secs(60);

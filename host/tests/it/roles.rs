@@ -4,17 +4,17 @@ use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
 use anomalyzer_domain::{Decision, DecisionId, DecisionState, VerificationOutcome, solutions};
 use anomalyzer_history::{FILE_NAME, Filter, History, Page};
-use anomalyzer_service::{Role, Running};
+use anomalyzer_service::{Role, Service};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::serve::{MINUTE, configured, ended, heal, show, show_ordinary};
 use crate::wait::until;
-use anomalyzer_service::{MINUTE, configured, ended, heal, show, show_ordinary};
 
 /// One half with a separate folder, as on a separate machine.
 struct Half {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     _folder: TempDir,
 }
@@ -23,7 +23,9 @@ impl Half {
     async fn start(role: Role, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(configured(folder.path(), more), role, shutdown.clone())
+        let running = Service::builder(configured(folder.path(), more))
+            .role(role)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -191,14 +193,12 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
     this.stop().await;
 
     let shutdown = CancellationToken::new();
-    let running = serve::start(
-        configured(folder.path(), &more),
-        Role::Server,
-        shutdown.clone(),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let running = Service::builder(configured(folder.path(), &more))
+        .role(Role::Server)
+        .start(shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     let problem = || running.history().unwrap().health().problem;
     let said = until("it says so", MINUTE, async || problem()).await;
     assert!(

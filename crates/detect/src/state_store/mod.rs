@@ -19,8 +19,8 @@ use tokio::sync::{Mutex, MutexGuard};
 pub use config::StateStoreConfig;
 pub(super) use saved_state::{Hash, Onset, SavedState, settings_hash};
 
-use anomalyzer_domain::DetectorConfig;
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::DetectorConfig;
 use anomalyzer_domain::{FindingId, Labels, Target, UnixMs, millis};
 
 /// The name of the file inside the data folder.
@@ -209,7 +209,11 @@ impl StateStore {
     }
 
     /// Saves these rows in one transaction.
-    pub(super) async fn save(&self, signal: &str, rows: &[SavedState]) -> Result<(), StateStoreError> {
+    pub(super) async fn save(
+        &self,
+        signal: &str,
+        rows: &[SavedState],
+    ) -> Result<(), StateStoreError> {
         if rows.is_empty() {
             return Ok(());
         }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
 use anomalyzer_bus::{Bus, Subscription};
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
 use anomalyzer_domain::{
     Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic, WatchedSignal,
 };
-use anomalyzer_test_support::guest;
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
+use anomalyzer_test_support::guest;
 
 fn config(name: &str) -> DetectorConfig {
     DetectorConfig {

@@ -96,7 +96,12 @@ async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &ReplayConte
 
 /// Runs another detector. A detector of another name gets the samples alone, because the saved
 /// state of the recorded detector has a format of its own.
-async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &ReplayContext) -> Came {
+async fn ask_another(
+    plugins: &Plugins,
+    name: &str,
+    basis: &Basis,
+    witness: &ReplayContext,
+) -> Came {
     let same_name = name == witness.finding.detector;
     let settings = if same_name {
         witness.settings.clone()
