@@ -25,9 +25,13 @@ struct Inside {
 /// Number of times that each call fails before it succeeds.
 #[derive(Clone, Copy, Default)]
 pub struct Failing {
+    /// Calls of [`Bus::publish`].
     pub publish: u32,
+    /// Calls of [`Subscription::dead_letter`].
     pub dead_letter: u32,
+    /// Calls of [`Bus::subscribe`].
     pub subscribe: u32,
+    /// Calls of [`Subscription::next`].
     pub next: u32,
 }
 

@@ -69,12 +69,12 @@ pub struct BusHealth {
 /// A bus: it publishes to topics and opens subscriptions.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Publishes a message. Returns when the message is as durable as its topic. Waits up to a bound
-    /// while the queue is full, then returns [`BusError::Full`].
+    /// Publishes a message. Returns when the message is as durable as its topic. Waits up to a
+    /// bound while the queue is full, then returns [`BusError::Full`].
     async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError>;
 
-    /// Publishes a message and waits until the broker confirms it, also on `Metrics`. A caller needs
-    /// this before it gives up its own copy of the message. See [`Self::publish`].
+    /// Publishes a message and waits until the broker confirms it, also on `Metrics`. A caller
+    /// needs this before it gives up its own copy of the message. See [`Self::publish`].
     async fn publish_confirmed(&self, topic: Topic, record: Record) -> Result<(), BusError> {
         self.publish(topic, record).await
     }
@@ -138,13 +138,14 @@ pub trait LogOfRecord: Send {
 /// The consumer side of a topic.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Returns up to `max` messages, in order per key. Waits up to `wait` for the first message, and
-    /// returns none if no message arrives.
+    /// Returns up to `max` messages, in order per key. Waits up to `wait` for the first message,
+    /// and returns none if no message arrives.
     ///
     /// Cancel-safe: the next call delivers a message that this call did not return.
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError>;
 
-    /// Returns true if the group assigns messages to this member. [`Self::next`] updates the answer.
+    /// Returns true if the group assigns messages to this member. [`Self::next`] updates the
+    /// answer.
     fn is_active(&self) -> bool {
         true
     }

@@ -12,8 +12,8 @@ use anomalyzer_domain::{
 /// Name of the detector in a finding about absence.
 const HOST: &str = "host";
 
-/// Maximum number of absent sources at one time. Without it, anyone who may write to the topic could
-/// fill the memory with names.
+/// Maximum number of absent sources at one time. Without it, anyone who may write to the topic
+/// could fill the memory with names.
 const MAX_ABSENT: usize = 50_000;
 /// Time after which a source without messages is forgotten if space is needed.
 const IDLE_MS: i64 = 60 * 60 * 1000;

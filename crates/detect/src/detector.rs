@@ -151,7 +151,8 @@ impl Detector {
         self.evaluate_again(of, frame).await
     }
 
-    /// Reopens the instance, restores its saved state, and replays the newer samples before `frame`.
+    /// Reopens the instance, restores its saved state, and replays the newer samples before
+    /// `frame`.
     async fn recover(
         &mut self,
         of: SignalView<'_>,
@@ -242,8 +243,8 @@ impl Detector {
         self.config.name == state.detector && self.settings == state.settings
     }
 
-    /// Copies the state of this instance into `handle`, which runs another version. Returns false if
-    /// the other version failed over it.
+    /// Copies the state of this instance into `handle`, which runs another version. Returns false
+    /// if the other version failed over it.
     async fn hand_over(
         &mut self,
         handle: &DetectorHandle,

@@ -407,8 +407,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Restores the saved state of a signal, and replays the samples since then. Without a sample in
-    /// the messages the start waits for the next batch.
+    /// Restores the saved state of a signal, and replays the samples since then. Without a sample
+    /// in the messages the start waits for the next batch.
     async fn warm_start(&mut self, signal: &str, messages: &[&Message<'_>], now: UnixMs) {
         let times = messages
             .iter()

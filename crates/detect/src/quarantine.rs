@@ -88,8 +88,8 @@ impl DetectorSet {
         Ok(set)
     }
 
-    /// Evaluates a frame with every detector. A detector that fails does not keep the frame from the
-    /// others. A quarantined detector is taken out.
+    /// Evaluates a frame with every detector. A detector that fails does not keep the frame from
+    /// the others. A quarantined detector is taken out.
     pub(super) async fn evaluate(
         &mut self,
         of: SignalView<'_>,
@@ -133,8 +133,8 @@ impl DetectorSet {
             .collect()
     }
 
-    /// Takes quarantined detectors out, the last one first, and lets a stand-in evaluate this frame.
-    /// Returns the ends of their anomalies, and the findings of the stand-in.
+    /// Takes quarantined detectors out, the last one first, and lets a stand-in evaluate this
+    /// frame. Returns the ends of their anomalies, and the findings of the stand-in.
     async fn replace(
         &mut self,
         of: SignalView<'_>,
@@ -201,8 +201,8 @@ impl DetectorSet {
     }
 
     /// Follows the changes of the plugins: lets detectors with another chance back in, and swaps
-    /// detectors for the live versions of their plugins. If a new version does not open, the old one
-    /// stays.
+    /// detectors for the live versions of their plugins. If a new version does not open, the old
+    /// one stays.
     pub(super) async fn follow(
         &mut self,
         of: SignalView<'_>,

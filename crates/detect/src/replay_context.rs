@@ -1,5 +1,5 @@
-//! The context of a finding: the detector's state and samples before it, with which the detector can
-//! evaluate the finding again.
+//! The context of a finding: the detector's state and samples before it, with which the detector
+//! can evaluate the finding again.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ fn replay_context(
                 saved: STANDARD.encode(saved.saved?),
             })
         });
-    // With fewer samples than the maximum none was dropped.
+    // The table dropped no sample if it holds fewer than the maximum.
     let has_all = samples.len() < MAX_RECENT;
     let whole = match &memory {
         Some(memory) => {
@@ -154,7 +154,7 @@ pub async fn re_evaluate(
         .into_iter()
         .map(|found| found.finding)
         .filter(|finding| finding.at == *at);
-    // Of two findings about one sample, the onset counts.
+    // The onset counts if two findings are about one sample.
     Ok(about_the_sample.min_by_key(|finding| finding.phase != Phase::Onset))
 }
 

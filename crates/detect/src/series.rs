@@ -362,8 +362,8 @@ pub fn held_back(labels: &Labels, samples: &[Sample]) -> Frame {
     frame
 }
 
-/// Adds the samples of one target to a frame. The group is taken out of the table meanwhile, so that
-/// it is looked up once.
+/// Adds the samples of one target to a frame. The group is taken out of the table meanwhile, so
+/// that it is looked up once.
 struct Feed<'a> {
     table: &'a mut SeriesTable,
     frame: &'a mut Frame,
@@ -372,8 +372,8 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Adds the samples of one series. Returns the id of the series, or None if it has no sample yet
-    /// or was closed.
+    /// Adds the samples of one series. Returns the id of the series, or None if it has no sample
+    /// yet or was closed.
     fn push(
         &mut self,
         mut id: Option<u32>,

@@ -9,8 +9,8 @@ use super::signal_state::SignalState;
 use super::state_store::{Onset, Page, RowKey, SavedState, StateStore};
 use anomalyzer_domain::UnixMs;
 
-/// Maximum difference between the clocks of two producers. A saved state with a time beyond it would
-/// make every sample of its series late.
+/// Maximum difference between the clocks of two producers. A saved state with a time beyond it
+/// would make every sample of its series late.
 const MAX_CLOCK_SKEW_MS: i64 = 60 * 60 * 1000;
 
 /// The first samples of a signal since the start, or since its last series ended.

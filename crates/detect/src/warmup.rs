@@ -25,8 +25,8 @@ pub struct Learning {
     pub min_samples: u32,
     /// Lowest number of samples among these series.
     pub least: u32,
-    /// Time at which the last of these series has enough samples, at its present pace. None while no
-    /// series has two samples, so that no pace is known.
+    /// Time at which the last of these series has enough samples, at its present pace. None while
+    /// no series has two samples, so that no pace is known.
     #[serde(with = "as_rfc3339_option")]
     pub ready_at: Option<UnixMs>,
 }
@@ -130,7 +130,8 @@ impl Warmup {
         if let Some((_, learning)) = self.last.as_ref().filter(fresh) {
             return Some(learning.clone());
         }
-        // A frame over which the detector failed was not counted, so that its ends are unknown here.
+        // A frame over which the detector failed was not counted, so that its ends are unknown
+        // here.
         self.seen.retain(|id, _| table.watermark(*id).is_some());
         let least = self.seen.values().map(|seen| seen.samples).min()?;
         let left = self

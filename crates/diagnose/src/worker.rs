@@ -118,8 +118,8 @@ impl Diagnoser {
         self.diagnose_from(event, &self.offered(event)).await
     }
 
-    /// Diagnoses one event with the solutions in `offered`. The model decides if it is configured and
-    /// gives a usable answer. Otherwise the rules decide, and name the reason.
+    /// Diagnoses one event with the solutions in `offered`. The model decides if it is configured
+    /// and gives a usable answer. Otherwise the rules decide, and name the reason.
     #[tracing::instrument(name = "diagnose", skip_all, fields(incident.id = %event.incident.id))]
     pub async fn diagnose_from(
         &self,
@@ -223,8 +223,8 @@ impl Diagnoser {
             .collect()
     }
 
-    /// Returns true if all attempts are used. An incident that no action helps ends with an alert to
-    /// people.
+    /// Returns true if all attempts are used. An incident that no action helps ends with an alert
+    /// to people.
     fn is_last_word(&self, event: &IncidentEvent) -> bool {
         event.attempt > self.config.most_attempts
     }

@@ -14,8 +14,8 @@ pub enum Topic {
     Incidents,
     /// Solutions. The topic has one partition, so that one server acts.
     Solutions,
-    /// Every decision event, in order. The topic has one partition and is kept forever. On the local
-    /// bus it holds only anchors, because the history is the log.
+    /// Every decision event, in order. The topic has one partition and is kept forever. On the
+    /// local bus it holds only anchors, because the history is the log.
     Decisions,
 }
 

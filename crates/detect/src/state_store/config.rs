@@ -10,8 +10,8 @@ use anomalyzer_domain::duration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateStoreConfig {
-    /// Interval between two saves of the series with new samples. A crash costs at most the state of
-    /// this time. A change of phase is saved at once, and everything is saved at the end.
+    /// Interval between two saves of the series with new samples. A crash costs at most the state
+    /// of this time. A change of phase is saved at once, and everything is saved at the end.
     #[serde(with = "duration")]
     pub save_every: Duration,
     /// Time for which a state is kept that is not saved again.

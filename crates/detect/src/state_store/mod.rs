@@ -83,8 +83,8 @@ pub(super) struct RowKey {
 }
 
 impl StateStore {
-    /// Opens the file, or creates it. Moves a damaged file aside, because the past of the series can
-    /// replace it.
+    /// Opens the file, or creates it. Moves a damaged file aside, because the past of the series
+    /// can replace it.
     ///
     /// # Errors
     /// The file cannot be created or written.

@@ -1,4 +1,4 @@
-//! What becomes of detectors while they watch.
+//! Changes of detectors while the engine runs.
 
 mod quarantine;
 mod swap;
@@ -36,7 +36,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// With these plugins. A signal that is not configured is watched by the `fallback`.
+    /// Builds an engine with these plugins. `fallback` watches signals that are not configured.
     async fn new(
         guests: &[&guest::Detector<'_>],
         signals: Vec<WatchedSignal>,
@@ -88,7 +88,7 @@ impl Rig {
         }
     }
 
-    /// Another version is put into the folder.
+    /// Puts another version of a plugin into the folder.
     async fn drop_in(&mut self, guest: &guest::Detector<'_>) {
         let path = self.folder.path().join(guest.name).with_extension("wasm");
         std::fs::write(&path, guest.build()).unwrap();
@@ -100,7 +100,7 @@ impl Rig {
         self.status.lock()[signal].clone()
     }
 
-    /// Shows the engine one more sample of each of these signals.
+    /// Sends one more sample of each of these signals to the engine.
     async fn send(&mut self, signals: &[&str]) {
         self.sent += 1;
         for signal in signals {
