@@ -1,5 +1,5 @@
-//! What must not be lost is tried again, with longer and longer pauses, until the bus takes it or
-//! everything ends.
+//! Retries for messages that must not be lost: with growing pauses, until the bus accepts the
+//! message or the service stops.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use anomalyzer_domain::{Delivery, Record, Topic};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The pauses between tries.
+/// Growing pauses between attempts.
 pub struct Pauses(Duration);
 
 impl Default for Pauses {
@@ -21,7 +21,7 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// Waits. False when told to stop meanwhile.
+    /// Waits for the next pause. Returns false if `stop` is cancelled meanwhile.
     pub async fn wait(&mut self, stop: &CancellationToken) -> bool {
         let pause = self.0;
         self.0 = (pause * 2).min(LONGEST_PAUSE);
@@ -32,13 +32,15 @@ impl Pauses {
     }
 }
 
-/// Whether the bus may take it later.
-fn passes(error: &BusError) -> bool {
+/// Returns true if a later attempt may succeed.
+fn is_transient(error: &BusError) -> bool {
     !matches!(error, BusError::Closed | BusError::TooLarge { .. })
 }
 
-/// Publishes, however long the bus can't. An error is one that does not pass; [`BusError::Closed`]
-/// also when told to stop.
+/// Publishes a message, and retries while the bus is unavailable.
+///
+/// # Errors
+/// A permanent error, or [`BusError::Closed`] if `stop` is cancelled.
 pub async fn publish(
     bus: &dyn Bus,
     topic: Topic,
@@ -48,8 +50,8 @@ pub async fn publish(
     let mut pauses = Pauses::default();
     loop {
         match bus.publish(topic, record.clone()).await {
-            Err(error) if passes(&error) => {
-                tracing::warn!(?topic, %error, "a message cannot be published; trying again");
+            Err(error) if is_transient(&error) => {
+                tracing::warn!(?topic, %error, "cannot publish a message; retrying");
                 if !pauses.wait(stop).await {
                     return Err(BusError::Closed);
                 }
@@ -59,9 +61,12 @@ pub async fn publish(
     }
 }
 
-/// Sets a message aside, however long the bus can't: only then may it be committed. What is too
-/// large for the dead letters is logged and let go, since it would hold up all that follow.
-/// [`BusError::Closed`] when told to stop.
+/// Sets a message aside as a dead letter, and retries while the bus is unavailable. The caller may
+/// commit the message after this returns. A message that is too large for the dead letters is
+/// logged and dropped, because it would block all later messages.
+///
+/// # Errors
+/// A permanent error, or [`BusError::Closed`] if `stop` is cancelled.
 pub async fn set_aside(
     subscription: &mut dyn Subscription,
     delivery: &Delivery,
@@ -69,16 +74,16 @@ pub async fn set_aside(
     stop: &CancellationToken,
 ) -> Result<(), BusError> {
     let (topic, partition, offset) = (delivery.topic, delivery.partition, delivery.offset);
-    tracing::warn!(?topic, partition, offset, reason, "a message is set aside");
+    tracing::warn!(?topic, partition, offset, reason, "setting a message aside");
     let mut pauses = Pauses::default();
     loop {
         match subscription.dead_letter(delivery, reason).await {
             Err(error @ BusError::TooLarge { .. }) => {
-                tracing::error!(?topic, partition, offset, %error, "a message is too large to be set aside, and is let go");
+                tracing::error!(?topic, partition, offset, %error, "a message is too large to be set aside; dropping it");
                 return Ok(());
             }
-            Err(error) if passes(&error) => {
-                tracing::error!(?topic, partition, offset, %error, "a message cannot be set aside; trying again");
+            Err(error) if is_transient(&error) => {
+                tracing::error!(?topic, partition, offset, %error, "cannot set a message aside; retrying");
                 if !pauses.wait(stop).await {
                     return Err(BusError::Closed);
                 }

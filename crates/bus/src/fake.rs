@@ -1,4 +1,4 @@
-//! A bus in memory whose failures a test decides.
+//! A bus in memory whose failures a test controls.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,15 +22,20 @@ struct Inside {
     subscribed: u32,
 }
 
-/// How often each of these fails before it works.
+/// Number of times that each call fails before it succeeds.
 #[derive(Clone, Copy, Default)]
 pub struct Failing {
+    /// Calls of [`Bus::publish`].
     pub publish: u32,
+    /// Calls of [`Subscription::dead_letter`].
     pub dead_letter: u32,
+    /// Calls of [`Bus::subscribe`].
     pub subscribe: u32,
+    /// Calls of [`Subscription::next`].
+    pub next: u32,
 }
 
-/// One topic is read from it, all can be published to.
+/// A bus of which one topic can be read and all topics can be written.
 #[derive(Clone, Default)]
 pub struct FakeBus {
     inside: Arc<Mutex<Inside>>,
@@ -52,12 +57,12 @@ impl FakeBus {
         self.inside.lock()
     }
 
-    /// Lets calls fail from now on.
+    /// Makes calls fail from now on.
     pub fn fail(&self, failing: Failing) {
         self.inside().failing = failing;
     }
 
-    /// Has this delivered next. Says at which offset.
+    /// Appends a message to the topic that is read. Returns its offset.
     pub fn offer(&self, topic: Topic, record: Record) -> i64 {
         let mut inside = self.inside();
         let offset = inside.offered;
@@ -74,7 +79,7 @@ impl FakeBus {
         offset
     }
 
-    /// What was published on a topic.
+    /// Returns the messages published on `topic`.
     pub fn published(&self, topic: Topic) -> Vec<Record> {
         let inside = self.inside();
         inside
@@ -85,17 +90,17 @@ impl FakeBus {
             .collect()
     }
 
-    /// The offsets committed.
+    /// Returns the committed offsets.
     pub fn committed(&self) -> Vec<i64> {
         self.inside().committed.clone()
     }
 
-    /// The offsets set aside, with the reasons.
+    /// Returns the offsets that were set aside, with the reasons.
     pub fn set_aside(&self) -> Vec<(i64, String)> {
         self.inside().set_aside.clone()
     }
 
-    /// How often somebody subscribed.
+    /// Returns the number of subscriptions.
     pub fn subscribed(&self) -> u32 {
         self.inside().subscribed
     }
@@ -148,6 +153,7 @@ impl Subscription for FakeBus {
             let _ = tokio::time::timeout(wait, self.more.notified()).await;
         }
         let mut inside = self.inside();
+        fail(&mut inside.failing.next)?;
         let many = max.min(inside.waiting.len());
         Ok(inside.waiting.drain(..many).collect())
     }

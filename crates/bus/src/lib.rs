@@ -1,9 +1,11 @@
-//! The topics that join the parts: in this process, or on Kafka. One contract for both.
+//! The topics that connect the parts of the service, in this process or on Kafka, with one
+//! contract for both.
 //!
-//! At least once: what was published is delivered until its offset is committed, in order per key.
-//! An offset is committed after the effect is durable, never before.
+//! **Invariant:** delivery is at least once and in order per key. The bus delivers a message until
+//! its offset is committed. A consumer commits an offset after the effect is durable, never before.
 
 pub mod again;
+mod consume;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fake;
 
@@ -15,29 +17,31 @@ use bytes::Bytes;
 
 use anomalyzer_domain::{Delivery, Record, Topic};
 
-/// Why the bus could not.
+pub use consume::{Batch, Ended, Handler, OnReadError, consume};
+
+/// A failure of the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// The broker can't be reached or refuses; retried by the bus until its patience ended.
+    /// The broker is unreachable or refuses. The bus has already retried up to its time-out.
     #[error("{0}")]
     Unavailable(String),
-    /// The message is larger than the topic takes.
+    /// The message is larger than the limit of the topic.
     #[error("a message of {size} bytes is larger than the {limit} that {topic:?} takes")]
     TooLarge {
-        /// Which topic.
+        /// The topic.
         topic: Topic,
         /// Size in bytes.
         size: usize,
         /// Limit in bytes.
         limit: usize,
     },
-    /// The bounded queue stayed full until the time-out: slow down.
+    /// The bounded queue stayed full until the time-out. The producer must slow down.
     #[error("the queue of {0:?} stayed full")]
     Full(Topic),
-    /// The local store failed (disk full, …).
+    /// The local store failed, for example because the disk is full.
     #[error("cannot write to the local bus: {0}")]
     Store(String),
-    /// Another server took over.
+    /// Another server took over the log of record.
     #[error("another server writes the log of record now")]
     Fenced,
     /// The bus was shut down.
@@ -45,118 +49,122 @@ pub enum BusError {
     Closed,
 }
 
-/// How the bus is, for `/health` and `/metrics`.
+/// State of the bus, for `/health` and `/metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct BusHealth {
     /// `local` or `kafka`.
     pub kind: &'static str,
-    /// What is wrong, if anything.
+    /// The current problem, if there is one.
     pub problem: Option<String>,
-    /// Messages that wait to be written.
+    /// Number of messages in the write queue.
     pub waiting: u64,
-    /// How many may wait.
+    /// Capacity of the write queue.
     pub capacity: u64,
-    /// How often the queue was full.
+    /// Number of times that the queue was full.
     pub full: u64,
-    /// Messages set aside as unreadable.
+    /// Number of dead letters.
     pub dead_letters: u64,
 }
 
-/// The topics.
+/// A bus: it publishes to topics and opens subscriptions.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Returns when the message is durable (as far as its topic is). Waits while the queue is full,
-    /// up to a bound, then [`BusError::Full`].
+    /// Publishes a message. Returns when the message is as durable as its topic. Waits up to a
+    /// bound while the queue is full, then returns [`BusError::Full`].
     async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError>;
 
-    /// The same, and waits for the broker's word on metrics as well: for what is taken from
-    /// elsewhere and given up there.
+    /// Publishes a message and waits until the broker confirms it, also on `Metrics`. A caller
+    /// needs this before it gives up its own copy of the message. See [`Self::publish`].
     async fn publish_confirmed(&self, topic: Topic, record: Record) -> Result<(), BusError> {
         self.publish(topic, record).await
     }
 
-    /// Joins a consumer group: starts at its committed offset, or at the oldest message.
+    /// Joins a consumer group. The subscription starts at the committed offset of the group, or at
+    /// the oldest message.
     async fn subscribe(&self, topic: Topic, group: &str)
     -> Result<Box<dyn Subscription>, BusError>;
 
-    /// Follows a topic from now on, without a group and without commits.
+    /// Follows a topic from now on, without a group or commits.
     async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError>;
 
-    /// Reads a topic from its oldest message on, and follows it, without a group and without
-    /// commits.
+    /// Reads a topic from its oldest message on and then follows it, without a group or commits.
     async fn replay(&self, topic: Topic) -> Result<Replay, BusError>;
 
-    /// Whether who reads a message depends on its key.
+    /// Returns true if messages are partitioned by key.
     fn is_partitioned(&self) -> bool;
 
-    /// The decisions, where they count as recorded on the bus rather than in the history of one
-    /// process.
+    /// Returns the log of record, if decisions count as recorded on the bus rather than in the
+    /// history of one process.
     fn log_of_record(&self) -> Option<Box<dyn LogOfRecord>> {
         None
     }
 
-    /// How it is.
+    /// Returns the state of the bus.
     fn health(&self) -> BusHealth;
 
-    /// Writes what waits, up to the time-out.
+    /// Writes the queued messages, within `timeout`.
     async fn drain(&self, timeout: Duration) -> Result<(), BusError>;
 }
 
-/// A topic from its oldest message on.
+/// A reader of a whole topic, from its oldest message on.
 pub struct Replay {
-    /// Reads it. What is committed there is committed nowhere.
+    /// Reads the topic. Commits on it have no effect.
     pub subscription: Box<dyn Subscription>,
-    /// Per partition that held messages when this began, the offset after the last of them: who has
-    /// got that far has caught up.
+    /// For each partition that held messages at the start: the offset after its last message. A
+    /// reader has caught up when it reaches these offsets.
     pub ends: BTreeMap<i32, i64>,
 }
 
-/// Where events count as recorded, in order: one server writes, all may read.
+/// The ordered log in which events count as recorded. One server writes it; all servers may read
+/// it.
 #[async_trait]
 pub trait LogOfRecord: Send {
-    /// What it is called.
+    /// Returns the name of the log.
     fn name(&self) -> &str;
 
-    /// Shuts out whoever wrote before. Neither that one nor what it had begun and not finished is
-    /// heard of again.
+    /// Excludes the previous writer and aborts its unfinished appends.
     async fn take_over(&mut self) -> Result<(), BusError>;
 
-    /// At most `max` messages from this offset on, and whether these are all that there are.
+    /// Reads at most `max` messages from offset `from` on. The flag is true if no more messages
+    /// exist.
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError>;
 
-    /// Appends all of them or none, and answers the offset after the last. After an error nobody
-    /// knows which: [`BusError::Fenced`] until it was taken over anew.
+    /// Appends all records or none, and returns the offset after the last one. After an error the
+    /// outcome is unknown, so that every call returns [`BusError::Fenced`] until the next
+    /// [`Self::take_over`].
     async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError>;
 }
 
-/// A consumer.
+/// The consumer side of a topic.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Up to `max` messages, in order per key; waits for the first one up to `wait`, so that it may
-    /// return none. Cancel-safe: a message that was not returned is delivered by the next call.
+    /// Returns up to `max` messages, in order per key. Waits up to `wait` for the first message,
+    /// and returns none if no message arrives.
+    ///
+    /// Cancel-safe: the next call delivers a message that this call did not return.
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError>;
 
-    /// Whether any messages come to this member of its group, as far as it has heard: it hears of
-    /// it in [`Self::next`].
+    /// Returns true if the group assigns messages to this member. [`Self::next`] updates the
+    /// answer.
     fn is_active(&self) -> bool {
         true
     }
 
-    /// Says that everything of that partition up to and with this delivery is done. Durable when it
-    /// returns.
+    /// Commits all messages of the partition up to and including `delivery`. The commit is durable
+    /// when this returns.
     async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError>;
 
-    /// Sets a message aside on `<topic>-dead-letter`, as it was, with the reason in the header
-    /// `reason`, and where it was (`topic`, `partition`, `offset`). Does not commit.
+    /// Copies a message unchanged to `<topic>-dead-letter`. Adds the header `reason`, and `topic`,
+    /// `partition` and `offset` for its origin. Does not commit.
     async fn dead_letter(&mut self, delivery: &Delivery, reason: &str) -> Result<(), BusError>;
 }
 
-/// The name of the topic that takes what could not be read or handled.
+/// Returns the name of the topic for messages that could not be read or handled.
 pub fn dead_letter_name(topic: &str) -> String {
     format!("{topic}-dead-letter")
 }
 
-/// The record as it was, with the reason and where it was in headers of their own.
+/// Returns a copy of the record with headers for the reason and the origin.
 pub fn dead_letter_of(delivery: &Delivery, topic: &str, reason: &str) -> Record {
     let ours = [
         ("reason", reason.to_owned()),
@@ -165,7 +173,7 @@ pub fn dead_letter_of(delivery: &Delivery, topic: &str, reason: &str) -> Record 
         ("offset", delivery.offset.to_string()),
     ];
     let mut record = delivery.record.clone();
-    // What was set aside, sent again and set aside again carries only the last reason.
+    // A message may be set aside, sent again and set aside again. It carries only the last reason.
     record
         .headers
         .retain(|(name, _)| ours.iter().all(|(our, _)| our != name));

@@ -29,9 +29,7 @@ pub use error::SourceError;
 pub use prometheus::Prometheus;
 pub use scrape::{Endpoint, Groups};
 pub use selector::{ParseSelectorError, Selector};
-pub use signal::{
-    Aggregate, DetectorConfig, Gauge, Quantile, Rate, Ratio, SignalConfig, SignalSource,
-};
+pub use signal::{Aggregate, Gauge, Quantile, Rate, Ratio, SignalConfig, SignalSource};
 pub use source::{MetricSource, NoPrometheus, source};
 pub use status::{SignalFailure, SignalStatus, StatusBoard};
 pub use template::{TargetTemplate, TemplateError};

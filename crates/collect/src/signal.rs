@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use anomalyzer_domain::{ConfigIssue, Meaning, duration};
+use anomalyzer_domain::{ConfigIssue, DetectorConfig, Meaning, WatchedSignal, duration};
 
 use super::{Selector, TargetTemplate};
 
@@ -49,25 +48,13 @@ impl SignalConfig {
         }
         Ok(())
     }
-}
 
-/// A detector of a signal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DetectorConfig {
-    /// Name of the plugin.
-    pub name: String,
-    /// Settings passed to the plugin's `open`. The plugin defines their schema.
-    #[serde(default)]
-    pub settings: Map<String, Value>,
-}
-
-impl DetectorConfig {
-    /// Returns the detector called `name` with its default settings.
-    pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            settings: Map::new(),
+    /// Returns the part of this configuration that detection needs.
+    pub fn watched(&self) -> WatchedSignal {
+        WatchedSignal {
+            name: self.name.clone(),
+            meaning: self.meaning,
+            detectors: self.detectors.clone(),
         }
     }
 }

@@ -1,67 +1,66 @@
-//! One detector on one signal: its instance, the anomalies that go on in its series, and how it
-//! comes by its memory.
+//! One detector on one signal: its plugin instance, the ongoing anomalies of its series, and the
+//! recovery of its state.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::context::{DetectContext, SignalView};
 use super::history::History;
-use super::learning::{Learning, Young};
-use super::memory::{Hash, Kept, Memory, Onset, Place, settings_hash};
-use super::recalled::{Recalled, give_back};
+use super::restore::{RestoreReport, ToRestore, restore_series};
 use super::series::SeriesTable;
-use super::watched::Means;
-use anomalyzer_collect::DetectorConfig;
-use anomalyzer_domain::{Direction, Finding, FindingId, Labels, Meaning, Phase, Target, UnixMs};
+use super::state_store::{Hash, Onset, RowKey, SavedState, StateStore, settings_hash};
+use super::warmup::{Learning, Warmup};
+use anomalyzer_domain::{
+    DetectorConfig, Direction, Finding, FindingId, Labels, Phase, Target, UnixMs,
+};
 use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError, Plugins, Verdict};
 
-/// So many faults in a row, and what was saved is no longer trusted: it may be what the detector
-/// trips over.
-const TRUSTED_FAULTS: u32 = 2;
-/// So many series are saved at once.
-pub(super) const SAVED_AT_ONCE: usize = 256;
+/// Number of consecutive faults after which the saved state is no longer trusted: the state itself
+/// may cause the faults.
+const MAX_TRUSTED_FAULTS: u32 = 2;
+/// Maximum number of series in one save.
+pub(super) const SAVE_CHUNK: usize = 256;
 
-/// Why an anomaly is over that a detector that begins anew does not know of.
-const BEGAN_ANEW: &str = "its detector began anew and does not know of it";
-
-/// What a detector watches.
-#[derive(Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub(super) signal: &'a str,
-    pub(super) meaning: Meaning,
-    pub(super) table: &'a SeriesTable,
-}
+/// The reason of a clear finding for an anomaly that a restarted detector does not know.
+const RESTARTED: &str = "its detector began anew and does not know of it";
 
 /// A finding, and the series that it is about.
-pub(super) type Named = (u32, Target, Finding);
+#[derive(Clone, Debug)]
+pub(super) struct SeriesFinding {
+    /// The id of the series in its [`SeriesTable`].
+    pub(super) series: u32,
+    pub(super) target: Target,
+    pub(super) finding: Finding,
+}
 
 /// A detector on a signal.
 pub(super) struct Detector {
     pub(super) config: DetectorConfig,
     pub(super) settings: Hash,
     handle: DetectorHandle,
-    /// Whether it watches in place of one that is quarantined.
-    pub(super) stands_in: bool,
+    /// True if it replaces a quarantined detector.
+    pub(super) is_stand_in: bool,
+    /// The ongoing anomalies by series.
     onsets: HashMap<u32, Onset>,
-    /// The series that it has not seen enough of to say anything.
-    young: Young,
-    /// Whether it must be opened anew before it sees another frame.
-    pub(super) anew: bool,
-    /// Faults since the last verdict on a frame.
+    warmup: Warmup,
+    /// True if the instance must be reopened before it evaluates another frame.
+    pub(super) must_reopen: bool,
+    /// Number of faults since the last evaluated frame.
     faults: u32,
-    /// What was found of the past and could not be told yet.
-    unsaid: Vec<Named>,
-    /// Whether its series may share something that is to be saved.
-    shares: bool,
-    /// Why it is not saved any more.
+    /// Findings from the replayed past that no evaluation has returned yet.
+    pending: Vec<SeriesFinding>,
+    /// True if its series may share state that must be saved.
+    shares_state: bool,
+    /// The reason why the detector is no longer saved.
     pub(super) not_saved: Option<String>,
-    /// How many series were restored when it was opened last.
+    /// Number of series restored by the last restore.
     pub(super) restored: usize,
-    /// Why others were not.
+    /// The reason why other series were not restored.
     pub(super) not_restored: Option<String>,
 }
 
 impl Detector {
-    /// Opens one.
+    /// Opens an instance of the configured plugin.
     pub(super) async fn open(
         plugins: &Plugins,
         config: &DetectorConfig,
@@ -70,151 +69,168 @@ impl Detector {
         Ok(Self {
             config: config.clone(),
             settings: settings_hash(config),
-            young: Young::new(handle.min_samples()),
+            warmup: Warmup::new(handle.min_samples()),
             handle,
-            stands_in: false,
+            is_stand_in: false,
             onsets: HashMap::new(),
-            anew: false,
+            must_reopen: false,
             faults: 0,
-            unsaid: Vec::new(),
-            shares: true,
+            pending: Vec::new(),
+            shares_state: true,
             not_saved: None,
             restored: 0,
             not_restored: None,
         })
     }
 
-    /// `name@version`.
+    /// Returns `name@version`.
     pub(super) fn title(&self) -> String {
         format!("{}@{}", self.handle.name(), self.handle.version())
     }
 
-    /// How much past it wants to see, in milliseconds.
+    /// Returns the length of the past that the detector wants to see, in milliseconds.
     pub(super) fn history_ms(&self) -> u64 {
         self.handle.history_ms()
     }
 
-    /// SHA-256 of its bytes.
+    /// Returns the SHA-256 of the plugin's bytes.
     pub(super) fn digest(&self) -> &str {
         self.handle.digest()
     }
 
-    /// The series that it has not seen enough of to say anything, if there are such.
+    /// Returns the progress of the warm-up, if a series is still in it.
     pub(super) fn learning(&mut self, table: &SeriesTable, now: UnixMs) -> Option<Learning> {
-        self.young.tell(&self.config.name, table, now)
+        self.warmup.status(&self.config.name, table, now)
     }
 
-    /// Whether it knows of an anomaly that goes on in a series.
-    pub(super) fn knows(&self, id: u32) -> bool {
-        self.onsets.contains_key(&id)
+    /// Returns true if the detector knows an ongoing anomaly of a series.
+    pub(super) fn has_onset(&self, series: u32) -> bool {
+        self.onsets.contains_key(&series)
     }
 
-    /// Knows of an anomaly that goes on.
-    pub(super) fn recall_onset(&mut self, id: u32, onset: Onset) {
-        self.onsets.entry(id).or_insert(onset);
+    /// Adds an ongoing anomaly, unless the detector knows one on that series.
+    pub(super) fn restore_onset(&mut self, series: u32, onset: Onset) {
+        self.onsets.entry(series).or_insert(onset);
     }
 
-    /// Knows no more of what goes on in these series.
-    pub(super) fn forget_onsets(&mut self, ids: &[u32]) {
-        for id in ids {
+    /// Forgets the ongoing anomalies of these series.
+    pub(super) fn forget_onsets(&mut self, series: &[u32]) {
+        for id in series {
             self.onsets.remove(id);
         }
     }
 
-    /// Shows it a frame. One that lost its instance is opened anew, gets back what was saved of it,
-    /// is told what came since, and is asked once more; while that is not yet allowed (it backs
-    /// off, or is in quarantine) the error says so. Answers also what it found to be different
-    /// after it began anew.
-    pub(super) async fn look(
+    /// Evaluates a frame and returns the findings, with pending findings from a recovery.
+    ///
+    /// If the plugin loses its instance, this recovers it once and evaluates the frame again.
+    ///
+    /// # Errors
+    /// The plugin failed, or may not be reopened yet because of a back-off or a quarantine.
+    #[tracing::instrument(skip_all, fields(signal = of.signal, plugin = self.config.name))]
+    pub(super) async fn evaluate(
         &mut self,
-        of: Subject<'_>,
+        of: SignalView<'_>,
         frame: &Arc<Frame>,
-        memory: Option<&Memory>,
-    ) -> Result<Vec<Named>, PluginError> {
-        if !self.anew {
-            let error = match self.handle.observe(Arc::clone(frame), false).await {
+        store: Option<&StateStore>,
+    ) -> Result<Vec<SeriesFinding>, PluginError> {
+        if !self.must_reopen {
+            match self.handle.observe(Arc::clone(frame), false).await {
                 Ok(verdict) => {
                     self.faults = 0;
-                    self.young.take(frame);
-                    return Ok(self.name(of, frame, verdict, false));
+                    self.warmup.take(frame);
+                    return Ok(self.to_findings(of, frame, verdict, false));
                 }
                 Err(error) if !error.lost_instance() => return Err(error),
-                Err(error) => error,
-            };
-            tracing::warn!(
-                signal = of.signal, detector = self.config.name, %error,
-                "a detector failed; it is opened anew with what is known of its series"
-            );
-            self.anew = true;
+                Err(error) => {
+                    tracing::warn!(%error, "detector failed; reopening it with its saved state");
+                    self.must_reopen = true;
+                }
+            }
         }
+        self.recover(of, frame, store).await?;
+        self.evaluate_again(of, frame).await
+    }
+
+    /// Reopens the instance, restores its saved state, and replays the newer samples before
+    /// `frame`.
+    async fn recover(
+        &mut self,
+        of: SignalView<'_>,
+        frame: &Frame,
+        store: Option<&StateStore>,
+    ) -> Result<(), PluginError> {
         self.handle.reopen().await?;
-        let trusted = self.faults < TRUSTED_FAULTS;
+        let is_trusted = self.faults < MAX_TRUSTED_FAULTS;
         self.faults += 1;
-        let mut recalled = Recalled::default();
-        if let Some(memory) = memory.filter(|_| trusted && self.handle.is_stateful()) {
-            if !self.recall(&self.handle, of, memory, &mut recalled).await {
+        let mut report = RestoreReport::default();
+        if let Some(store) = store.filter(|_| is_trusted && self.handle.is_stateful()) {
+            let restored = self.restore_from(store, &self.handle, of, &mut report);
+            if !restored.await {
                 self.faults += 1;
             }
-            self.note(&recalled);
+            self.note_restore(&report);
         }
-        let (found, unknown) = self.learn(of, &of.table.kept(frame), &recalled).await?;
-        self.unsaid.extend(found);
-        let ended = self.end_all(of, &unknown, frame.now, BEGAN_ANEW);
-        self.unsaid.extend(ended);
-        // The past has announced all series.
-        let verdict = self
-            .handle
-            .observe(
-                Frame {
-                    opened: vec![],
-                    ..Frame::clone(frame)
-                },
-                false,
-            )
-            .await;
+        let past = of.table.recent_past(frame);
+        let (found, unknown) = self.learn(of, &past, &report).await?;
+        self.pending.extend(found);
+        let ended = self.end_series(of, &unknown, frame.now, RESTARTED);
+        self.pending.extend(ended);
+        Ok(())
+    }
+
+    /// Evaluates the frame that a recovery interrupted. The replayed past has already announced its
+    /// series.
+    async fn evaluate_again(
+        &mut self,
+        of: SignalView<'_>,
+        frame: &Frame,
+    ) -> Result<Vec<SeriesFinding>, PluginError> {
+        let without_opened = Frame {
+            opened: vec![],
+            ..Frame::clone(frame)
+        };
+        let verdict = self.handle.observe(without_opened, false).await;
         if verdict.as_ref().is_err_and(PluginError::lost_instance) {
-            self.anew = true;
+            self.must_reopen = true;
         }
         let verdict = verdict?;
         self.faults = 0;
-        self.young.count(frame);
-        let mut found = std::mem::take(&mut self.unsaid);
-        found.extend(self.name(of, frame, verdict, false));
+        self.warmup.count(frame);
+        let mut found = std::mem::take(&mut self.pending);
+        found.extend(self.to_findings(of, frame, verdict, false));
         Ok(found)
     }
 
-    /// Gives a new instance back what was saved of the series that are open. False when it fell
-    /// over it.
-    async fn recall(
+    /// Restores the saved state of the open series into `handle`. Returns false if the instance
+    /// failed over it.
+    async fn restore_from(
         &self,
+        store: &StateStore,
         handle: &DetectorHandle,
-        of: Subject<'_>,
-        memory: &Memory,
-        recalled: &mut Recalled,
+        of: SignalView<'_>,
+        report: &mut RestoreReport,
     ) -> bool {
-        let mut next = Some(Place::default());
-        while let Some(place) = next {
-            let page = match memory.page(of.signal, &place).await {
+        let mut next = Some(RowKey::default());
+        while let Some(after) = next {
+            let page = match store.page(of.signal, &after).await {
                 Ok(page) => page,
                 Err(error) => {
-                    recalled.refuse(1, error.to_string());
+                    report.refuse(1, error.to_string());
                     return true;
                 }
             };
-            let mut saved = Vec::new();
-            for kept in page.rows {
-                let id = kept
+            let mut states: Vec<ToRestore> = Vec::new();
+            for state in page.rows {
+                let id = state
                     .series
                     .as_ref()
                     .map(|(target, labels)| of.table.id(target, labels));
-                if kept.detector == self.config.name
-                    && kept.settings == self.settings
-                    && id != Some(None)
-                {
-                    saved.push((id.flatten(), kept));
+                // `Some(None)`: the series is not open.
+                if self.owns(&state) && id != Some(None) {
+                    states.push((id.flatten(), state));
                 }
             }
-            if !give_back(handle, saved, recalled).await {
+            if !restore_series(handle, states, report).await {
                 return false;
             }
             next = page.next;
@@ -222,146 +238,160 @@ impl Detector {
         true
     }
 
-    /// Gives another version what this one knows. False when it fell over it.
+    /// Returns true if a detector with this name and these settings saved the state.
+    pub(super) fn owns(&self, state: &SavedState) -> bool {
+        self.config.name == state.detector && self.settings == state.settings
+    }
+
+    /// Copies the state of this instance into `handle`, which runs another version. Returns false
+    /// if the other version failed over it.
     async fn hand_over(
         &mut self,
         handle: &DetectorHandle,
-        of: Subject<'_>,
-        recalled: &mut Recalled,
+        of: SignalView<'_>,
+        report: &mut RestoreReport,
     ) -> bool {
-        let id = |kept: &Kept| {
-            kept.series
+        let id = |state: &SavedState| {
+            state
+                .series
                 .as_ref()
                 .and_then(|(target, labels)| of.table.id(target, labels))
         };
         let ids = of.table.ids();
-        for some in ids.chunks(SAVED_AT_ONCE) {
-            let kept = self
-                .save(of.table, some)
+        for chunk in ids.chunks(SAVE_CHUNK) {
+            let states = self
+                .save(of.table, chunk)
                 .await
                 .into_iter()
-                .map(|kept| (id(&kept), kept))
+                .map(|state| (id(&state), state))
                 .collect();
-            if !give_back(handle, kept, recalled).await {
+            if !restore_series(handle, states, report).await {
                 return false;
             }
         }
         if let Some(why) = &self.not_saved {
-            recalled.refuse(
-                ids.len() - recalled.series.len(),
+            report.refuse(
+                ids.len() - report.series.len(),
                 format!("it could not be saved: {why}"),
             );
         }
         true
     }
 
-    /// Whether its series may share something.
-    pub(super) async fn shares(&self) -> bool {
-        if !self.handle.is_stateful() || self.anew {
+    /// Returns true if the series of the detector may share state.
+    pub(super) async fn may_share_state(&self) -> bool {
+        if !self.handle.is_stateful() || self.must_reopen {
             return true;
         }
-        self.shares
+        self.shares_state
             && !matches!(
                 self.handle.save(vec![None]).await.as_deref(),
                 Ok([Ok(None)])
             )
     }
 
-    /// Remembers what became of what was saved, for the status.
-    pub(super) fn note(&mut self, recalled: &Recalled) {
-        self.restored = recalled.series.len();
-        self.not_restored = recalled
+    /// Notes the outcome of a restore for the status.
+    pub(super) fn note_restore(&mut self, report: &RestoreReport) {
+        self.restored = report.series.len();
+        self.not_restored = report
             .why
             .as_ref()
-            .map(|why| format!("{} of its series: {why}", recalled.refused));
+            .map(|why| format!("{} of its series: {why}", report.refused));
         if let Some(why) = &self.not_restored {
             tracing::warn!(
-                detector = self.config.name,
+                plugin = self.config.name,
                 why,
-                "not all that was saved could be restored"
+                "part of the saved state was not restored"
             );
         }
     }
 
-    /// Opens series with what was saved of them. False when the detector was lost over it: then it
-    /// is a new one, which knows nothing.
+    /// Restores series with their saved state. Returns false if the instance failed over it: then
+    /// the instance is new and knows nothing.
     pub(super) async fn restore(
         &mut self,
-        kept: Vec<(Option<u32>, Kept)>,
-        recalled: &mut Recalled,
+        states: Vec<ToRestore>,
+        report: &mut RestoreReport,
     ) -> bool {
-        let stands = give_back(&self.handle, kept, recalled).await;
-        self.faults += u32::from(!stands);
-        stands
+        let survived = restore_series(&self.handle, states, report).await;
+        self.faults += u32::from(!survived);
+        survived
     }
 
-    /// Tells a detector that begins anew the past of its series, those that were `recalled` only
-    /// what came since. Answers what it found there, and in which series it does not know any more
-    /// of what went on.
+    /// Replays the past of the series to a new instance. A restored series gets only its newer
+    /// samples.
+    ///
+    /// Returns the findings, and the series whose ongoing anomaly the instance does not know.
     pub(super) async fn learn(
         &mut self,
-        of: Subject<'_>,
+        of: SignalView<'_>,
         history: &History,
-        recalled: &Recalled,
-    ) -> Result<(Vec<Named>, Vec<u32>), PluginError> {
-        let frame = Arc::new(history.frame(&recalled.series));
-        self.anew = true;
-        let verdict = tell(&self.handle, &frame).await?;
-        self.anew = false;
-        self.young.begin_anew(&recalled.young);
-        self.young.take(&frame);
-        Ok(self.sift(of, &frame, verdict))
+        report: &RestoreReport,
+    ) -> Result<(Vec<SeriesFinding>, Vec<u32>), PluginError> {
+        let frame = Arc::new(history.frame(&report.series));
+        self.must_reopen = true;
+        let verdict = replay(&self.handle, &frame).await?;
+        self.must_reopen = false;
+        self.warmup.restart(&report.warming_up);
+        self.warmup.take(&frame);
+        Ok(self.reduce_past(of, &frame, verdict))
     }
 
-    /// Makes findings of what it said of the past. What began and ended in it is history and says
-    /// nothing; what goes on at its end counts from now on.
-    fn sift(&mut self, of: Subject<'_>, frame: &Frame, verdict: Verdict) -> (Vec<Named>, Vec<u32>) {
-        let mut open: HashSet<u32> = self.onsets.keys().copied().collect();
+    /// Reduces the findings about the past to the changes that count now. An anomaly that began and
+    /// ended in the past is dropped. An anomaly that is ongoing at its end is a new finding, unless
+    /// it was known before.
+    fn reduce_past(
+        &mut self,
+        of: SignalView<'_>,
+        frame: &Frame,
+        verdict: Verdict,
+    ) -> (Vec<SeriesFinding>, Vec<u32>) {
+        let mut known: HashSet<u32> = self.onsets.keys().copied().collect();
         let mut found = Vec::new();
-        let mut going_on: BTreeMap<u32, (Target, Finding)> = BTreeMap::new();
-        for (id, target, finding) in self.name(of, frame, verdict, true) {
-            match finding.phase {
+        let mut ongoing: BTreeMap<u32, SeriesFinding> = BTreeMap::new();
+        for finding in self.to_findings(of, frame, verdict, true) {
+            let series = finding.series;
+            match finding.finding.phase {
                 Phase::Clear => {
-                    let was_open = open.remove(&id);
-                    if going_on.remove(&id).is_none() || was_open {
-                        found.push((id, target, finding));
+                    let was_known = known.remove(&series);
+                    if ongoing.remove(&series).is_none() || was_known {
+                        found.push(finding);
                     }
                 }
-                Phase::Onset | Phase::Ongoing => drop(going_on.insert(id, (target, finding))),
+                Phase::Onset | Phase::Ongoing => {
+                    ongoing.insert(series, finding);
+                }
             }
         }
         let announced = frame.opened.iter().map(|(id, _)| *id);
         let unknown = announced
-            .filter(|id| open.contains(id) && !going_on.contains_key(id))
+            .filter(|id| known.contains(id) && !ongoing.contains_key(id))
             .collect();
-        // What went on before was told.
-        let new = going_on.into_iter().filter(|(id, _)| !open.contains(id));
-        found.extend(new.map(|(id, (target, finding))| (id, target, finding)));
+        let new = ongoing.into_values();
+        found.extend(new.filter(|finding| !known.contains(&finding.series)));
         (found, unknown)
     }
 
-    /// What is to be kept of these series. A detector that fails at it is not asked again.
-    pub(super) async fn save(&mut self, table: &SeriesTable, ids: &[u32]) -> Vec<Kept> {
-        let mut kept = Vec::new();
-        if !self.handle.is_stateful() || self.not_saved.is_some() || self.anew {
-            return kept;
+    /// Returns the state of these series for the store. After a fault in `save` the detector is not
+    /// asked again.
+    pub(super) async fn save(&mut self, table: &SeriesTable, ids: &[u32]) -> Vec<SavedState> {
+        let mut states = Vec::new();
+        if !self.handle.is_stateful() || self.not_saved.is_some() || self.must_reopen {
+            return states;
         }
-        let mut wanted: Vec<Option<u32>> = self.shares.then_some(None).into_iter().collect();
-        wanted.extend(
-            ids.iter()
-                .copied()
-                .filter(|id| table.watermark(*id).is_some())
-                .map(Some),
-        );
+        let mut wanted: Vec<Option<u32>> = self.shares_state.then_some(None).into_iter().collect();
+        let is_open = |id: &u32| table.watermark(*id).is_some();
+        wanted.extend(ids.iter().copied().filter(is_open).map(Some));
         let mut rest = wanted.as_slice();
         while !rest.is_empty() {
             let answers = match self.handle.save(rest.to_vec()).await {
                 Ok(answers) if !answers.is_empty() => answers,
                 Ok(_) => break,
                 Err(error) => {
-                    // Lost before: no fault of its saving.
+                    // An instance that was lost before did not fail over this save.
                     if error.lost_instance() && !matches!(error, PluginError::Lost(_)) {
-                        tracing::warn!(detector = self.config.name, %error, "a detector is not saved any more");
+                        let plugin = &self.config.name;
+                        tracing::warn!(plugin, %error, "detector failed to save its state; its state is no longer saved");
                         self.not_saved = Some(error.to_string());
                     }
                     break;
@@ -370,37 +400,36 @@ impl Detector {
             let (done, left) = rest.split_at(answers.len().min(rest.len()));
             rest = left;
             for (of, answer) in done.iter().zip(answers) {
-                let saved = match answer {
-                    Ok(saved) => saved,
-                    Err(error) => {
-                        tracing::debug!(detector = self.config.name, series = of, %error, "a series is not saved");
-                        None
-                    }
-                };
+                let saved = answer.unwrap_or_else(|error| {
+                    let plugin = &self.config.name;
+                    tracing::debug!(plugin, series = of, %error, "a series is not saved");
+                    None
+                });
                 match of {
-                    Some(id) => kept.extend(self.kept(table, *id, saved)),
-                    None => match saved {
-                        Some(saved) => kept.push(self.row(None, UnixMs::MIN, None, Some(saved))),
-                        None => self.shares = false,
-                    },
+                    Some(id) => states.extend(self.saved_state(table, *id, saved)),
+                    None if saved.is_some() => {
+                        states.push(self.row(None, UnixMs::MIN, None, saved))
+                    }
+                    None => self.shares_state = false,
                 }
             }
         }
-        kept
+        states
     }
 
-    fn kept(&self, table: &SeriesTable, id: u32, saved: Option<Vec<u8>>) -> Option<Kept> {
+    fn saved_state(
+        &self,
+        table: &SeriesTable,
+        id: u32,
+        saved: Option<Vec<u8>>,
+    ) -> Option<SavedState> {
         let (target, labels) = table.get(id)?;
         let series = (target.clone(), labels.clone());
-        let kept = self.row(
-            Some(series),
-            table.watermark(id)?,
-            self.onsets.get(&id).cloned(),
-            saved,
-        );
-        Some(Kept {
-            seen: self.young.seen(id),
-            ..kept
+        let onset = self.onsets.get(&id).cloned();
+        let state = self.row(Some(series), table.watermark(id)?, onset, saved);
+        Some(SavedState {
+            seen: self.warmup.seen(id),
+            ..state
         })
     }
 
@@ -410,8 +439,8 @@ impl Detector {
         watermark: UnixMs,
         onset: Option<Onset>,
         saved: Option<Vec<u8>>,
-    ) -> Kept {
-        Kept {
+    ) -> SavedState {
+        SavedState {
             series,
             detector: self.config.name.clone(),
             settings: self.settings,
@@ -424,63 +453,67 @@ impl Detector {
         }
     }
 
-    /// Goes on with the version that is live now. It is given what this one knows, and told the
-    /// rest of the past that is at hand. With an error this one goes on.
+    /// Replaces the instance by the live version of the plugin. The new version gets the state of
+    /// this one, and replays the samples at hand that are not in that state.
+    ///
+    /// # Errors
+    /// The new version does not open, or fails over the past. Then this instance stays.
+    #[tracing::instrument(skip_all, fields(signal = of.signal, plugin = self.config.name))]
     pub(super) async fn swap(
         &mut self,
-        of: Subject<'_>,
+        of: SignalView<'_>,
         now: UnixMs,
-        means: Means<'_>,
-    ) -> Result<Vec<Named>, PluginError> {
-        let handle = open_instance(means.plugins, &self.config).await?;
-        let (mut recalled, mut stands) = (Recalled::default(), true);
-        match means.memory {
+        context: &DetectContext,
+    ) -> Result<Vec<SeriesFinding>, PluginError> {
+        let handle = open_instance(&context.plugins, &self.config).await?;
+        let (mut report, mut survived) = (RestoreReport::default(), true);
+        match &context.store {
             _ if !handle.is_stateful() => {}
-            // This one is lost: what was saved before is all that there is.
-            Some(memory) if self.anew => {
-                stands = self.recall(&handle, of, memory, &mut recalled).await
+            // This instance is lost. Only the stored state is left.
+            Some(store) if self.must_reopen => {
+                survived = self.restore_from(store, &handle, of, &mut report).await
             }
-            _ => stands = self.hand_over(&handle, of, &mut recalled).await,
+            _ => survived = self.hand_over(&handle, of, &mut report).await,
         }
-        let history = of.table.kept(&Frame {
+        let past = of.table.recent_past(&Frame {
             now,
             ..Frame::default()
         });
-        let frame = Arc::new(history.frame(&recalled.series));
-        let verdict = tell(&handle, &frame).await?;
+        let frame = Arc::new(past.frame(&report.series));
+        let verdict = replay(&handle, &frame).await?;
         tracing::info!(
-            signal = of.signal,
-            detector = handle.name(),
             version = handle.version(),
             plugin.digest = handle.digest(),
             before = self.handle.version(),
-            restored = recalled.series.len(),
+            restored = report.series.len(),
             "another version of a detector took over"
         );
-        self.young = Young::new(handle.min_samples());
-        self.young.begin_anew(&recalled.young);
-        self.young.take(&frame);
+        self.warmup = Warmup::new(handle.min_samples());
+        self.warmup.restart(&report.warming_up);
+        self.warmup.take(&frame);
         self.handle = handle;
-        (self.anew, self.faults, self.shares, self.not_saved) =
-            (false, u32::from(!stands), true, None);
-        self.note(&recalled);
-        let mut found = std::mem::take(&mut self.unsaid);
-        let (learnt, unknown) = self.sift(of, &frame, verdict);
+        self.must_reopen = false;
+        self.faults = u32::from(!survived);
+        self.shares_state = true;
+        self.not_saved = None;
+        self.note_restore(&report);
+        let mut found = std::mem::take(&mut self.pending);
+        let (learnt, unknown) = self.reduce_past(of, &frame, verdict);
         found.extend(learnt);
-        found.extend(self.end_all(of, &unknown, now, BEGAN_ANEW));
+        found.extend(self.end_series(of, &unknown, now, RESTARTED));
         Ok(found)
     }
 
-    /// Makes findings of what it said. Told `again`, the onset of an anomaly that is known begins
-    /// none.
-    fn name(
+    /// Turns a verdict into findings. If the frame is `replayed`, the onset of a known anomaly
+    /// starts no new one.
+    fn to_findings(
         &mut self,
-        of: Subject<'_>,
+        of: SignalView<'_>,
         frame: &Frame,
         verdict: Verdict,
-        again: bool,
-    ) -> Vec<Named> {
-        let mut named = Vec::with_capacity(verdict.findings.len());
+        replayed: bool,
+    ) -> Vec<SeriesFinding> {
+        let mut found = Vec::with_capacity(verdict.findings.len());
         for raw in verdict.findings {
             let index = raw.sample as usize;
             let (Some(&id), Some(&at)) = (frame.ids.get(index), frame.at.get(index)) else {
@@ -490,7 +523,7 @@ impl Detector {
                 continue;
             };
             let onset = match (raw.phase, self.onsets.remove(&id)) {
-                (Phase::Onset, Some(known)) if again => known,
+                (Phase::Onset, Some(known)) if replayed => known,
                 (Phase::Ongoing | Phase::Clear, Some(known)) => known,
                 (Phase::Onset, _) | (_, None) => Onset {
                     at,
@@ -507,51 +540,67 @@ impl Detector {
                 severity: raw.severity,
                 observed: frame.values.get(index).copied(),
                 expected: raw.expected,
-                ..self.over(of, labels, onset, at, raw.reason)
+                ..self.clear(of, labels, onset, at, raw.reason)
             };
-            named.push((id, target.clone(), finding));
+            found.push(SeriesFinding {
+                series: id,
+                target: target.clone(),
+                finding,
+            });
         }
-        named
+        found
     }
 
-    /// What goes on in a series ends with it.
-    pub(super) fn ended(&mut self, of: Subject<'_>, frame: &Frame) -> Vec<Named> {
-        self.end_all(of, &frame.closed, frame.now, "the series ended")
+    /// Ends the ongoing anomalies of the series that the frame closes.
+    pub(super) fn end_closed(&mut self, of: SignalView<'_>, frame: &Frame) -> Vec<SeriesFinding> {
+        self.end_series(of, &frame.closed, frame.now, "the series ended")
     }
 
-    /// Ends all that goes on: it watches no more.
-    pub(super) fn end_everything(
+    /// Ends all ongoing anomalies, because the detector stops.
+    pub(super) fn end_all(
         &mut self,
-        of: Subject<'_>,
+        of: SignalView<'_>,
         at: UnixMs,
         reason: &str,
-    ) -> Vec<Named> {
+    ) -> Vec<SeriesFinding> {
         let mut ids: Vec<u32> = self.onsets.keys().copied().collect();
         ids.sort_unstable();
-        self.end_all(of, &ids, at, reason)
+        self.end_series(of, &ids, at, reason)
     }
 
-    fn end_all(&mut self, of: Subject<'_>, ids: &[u32], at: UnixMs, reason: &str) -> Vec<Named> {
+    fn end_series(
+        &mut self,
+        of: SignalView<'_>,
+        ids: &[u32],
+        at: UnixMs,
+        reason: &str,
+    ) -> Vec<SeriesFinding> {
         ids.iter()
             .filter_map(|id| self.end(of, *id, at, reason))
             .collect()
     }
 
-    /// Ends what goes on in a series, though the detector said nothing.
-    fn end(&mut self, of: Subject<'_>, id: u32, at: UnixMs, reason: &str) -> Option<Named> {
+    /// Ends the ongoing anomaly of a series without a word of the detector.
+    fn end(
+        &mut self,
+        of: SignalView<'_>,
+        id: u32,
+        at: UnixMs,
+        reason: &str,
+    ) -> Option<SeriesFinding> {
         let onset = self.onsets.remove(&id)?;
         let (target, labels) = of.table.get(id)?;
-        Some((
-            id,
-            target.clone(),
-            self.over(of, labels, onset, at, reason.to_owned()),
-        ))
+        Some(SeriesFinding {
+            series: id,
+            target: target.clone(),
+            finding: self.clear(of, labels, onset, at, reason.to_owned()),
+        })
     }
 
-    /// That what began is over.
-    fn over(
+    /// Returns the finding that an anomaly is over.
+    fn clear(
         &self,
-        of: Subject<'_>,
+        of: SignalView<'_>,
         labels: &Labels,
         onset: Onset,
         at: UnixMs,
@@ -605,8 +654,8 @@ async fn open_instance(
         .await
 }
 
-/// Shows the past to an instance, if there is any.
-async fn tell(handle: &DetectorHandle, past: &Arc<Frame>) -> Result<Verdict, PluginError> {
+/// Replays the past to an instance, if there is any.
+async fn replay(handle: &DetectorHandle, past: &Arc<Frame>) -> Result<Verdict, PluginError> {
     match past.opened.is_empty() && past.is_empty() {
         true => Ok(Verdict::default()),
         false => handle.observe(Arc::clone(past), false).await,

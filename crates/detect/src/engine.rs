@@ -1,739 +1,541 @@
-//! The loop: batches in, frames to the detectors, findings into incidents, events out, then the
-//! commit.
+//! The detection loop: messages become frames, frames become findings, findings become incidents,
+//! and the events of incidents are published before the messages are committed.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::begin::Beginning;
-use super::detector::Named;
-use super::feedback::{Feedback, strength};
-use super::incidents::IncidentBook;
-use super::keeping::Keeping;
-use super::memory::Memory;
-use super::overlooked::Overlooked;
-use super::recalled::Recalled;
-use super::silence::Silence;
-use super::watched::{DetectStatus, Means, Watched};
-use anomalyzer_bus::{Bus, BusError, Subscription};
-use anomalyzer_collect::{DetectorConfig, SignalConfig};
+use super::absence::AbsenceDetector;
+use super::backfill::Backfill;
+use super::batch::{self, Message, Unreadable};
+use super::checkpointer::Checkpointer;
+use super::context::DetectContext;
+use super::correlator::{IncidentCorrelator, SampleOrigin};
+use super::detector::SeriesFinding;
+use super::dropped::DroppedCounters;
+use super::feedback::Feedback;
+use super::publish::{publish_event, set_aside};
+use super::quarantine::DetectorFailure;
+use super::recorder::IncidentRecorder;
+use super::replay_context::replay_contexts;
+use super::signal_state::{DetectStatus, SignalState};
+use super::state_store::StateStore;
+use super::warm_start::WarmStart;
+use anomalyzer_bus::{self as bus, Batch, Bus, BusError, OnReadError, Subscription};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
-    Coverage, Delivery, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, Topic,
-    UnixMs,
+    Coverage, Delivery, DetectorConfig, Meaning, Target, Topic, UnixMs, WatchedSignal,
 };
 use anomalyzer_plugin_host::{Frame, PluginError, Plugins};
 use anomalyzer_wire::Believed;
-use anomalyzer_wire::metrics::{Content, Head};
 
-/// Most messages handled at once: their samples make one frame per signal.
-const MOST_MESSAGES: usize = 512;
-/// How long to wait for the first one.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Most signals that are watched without being configured. Each has detectors of its own, which
-/// hold memory.
-const MOST_UNKNOWN: usize = 256;
-/// One of them that was not heard of for this long makes room for another.
+/// Bounds of one read. The samples of a batch make one frame per signal.
+const BATCH: Batch = Batch {
+    max: 512,
+    wait: Duration::from_millis(500),
+    on_error: OnReadError::Retry,
+};
+/// Maximum number of watched signals that are not configured. Each one has detectors of its own,
+/// which need memory.
+const MAX_UNCONFIGURED: usize = 256;
+/// Time without messages after which a signal that is not configured makes room for another one.
 const IDLE_MS: i64 = 60 * 60 * 1000;
-/// How often an event is offered to the bus before the engine gives up and is restarted.
-const PUBLISH_ATTEMPTS: u32 = 60;
 
-/// Why the engine stopped.
+/// The origin of samples that were just read from their source, or are at hand.
+const ANSWERED: SampleOrigin = SampleOrigin {
+    coverage: Coverage {
+        asked: 1,
+        answered: 1,
+        failed: 0,
+    },
+    foreign: false,
+};
+
+/// The reason why the engine stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The bus.
+    /// The bus failed.
     #[error("detect: {0}")]
     Bus(#[from] BusError),
-    /// A detector can't be opened.
+    /// A detector does not open, or failed.
     #[error("signal `{signal}`: detector `{detector}`: {source}")]
     Detector {
         /// The signal.
         signal: String,
         /// The detector.
         detector: String,
-        /// Why.
+        /// The failure.
         source: PluginError,
     },
 }
 
-/// Where the past of a signal comes from.
-#[async_trait]
-pub trait Backfill: Send + Sync {
-    /// The series of a signal between two times, under their targets. None when the source keeps no
-    /// past.
-    async fn history(
-        &self,
-        signal: &str,
-        from: UnixMs,
-        to: UnixMs,
-    ) -> Option<Vec<(Target, Series)>>;
+impl EngineError {
+    fn of(signal: &str, failure: DetectorFailure) -> Self {
+        Self::Detector {
+            signal: signal.to_owned(),
+            detector: failure.detector,
+            source: failure.source,
+        }
+    }
 }
 
-/// A message that was opened.
-struct Arrived<'a> {
-    delivery: &'a Delivery,
-    target: Target,
-    observed_at: UnixMs,
-    coverage: Coverage,
-    foreign: bool,
-    content: Content<'a>,
-}
-
-/// The detecting half's loop.
+/// The detection engine.
 pub struct Engine {
     bus: Arc<dyn Bus>,
-    plugins: Plugins,
-    signals: HashMap<String, SignalConfig>,
-    /// For signals that are not configured: someone else's samples.
-    fallback: Vec<DetectorConfig>,
-    watched: HashMap<String, Watched>,
-    book: IncidentBook,
-    silence: Silence,
+    context: DetectContext,
+    configured: HashMap<String, WatchedSignal>,
+    signals: HashMap<String, SignalState>,
+    incidents: IncidentRecorder,
     backfill: Option<Arc<dyn Backfill>>,
-    keeping: Option<Keeping>,
-    feedback: Option<Feedback>,
+    checkpointer: Option<Checkpointer>,
     status: Arc<Mutex<BTreeMap<String, DetectStatus>>>,
-    overlooked: Arc<Overlooked>,
-    events: Vec<IncidentEvent>,
-    /// Moves when a plugin is changed.
+    dropped: Arc<DroppedCounters>,
+    /// Changes when a plugin changes.
     generation: watch::Receiver<u64>,
 }
 
 impl Engine {
-    /// `silent_after`: how long none of a signal's sources must answer before that is a finding.
+    /// `fallback` are the detectors of signals that are not configured. `silent_after` is the time
+    /// after which a signal without an answer of its sources is a finding.
     pub fn new(
         bus: Arc<dyn Bus>,
         plugins: Plugins,
-        signals: Vec<SignalConfig>,
+        signals: Vec<WatchedSignal>,
         fallback: Vec<DetectorConfig>,
-        book: IncidentBook,
+        correlator: IncidentCorrelator,
         silent_after: Duration,
-        backfill: Option<Arc<dyn Backfill>>,
     ) -> Self {
+        let configured = signals
+            .into_iter()
+            .map(|signal| (signal.name.clone(), signal));
         Self {
             bus,
             generation: plugins.generation(),
-            plugins,
-            signals: signals
-                .into_iter()
-                .map(|signal| (signal.name.clone(), signal))
-                .collect(),
-            fallback,
-            watched: HashMap::new(),
-            book,
-            silence: Silence::new(silent_after),
-            backfill,
-            keeping: None,
-            feedback: None,
+            context: DetectContext {
+                plugins,
+                fallback,
+                store: None,
+            },
+            configured: configured.collect(),
+            signals: HashMap::new(),
+            incidents: IncidentRecorder::new(correlator, AbsenceDetector::new(silent_after)),
+            backfill: None,
+            checkpointer: None,
             status: Arc::default(),
-            overlooked: Arc::default(),
-            events: Vec::new(),
+            dropped: Arc::default(),
         }
     }
 
-    /// Keeps what its detectors know there, and begins with what was kept.
+    /// Saves the state of detectors in `store`, and starts with the state in it.
     #[must_use]
-    pub fn with_memory(mut self, memory: Memory) -> Self {
-        self.keeping = Some(Keeping::new(memory));
+    pub fn with_state_store(mut self, store: StateStore) -> Self {
+        self.context.store = Some(store.clone());
+        self.checkpointer = Some(Checkpointer::new(store));
         self
     }
 
-    /// Holds back what people said is noise.
+    /// Reads the past of new series from `backfill`, if there is one.
+    #[must_use]
+    pub fn with_backfill(mut self, backfill: Option<Arc<dyn Backfill>>) -> Self {
+        self.backfill = backfill;
+        self
+    }
+
+    /// Holds back findings below the thresholds that feedback set.
     #[must_use]
     pub fn with_feedback(mut self, feedback: Feedback) -> Self {
-        self.feedback = Some(feedback);
+        self.incidents.feedback = Some(feedback);
         self
     }
 
-    /// Shows its status there.
+    /// Writes the status of each signal to `status`.
     #[must_use]
     pub fn with_status(mut self, status: Arc<Mutex<BTreeMap<String, DetectStatus>>>) -> Self {
         self.status = status;
         self
     }
 
-    /// Counts there what is beyond the bounds.
+    /// Counts dropped input in `dropped`.
     #[must_use]
-    pub fn with_overlooked(mut self, overlooked: Arc<Overlooked>) -> Self {
-        self.overlooked = overlooked;
+    pub fn with_dropped(mut self, dropped: Arc<DroppedCounters>) -> Self {
+        self.dropped = dropped;
         self
     }
 
-    /// Opens the detectors of every configured signal, so that a wrong setting is known at start.
+    /// Opens the detectors of every configured signal, so that a wrong setting fails the start.
     ///
     /// # Errors
-    /// A detector that does not exist or refuses its settings.
+    /// A detector does not exist or refuses its settings.
     pub async fn open_configured(&mut self) -> Result<(), EngineError> {
-        let names: Vec<String> = self.signals.keys().cloned().collect();
+        let names: Vec<String> = self.configured.keys().cloned().collect();
         for name in names {
             self.open(&name).await?;
         }
         Ok(())
     }
 
-    /// Runs until told to stop. A message is committed after the events that came of it are
-    /// durable.
+    /// Runs until `shutdown`, then saves the state of the detectors. A message is committed after
+    /// the events that follow from it are durable.
     ///
     /// # Errors
-    /// The bus stayed out of reach.
+    /// The bus stayed unavailable.
     pub async fn run(
         mut self,
         group: &str,
         shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
-        let ended = self.work(group, shutdown).await;
-        if let Some(keeping) = &mut self.keeping {
-            keeping.at_the_end(&mut self.watched).await;
+        let ended = self.consume(group, &shutdown).await;
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.save_all(&mut self.signals).await;
         }
         ended
     }
 
-    async fn work(&mut self, group: &str, shutdown: CancellationToken) -> Result<(), EngineError> {
+    async fn consume(
+        &mut self,
+        group: &str,
+        shutdown: &CancellationToken,
+    ) -> Result<(), EngineError> {
         let mut subscription = self.bus.subscribe(Topic::Metrics, group).await?;
-        loop {
-            let deliveries = tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                deliveries = subscription.next(MOST_MESSAGES, PATIENCE) => deliveries,
-            };
-            match deliveries {
-                Ok(deliveries) if deliveries.is_empty() => {
-                    // Nobody sends: time passes all the same. What became due is published with the
-                    // time that counted.
-                    self.events.extend(self.book.pass(now_ms()));
-                    self.publish().await?;
-                }
-                Ok(deliveries) => {
-                    self.follow_plugins().await;
-                    self.handle(&deliveries, subscription.as_mut()).await?;
-                }
-                Err(BusError::Closed) => return Ok(()),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read metrics; trying again");
-                    tokio::select! {
-                        () = shutdown.cancelled() => return Ok(()),
-                        () = tokio::time::sleep(PATIENCE) => {}
-                    }
-                }
-            }
-            if let Some(keeping) = &mut self.keeping {
-                keeping.now_and_then(&mut self.watched).await;
-            }
-        }
+        bus::consume(subscription.as_mut(), BATCH, shutdown, self).await?;
+        Ok(())
     }
 
-    pub async fn handle(
+    /// Processes a batch of messages: opens them, evaluates signal by signal, publishes the events
+    /// that are due, and commits.
+    ///
+    /// # Errors
+    /// An event could not be published, or a message could not be set aside. The batch is not
+    /// committed then.
+    #[tracing::instrument(name = "batch", skip_all, fields(messages = deliveries.len()))]
+    pub async fn process_batch(
         &mut self,
         deliveries: &[Delivery],
         subscription: &mut dyn Subscription,
     ) -> Result<(), EngineError> {
-        let mut by_signal: BTreeMap<String, Vec<Arrived<'_>>> = BTreeMap::new();
-        let mut elsewhere: Vec<(String, Arrived<'_>)> = Vec::new();
-        let (mut now, believed) = (UnixMs::MIN, Believed::at(now_ms()));
-        for delivery in deliveries {
-            match anomalyzer_wire::metrics::open(delivery, believed) {
-                Ok((head, content)) => {
-                    now = now.max(head.observed_at);
-                    let Head {
-                        signal,
-                        target,
-                        observed_at,
-                        coverage,
-                        foreign,
-                    } = head;
-                    let target = target.unwrap_or_else(|| Target::new("", "Metric", &signal));
-                    let arrived = Arrived {
-                        delivery,
-                        target,
-                        observed_at,
-                        coverage,
-                        foreign,
-                        content,
-                    };
-                    if self.belongs_elsewhere(&arrived) {
-                        elsewhere.push((signal, arrived));
-                    } else {
-                        by_signal.entry(signal).or_default().push(arrived);
-                    }
-                }
-                Err(error) => set_aside(subscription, delivery, &error.to_string()).await?,
-            }
-        }
-        for (signal, arrived) in self.pass_on(elsewhere).await {
-            by_signal.entry(signal).or_default().push(arrived);
-        }
-        for (signal, arrived) in &by_signal {
-            if !self.has_room_for(signal, now) {
-                self.overlooked
-                    .count(signal, arrived.len() as u64, MOST_UNKNOWN);
-                continue;
-            }
-            match self.observe(signal, arrived).await {
-                Ok(unreadable) => {
-                    for (delivery, reason) in unreadable {
-                        set_aside(subscription, delivery, &reason).await?;
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(signal, %error, "the samples of a signal could not be looked at");
-                    for arrived in arrived {
-                        set_aside(subscription, arrived.delivery, &error.to_string()).await?;
-                    }
-                }
-            }
+        let (messages, unreadable) = batch::open(deliveries, Believed::at(now_ms()));
+        set_all_aside(subscription, unreadable).await?;
+        let now = batch::newest_time(&messages);
+
+        let (misplaced, ours): (Vec<_>, Vec<_>) = messages
+            .into_iter()
+            .partition(|message| self.bus.is_partitioned() && message.has_foreign_key());
+        let not_moved = self.republish(misplaced).await;
+
+        for (signal, messages) in batch::by_signal(ours.iter().chain(&not_moved)) {
+            self.process_signal(signal, &messages, now, subscription)
+                .await?;
         }
         if now > UnixMs::MIN {
-            self.events.extend(self.book.pass(now));
+            self.incidents.advance(now);
         }
         self.publish().await?;
-        let mut last: HashMap<i32, &Delivery> = HashMap::new();
-        for delivery in deliveries {
-            last.insert(delivery.partition, delivery);
-        }
-        for delivery in last.into_values() {
-            if let Err(error) = subscription.commit(delivery).await {
-                // They come again, and are recognised by their watermark and their ids.
-                tracing::warn!(%error, "cannot commit; the messages will be delivered again");
-            }
-        }
+        commit(subscription, deliveries).await;
         Ok(())
     }
 
-    /// Publishes what came about. What must not be forgotten with it is saved: after this, the
-    /// messages that it came of may be committed.
+    /// Publishes the pending events, and saves the state that belongs to them. The messages behind
+    /// them may be committed after this.
     async fn publish(&mut self) -> Result<(), BusError> {
-        for event in std::mem::take(&mut self.events) {
+        for event in self.incidents.take_events() {
             fail_point("before", "incident_published");
-            publish(self.bus.as_ref(), &event).await?;
+            publish_event(self.bus.as_ref(), &event).await?;
             fail_point("after", "incident_published");
-            self.book.published(&event);
+            self.incidents.note_published(&event);
         }
-        if let Some(keeping) = &mut self.keeping {
-            keeping.before_commit(&mut self.watched).await;
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.before_commit(&mut self.signals).await;
         }
         Ok(())
     }
 
-    /// Someone else's message may be under any key, or none, so that the samples of one target
-    /// reach several engines.
-    fn belongs_elsewhere(&self, arrived: &Arrived<'_>) -> bool {
-        matches!(arrived.content, Content::Read(_))
-            && self.bus.is_partitioned()
-            && arrived.delivery.record.key.as_deref() != Some(&arrived.target.key())
-    }
-
-    /// Publishes them once more under the keys that they would have if they were ours, all at once,
-    /// and waits until they are durable, since they are committed then. Answers those that can't
-    /// be: they are looked at here.
-    async fn pass_on<'a>(
-        &self,
-        elsewhere: Vec<(String, Arrived<'a>)>,
-    ) -> Vec<(String, Arrived<'a>)> {
-        let published = elsewhere.iter().map(|(signal, arrived)| {
-            let series = match &arrived.content {
-                Content::Read(series) => series.clone(),
-                Content::Encoded(_) => vec![],
-            };
-            let batch = MetricBatch {
-                signal: signal.clone(),
-                target: Some(arrived.target.clone()),
-                observed_at: arrived.observed_at,
-                coverage: arrived.coverage,
-                series,
-                foreign: true,
-            };
-            self.bus
-                .publish_confirmed(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))
+    /// Publishes messages again under the keys of their targets, all at once, so that one engine
+    /// gets all samples of a target. Waits until they are durable, because the originals are
+    /// committed then. Returns the messages that could not be published: this engine evaluates
+    /// them.
+    async fn republish<'a>(&self, misplaced: Vec<Message<'a>>) -> Vec<Message<'a>> {
+        let published = misplaced.iter().map(|message| {
+            let record = anomalyzer_wire::metrics::encode(&message.to_foreign_batch());
+            self.bus.publish_confirmed(Topic::Metrics, record)
         });
         let published = futures::future::join_all(published).await;
-        let left =
-            elsewhere
-                .into_iter()
-                .zip(published)
-                .filter_map(|((signal, arrived), published)| {
-                    let error = published.err()?;
-                    tracing::warn!(signal, %error, "samples of another producer keep their key");
-                    Some((signal, arrived))
-                });
-        left.collect()
+        let mut not_moved = Vec::new();
+        for (message, published) in misplaced.into_iter().zip(published) {
+            if let Err(error) = published {
+                let signal = &message.signal;
+                tracing::warn!(signal, %error, "samples of another producer keep their key");
+                not_moved.push(message);
+            }
+        }
+        not_moved
     }
 
-    /// Whether a signal can be watched. One that is not configured may have to wait until another
-    /// one is idle.
-    fn has_room_for(&mut self, signal: &str, now: UnixMs) -> bool {
-        if self.signals.contains_key(signal) || self.watched.contains_key(signal) {
-            return true;
+    /// Evaluates the messages of a signal, and sets the unreadable ones aside. If the evaluation
+    /// fails, all messages of the signal are set aside.
+    async fn process_signal(
+        &mut self,
+        signal: &str,
+        messages: &[&Message<'_>],
+        now: UnixMs,
+        subscription: &mut dyn Subscription,
+    ) -> Result<(), BusError> {
+        if !self.has_room_for(signal, now) {
+            let count = messages.len() as u64;
+            self.dropped.count_messages(signal, count, MAX_UNCONFIGURED);
+            return Ok(());
         }
-        let unknown = |(name, watched): (&String, &Watched)| {
-            (!self.signals.contains_key(name)).then(|| (name.clone(), watched.heard_at))
+        match self.evaluate_signal(signal, messages).await {
+            Ok(unreadable) => set_all_aside(subscription, unreadable).await,
+            Err(error) => {
+                tracing::error!(signal, %error, "cannot evaluate the samples of a signal");
+                let reason = error.to_string();
+                for message in messages {
+                    set_aside(subscription, message.delivery, &reason).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Evaluates the messages of a signal: updates the coverage, starts the signal if it is new,
+    /// lets its detectors evaluate a frame, and records their findings. Returns the messages that
+    /// could not be read to their end.
+    #[tracing::instrument(skip_all, fields(signal))]
+    async fn evaluate_signal<'a>(
+        &mut self,
+        signal: &str,
+        messages: &[&Message<'a>],
+    ) -> Result<Vec<Unreadable<'a>>, EngineError> {
+        let known = self.signals.get(signal);
+        let is_new = known.is_none_or(|state| state.table.len() == 0);
+        self.open(signal).await?;
+        self.incidents.update_coverage(signal, messages);
+        let now = batch::newest_time(messages.iter().copied());
+        if is_new {
+            self.warm_start(signal, messages, now).await;
+        }
+        let Some(state) = self.signals.get_mut(signal) else {
+            return Ok(vec![]);
         };
-        let unknown: Vec<(String, UnixMs)> = self.watched.iter().filter_map(unknown).collect();
-        if unknown.len() < MOST_UNKNOWN {
+        let (frame, unreadable) = state.feed(messages, now);
+        let frame = Arc::new(frame);
+        let evaluation = state.evaluate(signal, &frame, &self.context).await;
+        let store = self.context.store.as_ref();
+        let contexts = replay_contexts(state, signal, &evaluation.findings, store).await;
+
+        let origins: HashMap<&Target, SampleOrigin> = messages
+            .iter()
+            .map(|message| (&message.target, message.origin))
+            .collect();
+        self.record_findings(signal, evaluation.findings, |target| {
+            origins.get(target).copied().unwrap_or_default()
+        });
+        if let Some(state) = self.signals.get(signal) {
+            self.incidents.confirm(signal, state, contexts);
+        }
+        self.free_closed(signal, &frame.closed);
+        self.update_status(signal);
+        match evaluation.failed {
+            Some(failure) => Err(EngineError::of(signal, failure)),
+            None => Ok(unreadable),
+        }
+    }
+
+    /// Returns true if a signal can be watched. A signal that is not configured may need another
+    /// one to be idle.
+    fn has_room_for(&mut self, signal: &str, now: UnixMs) -> bool {
+        if self.configured.contains_key(signal) || self.signals.contains_key(signal) {
             return true;
         }
-        let idle = unknown
-            .into_iter()
-            .filter(|(_, heard_at)| now.saturating_sub(*heard_at) > IDLE_MS);
-        let idle: Vec<String> = idle.map(|(name, _)| name).collect();
+        let unconfigured = self
+            .signals
+            .iter()
+            .filter(|(name, _)| !self.configured.contains_key(*name));
+        let (mut count, mut idle) = (0, Vec::new());
+        for (name, state) in unconfigured {
+            count += 1;
+            if now.saturating_sub(state.heard_at) > IDLE_MS {
+                idle.push(name.clone());
+            }
+        }
+        if count < MAX_UNCONFIGURED {
+            return true;
+        }
         for name in &idle {
             self.retire(name, now);
         }
         !idle.is_empty()
     }
 
-    /// Stops watching a signal. What went on in its series ends.
+    /// Stops watching a signal, and ends the ongoing anomalies of its series.
     fn retire(&mut self, signal: &str, now: UnixMs) {
-        let Some(watched) = self.watched.get_mut(signal) else {
+        let Some(state) = self.signals.get_mut(signal) else {
             return;
         };
         let mut frame = Frame {
             now,
             ..Frame::default()
         };
-        watched.table.forget(&mut frame, UnixMs::MAX);
-        let ended = watched.end(signal, &frame);
-        self.take(signal, ended, |_| (Coverage::default(), false));
-        self.close(signal, &frame.closed);
-        self.watched.remove(signal);
+        state.table.close_idle(&mut frame, UnixMs::MAX);
+        let ended = state.end_closed(signal, &frame);
+        self.record_findings(signal, ended, |_| SampleOrigin::default());
+        self.free_closed(signal, &frame.closed);
+        self.signals.remove(signal);
         self.status.lock().remove(signal);
     }
 
-    /// Opens a signal's detectors, once.
+    /// Opens the detectors of a signal, unless they are open.
     async fn open(&mut self, signal: &str) -> Result<(), EngineError> {
-        if self.watched.contains_key(signal) {
+        if self.signals.contains_key(signal) {
             return Ok(());
         }
-        let (meaning, configs) = match self.signals.get(signal) {
+        let (meaning, detectors) = match self.configured.get(signal) {
             Some(configured) => (configured.meaning, &configured.detectors),
-            None => (Meaning::Other, &self.fallback),
+            None => (Meaning::Other, &self.context.fallback),
         };
-        let memory = self.keeping.as_ref().map(|keeping| &keeping.memory);
-        let means = Means {
-            plugins: &self.plugins,
-            fallback: &self.fallback,
-            memory,
-        };
-        let opened = Watched::open(signal, meaning, configs, means).await;
-        let watched = opened.map_err(|(detector, source)| {
-            let signal = signal.to_owned();
-            EngineError::Detector {
-                signal,
-                detector,
-                source,
-            }
-        })?;
-        self.watched.insert(signal.to_owned(), watched);
+        let state = SignalState::open(signal, meaning, detectors, &self.context)
+            .await
+            .map_err(|failure| EngineError::of(signal, failure))?;
+        self.signals.insert(signal.to_owned(), state);
         Ok(())
     }
 
-    /// Answers the messages that could not be read to their end.
-    async fn observe<'a>(
+    /// Restores the saved state of a signal, and replays the samples since then. Without a sample
+    /// in the messages the start waits for the next batch.
+    async fn warm_start(&mut self, signal: &str, messages: &[&Message<'_>], now: UnixMs) {
+        let times = messages
+            .iter()
+            .filter_map(|message| message.content.first_at());
+        let (Some(state), Some(first)) = (self.signals.get_mut(signal), times.min()) else {
+            return;
+        };
+        let start = WarmStart { signal, first, now };
+        let store = self.context.store.as_ref();
+        let correlator = &self.incidents.correlator;
+        let reports = start.restore(state, store, correlator).await;
+        let found = start
+            .replay(state, &reports, self.backfill.as_deref())
+            .await;
+        self.record_findings(signal, found, |_| ANSWERED);
+    }
+
+    /// Records the findings above their thresholds, and marks their series to be saved.
+    fn record_findings(
         &mut self,
         signal: &str,
-        arrived: &[Arrived<'a>],
-    ) -> Result<Vec<(&'a Delivery, String)>, EngineError> {
-        let first_time = self
-            .watched
-            .get(signal)
-            .is_none_or(|watched| watched.table.len() == 0);
-        self.open(signal).await?;
-        let now = self.cover(signal, arrived);
-        if first_time {
-            self.begin(signal, arrived, now).await;
-        }
-        let mut unreadable = Vec::new();
-        let Some(watched) = self.watched.get_mut(signal) else {
-            return Ok(unreadable);
+        found: Vec<SeriesFinding>,
+        origin: impl Fn(&Target) -> SampleOrigin,
+    ) {
+        let Some(state) = self.signals.get(signal) else {
+            return;
         };
-        let mut frame = Frame {
-            now,
-            ..Frame::default()
-        };
-        let mut coverage: HashMap<&Target, (Coverage, bool)> = HashMap::new();
-        for message in arrived {
-            let target = &message.target;
-            match &message.content {
-                Content::Read(series) => watched.table.feed(&mut frame, target, series),
-                Content::Encoded(series) => {
-                    if let Err(error) =
-                        watched
-                            .table
-                            .feed_encoded(&mut frame, target, series.clone())
-                    {
-                        unreadable.push((
-                            message.delivery,
-                            format!("{error}; what came before that was used"),
-                        ));
-                    }
-                }
+        for found in self.incidents.above_threshold(found) {
+            let SeriesFinding {
+                series,
+                target,
+                finding,
+            } = found;
+            if let Some(checkpointer) = &mut self.checkpointer {
+                checkpointer.mark_changed(signal, series);
             }
-            coverage.insert(target, (message.coverage, message.foreign));
+            let samples = state.table.series(series, finding.at);
+            self.incidents
+                .record(&target, finding, samples, origin(&target));
         }
-        watched.heard_at = watched.heard_at.max(now);
-        watched.table.forget(&mut frame, now);
-        watched.status.samples += frame.ids.len() as u64;
-        let frame = Arc::new(frame);
-        let memory = self.keeping.as_ref().map(|keeping| &keeping.memory);
-        let means = Means {
-            plugins: &self.plugins,
-            fallback: &self.fallback,
-            memory,
+    }
+
+    /// Frees closed series, and marks their saved state to be forgotten.
+    fn free_closed(&mut self, signal: &str, closed: &[u32]) {
+        let Some(state) = self.signals.get_mut(signal) else {
+            return;
         };
-        let (found, failed) = watched.look(signal, &frame, means).await;
-        let witnesses = watched.witnesses(signal, &found, memory).await;
-        self.take(signal, found, |target| {
-            coverage.get(target).copied().unwrap_or_default()
-        });
-        for (target, witness) in witnesses {
-            self.book.witness(&target, witness);
+        if let Some(checkpointer) = &mut self.checkpointer {
+            for (target, labels) in closed.iter().filter_map(|id| state.table.get(*id)) {
+                checkpointer.mark_gone(signal, (target.clone(), labels.clone()));
+            }
         }
-        self.reaffirm(signal);
-        self.close(signal, &frame.closed);
-        self.overlooked
-            .silences
-            .store(self.silence.overlooked, Relaxed);
-        if let Some(watched) = self.watched.get_mut(signal) {
-            let status = watched.status();
+        state.table.free(closed);
+    }
+
+    fn update_status(&mut self, signal: &str) {
+        let absences = self.incidents.absence.dropped;
+        self.dropped.silences.store(absences, Relaxed);
+        if let Some(state) = self.signals.get_mut(signal) {
+            let status = state.status();
             self.status.lock().insert(signal.to_owned(), status);
         }
-        match failed {
-            Some((detector, source)) => Err(EngineError::Detector {
-                signal: signal.to_owned(),
-                detector,
-                source,
-            }),
-            None => Ok(unreadable),
-        }
     }
 
-    /// Takes in who answered for a signal, and finds who fell silent. Answers the newest time.
-    fn cover(&mut self, signal: &str, arrived: &[Arrived<'_>]) -> UnixMs {
-        let mut now = UnixMs::MIN;
-        for Arrived {
-            target,
-            observed_at,
-            coverage,
-            foreign,
-            ..
-        } in arrived
-        {
-            now = now.max(*observed_at);
-            self.book.cover(target, signal, *observed_at, *coverage);
-            for incident in self.book.adopted() {
-                self.silence.restore(&incident);
-            }
-            if let Some(finding) = self
-                .silence
-                .observe(signal, target, *observed_at, *coverage)
-            {
-                let none = Series {
-                    labels: finding.labels.clone(),
-                    samples: vec![],
-                };
-                self.events
-                    .extend(self.book.take(target, finding, none, *coverage, *foreign));
-            }
-        }
-        now
-    }
-
-    /// Takes findings into the book, and marks their series to be saved.
-    fn take(
-        &mut self,
-        signal: &str,
-        found: Vec<Named>,
-        coverage: impl Fn(&Target) -> (Coverage, bool),
-    ) {
-        let found: Vec<Named> = found
-            .into_iter()
-            .filter(|(_, target, finding)| self.is_told(target, finding))
-            .collect();
-        let Some(watched) = self.watched.get(signal) else {
-            return;
-        };
-        for (id, target, finding) in found {
-            let (coverage, foreign) = coverage(&target);
-            let samples = watched.table.series(id, finding.at);
-            if let Some(keeping) = &mut self.keeping {
-                keeping.changed(signal, id);
-            }
-            self.events
-                .extend(self.book.take(&target, finding, samples, coverage, foreign));
-        }
-    }
-
-    /// Whether a finding is far enough out for what people said about its series; what was told
-    /// before goes on being told.
-    fn is_told(&self, target: &Target, finding: &Finding) -> bool {
-        let Some(feedback) = &self.feedback else {
-            return true;
-        };
-        let threshold =
-            feedback.threshold(&finding.signal, target, &finding.labels, &finding.detector);
-        let told = finding.phase == Phase::Clear
-            || strength(finding) >= threshold
-            || self.book.knows(target, finding);
-        if !told {
-            tracing::info!(
-                signal = finding.signal, %target, detector = finding.detector, score = finding.score, threshold,
-                "a finding is held back, by what people said of others of its series"
-            );
-        }
-        told
-    }
-
-    /// What a detector knows of already, and an engine before this one had told, goes on.
-    fn reaffirm(&mut self, signal: &str) {
-        let Some(watched) = self.watched.get(signal) else {
-            return;
-        };
-        for detector in &watched.detectors {
-            let name = &detector.config.name;
-            for (target, finding) in self.book.inherited(signal, name) {
-                if watched
-                    .table
-                    .id(&target, &finding.labels)
-                    .is_some_and(|id| detector.knows(id))
-                {
-                    self.book.reaffirm(&target, signal, &finding.labels, name);
-                }
-            }
-        }
-    }
-
-    /// Forgets series that are gone.
-    fn close(&mut self, signal: &str, closed: &[u32]) {
-        let Some(watched) = self.watched.get_mut(signal) else {
-            return;
-        };
-        for id in closed {
-            if let (Some(keeping), Some((target, labels))) =
-                (&mut self.keeping, watched.table.get(*id))
-            {
-                keeping.gone(signal, (target.clone(), labels.clone()));
-            }
-        }
-        watched.table.sweep(closed);
-    }
-
-    /// Restores what was saved of a signal, once, and fills in what is missing.
-    async fn begin(&mut self, signal: &str, arrived: &[Arrived<'_>], now: UnixMs) {
-        let Some(watched) = self.watched.get_mut(signal) else {
-            return;
-        };
-        // Without a sample nothing begins yet.
-        let Some(first) = arrived
-            .iter()
-            .filter_map(|message| message.content.first_at())
-            .min()
-        else {
-            return;
-        };
-        let beginning = Beginning { signal, first, now };
-        let recalled = match std::mem::replace(&mut watched.recalled, true) {
-            true => watched
-                .detectors
-                .iter()
-                .map(|_| Recalled::default())
-                .collect(),
-            false => {
-                beginning
-                    .recall(watched, self.keeping.as_ref(), &self.book)
-                    .await
-            }
-        };
-        let found = beginning
-            .fill(watched, &recalled, self.backfill.as_deref())
-            .await;
-        self.take(signal, found, |_| ANSWERED);
-    }
-
-    /// Where another version of a detector is live since, it takes over.
+    /// Lets the live versions of changed plugins take over.
     pub(super) async fn follow_plugins(&mut self) {
         if !self.generation.has_changed().unwrap_or(false) {
             return;
         }
         self.generation.borrow_and_update();
-        let memory = self.keeping.as_ref().map(|keeping| &keeping.memory);
-        let means = Means {
-            plugins: &self.plugins,
-            fallback: &self.fallback,
-            memory,
-        };
         let mut found = Vec::new();
-        for (signal, watched) in &mut self.watched {
-            found.push((signal.clone(), watched.follow(signal, means).await));
+        for (signal, state) in &mut self.signals {
+            found.push((signal.clone(), state.follow(signal, &self.context).await));
         }
         for (signal, found) in found {
-            self.take(&signal, found, |_| ANSWERED);
+            self.record_findings(&signal, found, |_| ANSWERED);
         }
     }
 }
 
-/// Of what was just read from its source, or is at hand.
-const ANSWERED: (Coverage, bool) = (
-    Coverage {
-        asked: 1,
-        answered: 1,
-        failed: 0,
-    },
-    false,
-);
+impl bus::Handler for Engine {
+    type Error = EngineError;
 
-/// What could be neither looked at nor set aside must come again.
-async fn set_aside(
-    subscription: &mut dyn Subscription,
-    delivery: &Delivery,
-    reason: &str,
-) -> Result<(), BusError> {
-    tracing::warn!(
-        offset = delivery.offset,
-        partition = delivery.partition,
-        reason,
-        "a message is set aside"
-    );
-    subscription.dead_letter(delivery, reason).await
+    async fn before_read(
+        &mut self,
+        _: &mut dyn Subscription,
+        batch: Batch,
+    ) -> Result<ControlFlow<(), Batch>, EngineError> {
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.save_if_due(&mut self.signals).await;
+        }
+        Ok(ControlFlow::Continue(batch))
+    }
+
+    async fn handle(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        subscription: &mut dyn Subscription,
+    ) -> Result<ControlFlow<()>, EngineError> {
+        if deliveries.is_empty() {
+            // Time passes also without messages. The events carry the time at which they were due.
+            self.incidents.advance(now_ms());
+            self.publish().await?;
+        } else {
+            self.follow_plugins().await;
+            self.process_batch(&deliveries, subscription).await?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
 }
 
-async fn publish(bus: &dyn Bus, event: &IncidentEvent) -> Result<(), BusError> {
-    let mut record = anomalyzer_wire::incidents::encode(event);
-    let mut attempt = 0;
-    loop {
-        match bus.publish(Topic::Incidents, record.clone()).await {
-            Ok(()) => {
-                tracing::info!(
-                    incident.id = %event.incident.id, target = %event.incident.target, kind = ?event.kind,
-                    findings = event.incident.findings.len(), "incident"
-                );
-                return Ok(());
-            }
-            Err(BusError::TooLarge { size, limit, .. }) => {
-                match anomalyzer_wire::incidents::encode_within(event, limit) {
-                    Some(smaller) => {
-                        tracing::warn!(incident.id = %event.incident.id, size, limit, "details of an incident are left out");
-                        record = smaller;
-                    }
-                    None => {
-                        // Again and again would keep all others from being seen.
-                        tracing::error!(
-                            incident.id = %event.incident.id, limit, "an incident is too large to be published, whatever is left out"
-                        );
-                        return Ok(());
-                    }
-                }
-            }
-            Err(error) if attempt < PUBLISH_ATTEMPTS && !matches!(error, BusError::Closed) => {
-                attempt += 1;
-                tracing::warn!(%error, attempt, "cannot publish an incident; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => return Err(error),
+async fn set_all_aside(
+    subscription: &mut dyn Subscription,
+    unreadable: Vec<Unreadable<'_>>,
+) -> Result<(), BusError> {
+    for Unreadable { delivery, reason } in unreadable {
+        set_aside(subscription, delivery, &reason).await?;
+    }
+    Ok(())
+}
+
+/// Commits a batch. After a failure the messages are delivered again, and are recognised by their
+/// watermarks and ids.
+async fn commit(subscription: &mut dyn Subscription, deliveries: &[Delivery]) {
+    for delivery in batch::last_of_partitions(deliveries) {
+        if let Err(error) = subscription.commit(delivery).await {
+            tracing::warn!(%error, "cannot commit; the messages will be delivered again");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What people say of findings: one that was noise raises the threshold of that detector on that
-//! series, a useful one lowers it again. Held over restarts, in the open, and taken back at will.
+//! Feedback of people about findings. A vote for noise raises the threshold of the detector on the
+//! series, and a vote for a useful finding lowers it again. Feedback survives restarts, is visible,
+//! and can be taken back.
 
 use std::path::Path;
 
@@ -9,74 +10,75 @@ use serde::{Deserialize, Serialize};
 
 /// The name of the file in the data folder.
 const FILE_NAME: &str = "feedback.json";
-/// So much one word raises or lowers a threshold.
-const STEP: f64 = 1.5;
-/// The detector's own threshold: below it nothing is heard of.
-const LEAST: f64 = 1.0;
-/// No further: what is that far out is told whatever was said.
-const MOST: f64 = 5.0;
-/// Most series about which something was said, and most that is kept of what was said about one.
-const MOST_SERIES: usize = 10_000;
-const MOST_VOTES: usize = 50;
+/// Factor by which one vote raises or lowers a threshold.
+const VOTE_FACTOR: f64 = 1.5;
+/// Lowest threshold: the detector's own.
+const MIN_THRESHOLD: f64 = 1.0;
+/// Highest threshold: a finding beyond it is reported whatever the votes are.
+const MAX_THRESHOLD: f64 = 5.0;
+/// Maximum number of series with feedback.
+const MAX_SERIES: usize = 10_000;
+/// Maximum number of votes kept per series.
+const MAX_VOTES: usize = 50;
 
-/// What somebody said of a finding.
+/// The vote of a person about a finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vote {
-    /// Which finding.
+    /// Id of the finding.
     pub finding: String,
-    /// Whether it was useful, or noise.
+    /// True for a useful finding, false for noise.
     pub useful: bool,
-    /// Who said so.
+    /// The person.
     pub by: String,
-    /// Why.
+    /// The reason.
     pub why: String,
-    /// When.
+    /// Time of the vote.
     #[serde(with = "as_rfc3339")]
     pub at: UnixMs,
 }
 
-/// A series as one detector sees it, and the threshold that it has by what was said.
+/// A series as one detector sees it, with the threshold that follows from the votes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
-    /// By which it is taken back.
+    /// Id with which the feedback can be taken back.
     pub id: String,
     /// The signal.
     pub signal: String,
-    /// What it speaks for.
+    /// The target of the series.
     pub target: Target,
     /// The series.
     pub labels: Labels,
     /// The detector's name.
     pub detector: String,
-    /// Findings with a lower score are held back. 1 is the detector's own threshold.
+    /// Findings with a lower score are held back. The detector's own threshold is 1.
     pub threshold: f64,
-    /// What was said, oldest first.
+    /// The votes, oldest first.
     pub votes: Vec<Vote>,
 }
 
-/// Why something that was said is not kept.
+/// A failure to keep feedback.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedbackError {
-    /// There is enough.
-    #[error("something was said about {MOST_SERIES} series already: take some back")]
+    /// The maximum number of series is reached.
+    #[error("something was said about {MAX_SERIES} series already: take some back")]
     TooMany,
-    /// Nothing was said.
+    /// No feedback has this id.
     #[error("nothing was said about `{0}`")]
     NotFound(String),
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] JsonStoreError),
 }
 
-/// All that was said.
+/// All feedback of a server.
 #[derive(Clone, Debug)]
 pub struct Feedback(JsonStore<Judged>);
 
 impl Feedback {
-    /// What was said to the server with this data folder.
+    /// Opens the feedback in this data folder.
     ///
     /// # Errors
-    /// The file is there and can't be read.
+    /// The file exists and cannot be read.
     pub fn open(data_dir: &Path) -> Result<Self, FeedbackError> {
         Ok(Self(JsonStore::open(
             data_dir.join(FILE_NAME),
@@ -84,29 +86,30 @@ impl Feedback {
         )?))
     }
 
-    /// All of it.
+    /// Returns all feedback.
     pub fn all(&self) -> Vec<Judged> {
         self.0.with(<[Judged]>::to_vec)
     }
 
-    /// The threshold of a detector on a series.
+    /// Returns the threshold of a detector on a series.
     pub fn threshold(&self, signal: &str, target: &Target, labels: &Labels, detector: &str) -> f64 {
         self.0.with(|known| {
             if known.is_empty() {
-                return LEAST;
+                return MIN_THRESHOLD;
             }
             let id = id(signal, target, labels, detector);
             known
                 .iter()
                 .find(|judged| judged.id == id)
-                .map_or(LEAST, |judged| judged.threshold)
+                .map_or(MIN_THRESHOLD, |judged| judged.threshold)
         })
     }
 
-    /// Takes in what somebody said of a finding; durable when this returns. Answers how it is now.
+    /// Adds a vote about a finding, and returns the feedback about its series. The vote is durable
+    /// when this returns.
     ///
     /// # Errors
-    /// There is too much, or the file can't be written.
+    /// The maximum number of series is reached, or the file cannot be written.
     pub async fn say(
         &self,
         target: &Target,
@@ -118,7 +121,7 @@ impl Feedback {
                 let id = id(&finding.signal, target, &finding.labels, &finding.detector);
                 let index = match known.iter().position(|judged| judged.id == id) {
                     Some(index) => index,
-                    None if known.len() >= MOST_SERIES => return Err(FeedbackError::TooMany),
+                    None if known.len() >= MAX_SERIES => return Err(FeedbackError::TooMany),
                     None => {
                         known.push(Judged {
                             id,
@@ -126,7 +129,7 @@ impl Feedback {
                             target: target.clone(),
                             labels: finding.labels.clone(),
                             detector: finding.detector.clone(),
-                            threshold: LEAST,
+                            threshold: MIN_THRESHOLD,
                             votes: vec![],
                         });
                         known.len() - 1
@@ -134,23 +137,23 @@ impl Feedback {
                 };
                 let judged = &mut known[index];
                 let moved = if vote.useful {
-                    judged.threshold / STEP
+                    judged.threshold / VOTE_FACTOR
                 } else {
-                    judged.threshold * STEP
+                    judged.threshold * VOTE_FACTOR
                 };
-                judged.threshold = moved.clamp(LEAST, MOST);
+                judged.threshold = moved.clamp(MIN_THRESHOLD, MAX_THRESHOLD);
                 judged.votes.push(vote);
-                let surplus = judged.votes.len().saturating_sub(MOST_VOTES);
+                let surplus = judged.votes.len().saturating_sub(MAX_VOTES);
                 judged.votes.drain(..surplus);
                 Ok(judged.clone())
             })
             .await
     }
 
-    /// Takes back all that was said about a series; durable when this returns.
+    /// Removes all feedback about a series. The removal is durable when this returns.
     ///
     /// # Errors
-    /// Nothing was said about it, or the file can't be written.
+    /// No feedback has this id, or the file cannot be written.
     pub async fn take_back(&self, id: &str) -> Result<Judged, FeedbackError> {
         self.0
             .change(|known| {
@@ -170,7 +173,7 @@ fn id(signal: &str, target: &Target, labels: &Labels, detector: &str) -> String 
     )
 }
 
-/// How far out a finding is, at its worst.
+/// Returns the greater one of score and severity, which the threshold applies to.
 pub(super) fn strength(finding: &Finding) -> f64 {
     finding.score.max(finding.severity)
 }

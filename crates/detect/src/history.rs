@@ -1,17 +1,17 @@
-//! The past of a signal's series, for a detector that begins anew.
+//! The past of a signal's series, for a detector that starts anew.
 
 use std::collections::HashMap;
 
 use anomalyzer_domain::{Labels, Sample, UnixMs};
 use anomalyzer_plugin_host::Frame;
 
-/// All open series of a signal, each with what is known of its past.
+/// All open series of a signal with their known past.
 pub(super) struct History {
     pub(super) now: UnixMs,
     pub(super) series: Vec<Past>,
 }
 
-/// One of them. The samples rise strictly in time.
+/// The past of one series. The times of the samples rise strictly.
 pub(super) struct Past {
     pub(super) id: u32,
     pub(super) labels: Labels,
@@ -19,8 +19,8 @@ pub(super) struct Past {
 }
 
 impl History {
-    /// As a frame for a detector that was restored up to these watermarks: the other series are
-    /// announced.
+    /// Returns the past as a frame for a detector that was `restored` up to these watermarks. The
+    /// frame announces the series that were not restored.
     pub(super) fn frame(&self, restored: &HashMap<u32, UnixMs>) -> Frame {
         let mut frame = Frame {
             now: self.now,

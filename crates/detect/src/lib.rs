@@ -1,34 +1,43 @@
-//! From samples to incidents: a function of what arrives on `metrics-topic`, with the time recorded
-//! there. No clock, no I/O but the two topics; the detectors run on the plugin host's own threads.
+//! Turns samples into incidents: a function of the messages on `metrics-topic` and of the times
+//! recorded in them.
+//!
+//! **Invariant:** this part reads no clock while samples arrive, and does no I/O but its topics and
+//! the store of detector state. The detectors run on the threads of the plugin host.
 
-mod begin;
+mod absence;
+mod backfill;
+mod batch;
+mod checkpointer;
+mod context;
+mod correlator;
 mod detector;
+mod dropped;
 mod engine;
 mod feedback;
 mod history;
-mod incidents;
-mod keeping;
-mod known;
-mod learning;
-pub mod memory;
-mod overlooked;
+mod incident_log;
+mod publish;
 mod quarantine;
-mod recalled;
+mod recorder;
+mod replay_context;
+mod restore;
 mod series;
-mod silence;
-mod watched;
-mod witness;
+mod signal_state;
+pub mod state_store;
+mod warm_start;
+mod warmup;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Backfill, Engine, EngineError};
+pub use backfill::Backfill;
+pub use correlator::{IncidentConfig, IncidentCorrelator};
+pub use dropped::DroppedCounters;
+pub use engine::{Engine, EngineError};
 pub use feedback::{Feedback, FeedbackError, Judged, Vote};
-pub use incidents::{IncidentBook, IncidentConfig};
-pub use known::KnownIncidents;
-pub use learning::Learning;
-pub use memory::{Memory, MemoryConfig};
-pub use overlooked::Overlooked;
+pub use incident_log::IncidentLog;
+pub use replay_context::re_evaluate;
 pub use series::held_back;
-pub use watched::DetectStatus;
-pub use witness::testify;
+pub use signal_state::DetectStatus;
+pub use state_store::{StateStore, StateStoreConfig};
+pub use warmup::Learning;

@@ -1,86 +1,86 @@
-//! The series of one signal: interned labels, watermarks, and what may reach a guest.
+//! The series of one signal: interned labels, watermarks, and the frames that reach a guest.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::history::{History, Past};
 use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs};
 use anomalyzer_plugin_host::Frame;
-use anomalyzer_wire::remote_write::Walk;
-use anomalyzer_wire::{DecodeError, remote_write};
+use anomalyzer_wire::DecodeError;
+use anomalyzer_wire::remote_write::{self, Walk};
 
-/// A series that is not seen for this long is closed, so that churning labels cannot fill the
+/// Time without samples after which a series is closed, so that churning labels cannot fill the
 /// memory.
-const FORGET_AFTER_MS: i64 = 60 * 60 * 1000;
-/// How often the series are looked through for such.
-const LOOK_EVERY_MS: i64 = 60 * 1000;
-/// Samples kept per series: those around an onset, and the past for a detector that lost its
-/// memory.
-pub(super) const KEPT: usize = 64;
-/// Most open series of one signal. Whoever may write to the topic could else fill the memory with
-/// names.
-const MOST_SERIES: usize = 100_000;
-/// Ways of writing the labels of one series that are known by their bytes. A producer has one.
-const SPELLINGS: usize = 2;
+const IDLE_MS: i64 = 60 * 60 * 1000;
+/// Interval between two searches for idle series.
+const SCAN_INTERVAL_MS: i64 = 60 * 1000;
+/// Maximum number of recent samples kept per series: those around an onset, and the past for a
+/// detector that lost its state.
+pub(super) const MAX_RECENT: usize = 64;
+/// Maximum number of open series of one signal. Without it, anyone who may write to the topic could
+/// fill the memory with names.
+const MAX_SERIES: usize = 100_000;
+/// Maximum number of encodings of one label set that are known by their bytes. A producer uses one.
+const MAX_ENCODINGS: usize = 2;
 
-struct Known {
+struct KnownSeries {
     target: Target,
     labels: Labels,
-    spellings: Vec<Box<[u8]>>,
+    encodings: Vec<Box<[u8]>>,
     watermark: UnixMs,
-    /// The watermark of what was saved last.
+    /// The watermark at the last save.
     saved: UnixMs,
-    /// When it was recalled: silence counts from then on.
-    recalled_at: UnixMs,
+    /// Time of the restore. The series counts as idle from then on.
+    restored_at: UnixMs,
     recent: VecDeque<Sample>,
 }
 
-/// The series of one target: by their labels, and by the bytes that the labels came in, which
-/// spares reading them again.
+/// The series of one target: by their labels, and by the encoded bytes of the labels, which saves
+/// decoding them again.
 #[derive(Default)]
 struct Group {
     ids: HashMap<Labels, u32>,
     by_bytes: HashMap<Box<[u8]>, u32>,
 }
 
-/// Interned series of one signal. Ids are dense and never reused.
+/// The interned series of one signal. Ids are dense and never reused.
 #[derive(Default)]
 pub(super) struct SeriesTable {
     groups: HashMap<Target, Group>,
-    known: Vec<Option<Known>>,
+    known: Vec<Option<KnownSeries>>,
     open: usize,
-    look_at: UnixMs,
-    /// Samples that were late or repeated.
+    scan_at: UnixMs,
+    /// Number of samples that were late or repeated.
     pub(super) late: u64,
-    /// Samples that were not finite.
+    /// Number of samples that were not finite.
     pub(super) not_finite: u64,
-    /// Samples of series beyond the most that are watched.
-    pub(super) overlooked: u64,
+    /// Number of samples of series beyond [`MAX_SERIES`].
+    pub(super) dropped: u64,
 }
 
 impl SeriesTable {
-    /// Adds the samples of a target's series to the frame. Late and repeated samples are dropped
-    /// and counted; so are those that are not finite. Prometheus's stale marker closes the series.
+    /// Adds the samples of a target's series to the frame. Drops and counts samples that are late,
+    /// repeated or not finite. Prometheus's stale marker closes the series.
     pub(super) fn feed(&mut self, frame: &mut Frame, target: &Target, series: &[Series]) {
         let mut group = self.groups.remove(target).unwrap_or_default();
         for Series { labels, samples } in series {
             let id = group.ids.get(labels).copied();
-            let mut into = Feeding {
+            let mut into = Feed {
                 table: self,
                 frame,
                 target,
                 group: &mut group,
             };
             let samples = samples.iter().map(|sample| Ok(*sample));
-            // Neither the labels nor the samples can be unreadable.
+            // Decoded labels and samples cannot fail.
             let _ = into.push(id, || Ok(labels.clone()), samples);
         }
         self.put_back(target, group);
     }
 
-    /// The same with the series of a `WriteRequest`.
+    /// Adds the samples of an encoded `WriteRequest` to the frame; see [`Self::feed`].
     ///
     /// # Errors
-    /// It can't be read to its end. What came before that counts.
+    /// The request is malformed. The samples before the fault are in the frame.
     pub(super) fn feed_encoded(
         &mut self,
         frame: &mut Frame,
@@ -88,7 +88,7 @@ impl SeriesTable {
         mut series: Walk<'_>,
     ) -> Result<(), DecodeError> {
         let mut group = self.groups.remove(target).unwrap_or_default();
-        let mut into = Feeding {
+        let mut into = Feed {
             table: self,
             frame,
             target,
@@ -108,7 +108,7 @@ impl SeriesTable {
             let labels = remote_write::labels(&series.labels)?;
             let id = into.group.ids.get(&labels).copied();
             if let Some(id) = into.push(id, || Ok(labels.clone()), series.samples)? {
-                into.learn(id, &series.labels);
+                into.remember_encoding(id, &series.labels);
             }
             Ok(())
         });
@@ -127,44 +127,43 @@ impl SeriesTable {
             return;
         };
         group.ids.remove(&known.labels);
-        for spelling in known.spellings.drain(..) {
-            group.by_bytes.remove(&spelling);
+        for encoding in known.encodings.drain(..) {
+            group.by_bytes.remove(&encoding);
         }
-        // The entry stays, without its samples, until the frame's findings are read.
+        // The entry stays until `free`, because the findings of the frame refer to it.
         known.watermark = UnixMs::MAX;
         self.open -= 1;
         frame.closed.push(id);
     }
 
-    /// Closes what was not seen for an hour before `now`.
-    pub(super) fn forget(&mut self, frame: &mut Frame, now: UnixMs) {
-        if now < self.look_at {
+    /// Closes the series without a sample for [`IDLE_MS`] before `now`.
+    pub(super) fn close_idle(&mut self, frame: &mut Frame, now: UnixMs) {
+        if now < self.scan_at {
             return;
         }
-        self.look_at = now.saturating_add(LOOK_EVERY_MS);
-        let heard = |known: &Known| known.watermark.max(known.recalled_at);
-        let gone = |known: &Known| {
-            known.watermark != UnixMs::MAX && now.saturating_sub(heard(known)) > FORGET_AFTER_MS
+        self.scan_at = now.saturating_add(SCAN_INTERVAL_MS);
+        let active_at = |known: &KnownSeries| known.watermark.max(known.restored_at);
+        let idle = |known: &KnownSeries| {
+            known.watermark != UnixMs::MAX && now.saturating_sub(active_at(known)) > IDLE_MS
         };
-        let gone: Vec<(u32, Target)> = (0..)
+        let idle: Vec<(u32, Target)> = (0..)
             .zip(&self.known)
             .filter_map(|(id, known)| {
                 Some((
                     id,
-                    known.as_ref().filter(|known| gone(known))?.target.clone(),
+                    known.as_ref().filter(|known| idle(known))?.target.clone(),
                 ))
             })
             .collect();
-        for (id, target) in gone {
+        for (id, target) in idle {
             let mut group = self.groups.remove(&target).unwrap_or_default();
             self.close(frame, &mut group, id);
             self.put_back(&target, group);
         }
     }
 
-    /// Frees what the closed series held. To be called after the findings of the frame that closed
-    /// them were read.
-    pub(super) fn sweep(&mut self, closed: &[u32]) {
+    /// Frees closed series. The caller must first read the findings of the frame that closed them.
+    pub(super) fn free(&mut self, closed: &[u32]) {
         for id in closed {
             if let Some(known) = self.known.get_mut(*id as usize) {
                 *known = None;
@@ -172,8 +171,8 @@ impl SeriesTable {
         }
     }
 
-    /// All open series with what is kept of their past before the samples of this frame.
-    pub(super) fn kept(&self, frame: &Frame) -> History {
+    /// Returns all open series with their recent samples before the samples of this frame.
+    pub(super) fn recent_past(&self, frame: &Frame) -> History {
         let mut first: HashMap<u32, UnixMs> = HashMap::new();
         for (id, at) in frame.ids.iter().zip(&frame.at) {
             first.entry(*id).or_insert(*at);
@@ -190,8 +189,8 @@ impl SeriesTable {
         })
     }
 
-    /// Takes in the past that a source kept, up to `now`. Answers all open series with it, also
-    /// with what came before their watermarks.
+    /// Adds the past that a source kept, up to `now`. Returns all open series with that past,
+    /// including the samples before their watermarks.
     pub(super) fn fill(&mut self, past: Vec<(Target, Series)>, now: UnixMs) -> History {
         let counted = (self.late, self.not_finite);
         let mut samples: HashMap<u32, Vec<Sample>> = HashMap::new();
@@ -199,7 +198,7 @@ impl SeriesTable {
             series.samples.retain(|sample| sample.value.is_finite());
             series.samples.sort_by_key(|sample| sample.at);
             series.samples.dedup_by_key(|sample| sample.at);
-            // Who is new is announced with the rest.
+            // The frame of the history announces new series.
             self.feed(
                 &mut Frame::default(),
                 &target,
@@ -213,7 +212,11 @@ impl SeriesTable {
         self.history(now, |id, _| samples.remove(&id).unwrap_or_default())
     }
 
-    fn history(&self, now: UnixMs, mut samples: impl FnMut(u32, &Known) -> Vec<Sample>) -> History {
+    fn history(
+        &self,
+        now: UnixMs,
+        mut samples: impl FnMut(u32, &KnownSeries) -> Vec<Sample>,
+    ) -> History {
         let known = (0..)
             .zip(&self.known)
             .filter_map(|(id, known)| Some((id, known.as_ref()?)));
@@ -228,8 +231,8 @@ impl SeriesTable {
         }
     }
 
-    /// Opens a series that was known before, if it is not open. Answers its id and its watermark.
-    pub(super) fn recall(
+    /// Opens a series with a saved watermark, unless it is open. Returns its id and its watermark.
+    pub(super) fn restore(
         &mut self,
         target: &Target,
         labels: &Labels,
@@ -244,48 +247,48 @@ impl SeriesTable {
         self.put_back(target, group);
         let id = id?;
         if let Some(Some(known)) = self.known.get_mut(id as usize) {
-            (known.watermark, known.saved, known.recalled_at) = (watermark, watermark, now);
+            (known.watermark, known.saved, known.restored_at) = (watermark, watermark, now);
         }
         Some((id, watermark))
     }
 
-    /// None when too many are open, or four thousand million were seen: then no more.
+    /// Opens a series. Returns None if [`MAX_SERIES`] are open, or all ids are used.
     fn add(&mut self, group: &mut Group, target: &Target, labels: &Labels) -> Option<u32> {
-        if self.open >= MOST_SERIES {
+        if self.open >= MAX_SERIES {
             return None;
         }
         let id = u32::try_from(self.known.len()).ok()?;
         group.ids.insert(labels.clone(), id);
-        self.known.push(Some(Known {
+        self.known.push(Some(KnownSeries {
             target: target.clone(),
             labels: labels.clone(),
-            spellings: Vec::new(),
+            encodings: Vec::new(),
             watermark: UnixMs::MIN,
             saved: UnixMs::MIN,
-            recalled_at: UnixMs::MIN,
+            restored_at: UnixMs::MIN,
             recent: VecDeque::new(),
         }));
         self.open += 1;
         Some(id)
     }
 
-    /// Up to which time the samples of an open series were seen.
+    /// Returns the time of the newest sample of an open series.
     pub(super) fn watermark(&self, id: u32) -> Option<UnixMs> {
         let known = self.known.get(id as usize)?.as_ref()?;
         (known.watermark != UnixMs::MAX).then_some(known.watermark)
     }
 
-    /// The open series that got samples since they were saved.
+    /// Returns the open series with samples since the last save.
     pub(super) fn unsaved(&self) -> Vec<u32> {
         let unsaved =
-            |known: &Known| known.watermark != UnixMs::MAX && known.watermark > known.saved;
+            |known: &KnownSeries| known.watermark != UnixMs::MAX && known.watermark > known.saved;
         let known = (0..).zip(&self.known);
         known
             .filter_map(|(id, known)| known.as_ref().is_some_and(unsaved).then_some(id))
             .collect()
     }
 
-    /// All open series.
+    /// Returns the ids of all series that are not freed.
     pub(super) fn ids(&self) -> Vec<u32> {
         (0..)
             .zip(&self.known)
@@ -293,7 +296,7 @@ impl SeriesTable {
             .collect()
     }
 
-    /// Says that what is known of these series is saved.
+    /// Marks the series as saved up to their watermarks.
     pub(super) fn set_saved(&mut self, ids: &[u32]) {
         for id in ids {
             if let Some(Some(known)) = self.known.get_mut(*id as usize) {
@@ -302,18 +305,18 @@ impl SeriesTable {
         }
     }
 
-    /// Whose series that is.
+    /// Returns target and labels of a series.
     pub(super) fn get(&self, id: u32) -> Option<(&Target, &Labels)> {
         let known = self.known.get(id as usize)?.as_ref()?;
         Some((&known.target, &known.labels))
     }
 
-    /// An open series.
+    /// Returns the id of an open series.
     pub(super) fn id(&self, target: &Target, labels: &Labels) -> Option<u32> {
         self.groups.get(target)?.ids.get(labels).copied()
     }
 
-    /// The kept samples of a series up to a time.
+    /// Returns the recent samples of a series up to `until`.
     pub(super) fn samples(&self, id: u32, until: UnixMs) -> Vec<Sample> {
         let Some(Some(known)) = self.known.get(id as usize) else {
             return vec![];
@@ -326,7 +329,7 @@ impl SeriesTable {
             .collect()
     }
 
-    /// The kept samples as a series.
+    /// Returns the recent samples up to `until` with their labels.
     pub(super) fn series(&self, id: u32, until: UnixMs) -> Series {
         let labels = self
             .get(id)
@@ -338,14 +341,13 @@ impl SeriesTable {
         }
     }
 
-    /// How many series are open.
+    /// Returns the number of open series.
     pub(super) fn len(&self) -> usize {
         self.open
     }
 }
 
-/// The frame that is made of a series that was not seen before: what the host holds back is not in
-/// it.
+/// Returns the frame for the samples of one new series, without the samples that the host drops.
 pub fn held_back(labels: &Labels, samples: &[Sample]) -> Frame {
     let mut frame = Frame::default();
     let series = Series {
@@ -360,17 +362,18 @@ pub fn held_back(labels: &Labels, samples: &[Sample]) -> Frame {
     frame
 }
 
-/// Where the samples of one target go. The group is out of the table meanwhile, so that it is
-/// looked up once.
-struct Feeding<'a> {
+/// Adds the samples of one target to a frame. The group is taken out of the table meanwhile, so
+/// that it is looked up once.
+struct Feed<'a> {
     table: &'a mut SeriesTable,
     frame: &'a mut Frame,
     target: &'a Target,
     group: &'a mut Group,
 }
 
-impl Feeding<'_> {
-    /// Adds one series' samples. Answers the series' id, unless it has not begun or was closed.
+impl Feed<'_> {
+    /// Adds the samples of one series. Returns the id of the series, or None if it has no sample
+    /// yet or was closed.
     fn push(
         &mut self,
         mut id: Option<u32>,
@@ -393,7 +396,7 @@ impl Feeding<'_> {
                 Some(index) => index,
                 None => {
                     let Some(index) = self.intern(labels()?) else {
-                        self.table.overlooked += 1;
+                        self.table.dropped += 1;
                         continue;
                     };
                     id = Some(index);
@@ -408,7 +411,7 @@ impl Feeding<'_> {
                 continue;
             }
             known.watermark = sample.at;
-            if known.recent.len() == KEPT {
+            if known.recent.len() == MAX_RECENT {
                 known.recent.pop_front();
             }
             known.recent.push_back(sample);
@@ -423,13 +426,13 @@ impl Feeding<'_> {
         Some(id)
     }
 
-    /// Knows the series by these bytes from now on.
-    fn learn(&mut self, id: u32, bytes: &[u8]) {
+    /// Remembers the encoded labels of a series.
+    fn remember_encoding(&mut self, id: u32, bytes: &[u8]) {
         let Some(Some(known)) = self.table.known.get_mut(id as usize) else {
             return;
         };
-        if known.spellings.len() < SPELLINGS {
-            known.spellings.push(bytes.into());
+        if known.encodings.len() < MAX_ENCODINGS {
+            known.encodings.push(bytes.into());
             self.group.by_bytes.insert(bytes.into(), id);
         }
     }
@@ -504,12 +507,12 @@ mod tests {
             samples: vec![Sample { at: 3, value: 3.0 }],
         };
         table.feed(&mut frame, &web(), &[series]);
-        let past = table.kept(&frame).frame(&HashMap::new());
+        let past = table.recent_past(&frame).frame(&HashMap::new());
         assert_eq!(
             (past.values.as_slice(), past.opened.len()),
             ([1.0, 2.0].as_slice(), 1)
         );
-        let rest = table.kept(&frame).frame(&HashMap::from([(0, 1)]));
+        let rest = table.recent_past(&frame).frame(&HashMap::from([(0, 1)]));
         assert_eq!(
             (rest.values.as_slice(), rest.opened.len()),
             ([2.0].as_slice(), 0),
@@ -521,9 +524,9 @@ mod tests {
     fn a_series_that_was_recalled_takes_only_what_comes_after_its_watermark() {
         let labels = Labels::new([("a", "b")]);
         let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
-        assert_eq!(table.recall(&web(), &labels, 2, 9), Some((0, 2)));
+        assert_eq!(table.restore(&web(), &labels, 2, 9), Some((0, 2)));
         assert_eq!(
-            table.recall(&web(), &labels, 7, 9),
+            table.restore(&web(), &labels, 7, 9),
             Some((0, 2)),
             "it is open"
         );
@@ -546,11 +549,11 @@ mod tests {
     #[test]
     fn a_recalled_series_is_silent_from_the_recall_on() {
         let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
-        let now = 10 * FORGET_AFTER_MS;
-        table.recall(&web(), &Labels::default(), 1, now);
-        table.forget(&mut frame, now);
+        let now = 10 * IDLE_MS;
+        table.restore(&web(), &Labels::default(), 1, now);
+        table.close_idle(&mut frame, now);
         assert_eq!(table.len(), 1);
-        table.forget(&mut frame, now + FORGET_AFTER_MS + 1);
+        table.close_idle(&mut frame, now + IDLE_MS + 1);
         assert_eq!(table.len(), 0);
     }
 
@@ -558,7 +561,7 @@ mod tests {
     fn a_past_is_sorted_and_shows_also_what_came_before_the_watermark() {
         let labels = Labels::new([("a", "b")]);
         let mut table = SeriesTable::default();
-        table.recall(&web(), &labels, 2, 9);
+        table.restore(&web(), &labels, 2, 9);
         let samples = [3, 1, 2, 2]
             .map(|at| Sample {
                 at,
@@ -633,9 +636,9 @@ mod tests {
         table
             .feed_encoded(&mut frame, &web(), walk(&remote_write::encode(&[series])))
             .unwrap();
-        table.forget(&mut frame, FORGET_AFTER_MS);
+        table.close_idle(&mut frame, IDLE_MS);
         assert_eq!((table.len(), table.groups.len()), (1, 1));
-        table.forget(&mut frame, FORGET_AFTER_MS + LOOK_EVERY_MS);
+        table.close_idle(&mut frame, IDLE_MS + SCAN_INTERVAL_MS);
         assert_eq!(
             (table.len(), table.groups.len(), frame.closed.as_slice()),
             (0, 0, [0].as_slice())
@@ -649,14 +652,14 @@ mod tests {
             samples: vec![Sample { at, value: 1.0 }],
         };
         let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
-        let all: Vec<Series> = (0..MOST_SERIES + 2).map(|name| series(name, 1)).collect();
+        let all: Vec<Series> = (0..MAX_SERIES + 2).map(|name| series(name, 1)).collect();
         table.feed(&mut frame, &web(), &all);
-        assert_eq!((table.len(), table.overlooked), (MOST_SERIES, 2));
+        assert_eq!((table.len(), table.dropped), (MAX_SERIES, 2));
         let stale = Series {
             samples: vec![Sample::stale_marker(2)],
             ..series(0, 2)
         };
-        table.feed(&mut frame, &web(), &[stale, series(MOST_SERIES, 2)]);
-        assert_eq!((table.len(), table.overlooked), (MOST_SERIES, 2));
+        table.feed(&mut frame, &web(), &[stale, series(MAX_SERIES, 2)]);
+        assert_eq!((table.len(), table.dropped), (MAX_SERIES, 2));
     }
 }

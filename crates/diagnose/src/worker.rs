@@ -1,6 +1,7 @@
-//! The loop: incident events in, solutions out.
+//! The analyst: reads the events of incidents, diagnoses them, and publishes solutions.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,24 +14,29 @@ use super::breaker::Breaker;
 use super::evidence::{number, serde_name};
 use super::ollama::{Ollama, OllamaConfig, OllamaHealth, Role, hash};
 use super::{Diagnosis, rules};
-use anomalyzer_bus::{Bus, BusError, Subscription, again};
+use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, again, consume};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
     Analyst, AnalystKind, Basis, Clock, Delivery, Evidence, IncidentEvent, IncidentEventKind,
     Meaning, Provenance, Solution, Target, Topic, duration, millis, solutions,
 };
 
-/// How diagnoses are made.
+/// Maximum wait for the first event while no diagnosis runs.
+const IDLE_WAIT: Duration = Duration::from_millis(500);
+/// Maximum time between the end of a diagnosis and the commit of its event.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Bounds of the diagnoses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiagnoserConfig {
-    /// How long a solution stays valid.
+    /// Time for which a solution stays valid.
     #[serde(with = "duration")]
     pub solution_lifetime: Duration,
-    /// How often one incident is diagnosed again with what was gathered or tried. After that people
-    /// are told.
+    /// Maximum number of repeated diagnoses of one incident, with the evidence and the results of
+    /// earlier actions. After them people are alerted.
     pub most_attempts: u32,
-    /// Diagnoses waiting or under way.
+    /// Maximum number of diagnoses that wait or run.
     pub queue: usize,
 }
 
@@ -44,11 +50,11 @@ impl Default for DiagnoserConfig {
     }
 }
 
-/// What may be proposed now: the actions that are loaded and granted, `rate_limit` only where it is
-/// configured.
+/// Returns the solutions that may be proposed for a target now: the actions that are loaded and
+/// granted, and `rate_limit` only where it is configured.
 pub type Offer = Arc<dyn Fn(&Target) -> Vec<String> + Send + Sync>;
 
-/// The diagnosing part.
+/// The analyst.
 pub struct Diagnoser {
     config: DiagnoserConfig,
     ollama: Option<Ollama>,
@@ -59,10 +65,10 @@ pub struct Diagnoser {
 }
 
 impl Diagnoser {
-    /// `ollama` None means that the rules decide, and say that none is configured.
+    /// Without `ollama` the rules decide, and name that as the reason.
     ///
     /// # Errors
-    /// The HTTP client can't be made.
+    /// The HTTP client cannot be created.
     pub fn new(
         config: DiagnoserConfig,
         ollama: Option<OllamaConfig>,
@@ -88,7 +94,7 @@ impl Diagnoser {
         })
     }
 
-    /// How Ollama is; None when it is not configured.
+    /// Returns the state of Ollama, or None if it is not configured.
     pub async fn health(&self) -> Option<OllamaHealth> {
         let ollama = self.ollama.as_ref()?;
         let model = ollama.config().model.clone();
@@ -106,13 +112,15 @@ impl Diagnoser {
         })
     }
 
-    /// Diagnoses one event: the model if there is one and it is of use, else the rules, which say
-    /// why it is them.
+    /// Diagnoses one event with the solutions that may be proposed now; see
+    /// [`Self::diagnose_from`].
     pub async fn diagnose(&self, event: &IncidentEvent) -> (Diagnosis, Vec<Evidence>) {
         self.diagnose_from(event, &self.offered(event)).await
     }
 
-    /// The same of what is offered there.
+    /// Diagnoses one event with the solutions in `offered`. The model decides if it is configured
+    /// and gives a usable answer. Otherwise the rules decide, and name the reason.
+    #[tracing::instrument(name = "diagnose", skip_all, fields(incident.id = %event.incident.id))]
     pub async fn diagnose_from(
         &self,
         event: &IncidentEvent,
@@ -159,7 +167,7 @@ impl Diagnoser {
                 evidence,
             );
         };
-        // The client's own time-out covers each request; this one covers all of them together.
+        // The time-out of the client covers one request. This one covers all requests together.
         let asked = tokio::time::timeout(patience, ollama.ask(event, &evidence, offered)).await;
         match asked {
             Ok(Ok(diagnosis)) => {
@@ -171,7 +179,10 @@ impl Diagnoser {
             }
             Ok(Err(useless)) => {
                 self.breaker.lock().await.failed(Instant::now());
-                tracing::warn!(incident.id = %event.incident.id, why = useless.why, "the rules decide");
+                tracing::warn!(
+                    why = useless.why,
+                    "the model gave no usable answer; the rules decide"
+                );
                 let mut diagnosis = by_rules(useless.why);
                 let analyst = &mut diagnosis.analyst;
                 analyst.took_ms = useless.took_ms;
@@ -193,7 +204,7 @@ impl Diagnoser {
         }
     }
 
-    /// What may be proposed now.
+    /// Returns the solutions that may be proposed for an event now.
     fn offered(&self, event: &IncidentEvent) -> Vec<String> {
         let missing = event
             .incident
@@ -212,27 +223,23 @@ impl Diagnoser {
             .collect()
     }
 
-    /// Whether all attempts were used: an incident that nothing helps ends with people being told,
-    /// not in silence.
+    /// Returns true if all attempts are used. An incident that no action helps ends with an alert
+    /// to people.
     fn is_last_word(&self, event: &IncidentEvent) -> bool {
         event.attempt > self.config.most_attempts
     }
 
-    /// The solution that a diagnosis proposes first.
+    /// Diagnoses an event and returns the first proposal as a solution, if there is one.
     pub async fn solve(&self, event: &IncidentEvent) -> Option<Solution> {
         let offered = self.offered(event);
         let (diagnosis, evidence) = self.diagnose_from(event, &offered).await;
         let incident = &event.incident;
         let mut proposals = diagnosis.proposals.into_iter();
         let first = proposals.next()?;
-        let worst = incident
-            .active()
-            .chain(&incident.findings)
-            .max_by(|a, b| a.severity.total_cmp(&b.severity))
-            .map_or_else(
-                || "unknown".to_owned(),
-                |worst| format!("{}_{}", worst.signal, serde_name(&worst.direction)),
-            );
+        let worst = incident.most_severe().map_or_else(
+            || "unknown".to_owned(),
+            |worst| format!("{}_{}", worst.signal, serde_name(&worst.direction)),
+        );
         let id = Solution::id_of(&incident.id, &first.solution_type, event.attempt);
         let now = (self.clock)();
         let lifetime = millis(self.config.solution_lifetime);
@@ -263,12 +270,13 @@ impl Diagnoser {
         })
     }
 
-    /// Runs until told to stop: reads `incidents-topic`, publishes on `ai-solutions-topic`. Off the
-    /// consumer's task, so that a slow model delays nobody else; an event is committed when its
-    /// solution, and those of all before it, are durable, or it is set aside.
+    /// Runs until `shutdown`: reads `incidents-topic` and publishes on `ai-solutions-topic`. Each
+    /// diagnosis runs in a task of its own, so that a slow model delays no other event. An event is
+    /// committed when its solution and those of all earlier events are durable, or when it is set
+    /// aside.
     ///
     /// # Errors
-    /// The bus stayed out of reach.
+    /// The bus stayed unavailable.
     pub async fn run(
         self: Arc<Self>,
         bus: Arc<dyn Bus>,
@@ -276,58 +284,28 @@ impl Diagnoser {
         shutdown: CancellationToken,
     ) -> Result<(), BusError> {
         let mut subscription = bus.subscribe(Topic::Incidents, group).await?;
-        // Tasks that nobody waits for any more end with this.
+        // Stops the tasks that are still running, also if this ends with an error.
         let stop = shutdown.child_token();
         let _end = stop.clone().drop_guard();
-        let mut under_way = VecDeque::new();
-        loop {
-            match settle(subscription.as_mut(), &mut under_way, &stop).await {
-                Err(BusError::Closed) => break,
-                other => other?,
-            }
-            let room = self.config.queue.max(1).saturating_sub(under_way.len());
-            let wait = if under_way.is_empty() {
-                Duration::from_millis(500)
-            } else {
-                Duration::from_millis(20)
-            };
-            let deliveries = tokio::select! {
-                () = shutdown.cancelled() => break,
-                deliveries = subscription.next(room.max(1), wait), if room > 0 => deliveries,
-                () = tokio::time::sleep(wait), if room == 0 => Ok(vec![]),
-            };
-            let deliveries = match deliveries {
-                Ok(deliveries) => deliveries,
-                Err(BusError::Closed) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read incidents; trying again");
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    continue;
-                }
-            };
-            for delivery in deliveries {
-                let task = match anomalyzer_wire::incidents::decode(&delivery) {
-                    Ok(event) => {
-                        let (diagnoser, bus, stop) =
-                            (Arc::clone(&self), Arc::clone(&bus), stop.clone());
-                        tokio::spawn(
-                            async move { diagnoser.answer(bus.as_ref(), &event, &stop).await },
-                        )
-                    }
-                    Err(error) => {
-                        tokio::spawn(async move { Answered::Unusable(error.to_string()) })
-                    }
-                };
-                under_way.push_back((delivery, task));
-            }
-        }
-        for (_, task) in under_way {
+        let batch = Batch {
+            max: self.config.queue.max(1),
+            wait: IDLE_WAIT,
+            on_error: OnReadError::Retry,
+        };
+        let mut worker = Worker {
+            diagnoser: self,
+            bus,
+            stop,
+            running: VecDeque::new(),
+        };
+        consume(subscription.as_mut(), batch, &shutdown, &mut worker).await?;
+        for (_, task) in worker.running {
             task.abort();
         }
         Ok(())
     }
 
-    /// Diagnoses an event that asks for it, and publishes the solution, however long the bus can't.
+    /// Diagnoses an event that asks for a diagnosis, and publishes the solution.
     async fn answer(
         &self,
         bus: &dyn Bus,
@@ -338,93 +316,150 @@ impl Diagnoser {
             event.kind,
             IncidentEventKind::Confirmed | IncidentEventKind::Gathered
         );
-        // One more than the attempts: the last word.
+        // One more than the attempts, for the alert.
         if !wanted || event.attempt > self.config.most_attempts.saturating_add(1) {
             return Answered::Done;
         }
-        let Some(solution) = self.solve(event).await else {
-            return Answered::Done;
-        };
-        tracing::info!(
-            incident.id = %event.incident.id, decision.id = solution.id, solution = solution.solution_type,
-            analyst = ?solution.analyst.kind, took_ms = solution.analyst.took_ms, "diagnosed"
-        );
-        fail_point("before", "solution_published");
-        let mut published = again::publish(
-            bus,
-            Topic::Solutions,
-            anomalyzer_wire::solutions::encode(&solution),
-            stop,
-        )
-        .await;
-        if matches!(published, Err(BusError::TooLarge { .. })) {
-            // It can be acted on, though not decided again from its record.
-            let bare = Solution {
-                basis: None,
-                ..solution
-            };
-            published = again::publish(
-                bus,
-                Topic::Solutions,
-                anomalyzer_wire::solutions::encode(&bare),
-                stop,
-            )
-            .await;
-        }
-        fail_point("after", "solution_published");
-        match published {
-            Ok(()) => Answered::Done,
-            Err(error @ BusError::TooLarge { .. }) => {
-                Answered::Unusable(format!("its solution cannot be published: {error}"))
-            }
-            Err(_) => Answered::Stopped,
+        match self.solve(event).await {
+            Some(solution) => publish(bus, solution, stop).await,
+            None => Answered::Done,
         }
     }
 }
 
-/// What became of an event.
+/// Publishes a solution, and retries while the bus is unavailable.
+#[tracing::instrument(
+    skip_all,
+    fields(incident.id = solution.incident.as_ref().map(|id| id.as_str()), decision.id = solution.id)
+)]
+async fn publish(bus: &dyn Bus, solution: Solution, stop: &CancellationToken) -> Answered {
+    tracing::info!(
+        solution = solution.solution_type, analyst = ?solution.analyst.kind,
+        took_ms = solution.analyst.took_ms, "diagnosed"
+    );
+    fail_point("before", "solution_published");
+    let record = anomalyzer_wire::solutions::encode(&solution);
+    let mut published = again::publish(bus, Topic::Solutions, record, stop).await;
+    if matches!(published, Err(BusError::TooLarge { .. })) {
+        // Without its basis the solution can be carried out, but not diagnosed again from its
+        // record.
+        let bare = Solution {
+            basis: None,
+            ..solution
+        };
+        let record = anomalyzer_wire::solutions::encode(&bare);
+        published = again::publish(bus, Topic::Solutions, record, stop).await;
+    }
+    fail_point("after", "solution_published");
+    match published {
+        Ok(()) => Answered::Done,
+        Err(error @ BusError::TooLarge { .. }) => {
+            Answered::Unusable(format!("its solution cannot be published: {error}"))
+        }
+        Err(_) => Answered::Stopped,
+    }
+}
+
+/// The outcome of an event.
 enum Answered {
-    /// All that it asks for is durable.
+    /// All effects of the event are durable.
     Done,
-    /// It will never come to anything, and why.
+    /// The event can never have an effect, for this reason.
     Unusable(String),
-    /// Nothing yet: it is to come again.
+    /// The shutdown came first. The event must be delivered again.
     Stopped,
 }
 
-/// Commits the events at the front that are done, and sets aside those that are of no use.
-/// [`BusError::Closed`] when told to stop.
-async fn settle(
-    subscription: &mut dyn Subscription,
-    under_way: &mut VecDeque<(Delivery, JoinHandle<Answered>)>,
-    stop: &CancellationToken,
-) -> Result<(), BusError> {
-    while under_way
-        .front()
-        .is_some_and(|(_, task)| task.is_finished())
-    {
-        let Some((delivery, task)) = under_way.pop_front() else {
-            break;
-        };
-        match task.await {
-            Ok(Answered::Done) => {}
-            Ok(Answered::Unusable(why)) => {
-                again::set_aside(subscription, &delivery, &why, stop).await?
-            }
-            Ok(Answered::Stopped) => return Err(BusError::Closed),
-            Err(error) => {
-                let why = format!("its diagnosis ended with a defect, please report it: {error}");
-                again::set_aside(subscription, &delivery, &why, stop).await?;
-            }
-        }
-        if let Err(error) = subscription.commit(&delivery).await {
-            tracing::warn!(%error, "cannot commit; the event will be delivered again");
-        }
-    }
-    Ok(())
+/// Diagnoses events in tasks, and commits them in their order.
+struct Worker {
+    diagnoser: Arc<Diagnoser>,
+    bus: Arc<dyn Bus>,
+    stop: CancellationToken,
+    /// The events whose diagnosis runs or is not committed, oldest first.
+    running: VecDeque<(Delivery, JoinHandle<Answered>)>,
 }
 
-/// The rules' diagnosis with the model's whole answer on record.
+impl Worker {
+    /// Starts the diagnosis of an event.
+    fn start(&mut self, delivery: Delivery) {
+        let task = match anomalyzer_wire::incidents::decode(&delivery) {
+            Ok(event) => {
+                let (diagnoser, bus) = (Arc::clone(&self.diagnoser), Arc::clone(&self.bus));
+                let stop = self.stop.clone();
+                tokio::spawn(async move { diagnoser.answer(bus.as_ref(), &event, &stop).await })
+            }
+            Err(error) => tokio::spawn(async move { Answered::Unusable(error.to_string()) }),
+        };
+        self.running.push_back((delivery, task));
+    }
+
+    /// Commits the finished events at the front, and sets the unusable ones aside.
+    ///
+    /// # Errors
+    /// [`BusError::Closed`] if the shutdown was requested.
+    async fn commit_finished(
+        &mut self,
+        subscription: &mut dyn Subscription,
+    ) -> Result<(), BusError> {
+        while let Some((delivery, task)) = self.running.pop_front_if(|(_, task)| task.is_finished())
+        {
+            match task.await {
+                Ok(Answered::Done) => {}
+                Ok(Answered::Unusable(why)) => {
+                    again::set_aside(subscription, &delivery, &why, &self.stop).await?
+                }
+                Ok(Answered::Stopped) => return Err(BusError::Closed),
+                Err(error) => {
+                    let why =
+                        format!("its diagnosis ended with a defect, please report it: {error}");
+                    again::set_aside(subscription, &delivery, &why, &self.stop).await?;
+                }
+            }
+            if let Err(error) = subscription.commit(&delivery).await {
+                tracing::warn!(%error, "cannot commit; the event will be delivered again");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Handler for Worker {
+    type Error = BusError;
+
+    async fn before_read(
+        &mut self,
+        subscription: &mut dyn Subscription,
+        batch: Batch,
+    ) -> Result<ControlFlow<(), Batch>, BusError> {
+        match self.commit_finished(subscription).await {
+            Err(BusError::Closed) => return Ok(ControlFlow::Break(())),
+            result => result?,
+        }
+        let wait = if self.running.is_empty() {
+            batch.wait
+        } else {
+            COMMIT_INTERVAL
+        };
+        Ok(ControlFlow::Continue(Batch {
+            max: batch.max.saturating_sub(self.running.len()),
+            wait,
+            ..batch
+        }))
+    }
+
+    async fn handle(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        _: &mut dyn Subscription,
+    ) -> Result<ControlFlow<()>, BusError> {
+        for delivery in deliveries {
+            self.start(delivery);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Returns the diagnosis of the rules, with the whole answer of the model on record.
 fn advised(model: Diagnosis, by_rules: impl FnOnce(String) -> Diagnosis) -> Diagnosis {
     let first = model.proposals.first();
     let (choice, confidence) = first.map_or(("nothing", 0.0), |first| {
@@ -501,7 +536,7 @@ mod tests {
         Arc::new(Diagnoser::new(DiagnoserConfig::default(), None, offer, Arc::new(|| 0)).unwrap())
     }
 
-    /// Runs on these messages until that many are committed.
+    /// Runs the analyst on these messages until all of them are committed.
     async fn run(bus: &FakeBus, messages: Vec<Record>) {
         let many = messages.len();
         for message in messages {

@@ -16,7 +16,7 @@ pub struct Basis {
 /// State and input of a detector when it first reported an anomaly of a series. This is enough to
 /// evaluate the series again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Witness {
+pub struct ReplayContext {
     /// Finding that the detector reported.
     pub finding: Finding,
     /// Settings of the detector.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Coverage, Evidence, Finding, IncidentId, Phase, Series, Target, UnixMs, Witness,
+    Coverage, Evidence, Finding, IncidentId, Meaning, Phase, ReplayContext, Series, Target, UnixMs,
     time::{as_rfc3339, as_rfc3339_option},
 };
 
@@ -39,6 +39,33 @@ impl Incident {
     /// Returns true if the incident has not cleared.
     pub fn is_open(&self) -> bool {
         self.cleared_at.is_none()
+    }
+
+    /// Returns the finding with the highest severity, also among those that are over. Of several
+    /// with that severity the last one counts.
+    pub fn most_severe(&self) -> Option<&Finding> {
+        self.findings
+            .iter()
+            .max_by(|a, b| a.severity.total_cmp(&b.severity))
+    }
+
+    /// Returns the finding that says most about the problem: the most severe active one. A finding
+    /// that can be verified comes before one that cannot, and demand comes last. If no finding is
+    /// active, returns the first one.
+    pub fn worst_verifiable(&self) -> Option<&Finding> {
+        let rank = |finding: &Finding| {
+            (
+                finding.expected.is_some(),
+                finding.meaning != Meaning::Traffic,
+            )
+        };
+        self.active()
+            .max_by(|a, b| {
+                rank(a)
+                    .cmp(&rank(b))
+                    .then(a.severity.total_cmp(&b.severity))
+            })
+            .or(self.findings.first())
     }
 
     /// Returns the findings that have not cleared.
@@ -86,5 +113,5 @@ pub struct IncidentEvent {
     /// State of the detectors that reported the findings (`confirmed` only). If there are many,
     /// some are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub witnesses: Vec<Witness>,
+    pub witnesses: Vec<ReplayContext>,
 }

@@ -10,6 +10,7 @@ pub mod duration;
 mod finding;
 mod id;
 mod incident;
+mod incident_view;
 mod labels;
 mod message;
 mod number;
@@ -18,6 +19,7 @@ mod operation_record;
 mod permission;
 mod plugin;
 mod sample;
+mod signal;
 mod snapshot;
 mod solution;
 mod target;
@@ -26,13 +28,14 @@ mod time;
 mod verification;
 
 pub use approval::{Answer, Question};
-pub use basis::{Basis, Witness, WitnessMemory};
+pub use basis::{Basis, ReplayContext, WitnessMemory};
 pub use config_issue::{ConfigIssue, Step};
 pub use decision::{Anomaly, Decision, GuardVerdict, Verdict};
 pub use decision_state::{DecisionState, InvalidTransition};
 pub use finding::{Direction, Finding, Meaning, Phase, Range};
 pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};
 pub use incident::{Incident, IncidentEvent, IncidentEventKind};
+pub use incident_view::IncidentView;
 pub use labels::Labels;
 pub use message::{Delivery, Record, Topic};
 pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
@@ -40,6 +43,7 @@ pub use operation_record::{OperationRecord, Outcome, OutcomeKind, Undo, UndoStat
 pub use permission::{Allowance, Grant, Mode};
 pub use plugin::{Origin, PluginChange, PluginChangeKind, PluginKind, Version};
 pub use sample::{Coverage, MetricBatch, STALE_NAN_BITS, Sample, Series};
+pub use signal::{DetectorConfig, WatchedSignal};
 pub use snapshot::{Autoscaler, PodSummary, Replicas, Snapshot};
 pub use solution::{
     Analyst, AnalystKind, Evidence, EvidenceKind, Parameters, Proposal, Provenance, Solution,

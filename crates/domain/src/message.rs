@@ -4,22 +4,23 @@ use bytes::Bytes;
 
 use super::UnixMs;
 
-/// Which topic. Their names on the broker are configured.
+/// A topic. Its name on the broker is configurable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
-    /// Samples. Local: in memory, asked for again after a crash. Kafka: retained for hours.
+    /// Samples. The local bus keeps them in memory; they are collected again after a crash. Kafka
+    /// retains them for hours.
     Metrics,
     /// Incident events.
     Incidents,
-    /// Solutions; one partition, so that one server acts.
+    /// Solutions. The topic has one partition, so that one server acts.
     Solutions,
-    /// Every decision event, in order; one partition, kept for ever. Local: nothing but anchors, as
-    /// the history is the log.
+    /// Every decision event, in order. The topic has one partition and is kept forever. On the
+    /// local bus it holds only anchors, because the history is the log.
     Decisions,
 }
 
 impl Topic {
-    /// All of them.
+    /// All topics.
     pub const ALL: [Self; 4] = [
         Self::Metrics,
         Self::Incidents,
@@ -27,7 +28,7 @@ impl Topic {
         Self::Decisions,
     ];
 
-    /// The name by default.
+    /// Returns the default name on the broker.
     pub fn default_name(self) -> &'static str {
         match self {
             Self::Metrics => "metrics-topic",
@@ -38,19 +39,19 @@ impl Topic {
     }
 }
 
-/// What is published.
+/// A message to publish.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Messages of one key keep their order.
+    /// Messages with the same key keep their order.
     pub key: Option<String>,
-    /// Names are lower case.
+    /// Header names are lower case.
     pub headers: Vec<(String, Bytes)>,
     /// The value.
     pub payload: Bytes,
 }
 
 impl Record {
-    /// Bytes of key, headers and payload together: what limits are about.
+    /// Returns the bytes of key, headers and payload together. Size limits apply to this number.
     pub fn size(&self) -> usize {
         let headers: usize = self
             .headers
@@ -60,7 +61,7 @@ impl Record {
         self.key.as_ref().map_or(0, String::len) + headers + self.payload.len()
     }
 
-    /// A header's value as text, if there is one and it is UTF-8.
+    /// Returns the value of the header `name`, if the header exists and is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -69,17 +70,16 @@ impl Record {
     }
 }
 
-/// What is delivered.
+/// A delivered message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// On which topic.
+    /// The topic.
     pub topic: Topic,
-    /// In which partition (the local bus has one).
+    /// The partition. The local bus has one per topic.
     pub partition: i32,
-    /// Where in the partition.
+    /// The position in the partition.
     pub offset: i64,
-    /// When it was published, by the clock of the producer or of the broker; None where nobody
-    /// noted it.
+    /// Time of publication, by the clock of the producer or of the broker. None if it is unknown.
     pub published_at: Option<UnixMs>,
     /// The message.
     pub record: Record,

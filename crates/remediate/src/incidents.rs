@@ -1,64 +1,60 @@
-//! Incidents as the executor knows them from the topic.
+//! The incidents that the acting half knows.
 
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anomalyzer_domain::{Incident, IncidentEvent, IncidentId};
+use anomalyzer_domain::{Incident, IncidentEvent, IncidentId, IncidentView};
 
-/// Open incidents, and a bounded number of closed ones. Clones share them.
+/// The incidents that the acting half knows from `incidents-topic`. Clones share them.
 #[derive(Clone, Default)]
 pub struct OpenIncidents {
-    known: Arc<RwLock<HashMap<IncidentId, Incident>>>,
+    known: Arc<RwLock<HashMap<IncidentId, IncidentView>>>,
 }
 
 impl OpenIncidents {
-    /// Maximum number of closed incidents. A late solution finds that its incident is over.
+    /// Maximum number of closed incidents. They stay for a while, so that a late solution finds out
+    /// that its incident is over.
     const MAX_CLOSED: usize = 1_000;
 
-    /// Takes in an event, unless a newer one is known. An incident that closed stays closed.
+    /// Applies an event, unless it is older than the known state.
     pub fn take(&self, event: &IncidentEvent) {
         let mut known = self.known.write();
-        let newer = known.get(&event.incident.id).is_none_or(|old| {
-            (old.is_open(), old.changed_at) <= (true, event.incident.changed_at) && old.is_open()
-        });
-        if newer {
-            known.insert(event.incident.id.clone(), event.incident.clone());
-        }
-        let closed = known
-            .values()
-            .filter(|incident| !incident.is_open())
-            .count();
-        if closed > Self::MAX_CLOSED {
-            let oldest = known
-                .values()
-                .filter(|i| !i.is_open())
-                .min_by_key(|i| i.changed_at)
-                .map(|i| i.id.clone());
-            if let Some(oldest) = oldest {
+        known
+            .entry(event.incident.id.clone())
+            .and_modify(|view| {
+                view.apply(event);
+            })
+            .or_insert_with(|| IncidentView::new(event));
+        let closed = || {
+            let incidents = known.values().map(|view| &view.incident);
+            incidents.filter(|incident| !incident.is_open())
+        };
+        if closed().count() > Self::MAX_CLOSED {
+            let oldest = closed().min_by_key(|incident| incident.changed_at);
+            if let Some(oldest) = oldest.map(|incident| incident.id.clone()) {
                 known.remove(&oldest);
             }
         }
     }
 
-    /// Returns an incident, if it is known.
+    /// Returns the incident `id`, open or closed.
     pub fn get(&self, id: &IncidentId) -> Option<Incident> {
-        self.known.read().get(id).cloned()
+        let known = self.known.read();
+        known.get(id).map(|view| view.incident.clone())
     }
 
-    /// Counts the open incidents.
+    /// Returns the number of open incidents.
     pub fn count(&self) -> usize {
         let known = self.known.read();
-        known.values().filter(|incident| incident.is_open()).count()
+        let open = known.values().filter(|view| view.incident.is_open());
+        open.count()
     }
 
     /// Returns the open incidents.
     pub fn open(&self) -> Vec<Incident> {
         let known = self.known.read();
-        known
-            .values()
-            .filter(|incident| incident.is_open())
-            .cloned()
-            .collect()
+        let open = known.values().filter(|view| view.incident.is_open());
+        open.map(|view| view.incident.clone()).collect()
     }
 }

@@ -14,7 +14,7 @@ use anomalyzer_api::{
 use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_collect::{SignalConfig, StatusBoard};
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_detect::Overlooked;
+use anomalyzer_detect::DroppedCounters;
 use anomalyzer_domain::{Decision, DecisionId, Record, Solution, Target, Topic};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::verification::RecentSamples;
@@ -29,7 +29,7 @@ pub(super) struct EngineBackend {
     pub signals: Vec<SignalConfig>,
     /// Status of detection by signal. It is empty on a server without an engine.
     pub detection: DetectionStatus,
-    pub overlooked: Arc<Overlooked>,
+    pub overlooked: Arc<DroppedCounters>,
     /// Open incidents. They are empty on the engine.
     pub incidents: OpenIncidents,
 }

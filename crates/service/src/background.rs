@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use anomalyzer_bus::{Bus, BusError};
-use anomalyzer_detect::KnownIncidents;
+use anomalyzer_detect::IncidentLog;
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_domain::Clock;
 use anomalyzer_history::{History, HistoryReader};
@@ -66,7 +66,7 @@ pub(super) fn spawn_engine_tasks(tasks: &Tasks, work: &Arc<EngineWork>) {
 
 /// Spawns the task that reads the open incidents for the engine. It starts before the engine, which
 /// continues these incidents.
-pub(super) fn spawn_incident_follower(tasks: &Tasks, bus: &Arc<dyn Bus>, known: &KnownIncidents) {
+pub(super) fn spawn_incident_follower(tasks: &Tasks, bus: &Arc<dyn Bus>, known: &IncidentLog) {
     let state = (Arc::clone(bus), known.clone());
     tasks.spawn_supervised("known incidents", &state, follow_incidents);
 }
@@ -139,7 +139,7 @@ async fn diagnose(work: Arc<EngineWork>, stop: CancellationToken) -> Result<(), 
 }
 
 async fn follow_incidents(
-    (bus, known): (Arc<dyn Bus>, KnownIncidents),
+    (bus, known): (Arc<dyn Bus>, IncidentLog),
     stop: CancellationToken,
 ) -> Result<(), BusError> {
     known.follow(bus.as_ref(), stop).await

@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::backfill::SourceBackfill;
 use crate::config::Config;
 use anomalyzer_bus::Bus;
-use anomalyzer_collect::MetricSource;
+use anomalyzer_collect::{MetricSource, SignalConfig};
 use anomalyzer_detect::{
-    Backfill, DetectStatus, Engine, Feedback, IncidentBook, KnownIncidents, Memory, Overlooked,
+    Backfill, DetectStatus, DroppedCounters, Engine, Feedback, IncidentCorrelator, IncidentLog,
+    StateStore,
 };
 use anomalyzer_plugin_host::Plugins;
 
@@ -25,10 +26,10 @@ pub(super) struct EngineParts {
     pub plugins: Plugins,
     pub source: Arc<dyn MetricSource>,
     pub status: DetectionStatus,
-    pub overlooked: Arc<Overlooked>,
-    pub known: KnownIncidents,
+    pub overlooked: Arc<DroppedCounters>,
+    pub known: IncidentLog,
     pub feedback: Feedback,
-    pub memory: Memory,
+    pub memory: StateStore,
 }
 
 /// Builds engines. An engine that replaces a failed one starts with the saved state.
@@ -72,23 +73,23 @@ impl EngineParts {
             let backfill = SourceBackfill::new(source, config.signals(), config.collect.interval);
             Arc::new(backfill) as Arc<dyn Backfill>
         });
-        let mut book = IncidentBook::new(config.incidents.clone(), self.known.clone());
+        let mut book = IncidentCorrelator::new(config.incidents.clone(), self.known.clone());
         if !self.bus.is_partitioned() {
             book.adopt_all();
         }
         let mut engine = Engine::new(
             Arc::clone(&self.bus),
             self.plugins.clone(),
-            config.signals(),
+            config.signals().iter().map(SignalConfig::watched).collect(),
             config.fallback_detectors.clone(),
             book,
             config.silent_after,
-            backfill,
         )
+        .with_backfill(backfill)
         .with_status(Arc::clone(&self.status))
-        .with_overlooked(Arc::clone(&self.overlooked))
+        .with_dropped(Arc::clone(&self.overlooked))
         .with_feedback(self.feedback.clone())
-        .with_memory(self.memory.clone());
+        .with_state_store(self.memory.clone());
         engine.open_configured().await?;
         Ok(engine)
     }

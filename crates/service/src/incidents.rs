@@ -1,23 +1,33 @@
-//! The acting half's view of incidents: each event goes into the history and into what the guard
-//! looks at.
+//! The view of incidents in the acting half: each event goes into the history, and into the
+//! incidents that the guard consults.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_bus::{Bus, BusError};
-use anomalyzer_domain::Topic;
+use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, consume};
+use anomalyzer_domain::{Delivery, IncidentEvent, Topic};
 use anomalyzer_history::History;
 use anomalyzer_remediate::OpenIncidents;
 
-/// The group of a history: servers that stand by have histories of their own, and each is to hold
-/// all.
+/// Bounds of one read.
+const BATCH: Batch = Batch {
+    max: 64,
+    wait: Duration::from_millis(500),
+    on_error: OnReadError::Return,
+};
+/// Pause between two attempts to record an event.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Returns the consumer group of this server's history. Every standby server has a history of its
+/// own that must hold all events, so that each one needs a group of its own.
 ///
 /// # Errors
-/// The data folder can't be read or written.
+/// The data folder cannot be read or written.
 pub(super) fn group(bus: &dyn Bus, data_dir: &Path) -> io::Result<String> {
     const GROUP: &str = "anomalyzer-history";
     if bus.log_of_record().is_none() {
@@ -34,7 +44,10 @@ pub(super) fn group(bus: &dyn Bus, data_dir: &Path) -> io::Result<String> {
     Ok(format!("{GROUP}-{id}"))
 }
 
-/// Runs until told to stop. An event is committed when it is in the history.
+/// Runs until `shutdown`. An event is committed when it is in the history.
+///
+/// # Errors
+/// A failure of the bus.
 pub(super) async fn run(
     bus: Arc<dyn Bus>,
     group: String,
@@ -43,21 +56,52 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
     let mut subscription = bus.subscribe(Topic::Incidents, &group).await?;
-    loop {
-        let deliveries = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            deliveries = subscription.next(64, Duration::from_millis(500)) => deliveries?,
-        };
+    let mut recorder = IncidentRecorder {
+        history,
+        incidents,
+        shutdown: shutdown.clone(),
+    };
+    consume(subscription.as_mut(), BATCH, &shutdown, &mut recorder).await?;
+    Ok(())
+}
+
+/// Records the events of incidents.
+struct IncidentRecorder {
+    history: History,
+    incidents: OpenIncidents,
+    shutdown: CancellationToken,
+}
+
+impl IncidentRecorder {
+    /// Records an event, and retries until the history accepts it. Returns `Break` if the shutdown
+    /// comes first: then the event must not be committed.
+    #[tracing::instrument(skip_all, fields(incident.id = %event.incident.id))]
+    async fn record(&self, event: &IncidentEvent) -> ControlFlow<()> {
+        self.incidents.take(event);
+        while let Err(error) = self.history.record_incident(event).await {
+            tracing::error!(%error, "cannot record an incident event; retrying");
+            tokio::select! {
+                () = self.shutdown.cancelled() => return ControlFlow::Break(()),
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Handler for IncidentRecorder {
+    type Error = BusError;
+
+    async fn handle(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        subscription: &mut dyn Subscription,
+    ) -> Result<ControlFlow<()>, BusError> {
         for delivery in deliveries {
             match anomalyzer_wire::incidents::decode(&delivery) {
                 Ok(event) => {
-                    incidents.take(&event);
-                    while let Err(error) = history.record_incident(&event).await {
-                        tracing::error!(incident.id = %event.incident.id, %error, "an incident cannot be recorded; trying again");
-                        tokio::select! {
-                            () = shutdown.cancelled() => return Ok(()),
-                            () = tokio::time::sleep(Duration::from_secs(2)) => {}
-                        }
+                    if self.record(&event).await.is_break() {
+                        return Ok(ControlFlow::Break(()));
                     }
                 }
                 Err(error) => {
@@ -68,5 +112,6 @@ pub(super) async fn run(
             }
             subscription.commit(&delivery).await?;
         }
+        Ok(ControlFlow::Continue(()))
     }
 }

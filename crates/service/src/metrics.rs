@@ -8,7 +8,7 @@ use super::plugin_metrics;
 use anomalyzer_bus::BusHealth;
 use anomalyzer_collect::SignalConfig;
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_detect::{DetectStatus, Overlooked};
+use anomalyzer_detect::{DetectStatus, DroppedCounters};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::OpenIncidents;
 use anomalyzer_remediate::verification::RecentSamples;
@@ -63,7 +63,7 @@ pub(super) fn show_incidents(metrics: &Metrics, incidents: &OpenIncidents) {
     );
 }
 
-pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &Overlooked) {
+pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &DroppedCounters) {
     counter(
         metrics,
         "anomalyzer_messages_overlooked_total",

@@ -1,36 +1,57 @@
-//! Keeps the newest samples at hand for guard and verification: follows `metrics-topic` from now
-//! on.
+//! Keeps the newest samples for guard and verification, from the tail of `metrics-topic`.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_bus::{Bus, BusError};
+use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, consume};
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::Topic;
+use anomalyzer_domain::{Delivery, Topic};
 use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_wire::Believed;
 
-/// Runs until told to stop.
+/// Bounds of one read.
+const BATCH: Batch = Batch {
+    max: 256,
+    wait: Duration::from_millis(500),
+    on_error: OnReadError::Return,
+};
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// A failure of the bus.
 pub(super) async fn run(
     bus: Arc<dyn Bus>,
     recent: RecentSamples,
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
     let mut subscription = bus.tail(Topic::Metrics).await?;
-    loop {
-        let deliveries = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            deliveries = subscription.next(256, Duration::from_millis(500)) => deliveries?,
-        };
-        // What can't be read is set aside by the consumer whose group it is.
+    let mut keeper = SampleKeeper(recent);
+    consume(subscription.as_mut(), BATCH, &shutdown, &mut keeper).await?;
+    Ok(())
+}
+
+/// Keeps the samples of each batch.
+struct SampleKeeper(RecentSamples);
+
+impl Handler for SampleKeeper {
+    type Error = BusError;
+
+    async fn handle(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        _: &mut dyn Subscription,
+    ) -> Result<ControlFlow<()>, BusError> {
         let believed = Believed::at(now_ms());
-        for batch in deliveries
-            .iter()
-            .filter_map(|delivery| anomalyzer_wire::metrics::decode(delivery, believed).ok())
-        {
-            recent.take(&batch);
+        for delivery in &deliveries {
+            // The consumers with a group set unreadable messages aside.
+            if let Ok(batch) = anomalyzer_wire::metrics::decode(delivery, believed) {
+                self.0.take(&batch);
+            }
         }
+        Ok(ControlFlow::Continue(()))
     }
 }

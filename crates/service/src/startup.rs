@@ -28,7 +28,7 @@ use anomalyzer_bus_sqlite::LocalBus;
 use anomalyzer_collect::MetricSource;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_detect::{Feedback, KnownIncidents, Memory, Overlooked, memory};
+use anomalyzer_detect::{DroppedCounters, Feedback, IncidentLog, StateStore, state_store};
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_domain::{Clock, Incident, IncidentEvent, IncidentEventKind};
 use anomalyzer_evaluate::backtest;
@@ -198,7 +198,7 @@ struct Startup {
     metrics: Metrics,
     clock: Clock,
     detection: DetectionStatus,
-    overlooked: Arc<Overlooked>,
+    overlooked: Arc<DroppedCounters>,
     incidents: OpenIncidents,
 }
 
@@ -275,7 +275,7 @@ impl Startup {
     ) -> anyhow::Result<Engine> {
         let config = &self.config;
         let known = self.known_incidents(open).await;
-        let memory_path = config.data_dir.join(memory::FILE_NAME);
+        let memory_path = config.data_dir.join(state_store::FILE_NAME);
         let engine = EngineFactory::new(EngineParts {
             config: Arc::clone(config),
             bus: Arc::clone(&self.bus),
@@ -285,7 +285,7 @@ impl Startup {
             overlooked: Arc::clone(&self.overlooked),
             known,
             feedback: self.feedback.clone(),
-            memory: Memory::open(&memory_path, config.memory.clone()).await?,
+            memory: StateStore::open(&memory_path, config.memory.clone()).await?,
         })
         .await?;
         let (diagnose, ollama) = (config.diagnose.clone(), config.ollama.clone());
@@ -305,8 +305,8 @@ impl Startup {
     }
 
     /// Reads the open incidents from the bus, and adds those that only the history still has.
-    async fn known_incidents(&self, open: &[Incident]) -> KnownIncidents {
-        let known = KnownIncidents::default();
+    async fn known_incidents(&self, open: &[Incident]) -> IncidentLog {
+        let known = IncidentLog::default();
         background::spawn_incident_follower(&self.tasks, &self.bus, &known);
         if !known.caught_up(INCIDENTS_TIMEOUT).await {
             tracing::warn!(

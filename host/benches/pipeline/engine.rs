@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anomalyzer_bus::Bus;
 use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer_collect::DetectorConfig;
-use anomalyzer_detect::{Engine, IncidentBook, IncidentConfig, KnownIncidents};
-use anomalyzer_domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, Topic};
+use anomalyzer_detect::{Engine, IncidentConfig, IncidentCorrelator, IncidentLog};
+use anomalyzer_domain::{
+    Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic,
+};
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 
@@ -171,7 +172,7 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
         settings,
     };
     let status = Arc::new(Mutex::default());
-    let book = IncidentBook::new(IncidentConfig::default(), KnownIncidents::default());
+    let book = IncidentCorrelator::new(IncidentConfig::default(), IncidentLog::default());
     let minute = Duration::from_secs(60);
     let engine = Engine::new(
         Arc::clone(bus),
@@ -180,7 +181,6 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
         vec![detector],
         book,
         minute,
-        None,
     )
     .with_status(Arc::clone(&status));
     let shutdown = CancellationToken::new();

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use anomalyzer_api::Access;
-use anomalyzer_collect::DetectorConfig;
-use anomalyzer_domain::{ConfigIssue, Step};
+use anomalyzer_domain::{ConfigIssue, DetectorConfig, Step};
 use anomalyzer_operator_kubernetes::Kubernetes;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_service::config::{Config, ConfigError, Environment, File};

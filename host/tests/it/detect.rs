@@ -7,15 +7,14 @@ use std::time::Duration;
 use anomalyzer_bus::{Bus, BusError, BusHealth, Replay, Subscription};
 use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
-use anomalyzer_collect::DetectorConfig;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_detect::{
-    Backfill, DetectStatus, Engine, Feedback, IncidentBook, IncidentConfig, KnownIncidents,
-    Overlooked, Vote,
+    Backfill, DetectStatus, DroppedCounters, Engine, Feedback, IncidentConfig, IncidentCorrelator,
+    IncidentLog, Vote,
 };
 use anomalyzer_domain::{
-    Coverage, Delivery, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Record, Sample,
-    Series, Target, Topic, UnixMs,
+    Coverage, Delivery, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch,
+    Record, Sample, Series, Target, Topic, UnixMs,
 };
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use anomalyzer_service::config;
@@ -80,7 +79,7 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
         quiet_for: Duration::from_secs(1),
         ..IncidentConfig::default()
     };
-    let book = IncidentBook::new(config, KnownIncidents::default());
+    let book = IncidentCorrelator::new(config, IncidentLog::default());
     Engine::new(
         Arc::clone(bus),
         plugins,
@@ -88,8 +87,8 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
         vec![zscore],
         book,
         Duration::from_secs(60),
-        backfill,
     )
+    .with_backfill(backfill)
 }
 
 /// Builds a batch with one sample of a signal about the target.
@@ -256,12 +255,12 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
     let bus: Arc<dyn Bus> = Arc::new(bus);
     let (status, overlooked, shutdown) = (
         Arc::default(),
-        Arc::<Overlooked>::default(),
+        Arc::<DroppedCounters>::default(),
         CancellationToken::new(),
     );
     let engine = engine(&bus, None)
         .with_status(Arc::clone(&status))
-        .with_overlooked(Arc::clone(&overlooked));
+        .with_dropped(Arc::clone(&overlooked));
     let running = tokio::spawn(engine.run("detect", shutdown.clone()));
     let watches = |signal: &str| {
         let status: std::collections::BTreeMap<String, DetectStatus> = status.lock().clone();

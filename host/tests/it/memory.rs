@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use anomalyzer_bus::{Bus, Subscription};
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
-use anomalyzer_collect::DetectorConfig;
 use anomalyzer_detect::{
-    DetectStatus, Engine, EngineError, IncidentBook, IncidentConfig, KnownIncidents, Memory,
-    MemoryConfig, memory,
+    DetectStatus, Engine, EngineError, IncidentConfig, IncidentCorrelator, IncidentLog, StateStore,
+    StateStoreConfig, state_store,
 };
 use anomalyzer_domain::{
-    Coverage, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series, Target,
-    Topic, UnixMs,
+    Coverage, DetectorConfig, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample,
+    Series, Target, Topic, UnixMs,
 };
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use serde_json::json;
@@ -88,7 +87,7 @@ fn counting(version: &str, observe: &str, state: Stateful<'_>) -> Vec<u8> {
 pub(crate) struct Rig {
     folder: TempDir,
     bus: Arc<dyn Bus>,
-    known: KnownIncidents,
+    known: IncidentLog,
     incidents: Box<dyn Subscription>,
     findings: Vec<Finding>,
     sent: i64,
@@ -112,7 +111,7 @@ impl Rig {
         Self {
             folder,
             bus,
-            known: KnownIncidents::default(),
+            known: IncidentLog::default(),
             incidents,
             findings: Vec::new(),
             sent: 0,
@@ -120,7 +119,7 @@ impl Rig {
     }
 
     fn file(&self) -> std::path::PathBuf {
-        self.folder.path().join(memory::FILE_NAME)
+        self.folder.path().join(state_store::FILE_NAME)
     }
 
     async fn start(&self, plugins: Plugins, detector: DetectorConfig) -> Running {
@@ -132,22 +131,22 @@ impl Rig {
         plugins: Plugins,
         detectors: Vec<DetectorConfig>,
     ) -> Running {
-        let config = MemoryConfig {
+        let config = StateStoreConfig {
             save_every: Duration::ZERO,
-            ..MemoryConfig::default()
+            ..StateStoreConfig::default()
         };
-        let memory = Memory::open(&self.file(), config).await.unwrap();
+        let memory = StateStore::open(&self.file(), config).await.unwrap();
         let config = IncidentConfig {
             confirm_after: Duration::ZERO,
             quiet_for: Duration::from_secs(1),
             ..IncidentConfig::default()
         };
-        let mut book = IncidentBook::new(config, self.known.clone());
+        let mut book = IncidentCorrelator::new(config, self.known.clone());
         book.adopt_all();
         let status = Arc::default();
         let bus = Arc::clone(&self.bus);
-        let engine = Engine::new(bus, plugins, vec![], detectors, book, MINUTE, None)
-            .with_memory(memory)
+        let engine = Engine::new(bus, plugins, vec![], detectors, book, MINUTE)
+            .with_state_store(memory)
             .with_status(Arc::clone(&status));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(engine.run("detect", shutdown.clone()));

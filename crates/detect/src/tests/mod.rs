@@ -1,4 +1,4 @@
-//! What becomes of detectors while they watch.
+//! Changes of detectors while the engine runs.
 
 mod quarantine;
 mod swap;
@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::*;
 use anomalyzer_bus::{Bus, Subscription};
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
-use anomalyzer_collect::{DetectorConfig, SignalConfig};
-use anomalyzer_domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, Topic};
+use anomalyzer_domain::{
+    Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic, WatchedSignal,
+};
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use anomalyzer_test_support::guest;
 
@@ -35,10 +36,10 @@ struct Rig {
 }
 
 impl Rig {
-    /// With these plugins. A signal that is not configured is watched by the `fallback`.
+    /// Builds an engine with these plugins. `fallback` watches signals that are not configured.
     async fn new(
         guests: &[&guest::Detector<'_>],
-        signals: Vec<SignalConfig>,
+        signals: Vec<WatchedSignal>,
         fallback: &str,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -48,7 +49,7 @@ impl Rig {
         let bus: Arc<dyn Bus> = Arc::new(bus);
         let metrics = bus.subscribe(Topic::Metrics, "detect").await.unwrap();
         let incidents = bus.subscribe(Topic::Incidents, "test").await.unwrap();
-        let book = IncidentBook::new(IncidentConfig::default(), KnownIncidents::default());
+        let book = IncidentCorrelator::new(IncidentConfig::default(), IncidentLog::default());
         for guest in guests {
             std::fs::write(
                 folder.path().join(guest.name).with_extension("wasm"),
@@ -73,7 +74,6 @@ impl Rig {
             fallback,
             book,
             silent_after,
-            None,
         )
         .with_status(Arc::clone(&status));
         Self {
@@ -88,7 +88,7 @@ impl Rig {
         }
     }
 
-    /// Another version is put into the folder.
+    /// Puts another version of a plugin into the folder.
     async fn drop_in(&mut self, guest: &guest::Detector<'_>) {
         let path = self.folder.path().join(guest.name).with_extension("wasm");
         std::fs::write(&path, guest.build()).unwrap();
@@ -100,7 +100,7 @@ impl Rig {
         self.status.lock()[signal].clone()
     }
 
-    /// Shows the engine one more sample of each of these signals.
+    /// Sends one more sample of each of these signals to the engine.
     async fn send(&mut self, signals: &[&str]) {
         self.sent += 1;
         for signal in signals {
@@ -131,7 +131,7 @@ impl Rig {
         let deliveries = self.metrics.next(10, Duration::from_secs(9)).await.unwrap();
         assert_eq!(deliveries.len(), signals.len());
         self.engine
-            .handle(&deliveries, self.metrics.as_mut())
+            .process_batch(&deliveries, self.metrics.as_mut())
             .await
             .unwrap();
     }

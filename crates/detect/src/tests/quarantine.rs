@@ -1,16 +1,17 @@
 //! A detector is quarantined while it watches.
 
 use super::*;
+use anomalyzer_domain::Meaning;
 
 const SIGNALS: [&str; 3] = ["latency", "errors", "traffic"];
 
-/// Watched by `moody`.
-fn signal(name: &str) -> SignalConfig {
-    let text = format!(
-        "name = '{name}'\nsource = {{ query = 'q' }}\ntarget = {{ kind = 'Deployment', name = 'web' }}\n\
-         detectors = [{{ name = 'moody' }}]"
-    );
-    toml::from_str(&text).unwrap()
+/// Returns a signal with the detector `moody`.
+fn signal(name: &str) -> WatchedSignal {
+    WatchedSignal {
+        name: name.to_owned(),
+        meaning: Meaning::Other,
+        detectors: vec![config("moody")],
+    }
 }
 
 fn failing() -> guest::Detector<'static> {
@@ -20,7 +21,7 @@ fn failing() -> guest::Detector<'static> {
     }
 }
 
-/// Sends samples until the detectors that fail are opened no more.
+/// Sends samples until the failing detectors are quarantined.
 async fn until_quarantined(rig: &mut Rig, signals: &[&str]) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
@@ -60,7 +61,7 @@ async fn what_is_quarantined_is_stood_in_for_until_it_gets_another_chance() {
         told.contains("`moody` is quarantined") && told.contains("calm watches in its place"),
         "{told}"
     );
-    // It is told the past that is at hand, which is a frame, and then each sample.
+    // The stand-in got one frame with the recent past. From then on it gets each sample.
     let before = rig.bus.health().dead_letters;
     let findings = status.findings;
     rig.send(&["latency"]).await;
@@ -72,7 +73,7 @@ async fn what_is_quarantined_is_stood_in_for_until_it_gets_another_chance() {
         (findings + 1, before)
     );
 
-    // Given up for three signals, it is not opened for a fourth.
+    // Three signals quarantined the plugin, so that a fourth signal does not open it.
     rig.send(&["saturation"]).await;
     let status = rig.status("saturation");
     assert_eq!(

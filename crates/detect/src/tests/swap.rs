@@ -16,7 +16,7 @@ async fn rig() -> Rig {
     Rig::new(&[&version("0.1.0", "")], vec![], "moody").await
 }
 
-/// The finding on the next sample.
+/// Sends a sample and returns the finding about it.
 async fn next(rig: &mut Rig) -> Finding {
     rig.send(&["latency"]).await;
     let events = rig
@@ -66,7 +66,7 @@ async fn a_next_version_that_takes_nothing_over_is_shown_the_past_that_is_at_han
         next(&mut rig).await;
         next(&mut rig).await;
         rig.drop_in(&version("0.2.0", restore)).await;
-        // One frame with the past, and one with the sample.
+        // The new version got one frame with the past and one with the sample.
         assert_eq!(next(&mut rig).await.score, 2.0);
         let told = rig.status("latency").not_restored.unwrap();
         assert!(

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_collect::{CollectConfig, DetectorConfig, SignalConfig};
-use anomalyzer_detect::{Engine, EngineError, IncidentBook, IncidentConfig, KnownIncidents};
+use anomalyzer_collect::{CollectConfig, SignalConfig};
+use anomalyzer_detect::{Engine, EngineError, IncidentConfig, IncidentCorrelator, IncidentLog};
 use anomalyzer_diagnose::{Diagnoser, DiagnoserConfig};
-use anomalyzer_domain::{Clock, IncidentEvent, IncidentEventKind, UnixMs};
+use anomalyzer_domain::{Clock, DetectorConfig, IncidentEvent, IncidentEventKind, UnixMs};
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use anomalyzer_policy::Policy;
 use anomalyzer_remediate::verification::VerifyConfig;
@@ -105,12 +105,11 @@ pub async fn run(
             .signals
             .iter()
             .filter(|signal| recorded.iter().any(|one| one.signal == signal.name))
-            .cloned()
+            .map(SignalConfig::watched)
             .collect(),
         setup.fallback_detectors.clone(),
-        IncidentBook::new(setup.incidents.clone(), KnownIncidents::default()),
+        IncidentCorrelator::new(setup.incidents.clone(), IncidentLog::default()),
         setup.silent_after,
-        None,
     );
     engine.open_configured().await?;
     let offer = candidate_actions(setup.candidates.clone(), plugins.clone());
@@ -124,7 +123,7 @@ pub async fn run(
             return Err(BacktestError::Interrupted);
         }
         time.store(tick.at, Ordering::Relaxed);
-        engine.handle(&tick.deliveries, &mut Nowhere).await?;
+        engine.process_batch(&tick.deliveries, &mut Nowhere).await?;
         let mut asked: Vec<IncidentEvent> = bus.take();
         asked.retain(|event| {
             world.see(event);

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::component::{find, load};
 use super::{Came, Instead, Places, ReplayError, Stage, Step, text};
-use anomalyzer_detect::testify;
+use anomalyzer_detect::re_evaluate;
 use anomalyzer_diagnose::serde_name;
-use anomalyzer_domain::{Basis, Finding, Parameters, Witness, rfc3339};
+use anomalyzer_domain::{Basis, Finding, Parameters, ReplayContext, rfc3339};
 use anomalyzer_plugin_host::Plugins;
 
 /// Runs the recorded detectors again, or other detectors instead of them.
@@ -76,9 +76,9 @@ pub(super) async fn again(
     Ok(steps)
 }
 
-async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) -> Came {
+async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &ReplayContext) -> Came {
     let was = text(&witness.finding);
-    match testify(plugins, name, &basis.event.incident.target, witness).await {
+    match re_evaluate(plugins, name, &basis.event.incident.target, witness).await {
         Ok(Some(finding)) if text(&finding) == was => Came::Same,
         _ if !witness.whole => Came::unknown(
             "not all that its detector knew is on record, and without it says something else",
@@ -96,7 +96,12 @@ async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) ->
 
 /// Runs another detector. A detector of another name gets the samples alone, because the saved
 /// state of the recorded detector has a format of its own.
-async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) -> Came {
+async fn ask_another(
+    plugins: &Plugins,
+    name: &str,
+    basis: &Basis,
+    witness: &ReplayContext,
+) -> Came {
     let same_name = name == witness.finding.detector;
     let settings = if same_name {
         witness.settings.clone()
@@ -104,12 +109,12 @@ async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &Wit
         Parameters::new()
     };
     let memory = witness.memory.clone().filter(|_| same_name);
-    let asked = Witness {
+    let asked = ReplayContext {
         settings,
         memory,
         ..witness.clone()
     };
-    let is = match testify(plugins, name, &basis.event.incident.target, &asked).await {
+    let is = match re_evaluate(plugins, name, &basis.event.incident.target, &asked).await {
         Ok(Some(finding)) => told(&finding),
         Ok(None) => "nothing at this sample".to_owned(),
         Err(error) => format!("an error: {error}"),

@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use anomalyzer_api::ApiConfig;
 use anomalyzer_bus_kafka::KafkaConfig;
 use anomalyzer_bus_sqlite::LocalBusConfig;
-use anomalyzer_collect::{CollectConfig, DetectorConfig, SignalConfig};
-use anomalyzer_detect::{IncidentConfig, MemoryConfig};
+use anomalyzer_collect::{CollectConfig, SignalConfig};
+use anomalyzer_detect::{IncidentConfig, StateStoreConfig};
 use anomalyzer_diagnose::{DiagnoserConfig, OllamaConfig};
-use anomalyzer_domain::{ConfigIssue, Grant, Parameters, Target, duration};
+use anomalyzer_domain::{ConfigIssue, DetectorConfig, Grant, Parameters, Target, duration};
 use anomalyzer_egress::http::HttpConfig;
 use anomalyzer_egress::notify::NotifyConfig;
 use anomalyzer_evaluate::backtest::{BacktestSetup, TrialConfig};
@@ -58,7 +58,7 @@ pub struct Config {
     #[serde(with = "duration")]
     pub silent_after: Duration,
     /// Interval at which the state of the detectors is saved.
-    pub memory: MemoryConfig,
+    pub memory: StateStoreConfig,
     /// Thresholds at which an incident is diagnosed.
     pub incidents: IncidentConfig,
     /// Language model. Without it the rules decide.
@@ -252,7 +252,7 @@ impl Default for Config {
             // `zscore` is ready after 20 samples. `novelty` is the better detector and needs 200.
             fallback_detectors: ["zscore", "novelty"].map(DetectorConfig::named).into(),
             silent_after: Duration::from_secs(60),
-            memory: MemoryConfig::default(),
+            memory: StateStoreConfig::default(),
             incidents: IncidentConfig::default(),
             ollama: None,
             diagnose: DiagnoserConfig::default(),

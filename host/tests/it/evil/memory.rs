@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use anomalyzer_collect::DetectorConfig;
-use anomalyzer_domain::Labels;
+use anomalyzer_domain::{DetectorConfig, Labels};
 use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError, Plugins, Saved};
 use serde_json::json;
 

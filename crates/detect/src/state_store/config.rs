@@ -1,4 +1,4 @@
-//! How often detectors are saved, and for how long.
+//! Configuration of the store.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use anomalyzer_domain::duration;
 
-/// How often what detectors know is saved, and for how long it is kept.
+/// The interval of saves, and the bounds of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MemoryConfig {
-    /// How often series that got samples are saved: what a crash costs at most. A change of phase
-    /// is saved at once, and everything at the end.
+pub struct StateStoreConfig {
+    /// Interval between two saves of the series with new samples. A crash costs at most the state
+    /// of this time. A change of phase is saved at once, and everything is saved at the end.
     #[serde(with = "duration")]
     pub save_every: Duration,
-    /// How long what is not saved again is kept.
+    /// Time for which a state is kept that is not saved again.
     #[serde(with = "duration")]
     pub keep_for: Duration,
-    /// How large the file may become, in bytes.
+    /// Maximum size of the file, in bytes.
     pub max_bytes: u64,
 }
 
-impl Default for MemoryConfig {
+impl Default for StateStoreConfig {
     fn default() -> Self {
         Self {
             save_every: Duration::from_secs(30),

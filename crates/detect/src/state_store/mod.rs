@@ -1,8 +1,10 @@
-//! The file that detectors' memories are kept in. It is a cache: whatever goes wrong with it is
-//! told and costs the memory, never the detection. One engine writes it.
+//! The file with the saved state of the detectors.
+//!
+//! **Invariant:** the file is a cache. A failure of it is reported and costs saved state, never
+//! detection. One engine writes it.
 
 mod config;
-mod kept;
+mod saved_state;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +16,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
-pub use config::MemoryConfig;
-pub(super) use kept::{Hash, Kept, Onset, settings_hash};
+pub use config::StateStoreConfig;
+pub(super) use saved_state::{Hash, Onset, SavedState, settings_hash};
 
-use anomalyzer_collect::DetectorConfig;
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::DetectorConfig;
 use anomalyzer_domain::{FindingId, Labels, Target, UnixMs, millis};
 
 /// The name of the file inside the data folder.
@@ -26,90 +28,90 @@ pub const FILE_NAME: &str = "memory.sqlite";
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/memory");
 
-/// How long the disk may take for one call.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A page is read until it has that many rows or bytes.
-const PAGE_ROWS: usize = 256;
-const PAGE_BYTES: usize = 8 << 20;
-/// How many rows one pruning deletes at most.
-const PRUNE_ROWS: i64 = 1000;
-/// SQLite's.
-const BYTES_OF_A_PAGE: u64 = 4096;
-/// SQLite's result code (sqlite.org/rescode.html).
-const FULL: &str = "13";
+/// Time-out of one call.
+const DISK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of rows and bytes in one page.
+const MAX_PAGE_ROWS: usize = 256;
+const MAX_PAGE_BYTES: usize = 8 << 20;
+/// Maximum number of rows that one pruning deletes.
+const MAX_PRUNED_ROWS: i64 = 1000;
+/// Size of a page of SQLite, in bytes.
+const SQLITE_PAGE_BYTES: u64 = 4096;
+/// Result code of SQLite for a full disk or database (sqlite.org/rescode.html).
+const SQLITE_FULL: &str = "13";
 
-/// Why memories can't be kept or read.
+/// A failure to save or read detector state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the detectors' memory {path}: {reason}", path = .path.display())]
-pub struct MemoryError {
+pub struct StateStoreError {
     path: PathBuf,
     reason: String,
 }
 
-/// The file. Clones share one connection.
+/// The store of detector state. Clones share one connection.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct StateStore {
     inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    config: MemoryConfig,
+    config: StateStoreConfig,
     connect: SqliteConnectOptions,
-    /// None at first, after a failure and after one that took too long: a new connection starts
-    /// from what is in the file.
+    /// None at first, after a failure, and after a time-out. A new connection starts with the
+    /// committed content of the file.
     connection: Mutex<Option<SqliteConnection>>,
 }
 
-/// Some rows of a signal, and where the next ones begin.
+/// Some rows of a signal. `next` is the key after which the next page starts.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    pub(super) rows: Vec<Kept>,
-    /// Rows that are not what was written: left out.
+    pub(super) rows: Vec<SavedState>,
+    /// Number of rows that are not in `rows` because their checksum is wrong.
     pub(super) damaged: usize,
-    pub(super) next: Option<Place>,
+    pub(super) next: Option<RowKey>,
 }
 
-/// The key of the last row of a page. The first page begins after the default, and what series
-/// share comes before them.
+/// The key of a row within its signal. The default precedes all rows. The state that series share
+/// precedes the state of the series.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct RowKey {
     series: String,
     detector: String,
     settings: Vec<u8>,
 }
 
-impl Memory {
-    /// Opens the file, or makes it. One that is damaged is moved aside: all it costs is a look at
-    /// the past.
+impl StateStore {
+    /// Opens the file, or creates it. Moves a damaged file aside, because the past of the series
+    /// can replace it.
     ///
     /// # Errors
-    /// The file can't be made or written.
-    pub async fn open(path: &Path, config: MemoryConfig) -> Result<Self, MemoryError> {
-        let failed = |error: &dyn std::fmt::Display| MemoryError {
+    /// The file cannot be created or written.
+    pub async fn open(path: &Path, config: StateStoreConfig) -> Result<Self, StateStoreError> {
+        let failed = |error: &dyn std::fmt::Display| StateStoreError {
             path: path.to_owned(),
             reason: format!("cannot be opened: {error}; give this user a data folder to write to"),
         };
         make_file(path).map_err(|error| failed(&error))?;
-        let pages = (config.max_bytes / BYTES_OF_A_PAGE).max(64);
+        let pages = (config.max_bytes / SQLITE_PAGE_BYTES).max(64);
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // What the last moments before a power cut wrote may be missing: it is a cache.
+            // A power cut may lose the last writes. That is acceptable for a cache.
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(PATIENCE / 2)
+            .busy_timeout(DISK_TIMEOUT / 2)
             .pragma("max_page_count", pages.to_string())
             .disable_statement_logging();
         if let Err(error) = prepare(&connect).await {
             let aside = path.with_extension("damaged");
-            tracing::warn!(path = %path.display(), %error, aside = %aside.display(), "the detectors' memory is moved aside");
+            tracing::warn!(path = %path.display(), %error, aside = %aside.display(), "moving a damaged state store aside");
             std::fs::rename(path, &aside).map_err(|error| failed(&error))?;
             for left in ["-wal", "-shm"] {
                 let mut name = path.as_os_str().to_owned();
                 name.push(left);
-                // Most often they are not there.
+                // These files usually do not exist.
                 let _ = std::fs::remove_file(name);
             }
             make_file(path).map_err(|error| failed(&error))?;
@@ -126,15 +128,15 @@ impl Memory {
         })
     }
 
-    /// How it is set up.
-    pub(super) fn config(&self) -> &MemoryConfig {
+    /// Returns the configuration.
+    pub(super) fn config(&self) -> &StateStoreConfig {
         &self.inner.config
     }
 
-    /// What is kept of a signal, from a place on.
-    pub(super) async fn page(&self, signal: &str, after: &Place) -> Result<Page, MemoryError> {
+    /// Returns a page of the saved states of a signal.
+    pub(super) async fn page(&self, signal: &str, after: &RowKey) -> Result<Page, StateStoreError> {
         self.within(async {
-            let mut taken = self.take().await?;
+            let mut checkout = self.take().await?;
             let mut rows = sqlx::query(
                 "SELECT series, detector, settings, version, digest, watermark, seen, onset_at, finding, saved, sha256
                  FROM memories
@@ -145,75 +147,79 @@ impl Memory {
             .bind(&after.series)
             .bind(&after.detector)
             .bind(&after.settings)
-            .bind(PAGE_ROWS as i64)
-            .fetch(&mut taken.connection);
+            .bind(MAX_PAGE_ROWS as i64)
+            .fetch(&mut checkout.connection);
             let (mut page, mut bytes, mut read) = (Page::default(), 0, 0);
             while let Some(row) = rows.try_next().await? {
                 read += 1;
-                let place = Place {
+                let key = RowKey {
                     series: row.try_get("series")?,
                     detector: row.try_get("detector")?,
                     settings: row.try_get("settings")?,
                 };
-                match kept(&row, &place)? {
-                    Some(kept) => {
-                        bytes += kept.saved.as_ref().map_or(0, Vec::len);
-                        page.rows.push(kept);
+                match decode_row(&row, &key)? {
+                    Some(state) => {
+                        bytes += state.saved.as_ref().map_or(0, Vec::len);
+                        page.rows.push(state);
                     }
                     None => page.damaged += 1,
                 }
-                if read == PAGE_ROWS || bytes > PAGE_BYTES {
-                    page.next = Some(place);
+                if read == MAX_PAGE_ROWS || bytes > MAX_PAGE_BYTES {
+                    page.next = Some(key);
                     break;
                 }
             }
             drop(rows);
-            taken.put_back();
+            checkout.put_back();
             Ok(page)
         })
         .await
     }
 
-    /// What is kept of one series for one detector.
+    /// Returns the saved state of one series for one detector.
     pub(super) async fn one(
         &self,
         signal: &str,
         target: &Target,
         labels: &Labels,
         config: &DetectorConfig,
-    ) -> Result<Option<Kept>, MemoryError> {
+    ) -> Result<Option<SavedState>, StateStoreError> {
         let series = (target.clone(), labels.clone());
-        let place = Place {
+        let key = RowKey {
             series: series_key(Some(&series)),
             detector: config.name.clone(),
             settings: settings_hash(config).to_vec(),
         };
         self.within(async {
-            let mut taken = self.take().await?;
+            let mut checkout = self.take().await?;
             let row = sqlx::query(
                 "SELECT series, detector, settings, version, digest, watermark, seen, onset_at, finding, saved, sha256
                  FROM memories WHERE signal = ?1 AND series = ?2 AND detector = ?3 AND settings = ?4",
             )
             .bind(signal)
-            .bind(&place.series)
-            .bind(&place.detector)
-            .bind(&place.settings)
-            .fetch_optional(&mut taken.connection)
+            .bind(&key.series)
+            .bind(&key.detector)
+            .bind(&key.settings)
+            .fetch_optional(&mut checkout.connection)
             .await?;
-            taken.put_back();
-            row.map_or(Ok(None), |row| kept(&row, &place))
+            checkout.put_back();
+            row.map_or(Ok(None), |row| decode_row(&row, &key))
         })
         .await
     }
 
-    /// Keeps these rows, in one transaction.
-    pub(super) async fn save(&self, signal: &str, rows: &[Kept]) -> Result<(), MemoryError> {
+    /// Saves these rows in one transaction.
+    pub(super) async fn save(
+        &self,
+        signal: &str,
+        rows: &[SavedState],
+    ) -> Result<(), StateStoreError> {
         if rows.is_empty() {
             return Ok(());
         }
         let now = now_ms();
         self.within(async {
-            let mut taken = self.begin().await?;
+            let mut checkout = self.begin().await?;
             for row in rows {
                 let sha256 = row.saved.as_ref().map(|saved| Sha256::digest(saved).to_vec());
                 sqlx::query(
@@ -239,142 +245,142 @@ impl Memory {
                 .bind(row.saved.as_deref())
                 .bind(sha256)
                 .bind(now)
-                .execute(&mut taken.connection)
+                .execute(&mut checkout.connection)
                 .await?;
             }
-            taken.commit().await
+            checkout.commit().await
         })
         .await
     }
 
-    /// Forgets series that are gone.
+    /// Deletes the state of ended series.
     pub(super) async fn forget(
         &self,
         signal: &str,
         series: &[(Target, Labels)],
-    ) -> Result<(), MemoryError> {
+    ) -> Result<(), StateStoreError> {
         if series.is_empty() {
             return Ok(());
         }
         self.within(async {
-            let mut taken = self.begin().await?;
+            let mut checkout = self.begin().await?;
             for gone in series {
                 sqlx::query("DELETE FROM memories WHERE signal = ? AND series = ?")
                     .bind(signal)
                     .bind(series_key(Some(gone)))
-                    .execute(&mut taken.connection)
+                    .execute(&mut checkout.connection)
                     .await?;
             }
-            taken.commit().await
+            checkout.commit().await
         })
         .await
     }
 
-    /// Forgets what a detector of a signal saved under other settings than these. Answers how much
-    /// that was.
+    /// Deletes the state that a detector of a signal saved under other settings than these. Returns
+    /// the number of deleted rows.
     pub(super) async fn forget_other_settings(
         &self,
         signal: &str,
         detector: &str,
         settings: &[Hash],
-    ) -> Result<u64, MemoryError> {
+    ) -> Result<u64, StateStoreError> {
         let known = settings
             .iter()
             .map(hex::encode_upper)
             .collect::<Vec<_>>()
             .join(",");
         self.within(async {
-            let mut taken = self.begin().await?;
+            let mut checkout = self.begin().await?;
             let forgotten =
                 sqlx::query("DELETE FROM memories WHERE signal = ? AND detector = ? AND instr(?, hex(settings)) = 0")
                     .bind(signal)
                     .bind(detector)
                     .bind(&known)
-                    .execute(&mut taken.connection)
+                    .execute(&mut checkout.connection)
                     .await?;
-            taken.commit().await?;
+            checkout.commit().await?;
             Ok(forgotten.rows_affected())
         })
         .await
     }
 
-    /// Forgets what was not saved for too long.
-    pub(super) async fn prune(&self) -> Result<(), MemoryError> {
+    /// Deletes old state that was not saved again.
+    pub(super) async fn prune(&self) -> Result<(), StateStoreError> {
         let keep_for = millis(self.inner.config.keep_for);
         let before = now_ms().saturating_sub(keep_for);
         self.within(async {
-            let mut taken = self.begin().await?;
+            let mut checkout = self.begin().await?;
             sqlx::query("DELETE FROM memories WHERE id IN (SELECT id FROM memories WHERE saved_at < ? LIMIT ?)")
                 .bind(before)
-                .bind(PRUNE_ROWS)
-                .execute(&mut taken.connection)
+                .bind(MAX_PRUNED_ROWS)
+                .execute(&mut checkout.connection)
                 .await?;
-            taken.commit().await
+            checkout.commit().await
         })
         .await
     }
 
-    /// Closes the file. The next call opens it again.
+    /// Closes the file. The next call reopens it.
     pub(super) async fn close(&self) {
         if let Some(connection) = self.inner.connection.lock().await.take()
             && let Err(error) = connection.close().await
         {
-            tracing::warn!(%error, path = %self.inner.path.display(), "the detectors' memory did not close cleanly");
+            tracing::warn!(%error, path = %self.inner.path.display(), "the state store did not close cleanly");
         }
     }
 
-    async fn take(&self) -> sqlx::Result<Taken<'_>> {
-        let mut place = self.inner.connection.lock().await;
-        let connection = match place.take() {
+    async fn take(&self) -> sqlx::Result<Checkout<'_>> {
+        let mut slot = self.inner.connection.lock().await;
+        let connection = match slot.take() {
             Some(connection) => connection,
             None => self.inner.connect.connect().await?,
         };
-        Ok(Taken { place, connection })
+        Ok(Checkout { slot, connection })
     }
 
-    async fn begin(&self) -> sqlx::Result<Taken<'_>> {
-        let mut taken = self.take().await?;
+    async fn begin(&self) -> sqlx::Result<Checkout<'_>> {
+        let mut checkout = self.take().await?;
         sqlx::query("BEGIN IMMEDIATE")
-            .execute(&mut taken.connection)
+            .execute(&mut checkout.connection)
             .await?;
-        Ok(taken)
+        Ok(checkout)
     }
 
     async fn within<R>(
         &self,
         work: impl Future<Output = sqlx::Result<R>>,
-    ) -> Result<R, MemoryError> {
-        let reason = match tokio::time::timeout(PATIENCE, work).await {
+    ) -> Result<R, StateStoreError> {
+        let reason = match tokio::time::timeout(DISK_TIMEOUT, work).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => match error
                 .as_database_error()
                 .and_then(|error| error.code())
                 .as_deref()
             {
-                Some(FULL) => {
+                Some(SQLITE_FULL) => {
                     "cannot grow: the disk, or `max_bytes` of [memory], is full".to_owned()
                 }
                 _ => error.to_string(),
             },
-            Err(_) => format!("the disk did not answer within {PATIENCE:?}"),
+            Err(_) => format!("the disk did not answer within {DISK_TIMEOUT:?}"),
         };
-        Err(MemoryError {
+        Err(StateStoreError {
             path: self.inner.path.clone(),
             reason,
         })
     }
 }
 
-/// The connection, out of its place. If it is not put back, it is dropped, and with it what was not
-/// committed.
-struct Taken<'a> {
-    place: MutexGuard<'a, Option<SqliteConnection>>,
+/// The connection, taken out of the store. Dropping it without [`Self::put_back`] closes the
+/// connection and rolls back its transaction.
+struct Checkout<'a> {
+    slot: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
 }
 
-impl Taken<'_> {
+impl Checkout<'_> {
     fn put_back(mut self) {
-        *self.place = Some(self.connection);
+        *self.slot = Some(self.connection);
     }
 
     async fn commit(mut self) -> sqlx::Result<()> {
@@ -390,7 +396,7 @@ async fn prepare(connect: &SqliteConnectOptions) -> sqlx::Result<()> {
     connection.close().await
 }
 
-/// Makes the file readable by its owner only.
+/// Creates the file, readable by its owner only.
 fn make_file(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
 
@@ -406,22 +412,22 @@ fn make_file(path: &Path) -> std::io::Result<()> {
 }
 
 fn series_key(series: Option<&(Target, Labels)>) -> String {
-    // Neither targets nor labels hold anything that JSON can't.
+    // Every target and every label can be written as JSON.
     series
         .and_then(|series| serde_json::to_string(series).ok())
         .unwrap_or_default()
 }
 
-/// A row as it was written, or None if it is not.
-fn kept(row: &SqliteRow, place: &Place) -> sqlx::Result<Option<Kept>> {
-    let series = match place.series.as_str() {
+/// Decodes a row. Returns None if it is not as it was written.
+fn decode_row(row: &SqliteRow, key: &RowKey) -> sqlx::Result<Option<SavedState>> {
+    let series = match key.series.as_str() {
         "" => None,
         text => match serde_json::from_str(text) {
             Ok(series) => Some(series),
             Err(_) => return Ok(None),
         },
     };
-    let Ok(settings) = place.settings.as_slice().try_into() else {
+    let Ok(settings) = key.settings.as_slice().try_into() else {
         return Ok(None);
     };
     let (saved, sha256): (Option<Vec<u8>>, Option<Vec<u8>>) =
@@ -437,9 +443,9 @@ fn kept(row: &SqliteRow, place: &Place) -> sqlx::Result<Option<Kept>> {
         at,
         finding: FindingId::from(finding),
     });
-    Ok(Some(Kept {
+    Ok(Some(SavedState {
         series,
-        detector: place.detector.clone(),
+        detector: key.detector.clone(),
         settings,
         version: row.try_get("version")?,
         digest: row.try_get("digest")?,
@@ -454,8 +460,8 @@ fn kept(row: &SqliteRow, place: &Place) -> sqlx::Result<Option<Kept>> {
 mod tests {
     use super::*;
 
-    fn row(pod: &str, saved: &[u8]) -> Kept {
-        Kept {
+    fn row(pod: &str, saved: &[u8]) -> SavedState {
+        SavedState {
             series: Some((
                 Target::new("shop", "Deployment", "web"),
                 Labels::new([("pod", pod)]),
@@ -474,18 +480,18 @@ mod tests {
         }
     }
 
-    async fn memory(config: MemoryConfig) -> (tempfile::TempDir, Memory) {
+    async fn memory(config: StateStoreConfig) -> (tempfile::TempDir, StateStore) {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::open(&folder.path().join(FILE_NAME), config)
+        let memory = StateStore::open(&folder.path().join(FILE_NAME), config)
             .await
             .unwrap();
         (folder, memory)
     }
 
-    async fn all(memory: &Memory, signal: &str) -> (Vec<Kept>, usize) {
-        let (mut rows, mut damaged, mut next) = (Vec::new(), 0, Some(Place::default()));
-        while let Some(place) = next {
-            let page = memory.page(signal, &place).await.unwrap();
+    async fn all(memory: &StateStore, signal: &str) -> (Vec<SavedState>, usize) {
+        let (mut rows, mut damaged, mut next) = (Vec::new(), 0, Some(RowKey::default()));
+        while let Some(key) = next {
+            let page = memory.page(signal, &key).await.unwrap();
             rows.extend(page.rows);
             damaged += page.damaged;
             next = page.next;
@@ -493,22 +499,22 @@ mod tests {
         (rows, damaged)
     }
 
-    async fn sql(memory: &Memory, statement: &'static str) {
-        let mut taken = memory.begin().await.unwrap();
+    async fn sql(memory: &StateStore, statement: &'static str) {
+        let mut checkout = memory.begin().await.unwrap();
         sqlx::query(statement)
-            .execute(&mut taken.connection)
+            .execute(&mut checkout.connection)
             .await
             .unwrap();
-        taken.commit().await.unwrap();
+        checkout.commit().await.unwrap();
     }
 
     #[tokio::test]
     async fn what_was_kept_is_read_again_what_is_shared_first() {
-        let (_folder, memory) = memory(MemoryConfig::default()).await;
-        let mut rows: Vec<Kept> = (0..PAGE_ROWS + 3)
+        let (_folder, memory) = memory(StateStoreConfig::default()).await;
+        let mut rows: Vec<SavedState> = (0..MAX_PAGE_ROWS + 3)
             .map(|pod| row(&format!("web-{pod:04}"), b"calm"))
             .collect();
-        rows.push(Kept {
+        rows.push(SavedState {
             series: None,
             onset: None,
             ..row("", b"shared")
@@ -536,7 +542,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_row_that_is_not_what_was_written_is_left_out() {
-        let (_folder, memory) = memory(MemoryConfig::default()).await;
+        let (_folder, memory) = memory(StateStoreConfig::default()).await;
         memory
             .save(
                 "latency",
@@ -560,13 +566,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_saved_under_other_settings_or_too_long_ago_is_forgotten() {
-        let (_folder, memory) = memory(MemoryConfig::default()).await;
+        let (_folder, memory) = memory(StateStoreConfig::default()).await;
         memory
             .save(
                 "latency",
                 &[
                     row("a", b""),
-                    Kept {
+                    SavedState {
                         settings: [8; 32],
                         ..row("a", b"")
                     },
@@ -593,11 +599,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         std::fs::write(&path, [7; 10_000]).unwrap();
-        let config = MemoryConfig {
+        let config = StateStoreConfig {
             max_bytes: 1 << 20,
-            ..MemoryConfig::default()
+            ..StateStoreConfig::default()
         };
-        let memory = Memory::open(&path, config).await.unwrap();
+        let memory = StateStore::open(&path, config).await.unwrap();
         assert!(path.with_extension("damaged").exists());
         let error = memory
             .save("latency", &[row("a", &[1; 2 << 20])])

@@ -1,7 +1,7 @@
-//! Which series a detector has not seen enough of to say anything, and when it will have.
+//! The warm-up of a detector: the series of which it needs more samples before it reports findings.
 //!
-//! A detector says how many samples it wants by a setting `min_samples`. One that has none is not
-//! asked to.
+//! The setting `min_samples` of a detector holds the number of samples. A detector without that
+//! setting has no warm-up.
 
 use std::collections::HashMap;
 
@@ -11,46 +11,46 @@ use super::series::SeriesTable;
 use anomalyzer_domain::{UnixMs, as_rfc3339_option};
 use anomalyzer_plugin_host::Frame;
 
-/// How old what was made out may be, where nothing else has changed.
-const ANEW_MS: i64 = 1000;
+/// Maximum age of a status, while the number of series in warm-up stays equal.
+const STATUS_MAX_AGE_MS: i64 = 1000;
 
-/// Series that a detector says nothing of yet.
+/// Progress of the warm-up of one detector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Learning {
     /// The detector.
     pub detector: String,
-    /// How many series it says nothing of yet.
+    /// Number of series in warm-up.
     pub series: usize,
-    /// How many samples of a series it wants.
+    /// Number of samples of a series that the detector needs.
     pub min_samples: u32,
-    /// How many the one that is furthest behind has.
+    /// Lowest number of samples among these series.
     pub least: u32,
-    /// When the last of them will have as many, if they come on as they do. None while that can't
-    /// be told: of one sample.
+    /// Time at which the last of these series has enough samples, at its present pace. None while
+    /// no series has two samples, so that no pace is known.
     #[serde(with = "as_rfc3339_option")]
     pub ready_at: Option<UnixMs>,
 }
 
-/// What is counted of the series that one detector is still learning.
+/// Sample counts of the series in warm-up of one detector.
 #[derive(Debug, Default)]
-pub(super) struct Young {
+pub(super) struct Warmup {
     min_samples: u32,
-    /// By series.
+    /// The counts by series.
     seen: HashMap<u32, Seen>,
-    /// What was made out last, and when.
-    told: Option<(UnixMs, Learning)>,
+    /// The last status and its time.
+    last: Option<(UnixMs, Learning)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     samples: u32,
-    /// The first sample that was counted here: how many there were with it, and its time.
+    /// The first sample counted here: the count with it, and its time.
     first: Option<(u32, UnixMs)>,
     last: UnixMs,
 }
 
-impl Young {
-    /// None of a detector that does not say how many samples it wants.
+impl Warmup {
+    /// `min_samples` is None for a detector without a warm-up.
     pub(super) fn new(min_samples: Option<u32>) -> Self {
         Self {
             min_samples: min_samples.unwrap_or(0),
@@ -58,10 +58,10 @@ impl Young {
         }
     }
 
-    /// Begins anew with the series that were given back, of which so much had been seen.
-    pub(super) fn begin_anew(&mut self, given_back: &HashMap<u32, u32>) {
+    /// Starts anew with `restored` series, each with the number of samples in its state.
+    pub(super) fn restart(&mut self, restored: &HashMap<u32, u32>) {
         self.seen.clear();
-        for (id, samples) in given_back {
+        for (id, samples) in restored {
             self.begin(*id, *samples);
         }
     }
@@ -79,7 +79,7 @@ impl Young {
         }
     }
 
-    /// What the detector was shown.
+    /// Counts the samples of an evaluated frame, and adds the series that it opens.
     pub(super) fn take(&mut self, frame: &Frame) {
         for (id, _) in &frame.opened {
             self.begin(*id, 0);
@@ -87,7 +87,7 @@ impl Young {
         self.count(frame);
     }
 
-    /// What the detector was shown of series that it knew.
+    /// Counts the samples of an evaluated frame whose series are known.
     pub(super) fn count(&mut self, frame: &Frame) {
         if self.seen.is_empty() {
             return;
@@ -108,29 +108,30 @@ impl Young {
         }
     }
 
-    /// How much was seen of a series. None if that is enough.
+    /// Returns the number of samples of a series in warm-up.
     pub(super) fn seen(&self, id: u32) -> Option<u32> {
         self.seen.get(&id).map(|seen| seen.samples)
     }
 
-    /// How it stands at that time, unless all has been seen enough of.
-    pub(super) fn tell(
+    /// Returns the progress at `now`, or None if no series is in warm-up.
+    pub(super) fn status(
         &mut self,
         detector: &str,
         table: &SeriesTable,
         now: UnixMs,
     ) -> Option<Learning> {
         if self.seen.is_empty() {
-            self.told = None;
+            self.last = None;
             return None;
         }
         let fresh = |(at, learning): &&(UnixMs, Learning)| {
-            learning.series == self.seen.len() && now.saturating_sub(*at) < ANEW_MS
+            learning.series == self.seen.len() && now.saturating_sub(*at) < STATUS_MAX_AGE_MS
         };
-        if let Some((_, learning)) = self.told.as_ref().filter(fresh) {
+        if let Some((_, learning)) = self.last.as_ref().filter(fresh) {
             return Some(learning.clone());
         }
-        // Of a frame that the detector failed at nobody knows what it took in.
+        // A frame over which the detector failed was not counted, so that its ends are unknown
+        // here.
         self.seen.retain(|id, _| table.watermark(*id).is_some());
         let least = self.seen.values().map(|seen| seen.samples).min()?;
         let left = self
@@ -145,14 +146,13 @@ impl Young {
             least,
             ready_at: left.map(|left| now.saturating_add(left)),
         };
-        self.told = Some((now, learning.clone()));
+        self.last = Some((now, learning.clone()));
         Some(learning)
     }
 }
 
 impl Seen {
-    /// How many milliseconds it takes until there are as many samples, at the pace of those that
-    /// came.
+    /// Returns the milliseconds until the series has `wanted` samples, at its present pace.
     fn left(self, wanted: u32) -> Option<i64> {
         let (samples, at) = self.first?;
         let steps = i64::from(
@@ -170,21 +170,21 @@ mod tests {
     use super::*;
     use anomalyzer_domain::{Labels, Sample, Series, Target};
 
-    /// A detector that wants ten samples, and what it is shown.
+    /// A detector that needs ten samples, and its series.
     struct Rig {
-        young: Young,
+        warmup: Warmup,
         table: SeriesTable,
     }
 
     impl Rig {
         fn new() -> Self {
             Self {
-                young: Young::new(Some(10)),
+                warmup: Warmup::new(Some(10)),
                 table: SeriesTable::default(),
             }
         }
 
-        /// That many samples of a series, one every `step` from 0 on.
+        /// Shows samples of a series, one every `step` from 0 on.
         fn show(&mut self, pod: &str, samples: i64, step: i64) {
             let samples = (0..samples)
                 .map(|i| Sample {
@@ -199,12 +199,13 @@ mod tests {
             let mut frame = Frame::default();
             self.table
                 .feed(&mut frame, &Target::new("", "Process", "web"), &[series]);
-            self.young.take(&frame);
+            self.warmup.take(&frame);
         }
 
-        /// Series that are learnt, samples of the last of them, and when they are ready.
+        /// Returns the number of series in warm-up, the lowest number of samples, and the time at
+        /// which all are ready.
         fn told(&mut self, now: UnixMs) -> Option<(usize, u32, Option<UnixMs>)> {
-            let told = self.young.tell("novelty", &self.table, now);
+            let told = self.warmup.status("novelty", &self.table, now);
             told.map(|learning| (learning.series, learning.least, learning.ready_at))
         }
     }
@@ -237,14 +238,14 @@ mod tests {
     fn what_was_given_back_goes_on_where_it_was() {
         let mut rig = Rig::new();
         rig.show("a", 8, 1000);
-        assert_eq!(rig.young.seen(0), Some(8));
-        rig.young.begin_anew(&[(0, 8)].into());
+        assert_eq!(rig.warmup.seen(0), Some(8));
+        rig.warmup.restart(&[(0, 8)].into());
         assert_eq!(rig.told(7000), Some((1, 8, None)));
         rig.show("a", 9, 1000);
-        assert_eq!(rig.young.seen(0), Some(9));
+        assert_eq!(rig.warmup.seen(0), Some(9));
         rig.show("a", 10, 1000);
-        assert_eq!(rig.young.seen(0), None);
-        rig.young.begin_anew(&HashMap::new());
+        assert_eq!(rig.warmup.seen(0), None);
+        rig.warmup.restart(&HashMap::new());
         assert_eq!(rig.told(9000), None);
     }
 
@@ -256,18 +257,18 @@ mod tests {
             closed: vec![0],
             ..Frame::default()
         };
-        rig.young.count(&frame);
+        rig.warmup.count(&frame);
         assert_eq!(rig.told(1000), None);
         // Not told by a frame that it failed at: gone all the same.
         rig.show("b", 2, 1000);
-        rig.table.forget(&mut frame, UnixMs::MAX);
+        rig.table.close_idle(&mut frame, UnixMs::MAX);
         assert_eq!(rig.told(10_000), None);
     }
 
     #[test]
     fn a_detector_that_does_not_say_how_many_it_wants_is_not_waited_for() {
         let mut rig = Rig {
-            young: Young::new(None),
+            warmup: Warmup::new(None),
             ..Rig::new()
         };
         rig.show("a", 1, 1000);

@@ -1,4 +1,5 @@
-//! That a source fell silent is the host's to find: a detector sees samples only.
+//! Detects sources that stopped answering. The host must do this, because a detector sees only
+//! samples.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,52 +9,54 @@ use anomalyzer_domain::{
     millis,
 };
 
-/// Who says it, in place of a detector.
+/// Name of the detector in a finding about absence.
 const HOST: &str = "host";
 
-/// Most that are silent at once. Whoever may write to the topic could else fill the memory with
-/// names.
-const MOST: usize = 50_000;
-/// What nobody speaks of for this long is forgotten when there is no room.
+/// Maximum number of absent sources at one time. Without it, anyone who may write to the topic
+/// could fill the memory with names.
+const MAX_ABSENT: usize = 50_000;
+/// Time after which a source without messages is forgotten if space is needed.
 const IDLE_MS: i64 = 60 * 60 * 1000;
 
-struct Silent {
+struct Absent {
     since: UnixMs,
     heard_at: UnixMs,
-    told: bool,
+    reported: bool,
 }
 
-/// Watches the coverage of each signal's targets. Knows only those that are silent.
-pub(super) struct Silence {
+/// Watches the coverage of each signal and target. Holds only the pairs without an answer.
+pub(super) struct AbsenceDetector {
     after: Duration,
-    silent: HashMap<(String, Target), Silent>,
-    /// How often there was no room for another one.
-    pub(super) overlooked: u64,
+    absent: HashMap<(String, Target), Absent>,
+    /// Number of reports dropped because [`MAX_ABSENT`] was reached.
+    pub(super) dropped: u64,
 }
 
-impl Silence {
+impl AbsenceDetector {
+    /// Reports a source after it failed for the time `after`.
     pub(super) fn new(after: Duration) -> Self {
         Self {
             after,
-            silent: HashMap::new(),
-            overlooked: 0,
+            absent: HashMap::new(),
+            dropped: 0,
         }
     }
 
-    /// What an incident says of silence was told already, so that its end will be.
+    /// Continues with the absences that an incident reports, so that their end is reported too.
     pub(super) fn restore(&mut self, incident: &Incident) {
         for finding in incident.active().filter(|finding| finding.detector == HOST) {
-            let silent = Silent {
+            let absent = Absent {
                 since: finding.onset_at,
                 heard_at: finding.at,
-                told: true,
+                reported: true,
             };
-            self.silent
-                .insert((finding.signal.clone(), incident.target.clone()), silent);
+            self.absent
+                .insert((finding.signal.clone(), incident.target.clone()), absent);
         }
     }
 
-    /// Takes the coverage of one round; says when a source fell silent or came back.
+    /// Takes the coverage of one round. Returns a finding if the sources have been absent for long
+    /// enough, or answer again.
     pub(super) fn observe(
         &mut self,
         signal: &str,
@@ -61,69 +64,60 @@ impl Silence {
         now: UnixMs,
         coverage: Coverage,
     ) -> Option<Finding> {
-        // Nobody asked says nothing. A source that answers without this signal (no traffic, no
-        // quantile) is not silent; only failing is.
+        // Without a question there is no absence. A source that answers without this signal (no
+        // traffic, no quantile) is present. Only a failed request counts.
         if coverage.asked == 0 {
             return None;
         }
         if coverage.failed < coverage.asked {
-            if self.silent.is_empty() {
-                return None;
-            }
-            let Silent {
-                since, told: true, ..
-            } = self.silent.remove(&(signal.to_owned(), target.clone()))?
-            else {
-                return None;
-            };
-            return Some(finding(
-                signal,
-                target,
-                since,
-                now,
-                Phase::Clear,
-                0.0,
-                "the source answers again".into(),
-            ));
+            return self.end(signal, target, now);
         }
         let key = (signal.to_owned(), target.clone());
-        if self.silent.len() >= MOST && !self.silent.contains_key(&key) && !self.make_room(now) {
-            self.overlooked += 1;
+        if self.absent.len() >= MAX_ABSENT
+            && !self.absent.contains_key(&key)
+            && !self.make_room(now)
+        {
+            self.dropped += 1;
             return None;
         }
-        let silent = self.silent.entry(key).or_insert(Silent {
+        let absent = self.absent.entry(key).or_insert(Absent {
             since: now,
             heard_at: now,
-            told: false,
+            reported: false,
         });
-        silent.heard_at = silent.heard_at.max(now);
-        let silent_for = now.saturating_sub(silent.since);
-        let after = millis(self.after);
-        if silent.told || silent_for < after {
+        absent.heard_at = absent.heard_at.max(now);
+        let absent_for = now.saturating_sub(absent.since);
+        if absent.reported || absent_for < millis(self.after) {
             return None;
         }
-        silent.told = true;
+        absent.reported = true;
         let reason = format!(
             "none of {} sources answered for {:.1} s: this is missing, not zero",
             coverage.asked,
-            silent_for as f64 / 1000.0
+            absent_for as f64 / 1000.0
         );
-        Some(finding(
-            signal,
-            target,
-            silent.since,
-            now,
-            Phase::Onset,
-            1.0,
-            reason,
-        ))
+        let since = absent.since;
+        Some(finding(signal, target, since, now, Phase::Onset, reason))
     }
 
-    /// Forgets what nobody speaks of any more.
+    /// Ends an absence. Returns a finding if the absence was reported.
+    fn end(&mut self, signal: &str, target: &Target, now: UnixMs) -> Option<Finding> {
+        // The usual case, which needs no key.
+        if self.absent.is_empty() {
+            return None;
+        }
+        let absent = self.absent.remove(&(signal.to_owned(), target.clone()))?;
+        let reason = "the source answers again".to_owned();
+        absent
+            .reported
+            .then(|| finding(signal, target, absent.since, now, Phase::Clear, reason))
+    }
+
+    /// Forgets sources without recent messages. Returns true if there is space now.
     fn make_room(&mut self, now: UnixMs) -> bool {
-        self.silent
-            .retain(|_, silent| now.saturating_sub(silent.heard_at) < IDLE_MS);
-        self.silent.len() < MOST
+        self.absent
+            .retain(|_, absent| now.saturating_sub(absent.heard_at) < IDLE_MS);
+        self.absent.len() < MAX_ABSENT
     }
 }
 
@@ -133,9 +127,9 @@ fn finding(
     since: UnixMs,
     now: UnixMs,
     phase: Phase,
-    score: f64,
     reason: String,
 ) -> Finding {
+    let score = if phase == Phase::Clear { 0.0 } else { 1.0 };
     Finding {
         id: FindingId::derive(&[signal, &target.key(), HOST, &since.to_string()]),
         signal: signal.to_owned(),
@@ -161,7 +155,7 @@ mod tests {
 
     #[test]
     fn silence_is_told_once_after_its_time_and_so_is_its_end() {
-        let mut silence = Silence::new(Duration::from_millis(20));
+        let mut absence = AbsenceDetector::new(Duration::from_millis(20));
         let target = Target::new("", "Process", "web");
         let mut phases = Vec::new();
         for (now, failed) in [(0, 0), (10, 1), (20, 1), (30, 1), (40, 1), (50, 0), (60, 0)] {
@@ -171,7 +165,7 @@ mod tests {
                 failed,
             };
             phases.extend(
-                silence
+                absence
                     .observe("latency", &target, now, coverage)
                     .map(|finding| (now, finding.phase)),
             );
@@ -181,14 +175,14 @@ mod tests {
 
     #[test]
     fn a_source_that_answers_without_the_signal_is_not_silent() {
-        let mut silence = Silence::new(Duration::ZERO);
+        let mut absence = AbsenceDetector::new(Duration::ZERO);
         let coverage = Coverage {
             asked: 1,
             answered: 0,
             failed: 0,
         };
         assert_eq!(
-            silence.observe("latency", &Target::new("", "Process", "web"), 0, coverage),
+            absence.observe("latency", &Target::new("", "Process", "web"), 0, coverage),
             None
         );
     }
@@ -208,7 +202,7 @@ mod tests {
                 failed: 0,
             },
         );
-        let told = Silence::new(Duration::ZERO)
+        let told = AbsenceDetector::new(Duration::ZERO)
             .observe("latency", &target, 10, failing)
             .unwrap();
         let incident = Incident {
@@ -222,50 +216,50 @@ mod tests {
             samples: vec![],
             foreign: false,
         };
-        let mut silence = Silence::new(Duration::ZERO);
-        silence.restore(&incident);
-        assert_eq!(silence.observe("latency", &target, 20, failing), None);
-        let end = silence.observe("latency", &target, 30, answering).unwrap();
+        let mut absence = AbsenceDetector::new(Duration::ZERO);
+        absence.restore(&incident);
+        assert_eq!(absence.observe("latency", &target, 20, failing), None);
+        let end = absence.observe("latency", &target, 30, answering).unwrap();
         assert_eq!(
             (end.phase, end.id, end.onset_at),
             (Phase::Clear, told.id, 10)
         );
-        assert_eq!(silence.observe("latency", &target, 40, answering), None);
+        assert_eq!(absence.observe("latency", &target, 40, answering), None);
     }
 
     #[test]
     fn of_too_many_silent_sources_the_idle_ones_are_forgotten_and_others_counted() {
-        let mut silence = Silence::new(Duration::ZERO);
+        let mut absence = AbsenceDetector::new(Duration::ZERO);
         let failing = Coverage {
             asked: 1,
             answered: 0,
             failed: 1,
         };
         let mut observe = |name: usize, now| {
-            silence.observe(
+            absence.observe(
                 "s",
                 &Target::new("", "Process", &name.to_string()),
                 now,
                 failing,
             );
-            (silence.silent.len(), silence.overlooked)
+            (absence.absent.len(), absence.dropped)
         };
-        for name in 0..MOST {
+        for name in 0..MAX_ABSENT {
             observe(name, 0);
         }
-        assert_eq!(observe(MOST, IDLE_MS - 1), (MOST, 1));
-        assert_eq!(observe(0, IDLE_MS - 1), (MOST, 1));
-        assert_eq!(observe(MOST, IDLE_MS), (2, 1));
+        assert_eq!(observe(MAX_ABSENT, IDLE_MS - 1), (MAX_ABSENT, 1));
+        assert_eq!(observe(0, IDLE_MS - 1), (MAX_ABSENT, 1));
+        assert_eq!(observe(MAX_ABSENT, IDLE_MS), (2, 1));
     }
 
     proptest::proptest! {
         #[test]
         fn no_time_makes_it_panic(times in proptest::collection::vec(proptest::prelude::any::<i64>(), 1..9)) {
-            let mut silence = Silence::new(Duration::from_secs(1));
+            let mut absence = AbsenceDetector::new(Duration::from_secs(1));
             for at in times {
                 let failing = Coverage { asked: 1, answered: 0, failed: 1 };
-                silence.observe("s", &Target::new("", "Process", "web"), at, failing);
-                silence.make_room(at);
+                absence.observe("s", &Target::new("", "Process", "web"), at, failing);
+                absence.make_room(at);
             }
         }
     }

@@ -1,53 +1,48 @@
-//! The incidents of `incidents-topic`, whichever engine wrote them: an engine that starts, or that
-//! takes over the targets of another, goes on with theirs.
+//! The open incidents as `incidents-topic` tells them, whichever engine wrote the events. An engine
+//! that starts, or that takes over targets of another engine, continues with these incidents.
 
 use parking_lot::RwLock;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_bus::{Bus, BusError, Replay};
+use anomalyzer_bus::{self as bus, Batch, Bus, BusError, OnReadError, Replay, Subscription};
 use anomalyzer_domain::{
-    Incident, IncidentEvent, IncidentEventKind, IncidentId, Target, Topic, UnixMs,
+    Delivery, Incident, IncidentEvent, IncidentId, IncidentView, Target, Topic,
 };
 
-/// Most open incidents that are kept; beyond that the one that changed longest ago is forgotten.
-const MOST_OPEN: usize = 20_000;
-/// So many that ended are remembered, so that an event that is delivered again does not open one of
+/// Maximum number of open incidents. Beyond it, the incident with the oldest change is forgotten.
+const MAX_OPEN: usize = 20_000;
+/// Maximum number of ended incidents whose ids are kept, so that a repeated event opens none of
 /// them anew.
-const MOST_ENDED: usize = 20_000;
-/// Messages read at once, and how long the first is waited for.
-const MOST_MESSAGES: usize = 256;
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// An open incident, and what is not in it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct KnownIncident {
-    pub incident: Incident,
-    /// Whether a diagnosis was asked for, of the findings that it has.
-    pub confirmed: bool,
-    /// From when the time for confirmation runs.
-    pub confirm_from: UnixMs,
-}
+const MAX_ENDED: usize = 20_000;
+/// Bounds of one read of the topic.
+const BATCH: Batch = Batch {
+    max: 256,
+    wait: Duration::from_millis(500),
+    on_error: OnReadError::Return,
+};
 
 #[derive(Default)]
 struct Known {
-    open: HashMap<Target, KnownIncident>,
+    open: HashMap<Target, IncidentView>,
     ended: HashSet<IncidentId>,
-    ended_first: VecDeque<IncidentId>,
+    /// The ended incidents, oldest first.
+    ended_order: VecDeque<IncidentId>,
 }
 
-/// What is open, shared between who follows the topic and the engine. Clones share it.
+/// The open incidents, shared by the reader of the topic and the engine. Clones share them.
 #[derive(Clone)]
-pub struct KnownIncidents {
+pub struct IncidentLog {
     known: Arc<RwLock<Known>>,
     caught_up: watch::Sender<bool>,
 }
 
-impl Default for KnownIncidents {
+impl Default for IncidentLog {
     fn default() -> Self {
         Self {
             known: Arc::default(),
@@ -56,55 +51,14 @@ impl Default for KnownIncidents {
     }
 }
 
-impl KnownIncidents {
-    /// Takes an event in. An older one than is known changes nothing.
+impl IncidentLog {
+    /// Applies an event, unless it is older than the known state.
     pub fn take(&self, event: &IncidentEvent) {
-        let incident = &event.incident;
-        let mut known = self.known.write();
-        if known.ended.contains(&incident.id) {
-            return;
-        }
-        let before = known.open.get(&incident.target);
-        if !incident.is_open() {
-            if before.is_some_and(|before| before.incident.id == incident.id) {
-                known.open.remove(&incident.target);
-            }
-            known.end(incident.id.clone());
-            return;
-        }
-        if before.is_some_and(|before| before.incident.changed_at > incident.changed_at) {
-            return;
-        }
-        let mut now = KnownIncident {
-            incident: incident.clone(),
-            confirmed: false,
-            confirm_from: incident.opened_at,
-        };
-        if let Some(before) = before.filter(|before| before.incident.id == incident.id) {
-            (now.confirmed, now.confirm_from) = (before.confirmed, before.confirm_from);
-            // Another series joined: another picture, which is worth a diagnosis of its own.
-            if before.confirmed && incident.findings.len() > before.incident.findings.len() {
-                (now.confirmed, now.confirm_from) = (false, event.at);
-            }
-        }
-        now.confirmed |= matches!(
-            event.kind,
-            IncidentEventKind::Confirmed | IncidentEventKind::Gathered
-        );
-        known.open.insert(incident.target.clone(), now);
-        if known.open.len() > MOST_OPEN {
-            let oldest = known
-                .open
-                .values()
-                .min_by_key(|one| one.incident.changed_at);
-            if let Some(oldest) = oldest.map(|one| one.incident.target.clone()) {
-                known.open.remove(&oldest);
-            }
-        }
+        self.known.write().take(event);
     }
 
-    /// Takes in what was kept for longer than the topic keeps it, and so was diagnosed long ago.
-    /// What the topic says counts more.
+    /// Adds an incident from a store that keeps incidents longer than the topic does. Its diagnosis
+    /// counts as requested, and the topic takes precedence.
     pub fn seed(&self, incident: Incident) {
         let mut known = self.known.write();
         if !incident.is_open()
@@ -116,7 +70,7 @@ impl KnownIncidents {
         let confirm_from = incident.opened_at;
         known.open.insert(
             incident.target.clone(),
-            KnownIncident {
+            IncidentView {
                 incident,
                 confirmed: true,
                 confirm_from,
@@ -124,59 +78,43 @@ impl KnownIncidents {
         );
     }
 
-    /// What is open on a target.
-    pub(super) fn on(&self, target: &Target) -> Option<KnownIncident> {
+    /// Returns the open incident of a target.
+    pub(super) fn on(&self, target: &Target) -> Option<IncidentView> {
         self.known.read().open.get(target).cloned()
     }
 
-    /// All that are open.
-    pub(super) fn open(&self) -> Vec<KnownIncident> {
+    /// Returns all open incidents.
+    pub(super) fn open(&self) -> Vec<IncidentView> {
         self.known.read().open.values().cloned().collect()
     }
 
-    /// Whether someone else went on with an incident: it ended, or changed since.
+    /// Returns true if another engine continued with an incident: the incident ended, or changed
+    /// later than this state of it.
     pub(super) fn went_on(&self, incident: &Incident) -> bool {
         let known = self.known.read();
-        let newer = |known: &KnownIncident| {
-            known.incident.id == incident.id && known.incident.changed_at > incident.changed_at
-        };
-        known.ended.contains(&incident.id) || known.open.get(&incident.target).is_some_and(newer)
+        known.ended.contains(&incident.id)
+            || known
+                .open
+                .get(&incident.target)
+                .is_some_and(|view| view.is_ahead_of(incident))
     }
 
-    /// Reads the topic from its oldest message on, and follows it until told to stop.
+    /// Reads the topic from its oldest message on, and follows it until `shutdown`.
     ///
     /// # Errors
-    /// The bus.
+    /// A failure of the bus.
     pub async fn follow(&self, bus: &dyn Bus, shutdown: CancellationToken) -> Result<(), BusError> {
         let Replay {
             mut subscription,
-            mut ends,
+            ends,
         } = bus.replay(Topic::Incidents).await?;
-        loop {
-            if ends.is_empty() {
-                self.caught_up.send_replace(true);
-            }
-            let deliveries = tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                deliveries = subscription.next(MOST_MESSAGES, PATIENCE) => deliveries?,
-            };
-            for delivery in deliveries {
-                // What can't be read is set aside by the consumers whose group it is.
-                if let Ok(event) = anomalyzer_wire::incidents::decode(&delivery) {
-                    self.take(&event);
-                }
-                if ends
-                    .get(&delivery.partition)
-                    .is_some_and(|end| delivery.offset + 1 >= *end)
-                {
-                    ends.remove(&delivery.partition);
-                }
-            }
-        }
+        let mut follower = Follower { log: self, ends };
+        bus::consume(subscription.as_mut(), BATCH, &shutdown, &mut follower).await?;
+        Ok(())
     }
 
-    /// Waits until [`KnownIncidents::follow`] has read what there was when it began. False when
-    /// that took longer.
+    /// Waits until [`IncidentLog::follow`] has read all messages that existed when it started.
+    /// Returns false if that takes longer than `within`.
     pub async fn caught_up(&self, within: Duration) -> bool {
         let mut caught_up = self.caught_up.subscribe();
         tokio::time::timeout(within, caught_up.wait_for(|caught_up| *caught_up))
@@ -186,14 +124,97 @@ impl KnownIncidents {
 }
 
 impl Known {
+    fn take(&mut self, event: &IncidentEvent) {
+        let incident = &event.incident;
+        if self.ended.contains(&incident.id) {
+            return;
+        }
+        let view = self.open.get_mut(&incident.target);
+        let is_same = view
+            .as_ref()
+            .is_some_and(|view| view.incident.id == incident.id);
+        if !incident.is_open() {
+            if is_same {
+                self.open.remove(&incident.target);
+            }
+            self.end(incident.id.clone());
+            return;
+        }
+        match view {
+            Some(view) if is_same => {
+                view.apply(event);
+            }
+            Some(view) if !IncidentView::supersedes(incident, &view.incident) => {}
+            Some(view) => *view = IncidentView::new(event),
+            None => {
+                let view = IncidentView::new(event);
+                self.open.insert(incident.target.clone(), view);
+                self.forget_oldest();
+            }
+        }
+    }
+
+    /// Forgets the incident with the oldest change if too many are open.
+    fn forget_oldest(&mut self) {
+        if self.open.len() <= MAX_OPEN {
+            return;
+        }
+        let incidents = self.open.values().map(|view| &view.incident);
+        let oldest = incidents.min_by_key(|incident| incident.changed_at);
+        if let Some(target) = oldest.map(|incident| incident.target.clone()) {
+            self.open.remove(&target);
+        }
+    }
+
+    /// Notes that an incident ended.
     fn end(&mut self, id: IncidentId) {
         self.ended.insert(id.clone());
-        self.ended_first.push_back(id);
-        if self.ended_first.len() > MOST_ENDED
-            && let Some(oldest) = self.ended_first.pop_front()
+        self.ended_order.push_back(id);
+        if self.ended_order.len() > MAX_ENDED
+            && let Some(oldest) = self.ended_order.pop_front()
         {
             self.ended.remove(&oldest);
         }
+    }
+}
+
+/// Applies the events of the topic to the log.
+struct Follower<'a> {
+    log: &'a IncidentLog,
+    /// For each partition that has not caught up: the offset after its last message at the start.
+    ends: BTreeMap<i32, i64>,
+}
+
+impl bus::Handler for Follower<'_> {
+    type Error = BusError;
+
+    async fn before_read(
+        &mut self,
+        _: &mut dyn Subscription,
+        batch: Batch,
+    ) -> Result<ControlFlow<(), Batch>, BusError> {
+        if self.ends.is_empty() {
+            self.log.caught_up.send_replace(true);
+        }
+        Ok(ControlFlow::Continue(batch))
+    }
+
+    async fn handle(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        _: &mut dyn Subscription,
+    ) -> Result<ControlFlow<()>, BusError> {
+        for delivery in deliveries {
+            // The consumers with a group set unreadable messages aside.
+            if let Ok(event) = anomalyzer_wire::incidents::decode(&delivery) {
+                self.log.take(&event);
+            }
+            let end = self.ends.get(&delivery.partition);
+            if end.is_some_and(|end| delivery.offset + 1 >= *end) {
+                self.ends.remove(&delivery.partition);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -202,7 +223,7 @@ mod tests {
     use super::*;
     use IncidentEventKind::{Changed, Cleared, Confirmed, Opened};
     use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
-    use anomalyzer_domain::Coverage;
+    use anomalyzer_domain::{Coverage, IncidentEventKind, UnixMs};
 
     fn event(kind: IncidentEventKind, id: &str, at: UnixMs) -> IncidentEvent {
         let incident = Incident {
@@ -226,9 +247,9 @@ mod tests {
         }
     }
 
-    /// Id, last change and confirmation of what is open after these events.
+    /// Returns id, last change and confirmation of the incident that is open after these events.
     fn after(events: &[(IncidentEventKind, &str, UnixMs)]) -> Option<(String, UnixMs, bool)> {
-        let known = KnownIncidents::default();
+        let known = IncidentLog::default();
         events
             .iter()
             .for_each(|(kind, id, at)| known.take(&event(*kind, id, *at)));
@@ -273,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_elsewhere_counts_only_where_the_topic_says_nothing() {
-        let known = KnownIncidents::default();
+        let known = IncidentLog::default();
         known.take(&event(Cleared, "a", 2));
         known.seed(event(Opened, "a", 1).incident);
         assert!(known.open().is_empty());
@@ -287,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_someone_else_went_on_with_is_told_from_what_is_known_as_it_is() {
-        let known = KnownIncidents::default();
+        let known = IncidentLog::default();
         let mine = event(Opened, "a", 1);
         known.take(&mine);
         assert!(!known.went_on(&mine.incident));
@@ -299,13 +320,13 @@ mod tests {
 
     #[test]
     fn of_too_many_the_one_that_changed_longest_ago_is_forgotten() {
-        let known = KnownIncidents::default();
-        for number in 0..=MOST_OPEN {
+        let known = IncidentLog::default();
+        for number in 0..=MAX_OPEN {
             let mut event = event(Opened, &number.to_string(), number as UnixMs);
             event.incident.target.name = number.to_string();
             known.take(&event);
         }
-        assert_eq!(known.open().len(), MOST_OPEN);
+        assert_eq!(known.open().len(), MAX_OPEN);
         assert_eq!(known.on(&Target::new("", "Process", "0")), None);
     }
 
@@ -324,7 +345,7 @@ mod tests {
                 .await
                 .unwrap();
         }
-        let (known, shutdown) = (KnownIncidents::default(), CancellationToken::new());
+        let (known, shutdown) = (IncidentLog::default(), CancellationToken::new());
         assert!(
             !known.caught_up(Duration::ZERO).await,
             "nobody has read anything yet"

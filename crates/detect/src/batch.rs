@@ -1,0 +1,114 @@
+//! The messages of one read of `metrics-topic`, opened and grouped by signal.
+
+use std::collections::BTreeMap;
+
+use super::correlator::SampleOrigin;
+use anomalyzer_domain::{Delivery, MetricBatch, Target, UnixMs};
+use anomalyzer_wire::metrics::{self, Content, Head};
+use anomalyzer_wire::{Believed, DecodeError};
+
+/// A message whose head was decoded.
+pub(super) struct Message<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) signal: String,
+    pub(super) target: Target,
+    pub(super) observed_at: UnixMs,
+    pub(super) origin: SampleOrigin,
+    pub(super) content: Content<'a>,
+}
+
+/// A message that must be set aside, with the reason.
+pub(super) struct Unreadable<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) reason: String,
+}
+
+impl<'a> Message<'a> {
+    fn open(delivery: &'a Delivery, believed: Believed) -> Result<Self, DecodeError> {
+        let (head, content) = metrics::open(delivery, believed)?;
+        let Head {
+            signal,
+            target,
+            observed_at,
+            coverage,
+            foreign,
+        } = head;
+        Ok(Self {
+            delivery,
+            target: target.unwrap_or_else(|| Target::new("", "Metric", &signal)),
+            signal,
+            observed_at,
+            origin: SampleOrigin { coverage, foreign },
+            content,
+        })
+    }
+
+    /// Returns true if the key of the message is not the key of its target. A foreign producer may
+    /// use any key, or none, so that the samples of one target reach several engines.
+    pub(super) fn has_foreign_key(&self) -> bool {
+        matches!(self.content, Content::Read(_))
+            && self.delivery.record.key.as_deref() != Some(&self.target.key())
+    }
+
+    /// Returns the message as a batch of a foreign producer, with the key of its target.
+    pub(super) fn to_foreign_batch(&self) -> MetricBatch {
+        let series = match &self.content {
+            Content::Read(series) => series.clone(),
+            Content::Encoded(_) => vec![],
+        };
+        MetricBatch {
+            signal: self.signal.clone(),
+            target: Some(self.target.clone()),
+            observed_at: self.observed_at,
+            coverage: self.origin.coverage,
+            series,
+            foreign: true,
+        }
+    }
+}
+
+/// Opens messages. `believed` bounds the times in them.
+pub(super) fn open(
+    deliveries: &[Delivery],
+    believed: Believed,
+) -> (Vec<Message<'_>>, Vec<Unreadable<'_>>) {
+    let (mut messages, mut unreadable) = (Vec::with_capacity(deliveries.len()), Vec::new());
+    for delivery in deliveries {
+        match Message::open(delivery, believed) {
+            Ok(message) => messages.push(message),
+            Err(error) => unreadable.push(Unreadable {
+                delivery,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    (messages, unreadable)
+}
+
+/// Groups messages by signal, in their order.
+pub(super) fn by_signal<'m, 'a: 'm>(
+    messages: impl IntoIterator<Item = &'m Message<'a>>,
+) -> BTreeMap<&'m str, Vec<&'m Message<'a>>> {
+    let mut by_signal: BTreeMap<&str, Vec<&Message<'a>>> = BTreeMap::new();
+    for message in messages {
+        by_signal.entry(&message.signal).or_default().push(message);
+    }
+    by_signal
+}
+
+/// Returns the time of the newest message.
+pub(super) fn newest_time<'m, 'a: 'm>(
+    messages: impl IntoIterator<Item = &'m Message<'a>>,
+) -> UnixMs {
+    let times = messages.into_iter().map(|message| message.observed_at);
+    times.max().unwrap_or(UnixMs::MIN)
+}
+
+/// Returns the last message of each partition.
+pub(super) fn last_of_partitions(deliveries: &[Delivery]) -> impl Iterator<Item = &Delivery> {
+    let last: BTreeMap<i32, &Delivery> = deliveries
+        .iter()
+        .map(|delivery| (delivery.partition, delivery))
+        .collect();
+    last.into_values()
+}
