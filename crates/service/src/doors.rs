@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::health::{Health, Status};
-use super::{Detection, plugin_metrics};
+use super::plugin_metrics;
+use super::startup::Detection;
 use anomalyzer_api::{DoorError, Doors, PartHealth, PartStatus, Said, TestMetric};
 use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_collect::{SignalConfig, StatusBoard};

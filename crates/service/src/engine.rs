@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::Detection;
+use super::startup::Detection;
 use super::backfill::FromSource;
 use crate::config::Config;
 use anomalyzer_bus::Bus;

@@ -71,7 +71,7 @@ const CATCH_UP: Duration = Duration::from_secs(15);
 /// How long the parts may take to end after the shutdown, the process groups' own time besides.
 const GRACE: Duration = Duration::from_secs(15);
 
-type Detection = Arc<Mutex<BTreeMap<String, DetectStatus>>>;
+pub(crate) type Detection = Arc<Mutex<BTreeMap<String, DetectStatus>>>;
 
 /// What runs.
 pub struct Running {

@@ -21,7 +21,7 @@ use anomalyzer_bus_sqlite::LocalBusConfig;
 use anomalyzer_collect::{CollectConfig, DetectorConfig, SignalConfig};
 use anomalyzer_detect::{IncidentConfig, MemoryConfig};
 use anomalyzer_diagnose::{DiagnoserConfig, OllamaConfig};
-use anomalyzer_domain::{ConfigIssue, Grant, Parameters, Target};
+use anomalyzer_domain::{ConfigIssue, Grant, Parameters, Target, duration};
 use anomalyzer_egress::http::HttpConfig;
 use anomalyzer_egress::notify::NotifyConfig;
 use anomalyzer_evaluate::backtest::{BacktestSetup, TrialConfig};
