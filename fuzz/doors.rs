@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anomalyzer_domain::{Delivery, Record, Topic};
 use anomalyzer_plugin_host::{Limits, PluginConfig, Plugins};
-use anomalyzer_service::Role;
+use anomalyzer_service::Service;
 use anomalyzer_wire::Believed;
 use anomalyzer_wire::solutions::Received;
 
@@ -63,7 +63,8 @@ pub fn plugin(bytes: &[u8]) {
 }
 
 /// Time at which the messages arrive.
-const NOW: Believed = Believed::at(1_769_860_800_000);
+const NOW: Believed = Believed::at(NOW_MS);
+const NOW_MS: i64 = 1_769_860_800_000;
 
 /// Decodes a message with metrics: as JSON, and as one of our own messages with its header values
 /// in the first lines.
@@ -109,14 +110,14 @@ pub fn remote_write(bytes: &[u8]) {
 /// Decodes a message with a solution.
 pub fn solutions(bytes: &[u8]) {
     if let Ok(Received::Claimed(solution) | Received::Foreign(solution)) =
-        anomalyzer_wire::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW)
+        anomalyzer_wire::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW_MS)
     {
         let again = anomalyzer_wire::solutions::encode(&solution);
         let again = Delivery {
             record: again,
             ..delivery(Topic::Solutions, vec![], &[])
         };
-        anomalyzer_wire::solutions::decode(&again, NOW).expect("what was written can be read");
+        anomalyzer_wire::solutions::decode(&again, NOW_MS).expect("what was written can be read");
     }
 }
 
@@ -200,11 +201,8 @@ fn server() -> (tokio::runtime::Runtime, SocketAddr) {
     );
     let config = anomalyzer_service::config::parse("it.toml".as_ref(), &text)
         .expect("the configuration is good");
-    let running = runtime.block_on(serve::start(
-        config,
-        Role::Both,
-        tokio_util::sync::CancellationToken::new(),
-    ));
+    let running = runtime
+        .block_on(Service::builder(config).start(tokio_util::sync::CancellationToken::new()));
     let running = running.expect("serve starts").expect("nothing stops it");
     let address = running.address();
     // The server runs until the process ends.

@@ -1,4 +1,4 @@
-//! Where the API listens, and who may use it.
+//! The table `api`: the addresses of the API, and the tokens that may use it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use anomalyzer_domain::ConfigIssue;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiConfig {
-    /// Where the server listens.
+    /// Address of the server.
     pub listen: SocketAddr,
-    /// Where the engine listens (`/health` and `/metrics` only).
+    /// Address of the engine (`/health` and `/metrics` only).
     pub engine_listen: SocketAddr,
-    /// Who may use it. With at least one, nothing but the bare `/health` is answered without.
+    /// Tokens. With at least one, a request without a token gets the bare `/health` only.
     pub tokens: Vec<Token>,
 }
 
@@ -30,38 +30,38 @@ impl Default for ApiConfig {
     }
 }
 
-/// One of `[[api.tokens]]`: the secret itself stays out of the configuration.
+/// An entry of `[[api.tokens]]`. The secret itself stays out of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Whose it is: recorded with what is done by it.
+    /// Name of the token, recorded with every change made by it.
     pub name: String,
-    /// What it allows.
+    /// Rights of the token.
     pub role: Role,
-    /// SHA-256 of the token in hex. Either this or `file`.
+    /// SHA-256 of the token in hex. Set either this or `file`.
     #[serde(default)]
     pub sha256: Option<String>,
-    /// A file that holds the token, at least 16 bytes. Either this or `sha256`.
+    /// File that holds the token, at least 16 bytes. Set either this or `sha256`.
     #[serde(default)]
     pub file: Option<PathBuf>,
 }
 
-/// What somebody may do. Each may read.
+/// Rights of a caller. Every role may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads only.
     Viewer,
-    /// Asks for actions and decides on those that are held.
+    /// Requests actions, and answers held decisions.
     Approver,
     /// Uploads plugins.
     Uploader,
-    /// Everything.
+    /// May do everything.
     Admin,
 }
 
 impl Role {
-    /// The name in the configuration.
+    /// Returns the name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -111,7 +111,7 @@ impl ApiConfig {
     }
 }
 
-/// An issue of the token at `index`.
+/// Returns an issue of the token at `index`.
 pub(super) fn token_issue(index: usize, message: String) -> ConfigIssue {
     ConfigIssue::at(index, message).within("tokens")
 }

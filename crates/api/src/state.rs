@@ -1,6 +1,5 @@
-//! What the handlers share.
+//! State that the handlers share.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
@@ -14,72 +13,74 @@ use anomalyzer_history::History;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::{KillSwitch, Silences};
 
-use super::access::Access;
-use super::doors::Doors;
-use super::kill_switch::OnRecord;
-use super::plugins::PluginRoom;
-use super::test_metric;
+use super::auth::Access;
+use super::backend::{Backend, ProbeBackend};
+use super::limits::MAX_CONCURRENT_TESTS;
+use super::plugins_state::PluginsState;
 
-/// What tells how the process is: all that the engine shows.
+/// State of the kill switch in the record: `None` until it was read. A handler holds the lock while
+/// it switches, so that the record and the file agree.
+pub(super) type RecordedSwitch = Arc<tokio::sync::Mutex<Option<bool>>>;
+
+/// State behind `/health` and `/metrics`, for every role.
 #[derive(Clone)]
-pub(super) struct Vitals {
-    pub doors: Arc<dyn Doors>,
+pub(super) struct ProbeState {
+    pub backend: Arc<dyn ProbeBackend>,
     pub metrics: Metrics,
+    /// History of this process. The engine has none.
     pub history: Option<History>,
 }
 
-/// What the handlers of the server share.
+/// State of the server's handlers.
 #[derive(Clone)]
 pub struct ApiState {
     pub(super) access: Access,
-    pub(super) doors: Arc<dyn Doors>,
+    pub(super) backend: Arc<dyn Backend>,
     pub(super) history: History,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
-    /// What waits for a decision ends then.
+    /// Ends requests that wait for a decision.
     pub(super) shutdown: CancellationToken,
-    /// The value that `/send-test-metric` sent last.
-    pub(super) last_test: Arc<Mutex<Option<f64>>>,
-    pub(super) plugins: Option<PluginRoom>,
+    /// Value that `/send-test-metric` sent last.
+    pub(super) last_test: Arc<parking_lot::Mutex<Option<f64>>>,
+    pub(super) plugins: Option<PluginsState>,
     pub(super) kill_switch: Option<KillSwitch>,
-    pub(super) stop_on_record: OnRecord,
+    pub(super) recorded_switch: RecordedSwitch,
     pub(super) silences: Option<Silences>,
     pub(super) feedback: Option<Feedback>,
-    /// Places for tests that wait for their decision.
+    /// Permits of test metrics that wait for their decision.
     pub(super) tests: Arc<Semaphore>,
 }
 
 impl ApiState {
-    /// What [`super::router`] is made of.
+    /// Creates the state for [`super::router`], without the optional routes.
     pub fn new(
         access: Access,
-        doors: Arc<dyn Doors>,
+        backend: Arc<dyn Backend>,
         history: History,
         metrics: Metrics,
         clock: Clock,
         shutdown: CancellationToken,
     ) -> Self {
-        let tests = Arc::new(Semaphore::new(test_metric::AT_ONCE));
-        let last_test = Arc::default();
         Self {
             access,
-            doors,
+            backend,
             history,
             metrics,
             clock,
             shutdown,
-            last_test,
+            last_test: Arc::default(),
             plugins: None,
             kill_switch: None,
-            stop_on_record: OnRecord::default(),
+            recorded_switch: RecordedSwitch::default(),
             silences: None,
             feedback: None,
-            tests,
+            tests: Arc::new(Semaphore::new(MAX_CONCURRENT_TESTS)),
         }
     }
 
-    /// Opens the door for plugins as well. `configured` are the grants of the configuration,
-    /// `watched_by` the detectors that its signals name.
+    /// Enables the plugin routes. `configured` holds the grants of the configuration, `watched_by`
+    /// the detectors that its signals name.
     #[must_use]
     pub fn with_plugins(
         mut self,
@@ -87,41 +88,42 @@ impl ApiState {
         configured: Vec<Grant>,
         watched_by: Vec<String>,
     ) -> Self {
-        self.plugins = Some(PluginRoom::new(plugins, configured, watched_by));
+        self.plugins = Some(PluginsState::new(plugins, configured, watched_by));
         self
     }
 
-    /// Opens the door for the kill switch as well.
+    /// Enables the routes of the kill switch.
     #[must_use]
     pub fn with_kill_switch(mut self, kill_switch: KillSwitch) -> Self {
         self.kill_switch = Some(kill_switch);
         self
     }
 
-    /// Opens the door for silences as well.
+    /// Enables the routes of silences.
     #[must_use]
     pub fn with_silences(mut self, silences: Silences) -> Self {
         self.silences = Some(silences);
         self
     }
 
-    /// Opens the door for what people say of findings as well.
+    /// Enables the routes of feedback.
     #[must_use]
     pub fn with_feedback(mut self, feedback: Feedback) -> Self {
         self.feedback = Some(feedback);
         self
     }
 
-    /// Notes down what was sent last.
-    pub(super) fn show(&self, value: f64) {
+    /// Sets the value that `/metrics-test` shows.
+    pub(super) fn set_last_test(&self, value: f64) {
         *self.last_test.lock() = Some(value);
     }
 }
 
-impl FromRef<ApiState> for Vitals {
+impl FromRef<ApiState> for ProbeState {
     fn from_ref(state: &ApiState) -> Self {
+        let backend = Arc::clone(&state.backend);
         Self {
-            doors: Arc::clone(&state.doors),
+            backend,
             metrics: state.metrics.clone(),
             history: Some(state.history.clone()),
         }
@@ -134,29 +136,29 @@ impl FromRef<ApiState> for History {
     }
 }
 
-/// What the handlers of the engine share.
+/// State of the engine's handlers.
 #[derive(Clone)]
 pub struct EngineState {
     pub(super) access: Access,
-    pub(super) doors: Arc<dyn Doors>,
+    pub(super) backend: Arc<dyn ProbeBackend>,
     pub(super) metrics: Metrics,
 }
 
 impl EngineState {
-    /// What [`super::engine_router`] is made of.
-    pub fn new(access: Access, doors: Arc<dyn Doors>, metrics: Metrics) -> Self {
+    /// Creates the state for [`super::engine_router`].
+    pub fn new(access: Access, backend: Arc<dyn ProbeBackend>, metrics: Metrics) -> Self {
         Self {
             access,
-            doors,
+            backend,
             metrics,
         }
     }
 }
 
-impl FromRef<EngineState> for Vitals {
+impl FromRef<EngineState> for ProbeState {
     fn from_ref(state: &EngineState) -> Self {
         Self {
-            doors: Arc::clone(&state.doors),
+            backend: Arc::clone(&state.backend),
             metrics: state.metrics.clone(),
             history: None,
         }

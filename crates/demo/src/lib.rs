@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_history::HistoryReader;
-use anomalyzer_service::Role;
+use anomalyzer_service::Service;
 
 use narrator::Narrator;
 use scenario::{RATE, Scenario, Traffic};
@@ -77,7 +77,10 @@ pub async fn run(args: DemoArgs, json: bool, shutdown: CancellationToken) -> any
             () = tokio::time::sleep(day) => {}
         }
     }
-    let Some(running) = serve::start(stage.config(), Role::Both, stopping.clone()).await? else {
+    let Some(running) = Service::builder(stage.config())
+        .start(stopping.clone())
+        .await?
+    else {
         stage.strike().await;
         return Ok(false);
     };
@@ -111,7 +114,7 @@ async fn play(
     narrator: &Narrator,
     stage: &Stage,
     traffic: Traffic,
-    running: &serve::Running,
+    running: &Service,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<bool> {
     let Some(history) = running.history().cloned() else {

@@ -19,7 +19,7 @@ use anomalyzer_domain::{
     Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, solutions,
 };
 use anomalyzer_history::{Filter, HistoryReader, Order, Page};
-use anomalyzer_service::Running;
+use anomalyzer_service::Service;
 
 /// Minimum number of samples of each signal before the first fault. It also applies if the
 /// detectors have learned from backfilled history.
@@ -52,7 +52,7 @@ impl Traffic {
     /// Starts the traffic of an ordinary day.
     pub(super) fn start(
         stage: &Stage,
-        running: Option<&Running>,
+        running: Option<&Service>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let replicas = stage.replicas(running, shutdown.child_token())?;
@@ -74,7 +74,7 @@ impl Traffic {
 pub(super) struct Scenario<'a> {
     pub(super) narrator: Narrator,
     pub(super) stage: &'a Stage,
-    pub(super) running: &'a Running,
+    pub(super) running: &'a Service,
     pub(super) reader: HistoryReader,
     replicas: watch::Receiver<Vec<String>>,
     load: Load,
@@ -86,7 +86,7 @@ impl<'a> Scenario<'a> {
         narrator: Narrator,
         stage: &'a Stage,
         Traffic { replicas, load }: Traffic,
-        running: &'a Running,
+        running: &'a Service,
         reader: HistoryReader,
     ) -> anyhow::Result<Self> {
         let client = http_client::client(Duration::from_secs(5))?;
@@ -274,7 +274,7 @@ impl<'a> Scenario<'a> {
             let decisions = self.recorded(since).await.ok()?;
             decisions
                 .iter()
-                .all(|decision| decision.state.is_final())
+                .all(|decision| decision.state().needs_no_work())
                 .then_some(())
         })
         .await
@@ -319,23 +319,23 @@ impl<'a> Scenario<'a> {
             last = decisions.last().cloned();
             decisions
                 .into_iter()
-                .find(|decision| decision.solution == solution && decision.state.is_final())
+                .find(|decision| decision.solution == solution && decision.state().needs_no_work())
         })
         .await;
         let decision = found.map_err(|error| match &last {
             Some(last) => anyhow::anyhow!(
                 "{error}; the last decision is {} {} ({})",
                 last.solution,
-                last.state.as_str(),
+                last.state().as_str(),
                 last.summary.as_deref().unwrap_or("")
             ),
             None => anyhow::anyhow!("{error}; nothing was decided"),
         })?;
         anyhow::ensure!(
-            decision.state == DecisionState::Done,
+            decision.state() == DecisionState::Done,
             "{} ended as {}: {}",
             decision.solution,
-            decision.state.as_str(),
+            decision.state().as_str(),
             decision.summary.as_deref().unwrap_or("")
         );
         Ok(decision)

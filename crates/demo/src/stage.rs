@@ -17,7 +17,7 @@ use anomalyzer_diagnose::Role as ModelRole;
 use anomalyzer_domain::Target;
 use anomalyzer_operator_process::Endpoint;
 use anomalyzer_service::config::Config;
-use anomalyzer_service::{Running, config};
+use anomalyzer_service::{Service, config};
 
 /// The service that is broken and repaired, with its configuration.
 pub(super) struct Stage {
@@ -134,7 +134,7 @@ impl Stage {
     /// Returns the base URLs of the ready replicas, kept up to date.
     pub(super) fn replicas(
         &self,
-        running: Option<&Running>,
+        running: Option<&Service>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<watch::Receiver<Vec<String>>> {
         let (sender, receiver) = watch::channel(Vec::new());
@@ -226,10 +226,10 @@ impl Stage {
 
 /// Returns the replicas of a process group.
 pub(super) fn endpoints(
-    running: Option<&Running>,
+    running: Option<&Service>,
     target: &Target,
 ) -> anyhow::Result<watch::Receiver<Vec<Endpoint>>> {
-    let local = running.and_then(Running::local);
+    let local = running.and_then(Service::local);
     let group = local.and_then(|local| local.endpoints(&target.name));
     group.with_context(|| format!("the group {} of the demo is not supervised", target.name))
 }

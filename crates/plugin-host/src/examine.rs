@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
@@ -37,7 +37,7 @@ const NEEDS: usize = 64;
 const HISTORY_MS: u64 = 90 * 86_400_000;
 
 /// Operation that a plugin declares to need, with its scope.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// Name of the operation: `scale`, `patch`, …
     pub operation: String,
@@ -47,7 +47,7 @@ pub struct Need {
 }
 
 /// Known facts about a plugin's bytes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginInfo {
     /// Name that the plugin declares, or the name of the file without `.wasm` if the inspection
     /// failed before that.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Number of buckets per power of two: a quantile is exact to one eighth.
 const PARTS: u32 = 8;
@@ -70,7 +70,7 @@ impl Default for Stats {
 }
 
 /// Statistics of a plugin, for a person.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginStats {
     /// Number of calls made.
     pub calls: u64,

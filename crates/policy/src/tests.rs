@@ -3,7 +3,8 @@ use serde_json::Value;
 
 use super::*;
 use anomalyzer_domain::{
-    Autoscaler, Coverage, HttpRequest, MergePatch, Notice, Operation, Replicas, Snapshot, Target,
+    Autoscaler, Coverage, HttpRequest, MergePatch, Mode, Notice, Operation, Replicas, Snapshot,
+    Target,
 };
 
 const NOW: i64 = 1_000_000_000;

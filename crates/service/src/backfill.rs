@@ -1,4 +1,4 @@
-//! The past of a signal, from the source that keeps it.
+//! Reads a signal's past from Prometheus, for detectors that start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,14 @@ use anomalyzer_collect::{MetricSource, SignalConfig, SignalSource};
 use anomalyzer_detect::Backfill;
 use anomalyzer_domain::{Series, Target, UnixMs};
 
-pub(super) struct FromSource {
+/// The past of each signal, as the source of metrics keeps it.
+pub(super) struct SourceBackfill {
     source: Arc<dyn MetricSource>,
     signals: Vec<SignalConfig>,
     interval: Duration,
 }
 
-impl FromSource {
+impl SourceBackfill {
     pub(super) fn new(
         source: Arc<dyn MetricSource>,
         signals: Vec<SignalConfig>,
@@ -30,7 +31,7 @@ impl FromSource {
 }
 
 #[async_trait]
-impl Backfill for FromSource {
+impl Backfill for SourceBackfill {
     async fn history(
         &self,
         signal: &str,
@@ -45,7 +46,7 @@ impl Backfill for FromSource {
         match self.source.backfill(signal, from, to, step).await {
             Ok(past) => {
                 let named = past.into_iter().filter_map(|mut series| {
-                    // What would lie beyond the past would make the present late.
+                    // Samples after `to` would make the current ones late.
                     series
                         .samples
                         .retain(|sample| (from..=to).contains(&sample.at));
@@ -54,7 +55,7 @@ impl Backfill for FromSource {
                 Some(named.collect())
             }
             Err(error) => {
-                tracing::warn!(signal = signal.name, %error, "the past can't be filled in; findings count once enough was seen");
+                tracing::warn!(signal = signal.name, %error, "cannot read the past of a signal; its detectors learn from current samples");
                 None
             }
         }

@@ -1,46 +1,76 @@
-//! The detecting half: what it is made of, and made of again.
+//! Builds the detection engine, and rebuilds it after a failure.
 
-use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::startup::Detection;
-use super::backfill::FromSource;
+use super::backfill::SourceBackfill;
 use crate::config::Config;
 use anomalyzer_bus::Bus;
 use anomalyzer_collect::MetricSource;
 use anomalyzer_detect::{
-    Backfill, Engine, Feedback, IncidentBook, KnownIncidents, Memory, Overlooked,
+    Backfill, DetectStatus, Engine, Feedback, IncidentBook, KnownIncidents, Memory, Overlooked,
 };
 use anomalyzer_plugin_host::Plugins;
 
-/// What an engine is made of. One that failed is made anew, and begins with what it saved.
-#[derive(Clone)]
-pub(super) struct EngineMakings {
-    pub(super) config: Arc<Config>,
-    pub(super) bus: Arc<dyn Bus>,
-    pub(super) plugins: Plugins,
-    pub(super) source: Arc<dyn MetricSource>,
-    pub(super) detection: Detection,
-    pub(super) overlooked: Arc<Overlooked>,
-    pub(super) known: KnownIncidents,
-    pub(super) feedback: Feedback,
-    pub(super) memory: Memory,
+/// Status of detection by signal, shared between the engine and its readers.
+pub(super) type DetectionStatus = Arc<Mutex<BTreeMap<String, DetectStatus>>>;
+
+/// Parts of an engine.
+pub(super) struct EngineParts {
+    pub config: Arc<Config>,
+    pub bus: Arc<dyn Bus>,
+    pub plugins: Plugins,
+    pub source: Arc<dyn MetricSource>,
+    pub status: DetectionStatus,
+    pub overlooked: Arc<Overlooked>,
+    pub known: KnownIncidents,
+    pub feedback: Feedback,
+    pub memory: Memory,
 }
 
-impl EngineMakings {
-    /// One that goes on with the incidents that are open.
-    pub(super) async fn engine(&self) -> anyhow::Result<Engine> {
+/// Builds engines. An engine that replaces a failed one starts with the saved state.
+pub(super) struct EngineFactory {
+    parts: EngineParts,
+    /// Engine that was built at the start, for the first run.
+    first: Mutex<Option<Engine>>,
+}
+
+impl EngineFactory {
+    /// Builds the first engine.
+    ///
+    /// # Errors
+    /// A configured detector cannot be opened.
+    pub(super) async fn new(parts: EngineParts) -> anyhow::Result<Self> {
+        let first = Mutex::new(Some(parts.build().await?));
+        Ok(Self { parts, first })
+    }
+
+    /// Runs the first engine, and in each further call a new one.
+    ///
+    /// # Errors
+    /// The engine cannot be built, or it failed.
+    pub(super) async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let first = self.first.lock().take();
+        let engine = match first {
+            Some(first) => first,
+            None => self.parts.build().await?,
+        };
+        Ok(engine.run("anomalyzer-detect", stop).await?)
+    }
+}
+
+impl EngineParts {
+    /// Builds an engine that continues the open incidents.
+    async fn build(&self) -> anyhow::Result<Engine> {
         let config = &self.config;
+        // Only Prometheus keeps the past of a signal.
         let backfill = config.collect.prometheus.is_some().then(|| {
             let source = Arc::clone(&self.source);
-            Arc::new(FromSource::new(
-                source,
-                config.signals(),
-                config.collect.interval,
-            )) as Arc<dyn Backfill>
+            let backfill = SourceBackfill::new(source, config.signals(), config.collect.interval);
+            Arc::new(backfill) as Arc<dyn Backfill>
         });
         let mut book = IncidentBook::new(config.incidents.clone(), self.known.clone());
         if !self.bus.is_partitioned() {
@@ -55,31 +85,11 @@ impl EngineMakings {
             config.silent_after,
             backfill,
         )
-        .with_status(Arc::clone(&self.detection))
+        .with_status(Arc::clone(&self.status))
         .with_overlooked(Arc::clone(&self.overlooked))
         .with_feedback(self.feedback.clone())
         .with_memory(self.memory.clone());
         engine.open_configured().await?;
         Ok(engine)
-    }
-
-    /// Runs the first one, and at each further call a new one.
-    pub(super) fn run(
-        self,
-        first: Engine,
-        shutdown: CancellationToken,
-    ) -> impl Fn() -> BoxFuture<'static, anyhow::Result<()>> {
-        let first = Mutex::new(Some(first));
-        move || {
-            let kept = first.lock().take();
-            let (makings, shutdown) = (self.clone(), shutdown.clone());
-            Box::pin(async move {
-                let engine = match kept {
-                    Some(engine) => engine,
-                    None => makings.engine().await?,
-                };
-                Ok(engine.run("anomalyzer-detect", shutdown).await?)
-            })
-        }
     }
 }

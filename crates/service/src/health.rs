@@ -1,40 +1,40 @@
-//! How each part is, for `/health`.
+//! Health of each part, for `/health`.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
-/// How a part is.
+/// Condition of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// In working order.
+    /// The part works.
     Ok,
-    /// It works, not as well as it should.
+    /// The part works less well than it should.
     Degraded,
-    /// It does not work.
+    /// The part does not work.
     Broken,
 }
 
-/// How a part is, in words.
+/// Condition of a part, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// How it is.
+    /// Condition.
     pub status: Status,
-    /// In words.
+    /// Reason in words.
     pub detail: String,
 }
 
-/// How all parts are, shared.
+/// Health of all parts. Clones share it.
 #[derive(Clone, Default)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<&'static str, Part>>>,
 }
 
 impl Health {
-    /// Says how a part is; a change is logged once.
+    /// Sets the health of a part, and logs a change of its status.
     pub fn set(&self, name: &'static str, status: Status, detail: impl Into<String>) {
         let part = Part {
             status,
@@ -45,14 +45,18 @@ impl Health {
         if before.is_some_and(|before| before.status != status) {
             match status {
                 Status::Ok => {
-                    tracing::info!(part = name, detail = part.detail, "in working order again")
+                    tracing::info!(part = name, detail = part.detail, "part works again")
                 }
-                _ => tracing::warn!(part = name, detail = part.detail, "not in working order"),
+                _ => tracing::warn!(
+                    part = name,
+                    detail = part.detail,
+                    "part does not work as it should"
+                ),
             }
         }
     }
 
-    /// All parts.
+    /// Returns the health of all parts.
     pub fn parts(&self) -> BTreeMap<&'static str, Part> {
         self.parts.lock().clone()
     }

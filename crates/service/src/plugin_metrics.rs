@@ -1,4 +1,4 @@
-//! How each plugin does, in the own metrics.
+//! Metrics of each live plugin.
 
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_plugin_host::{CALL_SECONDS, LivePlugin};
@@ -9,8 +9,8 @@ const SECONDS: &str = "anomalyzer_plugin_call_seconds";
 const INSTANCES: &str = "anomalyzer_plugin_instances";
 const MEMORY: &str = "anomalyzer_plugin_memory_bytes";
 
-/// Shows what is live, and nothing else: a version that was replaced, and a plugin that is gone,
-/// would be a label for ever.
+/// Shows the live plugins and no others: the labels of a replaced version or of a removed plugin
+/// would otherwise never go away.
 pub(super) fn show(metrics: &Metrics, live: &[LivePlugin]) {
     for name in [CALLS, FAULTS, SECONDS, INSTANCES, MEMORY] {
         metrics.retain(name, |labels| {

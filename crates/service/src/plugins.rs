@@ -1,5 +1,4 @@
-//! Looks after the plugins while the host runs: the folder, the quarantine, and the record of what
-//! changed.
+//! Watches the plugin folder, and records the changes of plugins.
 
 use std::time::Duration;
 
@@ -9,16 +8,17 @@ use tokio_util::task::TaskTracker;
 use anomalyzer_history::History;
 use anomalyzer_plugin_host::Plugins;
 
-/// How often the folder is looked at: a file that rested from one look to the next is taken in.
-const EVERY: Duration = Duration::from_millis(500);
+/// Interval of reading the folder. A file that is unchanged from one reading to the next is taken
+/// in.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Runs until told to stop. Each file is examined by itself, so that one that takes long holds up
-/// no other.
+/// Watches the folder until the shutdown. Each file is examined by itself, so that a slow one does
+/// not hold up the others.
 pub(super) async fn run(plugins: Plugins, history: Option<History>, shutdown: CancellationToken) {
     let files = TaskTracker::new();
     loop {
-        let looking = plugins.clone();
-        let due = tokio::task::spawn_blocking(move || looking.look())
+        let polled = plugins.clone();
+        let due = tokio::task::spawn_blocking(move || polled.look())
             .await
             .unwrap_or_default();
         for path in due {
@@ -26,7 +26,7 @@ pub(super) async fn run(plugins: Plugins, history: Option<History>, shutdown: Ca
             files.spawn_blocking(move || plugins.take_file(&path));
         }
         record(&plugins, history.as_ref()).await;
-        if tokio::time::timeout(EVERY, shutdown.cancelled())
+        if tokio::time::timeout(POLL_INTERVAL, shutdown.cancelled())
             .await
             .is_ok()
         {
@@ -34,12 +34,12 @@ pub(super) async fn run(plugins: Plugins, history: Option<History>, shutdown: Ca
         }
     }
     files.close();
-    // A compilation under way is bounded by its own limits; nobody waits for it at the end.
-    let _ = tokio::time::timeout(EVERY, files.wait()).await;
+    // A compilation has limits of its own, and the shutdown does not wait for it.
+    let _ = tokio::time::timeout(POLL_INTERVAL, files.wait()).await;
     record(&plugins, history.as_ref()).await;
 }
 
-/// Only the server keeps a history; the engine says it in its log.
+/// Records the changes of plugins. The engine has no history: its log tells the changes.
 async fn record(plugins: &Plugins, history: Option<&History>) {
     match history {
         Some(history) => anomalyzer_api::record_plugin_changes(plugins, history).await,

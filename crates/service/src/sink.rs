@@ -1,13 +1,15 @@
-//! From `collect` onto the bus.
+//! Publishes collected metrics on the bus.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use anomalyzer_bus::{Bus, BusError};
+
 use anomalyzer_collect::{Sink, SinkError};
 use anomalyzer_domain::{MetricBatch, Topic};
 
+/// A sink of the collector that publishes on `metrics-topic`.
 pub(super) struct BusSink {
     bus: Arc<dyn Bus>,
 }

@@ -1,5 +1,5 @@
-//! Keeps a worker running: one that ends with an error is started again after a pause, and
-//! `/health` says so meanwhile.
+//! Keeps a task running: a task that ends is started again after a pause, and `/health` shows it
+//! meanwhile.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -12,14 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::{Health, Status};
 
+/// Pause before the first restart. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A worker that ran this long had recovered.
-const RECOVERED: Duration = Duration::from_secs(60);
-/// One that was started again is in working order when it has run this long.
-const PROVEN: Duration = Duration::from_secs(10);
+/// A task that ran for this time had recovered: the next pause is short again.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
+/// A restarted task is healthy again once it has run for this time.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
-/// Runs `start` again and again until told to stop.
+/// Runs the future of `start`, and starts it again whenever it ends, until the shutdown.
 pub(super) async fn supervise<F, E>(
     name: &'static str,
     health: Health,
@@ -36,7 +38,9 @@ pub(super) async fn supervise<F, E>(
         let began = tokio::time::Instant::now();
         let mut running = pin!(AssertUnwindSafe(start()).catch_unwind());
         let short = match failed {
-            true => tokio::time::timeout(PROVEN, running.as_mut()).await.ok(),
+            true => tokio::time::timeout(HEALTHY_AFTER, running.as_mut())
+                .await
+                .ok(),
             false => None,
         };
         let result = match short {
@@ -50,16 +54,16 @@ pub(super) async fn supervise<F, E>(
         if shutdown.is_cancelled() {
             return;
         }
-        if began.elapsed() > RECOVERED {
+        if began.elapsed() > RECOVERED_AFTER {
             pause = FIRST_PAUSE;
         }
         let detail = match result {
             Ok(Ok(())) => "ended by itself".to_owned(),
             Ok(Err(error)) => error.to_string(),
-            // What it held is gone with it; what it had not committed comes again.
+            // The state of the run is lost. Messages that it did not commit are delivered again.
             Err(_) => "it panicked, which is a defect: please report it, with the log".to_owned(),
         };
-        tracing::error!(part = name, detail, "a part ended and is started again");
+        tracing::error!(part = name, detail, "task ended; starting it again");
         health.set(
             name,
             Status::Broken,
@@ -112,9 +116,9 @@ mod tests {
             while starts.load(Ordering::Relaxed) < 3 {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            // A start is no proof.
+            // A start alone does not make the task healthy.
             assert_eq!(health.parts()["part"].status, Status::Broken);
-            tokio::time::sleep(PROVEN * 2).await;
+            tokio::time::sleep(HEALTHY_AFTER * 2).await;
             shutdown.cancel();
         };
         tokio::join!(worker, watch);

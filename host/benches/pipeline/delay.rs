@@ -10,7 +10,7 @@ use anomalyzer_domain::{
     Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, Topic, solutions,
 };
 use anomalyzer_history::{Filter, Order, Page};
-use anomalyzer_service::{Role, Running, config};
+use anomalyzer_service::{Service, config};
 use tokio_util::sync::CancellationToken;
 
 /// Number of process groups. Each has one series of traffic and four of latency.
@@ -23,7 +23,8 @@ pub async fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config::parse("bench.toml".as_ref(), &text(folder.path()))?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await?
         .context("told to stop")?;
     for past in (1..=WARM).rev() {
@@ -125,7 +126,7 @@ pub async fn measure() -> anyhow::Result<()> {
 }
 
 /// Publishes one second of samples for every group except those selected by `but`.
-async fn tick(running: &Running, at: i64, but: impl Fn(usize) -> bool) -> anyhow::Result<()> {
+async fn tick(running: &Service, at: i64, but: impl Fn(usize) -> bool) -> anyhow::Result<()> {
     for group in (0..GROUPS).filter(|group| !but(*group)) {
         show(running, group, at, 1.0).await?;
     }
@@ -133,7 +134,7 @@ async fn tick(running: &Running, at: i64, but: impl Fn(usize) -> bool) -> anyhow
 }
 
 /// Publishes one sample of each series of a group. `factor` scales the usual values.
-async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::Result<()> {
+async fn show(running: &Service, group: usize, at: i64, factor: f64) -> anyhow::Result<()> {
     let name = format!("shop-{group}");
     let series = |labels: Labels, usual: f64| Series {
         labels,

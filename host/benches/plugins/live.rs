@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anomalyzer_domain::Origin;
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
-use anomalyzer_service::{Role, config};
+use anomalyzer_service::{Service, config};
 use anyhow::Context;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,8 @@ pub async fn measure() -> anyhow::Result<()> {
     std::fs::create_dir(folder.path().join("plugins"))?;
     let config = config::parse("bench.toml".as_ref(), &text)?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await?
         .context("told to stop")?;
     let url = format!("http://{}/api/v1/plugins", running.address());

@@ -7,8 +7,8 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anomalyzer_api::{
-    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
-    TestMetric, Token, engine_router, router, serve,
+    Access, ApiConfig, ApiState, ApprovalAnswer, Backend, BackendError, EngineState, PartHealth,
+    PartStatus, ProbeBackend, Role, TestMetric, Token, engine_router, router, serve,
 };
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_domain::{
@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{NOON, Place, done, event, incident, proposed, web};
+use crate::fixture::{NOON, Place, done, event, in_state, incident, proposed, web};
 
 /// Fake executor that records each solution as a decision that ends at once. Only a decision on
 /// `investigate` never ends.
@@ -38,20 +38,18 @@ struct Parts {
 }
 
 #[async_trait]
-impl Doors for Parts {
-    async fn submit(&self, solution: Solution) -> Result<(), DoorError> {
+impl Backend for Parts {
+    async fn submit(&self, solution: Solution) -> Result<(), BackendError> {
         self.solutions.lock().push(solution.clone());
         if solution.solution_type == "rate_limit" {
-            return Err(DoorError::Unavailable("the bus is closed".to_owned()));
+            return Err(BackendError::Unavailable("the bus is closed".to_owned()));
         }
-        let decision = Decision {
-            id: DecisionId::from(solution.id),
-            target: solution.target,
-            explanation: solution.explanation,
-            solution: solution.solution_type,
-            provenance: solution.provenance,
-            ..proposed(0)
-        };
+        let mut decision = proposed(0);
+        decision.id = DecisionId::from(solution.id);
+        decision.target = solution.target;
+        decision.explanation = solution.explanation;
+        decision.solution = solution.solution_type;
+        decision.provenance = solution.provenance;
         let history = self.history.clone();
         tokio::spawn(async move {
             history
@@ -59,10 +57,9 @@ impl Doors for Parts {
                 .await
                 .unwrap();
             if decision.solution != "investigate" {
-                let decision = Decision {
-                    state: DecisionState::Done,
-                    ..decision
-                };
+                for next in [DecisionState::Acting, DecisionState::Done] {
+                    decision.transition(next).unwrap();
+                }
                 history
                     .record(event(DecisionEventKind::Ended, decision))
                     .await
@@ -72,27 +69,23 @@ impl Doors for Parts {
         Ok(())
     }
 
-    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
+    async fn answer(&self, id: &DecisionId, said: ApprovalAnswer) -> Result<Decision, AnswerError> {
         match self.history.decision(id).await? {
             None => Err(AnswerError::NotFound(id.clone())),
-            Some(decision) if decision.state != DecisionState::Held => {
-                Err(AnswerError::NotHeld(decision.state))
+            Some(decision) if decision.state() != DecisionState::Held => {
+                Err(AnswerError::NotHeld(decision.state()))
             }
             Some(_) if said.question == "late" => Err(AnswerError::Expired(NOON)),
-            Some(decision) => Ok(Decision {
-                explanation: format!("{said:?}"),
-                ..decision
-            }),
+            Some(mut decision) => {
+                decision.explanation = format!("{said:?}");
+                Ok(decision)
+            }
         }
     }
 
-    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
+    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), BackendError> {
         self.metrics.lock().push(metric);
         Ok(())
-    }
-
-    fn health(&self) -> Vec<PartHealth> {
-        self.health.lock().clone()
     }
 
     fn signals(&self) -> Value {
@@ -101,6 +94,12 @@ impl Doors for Parts {
 
     fn plugins(&self) -> Value {
         json!({"plugins": []})
+    }
+}
+
+impl ProbeBackend for Parts {
+    fn health(&self) -> Vec<PartHealth> {
+        self.health.lock().clone()
     }
 }
 
@@ -138,7 +137,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let state = ApiState::new(
             Access::load(&config, config.listen).unwrap(),
-            Arc::clone(&parts) as Arc<dyn Doors>,
+            Arc::clone(&parts) as Arc<dyn Backend>,
             place.history.clone(),
             Metrics::default(),
             Arc::new(|| NOON),
@@ -469,7 +468,7 @@ async fn an_action_becomes_a_solution_with_who_asked_and_can_be_waited_for() {
     assert_eq!(response.status(), StatusCode::OK);
     let decision: Decision = response.json().await.unwrap();
     assert_eq!(
-        (decision.state, decision.solution.as_str()),
+        (decision.state(), decision.solution.as_str()),
         (DecisionState::Done, "no_action")
     );
     assert_eq!(
@@ -809,14 +808,8 @@ async fn pages_of_other_sites_can_neither_ask_nor_act() {
 #[tokio::test]
 async fn what_is_held_is_answered_by_an_approver_who_says_why() {
     let server = Server::with(tokens()).await;
-    let held = Decision {
-        state: DecisionState::Held,
-        ..proposed(1)
-    };
-    let ended = Decision {
-        state: DecisionState::Done,
-        ..proposed(2)
-    };
+    let held = in_state(1, &[DecisionState::Acting, DecisionState::Held]);
+    let ended = in_state(2, &[DecisionState::Acting, DecisionState::Done]);
     for decision in [&held, &ended] {
         server
             .parts
@@ -838,7 +831,7 @@ async fn what_is_held_is_answered_by_an_approver_who_says_why() {
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let decision: Decision = answer.json().await.unwrap();
-        let said = Said {
+        let said = ApprovalAnswer {
             question: "1234".into(),
             approved,
             by: "anna".into(),
@@ -1037,7 +1030,7 @@ async fn the_engine_answers_health_and_metrics_only() {
     let access = Access::load(&ApiConfig::default(), ApiConfig::default().engine_listen).unwrap();
     let state = EngineState::new(
         access,
-        Arc::clone(&server.parts) as Arc<dyn Doors>,
+        Arc::clone(&server.parts) as Arc<dyn ProbeBackend>,
         Metrics::default(),
     );
     tokio::spawn(serve(

@@ -22,9 +22,6 @@ mod evil;
 mod examples;
 mod fixture;
 mod fuzz;
-#[allow(dead_code, reason = "the unit tests of the plugin host use the rest")]
-#[path = "../../src/plugin/tests/guest.rs"]
-mod guest;
 mod hands;
 mod history;
 mod http;

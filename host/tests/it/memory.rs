@@ -24,8 +24,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::guest::{self, Stateful};
 use crate::wait::until;
+use anomalyzer_test_support::guest::{self, Stateful};
 
 const START: UnixMs = 1_769_860_800_000;
 const MINUTE: Duration = Duration::from_secs(60);

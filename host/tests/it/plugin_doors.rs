@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anomalyzer_service::{Role, Running, config};
+use anomalyzer_service::{Service, config};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ const PLUGINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins");
 
 /// A `serve` with `zscore` in its plugin folder, no grants, and a token for each role.
 struct Host {
-    running: Option<Running>,
+    running: Option<Service>,
     shutdown: CancellationToken,
     folder: TempDir,
     http: reqwest::Client,
@@ -59,7 +59,8 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = Service::builder(config)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();

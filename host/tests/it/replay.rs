@@ -12,12 +12,12 @@ use anomalyzer_common::http_client;
 use anomalyzer_domain::{Decision, solutions};
 use anomalyzer_evaluate::backtest::TrialLimits;
 use anomalyzer_history::{Exported, FILE_NAME, HistoryError, HistoryReader};
-use anomalyzer_service::Role;
+use anomalyzer_service::Service;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_service::{MINUTE, configured, ended, show, show_ordinary};
+use crate::serve::{MINUTE, configured, ended, show, show_ordinary};
 
 fn plugins() -> PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into()
@@ -28,14 +28,11 @@ async fn scaled_up() -> (TempDir, Decision) {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
     let shutdown = CancellationToken::new();
-    let running = serve::start(
-        configured(folder.path(), at_once),
-        Role::Both,
-        shutdown.clone(),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let running = Service::builder(configured(folder.path(), at_once))
+        .start(shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     show_ordinary(running.bus().as_ref(), &running).await;
     show(running.bus().as_ref(), now_ms(), 6.0, 6.0).await;
     let decision = ended(&running, solutions::SCALE_UP, MINUTE).await;
@@ -219,8 +216,9 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
             data.display()
         );
         let shutdown = CancellationToken::new();
-        let running =
-            serve::start(configured(&data_dir, &trial), Role::Both, shutdown.clone()).await;
+        let running = Service::builder(configured(&data_dir, &trial))
+            .start(shutdown.clone())
+            .await;
         running.map(|running| (running.unwrap(), shutdown))
     };
     let refused = start(1.0).await.map(drop).unwrap_err().to_string();
@@ -277,7 +275,8 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
     let (empty, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     for _ in 0..2 {
         let stop = stop.child_token();
-        let running = serve::start(configured(empty.path(), trial), Role::Both, stop.clone())
+        let running = Service::builder(configured(empty.path(), trial))
+            .start(stop.clone())
             .await
             .unwrap()
             .unwrap();

@@ -17,7 +17,7 @@ use anomalyzer_domain::{
 };
 use anomalyzer_history::{FILE_NAME, Filter, HistoryOptions, Page};
 use anomalyzer_service::config::Config;
-use anomalyzer_service::{Role, Running, config};
+use anomalyzer_service::{Service, config};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -65,7 +65,7 @@ pub async fn show(bus: &dyn Bus, at: i64, traffic: f64, latency: f64) {
 }
 
 /// Publishes half a minute of ordinary samples, up to now. Returns when `engine` has seen them.
-pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
+pub async fn show_ordinary(bus: &dyn Bus, engine: &Service) {
     let now = now_ms();
     for second in (1..=30).rev() {
         show(bus, now - second * 1000, 1.0, 1.0).await;
@@ -85,7 +85,7 @@ pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
 
 /// All parts in one process. They stop when dropped.
 struct Whole {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     folder: TempDir,
 }
@@ -108,7 +108,8 @@ impl Whole {
             ..configured(folder.path(), &format!("{AT_ONCE}{more}"))
         };
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = Service::builder(config)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -145,7 +146,7 @@ impl Whole {
 }
 
 /// Waits until the decision on `solution` is over, and returns the decision.
-pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decision {
+pub async fn ended(server: &Service, solution: &str, within: Duration) -> Decision {
     let filter = Filter {
         solution: Some(solution.to_owned()),
         ..Filter::default()
@@ -159,21 +160,21 @@ pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decisi
             .unwrap();
         decisions
             .into_iter()
-            .find(|decision| decision.state.is_final())
+            .find(|decision| decision.state().needs_no_work())
     })
     .await
 }
 
 /// Simulates a world in which more replicas help at once: sends ordinary samples forever as soon as
 /// a scale operation is under way.
-pub async fn heal(server: &Running) -> Infallible {
+pub async fn heal(server: &Service) -> Infallible {
     until("a scale is under way", 3 * MINUTE, async || {
         let decisions = server
             .history()
             .unwrap()
             .decisions(&Filter::default(), Page::default())
             .await;
-        let scaled = |decision: &Decision| decision.state == DecisionState::Verifying;
+        let scaled = |decision: &Decision| decision.state() == DecisionState::Verifying;
         decisions.unwrap().0.iter().any(scaled).then_some(())
     })
     .await;
@@ -210,7 +211,7 @@ async fn a_surge_on_the_topic_leads_to_a_scale_that_is_verified_and_on_record() 
         decision = whole.ended(solutions::SCALE_UP) => decision,
         never = heal(&whole.running) => match never {},
     };
-    assert_eq!(decision.state, DecisionState::Done);
+    assert_eq!(decision.state(), DecisionState::Done);
     let verification = decision.verification.unwrap();
     assert_eq!(
         verification.outcome,
@@ -257,7 +258,7 @@ async fn a_dry_run_decides_and_records_and_does_nothing() {
     whole.ordinary().await;
     whole.show(now_ms(), 6.0, 6.0).await;
     let decision = whole.ended(solutions::SCALE_UP).await;
-    assert_eq!(decision.state, DecisionState::Shadowed);
+    assert_eq!(decision.state(), DecisionState::Shadowed);
     assert_eq!(decision.guard.unwrap().rule, "mode");
     let verification = decision.verification.unwrap();
     assert!(
@@ -354,7 +355,7 @@ async fn with_kafka_gone_health_says_so_and_what_comes_meanwhile_is_seen_when_it
     // before a decision is made.
     let decision = ended(&whole.running, solutions::SCALE_UP, 3 * MINUTE).await;
     assert_ne!(
-        decision.state,
+        decision.state(),
         DecisionState::Failed,
         "{:?}",
         decision.summary
@@ -457,7 +458,8 @@ async fn a_port_in_use_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = configured(folder.path(), "");
     config.api.listen = taken.local_addr().unwrap();
-    let error = serve::start(config, Role::Both, CancellationToken::new())
+    let error = Service::builder(config)
+        .start(CancellationToken::new())
         .await
         .map(drop)
         .unwrap_err();
@@ -526,7 +528,8 @@ async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write(
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await
         .unwrap()
         .unwrap();
@@ -565,7 +568,7 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
     whole.show(now_ms(), 6.0, 6.0).await;
     let denied = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
     assert_eq!(
-        (denied.state, denied.operations.len()),
+        (denied.state(), denied.operations.len()),
         (DecisionState::Denied, 0),
         "{denied:?}"
     );
@@ -578,7 +581,7 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
         "{guard:?}"
     );
     let alarm = ended(&whole.running, solutions::ALARM, 2 * MINUTE).await;
-    assert_eq!(alarm.state, DecisionState::Done, "{alarm:?}");
+    assert_eq!(alarm.state(), DecisionState::Done, "{alarm:?}");
     let said: Value = http
         .delete(&url)
         .send()

@@ -27,7 +27,7 @@ async fn next(rig: &mut Rig) -> Finding {
     let [event] = &events[..] else {
         panic!("{} events", events.len())
     };
-    codec::incidents::decode(event)
+    anomalyzer_wire::incidents::decode(event)
         .unwrap()
         .incident
         .findings

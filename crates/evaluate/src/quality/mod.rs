@@ -68,21 +68,24 @@ pub enum QualityError {
 }
 
 impl QualityError {
-    pub(crate) fn unreadable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
+    /// Returns the error of a file that cannot be read.
+    pub fn unreadable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unreadable {
             path: path.to_owned(),
             reason: reason.to_string(),
         }
     }
 
-    pub(crate) fn unwritable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
+    /// Returns the error of a file that cannot be written.
+    pub fn unwritable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unwritable {
             path: path.to_owned(),
             reason: reason.to_string(),
         }
     }
 
-    pub(crate) fn plugin(doing: impl Into<String>, error: PluginError) -> Self {
+    /// Returns the error of a plugin that failed.
+    pub fn plugin(doing: impl Into<String>, error: PluginError) -> Self {
         Self::Plugin {
             doing: doing.into(),
             error,

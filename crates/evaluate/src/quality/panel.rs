@@ -63,7 +63,7 @@ pub fn panel_of_rows(
 mod tests {
     use super::super::csv::rows;
     use super::*;
-    use anomalyzer_domain::Direction;
+    use anomalyzer_domain::{Direction, Range};
     use anomalyzer_plugin_host::RawFinding;
 
     fn finding(phase: Phase, low: f64) -> RawFinding {

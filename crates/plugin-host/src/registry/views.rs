@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Registry;
@@ -16,7 +16,7 @@ use crate::stats::{CallTimes, PluginStats};
 use anomalyzer_domain::{Allowance, Mode, PluginKind, Version};
 
 /// Full view of one plugin.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PluginView {
     /// Known facts about the live version, or about a file that is not a plugin.
     #[serde(flatten)]

@@ -14,7 +14,7 @@ use anomalyzer_domain::{Direction, Labels, Operation, Phase, Range, Target};
 mod memory;
 mod registry;
 
-use guest::{Detector, SPIN, mood};
+use anomalyzer_test_support::guest::{self, Detector, SPIN, mood};
 
 /// Makes a folder with `files`, and its configuration. Calls may take 400 ms.
 fn folder(files: &[(&str, Vec<u8>)]) -> (TempDir, PluginConfig) {

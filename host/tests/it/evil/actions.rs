@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anomalyzer_domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
 use anomalyzer_history::{Filter, Page};
-use anomalyzer_service::{Role, config};
+use anomalyzer_service::{Service, config};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +74,8 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await
         .unwrap()
         .unwrap();
@@ -102,7 +103,7 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
             .unwrap();
         let ended = decisions
             .into_iter()
-            .filter(|decision| decision.state.is_final());
+            .filter(|decision| decision.state().needs_no_work());
         let ended: BTreeMap<_, _> = ended
             .map(|decision| {
                 (
@@ -118,9 +119,9 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
         let decision = &ended[attack];
         let summary = decision.summary.as_deref().unwrap_or_default();
         assert!(
-            decision.state == state && summary.contains(words),
+            decision.state() == state && summary.contains(words),
             "{attack}: {:?}: {summary}",
-            decision.state
+            decision.state()
         );
         assert!(!summary.contains('\n'), "{attack}: {summary}");
         let done = decision.operations.iter().filter(|operation| {
