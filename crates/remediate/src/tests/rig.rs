@@ -45,7 +45,7 @@ fn plugins() -> Plugins {
     static PLUGINS: OnceLock<Plugins> = OnceLock::new();
     let load = || {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins");
-        let cache = Some(anomalyzer_service::config::cache_folder().join("compiled"));
+        let cache = Some(folder.with_file_name("compiled"));
         Plugins::load(PluginConfig {
             folder,
             cache,
