@@ -86,7 +86,7 @@ fn of_history(history: &History) -> PartHealth {
     }
 }
 
-/// The own metrics in Prometheus's text format.
+/// Answers with the metrics of the host.
 pub(super) async fn scrape(State(vitals): State<Vitals>) -> impl IntoResponse {
     vitals.doors.before_scrape().await;
     (

@@ -10,7 +10,6 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::common::metrics::{self, number};
 use crate::domain::Target;
 use crate::history::{Filter, Page};
 
@@ -20,6 +19,9 @@ use super::fresh::fresh;
 use super::{ApiState, Problem, target};
 
 const NAME: &str = "anomalyzer_test_metric";
+
+/// Prometheus's text format.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How many tests may be under way.
 pub(super) const AT_ONCE: usize = 16;
@@ -196,5 +198,16 @@ pub(super) async fn scrape(State(state): State<ApiState>) -> impl IntoResponse {
     if let Some(value) = *state.last_test.lock() {
         text.push_str(&format!("{NAME} {}\n", number(value)));
     }
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)
+}
+
+/// Writes a number as Prometheus does.
+fn number(value: f64) -> String {
+    if value == f64::INFINITY {
+        "+Inf".to_owned()
+    } else if value == f64::NEG_INFINITY {
+        "-Inf".to_owned()
+    } else {
+        value.to_string()
+    }
 }
