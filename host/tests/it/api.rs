@@ -1,4 +1,4 @@
-//! The HTTP doors over real sockets, with an acting part that records what it is asked for.
+//! Tests of the HTTP API over real sockets. A fake executor records the requests that it gets.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use anomalyzer::act::AnswerError;
-use anomalyzer::api::{
-    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
-    TestMetric, Token, engine_router, router, serve,
+use anomalyzer_api::{
+    Access, ApiConfig, ApiState, ApprovalAnswer, Backend, BackendError, EngineState, PartHealth,
+    PartStatus, ProbeBackend, Role, TestMetric, Token, engine_router, router, serve,
 };
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, IncidentEvent, IncidentEventKind, Solution,
 };
-use anomalyzer::history::{DecisionEventKind, History};
+use anomalyzer_history::{DecisionEventKind, History};
+use anomalyzer_remediate::AnswerError;
 use async_trait::async_trait;
 use proptest::prelude::*;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{NOON, Place, done, event, incident, proposed, web};
 
-/// Records each solution as a decision that ends at once, but for `investigate`, which never ends.
+/// Fake executor that records each solution as a decision that ends at once. Only a decision on
+/// `investigate` never ends.
 struct Parts {
     history: History,
     solutions: Mutex<Vec<Solution>>,
@@ -37,11 +38,11 @@ struct Parts {
 }
 
 #[async_trait]
-impl Doors for Parts {
-    async fn submit(&self, solution: Solution) -> Result<(), DoorError> {
+impl Backend for Parts {
+    async fn submit(&self, solution: Solution) -> Result<(), BackendError> {
         self.solutions.lock().push(solution.clone());
         if solution.solution_type == "rate_limit" {
-            return Err(DoorError::Unavailable("the bus is closed".to_owned()));
+            return Err(BackendError::Unavailable("the bus is closed".to_owned()));
         }
         let decision = Decision {
             id: DecisionId::from(solution.id),
@@ -71,7 +72,7 @@ impl Doors for Parts {
         Ok(())
     }
 
-    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
+    async fn answer(&self, id: &DecisionId, said: ApprovalAnswer) -> Result<Decision, AnswerError> {
         match self.history.decision(id).await? {
             None => Err(AnswerError::NotFound(id.clone())),
             Some(decision) if decision.state != DecisionState::Held => {
@@ -85,13 +86,9 @@ impl Doors for Parts {
         }
     }
 
-    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
+    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), BackendError> {
         self.metrics.lock().push(metric);
         Ok(())
-    }
-
-    fn health(&self) -> Vec<PartHealth> {
-        self.health.lock().clone()
     }
 
     fn signals(&self) -> Value {
@@ -100,6 +97,12 @@ impl Doors for Parts {
 
     fn plugins(&self) -> Value {
         json!({"plugins": []})
+    }
+}
+
+impl ProbeBackend for Parts {
+    fn health(&self) -> Vec<PartHealth> {
+        self.health.lock().clone()
     }
 }
 
@@ -137,7 +140,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let state = ApiState::new(
             Access::load(&config, config.listen).unwrap(),
-            Arc::clone(&parts) as Arc<dyn Doors>,
+            Arc::clone(&parts) as Arc<dyn Backend>,
             place.history.clone(),
             Metrics::default(),
             Arc::new(|| NOON),
@@ -175,7 +178,8 @@ impl Server {
     }
 }
 
-/// The status and the problem. Every problem has the media type, says what, and tells the remedy.
+/// Sends a request and returns its problem document. Checks the status, the media type, and that
+/// the document describes the problem and a remedy.
 async fn problem(request: RequestBuilder) -> BTreeMap<String, Value> {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
@@ -644,7 +648,7 @@ async fn ten_thousand_decisions_are_paged_streamed_and_searched() {
                 .unwrap()
         }
     });
-    // In order, but many at once.
+    // Record the decisions in order, but with many in flight at once.
     use futures::StreamExt;
     futures::stream::iter(records)
         .buffered(200)
@@ -836,7 +840,7 @@ async fn what_is_held_is_answered_by_an_approver_who_says_why() {
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let decision: Decision = answer.json().await.unwrap();
-        let said = Said {
+        let said = ApprovalAnswer {
             question: "1234".into(),
             approved,
             by: "anna".into(),
@@ -973,7 +977,7 @@ async fn with_tokens_each_may_do_what_its_role_allows_and_its_name_is_recorded()
         );
         assert_eq!(problem(request).await["status"], 401);
     }
-    // A probe may know whether it is well, but not what it talks to.
+    // A probe may learn if the host is healthy, but not which systems the host talks to.
     assert_eq!(server.json("/health").await.get("parts"), None);
     let health: Value = server
         .get("/health")
@@ -1035,7 +1039,7 @@ async fn the_engine_answers_health_and_metrics_only() {
     let access = Access::load(&ApiConfig::default(), ApiConfig::default().engine_listen).unwrap();
     let state = EngineState::new(
         access,
-        Arc::clone(&server.parts) as Arc<dyn Doors>,
+        Arc::clone(&server.parts) as Arc<dyn ProbeBackend>,
         Metrics::default(),
     );
     tokio::spawn(serve(
@@ -1131,7 +1135,7 @@ fn no_query_and_no_body_is_a_fault_of_the_server() {
         check(server.get("/api/v1/decisions").query(&[("text", &text)]));
         check(server.get("/api/v1/decisions").query(&[(&name, &value)]));
         check(server.request(Method::POST, "/action/no-action").header("content-type", "application/json").body(text));
-        // As it comes, without a client that escapes it.
+        // Send the query unescaped, without an HTTP client that would escape it.
         let answer = runtime.block_on(async {
             let mut stream = TcpStream::connect(server.address).await.unwrap();
             let head = format!("GET /api/v1/decisions?{} HTTP/1.0\r\n\r\n", raw.replace(' ', "%20"));

@@ -1,9 +1,9 @@
-//! `anomalyzer audit` on the file of a history.
+//! Tests of `anomalyzer audit` on the file of a history.
 
 use std::process::Command;
 
 use anomalyzer::cli::audit::{AuditCommand, AuditError, run};
-use anomalyzer::history::DecisionEventKind::{Ended, Proposed};
+use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
 use clap::Parser;
 use sqlx::{Connection, SqliteConnection};
 
@@ -100,7 +100,7 @@ async fn the_script_of_the_documentation_verifies_an_export() {
         String::from_utf8_lossy(&good.stdout).starts_with("decisions: holds up to event 3, head "),
         "{good:?}"
     );
-    // Without its beginning, as when what is old was let go of.
+    // Remove the beginning of the export, as if old events had been pruned.
     let (_, rest) = export.split_once('\n').unwrap();
     let rest = verify(rest);
     assert!(rest.status.success(), "{rest:?}");

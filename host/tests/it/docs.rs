@@ -1,11 +1,11 @@
-//! What the documentation tells people to write is what the program takes.
+//! Tests that the program accepts the configurations in the documentation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anomalyzer::config;
+use anomalyzer_service::config;
 
-/// The blocks of a page that are TOML, each with the number of its first line.
+/// Returns the TOML blocks of a page, each with the number of its first line.
 fn blocks(page: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut lines = page.lines().enumerate();
@@ -44,12 +44,12 @@ fn every_configuration_in_the_documentation_is_one() {
     let mut tried = 0;
     for page in pages() {
         for (line, block) in blocks(&fs::read_to_string(&page).unwrap()) {
-            // Cases for `policy test`.
+            // Skip cases for `policy test`.
             if block.contains("[[case]]") {
                 continue;
             }
             tried += 1;
-            // A folder that only a reader has.
+            // Replace a folder that only a reader has.
             let block = block.replace("\"metrics/\"", "\"history\"");
             if let Err(error) = config::parse(&page, &block) {
                 panic!("{} at line {line}: {error}", page.display());

@@ -1,15 +1,15 @@
-//! A decision as it could have been, and a history in a folder of its own.
+//! Sample decisions, and a history in its own folder.
 
 use std::path::PathBuf;
 
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction,
     Evidence, EvidenceKind, Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels,
     Meaning, Operation, OperationId, OperationRecord, Outcome, OutcomeKind, Phase, Provenance,
     Range, Target, UnixMs, Verdict, Verification, VerificationOutcome,
 };
-use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
+use anomalyzer_history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -20,7 +20,7 @@ pub fn web() -> Target {
     Target::new("shop", "Deployment", "web")
 }
 
-/// Decision number `n`, proposed `n` minutes after noon.
+/// Returns decision number `n`, proposed `n` minutes after noon.
 pub fn proposed(n: i64) -> Decision {
     let at = NOON + n * 60_000;
     Decision {
@@ -80,7 +80,7 @@ pub fn proposed(n: i64) -> Decision {
     }
 }
 
-/// The same after it was allowed, done and judged.
+/// Returns the decision of [`proposed`] after it was allowed, performed and verified.
 pub fn done(n: i64) -> Decision {
     let allow = || GuardVerdict {
         verdict: Verdict::Allow,
@@ -166,7 +166,7 @@ pub fn incident(n: i64) -> Incident {
     }
 }
 
-/// A history in a folder of its own, which goes away with it.
+/// A history in its own folder. The folder is removed with it.
 pub struct Place {
     pub folder: TempDir,
     pub history: History,
