@@ -63,7 +63,8 @@ pub fn plugin(bytes: &[u8]) {
 }
 
 /// Time at which the messages arrive.
-const NOW: Believed = Believed::at(1_769_860_800_000);
+const NOW: Believed = Believed::at(NOW_MS);
+const NOW_MS: i64 = 1_769_860_800_000;
 
 /// Decodes a message with metrics: as JSON, and as one of our own messages with its header values
 /// in the first lines.
@@ -109,14 +110,14 @@ pub fn remote_write(bytes: &[u8]) {
 /// Decodes a message with a solution.
 pub fn solutions(bytes: &[u8]) {
     if let Ok(Received::Claimed(solution) | Received::Foreign(solution)) =
-        anomalyzer_wire::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW)
+        anomalyzer_wire::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW_MS)
     {
         let again = anomalyzer_wire::solutions::encode(&solution);
         let again = Delivery {
             record: again,
             ..delivery(Topic::Solutions, vec![], &[])
         };
-        anomalyzer_wire::solutions::decode(&again, NOW).expect("what was written can be read");
+        anomalyzer_wire::solutions::decode(&again, NOW_MS).expect("what was written can be read");
     }
 }
 

@@ -204,13 +204,13 @@ async fn wait_for_end(
             .history
             .decision(id)
             .await?
-            .filter(|decision| decision.state.is_final())
+            .filter(|decision| decision.state().needs_no_work())
         {
             return Ok(Some(decision));
         }
         loop {
             match decisions.recv().await {
-                Ok(decision) if decision.id == *id && decision.state.is_final() => {
+                Ok(decision) if decision.id == *id && decision.state().needs_no_work() => {
                     return Ok(Some(Decision::clone(&decision)));
                 }
                 Ok(_) => {}

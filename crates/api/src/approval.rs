@@ -88,6 +88,15 @@ fn not_taken(id: &DecisionId, error: AnswerError) -> Problem {
             return Problem::not_found("decision", id.as_str(), "/api/v1/decisions");
         }
         AnswerError::History(error) => return error.into(),
+        AnswerError::Transition(_) => {
+            return Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "invalid-transition",
+                "The decision cannot be answered in its state",
+                error.to_string(),
+                "report it".to_owned(),
+            );
+        }
         AnswerError::NotHere => (
             "not-here",
             "This process does not act",

@@ -184,9 +184,11 @@ async fn wait_for_decision(state: &ApiState, id: &str) {
             .decisions(&filter, Page::default())
             .await
             .map(|(decisions, _)| decisions);
-        if decisions
-            .is_ok_and(|decisions| decisions.iter().any(|decision| decision.state.is_final()))
-        {
+        if decisions.is_ok_and(|decisions| {
+            decisions
+                .iter()
+                .any(|decision| decision.state().needs_no_work())
+        }) {
             return;
         }
         tokio::time::sleep(INTERVAL).await;

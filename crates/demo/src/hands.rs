@@ -86,7 +86,7 @@ impl Hands<'_, '_> {
                     let (decisions, _) = scenario.reader.decisions(&filter, page).await.ok()?;
                     decisions
                         .into_iter()
-                        .find(|decision| decision.state.is_final())
+                        .find(|decision| decision.state().needs_no_work())
                 })
                 .await
             }
@@ -95,9 +95,9 @@ impl Hands<'_, '_> {
         refused_by(&denied, "budget")?;
         let alarm = ended(solutions::ALARM).await?;
         anyhow::ensure!(
-            alarm.state == DecisionState::Done,
+            alarm.state() == DecisionState::Done,
             "nobody was told: {}",
-            alarm.state.as_str()
+            alarm.state().as_str()
         );
         scenario
             .client
@@ -130,7 +130,7 @@ impl Hands<'_, '_> {
             let (decisions, _) = scenario.reader.decisions(&filter, page).await.ok()?;
             decisions
                 .into_iter()
-                .find(|decision| decision.state == DecisionState::Undone)
+                .find(|decision| decision.state() == DecisionState::Undone)
         });
         let undone = undone.await?;
         let reason = undone
@@ -152,10 +152,10 @@ impl Hands<'_, '_> {
             .await?;
         let held = decision.question.clone().context("nobody was asked")?;
         anyhow::ensure!(
-            decision.state == DecisionState::Held,
+            decision.state() == DecisionState::Held,
             "{} was not held: {}",
             decision.id,
-            decision.state.as_str()
+            decision.state().as_str()
         );
         let yes = json!({ "question": held.id, "reason": "the demo says yes" });
         self.ask(
@@ -202,7 +202,7 @@ impl Hands<'_, '_> {
             "what was asked for is neither over nor held",
             async || {
                 let decision = scenario.reader.decision(&id).await.ok().flatten()?;
-                (decision.decided_at >= self.started && decision.state.is_final())
+                (decision.decided_at >= self.started && decision.state().needs_no_work())
                     .then_some(decision)
             },
         )
@@ -253,10 +253,10 @@ impl Hands<'_, '_> {
 fn refused_by(decision: &Decision, rule: &str) -> anyhow::Result<()> {
     let guard = decision.guard.as_ref().context("the guard was not asked")?;
     anyhow::ensure!(
-        decision.state == DecisionState::Denied && guard.rule == rule,
+        decision.state() == DecisionState::Denied && guard.rule == rule,
         "{} is {} by rule {}, and was to be denied by {rule}",
         decision.id,
-        decision.state.as_str(),
+        decision.state().as_str(),
         guard.rule
     );
     Ok(())

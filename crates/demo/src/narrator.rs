@@ -215,12 +215,12 @@ impl Narrator {
             );
             self.say("verification", &line, &json!(verification));
         }
-        if decision.state.is_final() && !std::mem::replace(&mut told.ended, true) {
+        if decision.state().needs_no_work() && !std::mem::replace(&mut told.ended, true) {
             let summary = decision.summary.as_deref().unwrap_or("");
             let line = format!(
                 "decision {} is {}: {summary}",
                 decision.id,
-                decision.state.as_str()
+                decision.state().as_str()
             );
             self.say("decision_ended", &line, &json!(decision));
         }

@@ -274,7 +274,7 @@ impl<'a> Scenario<'a> {
             let decisions = self.recorded(since).await.ok()?;
             decisions
                 .iter()
-                .all(|decision| decision.state.is_final())
+                .all(|decision| decision.state().needs_no_work())
                 .then_some(())
         })
         .await
@@ -319,23 +319,23 @@ impl<'a> Scenario<'a> {
             last = decisions.last().cloned();
             decisions
                 .into_iter()
-                .find(|decision| decision.solution == solution && decision.state.is_final())
+                .find(|decision| decision.solution == solution && decision.state().needs_no_work())
         })
         .await;
         let decision = found.map_err(|error| match &last {
             Some(last) => anyhow::anyhow!(
                 "{error}; the last decision is {} {} ({})",
                 last.solution,
-                last.state.as_str(),
+                last.state().as_str(),
                 last.summary.as_deref().unwrap_or("")
             ),
             None => anyhow::anyhow!("{error}; nothing was decided"),
         })?;
         anyhow::ensure!(
-            decision.state == DecisionState::Done,
+            decision.state() == DecisionState::Done,
             "{} ended as {}: {}",
             decision.solution,
-            decision.state.as_str(),
+            decision.state().as_str(),
             decision.summary.as_deref().unwrap_or("")
         );
         Ok(decision)

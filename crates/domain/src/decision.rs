@@ -1,308 +1,199 @@
-//! The whole record of one solution of one incident.
+//! Decision: the whole record of one solution of one incident.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::decision_state::{DecisionState, InvalidTransition};
 use super::{
-    Analyst, Answer, DecisionId, Direction, Evidence, Finding, IncidentId, Operation, OperationId,
-    Parameters, Proposal, Provenance, Question, Range, Target, UnixMs,
-    number::as_number,
-    time::{as_rfc3339, as_rfc3339_option},
+    Analyst, Answer, DecisionId, Direction, Evidence, Finding, IncidentId, OperationRecord,
+    Parameters, Proposal, Provenance, Question, Range, Solution, Target, Undo, UnixMs,
+    Verification, number::as_number, time::as_rfc3339,
 };
 
-/// Where a decision is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DecisionState {
-    /// Read from the topic.
-    Proposed,
-    /// Waits for a person.
-    Held,
-    /// The guard or the grants said no.
-    Denied,
-    /// Decided, recorded, not done.
-    Shadowed,
-    /// Operations are under way.
-    Acting,
-    /// Waiting for fresh samples.
-    Verifying,
-    /// Over.
-    Done,
-    /// What was done was taken back.
-    Undone,
-    /// The action gave up or an operation failed.
-    Failed,
-}
-
-impl DecisionState {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Proposed => "proposed",
-            Self::Held => "held",
-            Self::Denied => "denied",
-            Self::Shadowed => "shadowed",
-            Self::Acting => "acting",
-            Self::Verifying => "verifying",
-            Self::Done => "done",
-            Self::Undone => "undone",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Whether nothing more happens by itself.
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Proposed | Self::Acting | Self::Verifying)
-    }
-}
-
-/// What was wrong, in short.
+/// Most telling finding of the incident, in short.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anomaly {
-    /// The signal.
+    /// Name of the signal.
     pub signal: String,
-    /// The direction.
+    /// Direction of the deviation.
     pub direction: Direction,
-    /// How new it was.
+    /// Novelty of the value.
     #[serde(with = "as_number")]
     pub score: f64,
-    /// How bad it was.
+    /// Severity of the deviation.
     #[serde(with = "as_number")]
     pub severity: f64,
-    /// What was seen.
+    /// Observed value.
     pub observed: Option<f64>,
-    /// What was expected.
+    /// Expected range.
     pub expected: Option<Range>,
 }
 
-/// What the guard says of one operation.
+/// Answer of the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// May be done.
+    /// The operation may be performed.
     Allow,
-    /// A person must say yes.
+    /// A person must approve the operation.
     Hold,
-    /// Recorded, not done.
+    /// The operation is recorded and not performed.
     Shadow,
-    /// Not done.
+    /// The operation is refused.
     Deny,
 }
 
-/// The guard's answer, which names the rule that decided.
+/// Answer of the guard, with the rule that decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardVerdict {
-    /// The answer.
+    /// Answer.
     pub verdict: Verdict,
-    /// The rule.
+    /// Name of the rule.
     pub rule: String,
-    /// In words.
+    /// Reason.
     pub reason: String,
 }
 
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeKind {
-    /// It was done.
-    Done,
-    /// It was not done, as the mode is shadow: foreseen only.
-    Foreseen,
-    /// The grants, the guard or a person said no. Nothing happened.
-    Denied,
-    /// It was tried and did not happen.
-    Failed,
-    /// It was tried and can't be told.
-    InDoubt,
-}
-
-/// How an operation ended, with what was said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// How.
-    pub kind: OutcomeKind,
-    /// What the operation returned (done, foreseen), or why not.
-    pub detail: Value,
-}
-
-/// One operation of a decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OperationRecord {
-    /// hash(decision, step).
-    pub id: OperationId,
-    /// `scale`, `restart`, …
-    pub kind: String,
-    /// What it touches.
-    pub target: Option<Target>,
-    /// The operation itself.
-    pub operation: Operation,
-    /// When it was asked for: recorded before it is done.
-    #[serde(with = "as_rfc3339")]
-    pub asked_at: UnixMs,
-    /// When its outcome was known.
-    #[serde(with = "as_rfc3339_option")]
-    pub done_at: Option<UnixMs>,
-    /// What the guard said of it.
-    pub guard: Option<GuardVerdict>,
-    /// How it ended. None while it is not known.
-    pub outcome: Option<Outcome>,
-    /// What it touched, before.
-    pub before: Option<Value>,
-    /// What it touched, after.
-    pub after: Option<Value>,
-    /// The version that what it touched has since: any other one is someone else's doing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// Which operation it takes back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undoes: Option<OperationId>,
-}
-
-/// What became of taking back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UndoState {
-    /// Under way.
-    Undoing,
-    /// What was there before is there again.
-    Undone,
-    /// Not now: some time after the incident has cleared.
-    Later,
-    /// Left as it is.
-    Kept,
-    /// It was tried and did not happen, or can't be told.
-    Failed,
-}
-
-/// What was taken back, or why not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Undo {
-    /// What became of it.
-    pub state: UndoState,
-    /// Since when.
-    #[serde(with = "as_rfc3339")]
-    pub at: UnixMs,
-    /// In words.
-    pub reason: String,
-}
-
-/// Did it help?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VerificationOutcome {
-    /// Back in the expected range.
-    Improved,
-    /// As bad as before.
-    NotImproved,
-    /// Further out than before.
-    Worse,
-    /// Too few fresh samples to tell.
-    Unknown,
-}
-
-impl VerificationOutcome {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Improved => "improved",
-            Self::NotImproved => "not_improved",
-            Self::Worse => "worse",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// What the verification found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verification {
-    /// Did it help?
-    pub outcome: VerificationOutcome,
-    /// When it was judged.
-    #[serde(with = "as_rfc3339")]
-    pub at: UnixMs,
-    /// How many fresh samples were looked at.
-    pub samples: u32,
-    /// In words, with figures.
-    pub reason: String,
-    /// What became meanwhile of those that were left alone. None where there were none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub control: Option<Control>,
-}
-
-/// Other targets with an incident at the time of acting, for which nothing was done: had all of
-/// them got better too, it may not be the action that helped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Control {
-    /// How many there were.
-    pub left_alone: u32,
-    /// Whose incident was over when it was judged.
-    pub better: u32,
-}
-
-/// The whole record of one solution of one incident, as the API and the CLI give it: the field
-/// names are a contract.
+/// Record of one solution of one incident, as the API and the command line show it. The field names
+/// are a contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// hash(incident, solution, attempt).
+    /// Identifier: hash(incident, solution, attempt).
     pub id: DecisionId,
-    /// Of which incident.
+    /// Incident, if the decision is about one.
     pub incident: Option<IncidentId>,
-    /// When the incident opened, or the request came.
+    /// Time at which the incident opened or the request arrived.
     #[serde(with = "as_rfc3339")]
     pub opened_at: UnixMs,
-    /// When the solution was proposed.
+    /// Time at which the solution was proposed.
     #[serde(with = "as_rfc3339")]
     pub decided_at: UnixMs,
-    /// After that it is not acted on.
+    /// Time after which the solution is not carried out.
     #[serde(with = "as_rfc3339")]
     pub expires_at: UnixMs,
-    /// How often the incident was diagnosed before.
+    /// Number of earlier diagnoses of the incident.
     pub attempt: u32,
-    /// Where it is.
-    pub state: DecisionState,
-    /// What it is about.
+    /// State, private: [`Decision::transition`] alone changes it.
+    state: DecisionState,
+    /// Target.
     pub target: Option<Target>,
-    /// What was wrong.
+    /// Most telling finding of the incident.
     pub anomaly: Option<Anomaly>,
-    /// All that was wrong when it was decided: what its verification compares with, whatever
-    /// becomes of the incident meanwhile.
+    /// Findings at the time of the decision. The verification compares with them, whatever becomes
+    /// of the incident meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// Name of the action.
+    /// Name of the solution, which is also the action's.
     pub solution: String,
-    /// Parameters.
+    /// Parameters of the action.
     pub parameters: Parameters,
-    /// Why.
+    /// Explanation by the analyst.
     pub explanation: String,
-    /// 0 to 1.
+    /// Confidence of the analyst, from 0 to 1.
     #[serde(with = "as_number")]
     pub confidence: f64,
-    /// What the analyst was shown, and what was gathered.
+    /// Evidence that the analyst was shown or that was gathered since.
     pub evidence: Vec<Evidence>,
-    /// Ids of the evidence that the analyst cites.
+    /// Identifiers of the evidence that the analyst cites.
     pub cites: Vec<String>,
-    /// What the analyst would do next, best first.
+    /// Alternatives of the analyst, best first.
     pub alternatives: Vec<Proposal>,
-    /// Who diagnosed.
+    /// Analyst.
     pub analyst: Analyst,
-    /// What the guard said when it was asked first, or what ended the decision.
+    /// First verdict of the guard, or the verdict that ended the decision.
     pub guard: Option<GuardVerdict>,
-    /// What a person is asked, while it is held.
+    /// Question to a person, while the decision is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
-    /// What persons said.
+    /// Answers of persons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Answer>,
-    /// What was done.
+    /// Operations.
     pub operations: Vec<OperationRecord>,
-    /// What the action said at its end.
+    /// Summary by the action, or the reason for the end.
     pub summary: Option<String>,
-    /// Did it help?
+    /// Verification.
     pub verification: Option<Verification>,
-    /// What was taken back.
+    /// Rollback.
     pub undo: Option<Undo>,
-    /// Where it came from.
+    /// Provenance of the solution.
     pub provenance: Provenance,
     /// SHA-256 of the action's bytes.
     pub action_digest: Option<String>,
+}
+
+impl Decision {
+    /// Builds the decision about a solution: `proposed`, with nothing decided or done yet.
+    pub fn proposed(solution: &Solution) -> Self {
+        Self {
+            id: DecisionId::from(solution.id.clone()),
+            incident: solution.incident.clone(),
+            opened_at: solution.proposed_at,
+            decided_at: solution.proposed_at,
+            expires_at: solution.expires_at,
+            attempt: solution.attempt,
+            state: DecisionState::Proposed,
+            target: solution.target.clone(),
+            anomaly: None,
+            findings: vec![],
+            // One name per action, however a message spells it: rules compare by name.
+            solution: solution.solution_type.replace('-', "_"),
+            parameters: solution.parameters.clone(),
+            explanation: solution.explanation.clone(),
+            confidence: solution.confidence,
+            evidence: solution.evidence.clone(),
+            cites: solution.cites.clone(),
+            alternatives: solution.alternatives.clone(),
+            analyst: solution.analyst.clone(),
+            guard: None,
+            question: None,
+            answers: vec![],
+            operations: vec![],
+            summary: None,
+            verification: None,
+            undo: None,
+            provenance: solution.provenance.clone(),
+            action_digest: None,
+        }
+    }
+
+    /// Builds the record of a request that the host has carried out already: `done` from the start.
+    /// Administrative events (kill switch, silences, feedback) are recorded this way.
+    pub fn carried_out(solution: &Solution, summary: String) -> Self {
+        Self {
+            state: DecisionState::Done,
+            summary: Some(summary),
+            ..Self::proposed(solution)
+        }
+    }
+
+    /// Builds the end of a request that no bus accepts, for example because it is too large:
+    /// `failed`, so that a restart does not resume the request.
+    pub fn unpublishable(solution: &Solution, error: String) -> Self {
+        Self {
+            state: DecisionState::Failed,
+            summary: Some(error),
+            ..Self::proposed(solution)
+        }
+    }
+
+    /// Returns the state.
+    pub fn state(&self) -> DecisionState {
+        self.state
+    }
+
+    /// Moves the decision to the state `next`.
+    ///
+    /// # Errors
+    /// [`DecisionState::may_become`] does not list the pair. The decision stays as it was.
+    pub fn transition(&mut self, next: DecisionState) -> Result<(), InvalidTransition> {
+        if !self.state.may_become(next) {
+            return Err(InvalidTransition {
+                decision: self.id.clone(),
+                from: self.state,
+                to: next,
+            });
+        }
+        self.state = next;
+        Ok(())
+    }
 }

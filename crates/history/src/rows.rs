@@ -78,7 +78,7 @@ pub(super) async fn append(
         .bind(&event.target)
         .bind(decision.target.as_ref().map(|target| &target.namespace))
         .bind(&decision.solution)
-        .bind(decision.state.as_str())
+        .bind(decision.state().as_str())
         .bind(
             decision
                 .verification

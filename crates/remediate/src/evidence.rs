@@ -1,56 +1,60 @@
-//! What is attached to a decision as evidence: what the target looks like, what its source answers,
-//! what was read.
+//! Evidence that is attached to a decision: snapshots of the target, answers to queries, log lines.
 
 use serde_json::Value;
 
-use super::Actor;
+use super::{Executor, provenance};
 use anomalyzer_domain::{
     Anomaly, Decision, Evidence, EvidenceKind, Finding, Incident, Meaning, Operation, Snapshot,
 };
 use anomalyzer_plugin_host::ActionOutcome;
 
-/// Most lines kept of one read.
-const MOST_LINES: usize = 40;
+/// Maximum number of log lines kept of one read.
+const MAX_LOG_LINES: usize = 40;
+/// Maximum number of signals whose query is asked.
+const MAX_QUERIES: usize = 3;
 
-impl Actor {
-    /// The PromQL answers behind the incident's signals, where there is a Prometheus: what was seen
-    /// by the source itself.
-    pub(super) async fn add_answers(&self, decision: &mut Decision) {
-        let Some(id) = &decision.incident else { return };
-        let Some(incident) = self.incident(id).await else {
-            return;
+/// Attaches the answers of Prometheus to the queries behind the incident's signals, if a Prometheus
+/// is configured.
+pub(super) async fn add_query_answers(executor: &Executor, decision: &mut Decision) {
+    let Some(id) = &decision.incident else { return };
+    let Some(incident) = provenance::incident(executor, id).await else {
+        return;
+    };
+    let mut signals: Vec<&str> = incident
+        .findings
+        .iter()
+        .map(|finding| finding.signal.as_str())
+        .collect();
+    signals.dedup();
+    for signal in signals.into_iter().take(MAX_QUERIES) {
+        let Some(query) = executor.dispatcher.queries.get(signal) else {
+            continue;
         };
-        let mut signals: Vec<&str> = incident
-            .findings
-            .iter()
-            .map(|finding| finding.signal.as_str())
-            .collect();
-        signals.dedup();
-        for signal in signals.into_iter().take(3) {
-            let Some(query) = self.hands.queries.get(signal) else {
-                continue;
-            };
-            let text = match self.hands.metrics.query(query, (self.clock)()).await {
-                Ok(series) => {
-                    let shown = series.iter().take(5).map(|series| {
-                        let values: Vec<String> = series
-                            .samples
-                            .iter()
-                            .map(|sample| sample.value.to_string())
-                            .collect();
-                        format!("{} {}", series.labels, values.join(" "))
-                    });
-                    format!("{query} = {}", shown.collect::<Vec<_>>().join("; "))
-                }
-                Err(error) => format!("{query}: {error}"),
-            };
-            add_evidence(decision, EvidenceKind::Query, &text);
-        }
+        let text = match executor
+            .dispatcher
+            .metrics
+            .query(query, (executor.clock)())
+            .await
+        {
+            Ok(series) => {
+                let shown = series.iter().take(5).map(|series| {
+                    let values: Vec<String> = series
+                        .samples
+                        .iter()
+                        .map(|sample| sample.value.to_string())
+                        .collect();
+                    format!("{} {}", series.labels, values.join(" "))
+                });
+                format!("{query} = {}", shown.collect::<Vec<_>>().join("; "))
+            }
+            Err(error) => format!("{query}: {error}"),
+        };
+        add_evidence(decision, EvidenceKind::Query, &text);
     }
 }
 
-/// The finding that says most about what is wrong: of those that can be verified, the most severe;
-/// demand comes last.
+/// Returns the most telling finding: the most severe one, findings that can be verified first and
+/// traffic last.
 pub(super) fn worst(incident: &Incident) -> Option<Anomaly> {
     let rank = |finding: &&Finding| {
         (
@@ -76,6 +80,7 @@ pub(super) fn worst(incident: &Incident) -> Option<Anomaly> {
     })
 }
 
+/// Describes a target in a few lines: replicas, pods and recent events.
 pub(super) fn describe(snapshot: &Snapshot) -> String {
     let replicas = snapshot
         .replicas
@@ -106,13 +111,14 @@ pub(super) fn describe(snapshot: &Snapshot) -> String {
     lines.join("\n")
 }
 
+/// Attaches a text as evidence under the next number.
 pub(super) fn add_evidence(decision: &mut Decision, kind: EvidenceKind, text: &str) {
     let id = format!("e{}", decision.evidence.len() + 1);
     let text = anomalyzer_domain::truncate(text, 4_000);
     decision.evidence.push(Evidence { id, kind, text });
 }
 
-/// Attaches what a read brought as evidence.
+/// Attaches the result of a read as evidence.
 pub(super) fn gather(decision: &mut Decision, operation: &Operation, outcome: &ActionOutcome) {
     let ActionOutcome::Done(result) = outcome else {
         return;
@@ -125,7 +131,7 @@ pub(super) fn gather(decision: &mut Decision, operation: &Operation, outcome: &A
                 .flatten()
                 .filter_map(Value::as_str)
                 .collect();
-            let newest = &lines[lines.len().saturating_sub(MOST_LINES)..];
+            let newest = &lines[lines.len().saturating_sub(MAX_LOG_LINES)..];
             let which = if request.previous {
                 "the run before"
             } else {

@@ -1,5 +1,6 @@
-//! The acting half's loop: solutions in, decisions recorded, actions driven step by step, effects
-//! verified.
+//! Executes solutions: records each as a decision and carries the decision out, step by step.
+//!
+//! [`life`] shows the whole life of a decision. The other files hold one stage or one part each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,97 +11,99 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Hands, KillSwitch, Silences};
-use crate::verification::{Recent, VerifyConfig};
+use super::{Dispatcher, KillSwitch, Silences};
+use crate::verification::{RecentSamples, VerifyConfig};
 use anomalyzer_bus::again::Pauses;
 use anomalyzer_bus::{Bus, BusError, Subscription};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
-    Clock, Decision, DecisionId, DecisionState, Delivery, Grant, GuardVerdict, Parameters,
-    Solution, Topic, duration,
+    Clock, Decision, DecisionId, Delivery, Grant, Parameters, Solution, Topic, duration,
 };
-use anomalyzer_history::{Asked, DecisionEvent, DecisionEventKind, History, HistoryError, Input};
+use anomalyzer_history::{DecisionEvent, DecisionEventKind, History, HistoryError, Input};
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_policy::{Facts, Policy};
+use anomalyzer_policy::Policy;
 
-use super::crew::Crew;
-use super::desk::Desk;
-use super::driver::Driver;
+use super::consumer::SolutionConsumer;
+use super::decision_run::DecisionRun;
+use super::in_flight::InFlight;
 use super::incidents::OpenIncidents;
-use super::proposal::proposed;
 
-/// How decisions are carried out.
+/// Limits for carrying out decisions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ActorConfig {
-    /// Decisions under way at the same time.
+pub struct ExecutorConfig {
+    /// Maximum number of decisions that act at the same time.
     pub concurrency: usize,
-    /// Most operations one action may ask for.
-    pub most_operations: u32,
-    /// Most steps of one action, waiting included.
-    pub most_steps: u32,
-    /// How long one action may take, waiting included.
+    /// Maximum number of operations that one action may ask for.
+    #[serde(rename = "most_operations")]
+    pub max_operations: u32,
+    /// Maximum number of steps of one action, including waits.
+    #[serde(rename = "most_steps")]
+    pub max_steps: u32,
+    /// Maximum duration of one action, including waits.
     #[serde(with = "duration")]
     pub action_timeout: Duration,
-    /// How long one operation may take.
+    /// Maximum duration of one operation.
     #[serde(with = "duration")]
     pub operation_timeout: Duration,
 }
 
-impl Default for ActorConfig {
+impl Default for ExecutorConfig {
     fn default() -> Self {
         Self {
             concurrency: 16,
-            most_operations: 50,
-            most_steps: 200,
+            max_operations: 50,
+            max_steps: 200,
             action_timeout: Duration::from_secs(600),
             operation_timeout: Duration::from_secs(60),
         }
     }
 }
 
-/// The acting part.
-pub struct Actor {
-    pub config: ActorConfig,
-    pub verify: VerifyConfig,
-    pub policy: Policy,
-    pub grants: Vec<Grant>,
-    /// Merged under the parameters of `rate_limit`: what to patch or to call.
-    pub rate_limits: HashMap<String, Parameters>,
-    pub plugins: Plugins,
-    pub hands: Hands,
-    pub history: History,
-    pub bus: Arc<dyn Bus>,
-    pub recent: Recent,
-    pub incidents: OpenIncidents,
-    pub clock: Clock,
-    /// Milliseconds since some time or other, by a clock that only ever goes on.
-    pub steady: Clock,
-    pub kill_switch: KillSwitch,
-    pub silences: Silences,
-    pub desk: Desk,
+/// Everything that decisions are carried out with. All decisions of a process share one executor.
+pub struct Executor {
+    pub(crate) config: ExecutorConfig,
+    pub(crate) verify: VerifyConfig,
+    pub(crate) policy: Policy,
+    pub(crate) grants: Vec<Grant>,
+    /// Configured parameters of `rate_limit` by target: the object to patch or the URL to call.
+    pub(crate) rate_limits: HashMap<String, Parameters>,
+    pub(crate) plugins: Plugins,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) history: History,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) recent: RecentSamples,
+    pub(crate) incidents: OpenIncidents,
+    pub(crate) clock: Clock,
+    /// Milliseconds of a clock that never jumps. Its zero point has no meaning.
+    pub(crate) monotonic: Clock,
+    pub(crate) kill_switch: KillSwitch,
+    pub(crate) silences: Silences,
+    pub(crate) in_flight: InFlight,
 }
 
-/// Why a request was not taken.
+/// Reason why a request was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
-    /// It cannot be recorded.
+    /// The request cannot be recorded.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// It is on record and cannot be published.
+    /// The request is on record and cannot be published.
     #[error(transparent)]
     Bus(#[from] BusError),
 }
 
-impl Actor {
-    /// Why the kill switch is on, if it is.
+impl Executor {
+    /// Returns the reason given for the kill switch while it is on.
     pub fn stopped(&self) -> Option<String> {
         self.kill_switch.why()
     }
 
-    /// Runs until told to stop. A solution is committed when its decision is on record; the
-    /// decision is carried on from there also after a crash. Where several servers share the topics
-    /// one of them acts, and this one waits until it is that.
+    /// Carries out solutions until `shutdown` is cancelled.
+    ///
+    /// The offset of a solution is committed once its decision is on record. From there the
+    /// decision continues after a crash as well. If several servers share the topics, one of them
+    /// acts, and the others wait here until solutions are delivered to them.
     ///
     /// # Errors
     /// The bus stayed out of reach.
@@ -111,41 +114,41 @@ impl Actor {
     ) -> Result<(), BusError> {
         let mut pauses = Pauses::default();
         while !shutdown.is_cancelled() {
-            // First, so that a bus out of reach leaves nothing behind that the next try would begin
-            // again. Anew each time: what was delivered to one who stands by now is delivered again
-            // to whoever acts.
+            // The subscription comes first: if the bus is out of reach, nothing was begun that the
+            // next try would begin again. Each try subscribes anew, because solutions delivered to
+            // a server on standby are delivered again to the server that acts.
             let mut subscription = self.bus.subscribe(Topic::Solutions, group).await?;
             let Some(first) = turn(subscription.as_mut(), &shutdown).await? else {
                 return Ok(());
             };
             if let Err(error) = self.history.take_over().await {
-                tracing::error!(%error, "nothing is done until this server can record; trying again");
-                // Solutions go to another one meanwhile, which may be able to.
+                tracing::error!(%error, "cannot record, so nothing is executed; retrying");
+                // Another server may be able to record: leave the solutions to it meanwhile.
                 drop(subscription);
                 pauses.wait(&shutdown).await;
                 continue;
             }
             pauses = Pauses::default();
             let stop = shutdown.child_token();
-            // Also after a panic: what was begun here ends with this.
+            // After a panic too, the tasks of this run end with it.
             let _end = stop.clone().drop_guard();
-            let crew = Crew {
+            let consumer = SolutionConsumer {
                 tasks: TaskTracker::new(),
-                places: Arc::new(Semaphore::new(self.config.concurrency.max(1))),
-                driver: Driver {
-                    actor: Arc::clone(&self),
+                run: DecisionRun {
+                    executor: Arc::clone(&self),
                     stop: stop.clone(),
+                    permits: Arc::new(Semaphore::new(self.config.concurrency.max(1))),
                 },
             };
             let result = tokio::select! {
-                result = crew.work(subscription.as_mut(), first) => result,
+                result = consumer.work(subscription.as_mut(), first) => result,
                 () = self.history.stands_by() => Ok(()),
             };
             stop.cancel();
-            crew.tasks.close();
-            crew.tasks.wait().await;
+            consumer.tasks.close();
+            consumer.tasks.wait().await;
             match result {
-                // The bus is closed, or it was told to stop while something waited for the bus.
+                // The bus is closed, or `shutdown` was cancelled during a wait for the bus.
                 Err(BusError::Closed) => return Ok(()),
                 result => result?,
             }
@@ -153,19 +156,21 @@ impl Actor {
         Ok(())
     }
 
-    /// Takes a person's request: on record here before it travels, since what travels proves
-    /// nothing. The same one sent again is recognised. It survives a crash from the moment when
-    /// this returns.
+    /// Accepts a person's request. The request survives a crash once this returns.
+    ///
+    /// The request is recorded here before it is published, because a message on the topic proves
+    /// nothing about its sender. A request sent twice is recorded once.
     ///
     /// # Errors
-    /// It is not on record, or could not be published: then it may be sent again, and is taken up
-    /// at the next start unless it expired until then.
+    /// The request is not on record, or could not be published. The caller may then send it again.
+    /// A request on record is also resumed at the next start unless it expired before.
     pub async fn accept(&self, solution: &Solution) -> Result<(), AcceptError> {
         let id = DecisionId::from(solution.id.clone());
         {
-            let _accepting = self.desk.accepting.lock().await;
+            let _accepting = self.in_flight.accepting.lock().await;
             if self.history.decision(&id).await?.is_none() {
-                self.record(DecisionEventKind::Proposed, &proposed(solution, None))
+                let decision = Decision::proposed(solution);
+                self.record(DecisionEventKind::Proposed, &decision, None)
                     .await?;
             }
         }
@@ -177,41 +182,19 @@ impl Actor {
             )
             .await;
         if let Err(error @ BusError::TooLarge { .. }) = &published {
-            // It never will be: it must not be taken up at the next start either.
-            let mut decision = proposed(solution, None);
-            (decision.state, decision.summary) = (DecisionState::Failed, Some(error.to_string()));
-            self.record(DecisionEventKind::Ended, &decision).await?;
+            // The bus will never take it, so the next start must not resume it either.
+            let decision = Decision::unpublishable(solution, error.to_string());
+            self.record(DecisionEventKind::Ended, &decision, None)
+                .await?;
         }
         Ok(published?)
     }
 
-    /// Asks the guard. The answer with all that it was asked on.
-    pub fn judge(&self, mut facts: Facts) -> (GuardVerdict, Input) {
-        let verdict = anomalyzer_policy::judge(&facts, &self.policy);
-        if let Some(snapshot) = &mut facts.snapshot {
-            // No rule looks at it, and it is much.
-            (snapshot.raw, snapshot.pods, snapshot.events) =
-                (serde_json::Value::Null, vec![], vec![]);
-        }
-        let asked = Asked {
-            facts,
-            policy: self.policy.clone(),
-            verdict: verdict.clone(),
-        };
-        (verdict, Input::Guard(Box::new(asked)))
-    }
-
-    /// Records. Nothing is done before the record is durable.
-    pub async fn record(
-        &self,
-        kind: DecisionEventKind,
-        decision: &Decision,
-    ) -> Result<(), HistoryError> {
-        self.record_with(kind, decision, None).await
-    }
-
-    /// The same with what was decided on.
-    pub async fn record_with(
+    /// Records an event of a decision. The event is durable when this returns: nothing that follows
+    /// from it happens before.
+    ///
+    /// `input` is the verdict's or the diagnosis's input, for a replay.
+    async fn record(
         &self,
         kind: DecisionEventKind,
         decision: &Decision,
@@ -230,7 +213,8 @@ impl Actor {
     }
 }
 
-/// Waits until solutions come to this server. Answers what came already; none when told to stop.
+/// Waits until solutions are delivered to this server, and returns the solutions delivered so far.
+/// Returns `None` once `shutdown` is cancelled.
 async fn turn(
     subscription: &mut dyn Subscription,
     shutdown: &CancellationToken,

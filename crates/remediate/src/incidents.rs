@@ -1,4 +1,4 @@
-//! The incidents, as the acting half knows them.
+//! Incidents as the executor knows them from the topic.
 
 use parking_lot::RwLock;
 use std::collections::HashMap;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use anomalyzer_domain::{Incident, IncidentEvent, IncidentId};
 
-/// The incidents as they are known to the acting half.
+/// Open incidents, and a bounded number of closed ones. Clones share them.
 #[derive(Clone, Default)]
 pub struct OpenIncidents {
     known: Arc<RwLock<HashMap<IncidentId, Incident>>>,
 }
 
 impl OpenIncidents {
-    /// Closed incidents kept, so that a late solution finds that its incident is over.
-    const MOST_CLOSED: usize = 1_000;
+    /// Maximum number of closed incidents. A late solution finds that its incident is over.
+    const MAX_CLOSED: usize = 1_000;
 
-    /// Takes an event in.
+    /// Takes in an event, unless a newer one is known. An incident that closed stays closed.
     pub fn take(&self, event: &IncidentEvent) {
         let mut known = self.known.write();
         let newer = known.get(&event.incident.id).is_none_or(|old| {
@@ -29,7 +29,7 @@ impl OpenIncidents {
             .values()
             .filter(|incident| !incident.is_open())
             .count();
-        if closed > Self::MOST_CLOSED {
+        if closed > Self::MAX_CLOSED {
             let oldest = known
                 .values()
                 .filter(|i| !i.is_open())
@@ -41,18 +41,18 @@ impl OpenIncidents {
         }
     }
 
-    /// One incident.
+    /// Returns an incident, if it is known.
     pub fn get(&self, id: &IncidentId) -> Option<Incident> {
         self.known.read().get(id).cloned()
     }
 
-    /// How many are open.
+    /// Counts the open incidents.
     pub fn count(&self) -> usize {
         let known = self.known.read();
         known.values().filter(|incident| incident.is_open()).count()
     }
 
-    /// Those that are open.
+    /// Returns the open incidents.
     pub fn open(&self) -> Vec<Incident> {
         let known = self.known.read();
         known

@@ -1,4 +1,4 @@
-//! The kill switch: a file, so that it holds over restarts and can be set where nothing else works.
+//! Kill switch: a file, so that it survives restarts and can be set even if the API is down.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -6,27 +6,28 @@ use std::path::{Path, PathBuf};
 use tokio::fs;
 use tokio::io::AsyncWriteExt;
 
-/// The name of the file in the data folder. While it is there, nothing is changed; what is in it
-/// says why.
+/// Name of the file in the data folder. While the file exists, nothing is changed. Its content is
+/// the reason.
 pub const FILE_NAME: &str = "STOP";
-/// How much of a reason is shown, in characters.
-const MOST: usize = 500;
+/// Maximum length of a shown reason, in characters.
+const MAX_REASON_CHARS: usize = 500;
 
-/// Whether anything may be changed at all. Looked at before every operation.
+/// Switch that forbids every change. The guard checks it before every operation.
 #[derive(Clone, Debug)]
 pub struct KillSwitch {
     path: PathBuf,
 }
 
 impl KillSwitch {
-    /// That of the server with this data folder.
+    /// Returns the kill switch of the server with this data folder.
     pub fn in_folder(data_dir: &Path) -> Self {
         Self {
             path: data_dir.join(FILE_NAME),
         }
     }
 
-    /// Why it is on; None while it is off. Where that can't be told, it is on.
+    /// Returns the reason while the switch is on, and `None` while it is off. A file that cannot be
+    /// read counts as on.
     pub fn why(&self) -> Option<String> {
         match self.read() {
             Ok(bytes) => {
@@ -35,7 +36,7 @@ impl KillSwitch {
                 let line: String = line
                     .chars()
                     .filter(|character| !character.is_control())
-                    .take(MOST)
+                    .take(MAX_REASON_CHARS)
                     .collect();
                 Some(if line.is_empty() {
                     "no reason is given".to_owned()
@@ -54,15 +55,15 @@ impl KillSwitch {
         }
         let mut bytes = Vec::new();
         std::fs::File::open(&self.path)?
-            .take(4 * MOST as u64)
+            .take(4 * MAX_REASON_CHARS as u64)
             .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Switches it on; durable when this returns.
+    /// Switches it on. The file is durable when this returns.
     ///
     /// # Errors
-    /// The file can't be written. What is there then counts: half a reason is a reason.
+    /// The file can't be written. A half-written file counts as on.
     pub async fn on(&self, why: &str) -> io::Result<()> {
         let mut file = fs::File::create(&self.path).await?;
         file.write_all(why.as_bytes()).await?;
@@ -71,7 +72,7 @@ impl KillSwitch {
         self.sync_folder().await
     }
 
-    /// Switches it off; durable when this returns.
+    /// Switches it off. The removal is durable when this returns.
     ///
     /// # Errors
     /// The file can't be removed.

@@ -1,32 +1,39 @@
 //! Life of a decision: a solution comes in, the guard judges it, an action performs operations step
 //! by step, and the effect is verified or rolled back.
 
+mod action;
+mod action_limits;
+mod admission;
 mod approval;
-mod bounds;
+mod attempt;
 mod candidates;
 mod capability;
-mod crew;
-mod desk;
-mod drive;
-mod driver;
+mod clock_skew;
+mod consumer;
+mod decision_run;
+mod deferred;
+mod dispatch;
 mod evidence;
 mod executor;
-mod facts;
+mod follow_up;
 pub mod grants;
-mod hands;
+mod guard_input;
+mod in_flight;
 mod incidents;
-mod jumps;
+mod inverse;
 mod kill_switch;
-mod not_now;
-mod origin;
-mod perform;
+mod life;
+mod operation;
+mod past_operations;
 mod proposal;
+mod provenance;
+mod question;
+mod recovery;
+mod rollback;
 mod scale_back;
-mod settle;
 mod silences;
-mod undo;
-pub mod verification;
 mod verify;
+pub mod verification;
 
 #[cfg(test)]
 mod tests;
@@ -34,10 +41,9 @@ mod tests;
 pub use approval::AnswerError;
 pub use candidates::{Candidates, candidate_actions};
 pub use capability::Capabilities;
-pub use desk::Desk;
-pub use executor::{AcceptError, Actor, ActorConfig};
-pub use hands::Hands;
+pub use dispatch::Dispatcher;
+pub use executor::{AcceptError, Executor, ExecutorConfig};
+pub use in_flight::InFlight;
 pub use incidents::OpenIncidents;
 pub use kill_switch::KillSwitch;
-pub use proposal::proposed;
 pub use silences::{Silence, SilenceError, Silences};

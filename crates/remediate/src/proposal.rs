@@ -1,49 +1,20 @@
-//! From a solution to the decision that it becomes.
+//! From a solution and its incident to the decision about both.
 
 use super::evidence::worst;
-use anomalyzer_domain::{Decision, DecisionId, DecisionState, Incident, Phase, Solution};
+use anomalyzer_domain::{Decision, Incident, Phase, Solution};
 
-/// The decision at its beginning.
-pub fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {
-    let mut decision = Decision {
-        id: DecisionId::from(solution.id.clone()),
-        incident: solution.incident.clone(),
-        opened_at: solution.proposed_at,
-        decided_at: solution.proposed_at,
-        expires_at: solution.expires_at,
-        attempt: solution.attempt,
-        state: DecisionState::Proposed,
-        target: solution.target.clone(),
-        anomaly: None,
-        findings: vec![],
-        // One name for one action, however it is spelled: rules go by it.
-        solution: solution.solution_type.replace('-', "_"),
-        parameters: solution.parameters.clone(),
-        explanation: solution.explanation.clone(),
-        confidence: solution.confidence,
-        evidence: solution.evidence.clone(),
-        cites: solution.cites.clone(),
-        alternatives: solution.alternatives.clone(),
-        analyst: solution.analyst.clone(),
-        guard: None,
-        question: None,
-        answers: vec![],
-        operations: vec![],
-        summary: None,
-        verification: None,
-        undo: None,
-        provenance: solution.provenance.clone(),
-        action_digest: None,
-    };
+/// Builds the decision about a solution, with the findings of its incident if that is known.
+pub(super) fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {
+    let mut decision = Decision::proposed(solution);
     if let Some(incident) = incident {
-        see(&mut decision, incident);
+        attach_incident(&mut decision, incident);
     }
     decision
 }
 
-/// Keeps what is wrong now, so that what clears or changes later is compared with what was seen
-/// when it was decided.
-pub(super) fn see(decision: &mut Decision, incident: &Incident) {
+/// Copies the incident's findings into the decision. The verification compares with these findings,
+/// even if a finding clears or changes later.
+pub(super) fn attach_incident(decision: &mut Decision, incident: &Incident) {
     decision.opened_at = incident.opened_at;
     decision.anomaly = worst(incident);
     decision.findings = incident

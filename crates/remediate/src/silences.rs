@@ -1,5 +1,5 @@
-//! Silences: some targets are left alone for a while, and nobody is told of them. Kept in a file,
-//! so that they hold over restarts.
+//! Silences: for some time, nothing is done about some targets and nobody is told of them. A file
+//! keeps them over restarts.
 
 use std::path::Path;
 
@@ -9,38 +9,40 @@ use anomalyzer_common::json_store::{JsonStore, JsonStoreError};
 use anomalyzer_domain::{Target, UnixMs, as_rfc3339, derive};
 use anomalyzer_policy::Selector;
 
-/// The name of the file in the data folder.
+/// Name of the file in the data folder.
 pub const FILE_NAME: &str = "silences.json";
-/// No more at a time.
-const MOST: usize = 1_000;
+/// Maximum number of silences at a time.
+const MAX_SILENCES: usize = 1_000;
 
-/// Some targets are left alone.
+/// Period in which some targets are left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Silence {
-    /// By which it is ended.
+    /// Identifier, by which the silence is ended.
     pub id: String,
-    /// Which targets.
+    /// Selector of the targets.
     pub targets: Selector,
-    /// For whoever finds it.
+    /// Reason, for people who find the silence.
     pub why: String,
-    /// Who asked for it.
+    /// Name of the person who asked for it.
     pub by: String,
-    /// Since when.
+    /// Start.
     #[serde(with = "as_rfc3339")]
     pub since: UnixMs,
-    /// Until when, exclusive.
+    /// End, exclusive.
     #[serde(with = "as_rfc3339")]
     pub until: UnixMs,
 }
 
-/// Why a silence was not taken, or not ended.
+/// Reason why a silence was not added or not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SilenceError {
-    /// There are enough.
-    #[error("there are {MOST} silences already: end some, or make one with a wider selector")]
+    /// The maximum number is reached.
+    #[error(
+        "there are {MAX_SILENCES} silences already: end some, or make one with a wider selector"
+    )]
     TooMany,
-    /// None of that name.
+    /// No silence has this identifier.
     #[error("there is no silence `{0}`")]
     NotFound(String),
     /// The file can't be read or written.
@@ -48,15 +50,15 @@ pub enum SilenceError {
     File(#[from] JsonStoreError),
 }
 
-/// All that are in force.
+/// All silences of a server. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Silences(JsonStore<Silence>);
 
 impl Silences {
-    /// Those of the server with this data folder.
+    /// Opens the silences of the server with this data folder.
     ///
     /// # Errors
-    /// The file is there and can't be read: who was to be left alone is not known.
+    /// The file exists and cannot be read, so that the silenced targets are unknown.
     pub fn open(data_dir: &Path) -> Result<Self, SilenceError> {
         Ok(Self(JsonStore::open(
             data_dir.join(FILE_NAME),
@@ -64,7 +66,7 @@ impl Silences {
         )?))
     }
 
-    /// Those in force at this time.
+    /// Returns the silences in force at `now`.
     pub fn all(&self, now: UnixMs) -> Vec<Silence> {
         self.0.with(|known| {
             known
@@ -75,7 +77,7 @@ impl Silences {
         })
     }
 
-    /// The one that a target falls under at this time.
+    /// Returns a silence in force at `now` that covers the target.
     pub fn of(&self, target: &Target, now: UnixMs) -> Option<Silence> {
         self.0.with(|known| {
             known
@@ -85,10 +87,10 @@ impl Silences {
         })
     }
 
-    /// Begins one; durable when this returns.
+    /// Adds a silence. The change is durable when this returns.
     ///
     /// # Errors
-    /// There are too many, or the file can't be written.
+    /// There are too many silences, or the file can't be written.
     pub async fn add(
         &self,
         targets: Selector,
@@ -100,7 +102,7 @@ impl Silences {
         self.0
             .change(|known| {
                 known.retain(|silence| since < silence.until);
-                if known.len() >= MOST {
+                if known.len() >= MAX_SILENCES {
                     return Err(SilenceError::TooMany);
                 }
                 let nonce = known.len().to_string();
@@ -122,10 +124,10 @@ impl Silences {
             .await
     }
 
-    /// Ends one before its time; durable when this returns.
+    /// Ends a silence before its time. The change is durable when this returns.
     ///
     /// # Errors
-    /// There is none of that id, or the file can't be written.
+    /// No silence has this id, or the file can't be written.
     pub async fn end(&self, id: &str, now: UnixMs) -> Result<Silence, SilenceError> {
         self.0
             .change(|known| {

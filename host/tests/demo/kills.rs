@@ -261,7 +261,10 @@ impl Victim {
 
     fn is_settled(&self) -> bool {
         self.folder.path().join(FILE_NAME).exists()
-            && self.decisions().iter().all(|one| one.state.is_final())
+            && self
+                .decisions()
+                .iter()
+                .all(|one| one.state().needs_no_work())
     }
 
     /// Lets the service run until all started work is over, and checks the result. `done` returns
@@ -293,14 +296,14 @@ impl Victim {
                 .collect();
             let unsettled: Vec<_> = decisions
                 .iter()
-                .filter(|one| !one.state.is_final())
+                .filter(|one| !one.state().needs_no_work())
                 .collect();
             if self.is_up() && forgotten.is_empty() && unsettled.is_empty() {
                 break decisions;
             }
             let unsettled: Vec<_> = unsettled
                 .iter()
-                .map(|one| (&one.id, one.state, &one.solution))
+                .map(|one| (&one.id, one.state(), &one.solution))
                 .collect();
             assert!(
                 Instant::now() < deadline,
@@ -318,7 +321,7 @@ impl Victim {
         let mut ids = BTreeSet::new();
         for decision in &decisions {
             assert_ne!(
-                decision.state,
+                decision.state(),
                 DecisionState::Held,
                 "nothing was to be held: {decision:?}"
             );

@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{NOON, Place, done, event, incident, proposed, web};
+use crate::fixture::{NOON, Place, done, event, in_state, incident, proposed, web};
 
 /// Fake executor that records each solution as a decision that ends at once. Only a decision on
 /// `investigate` never ends.
@@ -44,14 +44,12 @@ impl Backend for Parts {
         if solution.solution_type == "rate_limit" {
             return Err(BackendError::Unavailable("the bus is closed".to_owned()));
         }
-        let decision = Decision {
-            id: DecisionId::from(solution.id),
-            target: solution.target,
-            explanation: solution.explanation,
-            solution: solution.solution_type,
-            provenance: solution.provenance,
-            ..proposed(0)
-        };
+        let mut decision = proposed(0);
+        decision.id = DecisionId::from(solution.id);
+        decision.target = solution.target;
+        decision.explanation = solution.explanation;
+        decision.solution = solution.solution_type;
+        decision.provenance = solution.provenance;
         let history = self.history.clone();
         tokio::spawn(async move {
             history
@@ -59,10 +57,9 @@ impl Backend for Parts {
                 .await
                 .unwrap();
             if decision.solution != "investigate" {
-                let decision = Decision {
-                    state: DecisionState::Done,
-                    ..decision
-                };
+                for next in [DecisionState::Acting, DecisionState::Done] {
+                    decision.transition(next).unwrap();
+                }
                 history
                     .record(event(DecisionEventKind::Ended, decision))
                     .await
@@ -75,14 +72,14 @@ impl Backend for Parts {
     async fn answer(&self, id: &DecisionId, said: ApprovalAnswer) -> Result<Decision, AnswerError> {
         match self.history.decision(id).await? {
             None => Err(AnswerError::NotFound(id.clone())),
-            Some(decision) if decision.state != DecisionState::Held => {
-                Err(AnswerError::NotHeld(decision.state))
+            Some(decision) if decision.state() != DecisionState::Held => {
+                Err(AnswerError::NotHeld(decision.state()))
             }
             Some(_) if said.question == "late" => Err(AnswerError::Expired(NOON)),
-            Some(decision) => Ok(Decision {
-                explanation: format!("{said:?}"),
-                ..decision
-            }),
+            Some(mut decision) => {
+                decision.explanation = format!("{said:?}");
+                Ok(decision)
+            }
         }
     }
 
@@ -471,7 +468,7 @@ async fn an_action_becomes_a_solution_with_who_asked_and_can_be_waited_for() {
     assert_eq!(response.status(), StatusCode::OK);
     let decision: Decision = response.json().await.unwrap();
     assert_eq!(
-        (decision.state, decision.solution.as_str()),
+        (decision.state(), decision.solution.as_str()),
         (DecisionState::Done, "no_action")
     );
     assert_eq!(
@@ -811,14 +808,8 @@ async fn pages_of_other_sites_can_neither_ask_nor_act() {
 #[tokio::test]
 async fn what_is_held_is_answered_by_an_approver_who_says_why() {
     let server = Server::with(tokens()).await;
-    let held = Decision {
-        state: DecisionState::Held,
-        ..proposed(1)
-    };
-    let ended = Decision {
-        state: DecisionState::Done,
-        ..proposed(2)
-    };
+    let held = in_state(1, &[DecisionState::Acting, DecisionState::Held]);
+    let ended = in_state(2, &[DecisionState::Acting, DecisionState::Done]);
     for decision in [&held, &ended] {
         server
             .parts

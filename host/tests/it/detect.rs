@@ -264,8 +264,7 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
         .with_overlooked(Arc::clone(&overlooked));
     let running = tokio::spawn(engine.run("detect", shutdown.clone()));
     let watches = |signal: &str| {
-        let status: std::collections::BTreeMap<String, DetectStatus> =
-            status.lock().unwrap().clone();
+        let status: std::collections::BTreeMap<String, DetectStatus> = status.lock().clone();
         (status.len(), status.contains_key(signal))
     };
     for number in 0..MOST {

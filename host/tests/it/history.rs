@@ -467,7 +467,7 @@ async fn what_is_still_to_be_done_is_found_after_a_restart() {
     place.record(Ended, done(1)).await;
     place.record(Proposed, proposed(2)).await;
     let mut acting = done(3);
-    acting.state = DecisionState::Acting;
+    acting.transition(DecisionState::Acting).unwrap();
     acting.verification = None;
     acting.operations[0].outcome = None;
     acting.operations[0].done_at = None;

@@ -114,8 +114,9 @@ async fn a_server_that_stands_by_knows_all_that_was_recorded_and_goes_on_with_it
     let (status, answer) = first.post("/action/scale-up", target.clone()).await;
     assert_eq!(status, 202, "{answer}");
     let id = DecisionId::from(answer["decision"].as_str().unwrap().to_owned());
-    let asked =
-        |decision: &Decision| decision.state == DecisionState::Held && decision.question.is_some();
+    let asked = |decision: &Decision| {
+        decision.state() == DecisionState::Held && decision.question.is_some()
+    };
     let held = first.decision(&id, "a person is asked", asked).await;
     let seen = second
         .decision(&id, "the other server shows it", asked)
@@ -141,9 +142,11 @@ async fn a_server_that_stands_by_knows_all_that_was_recorded_and_goes_on_with_it
     let (status, answer) = second.post(&path, yes).await;
     assert_eq!(status, 200, "{answer}");
     let over = second
-        .decision(&id, "it is over", |decision| decision.state.is_final())
+        .decision(&id, "it is over", |decision| {
+            decision.state().needs_no_work()
+        })
         .await;
-    assert_eq!(over.state, DecisionState::Done, "{:?}", over.summary);
+    assert_eq!(over.state(), DecisionState::Done, "{:?}", over.summary);
     assert_eq!(over.operations.len(), 1, "{:?}", over.operations);
 
     // A server without data reads all events from the log, under the same hashes.
@@ -151,8 +154,8 @@ async fn a_server_that_stands_by_knows_all_that_was_recorded_and_goes_on_with_it
     assert_eq!(
         third
             .decision(&id, "a new one shows it too", |decision| decision
-                .state
-                .is_final())
+                .state()
+                .needs_no_work())
             .await,
         over
     );
@@ -175,7 +178,9 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
         assert_eq!(status, 202, "{answer}");
         let id = DecisionId::from(answer["decision"].as_str().unwrap().to_owned());
         server
-            .decision(&id, "it is over", |decision| decision.state.is_final())
+            .decision(&id, "it is over", |decision| {
+                decision.state().needs_no_work()
+            })
             .await;
     };
     // Make one decision on a separate log, and one on this log.
@@ -270,7 +275,7 @@ async fn an_engine_that_is_started_again_in_an_incident_goes_on_with_it() {
         never = heal(&server.running) => match never {},
     };
     assert_eq!(
-        (decision.state, decision.incident.as_ref()),
+        (decision.state(), decision.incident.as_ref()),
         (DecisionState::Done, Some(&open.id))
     );
     assert_eq!(

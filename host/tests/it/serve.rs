@@ -160,7 +160,7 @@ pub async fn ended(server: &Service, solution: &str, within: Duration) -> Decisi
             .unwrap();
         decisions
             .into_iter()
-            .find(|decision| decision.state.is_final())
+            .find(|decision| decision.state().needs_no_work())
     })
     .await
 }
@@ -174,7 +174,7 @@ pub async fn heal(server: &Service) -> Infallible {
             .unwrap()
             .decisions(&Filter::default(), Page::default())
             .await;
-        let scaled = |decision: &Decision| decision.state == DecisionState::Verifying;
+        let scaled = |decision: &Decision| decision.state() == DecisionState::Verifying;
         decisions.unwrap().0.iter().any(scaled).then_some(())
     })
     .await;
@@ -211,7 +211,7 @@ async fn a_surge_on_the_topic_leads_to_a_scale_that_is_verified_and_on_record() 
         decision = whole.ended(solutions::SCALE_UP) => decision,
         never = heal(&whole.running) => match never {},
     };
-    assert_eq!(decision.state, DecisionState::Done);
+    assert_eq!(decision.state(), DecisionState::Done);
     let verification = decision.verification.unwrap();
     assert_eq!(
         verification.outcome,
@@ -258,7 +258,7 @@ async fn a_dry_run_decides_and_records_and_does_nothing() {
     whole.ordinary().await;
     whole.show(now_ms(), 6.0, 6.0).await;
     let decision = whole.ended(solutions::SCALE_UP).await;
-    assert_eq!(decision.state, DecisionState::Shadowed);
+    assert_eq!(decision.state(), DecisionState::Shadowed);
     assert_eq!(decision.guard.unwrap().rule, "mode");
     let verification = decision.verification.unwrap();
     assert!(
@@ -355,7 +355,7 @@ async fn with_kafka_gone_health_says_so_and_what_comes_meanwhile_is_seen_when_it
     // before a decision is made.
     let decision = ended(&whole.running, solutions::SCALE_UP, 3 * MINUTE).await;
     assert_ne!(
-        decision.state,
+        decision.state(),
         DecisionState::Failed,
         "{:?}",
         decision.summary
@@ -568,7 +568,7 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
     whole.show(now_ms(), 6.0, 6.0).await;
     let denied = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
     assert_eq!(
-        (denied.state, denied.operations.len()),
+        (denied.state(), denied.operations.len()),
         (DecisionState::Denied, 0),
         "{denied:?}"
     );
@@ -581,7 +581,7 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
         "{guard:?}"
     );
     let alarm = ended(&whole.running, solutions::ALARM, 2 * MINUTE).await;
-    assert_eq!(alarm.state, DecisionState::Done, "{alarm:?}");
+    assert_eq!(alarm.state(), DecisionState::Done, "{alarm:?}");
     let said: Value = http
         .delete(&url)
         .send()

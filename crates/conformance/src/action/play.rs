@@ -11,7 +11,7 @@ use anomalyzer_domain::{Allowance, Operation, UnixMs};
 use anomalyzer_plugin_host::{
     ActionIncident, ActionOutcome, ActionStep, PluginError, PluginInfo, Plugins,
 };
-use anomalyzer_remediate::ActorConfig;
+use anomalyzer_remediate::ExecutorConfig;
 use anomalyzer_remediate::grants::permit;
 
 /// The time 2026-01-01T00:00:00Z.
@@ -29,7 +29,7 @@ pub(super) struct Stage<'a> {
     parameters: &'a Value,
     needs: Vec<(String, String)>,
     kind: String,
-    limits: ActorConfig,
+    limits: ExecutorConfig,
     asked: usize,
     undeclared: BTreeSet<String>,
     wordless: Option<String>,
@@ -61,7 +61,7 @@ impl<'a> Stage<'a> {
             parameters,
             kind: kind_for(&needs).to_owned(),
             needs,
-            limits: ActorConfig::default(),
+            limits: ExecutorConfig::default(),
             asked: 0,
             undeclared: BTreeSet::new(),
             wordless: None,
@@ -112,7 +112,7 @@ impl<'a> Stage<'a> {
                 ActionStep::Perform(operation) => {
                     self.note(&operation);
                     operations += 1;
-                    if operations > self.limits.most_operations as usize {
+                    if operations > self.limits.max_operations as usize {
                         played.cut_short = Some(format!(
                             "it asks for more than the {} operations that it gets",
                             operations - 1

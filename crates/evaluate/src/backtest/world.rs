@@ -192,7 +192,7 @@ impl<'a> World<'a> {
     }
 
     fn spent(&self, target: &Target, now: UnixMs) -> Spent {
-        let since = now - millis(HOUR);
+        let since = now - anomalyzer_domain::millis(HOUR);
         let changes = || {
             self.past
                 .iter()

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::rig::{PATIENCE, Rig, incident, proposal, request, web};
+use super::rig::{Rig, TEST_TIMEOUT, incident, proposal, request, web};
 use anomalyzer_domain::{
     DecisionId, DecisionState, Operation, OutcomeKind, Parameters, Solution, Target,
     VerificationOutcome, solutions,
@@ -25,7 +25,7 @@ async fn what_to_patch_or_to_call_is_never_taken_from_a_message() {
         };
         let decision = rig.drive(&forged).await;
         assert_eq!(
-            (decision.state, decision.guard.unwrap().rule.as_str()),
+            (decision.state(), decision.guard.unwrap().rule.as_str()),
             (DecisionState::Denied, "rate_limit")
         );
         assert!(decision.summary.unwrap().contains("[[rate_limit]]"));
@@ -37,7 +37,7 @@ async fn what_to_patch_or_to_call_is_never_taken_from_a_message() {
             ..request(solutions::RATE_LIMIT)
         })
         .await;
-    assert_eq!(decision.state, DecisionState::Denied);
+    assert_eq!(decision.state(), DecisionState::Denied);
     assert_eq!(rig.world.performed(), []);
 }
 
@@ -51,7 +51,7 @@ async fn the_ingress_that_is_configured_is_patched_with_the_rate_of_the_message_
     let limits = [(web().key(), parameters(&configured))]
         .into_iter()
         .collect();
-    let rig = Rig::with(|actor| actor.rate_limits = limits).await;
+    let rig = Rig::with(|executor| executor.rate_limits = limits).await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
     let forged =
@@ -62,7 +62,7 @@ async fn the_ingress_that_is_configured_is_patched_with_the_rate_of_the_message_
     };
     let decision = rig.drive(&solution(0)).await;
     assert_eq!(
-        decision.state,
+        decision.state(),
         DecisionState::Done,
         "{:?}",
         decision.summary
@@ -79,7 +79,7 @@ async fn the_ingress_that_is_configured_is_patched_with_the_rate_of_the_message_
     // The next one on the same Ingress waits for the cooldown.
     let decision = rig.drive(&solution(1)).await;
     assert_eq!(
-        (decision.state, decision.guard.unwrap().rule.as_str()),
+        (decision.state(), decision.guard.unwrap().rule.as_str()),
         (DecisionState::Denied, "cooldown")
     );
     assert_eq!(rig.world.performed().len(), 1);
@@ -88,7 +88,7 @@ async fn the_ingress_that_is_configured_is_patched_with_the_rate_of_the_message_
 #[tokio::test]
 async fn of_two_decisions_about_one_target_at_a_time_the_second_is_judged_when_the_first_has_acted()
 {
-    let rig = Rig::with(|actor| actor.config.concurrency = 4).await;
+    let rig = Rig::with(|executor| executor.config.concurrency = 4).await;
     rig.world.answers.forget_permits(1_000);
     let incident = incident(&["latency"]);
     rig.know(&incident);
@@ -109,7 +109,7 @@ async fn of_two_decisions_about_one_target_at_a_time_the_second_is_judged_when_t
     let mut states = Vec::new();
     for solution in &two {
         let decision = rig.ended(&DecisionId::from(solution.id.clone())).await;
-        states.push((decision.state, decision.guard.unwrap().rule));
+        states.push((decision.state(), decision.guard.unwrap().rule));
     }
     states.sort_by(|(_, a), (_, b)| a.cmp(b));
     assert_eq!(
@@ -126,13 +126,13 @@ async fn of_two_decisions_about_one_target_at_a_time_the_second_is_judged_when_t
 #[tokio::test]
 async fn an_action_whose_time_is_over_leaves_no_operation_without_outcome_and_what_it_changed_is_verified()
  {
-    let rig = Rig::with(|actor| actor.config.action_timeout = Duration::from_secs(2)).await;
+    let rig = Rig::with(|executor| executor.config.action_timeout = Duration::from_secs(2)).await;
     // Never answered.
     rig.world.answers.forget_permits(1_000);
     let incident = incident(&["latency"]);
     rig.know(&incident);
     let solution = proposal(&incident, solutions::SCALE_UP, 0);
-    let decision = tokio::time::timeout(PATIENCE, rig.drive(&solution))
+    let decision = tokio::time::timeout(TEST_TIMEOUT, rig.drive(&solution))
         .await
         .unwrap();
     let [.., scale] = &decision.operations[..] else {
@@ -142,18 +142,19 @@ async fn an_action_whose_time_is_over_leaves_no_operation_without_outcome_and_wh
     assert_eq!(outcome.kind, OutcomeKind::InDoubt, "{outcome:?}");
     let verification = decision.verification.as_ref().unwrap();
     assert_eq!(
-        (decision.state, verification.outcome),
+        (decision.state(), verification.outcome),
         (DecisionState::Done, VerificationOutcome::Unknown)
     );
     assert_eq!(
-        rig.actor.history.decision(&decision.id).await.unwrap(),
+        rig.executor.history.decision(&decision.id).await.unwrap(),
         Some(decision)
     );
 }
 
 #[tokio::test]
 async fn an_operation_without_answer_that_left_its_mark_was_done() {
-    let rig = Rig::with(|actor| actor.config.operation_timeout = Duration::from_millis(300)).await;
+    let rig =
+        Rig::with(|executor| executor.config.operation_timeout = Duration::from_millis(300)).await;
     rig.world.answers.forget_permits(1_000);
     let incident = incident(&["latency"]);
     rig.know(&incident);
@@ -163,7 +164,7 @@ async fn an_operation_without_answer_that_left_its_mark_was_done() {
         &web(),
         &anomalyzer_domain::OperationId::derive(&[solution.id.as_str(), "1"]),
     );
-    let decision = tokio::time::timeout(PATIENCE, rig.drive(&solution))
+    let decision = tokio::time::timeout(TEST_TIMEOUT, rig.drive(&solution))
         .await
         .unwrap();
     assert_eq!(

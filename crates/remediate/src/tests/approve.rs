@@ -14,7 +14,7 @@ fn id(solution: &Solution) -> DecisionId {
 
 /// A rig that asks before it acts, with a decision that waits.
 async fn held(solution: &str) -> (Rig, Running, Decision) {
-    let rig = Rig::with(|actor| actor.policy.mode = Mode::Approve).await;
+    let rig = Rig::with(|executor| executor.policy.mode = Mode::Approve).await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
     let running = rig.start();
@@ -22,7 +22,7 @@ async fn held(solution: &str) -> (Rig, Running, Decision) {
     rig.offer(&solution);
     let decision = rig
         .when(&id(&solution), |decision| {
-            decision.state == DecisionState::Held
+            decision.state() == DecisionState::Held
         })
         .await;
     (rig, running, decision)
@@ -40,13 +40,13 @@ async fn what_is_held_is_done_once_a_person_says_yes_and_the_record_says_who() {
         (rig.world.performed(), decision.guard.unwrap().rule.as_str()),
         (vec![], "mode")
     );
-    rig.actor
+    rig.executor
         .answer(&decision.id, &asked.id, true, "anna", "it is Black Friday")
         .await
         .unwrap();
     let done = rig
         .when(&decision.id, |decision| {
-            decision.state == DecisionState::Done
+            decision.state() == DecisionState::Done
         })
         .await;
     assert_eq!(rig.world.performed(), [asked.operation]);
@@ -66,7 +66,7 @@ async fn a_no_ends_it_and_the_analyst_is_asked_for_something_else() {
     let (rig, running, decision) = held(solutions::RESTART_SERVICE).await;
     let asked = decision.question.unwrap();
     let answered = rig
-        .actor
+        .executor
         .answer(&decision.id, &asked.id, false, "anna", "not tonight")
         .await
         .unwrap();
@@ -76,13 +76,13 @@ async fn a_no_ends_it_and_the_analyst_is_asked_for_something_else() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(super::rig::PATIENCE, again)
+    tokio::time::timeout(super::rig::TEST_TIMEOUT, again)
         .await
         .unwrap();
     assert_eq!(rig.world.performed(), []);
     // Said is said.
     let late = rig
-        .actor
+        .executor
         .answer(&decision.id, &asked.id, true, "bert", "do it")
         .await;
     assert!(
@@ -97,7 +97,7 @@ async fn a_yes_is_to_one_state_of_the_target_and_a_changed_one_is_shown_again() 
     let (rig, running, decision) = held(solutions::RESTART_SERVICE).await;
     let first = decision.question.unwrap();
     rig.world.change("2");
-    rig.actor
+    rig.executor
         .answer(&decision.id, &first.id, true, "anna", "go")
         .await
         .unwrap();
@@ -109,7 +109,7 @@ async fn a_yes_is_to_one_state_of_the_target_and_a_changed_one_is_shown_again() 
     };
     let decision = rig.when(&decision.id, asks_again).await;
     assert_eq!(
-        (decision.state, rig.world.performed()),
+        (decision.state(), rig.world.performed()),
         (DecisionState::Held, vec![])
     );
     let second = decision.question.unwrap();
@@ -119,16 +119,16 @@ async fn a_yes_is_to_one_state_of_the_target_and_a_changed_one_is_shown_again() 
     );
     // The old question can't be answered any more.
     let stale = rig
-        .actor
+        .executor
         .answer(&decision.id, &first.id, true, "anna", "go")
         .await;
     assert!(matches!(stale, Err(AnswerError::OtherQuestion(now)) if now.id == second.id));
-    rig.actor
+    rig.executor
         .answer(&decision.id, &second.id, true, "anna", "still")
         .await
         .unwrap();
     rig.when(&decision.id, |decision| {
-        decision.state == DecisionState::Done
+        decision.state() == DecisionState::Done
     })
     .await;
     assert_eq!(rig.world.performed().len(), 1);
@@ -137,9 +137,9 @@ async fn a_yes_is_to_one_state_of_the_target_and_a_changed_one_is_shown_again() 
 
 #[tokio::test]
 async fn silence_is_a_no() {
-    let rig = Rig::with(|actor| {
-        actor.policy.mode = Mode::Approve;
-        actor.policy.approve_within = Duration::from_millis(50);
+    let rig = Rig::with(|executor| {
+        executor.policy.mode = Mode::Approve;
+        executor.policy.approve_within = Duration::from_millis(50);
     })
     .await;
     let incident = incident(&["latency"]);
@@ -149,7 +149,7 @@ async fn silence_is_a_no() {
     rig.offer(&solution);
     let decision = rig
         .when(&id(&solution), |decision| {
-            decision.state == DecisionState::Denied
+            decision.state() == DecisionState::Denied
         })
         .await;
     assert!(
@@ -172,25 +172,25 @@ async fn what_was_held_before_a_crash_is_still_asked_after_it_and_what_was_appro
     let running = rig.start();
     let question = decision.question.unwrap();
     assert_eq!(
-        rig.actor
+        rig.executor
             .history
             .decision(&decision.id)
             .await
             .unwrap()
             .unwrap()
-            .state,
+            .state(),
         DecisionState::Held
     );
     running.end().await;
     // Answered, and then the process ended before it went on.
-    rig.actor
+    rig.executor
         .answer(&decision.id, &question.id, true, "anna", "go")
         .await
         .unwrap();
     assert_eq!(rig.world.performed(), []);
     let running = rig.start();
     rig.when(&decision.id, |decision| {
-        decision.state == DecisionState::Done
+        decision.state() == DecisionState::Done
     })
     .await;
     assert_eq!(rig.world.performed(), [question.operation]);
@@ -202,12 +202,17 @@ async fn of_two_answers_at_once_one_counts() {
     let (rig, running, decision) = held(solutions::RESTART_SERVICE).await;
     let question = decision.question.unwrap().id;
     let say = |by: &'static str| {
-        let (actor, id, question) = (
-            Arc::clone(&rig.actor),
+        let (executor, id, question) = (
+            Arc::clone(&rig.executor),
             decision.id.clone(),
             question.clone(),
         );
-        tokio::spawn(async move { actor.answer(&id, &question, true, by, "go").await.is_ok() })
+        tokio::spawn(async move {
+            executor
+                .answer(&id, &question, true, by, "go")
+                .await
+                .is_ok()
+        })
     };
     let both = [say("anna"), say("bert")];
     let mut taken = 0;
@@ -216,7 +221,7 @@ async fn of_two_answers_at_once_one_counts() {
     }
     let done = rig
         .when(&decision.id, |decision| {
-            decision.state == DecisionState::Done
+            decision.state() == DecisionState::Done
         })
         .await;
     assert_eq!(
@@ -237,7 +242,7 @@ async fn people_are_told_without_being_asked_and_other_namespaces_go_on_by_thems
         solution: Some("restart-service".into()),
         mode: Mode::Approve,
     }];
-    let rig = Rig::with(|actor| actor.policy.modes = modes).await;
+    let rig = Rig::with(|executor| executor.policy.modes = modes).await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
     for (solution, state) in [
@@ -246,7 +251,7 @@ async fn people_are_told_without_being_asked_and_other_namespaces_go_on_by_thems
         (solutions::RESTART_SERVICE, DecisionState::Held),
     ] {
         assert_eq!(
-            rig.drive(&proposal(&incident, solution, 0)).await.state,
+            rig.drive(&proposal(&incident, solution, 0)).await.state(),
             state,
             "{solution}"
         );
@@ -260,14 +265,14 @@ async fn what_someone_else_wrote_is_done_as_soon_as_a_person_says_so() {
     let offset = rig.offer(&request(solutions::RESTART_SERVICE));
     let foreign = super::rig::foreign_id(offset);
     let decision = rig
-        .when(&foreign, |decision| decision.state == DecisionState::Held)
+        .when(&foreign, |decision| decision.state() == DecisionState::Held)
         .await;
     let question = decision.question.unwrap();
-    rig.actor
+    rig.executor
         .answer(&foreign, &question.id, true, "anna", "I wrote it")
         .await
         .unwrap();
-    rig.when(&foreign, |decision| decision.state == DecisionState::Done)
+    rig.when(&foreign, |decision| decision.state() == DecisionState::Done)
         .await;
     assert_eq!(rig.world.performed(), [question.operation]);
     running.end().await;

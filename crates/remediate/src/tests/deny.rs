@@ -33,7 +33,7 @@ async fn what_may_not_be_done_is_followed_by_another_diagnosis_so_that_somebody_
         .drive(&proposal(&incident, solutions::RESTART_SERVICE, 1))
         .await;
     assert_eq!(
-        (denied.state, denied.guard.unwrap().rule.as_str()),
+        (denied.state(), denied.guard.unwrap().rule.as_str()),
         (DecisionState::Denied, "missing_data")
     );
     assert_eq!(rig.asked_again(), [2]);
@@ -47,14 +47,14 @@ async fn what_may_not_be_done_is_followed_by_another_diagnosis_so_that_somebody_
 
 #[tokio::test]
 async fn what_an_operation_is_denied_for_is_followed_up_too() {
-    let rig = Rig::with(|actor| actor.grants.clear()).await;
+    let rig = Rig::with(|executor| executor.grants.clear()).await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
     let denied = rig
         .drive(&proposal(&incident, solutions::SCALE_UP, 0))
         .await;
     assert_eq!(
-        (denied.state, denied.guard.unwrap().rule.as_str()),
+        (denied.state(), denied.guard.unwrap().rule.as_str()),
         (DecisionState::Denied, "grants")
     );
     assert_eq!(rig.asked_again(), [1]);
@@ -62,9 +62,9 @@ async fn what_an_operation_is_denied_for_is_followed_up_too() {
 
 #[tokio::test]
 async fn nothing_follows_on_what_is_too_late_on_the_last_word_and_on_what_others_asked_for() {
-    let rig = Rig::with(|actor| {
-        actor.grants.clear();
-        actor.policy.foreign = Foreign::Deny;
+    let rig = Rig::with(|executor| {
+        executor.grants.clear();
+        executor.policy.foreign = Foreign::Deny;
     })
     .await;
     let incident = half_seen(&rig);
@@ -92,9 +92,9 @@ async fn nothing_follows_on_what_is_too_late_on_the_last_word_and_on_what_others
         (persons, "grants"),
     ] {
         let decision = rig.drive(&solution).await;
-        let guard = decision.guard.unwrap();
+        let guard = decision.guard.as_ref().unwrap();
         assert_eq!(
-            (decision.state, guard.verdict, guard.rule.as_str()),
+            (decision.state(), guard.verdict, guard.rule.as_str()),
             (DecisionState::Denied, Verdict::Deny, rule)
         );
     }
@@ -105,7 +105,7 @@ async fn nothing_follows_on_what_is_too_late_on_the_last_word_and_on_what_others
 async fn on_record(rig: &Rig) -> Incident {
     let incident = incident(&["latency"]);
     rig.know(&incident);
-    rig.actor
+    rig.executor
         .history
         .record_incident(&event(&incident))
         .await
@@ -117,7 +117,7 @@ async fn on_record(rig: &Rig) -> Incident {
 async fn what_was_denied_in_a_silence_is_thought_about_again_once_when_that_is_over() {
     let rig = Rig::new().await;
     let incident = on_record(&rig).await;
-    let (silences, now) = (&rig.actor.silences, (rig.actor.clock)());
+    let (silences, now) = (&rig.executor.silences, (rig.executor.clock)());
     let all = Selector::default();
     let silence = silences
         .add(all, "a move".into(), "anna".into(), now, now + 3_600_000)
@@ -127,24 +127,23 @@ async fn what_was_denied_in_a_silence_is_thought_about_again_once_when_that_is_o
         .drive(&proposal(&incident, solutions::RESTART_SERVICE, 0))
         .await;
     assert_eq!(
-        (denied.state, denied.guard.unwrap().rule.as_str()),
+        (denied.state(), denied.guard.unwrap().rule.as_str()),
         (DecisionState::Denied, "silence")
     );
-    let driver = rig.driver();
-    driver.think_again_once().await.unwrap();
+    rig.retry_deferred_once().await;
     assert_eq!(
         rig.asked_again(),
         [] as [u32; 0],
         "not as long as it is silenced"
     );
     silences.end(&silence.id, now).await.unwrap();
-    driver.think_again_once().await.unwrap();
-    driver.think_again_once().await.unwrap();
+    rig.retry_deferred_once().await;
+    rig.retry_deferred_once().await;
     assert_eq!(rig.asked_again(), [1], "once");
     let done = rig
         .drive(&proposal(&incident, solutions::RESTART_SERVICE, 1))
         .await;
-    assert_eq!(done.state, DecisionState::Done);
+    assert_eq!(done.state(), DecisionState::Done);
     assert_eq!(rig.world.performed().len(), 1);
 }
 
@@ -157,14 +156,13 @@ async fn somebody_s_rollout_is_waited_for() {
         .drive(&proposal(&incident, solutions::RESTART_SERVICE, 0))
         .await;
     assert_eq!(
-        (denied.state, denied.guard.unwrap().rule.as_str()),
+        (denied.state(), denied.guard.unwrap().rule.as_str()),
         (DecisionState::Denied, "rollout_in_progress")
     );
-    let driver = rig.driver();
-    driver.think_again_once().await.unwrap();
+    rig.retry_deferred_once().await;
     assert_eq!(rig.asked_again(), [] as [u32; 0]);
     rig.world.roll_out(false);
-    driver.think_again_once().await.unwrap();
+    rig.retry_deferred_once().await;
     assert_eq!(kinds(&rig), [IncidentEventKind::Confirmed]);
     assert_eq!(
         (rig.asked_again(), rig.world.performed()),
@@ -179,8 +177,8 @@ async fn a_rollout_that_does_not_end_is_something_that_people_hear_of() {
     rig.world.roll_out(true);
     rig.drive(&proposal(&incident, solutions::RESTART_SERVICE, 0))
         .await;
-    Arc::get_mut(&mut rig.actor).unwrap().clock = Arc::new(|| now_ms() + 601_000);
-    rig.driver().think_again_once().await.unwrap();
+    Arc::get_mut(&mut rig.executor).unwrap().clock = Arc::new(|| now_ms() + 601_000);
+    rig.retry_deferred_once().await;
     // As of what was tried in vain: the rules then tell people.
     assert_eq!(
         (kinds(&rig), rig.asked_again()),

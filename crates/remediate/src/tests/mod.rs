@@ -1,11 +1,14 @@
-//! The acting part against a target whose every move a test decides.
+//! Tests of the executor against targets that the test controls.
 
 mod act;
 mod approve;
 mod deny;
-mod origin;
+mod fixture;
+mod provenance;
+mod recovery;
 pub(super) mod rig;
+mod rollback;
 mod run;
-mod settle;
-mod undo;
+mod scale_back;
 mod verify;
+mod world;

@@ -4,7 +4,9 @@ use std::time::Duration;
 use sqlx::{ConnectOptions, Connection, Executor};
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{PATIENCE, Rig, event, foreign_id, incident, interrupted, proposal, request, web};
+use super::rig::{
+    Rig, TEST_TIMEOUT, event, foreign_id, incident, interrupted, proposal, request, walk, web,
+};
 use anomalyzer_bus::fake::Failing;
 use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, Operation, OutcomeKind, Record, Solution, Topic, solutions,
@@ -18,7 +20,7 @@ async fn put_on_record(rig: &Rig, decision: &Decision) {
         decision: decision.clone(),
         input: None,
     };
-    rig.actor.history.record(event).await.unwrap();
+    rig.executor.history.record(event).await.unwrap();
 }
 
 #[tokio::test]
@@ -32,13 +34,18 @@ async fn what_was_left_unfinished_is_taken_up_once_however_often_the_loop_is_sta
         ..Failing::default()
     });
     assert!(
-        Arc::clone(&rig.actor)
+        Arc::clone(&rig.executor)
             .run("test", CancellationToken::new())
             .await
             .is_err()
     );
     assert_eq!(
-        rig.actor.history.events_of(&left.id).await.unwrap().len(),
+        rig.executor
+            .history
+            .events_of(&left.id)
+            .await
+            .unwrap()
+            .len(),
         1
     );
     rig.world.answers.forget_permits(1_000);
@@ -46,7 +53,7 @@ async fn what_was_left_unfinished_is_taken_up_once_however_often_the_loop_is_sta
     rig.offer(&request(solutions::RESTART_SERVICE));
     rig.world.begun.acquire().await.unwrap().forget();
     rig.world.answers.add_permits(10);
-    assert_eq!(rig.ended(&left.id).await.state, DecisionState::Done);
+    assert_eq!(rig.ended(&left.id).await.state(), DecisionState::Done);
     first.end().await;
     second.end().await;
     assert_eq!((rig.world.performed().len(), rig.bus.subscribed()), (1, 2));
@@ -57,7 +64,7 @@ async fn told_to_stop_it_ends_the_step_that_it_is_at_and_records_what_came_of_it
     let rig = Rig::new().await;
     rig.world.answers.forget_permits(1_000);
     let asked = request(solutions::RESTART_SERVICE);
-    rig.actor.accept(&asked).await.unwrap();
+    rig.executor.accept(&asked).await.unwrap();
     let running = rig.start();
     rig.world.begun.acquire().await.unwrap().forget();
     running.stop.cancel();
@@ -69,12 +76,12 @@ async fn told_to_stop_it_ends_the_step_that_it_is_at_and_records_what_came_of_it
         .as_ref()
         .map(|outcome| outcome.kind);
     assert_eq!(
-        (decision.state, outcome),
+        (decision.state(), outcome),
         (DecisionState::Acting, Some(OutcomeKind::Done))
     );
     // Taken up where it was.
     let running = rig.start();
-    assert_eq!(rig.ended(&decision.id).await.state, DecisionState::Done);
+    assert_eq!(rig.ended(&decision.id).await.state(), DecisionState::Done);
     assert_eq!(rig.world.performed().len(), 1);
     running.end().await;
 }
@@ -106,13 +113,13 @@ async fn while_the_history_cannot_be_written_nothing_is_done_and_nothing_is_forg
     };
     let offset = rig.offer(&next);
     let problem = async {
-        while rig.actor.history.health().problem.is_none() {
+        while rig.executor.history.health().problem.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, problem).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, problem).await.unwrap();
     let id = DecisionId::from(solution.id.clone());
-    assert_eq!(rig.when(&id, |_| true).await.state, DecisionState::Acting);
+    assert_eq!(rig.when(&id, |_| true).await.state(), DecisionState::Acting);
     assert!(!rig.bus.committed().contains(&offset));
     other.execute("DROP TRIGGER no_room").await.unwrap();
     other.close().await.unwrap();
@@ -122,7 +129,7 @@ async fn while_the_history_cannot_be_written_nothing_is_done_and_nothing_is_forg
         OutcomeKind::Done
     );
     assert_eq!(
-        (decision.state, rig.world.performed().len()),
+        (decision.state(), rig.world.performed().len()),
         (DecisionState::Done, 1)
     );
     rig.ended(&foreign_id(offset)).await;
@@ -149,7 +156,7 @@ async fn what_cannot_be_read_is_committed_only_when_it_is_set_aside() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, committed).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, committed).await.unwrap();
     assert_eq!(rig.bus.set_aside().len(), 1);
     running.end().await;
 }
@@ -160,7 +167,7 @@ async fn what_was_acting_at_a_crash_is_settled_at_the_start() {
     let incident = incident(&["latency"]);
     rig.know(&incident);
     let mut left = rig.decision(&proposal(&incident, solutions::SCALE_UP, 0));
-    left.state = DecisionState::Acting;
+    left.transition(DecisionState::Acting).unwrap();
     let record = interrupted(
         &left,
         Operation::Scale {
@@ -174,7 +181,7 @@ async fn what_was_acting_at_a_crash_is_settled_at_the_start() {
     let running = rig.start();
     let decision = rig.ended(&left.id).await;
     assert_eq!(
-        (decision.state, decision.operations.len()),
+        (decision.state(), decision.operations.len()),
         (DecisionState::Done, 1)
     );
     assert!(decision.verification.is_some());
@@ -188,13 +195,13 @@ async fn the_analyst_is_asked_again_about_what_ended_just_before_a_crash_unless_
     let rig = Rig::new().await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
-    rig.actor
+    rig.executor
         .history
         .record_incident(&event(&incident))
         .await
         .unwrap();
     let mut left = rig.decision(&proposal(&incident, solutions::SCALE_UP, 0));
-    left.state = DecisionState::Failed;
+    walk(&mut left, &[DecisionState::Acting, DecisionState::Failed]);
     put_on_record(&rig, &left).await;
     let running = rig.start();
     let asked = async {
@@ -202,10 +209,10 @@ async fn the_analyst_is_asked_again_about_what_ended_just_before_a_crash_unless_
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, asked).await.unwrap();
     running.end().await;
     let mut followed = rig.decision(&proposal(&incident, solutions::ALARM, 1));
-    followed.state = DecisionState::Done;
+    walk(&mut followed, &[DecisionState::Acting, DecisionState::Done]);
     put_on_record(&rig, &followed).await;
     let running = rig.start();
     let offered = rig.offer(&request(solutions::RESTART_SERVICE));

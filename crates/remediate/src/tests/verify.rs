@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::rig::{Rig, event, incident, proposal, request};
+use super::rig::{Rig, event, incident, proposal, request, walk};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Coverage, Decision, DecisionState, Phase, VerificationOutcome, solutions};
 
@@ -18,10 +18,9 @@ async fn verified(
     errors: f64,
     coverage: Coverage,
 ) {
-    decision.state = DecisionState::Verifying;
+    walk(decision, &[DecisionState::Acting, DecisionState::Verifying]);
     decision.decided_at = now_ms();
-    let driver = rig.driver();
-    let verifying = driver.verify(decision);
+    let verifying = rig.advance(decision);
     let hearing = async {
         loop {
             rig.hear("latency", latency, coverage);
@@ -30,13 +29,13 @@ async fn verified(
         }
     };
     tokio::select! {
-        verified = verifying => verified.unwrap(),
+        () = verifying => {}
         () = hearing => unreachable!(),
     }
 }
 
 async fn rig() -> Rig {
-    Rig::with(|actor| actor.verify.observe = Duration::from_millis(300)).await
+    Rig::with(|executor| executor.verify.observe = Duration::from_millis(300)).await
 }
 
 #[tokio::test]
@@ -48,7 +47,7 @@ async fn a_signal_that_cleared_meanwhile_is_compared_with_what_it_was_when_it_wa
     // The errors clear, with a value in their range, before the verdict.
     open.changed_at += 1;
     (open.findings[0].phase, open.findings[0].observed) = (Phase::Clear, Some(90.0));
-    rig.actor.incidents.take(&event(&open));
+    rig.executor.incidents.take(&event(&open));
     verified(&rig, &mut decision, 95.0, 101.0, WHOLE).await;
     let verification = decision.verification.unwrap();
     assert_eq!(

@@ -1,11 +1,11 @@
-//! Did it help? Fresh samples after a settling time, against the range that was expected at the
-//! onset.
+//! Verification of an effect: fresh samples after a settling time, compared with the range that was
+//! expected at the onset.
 
-mod judge;
-mod recent;
+mod compare;
+mod recent_samples;
 
-pub use judge::{Claim, judge};
-pub use recent::{Recent, RecentStatus};
+pub use compare::{SignalCheck, judge};
+pub use recent_samples::{RecentSamples, RecentStatus};
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use serde::{Deserialize, Serialize};
 
 use anomalyzer_domain::duration;
 
-/// When and on what a verification is made.
+/// Timing and thresholds of verifications.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifyConfig {
-    /// How long an effect takes to show.
+    /// Time that an effect takes to show.
     #[serde(with = "duration")]
     pub settle: Duration,
-    /// How long samples are gathered after that.
+    /// Time during which samples are gathered after that.
     #[serde(with = "duration")]
     pub observe: Duration,
-    /// With fewer fresh samples of a series the answer is `unknown`.
+    /// Minimum number of fresh samples per signal. With fewer the outcome is `unknown`.
     pub min_samples: u32,
-    /// Whether what did not help is taken back.
+    /// True if operations that did not help are taken back.
     pub undo: bool,
-    /// How long after its incident has cleared what was scaled up goes back.
+    /// Time between the end of an incident and the removal of the replicas added for it.
     #[serde(with = "duration")]
     pub scale_back_after: Duration,
 }

@@ -31,7 +31,7 @@ use anomalyzer_operator_process::LocalConfig;
 use anomalyzer_plugin_host::PluginConfig;
 use anomalyzer_policy::Policy;
 use anomalyzer_remediate::verification::VerifyConfig;
-use anomalyzer_remediate::{ActorConfig, Candidates, Capabilities, grants};
+use anomalyzer_remediate::{Candidates, Capabilities, ExecutorConfig, grants};
 
 pub use environment::{Environment, overlay, process_variable};
 pub use load::{ConfigError, File, load, parse};
@@ -72,7 +72,7 @@ pub struct Config {
     /// Patch or request of `rate_limit` per target. Other targets are never offered `rate_limit`.
     pub rate_limit: Vec<RateLimitConfig>,
     /// Bounds of the execution of decisions.
-    pub act: ActorConfig,
+    pub act: ExecutorConfig,
     /// Timing and samples of the verification after an action.
     pub verify: VerifyConfig,
     /// Process groups of this machine.
@@ -259,7 +259,7 @@ impl Default for Config {
             guard: Policy::default(),
             grant: None,
             rate_limit: vec![],
-            act: ActorConfig::default(),
+            act: ExecutorConfig::default(),
             verify: VerifyConfig::default(),
             local: LocalConfig::default(),
             kubernetes: None,

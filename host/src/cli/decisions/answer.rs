@@ -60,11 +60,11 @@ pub(super) async fn run<W: Write>(
     let Some(asked) = decision
         .question
         .as_ref()
-        .filter(|_| decision.state == DecisionState::Held)
+        .filter(|_| decision.state() == DecisionState::Held)
     else {
         return Err(DecisionsError::NotHeld(
             id,
-            decision.state.as_str().to_owned(),
+            decision.state().as_str().to_owned(),
         ));
     };
     let word = if approved { "approve" } else { "reject" };
@@ -103,7 +103,7 @@ pub(super) async fn run<W: Write>(
                 "approved: {id} goes on; `anomalyzer decisions show {id}` tells how"
             )?;
         }
-        Output::Text => writeln!(out, "rejected: {id} is {}", answered.state.as_str())?,
+        Output::Text => writeln!(out, "rejected: {id} is {}", answered.state().as_str())?,
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ fn heading_lines(record: &mut Record, decision: &Decision) {
         "incident",
         decision.incident.as_ref().map(ToString::to_string),
     );
-    record.line("state", decision.state.as_str());
+    record.line("state", decision.state().as_str());
     let target = decision.target.as_ref();
     record.line(
         "target",
@@ -134,7 +134,7 @@ fn outcome_lines(record: &mut Record, decision: &Decision) {
 
 fn event_line(record: &mut Record, event: &RecordedEvent) {
     let (seq, at, kind) = (event.seq, rfc3339(event.at), &event.kind);
-    let state = event.decision.state.as_str();
+    let state = event.decision.state().as_str();
     record.line("event", &format!("{at} #{seq} {kind}: {state}"));
 }
 

@@ -20,7 +20,7 @@ pub(super) fn row(decision: &Decision) -> String {
     format!(
         "{seconds}Z  {:<20}  {:<9}  {outcome:<12}  {:<15}  {:<32}  {}",
         printable(decision.id.as_str()),
-        decision.state.as_str(),
+        decision.state().as_str(),
         printable(&decision.solution),
         printable(
             &decision

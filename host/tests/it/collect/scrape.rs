@@ -253,10 +253,7 @@ async fn while_nobody_takes_the_samples_the_source_is_not_asked() {
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(
-        (server.asked(), running.kept.batches.lock().unwrap().len()),
-        (4, 3)
-    );
+    assert_eq!((server.asked(), running.kept.batches.lock().len()), (4, 3));
     running.kept.permits.add_permits(1000);
     running
         .batch("a later sample", |batch| values(batch) == [1.0])
@@ -270,7 +267,7 @@ async fn a_signal_with_an_interval_of_its_own_is_derived_that_often() {
     let seldom = QUEUE.replace("queue\"", "seldom\"\ninterval = \"200ms\"");
     let running = start(WEB, &format!("{QUEUE}{seldom}"), &groups);
     let rounds = |signal| {
-        let batches = running.kept.batches.lock().unwrap();
+        let batches = running.kept.batches.lock();
         batches
             .iter()
             .filter(|batch| batch.signal == signal)

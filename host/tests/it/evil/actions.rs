@@ -103,7 +103,7 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
             .unwrap();
         let ended = decisions
             .into_iter()
-            .filter(|decision| decision.state.is_final());
+            .filter(|decision| decision.state().needs_no_work());
         let ended: BTreeMap<_, _> = ended
             .map(|decision| {
                 (
@@ -119,9 +119,9 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
         let decision = &ended[attack];
         let summary = decision.summary.as_deref().unwrap_or_default();
         assert!(
-            decision.state == state && summary.contains(words),
+            decision.state() == state && summary.contains(words),
             "{attack}: {:?}: {summary}",
-            decision.state
+            decision.state()
         );
         assert!(!summary.contains('\n'), "{attack}: {summary}");
         let done = decision.operations.iter().filter(|operation| {

@@ -12,7 +12,7 @@ fn crashed(rig: &Rig, solution: &str, operation: Operation) -> Decision {
     let incident = incident(&["latency"]);
     rig.know(&incident);
     let mut decision = rig.decision(&proposal(&incident, solution, 0));
-    decision.state = DecisionState::Acting;
+    decision.transition(DecisionState::Acting).unwrap();
     let record = interrupted(&decision, operation);
     decision.operations.push(record);
     decision
@@ -34,9 +34,9 @@ async fn what_left_its_mark_was_done_and_is_verified() {
         },
     );
     rig.world.mark(&web(), &decision.operations[0].id);
-    rig.driver().settle(&mut decision).await.unwrap();
+    rig.advance(&mut decision).await;
     assert_eq!(
-        (outcome(&decision), decision.state),
+        (outcome(&decision), decision.state()),
         (OutcomeKind::Done, DecisionState::Verifying)
     );
     assert_eq!(rig.world.performed(), []);
@@ -53,14 +53,14 @@ async fn what_left_no_mark_is_in_doubt_and_not_done_again_but_its_effect_is_look
             replicas: 3,
         },
     );
-    rig.driver().settle(&mut decision).await.unwrap();
+    rig.advance(&mut decision).await;
     assert_eq!(
-        (outcome(&decision), decision.state),
+        (outcome(&decision), decision.state()),
         (OutcomeKind::InDoubt, DecisionState::Verifying)
     );
     assert_eq!(rig.world.performed(), []);
     assert_eq!(
-        rig.actor.history.decision(&decision.id).await.unwrap(),
+        rig.executor.history.decision(&decision.id).await.unwrap(),
         Some(decision)
     );
 }
@@ -76,9 +76,9 @@ async fn a_notice_goes_out_again_so_that_somebody_is_told() {
     let mut decision = crashed(&rig, solutions::ALARM, Operation::Notify(notice.clone()));
     // Long ago: it was begun in time all the same.
     (decision.expires_at, decision.operations[0].asked_at) = (1_000, 900);
-    rig.driver().settle(&mut decision).await.unwrap();
+    rig.advance(&mut decision).await;
     assert_eq!(
-        (outcome(&decision), decision.state),
+        (outcome(&decision), decision.state()),
         (OutcomeKind::Done, DecisionState::Done)
     );
     assert_eq!(
@@ -93,9 +93,9 @@ async fn a_notice_goes_out_again_so_that_somebody_is_told() {
         ..notice
     };
     let mut decision = crashed(&rig, solutions::ALARM, Operation::Notify(nowhere));
-    rig.driver().settle(&mut decision).await.unwrap();
+    rig.advance(&mut decision).await;
     assert_eq!(
-        (outcome(&decision), decision.state),
+        (outcome(&decision), decision.state()),
         (OutcomeKind::Failed, DecisionState::Failed)
     );
     assert_eq!(rig.asked_again(), [1]);
@@ -123,12 +123,12 @@ async fn a_request_is_sent_again_under_the_same_key() {
         body: None,
     };
     let mut decision = crashed(&rig, "my_hook", Operation::Http(request));
-    rig.driver().settle(&mut decision).await.unwrap();
+    rig.advance(&mut decision).await;
     let request = receiving.await.unwrap();
     let key = format!("idempotency-key: {}", decision.operations[0].id);
     assert!(request.contains(&key), "{request}");
     assert_eq!(
-        (outcome(&decision), decision.state),
+        (outcome(&decision), decision.state()),
         (OutcomeKind::Done, DecisionState::Verifying)
     );
 }
@@ -145,8 +145,8 @@ async fn a_request_that_is_not_allowed_any_more_stays_in_doubt() {
     let mut decision = crashed(&rig, "my_hook", Operation::Http(request));
     let mut over = incident(&["latency"]);
     (over.changed_at, over.cleared_at) = (over.changed_at + 1_000, Some(over.changed_at));
-    rig.actor.incidents.take(&super::rig::event(&over));
-    rig.driver().settle(&mut decision).await.unwrap();
+    rig.executor.incidents.take(&super::rig::event(&over));
+    rig.advance(&mut decision).await;
     let outcome = decision.operations[0].outcome.clone().unwrap();
     assert_eq!(outcome.kind, OutcomeKind::InDoubt);
     assert!(
@@ -166,9 +166,9 @@ async fn a_read_that_a_crash_interrupted_changed_nothing() {
         solutions::CHECK_LOGS,
         Operation::Inspect { target: web() },
     );
-    rig.driver().settle(&mut decision).await.unwrap();
+    rig.advance(&mut decision).await;
     assert_eq!(
-        (outcome(&decision), decision.state),
+        (outcome(&decision), decision.state()),
         (OutcomeKind::Failed, DecisionState::Failed)
     );
     assert_eq!(rig.asked_again(), [1]);

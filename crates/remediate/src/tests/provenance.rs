@@ -16,12 +16,12 @@ async fn who_only_says_that_a_person_asked_is_not_believed() {
     let offset = rig.offer(&request(solutions::RESTART_SERVICE));
     let decision = rig.ended(&foreign_id(offset)).await;
     assert_eq!(
-        (decision.state, decision.guard.unwrap().rule.as_str()),
+        (decision.state(), decision.guard.unwrap().rule.as_str()),
         (DecisionState::Held, "foreign")
     );
     assert_eq!(decision.provenance.source, Provenance::TOPIC);
     assert_eq!(
-        rig.actor
+        rig.executor
             .history
             .decision(&id(&request(solutions::RESTART_SERVICE)))
             .await
@@ -36,10 +36,10 @@ async fn who_only_says_that_a_person_asked_is_not_believed() {
 async fn a_persons_request_is_on_record_before_it_travels_and_the_record_counts() {
     let rig = Rig::new().await;
     let asked = request(solutions::RESTART_SERVICE);
-    rig.actor.accept(&asked).await.unwrap();
+    rig.executor.accept(&asked).await.unwrap();
     let recorded = rig.when(&id(&asked), |_| true).await;
     assert_eq!(
-        (recorded.state, recorded.provenance.by.as_str()),
+        (recorded.state(), recorded.provenance.by.as_str()),
         (DecisionState::Proposed, "alice")
     );
     assert_eq!(rig.bus.published(Topic::Solutions).len(), 1);
@@ -52,7 +52,7 @@ async fn a_persons_request_is_on_record_before_it_travels_and_the_record_counts(
     rig.offer(&forged);
     let decision = rig.ended(&id(&asked)).await;
     assert_eq!(
-        (decision.state, decision.target),
+        (decision.state(), decision.target),
         (DecisionState::Done, asked.target.clone())
     );
     assert_eq!(rig.world.performed().len(), 1);
@@ -69,12 +69,12 @@ async fn a_request_that_was_accepted_survives_a_crash_before_it_was_read() {
         ..Failing::default()
     });
     assert!(matches!(
-        rig.actor.accept(&asked).await,
+        rig.executor.accept(&asked).await,
         Err(AcceptError::Bus(_))
     ));
-    rig.actor.accept(&asked).await.unwrap();
+    rig.executor.accept(&asked).await.unwrap();
     assert_eq!(
-        rig.actor
+        rig.executor
             .history
             .events_of(&id(&asked))
             .await
@@ -84,7 +84,7 @@ async fn a_request_that_was_accepted_survives_a_crash_before_it_was_read() {
     );
     // Nothing of it is delivered: the start finds it.
     let running = rig.start();
-    assert_eq!(rig.ended(&id(&asked)).await.state, DecisionState::Done);
+    assert_eq!(rig.ended(&id(&asked)).await.state(), DecisionState::Done);
     running.end().await;
 }
 
@@ -110,7 +110,7 @@ async fn our_analyst_is_known_by_an_incident_its_target_and_the_id_that_follows(
     for forged in [elsewhere, other_id, no_incident] {
         let decision = rig.ended(&foreign_id(rig.offer(&forged))).await;
         assert_eq!(
-            (decision.state, decision.guard.unwrap().rule.as_str()),
+            (decision.state(), decision.guard.unwrap().rule.as_str()),
             (DecisionState::Held, "foreign")
         );
     }
@@ -118,7 +118,7 @@ async fn our_analyst_is_known_by_an_incident_its_target_and_the_id_that_follows(
     rig.offer(&ours);
     let decision = rig.ended(&id(&ours)).await;
     assert_eq!(
-        (decision.state, decision.provenance.source.as_str()),
+        (decision.state(), decision.provenance.source.as_str()),
         (DecisionState::Done, Provenance::ENGINE)
     );
     assert_eq!(rig.world.performed().len(), 1);
@@ -139,19 +139,19 @@ async fn a_solution_waits_for_its_incident_and_is_someone_elses_if_it_never_come
     rig.offer(&forged);
     rig.offer(&early);
     rig.when(&id(&early), |decision| {
-        decision.state == DecisionState::Proposed
+        decision.state() == DecisionState::Proposed
     })
     .await;
     rig.know(&known);
     let decision = rig.ended(&id(&early)).await;
     assert_eq!(
-        (decision.state, decision.provenance.source.as_str()),
+        (decision.state(), decision.provenance.source.as_str()),
         (DecisionState::Done, Provenance::ENGINE)
     );
     assert_eq!(decision.findings, known.findings);
     let decision = rig.ended(&id(&forged)).await;
     assert_eq!(
-        (decision.state, decision.provenance.source.as_str()),
+        (decision.state(), decision.provenance.source.as_str()),
         (DecisionState::Held, Provenance::TOPIC)
     );
     assert_eq!(rig.world.performed(), []);
@@ -162,14 +162,14 @@ async fn a_solution_waits_for_its_incident_and_is_someone_elses_if_it_never_come
 async fn an_incident_from_before_the_start_is_known_by_the_history() {
     let rig = Rig::new().await;
     let before = incident(&["latency"]);
-    rig.actor
+    rig.executor
         .history
         .record_incident(&super::rig::event(&before))
         .await
         .unwrap();
     let decision = rig.drive(&proposal(&before, solutions::NO_ACTION, 0)).await;
     assert_eq!(
-        (decision.state, decision.provenance.source.as_str()),
+        (decision.state(), decision.provenance.source.as_str()),
         (DecisionState::Done, Provenance::ENGINE)
     );
     // Over by now: nothing is done about it any more.
@@ -178,14 +178,14 @@ async fn an_incident_from_before_the_start_is_known_by_the_history() {
         changed_at: before.changed_at + 1,
         ..before
     };
-    rig.actor
+    rig.executor
         .history
         .record_incident(&super::rig::event(&over))
         .await
         .unwrap();
     let decision = rig.drive(&proposal(&over, solutions::SCALE_UP, 0)).await;
     assert_eq!(
-        (decision.state, decision.guard.unwrap().rule.as_str()),
+        (decision.state(), decision.guard.unwrap().rule.as_str()),
         (DecisionState::Denied, "incident_cleared")
     );
 }

@@ -1,24 +1,26 @@
-//! What one run of an action may use up: an action that never finishes is ended between two steps,
-//! so that no operation is cut off in the middle.
+//! Limits of one run of an action: steps, operations and time.
+//!
+//! A run over its limits ends between two steps, so that no operation is cut off in the middle.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ActorConfig;
+use super::ExecutorConfig;
 
-/// Longest wait that an action gets at once.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Maximum duration of one wait.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-pub(super) struct Bounds<'a> {
-    config: &'a ActorConfig,
+/// Use of one run of an action, against the limits.
+pub(super) struct ActionLimits<'a> {
+    config: &'a ExecutorConfig,
     deadline: Option<Instant>,
     steps: u32,
     operations: u32,
 }
 
-impl<'a> Bounds<'a> {
-    pub(super) fn new(config: &'a ActorConfig) -> Self {
+impl<'a> ActionLimits<'a> {
+    pub(super) fn new(config: &'a ExecutorConfig) -> Self {
         Self {
             config,
             deadline: Instant::now().checked_add(config.action_timeout),
@@ -29,15 +31,15 @@ impl<'a> Bounds<'a> {
 
     /// Counts a step. The error names the limit.
     pub(super) fn step(&mut self) -> Result<(), String> {
-        let ActorConfig {
-            most_steps,
+        let ExecutorConfig {
+            max_steps,
             action_timeout,
             ..
         } = self.config;
         self.steps += 1;
-        if self.steps > *most_steps {
+        if self.steps > *max_steps {
             return Err(format!(
-                "the action took more than {most_steps} steps; see act.most_steps"
+                "the action took more than {max_steps} steps; see act.most_steps"
             ));
         }
         if self
@@ -51,24 +53,24 @@ impl<'a> Bounds<'a> {
         Ok(())
     }
 
-    /// Counts an operation, and says which it is. The error names the limit.
+    /// Counts an operation and returns its number. The error names the limit.
     pub(super) fn operation(&mut self) -> Result<u32, String> {
-        let most = self.config.most_operations;
+        let max_operations = self.config.max_operations;
         self.operations += 1;
-        if self.operations > most {
+        if self.operations > max_operations {
             return Err(format!(
-                "the action asked for more than {most} operations; see act.most_operations"
+                "the action asked for more than {max_operations} operations; see act.most_operations"
             ));
         }
         Ok(self.operations)
     }
 
-    /// How long to wait, of what was asked for.
+    /// Returns the duration to wait if the action asks for `asked`.
     pub(super) fn wait(&self, asked: Duration) -> Duration {
-        let left = self.deadline.map_or(LONGEST_WAIT, |deadline| {
+        let left = self.deadline.map_or(MAX_WAIT, |deadline| {
             deadline.saturating_duration_since(Instant::now())
         });
-        asked.min(LONGEST_WAIT).min(left)
+        asked.min(MAX_WAIT).min(left)
     }
 }
 
@@ -78,36 +80,36 @@ mod tests {
 
     #[test]
     fn an_action_has_so_many_steps_and_operations_and_no_more() {
-        let config = ActorConfig {
-            most_steps: 3,
-            most_operations: 2,
-            ..ActorConfig::default()
+        let config = ExecutorConfig {
+            max_steps: 3,
+            max_operations: 2,
+            ..ExecutorConfig::default()
         };
-        let mut bounds = Bounds::new(&config);
-        assert_eq!((bounds.operation(), bounds.operation()), (Ok(1), Ok(2)));
+        let mut limits = ActionLimits::new(&config);
+        assert_eq!((limits.operation(), limits.operation()), (Ok(1), Ok(2)));
         assert!(
-            bounds
+            limits
                 .operation()
                 .unwrap_err()
                 .contains("act.most_operations")
         );
-        assert!((0..3).all(|_| bounds.step().is_ok()));
-        assert!(bounds.step().unwrap_err().contains("act.most_steps"));
+        assert!((0..3).all(|_| limits.step().is_ok()));
+        assert!(limits.step().unwrap_err().contains("act.most_steps"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_with_the_time_of_the_action() {
-        let config = ActorConfig {
+        let config = ExecutorConfig {
             action_timeout: Duration::from_secs(90),
-            ..ActorConfig::default()
+            ..ExecutorConfig::default()
         };
-        let mut bounds = Bounds::new(&config);
+        let mut limits = ActionLimits::new(&config);
         let day = Duration::from_secs(86_400);
         for expected in [60, 30, 0] {
-            let wait = bounds.wait(day);
+            let wait = limits.wait(day);
             assert_eq!(wait, Duration::from_secs(expected));
             tokio::time::advance(wait).await;
         }
-        assert!(bounds.step().unwrap_err().contains("act.action_timeout"));
+        assert!(limits.step().unwrap_err().contains("act.action_timeout"));
     }
 }

@@ -1,4 +1,4 @@
-//! One operation, given to the hands that can do it.
+//! Dispatches an operation to the operator, channel or client that can perform it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,35 +11,35 @@ use anomalyzer_egress::http::HttpSender;
 use anomalyzer_egress::notify::{About, Notifier};
 use anomalyzer_operator::{Operator, OperatorError, Performed};
 
-/// Every way in which the host can look at the world and change it.
+/// Operators, channels and clients through which the host observes and changes the world.
 #[derive(Clone)]
-pub struct Hands {
-    /// In the order in which they are asked whether they know a target.
+pub struct Dispatcher {
+    /// Operators, in the order in which they are asked to handle a target.
     pub operators: Vec<Arc<dyn Operator>>,
-    /// Tells people.
+    /// Notifies people.
     pub notifier: Arc<Notifier>,
-    /// Sends requests.
+    /// Sends HTTP requests.
     pub http: Arc<HttpSender>,
-    /// Answers queries.
+    /// Answers queries for metrics.
     pub metrics: Arc<dyn MetricSource>,
-    /// The query behind each signal that has one.
+    /// Query of each signal that is defined by one.
     pub queries: HashMap<String, String>,
-    /// The time.
+    /// Wall clock.
     pub clock: Clock,
 }
 
-impl Hands {
-    /// The operator that knows this target.
+impl Dispatcher {
+    /// Returns the operator that handles a target.
     pub fn operator(&self, target: &Target) -> Option<&Arc<dyn Operator>> {
         self.operators
             .iter()
             .find(|operator| operator.handles(target))
     }
 
-    /// What the target looks like.
+    /// Returns a snapshot of the target.
     ///
     /// # Errors
-    /// No operator knows it, or the operator can't look.
+    /// No operator handles the target, or the operator cannot inspect it.
     pub async fn inspect(&self, target: &Target) -> Result<Snapshot, OperatorError> {
         self.known(target)?.inspect(target).await
     }
@@ -55,7 +55,7 @@ impl Hands {
     /// Performs one operation.
     ///
     /// # Errors
-    /// As [`OperatorError`] tells them apart.
+    /// [`OperatorError`] says whether the operation may have happened.
     pub async fn perform(
         &self,
         id: &OperationId,
