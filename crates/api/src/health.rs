@@ -86,7 +86,7 @@ fn history_health(history: &History) -> PartHealth {
     }
 }
 
-/// Answers with the service's own metrics in Prometheus's text format.
+/// Answers with the service's own metrics as OpenMetrics 1.0.
 pub(super) async fn scrape(State(probe): State<ProbeState>) -> impl IntoResponse {
     probe.backend.before_scrape().await;
     (

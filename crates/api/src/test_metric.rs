@@ -10,7 +10,6 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::json;
 
-use anomalyzer_common::metrics::{self, number};
 use anomalyzer_domain::Target;
 use anomalyzer_history::{Filter, Page};
 
@@ -24,6 +23,9 @@ use super::target;
 
 /// Default name of the test metric.
 const METRIC_NAME: &str = "anomalyzer_test_metric";
+
+/// Content type of Prometheus's text format.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Longest wait for the decision. Ordinary values follow in any case.
 const DECISION_TIMEOUT: Duration = Duration::from_secs(600);
@@ -202,5 +204,16 @@ pub(super) async fn scrape(State(state): State<ApiState>) -> impl IntoResponse {
     if let Some(value) = *state.last_test.lock() {
         text.push_str(&format!("{METRIC_NAME} {}\n", number(value)));
     }
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)
+}
+
+/// Formats a number for Prometheus.
+fn number(value: f64) -> String {
+    if value == f64::INFINITY {
+        "+Inf".to_owned()
+    } else if value == f64::NEG_INFINITY {
+        "-Inf".to_owned()
+    } else {
+        value.to_string()
+    }
 }

@@ -1,112 +1,136 @@
-//! The host's own metrics, in Prometheus's text format 0.0.4. Registering takes a lock, counting
-//! does not.
+//! Metrics of the host itself, exposed as OpenMetrics 1.0 by `prometheus-client`.
+//!
+//! A registry of `prometheus-client` never forgets a family and prints series in random order. The
+//! host starts and stops plugins at run time. [`Metrics`] therefore holds the series itself, sorted,
+//! and lends them to the registry as a collector.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::iter::repeat;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Content type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text,
+};
+use prometheus_client::metrics::{MetricType, counter, gauge, histogram};
+use prometheus_client::registry::Registry;
 
-/// Upper bounds in seconds, for durations from a tenth of a millisecond to half a minute.
+/// Content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds for durations from a tenth of a millisecond to half a minute.
 pub const SECONDS: &[f64] = &[
     0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
+/// Suffix of the name of each counter.
+const TOTAL: &str = "_total";
+
 /// Number that only rises.
 #[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicU64>);
+pub struct Counter(counter::Counter);
 
 impl Counter {
     /// Adds one.
     pub fn increment(&self) {
-        self.add(1);
+        self.0.inc();
     }
 
     /// Adds `count`.
     pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Relaxed);
+        self.0.inc_by(count);
     }
 
     /// Sets the counter to a count that is kept elsewhere. Prometheus reads a smaller number as a
     /// reset.
     pub fn follow(&self, count: u64) {
-        self.0.store(count, Relaxed);
+        self.0.inner().store(count, Relaxed);
     }
 
     /// Returns the count.
     pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.get()
     }
 }
 
 /// Number that rises and falls.
 #[derive(Clone, Debug, Default)]
-pub struct Gauge(Arc<AtomicU64>);
+pub struct Gauge(gauge::Gauge<f64, AtomicU64>);
 
 impl Gauge {
     /// Sets the value.
     pub fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Relaxed);
+        self.0.set(value);
     }
 
     /// Adds `difference`, which may be negative.
     pub fn add(&self, difference: f64) {
-        add_f64(&self.0, difference);
+        self.0.inc_by(difference);
     }
 
     /// Returns the value.
     pub fn value(&self) -> f64 {
-        f64::from_bits(self.0.load(Relaxed))
+        self.0.get()
     }
 }
 
-/// Counts of values per bucket.
+/// Counts of values per bucket: its own observations, or counts that are kept elsewhere.
 #[derive(Clone, Debug)]
-pub struct Histogram(Arc<Buckets>);
-
-#[derive(Debug)]
-struct Buckets {
+pub struct Histogram {
     bounds: &'static [f64],
-    /// One count per bound, and a last one for all larger values.
-    counts: Vec<AtomicU64>,
-    sum: AtomicU64,
+    observed: histogram::Histogram,
+    followed: Arc<Mutex<Option<Followed>>>,
+}
+
+/// Counts that are kept elsewhere.
+#[derive(Debug)]
+struct Followed {
+    /// Upper bound and count of each bucket. The last bound is infinite.
+    buckets: Vec<(f64, u64)>,
+    sum: f64,
 }
 
 impl Histogram {
     fn new(bounds: &'static [f64]) -> Self {
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Buckets {
+        Self {
             bounds,
-            counts,
-            sum: AtomicU64::new(0),
-        }))
+            observed: histogram::Histogram::new(bounds.iter().copied()),
+            followed: Arc::default(),
+        }
     }
 
     /// Counts a value.
     pub fn observe(&self, value: f64) {
-        let at = self.0.bounds.partition_point(|bound| *bound < value);
-        self.0.counts[at].fetch_add(1, Relaxed);
-        add_f64(&self.0.sum, value);
+        self.observed.observe(value);
     }
 
     /// Sets the histogram to counts that are kept elsewhere: the count of each bucket, the last one
     /// for all larger values, and the sum of the values. Prometheus reads smaller numbers as a
-    /// reset.
+    /// reset. Own observations are not shown any more.
     pub fn follow(&self, counts: &[u64], sum: f64) {
-        for (bucket, count) in self.0.counts.iter().zip(counts) {
-            bucket.store(*count, Relaxed);
-        }
-        self.0.sum.store(sum.to_bits(), Relaxed);
+        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
+        let counts = counts.iter().copied().chain(repeat(0));
+        let buckets = bounds.zip(counts).collect();
+        *self.followed.lock() = Some(Followed { buckets, sum });
     }
 }
 
-fn add_f64(bits: &AtomicU64, difference: f64) {
-    let sum = |bits| Some((f64::from_bits(bits) + difference).to_bits());
-    // The closure always returns a value, so this cannot fail.
-    let _ = bits.fetch_update(Relaxed, Relaxed, sum);
+impl EncodeMetric for Histogram {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match &*self.followed.lock() {
+            Some(Followed { buckets, sum }) => {
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                encoder.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
+            }
+            None => self.observed.encode(encoder),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.observed.metric_type()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -117,12 +141,16 @@ enum Cell {
 }
 
 impl Cell {
-    fn kind(&self) -> &'static str {
+    fn metric(&self) -> &dyn EncodeMetric {
         match self {
-            Self::Counter(_) => "counter",
-            Self::Gauge(_) => "gauge",
-            Self::Histogram(_) => "histogram",
+            Self::Counter(counter) => &counter.0,
+            Self::Gauge(gauge) => &gauge.0,
+            Self::Histogram(histogram) => histogram,
         }
+    }
+
+    fn kind(&self) -> MetricType {
+        self.metric().metric_type()
     }
 }
 
@@ -134,9 +162,33 @@ struct Family {
     series: BTreeMap<LabelPairs, Cell>,
 }
 
+/// Families by the name of their samples.
+#[derive(Debug, Default)]
+struct Families(Mutex<BTreeMap<&'static str, Family>>);
+
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, family) in self.0.lock().iter() {
+            let Some(kind) = family.series.values().next().map(Cell::kind) else {
+                continue;
+            };
+            // The encoder appends the suffix to each sample of a counter.
+            let name = match kind {
+                MetricType::Counter => name.strip_suffix(TOTAL).unwrap_or(name),
+                _ => name,
+            };
+            let mut encoder = encoder.encode_descriptor(name, family.help, None, kind)?;
+            for (labels, cell) in &family.series {
+                cell.metric().encode(encoder.encode_family(labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// All metrics of one process. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Arc<Mutex<BTreeMap<&'static str, Family>>>);
+pub struct Metrics(Arc<Families>);
 
 impl Metrics {
     /// Returns the counter with this name and these labels. Repeated calls return the same counter.
@@ -147,6 +199,7 @@ impl Metrics {
         help: &'static str,
         labels: &[(&'static str, &str)],
     ) -> Counter {
+        debug_assert!(name.ends_with(TOTAL), "{name} does not end in {TOTAL}");
         match self.cell(name, help, labels, || Cell::Counter(Counter::default())) {
             Cell::Counter(counter) => counter,
             _ => Counter::default(),
@@ -190,7 +243,11 @@ impl Metrics {
         labels: &[(&'static str, &str)],
         make: impl Fn() -> Cell,
     ) -> Cell {
-        let mut families = self.0.lock();
+        debug_assert!(
+            !help.contains(['\\', '\n', '"']),
+            "{name}: the encoder does not escape help texts"
+        );
+        let mut families = self.0.0.lock();
         let family = families.entry(name).or_insert_with(|| Family {
             help,
             series: BTreeMap::new(),
@@ -204,7 +261,7 @@ impl Metrics {
         {
             // This is a programming error that any test of the caller finds. In production the
             // metric is left out, which is better than a family with two types.
-            debug_assert!(false, "{name} is a {} already", other.kind());
+            debug_assert!(false, "{name} is a {} already", other.kind().as_str());
             return made;
         }
         let labels = labels
@@ -216,90 +273,38 @@ impl Metrics {
 
     /// Drops the series of a family for which `keep` returns false.
     pub fn retain(&self, name: &str, keep: impl Fn(&[(&'static str, String)]) -> bool) {
-        let mut families = self.0.lock();
+        let mut families = self.0.0.lock();
         if let Some(family) = families.get_mut(name) {
             family.series.retain(|labels, _| keep(labels));
         }
     }
 
-    /// Renders the text format, sorted by name.
+    /// Renders all metrics as OpenMetrics 1.0, sorted by name and labels.
     pub fn render(&self) -> String {
-        let families = self.0.lock();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Arc::clone(&self.0)));
         let mut text = String::new();
-        for (name, family) in families.iter() {
-            render_family(&mut text, name, family);
-        }
-        text
+        // Writing to a `String` cannot fail.
+        let _written = text::encode(&mut text, &registry);
+        shorten_bounds(&text)
     }
 }
 
-// Writing to a `String` cannot fail.
-fn render_family(text: &mut String, name: &str, family: &Family) {
-    let Some(first) = family.series.values().next() else {
-        return;
-    };
-    let _ = writeln!(
-        text,
-        "# HELP {name} {}",
-        family.help.replace('\\', "\\\\").replace('\n', "\\n")
-    );
-    let _ = writeln!(text, "# TYPE {name} {}", first.kind());
-    for (labels, cell) in &family.series {
-        match cell {
-            Cell::Counter(counter) => {
-                let _ = writeln!(text, "{name}{} {}", braces(labels, None), counter.value());
-            }
-            Cell::Gauge(gauge) => {
-                let _ = writeln!(
-                    text,
-                    "{name}{} {}",
-                    braces(labels, None),
-                    number(gauge.value())
-                );
-            }
-            Cell::Histogram(Histogram(buckets)) => {
-                let mut count = 0;
-                let bounds = buckets.bounds.iter().copied().chain([f64::INFINITY]);
-                for (bound, bucket) in bounds.zip(&buckets.counts) {
-                    count += bucket.load(Relaxed);
-                    let _ = writeln!(text, "{name}_bucket{} {count}", braces(labels, Some(bound)));
-                }
-                let sum = f64::from_bits(buckets.sum.load(Relaxed));
-                let _ = writeln!(text, "{name}_sum{} {}", braces(labels, None), number(sum));
-                let _ = writeln!(text, "{name}_count{} {count}", braces(labels, None));
-            }
-        }
+/// Writes the bound of a bucket as `1` where the encoder writes `1.0`.
+///
+/// A label is text for Prometheus 2: queries for `le="1"` would find nothing any more. The encoder
+/// writes this label first and escapes quotes within values, so `{le="` only starts a bound.
+fn shorten_bounds(text: &str) -> String {
+    const BOUND: &str = "{le=\"";
+    let mut parts = text.split(BOUND);
+    let mut shortened = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (bound, rest) = part.split_at(part.find('"').unwrap_or_default());
+        shortened.push_str(BOUND);
+        shortened.push_str(bound.strip_suffix(".0").unwrap_or(bound));
+        shortened.push_str(rest);
     }
-}
-
-fn braces(labels: &LabelPairs, bound: Option<f64>) -> String {
-    let escape = |value: &str| {
-        value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n")
-    };
-    let pairs: Vec<String> = labels
-        .iter()
-        .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
-        .chain(bound.map(|bound| format!("le=\"{}\"", number(bound))))
-        .collect();
-    if pairs.is_empty() {
-        String::new()
-    } else {
-        format!("{{{}}}", pairs.join(","))
-    }
-}
-
-/// Formats a number for Prometheus.
-pub fn number(value: f64) -> String {
-    if value == f64::INFINITY {
-        "+Inf".to_owned()
-    } else if value == f64::NEG_INFINITY {
-        "-Inf".to_owned()
-    } else {
-        value.to_string()
-    }
+    shortened
 }
 
 #[cfg(test)]
@@ -323,17 +328,54 @@ mod tests {
         insta::assert_snapshot!(metrics.render(), @r#"
         # HELP a Now.
         # TYPE a gauge
-        a +Inf
-        # HELP b_total Counted.
-        # TYPE b_total counter
+        a inf
+        # HELP b Counted.
+        # TYPE b counter
         b_total{topic="a\"b\\c\nd"} 4
         # HELP c_seconds Took.
         # TYPE c_seconds histogram
+        c_seconds_sum 2.75
+        c_seconds_count 3
         c_seconds_bucket{le="0.5"} 2
         c_seconds_bucket{le="1"} 2
         c_seconds_bucket{le="+Inf"} 3
-        c_seconds_sum 2.75
-        c_seconds_count 3
+        # EOF
         "#);
+    }
+
+    #[test]
+    fn a_histogram_that_follows_shows_counts_that_are_kept_elsewhere() {
+        let metrics = Metrics::default();
+        let labels = [("plugin", "{le=\"2.0\"}")];
+        let histogram = metrics.histogram("c_seconds", "Took.", &labels, &[0.5, 10.0]);
+        histogram.follow(&[1, 2, 3], 60.0);
+        histogram.follow(&[2, 2, 3], 60.25);
+        insta::assert_snapshot!(metrics.render(), @r#"
+        # HELP c_seconds Took.
+        # TYPE c_seconds histogram
+        c_seconds_sum{plugin="{le=\"2.0\"}"} 60.25
+        c_seconds_count{plugin="{le=\"2.0\"}"} 7
+        c_seconds_bucket{le="0.5",plugin="{le=\"2.0\"}"} 2
+        c_seconds_bucket{le="10",plugin="{le=\"2.0\"}"} 4
+        c_seconds_bucket{le="+Inf",plugin="{le=\"2.0\"}"} 7
+        # EOF
+        "#);
+    }
+
+    #[test]
+    fn a_family_without_series_is_not_shown() {
+        let metrics = Metrics::default();
+        for plugin in ["drain", "zscore"] {
+            metrics.gauge("a", "Now.", &[("plugin", plugin)]).add(2.0);
+        }
+        metrics.retain("a", |labels| labels[0].1 == "drain");
+        insta::assert_snapshot!(metrics.render(), @r#"
+        # HELP a Now.
+        # TYPE a gauge
+        a{plugin="drain"} 2.0
+        # EOF
+        "#);
+        metrics.retain("a", |_| false);
+        assert_eq!(metrics.render(), "# EOF\n");
     }
 }

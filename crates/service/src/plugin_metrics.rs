@@ -94,17 +94,17 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!(drain.join("\n"), @r#"
-        anomalyzer_plugin_call_seconds_bucket{plugin="drain",version="0.2.0",le="+Inf"} 7
         anomalyzer_plugin_call_seconds_sum{plugin="drain",version="0.2.0"} 0.5
         anomalyzer_plugin_call_seconds_count{plugin="drain",version="0.2.0"} 7
+        anomalyzer_plugin_call_seconds_bucket{le="+Inf",plugin="drain",version="0.2.0"} 7
         anomalyzer_plugin_calls_total{plugin="drain",version="0.2.0"} 7
         anomalyzer_plugin_faults_total{plugin="drain",version="0.2.0"} 1
-        anomalyzer_plugin_instances{plugin="drain",version="0.2.0"} 2
-        anomalyzer_plugin_memory_bytes{plugin="drain",version="0.2.0"} 3145728
+        anomalyzer_plugin_instances{plugin="drain",version="0.2.0"} 2.0
+        anomalyzer_plugin_memory_bytes{plugin="drain",version="0.2.0"} 3145728.0
         "#);
         let below = |bound: &str| {
             let start = format!(
-                "anomalyzer_plugin_call_seconds_bucket{{plugin=\"drain\",version=\"0.2.0\",le=\"{bound}\"}} "
+                "anomalyzer_plugin_call_seconds_bucket{{le=\"{bound}\",plugin=\"drain\",version=\"0.2.0\"}} "
             );
             text.lines()
                 .find_map(|line| line.strip_prefix(&start))

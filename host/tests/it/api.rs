@@ -614,7 +614,7 @@ async fn requests_are_counted_by_route_and_not_by_path() {
     let response = server.get("/metrics").send().await.unwrap();
     assert_eq!(
         response.headers()["content-type"],
-        "text/plain; version=0.0.4; charset=utf-8"
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
     );
     let text = response.text().await.unwrap();
     assert!(

@@ -29,6 +29,7 @@ mod kubernetes;
 mod local;
 mod log_of_record;
 mod memory;
+mod metrics;
 mod notify;
 mod other_languages;
 mod plugin_doors;
