@@ -90,10 +90,9 @@ def draw(lines, speed, longest_pause):
                 f'<text x="{PADDING}" y="{y}" fill="{fill}" style="animation-delay:{at:.2f}s">{html.escape(part)}</text>'
             )
     body = "\n".join(text)
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="A recording of anomalyzer demo">
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="A recording of anomalyzer demo">
 <style>
 text {{ font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; white-space: pre; }}
-#screen {{ transform: translateY(-{scrolled}px); }}
 @media (prefers-reduced-motion: no-preference) {{
   #screen {{ animation: scroll {total:.2f}s step-end both; }}
   #screen text {{ animation: appear 0.01s both; }}
@@ -104,7 +103,7 @@ text {{ font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans M
 <clipPath id="view"><rect x="0" y="{TITLE}" width="{width}" height="{ROWS * LINE + 4}"/></clipPath>
 <rect width="{width}" height="{height}" rx="8" fill="#0d1117"/>
 <circle cx="18" cy="15" r="5" fill="#ff5f57"/><circle cx="36" cy="15" r="5" fill="#febc2e"/><circle cx="54" cy="15" r="5" fill="#28c840"/>
-<g clip-path="url(#view)"><g id="screen">
+<g clip-path="url(#view)"><g id="screen" transform="translate(0 -{scrolled})">
 {body}
 </g></g>
 </svg>
