@@ -1,22 +1,22 @@
-//! Every way in for bytes that someone else wrote. Each takes what comes and must neither panic nor
-//! hang. Shared by the fuzz targets, which run for as long as they are let, and by the tests of the
-//! host, which run for seconds.
+//! Every door through which bytes from outside come in. Each door takes any bytes and must neither
+//! panic nor hang. The fuzz targets, which run without a time limit, and the tests of the host,
+//! which run for seconds, share this file.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anomalyzer::bus::{Delivery, Record, Topic};
-use anomalyzer::codec::solutions::Received;
-use anomalyzer::codec::{self, Believed};
-use anomalyzer::plugin::{Limits, PluginConfig, Plugins};
-use anomalyzer::serve::{self, Role};
+use anomalyzer_domain::{Delivery, Record, Topic};
+use anomalyzer_plugin_host::{Limits, PluginConfig, Plugins};
+use anomalyzer_service::Service;
+use anomalyzer_wire::Believed;
+use anomalyzer_wire::solutions::Received;
 
-/// A door, by the name of its corpus.
+/// A door, with the name of its corpus.
 pub type Door = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All doors.
 pub const DOORS: [Door; 7] = [
     ("plugin", plugin),
     ("metrics", metrics),
@@ -42,7 +42,7 @@ fn delivery(topic: Topic, headers: Vec<(String, bytes::Bytes)>, payload: &[u8]) 
     }
 }
 
-/// A component: looked at as an uploaded one or one in the folder is.
+/// Inspects a component, as for an uploaded plugin or a plugin in the folder.
 pub fn plugin(bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     std::fs::write(folder.path().join("it.wasm"), bytes).expect("there is room for a file");
@@ -62,12 +62,14 @@ pub fn plugin(bytes: &[u8]) {
     assert_eq!(plugins.list().len(), 1);
 }
 
-/// When the messages arrive.
-const NOW: Believed = Believed::at(1_769_860_800_000);
+/// Time at which the messages arrive.
+const NOW: Believed = Believed::at(NOW_MS);
+const NOW_MS: i64 = 1_769_860_800_000;
 
-/// A message with metrics: JSON, or one of ours with what its headers say in the first lines.
+/// Decodes a message with metrics: as JSON, and as one of our own messages with its header values
+/// in the first lines.
 pub fn metrics(bytes: &[u8]) {
-    let _ = codec::metrics::decode(&delivery(Topic::Metrics, vec![], bytes), NOW);
+    let _ = anomalyzer_wire::metrics::decode(&delivery(Topic::Metrics, vec![], bytes), NOW);
     let mut parts = bytes.splitn(5, |byte| *byte == b'\n');
     let mut header = |name: &str| {
         (
@@ -80,64 +82,70 @@ pub fn metrics(bytes: &[u8]) {
         .to_vec();
     headers.push(("content-type".to_owned(), "application/x-protobuf".into()));
     let ours = delivery(Topic::Metrics, headers, parts.next().unwrap_or_default());
-    if let Ok(batch) = codec::metrics::decode(&ours, NOW) {
-        // What was read can be written, and is then the same.
-        let again = codec::metrics::encode(&batch);
+    if let Ok(batch) = anomalyzer_wire::metrics::decode(&ours, NOW) {
+        // A decoded message can be encoded, and decodes to an equal batch.
+        let again = anomalyzer_wire::metrics::encode(&batch);
         let again = Delivery {
             record: again,
             ..ours
         };
-        let again = codec::metrics::decode(&again, NOW).expect("what was written can be read");
+        let again =
+            anomalyzer_wire::metrics::decode(&again, NOW).expect("what was written can be read");
         assert_eq!(format!("{again:?}"), format!("{batch:?}"));
     }
 }
 
-/// The samples of a message: a snappy block of protobuf.
+/// Decodes the samples of a message, which are a snappy block of protobuf.
 pub fn remote_write(bytes: &[u8]) {
-    if let Ok(series) = codec::remote_write::decode(bytes, NOW) {
-        let again = codec::remote_write::decode(&codec::remote_write::encode(&series), NOW);
+    if let Ok(series) = anomalyzer_wire::remote_write::decode(bytes, NOW) {
+        let again = anomalyzer_wire::remote_write::decode(
+            &anomalyzer_wire::remote_write::encode(&series),
+            NOW,
+        );
         let again = again.expect("what was written can be read");
         assert_eq!(format!("{again:?}"), format!("{series:?}"));
     }
 }
 
-/// A message with a solution.
+/// Decodes a message with a solution.
 pub fn solutions(bytes: &[u8]) {
     if let Ok(Received::Claimed(solution) | Received::Foreign(solution)) =
-        codec::solutions::decode(&delivery(Topic::Solutions, vec![], bytes))
+        anomalyzer_wire::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW_MS)
     {
-        let again = codec::solutions::encode(&solution);
+        let again = anomalyzer_wire::solutions::encode(&solution);
         let again = Delivery {
             record: again,
             ..delivery(Topic::Solutions, vec![], &[])
         };
-        codec::solutions::decode(&again).expect("what was written can be read");
+        anomalyzer_wire::solutions::decode(&again, NOW_MS).expect("what was written can be read");
     }
 }
 
-/// A message with an event of an incident.
+/// Decodes a message with an event of an incident.
 pub fn incidents(bytes: &[u8]) {
-    if let Ok(event) = codec::incidents::decode(&delivery(Topic::Incidents, vec![], bytes)) {
-        let again = codec::incidents::encode(&event);
+    if let Ok(event) =
+        anomalyzer_wire::incidents::decode(&delivery(Topic::Incidents, vec![], bytes))
+    {
+        let again = anomalyzer_wire::incidents::encode(&event);
         let again = Delivery {
             record: again,
             ..delivery(Topic::Incidents, vec![], &[])
         };
-        codec::incidents::decode(&again).expect("what was written can be read");
+        anomalyzer_wire::incidents::decode(&again).expect("what was written can be read");
     }
 }
 
-/// A configuration.
+/// Parses a configuration.
 pub fn config(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes)
-        && let Err(error) = anomalyzer::config::parse("it.toml".as_ref(), text)
+        && let Err(error) = anomalyzer_service::config::parse("it.toml".as_ref(), text)
     {
         assert!(error.to_string().starts_with("it.toml"), "{error}");
     }
 }
 
-/// A request to the API: `GET /path?query` in the first line, the body after it. Not `/action/…`,
-/// which waits.
+/// Sends a request to the API. The first line is `GET /path?query`, and the rest is the body. Skips
+/// `/action/…`, which waits.
 pub fn api(bytes: &[u8]) {
     static SERVER: LazyLock<(tokio::runtime::Runtime, SocketAddr)> = LazyLock::new(server);
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
@@ -163,7 +171,7 @@ pub fn api(bytes: &[u8]) {
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))
         .expect("a timeout can be set");
-    // It may have heard enough before all is said.
+    // The server may close the connection before it has read the whole request.
     let _ = stream.write_all(&request);
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
@@ -179,10 +187,11 @@ pub fn api(bytes: &[u8]) {
     }
 }
 
-/// All of `serve` with nothing to watch.
+/// Starts all of `serve` with nothing to watch.
 fn server() -> (tokio::runtime::Runtime, SocketAddr) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    // Nothing of this process lives long enough to remove it in the end, so the next does.
+    // Nothing in this process lives long enough to remove the folder at the end, so the next
+    // process removes it.
     let folder = std::env::temp_dir().join("anomalyzer-fuzz-api");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(folder.join("plugins")).expect("there is room for a folder");
@@ -190,16 +199,13 @@ fn server() -> (tokio::runtime::Runtime, SocketAddr) {
         "data_dir = '{0}'\n[api]\nlisten = '127.0.0.1:0'\n[plugins]\nfolder = '{0}/plugins'\n[collect]\ninterval = '1h'\n",
         folder.display()
     );
-    let config =
-        anomalyzer::config::parse("it.toml".as_ref(), &text).expect("the configuration is good");
-    let running = runtime.block_on(serve::start(
-        config,
-        Role::Both,
-        tokio_util::sync::CancellationToken::new(),
-    ));
+    let config = anomalyzer_service::config::parse("it.toml".as_ref(), &text)
+        .expect("the configuration is good");
+    let running = runtime
+        .block_on(Service::builder(config).start(tokio_util::sync::CancellationToken::new()));
     let running = running.expect("serve starts").expect("nothing stops it");
     let address = running.address();
-    // It runs until the process ends.
+    // The server runs until the process ends.
     std::mem::forget(running);
     (runtime, address)
 }

@@ -1,5 +1,5 @@
-//! Puts the SDK's sources into the program, so that `anomalyzer plugins new` makes projects that
-//! need nothing else.
+//! Embeds the SDK's sources in the program, so that projects made by `anomalyzer plugins new` need
+//! no other source of the SDK.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn main() -> io::Result<()> {
     let mut list = String::from("[\n");
     for file in &files {
         let name = file.strip_prefix(&sdk).unwrap_or(file);
-        // Writing to a text can't fail.
+        // Writing to a string can't fail.
         let _ = writeln!(
             list,
             "    ({:?}, include_str!({:?})),",
@@ -30,8 +30,8 @@ fn main() -> io::Result<()> {
     )
 }
 
-/// Manifests, sources and the documentation in them; what tests and builds leave beside them is not
-/// part of it.
+/// Collects manifests, sources and Markdown files below `folder`. Skips `target` and `tests`, which
+/// hold build output and tests.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -1,4 +1,4 @@
-//! See `api` in `doors.rs`.
+//! Fuzzes the door `api` of `doors.rs`.
 #![no_main]
 
 #[path = "../doors.rs"]

@@ -1,4 +1,4 @@
-//! See `config` in `doors.rs`.
+//! Fuzzes the door `config` of `doors.rs`.
 #![no_main]
 
 #[path = "../doors.rs"]

@@ -1,4 +1,4 @@
-//! See `incidents` in `doors.rs`.
+//! Fuzzes the door `incidents` of `doors.rs`.
 #![no_main]
 
 #[path = "../doors.rs"]

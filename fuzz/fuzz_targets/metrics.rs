@@ -1,4 +1,4 @@
-//! See `metrics` in `doors.rs`.
+//! Fuzzes the door `metrics` of `doors.rs`.
 #![no_main]
 
 #[path = "../doors.rs"]

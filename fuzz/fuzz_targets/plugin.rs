@@ -1,4 +1,4 @@
-//! See `plugin` in `doors.rs`.
+//! Fuzzes the door `plugin` of `doors.rs`.
 #![no_main]
 
 #[path = "../doors.rs"]

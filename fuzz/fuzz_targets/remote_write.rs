@@ -1,4 +1,4 @@
-//! See `remote_write` in `doors.rs`.
+//! Fuzzes the door `remote_write` of `doors.rs`.
 #![no_main]
 
 #[path = "../doors.rs"]

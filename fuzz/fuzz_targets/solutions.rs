@@ -1,4 +1,4 @@
-//! See `solutions` in `doors.rs`.
+//! Fuzzes the door `solutions` of `doors.rs`.
 #![no_main]
 
 #[path = "../doors.rs"]

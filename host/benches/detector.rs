@@ -1,6 +1,6 @@
-//! What a detector costs as a plugin: `zscore` in WebAssembly against the same code native, in one
-//! run, so that the ratios hold on any machine; then what other languages cost. `cargo xtask bench`
-//! builds what it needs.
+//! Measures the cost of a detector as a plugin: `zscore` in WebAssembly against the same code run
+//! natively. Both run in one process, so that the ratios hold on any machine. Then measures the
+//! cost of detectors in other languages. `cargo xtask bench` builds the required plugins.
 
 #[path = "detector/languages.rs"]
 mod languages;
@@ -11,20 +11,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{Frame, PluginConfig, Plugins, Saved};
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{Frame, PluginConfig, Plugins, Saved};
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector::Series;
 use anomalyzer_plugin_sdk::{Frame as NativeFrame, Watch};
 use anomalyzer_zscore::ZScore;
 use criterion::{Criterion, Throughput};
 use serde_json::json;
 
-/// Series that take turns.
+/// Number of series that take turns in the frames.
 const SERIES: u32 = 1000;
-/// Frames between two looks at the clock.
+/// Number of frames between two readings of the clock.
 const FRAMES: usize = 32;
 
-/// How the detector is run.
+/// Labels of the ways to run the detector.
 const NATIVE: &str = "native";
 const WASM: &str = "wasm";
 const WASM_ANY_NAN: &str = "wasm, NaNs as they come";
@@ -37,7 +37,7 @@ fn main() {
         .measurement_time(Duration::from_secs(3))
         .configure_from_args();
     let mut best = Best::default();
-    // Noise of three deviations at most stays calm: what a detector sees nearly all of the time.
+    // Noise of at most three deviations stays calm, as nearly all samples do in practice.
     let settings = json!({"spike": 4, "drop": 4});
     let canonical = load("plugins", true);
     let any_nan = load("plugins", false);
@@ -124,11 +124,11 @@ fn main() {
     languages::measure();
 }
 
-/// What it costs to save and to restore one series whose window is full.
+/// Cost of saving and restoring one series with a full window.
 #[derive(Default)]
 struct Memory {
     bytes: usize,
-    /// Nanoseconds for a series, the quickest seen.
+    /// Shortest measured time to save one series, in nanoseconds.
     save: f64,
     restore: f64,
 }
@@ -215,7 +215,8 @@ fn memory(criterion: &mut Criterion, plugins: &Plugins, settings: &serde_json::V
     memory
 }
 
-/// The plugins in a folder of `target`: `plugins`, or `bench` for those with vector instructions.
+/// Loads the plugins from a folder of `target`: `plugins`, or `bench` for plugins built with vector
+/// instructions.
 fn load(folder: &str, canonical_nan: bool) -> Plugins {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")).join(folder);
     Plugins::load(PluginConfig {
@@ -226,8 +227,8 @@ fn load(folder: &str, canonical_nan: bool) -> Plugins {
     .expect("plugins load")
 }
 
-/// The quickest time for a sample seen, in nanoseconds, by batch and way: what the machine does
-/// when nothing disturbs it.
+/// Shortest measured time per sample in nanoseconds, by size of the frame and way to run. The
+/// shortest time shows the machine's speed without disturbances.
 #[derive(Default)]
 struct Best(BTreeMap<(usize, &'static str), f64>);
 
@@ -268,7 +269,8 @@ fn measure(
     group.finish();
 }
 
-/// Shows all the frames that many times; that time goes on between is not on the clock.
+/// Observes all frames `iterations` times, and returns the total time. Moving the frames ahead in
+/// time by `later` between the iterations is not measured.
 fn timed<F>(
     iterations: u64,
     frames: &mut [F],
@@ -287,7 +289,7 @@ fn timed<F>(
     took
 }
 
-/// Announces the series.
+/// Returns a frame that announces the series.
 fn opening() -> Frame {
     let labels = |id: u32| Labels::new([("__name__", "latency"), ("pod", &format!("web-{id}"))]);
     Frame {
@@ -296,7 +298,7 @@ fn opening() -> Frame {
     }
 }
 
-/// Frames of noise about 100.
+/// Returns frames of `batch` samples each, with noise around 100.
 fn frames(batch: usize) -> Vec<Frame> {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut uniform = move || {
@@ -324,7 +326,8 @@ fn frames(batch: usize) -> Vec<Frame> {
     (0..FRAMES).map(|_| frame()).collect()
 }
 
-/// Further ahead than all frames together reach.
+/// Step by which frames move ahead in time, in milliseconds. It is longer than the span of all
+/// frames together.
 const LATER_MS: i64 = 1_000_000;
 
 fn later(frame: &mut Frame) {

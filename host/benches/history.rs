@@ -1,8 +1,8 @@
-//! The history: how many decisions a second are durable, against a plain bulk insert of the same
-//! bytes in the same run, and how long a filtered page takes among many. `HISTORY_DECISIONS` says
-//! how many; the default is what fits into a coffee break. Beyond that the rows of the decisions
-//! are copied by SQL, without events and text to search for: for a page that is the same, and takes
-//! minutes instead of hours.
+//! Measures the history: the number of durable decisions per second, against a plain bulk insert of
+//! the same bytes in the same run, and the time to read a filtered page of many decisions.
+//! `HISTORY_DECISIONS` sets the number of decisions; the default takes a few minutes. Beyond
+//! `RECORDED`, the rows of the decisions are copied by SQL, without their events and their search
+//! text. A page reads in the same way from copied rows, and copying takes minutes instead of hours.
 #![allow(
     clippy::unwrap_used,
     reason = "what is shared with the tests is made for them"
@@ -15,23 +15,23 @@ mod fixture;
 use std::path::Path;
 use std::time::Instant;
 
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{Target, VerificationOutcome};
-use anomalyzer::history::DecisionEventKind::Ended;
-use anomalyzer::history::{Filter, History, HistoryOptions, Page};
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{Target, VerificationOutcome};
+use anomalyzer_history::DecisionEventKind::Ended;
+use anomalyzer_history::{Filter, History, HistoryOptions, Page};
 use futures::StreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
-/// Those that are written at the same time: so many share a commit at most.
+/// Number of decisions that are written concurrently, which is the maximum number in one commit.
 const AT_ONCE: usize = 256;
-/// Decisions in the comparison of writing.
+/// Number of decisions in the comparison of write speed.
 const WRITTEN: i64 = 20_000;
-/// Targets that the decisions are about.
+/// Number of targets that the decisions are about.
 const TARGETS: i64 = 500;
-/// Pages that are read.
+/// Number of pages that are read.
 const PAGES: i64 = 2_000;
-/// Decisions that are recorded, unless fewer are wanted.
+/// Default number of decisions, and the maximum number that is recorded and not copied.
 const RECORDED: i64 = 100_000;
 
 fn main() {
@@ -114,7 +114,7 @@ async fn fill(history: &History, which: std::ops::Range<i64>) {
         .await;
 }
 
-/// Copies what is recorded until there are that many.
+/// Copies the recorded decisions until there are `many`.
 async fn copy(path: &Path, many: i64) {
     let connect = SqliteConnectOptions::new()
         .filename(path)
@@ -138,7 +138,8 @@ async fn copy(path: &Path, many: i64) {
     }
 }
 
-/// The same bytes into a table without indexes, as many in a transaction, as durable.
+/// Inserts the same bytes into a table without indexes, with as many decisions in a transaction and
+/// with the same durability. Returns the number of decisions per second.
 async fn plain(path: &Path) -> f64 {
     let connect = SqliteConnectOptions::new()
         .filename(path)
@@ -158,7 +159,7 @@ async fn plain(path: &Path) -> f64 {
     for group in bodies.chunks(AT_ONCE) {
         let mut transaction = file.begin().await.expect("begun");
         for body in group {
-            // The decision as it is, and the event.
+            // Each decision is stored twice, as its current state and as an event.
             for _ in 0..2 {
                 sqlx::query("INSERT INTO plain (body) VALUES (?)")
                     .bind(body)

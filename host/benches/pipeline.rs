@@ -1,6 +1,6 @@
-//! What the whole costs: the engine from Kafka against a plain consumer, from a sample to the
-//! operation that it leads to, and a start. Needs `cargo xtask plugins`, and a broker for the
-//! engine: `cargo xtask bench` starts one.
+//! Measures the whole pipeline: the engine on Kafka against a plain consumer, the delay from a
+//! sample to the resulting operation, and the start of the program. Needs `cargo xtask plugins`,
+//! and a broker for the engine, which `cargo xtask bench` starts.
 
 #[path = "pipeline/consumer.rs"]
 mod consumer;
@@ -13,7 +13,7 @@ mod start;
 
 use std::path::PathBuf;
 
-/// The plugins that `cargo xtask plugins` built.
+/// Returns the folder of the plugins built by `cargo xtask plugins`.
 fn plugin_folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins"))
 }

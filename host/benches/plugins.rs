@@ -1,5 +1,5 @@
-//! What it costs that nobody has to be trusted: containment, instances, many of them at once,
-//! changes while running, and attackers beside. Needs `cargo xtask plugins`.
+//! Measures the cost of not trusting plugins: containment, instances, many instances at once,
+//! changes at run time, and attackers beside good plugins. Needs `cargo xtask plugins`.
 
 #[path = "plugins/attacked.rs"]
 mod attacked;
@@ -13,16 +13,16 @@ mod live;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{Frame, PluginConfig, Plugins};
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{Frame, PluginConfig, Plugins};
 use serde_json::{Value, json};
 
-/// A file below `target`, where `cargo xtask plugins` puts them.
+/// Returns the path of a file below `target`, where `cargo xtask plugins` puts its output.
 fn built(path: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")).join(path)
 }
 
-/// A folder with copies of these files, loaded. The folder is not looked at again.
+/// Copies the given files into a folder and loads them. Nothing reads the folder again.
 fn load(files: &[&str], change: impl FnOnce(&mut PluginConfig)) -> anyhow::Result<Plugins> {
     let folder = tempfile::tempdir()?;
     for file in files {
@@ -37,12 +37,13 @@ fn load(files: &[&str], change: impl FnOnce(&mut PluginConfig)) -> anyhow::Resul
     Ok(Plugins::load(config)?)
 }
 
-/// Noise of three deviations at most stays calm: what a detector sees nearly all of the time.
+/// Returns settings that keep noise of at most three deviations calm, as nearly all samples are in
+/// practice.
 fn calm() -> Value {
     json!({"spike": 4, "drop": 4})
 }
 
-/// Announces so many series.
+/// Returns a frame that announces `series` series.
 fn opening(series: u32) -> Frame {
     let labels = |id: u32| Labels::new([("__name__", "latency"), ("pod", &format!("web-{id}"))]);
     Frame {
@@ -51,7 +52,7 @@ fn opening(series: u32) -> Frame {
     }
 }
 
-/// One sample of each series.
+/// Returns a frame with one sample of each series.
 fn round(series: u32, at: i64) -> Frame {
     let mut frame = Frame {
         now: at,

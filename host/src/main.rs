@@ -4,32 +4,37 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anomalyzer::cli::Output;
-use anomalyzer::cli::audit::{self, AuditCommand};
-use anomalyzer::cli::backtest::{self, BacktestArgs};
-use anomalyzer::cli::check::{self, CheckArgs};
-use anomalyzer::cli::decisions::{self, DecisionsCommand};
-use anomalyzer::cli::feedback::{self, FeedbackArgs};
-use anomalyzer::cli::history::{self, HistoryCommand};
-use anomalyzer::cli::kill_switch::{self, KillSwitchCommand};
-use anomalyzer::cli::nab::{self, NabArgs};
-use anomalyzer::cli::plot::{self, PlotArgs};
-use anomalyzer::cli::plugins::{self, PluginsCommand};
-use anomalyzer::cli::policy::{self, PolicyCommand};
-use anomalyzer::cli::replay::{self, ReplayArgs};
-use anomalyzer::cli::score::{self, ScoreArgs};
-use anomalyzer::cli::silences::{self, SilencesCommand};
-use anomalyzer::cli::status::{self, StatusArgs};
-use anomalyzer::common::log;
-use anomalyzer::config::{self, Config};
-use anomalyzer::demo::{self, DemoArgs, app::DemoAppArgs, load::DemoLoadArgs};
-use anomalyzer::guard::Mode;
-use anomalyzer::plugin::{self, CompileArgs};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::cli::audit::AuditCommand;
+use anomalyzer::cli::backtest::BacktestArgs;
+use anomalyzer::cli::check::CheckArgs;
+use anomalyzer::cli::decisions::DecisionsCommand;
+use anomalyzer::cli::feedback::FeedbackArgs;
+use anomalyzer::cli::history::HistoryCommand;
+use anomalyzer::cli::kill_switch::KillSwitchCommand;
+use anomalyzer::cli::nab::NabArgs;
+use anomalyzer::cli::plot::PlotArgs;
+use anomalyzer::cli::plugins::PluginsCommand;
+use anomalyzer::cli::policy::PolicyCommand;
+use anomalyzer::cli::replay::ReplayArgs;
+use anomalyzer::cli::score::ScoreArgs;
+use anomalyzer::cli::silences::SilencesCommand;
+use anomalyzer::cli::status::StatusArgs;
+use anomalyzer::cli::{
+    Output, audit, backtest, check, decisions, feedback, history, kill_switch, nab, plot, plugins,
+    policy, replay, score, silences, status,
+};
+use anomalyzer_common::log;
+use anomalyzer_demo::DemoArgs;
+use anomalyzer_demo::app::DemoAppArgs;
+use anomalyzer_demo::load::DemoLoadArgs;
+use anomalyzer_domain::Mode;
+use anomalyzer_plugin_host::CompileArgs;
+use anomalyzer_service::config::Config;
+use anomalyzer_service::{Role, Service, config};
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-/// As a shell has it: 128 + SIGINT.
+/// Exit code after a second signal, as in a shell: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
 /// Watches metrics, detects what is wrong, decides, acts, checks that it helped, and keeps the
@@ -73,7 +78,7 @@ enum Command {
     Policy(PolicyCommand),
     /// Write plugins, and look at them
     Plugins(PluginsCommand),
-    // What these three do and mean is said at length, and where their arguments are.
+    // The arguments of these three document the subcommands.
     Nab(NabArgs),
     Score(ScoreArgs),
     Plot(PlotArgs),
@@ -108,7 +113,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Command::CompilePlugin(args) = &arguments.command {
-        return plugin::compile_and_exit(args);
+        return anomalyzer_plugin_host::compile_and_exit(args);
     }
     let quiet = !matches!(arguments.command, Command::Serve(_));
     let json = matches!(&arguments.command, Command::Serve(args) if args.output == Output::Json);
@@ -129,8 +134,8 @@ fn main() -> ExitCode {
             result = run(arguments.command, shutdown) => result,
         }
     });
-    // Drops every task that is left, and with it the processes that it supervises: nothing survives
-    // an end in a hurry either.
+    // The shutdown drops every remaining task, and with it the processes that the task supervises.
+    // They end also when the service ends in a hurry.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {
         Ok(code) => code,
@@ -143,145 +148,107 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Runs a subcommand.
 async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Serve(args) => {
-            let role = args.role.unwrap_or(Role::Both);
-            let config = configuration(&args)?;
-            if let Some(running) = serve::start(config, role, shutdown.clone()).await? {
-                shutdown.cancelled().await;
-                tracing::info!("stopping");
-                running.ended().await;
-            }
+    let (out, env) = (&mut std::io::stdout(), &environment_variable);
+    let compiler = Some(anomalyzer_plugin_host::this_program());
+    Ok(match command {
+        Command::Serve(args) => serve(args, shutdown).await?.exit_code(),
+        Command::Demo { args, output } => demo(args, output, shutdown).await?.exit_code(),
+        Command::DemoApp(args) => anomalyzer_demo::app::run(args, shutdown).await?.exit_code(),
+        Command::DemoLoad(args) => anomalyzer_demo::load::run(args, shutdown)
+            .await?
+            .exit_code(),
+        Command::Check(mut args) => {
+            args.compiler = compiler;
+            check::run(&args, env, out).await?.exit_code()
         }
-        Command::Demo { args, output } => {
-            let exit_when_done = args.exit_when_done;
-            let good = demo::run(args, output, shutdown).await?;
-            return Ok(if exit_when_done && !good {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            });
+        Command::Decisions(command) => decisions::run(command, out, shutdown).await?.exit_code(),
+        Command::Audit(command) => audit::run(command, out).await?.exit_code(),
+        Command::Feedback(args) => feedback::run(args, out).await?.exit_code(),
+        Command::History(command) => history::run(command, out).await?.exit_code(),
+        Command::Backtest(mut args) => {
+            args.compiler = compiler;
+            backtest::run(args, env, out, shutdown).await?.exit_code()
         }
-        Command::DemoApp(args) => demo::app::run(args, shutdown).await?,
-        Command::DemoLoad(args) => demo::load::run(args, shutdown).await?,
-        Command::Check(args) => {
-            let args = CheckArgs {
-                compiler: Some(plugin::this_program()),
-                ..args
-            };
-            let good = check::run(
-                &args,
-                &|name| std::env::var(name).ok(),
-                &mut std::io::stdout(),
-            )
-            .await?;
-            return Ok(if good {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+        Command::Replay(mut args) => {
+            args.compiler = compiler;
+            replay::run(args, env, out).await?.exit_code()
         }
-        Command::Decisions(command) => {
-            decisions::run(command, &mut std::io::stdout().lock(), shutdown).await?;
-        }
-        Command::Audit(command) => {
-            let good = audit::run(command, &mut std::io::stdout().lock()).await?;
-            return Ok(if good {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
-        Command::Feedback(args) => feedback::run(args, &mut std::io::stdout().lock()).await?,
-        Command::History(command) => {
-            let good = history::run(command, &mut std::io::stdout().lock()).await?;
-            return Ok(if good {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
-        Command::Backtest(args) => {
-            let args = BacktestArgs {
-                compiler: Some(plugin::this_program()),
-                ..args
-            };
-            let out = &mut std::io::stdout();
-            let good = backtest::run(args, &|name| std::env::var(name).ok(), out, shutdown).await?;
-            return Ok(if good {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
-        Command::Replay(args) => {
-            let args = ReplayArgs {
-                compiler: Some(plugin::this_program()),
-                ..args
-            };
-            let same = replay::run(
-                args,
-                &|name| std::env::var(name).ok(),
-                &mut std::io::stdout().lock(),
-            )
-            .await?;
-            return Ok(if same {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
-        Command::Policy(command) => {
-            let good = policy::run(
-                &command,
-                &|name| std::env::var(name).ok(),
-                &mut std::io::stdout().lock(),
-            )?;
-            return Ok(if good {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
-        Command::Plugins(command) => {
-            let command = PluginsCommand {
-                compiler: Some(plugin::this_program()),
-                ..command
-            };
-            let good = plugins::run(command, &mut std::io::stdout().lock(), shutdown).await?;
-            return Ok(if good {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+        Command::Policy(command) => policy::run(&command, env, out)?.exit_code(),
+        Command::Plugins(mut command) => {
+            command.compiler = compiler;
+            plugins::run(command, out, shutdown).await?.exit_code()
         }
         Command::Nab(mut args) => {
-            args.detectors.compiler = Some(plugin::this_program());
-            nab::run(args, &mut std::io::stdout().lock(), shutdown).await?;
+            args.detectors.compiler = compiler;
+            nab::run(args, out, shutdown).await?.exit_code()
         }
         Command::Score(mut args) => {
-            args.detectors.compiler = Some(plugin::this_program());
-            score::run(args, &mut std::io::stdout().lock(), shutdown).await?;
+            args.detectors.compiler = compiler;
+            score::run(args, out, shutdown).await?.exit_code()
         }
         Command::Plot(mut args) => {
-            args.detectors.compiler = Some(plugin::this_program());
-            plot::run(args, &mut std::io::stdout().lock(), shutdown).await?;
+            args.detectors.compiler = compiler;
+            plot::run(args, out, shutdown).await?.exit_code()
         }
-        Command::Status(args) => status::run(args, &mut std::io::stdout().lock()).await?,
-        Command::KillSwitch(command) => {
-            kill_switch::run(command, &mut std::io::stdout().lock()).await?
-        }
-        Command::Silences(command) => silences::run(command, &mut std::io::stdout().lock()).await?,
-        // It has come and gone, before the runtime.
-        Command::CompilePlugin(_) => {}
-    }
-    Ok(ExitCode::SUCCESS)
+        Command::Status(args) => status::run(args, out).await?.exit_code(),
+        Command::KillSwitch(command) => kill_switch::run(command, out).await?.exit_code(),
+        Command::Silences(command) => silences::run(command, out).await?.exit_code(),
+        // `main` has run it before the runtime started.
+        Command::CompilePlugin(_) => ExitCode::SUCCESS,
+    })
 }
 
+/// Result of a subcommand, as an exit code.
+trait Outcome {
+    fn exit_code(self) -> ExitCode;
+}
+
+/// A subcommand that ends without an error succeeded.
+impl Outcome for () {
+    fn exit_code(self) -> ExitCode {
+        ExitCode::SUCCESS
+    }
+}
+
+/// A subcommand that checks something returns false if the check failed.
+impl Outcome for bool {
+    fn exit_code(self) -> ExitCode {
+        match self {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs the service until the shutdown.
+async fn serve(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let role = args.role.unwrap_or(Role::Both);
+    let builder = Service::builder(configuration(&args)?).role(role);
+    if let Some(service) = builder.start(shutdown.clone()).await? {
+        shutdown.cancelled().await;
+        tracing::info!("stopping");
+        service.ended().await;
+    }
+    Ok(())
+}
+
+/// Runs the demo. Returns false if it was to end by itself and something went wrong.
+async fn demo(args: DemoArgs, output: Output, shutdown: CancellationToken) -> anyhow::Result<bool> {
+    let exit_when_done = args.exit_when_done;
+    let good = anomalyzer_demo::run(args, output == Output::Json, shutdown).await?;
+    Ok(good || !exit_when_done)
+}
+
+fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Reads the configuration, and applies the arguments to it.
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
-    let mut config = config::load(args.config.as_deref(), &|name| std::env::var(name).ok())?;
-    config.plugins.compiler = Some(plugin::this_program());
+    let mut config = config::load(args.config.as_deref(), &environment_variable)?;
+    config.plugins.compiler = Some(anomalyzer_plugin_host::this_program());
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);
     }
@@ -291,7 +258,8 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) stops cleanly; a second one at once.
+/// Cancels `shutdown` on Ctrl-C, SIGTERM or SIGHUP (the terminal was closed), and `at_once` on a
+/// second signal.
 async fn signals(shutdown: CancellationToken, at_once: CancellationToken) {
     use tokio::signal::unix::{Signal, SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
@@ -324,7 +292,7 @@ async fn signals(shutdown: CancellationToken, at_once: CancellationToken) {
     }
 }
 
-/// Whether it was started to outlive its terminal, as by `nohup`.
+/// Returns true if the process was started to outlive its terminal, as by `nohup`.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

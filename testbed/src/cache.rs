@@ -1,4 +1,4 @@
-//! The user's cache folder: what is built lands there once per machine and version.
+//! The user's cache folder. Each version of a program is built into it once per machine.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// The longest a builder waits for another one that holds the lock of the same artefact.
+/// Maximum time that a builder waits for another builder of the same artefact.
 const LOCK_WITHIN: Duration = Duration::from_secs(45 * 60);
 
-/// `$XDG_CACHE_HOME/anomalyzer`, or `~/.cache/anomalyzer`.
+/// Returns `$XDG_CACHE_HOME/anomalyzer`, or `~/.cache/anomalyzer`.
 pub fn folder() -> Result<PathBuf> {
     let absolute = |name: &str| {
         std::env::var_os(name)
@@ -22,7 +22,7 @@ pub fn folder() -> Result<PathBuf> {
         .ok_or_else(|| anyhow!("no cache folder: set HOME or XDG_CACHE_HOME to an absolute path"))
 }
 
-/// Where the artefact `name` (with its version in it) is, if it has been built.
+/// Returns the path of the artefact `name` (which contains its version), if the artefact is built.
 pub fn find(name: &str) -> Option<PathBuf> {
     folder()
         .ok()
@@ -30,11 +30,11 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .filter(|path| path.is_dir())
 }
 
-/// The folder of the artefact `name`, built by `build` if it is not there yet.
+/// Returns the folder of the artefact `name`. Calls `build` if the folder is missing.
 ///
-/// `build` fills an empty folder, which then takes its final name in one step: whoever sees the
-/// name sees all of it. Two processes that want the same artefact take turns by a file lock; the
-/// second finds it done.
+/// `build` fills an empty folder, which then takes its final name in one step: a folder under the
+/// final name is complete. Two processes that want the same artefact take turns by a file lock, and
+/// the second finds the artefact complete.
 pub async fn built<F>(name: &str, build: impl FnOnce(PathBuf) -> F) -> Result<PathBuf>
 where
     F: Future<Output = Result<()>>,
@@ -57,12 +57,12 @@ where
     build(unfinished.path().to_owned()).await?;
     std::fs::rename(unfinished.path(), &finished)
         .with_context(|| format!("cannot move what was built to {}", finished.display()))?;
-    // The folder has moved away: there is nothing left for the guard to remove.
+    // The folder has a new name, so the guard has nothing to remove.
     let _moved = unfinished.keep();
     Ok(finished)
 }
 
-/// The lock lasts as long as the file stays open.
+/// Locks the file at `path`. The lock lasts as long as the returned file stays open.
 async fn locked(path: &Path, name: &str) -> Result<File> {
     let file =
         File::create(path).with_context(|| format!("cannot create the lock {}", path.display()))?;

@@ -1,4 +1,4 @@
-//! A testbed in the background: this program once more, in a process group of its own.
+//! A testbed in the background: a second instance of this program in a process group of its own.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,13 +11,13 @@ use anomalyzer_testbed::State;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Everything may have to be built first.
+/// Maximum time until the servers are ready. It includes building all of them.
 const READY_WITHIN: Duration = Duration::from_secs(60 * 60);
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Starts `up` with the same arguments but in the background, passes on what it says, and returns
-/// when it is ready.
+/// Starts `up` with the same arguments in the background, passes its output on, and returns when
+/// the servers are ready.
 pub async fn start(path: &Path) -> Result<State> {
     let log = path.with_extension("log");
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
@@ -44,7 +44,7 @@ pub async fn start(path: &Path) -> Result<State> {
     let mut said = File::open(&log)?;
     let deadline = Instant::now() + READY_WITHIN;
     loop {
-        // Looked at before the log is: all that was said until then is passed on.
+        // The state is read before the log, so that all output up to that state is passed on.
         let (ended, state) = (background.ended()?, State::read(path)?);
         let mut news = Vec::new();
         said.read_to_end(&mut news)?;
@@ -60,12 +60,12 @@ pub async fn start(path: &Path) -> Result<State> {
             _ if Instant::now() > deadline => {
                 bail!("the testbed in the background is not ready after {READY_WITHIN:?}")
             }
-            _ => tokio::time::sleep(LOOK_EVERY).await,
+            _ => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// The testbed in the background; whoever gives up waiting for it stops it.
+/// The testbed in the background. Dropping it stops the testbed: nobody waits for it any more.
 struct Background(Option<Child>);
 
 impl Background {
@@ -77,7 +77,7 @@ impl Background {
         self.0.as_ref().is_some_and(|child| child.id() == pid)
     }
 
-    /// It may outlive us.
+    /// Lets the testbed outlive this process.
     fn leave(&mut self) {
         self.0 = None;
     }
@@ -93,18 +93,18 @@ impl Drop for Background {
 
 fn terminate(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It may have ended by now.
+        // The testbed may have ended already.
         let _ended = kill_process(pid, Signal::TERM);
     }
 }
 
-/// Asks the testbed to stop, and cleans up after it if it does not.
+/// Asks the testbed to stop, and cleans up after it if it does not stop in time.
 pub async fn stop(state: &State, path: &Path) -> Result<()> {
     if state.owner.lives() {
         terminate(state.owner.pid);
         let deadline = Instant::now() + STOPPED_WITHIN;
         while state.owner.lives() && Instant::now() < deadline {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     state.clean_up(path)

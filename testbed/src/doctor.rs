@@ -1,4 +1,4 @@
-//! What the testbed needs: what of it is here, and how to get what is not.
+//! Lists the needed programs and the installed servers, with a remedy for each missing one.
 
 use serde::Serialize;
 
@@ -7,17 +7,17 @@ use crate::{install, tools};
 /// A program or an installed server.
 #[derive(Debug, Clone, Serialize)]
 pub struct Item {
-    /// What it is.
+    /// Name of the program or the server.
     pub name: String,
-    /// Whether it is here.
+    /// True if it is installed.
     pub here: bool,
-    /// Where and which version, or why not.
+    /// Path and version, or the reason why it is missing.
     pub detail: String,
-    /// How to get it.
+    /// Advice on getting it.
     pub remedy: String,
 }
 
-/// Looks at everything; changes nothing.
+/// Checks every program and every server. Changes nothing.
 pub fn examine() -> Vec<Item> {
     let programs = tools::ALL.iter().map(|tool| {
         let found = tool.found();

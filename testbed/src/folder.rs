@@ -1,4 +1,4 @@
-//! Temporary folders that outlive nobody for long.
+//! Temporary folders that are removed even if their owner is killed.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// What the names of all of them begin with.
+/// Common prefix of the folders' names.
 pub(crate) const PREFIX: &str = "anomalyzer-testbed-";
 const OWNED: &str = "owned";
-/// By then a new folder has its lock.
+/// Age below which a folder without a lock counts as new: its owner is about to lock it.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// A server's folder, removed when it is dropped. Should its owner be killed, the next one to make
-/// a folder removes it: the lock in it is held for as long as the owner lives.
+/// Folder of a server, which is removed when it is dropped. The owner holds a lock in it. If the
+/// owner is killed, the lock is released, and the next process to make a folder removes it.
 #[derive(Debug)]
 pub(crate) struct Folder {
     folder: tempfile::TempDir,
@@ -21,7 +21,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// A new folder for the server `name`.
+    /// Creates a folder for the server `name`.
     pub(crate) fn new(name: &str) -> Result<Self> {
         let place = std::env::temp_dir();
         sweep(&place);
@@ -44,11 +44,11 @@ impl Folder {
     }
 }
 
-/// Removes what owners that were killed have left in `place`.
+/// Removes the folders in `place` whose owners were killed.
 fn sweep(place: &Path) {
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_abandoned(&entry.path()) {
-            // Somebody else's, or somebody else was faster.
+            // The folder belongs to another user, or another process removed it first.
             let _refused = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! The one HTTP client, for readiness, probes and tests.
+//! HTTP client for readiness checks, probes and tests.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use reqwest::{Client, Response, redirect};
 
-/// Follows no redirect and knows no proxy: all it ever talks to is on loopback. Certificates are
-/// not checked, as a kubelet's probes don't check them either.
+/// The client. It follows no redirects and uses no proxy, because all its servers are on loopback.
+/// It checks no certificates, because a kubelet's probes don't check them either.
 pub static CLIENT: LazyLock<Client> = LazyLock::new(|| {
     crate::tls::choose_provider();
     Client::builder()
@@ -20,7 +20,10 @@ pub static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         .unwrap_or_default()
 });
 
-/// Success if a GET of `url` is answered by a 2xx.
+/// Sends a GET request to `url`.
+///
+/// # Errors
+/// Returns an error if the answer is not a 2xx.
 pub async fn ok(url: &str) -> Result<()> {
     succeeded(
         CLIENT
@@ -33,7 +36,10 @@ pub async fn ok(url: &str) -> Result<()> {
     .map(drop)
 }
 
-/// The body of a response that says success; else an error with status and body.
+/// Returns the body of a successful response.
+///
+/// # Errors
+/// Returns an error with the status and the body of another response.
 pub async fn succeeded(response: Response) -> Result<String> {
     let status = response.status();
     let body = response.text().await.context("the body broke off")?;

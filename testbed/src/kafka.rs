@@ -1,4 +1,4 @@
-//! One Apache Kafka broker, KRaft, alone.
+//! A single Apache Kafka broker in KRaft mode.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ pub(crate) const FORMATTED: &str = "formatted";
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// A running broker. Its data is gone when it is dropped.
+/// A running broker. Dropping it removes its data.
 #[derive(Debug)]
 pub struct Kafka {
     process: Option<Process>,
@@ -27,10 +27,10 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Installs Kafka if need be, starts a broker on a free port with no topics, and waits until it
-    /// answers.
+    /// Installs Kafka if it is missing, starts a broker without topics on a free port, and waits
+    /// until the broker answers.
     ///
-    /// Topics are not created by being used: whoever needs one creates it.
+    /// The broker does not create topics on first use. Each test creates the topics that it needs.
     pub async fn start() -> Result<Self> {
         let installed = install::kafka().await?;
         let folder = Folder::new("kafka")?;
@@ -51,27 +51,27 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// What clients call `bootstrap.servers`.
+    /// Returns the value for the clients' setting `bootstrap.servers`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Of the broker.
+    /// Returns the broker's version.
     pub fn version(&self) -> &'static str {
         install::KAFKA_VERSION
     }
 
-    /// The broker's process, while it runs.
+    /// Returns the id of the broker's process, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// The temporary folder with its data and log.
+    /// Returns the temporary folder with the broker's data and log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// SIGKILL: the broker is gone without a word, its data stays.
+    /// Kills the broker by SIGKILL. Its data stays.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -90,7 +90,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// Lets the broker shut down in order.
+    /// Shuts the broker down in order.
     pub async fn stop(mut self) {
         if let Some(process) = self.process.take() {
             process.stop(STOP_GRACE).await;
@@ -98,7 +98,7 @@ impl Kafka {
     }
 }
 
-/// `java` with Kafka's classes, modest memory, and its log on standard output.
+/// Prepares `java` with Kafka's classes, a small heap, and its log on standard output.
 pub(crate) fn java(installed: &Path) -> Result<Command> {
     let mut command = spawner::command(tools::JAVA.found()?);
     command.args([
@@ -112,9 +112,10 @@ pub(crate) fn java(installed: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// A broker that is its own controller. Internal topics are small, or a first consumer group takes
-/// seconds; a session is short, since a broker that was killed may only come back when its last one
-/// has run out. Those of consumers may be, so that tests need not wait for one that was killed.
+/// Returns the configuration of a broker that is its own controller. Internal topics are small, so
+/// that the first consumer group does not take seconds. Broker sessions are short, because a killed
+/// broker may come back only when its last session has expired. Short consumer sessions are
+/// allowed, so that tests need not wait for a killed consumer.
 pub(crate) fn server_properties(data: &Path, port: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller
@@ -141,7 +142,7 @@ share.coordinator.state.topic.num.partitions=1
     )
 }
 
-/// Sends an ApiVersions request (key 18, version 0): a broker answers it only once it serves
+/// Sends an ApiVersions request (key 18, version 0). A broker answers it only once it serves
 /// requests.
 async fn answers(port: u16) -> Result<()> {
     const CORRELATION: i32 = 7;

@@ -1,8 +1,9 @@
 //! Real servers on free loopback ports, for tests, the demo and evaluation.
 //!
-//! Kafka, Prometheus, Ollama with a small model, and a Kubernetes control plane whose node is ours:
-//! its pods are processes of this machine. Everything is built once per machine into the user's
-//! cache folder, keeps its data in a temporary folder, and stops with whoever started it.
+//! The servers are Kafka, Prometheus, Ollama with a small model, and a Kubernetes control plane.
+//! The node of the control plane is part of this crate: its pods are processes of this machine.
+//! Each server is built once per machine into the user's cache folder, keeps its data in a
+//! temporary folder, and stops with the process that started it.
 
 pub mod cache;
 pub mod doctor;

@@ -38,9 +38,9 @@ enum Command {
         #[arg(long, value_delimiter = ',', value_name = "SERVER")]
         only: Vec<Server>,
     },
-    /// Say what is here, what is missing, and how to get it
+    /// List the needed programs and the servers, and a remedy for each missing one
     Doctor {
-        /// For people or for programs
+        /// Format of the list
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
@@ -57,7 +57,7 @@ struct Up {
     /// Milliseconds between two scrapes of Prometheus
     #[arg(long, default_value_t = 1_000)]
     scrape_interval_ms: u64,
-    /// Where to write down what runs [default: testbed.json in the cache folder]
+    /// State file to write [default: testbed.json in the cache folder]
     #[arg(long)]
     state: Option<PathBuf>,
     /// Return when the servers are ready, and leave them running until `down`
@@ -109,7 +109,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// No server named means all of them.
+/// Returns the named servers, or all servers if none is named.
 fn chosen(only: &[Server]) -> BTreeSet<Server> {
     if only.is_empty() {
         TestbedOptions::default().servers
@@ -155,7 +155,7 @@ async fn up(arguments: Up) -> Result<()> {
         () = &mut stopped => bail!("stopped before the servers were ready"),
     };
     let state = testbed.state()?;
-    tracing::info!("ready after {:.1} s", since.elapsed().as_secs_f32());
+    tracing::info!("servers ready after {:.1} s", since.elapsed().as_secs_f32());
     state.write(&path)?;
     print(&state, &path)?;
     stopped.await;
@@ -164,7 +164,8 @@ async fn up(arguments: Up) -> Result<()> {
         .with_context(|| format!("cannot remove the state file {}", path.display()))
 }
 
-/// Ends with the first SIGINT, SIGTERM or SIGHUP (the terminal was closed).
+/// Returns a future that ends with the first SIGINT, SIGTERM or SIGHUP. The terminal sends SIGHUP
+/// when it closes.
 fn stopped() -> Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
@@ -180,7 +181,7 @@ fn stopped() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// Lines for a shell to evaluate.
+/// Prints lines for a shell to evaluate.
 fn print(state: &State, path: &Path) -> Result<()> {
     let mut output = std::io::stdout().lock();
     for (name, value) in state.environment() {
@@ -200,7 +201,10 @@ async fn down(state: Option<PathBuf>) -> Result<()> {
     match State::read(&path)? {
         Some(state) => detach::stop(&state, &path).await,
         None => {
-            tracing::info!("no testbed runs: there is no state file {}", path.display());
+            tracing::info!(
+                "no testbed is running: the state file {} does not exist",
+                path.display()
+            );
             Ok(())
         }
     }

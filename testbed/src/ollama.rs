@@ -1,4 +1,4 @@
-//! One Ollama server with one small model.
+//! An Ollama server with one small model.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::process::Process;
 use crate::{http, install, ports, spawner};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Copying the weights into the store, and loading them.
+/// Maximum time to copy the weights into the store and to load them.
 const MODEL_WITHIN: Duration = Duration::from_secs(180);
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// A running server. Its store is gone when it is dropped.
+/// A running server. Dropping it removes its store.
 #[derive(Debug)]
 pub struct Ollama {
     process: Process,
@@ -24,8 +24,8 @@ pub struct Ollama {
 }
 
 impl Ollama {
-    /// Installs Ollama and the model if need be, starts the server on a free port, and loads the
-    /// model.
+    /// Installs Ollama and the model if they are missing, starts the server on a free port, and
+    /// loads the model.
     pub async fn start() -> Result<Self> {
         let (program, weights) = tokio::try_join!(install::ollama(), install::model())?;
         let folder = Folder::new("ollama")?;
@@ -34,7 +34,7 @@ impl Ollama {
         let url = format!("http://127.0.0.1:{port}");
         let command = |arguments: &[&str]| {
             let mut command = spawner::command(&program);
-            // It keeps keys in the home folder, and must not meet the user's own.
+            // Ollama keeps keys in the home folder, and must not use the user's own.
             command
                 .args(arguments)
                 .env("HOME", folder.path())
@@ -65,27 +65,27 @@ impl Ollama {
         })
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// Returns the URL, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The name under which the model answers.
+    /// Returns the name under which the model answers.
     pub fn model(&self) -> &'static str {
         install::OLLAMA_MODEL
     }
 
-    /// Of the server.
+    /// Returns the server's version.
     pub fn version(&self) -> &'static str {
         install::OLLAMA_VERSION
     }
 
-    /// The server's process.
+    /// Returns the id of the server's process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// The temporary folder with its data and log.
+    /// Returns the temporary folder with the server's data and log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -96,7 +96,8 @@ impl Ollama {
     }
 }
 
-/// A request without a prompt only loads: the first real question is not the one that waits.
+/// Loads the model, so that the first question does not have to wait. A request without a prompt
+/// only loads the model.
 async fn load(url: &str) -> Result<()> {
     let request = http::CLIENT
         .post(format!("{url}/api/generate"))

@@ -1,4 +1,4 @@
-//! Free loopback ports for servers that cannot be handed a bound socket.
+//! Free loopback ports for servers that can't take over a bound socket.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -8,19 +8,20 @@ use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
 
-/// Below the range that Linux takes ports for outgoing connections from, so that no client sits on
-/// a server's port while the server restarts.
+/// Range of the ports. It is below the range that Linux uses for outgoing connections, so that no
+/// client takes a server's port while the server restarts.
 const RANGE: std::ops::Range<u16> = 12_000..32_000;
 
-/// Handed out by this process already, though perhaps not bound yet.
+/// Ports that this process has handed out, including ports that no server has bound yet.
 static TAKEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
-/// A port of 127.0.0.1 on which nothing listens, never the same twice in one process.
+/// Returns a port of 127.0.0.1 on which nothing listens. Returns each port at most once per
+/// process.
 pub fn free() -> Result<u16> {
     run(1)
 }
 
-/// The first of so many such ports in a row.
+/// Returns the first of `count` consecutive free ports.
 pub fn run(count: u16) -> Result<u16> {
     let mut taken = TAKEN.lock();
     let random = RandomState::new();

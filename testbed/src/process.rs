@@ -1,4 +1,4 @@
-//! A child process in a process group of its own, with a log file, that never outlives its owner.
+//! A child process in a process group of its own, with a log file. It never outlives its owner.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::spawner;
 
-/// How often a condition is looked at while it is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Time between two checks of a condition that a caller waits for.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Bytes of a log that go into an error message.
 const TAIL: u64 = 3_000;
 
-/// A running child. Dropping it kills its whole group.
+/// A running child process. Dropping it kills its process group.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -26,8 +26,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with both its outputs appended to the file `log`. `name` is what errors
-    /// call it.
+    /// Starts `command` and appends both its outputs to the file `log`. Errors use `name` for the
+    /// process.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
         let file = File::options()
             .create(true)
@@ -48,13 +48,15 @@ impl Process {
         })
     }
 
-    /// The process's id, which is its group's too.
+    /// Returns the id of the process, which is also the id of its group.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks `probe` until it answers `Ok`, the process ends, or `within` is over; the error has the
-    /// log's tail.
+    /// Calls `probe` until it returns `Ok`.
+    ///
+    /// # Errors
+    /// Returns an error with the last lines of the log if the process ends, or if `within` is over.
     pub async fn ready<F>(&mut self, within: Duration, mut probe: impl FnMut() -> F) -> Result<()>
     where
         F: Future<Output = Result<()>>,
@@ -81,12 +83,14 @@ impl Process {
                     tail(&self.log)
                 );
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits for the end of a process that does a job and is done; anything but success is an error
-    /// with the log's tail.
+    /// Waits for the end of a process that does one job.
+    ///
+    /// # Errors
+    /// Returns an error with the last lines of the log if the process does not succeed.
     pub async fn finished(mut self, within: Duration) -> Result<()> {
         match self.ended(within).await? {
             Some(status) if status.success() => Ok(()),
@@ -99,13 +103,13 @@ impl Process {
         }
     }
 
-    /// SIGTERM, then SIGKILL when `grace` is over; returns when the process is gone.
+    /// Sends SIGTERM, then SIGKILL when `grace` is over. Returns when the process has ended.
     pub async fn stop(mut self, grace: Duration) {
         self.signal(Signal::TERM);
         if let Ok(None) = self.ended(grace).await {
-            tracing::warn!("{} did not stop within {grace:?} and is killed", self.name);
+            tracing::warn!("{} did not stop within {grace:?}; killing it", self.name);
         }
-        // What is left of the group goes when `self` is dropped.
+        // Dropping `self` kills the rest of the group.
     }
 
     async fn ended(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
@@ -117,7 +121,7 @@ impl Process {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -129,20 +133,20 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        // Reaps; a killed process ends at once.
+        // Reaps the process. A killed process ends at once.
         let _status = self.child.wait();
     }
 }
 
-/// Sends `signal` to every process of the group that `leader` leads. A group that is gone is none
-/// of our worries.
+/// Sends `signal` to every process of the group that `leader` leads. Ignores a group that has
+/// ended.
 pub fn signal_group(leader: u32, signal: Signal) {
     if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
         let _gone = kill_process_group(group, signal);
     }
 }
 
-/// The last lines of the file `log`, for an error message.
+/// Returns the last lines of the file `log` for an error message.
 pub fn tail(log: &Path) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;

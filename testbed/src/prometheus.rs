@@ -1,4 +1,4 @@
-//! One Prometheus server.
+//! A Prometheus server.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,15 +14,15 @@ use crate::{http, install, ports, spawner};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// What it scrapes. Remote write is always accepted, on `/api/v1/write`.
+/// Targets and interval of the scrapes. The server always accepts remote write on `/api/v1/write`.
 #[derive(Debug, Clone)]
 pub struct PrometheusOptions {
-    /// Between two scrapes, and between two questions to a discovery; a scrape times out after as
-    /// long.
+    /// Time between two scrapes, and between two requests to a discovery. It is also the timeout of
+    /// a scrape.
     pub interval: Duration,
-    /// By job name: addresses `host:port`, scraped at `/metrics`.
+    /// Addresses `host:port` by job name. The server scrapes `/metrics` of each address.
     pub targets: Vec<(String, Vec<String>)>,
-    /// URLs that answer with targets (HTTP service discovery); the job of each is `pods`, then
+    /// URLs that answer with targets (HTTP service discovery). The job of the first is `pods`, then
     /// `pods-1` and so on.
     pub discoveries: Vec<String>,
 }
@@ -37,7 +37,7 @@ impl Default for PrometheusOptions {
     }
 }
 
-/// A running server. Its data is gone when it is dropped.
+/// A running server. Dropping it removes its data.
 #[derive(Debug)]
 pub struct Prometheus {
     process: Process,
@@ -47,7 +47,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Installs Prometheus if need be, starts it on a free port, and waits until it answers
+    /// Installs Prometheus if it is missing, starts it on a free port, and waits until it answers
     /// queries.
     pub async fn start(options: &PrometheusOptions) -> Result<Self> {
         let program = install::prometheus().await?;
@@ -79,33 +79,33 @@ impl Prometheus {
         })
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// Returns the URL, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Of the server, as it says itself.
+    /// Returns the version that the server reports.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The server's process.
+    /// Returns the id of the server's process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// The temporary folder with its data and log.
+    /// Returns the temporary folder with the server's data and log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Lets the server close its storage.
+    /// Stops the server after it has closed its storage.
     pub async fn stop(self) {
         self.process.stop(STOP_GRACE).await;
     }
 }
 
-/// JSON strings are YAML strings.
+/// Quotes `text` for YAML, where every JSON string is a valid string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -119,7 +119,7 @@ fn configuration_of(options: &PrometheusOptions) -> String {
         return yaml;
     }
     yaml.push_str("scrape_configs:\n");
-    // Writing to a string does not fail.
+    // Writing to a string can't fail.
     for (job, addresses) in &options.targets {
         let addresses: Vec<_> = addresses.iter().map(|address| quoted(address)).collect();
         let (job, addresses) = (quoted(job), addresses.join(", "));
@@ -143,7 +143,8 @@ fn configuration_of(options: &PrometheusOptions) -> String {
     yaml
 }
 
-/// `prometheus, version 2.42.0+ds (branch: …` → `2.42.0+ds`. Version 2 prints it on standard error.
+/// Reads the version of `program`: `prometheus, version 2.42.0+ds (branch: …` → `2.42.0+ds`.
+/// Version 2 prints it on standard error.
 fn version(program: &Path) -> Result<String> {
     let output = Command::new(program)
         .arg("--version")

@@ -1,12 +1,14 @@
-//! How tests get at the servers of a testbed that runs already, and tell what they ran against.
+//! Access of tests to the servers of a running testbed, and the report of the tests that ran.
 //!
-//! The variable `ANOMALYZER_TESTBED` names the state file of the testbed. A test that finds its
-//! server not running says so loudly and returns; where `CI` is set it fails instead. What ran and
-//! what did not goes to the file that `ANOMALYZER_TEST_REPORT` names, one JSON object a line.
+//! The variable `ANOMALYZER_TESTBED` names the state file of the testbed. A test whose server does
+//! not run prints that and returns; with `CI` set, the test fails. Each test appends its result to
+//! the file that `ANOMALYZER_TEST_REPORT` names, one JSON object a line.
 //!
 //! ```no_run
 //! # async fn a_test() {
-//! let Some(kafka) = anomalyzer_testbed::shared::kafka("messages keep their order") else { return };
+//! let Some(kafka) = anomalyzer_testbed::shared::kafka("messages keep their order") else {
+//!     return;
+//! };
 //! # }
 //! ```
 
@@ -23,27 +25,27 @@ use crate::{
     Kafka, KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, PrometheusEndpoint, Server, State,
 };
 
-/// Names the state file.
+/// Variable that names the state file.
 pub const TESTBED: &str = "ANOMALYZER_TESTBED";
-/// Names the report.
+/// Variable that names the report.
 pub const REPORT: &str = "ANOMALYZER_TEST_REPORT";
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// Which server the test needs.
+    /// Server that the test needs.
     pub server: Server,
-    /// Its version, if it runs.
+    /// Version of the server, if it runs.
     pub version: Option<String>,
-    /// The test.
+    /// Name of the test.
     pub test: String,
-    /// Whether it could run.
+    /// True if the test could run.
     pub ran: bool,
-    /// Why not.
+    /// Reason why the test could not run.
     pub why: Option<String>,
 }
 
-/// Kafka for the test called `test`.
+/// Returns Kafka for the test called `test`.
 pub fn kafka(test: &str) -> Option<KafkaEndpoint> {
     answer(Server::Kafka, test, |state| {
         let kafka = state.kafka?;
@@ -51,7 +53,7 @@ pub fn kafka(test: &str) -> Option<KafkaEndpoint> {
     })
 }
 
-/// Prometheus for the test called `test`.
+/// Returns Prometheus for the test called `test`.
 pub fn prometheus(test: &str) -> Option<PrometheusEndpoint> {
     answer(Server::Prometheus, test, |state| {
         let prometheus = state.prometheus?;
@@ -63,7 +65,7 @@ pub fn prometheus(test: &str) -> Option<PrometheusEndpoint> {
     })
 }
 
-/// Ollama for the test called `test`.
+/// Returns Ollama for the test called `test`.
 pub fn ollama(test: &str) -> Option<OllamaEndpoint> {
     answer(Server::Ollama, test, |state| {
         let ollama = state.ollama?;
@@ -71,8 +73,8 @@ pub fn ollama(test: &str) -> Option<OllamaEndpoint> {
     })
 }
 
-/// Kubernetes for the test called `test`. Tests share the cluster: each keeps to a namespace of its
-/// own.
+/// Returns Kubernetes for the test called `test`. Tests share the cluster, so each test uses a
+/// namespace of its own.
 pub fn kubernetes(test: &str) -> Option<KubernetesEndpoint> {
     answer(Server::Kubernetes, test, |state| {
         let kubernetes = state.kubernetes?;
@@ -84,12 +86,12 @@ pub fn kubernetes(test: &str) -> Option<KubernetesEndpoint> {
     })
 }
 
-/// A broker of its own for the test called `test`, to be killed and restarted.
+/// Starts a broker that the test called `test` may kill and restart.
 ///
-/// Where no testbed runs, the test doesn't either: it is not for a test to install Kafka.
+/// Without a testbed, the test does not run, because tests must not install Kafka.
 ///
 /// # Panics
-/// If the broker does not start.
+/// Panics if the broker does not start.
 pub async fn own_kafka(test: &str) -> Option<Kafka> {
     kafka(test)?;
     match Kafka::start().await {
@@ -98,7 +100,8 @@ pub async fn own_kafka(test: &str) -> Option<Kafka> {
     }
 }
 
-/// `find` gives address, version and endpoint of the server.
+/// Reports whether the server runs, and returns its endpoint. `find` returns the address, the
+/// version and the endpoint from the state.
 fn answer<E>(
     server: Server,
     test: &str,
@@ -115,7 +118,8 @@ fn answer<E>(
     };
     if let Some(why) = &why {
         let remedy = "start it by cargo xtask test, or cargo xtask up";
-        // Past the capture of test output, which would show it for failures only.
+        // Written to standard error directly: the capture of test output would show it for failures
+        // only.
         let _said = writeln!(
             std::io::stderr(),
             "NOT RUN: {test}: needs {server} ({why}); {remedy}"
@@ -137,8 +141,8 @@ fn answer<E>(
     endpoint
 }
 
-/// Whether the variable `CI` says that nothing may be left out. `cargo xtask test` reads it the
-/// same way.
+/// Returns true if the variable `CI` demands that every test runs. `cargo xtask test` reads the
+/// variable in the same way.
 fn is_ci(value: Option<&OsStr>) -> bool {
     value.is_some_and(|value| !value.is_empty() && value != "false")
 }
@@ -149,7 +153,7 @@ fn running() -> Result<State, String> {
     state.ok_or_else(|| format!("there is no state file {}", path.display()))
 }
 
-/// `address` is `host:port`, with or without a scheme in front.
+/// Connects to `address`, which is `host:port` with or without a scheme.
 fn reachable(address: &str) -> Result<(), String> {
     let socket: SocketAddr = address
         .rsplit('/')
@@ -162,7 +166,7 @@ fn reachable(address: &str) -> Result<(), String> {
     }
 }
 
-/// Lines of several test binaries do not mix: each is written in one go.
+/// Appends a line to the report in one write, so that the lines of several test programs don't mix.
 fn append(report: &Path, line: &Line) {
     let written = serde_json::to_string(line)
         .map_err(std::io::Error::other)

@@ -1,8 +1,8 @@
-//! One thread that starts every child process and lives as long as this process.
+//! A thread that starts every child process and lives as long as this process.
 //!
-//! Children ask the kernel to be killed when their parent dies, so that not even `kill -9` of a
-//! test leaves a broker behind. The kernel takes "parent" to be the *thread* that started them, and
-//! a runtime's threads come and go.
+//! Children ask the kernel to be killed when their parent dies, so that even `kill -9` of a test
+//! leaves no broker behind. For the kernel, the parent is the *thread* that started the child, and
+//! the threads of an async runtime come and go.
 
 use std::io;
 use std::path::Path;
@@ -22,23 +22,23 @@ static JOBS: LazyLock<Sender<Job>> = LazyLock::new(|| {
     sender
 });
 
-/// Runs `job` on the lasting thread and waits for what it returns.
+/// Runs `job` on the permanent thread and returns its result.
 pub fn run<T: Send + 'static>(
     job: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (sender, result) = channel();
     JOBS.send(Box::new(move || {
-        // Nobody waits any more only if the caller's thread is gone.
+        // Sending fails only if the caller's thread has ended.
         let _gone = sender.send(job());
     }))
     .map_err(|_ended| io::Error::other("the thread that starts processes has ended"))?;
     result.recv().map_err(io::Error::other)?
 }
 
-/// A command for `program` that dies with this process, where util-linux's `setpriv` is there to
-/// arrange it.
+/// Prepares a command for `program` that dies with this process, if util-linux's `setpriv` is
+/// installed.
 ///
-/// `program` is an absolute path, or looked up by the shell's rules.
+/// `program` is an absolute path, or a name that is looked up by the shell's rules.
 pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if setpriv.exists() {

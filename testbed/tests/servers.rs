@@ -1,4 +1,4 @@
-//! Kafka, Prometheus and Ollama, the real ones.
+//! Tests of the real Kafka, Prometheus and Ollama.
 
 use anomalyzer_testbed::http::CLIENT;
 use anomalyzer_testbed::shared;

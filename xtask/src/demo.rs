@@ -1,4 +1,4 @@
-//! The demo, on embedded parts or on real ones.
+//! The demo, on embedded parts or on real servers.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use anyhow::{Context, Result};
 use crate::testbed::{self, Testbed};
 use crate::{guests, process, workspace};
 
-/// The application of the demo on Kubernetes.
+/// Manifest of the demo's application for Kubernetes.
 const SHOP: &str = "deploy/demo/shop.yaml";
 
 /// Builds the plugins and the release binary.
 pub fn build() -> Result<PathBuf> {
     guests::build()?;
-    // With the features of the whole workspace, as the benchmarks: by itself its dependencies would
-    // be built a second time.
+    // `--workspace` gives the dependencies the same features as in the benchmarks. With
+    // `--package`, cargo would build them a second time.
     process::run(workspace::cargo().args([
         "build",
         "--locked",
@@ -27,7 +27,7 @@ pub fn build() -> Result<PathBuf> {
     Ok(workspace::target().join("release").join("anomalyzer"))
 }
 
-/// Becomes `anomalyzer demo`.
+/// Builds the program and replaces this process with `anomalyzer demo`.
 pub fn embedded(arguments: &[String]) -> Result<()> {
     let binary = build()?;
     let error = process::command(&binary).arg("demo").args(arguments).exec();
@@ -70,7 +70,7 @@ pub fn real(arguments: &[String]) -> Result<()> {
     )
 }
 
-/// Starts the real servers and leaves them running, with all that the demo needs on them.
+/// Starts the real servers and leaves them running, and prints the commands for the demo on them.
 pub fn servers(arguments: &[String]) -> Result<()> {
     let binary = build()?;
     let mut up = process::command(&testbed::binary()?);
@@ -86,7 +86,7 @@ pub fn servers(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What the application of the demo runs as a pod.
+/// Names the image of the demo's application, and the program that stands for it.
 fn image(binary: &Path) -> String {
     format!("anomalyzer:dev={}", binary.display())
 }

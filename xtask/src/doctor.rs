@@ -1,4 +1,4 @@
-//! What is here, what is missing, and how to get it.
+//! Lists the programs that building and testing need, and a remedy for each missing one.
 
 use std::process::Command;
 
@@ -15,8 +15,10 @@ struct Item {
     remedy: String,
 }
 
-/// Prints a line for each thing; an error if something is missing without which nothing can be
-/// built.
+/// Prints a line for each program.
+///
+/// # Errors
+/// Returns an error if a program is missing without which nothing can be built.
 pub fn examine() -> Result<()> {
     let needed = [
         version("rustc", "rustc", "https://rustup.rs"),

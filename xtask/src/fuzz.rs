@@ -1,9 +1,9 @@
-//! Runs the fuzz targets, and says for how long and how often each was tried.
+//! Runs the fuzz targets, and prints for each the time, the executions and the coverage.
 //!
-//! The targets are as `cargo fuzz` wants them, and are run without it: on the toolchain in use,
-//! which need not be a nightly one, with the coverage that libFuzzer is steered by and without
-//! sanitizers, which need one. Overflows and broken assertions are found all the same, and memory
-//! is Rust's business.
+//! The targets have the layout of `cargo fuzz`, and run without it. They need no nightly toolchain:
+//! libFuzzer's coverage instrumentation works on a stable one, and only sanitizers need nightly.
+//! Without sanitizers, the targets still find overflows and failed assertions. Safe Rust rules out
+//! memory errors.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -14,12 +14,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{process, workspace};
 
-/// What `cargo fuzz` passes as well, less the sanitizer.
+/// Compiler flags that `cargo fuzz` passes, without those for the sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
-/// Builds, then runs each target (or those that are named) for that long.
+/// Builds the targets, then runs each target in `only`, or all if `only` is empty, for `seconds`
+/// seconds.
 pub fn run(seconds: u64, only: &[String]) -> Result<()> {
     let folder = workspace::root().join("fuzz");
     let targets = targets(&folder.join("corpus"))?;
@@ -34,8 +35,8 @@ pub fn run(seconds: u64, only: &[String]) -> Result<()> {
     cargo
         .args(["build", "--locked", "--release", "--manifest-path"])
         .arg(folder.join("Cargo.toml"));
-    // With a target, so that build scripts and procedural macros, which nobody fuzzes, are built as
-    // ever.
+    // With `--target`, cargo applies RUSTFLAGS only to the targets, and not to build scripts and
+    // procedural macros.
     let host = host_tuple()?;
     cargo
         .arg("--target-dir")
@@ -62,7 +63,8 @@ pub fn run(seconds: u64, only: &[String]) -> Result<()> {
             "-artifact_prefix={}/broken-{name}-",
             target.display()
         ));
-        // What is found goes to the first; the second is in the repository.
+        // libFuzzer writes new inputs to the first folder and only reads the second, which is in
+        // the repository.
         fuzz.arg(&found).arg(folder.join("corpus").join(name));
         let log = target.join(format!("{name}.log"));
         let to =
@@ -109,7 +111,7 @@ fn host_tuple() -> Result<String> {
     Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
-/// Each has a corpus.
+/// Returns the names of the targets: the folders in `corpus`, because each target has a corpus.
 fn targets(corpus: &Path) -> Result<Vec<String>> {
     let entries =
         fs::read_dir(corpus).with_context(|| format!("{} can't be read", corpus.display()))?;

@@ -1,9 +1,10 @@
-//! Set-up, the plugins, the demo and the tests.
+//! Tasks of the workspace: set-up, plugins, the demo, the checks and the tests.
 
 mod demo;
 mod doctor;
 mod fuzz;
 mod guests;
+mod lint;
 mod process;
 mod suite;
 mod testbed;
@@ -17,7 +18,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    about = "Set-up, the plugins, the demo and the tests"
+    about = "Set-up, plugins, the demo, the checks and the tests"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -26,51 +27,57 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Show an application going wrong and being healed, on embedded parts or on real ones
+    /// Break an application and show how it is repaired, on embedded parts or on real servers
     Demo {
-        /// On a real Prometheus, Kafka, Ollama and Kubernetes, set up if they are missing
+        /// Use a real Prometheus, Kafka, Ollama and Kubernetes, and install them if they are missing
         #[arg(long)]
         real: bool,
-        /// Passed on to `anomalyzer demo`
+        /// Arguments for `anomalyzer demo`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Check everything, and say what ran against which real server
+    /// Run all checks and tests, and print which tests ran against which real server
     Test,
-    /// Say what is here, what is missing, and how to get it
+    /// Check dependencies, layers, sizes, names and words, without compiling anything
+    Lint {
+        /// List up to this many doc blocks that open with a fragment
+        #[arg(long, default_value_t = 0)]
+        list: usize,
+    },
+    /// List the needed programs, and a remedy for each missing one
     Doctor,
-    /// Build the plugins into target/plugins, and those for the tests into target/evil
+    /// Build the plugins into target/plugins, and malicious ones for the tests into target/evil
     Plugins {
-        /// Also the examples in JavaScript and Python, into target/examples
+        /// Also build the examples in JavaScript and Python, into target/examples
         #[arg(long)]
         examples: bool,
     },
     /// Build the plugins and the release binary
     Build,
-    /// Measure
+    /// Run the benchmarks
     Bench {
-        /// Passed on to criterion, as `--quick`
+        /// Arguments for criterion, such as `--quick`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Throw what it can think of at every door that bytes of others come in by
+    /// Fuzz every parser of bytes from outside
     Fuzz {
-        /// How long each target runs
+        /// Seconds that each target runs
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// Only these targets
+        /// Targets to run [default: all]
         targets: Vec<String>,
     },
-    /// Kill the service at every durable step of a decision and at any time, again and again, and
-    /// look what is left of it
+    /// Kill the service at every durable step of a decision and at random times, and check the
+    /// record after each restart
     Kill {
-        /// How often
+        /// Number of kills
         #[arg(long, default_value_t = 2000)]
         times: u32,
     },
     /// Start the real servers, and print the environment variables to use
     Up {
-        /// Passed on to `testbed up`
+        /// Arguments for `testbed up`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
@@ -84,7 +91,7 @@ fn main() -> ExitCode {
     process::end_all();
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // As a shell has it: 128 + SIGINT.
+        // A shell reports 128 + SIGINT.
         Err(_) if interrupted => ExitCode::from(130),
         Err(error) => {
             println!("\n{error:#}");
@@ -101,6 +108,7 @@ fn run(task: Task) -> Result<()> {
             (true, rest) => demo::real(&rest),
         },
         Task::Test => suite::run(),
+        Task::Lint { list } => lint::run(list),
         Task::Doctor => doctor::examine(),
         Task::Plugins { examples } => plugins(examples),
         Task::Build => demo::build().map(|_| ()),
@@ -127,14 +135,17 @@ fn run(task: Task) -> Result<()> {
     }
 }
 
-/// A flag of ours also where it comes after one that is passed on.
+/// Finds a flag of ours also among the arguments that are passed on.
 fn lift(flag: &str, given: bool, mut rest: Vec<String>) -> (bool, Vec<String>) {
     let before = rest.len();
     rest.retain(|argument| argument != flag);
     (given || rest.len() < before, rest)
 }
 
-/// Whoever asks for the examples gets all of them or an error.
+/// Builds all plugins.
+///
+/// # Errors
+/// Returns an error if `examples` is true and the examples of a language are missing.
 fn plugins(examples: bool) -> Result<()> {
     guests::build()?;
     guests::build_evil()?;
@@ -149,11 +160,12 @@ fn plugins(examples: bool) -> Result<()> {
     Ok(())
 }
 
-/// All features of the workspace, so that nothing is built for the benchmarks alone.
+/// Builds with the features of the whole workspace, so that no dependency is built for the
+/// benchmarks alone.
 fn bench(rest: &[String]) -> Result<()> {
     guests::build()?;
     guests::build_with_simd("zscore")?;
-    // What is missing is said, and not measured.
+    // Missing examples are reported, and not measured.
     guests::examples::build()?;
     let broker = testbed::Testbed::up("bench", &["--only".to_owned(), "kafka".to_owned()])?;
     let mut cargo = workspace::cargo();

@@ -1,4 +1,4 @@
-//! Other programs: each in a process group of its own, so that whatever it started ends with it.
+//! Runs other programs. Each has a process group of its own, so that its descendants end with it.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
@@ -16,18 +16,18 @@ use rustix::process::{
 
 use crate::workspace;
 
-/// Ctrl-C was pressed.
+/// True after Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-/// Nothing new is started, and what runs is to end.
+/// True once all running programs must end; new ones are refused.
 static ENDING: AtomicBool = AtomicBool::new(false);
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// What an interrupted program may still do before it is killed.
+/// Time for a program to end after SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// On Ctrl-C (or SIGTERM, SIGHUP) ends all that runs. What waits for it then fails, and so cleans
-/// up on its way out.
+/// Ends all running programs on Ctrl-C, SIGTERM and SIGHUP. Functions that wait for a program then
+/// return an error, and their callers clean up.
 pub fn end_all_on_ctrl_c() -> Result<()> {
     ctrlc::set_handler(|| {
         INTERRUPTED.store(true, Ordering::SeqCst);
@@ -36,7 +36,7 @@ pub fn end_all_on_ctrl_c() -> Result<()> {
     .context("Ctrl-C can't be caught")
 }
 
-/// Whether Ctrl-C was pressed.
+/// Returns true after Ctrl-C.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
@@ -47,23 +47,24 @@ fn is_ending() -> bool {
 
 fn begin_to_end() {
     ENDING.store(true, Ordering::SeqCst);
-    // What left its group is an orphan soon: it then becomes a child of this process, and is found.
+    // A process that left its group becomes a child of this process when its parent ends, and
+    // `end_all` finds it.
     let _ = set_child_subreaper(Some(getpid()));
     for group in running().iter() {
         signal(*group, Signal::TERM);
     }
 }
 
-/// The last thing to do: leaves nothing running that was started and cut short.
+/// Ends every program that this process started and that still runs. Call this last.
 pub fn end_all() {
     if !is_interrupted() && running().is_empty() {
         return;
     }
     begin_to_end();
     let begun = Instant::now();
-    // Whoever waits for them, in another thread, sees to them first.
-    while !running().is_empty() && begun.elapsed() < GRACE + LOOK_AGAIN * 10 {
-        std::thread::sleep(LOOK_AGAIN);
+    // Other threads that wait for the programs clean up first.
+    while !running().is_empty() && begun.elapsed() < GRACE + POLL_INTERVAL * 10 {
+        std::thread::sleep(POLL_INTERVAL);
     }
     for group in running().iter() {
         signal(*group, Signal::KILL);
@@ -77,11 +78,11 @@ pub fn end_all() {
             let _ = kill_process(child, Signal::KILL);
         }
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// All children of this process, the adopted ones included.
+/// Returns all children of this process, adopted ones included.
 fn children() -> Vec<Pid> {
     let this = getpid().as_raw_nonzero().get();
     let Ok(processes) = std::fs::read_dir("/proc") else {
@@ -96,7 +97,7 @@ fn children() -> Vec<Pid> {
 
 fn parent(process: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, field 2, may hold anything; state and parent follow its closing parenthesis.
+    // Field 2, the name, may hold any characters. State and parent follow its closing parenthesis.
     stat.rsplit_once(')')?
         .1
         .split_whitespace()
@@ -105,14 +106,17 @@ fn parent(process: i32) -> Option<i32> {
         .ok()
 }
 
-/// A program of ours, run in the workspace's folder.
+/// Prepares a program of this workspace, to run in the workspace's folder.
 pub fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace::root());
     command
 }
 
-/// Runs to the end; anything but success is an error that names the command.
+/// Runs `command` to its end.
+///
+/// # Errors
+/// Returns an error that names the command if it does not start or does not succeed.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = Running::start(command)?.wait(None)?;
     if !status.success() {
@@ -121,28 +125,34 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs for so long at most.
+/// Runs `command` to its end, for at most `limit`.
 pub fn run_within(command: &mut Command, limit: Duration) -> Result<ExitStatus> {
     Running::start(command)?.wait(Some(limit))
 }
 
-/// What a short command printed, trimmed.
+/// Returns the trimmed output of a short command.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let output = command.stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("`{}` does not start", in_words(command)))?;
     if !output.status.success() {
-        bail!("`{}`: {}", in_words(command), output.status);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let error = errors
+            .lines()
+            .map(str::trim)
+            .find(|line| line.starts_with("error"));
+        let error = error.map_or_else(String::new, |error| format!(": {error}"));
+        bail!("`{}`: {}{error}", in_words(command), output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Whether there is such a program in the path.
+/// Returns true if `PATH` has `program`.
 pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// A program that runs; ended when dropped.
+/// A running program. Dropping it ends the program.
 pub struct Running {
     child: Child,
     group: i32,
@@ -150,9 +160,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it, unless all is to end.
+    /// Starts `command`, unless all programs are ending.
     pub fn start(command: &mut Command) -> Result<Self> {
-        // Held over the start, so that Ctrl-C finds either nothing started or all of it.
+        // Holding the lock during the start makes Ctrl-C find either no process or a registered
+        // one.
         let mut running = running();
         if is_ending() {
             bail!("interrupted");
@@ -162,10 +173,11 @@ impl Running {
         Ok(started)
     }
 
-    /// Starts what cleans up. Ctrl-C, pressed once more, does not end it.
+    /// Starts a program that cleans up. A second Ctrl-C does not end it.
     pub fn start_at_the_end(command: &mut Command) -> Result<Self> {
         let words = in_words(command);
-        // Not the terminal's: a background group that reads it would be stopped.
+        // Without the terminal as input: the kernel stops a background group that reads the
+        // terminal.
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
         let child = child.with_context(|| format!("`{words}` does not start"))?;
         let group = i32::try_from(child.id()).context("the process id is out of range")?;
@@ -176,12 +188,13 @@ impl Running {
         })
     }
 
-    /// Waits for its end; after the limit, or some time after Ctrl-C, it is killed.
+    /// Waits for the program to end. Kills it after `limit`, or some time after Ctrl-C.
     pub fn wait(mut self, limit: Option<Duration>) -> Result<ExitStatus> {
         self.wait_until(limit, true)
     }
 
-    /// The same, with what it printed: a few lines at most, as they are read at the end only.
+    /// Waits for the program to end, and returns its output too. The output is read at the end, so
+    /// it must fit into a pipe: a few lines.
     pub fn wait_for_output(mut self) -> Result<(ExitStatus, String)> {
         let status = self.wait_until(None, true)?;
         let mut printed = String::new();
@@ -191,7 +204,7 @@ impl Running {
         Ok((status, printed))
     }
 
-    /// Waits for what cleans up, whether Ctrl-C was pressed or not.
+    /// Waits for a program that cleans up, also after Ctrl-C.
     pub fn wait_at_the_end(mut self, limit: Duration) -> Result<()> {
         let status = self.wait_until(Some(limit), false)?;
         if !status.success() {
@@ -216,7 +229,7 @@ impl Running {
             {
                 bail!("interrupted: `{}` was killed", self.words);
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -228,11 +241,11 @@ impl Drop for Running {
             signal(self.group, Signal::TERM);
             let begun = Instant::now();
             while begun.elapsed() < GRACE && !matches!(self.child.try_wait(), Ok(Some(_))) {
-                std::thread::sleep(LOOK_AGAIN);
+                std::thread::sleep(POLL_INTERVAL);
             }
         }
-        // What was cut short may leave others of its group behind; what ended by itself has seen to
-        // them.
+        // An interrupted program may leave other processes of its group running. A program that
+        // ended by itself has cleaned up.
         if !ended || is_ending() {
             signal(self.group, Signal::KILL);
         }
@@ -245,7 +258,7 @@ fn running() -> MutexGuard<'static, BTreeSet<i32>> {
     RUNNING.lock()
 }
 
-/// A group that is gone is no error: that is what was wanted.
+/// Sends `signal` to a group. A missing group is no error: the caller wants it to end.
 fn signal(group: i32, signal: Signal) {
     if let Some(group) = Pid::from_raw(group) {
         let _ = kill_process_group(group, signal);
@@ -296,7 +309,7 @@ mod tests {
         let begun = Instant::now();
         while is_there(sleeper) {
             assert!(begun.elapsed() < GRACE, "it is still there");
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The real servers: `testbed` builds, starts and stops them.
+//! The real servers, which the `testbed` program installs, starts and stops.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,14 +9,14 @@ use anyhow::{Context, Result, ensure};
 use crate::process::{self, Running};
 use crate::workspace;
 
-/// Names the state file to the tests.
+/// Variable that names the state file to the tests.
 const STATE: &str = "ANOMALYZER_TESTBED";
 
-/// It gives its servers a minute to stop.
-const STOPPED_WITHIN: Duration = Duration::from_secs(90);
+/// Maximum time to stop the testbed, which gives its servers a minute.
+const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Builds `testbed`, with the features that its dependencies have in the whole workspace: with
-/// others they would be built twice.
+/// Builds `testbed`. `--workspace` gives its dependencies the same features as in the whole
+/// workspace, so that they are built once.
 pub fn binary() -> Result<PathBuf> {
     process::run(workspace::cargo().args([
         "build",
@@ -28,7 +28,7 @@ pub fn binary() -> Result<PathBuf> {
     Ok(workspace::target().join("debug").join("testbed"))
 }
 
-/// Where state files, logs and reports go.
+/// Returns the folder of state files, logs and reports.
 pub fn folder() -> Result<PathBuf> {
     let folder = workspace::target().join("testbed");
     std::fs::create_dir_all(&folder)
@@ -36,7 +36,7 @@ pub fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A testbed that runs, and stops when this is dropped.
+/// A running testbed. Dropping it stops the servers.
 pub struct Testbed {
     binary: PathBuf,
     state: PathBuf,
@@ -44,11 +44,12 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// Starts it, with its state in a file of that name; one that a killed run left behind is
-    /// stopped first.
+    /// Starts a testbed whose state file is named after `name`. Stops the testbed that a killed run
+    /// left behind under this name.
     pub fn up(name: &str, arguments: &[String]) -> Result<Self> {
         let (binary, state) = (binary()?, folder()?.join(format!("{name}.json")));
-        // From here on whatever has started is stopped, also when the rest of the start fails.
+        // From here on, dropping `testbed` stops all started servers, also if the start fails
+        // later.
         let mut testbed = Self {
             binary,
             state,
@@ -69,13 +70,13 @@ impl Testbed {
         Ok(testbed)
     }
 
-    /// The variables by which Anomalyzer and the tests find the servers.
+    /// Returns the variables by which Anomalyzer and the tests find the servers.
     pub fn environment(&self) -> Vec<(String, String)> {
         let state = (STATE.to_owned(), self.state.display().to_string());
         self.environment.iter().cloned().chain([state]).collect()
     }
 
-    /// What the state file says at a JSON pointer.
+    /// Returns the text in the state file at a JSON pointer.
     pub fn state(&self, pointer: &str) -> Result<String> {
         let text = std::fs::read_to_string(&self.state)
             .context("the testbed's state file can't be read")?;
@@ -87,14 +88,14 @@ impl Testbed {
             .with_context(|| format!("the testbed's state file has no {pointer}"))
     }
 
-    /// Also after Ctrl-C.
+    /// Stops the testbed, also after Ctrl-C.
     fn down(&self) -> Result<()> {
         if !self.state.exists() {
             return Ok(());
         }
         let mut down = process::command(&self.binary);
         Running::start_at_the_end(down.args(["down", "--state"]).arg(&self.state))?
-            .wait_at_the_end(STOPPED_WITHIN)
+            .wait_at_the_end(STOP_TIMEOUT)
     }
 }
 
@@ -109,7 +110,7 @@ impl Drop for Testbed {
     }
 }
 
-/// What a shell would make of `export NAME=value` lines.
+/// Parses lines of the form `export NAME=value`.
 fn exports(lines: &str) -> Vec<(String, String)> {
     let exports = lines
         .lines()

@@ -1,23 +1,23 @@
-//! Where things are.
+//! Folders of the workspace, and its cargo.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The folder of the workspace.
+/// Returns the folder of the workspace.
 pub fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().map_or_else(|| here.clone(), PathBuf::from)
 }
 
-/// The folder of all that is built.
+/// Returns cargo's target folder.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// The cargo that runs this, in the workspace's folder. What that one says of `xtask` is not handed
-/// on: build scripts look at it (ring's does), and much would be built anew whenever somebody calls
-/// cargo by hand in between.
+/// Prepares the cargo that runs this program, in the workspace's folder. Cargo's variables about
+/// `xtask` are removed: build scripts such as ring's depend on them, and would run again after each
+/// call of cargo by hand.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {

@@ -1,24 +1,26 @@
-//! What a detector costs that is written in another language, next to one in Rust: size,
-//! compilation, start, memory, samples. Needs `cargo xtask plugins --examples`.
+//! Measures the cost of detectors in other languages next to one in Rust: size, compilation, start,
+//! memory and time per sample. Needs `cargo xtask plugins --examples`.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use serde_json::{Value, json};
 
-/// How often an instance is opened; the median counts.
+/// Number of instances that are opened; the median time counts.
 const OPENED: usize = 11;
-/// How long samples are handed over, and how many rounds at most; the quickest one counts. What the
-/// JavaScript engine holds on to at each call is at its limit of memory after some 35,000.
+/// Maximum time for observing samples. `ROUNDS` is the maximum number of rounds; the quickest round
+/// counts. The number is bounded because the JavaScript engine keeps some memory at each call, and
+/// reaches its memory limit after about 35,000 calls.
 const OBSERVED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 300;
 
-/// Language, file, name, and its settings.
+/// Language, file, name and settings of a detector.
 type Measured = (&'static str, &'static str, &'static str, fn() -> Value);
 
-/// Language, file below `target`, name, and settings at which the noise of the frames stays calm.
+/// Measured detectors: language, file below `target`, name, and settings that keep the noise of the
+/// frames calm.
 const DETECTORS: [Measured; 3] = [
     (
         "Rust",
@@ -40,7 +42,7 @@ const DETECTORS: [Measured; 3] = [
     ),
 ];
 
-/// The table.
+/// Measures each detector, and prints a table.
 pub fn measure() {
     println!(
         "\n{:<10}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}",

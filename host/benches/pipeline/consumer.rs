@@ -1,18 +1,18 @@
-//! What a person would write by hand for one metric: rdkafka, a ring of `f64` a series, a running
-//! z-score. It trusts every message, keeps no labels, commits nothing and finds nothing but whether
-//! there was a spike.
+//! Hand-written consumer for one metric, as a baseline: rdkafka, a ring of `f64` per series, and a
+//! running z-score. It trusts every message, keeps no labels, commits nothing, and detects nothing
+//! but spikes.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anomalyzer::codec::{Believed, remote_write};
+use anomalyzer_wire::{Believed, remote_write};
 use anyhow::Context;
 use rdkafka::Message;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 const WINDOW: usize = 60;
-/// Until a topic that says nothing has ended.
+/// Time without a message after which the topic counts as ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Ring {
@@ -41,7 +41,7 @@ impl Ring {
     }
 }
 
-/// Reads that many samples; answers how long from the first to the last.
+/// Reads `samples` samples. Returns the time from the first message to the last.
 pub fn read(brokers: &str, topic: &str, group: &str, samples: u64) -> anyhow::Result<Duration> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -55,7 +55,7 @@ pub fn read(brokers: &str, topic: &str, group: &str, samples: u64) -> anyhow::Re
     let mut series: HashMap<Box<[u8]>, Ring> = HashMap::new();
     let (mut seen, mut spikes, mut start, mut heard) = (0, 0_u64, None, Instant::now());
     while seen < samples {
-        // Also what is no message, as a change of the group, ends a wait.
+        // Events other than messages, such as a rebalance of the group, also end a poll.
         let Some(message) = consumer.poll(Duration::from_millis(500)) else {
             anyhow::ensure!(
                 heard.elapsed() < PATIENCE,

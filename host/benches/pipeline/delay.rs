@@ -1,32 +1,30 @@
-//! From the arrival of the sample that shows an anomaly to the start of the operation that answers
-//! it: the whole of `serve` in one process, rules as the analyst, 1,000 series, real process
-//! groups.
+//! Measures the delay from the arrival of an anomalous sample to the start of the resulting
+//! operation. Runs the whole of `serve` in one process, with the rules as the analyst, 1,000 series
+//! and real process groups.
 
 use anyhow::Context;
 use std::time::Duration;
 
-use anomalyzer::bus::Topic;
-use anomalyzer::codec;
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::config;
-use anomalyzer::domain::{
-    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, solutions,
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::{
+    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, Topic, solutions,
 };
-use anomalyzer::history::{Filter, Order, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer_history::{Filter, Order, Page};
+use anomalyzer_service::{Service, config};
 use tokio_util::sync::CancellationToken;
 
-/// One series of traffic and four of latency each.
+/// Number of process groups. Each has one series of traffic and four of latency.
 const GROUPS: usize = 200;
 const PATHS: [&str; 4] = ["/", "/search", "/checkout", "/account"];
-/// Samples of an ordinary day.
+/// Number of normal samples per series before the anomalies.
 const WARM: i64 = 40;
 
 pub async fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config::parse("bench.toml".as_ref(), &text(folder.path()))?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await?
         .context("told to stop")?;
     for past in (1..=WARM).rev() {
@@ -117,8 +115,8 @@ pub async fn measure() -> anyhow::Result<()> {
     );
     shutdown.cancel();
     running.ended().await;
-    // An analyst that is asked between the two batches sees one signal, and has no reason to scale
-    // yet.
+    // An analyst that is asked between the two batches of a group sees one signal, and has no
+    // reason to scale yet. A tenth of the groups may therefore remain unscaled.
     anyhow::ensure!(
         delays.len() >= GROUPS * 9 / 10,
         "{} of {GROUPS} groups were scaled",
@@ -127,16 +125,16 @@ pub async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A second of all groups but those.
-async fn tick(running: &Running, at: i64, but: impl Fn(usize) -> bool) -> anyhow::Result<()> {
+/// Publishes one second of samples for every group except those selected by `but`.
+async fn tick(running: &Service, at: i64, but: impl Fn(usize) -> bool) -> anyhow::Result<()> {
     for group in (0..GROUPS).filter(|group| !but(*group)) {
         show(running, group, at, 1.0).await?;
     }
     Ok(())
 }
 
-/// One sample of each series of a group.
-async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::Result<()> {
+/// Publishes one sample of each series of a group. `factor` scales the usual values.
+async fn show(running: &Service, group: usize, at: i64, factor: f64) -> anyhow::Result<()> {
     let name = format!("shop-{group}");
     let series = |labels: Labels, usual: f64| Series {
         labels,
@@ -166,7 +164,7 @@ async fn show(running: &Running, group: usize, at: i64, factor: f64) -> anyhow::
         };
         running
             .bus()
-            .publish(Topic::Metrics, codec::metrics::encode(&batch))
+            .publish(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))
             .await?;
     }
     Ok(())

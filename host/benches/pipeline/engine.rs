@@ -1,17 +1,17 @@
-//! The engine from a real Kafka, `zscore` on 1,000 series, messages of 500 samples: samples a
-//! second, against the plain consumer on the same topic in the same run, taking turns.
+//! Measures the samples per second of the engine on a real Kafka, with `zscore` on 1,000 series and
+//! 500 samples per message. The plain consumer reads the same topic in the same run, in alternate
+//! turns.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::bus::{Bus, Topic};
-use anomalyzer::codec;
-use anomalyzer::collect::DetectorConfig;
-use anomalyzer::detect::{Engine, IncidentBook, IncidentConfig, KnownIncidents};
-use anomalyzer::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target};
-use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer_bus::Bus;
+use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_detect::{Engine, IncidentBook, IncidentConfig, KnownIncidents};
+use anomalyzer_domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, Topic};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 
 const SIGNAL: &str = "latency";
@@ -19,12 +19,12 @@ const SERIES: usize = 1000;
 const PER_MESSAGE: usize = 500;
 const ROUNDS: usize = 3;
 
-/// How 500 samples share a message.
+/// Distribution of the 500 samples of a message over series.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// As a scrape gives them: one sample of each of 500 series.
+    /// One sample of each of 500 series, as in a scrape.
     Scrape { messages: usize },
-    /// As a catch-up gives them: 500 samples of one series.
+    /// 500 samples of one series, as in a catch-up.
     CatchUp { messages: usize },
 }
 
@@ -129,7 +129,7 @@ pub async fn measure(brokers: &str) -> anyhow::Result<()> {
         let mut random = fastrand::Rng::with_seed(7);
         let mut bytes = 0;
         for message in 0..shape.messages() {
-            let record = codec::metrics::encode(&shape.batch(message, &mut random));
+            let record = anomalyzer_wire::metrics::encode(&shape.batch(message, &mut random));
             bytes += record.size();
             bus.publish(Topic::Metrics, record).await?;
         }
@@ -158,7 +158,7 @@ pub async fn measure(brokers: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long the engine takes from the first samples to the last.
+/// Returns the time that the engine takes from the first samples to the last.
 async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result<Duration> {
     let plugins = Plugins::load(PluginConfig {
         folder: super::plugin_folder(),
@@ -188,14 +188,14 @@ async fn engine(bus: &Arc<dyn Bus>, group: &str, samples: u64) -> anyhow::Result
     let stop = shutdown.clone();
     let running = tokio::spawn(async move { engine.run(&group, stop).await });
     let seen = || {
-        let status: std::collections::BTreeMap<String, anomalyzer::detect::DetectStatus> =
+        let status: std::collections::BTreeMap<String, anomalyzer_detect::DetectStatus> =
             status.lock().clone();
         status.get(SIGNAL).map_or(0, |status| status.samples)
     };
     let (mut start, deadline) = (None, Instant::now() + Duration::from_secs(300));
     let took = loop {
         let now = seen();
-        // From the first frame on, whose samples are not counted.
+        // The measurement starts after the first frame, and does not count that frame's samples.
         if now > 0 && start.is_none() {
             start = Some((Instant::now(), now));
         }

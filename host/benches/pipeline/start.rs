@@ -1,4 +1,4 @@
-//! A start of the shipped program: until it answers, and what it holds when idle.
+//! Measures a start of the shipped program: the time until it answers, and its memory when idle.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 const STARTS: usize = 5;
-/// Until memory is looked at.
+/// Idle time before the memory is measured.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Ends the program when dropped.
+/// Running program, killed on drop.
 struct Started(Child);
 
 impl Drop for Started {
@@ -70,7 +70,7 @@ async fn start(folder: &Path) -> anyhow::Result<(Started, Duration)> {
         .stderr(Stdio::null())
         .spawn()?;
     let mut started = Started(child);
-    let client = anomalyzer::common::http_client::client(Duration::from_secs(2))?;
+    let client = anomalyzer_common::http_client::client(Duration::from_secs(2))?;
     loop {
         if let Ok(answer) = client
             .get(format!("http://127.0.0.1:{port}/health"))

@@ -1,8 +1,9 @@
-//! The pace of a hundred good detectors, before, beside and after guests that mean harm.
+//! Measures the latency of a hundred good detectors before, during and after an attack by malicious
+//! guests.
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::{DetectorHandle, Frame, PluginError};
+use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError};
 use futures::future::try_join_all;
 use serde_json::json;
 
@@ -10,8 +11,8 @@ use super::{calm, load, opening, round};
 
 const GOOD: usize = 100;
 const SERIES: u32 = 20;
-/// Rounds of which one p99 is taken, and of how many of those a median: of some seconds, as long as
-/// the attack lasts.
+/// Number of rounds in a block. Each block has one p99, and the median of these counts. `BLOCKS` is
+/// the minimum number of blocks. They take some seconds, as long as the attack.
 const ROUNDS: usize = 50;
 const BLOCKS: usize = 150;
 const ATTACKS: [&str; 8] = [
@@ -71,8 +72,8 @@ pub async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Does as the engine does: shows it a frame, opens it again when it was lost and it is time. False
-/// when it is given up.
+/// Treats the attacker as the engine would: sends it a frame, and reopens it after the loss of its
+/// instance once that is permitted. Returns false if the host has given up on the attacker.
 async fn provoke(attacker: &DetectorHandle) -> bool {
     let mut frame = Frame::default();
     frame.push(0, 0, 1.0);
@@ -86,14 +87,14 @@ async fn provoke(attacker: &DetectorHandle) -> bool {
     }
 }
 
-/// How long calls took.
+/// Latency of the calls.
 struct Pace {
     p99: Duration,
     longest: Duration,
 }
 
-/// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something else
-/// spoils one block.
+/// Measures blocks of rounds until `enough` returns true, and returns the median p99 of the blocks.
+/// A short burst of other work on the machine spoils only one block.
 async fn pace(
     good: &[DetectorHandle],
     second: &mut i64,

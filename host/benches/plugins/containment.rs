@@ -1,18 +1,18 @@
-//! Deadlines and limits, on and off in turns.
+//! Measures the cost of deadlines and limits, by turning them on and off alternately.
 
 use std::time::Duration;
 
-use anomalyzer::plugin::Plugins;
+use anomalyzer_plugin_host::Plugins;
 
 use super::{calm, load, median, opening, round, timed};
 
 const OPENED: usize = 51;
 const TURNS: usize = 40;
 const SAMPLES: u32 = 4096;
-/// Frames of one sample in a turn.
+/// Number of frames with one sample in a turn.
 const SINGLE: u32 = 4096;
 
-/// The quickest turn of each kind.
+/// Best result of all turns, for each measurement.
 #[derive(Clone, Copy)]
 struct Cost {
     open: Duration,
@@ -30,7 +30,7 @@ pub fn measure() -> anyhow::Result<()> {
     let (on, off) = (on?, off?);
     let (mut with, mut without) = (cost(&on)?, cost(&off)?);
     for _ in 1..5 {
-        // In turns, so that both see the machine at its best.
+        // The two alternate, so that both see the machine at its best.
         with = least(with, cost(&on)?);
         without = least(without, cost(&off)?);
     }

@@ -1,5 +1,5 @@
-//! One, ten and a hundred detectors on ten thousand series, on all threads of the host, as in the
-//! engine; and what each instance holds.
+//! Measures one, ten and a hundred detectors on ten thousand series, on all threads of the host as
+//! in the engine, and the memory of each instance.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ pub async fn measure() -> anyhow::Result<()> {
     );
     let mut alone = None;
     for detectors in [1, 10, 100] {
-        // A hundred detectors of ten thousand series hold more than what is allowed to all plugins
-        // of one host.
+        // A hundred detectors with ten thousand series each need more memory than the default limit
+        // for all plugins of one host.
         let plugins = load(&["plugins/zscore.wasm"], |config| {
             config.limits.total_memory_bytes = 16 << 30
         })?;

@@ -1,11 +1,11 @@
-//! From an upload to a plugin that is live, and from one version of a detector to the next, at a
-//! running `serve`.
+//! Measures the time from an upload until the plugin is live at a running `serve`, and the time to
+//! replace one version of a detector by another.
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::config;
-use anomalyzer::plugin::{Origin, PluginConfig, Plugins};
-use anomalyzer::serve::{self, Role};
+use anomalyzer_domain::Origin;
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
+use anomalyzer_service::{Service, config};
 use anyhow::Context;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -14,9 +14,10 @@ use super::{built, median, timed};
 
 const TRIALS: usize = 9;
 
-/// The same component with other bytes, so that nothing of it is in a cache: a custom section more.
+/// Returns the same component with an additional custom section. The bytes differ, so that no cache
+/// contains them.
 fn another(component: &[u8], trial: u64) -> Vec<u8> {
-    // Section 0: its size, the length of its name, the name, what it holds (WebAssembly core
+    // Section 0: its size, the length of its name, its name, its content (WebAssembly core
     // specification, 5.5.3).
     let mut bytes = component.to_vec();
     bytes.extend([0, 14, 5]);
@@ -35,11 +36,12 @@ pub async fn measure() -> anyhow::Result<()> {
     std::fs::create_dir(folder.path().join("plugins"))?;
     let config = config::parse("bench.toml".as_ref(), &text)?;
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await?
         .context("told to stop")?;
     let url = format!("http://{}/api/v1/plugins", running.address());
-    let client = anomalyzer::common::http_client::client(Duration::from_secs(60))?;
+    let client = anomalyzer_common::http_client::client(Duration::from_secs(60))?;
     let mut uploads = Vec::new();
     for trial in 0..TRIALS as u64 {
         let bytes = another(&component, trial);
@@ -87,7 +89,7 @@ pub async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A version in place of another, both compiled before.
+/// Measures the time to replace one version by another, when both are compiled already.
 fn swaps(component: &[u8]) -> anyhow::Result<Vec<Duration>> {
     let folder = tempfile::tempdir()?;
     let config = PluginConfig {

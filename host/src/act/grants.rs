@@ -1,49 +1,7 @@
 //! What a plugin may ask for: what it declares that it needs, and what the operator of the system
 //! granted. Default: nothing.
 
-use serde::{Deserialize, Serialize};
-
-use crate::domain::{Operation, Target};
-
-/// One thing granted to one action by the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grant {
-    /// Name of the action's plugin, as `scale-up`.
-    pub plugin: String,
-    /// `scale`, `restart`, `patch`, `http`, `notify`, `inspect`, `read_logs`, `query`, …
-    pub operation: String,
-    /// `Deployment`, `Deployment/spec/template/spec`, `hooks.example.com:443`,
-    /// `https://hooks.example.com:*`, or `*`.
-    #[serde(default = "anything")]
-    pub scope: String,
-    /// On targets in these namespaces only; `*` is any.
-    #[serde(default = "anywhere")]
-    pub namespaces: Vec<String>,
-}
-
-/// The same without saying to which action: what the API and the CLI set for one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Allowance {
-    /// `scale`, `restart`, `patch`, `http`, `notify`, `inspect`, `read_logs`, `query`, …
-    pub operation: String,
-    /// `Deployment`, `Deployment/spec/template/spec`, `hooks.example.com:443`, or `*`.
-    #[serde(default = "anything")]
-    pub scope: String,
-    /// On targets in these namespaces only; `*` is any. For a request or a notice it is the
-    /// namespace of what the incident is about.
-    #[serde(default = "anywhere")]
-    pub namespaces: Vec<String>,
-}
-
-fn anything() -> String {
-    "*".to_owned()
-}
-
-fn anywhere() -> Vec<String> {
-    vec![anything()]
-}
+use crate::domain::{Allowance, Grant, Operation, Target};
 
 /// What counts for an action: what was set for it at run time, or else what the configuration says.
 pub fn in_force(plugin: &str, set: Option<Vec<Allowance>>, configured: &[Grant]) -> Vec<Allowance> {
@@ -81,12 +39,9 @@ pub fn shipped() -> Vec<Grant> {
     SHIPPED
         .iter()
         .flat_map(|(plugin, operations)| {
-            operations.iter().map(|operation| Grant {
-                plugin: (*plugin).to_owned(),
-                operation: (*operation).to_owned(),
-                scope: anything(),
-                namespaces: anywhere(),
-            })
+            operations
+                .iter()
+                .map(|operation| Grant::everywhere(plugin, operation))
         })
         .collect()
 }

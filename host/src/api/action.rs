@@ -1,4 +1,5 @@
-//! `POST /action/{name}`: a person asks, and the guard is asked like for any other solution.
+//! `POST /action/{name}`: a person requests an action. The guard judges the request like any other
+//! solution.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
+use tracing::{Span, field, instrument};
 
 use crate::domain::duration;
 use crate::domain::{
@@ -18,26 +20,26 @@ use crate::domain::{
 };
 use crate::history::HistoryError;
 
-use super::access::Caller;
+use super::auth::Caller;
 use super::extract::{Json, Path, Query};
-use super::fresh::fresh;
-use super::{ApiState, Problem, target};
 
-/// What was asked for is not begun later than that, in milliseconds.
-const EXPIRES_MS: i64 = 600_000;
+use super::limits::MAX_ACTION_WAIT;
+use super::problem::Problem;
+use super::state::ApiState;
+use super::target;
 
-/// Nobody waits longer.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// A request that was not begun within this time expires, in milliseconds.
+const REQUEST_EXPIRY_MS: i64 = 600_000;
 
-/// The solution that the path names: one of the eight, or an action that was uploaded.
-fn named(state: &ApiState, name: &str) -> Result<String, Problem> {
+/// Returns the solution that the path names: one of the eight, or an uploaded action.
+fn solution_named(state: &ApiState, name: &str) -> Result<String, Problem> {
     let solution = name.replace('-', "_");
     let known = solutions::ALL.contains(&solution.as_str()) && !name.contains('_');
     let uploaded = || {
         state
             .plugins
             .as_ref()
-            .is_some_and(|room| room.plugins.has_action(name))
+            .is_some_and(|state| state.plugins.has_action(name))
     };
     if known || uploaded() {
         Ok(solution)
@@ -48,7 +50,7 @@ fn named(state: &ApiState, name: &str) -> Result<String, Problem> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+pub(super) struct ActionBody {
     #[serde(deserialize_with = "target::either")]
     target: Target,
     #[serde(default)]
@@ -59,7 +61,7 @@ pub(super) struct Asked {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Patience {
+pub(super) struct WaitQuery {
     #[serde(default, deserialize_with = "wait")]
     wait: Option<Duration>,
 }
@@ -68,49 +70,52 @@ fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
     use serde::de::Error;
 
     let wait = duration::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)?;
-    if wait > LONGEST_WAIT {
+    if wait > MAX_ACTION_WAIT {
         return Err(D::Error::custom(format!(
             "nobody waits longer than {}",
-            duration::format(LONGEST_WAIT)
+            duration::format(MAX_ACTION_WAIT)
         )));
     }
     Ok(Some(wait))
 }
 
-/// 202 with the decision's id; with `wait`, 200 with the decision if it is final before that.
+/// Answers 202 with the decision's id. With `wait`, answers 200 with the decision if it ends within
+/// that time.
+#[instrument(skip_all, fields(action = %name, decision.id = field::Empty))]
 pub(super) async fn act(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Path(name): Path,
-    Query(patience): Query<Patience>,
+    Query(query): Query<WaitQuery>,
     headers: HeaderMap,
-    Json(asked): Json<Asked>,
+    Json(body): Json<ActionBody>,
 ) -> Result<Response, Problem> {
     let now = (state.clock)();
-    let solution = named(&state, &name)?;
-    let id = decision_id(&headers, &caller, &solution, &asked.target)?;
+    let solution = solution_named(&state, &name)?;
+    let id = decision_id(&headers, &caller, &solution, &body.target)?;
+    Span::current().record("decision.id", id.as_str());
     let accepted = (
         StatusCode::ACCEPTED,
         axum::Json(json!({"decision": id, "url": format!("/api/v1/decisions/{id}")})),
     );
-    let explanation = asked
+    let explanation = body
         .reason
         .unwrap_or_else(|| format!("asked for by {}", caller.name));
-    let wanted = Solution {
-        target: Some(asked.target),
-        parameters: asked.parameters,
+    let solution = Solution {
+        target: Some(body.target),
+        parameters: body.parameters,
         ..request(solution, explanation, id.to_string(), caller.name, now)
     };
 
-    let deadline = patience.wait.map(|wait| Instant::now() + wait);
-    // Before it is submitted, so that its end cannot be missed.
+    let deadline = query.wait.map(|wait| Instant::now() + wait);
+    // Subscribe before the submission, so that the end of the decision cannot be missed.
     let decisions = state.history.subscribe();
-    state.doors.submit(wanted).await?;
+    state.backend.submit(solution).await?;
     let Some(deadline) = deadline else {
         return Ok(accepted.into_response());
     };
     tokio::select! {
-        decision = end_of(&state, &id, decisions) => match decision? {
+        decision = wait_for_end(&state, &id, decisions) => match decision? {
             Some(decision) => Ok(axum::Json(decision).into_response()),
             None => Ok(accepted.into_response()),
         },
@@ -119,7 +124,7 @@ pub(super) async fn act(
     }
 }
 
-/// What a person wants.
+/// Builds the solution of a person's request.
 pub(super) fn request(
     solution: String,
     explanation: String,
@@ -146,12 +151,12 @@ pub(super) fn request(
         },
         attempt: 0,
         proposed_at: now,
-        expires_at: now.saturating_add(EXPIRES_MS),
+        expires_at: now.saturating_add(REQUEST_EXPIRY_MS),
         basis: None,
     }
 }
 
-/// The same request sent twice with the same `Idempotency-Key` is one decision.
+/// Returns the id of the new decision. Two equal requests with one `Idempotency-Key` get one id.
 fn decision_id(
     headers: &HeaderMap,
     caller: &Caller,
@@ -159,7 +164,10 @@ fn decision_id(
     target: &Target,
 ) -> Result<DecisionId, Problem> {
     let Some(key) = headers.get("idempotency-key") else {
-        return Ok(DecisionId::derive(&["api", &fresh()]));
+        return Ok(DecisionId::derive(&[
+            "api",
+            &format!("{:016x}", fastrand::u64(..)),
+        ]));
     };
     let Some(key) = key
         .to_str()
@@ -183,15 +191,15 @@ fn decision_id(
     ]))
 }
 
-/// The decision when nothing more happens to it by itself. None if that will never be known.
-async fn end_of(
+/// Waits until the decision ends, and returns it. Returns `None` if the history closes before.
+async fn wait_for_end(
     state: &ApiState,
     id: &DecisionId,
     mut decisions: tokio::sync::broadcast::Receiver<std::sync::Arc<Decision>>,
 ) -> Result<Option<Decision>, HistoryError> {
     loop {
-        // Read first: what was sent twice may be over since long, and who lags behind may have
-        // missed the end.
+        // Read the history first: a repeated request may name a decision that ended long ago, and
+        // a lagging receiver may have missed the end.
         if let Some(decision) = state
             .history
             .decision(id)

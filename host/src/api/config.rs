@@ -1,4 +1,4 @@
-//! Where the API listens, and who may use it.
+//! The table `api`: the addresses of the API, and the tokens that may use it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiConfig {
-    /// Where the server listens.
+    /// Address of the server.
     pub listen: SocketAddr,
-    /// Where the engine listens (`/health` and `/metrics` only).
+    /// Address of the engine (`/health` and `/metrics` only).
     pub engine_listen: SocketAddr,
-    /// Who may use it. With at least one, nothing but the bare `/health` is answered without.
+    /// Tokens. With at least one, a request without a token gets the bare `/health` only.
     pub tokens: Vec<Token>,
 }
 
@@ -28,38 +28,38 @@ impl Default for ApiConfig {
     }
 }
 
-/// One of `[[api.tokens]]`: the secret itself stays out of the configuration.
+/// An entry of `[[api.tokens]]`. The secret itself stays out of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Whose it is: recorded with what is done by it.
+    /// Name of the token, recorded with every change made by it.
     pub name: String,
-    /// What it allows.
+    /// Rights of the token.
     pub role: Role,
-    /// SHA-256 of the token in hex. Either this or `file`.
+    /// SHA-256 of the token in hex. Set either this or `file`.
     #[serde(default)]
     pub sha256: Option<String>,
-    /// A file that holds the token, at least 16 bytes. Either this or `sha256`.
+    /// File that holds the token, at least 16 bytes. Set either this or `sha256`.
     #[serde(default)]
     pub file: Option<PathBuf>,
 }
 
-/// What somebody may do. Each may read.
+/// Rights of a caller. Every role may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads only.
     Viewer,
-    /// Asks for actions and decides on those that are held.
+    /// Requests actions, and answers held decisions.
     Approver,
     /// Uploads plugins.
     Uploader,
-    /// Everything.
+    /// May do everything.
     Admin,
 }
 
 impl Role {
-    /// The name in the configuration.
+    /// Returns the name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -70,29 +70,29 @@ impl Role {
     }
 }
 
-/// What is wrong with the table `api`.
+/// Error in the table `api`.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiConfigError {
-    /// Everybody on the network could act.
+    /// The address is public and there are no tokens, so that everybody could act.
     #[error(
         "api.{key} = \"{address}\" is not a loopback address and there is no [[api.tokens]]: everybody who can reach it could \
          act; add a token, or listen on 127.0.0.1"
     )]
     OpenToAll {
-        /// Which key.
+        /// Key of the address.
         key: &'static str,
-        /// Its value.
+        /// Configured address.
         address: SocketAddr,
     },
-    /// A token without a name, or two of the same.
+    /// A token has no name, or two have the same.
     #[error(
         "api.tokens: the name `{0}` is empty or given twice; give each token a name of its own"
     )]
     Name(String),
-    /// Neither or both of `sha256` and `file`.
+    /// The token has neither or both of `sha256` and `file`.
     #[error("api.tokens `{0}`: set either sha256 or file")]
     EitherOr(String),
-    /// Not a SHA-256.
+    /// The value is not a SHA-256.
     #[error(
         "api.tokens `{0}`: sha256 is not 64 hex digits; make it with `printf %s TOKEN | sha256sum`"
     )]
@@ -100,20 +100,23 @@ pub enum ApiConfigError {
     /// The file does not hold a token.
     #[error("api.tokens `{name}`: {path}: {reason}", path = path.display())]
     File {
-        /// Whose.
+        /// Name of the token.
         name: String,
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// Two with the same secret: it could not be told who did it.
+    /// Two tokens have the same secret, so that the record could not tell them apart.
     #[error("api.tokens `{0}` and `{1}` are the same token; make one of them new")]
     Same(String, String),
 }
 
 impl ApiConfig {
-    /// Checks all that can be checked without reading the token files.
+    /// Checks the table without reading the token files.
+    ///
+    /// # Errors
+    /// An entry is not usable.
     pub fn validate(&self) -> Result<(), ApiConfigError> {
         for (key, address) in [
             ("listen", self.listen),
@@ -138,7 +141,7 @@ impl ApiConfig {
 }
 
 impl Token {
-    /// The hash, if it is stated and not to be computed from the file.
+    /// Returns the configured hash, or `None` if the token is in a file.
     pub(super) fn stated_hash(&self) -> Result<Option<[u8; 32]>, ApiConfigError> {
         let Some(text) = &self.sha256 else {
             return Ok(None);

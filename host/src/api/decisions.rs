@@ -1,4 +1,4 @@
-//! `/api/v1/decisions`: pages, one, or all as JSON Lines.
+//! `/api/v1/decisions`: a page of decisions, one decision, or all as JSON Lines.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -11,24 +11,25 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use tracing::instrument;
 
 use crate::domain::{
     Decision, DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome,
 };
 use crate::history::{Filter, History, Page, parse_time};
 
-use super::Problem;
 use super::extract::{Path, Query};
+use super::problem::Problem;
 
-/// A page holds at most that many.
-const LARGEST_PAGE: u32 = 500;
+/// Maximum number of entries on a page.
+const MAX_PAGE_SIZE: u32 = 500;
 
-/// How many a stream reads at once.
-const CHUNK: u32 = 100;
+/// Decisions that a stream reads from the history at once.
+const STREAM_PAGE_SIZE: u32 = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct DecisionQuery {
     #[serde(default, deserialize_with = "text")]
     target: Option<Target>,
     solution: Option<String>,
@@ -59,16 +60,16 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixMs>, D:
         .map_err(D::Error::custom)
 }
 
-/// The size of a page as it was asked for.
+/// Checks the size of the requested page.
 pub(super) fn page(limit: Option<u32>, cursor: Option<i64>) -> Result<Page, Problem> {
     let limit = limit.unwrap_or(Page::default().limit);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
+    if !(1..=MAX_PAGE_SIZE).contains(&limit) {
         return Err(Problem::new(
             axum::http::StatusCode::BAD_REQUEST,
             "bad-query",
             "The query cannot be understood",
             format!("limit: it is {limit}"),
-            format!("use 1 to {LARGEST_PAGE}, and go on with `next` as cursor"),
+            format!("use 1 to {MAX_PAGE_SIZE}, and go on with `next` as cursor"),
         ));
     }
     Ok(Page {
@@ -81,18 +82,18 @@ pub(super) fn page(limit: Option<u32>, cursor: Option<i64>) -> Result<Page, Prob
 #[derive(Serialize)]
 struct Decisions {
     decisions: Vec<Decision>,
-    /// Where the next page begins: to be given as `cursor`. Null on the last page.
+    /// Value for `cursor` in the request of the next page. Null on the last page.
     next: Option<String>,
 }
 
-/// Newest first. With `Accept: application/jsonl` all of them, one a line, and `limit` is how many
-/// at most.
+/// Lists decisions, newest first. With `Accept: application/jsonl` the answer holds all decisions,
+/// one a line, and `limit` bounds their number.
 pub(super) async fn list(
     State(history): State<History>,
-    Query(wanted): Query<Wanted>,
+    Query(query): Query<DecisionQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Wanted {
+    let DecisionQuery {
         target,
         solution,
         outcome,
@@ -103,7 +104,7 @@ pub(super) async fn list(
         text,
         limit,
         cursor,
-    } = wanted;
+    } = query;
     let filter = Filter {
         target,
         solution,
@@ -138,8 +139,9 @@ fn accepts_lines(headers: &HeaderMap) -> bool {
     })
 }
 
-/// What can't be read at all is a problem and no 200. An error in the middle ends the connection
-/// without the closing chunk, so that nobody takes a part for the whole.
+/// Streams decisions as JSON Lines. The first decision is read before the status is sent, so that a
+/// history that cannot be read is a problem and no 200. A later error ends the connection without
+/// the closing chunk, so that nobody takes a part for the whole.
 async fn lines(
     history: &History,
     filter: Filter,
@@ -148,11 +150,11 @@ async fn lines(
 ) -> Result<Response, Problem> {
     let page = Page {
         after: cursor,
-        limit: CHUNK,
+        limit: STREAM_PAGE_SIZE,
         ..Page::default()
     };
-    let most = limit.map_or(usize::MAX, |limit| limit as usize);
-    let mut decisions = Box::pin(history.all_decisions(filter, page).take(most));
+    let max_lines = limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut decisions = Box::pin(history.all_decisions(filter, page).take(max_lines));
     let first = decisions.try_next().await?;
     let decisions = stream::iter(first.map(Ok)).chain(decisions);
     let lines = decisions
@@ -169,7 +171,8 @@ async fn lines(
         .into_response())
 }
 
-/// One decision.
+/// Returns one decision.
+#[instrument(skip_all, fields(decision.id = %id))]
 pub(super) async fn one(
     State(history): State<History>,
     Path(id): Path,

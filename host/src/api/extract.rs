@@ -1,4 +1,6 @@
-//! Queries and bodies, whose errors are problems.
+//! Extractors of the query, the path and the body, whose errors are problems.
+
+use std::net::SocketAddr;
 
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -7,9 +9,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::Problem;
+use super::problem::Problem;
 
-/// A query string.
+/// Address of the client, which the server attaches to each request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub SocketAddr);
+
+/// The query string.
 pub(super) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -31,7 +37,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A piece of the path.
+/// The parameter of the path.
 pub(super) struct Path(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Path {
@@ -40,12 +46,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::from_request_parts(parts, state).await;
         path.map(|path| Self(path.0)).map_err(|rejection| {
-            Problem::of_status(rejection.status()).saying(rejection.body_text())
+            Problem::of_status(rejection.status()).with_detail(rejection.body_text())
         })
     }
 }
 
-/// A body of JSON.
+/// A JSON body.
 pub(super) struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -67,12 +73,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                     ),
                     status => Problem::of_status(status),
                 };
-                problem.saying(rejection.body_text())
+                problem.with_detail(rejection.body_text())
             })
     }
 }
 
-/// The same, or the default for an empty body.
+/// A JSON body, or the default for an empty body; see [`Json`].
 pub(super) struct JsonOrDefault<T>(pub T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDefault<T> {

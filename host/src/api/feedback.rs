@@ -1,4 +1,4 @@
-//! `/api/v1/feedback`: what people say of findings.
+//! `/api/v1/feedback`: people's votes on findings.
 
 use axum::Extension;
 use axum::Json;
@@ -6,40 +6,43 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tracing::instrument;
 
-use super::access::Caller;
+use super::audit_entry::record_admin_event;
+use super::auth::Caller;
 use super::extract::{self, Path};
-use super::noted::note;
+use super::limits::MAX_REASON_BYTES;
 use super::problem::Problem;
 use super::state::ApiState;
 use crate::detect::{Feedback, FeedbackError, Judged, Vote};
 
-/// A reason is at most that long, in bytes.
-const MOST: usize = 1_000;
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Said {
-    /// Whether the finding was useful, or noise.
+pub(super) struct FeedbackBody {
+    /// True if the finding was useful, false if it was noise.
     useful: bool,
     #[serde(default)]
     why: String,
 }
 
-/// All that was said, with the thresholds that came of it.
+/// Lists all votes, with the thresholds that follow from them.
 pub(super) async fn list(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "feedback": feedback(&state)?.all() })))
 }
 
-/// Takes in what somebody says of a finding.
-pub(super) async fn say(
+/// Records a vote on a finding.
+#[instrument(skip_all, fields(finding.id = %id))]
+pub(super) async fn add(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Path(id): Path,
-    extract::Json(said): extract::Json<Said>,
+    extract::Json(body): extract::Json<FeedbackBody>,
 ) -> Result<Json<Judged>, Problem> {
-    if said.why.len() > MOST {
-        let wrong = format!("it has {} bytes, and there may be {MOST}", said.why.len());
+    if body.why.len() > MAX_REASON_BYTES {
+        let wrong = format!(
+            "it has {} bytes, and there may be {MAX_REASON_BYTES}",
+            body.why.len()
+        );
         return Err(Problem::bad_field("why", wrong, "say it in a few words"));
     }
     let known = feedback(&state)?;
@@ -47,35 +50,38 @@ pub(super) async fn say(
     let Some((target, finding)) = found else {
         return Err(Problem::not_found("finding", &id, "/api/v1/incidents"));
     };
-    let word = if said.useful { "useful" } else { "noise" };
-    let what = format!("{id} was {word}: {}", said.why);
+    let word = if body.useful { "useful" } else { "noise" };
+    let what = format!("{id} was {word}: {}", body.why);
     let by = caller.name.clone();
     let vote = Vote {
         finding: id,
-        useful: said.useful,
+        useful: body.useful,
         by: caller.name,
-        why: said.why,
+        why: body.why,
         at: (state.clock)(),
     };
-    let judged = known.say(&target, &finding, vote).await.map_err(not_done)?;
+    let judged = known
+        .say(&target, &finding, vote)
+        .await
+        .map_err(problem_of)?;
     tracing::info!(
         signal = judged.signal,
         detector = judged.detector,
         threshold = judged.threshold,
-        "feedback"
+        "feedback recorded"
     );
-    note(&state, "feedback", &by, what).await;
+    record_admin_event(&state, "feedback", &by, what).await;
     Ok(Json(judged))
 }
 
-/// Takes back all that was said about a series.
+/// Takes back all votes on a series.
 pub(super) async fn take_back(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Path(id): Path,
 ) -> Result<Json<Judged>, Problem> {
-    let judged = feedback(&state)?.take_back(&id).await.map_err(not_done)?;
-    note(&state, "feedback_taken_back", &caller.name, id).await;
+    let judged = feedback(&state)?.take_back(&id).await.map_err(problem_of)?;
+    record_admin_event(&state, "feedback_taken_back", &caller.name, id).await;
     Ok(Json(judged))
 }
 
@@ -86,7 +92,7 @@ fn feedback(state: &ApiState) -> Result<&Feedback, Problem> {
         .ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
 }
 
-fn not_done(error: FeedbackError) -> Problem {
+fn problem_of(error: FeedbackError) -> Problem {
     let (status, kind, remedy) = match error {
         FeedbackError::NotFound(id) => {
             return Problem::not_found("feedback", &id, "/api/v1/feedback");

@@ -1,4 +1,4 @@
-//! `/health` and `/metrics`.
+//! `/health`, and the service's own metrics at `/metrics`.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use serde::Serialize;
 use crate::common::metrics;
 use crate::history::History;
 
-use super::access::Caller;
-use super::doors::{PartHealth, PartStatus};
-use super::state::Vitals;
+use super::auth::Caller;
+use super::backend::{PartHealth, PartStatus};
+use super::state::ProbeState;
 
 #[derive(Serialize)]
 struct Health {
-    /// The worst of the parts.
+    /// Worst status of all parts.
     status: PartStatus,
     version: &'static str,
-    /// Left out for who has no token: it names addresses.
+    /// Parts, which a caller without a token does not get: their details name addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     parts: Option<BTreeMap<String, PartHealth>>,
 }
 
-/// 503 when a part is broken.
+/// Answers with the health of the parts: 503 if one is broken.
 pub(super) async fn health(
-    State(vitals): State<Vitals>,
+    State(probe): State<ProbeState>,
     caller: Option<Extension<Caller>>,
 ) -> Response {
-    let mut parts = vitals.doors.health();
-    parts.extend(vitals.history.as_ref().map(of_history));
+    let mut parts = probe.backend.health();
+    parts.extend(probe.history.as_ref().map(history_health));
     let status = parts
         .iter()
         .map(|part| part.status)
@@ -59,7 +59,7 @@ pub(super) async fn health(
         .into_response()
 }
 
-fn of_history(history: &History) -> PartHealth {
+fn history_health(history: &History) -> PartHealth {
     let health = history.health();
     let (status, detail) = match health.problem {
         Some(problem) => (PartStatus::Broken, problem),
@@ -86,11 +86,11 @@ fn of_history(history: &History) -> PartHealth {
     }
 }
 
-/// The own metrics in Prometheus's text format.
-pub(super) async fn scrape(State(vitals): State<Vitals>) -> impl IntoResponse {
-    vitals.doors.before_scrape().await;
+/// Answers with the service's own metrics in Prometheus's text format.
+pub(super) async fn scrape(State(probe): State<ProbeState>) -> impl IntoResponse {
+    probe.backend.before_scrape().await;
     (
         [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        vitals.metrics.render(),
+        probe.metrics.render(),
     )
 }

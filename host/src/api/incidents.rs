@@ -1,20 +1,21 @@
-//! `/api/v1/incidents`: pages, or one.
+//! `/api/v1/incidents`: a page of incidents, or one incident.
 
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use tracing::instrument;
 
 use crate::domain::{Incident, IncidentId};
 use crate::history::History;
 
-use super::Problem;
 use super::decisions::page;
 use super::extract::{Path, Query};
+use super::problem::Problem;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    /// Only those that go on, or only those that are over.
+pub(super) struct IncidentQuery {
+    /// True for open incidents only, false for closed incidents only.
     open: Option<bool>,
     limit: Option<u32>,
     cursor: Option<i64>,
@@ -23,17 +24,17 @@ pub(super) struct Wanted {
 #[derive(Serialize)]
 pub(super) struct Incidents {
     incidents: Vec<Incident>,
-    /// Where the next page begins: to be given as `cursor`. Null on the last page.
+    /// Value for `cursor` in the request of the next page. Null on the last page.
     next: Option<String>,
 }
 
-/// Newest first.
+/// Lists incidents, newest first.
 pub(super) async fn list(
     State(history): State<History>,
-    Query(wanted): Query<Wanted>,
+    Query(query): Query<IncidentQuery>,
 ) -> Result<Json<Incidents>, Problem> {
     let (incidents, next) = history
-        .incidents(wanted.open, page(wanted.limit, wanted.cursor)?)
+        .incidents(query.open, page(query.limit, query.cursor)?)
         .await?;
     Ok(Json(Incidents {
         incidents,
@@ -41,7 +42,8 @@ pub(super) async fn list(
     }))
 }
 
-/// One incident.
+/// Returns one incident.
+#[instrument(skip_all, fields(incident.id = %id))]
 pub(super) async fn one(
     State(history): State<History>,
     Path(id): Path,

@@ -1,7 +1,6 @@
-//! `/api/v1/kill-switch`: whether anything may be changed at all. Who switches it is on record,
-//! also where the file was all they had.
+//! `/api/v1/kill-switch`: stops and resumes all changes. Every switch is on record, also a switch
+//! through the file alone.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -9,44 +8,41 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use crate::act::KillSwitch;
 use crate::domain::rfc3339;
 use crate::history::{Filter, HistoryError, Page};
 
-use super::access::Caller;
+use super::audit_entry::{record_admin_event, try_record_admin_event};
+use super::auth::Caller;
 use super::extract;
-use super::noted::{note, try_to_note};
 use super::problem::Problem;
 use super::state::ApiState;
 
 const ON: &str = "kill_switch_on";
 const OFF: &str = "kill_switch_off";
-/// Who it was is not known; where the record is shared, it may have been at another server, whose
-/// file is not here.
+/// Author of a switch through the file. The author is not known: where the record is shared, the
+/// file may be another server's.
 const FILE: &str = "the file STOP, as it was found";
-/// How often the file is looked at for the record. What is done looks for itself, each time.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of reading the file for the record. Operations read it themselves, each time.
+const FILE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether it is on as far as is on record, if that was looked up. Held while it is switched.
-pub(super) type OnRecord = Arc<Mutex<Option<bool>>>;
-
-const AGAIN: &str = "what was stopped may be changed again";
+/// Reason in the record for switching off.
+const RESUMED: &str = "what was stopped may be changed again";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reason {
-    /// For whoever finds it on.
+    /// Reason, for whoever finds the switch on.
     why: String,
 }
 
-/// Whether it is on, and why.
+/// Shows whether the switch is on, and why.
 pub(super) async fn show(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
     Ok(shown(switch(&state)?))
 }
 
-/// Switches it on: everything under way stops before its next operation.
+/// Switches on. Every decision under way stops before its next operation.
 pub(super) async fn on(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
@@ -69,32 +65,31 @@ pub(super) async fn on(
         caller.name,
         rfc3339((state.clock)())
     );
-    let mut recorded = state.stop_on_record.lock().await;
+    let mut recorded = state.recorded_switch.lock().await;
     switch.on(&why).await.map_err(|error| not_written(&error))?;
-    tracing::warn!(by = caller.name, why = reason.why, "the kill switch is on");
-    if note(&state, ON, &caller.name, reason.why.trim().to_owned()).await {
+    tracing::warn!(by = caller.name, why = reason.why, "kill switch turned on");
+    if record_admin_event(&state, ON, &caller.name, reason.why.trim().to_owned()).await {
         *recorded = Some(true);
     }
     Ok(shown(switch))
 }
 
-/// Switches it off.
+/// Switches off.
 pub(super) async fn off(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Value>, Problem> {
     let switch = switch(&state)?;
-    let mut recorded = state.stop_on_record.lock().await;
+    let mut recorded = state.recorded_switch.lock().await;
     switch.off().await.map_err(|error| not_written(&error))?;
-    tracing::warn!(by = caller.name, "the kill switch is off");
-    if note(&state, OFF, &caller.name, AGAIN.to_owned()).await {
+    tracing::warn!(by = caller.name, "kill switch turned off");
+    if record_admin_event(&state, OFF, &caller.name, RESUMED.to_owned()).await {
         *recorded = Some(false);
     }
     Ok(shown(switch))
 }
 
-/// Puts on record what is switched by the file alone, until told to stop. While nothing can be
-/// recorded, it is tried again.
+/// Records switches through the file alone, until the shutdown. After a failure it tries again.
 pub async fn watch(state: ApiState) {
     let Some(switch) = &state.kill_switch else {
         return;
@@ -102,37 +97,38 @@ pub async fn watch(state: ApiState) {
     loop {
         tokio::select! {
             () = state.shutdown.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(FILE_POLL_INTERVAL) => {}
         }
-        let mut recorded = state.stop_on_record.lock().await;
-        if let Err(error) = look(&state, switch, &mut recorded).await {
-            tracing::debug!(%error, "the kill switch is not on record as it is");
+        let mut recorded = state.recorded_switch.lock().await;
+        if let Err(error) = record_file_switch(&state, switch, &mut recorded).await {
+            tracing::debug!(%error, "cannot record the state of the kill switch");
         }
     }
 }
 
-async fn look(
+/// Compares the file with the record, and records a difference.
+async fn record_file_switch(
     state: &ApiState,
     switch: &KillSwitch,
     recorded: &mut Option<bool>,
 ) -> Result<(), HistoryError> {
     let before = match *recorded {
         Some(recorded) => recorded,
-        None => last(state).await?,
+        None => last_recorded(state).await?,
     };
     *recorded = Some(before);
     match switch.why() {
-        Some(why) if !before => try_to_note(state, ON, FILE, why).await?,
-        None if before => try_to_note(state, OFF, FILE, AGAIN.to_owned()).await?,
+        Some(why) if !before => try_record_admin_event(state, ON, FILE, why).await?,
+        None if before => try_record_admin_event(state, OFF, FILE, RESUMED.to_owned()).await?,
         _ => return Ok(()),
     }
     *recorded = Some(!before);
-    tracing::warn!(on = !before, "the kill switch was switched by its file");
+    tracing::warn!(on = !before, "kill switch turned by its file");
     Ok(())
 }
 
-/// What is on record.
-async fn last(state: &ApiState) -> Result<bool, HistoryError> {
+/// Returns the state of the switch in the record.
+async fn last_recorded(state: &ApiState) -> Result<bool, HistoryError> {
     let newest = async |what: &str| {
         let filter = Filter {
             solution: Some(what.to_owned()),

@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 problem details: what, where and the remedy.
+//! Errors as RFC 9457 problem details: the problem, its place and its remedy.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::domain::solutions;
 use crate::history::HistoryError;
 
-use super::BODY;
-use super::doors::DoorError;
+use super::backend::BackendError;
+use super::limits::MAX_BODY_BYTES;
 
-/// A problem. `type` is `urn:anomalyzer:problem:` and the kind.
+/// A problem. Its `type` is `urn:anomalyzer:problem:` and the kind.
 #[derive(Clone, Debug, Serialize)]
 pub struct Problem {
     #[serde(rename = "type")]
@@ -25,7 +25,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of that kind (in kebab case); the title is the same for all of a kind.
+    /// Creates a problem of a kind (in kebab case). All problems of a kind have one title.
     pub fn new(
         status: StatusCode,
         kind: &str,
@@ -43,7 +43,7 @@ impl Problem {
         }
     }
 
-    /// There is no such thing under a path that exists.
+    /// Creates the problem of an unknown id under a path that exists.
     pub fn not_found(what: &str, id: &str, list: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -54,7 +54,7 @@ impl Problem {
         )
     }
 
-    /// The action is not one of the eight.
+    /// Creates the problem of an action that is not one of the eight.
     pub fn unknown_action(name: &str) -> Self {
         let names: Vec<String> = solutions::ALL
             .iter()
@@ -69,7 +69,7 @@ impl Problem {
         )
     }
 
-    /// A field of the body that is of the right type does not make sense.
+    /// Creates the problem of a field that has the right type and a senseless value.
     pub fn bad_field(field: &str, why: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -80,7 +80,7 @@ impl Problem {
         )
     }
 
-    /// It takes too long.
+    /// Creates the problem of a request that took too long.
     pub fn too_slow(limit: std::time::Duration) -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -91,18 +91,18 @@ impl Problem {
         )
     }
 
-    /// The body is longer than this door takes, in bytes.
-    pub(super) fn too_large(most: usize) -> Self {
+    /// Creates the problem of a body that is longer than `max_bytes`.
+    pub(super) fn too_large(max_bytes: usize) -> Self {
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         let detail = status.canonical_reason().unwrap_or_default().to_lowercase();
-        let remedy = match (most >> 20, most % (1 << 20)) {
+        let remedy = match (max_bytes >> 20, max_bytes % (1 << 20)) {
             (whole, 0) => format!("send at most {whole} MiB"),
-            _ => format!("send at most {most} bytes"),
+            _ => format!("send at most {max_bytes} bytes"),
         };
         Self::new(status, "too-large", "The body is too large", detail, remedy)
     }
 
-    /// What axum answers by itself.
+    /// Creates the problem of a status that axum answers by itself.
     pub(super) fn of_status(status: StatusCode) -> Self {
         let (kind, title, remedy) = match status {
             StatusCode::NOT_FOUND => (
@@ -116,8 +116,8 @@ impl Problem {
                 "This path does not take this method",
                 "use a method that the header Allow names",
             ),
-            // What takes more says so itself.
-            StatusCode::PAYLOAD_TOO_LARGE => return Self::too_large(BODY),
+            // Routes with a larger limit create their own problem.
+            StatusCode::PAYLOAD_TOO_LARGE => return Self::too_large(MAX_BODY_BYTES),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => (
                 "media-type",
                 "The body is not marked as JSON",
@@ -143,21 +143,21 @@ impl Problem {
         )
     }
 
-    /// The same with more words.
+    /// Replaces the detail.
     #[must_use]
-    pub(super) fn saying(mut self, detail: impl Into<String>) -> Self {
+    pub(super) fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// The same with more to do about it.
+    /// Appends to the remedy.
     #[must_use]
-    pub(super) fn advising(mut self, remedy: &str) -> Self {
+    pub(super) fn with_advice(mut self, remedy: &str) -> Self {
         self.remedy.push_str(remedy);
         self
     }
 
-    /// The same at this path.
+    /// Sets the path.
     #[must_use]
     pub(super) fn at(mut self, path: String) -> Self {
         self.instance = Some(path);
@@ -171,7 +171,7 @@ impl Problem {
 
 impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
-        tracing::error!(%error, "a request could not be answered from the history");
+        tracing::error!(%error, "cannot answer a request from the history");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "history",
@@ -182,17 +182,17 @@ impl From<HistoryError> for Problem {
     }
 }
 
-impl From<DoorError> for Problem {
-    fn from(error: DoorError) -> Self {
+impl From<BackendError> for Problem {
+    fn from(error: BackendError) -> Self {
         match error {
-            DoorError::Unavailable(why) => Self::new(
+            BackendError::Unavailable(why) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "A part is not available",
                 why,
                 "see what /health says, then try again with the same Idempotency-Key",
             ),
-            DoorError::Invalid(why) => Self::new(
+            BackendError::Invalid(why) => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid",
                 "This can never be done",
@@ -221,7 +221,7 @@ impl IntoResponse for Problem {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
-        // For the outermost layer, which knows the path.
+        // The outermost layer takes the problem from here, and adds the path.
         response.extensions_mut().insert(self);
         response
     }

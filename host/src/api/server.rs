@@ -1,4 +1,4 @@
-//! Accepts connections, serves them, and ends.
+//! The HTTP server: accepts connections, serves them, and drains them at the shutdown.
 
 use std::io;
 use std::pin::pin;
@@ -14,40 +14,44 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::plugins::Peer;
+use super::extract::Peer;
 use super::write_timeout::WriteTimeout;
 
-/// How many connections are open at once; who comes later waits in the kernel's queue.
-const CONNECTIONS: usize = 512;
+/// Connections that may be open at the same time. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 512;
 
-/// A request's head arrives within that time; so does the next one's on a connection that is kept.
-const HEAD: Duration = Duration::from_secs(30);
+/// Longest time until the head of the next request on a connection has arrived.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who reads nothing of an answer for that long is given up.
-const STALLED: Duration = Duration::from_secs(30);
+/// A connection is closed when its client reads nothing of an answer for this time.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a request under way may take after the shutdown began.
-const GRACE: Duration = Duration::from_secs(10);
+/// Time that requests under way have to finish after the shutdown began.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until told to stop, finishes what is under way, and cuts off what does not end.
+/// Serves until the shutdown, then finishes the requests under way. A request that does not end in
+/// time is cut off.
+///
+/// # Errors
+/// The listener failed.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // No file descriptors left, or the client was gone already: the next one may have
-                // more luck.
-                tracing::warn!(%error, "a connection could not be accepted");
+                // No file descriptors are left, or the client was gone already. The next connection
+                // may succeed.
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }
@@ -59,44 +63,46 @@ pub async fn serve(
         };
         let shutdown = shutdown.clone();
         connections.spawn(async move {
-            connection(stream, router, shutdown).await;
-            drop(place);
+            serve_connection(stream, router, shutdown).await;
+            drop(permit);
         });
     }
     drop(listener);
-    let drained = tokio::time::timeout(GRACE, async {
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
         while connections.join_next().await.is_some() {}
     })
     .await;
     if drained.is_err() {
         tracing::warn!(
             connections = connections.len(),
-            "requests did not end in time and are cut off"
+            "cutting off requests that did not end in time"
         );
     }
     Ok(())
 }
 
+/// Waits for a permit, then accepts a connection.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
+    let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, permit))
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+/// Serves one connection until it ends.
+async fn serve_connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD);
-    let stream = TokioIo::new(WriteTimeout::new(stream, STALLED));
+        .header_read_timeout(HEADER_TIMEOUT);
+    let stream = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
     let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let result = tokio::select! {
@@ -107,6 +113,6 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended badly");
+        tracing::debug!(%error, "connection ended with an error");
     }
 }

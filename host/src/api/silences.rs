@@ -1,6 +1,5 @@
-//! `/api/v1/silences`: which targets are left alone for a while.
+//! `/api/v1/silences`: targets on which nothing is changed for a while.
 
-use crate::domain::millis;
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,64 +9,64 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::access::Caller;
+use super::audit_entry::record_admin_event;
+use super::auth::Caller;
 use super::extract::{self, Path};
-use super::noted::note;
+use super::limits::MAX_REASON_BYTES;
 use super::problem::Problem;
 use super::state::ApiState;
 use crate::act::{Silence, SilenceError, Silences};
-use crate::domain::duration;
-use crate::domain::rfc3339;
+use crate::domain::{duration, millis, rfc3339};
 use crate::guard::Selector;
 
-/// Nobody is left alone for longer: what is for ever belongs into the configuration.
-const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
-
-/// A reason is at most that long, in bytes.
-const MOST: usize = 1_000;
+/// Maximum duration of a silence. A permanent one belongs into the configuration.
+const MAX_SILENCE_DURATION: Duration = Duration::from_secs(31 * 24 * 3600);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    /// Which targets.
+pub(super) struct SilenceBody {
+    /// Targets of the silence.
     targets: Selector,
-    /// For how long.
+    /// Duration.
     #[serde(rename = "for", with = "duration")]
     lasts: Duration,
-    /// For whoever finds it.
+    /// Reason, for whoever finds the silence.
     why: String,
 }
 
-/// Those in force.
+/// Lists the silences in force.
 pub(super) async fn list(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
     Ok(Json(
         json!({ "silences": silences(&state)?.all((state.clock)()) }),
     ))
 }
 
-/// Begins one.
+/// Begins a silence.
 pub(super) async fn add(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
-    extract::Json(asked): extract::Json<Asked>,
+    extract::Json(body): extract::Json<SilenceBody>,
 ) -> Result<(StatusCode, Json<Silence>), Problem> {
-    let why = asked.why.trim().to_owned();
-    if why.is_empty() || why.len() > MOST {
-        let wrong = format!("it has {} bytes, and there are 1 to {MOST}", why.len());
+    let why = body.why.trim().to_owned();
+    if why.is_empty() || why.len() > MAX_REASON_BYTES {
+        let wrong = format!(
+            "it has {} bytes, and there are 1 to {MAX_REASON_BYTES}",
+            why.len()
+        );
         return Err(Problem::bad_field(
             "why",
             wrong,
             "say in a few words why nothing is to be done",
         ));
     }
-    if asked.lasts.is_zero() || asked.lasts > LONGEST {
+    if body.lasts.is_zero() || body.lasts > MAX_SILENCE_DURATION {
         return Err(Problem::bad_field(
             "for",
             "it is not more than nothing and at most 31 days",
             "write for example \"2h\"",
         ));
     }
-    if asked.targets == Selector::default() {
+    if body.targets == Selector::default() {
         let remedy = "name a namespace, kind or name; the kill switch stops everything";
         return Err(Problem::bad_field(
             "targets",
@@ -76,16 +75,16 @@ pub(super) async fn add(
         ));
     }
     let since = (state.clock)();
-    let until = since.saturating_add(millis(asked.lasts));
+    let until = since.saturating_add(millis(body.lasts));
     let silence = silences(&state)?
-        .add(asked.targets, why, caller.name, since, until)
+        .add(body.targets, why, caller.name, since, until)
         .await
-        .map_err(not_done)?;
+        .map_err(problem_of)?;
     tracing::warn!(
         by = silence.by,
         why = silence.why,
         silence = silence.id,
-        "targets are silenced"
+        "silence began"
     );
     let targets = serde_json::to_string(&silence.targets).unwrap_or_default();
     let why = format!(
@@ -94,11 +93,11 @@ pub(super) async fn add(
         rfc3339(silence.until),
         silence.why
     );
-    note(&state, "silence", &silence.by, why).await;
+    record_admin_event(&state, "silence", &silence.by, why).await;
     Ok((StatusCode::CREATED, Json(silence)))
 }
 
-/// Ends one before its time.
+/// Ends a silence before its time.
 pub(super) async fn end(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
@@ -107,9 +106,9 @@ pub(super) async fn end(
     let silence = silences(&state)?
         .end(&id, (state.clock)())
         .await
-        .map_err(not_done)?;
-    note(&state, "silence_ended", &caller.name, id.clone()).await;
-    tracing::warn!(by = caller.name, silence = id, "a silence was ended");
+        .map_err(problem_of)?;
+    record_admin_event(&state, "silence_ended", &caller.name, id.clone()).await;
+    tracing::warn!(by = caller.name, silence = id, "silence ended");
     Ok(Json(silence))
 }
 
@@ -120,7 +119,7 @@ fn silences(state: &ApiState) -> Result<&Silences, Problem> {
         .ok_or_else(|| Problem::of_status(StatusCode::NOT_FOUND))
 }
 
-fn not_done(error: SilenceError) -> Problem {
+fn problem_of(error: SilenceError) -> Problem {
     let (status, kind, remedy) = match error {
         SilenceError::NotFound(id) => {
             return Problem::not_found("silence", &id, "/api/v1/silences");

@@ -1,4 +1,4 @@
-//! A target in a body: as an object, or as `cluster/namespace/kind/name`.
+//! Reads a target in a body: an object, or the text `cluster/namespace/kind/name`.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use crate::domain::Target;
 
-/// For `#[serde(deserialize_with)]`.
+/// Reads a target, for `#[serde(deserialize_with)]`.
 pub(super) fn either<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Target, D::Error> {
     let target = match Value::deserialize(deserializer)? {
         Value::String(text) => return text.parse().map_err(D::Error::custom),
         value => serde_json::from_value::<Target>(value).map_err(D::Error::custom)?,
     };
-    // The text form tells whether it is complete, and that no name holds a slash.
+    // Parsing the text form checks that the target is complete, and that no name holds a slash.
     target.to_string().parse().map_err(D::Error::custom)
 }
 
-/// The same where it may be missing.
+/// Reads a target that may be missing; see [`either`].
 pub(super) fn either_option<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Target>, D::Error> {

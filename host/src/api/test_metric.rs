@@ -1,5 +1,5 @@
-//! `POST /send-test-metric` and `/metrics-test`: a spike to try the way from a metric to a decision
-//! with.
+//! `POST /send-test-metric` and `/metrics-test`: sends a spike, to try the way from a metric to a
+//! decision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,44 +14,44 @@ use crate::common::metrics::{self, number};
 use crate::domain::Target;
 use crate::history::{Filter, Page};
 
-use super::doors::TestMetric;
+use super::backend::TestMetric;
 use super::extract::JsonOrDefault;
-use super::fresh::fresh;
-use super::{ApiState, Problem, target};
 
-const NAME: &str = "anomalyzer_test_metric";
+use super::limits::MAX_CONCURRENT_TESTS;
+use super::problem::Problem;
+use super::state::ApiState;
+use super::target;
 
-/// How many tests may be under way.
-pub(super) const AT_ONCE: usize = 16;
+/// Default name of the test metric.
+const METRIC_NAME: &str = "anomalyzer_test_metric";
 
-/// How long a decision is waited for, before ordinary values follow all the same.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Longest wait for the decision. Ordinary values follow in any case.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How many ordinary values follow: more than a detector wants to see before it says that all is
-/// well.
-const CALM: usize = 10;
+/// Number of ordinary values after the spike: more than a detector needs to end its finding.
+const ORDINARY_VALUES: usize = 10;
 
-/// How often something is looked at or sent.
-const EVERY: Duration = Duration::from_secs(1);
+/// Interval of polling the history, and of sending ordinary values.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Wanted {
+pub(super) struct TestBody {
     name: String,
-    /// The spike.
+    /// Value of the spike.
     value: f64,
-    /// What the values before are about.
+    /// Level of the values before the spike.
     baseline: f64,
-    /// How many values, the spike included.
+    /// Number of values, the spike included.
     samples: usize,
     #[serde(deserialize_with = "target::either_option")]
     target: Option<Target>,
 }
 
-impl Default for Wanted {
+impl Default for TestBody {
     fn default() -> Self {
         Self {
-            name: NAME.to_owned(),
+            name: METRIC_NAME.to_owned(),
             value: 1000.0,
             baseline: 100.0,
             samples: 60,
@@ -60,7 +60,8 @@ impl Default for Wanted {
     }
 }
 
-impl Wanted {
+impl TestBody {
+    /// Refuses senseless values.
     fn check(&self) -> Result<(), Problem> {
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
         let named = self.name.len() <= 200 && self.name.chars().all(letters);
@@ -79,7 +80,7 @@ impl Wanted {
                 "use 2 to 10000",
             ));
         }
-        // JSON knows no other numbers, but 1e999 is read as infinity by some.
+        // JSON has finite numbers only, but some parsers read 1e999 as infinity.
         if !self.value.is_finite() || !self.baseline.is_finite() {
             return Err(Problem::bad_field(
                 "value",
@@ -90,8 +91,8 @@ impl Wanted {
         Ok(())
     }
 
-    /// Around the baseline, by a hundredth of the spike's height: what is perfectly level has no
-    /// deviation to compare with.
+    /// Returns values around the baseline, which differ by a hundredth of the spike's height: a
+    /// perfectly level series has no deviation to compare with.
     fn ordinary(&self, values: usize) -> impl Iterator<Item = f64> {
         let (step, baseline) = (
             (self.value / 100.0 - self.baseline / 100.0).abs(),
@@ -101,32 +102,32 @@ impl Wanted {
     }
 }
 
-/// Publishes a window whose last value is a spike, and says how to follow it. When it was decided
-/// what to do about the spike, ordinary values follow, so that its incident ends.
+/// Publishes a window whose last value is a spike, and answers with the address of its decisions.
+/// Ordinary values follow after the decision, so that the incident ends.
 pub(super) async fn send(
     State(state): State<ApiState>,
-    JsonOrDefault(wanted): JsonOrDefault<Wanted>,
+    JsonOrDefault(body): JsonOrDefault<TestBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    wanted.check()?;
-    let Ok(place) = Arc::clone(&state.tests).try_acquire_owned() else {
+    body.check()?;
+    let Ok(permit) = Arc::clone(&state.tests).try_acquire_owned() else {
         return Err(too_many());
     };
-    let id = format!("test-{}", fresh());
+    let id = format!("test-{:016x}", fastrand::u64(..));
     let metric = TestMetric {
         id: id.clone(),
-        name: wanted.name.clone(),
+        name: body.name.clone(),
         at: (state.clock)(),
-        values: wanted
-            .ordinary(wanted.samples - 1)
-            .chain([wanted.value])
+        values: body
+            .ordinary(body.samples - 1)
+            .chain([body.value])
             .collect(),
-        target: wanted.target.clone(),
+        target: body.target.clone(),
     };
-    state.doors.send_test_metric(metric.clone()).await?;
-    state.show(wanted.value);
+    state.backend.send_test_metric(metric.clone()).await?;
+    state.set_last_test(body.value);
     tokio::spawn(async move {
-        let _place = place;
-        calm_down(&state, &wanted, metric).await;
+        let _permit = permit;
+        send_ordinary_values(&state, &body, metric).await;
     });
     let follow = format!("/api/v1/decisions?text={id}");
     Ok((
@@ -140,41 +141,42 @@ fn too_many() -> Problem {
         StatusCode::TOO_MANY_REQUESTS,
         "too-many-tests",
         "Too many test metrics are under way",
-        format!("{AT_ONCE} test metrics wait for their decision"),
+        format!("{MAX_CONCURRENT_TESTS} test metrics wait for their decision"),
         "wait until one of them is over; /api/v1/incidents shows them",
     )
 }
 
-/// Waits until the spike was decided upon, then sends ordinary values, one a second.
-async fn calm_down(state: &ApiState, wanted: &Wanted, spike: TestMetric) {
+/// Waits for the decision on the spike, then sends ordinary values, one a second.
+async fn send_ordinary_values(state: &ApiState, body: &TestBody, spike: TestMetric) {
     tokio::select! {
-        _ = tokio::time::timeout(PATIENCE, decided(state, &spike.id)) => {}
+        _ = tokio::time::timeout(DECISION_TIMEOUT, wait_for_decision(state, &spike.id)) => {}
         () = state.shutdown.cancelled() => return,
     }
-    for value in wanted.ordinary(CALM) {
+    for value in body.ordinary(ORDINARY_VALUES) {
         let ordinary = TestMetric {
             at: (state.clock)(),
             values: vec![value],
             ..spike.clone()
         };
-        if let Err(error) = state.doors.send_test_metric(ordinary).await {
-            return tracing::warn!(id = spike.id, %error, "a test metric cannot be calmed down: its incident stays open");
+        if let Err(error) = state.backend.send_test_metric(ordinary).await {
+            return tracing::warn!(id = spike.id, %error, "cannot send the values after a test metric; its incident stays open");
         }
-        state.show(value);
+        state.set_last_test(value);
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
             () = state.shutdown.cancelled() => return,
         }
     }
 }
 
-async fn decided(state: &ApiState, id: &str) {
+/// Polls the history until a decision with `id` in its text has ended.
+async fn wait_for_decision(state: &ApiState, id: &str) {
     let filter = Filter {
         text: Some(id.to_owned()),
         ..Filter::default()
     };
     loop {
-        // A history that can't be read now may be readable in a second.
+        // A failed read is not an error here: the next one may succeed.
         let decisions = state
             .history
             .decisions(&filter, Page::default())
@@ -185,16 +187,18 @@ async fn decided(state: &ApiState, id: &str) {
         {
             return;
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// The value that was sent last, for a Prometheus to scrape; no sample before the first one.
+/// Answers with the value that was sent last, for a Prometheus to scrape. There is no sample before
+/// the first test.
 pub(super) async fn scrape(State(state): State<ApiState>) -> impl IntoResponse {
-    let mut text =
-        format!("# HELP {NAME} What /send-test-metric sent last.\n# TYPE {NAME} gauge\n");
+    let mut text = format!(
+        "# HELP {METRIC_NAME} What /send-test-metric sent last.\n# TYPE {METRIC_NAME} gauge\n"
+    );
     if let Some(value) = *state.last_test.lock() {
-        text.push_str(&format!("{NAME} {}\n", number(value)));
+        text.push_str(&format!("{METRIC_NAME} {}\n", number(value)));
     }
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }

@@ -1,5 +1,5 @@
-//! A connection whose reader stalls is ended: it would else hold its place, and what it is sent,
-//! for ever.
+//! Ends a connection whose client stops reading. The connection would otherwise hold its permit and
+//! its buffered answer for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream on which a write that makes no progress for that long is an error.
+/// A stream on which a write fails if it makes no progress within `limit`.
 pub(super) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
-    /// Since a write has to wait.
+    /// Timer of a write that has to wait.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -26,7 +26,7 @@ impl<S> WriteTimeout<S> {
         }
     }
 
-    /// Passes on what came of a write; when it has to wait, until the limit.
+    /// Passes on the result of a write. A write that has to wait fails at the limit.
     fn bounded<T>(
         &mut self,
         written: Poll<io::Result<T>>,

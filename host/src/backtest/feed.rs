@@ -8,9 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::data::Recorded;
-use crate::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
+use crate::bus::{Bus, BusError, BusHealth, Replay, Subscription};
 use crate::codec;
-use crate::domain::{Coverage, IncidentEvent, MetricBatch, Sample, Series, UnixMs, millis};
+use crate::domain::{
+    Coverage, Delivery, IncidentEvent, MetricBatch, Record, Sample, Series, Topic, UnixMs, millis,
+};
 
 /// What arrives within one interval.
 pub(super) struct Tick {

@@ -77,7 +77,7 @@ pub async fn run(
         None,
     );
     engine.open_configured().await?;
-    let offer = crate::serve::offer(config, plugins);
+    let offer = crate::act::candidate_actions(config.candidates(), plugins.clone());
     let diagnoser = Diagnoser::new(config.diagnose.clone(), None, offer, clock)
         .map_err(BacktestError::Wrong)?;
     let mut world = World::new(config);

@@ -3,10 +3,10 @@
 
 use crate::domain::millis;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,9 +16,10 @@ use tracing::Instrument as _;
 use super::{BacktestError, DataError, Recorded, Report, of_files, of_history, of_prometheus, run};
 use crate::common::clock::now_ms;
 use crate::config::Config;
-use crate::domain::duration;
-use crate::history::{self, HistoryReader};
-use crate::plugin::{Examined, PluginConfig, PluginKind, Plugins};
+use crate::domain::{PluginKind, duration};
+use crate::history;
+use crate::history::HistoryReader;
+use crate::plugin::{Examined, PluginConfig, Plugins};
 
 /// Where it stands in the data folder what has passed.
 const PASSED: &str = "trial.passed";

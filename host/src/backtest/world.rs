@@ -7,13 +7,13 @@ use super::data::Recorded;
 use super::report::{Incident, Outcome, Report, Tried};
 use crate::config::Config;
 use crate::domain::{
-    self, Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Operation, Replicas, Snapshot,
+    Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Mode, Operation, Replicas, Snapshot,
     Solution, Target, UnixMs, Verdict, solutions,
 };
 use crate::guard::{
-    self, DiagnosisFacts, Facts, HOUR, IncidentFacts, Mode, PastOperation, RateLimitFacts, Source,
-    Spent, usual,
+    DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent, usual,
 };
+use crate::{domain, guard};
 
 /// Nobody recorded how many replicas there were.
 const REPLICAS: u32 = 2;

@@ -11,7 +11,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The pauses between tries.
-pub(crate) struct Pauses(Duration);
+pub struct Pauses(Duration);
 
 impl Default for Pauses {
     fn default() -> Self {
@@ -21,7 +21,7 @@ impl Default for Pauses {
 
 impl Pauses {
     /// Waits. False when told to stop meanwhile.
-    pub(crate) async fn wait(&mut self, stop: &CancellationToken) -> bool {
+    pub async fn wait(&mut self, stop: &CancellationToken) -> bool {
         let pause = self.0;
         self.0 = (pause * 2).min(LONGEST_PAUSE);
         tokio::select! {
@@ -38,7 +38,7 @@ fn passes(error: &BusError) -> bool {
 
 /// Publishes, however long the bus can't. An error is one that does not pass; [`BusError::Closed`]
 /// also when told to stop.
-pub(crate) async fn publish(
+pub async fn publish(
     bus: &dyn Bus,
     topic: Topic,
     record: Record,
@@ -61,7 +61,7 @@ pub(crate) async fn publish(
 /// Sets a message aside, however long the bus can't: only then may it be committed. What is too
 /// large for the dead letters is logged and let go, since it would hold up all that follow.
 /// [`BusError::Closed`] when told to stop.
-pub(crate) async fn set_aside(
+pub async fn set_aside(
     subscription: &mut dyn Subscription,
     delivery: &Delivery,
     reason: &str,

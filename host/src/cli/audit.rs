@@ -1,5 +1,5 @@
-//! `anomalyzer audit verify|anchor|export`: whether the history is what was recorded. Reads the
-//! file, whether the service runs or not.
+//! `anomalyzer audit verify|anchor|export`: checks that nobody altered the recorded history. Reads
+//! the history file directly, so that the service need not run.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Output;
-use crate::domain::rfc3339;
-use crate::history::{Anchor, FILE_NAME, HistoryError, HistoryReader, Walked};
+use anomalyzer_domain::rfc3339;
+use anomalyzer_history::{Anchor, FILE_NAME, HistoryError, HistoryReader, Walked};
 
 /// Check that the history is what was recorded.
 #[derive(Clone, Debug, Args)]
 pub struct AuditCommand {
-    /// What to do.
+    /// Subcommand to run.
     #[command(subcommand)]
     pub what: What,
     /// The folder in which the service keeps its data.
@@ -26,38 +26,38 @@ pub struct AuditCommand {
     pub data_dir: PathBuf,
 }
 
-/// What to do.
+/// Subcommands of `anomalyzer audit`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
     /// Walk the chains; the exit code is 1 if an event was edited, removed, inserted or reordered.
     Verify {
-        /// Heads that were kept elsewhere, as `audit anchor` prints them.
+        /// Heads of chains that were kept elsewhere, in the format of `audit anchor`.
         #[arg(long, value_name = "FILE")]
         anchor: Option<PathBuf>,
-        /// Text to read, or JSON (one object a chain and line).
+        /// Text for people, or JSON (one object per chain, each on its own line).
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
-    /// Print the heads of the chains, to be kept where whoever can edit the history cannot write.
+    /// Print the heads of the chains. Keep them where nobody who can edit the history can write.
     Anchor,
     /// Print every event as a line of JSON, which docs/verify_audit.py verifies.
     Export,
 }
 
-/// Why the subcommand failed.
+/// Error of `anomalyzer audit`.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// The file can't be read.
+    /// The history can't be read.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// The anchors can't be read.
+    /// The file of anchors can't be read.
     #[error(
         "cannot read the anchors {path}: {reason}; give a file of lines as `audit anchor` prints them"
     )]
     Anchors {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason that the file can't be read.
         reason: String,
     },
     /// The output can't be written.
@@ -65,7 +65,7 @@ pub enum AuditError {
     Output(#[from] io::Error),
 }
 
-/// Runs the subcommand. Whether the chains hold.
+/// Runs the subcommand. Returns true if every chain is intact.
 pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, AuditError> {
     let AuditCommand { what, data_dir } = command;
     let anchors = match &what {
@@ -102,7 +102,7 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
                     out,
                 )?;
             }
-            // What is broken is not to be anchored.
+            // A broken chain must not be anchored, so its state is printed instead.
             _ => text(walked, out)?,
         }
     }

@@ -1,4 +1,4 @@
-//! `anomalyzer backtest`: the whole pipeline over recorded metrics, with time simulated.
+//! `anomalyzer backtest`: runs the whole pipeline over recorded metrics in simulated time.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -9,65 +9,66 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use crate::backtest::{self, Recorded, TrialLimits};
-use crate::config::{self, Config, Environment};
-use crate::domain::UnixMs;
-use crate::domain::duration;
-use crate::plugin::Plugins;
-use crate::quality::plot::svg;
+use anomalyzer_domain::{UnixMs, duration};
+use anomalyzer_evaluate::backtest;
+use anomalyzer_evaluate::backtest::{Recorded, TrialLimits};
+use anomalyzer_plot::svg;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_service::config;
+use anomalyzer_service::config::{Config, Environment};
 
-/// The size of a panel, in pixels.
+/// Width and height of a panel, in pixels.
 const PANEL: (u32, u32) = (1200, 240);
 
-/// See what would have been found, decided, allowed and done on recorded metrics, with this
-/// configuration
+/// Show what this configuration would have found, decided, allowed and done on recorded metrics
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "With --most-incidents or --most-operations it exits 1 if there are more: run it before a policy or a plugin goes live."
 )]
 pub struct BacktestArgs {
-    /// A CSV file (named as its signal), a folder of them, the address of a Prometheus, or
+    /// A CSV file (named after its signal), a folder of CSV files, the address of a Prometheus, or
     /// `history`
     #[arg(long, value_name = "FILE|DIR|URL|history")]
     pub from: String,
     /// The configuration: its signals, detectors, guard and plugins
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Of a Prometheus: from when on, in RFC 3339
+    /// Start of the range to read from a Prometheus, in RFC 3339
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub start: Option<UnixMs>,
-    /// Of a Prometheus: up to when, in RFC 3339
+    /// End of the range to read from a Prometheus, in RFC 3339
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub end: Option<UnixMs>,
-    /// Of a Prometheus: the time between samples, if not as often as it is asked
+    /// Time between two samples read from a Prometheus; by default the interval of the signal
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub step: Option<Duration>,
-    /// The folder in which the service keeps its data; counts more than the configuration
+    /// The folder in which the service keeps its data; overrides the configuration
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Draw the series with most incidents there, as SVG
+    /// Draw the series with the most incidents to this file, as SVG
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
-    /// What is too much
+    /// Limits on incidents and operations
     #[command(flatten)]
     pub limits: TrialLimits,
-    /// Text to read, or JSON
+    /// Text for people, or JSON
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles plugins: see [`crate::plugin::PluginConfig::compiler`]
+    /// Program that compiles plugins: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
 
 fn time(text: &str) -> Result<UnixMs, String> {
-    crate::quality::parse_time(text)
+    anomalyzer_evaluate::quality::parse_time(text)
         .ok_or_else(|| format!("`{text}` is no time: write for example 2026-11-26T12:00:00Z"))
 }
 
-/// Does it. True if there was no more than may be.
+/// Runs the backtest and writes its report. Returns true if the report is within the limits.
 ///
 /// # Errors
-/// The configuration, a plugin or the data is of no use, or it was told to stop.
+/// Returns an error if the configuration, a plugin or the data can't be used, or if the run was
+/// cancelled.
 pub async fn run<W: Write>(
     args: BacktestArgs,
     environment: Environment<'_>,
@@ -84,7 +85,14 @@ pub async fn run<W: Write>(
         .get_or_insert_with(|| config::cache_folder().join("compiled"));
     let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
     let messages: usize = recorded.iter().map(|one| one.series.samples.len()).sum();
-    let report = backtest::run(&config, &plugins, &recorded, &shutdown, progress(messages)).await?;
+    let report = backtest::run(
+        &config.backtest(),
+        &plugins,
+        &recorded,
+        &shutdown,
+        progress(messages),
+    )
+    .await?;
     let too_many = args.limits.too_many(&report);
     if let Some(file) = &args.plot {
         let panels = backtest::panels(&report, &recorded);
@@ -121,7 +129,7 @@ pub async fn run<W: Write>(
 fn configuration(args: &BacktestArgs, environment: Environment<'_>) -> anyhow::Result<Config> {
     let is_address = args.from.contains("://");
     let address = args.from.clone();
-    // What is to be asked counts more than what the service would ask.
+    // The address on the command line overrides the one in the environment.
     let with_address = move |name: &str| match name {
         "PROMETHEUS_URL" if is_address => Some(address.clone()),
         name => environment(name),
@@ -138,12 +146,13 @@ async fn recorded(args: &BacktestArgs, config: &Config) -> anyhow::Result<Vec<Re
         let (Some(start), Some(end)) = (args.start, args.end) else {
             anyhow::bail!("say of when: --start 2026-11-25T00:00:00Z --end 2026-11-26T00:00:00Z");
         };
-        return Ok(backtest::of_prometheus(config, start, end, args.step).await?);
+        return Ok(backtest::of_prometheus(&config.backtest(), start, end, args.step).await?);
     }
-    Ok(backtest::recorded(&args.from, config).await?)
+    Ok(backtest::recorded(&args.from, &config.backtest()).await?)
 }
 
-/// How far it is, for who looks at it: on a terminal only, and gone at the end.
+/// Shows the progress as a percentage on standard error. Prints nothing unless standard error is a
+/// terminal, and clears the line at the end.
 fn progress(all: usize) -> impl Fn(usize) {
     let terminal = std::io::stderr().is_terminal();
     let shown = std::cell::Cell::new(0);

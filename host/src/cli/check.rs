@@ -1,36 +1,37 @@
-//! `anomalyzer check`: finds what `serve` would refuse before it is started, with file, line and
-//! remedy.
+//! `anomalyzer check`: finds everything that `serve` would refuse, before `serve` is started.
+//! Reports file, line and remedy.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::act::kubernetes::Kubernetes;
-use crate::api::Access;
-use crate::collect::DetectorConfig;
-use crate::config::{Config, ConfigError, Environment, File, Place, Step};
-use crate::plugin::Plugins;
+use anomalyzer_api::Access;
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_domain::{ConfigIssue, Step};
+use anomalyzer_operator_kubernetes::Kubernetes;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_service::config::{Config, ConfigError, Environment, File};
 
 use super::Output;
 
-/// The arguments of `anomalyzer check`.
+/// Arguments of `anomalyzer check`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration
     pub file: PathBuf,
-    /// How the answer looks
+    /// Format of the answer
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles the plugins that are looked at: see [`crate::plugin::PluginConfig::compiler`]
+    /// Program that compiles the checked plugins: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
 
-/// Checks the file and prints what there is to say. True if it is good.
+/// Checks the file and prints the result. Returns true if the configuration is good.
 ///
 /// # Errors
-/// The answer can't be written.
+/// Returns an error if the answer can't be written.
 pub async fn run(
     args: &CheckArgs,
     environment: Environment<'_>,
@@ -65,7 +66,8 @@ pub async fn run(
     Ok(good)
 }
 
-/// `notes`: what is no error, and what could not be checked.
+/// Checks the configuration and returns it. Adds to `notes` everything that is not an error, and
+/// everything that could not be checked.
 async fn check(
     args: &CheckArgs,
     environment: Environment<'_>,
@@ -76,14 +78,12 @@ async fn check(
     config.plugins.compiler.clone_from(&args.compiler);
     notes.extend(idle);
     let access = Access::load(&config.api, config.api.listen);
-    access.map_err(|error| file.wrong(&Place::Named, error.to_string()))?;
+    access.map_err(|issue| file.wrong(issue.within("api")))?;
     if let Some(kubernetes) = &config.kubernetes {
         if kubernetes.kubeconfig.is_some() {
-            let wrong = |error: crate::act::kubernetes::ConnectError| {
-                file.wrong(
-                    &["kubernetes", "kubeconfig"].map(Step::from).into(),
-                    error.to_string(),
-                )
+            let wrong = |error: anomalyzer_operator_kubernetes::ConnectError| {
+                let issue = ConfigIssue::at("kubeconfig", error.to_string());
+                file.wrong(issue.within("kubernetes"))
             };
             Kubernetes::connect(kubernetes).await.map_err(wrong)?;
         } else {
@@ -98,7 +98,8 @@ async fn check(
     Ok(config)
 }
 
-/// Files that are read anew at each request: `serve` begins without them.
+/// Notes secret files that can't be opened. A missing secret is no error: the service reads these
+/// files anew at each request, and `serve` starts without them.
 fn secrets(config: &Config, notes: &mut Vec<String>) {
     let prometheus = config
         .collect
@@ -130,7 +131,8 @@ fn secrets(config: &Config, notes: &mut Vec<String>) {
     }
 }
 
-/// Whether every detector is there and takes its settings.
+/// Checks that every configured detector is installed and accepts its settings. Notes granted
+/// actions that are not installed.
 async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Result<(), ConfigError> {
     let folder = config.plugins.folder.display();
     if !config.plugins.folder.is_dir() {
@@ -140,7 +142,7 @@ async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Resul
         ));
         return Ok(());
     }
-    let of_folder = |why: String| file.wrong(&["plugins", "folder"].map(Step::from).into(), why);
+    let of_folder = |why: String| file.wrong(ConfigIssue::at("folder", why).within("plugins"));
     let plugin_config = config.plugins.clone();
     let loading = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await;
     let plugins = loading
@@ -156,7 +158,6 @@ async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Resul
             let steps =
                 move |at: usize| vec!["signal".into(), index.into(), "detectors".into(), at.into()];
             signal
-                .get_ref()
                 .detectors
                 .iter()
                 .enumerate()
@@ -171,10 +172,10 @@ async fn plugins(file: &File, config: &Config, notes: &mut Vec<String>) -> Resul
             .detector(&detector.name, &detector.settings.clone().into())
             .await;
         let wrong = |error| {
-            file.wrong(
-                &Place::At(steps),
-                format!("detector `{}`: {error}", detector.name),
-            )
+            file.wrong(ConfigIssue {
+                path: steps,
+                message: format!("detector `{}`: {error}", detector.name),
+            })
         };
         opened.map_err(wrong)?;
     }

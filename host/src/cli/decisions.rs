@@ -1,5 +1,6 @@
-//! `anomalyzer decisions list|show|watch`: reads the history's file, whether the service runs or
-//! not; `approve|reject`: answers what a running server holds.
+//! `anomalyzer decisions list|show|watch|approve|reject`. `list`, `show` and `watch` read the
+//! history file directly, so that the service need not run. `approve` and `reject` answer a
+//! question of a held decision at a running server.
 
 mod answer;
 mod record;
@@ -17,24 +18,26 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use crate::domain::{DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome};
-use crate::history::{
+use anomalyzer_domain::{
+    DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome,
+};
+use anomalyzer_history::{
     FILE_NAME, Filter, HistoryError, HistoryReader, Page, RecordedEvent, parse_time,
 };
 
-/// How often `watch` looks.
+/// Time between two polls of `watch`.
 const EVERY: Duration = Duration::from_millis(300);
 
-/// How many rows one read takes.
+/// Number of rows in one read.
 const CHUNK: u32 = 200;
 
-/// Look at what was decided, why, and what came of it.
+/// Look at decisions, their reasons and their outcomes.
 #[derive(Clone, Debug, Args)]
 pub struct DecisionsCommand {
-    /// What to do.
+    /// Subcommand to run.
     #[command(subcommand)]
     pub what: What,
-    /// Text to read, or JSON (one object a line, `show` one object).
+    /// Text for people, or JSON (one object per line; `show` prints one object).
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// The folder in which the service keeps its data.
@@ -47,66 +50,66 @@ pub struct DecisionsCommand {
     pub data_dir: PathBuf,
 }
 
-/// What to do.
+/// Subcommands of `anomalyzer decisions`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// The newest decisions first.
+    /// List decisions, the newest first.
     List {
-        /// Which.
+        /// Filter of the decisions.
         #[command(flatten)]
         filter: FilterArguments,
-        /// At most that many.
+        /// Maximum number of decisions.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// However many there are.
+        /// List all decisions.
         #[arg(long, conflicts_with = "limit")]
         all: bool,
     },
-    /// Everything about one decision.
+    /// Show everything about one decision.
     Show {
-        /// Its id.
+        /// The decision's id.
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Say yes to what a held decision asks: to that operation, on the target as it is shown.
-    /// Without `--question`, shows what is asked and how to say yes to it.
+    /// Approve the operation that a held decision asks about, on the target as shown. Without
+    /// `--question`, shows the question and how to approve it.
     Approve(answer::AnswerArgs),
-    /// Say no to what a held decision asks.
+    /// Reject the operation that a held decision asks about.
     Reject(answer::AnswerArgs),
-    /// Each thing that happens to a decision from now on, until interrupted.
+    /// Print each event of a decision from now on, until interrupted.
     Watch {
-        /// Which.
+        /// Filter of the decisions.
         #[command(flatten)]
         filter: FilterArguments,
     },
 }
 
-/// Which decisions.
+/// Filter of the decisions.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FilterArguments {
-    /// About this target: cluster/namespace/kind/name.
+    /// Target of the decision: cluster/namespace/kind/name.
     #[arg(long)]
     pub target: Option<Target>,
-    /// Of this action, as `scale_up`.
+    /// Action of the decision, for example `scale_up`.
     #[arg(long)]
     pub solution: Option<String>,
-    /// Which came out so: improved, not_improved, worse or unknown.
+    /// Outcome of the decision: improved, not_improved, worse or unknown.
     #[arg(long, value_parser = named::<VerificationOutcome>)]
     pub outcome: Option<VerificationOutcome>,
-    /// Which are there: proposed, held, denied, shadowed, acting, verifying, done, undone or
+    /// State of the decision: proposed, held, denied, shadowed, acting, verifying, done, undone or
     /// failed.
     #[arg(long, value_parser = named::<DecisionState>)]
     pub state: Option<DecisionState>,
-    /// Of this incident.
+    /// Incident of the decision.
     #[arg(long, value_name = "ID")]
     pub incident: Option<String>,
-    /// Decided at this time or later: RFC 3339, or milliseconds since 1970.
+    /// Earliest time of the decision, inclusive: RFC 3339, or milliseconds since 1970.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub from: Option<UnixMs>,
-    /// Decided before this time.
+    /// Latest time of the decision, exclusive.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub to: Option<UnixMs>,
-    /// Which have all these words.
+    /// Words that the decision must contain, all of them.
     #[arg(long)]
     pub text: Option<String>,
 }
@@ -140,33 +143,33 @@ impl From<FilterArguments> for Filter {
     }
 }
 
-/// Why the subcommand failed.
+/// Error of `anomalyzer decisions`.
 #[derive(Debug, thiserror::Error)]
 pub enum DecisionsError {
-    /// The file can't be read.
+    /// The history can't be read.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// There is none of that id.
+    /// No decision has this id.
     #[error("there is no decision `{0}`; `decisions list` shows those that there are")]
     NotFound(String),
-    /// The server can't be asked, or says no.
+    /// The server can't be reached, or refuses the request.
     #[error(transparent)]
     Server(#[from] super::plugins::ManageError),
-    /// It asks nothing.
+    /// The decision asks no question.
     #[error(
         "decision `{0}` is {1}: nobody is asked; `decisions list --state held` shows what waits"
     )]
     NotHeld(String, String),
-    /// It asks something else.
+    /// The decision asks another question.
     #[error(
         "decision `{id}` asks question {asked} by now, not `{given}`: look at it again with `decisions show`"
     )]
     OtherQuestion {
-        /// Which decision.
+        /// Id of the decision.
         id: String,
-        /// What it asks.
+        /// Id of the decision's question.
         asked: String,
-        /// What was answered.
+        /// Id of the question that was answered.
         given: String,
     },
     /// The output can't be written.
@@ -174,7 +177,7 @@ pub enum DecisionsError {
     Output(#[from] io::Error),
 }
 
-/// Runs the subcommand. Who stops reading the output ends it without an error.
+/// Runs the subcommand. A reader that closes the output early is not an error.
 pub async fn run<W: Write>(
     command: DecisionsCommand,
     out: &mut W,

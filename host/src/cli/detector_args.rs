@@ -1,4 +1,4 @@
-//! What the commands that run detectors on files have in common.
+//! Arguments and output shared by the commands that run detectors on files.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -7,10 +7,11 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
-use crate::quality::{Detectors, QualityError};
+use anomalyzer_evaluate::quality::{Detectors, QualityError};
+use anomalyzer_plugin_host::PluginConfig;
+use anomalyzer_service::config;
 
-/// Where detectors come from, and how they are set.
+/// Folder, settings and compiler of the detectors.
 #[derive(Clone, Debug, Args)]
 pub struct DetectorArgs {
     /// The detector's settings: a JSON object, or a file with one
@@ -19,7 +20,7 @@ pub struct DetectorArgs {
     /// The folder in which detectors are found by name
     #[arg(long, value_name = "DIR", default_value_os_t = config::plugin_folder())]
     pub plugins: PathBuf,
-    /// Compiles them: see [`crate::plugin::PluginConfig::compiler`]
+    /// Program that compiles the detectors: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
@@ -37,13 +38,20 @@ fn settings(text: &str) -> Result<Value, String> {
 }
 
 impl DetectorArgs {
-    /// Blocks.
+    /// Loads the wanted detectors. Blocks the current thread.
     pub(super) fn load(self, wanted: &[String]) -> Result<Detectors, QualityError> {
-        Detectors::load(wanted, &self.plugins, self.settings, self.compiler)
+        let plugins = PluginConfig {
+            folder: self.plugins,
+            cache: Some(config::cache_folder().join("compiled")),
+            compiler: self.compiler,
+            ..PluginConfig::default()
+        };
+        Detectors::load(wanted, plugins, self.settings)
     }
 }
 
-/// Does what takes long where it keeps no other task waiting.
+/// Runs blocking work on a thread of its own, so that other tasks keep running. Returns early if
+/// `shutdown` is cancelled.
 pub(super) async fn blocking<T: Send + 'static>(
     shutdown: &CancellationToken,
     work: impl FnOnce() -> Result<T, QualityError> + Send + 'static,
@@ -56,7 +64,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// How far it is, for who looks at it: on a terminal only, and gone at the end.
+/// Shows the number of finished files on standard error. Prints nothing unless standard error is a
+/// terminal, and clears the line at the end.
 pub(super) fn progress(what: &str, all: usize) -> impl Fn(usize) + Sync {
     let terminal = io::stderr().is_terminal();
     move |done| {
@@ -72,7 +81,7 @@ pub(super) fn progress(what: &str, all: usize) -> impl Fn(usize) + Sync {
     }
 }
 
-/// Who stops reading the output ends a command without an error.
+/// Turns a broken pipe into success: a reader that closes the output early is not an error.
 pub(super) fn unless_closed<T: Default>(
     result: Result<T, QualityError>,
 ) -> Result<T, QualityError> {
@@ -84,7 +93,7 @@ pub(super) fn unless_closed<T: Default>(
     }
 }
 
-/// A count with commas.
+/// Formats a count with commas between groups of three digits.
 pub(super) fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut written = String::new();

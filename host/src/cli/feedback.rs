@@ -1,4 +1,4 @@
-//! `anomalyzer feedback`: what people say of findings, over the API of a running server.
+//! `anomalyzer feedback`: records people's feedback on findings, over the API of a running server.
 
 use std::io::Write;
 
@@ -11,39 +11,40 @@ use super::plugins::{Door, ManageError, ServerArgs};
 
 const DOOR: &str = "/api/v1/feedback";
 
-/// Say of a finding whether it was useful: noise raises the threshold of its detector on its
-/// series, use lowers it again. Without a finding, shows what was said
+/// Say whether a finding was useful: `--noise` raises the threshold of its detector on its series,
+/// `--useful` lowers it again. Without a finding, shows the recorded feedback
 #[derive(Clone, Debug, Args)]
 #[command(group(clap::ArgGroup::new("word").args(["useful", "noise", "take_back"])))]
 pub struct FeedbackArgs {
-    /// The finding, as `decisions show` and /api/v1/incidents give it; with --take-back the id that
-    /// is shown here
+    /// The finding's id, as shown by `decisions show` and /api/v1/incidents; with --take-back the
+    /// id that this command shows
     #[arg(requires = "word")]
     pub finding: Option<String>,
-    /// It was worth knowing
+    /// The finding was worth knowing
     #[arg(long, requires = "finding")]
     pub useful: bool,
-    /// Nobody needed it
+    /// Nobody needed the finding
     #[arg(long, requires = "finding")]
     pub noise: bool,
-    /// All that was said about that series never was
+    /// Delete all feedback about that series
     #[arg(long, requires = "finding")]
     pub take_back: bool,
-    /// For whoever reads it
+    /// Reason, for people who read the feedback
     #[arg(long, default_value = "")]
     pub why: String,
-    /// Which server.
+    /// Server to ask.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Text to read, or JSON.
+    /// Text for people, or JSON.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// Does it, and writes how it is then.
+/// Runs the subcommand, and writes the resulting feedback.
 ///
 /// # Errors
-/// The server can't be asked, or says no.
+/// Returns an error if the server can't be reached or refuses the request, or if the output can't
+/// be written.
 pub async fn run<W: Write>(args: FeedbackArgs, out: &mut W) -> Result<(), ManageError> {
     let door = Door::open(&args.server, DOOR)?;
     let answer = match &args.finding {

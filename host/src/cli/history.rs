@@ -1,4 +1,4 @@
-//! `anomalyzer history backup|restore`: copies of the record.
+//! `anomalyzer history backup|restore`: copies the history file, and restores a copy.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Output;
-use crate::history::{FILE_NAME, HistoryReader, restore};
+use anomalyzer_history::{FILE_NAME, HistoryReader, restore};
 
-/// Copy the history, and put a copy in its place.
+/// Back up the history, and restore a backup.
 #[derive(Clone, Debug, Args)]
 pub struct HistoryCommand {
-    /// What to do.
+    /// Subcommand to run.
     #[command(subcommand)]
     pub what: What,
     /// The folder in which the service keeps its data.
@@ -23,30 +23,30 @@ pub struct HistoryCommand {
         default_value = "anomalyzer-data"
     )]
     pub data_dir: PathBuf,
-    /// Text to read, or JSON.
+    /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// What to do.
+/// Subcommands of `anomalyzer history`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// Copy it into a new file, also while the service runs, and walk the chains of the copy
+    /// Copy the history to a new file and verify the chains of the copy. The service may be running
     Backup {
         /// The new file
         file: PathBuf,
     },
-    /// Put a copy in its place, with the service stopped; what was there is moved aside
+    /// Restore a copy while the service is stopped. The current history is moved aside
     Restore {
         /// The copy
         file: PathBuf,
     },
 }
 
-/// Does it. Whether the chains of a copy hold.
+/// Runs the subcommand. Returns true if the chains of a new copy are intact.
 ///
 /// # Errors
-/// A file can't be read or written, or is in use.
+/// Returns an error if a file can't be read or written, or is in use.
 pub async fn run<W: Write>(command: HistoryCommand, out: &mut W) -> anyhow::Result<bool> {
     let here = command.data_dir.join(FILE_NAME);
     match command.what {

@@ -1,5 +1,5 @@
-//! `anomalyzer kill-switch show|on|off`: whether anything may be changed at all, over the API of a
-//! running server.
+//! `anomalyzer kill-switch show|on|off`: stops or allows all changes, over the API of a running
+//! server.
 
 use std::io::Write;
 
@@ -12,40 +12,41 @@ use super::plugins::{Door, ManageError, ServerArgs};
 
 const DOOR: &str = "/api/v1/kill-switch";
 
-/// Stop whatever changes anything, or let it go on.
+/// Stop all changes, or allow them again.
 #[derive(Clone, Debug, Args)]
 pub struct KillSwitchCommand {
-    /// What to do.
+    /// Subcommand to run.
     #[command(subcommand)]
     pub what: What,
-    /// Text to read, or JSON.
+    /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// What to do.
+/// Subcommands of `anomalyzer kill-switch`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// Whether it is on, and why
+    /// Show whether the kill switch is on, and why
     Show(ServerArgs),
-    /// Nothing is changed any more, what is under way included, until it is switched off: also over
-    /// restarts. The file STOP in the data folder does the same
+    /// Stop all changes, including those under way, until the kill switch is off. The stop outlasts
+    /// restarts. The file STOP in the data folder has the same effect
     On {
-        /// For whoever finds it on
+        /// Reason, for people who find the kill switch on
         #[arg(long)]
         why: String,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// What was stopped may be changed again
+    /// Allow changes again
     Off(ServerArgs),
 }
 
-/// Does it, and writes how it is then.
+/// Runs the subcommand, and writes the resulting state of the kill switch.
 ///
 /// # Errors
-/// The server can't be asked, or says no.
+/// Returns an error if the server can't be reached or refuses the request, or if the output can't
+/// be written.
 pub async fn run<W: Write>(command: KillSwitchCommand, out: &mut W) -> Result<(), ManageError> {
     let (server, method, body) = match command.what {
         What::Show(server) => (server, Method::GET, None),

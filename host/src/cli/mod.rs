@@ -1,4 +1,4 @@
-//! The subcommands that are not the service itself.
+//! Subcommands of the program other than `serve`.
 
 pub mod audit;
 pub mod backtest;
@@ -21,7 +21,7 @@ use clap::ValueEnum;
 
 pub use detector_args::DetectorArgs;
 
-/// For people or for programs.
+/// Format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.

@@ -1,4 +1,4 @@
-//! `anomalyzer nab`: what a detector reaches on the Numenta Anomaly Benchmark.
+//! `anomalyzer nab`: scores detectors on the Numenta Anomaly Benchmark.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,37 +9,38 @@ use tokio_util::sync::CancellationToken;
 
 use super::Output;
 use super::detector_args::{DetectorArgs, blocking, count, progress, unless_closed};
-use crate::quality::QualityError;
-use crate::quality::nab::{At, Corpus, FileReport, Report};
+use anomalyzer_evaluate::quality::QualityError;
+use anomalyzer_evaluate::quality::nab::{At, Corpus, FileReport, Report};
 
 /// Score detectors on the Numenta Anomaly Benchmark, at their own threshold and at the best one
 ///
 /// Scores are those of the benchmark: no alarm at all is 0, perfect is 100, and many false alarms
-/// are below 0. SHIPPED is at the detector's own threshold: an alarm is a sample whose score is 1
-/// or more. BEST is at the threshold that would have been best, chosen with the labels in view: an
-/// upper bound, not what the detector reaches. POINTS are a file's share in the standard score.
-/// Samples that are not later than the one before are not shown to a detector, as in the service,
-/// and count as calm.
+/// are below 0. SHIPPED is at the detector's own threshold: an alarm is a sample with a score of 1
+/// or more. BEST is at the threshold that would have been best. It is chosen with knowledge of the
+/// labels, so it is an upper bound that the detector does not reach in practice. POINTS are a
+/// file's share in the standard score. A sample that is not later than the one before is not shown
+/// to a detector, as in the service, and counts as calm.
 #[derive(Clone, Debug, Args)]
 pub struct NabArgs {
-    /// The benchmark's folder, with `data` and `labels` in it
+    /// The benchmark's folder, which contains `data` and `labels`
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Detectors by name, or the files of plugins; all of the plugin folder if none is named
+    /// Detectors by name, or the files of plugins; by default all detectors of the plugin folder
     #[arg(long, value_name = "NAME|FILE.wasm", value_delimiter = ',')]
     pub detector: Vec<String>,
-    /// Where detectors come from, and how they are set
+    /// Folder, settings and compiler of the detectors
     #[command(flatten)]
     pub detectors: DetectorArgs,
-    /// Text to read, or JSON (a list with an object per detector)
+    /// Text for people, or JSON (a list with one object per detector)
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// Runs the benchmark, and writes what came out.
+/// Runs the benchmark, and writes the scores.
 ///
 /// # Errors
-/// Data or a detector can't be had, a detector failed, or it was interrupted.
+/// Returns an error if the data or a detector can't be loaded, if a detector failed, if the run was
+/// interrupted, or if the output can't be written.
 pub async fn run<W: Write>(
     args: NabArgs,
     out: &mut W,

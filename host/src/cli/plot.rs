@@ -1,4 +1,4 @@
-//! `anomalyzer plot`: a series as a picture, from a file or from the history.
+//! `anomalyzer plot`: draws a series from a file or from the history.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,17 +10,18 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::detector_args::{DetectorArgs, blocking, unless_closed};
-use crate::domain::{DecisionId, UnixMs};
-use crate::history::{FILE_NAME, HistoryReader};
-use crate::quality::plot::{Panel, svg};
-use crate::quality::{Judged, QualityError, csv, judge, parse_time};
+use anomalyzer_domain::{DecisionId, UnixMs};
+use anomalyzer_evaluate::quality::{Judged, QualityError, csv, judge, panel_of_rows, parse_time};
+use anomalyzer_history::{FILE_NAME, HistoryReader};
+use anomalyzer_plot::{Panel, svg};
 
-/// Draw a series with what was expected, found and labelled, or what a decision was about
+/// Draw a series with its expected ranges, findings and labels, or the series behind a decision
 ///
-/// From a file (as `score` reads it): the samples, the range that the detector expected while an
-/// anomaly lasted, where anomalies begin and are over, and the times that labels name. From the
-/// history (--decision): the samples around the onset of each series of the decision's incident,
-/// with the range that was expected then. The picture is an SVG.
+/// From a file (in the format of `score`), the picture shows the samples, the range that the
+/// detector expected during an anomaly, the start and the end of each anomaly, and the times named
+/// by the labels. From the history (--decision), the picture shows the samples around the onset of
+/// each series of the decision's incident, and the range expected at that time. The picture is an
+/// SVG.
 #[derive(Clone, Debug, Args)]
 pub struct PlotArgs {
     /// A CSV file
@@ -33,8 +34,8 @@ pub struct PlotArgs {
     /// The detector by name, or the file of a plugin; without it only samples and labels are drawn
     #[arg(long, value_name = "NAME|FILE.wasm", conflicts_with = "decision")]
     pub detector: Option<String>,
-    /// When something was wrong indeed: a JSON list of [from, to], or an object with such a list
-    /// under each file's name, as the benchmark has it
+    /// Times of real anomalies: a JSON list of [from, to], or an object with such a list under each
+    /// file's name, as in the benchmark
     #[arg(long, value_name = "FILE.json", conflicts_with = "decision")]
     pub labels: Option<PathBuf>,
     /// A decision of the history
@@ -43,24 +44,25 @@ pub struct PlotArgs {
     /// The folder in which the service keeps its data
     #[arg(long, value_name = "DIR", default_value = "anomalyzer-data")]
     pub data_dir: PathBuf,
-    /// Where the picture goes
+    /// File for the picture
     #[arg(long, short, value_name = "FILE.svg")]
     pub output: PathBuf,
-    /// In pixels
+    /// Width in pixels
     #[arg(long, default_value_t = 1200, value_parser = clap::value_parser!(u32).range(200..=20_000))]
     pub width: u32,
-    /// Of each series, in pixels
+    /// Height of each series in pixels
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(100..=20_000))]
     pub height: u32,
-    /// Where detectors come from, and how they are set
+    /// Folder, settings and compiler of the detectors
     #[command(flatten)]
     pub detectors: DetectorArgs,
 }
 
-/// Draws it, and says where it is.
+/// Draws the picture, and prints its path.
 ///
 /// # Errors
-/// File, labels, detector or decision can't be had, or there is nothing to draw.
+/// Returns an error if the file, labels, detector or decision can't be loaded, if there is nothing
+/// to draw, or if the picture can't be written.
 pub async fn run<W: Write>(
     args: PlotArgs,
     out: &mut W,
@@ -128,7 +130,7 @@ fn of_file(args: PlotArgs) -> Result<Panel, QualityError> {
         .into_owned();
     let samples = rows.iter().map(|row| (row.at, row.value));
     let Some(detector) = detector else {
-        return Ok(Panel::of_rows(name, &rows, &Judged::calm(samples), labels));
+        return Ok(panel_of_rows(name, &rows, &Judged::calm(samples), labels));
     };
     let detectors = detectors.load(&[detector])?;
     let [detector] = detectors.all() else {
@@ -141,7 +143,7 @@ fn of_file(args: PlotArgs) -> Result<Panel, QualityError> {
         QualityError::plugin(format!("{} on {}", detector.name, path.display()), error)
     })?;
     let title = format!("{name}, {} {}", detector.name, detector.version);
-    Ok(Panel::of_rows(title, &rows, &judged, labels))
+    Ok(panel_of_rows(title, &rows, &judged, labels))
 }
 
 #[derive(Deserialize)]
@@ -151,7 +153,8 @@ enum Labels {
     ByFile(BTreeMap<String, Vec<(String, String)>>),
 }
 
-/// The windows of a file: of the entry whose name the file's path ends in.
+/// Reads the labelled windows of `file`. In an object of lists, the entry counts whose name is the
+/// end of the file's path.
 fn windows(labels: &Path, file: &Path) -> Result<Vec<(UnixMs, UnixMs)>, QualityError> {
     let text =
         fs::read_to_string(labels).map_err(|error| QualityError::unreadable(labels, &error))?;

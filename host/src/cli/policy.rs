@@ -1,4 +1,5 @@
-//! `anomalyzer policy test`: what the guard would say in situations that are written down.
+//! `anomalyzer policy test`: compares the guard's verdicts on described situations with the
+//! expected ones.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,31 +9,32 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Output;
-use crate::config::{self, Environment, File};
-use crate::diagnose::serde_name;
-use crate::domain::GuardVerdict;
-use crate::guard::{self, Case, Policy};
+use anomalyzer_diagnose::serde_name;
+use anomalyzer_domain::GuardVerdict;
+use anomalyzer_policy::{Case, Policy};
+use anomalyzer_service::config;
+use anomalyzer_service::config::{Environment, File};
 
 /// Try what the configuration allows and refuses.
 #[derive(Clone, Debug, Args)]
 pub struct PolicyCommand {
-    /// What to do.
+    /// Subcommand to run.
     #[command(subcommand)]
     pub what: What,
-    /// Text to read, or JSON.
+    /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// What to do.
+/// Subcommands of `anomalyzer policy`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// Ask the guard in each situation of a file, and compare: exits 1 if one is judged otherwise
-    /// than it says there
+    /// Ask the guard in each situation of a file, and compare its verdict with the expected one.
+    /// The exit code is 1 if a verdict differs
     Test {
-        /// The situations: `[[case]]` tables, see docs/policy.md
+        /// The situations: `[[case]]` tables, see docs/how-to/policy.md
         cases: PathBuf,
-        /// The configuration whose `[guard]` is tried
+        /// The configuration with the `[guard]` to test
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },
@@ -44,10 +46,10 @@ struct Cases {
     case: Vec<Case>,
 }
 
-/// Does it. True if all came out as expected.
+/// Runs the test. Returns true if every verdict is as expected.
 ///
 /// # Errors
-/// A file can't be read, or what it says; the answer can't be written.
+/// Returns an error if a file can't be read or is not valid, or if the answer can't be written.
 pub fn run<W: Write>(
     command: &PolicyCommand,
     environment: Environment<'_>,
@@ -82,7 +84,7 @@ fn judge(case: &Case, policy: &Policy) -> anyhow::Result<GuardVerdict> {
     let facts = case
         .facts()
         .map_err(|error| anyhow::anyhow!("case {:?}: {error}", case.name))?;
-    Ok(guard::judge(&facts, policy))
+    Ok(anomalyzer_policy::judge(&facts, policy))
 }
 
 fn expected(case: &Case) -> Value {

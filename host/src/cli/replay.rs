@@ -1,4 +1,4 @@
-//! `anomalyzer replay`: a decision once more from its record.
+//! `anomalyzer replay`: makes a decision again from its record.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,15 +8,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Output;
-use crate::config::{self, Environment};
-use crate::diagnose::OllamaConfig;
-use crate::domain::{DecisionId, UnixMs};
-use crate::history::{FILE_NAME, HistoryReader, RecordedEvent};
-use crate::plugin::STORE;
-use crate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
+use anomalyzer_diagnose::OllamaConfig;
+use anomalyzer_domain::{DecisionId, UnixMs};
+use anomalyzer_evaluate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
+use anomalyzer_history::{FILE_NAME, HistoryReader, RecordedEvent};
+use anomalyzer_plugin_host::{PluginConfig, STORE};
+use anomalyzer_service::config;
+use anomalyzer_service::config::Environment;
 
-/// Decide again from the record: detect, diagnose with the stored answer, guard. Exits 1 if
-/// something comes out otherwise
+/// Make a decision again from its record: detect, diagnose with the stored answer, guard. The exit
+/// code is 1 if a result differs
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
     /// The decision
@@ -24,19 +25,20 @@ pub struct ReplayArgs {
     /// The folder in which the service keeps its data
     #[arg(long, value_name = "DIR", default_value = "anomalyzer-data")]
     pub data_dir: PathBuf,
-    /// Not from the history here, but from what `audit export` wrote, perhaps elsewhere
+    /// Read the record from the output of `audit export`, perhaps of another machine, instead of
+    /// from the data folder
     #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
     pub from: Option<PathBuf>,
-    /// Where detectors are found by their digest, besides the data folder
+    /// The folder in which detectors are found by their digest, besides the data folder
     #[arg(long, value_name = "DIR", default_value_os_t = config::plugin_folder())]
     pub plugins: PathBuf,
-    /// Ask this detector instead: a file. Can be given several times
+    /// Ask the detector in this file instead; can be given several times
     #[arg(long = "detector", value_name = "FILE")]
     pub detectors: Vec<PathBuf>,
     /// Ask this model anew instead, or `rules`
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Where the model is
+    /// Address of the model's server
     #[arg(
         long,
         value_name = "URL",
@@ -47,18 +49,19 @@ pub struct ReplayArgs {
     /// Judge by `[guard]` of this configuration instead
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Text to read, or JSON
+    /// Text for people, or JSON
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles plugins: see [`crate::plugin::PluginConfig::compiler`]
+    /// Program that compiles plugins: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
 
-/// Does it. True if nothing came out otherwise.
+/// Replays the decision. Returns true if no result differs.
 ///
 /// # Errors
-/// The record or what is to be used instead can't be read, or the answer can't be written.
+/// Returns an error if the record or a given replacement can't be read, or if the answer can't be
+/// written.
 pub async fn run<W: Write>(
     args: ReplayArgs,
     environment: Environment<'_>,
@@ -93,7 +96,11 @@ pub async fn run<W: Write>(
     };
     let places = Places {
         folders: vec![args.data_dir.join(STORE), args.plugins],
-        compiler: args.compiler,
+        config: PluginConfig {
+            cache: Some(config::cache_folder().join("compiled")),
+            compiler: args.compiler,
+            ..PluginConfig::default()
+        },
     };
     let steps = replay(&events, &instead, &places).await?;
     let same = !steps

@@ -1,4 +1,4 @@
-//! `anomalyzer score`: files of samples through a detector.
+//! `anomalyzer score`: runs a detector over files of samples.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,23 +11,24 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::detector_args::{DetectorArgs, blocking, count, progress, unless_closed};
-use crate::domain::Phase;
-use crate::quality::{Detectors, QualityError, csv, judge, over, write};
+use anomalyzer_domain::Phase;
+use anomalyzer_evaluate::quality::{Detectors, QualityError, csv, judge, over, write};
 
-/// Run a detector over CSV files, and write what it says of each sample
+/// Run a detector over CSV files, and write its result for each sample
 ///
 /// An input row has a time (`2014-04-01 00:05:00` is UTC; RFC 3339; or seconds or milliseconds
-/// since 1970) and a value, in the columns called `timestamp` and `value` (also time, datetime,
-/// date, ts; val, v), else in the first two. The header may be missing.
+/// since 1970) and a value. They are in the columns called `timestamp` and `value` (also time,
+/// datetime, date, ts; val, v), or else in the first two columns. The header may be missing.
 ///
-/// For each input DIR gets a file of the same name with a row for each row of the input, in its
-/// order: `timestamp` and `value` as they were written; `score` of the sample, where 1 is the
-/// detector's threshold; `severity`, that of the newest finding from the onset on, and 0 in between
-/// and where it is over; `expected_low` and `expected_high`, the newest range that the anomaly's
-/// findings gave, from the onset to the row where it is over, empty where that end is open;
-/// `phase`: onset, then ongoing, then clear, and empty in between. What a detector is never shown
-/// has nothing but its time and value: rows of which the time or the value can't be read, values
-/// that are not finite, and rows that are not later than the ones before.
+/// For each input, DIR gets a file of the same name with one row for each row of the input, in the
+/// order of the input. `timestamp` and `value` are as written in the input. `score` is the score of
+/// the sample; 1 is the detector's threshold. `severity` is the severity of the newest finding,
+/// from the onset on, and 0 between anomalies and in the row where one is over. `expected_low` and
+/// `expected_high` are the newest range given by the anomaly's findings, from the onset to the row
+/// where the anomaly is over; an open end is empty. `phase` is onset, then ongoing, then clear, and
+/// empty between anomalies. A row that is not shown to the detector has nothing but its time and
+/// value: a row with an unreadable time or value, with a value that is not finite, or with a time
+/// that is not later than the ones before.
 #[derive(Clone, Debug, Args)]
 pub struct ScoreArgs {
     /// CSV files, no two of the same name
@@ -36,27 +37,28 @@ pub struct ScoreArgs {
     /// The detector by name, or the file of a plugin
     #[arg(long, value_name = "NAME|FILE.wasm")]
     pub detector: String,
-    /// Where the results go; made if it is not there
+    /// The folder for the results, made if it does not exist
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
-    /// Where detectors come from, and how they are set
+    /// Folder, settings and compiler of the detectors
     #[command(flatten)]
     pub detectors: DetectorArgs,
 }
 
-/// One file that is done.
+/// Result of one scored file.
 struct Done {
     path: PathBuf,
     rows: usize,
-    /// Rows that the detector was not shown.
+    /// Number of rows that the detector was not shown.
     left_out: usize,
     onsets: usize,
 }
 
-/// Scores all files, and writes what became of each. One that fails does not keep the others.
+/// Scores all files, and writes one line for each. A failed file does not stop the others.
 ///
 /// # Errors
-/// What was asked for does not fit together, or a file failed: then all that did are named.
+/// Returns an error if the arguments do not fit together, if the run was interrupted, if the output
+/// can't be written, or if a file failed. The error names every failed file.
 pub async fn run<W: Write>(
     args: ScoreArgs,
     out: &mut W,
@@ -133,7 +135,7 @@ fn score(
     done.ok_or(QualityError::Interrupted)
 }
 
-/// Which file goes where. Makes the folder.
+/// Pairs each input with its output file. Makes the folder of the outputs.
 fn pairs(files: &[PathBuf], folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, QualityError> {
     let mut names: BTreeMap<&OsStr, &Path> = BTreeMap::new();
     for file in files {

@@ -1,5 +1,5 @@
-//! `anomalyzer silences list|add|end`: which targets are left alone for a while, over the API of a
-//! running server.
+//! `anomalyzer silences list|add|end`: silences targets for a while, over the API of a running
+//! server.
 
 use std::io::Write;
 use std::time::Duration;
@@ -10,67 +10,68 @@ use serde_json::{Value, json};
 
 use super::Output;
 use super::plugins::{Door, ManageError, ServerArgs};
-use crate::domain::duration;
+use anomalyzer_domain::duration;
 
 const DOOR: &str = "/api/v1/silences";
 
 /// Leave some targets alone for a while.
 #[derive(Clone, Debug, Args)]
 pub struct SilencesCommand {
-    /// What to do.
+    /// Subcommand to run.
     #[command(subcommand)]
     pub what: What,
-    /// Text to read, or JSON.
+    /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// What to do.
+/// Subcommands of `anomalyzer silences`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// Those in force
+    /// List the silences in force
     List(ServerArgs),
-    /// Nothing is done by itself about these targets for a while, and nobody is told of them. `*`
+    /// Take no automatic action on these targets for a while, and send no notices about them. `*`
     /// in a name stands for any characters
     Add(AddArgs),
-    /// End one before its time
+    /// End a silence before its time
     End {
-        /// Its id
+        /// The silence's id
         id: String,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
 }
 
-/// Which targets, for how long, and why.
+/// Arguments of `silences add`: targets, duration and reason.
 #[derive(Clone, Debug, Args)]
 #[group(id = "targets", required = true, multiple = true, args = ["namespace", "kind", "name"])]
 pub struct AddArgs {
-    /// Of this namespace
+    /// Namespace of the targets
     #[arg(long)]
     pub namespace: Option<String>,
-    /// Of this kind, as Deployment
+    /// Kind of the targets, for example Deployment
     #[arg(long)]
     pub kind: Option<String>,
-    /// Of this name
+    /// Name of the targets
     #[arg(long)]
     pub name: Option<String>,
-    /// How long, as 2h
+    /// Duration of the silence, for example 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub lasts: Duration,
-    /// For whoever finds it
+    /// Reason, for people who find the silence
     #[arg(long)]
     pub why: String,
-    /// Which server.
+    /// Server to ask.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// Does it, and writes what is in force then.
+/// Runs the subcommand, and writes the listed, added or ended silences.
 ///
 /// # Errors
-/// The server can't be asked, or says no.
+/// Returns an error if the server can't be reached or refuses the request, or if the output can't
+/// be written.
 pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), ManageError> {
     let answer = match command.what {
         What::List(server) => {

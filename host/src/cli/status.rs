@@ -1,5 +1,5 @@
-//! `anomalyzer status`: how a running server is, and what it watches: which detectors are still
-//! learning, and when they will be ready.
+//! `anomalyzer status`: shows the signals that a running server watches, their problems, and the
+//! detectors that are still learning.
 
 use std::io::{self, Write};
 
@@ -10,21 +10,23 @@ use serde_json::Value;
 use super::Output;
 use super::plugins::{Door, ManageError, ServerArgs};
 
-/// How a running server is, what it watches, and which detectors are still learning
+/// Show the signals that a running server watches, their problems, and the detectors that are still
+/// learning
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Which server.
+    /// Server to ask.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Text to read, or JSON
+    /// Text for people, or JSON
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// Asks, and writes it.
+/// Asks the server for its signals, and writes them.
 ///
 /// # Errors
-/// The server can't be asked, or says no.
+/// Returns an error if the server can't be reached or refuses the request, or if the output can't
+/// be written.
 pub async fn run<W: Write>(args: StatusArgs, out: &mut W) -> Result<(), ManageError> {
     let watched = Door::open(&args.server, "/api/v1/signals")?
         .ask(Method::GET, "", None)
@@ -36,7 +38,7 @@ pub async fn run<W: Write>(args: StatusArgs, out: &mut W) -> Result<(), ManageEr
     Ok(())
 }
 
-/// A line for each signal, and what is to be known of it below.
+/// Writes one line for each signal, with its learning detectors and problems below.
 fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
     let none = Vec::new();
     let signals = watched["signals"].as_array().unwrap_or(&none);
@@ -46,7 +48,7 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
     for signal in signals {
         let (name, detect) = (signal["name"].as_str().unwrap_or("?"), &signal["detect"]);
         if detect.is_null() {
-            // Of an engine that runs apart nothing is known here.
+            // This server knows nothing about an engine that runs as a separate process.
             writeln!(out, "{name}: no sample was looked at here yet")?;
         } else {
             let detectors = list(&detect["detectors"]).join(", ");

@@ -1,67 +1,67 @@
-//! Why a message can't be read.
+//! Errors of decoding a message.
 
 use crate::domain::UnixMs;
 
-/// Why a message can't be read, and where in it. Goes to the reason of the dead letter, so that it
-/// is short.
+/// Error of decoding a message, with its position. It becomes the reason of the dead letter, so it
+/// is kept short.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The payload is not the JSON that it should be.
+    /// The payload is not the expected JSON.
     #[error("not {what} as JSON: {reason}")]
     Json {
-        /// What was expected.
+        /// Expected content.
         what: &'static str,
-        /// What is wrong, with line and column.
+        /// Problem, with line and column.
         reason: String,
     },
     /// The payload is not a `WriteRequest`.
     #[error("not a WriteRequest: {reason} at byte {at}")]
     Protobuf {
-        /// What is wrong.
+        /// Problem.
         reason: &'static str,
-        /// Where in the payload.
+        /// Byte offset in the payload.
         at: usize,
     },
-    /// A header is missing or wrong.
+    /// A header is missing or invalid.
     #[error("the header `{name}` {reason}")]
     Header {
-        /// Which.
+        /// Name of the header.
         name: &'static str,
-        /// What is wrong.
+        /// Problem.
         reason: String,
     },
-    /// A field is missing or wrong.
+    /// A field is missing or invalid.
     #[error("the field `{name}` {reason}")]
     Field {
-        /// Which.
+        /// Name of the field.
         name: &'static str,
-        /// What is wrong.
+        /// Problem.
         reason: String,
     },
-    /// A time that can't be right.
+    /// A time is not plausible.
     #[error("{what} is at {at} ms, which is {why}")]
     Time {
-        /// Of what.
+        /// Item that has the time.
         what: &'static str,
         /// Milliseconds since 1970.
         at: UnixMs,
-        /// What is wrong with it, and the remedy.
+        /// Problem and remedy.
         why: &'static str,
     },
-    /// There is more of it than is taken.
+    /// A size is over its limit.
     #[error("{size} {what} are more than {limit}")]
     TooMuch {
-        /// Of what.
+        /// Item that is too large.
         what: &'static str,
-        /// How much.
+        /// Actual size.
         size: usize,
-        /// How much is taken.
+        /// Largest accepted size.
         limit: usize,
     },
 }
 
 impl DecodeError {
-    /// Of JSON that can't be read as that.
+    /// Creates an error for JSON that is not a valid `what`.
     pub(super) fn json(what: &'static str) -> impl Fn(serde_json::Error) -> Self {
         move |error| Self::Json {
             what,
@@ -69,7 +69,7 @@ impl DecodeError {
         }
     }
 
-    /// Of a field.
+    /// Creates an error for a field.
     pub(super) fn field(name: &'static str, reason: impl Into<String>) -> Self {
         Self::Field {
             name,
@@ -77,7 +77,7 @@ impl DecodeError {
         }
     }
 
-    /// Refuses what is too much.
+    /// Returns an error if `size` is greater than `limit`.
     pub(super) fn limit(what: &'static str, size: usize, limit: usize) -> Result<(), Self> {
         if size > limit {
             Err(Self::TooMuch { what, size, limit })
@@ -87,12 +87,12 @@ impl DecodeError {
     }
 }
 
-/// A text that someone else wrote, short enough for a log line.
+/// Shortens a text from another producer for a log line.
 pub(super) fn shortened(text: &str) -> String {
     shortened_to(text, 200)
 }
 
-/// The beginning of a text, in at most so many bytes and a sign that it goes on.
+/// Shortens a text to at most `most` bytes, followed by an ellipsis if it was cut.
 pub(super) fn shortened_to(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! What messages of other producers have in common: times, targets and steps as people write them.
+//! Parsing shared by the formats of other producers: times, targets and steps in human notation.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use super::when::LATEST;
 use crate::domain::duration;
 use crate::domain::{Target, UnixMs};
 
-/// From here on a number is milliseconds: in seconds it would be the year 5138, in milliseconds it
-/// is 1973.
+/// Smallest number that is read as milliseconds. In seconds it would be the year 5138, in
+/// milliseconds it is 1973.
 const MILLISECONDS_FROM: f64 = 1e11;
 
-/// Seconds or milliseconds since 1970 as a number or its text, or RFC 3339; without a zone it is
-/// UTC. From 1970 to 9999.
+/// Reads a time: seconds or milliseconds since 1970 as a number or its text, or RFC 3339. A time
+/// without a zone is in UTC. The accepted range is 1970 to 9999.
 pub(super) fn time(name: &'static str, value: &Value) -> Result<UnixMs, DecodeError> {
     let wrong = || {
         let shown = shortened(&value.to_string());
@@ -48,7 +48,7 @@ pub(super) fn time(name: &'static str, value: &Value) -> Result<UnixMs, DecodeEr
     if !(0.0..=LATEST as f64).contains(&milliseconds) {
         return Err(wrong());
     }
-    // Within 2^53, so that nothing is lost.
+    // The value is below 2^53, so the conversion is exact.
     Ok(milliseconds.round() as UnixMs)
 }
 
@@ -60,7 +60,7 @@ fn rfc3339(text: &str) -> Option<UnixMs> {
     at.ok().map(Timestamp::as_millisecond)
 }
 
-/// `cluster/namespace/kind/name`, or an object of these four.
+/// Reads a target: `cluster/namespace/kind/name`, or an object with these four fields.
 pub(super) fn target(value: &Value) -> Result<Target, DecodeError> {
     let reason = match value {
         Value::String(text) => match text.parse::<Target>() {
@@ -86,7 +86,7 @@ pub(super) fn target(value: &Value) -> Result<Target, DecodeError> {
     ))
 }
 
-/// A number of seconds, or a duration as `15s`.
+/// Reads a step: a number of seconds, or a duration such as `15s`.
 pub(super) fn step(value: &Value) -> Result<Duration, DecodeError> {
     let parsed = match value {
         Value::Number(seconds) => seconds

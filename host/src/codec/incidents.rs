@@ -1,13 +1,12 @@
-//! Incident events on `incidents-topic`, as JSON.
+//! Codec for incident events on `incidents-topic`, as JSON.
 
 use bytes::Bytes;
 
 use super::error::shortened_to;
 use super::{DecodeError, JSON};
-use crate::bus::{Delivery, Record};
-use crate::domain::{Finding, Incident, IncidentEvent, Labels, Phase, derive};
+use crate::domain::{Delivery, Finding, Incident, IncidentEvent, Labels, Phase, Record, derive};
 
-/// Writes an event. Its key is the target.
+/// Encodes an event. Its key is the target.
 pub fn encode(event: &IncidentEvent) -> Record {
     Record {
         key: Some(event.incident.target.key()),
@@ -15,12 +14,13 @@ pub fn encode(event: &IncidentEvent) -> Record {
             "content-type".to_owned(),
             Bytes::from_static(JSON.as_bytes()),
         )],
-        // Maps with text for keys and types of ours: nothing in there can fail.
+        // The event consists of maps with text keys and of our own types, so serialization can't
+        // fail.
         payload: serde_json::to_vec(event).unwrap_or_default().into(),
     }
 }
 
-/// How much of an incident is left, from one step to the next.
+/// Limits for the parts of an incident in one step of the shortening.
 struct Left {
     samples: usize,
     findings: usize,
@@ -28,7 +28,8 @@ struct Left {
     text: usize,
 }
 
-/// What is left out first is what the least is lost with.
+/// Limits that are applied in order to fit the size limit. The least valuable fields are dropped
+/// first.
 const STEPS: [Left; 5] = [
     Left {
         samples: 8,
@@ -62,9 +63,9 @@ const STEPS: [Left; 5] = [
     },
 ];
 
-/// Writes an event that is no larger than that, by leaving out what detectors knew and samples,
-/// then shortening texts, then leaving out the findings that matter least. None if all of that is
-/// not enough.
+/// Encodes an event in at most `limit` bytes. Leaves out the detectors' state and samples first,
+/// then shortens texts, then leaves out the least important findings. Returns None if the event is
+/// still too large.
 pub fn encode_within(event: &IncidentEvent, limit: usize) -> Option<Record> {
     STEPS
         .iter()
@@ -80,7 +81,7 @@ fn cut(event: &IncidentEvent, left: &Left) -> IncidentEvent {
     let Incident {
         findings, samples, ..
     } = &mut event.incident;
-    // A series of samples belongs to the finding at its place.
+    // The series at an index belongs to the finding at that index.
     for series in samples.iter_mut() {
         let surplus = series.samples.len().saturating_sub(left.samples);
         series.samples.drain(..surplus);
@@ -111,7 +112,8 @@ fn cut(event: &IncidentEvent, left: &Left) -> IncidentEvent {
     event
 }
 
-/// Series that differ still do: what is shortened ends in a hash of the whole.
+/// Shortens labels. A shortened text ends in a hash of the whole text, so different series stay
+/// different.
 fn short_labels(labels: &Labels, left: &Left) -> Labels {
     let short = |text: &str| match text.len() > left.text {
         true => format!("{} {}", shortened_to(text, left.text), derive(&[text])),
@@ -125,7 +127,7 @@ fn short_labels(labels: &Labels, left: &Left) -> Labels {
     )
 }
 
-/// Reads an event.
+/// Decodes an event.
 pub fn decode(delivery: &Delivery) -> Result<IncidentEvent, DecodeError> {
     serde_json::from_slice(&delivery.record.payload).map_err(DecodeError::json("an incident event"))
 }
@@ -133,10 +135,12 @@ pub fn decode(delivery: &Delivery) -> Result<IncidentEvent, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Topic;
-    use crate::domain::{Coverage, Direction, IncidentEventKind, Meaning, Sample, Series, Target};
+    use crate::domain::{
+        Coverage, Direction, IncidentEventKind, Meaning, Sample, Series, Target, Topic,
+    };
 
-    /// Findings with so many labels of that length each, and their samples.
+    /// Creates an event with `findings` findings and their samples. Each finding has `labels`
+    /// labels of the given length.
     fn event(findings: usize, labels: usize, length: usize) -> IncidentEvent {
         let of = |number: usize| {
             let value = |label: usize| {

@@ -1,17 +1,17 @@
-//! Batches of samples on `metrics-topic`.
+//! Codec for batches of samples on `metrics-topic`.
 //!
-//! Ours is a `WriteRequest` with the headers `content-type`, `signal`, `target`, `observed-at`
-//! (milliseconds since 1970) and `coverage` (`asked/answered/failed`), and `foreign` where it came
-//! from someone else. Two JSON formats of other producers are read as well, with the metric's name
-//! as the signal and one source that answered:
+//! Our format is a `WriteRequest` with the headers `content-type`, `signal`, `target`,
+//! `observed-at` (milliseconds since 1970) and `coverage` (`asked/answered/failed`). Samples of
+//! another producer have the header `foreign` too. Two JSON formats of other producers are also
+//! read. They take the metric's name as the signal and count one source that answered:
 //! - a window `{"name", "values": [..], "timestamp"}`: the last value is the newest and was
-//!   observed at `timestamp`; the others are one second apart, or `step` (or `interval`), in
-//!   seconds or as `"15s"`;
+//!   observed at `timestamp`. The other values are one second apart, or `step` (or `interval`)
+//!   apart, in seconds or as `"15s"`;
 //! - one value `{"name", "value", "timestamp", "labels"}`.
 //!
 //! `timestamp` is in seconds, milliseconds or RFC 3339. A value is a number, its text, or null for
-//! none. Both may have `labels`, and name a target as `target` or as a label of that name
-//! (`cluster/namespace/kind/name`).
+//! a missing value. Both formats may have `labels`. They may name a target in the field `target` or
+//! in a label of that name (`cluster/namespace/kind/name`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +21,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Believed, DecodeError, foreign, remote_write};
-use crate::bus::{Delivery, Record};
-use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, UnixMs};
+use crate::domain::{
+    Coverage, Delivery, Labels, MetricBatch, Record, Sample, Series, Target, UnixMs,
+};
 
 const CONTENT_TYPE: &str = "content-type";
 const SIGNAL: &str = "signal";
@@ -31,27 +32,27 @@ const OBSERVED_AT: &str = "observed-at";
 const COVERAGE: &str = "coverage";
 const FOREIGN: &str = "foreign";
 
-/// Values of one window.
+/// Maximum number of values in one window.
 const MOST_VALUES: usize = 100_000;
-/// Bytes of a metric's name.
+/// Maximum length of a metric's name in bytes.
 const MOST_NAME_BYTES: usize = 1024;
 
-/// What a message is about.
+/// Description of a message, without its samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The signal.
+    /// Name of the signal.
     pub signal: String,
-    /// What the samples speak for.
+    /// Target of the samples.
     pub target: Option<Target>,
-    /// When the sources were asked.
+    /// Time at which the sources were queried.
     pub observed_at: UnixMs,
-    /// Who answered.
+    /// Coverage of the sources.
     pub coverage: Coverage,
-    /// Whether the samples came from someone else.
+    /// True if the samples came from another producer.
     pub foreign: bool,
 }
 
-/// Writes a batch. Its key is the target, or without one the signal.
+/// Encodes a batch. Its key is the target, or the signal if there is no target.
 pub fn encode(batch: &MetricBatch) -> Record {
     let Coverage {
         asked,
@@ -77,17 +78,17 @@ pub fn encode(batch: &MetricBatch) -> Record {
     }
 }
 
-/// The samples of a message.
+/// Samples of a message.
 #[derive(Clone, Debug)]
 pub enum Content<'a> {
-    /// A `WriteRequest`, not read yet.
+    /// A `WriteRequest` that is not decoded yet.
     Encoded(remote_write::Walk<'a>),
-    /// Those of another producer's format.
+    /// Decoded samples of another producer's format.
     Read(Vec<Series>),
 }
 
 impl Content<'_> {
-    /// When the oldest sample was observed, as far as the content can be read.
+    /// Returns the time of the oldest sample, of the samples that can be decoded.
     pub fn first_at(&self) -> Option<UnixMs> {
         match self {
             Self::Encoded(series) => series
@@ -105,7 +106,7 @@ impl Content<'_> {
     }
 }
 
-/// Reads a batch, ours or someone else's, whose times are all believed.
+/// Decodes a batch of our format or of another producer's, and checks all times with `believed`.
 pub fn decode(delivery: &Delivery, believed: Believed) -> Result<MetricBatch, DecodeError> {
     let (
         Head {
@@ -131,7 +132,7 @@ pub fn decode(delivery: &Delivery, believed: Believed) -> Result<MetricBatch, De
     })
 }
 
-/// Reads what a message is about, and leaves the samples of one of ours as they are.
+/// Decodes the description of a message. Leaves the samples of our own format encoded.
 pub fn open(delivery: &Delivery, believed: Believed) -> Result<(Head, Content<'_>), DecodeError> {
     let record = &delivery.record;
     if is_write_request(record) {
@@ -160,7 +161,7 @@ pub fn open(delivery: &Delivery, believed: Believed) -> Result<(Head, Content<'_
     ))
 }
 
-/// Whether the value is a `WriteRequest`, by its content type.
+/// Returns true if the content type says that the payload is a `WriteRequest`.
 fn is_write_request(record: &Record) -> bool {
     let media_type = record
         .header(CONTENT_TYPE)
@@ -172,7 +173,7 @@ fn is_write_request(record: &Record) -> bool {
     })
 }
 
-/// Reads the headers of one of our messages.
+/// Decodes the headers of a message in our format.
 fn head(record: &Record, believed: Believed) -> Result<Head, DecodeError> {
     let signal = required(record, SIGNAL)?.to_owned();
     DecodeError::limit("bytes of a signal's name", signal.len(), MOST_NAME_BYTES)?;
@@ -201,7 +202,8 @@ fn head(record: &Record, believed: Believed) -> Result<Head, DecodeError> {
     })
 }
 
-/// A target is the key of what comes of it, so that it must fit everywhere.
+/// Returns an error if the target is too long. The target becomes a message key, so it must fit
+/// everywhere.
 fn short(target: Option<&Target>) -> Result<(), DecodeError> {
     let size = target.map_or(0, |target| target.key().len());
     DecodeError::limit("bytes of a target", size, MOST_NAME_BYTES)
@@ -232,7 +234,7 @@ fn read_coverage(text: &str) -> Option<Coverage> {
     })
 }
 
-/// What other producers write.
+/// JSON message of another producer.
 #[derive(Deserialize)]
 struct Foreign {
     name: String,
@@ -249,7 +251,7 @@ struct Foreign {
     target: Option<Value>,
 }
 
-/// A number, its text (as in Prometheus's API, where `NaN` and `+Inf` are values), or none.
+/// A number, its text (as in Prometheus's API, where `NaN` and `+Inf` are values), or null.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number {
@@ -258,7 +260,7 @@ enum Number {
     Nothing(()),
 }
 
-/// A field that is there, be it null.
+/// Deserializes a field that is present. A null is `Some` too.
 fn there<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Number>, D::Error> {
     Number::deserialize(field).map(Some)
 }
@@ -289,7 +291,7 @@ fn decode_json(payload: &[u8], believed: Believed) -> Result<MetricBatch, Decode
     if message.name.is_empty() {
         return Err(DecodeError::field("name", "is empty"));
     }
-    // The others in a window are before it.
+    // The other values of a window are older than this time.
     let observed_at = believed.check(
         "the field `timestamp`",
         foreign::time("timestamp", &message.timestamp)?,
@@ -320,7 +322,7 @@ fn decode_json(payload: &[u8], believed: Believed) -> Result<MetricBatch, Decode
     let labels = labels(&message)?;
     let target = match &message.target {
         Some(target) => Some(foreign::target(target)?),
-        // A label is not made for us: what is no target in it is just a label.
+        // The label may have another purpose, so text that is not a target is ignored.
         None => labels.get(TARGET).and_then(|text| text.parse().ok()),
     };
     short(target.as_ref())?;
@@ -348,7 +350,7 @@ fn window(
     let step = UnixMs::try_from(step.as_millis()).unwrap_or(UnixMs::MAX);
     let ages = (0..values.len() as UnixMs).rev();
     let samples = values.iter().zip(ages).map(|(value, age)| {
-        // Before 1970 there was none.
+        // Times before 1970 are not accepted, so the time is clamped to 0.
         let at = newest_at.saturating_sub(age.saturating_mul(step)).max(0);
         Ok(value.read("values")?.map(|value| Sample { at, value }))
     });
@@ -391,10 +393,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bus::Topic;
     use crate::codec::when::LATEST;
+    use crate::domain::Topic;
 
-    /// Every time from 1970 to 9999.
+    /// Accepts every time from 1970 to 9999.
     const EVERY: Believed = Believed::at(LATEST);
 
     fn json_record(message: &Value) -> Record {
@@ -431,7 +433,7 @@ mod tests {
     fn any_batch() -> impl Strategy<Value = MetricBatch> {
         let labels =
             proptest::collection::btree_map(".{0,9}", ".{0,9}", 0..5).prop_map(Labels::from);
-        // NaN is not equal to itself: what it becomes is tested by its bits.
+        // NaN is not equal to itself. Another test compares its bits.
         let value = prop_oneof![
             any::<f64>().prop_filter("a number", |v| !v.is_nan()),
             Just(f64::INFINITY)

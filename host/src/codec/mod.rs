@@ -1,4 +1,4 @@
-//! How what travels on the topics is written and read. No I/O, and no input makes it panic.
+//! Codecs for the messages on the topics. They do no I/O, and no input makes them panic.
 
 mod error;
 mod foreign;
@@ -11,5 +11,5 @@ mod when;
 pub use error::DecodeError;
 pub use when::Believed;
 
-/// The content type of JSON.
+/// Content type of JSON.
 const JSON: &str = "application/json";

@@ -1,9 +1,10 @@
-//! Prometheus remote write 1.0: `WriteRequest` as protobuf (prometheus/prompb/remote.proto and
-//! types.proto). On `metrics-topic` it is not compressed.
+//! Codec for Prometheus remote write 1.0: `WriteRequest` as protobuf
+//! (prometheus/prompb/remote.proto and types.proto). On `metrics-topic` the message is not
+//! compressed.
 //!
-//! Written by prost, read by a walker that allocates nothing: a message of 500 samples is mostly
-//! labels that the reader has seen before, so that it wants to look them up by their bytes.
-//! Metadata, exemplars and native histograms are passed over.
+//! Messages are encoded by prost and decoded by a walker that does not allocate. A message of 500
+//! samples consists mostly of labels that the reader has seen before, and the reader looks them up
+//! by their bytes. Metadata, exemplars and native histograms are skipped.
 
 use std::borrow::Cow;
 
@@ -12,20 +13,20 @@ use prost::Message;
 use super::{Believed, DecodeError};
 use crate::domain::{Labels, Sample, Series, UnixMs};
 
-/// The header `content-type` of a message whose value is a `WriteRequest`.
+/// Header `content-type` of a message whose payload is a `WriteRequest`.
 pub const CONTENT_TYPE: &str = "application/x-protobuf;proto=prometheus.WriteRequest";
 
-/// Labels of one series.
+/// Maximum number of labels of one series.
 pub const MOST_LABELS: usize = 128;
-/// Bytes of one label's name.
+/// Maximum length of a label's name in bytes.
 pub const MOST_NAME_BYTES: usize = 1024;
-/// Bytes of one label's value.
+/// Maximum length of a label's value in bytes.
 pub const MOST_VALUE_BYTES: usize = 16 << 10;
 
 /// `prometheus.WriteRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub struct WriteRequest {
-    /// The series.
+    /// Series of the request.
     #[prost(message, repeated, tag = "1")]
     pub timeseries: Vec<TimeSeries>,
 }
@@ -33,10 +34,10 @@ pub struct WriteRequest {
 /// `prometheus.TimeSeries`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TimeSeries {
-    /// Sorted by name.
+    /// Labels, sorted by name.
     #[prost(message, repeated, tag = "1")]
     pub labels: Vec<Label>,
-    /// Oldest first.
+    /// Samples, oldest first.
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<WireSample>,
 }
@@ -44,10 +45,10 @@ pub struct TimeSeries {
 /// `prometheus.Label`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Label {
-    /// Name.
+    /// Name of the label.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Value.
+    /// Value of the label.
     #[prost(string, tag = "2")]
     pub value: String,
 }
@@ -55,8 +56,8 @@ pub struct Label {
 /// `prometheus.Sample`.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct WireSample {
-    /// The value; NaNs keep their bits. Left out for 0: optional, as prost would leave -0 out as
-    /// well.
+    /// Value of the sample; NaNs keep their bits. Omitted for 0. The field is optional because
+    /// prost would omit -0 as well.
     #[prost(double, optional, tag = "1")]
     pub value: Option<f64>,
     /// Milliseconds since 1970.
@@ -64,7 +65,7 @@ pub struct WireSample {
     pub timestamp: UnixMs,
 }
 
-/// Writes series.
+/// Encodes series.
 pub fn encode(series: &[Series]) -> Vec<u8> {
     let timeseries = series.iter().map(|series| {
         let labels = series.labels.iter().map(|(name, value)| Label {
@@ -86,7 +87,7 @@ pub fn encode(series: &[Series]) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Reads series, with their labels and samples in memory of their own.
+/// Decodes series and copies their labels and samples into owned memory.
 pub fn decode(payload: &[u8], believed: Believed) -> Result<Vec<Series>, DecodeError> {
     walk(payload, believed)
         .map(|series| {
@@ -99,18 +100,18 @@ pub fn decode(payload: &[u8], believed: Believed) -> Result<Vec<Series>, DecodeE
         .collect()
 }
 
-/// One series in the message's own bytes.
+/// One series, borrowed from the message's bytes.
 #[derive(Clone, Debug)]
 pub struct RawSeries<'a> {
-    /// The labels as they are encoded: equal bytes are equal labels (not the other way round). Read
-    /// them with [`labels`].
+    /// Encoded labels. Equal bytes mean equal labels, but equal labels may have different bytes.
+    /// Decode them with [`labels`].
     pub labels: Cow<'a, [u8]>,
-    /// The samples.
+    /// Samples of the series.
     pub samples: RawSamples<'a>,
 }
 
-/// Reads a message series by series, without allocating. Ends after the first error; a sample whose
-/// time is not believed is one.
+/// Decodes a message series by series, without allocating. Ends after the first error. A sample
+/// with an implausible time is an error.
 pub fn walk(payload: &[u8], believed: Believed) -> Walk<'_> {
     Walk {
         rest: Reader {
@@ -122,7 +123,7 @@ pub fn walk(payload: &[u8], believed: Believed) -> Walk<'_> {
     }
 }
 
-/// The series of a message.
+/// Iterator over the series of a message.
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     rest: Reader<'a>,
@@ -151,7 +152,7 @@ impl<'a> RawSeries<'a> {
     fn read(series: Reader<'a>, believed: Believed) -> Result<Self, DecodeError> {
         let mut rest = series;
         let start = rest.at;
-        // Encoders write the labels before the samples. Then they are one slice.
+        // Encoders normally write the labels before the samples. The labels are then one slice.
         let mut end = start;
         let mut count = 0;
         while !rest.is_empty() {
@@ -168,7 +169,7 @@ impl<'a> RawSeries<'a> {
             failed: false,
         };
         let mut labels = Cow::Borrowed(&series.whole[start..end]);
-        // But they may write them in any order.
+        // Protobuf allows any order of fields, so labels after samples are collected too.
         while !rest.is_empty() {
             let before = rest.at;
             if let (1, _) = rest.field()? {
@@ -183,7 +184,7 @@ impl<'a> RawSeries<'a> {
     }
 }
 
-/// The samples of one series. Ends after the first error.
+/// Iterator over the samples of one series. Ends after the first error.
 #[derive(Clone, Debug)]
 pub struct RawSamples<'a> {
     rest: Reader<'a>,
@@ -213,7 +214,7 @@ fn sample(mut fields: Reader<'_>, believed: Believed) -> Result<Sample, DecodeEr
     while !fields.is_empty() {
         match fields.field()? {
             (1, Value::Fixed64(bits)) => sample.value = f64::from_bits(bits),
-            // Protobuf's int64: two's complement in 64 bits.
+            // Protobuf's int64 is two's complement in 64 bits.
             (2, Value::Varint(at)) => sample.at = at.cast_signed(),
             (1 | 2, _) => return Err(fields.error("a sample of the wrong type")),
             _ => {}
@@ -223,7 +224,7 @@ fn sample(mut fields: Reader<'_>, believed: Believed) -> Result<Sample, DecodeEr
     Ok(sample)
 }
 
-/// Reads the labels of [`RawSeries`]. Of a name given twice the last value counts.
+/// Decodes the labels of a [`RawSeries`]. If a name occurs twice, the last value is used.
 pub fn labels(raw: &[u8]) -> Result<Labels, DecodeError> {
     let mut rest = Reader { whole: raw, at: 0 };
     let mut pairs = Vec::new();
@@ -246,11 +247,11 @@ pub fn labels(raw: &[u8]) -> Result<Labels, DecodeError> {
     Ok(Labels::new(pairs))
 }
 
-/// Protobuf's wire format, a part of a message at a time
+/// Reader of protobuf's wire format for one part of a message
 /// (protobuf.dev/programming-guides/encoding).
 #[derive(Clone, Copy, Debug)]
 struct Reader<'a> {
-    /// The payload up to the end of this part: positions count from its start.
+    /// Payload up to the end of this part. Positions count from the start of the payload.
     whole: &'a [u8],
     at: usize,
 }
@@ -299,7 +300,7 @@ impl<'a> Reader<'a> {
         Err(self.error("a number does not end"))
     }
 
-    /// The next field: its number and value.
+    /// Reads the next field and returns its number and value.
     fn field(&mut self) -> Result<(u64, Value<'a>), DecodeError> {
         let key = self.varint()?;
         let value = match key & 7 {
@@ -335,7 +336,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next embedded message under this number.
+    /// Returns the next embedded message with the field number `wanted`.
     fn find(&mut self, wanted: u64) -> Result<Option<Reader<'a>>, DecodeError> {
         while !self.is_empty() {
             match self.field()? {
@@ -349,7 +350,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// The rest of this part as text.
+    /// Returns the rest of this part as text.
     fn text(self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
         let bytes = &self.whole[self.at..];
         DecodeError::limit(what, bytes.len(), limit)?;
@@ -364,7 +365,7 @@ mod tests {
     use super::*;
     use crate::codec::when::LATEST;
 
-    /// Every time from 1970 to 9999.
+    /// Accepts every time from 1970 to 9999.
     const EVERY: Believed = Believed::at(LATEST);
 
     fn any_series() -> impl Strategy<Value = Vec<TimeSeries>> {

@@ -1,10 +1,11 @@
-//! Solutions on `ai-solutions-topic`, as JSON.
+//! Codec for solutions on `ai-solutions-topic`, as JSON.
 //!
-//! A message with `id` and `provenance` says that it is ours and is read to the letter; whether it
-//! is, the acting part finds out, and reads it as someone else's if not ([`disown`]). Any other
-//! needs only `anomaly_type`, `solution_type` and `explanation`; of the rest it may give `target`,
-//! `parameters`, `confidence`, `incident`, `timestamp` and `expires_at`. It gets its id from where
-//! it was, its provenance is `topic`, and it expires five minutes after it was published.
+//! A message with `id` and `provenance` claims to come from this service and must match the format
+//! exactly. The acting part checks the claim. If the claim is false, it treats the solution as
+//! another producer's ([`disown`]). Every other message needs only `anomaly_type`, `solution_type`
+//! and `explanation`. It may also have `target`, `parameters`, `confidence`, `incident`,
+//! `timestamp` and `expires_at`. Its id is derived from its position on the topic, its provenance
+//! is `topic`, and it expires five minutes after it was published.
 
 use std::time::Duration;
 
@@ -14,22 +15,21 @@ use serde_json::{Map, Value};
 
 use super::error::shortened;
 use super::{DecodeError, JSON, foreign};
-use crate::bus::{Delivery, Record};
-use crate::common::clock::now_ms;
 use crate::domain::{
-    Analyst, AnalystKind, DecisionId, IncidentId, Parameters, Provenance, Solution, Target, UnixMs,
+    Analyst, AnalystKind, DecisionId, Delivery, IncidentId, Parameters, Provenance, Record,
+    Solution, Target, UnixMs,
 };
 
-/// How long a message from someone else may be acted on, unless it says so itself.
+/// Lifetime of a message from another producer, unless the message sets its own.
 const FOREIGN_LASTS: Duration = Duration::from_secs(300);
-/// Bytes of the names that a message from someone else gives.
+/// Maximum length in bytes of each name in a message from another producer.
 const MOST_NAME_BYTES: usize = 256;
-/// Bytes of its explanation.
+/// Maximum length of its explanation in bytes.
 const MOST_EXPLANATION_BYTES: usize = 16 << 10;
-/// Bytes of its parameters, as JSON.
+/// Maximum size of its parameters in bytes, as JSON.
 const MOST_PARAMETER_BYTES: usize = 64 << 10;
 
-/// Writes a solution. Its key is the target.
+/// Encodes a solution. Its key is the target.
 pub fn encode(solution: &Solution) -> Record {
     Record {
         key: solution.target.as_ref().map(Target::key),
@@ -37,38 +37,44 @@ pub fn encode(solution: &Solution) -> Record {
             "content-type".to_owned(),
             Bytes::from_static(JSON.as_bytes()),
         )],
-        // Maps with text for keys and types of ours: nothing in there can fail.
+        // The solution consists of maps with text keys and of our own types, so serialization can't
+        // fail.
         payload: serde_json::to_vec(solution).unwrap_or_default().into(),
     }
 }
 
-/// What was read.
+/// Decoded solution.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
-    /// A solution that says it is ours.
+    /// A solution that claims to come from this service.
     Claimed(Solution),
-    /// A solution of someone else.
+    /// A solution of another producer.
     Foreign(Solution),
 }
 
-/// Reads a solution.
-pub fn decode(delivery: &Delivery) -> Result<Received, DecodeError> {
+/// Decodes a solution.
+pub fn decode(delivery: &Delivery, received_at: UnixMs) -> Result<Received, DecodeError> {
     let wrong = DecodeError::json("a solution");
     let message: Map<String, Value> =
         serde_json::from_slice(&delivery.record.payload).map_err(&wrong)?;
     if message.contains_key("id") && message.contains_key("provenance") {
-        // A claim, no proof. Again from the text, so that an error tells line and column.
+        // The fields are only a claim, not a proof. The text is parsed again so that an error has
+        // line and column.
         return serde_json::from_slice(&delivery.record.payload)
             .map(Received::Claimed)
             .map_err(wrong);
     }
     let message = serde_json::from_value(Value::Object(message)).map_err(wrong)?;
-    adopt(message, delivery).map(Received::Foreign)
+    adopt(message, delivery, received_at).map(Received::Foreign)
 }
 
-/// A solution that says it is ours and is not, as someone else's: of what it says of itself nothing
-/// is kept.
-pub fn disown(claimed: Solution, delivery: &Delivery) -> Result<Solution, DecodeError> {
+/// Converts a solution with a false claim of origin into another producer's solution. Its claims
+/// about itself are dropped.
+pub fn disown(
+    claimed: Solution,
+    delivery: &Delivery,
+    received_at: UnixMs,
+) -> Result<Solution, DecodeError> {
     let Solution {
         anomaly_type,
         solution_type,
@@ -96,10 +102,10 @@ pub fn disown(claimed: Solution, delivery: &Delivery) -> Result<Solution, Decode
         timestamp,
         expires_at,
     };
-    adopt(message, delivery)
+    adopt(message, delivery, received_at)
 }
 
-/// What other producers write.
+/// JSON message of another producer.
 #[derive(Deserialize)]
 struct Foreign {
     anomaly_type: String,
@@ -119,7 +125,11 @@ struct Foreign {
     expires_at: Option<Value>,
 }
 
-fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError> {
+fn adopt(
+    message: Foreign,
+    delivery: &Delivery,
+    received_at: UnixMs,
+) -> Result<Solution, DecodeError> {
     DecodeError::limit(
         "bytes of an anomaly type",
         message.anomaly_type.len(),
@@ -149,10 +159,11 @@ fn adopt(message: Foreign, delivery: &Delivery) -> Result<Solution, DecodeError>
     let offset = delivery.offset.to_string();
     let time =
         |name, value: Option<Value>| value.map(|value| foreign::time(name, &value)).transpose();
-    // A message that has lain there for days is no news, also where its producer gives no time.
+    // The time of publication is the fallback, so that a message that is days old expires even if
+    // its producer gives no time.
     let proposed_at = time("timestamp", message.timestamp)?
         .or(delivery.published_at)
-        .unwrap_or_else(now_ms);
+        .unwrap_or(received_at);
     let lasts = UnixMs::try_from(FOREIGN_LASTS.as_millis()).unwrap_or(UnixMs::MAX);
     let expires_at = time("expires_at", message.expires_at)?
         .unwrap_or_else(|| proposed_at.saturating_add(lasts));
@@ -201,8 +212,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bus::Topic;
-    use crate::domain::{Evidence, EvidenceKind, Proposal};
+    use crate::domain::{Evidence, EvidenceKind, Proposal, Topic};
 
     const PUBLISHED: UnixMs = 1_700_000_000_000;
 
@@ -225,7 +235,7 @@ mod tests {
     }
 
     fn foreign_at(delivery: &Delivery) -> Result<Solution, DecodeError> {
-        decode(delivery).map(|received| match received {
+        decode(delivery, PUBLISHED).map(|received| match received {
             Received::Foreign(solution) => solution,
             Received::Claimed(solution) => panic!("{solution:?} is said to be ours"),
         })
@@ -279,7 +289,7 @@ mod tests {
         let record = encode(&ours());
         assert_eq!(record.key.as_deref(), Some("default/shop/Deployment/web"));
         assert_eq!(
-            decode(&delivered(record.payload)),
+            decode(&delivered(record.payload), PUBLISHED),
             Ok(Received::Claimed(ours()))
         );
     }
@@ -362,7 +372,7 @@ mod tests {
             confidence: f64::INFINITY,
             ..ours()
         };
-        let disowned = disown(claimed.clone(), &delivered("")).unwrap();
+        let disowned = disown(claimed.clone(), &delivered(""), PUBLISHED).unwrap();
         assert_eq!(
             disowned.provenance,
             Provenance {
@@ -392,7 +402,7 @@ mod tests {
             ..ours()
         };
         assert!(
-            disown(long, &delivered(""))
+            disown(long, &delivered(""), PUBLISHED)
                 .unwrap_err()
                 .to_string()
                 .contains("bytes of an explanation")
@@ -402,7 +412,7 @@ mod tests {
     #[test]
     fn an_error_tells_what_and_where() {
         let error = |payload: &str| {
-            decode(&delivered(payload.to_owned()))
+            decode(&delivered(payload.to_owned()), PUBLISHED)
                 .unwrap_err()
                 .to_string()
         };
@@ -427,14 +437,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_do_not_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&delivered(payload));
+            let _ = decode(&delivered(payload), PUBLISHED);
         }
 
         #[test]
         fn any_texts_survive(texts in proptest::array::uniform3(".{1,50}"), confidence in any::<f64>()) {
             let [anomaly_type, solution_type, explanation] = texts;
             let solution = Solution { anomaly_type, solution_type, explanation, confidence, ..ours() };
-            let Received::Claimed(read) = decode(&delivered(encode(&solution).payload)).unwrap() else { unreachable!() };
+            let Received::Claimed(read) = decode(&delivered(encode(&solution).payload), PUBLISHED).unwrap() else { unreachable!() };
             prop_assert_eq!(read.confidence.to_bits(), confidence.to_bits());
             prop_assert_eq!(Solution { confidence: 0.0, ..read }, Solution { confidence: 0.0, ..solution });
         }

@@ -1,15 +1,15 @@
-//! Which times from outside are believed. One sample from the far future would make every later one
-//! of its series late.
+//! Plausibility check for times from outside. One sample from the far future would make every later
+//! sample of its series late.
 
 use super::DecodeError;
 use crate::domain::UnixMs;
 
-/// 9999-12-31T23:59:59.999Z
+/// Latest accepted time: 9999-12-31T23:59:59.999Z.
 pub(super) const LATEST: UnixMs = 253_402_300_799_999;
-/// How far someone else's clock may be ahead of this one, in milliseconds.
+/// Maximum lead of another producer's clock over this one, in milliseconds.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
 
-/// The times that are believed: from 1970 to the year 9999, and at most five minutes ahead of the
+/// Range of accepted times: from 1970 to the year 9999, and at most five minutes ahead of the
 /// clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Believed {
@@ -17,7 +17,7 @@ pub struct Believed {
 }
 
 impl Believed {
-    /// As seen at that time.
+    /// Creates the range of accepted times at the time `now`.
     pub const fn at(now: UnixMs) -> Self {
         let latest = now.saturating_add(AHEAD_MS);
         Self {
@@ -25,7 +25,7 @@ impl Believed {
         }
     }
 
-    /// The time, if it is believed. `what` has it.
+    /// Returns the time if it is accepted. `what` names the item that has the time.
     #[inline]
     pub(super) fn check(self, what: &'static str, at: UnixMs) -> Result<UnixMs, DecodeError> {
         if (0..=self.latest).contains(&at) {

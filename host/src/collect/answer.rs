@@ -1,4 +1,4 @@
-//! What the sources of one signal said in one round, and what is published of it.
+//! The answers of one signal's sources in one round, and the batches published from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,46 +6,49 @@ use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, UnixM
 
 use super::{SignalConfig, SourceError};
 
-/// What was said of one target.
+/// Data that the sources reported for one target.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spoken {
-    /// Who said it.
+    /// Number of sources that were asked, answered and failed.
     pub coverage: Coverage,
-    /// Labels without `__name__`, each once.
+    /// Values by labels without `__name__`. Each label set occurs once.
     pub series: Vec<(Labels, f64)>,
-    /// Labels of which there will be a value and can't be one yet.
+    /// Label sets that will have a value later, but can't have one yet.
     pub withheld: BTreeSet<Labels>,
 }
 
-/// What was said in one round.
+/// Data that the sources reported in one round.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// Target by target.
+    /// Data by target.
     pub targets: BTreeMap<Target, Spoken>,
-    /// The coverage of every target that is known and not among those.
+    /// Coverage of every known target that is not in `targets`.
     pub otherwise: Coverage,
-    /// How many series could not be given to a target: the labels that its template needs are
-    /// missing or make none.
+    /// Number of series without a target. The labels that the target's template needs are missing,
+    /// or their values make no valid target.
     pub unattributed: usize,
-    /// Why a source failed, the first one if there are several.
+    /// Reason why a source failed. If several sources failed, the reason of the first one.
     pub failure: Option<SourceError>,
 }
 
-/// The series of one target that are not closed.
+/// Open series of one target.
 #[derive(Clone, Debug)]
 struct Known {
     series: BTreeSet<Labels>,
     last_spoken: UnixMs,
 }
 
-/// What was published of one signal before: who must be spoken of also when nobody says anything.
+/// Targets and series that were published for one signal before. Each of these targets gets a batch
+/// even if no source reports it.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(BTreeMap<Target, Known>);
 
 impl Ledger {
-    /// One batch for each target that is known or was spoken of. A series that vanished from an
-    /// answer in which nobody failed is closed by a stale marker, once; where somebody failed,
-    /// nothing is known to have ended, and what is withheld has not.
+    /// Makes one batch for each target that is known or was reported in `answer`.
+    ///
+    /// Closes a series with a stale marker, once, if it vanished from an answer in which no source
+    /// failed. If a source failed, keeps all series open, because none of them is known to have
+    /// ended. Withheld series stay open too.
     pub fn publish(
         &mut self,
         signal: &SignalConfig,
@@ -118,12 +121,12 @@ impl Ledger {
         batches
     }
 
-    /// How many series are open.
+    /// Returns the number of open series.
     pub fn series(&self) -> usize {
         self.0.values().map(|known| known.series.len()).sum()
     }
 
-    /// How many targets are known.
+    /// Returns the number of known targets.
     pub fn targets(&self) -> usize {
         self.0.len()
     }
@@ -168,7 +171,7 @@ mod tests {
         }
     }
 
-    /// Path and value of what was published; `gone` for a stale marker.
+    /// Returns path and value of each published series; a stale marker is shown as `gone`.
     fn shown(batch: &MetricBatch) -> Vec<String> {
         let shown = |series: &Series| {
             assert_eq!(series.labels.get("__name__"), Some("s"));

@@ -1,4 +1,4 @@
-//! What Prometheus says of one signal in one round.
+//! Queries Prometheus for one signal in one round.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use super::answer::{Answer, Spoken};
 use super::prometheus::{Prometheus, all_differ};
 use super::{SignalConfig, SignalSource, SourceError};
 
-/// What Prometheus says of a signal that is asked for that often, and its warnings.
+/// Asks Prometheus for a signal that is queried every `interval`. Returns the answer and
+/// Prometheus's warnings.
 pub async fn ask(
     prometheus: &Prometheus,
     signal: &SignalConfig,
@@ -82,8 +83,8 @@ async fn instant(
     Ok((unnamed.collect(), answered.warnings))
 }
 
-/// The series target by target; with `sources`, who stands behind each (1: answers, anything else:
-/// fails).
+/// Groups the series by target. If `sources` is given, also counts the sources of each target: a
+/// value of 1 means that the source answers, any other value that it fails.
 fn lay_together(signal: &SignalConfig, series: Vector, sources: Option<Vector>) -> Answer {
     let mut targets: BTreeMap<Target, Spoken> = BTreeMap::new();
     let mut unattributed = 0;

@@ -1,4 +1,4 @@
-//! The rounds: ask, make batches, hand them over.
+//! Runs the collection rounds: asks the sources, makes batches and delivers them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use super::scrape::{Discoverer, Groups, Scraper};
 use super::status::StatusBoard;
 use super::{CollectConfig, CollectError, SignalConfig, SignalSource};
 
-/// How many queries are asked at once.
+/// Maximum number of concurrent queries.
 const QUERIES_AT_ONCE: usize = 8;
 
-/// How many notes on a signal are kept.
+/// Maximum number of notes kept for a signal.
 const MOST_NOTES: usize = 10;
 
-/// Asks all sources until the shutdown.
+/// Collector that asks all sources until the shutdown.
 pub struct Collector {
     config: CollectConfig,
     signals: Vec<SignalConfig>,
@@ -38,7 +38,7 @@ pub struct Collector {
     board: StatusBoard,
 }
 
-/// A signal, and what was published of it.
+/// A signal, and the state of its publication.
 struct Watched {
     signal: SignalConfig,
     ledger: Ledger,
@@ -58,8 +58,8 @@ impl Watched {
 }
 
 impl Collector {
-    /// Checks that configuration and signals fit together and sets the clients up; nothing is asked
-    /// yet.
+    /// Checks that the configuration and the signals fit together, and sets up the clients. Sends
+    /// no request yet.
     pub fn new(
         config: CollectConfig,
         signals: Vec<SignalConfig>,
@@ -86,22 +86,25 @@ impl Collector {
         })
     }
 
-    /// Shows how each signal is there: for one that follows another on the same signals.
+    /// Reports the status of each signal on `board`. A collector that replaces another one on the
+    /// same signals takes over the board of its predecessor.
     #[must_use]
     pub fn with_status(mut self, board: StatusBoard) -> Self {
         self.board = board;
         self
     }
 
-    /// How each signal is, as long as it runs.
+    /// Returns the board with the status of each signal. The board stays current while the
+    /// collector runs.
     pub fn status(&self) -> StatusBoard {
         self.board.clone()
     }
 
-    /// Asks until the shutdown. What was asked by then is still handed over, for some seconds.
+    /// Asks the sources until the shutdown. Answers received by then are still delivered, for a few
+    /// seconds.
     ///
     /// # Errors
-    /// A round panicked: nobody asks any more.
+    /// Returns an error if a round panicked. No source is asked any more then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), JoinError> {
         let mut tasks = JoinSet::new();
         for discoverer in self.discoverers {
@@ -136,10 +139,11 @@ impl Collector {
             tasks.spawn(rounds().scrape(self.scraper, self.config.interval, derived));
         }
         if tasks.is_empty() {
-            // Nobody is to be asked: others may write samples to the topic.
+            // There is no source to ask. Other programs may write samples to the topic.
             shutdown.cancelled().await;
         }
-        // With the first that fails the others end: they are started again together.
+        // When the first task fails, the other tasks end too. The caller starts all of them again
+        // together.
         while let Some(ended) = tasks.join_next().await {
             ended?;
         }
@@ -147,7 +151,7 @@ impl Collector {
     }
 }
 
-/// What every kind of round needs.
+/// State that every kind of round needs.
 struct Rounds {
     outbox: Outbox,
     board: StatusBoard,
@@ -169,7 +173,8 @@ impl Rounds {
                 () = self.shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            // One time for the whole round, so that signals can be laid side by side.
+            // All signals of a round share one timestamp, so that they can be compared with each
+            // other.
             let at = now_ms();
             let mut questions = Vec::with_capacity(watched.len());
             for watched in &watched {
@@ -205,7 +210,8 @@ impl Rounds {
             let answered_at = now_ms();
             for watched in &mut derived {
                 let own = watched.signal.interval.unwrap_or(interval);
-                // Half a tick early is on time: ticks are never to the millisecond.
+                // Half a tick early counts as on time, because ticks are not exact to the
+                // millisecond.
                 if at.saturating_add(millis(interval) / 2) < watched.due {
                     continue;
                 }
@@ -250,7 +256,7 @@ impl Rounds {
                 tracing::warn!(
                     signal = signal.name,
                     ?notes,
-                    "the answer is not as it should be"
+                    "answer of the source has problems"
                 );
             }
             notes.truncate(MOST_NOTES);

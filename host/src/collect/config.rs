@@ -1,4 +1,4 @@
-//! How the sources are asked.
+//! Configuration of the metric sources.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,20 +10,20 @@ use crate::domain::duration;
 
 use super::{SignalConfig, SignalSource};
 
-/// How the sources are asked.
+/// Configuration of the metric sources.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectConfig {
-    /// How often, where a signal does not say otherwise. The addresses to scrape are always asked
-    /// this often.
+    /// Time between two polls of a signal that has no interval of its own. Scrape addresses are
+    /// always polled at this interval.
     #[serde(with = "duration")]
     pub interval: Duration,
-    /// When a target that no series speaks for any more is forgotten (a fixed target never is).
+    /// Time after which a target without series is forgotten. A fixed target is never forgotten.
     #[serde(with = "duration")]
     pub forget_after: Duration,
     /// The Prometheus that answers the queries.
     pub prometheus: Option<PrometheusConfig>,
-    /// What is scraped directly.
+    /// Jobs that are scraped directly.
     pub scrape: Vec<ScrapeConfig>,
 }
 
@@ -38,30 +38,31 @@ impl Default for CollectConfig {
     }
 }
 
-/// A Prometheus, or what speaks its HTTP API.
+/// A Prometheus, or a server that speaks its HTTP API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrometheusConfig {
-    /// `http://127.0.0.1:9090`, with a path if it is behind one.
+    /// Base address, such as `http://127.0.0.1:9090`. It includes the path prefix if Prometheus has
+    /// one.
     pub url: HttpUrl,
-    /// When a query is given up.
+    /// Time after which a query is given up.
     #[serde(default = "ten_seconds", with = "duration")]
     pub timeout: Duration,
-    /// How old the newest sample of a series may be to count as its value now. If it is missing:
-    /// three intervals of the signal, and 90 s at least, since a Prometheus scrapes every minute
-    /// unless told otherwise.
+    /// Maximum age of a series' newest sample for it to count as the current value. Defaults to
+    /// three intervals of the signal and at least 90 s, because a Prometheus scrapes every minute
+    /// by default.
     #[serde(default, with = "duration::option")]
     pub lookback: Option<Duration>,
-    /// File with a bearer token, read again for each request, so that it may change.
+    /// File with a bearer token. It is read again for each request, so that the token may change.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
-    /// Largest answer in bytes.
+    /// Maximum size of an answer in bytes.
     #[serde(default = "answer_limit")]
     pub body_limit: usize,
 }
 
 impl PrometheusConfig {
-    /// The Prometheus at that address, everything else as usual.
+    /// Returns a configuration for the Prometheus at `url`, with defaults for everything else.
     pub fn at(url: HttpUrl) -> Self {
         Self {
             url,
@@ -72,7 +73,8 @@ impl PrometheusConfig {
         }
     }
 
-    /// How old the newest sample of a series may be, for a signal that is asked for that often.
+    /// Returns the maximum age of a series' newest sample, for a signal that is queried every
+    /// `interval`.
     pub fn lookback(&self, interval: Duration) -> Duration {
         const LEAST: Duration = Duration::from_secs(90);
         self.lookback
@@ -92,17 +94,17 @@ fn answer_limit() -> usize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScrapeConfig {
-    /// Label `job` of all their samples.
+    /// Label `job` of all samples from these addresses.
     pub job: String,
-    /// Where they are.
+    /// Source of the addresses.
     pub targets: ScrapeTargets,
-    /// When a scrape is given up; the interval if it is missing.
+    /// Time after which a scrape is given up. Defaults to the interval.
     #[serde(default, with = "duration::option")]
     pub timeout: Option<Duration>,
-    /// File with a bearer token, read again for each request, so that it may change.
+    /// File with a bearer token. It is read again for each request, so that the token may change.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
-    /// Largest exposition in bytes.
+    /// Maximum size of an exposition in bytes.
     #[serde(default = "exposition_limit")]
     pub body_limit: usize,
 }
@@ -111,13 +113,13 @@ fn exposition_limit() -> usize {
     16 << 20
 }
 
-/// Where the addresses to scrape come from.
+/// Source of the addresses to scrape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ScrapeTargets {
-    /// Always these. Without a path it is `/metrics`.
+    /// A fixed list of addresses. An address without a path is scraped at `/metrics`.
     Urls(Vec<HttpUrl>),
-    /// The replicas of a process group of the local operator; label `replica`.
+    /// The replicas of a process group of the local operator. Each gets a label `replica`.
     Group(String),
     /// A list in the format of Prometheus's HTTP service discovery, with its labels.
     HttpSd(HttpUrl),
@@ -129,13 +131,13 @@ pub enum ScrapeTargets {
 pub struct HttpUrl(reqwest::Url);
 
 impl HttpUrl {
-    /// As text, credentials included.
+    /// Returns the address as text, including its credentials.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// Without the credentials that it may hold.
+/// Shows the address without the credentials that it may hold.
 impl fmt::Debug for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&super::fetch::shown(&self.0))
@@ -161,62 +163,63 @@ impl From<HttpUrl> for String {
     }
 }
 
-/// What does not fit together.
+/// Errors in the combination of configuration and signals.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CollectError {
-    /// Two signals have one name.
+    /// Two signals have the same name.
     #[error("two signals are called `{0}`: rename one")]
     SameSignal(String),
-    /// Two scrapes have one job.
+    /// Two scrapes have the same job.
     #[error("two entries of `scrape` have the job `{0}`: rename one")]
     SameJob(String),
-    /// There is nobody to ask.
+    /// A signal is a query, but no Prometheus is configured.
     #[error(
         "the signal `{0}` is a query and no Prometheus is configured: add [collect.prometheus] with its `url`"
     )]
     NoPrometheus(String),
-    /// There is nothing to derive from.
+    /// A signal is derived from scrapes, but nothing is scraped.
     #[error(
         "the signal `{0}` is derived from scrapes and nothing is scraped: add [[collect.scrape]]"
     )]
     NoScrape(String),
-    /// There can never be two samples in the window.
+    /// The window is too short to ever hold two samples.
     #[error(
         "the signal `{signal}` looks back {window} at samples that come every {interval}: make `window` at least twice that"
     )]
     ShortWindow {
         /// The signal.
         signal: String,
-        /// Its window.
+        /// The window of the signal.
         window: String,
         /// The interval of the scrapes.
         interval: String,
     },
-    /// It would be derived more often than there are samples.
+    /// The signal would be derived more often than its sources are scraped.
     #[error(
         "the signal `{0}` has a shorter interval than the scrapes that it is derived from: raise it or drop it"
     )]
     ShortInterval(String),
-    /// An interval or a timeout of nothing.
+    /// An interval or a timeout is zero.
     #[error("`{0}` must not be 0")]
     Zero(&'static str),
-    /// The operator has no such group.
+    /// The local operator has no such process group.
     #[error(
         "the scrape `{job}` wants the process group `{group}`, which the local operator does not have: check the name"
     )]
     NoGroup {
         /// The scrape.
         job: String,
-        /// The group.
+        /// The process group.
         group: String,
     },
-    /// The client could not be set up.
+    /// The HTTP client could not be set up.
     #[error("cannot set up the HTTP client: {0}")]
     Client(String),
 }
 
 impl CollectConfig {
-    /// Whether configuration and signals fit together; the rest was checked when each was read.
+    /// Checks that the configuration and the signals fit together. Everything else was checked when
+    /// each of them was parsed.
     pub fn check(&self, signals: &[SignalConfig]) -> Result<(), CollectError> {
         let zero = |is_zero: bool, name| {
             if is_zero {

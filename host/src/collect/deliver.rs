@@ -1,4 +1,4 @@
-//! Handing batches over, no faster than they are taken.
+//! Delivers batches to the sink, no faster than the sink takes them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,37 +10,38 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::MetricBatch;
 
-/// How long a round of batches is offered before what was not taken is dropped.
+/// Maximum time that a round of batches is offered. Batches not taken by then are dropped.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it is offered once the shutdown was asked for.
+/// Maximum time that batches are offered after the shutdown was requested.
 const DRAIN: Duration = Duration::from_secs(5);
-/// After how long it is said that the sources are slowed down.
+/// Delivery time after which the sink counts as slow. This is logged, because a slow sink delays
+/// the next round.
 const SLOW: Duration = Duration::from_secs(1);
-/// First and longest pause between two offers.
+/// First and longest pause between two offers of a batch.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How many batches are offered at once. Those of one round are of different series, so that their
-/// order does not matter.
+/// Maximum number of batches offered concurrently. The batches of one round hold different series,
+/// so their order does not matter.
 const AT_ONCE: usize = 16;
 
-/// Why a batch was not taken.
+/// Reason why a batch was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {
-    /// Not now: it is offered again for a while.
+    /// The sink can't take the batch now. The batch is offered again for a while.
     #[error("{0}")]
     Busy(String),
-    /// Never: it is dropped.
+    /// The sink will never take the batch. The batch is dropped.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Where the batches go.
+/// Receiver of the batches.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Takes a batch. While it waits, the sources are not asked again.
+    /// Takes a batch. The sources are not asked again before this call returns.
     async fn send(&self, batch: MetricBatch) -> Result<(), SinkError>;
 }
 
-/// The way out of one kind of source.
+/// Publisher of the batches of one kind of source.
 pub struct Outbox {
     sink: Arc<dyn Sink>,
     shutdown: CancellationToken,
@@ -48,7 +49,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// To that sink.
+    /// Creates an outbox that delivers to `sink`.
     pub fn new(sink: Arc<dyn Sink>, shutdown: CancellationToken) -> Self {
         Self {
             sink,
@@ -57,7 +58,8 @@ impl Outbox {
         }
     }
 
-    /// Returns when all batches were taken or dropped; says how many were dropped.
+    /// Delivers the batches. Returns the number of dropped batches once each batch is taken or
+    /// dropped.
     pub async fn deliver(&mut self, batches: Vec<MetricBatch>) -> u64 {
         let deadline = Instant::now() + PATIENCE;
         let offers = batches
@@ -74,28 +76,27 @@ impl Outbox {
         tokio::select! {
             dropped = &mut dropped => {
                 if std::mem::take(&mut self.slow) {
-                    tracing::info!("samples are taken at the usual speed again");
+                    tracing::info!("sink is fast enough again");
                 }
                 return dropped;
             }
             () = tokio::time::sleep(SLOW) => {}
         }
         if !std::mem::replace(&mut self.slow, true) {
-            tracing::warn!(
-                "samples are taken slowly: the sources are asked more seldom until that is over"
-            );
+            tracing::warn!("sink is slow, asking the sources less often");
         }
         tokio::select! {
             dropped = &mut dropped => dropped,
             () = shut_down => {
-                tracing::warn!("samples that nobody took are dropped at the shutdown");
+                tracing::warn!("dropping undelivered samples at shutdown");
                 0
             }
         }
     }
 }
 
-/// Offers a batch until it is taken (true), refused, or the deadline is over.
+/// Offers a batch until it is taken, it is refused or the deadline is over. Returns true if it was
+/// taken.
 async fn offer(sink: &dyn Sink, batch: MetricBatch, deadline: Instant) -> bool {
     let (mut pause, longest) = PAUSES;
     loop {
@@ -105,7 +106,7 @@ async fn offer(sink: &dyn Sink, batch: MetricBatch, deadline: Instant) -> bool {
         };
         let again = matches!(error, SinkError::Busy(_)) && Instant::now() + pause < deadline;
         if !again {
-            tracing::warn!(signal = batch.signal, %error, "samples are dropped");
+            tracing::warn!(signal = batch.signal, %error, "dropping samples");
             return false;
         }
         tokio::time::sleep(pause).await;
@@ -121,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Is busy so often, and refuses the signal `bad`.
+    /// A sink that is busy for the given number of offers, and refuses the signal `bad`.
     struct Fussy(AtomicU32);
 
     #[async_trait]

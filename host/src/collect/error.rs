@@ -1,24 +1,24 @@
-//! Why a source could not say anything. Each kind is told apart: what to do about it differs.
+//! Errors of metric sources. Errors with different remedies are different variants.
 
 use std::time::Duration;
 
 use crate::domain::duration;
 
-/// What went wrong, where, and what can be done about it.
+/// Error of a source, with its address or query and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// No connection.
     #[error("{url} can't be reached ({reason}): check that it runs and that the address is right")]
     Unreachable {
-        /// Asked here.
+        /// The address that was asked.
         url: String,
-        /// What the system said.
+        /// Reason given by the system.
         reason: String,
     },
     /// No answer in time.
     #[error("{url} did not answer within {}: it hangs or is overloaded, or the timeout is too short", duration::format(*.after))]
     TimedOut {
-        /// Asked here.
+        /// The address that was asked.
         url: String,
         /// The timeout.
         after: Duration,
@@ -26,21 +26,21 @@ pub enum SourceError {
     /// An HTTP status other than 200.
     #[error("{url} answered {status}{}: {}", quoted(.excerpt), remedy(*.status))]
     Status {
-        /// Asked here.
+        /// The address that was asked.
         url: String,
         /// The status.
         status: u16,
-        /// How the answer begins.
+        /// Beginning of the answer.
         excerpt: String,
     },
-    /// 200, but not what was asked for: HTML of a login page, say.
+    /// Status 200 with an unexpected body, such as the HTML of a login page.
     #[error("{url} answered something else than {expected}{}: check that the address is that of {expected}", quoted(.excerpt))]
     Unexpected {
-        /// Asked here.
+        /// The address that was asked.
         url: String,
-        /// What was asked for.
+        /// Expected kind of answer.
         expected: &'static str,
-        /// How the answer begins.
+        /// Beginning of the answer.
         excerpt: String,
     },
     /// The answer broke off.
@@ -48,9 +48,9 @@ pub enum SourceError {
         "the answer of {url} broke off in the middle ({reason}): nothing of it is used; check what stands in between"
     )]
     CutShort {
-        /// Asked here.
+        /// The address that was asked.
         url: String,
-        /// Where.
+        /// Place where the answer broke off.
         reason: String,
     },
     /// The answer is larger than the limit.
@@ -58,41 +58,41 @@ pub enum SourceError {
         "the answer of {url} is larger than {limit} bytes: ask for less, or raise `body_limit`"
     )]
     TooLarge {
-        /// Asked here.
+        /// The address that was asked.
         url: String,
         /// The limit in bytes.
         limit: usize,
     },
-    /// The answer has the right format and can't be read all the same.
+    /// The answer has the right format, but can't be parsed.
     #[error("the answer of {url} can't be read: {reason}")]
     Malformed {
-        /// Asked here.
+        /// The address that was asked.
         url: String,
-        /// What and where.
+        /// The problem and its place in the answer.
         reason: String,
     },
-    /// Prometheus understood the query and said no: asking again won't help.
+    /// Prometheus rejected the query. Sending it again will not help.
     #[error("Prometheus refused the query `{query}`: {reason}")]
     Refused {
         /// The query.
         query: String,
-        /// What Prometheus said.
+        /// Reason given by Prometheus.
         reason: String,
     },
-    /// Prometheus could not work the query out now.
+    /// Prometheus could not evaluate the query now.
     #[error("Prometheus failed at the query `{query}`: {reason}")]
     Failed {
         /// The query.
         query: String,
-        /// What Prometheus said.
+        /// Reason given by Prometheus.
         reason: String,
     },
-    /// The query answers something that is no signal.
+    /// The answer to the query can't be used as a signal.
     #[error("the query `{query}` {reason}")]
     WrongShape {
         /// The query.
         query: String,
-        /// What it answers, and the remedy.
+        /// Shape of the answer, and the remedy.
         reason: String,
     },
     /// The file with the token can't be read.
@@ -100,16 +100,16 @@ pub enum SourceError {
     Token {
         /// The file.
         path: String,
-        /// What the system said.
+        /// Reason given by the system.
         reason: String,
     },
-    /// This cannot be asked here at all.
+    /// The source does not support this request at all.
     #[error("unsupported: {0}")]
     Unsupported(String),
 }
 
 impl SourceError {
-    /// The kind as one word, for metrics and the API.
+    /// Returns the kind as one word, for metrics and the API.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
@@ -147,7 +147,7 @@ fn remedy(status: u16) -> &'static str {
     }
 }
 
-/// How an answer begins, on one line and short enough for a message.
+/// Returns the beginning of an answer on one line, short enough for a message.
 pub(super) fn excerpt(body: &[u8]) -> String {
     const LONGEST: usize = 80;
     let start = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST)]);

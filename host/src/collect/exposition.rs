@@ -1,36 +1,36 @@
-//! Prometheus's text exposition format, version 0.0.4.
+//! Parses Prometheus's text exposition format, version 0.0.4.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details>
 
 use crate::domain::UnixMs;
 
 use super::text::Cursor;
 
-/// One line of an exposition.
+/// One sample line of an exposition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exposed {
     /// The metric.
     pub name: String,
-    /// Name and value, in the order of the line.
+    /// Names and values, in the order of the line.
     pub labels: Vec<(String, String)>,
-    /// May be NaN or infinite.
+    /// Value, which may be NaN or infinite.
     pub value: f64,
-    /// When it was so, if the source says; else when it was asked.
+    /// Timestamp of the sample, if the source gives one. Otherwise the time of the scrape counts.
     pub at: Option<UnixMs>,
 }
 
-/// Where an exposition is not one.
+/// Error in an exposition, and its line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct ExpositionError {
-    /// Counted from 1.
+    /// Line number, counted from 1.
     pub line: usize,
-    /// What stands there and what was expected.
+    /// The unexpected text, and the expected one.
     pub reason: String,
 }
 
-/// Reads the samples of the wanted metrics. One broken line spoils all: nothing of an exposition
-/// that was cut or mixed up can be trusted. Lines of other metrics are not looked at behind their
-/// name.
+/// Parses the samples of the wanted metrics. One broken line invalidates the whole exposition,
+/// because a truncated or garbled text can't be trusted. Lines of other metrics are not parsed
+/// beyond the metric's name.
 pub fn parse(body: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<Exposed>, ExpositionError> {
     let text = std::str::from_utf8(body).map_err(|error| ExpositionError {
         line: 1 + body[..error.valid_up_to()]
@@ -95,7 +95,7 @@ fn parse_line(line: &str, wanted: impl Fn(&str) -> bool) -> Result<Option<Expose
     }))
 }
 
-/// Behind the brace.
+/// Parses the labels after the opening brace.
 fn labels(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, String> {
     let mut labels = Vec::new();
     loop {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_format_is_read() {
-        // From the format's own page.
+        // Example from the specification of the format.
         let text = r##"
 # HELP http_requests_total The total number of HTTP requests.
 # TYPE http_requests_total counter

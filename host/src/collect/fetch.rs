@@ -1,4 +1,4 @@
-//! One bounded HTTP request, its failures told apart.
+//! Sends one HTTP request with limits, and classifies its failures.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use super::error::excerpt;
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Whether it says or shows that it is HTML.
+    /// True if the content type or the body indicates HTML.
     pub html: bool,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// How one request is bounded.
+/// Limits of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// From connecting to the last byte.
+    /// Maximum time from connecting to the last byte.
     pub timeout: Duration,
-    /// Largest body in bytes.
+    /// Maximum size of the body in bytes.
     pub body_limit: usize,
 }
 
-/// Sends a request and reads its answer whatever the status.
+/// Sends a request and reads the answer, whatever its status is.
 pub async fn send(
     client: &Client,
     request: RequestBuilder,
@@ -82,7 +82,7 @@ pub async fn send(
     Ok(Answer { status, html, body })
 }
 
-/// Asks for a page that must be there and must not be HTML.
+/// Fetches a page. Returns an error if the status is not 200 or the page is HTML.
 pub async fn get(
     client: &Client,
     request: RequestBuilder,
@@ -108,22 +108,22 @@ pub async fn get(
     Ok(body)
 }
 
-/// An address without the credentials and the query that it may hold.
+/// Returns an address without the credentials and the query that it may hold.
 pub fn shown(url: &reqwest::Url) -> String {
     let mut url = url.clone();
-    // Refused only where there can't be any.
+    // Setting these fails only for an address that can't have credentials.
     let _ = url.set_password(None);
     let _ = url.set_username("");
     url.set_query(None);
     url.into()
 }
 
-/// The same for an address that is still text.
+/// Returns an address given as text without its credentials and query; see [`shown`].
 pub fn shown_text(url: &str) -> String {
     reqwest::Url::parse(url).map_or_else(|_| url.to_owned(), |url| shown(&url))
 }
 
-/// Adds the token of a file to a request. Read each time, so that it may change.
+/// Adds the token in `file` to a request. Reads the file each time, so that the token may change.
 pub async fn authorize(
     request: RequestBuilder,
     file: Option<&Path>,

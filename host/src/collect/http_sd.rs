@@ -22,23 +22,23 @@ struct Group {
     labels: BTreeMap<String, String>,
 }
 
-/// One address that was found, with its labels.
+/// One discovered address with its labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovered {
-    /// `host:port`.
+    /// Address as `host:port`.
     pub address: String,
-    /// Those that begin with `__` included.
+    /// Labels, including those that begin with `__`.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Discovered {
-    /// `http://127.0.1.5:8000`.
+    /// Returns the base address, such as `http://127.0.1.5:8000`.
     pub fn base_url(&self) -> String {
         let scheme = self.labels.get("__scheme__").map_or("http", String::as_str);
         format!("{scheme}://{}", self.address)
     }
 
-    /// `http://127.0.1.5:8000/metrics`.
+    /// Returns the address of the metrics, such as `http://127.0.1.5:8000/metrics`.
     pub fn metrics_url(&self) -> String {
         let path = self
             .labels
@@ -48,7 +48,7 @@ impl Discovered {
     }
 }
 
-/// Asks for the list. An empty list is a list.
+/// Fetches the list of addresses. An empty list is valid.
 pub async fn fetch(client: &Client, url: &str) -> Result<Vec<Discovered>, SourceError> {
     let body = fetch::get(
         client,

@@ -1,5 +1,5 @@
-//! From the world to `metrics-topic`: asks the sources, derives signals from raw samples, and says
-//! what did not answer.
+//! Collects metrics for `metrics-topic`. Asks the sources, derives signals from raw samples, and
+//! reports the sources that did not answer.
 
 mod answer;
 mod ask;

@@ -1,4 +1,4 @@
-//! Direct scrapes: who is to be asked, and what each answers.
+//! Direct scrapes: determines the addresses, and scrapes each of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::fetch::{self, Bounds, shown_text};
 use super::http_sd::{self, Discovered};
 use super::{CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceError};
 
-/// How many addresses are asked at once.
+/// Maximum number of concurrent scrapes.
 const AT_ONCE: usize = 64;
 
 /// A replica of a process group of the local operator.
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 64;
 pub struct Endpoint {
     /// Label `replica`.
     pub replica: String,
-    /// Where it is scraped. Without a path it is `/metrics`.
+    /// Address to scrape. An address without a path is scraped at `/metrics`.
     pub url: String,
 }
 
@@ -46,20 +46,20 @@ enum Addresses {
     Discovered(watch::Receiver<Discovery>),
 }
 
-/// What discovery knows.
+/// Current result of discovery.
 #[derive(Clone, Debug, Default)]
 struct Discovery {
     found: Vec<Discovered>,
     failure: Option<SourceError>,
 }
 
-/// All that is scraped.
+/// Scraper of the addresses of all jobs.
 pub struct Scraper {
     client: reqwest::Client,
     jobs: Vec<Job>,
 }
 
-/// A task that keeps the list of one job fresh.
+/// A task that keeps the address list of one job up to date.
 pub struct Discoverer {
     url: String,
     client: reqwest::Client,
@@ -68,7 +68,7 @@ pub struct Discoverer {
 }
 
 impl Scraper {
-    /// The scraper, and the discoverers that must run beside it.
+    /// Returns the scraper, and the discoverers that must run beside it.
     pub fn new(
         config: &CollectConfig,
         groups: &Groups,
@@ -124,7 +124,7 @@ impl Scraper {
         Ok((Self { client, jobs }, discoverers))
     }
 
-    /// Asks every address once.
+    /// Scrapes every address once.
     pub async fn round(&self, store: &mut Store) {
         let (mut sources, mut asked, mut failed) = (BTreeMap::new(), Vec::new(), Vec::new());
         for job in &self.jobs {
@@ -171,8 +171,9 @@ impl Scraper {
 }
 
 impl Job {
-    /// Who is to be asked now. With a failure, nobody is: there never was a list, and its own
-    /// address stands for those that it would have named.
+    /// Returns the addresses to scrape now, with their labels. If it returns a failure, discovery
+    /// has no list of addresses and nothing is scraped. The address of the discovery then stands
+    /// for the missing ones.
     fn addresses(&self) -> (BTreeMap<String, Labels>, Option<SourceError>) {
         let job = &self.config.job;
         match &self.addresses {
@@ -208,7 +209,7 @@ impl Job {
         }
     }
 
-    /// The wanted samples of one address, and when it answered.
+    /// Returns the wanted samples of one address, and the time of the answer.
     async fn scrape(
         &self,
         client: &reqwest::Client,
@@ -227,15 +228,15 @@ impl Job {
     }
 }
 
-/// The address with its path, and its labels. What discovery says of `job` and `instance` counts,
-/// as in Prometheus.
+/// Returns the address with its path, and its labels. Labels `job` and `instance` from discovery
+/// take precedence, as in Prometheus.
 fn address<'a>(
     job: &'a str,
     url: &'a str,
     labels: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> (String, Labels) {
     let Ok(mut parsed) = reqwest::Url::parse(url) else {
-        // Asking it fails and says why.
+        // The scrape of this address fails and reports the reason.
         return (
             url.to_owned(),
             Labels::new([("job", job), ("instance", url)]),
@@ -260,7 +261,8 @@ fn address<'a>(
 }
 
 impl Discoverer {
-    /// Asks for the list until the shutdown. While it can't be had, the last one counts.
+    /// Fetches the list of addresses repeatedly until the shutdown. If a fetch fails, the last list
+    /// stays valid.
     pub async fn run(self, shutdown: CancellationToken) {
         loop {
             let answer = tokio::select! {
@@ -271,7 +273,7 @@ impl Discoverer {
                 Ok(found) => *discovery = Discovery { found, failure: None },
                 Err(error) => {
                     if discovery.failure.is_none() {
-                        tracing::warn!(%error, "the list of addresses can't be had: the last one is kept");
+                        tracing::warn!(%error, "cannot fetch the address list, keeping the last one");
                     }
                     discovery.failure = Some(error);
                 }

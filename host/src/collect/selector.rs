@@ -1,4 +1,4 @@
-//! Which samples of a scrape a derivation is about: `http_requests_total{path="/checkout",
+//! Selects the samples of a scrape that a derivation uses: `http_requests_total{path="/checkout",
 //! status!="503"}`.
 
 use std::fmt;
@@ -10,12 +10,12 @@ use crate::domain::Labels;
 
 use super::text::Cursor;
 
-/// A metric and what its labels must be. As in PromQL a label that is missing is empty; unlike
-/// there, there is no `=~`.
+/// A metric and conditions on its labels. A missing label counts as empty, as in PromQL. Unlike
+/// PromQL, there is no `=~`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Selector {
-    /// The metric; of a histogram without `_bucket`.
+    /// The metric. For a histogram, its name without `_bucket`.
     pub metric: String,
     matchers: Vec<Matcher>,
 }
@@ -27,7 +27,7 @@ struct Matcher {
     value: String,
 }
 
-/// Why a text is not a selector.
+/// Error of a text that is not a selector.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{text}` is not a selector: {reason}; write for example http_requests_total{{path=\"/checkout\", status!=\"503\"}}"
@@ -38,7 +38,7 @@ pub struct ParseSelectorError {
 }
 
 impl Selector {
-    /// The same labels of another metric.
+    /// Returns a selector with the same label conditions for another metric.
     #[must_use]
     pub(super) fn of_metric(&self, metric: String) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Selector {
         }
     }
 
-    /// Whether a sample with these labels is meant.
+    /// Returns true if the selector matches a sample with these labels.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.matchers.iter().all(
             |Matcher {
@@ -58,8 +58,8 @@ impl Selector {
         )
     }
 
-    /// Whether a source with these labels can have a sample that is meant: labels that it does not
-    /// set itself may come with the sample.
+    /// Returns true if a source with these labels can have a matching sample. A label that the
+    /// source does not set may be set by the sample.
     pub fn may_match(&self, source: &Labels) -> bool {
         self.matchers.iter().all(
             |Matcher {

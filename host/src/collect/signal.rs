@@ -1,4 +1,4 @@
-//! What the operator asked to be watched.
+//! Configuration of the signals to watch.
 
 use std::time::Duration;
 
@@ -10,44 +10,45 @@ use crate::domain::duration;
 
 use super::{Selector, TargetTemplate};
 
-/// A signal: where it comes from, the target that it speaks for, and the detectors on it.
+/// A signal: its source, its target and its detectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct SignalConfig {
-    /// Unique among the signals; `__name__` of its series.
+    /// Name, unique among the signals. It is the `__name__` of the signal's series.
     pub name: String,
-    /// Where it comes from.
+    /// Source of the values.
     pub source: SignalSource,
-    /// What it speaks for.
+    /// Target that the signal describes.
     pub target: TargetTemplate,
-    /// PromQL that answers with a series for each source behind a query: 1 if it answers
-    /// Prometheus, else 0, as `up{job="web"}`. Without it nobody can tell a source that fell silent
-    /// from one with nothing to say. A derivation knows by itself.
+    /// PromQL that returns one series for each source behind a query, such as `up{job="web"}`. The
+    /// value is 1 if the source answers Prometheus, and 0 otherwise. Without this query, a source
+    /// that stopped reporting can't be told from a source that has no data. A derivation knows its
+    /// coverage itself.
     pub coverage: Option<String>,
-    /// What it measures.
+    /// Meaning of the values.
     pub meaning: Meaning,
-    /// Unit of its values, as `seconds`, `bytes`, `ratio`. For people.
+    /// Unit of the values for display, such as `seconds`, `bytes` or `ratio`.
     pub unit: String,
-    /// The detectors on it; `novelty` if none is named.
+    /// Detectors of the signal. Defaults to `novelty`.
     pub detectors: Vec<DetectorConfig>,
-    /// How often it is asked for, if not as often as the others.
+    /// Time between two polls, if it differs from the default.
     #[serde(with = "duration::option")]
     pub interval: Option<Duration>,
 }
 
-/// A detector on a signal.
+/// A detector of a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorConfig {
     /// Name of the plugin.
     pub name: String,
-    /// What its `open` is given; its schema is the plugin's.
+    /// Settings passed to the plugin's `open`. The plugin defines their schema.
     #[serde(default)]
     pub settings: Map<String, Value>,
 }
 
 impl DetectorConfig {
-    /// That detector, with its own defaults.
+    /// Returns the detector called `name` with its default settings.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -56,13 +57,13 @@ impl DetectorConfig {
     }
 }
 
-/// What watches a signal for which no detector is named.
+/// Returns the default detectors, for a signal that names none.
 fn novelty() -> Vec<DetectorConfig> {
     vec![DetectorConfig::named("novelty")]
 }
 
-/// Where a signal comes from: a query that Prometheus answers, or a derivation from the samples of
-/// direct scrapes.
+/// Source of a signal: a query that Prometheus answers, or a derivation from the samples of direct
+/// scrapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SignalSource {
@@ -72,14 +73,14 @@ pub enum SignalSource {
     Gauge(Gauge),
     /// Increase of a counter per second.
     Rate(Rate),
-    /// The quotient of two rates. No value while there is nothing to divide by.
+    /// Quotient of two rates. It has no value while the denominator is zero.
     Ratio(Ratio),
-    /// Quantile of a histogram's observations. No value while there are none.
+    /// Quantile of a histogram's observations. It has no value without observations.
     Quantile(Quantile),
 }
 
 impl SignalSource {
-    /// `query`, `gauge`, `rate`, `ratio` or `quantile`.
+    /// Returns `query`, `gauge`, `rate`, `ratio` or `quantile`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Query(_) => "query",
@@ -90,7 +91,8 @@ impl SignalSource {
         }
     }
 
-    /// The labels that a derivation keeps. None for a query: only Prometheus knows.
+    /// Returns the labels that a derivation keeps. Returns `None` for a query, because only
+    /// Prometheus knows its labels.
     pub fn by(&self) -> Option<&[String]> {
         match self {
             Self::Query(_) => None,
@@ -101,7 +103,8 @@ impl SignalSource {
         }
     }
 
-    /// How far a derivation looks back. None for what looks at the newest sample only.
+    /// Returns the look-back window of a derivation. Returns `None` if the source has no window,
+    /// which includes a gauge's newest sample.
     pub fn window(&self) -> Option<Duration> {
         match self {
             Self::Query(_) | Self::Gauge(_) => None,
@@ -112,82 +115,83 @@ impl SignalSource {
     }
 }
 
-/// The newest value of each series, those with the same `by` labels made one.
+/// The newest value of each series. Series with equal `by` labels are aggregated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gauge {
-    /// Of which samples.
+    /// Selector of the samples.
     pub of: Selector,
-    /// The labels that are kept. None: all series are made one.
+    /// Labels to keep. If empty, all series are aggregated into one.
     #[serde(default)]
     pub by: Vec<String>,
-    /// How series are made one.
+    /// Aggregation of several series.
     #[serde(default)]
     pub aggregate: Aggregate,
 }
 
-/// Increase per second of each counter, those with the same `by` labels made one.
+/// Increase of each counter per second. Series with equal `by` labels are aggregated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
-    /// Of which samples.
+    /// Selector of the samples.
     pub of: Selector,
-    /// How far it looks back; two samples must be in it.
+    /// Look-back window. It must hold two samples.
     #[serde(with = "duration")]
     pub window: Duration,
-    /// The labels that are kept.
+    /// Labels to keep.
     #[serde(default)]
     pub by: Vec<String>,
-    /// How series are made one.
+    /// Aggregation of several series.
     #[serde(default)]
     pub aggregate: Aggregate,
 }
 
-/// Sum of the rates of `of`, over the sum of the rates of `over`.
+/// Sum of the rates of `of`, divided by the sum of the rates of `over`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ratio {
-    /// Above the line.
+    /// Selector of the numerator.
     pub of: Selector,
-    /// Below the line.
+    /// Selector of the denominator.
     pub over: Selector,
-    /// How far it looks back; two samples must be in it.
+    /// Look-back window. It must hold two samples.
     #[serde(with = "duration")]
     pub window: Duration,
-    /// The labels that are kept.
+    /// Labels to keep.
     #[serde(default)]
     pub by: Vec<String>,
 }
 
-/// Quantile of what a histogram observed in the window, over all its series with the same `by`
+/// Quantile of the observations of a histogram in the window, over all its series with equal `by`
 /// labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantile {
     /// The histogram, without `_bucket`.
     pub of: Selector,
-    /// From 0 to 1.
+    /// Quantile from 0 to 1.
     pub q: f64,
-    /// How far it looks back; two samples must be in it.
+    /// Look-back window. It must hold two samples.
     #[serde(with = "duration")]
     pub window: Duration,
-    /// The labels that are kept.
+    /// Labels to keep.
     #[serde(default)]
     pub by: Vec<String>,
 }
 
-/// How several series are made one.
+/// Aggregation of several series into one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregate {
-    /// Their sum. No value while a source fails: what is missing in a sum would count as zero.
+    /// Sum of the values. It has no value while a source fails, because the missing part would
+    /// count as zero.
     #[default]
     Sum,
-    /// The highest.
+    /// Highest value.
     Max,
-    /// The lowest.
+    /// Lowest value.
     Min,
-    /// Their mean.
+    /// Mean of the values.
     Avg,
 }
 

@@ -1,4 +1,4 @@
-//! What other parts may ask of the metrics' source: evidence, and the past.
+//! Interface of the metric source for other parts, which query it for evidence and past samples.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::domain::{Series, UnixMs};
 
 use super::{CollectConfig, CollectError, Prometheus, SignalConfig, SourceError};
 
-/// Something that answers PromQL.
+/// A source that answers PromQL.
 #[async_trait]
 pub trait MetricSource: Send + Sync {
-    /// What a query answers at one time: a vector's series with a sample each, or a scalar as a
-    /// series without labels. An empty answer is an answer.
+    /// Evaluates a query at one time. Returns the series of a vector with one sample each, or a
+    /// scalar as a series without labels. An empty result is valid.
     async fn query(&self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError>;
 
-    /// What a query answers from one time to another, both inclusive.
+    /// Evaluates a query from `from` to `to`, both inclusive.
     async fn query_range(
         &self,
         promql: &str,
@@ -25,7 +25,8 @@ pub trait MetricSource: Send + Sync {
         step: Duration,
     ) -> Result<Vec<Series>, SourceError>;
 
-    /// The past of a signal, its series named as `collect` names them. Empty where nobody kept it.
+    /// Returns the past samples of a signal, with its series named as `collect` names them. Returns
+    /// an empty list if no source has stored them.
     async fn backfill(
         &self,
         signal: &SignalConfig,
@@ -34,15 +35,15 @@ pub trait MetricSource: Send + Sync {
         step: Duration,
     ) -> Result<Vec<Series>, SourceError>;
 
-    /// Whether it answers at all, for `/health`.
+    /// Checks that the source answers at all, for `/health`.
     async fn check(&self) -> Result<(), SourceError>;
 }
 
-/// Who answers PromQL by this configuration, if anyone does. Needs no collector: an engine by
-/// itself fills in the past from it.
+/// Creates the source that answers PromQL under this configuration, if there is one. It needs no
+/// collector, so that an engine can fill in past samples from it by itself.
 ///
 /// # Errors
-/// The HTTP client can't be made.
+/// Returns an error if the HTTP client can't be set up.
 pub fn source(config: &CollectConfig) -> Result<Arc<dyn MetricSource>, CollectError> {
     Ok(match config.prometheus.clone() {
         Some(prometheus) => Arc::new(Prometheus::new(prometheus)?),
@@ -50,7 +51,7 @@ pub fn source(config: &CollectConfig) -> Result<Arc<dyn MetricSource>, CollectEr
     })
 }
 
-/// Where only direct scrapes are: nobody answers PromQL or keeps the past.
+/// The source when there are only direct scrapes. It can't answer PromQL and has no past samples.
 #[derive(Clone, Copy, Debug)]
 pub struct NoPrometheus;
 

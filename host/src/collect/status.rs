@@ -1,4 +1,4 @@
-//! How each signal's source is, for the API and `/health`.
+//! Status of each signal's source, for the API and `/health`.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -9,44 +9,43 @@ use crate::domain::{Coverage, UnixMs, rfc3339};
 
 use super::{SignalConfig, SourceError};
 
-/// Why a source failed, and when.
+/// Failure of a source: its reason and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SignalFailure {
-    /// When it was asked.
+    /// Time of the request.
     #[serde(serialize_with = "as_rfc3339")]
     pub at: UnixMs,
-    /// One word, as `timed_out`.
+    /// Kind of the error as one word, such as `timed_out`.
     pub kind: &'static str,
-    /// What, where, and the remedy.
+    /// The error, the place and the remedy.
     pub message: String,
 }
 
-/// How a signal's source is.
+/// Status of a signal's source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SignalStatus {
     /// The signal.
     pub signal: String,
-    /// `query`, `gauge`, `rate`, `ratio` or `quantile`.
+    /// Kind of the source: `query`, `gauge`, `rate`, `ratio` or `quantile`.
     pub kind: &'static str,
-    /// Whether a source failed when it was last asked.
+    /// True if a source failed in the last round.
     pub failing: bool,
-    /// When all sources last answered, be it with nothing.
+    /// Time when all sources last answered, even without any data.
     #[serde(serialize_with = "as_rfc3339_or_null")]
     pub last_success: Option<UnixMs>,
-    /// The last failure, also if it is over.
+    /// The last failure, even if it is over.
     pub last_failure: Option<SignalFailure>,
-    /// The last round's coverage, added up over the targets.
+    /// Coverage of the last round, summed over the targets.
     pub coverage: Coverage,
-    /// Targets that it speaks for.
+    /// Number of targets that the signal describes.
     pub targets: usize,
-    /// Series that are open.
+    /// Number of open series.
     pub series: usize,
-    /// Samples published since the start.
+    /// Number of samples published since the start.
     pub samples: u64,
-    /// Batches that nobody took.
+    /// Number of dropped batches.
     pub dropped: u64,
-    /// What is not as it should be though nothing failed: Prometheus's warnings, series without a
-    /// target.
+    /// Problems without a failure: warnings from Prometheus, and series without a target.
     pub notes: Vec<String>,
 }
 
@@ -61,7 +60,7 @@ fn as_rfc3339_or_null<S: Serializer>(
     at.map(rfc3339).serialize(serializer)
 }
 
-/// The status of all signals, in the order of the configuration. Clones show the same.
+/// The status of all signals, in the order of the configuration. Clones share their contents.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Mutex<Vec<SignalStatus>>>);
 
@@ -75,7 +74,7 @@ impl StatusBoard {
         Self(Arc::new(Mutex::new(signals.iter().map(status).collect())))
     }
 
-    /// All of them.
+    /// Returns the status of every signal.
     pub fn all(&self) -> Vec<SignalStatus> {
         self.0.lock().clone()
     }
@@ -89,13 +88,13 @@ impl StatusBoard {
 }
 
 impl SignalStatus {
-    /// Notes how a round went, and says in the log when that has changed.
+    /// Records the result of a round, and logs a change of it.
     pub(super) fn round(&mut self, at: UnixMs, failure: Option<SourceError>) {
         let signal = &self.signal;
         match failure {
             None => {
                 if self.failing {
-                    tracing::info!(signal, "the source answers again");
+                    tracing::info!(signal, "source recovered");
                 }
                 self.failing = false;
                 self.last_success = Some(at);
@@ -107,7 +106,7 @@ impl SignalStatus {
                         .as_ref()
                         .is_some_and(|last| last.kind == error.kind());
                 if !same {
-                    tracing::warn!(signal, %error, "a source fails");
+                    tracing::warn!(signal, %error, "source failed");
                 }
                 self.failing = true;
                 self.last_failure = Some(SignalFailure {

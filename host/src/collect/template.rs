@@ -1,4 +1,4 @@
-//! The target that a signal speaks for: fixed, or a template over the labels of its series.
+//! Target of a signal: fixed, or a template over the labels of its series.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,38 +10,38 @@ use crate::domain::{Labels, Target};
 #[serde(try_from = "Target", into = "Target")]
 pub struct TargetTemplate(Target);
 
-/// Why a target is not a template.
+/// Error of a target that is not a valid template.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// A part that must be there is not.
+    /// A required part is missing.
     #[error(
         "the target has no {0}: give one, as `kind = \"Deployment\"` or `name = \"{{{{deployment}}}}\"`"
     )]
     Empty(&'static str),
-    /// Braces without an end, or without a label in between.
+    /// Braces without an end, or without a label between them.
     #[error(
         "`{0}` is not a template: write the name of a label between braces, as `{{{{deployment}}}}`"
     )]
     Braces(String),
 }
 
-/// A text with places to fill.
+/// Part of a template text: literal text, or the name of a label.
 enum Part<'a> {
     Text(&'a str),
     Label(&'a str),
 }
 
 impl TargetTemplate {
-    /// The target, if it is the same for all labels.
+    /// Returns the target, if the template has no labels.
     pub fn fixed(&self) -> Option<&Target> {
         self.labels().is_empty().then_some(&self.0)
     }
 
-    /// The labels that it is filled from.
+    /// Returns the labels that the template is filled from.
     pub fn labels(&self) -> Vec<&str> {
         let mut labels = Vec::new();
         for text in self.texts() {
-            // Checked when it was made.
+            // The text was checked when the template was created.
             for part in parts(text).unwrap_or_default() {
                 if let Part::Label(label) = part {
                     labels.push(label);
@@ -51,8 +51,9 @@ impl TargetTemplate {
         labels
     }
 
-    /// The target of a series. None if a label is missing, or would make a target that is none:
-    /// part of it empty, or with a slash or a control character in it.
+    /// Returns the target of a series. Returns `None` if a label is missing or makes an invalid
+    /// target. A value makes an invalid target if it is empty or holds a slash or a control
+    /// character.
     pub fn render(&self, labels: &Labels) -> Option<Target> {
         let fill = |text: &str| {
             let mut filled = String::new();

@@ -1,28 +1,28 @@
-//! What the exposition format and a selector have in common: names, and quoted values with escapes.
+//! Reads names and quoted values with escapes, which the exposition format and selectors share.
 
-/// Reads a line from its start.
+/// Reader of a line, from its start.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     rest: &'a str,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the start of a line.
+    /// Creates a cursor at the start of a line.
     pub fn new(line: &'a str) -> Self {
         Self { rest: line }
     }
 
-    /// What was not read yet.
+    /// Returns the text that was not read yet.
     pub fn rest(&self) -> &'a str {
         self.rest
     }
 
-    /// Passes blanks and tabs.
+    /// Skips blanks and tabs.
     pub fn skip_blanks(&mut self) {
         self.rest = self.rest.trim_start_matches([' ', '\t']);
     }
 
-    /// Passes a token if it is next.
+    /// Skips `token` if it is next. Returns true if it was.
     pub fn take(&mut self, token: &str) -> bool {
         self.rest
             .strip_prefix(token)
@@ -30,7 +30,8 @@ impl<'a> Cursor<'a> {
             .is_some()
     }
 
-    /// `[a-zA-Z_:][a-zA-Z0-9_:]*`; a label's name has no colon, which nobody gains from checking.
+    /// Reads a name that matches `[a-zA-Z_:][a-zA-Z0-9_:]*`. A label's name must not hold a colon,
+    /// but a check for that has no benefit.
     pub fn name(&mut self) -> Result<&'a str, String> {
         let end = self
             .rest
@@ -43,7 +44,8 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
-    /// `"value"` with the escapes `\\`, `\"` and `\n`; a backslash before anything else is itself.
+    /// Reads `"value"` with the escapes `\\`, `\"` and `\n`. A backslash before any other character
+    /// stands for itself.
     pub fn quoted(&mut self) -> Result<String, String> {
         if !self.take("\"") {
             return Err(format!(
@@ -71,7 +73,7 @@ impl<'a> Cursor<'a> {
         Err("a value in quotes has no end".to_owned())
     }
 
-    /// What stands here, for a message.
+    /// Returns the next few characters, for a message.
     pub fn here(&self) -> String {
         match self.rest.chars().take(20).collect::<String>() {
             here if here.is_empty() => "the line ends".to_owned(),

@@ -1,14 +1,14 @@
-//! Named points at which a test has the process killed, as `kill -9` does: at every step that is
-//! durable, before it and after it. There are none in a release build.
+//! Fail points: named points at which a test kills the process, like `kill -9`. There is one before
+//! and one after every durable step. A release build has none.
 
-/// Which point, as `after:operation_asked`, and at which time that it is reached, as `:2`; by
-/// default the first.
+/// Environment variable that selects a point, for example `after:operation_asked`. A suffix such as
+/// `:2` selects the second time that the point is reached. The default is the first time.
 #[cfg(debug_assertions)]
 const VARIABLE: &str = "ANOMALYZER_TEST_CRASH_AT";
 
-/// Ends the process here if a test said so.
+/// Kills the process here if the test selected this point.
 #[cfg(debug_assertions)]
-pub(crate) fn point(when: &str, step: &str) {
+pub fn fail_point(when: &str, step: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,13 +27,13 @@ pub(crate) fn point(when: &str, step: &str) {
     if *point == format!("{when}:{step}") && REACHED.fetch_add(1, Ordering::SeqCst) + 1 == *time {
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        // Until it is: not one step further.
+        // The signal may take effect later. The thread must not continue until then.
         loop {
             std::thread::park();
         }
     }
 }
 
-/// Ends the process here if a test said so.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
-pub(crate) fn point(_: &str, _: &str) {}
+pub fn fail_point(_: &str, _: &str) {}

@@ -1,4 +1,4 @@
-//! The HTTP client of every part that calls out.
+//! HTTP client of every part that makes requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,17 @@ use reqwest::ClientBuilder;
 use reqwest::dns::Resolve;
 use reqwest::redirect::Policy;
 
-/// How long a connection may take to come about, if the whole request has longer.
+/// Maximum time to establish a connection. A shorter request timeout takes precedence.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A client whose requests end after `timeout`. It follows no redirects, so that credentials stay
-/// where they were meant to go, and uses no proxy from the environment.
+/// Creates a client whose requests end after `timeout`. It follows no redirects, so that
+/// credentials are sent only to the intended host, and uses no proxy from the environment.
 pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
     build(timeout, |builder| builder)
 }
 
-/// The same, with names looked up by `resolver`: it connects to nothing else than what that says.
+/// Creates a client like [`client`] that resolves names with `resolver`. It connects only to the
+/// addresses that `resolver` returns.
 pub fn resolving(
     timeout: Duration,
     resolver: impl Resolve + 'static,
@@ -41,21 +42,22 @@ fn build(
                 .no_proxy(),
         )
     };
-    // A machine without a bundle of certificate authorities (a bare container) can still speak
-    // HTTP.
+    // A machine without a bundle of certificate authorities (a bare container) can still use HTTP.
     builder().build().or_else(|error| {
-        tracing::warn!(%error, "no certificate authorities found: HTTPS will not work until ca-certificates is installed");
+        tracing::warn!(%error, "no certificate authorities found; HTTPS does not work until ca-certificates is installed");
         builder().tls_certs_only([]).build()
     })
 }
 
-/// Says with what TLS encrypts: needed once before the first TLS connection of the process.
+/// Installs the TLS crypto provider. It is needed once, before the first TLS connection of the
+/// process.
 pub fn install_tls_provider() {
-    // The first to install wins; that it is installed already is fine.
+    // The first installation wins. An error means that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Why a request did not come through, in one line, and without its URL: that may be a secret.
+/// Returns the reason of a failed request in one line. It leaves out the URL, which may contain a
+/// secret.
 pub fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut line = error.to_string();

@@ -1,4 +1,4 @@
-//! Small lists in files of JSON that hold over restarts.
+//! Small lists stored in JSON files that survive restarts.
 
 use parking_lot::RwLock;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-/// Why a list is not read or not kept.
+/// Error of reading or writing a list.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", .path.display())]
 pub struct JsonStoreError {
@@ -17,12 +17,12 @@ pub struct JsonStoreError {
     reason: String,
 }
 
-/// A list in a file. Clones are the same list.
+/// List stored in a file. Clones share the list.
 #[derive(Debug)]
-pub(crate) struct JsonStore<T> {
+pub struct JsonStore<T> {
     path: PathBuf,
     known: Arc<RwLock<Vec<T>>>,
-    /// Held while the file is written.
+    /// Lock held while the file is written.
     writing: Arc<Mutex<()>>,
 }
 
@@ -37,12 +37,12 @@ impl<T> Clone for JsonStore<T> {
 }
 
 impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
-    /// What is in the file; empty where there is none. `without` is what becomes of it when the
-    /// file is removed.
+    /// Reads the list from the file; it is empty if there is no file. `without` describes the
+    /// effect of removing the file, for the error message.
     ///
     /// # Errors
-    /// It is there, and can't be read or is no such list.
-    pub(crate) fn open(path: PathBuf, without: &str) -> Result<Self, JsonStoreError> {
+    /// Returns an error if the file exists and can't be read or does not contain a list of `T`.
+    pub fn open(path: PathBuf, without: &str) -> Result<Self, JsonStoreError> {
         let read = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -61,13 +61,13 @@ impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
         }
     }
 
-    /// Looks at it.
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
+    /// Calls `look` with the list.
+    pub fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
         look(&self.known.read())
     }
 
-    /// Changes it; durable when this returns. After an error it is as it was.
-    pub(crate) async fn change<R, E: From<JsonStoreError>>(
+    /// Changes the list. The change is durable on return. After an error the list is unchanged.
+    pub async fn change<R, E: From<JsonStoreError>>(
         &self,
         change: impl FnOnce(&mut Vec<T>) -> Result<R, E>,
     ) -> Result<R, E> {
@@ -91,7 +91,8 @@ impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
     }
 }
 
-/// A new file in place of the old one: a crash leaves one of both, whole.
+/// Replaces the file with a new one. After a crash there is either the old or the new file,
+/// complete.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

@@ -1,12 +1,12 @@
-//! What goes to the log: structured, to standard error.
+//! Setup of the structured log on standard error.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::fmt;
 
-/// Starts logging. `quiet`: only what is wrong, for commands whose output is for a person.
-/// `RUST_LOG` counts more.
+/// Starts logging. If `quiet` is true, logs only errors, for commands whose output is for a person.
+/// `RUST_LOG` takes precedence.
 pub fn start(quiet: bool, json: bool) {
-    // kube logs each failed request itself; what it means is logged where it is handled.
+    // kube logs every failed request. The host logs the consequence where it handles the failure.
     let default = if quiet {
         "error,kube_client=off"
     } else {

@@ -7,15 +7,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The content type of [`Metrics::render`].
+/// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Upper bounds in seconds, for what takes from a tenth of a millisecond to half a minute.
+/// Upper bounds in seconds, for durations from a tenth of a millisecond to half a minute.
 pub const SECONDS: &[f64] = &[
     0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// A number that only rises.
+/// Number that only rises.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
@@ -25,51 +25,52 @@ impl Counter {
         self.add(1);
     }
 
-    /// Adds.
+    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
     }
 
-    /// Takes over what is counted elsewhere. A smaller number is read as a reset.
+    /// Sets the counter to a count that is kept elsewhere. Prometheus reads a smaller number as a
+    /// reset.
     pub fn follow(&self, count: u64) {
         self.0.store(count, Relaxed);
     }
 
-    /// What was counted so far.
+    /// Returns the count.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A number that rises and falls.
+/// Number that rises and falls.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Sets.
+    /// Sets the value.
     pub fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Relaxed);
     }
 
-    /// Adds; subtracts what is negative.
+    /// Adds `difference`, which may be negative.
     pub fn add(&self, difference: f64) {
         add_f64(&self.0, difference);
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> f64 {
         f64::from_bits(self.0.load(Relaxed))
     }
 }
 
-/// How often values fell below each of its bounds.
+/// Counts of values per bucket.
 #[derive(Clone, Debug)]
 pub struct Histogram(Arc<Buckets>);
 
 #[derive(Debug)]
 struct Buckets {
     bounds: &'static [f64],
-    /// One more than bounds: the last one is for all above.
+    /// One count per bound, and a last one for all larger values.
     counts: Vec<AtomicU64>,
     sum: AtomicU64,
 }
@@ -91,8 +92,9 @@ impl Histogram {
         add_f64(&self.0.sum, value);
     }
 
-    /// Takes over what is counted elsewhere: how many fell into each bucket, the last for all
-    /// above, and their sum. Smaller numbers are read as a reset.
+    /// Sets the histogram to counts that are kept elsewhere: the count of each bucket, the last one
+    /// for all larger values, and the sum of the values. Prometheus reads smaller numbers as a
+    /// reset.
     pub fn follow(&self, counts: &[u64], sum: f64) {
         for (bucket, count) in self.0.counts.iter().zip(counts) {
             bucket.store(*count, Relaxed);
@@ -132,13 +134,13 @@ struct Family {
     series: BTreeMap<LabelPairs, Cell>,
 }
 
-/// All metrics of one process; clones share them.
+/// All metrics of one process. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Mutex<BTreeMap<&'static str, Family>>>);
 
 impl Metrics {
-    /// The counter of that name and these labels; the same one when asked again. The name ends in
-    /// `_total`.
+    /// Returns the counter with this name and these labels. Repeated calls return the same counter.
+    /// The name ends in `_total`.
     pub fn counter(
         &self,
         name: &'static str,
@@ -151,7 +153,7 @@ impl Metrics {
         }
     }
 
-    /// The gauge of that name and these labels; the same one when asked again.
+    /// Returns the gauge with this name and these labels. Repeated calls return the same gauge.
     pub fn gauge(
         &self,
         name: &'static str,
@@ -164,7 +166,8 @@ impl Metrics {
         }
     }
 
-    /// The histogram of that name and these labels; the same one when asked again. Bounds rise.
+    /// Returns the histogram with this name and these labels. Repeated calls return the same
+    /// histogram. Bounds are in ascending order.
     pub fn histogram(
         &self,
         name: &'static str,
@@ -199,8 +202,8 @@ impl Metrics {
             .next()
             .filter(|other| other.kind() != made.kind())
         {
-            // A mistake of ours, found by any test that comes by; in production it is better not
-            // shown than mixed up.
+            // This is a programming error that any test of the caller finds. In production the
+            // metric is left out, which is better than a family with two types.
             debug_assert!(false, "{name} is a {} already", other.kind());
             return made;
         }
@@ -211,7 +214,7 @@ impl Metrics {
         family.series.entry(labels).or_insert(made).clone()
     }
 
-    /// Forgets series of a family: those whose labels are not to be kept.
+    /// Drops the series of a family for which `keep` returns false.
     pub fn retain(&self, name: &str, keep: impl Fn(&[(&'static str, String)]) -> bool) {
         let mut families = self.0.lock();
         if let Some(family) = families.get_mut(name) {
@@ -219,7 +222,7 @@ impl Metrics {
         }
     }
 
-    /// The text format, sorted by name.
+    /// Renders the text format, sorted by name.
     pub fn render(&self) -> String {
         let families = self.0.lock();
         let mut text = String::new();
@@ -230,7 +233,7 @@ impl Metrics {
     }
 }
 
-// Writing to a String cannot fail.
+// Writing to a `String` cannot fail.
 fn render_family(text: &mut String, name: &str, family: &Family) {
     let Some(first) = family.series.values().next() else {
         return;
@@ -288,7 +291,7 @@ fn braces(labels: &LabelPairs, bound: Option<f64>) -> String {
     }
 }
 
-/// A number as Prometheus writes it.
+/// Formats a number for Prometheus.
 pub fn number(value: f64) -> String {
     if value == f64::INFINITY {
         "+Inf".to_owned()

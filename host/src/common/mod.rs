@@ -1,4 +1,4 @@
-//! Small things that every part of the host uses.
+//! Small utilities used by every part of the host.
 
 pub mod clock;
 pub mod disk_probe;

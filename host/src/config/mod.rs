@@ -11,12 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::act::ActorConfig;
-use crate::act::grants::Grant;
 use crate::act::http::HttpConfig;
 use crate::act::kubernetes::KubernetesConfig;
 use crate::act::local::LocalConfig;
 use crate::act::notify::NotifyConfig;
+use crate::act::{ActorConfig, Candidates, Capabilities, grants, kubernetes};
 use crate::api::ApiConfig;
 use crate::backtest::TrialConfig;
 use crate::bus::kafka::KafkaConfig;
@@ -24,7 +23,7 @@ use crate::bus::local::LocalBusConfig;
 use crate::collect::{CollectConfig, DetectorConfig, SignalConfig};
 use crate::detect::{IncidentConfig, MemoryConfig};
 use crate::diagnose::{DiagnoserConfig, OllamaConfig};
-use crate::domain::{Parameters, Target};
+use crate::domain::{Grant, Parameters, Target};
 use crate::guard::Policy;
 use crate::history::{AnchorConfig, HistoryOptions, RetentionConfig};
 use crate::plugin::PluginConfig;
@@ -129,6 +128,30 @@ impl RateLimitConfig {
 }
 
 impl Config {
+    /// Grants in force: those of the file, or else those of the shipped actions.
+    pub fn grants(&self) -> Vec<Grant> {
+        self.grant.clone().unwrap_or_else(grants::shipped)
+    }
+
+    /// Configuration that decides which actions are candidates for a target.
+    pub fn candidates(&self) -> Candidates {
+        Candidates {
+            grants: self.grants(),
+            rate_limited: self
+                .rate_limit
+                .iter()
+                .map(|limit| limit.target.key())
+                .collect(),
+            capabilities: Capabilities {
+                process_groups: self.local.groups.keys().cloned().collect(),
+                kubernetes: self
+                    .kubernetes
+                    .is_some()
+                    .then_some(kubernetes::knows as fn(&Target) -> bool),
+            },
+        }
+    }
+
     /// The signals without their places in the file.
     pub fn signals(&self) -> Vec<SignalConfig> {
         self.signal

@@ -1,8 +1,8 @@
-//! What a plugin has to do beyond what the host checks of each of its answers: the suite behind
-//! `anomalyzer plugins test`.
+//! Conformance suite for plugins, behind `anomalyzer plugins test`. It checks requirements beyond
+//! those that the host checks of each response.
 //!
-//! It looks at a plugin as the host does, through the public API of [`crate::plugin`], so that what
-//! passes here is what the host will see. Its input is fixed: two runs on one file check the same.
+//! The suite uses a plugin as the host does, through the public API of [`crate::plugin`], so that
+//! its results hold for the host. Its input is fixed: two runs on one file make the same checks.
 //! Speed and memory are figures, not checks.
 
 mod action;
@@ -17,19 +17,20 @@ use serde_json::Value;
 
 pub use report::{Check, Failure, Figure, Report};
 
-use crate::plugin::{PluginInfo, PluginKind, Plugins};
+use crate::domain::PluginKind;
+use crate::plugin::{PluginInfo, Plugins};
 
-/// How a plugin is tried.
+/// Parameters of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// The settings of a detector, the parameters of an action.
+    /// Settings of a detector, or parameters of an action.
     pub settings: Value,
-    /// A detector's series are meant to know of one another, as replicas that are compared do: what
-    /// one series says may then depend on the others.
+    /// True if a detector's series are meant to share knowledge, as compared replicas do. The
+    /// verdict on one series may then depend on the others.
     pub series_share: bool,
 }
 
-/// Tries a plugin that is loaded. Takes seconds.
+/// Tries a loaded plugin. Takes seconds.
 pub async fn examine(plugins: &Plugins, plugin: &PluginInfo, trial: &Trial) -> Report {
     match plugin.kind {
         Some(PluginKind::Detector) => {

@@ -1,67 +1,68 @@
-//! What came of a trial.
+//! Results of a trial.
 
 use serde::Serialize;
 
-use crate::plugin::{PluginError, PluginInfo, PluginKind};
+use crate::domain::PluginKind;
+use crate::plugin::{PluginError, PluginInfo};
 
-/// Everything that was checked and measured of one plugin.
+/// All checks and measurements of one plugin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// What it calls itself.
+    /// Name that the plugin declares.
     pub plugin: String,
-    /// Its version.
+    /// Version of the plugin.
     pub version: String,
-    /// What it is.
+    /// Kind of the plugin.
     pub kind: Option<PluginKind>,
-    /// SHA-256 of its file, in hex.
+    /// SHA-256 of the plugin's file, in hex.
     pub digest: String,
-    /// In the order in which they were made.
+    /// Checks in the order of their execution.
     pub checks: Vec<Check>,
-    /// Speed and memory, on this machine.
+    /// Speed and memory on this machine.
     pub figures: Vec<Figure>,
-    /// What a reader should know besides.
+    /// Further remarks for the reader.
     pub notes: Vec<String>,
 }
 
-/// One thing that every plugin must do.
+/// One requirement of every plugin, with its result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
-    /// A short name.
+    /// Short name of the check.
     pub name: &'static str,
-    /// What must hold.
+    /// Statement that must hold.
     pub about: &'static str,
-    /// Whether it does.
+    /// True if the statement holds.
     pub ok: bool,
-    /// How it does not.
+    /// Failure, if the statement does not hold.
     #[serde(flatten)]
     pub failure: Option<Failure>,
 }
 
-/// How a plugin failed a check.
+/// Description of a failed check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// What was seen.
+    /// Observed behaviour.
     pub found: String,
-    /// On which input.
+    /// Input on which it was observed.
     #[serde(rename = "where")]
     pub place: String,
-    /// What to do about it.
+    /// Advice to the author of the plugin.
     pub remedy: String,
 }
 
-/// Something measured.
+/// A measurement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figure {
-    /// What.
+    /// Name of the measurement.
     pub name: &'static str,
-    /// How much.
+    /// Measured value.
     pub value: f64,
-    /// Of what.
+    /// Unit of the value.
     pub unit: &'static str,
 }
 
 impl Report {
-    /// An empty one.
+    /// Creates an empty report.
     pub(super) fn new(plugin: &PluginInfo) -> Self {
         Self {
             plugin: plugin.name.clone(),
@@ -74,7 +75,7 @@ impl Report {
         }
     }
 
-    /// Puts a check on record, and says whether it held.
+    /// Records a check. Returns true if it passed.
     pub(super) fn check(
         &mut self,
         name: &'static str,
@@ -96,7 +97,7 @@ impl Report {
         self.figures.push(Figure { name, value, unit });
     }
 
-    /// Whether every check held.
+    /// Returns true if every check passed.
     pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.ok)
     }
@@ -115,7 +116,7 @@ impl Failure {
         }
     }
 
-    /// A call that should have been answered was not.
+    /// Converts the error of a call that should have succeeded.
     pub(super) fn of(error: &PluginError, place: impl Into<String>) -> Self {
         let remedy = match error {
             PluginError::Trap { .. } => {
@@ -141,8 +142,7 @@ impl Failure {
     }
 }
 
-/// Whether an answer that is an error is one that the guest gave in a proper way, its instance
-/// being as it was.
+/// Returns true if the guest returned the error properly, with its instance unchanged.
 pub(super) fn is_said(error: &PluginError) -> bool {
     matches!(
         error,

@@ -1,14 +1,14 @@
-//! Settings and parameters that are wrong, made from the schema and from those that are right.
+//! Generates wrong settings and parameters from the schema and from a right value.
 
 use serde_json::{Map, Value, json};
 
 use super::report::Failure;
 use crate::plugin::PluginError;
 
-/// No plugin has a key of this name.
+/// A key that no plugin has.
 const UNKNOWN: &str = "no_such_key";
 
-/// What is wrong in which way.
+/// Returns wrong settings, each with a description of the error.
 pub(super) fn wrong(schema: &Value, right: &Value) -> Vec<(String, Value)> {
     let with = |key: &str, value: Value| {
         let mut settings = right.as_object().cloned().unwrap_or_default();
@@ -35,7 +35,7 @@ pub(super) fn wrong(schema: &Value, right: &Value) -> Vec<(String, Value)> {
     wrong
 }
 
-/// A value that can't be right; None where the schema is not as plain as that.
+/// Returns a value of a wrong type, or `None` if the schema is too complex to derive one.
 fn of_another_type(property: &Value) -> Option<Value> {
     let types: Vec<&str> = match property.get("type")? {
         Value::String(one) => vec![one],
@@ -51,7 +51,7 @@ fn of_another_type(property: &Value) -> Option<Value> {
     }
 }
 
-/// What the schema itself calls the defaults.
+/// Returns the default settings according to the schema.
 pub(super) fn defaults(schema: &Value) -> Value {
     let properties = schema.get("properties").and_then(Value::as_object);
     let defaults = properties
@@ -62,7 +62,7 @@ pub(super) fn defaults(schema: &Value) -> Value {
     Value::Object(defaults)
 }
 
-/// What to think of the answer to wrong settings.
+/// Judges the response to wrong settings. `how` describes the error in the settings.
 pub(super) fn judge(answer: Result<(), PluginError>, how: &str) -> Result<(), Failure> {
     let remedy = "answer `invalid` with a message that names the key; with the SDK, \
                   `#[serde(deny_unknown_fields, default)]` on the struct does it";

@@ -1,4 +1,4 @@
-//! Plugins that break the rules, and what the suite says of them.
+//! Tests of the suite with plugins that break the rules.
 
 use std::fs;
 
@@ -38,7 +38,8 @@ fn failed(report: &Report) -> Vec<&'static str> {
         .collect()
 }
 
-/// It tells in each frame how many it has seen, trusts any settings, traps on a 2 and spins on a 3.
+/// The guest reports in each frame the number of frames that it has seen, accepts any settings,
+/// traps on a 2 and spins on a 3.
 #[tokio::test]
 async fn a_detector_that_breaks_the_rules_is_told_which_on_what_and_how() {
     let report = report_on(guest::Detector::default().build()).await;
@@ -64,7 +65,8 @@ async fn a_detector_that_breaks_the_rules_is_told_which_on_what_and_how() {
     );
 }
 
-/// It saves how many frames it has seen, and tells differently of a series that it was given back.
+/// The guest saves the number of frames that it has seen, and reports differently on a restored
+/// series.
 #[tokio::test]
 async fn a_detector_that_goes_on_differently_after_a_restart_is_told_so_and_one_that_saves_nothing_is_not_tried()
  {
@@ -104,8 +106,8 @@ async fn a_detector_that_goes_on_differently_after_a_restart_is_told_so_and_one_
     );
 }
 
-/// It scales without a word in its parameters, traps when that failed, and does not expect to be in
-/// doubt.
+/// The guest scales without a check of its parameters, traps if the scaling failed, and does not
+/// expect the outcome in doubt.
 #[tokio::test]
 async fn an_action_that_breaks_the_rules_is_told_which_on_what_and_how() {
     let report = report_on(guest::action("broken")).await;
@@ -117,7 +119,7 @@ async fn an_action_that_breaks_the_rules_is_told_which_on_what_and_how() {
     assert!(!failed.contains(&"declared-needs"), "{failed:?}");
 }
 
-/// It declares that it scales a Deployment, and scales whatever an incident is about.
+/// The guest declares that it scales a Deployment, and scales the target of any incident.
 #[tokio::test]
 async fn an_action_that_acts_on_kinds_that_it_does_not_declare_is_told_so() {
     let report = report_on(guest::unheeding_action("unheeding")).await;

@@ -1,4 +1,4 @@
-//! The last act: nothing goes wrong, and people use their hands, over the API as anybody would.
+//! The last act of the demo: nothing goes wrong, and a person acts over the public API.
 
 use anyhow::Context;
 use reqwest::Method;
@@ -9,10 +9,10 @@ use super::stage::{endpoints, ready};
 use crate::domain::{Decision, DecisionId, DecisionState, OutcomeKind, Target, UnixMs, solutions};
 use crate::history::{Filter, Order, Page};
 
-/// Further out than the configuration allows.
+/// A number of replicas that is above the configured bound.
 const TOO_MANY: u32 = 9;
 
-/// More requests a second than there are on an ordinary day.
+/// A rate limit that is above the requests per second of an ordinary day.
 const MANY: u32 = 200;
 
 pub(super) struct Hands<'s, 'a> {
@@ -55,8 +55,8 @@ impl Hands<'_, '_> {
         Ok(format!("{TOO_MANY} replicas ({})", decision.id))
     }
 
-    /// Of the reports one thing may be changed in an hour. A person does, so that the host, when
-    /// they leak, may only tell people.
+    /// Exhausts the budget of the reports, which allows one change in an hour. A person makes that
+    /// change. When the reports leak afterwards, the host may only notify people.
     async fn beyond_the_budget(&self) -> anyhow::Result<String> {
         let scenario = self.scenario;
         let target = Target::new("", "Process", "reports");
@@ -105,7 +105,8 @@ impl Hands<'_, '_> {
         Ok(denied.id.to_string())
     }
 
-    /// What was scaled up for the surge goes back by itself, some time after it.
+    /// Waits until the host rolls back the scaling of the surge by itself, some time after the
+    /// surge.
     async fn put_back(&self) -> anyhow::Result<String> {
         let scenario = self.scenario;
         scenario.narrator.say(
@@ -188,7 +189,7 @@ impl Hands<'_, '_> {
         Ok(decision.id.to_string())
     }
 
-    /// Asks for an action, and waits until it is over or held.
+    /// Requests an action, and waits until its decision is over or held.
     async fn request(&self, action: &str, parameters: Value) -> anyhow::Result<Decision> {
         let scenario = self.scenario;
         let id = self
@@ -206,7 +207,7 @@ impl Hands<'_, '_> {
         .await
     }
 
-    /// Asks for an action.
+    /// Requests an action and returns the id of its decision.
     async fn accepted(
         &self,
         target: &Target,

@@ -1,5 +1,6 @@
-//! `anomalyzer demo`: an application that goes wrong in four ways, what the host makes of each, and
-//! what people can do. Embedded, or on the real parts that the environment names.
+//! `anomalyzer demo`: an application that fails in four ways. The demo shows the reaction of the
+//! host to each failure, and the controls for people. It runs embedded, or on the real services
+//! that the environment names.
 
 pub mod app;
 mod hands;
@@ -14,50 +15,47 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Output;
 use crate::history::{self, HistoryReader};
-use crate::serve::{self, Role};
+use crate::service::Service;
 
 use narrator::Narrator;
 use scenario::{RATE, Scenario, Traffic};
 use stage::Stage;
 
-/// The arguments of `anomalyzer demo`.
+/// Arguments of `anomalyzer demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// End after the acts; the exit code is 0 only if all came out as they should
+    /// End after the acts; the exit code is 0 only if all of them succeeded
     #[arg(long)]
     pub exit_when_done: bool,
     /// Run on the real Kafka, Prometheus, Ollama and Kubernetes that the environment names (`cargo
     /// xtask demo --real` starts them)
     #[arg(long)]
     pub real: bool,
-    /// Where the replicas of the application are listed, in the format of Prometheus's HTTP service
+    /// URL of the list of the application's replicas, in the format of Prometheus's HTTP service
     /// discovery
     #[arg(long, env = "DEMO_SD_URL")]
     pub sd_url: Option<String>,
-    /// Let the language model decide; without it, it is asked and recorded and the rules decide
+    /// Let the language model decide; without it, the model is asked and recorded, and the rules
+    /// decide
     #[arg(long, requires = "real")]
     pub model_decides: bool,
-    /// Where the history is kept: a folder that holds no other run's; by default a new temporary
-    /// one
+    /// Folder for the history, without the state of another run; by default a new temporary one
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
 }
 
-/// Runs the demo. True if all acts that were played came out as they should.
+/// Runs the demo. Writes one JSON event per line if `json` is true, and lines for people otherwise.
+/// Returns true if all played acts succeeded.
 ///
 /// # Errors
-/// The stage can't be set: a port, the plugins, a real part that does not answer.
-pub async fn run(
-    args: DemoArgs,
-    output: Output,
-    shutdown: CancellationToken,
-) -> anyhow::Result<bool> {
-    let narrator = Narrator::new(output);
+/// Returns an error if the environment cannot be set up: a port, the plugins, or a real service
+/// that does not answer.
+pub async fn run(args: DemoArgs, json: bool, shutdown: CancellationToken) -> anyhow::Result<bool> {
+    let narrator = Narrator::new(json);
     let data_dir = match &args.data_dir {
         Some(data_dir) => fresh(data_dir)?,
-        // Kept, for `anomalyzer decisions`.
+        // The folder is kept for `anomalyzer decisions`.
         None => tempfile::Builder::new()
             .prefix("anomalyzer-demo-")
             .tempdir()?
@@ -66,7 +64,7 @@ pub async fn run(
     let stopping = shutdown.child_token();
     let stage = Stage::set(&args, data_dir.clone())?;
     narrator.say("start", &stage.describe(), &json!({ "data_dir": data_dir }));
-    // Where somebody else keeps the application and the past, the traffic comes first.
+    // If Kubernetes runs the application and Prometheus holds its past, the traffic comes first.
     let mut traffic = None;
     if let Some(day) = stage.ordinary_day_before() {
         traffic = Some(Traffic::start(&stage, None, &stopping)?);
@@ -79,7 +77,10 @@ pub async fn run(
             () = tokio::time::sleep(day) => {}
         }
     }
-    let Some(running) = serve::start(stage.config(), Role::Both, stopping.clone()).await? else {
+    let Some(running) = Service::builder(stage.config())
+        .start(stopping.clone())
+        .await?
+    else {
         stage.strike().await;
         return Ok(false);
     };
@@ -94,8 +95,8 @@ pub async fn run(
     outcome
 }
 
-/// The folder, unless an earlier run left its state there: the demo would begin with that run's
-/// replicas and incidents.
+/// Returns the folder, unless an earlier run left its state there. With that state, the demo would
+/// begin with that run's replicas and incidents.
 fn fresh(data_dir: &Path) -> anyhow::Result<PathBuf> {
     for file in ["local.json", history::FILE_NAME] {
         let file = data_dir.join(file);
@@ -113,7 +114,7 @@ async fn play(
     narrator: &Narrator,
     stage: &Stage,
     traffic: Traffic,
-    running: &serve::Running,
+    running: &Service,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<bool> {
     let Some(history) = running.history().cloned() else {
@@ -125,7 +126,8 @@ async fn play(
         history.clone(),
         follow.clone(),
     ));
-    // The acts are read back through a reader of their own: what counts is what stands in the file.
+    // The acts are read back through a separate reader, because only the content of the file
+    // counts.
     let reader = HistoryReader::open(history.path()).await?;
     let replicas = traffic.replicas();
     let scenario = Scenario::new(narrator.clone(), stage, traffic, running, reader)?;

@@ -1,4 +1,4 @@
-//! Says what happens, a line each, or a JSON event a line.
+//! Narrates the events of the demo, as lines of text or as JSON events, one per line.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -7,47 +7,47 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, Topic};
-use crate::cli::Output;
+use crate::bus::Bus;
 use crate::codec;
 use crate::common::clock::now_ms;
 use crate::domain::{
     AnalystKind, Decision, FindingId, IncidentEventKind, Operation, OperationRecord, OutcomeKind,
-    Phase, rfc3339,
+    Phase, Topic, rfc3339,
 };
 use crate::history::History;
 
-/// Writes lines to standard output. A reader that went away is no reason to stop healing.
+/// Writer of lines to standard output. A closed output does not stop the demo, so write errors are
+/// ignored.
 #[derive(Clone)]
 pub(super) struct Narrator {
-    output: Output,
+    json: bool,
     started: i64,
 }
 
 impl Narrator {
-    pub(super) fn new(output: Output) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         Self {
-            output,
+            json,
             started: now_ms(),
         }
     }
 
-    /// One event: a short machine name, the line for a person, and what a program may want.
+    /// Writes one event: a short machine-readable name, the line for a person, and details for a
+    /// program.
     pub(super) fn say(&self, event: &str, line: &str, detail: &Value) {
         let now = now_ms();
-        let text = match self.output {
-            Output::Text => format!("{:>6.1}s  {line}", (now - self.started) as f64 / 1000.0),
-            Output::Json => {
-                json!({ "at": rfc3339(now), "event": event, "text": line, "detail": detail })
-                    .to_string()
-            }
+        let text = if self.json {
+            json!({ "at": rfc3339(now), "event": event, "text": line, "detail": detail })
+                .to_string()
+        } else {
+            format!("{:>6.1}s  {line}", (now - self.started) as f64 / 1000.0)
         };
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
-    /// A heading.
+    /// Writes a heading.
     pub(super) fn chapter(&self, name: &str, line: &str) {
-        if matches!(self.output, Output::Text) {
+        if !self.json {
             let _ = writeln!(std::io::stdout().lock());
         }
         self.say(
@@ -57,7 +57,7 @@ impl Narrator {
         );
     }
 
-    /// Follows incidents and decisions and tells of each change, until told to stop.
+    /// Follows incidents and decisions and narrates each change, until `shutdown`.
     pub(super) async fn follow(
         self,
         bus: std::sync::Arc<dyn Bus>,
@@ -89,8 +89,8 @@ impl Narrator {
         }
     }
 
-    /// `found` is what was told already: an event has all findings of its incident, and several may
-    /// be new.
+    /// Narrates an incident event. `found` holds the findings that were narrated already: an event
+    /// has all findings of its incident, and several may be new.
     fn incident(
         &self,
         event: &crate::domain::IncidentEvent,
@@ -228,7 +228,7 @@ impl Narrator {
     }
 }
 
-/// What was told of a decision already.
+/// Parts of a decision that were narrated already.
 #[derive(Default)]
 struct Told {
     proposed: bool,

@@ -1,4 +1,4 @@
-//! The acts. Each is judged by what stands in SQLite afterwards.
+//! Acts of the demo. Each act is judged by the content of SQLite afterwards.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::hands::Hands;
 use super::load::{Load, LoadSettings};
 use super::narrator::Narrator;
 use super::stage::Stage;
+use crate::Service;
 use crate::common::clock::now_ms;
 use crate::common::http_client;
 use crate::detect::DetectStatus;
@@ -19,40 +20,40 @@ use crate::domain::{
     Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, solutions,
 };
 use crate::history::{Filter, HistoryReader, Order, Page};
-use crate::serve::Running;
+use crate::service::Service;
 
-/// Samples of each signal before anything is broken, also where the detectors have learnt from the
-/// past that was filled in.
+/// Minimum number of samples of each signal before the first fault. It also applies if the
+/// detectors have learned from backfilled history.
 const WARM: u64 = 20;
 /// Requests a second on an ordinary day.
 pub(super) const RATE: f64 = 40.0;
 
-/// What goes wrong.
+/// An act: one fault, or the controls for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
-    /// Four times the traffic.
+    /// Surge: four times the traffic.
     Surge,
-    /// Memory that grows.
+    /// Leak: growing memory.
     Leak,
-    /// One bad second.
+    /// Blip: one bad second.
     Blip,
-    /// Metrics that are gone while the service serves on.
+    /// Mute: the metrics are gone while the service continues.
     Mute,
-    /// Nothing: what people can do.
+    /// Hands: no fault, but the controls for people.
     Hands,
 }
 
-/// The traffic, and where it goes.
+/// Traffic of the demo, with the replicas that receive it.
 pub(super) struct Traffic {
     replicas: watch::Receiver<Vec<String>>,
     load: Load,
 }
 
 impl Traffic {
-    /// Begins an ordinary day.
+    /// Starts the traffic of an ordinary day.
     pub(super) fn start(
         stage: &Stage,
-        running: Option<&Running>,
+        running: Option<&Service>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let replicas = stage.replicas(running, shutdown.child_token())?;
@@ -65,7 +66,7 @@ impl Traffic {
         Ok(Self { replicas, load })
     }
 
-    /// The base URLs of the replicas that serve.
+    /// Returns the base URLs of the ready replicas.
     pub(super) fn replicas(&self) -> watch::Receiver<Vec<String>> {
         self.replicas.clone()
     }
@@ -74,7 +75,7 @@ impl Traffic {
 pub(super) struct Scenario<'a> {
     pub(super) narrator: Narrator,
     pub(super) stage: &'a Stage,
-    pub(super) running: &'a Running,
+    pub(super) running: &'a Service,
     pub(super) reader: HistoryReader,
     replicas: watch::Receiver<Vec<String>>,
     load: Load,
@@ -86,7 +87,7 @@ impl<'a> Scenario<'a> {
         narrator: Narrator,
         stage: &'a Stage,
         Traffic { replicas, load }: Traffic,
-        running: &'a Running,
+        running: &'a Service,
         reader: HistoryReader,
     ) -> anyhow::Result<Self> {
         let client = http_client::client(Duration::from_secs(5))?;
@@ -101,15 +102,15 @@ impl<'a> Scenario<'a> {
         })
     }
 
-    /// Plays the acts; true if all came out as they should.
+    /// Plays the acts. Returns true if all of them succeeded.
     pub(super) async fn play(&self, acts: &[Act]) -> anyhow::Result<bool> {
         self.warm_up().await?;
         let mut results = Vec::new();
         for act in acts {
             let started = now_ms();
             let result = self.one(*act, started).await;
-            // Judged when it is over: what is done late is done all the same. A late all-clear is
-            // the failure of this act.
+            // The act is judged when it is over, because late operations count as well. An incident
+            // that stays open for too long fails this act.
             let over = self.calm(*act, started).await;
             let judged = match over {
                 Ok(()) => self.nothing_else(*act, started).await,
@@ -218,8 +219,8 @@ impl<'a> Scenario<'a> {
                 ))
             }
             Act::Blip => {
-                // Strong enough for two replicas, which halve the queue; and weak enough for some
-                // requests to be answered in every second.
+                // The strength is high enough for two replicas, which halve the queue. It is low
+                // enough for some requests to be answered in every second.
                 self.fault_everywhere("blip?strength=30").await?;
                 let decision = self.decided(solutions::NO_ACTION, started).await?;
                 Ok(format!(
@@ -254,7 +255,7 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// Takes the cause away and waits until the incident is over and every decision about it has
+    /// Removes the fault and waits until the incident is over and every decision about it has
     /// ended.
     async fn calm(&self, act: Act, since: UnixMs) -> anyhow::Result<()> {
         match act {
@@ -310,7 +311,7 @@ impl<'a> Scenario<'a> {
         Ok(())
     }
 
-    /// Waits for the end of a decision of that solution, as it stands in SQLite.
+    /// Waits for the end of a decision with this solution, as recorded in SQLite.
     async fn decided(&self, solution: &str, since: UnixMs) -> anyhow::Result<Decision> {
         let what = format!("no `{solution}` was decided and ended");
         let mut last = None;
@@ -341,7 +342,7 @@ impl<'a> Scenario<'a> {
         Ok(decision)
     }
 
-    /// What was decided about the target since then, oldest first.
+    /// Returns the decisions about the target since `since`, oldest first.
     async fn recorded(&self, since: UnixMs) -> anyhow::Result<Vec<Decision>> {
         let filter = Filter {
             target: Some(self.stage.target.clone()),
@@ -356,7 +357,7 @@ impl<'a> Scenario<'a> {
         Ok(self.reader.decisions(&filter, page).await?.0)
     }
 
-    /// Fails if anything was done since then that the act forbids.
+    /// Returns an error if the host did an operation since `since` that the act forbids.
     async fn nothing_else(&self, act: Act, since: UnixMs) -> anyhow::Result<()> {
         for decision in self.recorded(since).await? {
             for record in &decision.operations {
@@ -372,7 +373,8 @@ impl<'a> Scenario<'a> {
     }
 }
 
-/// Who wants to see more, and until when.
+/// Describes the warm-up: the first detector that needs more samples, and the time until all are
+/// ready.
 fn learning(status: &BTreeMap<String, DetectStatus>) -> String {
     let learning: Vec<_> = status
         .values()
@@ -400,8 +402,8 @@ fn learning(status: &BTreeMap<String, DetectStatus>) -> String {
 }
 
 impl Act {
-    /// Reads are harmless; besides them nothing may be done about a blip, and about vanished
-    /// metrics people may only be told.
+    /// Returns true if the act allows the operation. Every act allows reads. During a blip nothing
+    /// else is allowed, and after the loss of the metrics only notices to people.
     fn allows(self, operation: &Operation) -> bool {
         match self {
             Self::Surge | Self::Leak | Self::Hands => true,
@@ -463,7 +465,11 @@ fn replicas_after(decision: &Decision) -> Option<u32> {
         })
 }
 
-/// Asks until there is an answer, or the deadline.
+/// Calls `ask` until it returns a value.
+///
+/// # Errors
+///
+/// Returns an error with the text `otherwise` if there is no value within `patience`.
 pub(super) async fn poll<T>(
     patience: Duration,
     otherwise: &str,

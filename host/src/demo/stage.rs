@@ -1,4 +1,4 @@
-//! What the demo plays on: processes of this machine, or the real parts.
+//! Environment of the demo: processes of this machine, or the real services.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DemoArgs;
 use super::scenario::Act;
+use crate::Service;
 use crate::act::local::Endpoint;
 use crate::collect::http_sd;
 use crate::common::clock::now_ms;
@@ -18,15 +19,15 @@ use crate::config::{self, Config};
 use crate::diagnose::Role as ModelRole;
 use crate::domain::Target;
 use crate::plugin;
-use crate::serve::Running;
+use crate::service::Service;
 
-/// The service that is broken and healed.
+/// The service that is broken and repaired, with its configuration.
 pub(super) struct Stage {
     config: Config,
     real: bool,
-    /// What is broken and healed.
+    /// Target that is broken and repaired.
     pub(super) target: Target,
-    /// How much longer everything takes than on the embedded stage.
+    /// Factor by which timeouts are longer than in the embedded environment.
     pub(super) patience: u32,
     sd_url: Option<String>,
     temporary: Option<PathBuf>,
@@ -44,7 +45,7 @@ impl Stage {
             (text, Path::new("demo/real.toml"), &environment)
         } else {
             let exe = std::env::current_exe().context("the path of this program is not known")?;
-            // Of the shop, and after them of the reports.
+            // Four ports of the shop, followed by two of the reports.
             let app_port = free_ports(8000, 4 + 2)?;
             let text = include_str!("embedded.toml")
                 .replace(
@@ -94,21 +95,21 @@ impl Stage {
             real: args.real,
             target,
             patience: if args.real { 3 } else { 1 },
-            // The variable may be set for another demo.
+            // The environment variable may be set for another demo.
             sd_url: args.sd_url.clone().filter(|_| args.real),
             temporary: args.data_dir.is_none().then_some(data_dir),
         })
     }
 
-    /// What is played. On the real parts everything takes longer, and what people can do is the
-    /// same.
+    /// Returns the acts to play. The real services omit the controls for people, because they
+    /// behave in the same way there and everything takes longer.
     pub(super) fn acts(&self) -> &'static [Act] {
         const ALL: [Act; 5] = [Act::Surge, Act::Leak, Act::Blip, Act::Mute, Act::Hands];
         if self.real { &ALL[..4] } else { &ALL }
     }
 
-    /// On the real parts Prometheus keeps the past, which is filled in: it must have seen an
-    /// ordinary day by then.
+    /// Returns the time of ordinary traffic before the start of the host. Prometheus is the source
+    /// of the backfill on the real services, so that it must have seen an ordinary day by then.
     pub(super) fn ordinary_day_before(&self) -> Option<Duration> {
         self.real.then_some(Duration::from_secs(130))
     }
@@ -132,10 +133,10 @@ impl Stage {
         format!("real: Kafka, Prometheus, Kubernetes and Ollama with {model}; history in {data}")
     }
 
-    /// The base URLs of the replicas that serve, kept up to date.
+    /// Returns the base URLs of the ready replicas, kept up to date.
     pub(super) fn replicas(
         &self,
-        running: Option<&Running>,
+        running: Option<&Service>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<watch::Receiver<Vec<String>>> {
         let (sender, receiver) = watch::channel(Vec::new());
@@ -166,7 +167,7 @@ impl Stage {
         Ok(receiver)
     }
 
-    /// What a visitor can do now, with these replicas serving.
+    /// Returns lines with commands that a visitor can try, given the ready replicas.
     pub(super) fn lines_to_try(
         &self,
         api: SocketAddr,
@@ -191,7 +192,8 @@ impl Stage {
         lines.push(format!("  curl http://{api}/health"));
         lines.push(format!("  curl 'http://{api}/api/v1/decisions?limit=3'"));
         lines.push(format!("  curl -X POST http://{api}/send-test-metric"));
-        // One more than there are: for as many as there are it would have nothing to do.
+        // The command asks for one more replica than there are. With the present number, the action
+        // would have nothing to do.
         lines.push(action(
             "scale-up",
             &format!("{{\"replicas\":{}}}", replicas.len() + 1),
@@ -216,7 +218,7 @@ impl Stage {
         Ok(lines)
     }
 
-    /// Leaves the history where it is, for `anomalyzer decisions`.
+    /// Cleans up after the demo. Keeps the history for `anomalyzer decisions`.
     pub(super) async fn strike(&self) {
         if let Some(folder) = &self.temporary {
             let _ = tokio::fs::remove_file(folder.join("bus.sqlite")).await;
@@ -224,17 +226,17 @@ impl Stage {
     }
 }
 
-/// The replicas of a process group.
+/// Returns the replicas of a process group.
 pub(super) fn endpoints(
-    running: Option<&Running>,
+    running: Option<&Service>,
     target: &Target,
 ) -> anyhow::Result<watch::Receiver<Vec<Endpoint>>> {
-    let local = running.and_then(Running::local);
+    let local = running.and_then(Service::local);
     let group = local.and_then(|local| local.endpoints(&target.name));
     group.with_context(|| format!("the group {} of the demo is not supervised", target.name))
 }
 
-/// The base URLs of those that serve.
+/// Returns the base URLs of the ready replicas.
 pub(super) fn ready(endpoints: &[Endpoint]) -> Vec<String> {
     let ready = endpoints.iter().filter(|endpoint| endpoint.ready);
     ready
@@ -242,7 +244,7 @@ pub(super) fn ready(endpoints: &[Endpoint]) -> Vec<String> {
         .collect()
 }
 
-/// That many free ports in a row, from `wanted` on if they are free.
+/// Returns the first of `count` consecutive free ports, starting the search at `wanted`.
 fn free_ports(wanted: u16, count: u16) -> anyhow::Result<u16> {
     let free = |first: u16| {
         (first..first.saturating_add(count))

@@ -21,14 +21,16 @@ use super::overlooked::Overlooked;
 use super::recalled::Recalled;
 use super::silence::Silence;
 use super::watched::{DetectStatus, Means, Watched};
-use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
+use crate::bus::{Bus, BusError, Subscription};
+use crate::codec;
+use crate::codec::Believed;
 use crate::codec::metrics::{Content, Head};
-use crate::codec::{self, Believed};
 use crate::collect::{DetectorConfig, SignalConfig};
 use crate::common::clock::now_ms;
 use crate::common::failpoint::fail_point;
 use crate::domain::{
-    Coverage, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, UnixMs,
+    Coverage, Delivery, Finding, IncidentEvent, Meaning, MetricBatch, Phase, Series, Target, Topic,
+    UnixMs,
 };
 use crate::plugin::{Frame, PluginError, Plugins};
 

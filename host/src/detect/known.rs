@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, BusError, Replay, Topic};
+use crate::bus::{Bus, BusError, Replay};
 use crate::codec;
-use crate::domain::{Incident, IncidentEvent, IncidentEventKind, IncidentId, Target, UnixMs};
+use crate::domain::{
+    Incident, IncidentEvent, IncidentEventKind, IncidentId, Target, Topic, UnixMs,
+};
 
 /// Most open incidents that are kept; beyond that the one that changed longest ago is forgotten.
 const MOST_OPEN: usize = 20_000;

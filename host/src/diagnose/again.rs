@@ -1,27 +1,26 @@
-//! A diagnosis once more, from what is on record of it: the same event and the stored answer give
-//! the same proposals.
+//! Reproduces a recorded diagnosis. The same event and the stored answer give the same proposals.
 
 use super::evidence::number;
 use super::{ollama, rules};
 use crate::domain::{Analyst, AnalystKind, Basis, Evidence, Proposal};
 
-/// What the analyst says again.
+/// Reproduced diagnosis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Again {
-    /// Best first.
+    /// Proposals, best first.
     pub proposals: Vec<Proposal>,
-    /// Ids of the evidence cited.
+    /// Ids of the cited evidence.
     pub cites: Vec<String>,
-    /// What is shown to an analyst.
+    /// Evidence given to the analyst.
     pub evidence: Vec<Evidence>,
-    /// What a model is shown. None where none answered.
+    /// Prompt given to the model. None if no model answered.
     pub prompt: Option<String>,
 }
 
-/// Diagnoses once more, with the stored answer where a model decided.
+/// Diagnoses again, with the stored answer if a model decided.
 ///
 /// # Errors
-/// There is no stored answer, or it is of no use.
+/// Returns an error if there is no stored answer, or if the stored answer is invalid.
 pub fn again(basis: &Basis, analyst: &Analyst) -> Result<Again, String> {
     let Basis { event, offered } = basis;
     let evidence = number(event);

@@ -1,8 +1,8 @@
-//! A circuit breaker: after failures in a row nobody is asked for a while.
+//! Circuit breaker: after consecutive failures it blocks requests for a pause.
 
 use std::time::{Duration, Instant};
 
-/// Counts failures in a row.
+/// Counter of consecutive failures.
 pub(super) struct Breaker {
     threshold: u32,
     pause: Duration,
@@ -20,7 +20,7 @@ impl Breaker {
         }
     }
 
-    /// Whether it may be tried now. After the pause one try is let through.
+    /// Returns true if a request is allowed. After the pause a request is allowed again.
     pub(super) fn closed(&self, now: Instant) -> bool {
         self.open_until.is_none_or(|until| now >= until)
     }

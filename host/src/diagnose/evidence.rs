@@ -1,18 +1,18 @@
-//! The numbered evidence that an analyst is shown.
+//! Numbered evidence for an analyst.
 
 use crate::domain::{
     Evidence, EvidenceKind, Finding, Incident, IncidentEvent, Phase, Range, Sample, rfc3339,
+    truncate,
 };
 
-/// Longest text of one piece of evidence, in bytes: what comes from outside must not crowd out the
-/// rest.
+/// Maximum length of one piece of evidence in bytes. Text from outside must not crowd out the rest.
 pub(super) const LONGEST: usize = 2_000;
-/// Most findings shown.
+/// Maximum number of findings.
 const MOST_FINDINGS: usize = 12;
-/// Most samples shown of a series.
+/// Maximum number of samples per series.
 const MOST_SAMPLES: usize = 20;
 
-/// Numbers what an event brings: findings, samples, who answered, and what was gathered.
+/// Numbers the evidence of an event: findings, samples, coverage, and gathered evidence.
 pub(super) fn number(event: &IncidentEvent) -> Vec<Evidence> {
     let incident = &event.incident;
     let mut parts: Vec<(EvidenceKind, String)> = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn number(event: &IncidentEvent) -> Vec<Evidence> {
         .map(|(i, (kind, text))| Evidence {
             id: format!("e{}", i + 1),
             kind,
-            text: cut(&text, LONGEST),
+            text: truncate(&text, LONGEST),
         })
         .collect()
 }
@@ -98,7 +98,7 @@ fn coverage(incident: &Incident) -> String {
     )
 }
 
-/// Four significant digits.
+/// Formats a value with four significant digits.
 pub(super) fn short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
@@ -112,29 +112,12 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
-/// The name of a unit variant as it is on the wire.
+/// Returns the name of a unit variant on the wire.
 pub(crate) fn serde_name<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
-}
-
-/// At most that many bytes, cut between characters, the cut shown. Control characters become
-/// spaces: a log line must not be able to draw a fence of its own.
-pub(crate) fn cut(text: &str, longest: usize) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
-        .collect();
-    if clean.len() <= longest {
-        return clean;
-    }
-    let end = (0..=longest)
-        .rev()
-        .find(|at| clean.is_char_boundary(*at))
-        .unwrap_or(0);
-    format!("{}… [cut]", &clean[..end])
 }
 
 #[cfg(test)]
@@ -154,6 +137,6 @@ mod tests {
 
     #[test]
     fn a_cut_never_splits_a_character() {
-        assert_eq!(cut("aäb", 2), "a… [cut]");
+        assert_eq!(truncate("aäb", 2), "a… [cut]");
     }
 }

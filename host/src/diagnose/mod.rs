@@ -1,5 +1,5 @@
-//! Why it happens and what to do, as the analyst thinks. It is shown numbered evidence, must cite
-//! it, and can only propose.
+//! Analyst: finds the cause of an incident and proposes actions. It gets numbered evidence, must
+//! cite it, and can only propose.
 
 mod again;
 mod breaker;
@@ -9,19 +9,19 @@ mod rules;
 mod worker;
 
 pub use again::{Again, again};
-pub(crate) use evidence::{cut, serde_name};
+pub(crate) use evidence::serde_name;
 pub use ollama::{OllamaConfig, OllamaHealth, Role};
 pub use worker::{Diagnoser, DiagnoserConfig, Offer};
 
 use crate::domain::{Analyst, Proposal};
 
-/// What the analyst says.
+/// Result of the analyst.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnosis {
-    /// Best first; never empty.
+    /// Proposals, best first; never empty.
     pub proposals: Vec<Proposal>,
-    /// Ids of the evidence cited.
+    /// Ids of the cited evidence.
     pub cites: Vec<String>,
-    /// Who says so.
+    /// Author of the diagnosis.
     pub analyst: Analyst,
 }

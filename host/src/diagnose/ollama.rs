@@ -1,5 +1,5 @@
-//! Ollama's `/api/chat` with `format` set to a JSON schema whose enum holds only what this target
-//! may get.
+//! Client of Ollama's `/api/chat`. `format` is a JSON schema whose enum contains only the actions
+//! that this target may get.
 
 use std::time::{Duration, Instant};
 
@@ -8,38 +8,39 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Diagnosis;
-use super::evidence::cut;
 use crate::domain::duration;
-use crate::domain::{Analyst, AnalystKind, Evidence, IncidentEvent, Parameters, Proposal};
+use crate::domain::{
+    Analyst, AnalystKind, Evidence, IncidentEvent, Parameters, Proposal, truncate,
+};
 
-/// Where the language model is.
+/// Configuration of the language model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OllamaConfig {
-    /// As `http://127.0.0.1:11434`.
+    /// Base URL, for example `http://127.0.0.1:11434`.
     pub url: String,
-    /// As `llama3.1:8b`.
+    /// Name of the model, for example `llama3.1:8b`.
     pub model: String,
-    /// How long one answer may take; the first one loads the model.
+    /// Maximum time for one answer; the first one includes loading the model.
     #[serde(default = "default_timeout", with = "duration")]
     pub timeout: Duration,
-    /// Failures in a row after which the rules decide alone for a while.
+    /// Number of consecutive failures after which only the rules decide for a while.
     #[serde(default = "default_breaker")]
     pub breaker_after: u32,
-    /// For how long.
+    /// Time during which only the rules decide.
     #[serde(default = "default_pause", with = "duration")]
     pub breaker_pause: Duration,
-    /// Whether the model decides, or its answer only goes on record while the rules decide: for a
-    /// model that is yet to be trusted.
+    /// Role of the model: it decides, or its answer is only recorded while the rules decide. The
+    /// second role is for a model that is not trusted yet.
     #[serde(default)]
     pub role: Role,
-    /// Questions asked at the same time.
+    /// Maximum number of concurrent requests.
     #[serde(default = "default_concurrency")]
     pub concurrency: usize,
 }
 
 impl OllamaConfig {
-    /// With the defaults for all but address and model.
+    /// Creates a configuration with defaults for everything but URL and model.
     pub fn new(url: String, model: String) -> Self {
         Self {
             url,
@@ -53,14 +54,14 @@ impl OllamaConfig {
     }
 }
 
-/// What the model's answer is good for.
+/// Role of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// It decides.
+    /// The model decides.
     #[default]
     Decide,
-    /// It is asked and recorded; the rules decide.
+    /// The model's answer is only recorded, and the rules decide.
     Advise,
 }
 
@@ -77,28 +78,28 @@ fn default_concurrency() -> usize {
     1
 }
 
-/// Largest answer read, in bytes.
+/// Maximum size of an answer in bytes.
 const LARGEST_ANSWER: usize = 1 << 20;
-/// Most tokens asked for: enough for the schema, short enough to end.
+/// Maximum number of generated tokens. It is enough for the schema and short enough to end.
 const MOST_TOKENS: u32 = 400;
 
-/// How Ollama is.
+/// Health of Ollama.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OllamaHealth {
-    /// The model.
+    /// Name of the model.
     pub model: String,
-    /// Its digest, when it is there.
+    /// Digest of the model, if the model is available.
     pub digest: Option<String>,
-    /// What is wrong.
+    /// Current problem.
     pub problem: Option<String>,
 }
 
-/// Why an answer is of no use. The decision quotes it.
+/// Unusable answer, with the reason. The decision quotes it.
 #[derive(Debug)]
 pub(super) struct Useless {
     pub why: String,
     pub raw_answer: Option<String>,
-    /// Of the model that was asked, unless that could not be had.
+    /// Digest of the model. None if it could not be read.
     pub digest: Option<String>,
     pub prompt: String,
     pub took_ms: u64,
@@ -132,8 +133,8 @@ struct Schema {
     required: [&'static str; 5],
 }
 
-/// A model writes these in this order, one token after the other: it must have cited and explained
-/// before it chooses, and a map would put the alternative first.
+/// Properties of the answer. A model writes them in this order, token by token, so it cites and
+/// explains before it chooses. A map would put the alternative first.
 #[derive(Serialize)]
 struct Properties {
     evidence: Value,
@@ -190,7 +191,7 @@ impl Ollama {
         &self.config
     }
 
-    /// The model's digest.
+    /// Returns the digest of the model.
     pub(super) async fn digest(&self) -> Result<String, String> {
         let url = format!("{}/api/tags", self.config.url.trim_end_matches('/'));
         let answer = self
@@ -229,8 +230,8 @@ impl Ollama {
             .ok_or_else(|| format!("ollama has no model `{wanted}`: run `ollama pull {wanted}`"))
     }
 
-    /// Asks once. Anything but a whole, valid answer that keeps to what was offered is an error
-    /// that says what it was.
+    /// Asks the model once. Returns an error with the reason unless the answer is complete, valid
+    /// and limited to the offered actions.
     pub(super) async fn ask(
         &self,
         event: &IncidentEvent,
@@ -295,7 +296,7 @@ impl Ollama {
         };
         if let Some(error) = answer.error {
             return Err(useless(
-                format!("ollama answered with an error: {}", cut(&error, 200)),
+                format!("ollama answered with an error: {}", truncate(&error, 200)),
                 Some(raw),
             ));
         }
@@ -328,7 +329,7 @@ impl Ollama {
     }
 }
 
-/// What a stored answer of a model says: proposals, and the evidence cited.
+/// Parses the stored answer of a model. Returns the proposals and the ids of the cited evidence.
 pub(super) fn reread(
     evidence: &[Evidence],
     offered: &[String],
@@ -359,14 +360,15 @@ fn proposals(answer: &Answer) -> Vec<Proposal> {
     proposals
 }
 
-/// The enums of a schema are not kept to by every model, so that the host checks what it was told.
+/// Parses and validates an answer. Not every model follows the enums of a schema, so the host
+/// checks the answer too.
 fn check(content: &str, evidence: &[Evidence], offered: &[String]) -> Result<Answer, String> {
     let answer: Answer = serde_json::from_str(content)
         .map_err(|error| format!("the model's answer does not fit the schema: {error}"))?;
     if !offered.contains(&answer.solution) {
         return Err(format!(
             "the model chose `{}`, which was not offered",
-            cut(&answer.solution, 60)
+            truncate(&answer.solution, 60)
         ));
     }
     if answer
@@ -395,13 +397,14 @@ fn check(content: &str, evidence: &[Evidence], offered: &[String]) -> Result<Ans
     {
         return Err(format!(
             "the model cites `{}`, which it was not shown",
-            cut(unknown, 20)
+            truncate(unknown, 20)
         ));
     }
     Ok(answer)
 }
 
-/// Bounded in every string, number and list: unbounded ones run on until the token limit.
+/// Builds the schema of the answer. Every string, number and list is bounded, because a model
+/// continues an unbounded one until the token limit.
 fn schema(evidence: &[Evidence], offered: &[String]) -> Schema {
     let ids: Vec<&str> = evidence.iter().map(|one| one.id.as_str()).collect();
     Schema {
@@ -431,7 +434,7 @@ Missing data is not zero: when sources do not answer, choose alarm or investigat
 pub(super) fn prompt(event: &IncidentEvent, evidence: &[Evidence], offered: &[String]) -> String {
     let mut prompt = format!(
         "Target: {}\n",
-        unfenced(&cut(&event.incident.target.to_string(), 200))
+        unfenced(&truncate(&event.incident.target.to_string(), 200))
     );
     for one in evidence {
         prompt.push_str(&format!(
@@ -448,7 +451,7 @@ pub(super) fn prompt(event: &IncidentEvent, evidence: &[Evidence], offered: &[St
     prompt
 }
 
-/// The text without two angle brackets of a kind in a row: nothing in it can open or close a fence.
+/// Separates repeated angle brackets by spaces, so that the text can't open or close a fence.
 fn unfenced(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -496,7 +499,7 @@ fn elapsed(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The innermost cause: the outer ones only repeat the address.
+/// Returns the innermost cause. The outer causes only repeat the address.
 fn root(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

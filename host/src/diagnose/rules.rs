@@ -1,5 +1,5 @@
-//! The rules analyst: what a person on call would try first. Decides at once when there is no
-//! language model, or it is of no use. A function of the event and of what is offered.
+//! Rules analyst: proposes the first steps of a person on call. It decides at once if there is no
+//! usable language model. The result depends only on the event and the offered actions.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::domain::{
     solutions,
 };
 
-/// What a rule sees.
+/// Input of the rules.
 struct View<'a> {
     event: &'a IncidentEvent,
     active: Vec<&'a Finding>,
@@ -31,8 +31,8 @@ impl View<'_> {
     }
 }
 
-/// Proposals, best first, only of what is offered; `alarm` when nothing else is left, `no_action`
-/// when it is over.
+/// Returns proposals, best first, limited to the offered actions. If no rule fits, proposes
+/// `alarm`, or `no_action` if the incident is over.
 pub(super) fn propose(event: &IncidentEvent, offered: &[String]) -> Vec<Proposal> {
     let view = View {
         event,

@@ -13,13 +13,12 @@ use super::breaker::Breaker;
 use super::evidence::{number, serde_name};
 use super::ollama::{Ollama, OllamaConfig, OllamaHealth, Role, hash};
 use super::{Diagnosis, rules};
-use crate::bus::{Bus, BusError, Delivery, Subscription, Topic, again};
+use crate::bus::{Bus, BusError, Subscription, again};
 use crate::codec;
 use crate::common::failpoint::fail_point;
-use crate::domain::duration;
 use crate::domain::{
-    Analyst, AnalystKind, Basis, Clock, Evidence, IncidentEvent, IncidentEventKind, Meaning,
-    Provenance, Solution, Target, millis, solutions,
+    Analyst, AnalystKind, Basis, Clock, Delivery, Evidence, IncidentEvent, IncidentEventKind,
+    Meaning, Provenance, Solution, Target, Topic, duration, millis, solutions,
 };
 
 /// How diagnoses are made.
@@ -441,10 +440,9 @@ fn advised(model: Diagnosis, by_rules: impl FnOnce(String) -> Diagnosis) -> Diag
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Record;
     use crate::bus::fake::{Failing, FakeBus};
     use crate::domain::{
-        Coverage, Direction, Finding, FindingId, Incident, IncidentId, Labels, Phase,
+        Coverage, Direction, Finding, FindingId, Incident, IncidentId, Labels, Phase, Record,
     };
 
     fn event(attempt: u32) -> IncidentEvent {

@@ -1,40 +1,42 @@
-//! What a solution came of, kept with it so that it can be decided again.
+//! Inputs of a diagnosis, stored with the solution so that the diagnosis can be reproduced.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, IncidentEvent, Parameters, Sample, UnixMs};
 
-/// What the analyst was given.
+/// Input of the analyst.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Basis {
-    /// The event that asked for a diagnosis.
+    /// Event that asked for a diagnosis.
     pub event: IncidentEvent,
-    /// What could be proposed.
+    /// Names of the actions that the analyst could propose.
     pub offered: Vec<String>,
 }
 
-/// What a detector knew when it first said that a series is out: enough to ask it again.
+/// State and input of a detector when it first reported an anomaly of a series. This is enough to
+/// evaluate the series again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Witness {
-    /// What it said.
+    /// Finding that the detector reported.
     pub finding: Finding,
-    /// How it was set.
+    /// Settings of the detector.
     pub settings: Parameters,
-    /// What it knew before the first of the samples. None: nothing.
+    /// Saved state of the detector before the first of the samples. None if it had no state.
     pub memory: Option<WitnessMemory>,
-    /// What it was shown since, up to the finding.
+    /// Samples given to the detector after that state, up to the finding.
     pub samples: Vec<Sample>,
-    /// Whether that is all that it knew. If not, it may say something else when it is asked again.
+    /// True if state and samples are everything that the detector knew. If false, a new evaluation
+    /// may have a different result.
     pub whole: bool,
 }
 
-/// What a detector knew of a series at one time, in its own form.
+/// Saved state of a detector for one series at one time, in the detector's own format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WitnessMemory {
-    /// The version that saved it.
+    /// Version of the detector that saved the state.
     pub version: String,
-    /// The samples up to and with this time are in it.
+    /// Time of the newest sample that the state includes.
     pub watermark: UnixMs,
-    /// The bytes, in Base64.
+    /// Bytes of the state, in Base64.
     pub saved: String,
 }

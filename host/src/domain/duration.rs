@@ -1,10 +1,10 @@
-//! Durations as people write them: `500ms`, `30s`, `5m`, `2h`, `1d`.
+//! Durations in human notation: `500ms`, `30s`, `5m`, `2h`, `1d`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// Units, the largest first, in milliseconds.
+/// Units in milliseconds, largest first.
 const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
     ("h", 3_600_000),
@@ -13,14 +13,14 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// Why a text is not a duration.
+/// Error for a text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a duration: write a whole number and a unit, for example 500ms, 30s, 5m, 2h or 1d"
 )]
 pub struct ParseDurationError(String);
 
-/// Reads a whole number with a unit.
+/// Parses a whole number with a unit.
 pub fn parse(text: &str) -> Result<Duration, ParseDurationError> {
     let wrong = || ParseDurationError(text.to_owned());
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<Duration, ParseDurationError> {
         .ok_or_else(wrong)
 }
 
-/// Writes the largest unit that divides it. Below a millisecond is cut.
+/// Formats a duration in the largest unit that divides it. Fractions of a millisecond are cut off.
 pub fn format(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     for (name, factor) in UNITS {
@@ -47,18 +47,18 @@ pub fn format(duration: Duration) -> String {
     "0s".to_owned()
 }
 
-/// For `#[serde(with = "duration")]`.
+/// Serializes a duration as text, for `#[serde(with = "duration")]`.
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*duration))
 }
 
-/// For `#[serde(with = "duration")]`.
+/// Deserializes a duration from text, for `#[serde(with = "duration")]`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).map_err(D::Error::custom)
 }
 
-/// The same for a duration that may be missing: `#[serde(default, with = "duration::option")]`.
+/// Serde adapter for an optional duration: `#[serde(default, with = "duration::option")]`.
 pub mod option {
     use std::time::Duration;
 

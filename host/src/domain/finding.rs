@@ -1,22 +1,22 @@
-//! What a detector says.
+//! Findings: reports of detectors about one series.
 
 use serde::{Deserialize, Serialize};
 
 use super::{FindingId, Labels, UnixMs, number::as_number, time::as_rfc3339};
 
-/// Where in its life an anomaly of a series is.
+/// Stage in the life of an anomaly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It begins.
+    /// The anomaly begins.
     Onset,
-    /// It goes on.
+    /// The anomaly continues.
     Ongoing,
-    /// It is over.
+    /// The anomaly is over.
     Clear,
 }
 
-/// How the series differs from what is expected.
+/// Direction in which the series differs from its expected values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -24,34 +24,34 @@ pub enum Direction {
     Above,
     /// Lower than expected.
     Below,
-    /// Neither: the shape, the rhythm, the variance, or that there is nothing at all.
+    /// Neither: the shape, the rhythm or the variance differs, or the series is absent.
     Shape,
 }
 
-/// What a signal measures, so that rules can reason about it without knowing its name.
+/// Quantity that a signal measures. Rules use it to reason about a signal without knowing its name.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Meaning {
-    /// How long requests take.
+    /// Duration of requests.
     Latency,
-    /// How many requests arrive.
+    /// Number of requests that arrive.
     Traffic,
-    /// How many requests fail.
+    /// Number of requests that fail.
     Errors,
-    /// How full something is (CPU, queue, pool).
+    /// Fill level of a resource (CPU, queue, pool).
     Saturation,
     /// Memory in use.
     Memory,
-    /// Whether the source answers at all; set by the host.
+    /// Reachability of the source; set by the host.
     Coverage,
-    /// Nothing said.
+    /// Not specified.
     #[default]
     Other,
 }
 
-/// The expected range; an end that is missing is infinite.
+/// Expected range. A missing end is infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Range {
     /// Lowest expected value.
@@ -61,54 +61,54 @@ pub struct Range {
 }
 
 impl Range {
-    /// How far outside a value is; 0 inside.
+    /// Returns the distance of a value from the range; 0 inside.
     pub fn distance(&self, value: f64) -> f64 {
         let below = self.low.map_or(0.0, |low| low - value);
         let above = self.high.map_or(0.0, |high| value - high);
         below.max(above).max(0.0)
     }
 
-    /// Whether a value is expected.
+    /// Returns true if the range contains the value.
     pub fn contains(&self, value: f64) -> bool {
         self.distance(value) == 0.0
     }
 }
 
-/// A change of phase of one series, or the host's own word that a source fell silent.
+/// Change of phase of one series, or the host's own report that a source stopped reporting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// hash(signal, labels, detector digest, onset).
+    /// Id of the finding: hash(signal, labels, detector digest, onset).
     pub id: FindingId,
-    /// The signal.
+    /// Name of the signal.
     pub signal: String,
-    /// What the signal measures.
+    /// Quantity that the signal measures.
     pub meaning: Meaning,
-    /// The series.
+    /// Labels of the series.
     pub labels: Labels,
-    /// Name of the detector; `host` for silence.
+    /// Name of the detector; `host` for an absent source.
     pub detector: String,
-    /// SHA-256 of the detector's bytes; empty for the host's own.
+    /// SHA-256 of the detector's bytes; empty for findings of the host.
     pub detector_digest: String,
-    /// When the anomaly began.
+    /// Time at which the anomaly began.
     #[serde(with = "as_rfc3339")]
     pub onset_at: UnixMs,
-    /// The sample that this is about.
+    /// Time of the sample that the finding is about.
     #[serde(with = "as_rfc3339")]
     pub at: UnixMs,
-    /// Phase.
+    /// Phase of the anomaly.
     pub phase: Phase,
-    /// Direction.
+    /// Direction of the deviation.
     pub direction: Direction,
-    /// How new it is; 1 is the detector's threshold.
+    /// Novelty of the deviation; 1 is the detector's threshold.
     #[serde(with = "as_number")]
     pub score: f64,
-    /// How bad it is while it lasts, on the same scale.
+    /// Severity while the anomaly lasts, on the same scale as `score`.
     #[serde(with = "as_number")]
     pub severity: f64,
-    /// The value seen. None when there was none.
+    /// Observed value. None if there was none.
     pub observed: Option<f64>,
-    /// What was expected when it began.
+    /// Range that was expected when the anomaly began.
     pub expected: Option<Range>,
-    /// One line for a person.
+    /// Explanation for a person, in one line.
     pub reason: String,
 }

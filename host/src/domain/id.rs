@@ -1,10 +1,10 @@
-//! Ids are derived from what they name, so that what is seen twice is recognised.
+//! Ids derived from the content that they name, so that a repeated item is recognised.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The first 16 hex digits of SHA-256 over the parts, each preceded by its length so that no two
-/// lists of parts collide.
+/// Returns the first 16 hex digits of SHA-256 over the parts. Each part is preceded by its length
+/// so that no two lists of parts collide.
 pub fn derive(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -27,7 +27,7 @@ macro_rules! id {
                 Self(format!(concat!($prefix, "-{}"), derive(parts)))
             }
 
-            /// The id as text.
+            /// Returns the id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -54,22 +54,22 @@ macro_rules! id {
 }
 
 id!(
-    /// hash(signal, labels, detector digest, onset).
+    /// Id of a finding: hash(signal, labels, detector digest, onset).
     FindingId,
     "find"
 );
 id!(
-    /// hash(target, first finding).
+    /// Id of an incident: hash(target, first finding).
     IncidentId,
     "inc"
 );
 id!(
-    /// hash(incident, solution, attempt).
+    /// Id of a decision: hash(incident, solution, attempt).
     DecisionId,
     "dec"
 );
 id!(
-    /// hash(decision, step).
+    /// Id of an operation: hash(decision, step).
     OperationId,
     "op"
 );

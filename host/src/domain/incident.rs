@@ -1,4 +1,4 @@
-//! Findings about one target that belong together.
+//! Incidents: groups of related findings about one target.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,40 +7,41 @@ use super::{
     time::{as_rfc3339, as_rfc3339_option},
 };
 
-/// From the first finding to all-clear; at most one open per target.
+/// Group of findings about one target, from the first finding to all-clear. At most one incident
+/// per target is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
-    /// hash(target, first finding).
+    /// Id of the incident: hash(target, first finding).
     pub id: IncidentId,
-    /// What it is about.
+    /// Target of the incident.
     pub target: Target,
-    /// When it opened, by the first sample that was out.
+    /// Time at which the incident opened: the time of its first anomalous sample.
     #[serde(with = "as_rfc3339")]
     pub opened_at: UnixMs,
-    /// When it changed last.
+    /// Time of the last change.
     #[serde(with = "as_rfc3339")]
     pub changed_at: UnixMs,
-    /// When all was clear again.
+    /// Time at which all findings had cleared.
     #[serde(with = "as_rfc3339_option")]
     pub cleared_at: Option<UnixMs>,
-    /// The newest finding of each series, in the order in which the series joined.
+    /// Newest finding of each series, in the order in which the series joined.
     pub findings: Vec<Finding>,
-    /// Who answered when it last changed, per signal added up.
+    /// Coverage at the last change, added up over the signals.
     pub coverage: Coverage,
-    /// The samples around the onset, per series.
+    /// Samples around the onset, per series.
     pub samples: Vec<Series>,
-    /// Whether it came from someone else's samples.
+    /// True if the incident came from another producer's samples.
     #[serde(default)]
     pub foreign: bool,
 }
 
 impl Incident {
-    /// Whether it goes on.
+    /// Returns true if the incident has not cleared.
     pub fn is_open(&self) -> bool {
         self.cleared_at.is_none()
     }
 
-    /// The findings that go on.
+    /// Returns the findings that have not cleared.
     pub fn active(&self) -> impl Iterator<Item = &Finding> {
         self.findings
             .iter()
@@ -48,42 +49,42 @@ impl Incident {
     }
 }
 
-/// Why an event on `incidents-topic` was written.
+/// Reason for an event on `incidents-topic`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentEventKind {
-    /// The first finding.
+    /// The first finding arrived.
     Opened,
-    /// A finding joined, or one changed its phase.
+    /// A finding joined, or a finding changed its phase.
     Changed,
-    /// It is still going on after the time set for confirmation, or it cleared before that: time to
-    /// diagnose.
+    /// The incident is due for diagnosis: it lasted for the confirmation time, or it cleared before
+    /// that.
     Confirmed,
-    /// An action gathered more evidence: to be diagnosed once more.
+    /// An action gathered more evidence, so the incident is diagnosed again.
     Gathered,
-    /// All clear.
+    /// All findings cleared.
     Cleared,
 }
 
-/// What travels on `incidents-topic`: always the whole incident, so that reading an event twice
-/// changes nothing.
+/// Message on `incidents-topic`. It always contains the whole incident, so that reading an event
+/// twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentEvent {
-    /// Why.
+    /// Reason for the event.
     pub kind: IncidentEventKind,
-    /// When.
+    /// Time of the event.
     #[serde(with = "as_rfc3339")]
     pub at: UnixMs,
-    /// What it looks like now.
+    /// Current state of the incident.
     pub incident: Incident,
-    /// What an action gathered (`gathered` only).
+    /// Evidence that an action gathered (`gathered` only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
-    /// How often it has been diagnosed before.
+    /// Number of earlier diagnoses of the incident.
     #[serde(default)]
     pub attempt: u32,
-    /// What the detectors knew that found it (`confirmed` only, and not of all where there are
-    /// many).
+    /// State of the detectors that reported the findings (`confirmed` only). If there are many,
+    /// some are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<Witness>,
 }

@@ -1,10 +1,10 @@
-//! The labels of a series.
+//! Labels of a series.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Label names and values, sorted by name, each name once.
+/// Label names and values, sorted by name; names are unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(
     from = "std::collections::BTreeMap<String, String>",
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
-    /// Sorts the pairs; of a name given twice the last value counts.
+    /// Sorts the pairs by name. If a name occurs twice, the last value is used.
     pub fn new<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let pairs: Vec<(String, String)> = pairs
             .into_iter()
             .map(|(n, v)| (n.into(), v.into()))
             .collect();
-        // Who writes labels mostly writes them sorted.
+        // Most callers pass sorted labels.
         if pairs.is_sorted_by(|(a, _), (b, _)| a < b) {
             return Self(pairs);
         }
@@ -29,7 +29,7 @@ impl Labels {
             .into()
     }
 
-    /// The value of a label.
+    /// Returns the value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .binary_search_by(|(n, _)| n.as_str().cmp(name))
@@ -37,22 +37,22 @@ impl Labels {
             .map(|at| self.0[at].1.as_str())
     }
 
-    /// The pairs, sorted by name.
+    /// Returns the pairs, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
 
-    /// How many labels.
+    /// Returns the number of labels.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no labels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The same labels with this one set.
+    /// Returns a copy of the labels with the label `name` set to `value`.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
         Self::new(
@@ -75,7 +75,7 @@ impl From<Labels> for std::collections::BTreeMap<String, String> {
     }
 }
 
-/// As in PromQL: `{name="value", …}`.
+/// Formats labels in PromQL notation: `{name="value", …}`.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;

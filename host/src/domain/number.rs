@@ -1,9 +1,9 @@
-//! Numbers in JSON, which has no NaN and no infinity.
+//! Serde support for floating-point numbers in JSON, which has no NaN and no infinity.
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// Serde adapter: what is finite is a number, the rest text as in Prometheus's API: `NaN`, `+Inf`,
-/// `-Inf`.
+/// Serde adapter: writes finite values as numbers and all others as text, like Prometheus's API:
+/// `NaN`, `+Inf`, `-Inf`.
 pub mod as_number {
     use super::{Deserialize, Deserializer, Error, Serializer};
 

@@ -1,104 +1,104 @@
-//! One typed side effect or read that an action asks for.
+//! Operations: typed side effects or reads that an action requests.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Target;
 
-/// A merge patch (RFC 7396).
+/// Merge patch (RFC 7396).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MergePatch {
-    /// What is patched.
+    /// Target to patch.
     pub target: Target,
-    /// The patch.
+    /// Content of the patch.
     pub patch: Value,
 }
 
-/// Which log lines.
+/// Request for log lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRequest {
-    /// Whose log.
+    /// Target whose log is read.
     pub target: Target,
-    /// How many of the last lines of each replica.
+    /// Number of last lines per replica.
     pub lines: u32,
-    /// Of the run before this one.
+    /// True to read the log of the previous run.
     pub previous: bool,
 }
 
-/// An HTTP request. Credentials are added by the host, redirects are not followed.
+/// HTTP request. The host adds credentials and does not follow redirects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpRequest {
-    /// Method.
+    /// HTTP method.
     pub method: String,
-    /// Absolute URL.
+    /// Absolute URL of the request.
     pub url: String,
-    /// Headers.
+    /// Names and values of the headers.
     pub headers: Vec<(String, String)>,
-    /// Body.
+    /// Request body.
     pub body: Option<Vec<u8>>,
 }
 
-/// A message to people.
+/// Message to people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// The configured channel; `default` for all that are marked so.
+    /// Name of the configured channel; `default` for all channels marked as default.
     pub channel: String,
-    /// One line.
+    /// Title, in one line.
     pub title: String,
-    /// The rest.
+    /// Body of the message.
     pub text: String,
 }
 
-/// What an action asks the host to do. Absolute: scale to N, not by N.
+/// Request of an action to the host. Values are absolute: scale to N, not by N.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Operation {
-    /// Look at a target.
+    /// Inspects a target.
     Inspect {
-        /// At what.
+        /// Target to inspect.
         target: Target,
     },
-    /// Read log lines.
+    /// Reads log lines.
     ReadLogs(LogRequest),
-    /// Ask the metrics source (PromQL).
+    /// Queries the metrics source (PromQL).
     Query {
-        /// The query.
+        /// Query in PromQL.
         query: String,
     },
-    /// Scale to that many replicas.
+    /// Scales a target to `replicas`.
     Scale {
-        /// What.
+        /// Target to scale.
         target: Target,
-        /// To how many.
+        /// Desired number of replicas.
         replicas: u32,
     },
-    /// Restart, replica by replica.
+    /// Restarts a target, replica by replica.
     Restart {
-        /// What.
+        /// Target to restart.
         target: Target,
     },
-    /// Go back to the revision before.
+    /// Rolls a target back to its previous revision.
     RollBack {
-        /// What.
+        /// Target to roll back.
         target: Target,
     },
-    /// Change fields.
+    /// Changes fields of a target.
     Patch(MergePatch),
-    /// Send a request.
+    /// Sends an HTTP request.
     Http(HttpRequest),
-    /// Tell people.
+    /// Notifies people.
     Notify(Notice),
-    /// By name, for what the host learns to do later.
+    /// Operation identified by name, for capabilities that the host gains later.
     Custom {
-        /// Which.
+        /// Name of the operation.
         name: String,
-        /// JSON.
+        /// Arguments, as JSON.
         arguments: Value,
     },
 }
 
 impl Operation {
-    /// The name by which grants and records call it.
+    /// Returns the name of the operation in grants and records.
     pub fn kind(&self) -> &str {
         match self {
             Self::Inspect { .. } => "inspect",
@@ -114,7 +114,7 @@ impl Operation {
         }
     }
 
-    /// Whether it only reads, so that a dry run performs it too.
+    /// Returns true if the operation only reads. A dry run performs reads too.
     pub fn is_read(&self) -> bool {
         matches!(
             self,
@@ -122,7 +122,8 @@ impl Operation {
         )
     }
 
-    /// What it touches. None for what has no target (HTTP, notices, queries).
+    /// Returns the target that the operation touches. None for operations without a target (HTTP,
+    /// notices, queries, custom operations).
     pub fn target(&self) -> Option<&Target> {
         match self {
             Self::Inspect { target }

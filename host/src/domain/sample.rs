@@ -4,79 +4,80 @@ use serde::{Deserialize, Serialize};
 
 use super::{Labels, Target, UnixMs, number::as_number};
 
-/// One value of a series at one time.
+/// Value of a series at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// When it was observed.
+    /// Time of the observation.
     pub at: UnixMs,
-    /// May be NaN or infinite here; those never reach a guest. Prometheus's stale marker is a NaN
-    /// of its own.
+    /// Value of the sample. May be NaN or infinite here; such values never reach a guest.
+    /// Prometheus's stale marker is a distinct NaN.
     #[serde(with = "as_number")]
     pub value: f64,
 }
 
-/// Samples under their labels, oldest first.
+/// Samples with their labels, oldest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// The labels; `__name__` is the signal's name.
+    /// Labels of the series; `__name__` is the signal's name.
     pub labels: Labels,
-    /// Oldest first.
+    /// Samples, oldest first.
     pub samples: Vec<Sample>,
 }
 
-/// Of how many sources the samples are: without it nobody downstream can tell missing from zero.
+/// Number of sources behind a batch of samples. Consumers need it to tell a missing value from
+/// zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
-    /// Sources that were asked.
+    /// Number of sources that were queried.
     pub asked: u32,
-    /// Sources that answered with data.
+    /// Number of sources that answered with data.
     pub answered: u32,
-    /// Sources that failed: refused, timed out, answered nonsense. What is neither answered nor
-    /// failed had nothing to say.
+    /// Number of sources that failed: they refused, timed out or sent an invalid answer. Sources
+    /// that neither answered nor failed had no data.
     pub failed: u32,
 }
 
 impl Coverage {
-    /// Whether every source that was asked answered.
+    /// Returns true if every queried source answered.
     pub fn is_complete(&self) -> bool {
         self.asked > 0 && self.answered == self.asked
     }
 
-    /// Whether nobody answered.
+    /// Returns true if no source answered.
     pub fn is_silent(&self) -> bool {
         self.answered == 0
     }
 }
 
-/// What one message on `metrics-topic` says: the samples of one signal about one target, perhaps
-/// none.
+/// Content of one message on `metrics-topic`: the samples of one signal about one target. There may
+/// be no samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricBatch {
-    /// The signal's name. For samples from someone else, the metric's name.
+    /// Name of the signal. For samples of another producer, the name of the metric.
     pub signal: String,
-    /// What the samples speak for. None for a message from someone else that names no target.
+    /// Target of the samples. None for a message of another producer that names no target.
     pub target: Option<Target>,
-    /// When the sources were asked.
+    /// Time at which the sources were queried.
     pub observed_at: UnixMs,
-    /// Who answered.
+    /// Coverage of the sources.
     pub coverage: Coverage,
-    /// The samples.
+    /// Series with their samples.
     pub series: Vec<Series>,
-    /// Whether the message came from someone else (a seed format), so that it is not ours to trust.
+    /// True if the message came from another producer (a seed format) and is therefore not trusted.
     pub foreign: bool,
 }
 
-/// The NaN by which Prometheus says that a series ended (`value.StaleNaN` in Prometheus's
-/// model/value).
+/// Bits of the NaN with which Prometheus marks the end of a series (`value.StaleNaN` in
+/// Prometheus's model/value).
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 impl Sample {
-    /// Whether this is Prometheus's stale marker.
+    /// Returns true if the sample is Prometheus's stale marker.
     pub fn is_stale_marker(&self) -> bool {
         self.value.to_bits() == STALE_NAN_BITS
     }
 
-    /// A stale marker at that time.
+    /// Returns a stale marker at the time `at`.
     pub fn stale_marker(at: UnixMs) -> Self {
         Self {
             at,

@@ -1,4 +1,4 @@
-//! What a target looks like.
+//! Snapshots of targets.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,71 +8,73 @@ use super::{Target, UnixMs};
 /// Replicas of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
-    /// How many there should be.
+    /// Desired number of replicas.
     pub desired: u32,
-    /// How many are ready.
+    /// Number of ready replicas.
     pub ready: u32,
 }
 
-/// Who else scales the target.
+/// Autoscaler that also scales the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Autoscaler {
     /// `HorizontalPodAutoscaler` or `ScaledObject`.
     pub kind: String,
-    /// Its name.
+    /// Name of the autoscaler.
     pub name: String,
-    /// Lower bound.
+    /// Minimum number of replicas.
     pub min: u32,
-    /// Upper bound.
+    /// Maximum number of replicas.
     pub max: u32,
 }
 
-/// One replica.
+/// State of one replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSummary {
-    /// Name.
+    /// Name of the replica.
     pub name: String,
-    /// `Running`, `Pending`, …
+    /// Phase of the replica: `Running`, `Pending`, …
     pub phase: String,
-    /// Whether it serves.
+    /// True if the replica serves requests.
     pub ready: bool,
-    /// How often it was restarted.
+    /// Number of restarts.
     pub restarts: u32,
-    /// Why it last stopped or what it waits for, as `OOMKilled` or `ImagePullBackOff`.
+    /// Reason for the last stop or for waiting, for example `OOMKilled` or `ImagePullBackOff`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What a target looked like at one time: enough for an action to plan and for the guard to judge.
+/// State of a target at one time, in enough detail for an action to plan and for the guard to
+/// judge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Of what.
+    /// Target of the snapshot.
     pub target: Target,
-    /// When.
+    /// Time of the snapshot.
     pub at: UnixMs,
-    /// The operator's word for what was asked of the target (on Kubernetes uid and generation;
-    /// status updates do not change it): an operation on another state is refused.
+    /// Version of the target's desired state, in the operator's notation (on Kubernetes uid and
+    /// generation; status updates do not change it). An operation planned on another version is
+    /// refused.
     pub version: String,
-    /// Replicas. None for what has none.
+    /// Replicas of the target. None for a target without replicas.
     pub replicas: Option<Replicas>,
-    /// Whether a rollout is under way.
+    /// True if a rollout is in progress.
     pub rolling_out: bool,
-    /// Who else scales it.
+    /// Autoscaler of the target.
     pub autoscaler: Option<Autoscaler>,
-    /// Other owners seen (`argocd`, `flux`, `helm`), by labels and managed fields.
+    /// Other owners (`argocd`, `flux`, `helm`), detected by labels and managed fields.
     pub managed_by: Vec<String>,
-    /// The operation whose mark the target carries.
+    /// Id of the operation whose mark the target carries.
     pub last_operation: Option<String>,
-    /// Replicas, one by one.
+    /// State of each replica.
     pub pods: Vec<PodSummary>,
     /// Recent events, newest last, one line each.
     pub events: Vec<String>,
-    /// The operator's raw object (spec and conditions), for evidence.
+    /// Raw object of the operator (spec and conditions), used as evidence.
     pub raw: Value,
 }
 
 impl Snapshot {
-    /// One of which no more is known than how many replicas there are.
+    /// Creates a snapshot with no known details except the replicas.
     pub fn plain(target: Target, at: UnixMs, replicas: Option<Replicas>) -> Self {
         Self {
             target,

@@ -1,4 +1,4 @@
-//! What the analyst proposes.
+//! Solutions: proposals of the analyst.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,25 +8,25 @@ use super::{Basis, DecisionId, IncidentId, Target, UnixMs, number::as_number, ti
 /// Parameters of a solution.
 pub type Parameters = Map<String, Value>;
 
-/// The names of the eight solutions that come with the host. An uploaded action adds its own.
+/// Names of the eight built-in solutions. An uploaded action adds its own name.
 pub mod solutions {
-    /// More replicas.
+    /// Adds replicas.
     pub const SCALE_UP: &str = "scale_up";
-    /// Fewer replicas.
+    /// Removes replicas.
     pub const SCALE_DOWN: &str = "scale_down";
-    /// Restart, replica by replica.
+    /// Restarts the service, replica by replica.
     pub const RESTART_SERVICE: &str = "restart_service";
-    /// Limit the traffic that is let in.
+    /// Limits the admitted traffic.
     pub const RATE_LIMIT: &str = "rate_limit";
-    /// Tell people.
+    /// Notifies people.
     pub const ALARM: &str = "alarm";
-    /// Read the logs and think again.
+    /// Reads the logs and diagnoses again.
     pub const CHECK_LOGS: &str = "check_logs";
-    /// Gather all there is and think again.
+    /// Gathers all available evidence and diagnoses again.
     pub const INVESTIGATE: &str = "investigate";
-    /// Nothing.
+    /// Does nothing.
     pub const NO_ACTION: &str = "no_action";
-    /// All eight.
+    /// Names of all eight built-in solutions.
     pub const ALL: [&str; 8] = [
         SCALE_UP,
         SCALE_DOWN,
@@ -39,7 +39,7 @@ pub mod solutions {
     ];
 }
 
-/// What kind of evidence.
+/// Kind of a piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceKind {
@@ -47,70 +47,71 @@ pub enum EvidenceKind {
     Finding,
     /// Samples around the onset.
     Samples,
-    /// Who answered.
+    /// Coverage of the sources.
     Coverage,
-    /// What the target looks like.
+    /// Snapshot of the target.
     Snapshot,
     /// Log lines.
     Logs,
     /// Events of the target.
     Events,
-    /// An answer of the metrics source.
+    /// Answer of the metrics source.
     Query,
 }
 
-/// A numbered piece of evidence, to be cited by its id. Its text is data, never instruction.
+/// Numbered piece of evidence, cited by its id. Its text is data and never an instruction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// `e1`, `e2`, …
+    /// Id of the evidence: `e1`, `e2`, …
     pub id: String,
-    /// What it is.
+    /// Kind of the evidence.
     pub kind: EvidenceKind,
-    /// What it says.
+    /// Content of the evidence.
     pub text: String,
 }
 
-/// Who diagnosed.
+/// Kind of an analyst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnalystKind {
-    /// A language model served by Ollama.
+    /// Language model served by Ollama.
     Ollama,
-    /// Our rules.
+    /// Built-in rules.
     Rules,
-    /// Someone else: a person by API, or another producer.
+    /// Another author: a person through the API, or another producer.
     External,
 }
 
-/// Who diagnosed, with all that is needed to look at it again.
+/// Author of a diagnosis, with all details needed to review it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analyst {
-    /// Who.
+    /// Kind of the analyst.
     pub kind: AnalystKind,
-    /// The model's name.
+    /// Name of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The model's digest.
+    /// Digest of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// How long it took, in milliseconds.
+    /// Duration of the diagnosis in milliseconds.
     pub took_ms: u64,
-    /// Why the rules decided: `ollama is not configured`, `ollama did not answer within 20 s`, …
+    /// Reason why the rules decided: `ollama is not configured`, `ollama did not answer within 20
+    /// s`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_rules: Option<String>,
-    /// What the model was shown.
+    /// Prompt given to the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// SHA-256 of the prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_sha256: Option<String>,
-    /// What the model answered, to the byte, also when it was of no use.
+    /// Answer of the model, byte for byte, even if it was unusable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw_answer: Option<String>,
 }
 
 impl Analyst {
-    /// One that is no model.
+    /// Creates an analyst of the given kind without details of a model.
     pub fn of(kind: AnalystKind) -> Self {
         Self {
             kind,
@@ -125,85 +126,86 @@ impl Analyst {
     }
 }
 
-/// One way out, as the analyst sees it.
+/// One possible action, as the analyst judges it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
-    /// Name of the action: one of [`solutions`] or of an uploaded one.
+    /// Name of the action: one of [`solutions`] or an uploaded action.
     pub solution_type: String,
-    /// Its parameters.
+    /// Parameters of the action.
     #[serde(default)]
     pub parameters: Parameters,
-    /// Why.
+    /// Reason for the proposal.
     pub explanation: String,
-    /// 0 to 1.
+    /// Confidence of the analyst, from 0 to 1.
     #[serde(with = "as_number")]
     pub confidence: f64,
 }
 
-/// Where a solution came from. On a topic this is only what the message says of itself: see `act`
-/// for whom it is believed.
+/// Origin of a solution. On a topic this is only the message's own claim; see `act` for the checks
+/// that decide whether the claim is believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// [`Provenance::ENGINE`], [`Provenance::API`], or [`Provenance::TOPIC`].
     pub source: String,
-    /// Who asked (API), or topic/partition/offset.
+    /// Name of the requester (API), or topic/partition/offset.
     pub by: String,
 }
 
 impl Provenance {
-    /// Our analyst.
+    /// The built-in analyst.
     pub const ENGINE: &'static str = "engine";
-    /// A person, by the API.
+    /// A person, through the API.
     pub const API: &'static str = "api";
-    /// A message from someone else.
+    /// A message of another producer.
     pub const TOPIC: &'static str = "topic";
 }
 
-/// What travels on `ai-solutions-topic`. The first three fields are what other consumers know.
+/// Message on `ai-solutions-topic`. Other consumers know only the first three fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Solution {
-    /// What is wrong: the name of the signal and the direction, as `latency_above`.
+    /// Anomaly: the name of the signal and the direction, for example `latency_above`.
     pub anomaly_type: String,
     /// Name of the action.
     pub solution_type: String,
-    /// Why.
+    /// Reason for the solution.
     pub explanation: String,
-    /// The id of the decision that comes of it: hash(incident, solution, attempt).
+    /// Id of the resulting decision: hash(incident, solution, attempt).
     pub id: String,
-    /// Of which incident. None for what a person or someone else asked for.
+    /// Id of the incident. None for a solution that a person or another producer requested.
     pub incident: Option<IncidentId>,
-    /// What it is about. Without a target it is denied.
+    /// Target of the solution. A solution without a target is denied.
     pub target: Option<Target>,
     /// Parameters of the action.
     pub parameters: Parameters,
-    /// 0 to 1.
+    /// Confidence of the analyst, from 0 to 1.
     #[serde(with = "as_number")]
     pub confidence: f64,
-    /// What the analyst was shown.
+    /// Evidence given to the analyst.
     pub evidence: Vec<Evidence>,
-    /// Ids of the evidence that it cites.
+    /// Ids of the cited evidence.
     pub cites: Vec<String>,
-    /// What it would do next, best first.
+    /// Alternatives that the analyst would try next, best first.
     pub alternatives: Vec<Proposal>,
-    /// Who diagnosed.
+    /// Author of the diagnosis.
     pub analyst: Analyst,
-    /// Where it came from.
+    /// Origin of the solution.
     pub provenance: Provenance,
-    /// How often this incident was diagnosed before.
+    /// Number of earlier diagnoses of the incident.
     pub attempt: u32,
-    /// When it was proposed.
+    /// Time of the proposal.
     #[serde(with = "as_rfc3339")]
     pub proposed_at: UnixMs,
-    /// After that it is not acted on.
+    /// Time after which the solution is no longer acted on.
     #[serde(with = "as_rfc3339")]
     pub expires_at: UnixMs,
-    /// What our analyst was given, if it is not too much to travel.
+    /// Input of the built-in analyst, unless it is too large for a message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basis: Option<Box<Basis>>,
 }
 
 impl Solution {
-    /// The id of what our analyst proposes: hash(incident, solution, attempt).
+    /// Derives the id of a solution proposed by the built-in analyst: hash(incident, solution,
+    /// attempt).
     pub fn id_of(incident: &IncidentId, solution_type: &str, attempt: u32) -> DecisionId {
         DecisionId::derive(&[incident.as_str(), solution_type, &attempt.to_string()])
     }

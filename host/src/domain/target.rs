@@ -1,26 +1,29 @@
-//! What can be acted on.
+//! Targets of actions.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What can be acted on. As text: `cluster/namespace/kind/name`, the namespace empty for what has
-/// none.
+/// Kind of a process group on this machine, as a target names it.
+pub const PROCESS_KIND: &str = "Process";
+
+/// Object that an action can change. As text: `cluster/namespace/kind/name`; the namespace is empty
+/// for an object without one.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// Never empty: the only cluster is called `default`.
+    /// Name of the cluster. Never empty: a single cluster is called `default`.
     #[serde(default = "default_cluster")]
     pub cluster: String,
-    /// Empty for what has none.
+    /// Namespace; empty for an object without one.
     #[serde(default)]
     pub namespace: String,
     /// `Deployment`, `StatefulSet`, `DaemonSet`, `Pod`, `Process`, or `Kind.group`.
     pub kind: String,
-    /// The object's name.
+    /// Name of the object.
     pub name: String,
 }
 
@@ -28,7 +31,7 @@ fn default_cluster() -> String {
     "default".to_owned()
 }
 
-/// Why a text is not a target.
+/// Error for a text that is not a target.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` is not a target: write cluster/namespace/kind/name, for example default/shop/Deployment/web"
@@ -36,7 +39,7 @@ fn default_cluster() -> String {
 pub struct ParseTargetError(String);
 
 impl Target {
-    /// A target in the cluster `default`.
+    /// Creates a target in the cluster `default`.
     pub fn new(namespace: &str, kind: &str, name: &str) -> Self {
         Self {
             cluster: default_cluster(),
@@ -46,7 +49,7 @@ impl Target {
         }
     }
 
-    /// The key under which messages about this target travel.
+    /// Returns the key of messages about this target.
     pub fn key(&self) -> String {
         self.to_string()
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type UnixMs = i64;
 
-/// Where a part that records the time gets it from: the wall clock, or a test's own.
+/// Time source of a component that records the time: the wall clock, or a test's own clock.
 pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
 
 /// Converts a duration to whole milliseconds. Saturates at the largest [`UnixMs`].
@@ -16,8 +16,8 @@ pub fn millis(duration: Duration) -> UnixMs {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// RFC 3339 in UTC with milliseconds; a time outside of jiff's range is given as the nearest one
-/// inside.
+/// Formats a time as RFC 3339 in UTC with milliseconds. A time outside jiff's range is clamped to
+/// the range.
 pub fn rfc3339(at: UnixMs) -> String {
     let at = Timestamp::from_millisecond(at).unwrap_or(if at < 0 {
         Timestamp::MIN
@@ -48,7 +48,7 @@ pub mod as_rfc3339 {
     }
 }
 
-/// The same for a time that may be missing.
+/// Serde adapter for an optional time; see [`as_rfc3339`].
 pub mod as_rfc3339_option {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -1,4 +1,5 @@
-//! A situation made up to try a policy on: what is not said is as it would be on an ordinary day.
+//! Made-up situations to test a policy on. Facts that a case leaves out are those of an ordinary
+//! day.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,24 +11,24 @@ use crate::domain::{
     Verdict, as_rfc3339, solutions,
 };
 
-/// A situation, and what the guard is to say of it.
+/// A situation, and the verdict that the guard is expected to give.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// For people.
+    /// Name of the case for display.
     pub name: String,
-    /// What is to be said.
+    /// Expected verdict.
     pub expect: Verdict,
-    /// By which rule, as `policy:…` or `cooldown`: any if nothing is said.
+    /// Expected rule, such as `policy:…` or `cooldown`. Any rule is accepted if it is not set.
     #[serde(default)]
     pub rule: Option<String>,
-    /// The solution, as `restart_service`.
+    /// The solution, such as `restart_service`.
     solution: String,
     target: Target,
-    /// What is to be done: by default what the solution usually does.
+    /// The operation. Defaults to the usual operation of the solution.
     #[serde(default)]
     operation: Option<CaseOperation>,
-    /// By default noon of a Thursday.
+    /// Time of the request. Defaults to noon of a Thursday.
     #[serde(default = "noon", with = "as_rfc3339")]
     at: UnixMs,
     #[serde(default = "engine")]
@@ -42,7 +43,7 @@ pub struct Case {
     open_incidents: u32,
     #[serde(default)]
     spent: CaseSpent,
-    /// Whether a person said yes to exactly this.
+    /// True if a person has approved exactly this operation.
     #[serde(default)]
     approved: bool,
 }
@@ -51,7 +52,7 @@ pub struct Case {
 #[serde(deny_unknown_fields)]
 struct CaseOperation {
     kind: Kind,
-    /// To how many, if it scales.
+    /// Number of replicas to scale to, for `scale`.
     replicas: Option<u32>,
 }
 
@@ -71,7 +72,7 @@ enum Kind {
 struct CaseIncident {
     signals: Vec<String>,
     severity: f64,
-    /// Since when it is open.
+    /// Age of the incident in minutes.
     minutes: u32,
     open: bool,
 }
@@ -113,7 +114,7 @@ struct CaseSpent {
     in_cluster: u32,
 }
 
-/// Of a Thursday.
+/// Noon of a Thursday.
 pub(super) const NOON: UnixMs = 1_795_694_400_000;
 
 fn noon() -> UnixMs {
@@ -137,10 +138,10 @@ fn one() -> u32 {
 }
 
 impl Case {
-    /// What the guard would be told.
+    /// Returns the facts that the guard gets in this situation.
     ///
     /// # Errors
-    /// It doesn't say what is to be done, and the solution doesn't either.
+    /// Returns an error if the case has no operation and the solution has no usual one.
     pub fn facts(&self) -> Result<Facts, String> {
         let solution = self.solution.replace('-', "_");
         let person = self.source == Source::Person;

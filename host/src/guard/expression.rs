@@ -1,6 +1,6 @@
-//! A condition in CEL, read when the configuration is: bounded before it is parsed, its names
-//! checked, and tried on samples, so that a typo is an error at the start and not a surprise at
-//! night.
+//! Conditions in CEL. A condition is parsed together with the configuration: its size is limited
+//! before it is parsed, its names are checked, and it is evaluated on samples. A typo is therefore
+//! an error at startup, and not a surprise at night.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -11,17 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use super::seen::{Seen, samples};
 
-/// The parser recurses once per bracket and per operator: a thousand of them end the process.
+/// Maximum length in bytes. The parser recurses once per bracket and per operator, and a thousand
+/// of them crash the process.
 const LONGEST: usize = 1_000;
 const DEEPEST: usize = 16;
 const MOST_OPERATORS: usize = 100;
-/// Each one inside another multiplies what a condition costs.
+/// Maximum number of comprehensions. Each nested comprehension multiplies the cost of a condition.
 const MOST_COMPREHENSIONS: usize = 2;
 const COMPREHENSIONS: [&str; 5] = ["all", "exists", "exists_one", "filter", "map"];
-/// What is within the bounds takes less than a twentieth of it.
+/// Stack size of the parser's thread in bytes. An expression within the limits needs less than a
+/// twentieth of it.
 const STACK: usize = 16 << 20;
 
-/// A condition over what the guard knows.
+/// A condition over the facts that the guard knows.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Expression {
@@ -30,10 +32,10 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Whether it holds.
+    /// Returns true if the condition holds.
     ///
     /// # Errors
-    /// It can't be told, and why.
+    /// Returns an error with the reason if the condition can't be evaluated.
     pub(super) fn holds(&self, seen: &Seen) -> Result<bool, String> {
         holds(&self.program, seen)
     }
@@ -86,7 +88,8 @@ fn holds(program: &Program, seen: &Seen) -> Result<bool, String> {
     }
 }
 
-/// Integers are signed: CEL does not add unsigned ones to signed ones, and its literals are signed.
+/// Converts JSON to a CEL value. Integers become signed, because CEL's literals are signed and CEL
+/// does not add unsigned integers to signed ones.
 fn cel_value(json: &serde_json::Value) -> Value {
     use serde_json::Value as Json;
     match json {
@@ -108,7 +111,7 @@ fn cel_value(json: &serde_json::Value) -> Value {
     }
 }
 
-/// What the parser must never see.
+/// Rejects text that must never reach the parser.
 fn bounded(text: &str) -> Result<(), String> {
     if text.len() > LONGEST {
         return Err(format!(
@@ -164,8 +167,8 @@ fn bounded(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// On a stack of its own, so that whatever the caller's is like, the bounds are what counts; a
-/// panic of the parser ends there.
+/// Parses the text on a thread with its own stack. The limits therefore hold whatever the size of
+/// the caller's stack is, and a panic of the parser ends on that thread.
 fn parse(text: String) -> Result<Program, String> {
     let parsed = std::thread::Builder::new()
         .stack_size(STACK)
@@ -185,7 +188,8 @@ fn parse(text: String) -> Result<Program, String> {
     }
 }
 
-/// What the parser says of its insides is of no use to anybody.
+/// Shortens an error to the beginning of its first line. The parser's internal details do not help
+/// the reader.
 fn shortened(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default();
     let mut short: String = line.chars().take(200).collect();
@@ -195,8 +199,8 @@ fn shortened(error: &str) -> String {
     short
 }
 
-/// Whether all names in it are known, also where the samples never come. `bound` are the variables
-/// of the comprehensions around.
+/// Checks that all names in the expression are known, even in branches that the samples never
+/// reach. `bound` holds the variables of the enclosing comprehensions.
 fn known<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> Result<(), String> {
     match &expression.expr {
         Expr::Ident(_) | Expr::Select(_) => path(&expression.expr, bound),
@@ -239,7 +243,7 @@ fn known<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> Result<(), S
     }
 }
 
-/// A name, or a field of one.
+/// Checks a name, or a field of a name.
 fn path<'e>(expression: &'e Expr, bound: &mut Vec<&'e str>) -> Result<(), String> {
     let mut fields = Vec::new();
     let mut at = expression;
@@ -248,7 +252,7 @@ fn path<'e>(expression: &'e Expr, bound: &mut Vec<&'e str>) -> Result<(), String
         at = &select.operand.expr;
     }
     let Expr::Ident(name) = at else {
-        // A field of something computed: the samples tell.
+        // A field of a computed value is checked by the samples.
         let Expr::Select(select) = expression else {
             return Ok(());
         };
@@ -372,7 +376,7 @@ mod tests {
             let said = refused(&text);
             assert!(said.contains(error), "{said}");
         }
-        // What a text says is no operator.
+        // Operators inside a string literal do not count.
         assert!(Expression::try_from(format!("solution == '{}\\''", "(!".repeat(200))).is_ok());
     }
 
@@ -387,7 +391,7 @@ mod tests {
             format!("{}1{}", "[".repeat(16), "]".repeat(16)),
             format!("'a'{} == 1", ".size()".repeat(48)),
         ];
-        // As tokio has it.
+        // Tokio's worker threads have this stack size.
         let worker = std::thread::Builder::new()
             .stack_size(2 << 20)
             .spawn(move || {

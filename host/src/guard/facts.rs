@@ -1,4 +1,4 @@
-//! What the guard knows.
+//! The facts that the guard decides on.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use serde::{Deserialize, Serialize};
 use super::Mode;
 use crate::domain::{AnalystKind, Coverage, Incident, Operation, Snapshot, Target, UnixMs, millis};
 
-/// Who asks.
+/// Origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Our analyst, about an incident of ours and its target.
+    /// Our own analyst, about one of our incidents and its target.
     Engine,
-    /// A person, by the API of this server, which has it on record.
+    /// A person, through the API of this server, which has recorded the request.
     Person,
     /// A message on the topic that is not ours.
     Foreign,
 }
 
-/// What is known about the incident at this moment. The default is one that nobody here knows.
+/// Current knowledge about the incident. The default describes an incident that is not known here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentFacts {
-    /// Whether it goes on. None when nobody here knows the incident.
+    /// True if the incident is still open. `None` if it is not known here.
     pub open: Option<bool>,
-    /// Who answered when the signals of the incident were asked last.
+    /// Coverage of the incident's signals when they were last asked.
     pub coverage: Coverage,
-    /// When the newest sample was taken of that of its signals which lags behind most. None when
-    /// one of them has none.
+    /// Time of the newest sample of the signal that lags furthest behind. `None` if one of the
+    /// signals has no samples.
     pub as_of: Option<UnixMs>,
-    /// The signals that are out.
+    /// The signals that are anomalous.
     #[serde(default)]
     pub signals: Vec<String>,
-    /// How bad the worst of them is.
+    /// Highest severity among these signals.
     #[serde(default)]
     pub severity: f64,
-    /// When it opened.
+    /// Time when the incident opened.
     #[serde(default)]
     pub opened_at: Option<UnixMs>,
 }
 
 impl IncidentFacts {
-    /// What an incident says of itself.
+    /// Collects the facts from an incident.
     pub fn of(incident: &Incident, coverage: Coverage, as_of: Option<UnixMs>) -> Self {
         let mut signals: Vec<String> = incident
             .active()
@@ -63,14 +63,14 @@ impl IncidentFacts {
     }
 }
 
-/// Who thought of it, and how sure they were.
+/// Origin of the diagnosis, and its confidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DiagnosisFacts {
-    /// Who.
+    /// The analyst that made the diagnosis.
     pub analyst: AnalystKind,
-    /// 0 to 1.
+    /// Confidence from 0 to 1.
     pub confidence: f64,
-    /// How often the incident was diagnosed before.
+    /// Number of earlier diagnoses of the incident.
     pub attempt: u32,
 }
 
@@ -84,111 +84,112 @@ impl Default for DiagnosisFacts {
     }
 }
 
-/// What is configured for `rate_limit` of the target.
+/// Configuration of `rate_limit` for the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimitFacts {
-    /// What it patches: the target itself, or the Ingress before it. None where it sends a request.
+    /// Object that it patches: the target itself, or the Ingress in front of it. `None` if it sends
+    /// a request instead.
     pub patches: Option<Target>,
 }
 
 /// An operation that was done or tried before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PastOperation {
-    /// On what.
+    /// Target of the operation.
     pub target: Target,
-    /// By which solution.
+    /// Solution that the operation belongs to.
     pub solution: String,
-    /// `scale`, …
+    /// Kind of the operation, such as `scale`.
     pub kind: String,
-    /// What it scaled to, if it did.
+    /// Number of replicas that the operation scaled to, if it scaled.
     pub replicas: Option<u32>,
-    /// What a notice said, in its title.
+    /// Title of the notice, if the operation was a notice.
     pub notice: Option<String>,
-    /// When.
+    /// Time of the request.
     pub asked_at: UnixMs,
-    /// Whether it took effect, or may have.
+    /// True if the operation took effect, or may have taken effect.
     pub took_effect: bool,
 }
 
-/// A person's yes to the operation, on the state that its target is in.
+/// A person's approval of the operation, given for the current state of its target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approved {
-    /// Who said it.
+    /// The person who approved.
     pub by: String,
-    /// After that it counts no more.
+    /// Time after which the approval is no longer valid.
     pub expires_at: UnixMs,
 }
 
-/// Operations that changed a target within the hour, or may have.
+/// Number of operations within the hour that changed a target, or may have changed it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
-    /// On what is touched.
+    /// Operations on the target of this operation.
     pub on_target: u32,
-    /// In its namespace.
+    /// Operations in the namespace of the target.
     pub in_namespace: u32,
-    /// In its cluster.
+    /// Operations in the cluster of the target.
     pub in_cluster: u32,
 }
 
-/// Everything that the guard may look at.
+/// All facts that the guard may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The time of asking.
+    /// Time of the request.
     pub now: UnixMs,
-    /// How far the clock jumped ahead within the hour, in milliseconds: so much further is looked
-    /// back.
+    /// Milliseconds that the clock jumped ahead within the hour. Look-back windows are extended by
+    /// them.
     #[serde(default)]
     pub jumped: i64,
-    /// Who asks.
+    /// Origin of the request.
     pub source: Source,
-    /// The action's name, as `scale_up`.
+    /// The action's name, such as `scale_up`.
     pub solution: String,
-    /// How far the plugin that carries it out may go by itself.
+    /// Mode of the plugin that carries out the action.
     pub plugin_mode: Mode,
-    /// What the solution is about.
+    /// Target of the solution.
     pub target: Option<Target>,
-    /// After that it is stale.
+    /// Time after which the solution is stale.
     pub expires_at: UnixMs,
-    /// The incident, if it is about one.
+    /// The incident, if the solution is about one.
     pub incident: Option<IncidentFacts>,
-    /// The diagnosis that it comes of.
+    /// The diagnosis behind the solution.
     #[serde(default)]
     pub diagnosis: DiagnosisFacts,
-    /// The operation. None when the solution as such is judged, before its action runs.
+    /// The operation. `None` if the solution itself is judged, before its action runs.
     pub operation: Option<Operation>,
-    /// Whether the operation takes back what the same decision did before.
+    /// True if the operation is a rollback of an earlier operation of the same decision.
     #[serde(default)]
     pub takes_back: bool,
-    /// Whether a person said yes to exactly this.
+    /// A person's approval of exactly this operation, if there is one.
     #[serde(default)]
     pub approved: Option<Approved>,
-    /// What the target looks like now. None when it can't be looked at.
+    /// Current state of the target. `None` if it can't be read.
     pub snapshot: Option<Snapshot>,
-    /// Why the kill switch is on, if it is.
+    /// Reason why the kill switch is on, if it is on.
     pub stopped: Option<String>,
-    /// Why the target is to be left alone, if it is.
+    /// Reason why the target is silenced, if it is silenced.
     #[serde(default)]
     pub silenced: Option<String>,
-    /// How many incidents are open, this one included.
+    /// Number of open incidents, including this one.
     #[serde(default)]
     pub open_incidents: u32,
-    /// What of the budgets is used up.
+    /// Used part of the budgets.
     pub spent: Spent,
-    /// Operations on what is touched (without an operation, on the target) within the time that the
-    /// policy looks back.
+    /// Operations within the policy's look-back time on the operation's target. If there is no
+    /// operation, those on the solution's target.
     pub past: Vec<PastOperation>,
     /// The `[[rate_limit]]` of this target, if there is one.
     pub rate_limit: Option<RateLimitFacts>,
 }
 
 impl Facts {
-    /// The time so long ago, by a clock that did not jump.
+    /// Returns the time that lies `time` before now, by a clock that did not jump.
     pub(super) fn before(&self, time: Duration) -> UnixMs {
         let time = millis(time);
         self.now.saturating_sub(time).saturating_sub(self.jumped)
     }
 
-    /// The operation takes back what was done: for that it is never too late.
+    /// Marks the operation as a rollback. A rollback never expires.
     pub fn take_back(&mut self) {
         self.takes_back = true;
         self.expires_at = self.expires_at.max(self.now);

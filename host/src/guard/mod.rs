@@ -1,6 +1,7 @@
-//! What may be done. One pure function over recorded input: an ordered list of rules, the
-//! operator's own among them; the first refusal wins, and its name stands in the decision. No I/O,
-//! no clock: replaying the facts gives the same verdict.
+//! Decides which operations are allowed. The guard is one pure function over recorded facts. It
+//! asks an ordered list of rules, including the operator's own rules. The first rule that objects
+//! wins, and its name is stored in the decision. The guard does no I/O and reads no clock, so
+//! replaying the facts gives the same verdict.
 
 mod case;
 mod expression;
@@ -19,15 +20,15 @@ pub use facts::{
     Approved, DiagnosisFacts, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
 };
 pub use own::PolicyRule;
-pub use policy::{BudgetFor, Foreign, HOUR, Mode, ModeFor, Policy};
+pub use policy::{BudgetFor, Foreign, HOUR, ModeFor, Policy};
 pub use selector::Selector;
 pub use usual::usual;
 pub use window::Maintenance;
 
 use crate::domain::{GuardVerdict, Verdict};
 
-/// Asks every rule in order; the first that has something to say decides. Asked before every
-/// operation, and again at the moment of acting, with facts of that moment.
+/// Asks every rule in order. The first rule that gives a verdict decides. The guard is asked before
+/// every operation, and again when the operation is carried out, with the facts of that moment.
 pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
     let ask = |rules: &[(&str, rules::Rule)]| {
         rules.iter().find_map(|(name, rule)| {
@@ -58,10 +59,10 @@ pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
     ask(rules::FREEDOM).or(own).unwrap_or_else(none)
 }
 
-/// The rules that object for a while only: what they deny is to be thought about again afterwards.
+/// Rules that object only for a while. A decision that they deny is deferred and retried later.
 pub const NOT_NOW: [&str; 3] = ["silence", "maintenance", "rollout_in_progress"];
 
-/// Whether one of [`NOT_NOW`] objects, whatever other rules say.
+/// Returns true if one of the rules in [`NOT_NOW`] objects, whatever the other rules return.
 pub fn is_not_now(facts: &Facts, policy: &Policy) -> bool {
     rules::not_now(facts, policy)
 }

@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use super::{Expression, Facts, seen::Seen};
 use crate::domain::Verdict;
 
-/// One rule of the operator: what is to be said when a condition holds.
+/// A rule of the operator: the verdict to give when a condition holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRule {
-    /// Stands in the decision, after `policy:`.
+    /// Name of the rule. It is stored in the decision after the prefix `policy:`.
     pub name: String,
     /// The condition, in CEL.
     pub when: Expression,
-    /// What is said then. `allow` ends the operator's rules, not the host's: bounds, budgets and
-    /// modes still count.
+    /// Verdict if the condition holds. `allow` skips the operator's other rules, but not the
+    /// host's: bounds, budgets and modes still apply.
     pub verdict: Verdict,
-    /// Why, for whoever reads the record.
+    /// Reason for the verdict, for readers of the record.
     pub reason: String,
-    /// By whose clock `time` is, as `Europe/Berlin`.
+    /// Time zone of the variable `time`, such as `Europe/Berlin`.
     #[serde(default = "utc")]
     pub timezone: String,
 }
@@ -28,10 +28,10 @@ fn utc() -> String {
 }
 
 impl PolicyRule {
-    /// What is wrong with it, with the remedy.
+    /// Checks the rule. The error says what is wrong and how to fix it.
     ///
     /// # Errors
-    /// It has no name or reason, or there is no such time zone.
+    /// Returns an error if the rule has no name or no reason, or if its time zone does not exist.
     pub fn validate(&self) -> Result<(), String> {
         if self.name.trim().is_empty() || self.reason.trim().is_empty() {
             return Err(
@@ -49,8 +49,8 @@ impl PolicyRule {
     }
 }
 
-/// What the first of the rules says whose condition holds, under its name. What can't be told is
-/// refused.
+/// Returns the verdict, name and reason of the first rule whose condition holds. A condition that
+/// can't be evaluated is a denial.
 pub(super) fn decide(rules: &[PolicyRule], facts: &Facts) -> Option<(Verdict, String, String)> {
     rules.iter().find_map(|rule| {
         let name = format!("policy:{}", rule.name);

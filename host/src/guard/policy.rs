@@ -1,133 +1,106 @@
-//! What the operator of the system allows.
+//! The operator's policy: the limits within which the host acts.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Maintenance, PolicyRule, Selector};
-use crate::domain::Target;
-use crate::domain::duration;
+use crate::domain::{Mode, Target, duration};
 
-/// How far the host may go by itself.
-///
-/// Ordered by how much: the least of two counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Everything is decided and recorded, nothing is done: a dry run.
-    Shadow,
-    /// A person says yes to each operation.
-    Approve,
-    /// It acts.
-    #[default]
-    Auto,
-}
-
-impl Mode {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Shadow => "shadow",
-            Self::Approve => "approve",
-            Self::Auto => "auto",
-        }
-    }
-}
-
-/// What to do with a solution that someone else wrote to the topic.
+/// Handling of a solution that another program wrote to the topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Foreign {
-    /// Refuse: whoever can write to the topic could else command the cluster.
+    /// Refuse the solution. Otherwise anyone who can write to the topic could command the cluster.
     Deny,
-    /// Hold for a person.
+    /// Hold the solution for a person's approval.
     #[default]
     Hold,
-    /// Treat it as our own.
+    /// Treat the solution like our own.
     Allow,
 }
 
-/// How far the host may go by itself with some targets, or with some solutions.
+/// Mode for some targets or some solutions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModeFor {
-    /// Which targets: all if nothing is said.
+    /// Targets that the mode applies to. Defaults to all targets.
     #[serde(default)]
     pub targets: Selector,
-    /// Which solution, as `restart_service`: all if nothing is said.
+    /// Solution that the mode applies to, such as `restart_service`. Defaults to all solutions.
     #[serde(default)]
     pub solution: Option<String>,
-    /// How far. The least of all that apply counts.
+    /// The mode. If several modes apply, the lowest one counts.
     pub mode: Mode,
 }
 
-/// How much may be changed of some targets.
+/// Budget of changes for some targets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetFor {
-    /// Which targets: all if nothing is said.
+    /// Targets that the budget applies to. Defaults to all targets.
     #[serde(default)]
     pub targets: Selector,
-    /// Operations that change one of them, in an hour.
+    /// Maximum number of operations per hour that change one of these targets.
     pub most_on_target: u32,
 }
 
-/// The time that budgets and reversals are counted over.
+/// Window over which budgets and reversals are counted.
 pub const HOUR: Duration = Duration::from_secs(3600);
 
-/// The bounds within which the host acts.
+/// The limits within which the host acts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// How far the host may go by itself.
+    /// Mode of the host.
     pub mode: Mode,
-    /// The same for some targets or solutions.
+    /// Modes for some targets or some solutions.
     pub modes: Vec<ModeFor>,
-    /// Rules of the operator's own: the first whose condition holds counts.
+    /// The operator's own rules. The first rule whose condition holds counts.
     pub policy: Vec<PolicyRule>,
-    /// When work is planned, and nothing is done by itself.
+    /// Planned maintenance, during which the host does nothing by itself.
     pub maintenance: Vec<Maintenance>,
-    /// With more incidents open than that it is a storm: its cause is none of theirs, and a person
-    /// is asked.
+    /// Number of open incidents above which there is a storm. The cause of a storm lies in none of
+    /// the single targets, so a person is asked.
     pub storm_above: u32,
-    /// How long a person may take to say yes; then it is a no.
+    /// Time that a person has for an approval. No answer counts as a refusal.
     #[serde(with = "duration")]
     pub approve_within: Duration,
-    /// The same solution on the same target not again within this time.
+    /// Minimum time between two runs of the same solution on the same target.
     #[serde(with = "duration")]
     pub cooldown: Duration,
-    /// Operations that change one target, in an hour.
+    /// Maximum number of operations per hour that change one target.
     pub most_on_target: u32,
-    /// The same for some targets; the first that applies counts.
+    /// Budgets for some targets. The first one that applies replaces `most_on_target`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<BudgetFor>,
-    /// Operations that change targets of one namespace, in an hour.
+    /// Maximum number of operations per hour that change targets of one namespace.
     pub most_in_namespace: u32,
-    /// Operations that change targets of one cluster, in an hour.
+    /// Maximum number of operations per hour that change targets of one cluster.
     pub most_in_cluster: u32,
-    /// How often the scaling of a target may turn from up to down or back, in an hour.
+    /// Maximum number of times per hour that the scaling of a target may reverse its direction.
     pub most_reversals: u32,
-    /// Never scale below.
+    /// Minimum number of replicas to scale to.
     pub min_replicas: u32,
-    /// So many ready replicas are left in any case when some are taken away.
+    /// Minimum number of ready replicas that must be left when replicas are removed.
     pub min_ready: u32,
-    /// At most this share of the replicas is taken away at once, 0 to 1.
+    /// Maximum share of the replicas that may be removed at once, from 0 to 1.
     pub most_share: f64,
-    /// Never scale above.
+    /// Maximum number of replicas to scale to.
     pub max_replicas: u32,
-    /// Samples older than this count as missing.
+    /// Age above which a sample counts as missing.
     #[serde(with = "duration")]
     pub max_sample_age: Duration,
-    /// Solutions from someone else.
+    /// Handling of solutions that other programs wrote to the topic.
     pub foreign: Foreign,
-    /// Whether to scale what an autoscaler scales.
+    /// True if targets with an autoscaler may be scaled.
     pub override_autoscaler: bool,
-    /// Whether to change what GitOps owns.
+    /// True if targets owned by GitOps may be changed.
     pub override_gitops: bool,
 }
 
 impl Policy {
-    /// How many operations may change this target in an hour.
+    /// Returns the maximum number of operations per hour that may change this target.
     pub fn most_on(&self, target: &Target) -> u32 {
         let of_some = self
             .budgets

@@ -1,4 +1,4 @@
-//! The rules, in their order.
+//! The host's rules, in the order in which they are asked.
 
 use crate::domain::{Autoscaler, Operation, Snapshot, Verdict, millis, rfc3339, solutions};
 
@@ -8,7 +8,7 @@ use super::{Facts, Foreign, HOUR, Mode, NOT_NOW, Policy, Source};
 type Answer = Option<(Verdict, String)>;
 pub(super) type Rule = fn(&Facts, &Policy) -> Answer;
 
-/// First what can never be right, then what is not right now.
+/// Rules before the operator's own rules. Permanent objections come first, then temporary ones.
 pub(super) const BOUNDS: &[(&str, Rule)] = &[
     ("no_target", no_target),
     ("rate_limit", rate_limit),
@@ -33,14 +33,14 @@ pub(super) const BOUNDS: &[(&str, Rule)] = &[
     ("budget", budget),
 ];
 
-/// After the operator's own rules: how far the host may go by itself.
+/// Rules after the operator's own rules. They limit what the host may do by itself.
 pub(super) const FREEDOM: &[(&str, Rule)] = &[("storm", storm), ("mode", mode)];
 
 fn deny(reason: impl Into<String>) -> Answer {
     Some((Verdict::Deny, reason.into()))
 }
 
-/// Whether an operation changes the target itself, unlike a notice or a request to a hook.
+/// Returns true if the operation changes the target itself, unlike a notice or a request to a hook.
 fn changes_target(operation: &Operation) -> bool {
     !operation.is_read() && operation.target().is_some()
 }
@@ -59,7 +59,8 @@ fn no_target(facts: &Facts, _: &Policy) -> Answer {
     deny("the solution names no target")
 }
 
-/// What is patched or called is for the configuration to say: without it there is nothing to do.
+/// Denies `rate_limit` without a configuration. Only the configuration says what to patch or to
+/// call.
 fn rate_limit(facts: &Facts, _: &Policy) -> Answer {
     if facts.solution != solutions::RATE_LIMIT || facts.rate_limit.is_some() {
         return None;
@@ -70,8 +71,8 @@ fn rate_limit(facts: &Facts, _: &Policy) -> Answer {
     ))
 }
 
-/// One solution, one target; but what limits the traffic of a target may be the Ingress before it,
-/// where the configuration says so.
+/// Denies an operation on a target other than the solution's. The one exception is `rate_limit`:
+/// the configuration may name an Ingress in front of the target, which it patches instead.
 fn other_target(facts: &Facts, _: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
     let touched = operation.target()?;
@@ -118,7 +119,7 @@ fn foreign(facts: &Facts, policy: &Policy) -> Answer {
     }
 }
 
-/// Whether a person said yes to exactly this.
+/// Returns true if a person approved exactly this operation and the approval is still valid.
 fn approved(facts: &Facts) -> bool {
     facts
         .approved
@@ -126,8 +127,8 @@ fn approved(facts: &Facts) -> bool {
         .is_some_and(|approved| facts.now <= approved.expires_at)
 }
 
-/// Whether it is a person who wants this, and has looked for themselves: they asked for it, or each
-/// operation of it is shown to one and waits for their yes.
+/// Returns true if a person wants this operation and has checked the situation. Either a person
+/// requested it, or each of its operations is shown to a person and waits for approval.
 fn a_person_wants_it(facts: &Facts, policy: &Policy) -> bool {
     match facts.source {
         Source::Person => true,
@@ -136,7 +137,8 @@ fn a_person_wants_it(facts: &Facts, policy: &Policy) -> bool {
     }
 }
 
-/// Reads are allowed in a dry run too, and need none of what follows.
+/// Allows read-only operations at once. They are allowed in a dry run too, and none of the later
+/// rules applies to them.
 fn read(facts: &Facts, _: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
     operation
@@ -144,7 +146,8 @@ fn read(facts: &Facts, _: &Policy) -> Answer {
         .then(|| (Verdict::Allow, "it only reads".into()))
 }
 
-/// Whoever asks: while it is on, people may be told and things looked at, nothing else.
+/// Denies almost everything while the kill switch is on, regardless of the requester. Only
+/// notices and reads remain allowed.
 fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
     let why = facts.stopped.as_ref()?;
     let harmless = match &facts.operation {
@@ -164,14 +167,15 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
     }
 }
 
-/// Whether it is for now only that nothing is to be done.
+/// Returns true if one of the rules in [`NOT_NOW`] objects, so that the objection is temporary.
 pub(super) fn not_now(facts: &Facts, policy: &Policy) -> bool {
     BOUNDS
         .iter()
         .any(|(name, rule)| NOT_NOW.contains(name) && rule(facts, policy).is_some())
 }
 
-/// A person who asks knows of it.
+/// Denies operations on a silenced target, unless a person wants them. That person knows of the
+/// silence.
 fn silence(facts: &Facts, policy: &Policy) -> Answer {
     let why = facts
         .silenced
@@ -180,7 +184,8 @@ fn silence(facts: &Facts, policy: &Policy) -> Answer {
     deny(format!("the target is silenced: {why}"))
 }
 
-/// What fails while work is planned is expected to. A person who asks knows.
+/// Denies operations during planned maintenance, because failures are expected then. A person who
+/// requests an operation knows of the maintenance.
 fn maintenance(facts: &Facts, policy: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
     if a_person_wants_it(facts, policy) {
@@ -204,7 +209,8 @@ fn maintenance(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// What is wrong with so many at once is not cured at each of them.
+/// Holds changes while there are many open incidents. Their common cause can't be fixed at each
+/// single target.
 fn storm(facts: &Facts, policy: &Policy) -> Answer {
     changed(facts)?;
     if facts.open_incidents <= policy.storm_above
@@ -223,8 +229,8 @@ fn storm(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// Whether an incident that nobody knows goes on can't be told: people may be told of it, nothing
-/// else.
+/// Denies everything but notices if the incident is not known here. The host can't tell then if the
+/// incident is still open.
 fn incident_unknown(facts: &Facts, policy: &Policy) -> Answer {
     if a_person_wants_it(facts, policy) {
         return None;
@@ -240,8 +246,8 @@ fn incident_unknown(facts: &Facts, policy: &Policy) -> Answer {
 
 fn incident_cleared(facts: &Facts, _: &Policy) -> Answer {
     let incident = facts.incident.as_ref()?;
-    // Saying that nothing needs to be done, telling people, or putting back what was there, is
-    // right also when it is over.
+    // Taking no action, telling people, or rolling back a change is right even after the incident
+    // is over.
     let harmless = facts.takes_back
         || matches!(
             facts.solution.as_str(),
@@ -253,8 +259,9 @@ fn incident_cleared(facts: &Facts, _: &Policy) -> Answer {
     deny("the incident has cleared by itself")
 }
 
-/// Missing is not zero: what takes capacity away or interrupts service needs data that is there and
-/// fresh. A person who asks has looked for themselves.
+/// Denies drastic operations without complete and fresh data. Missing data does not mean zero. An
+/// operation is drastic if it removes capacity or interrupts service. A person who requests it has
+/// checked the situation.
 fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
     let drastic = match &facts.operation {
         Some(Operation::Scale { replicas, .. }) => {
@@ -333,7 +340,7 @@ fn scales(
     format!("{kind} {name} scales the target between {min} and {max} replicas")
 }
 
-/// What a person may do instead, where the autoscaler could not get there by itself.
+/// Returns the remedy for a person if the autoscaler can't reach `replicas` by itself.
 fn other_bounds(autoscaler: &Autoscaler, replicas: u32) -> String {
     let (least, most) = match autoscaler.kind.as_str() {
         "ScaledObject" => ("minReplicaCount", "maxReplicaCount"),
@@ -374,8 +381,9 @@ fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// Which replicas go is not ours to choose: the ready ones are counted as if they went first. A
-/// person who asks has looked.
+/// Denies scaling down if too few ready replicas could be left, or if it removes too large a share
+/// of the replicas at once. The host can't choose the replicas that are removed, so it assumes that
+/// ready ones go first. A person who requests it has checked the situation.
 fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
     let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
         return None;
@@ -395,7 +403,7 @@ fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
             "{ready} replicas are ready, and {taken} fewer could leave {left}: less than {least}"
         ));
     }
-    // What was added is taken away as it was added.
+    // A rollback may remove all added replicas at once, as they were added.
     if !facts.takes_back && f64::from(taken) > f64::from(now.desired) * policy.most_share {
         return deny(format!(
             "{taken} of {} replicas at once is more than a share of {}",
@@ -405,8 +413,8 @@ fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
     None
 }
 
-/// The same thing is not done again at once. Of notices only the same news waits: the silence after
-/// an alarm must not hide another failure.
+/// Denies the same solution on the same target within the cooldown. A notice is only denied if its
+/// title is the same too, because the pause after an alarm must not hide another failure.
 fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
     let operation = facts
         .operation
@@ -436,7 +444,8 @@ fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// Up, down, up again: the cause is not the number of replicas. A person who asks has seen it.
+/// Denies scaling that goes up and down repeatedly. The number of replicas is not the cause then. A
+/// person who requests it has seen this.
 fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
     let Some(Operation::Scale { target, replicas }) = &facts.operation else {
         return None;
@@ -471,8 +480,8 @@ fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// How much may be changed in an hour, whatever it is for. What persons ask for counts too, and is
-/// not refused.
+/// Limits the number of changes within an hour, whatever their purpose. Requests from people count
+/// too, but are not denied.
 fn budget(facts: &Facts, policy: &Policy) -> Answer {
     let target = changed(facts)?.target()?;
     if a_person_wants_it(facts, policy) {
@@ -499,8 +508,9 @@ fn budget(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// The operator's own rules, under their names. What only reads was allowed before; a person's yes
-/// to exactly this is the answer to a hold.
+/// Asks the operator's own rules. Returns the verdict, the rule's name and the reason. Read-only
+/// operations were allowed before. A person's approval of exactly this operation turns a hold into
+/// an allow.
 pub(super) fn own(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, String)> {
     facts.operation.as_ref()?;
     let (verdict, rule, reason) = decide(&policy.policy, facts)?;
@@ -514,8 +524,7 @@ pub(super) fn own(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, St
     }
 }
 
-/// The least of all modes that apply counts. People are told without being asked whether they want
-/// to be.
+/// Applies the lowest of all modes that match. Notices are sent without approval.
 fn mode(facts: &Facts, policy: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
     let target = operation.target().or(facts.target.as_ref());

@@ -1,4 +1,5 @@
-//! What a condition of a policy may look at: names that stay, whatever the types inside are called.
+//! Variables that a policy's condition may use. Their names are stable, even if the types behind
+//! them are renamed.
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::domain::{Operation, UnixMs};
 pub(super) struct Seen(pub Vec<(&'static str, Value)>);
 
 impl Seen {
-    /// What the guard knows, by the clock of that time zone.
+    /// Creates the variables from the facts, with the time in the given time zone.
     pub fn new(facts: &Facts, timezone: &str) -> Self {
         let incident = facts.incident.as_ref().map(|incident| {
             let lasted = incident.opened_at.map(|opened| facts.now.saturating_sub(opened) / 60_000);
@@ -41,7 +42,7 @@ impl Seen {
         ])
     }
 
-    /// One in which nothing is missing.
+    /// Returns sample variables in which nothing is missing.
     pub fn full() -> Self {
         Self(vec![
             ("solution", json!("scale_up")),
@@ -77,7 +78,7 @@ impl Seen {
     }
 }
 
-/// What may come, each with a name for people: what is absent is null.
+/// Returns typical inputs, each with a name for messages. An absent value is null.
 pub(super) fn samples() -> Vec<(&'static str, Seen)> {
     vec![
         ("of the scaling of a Deployment", Seen::full()),
@@ -116,8 +117,8 @@ mod tests {
     use super::*;
     use crate::guard::tests::facts;
 
-    /// The names that conditions are checked against when they are read are those that they meet
-    /// when they are asked.
+    /// Conditions are parsed against the variables of [`Seen::full`]. These must have the names
+    /// that [`Seen::new`] provides when a condition is evaluated.
     #[test]
     fn what_is_seen_has_the_names_that_are_promised() {
         let target = crate::domain::Target::new("shop", "Deployment", "web");

@@ -1,25 +1,25 @@
-//! Which targets.
+//! Selects targets by name patterns.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Target;
 
-/// Which targets. What is not said matches all; `*` in a name stands for any characters.
+/// Patterns for targets. A missing field matches everything. `*` stands for any characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selector {
-    /// Their cluster.
+    /// Pattern for the cluster.
     pub cluster: Option<String>,
-    /// Their namespace.
+    /// Pattern for the namespace.
     pub namespace: Option<String>,
-    /// Their kind, as `Deployment`.
+    /// Pattern for the kind, such as `Deployment`.
     pub kind: Option<String>,
-    /// Their name.
+    /// Pattern for the name.
     pub name: Option<String>,
 }
 
 impl Selector {
-    /// Whether the target is one of them.
+    /// Returns true if the target matches all patterns.
     pub fn matches(&self, target: &Target) -> bool {
         [
             (&self.cluster, &target.cluster),
@@ -32,8 +32,8 @@ impl Selector {
     }
 }
 
-/// Whether the text fits the pattern. Each part between two stars is looked for at its first place:
-/// time is at most the product of both lengths.
+/// Returns true if the text matches the pattern. Each part between two stars is matched at its
+/// first occurrence. The time is at most the product of both lengths.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;

@@ -1,8 +1,8 @@
-//! No sequence of requests, incidents, approvals, jumps of the clock and restarts exceeds a budget
-//! or breaks a floor.
+//! Tests that no sequence of requests, incidents, approvals, clock jumps and restarts exceeds a
+//! budget or breaks a floor.
 //!
-//! The world is a model: what the acting half keeps on record, and targets that do what they are
-//! told. The guard is the real one.
+//! The world is a model. It holds the records that the executor keeps, and targets that follow
+//! every command. The guard is the real one.
 
 use proptest::prelude::*;
 
@@ -15,15 +15,16 @@ const HOUR_MS: i64 = 3_600_000;
 enum Event {
     /// Time passes.
     Pass(i64),
-    /// The clock is set, ahead or back.
+    /// The clock is set forward or back.
     Jump(i64),
-    /// The process is started again: it doesn't know of jumps any more.
+    /// The process restarts and forgets all clock jumps.
     Restart,
     Open(usize),
     Clear(usize),
-    /// Replicas become ready, or do not.
+    /// The number of ready replicas of a target changes.
     Ready(usize, u32),
-    /// Our analyst wants so many replicas, or a restart; perhaps with a person's yes.
+    /// Our analyst wants the given number of replicas, or a restart if there is none. The last
+    /// field is true if a person approved it.
     Wish(usize, Option<u32>, bool),
 }
 
@@ -42,7 +43,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event, 1..120)
 }
 
-/// Something that was done: when by the clock, when in truth, and to which target.
+/// A completed operation: its time by the clock, its true time, and its target.
 struct Done {
     at: i64,
     truly: i64,
@@ -53,11 +54,11 @@ struct Done {
 struct World {
     policy: Policy,
     truly: i64,
-    /// What the clock shows more than that.
+    /// Offset of the clock from the true time.
     off: i64,
-    /// Jumps ahead that the process has seen: when in truth, and how far.
+    /// Forward jumps that the process has seen: the true time and the distance.
     jumps: Vec<(i64, i64)>,
-    /// When in truth the process was started again after a jump ahead that it then forgot.
+    /// True time of the last restart that made the process forget a forward jump.
     forgot: Option<i64>,
     open: [bool; 3],
     replicas: [Replicas; 3],
@@ -233,8 +234,8 @@ impl World {
         self.within_budgets();
     }
 
-    /// In any hour that truly passed, whatever the clock showed, unless the process forgot of a
-    /// jump in it.
+    /// Checks the budgets over the last hour of true time, whatever the clock showed. Skips the
+    /// check if the process forgot a jump in that hour.
     fn within_budgets(&self) {
         if self.forgot.is_some_and(|at| self.truly - at <= HOUR_MS) {
             return;

@@ -292,7 +292,7 @@ fn a_rate_limit_touches_what_is_configured_for_the_target_and_nothing_else() {
     let mut posing = limited(patch(way_in.clone()), configured());
     posing.solution = "my_limit".into();
     check(&posing, &policy, Verdict::Deny, "other_target");
-    // The cooldown is that of what is patched.
+    // The cooldown counts for the patched object.
     let mut again = limited(patch(way_in.clone()), configured());
     let past = |target: Target| PastOperation {
         target,
@@ -496,7 +496,8 @@ fn a_persons_yes_lifts_what_holds_and_nothing_else_and_only_while_it_counts() {
         Verdict::Deny,
         "budget",
     );
-    // What someone else wrote is asked about whatever data there are, and done then.
+    // A solution from another program is held for approval without regard to missing data, and is
+    // performed once approved.
     let foreign = Facts {
         source: Source::Foreign,
         incident: None,
@@ -740,7 +741,7 @@ fn in_a_storm_a_person_is_asked_before_anything_is_changed() {
         Verdict::Allow,
         "default",
     );
-    // What would be denied anyway is not asked about.
+    // An operation that would be denied anyway is not held for approval.
     check(
         &Facts {
             now: storm.expires_at + 1,
@@ -813,7 +814,8 @@ fn each_budget_holds_what_the_host_does_by_itself_and_no_person() {
             "default",
         );
     }
-    // One of its own counts in place of that of all, and the first of several.
+    // A target's own budget replaces the general one. If several budgets match, the first one
+    // counts.
     let named = |name: &str, most_on_target| {
         let targets = Selector {
             name: Some(name.into()),

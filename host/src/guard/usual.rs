@@ -1,11 +1,11 @@
-//! What the solutions that come with the host usually do.
+//! Default operations of the solutions that come with the host.
 
 use serde_json::Value;
 
 use crate::domain::{MergePatch, Notice, Operation, Target, solutions};
 
-/// What one of the solutions that come with the host usually does to a target with so many
-/// replicas. None for what only looks, does nothing, or is not known.
+/// Returns the default operation of a built-in solution on a target with `replicas` replicas.
+/// Returns `None` if the solution only reads, does nothing, or is not known.
 pub fn usual(solution: &str, target: &Target, replicas: u32) -> Option<Operation> {
     let target = target.clone();
     Some(match solution {
@@ -27,7 +27,7 @@ pub fn usual(solution: &str, target: &Target, replicas: u32) -> Option<Operation
     })
 }
 
-/// A word to people.
+/// Returns a notice to people.
 pub(super) fn notice() -> Operation {
     Operation::Notify(Notice {
         channel: "default".into(),

@@ -1,4 +1,4 @@
-//! When work is planned, and nothing is done by itself.
+//! Planned maintenance windows, during which the host does nothing by itself.
 
 use crate::domain::millis;
 use std::time::Duration;
@@ -10,25 +10,26 @@ use super::Selector;
 use crate::domain::UnixMs;
 use crate::domain::duration;
 
-/// Nothing lasts longer.
+/// Maximum duration of a maintenance window.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
 
-/// Planned work on some targets, again and again.
+/// Planned work on some targets, repeated by a schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Maintenance {
-    /// When it begins, as cron has it: minute, hour, day of month, month, day of week.
+    /// Start of the window in cron syntax: minute, hour, day of month, month, day of week.
     pub schedule: String,
-    /// By whose clock, as `Europe/Berlin`: the IANA name, so that daylight saving is kept.
+    /// IANA name of the schedule's time zone, such as `Europe/Berlin`. The schedule follows
+    /// daylight saving time.
     #[serde(default = "utc")]
     pub timezone: String,
-    /// How long it lasts.
+    /// Duration of the window.
     #[serde(with = "duration")]
     pub duration: Duration,
-    /// Which targets: all if nothing is said.
+    /// Targets of the work. Defaults to all targets.
     #[serde(default)]
     pub targets: Selector,
-    /// For whoever reads the record.
+    /// Reason for the work, for readers of the record.
     #[serde(default)]
     pub why: Option<String>,
 }
@@ -41,7 +42,7 @@ impl Maintenance {
     fn crontab(&self) -> Result<Crontab, String> {
         let text = format!("{} {}", self.schedule, self.timezone);
         cronexpr::parse_crontab(&text).map_err(|error| {
-            // Its first lines draw the text with a marker below it.
+            // The first lines of the error show the text with a marker below it.
             let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
             format!(
                 "`{}` in `{}` is no schedule: {reason}; write for example \"0 2 * * SUN\" and \"Europe/Berlin\"",
@@ -50,11 +51,11 @@ impl Maintenance {
         })
     }
 
-    /// What is wrong with it, with the remedy.
+    /// Checks the window. The error says what is wrong and how to fix it.
     ///
     /// # Errors
-    /// The schedule or the time zone can't be understood, or it lasts no time or longer than a
-    /// month.
+    /// Returns an error if the schedule or the time zone can't be parsed, or if the duration is
+    /// zero or longer than 31 days.
     pub fn validate(&self) -> Result<(), String> {
         if self.duration.is_zero() || self.duration > LONGEST {
             return Err("duration must be more than nothing, and at most 31 days".to_owned());
@@ -62,8 +63,8 @@ impl Maintenance {
         self.crontab().map(drop)
     }
 
-    /// When the window that this time falls in began. An end of a window is outside. What can't be
-    /// told is taken for inside: then nothing is done.
+    /// Returns the start of the window that contains `now`. The end of a window is outside of it.
+    /// If the window can't be determined, `now` counts as inside, so that nothing is done.
     pub fn since(&self, now: UnixMs) -> Option<UnixMs> {
         let lasts = millis(self.duration);
         let before = now.saturating_sub(lasts);
@@ -105,7 +106,7 @@ mod tests {
             ("2026-11-22T01:00:00Z", true),
             ("2026-11-22T02:59:59Z", true),
             ("2026-11-22T03:00:00Z", false),
-            // In summer it is an hour earlier.
+            // In summer, the window is an hour earlier in UTC.
             ("2026-07-05T00:00:00Z", true),
             ("2026-07-05T02:00:00Z", false),
             ("2026-11-23T01:30:00Z", false),

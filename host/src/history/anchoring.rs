@@ -1,5 +1,5 @@
-//! The heads of the chains, told now and then to places that whoever can edit the file cannot
-//! write.
+//! Anchoring: periodically writes the heads of the chains to places that an editor of the history
+//! file cannot write.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -12,26 +12,26 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Anchor, Chain, HistoryError, HistoryReader};
-use crate::bus::{Bus, Record, Topic};
+use crate::bus::Bus;
 use crate::common::http_client;
-use crate::domain::duration;
-use crate::domain::{Clock, rfc3339};
+use crate::domain::{Clock, Record, Topic, duration, rfc3339};
 
-/// How long a webhook may take.
+/// Timeout of a webhook request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where the heads of the chains are told, and how often.
+/// Destinations of the anchors and the interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnchorConfig {
-    /// How often, if something was recorded since.
+    /// Interval between two anchors. No anchor is written if nothing was recorded since the last
+    /// one.
     #[serde(with = "duration")]
     pub every: Duration,
-    /// Lines are added to this file: on another disk, or one that can only be added to.
+    /// File to which anchors are appended. It should be on another disk or be append-only.
     pub file: Option<PathBuf>,
-    /// They are sent there, as JSON.
+    /// URL to which anchors are sent as JSON.
     pub webhook: Option<String>,
-    /// They are published on `decisions-topic`.
+    /// True to publish anchors on `decisions-topic`.
     pub topic: bool,
 }
 
@@ -53,10 +53,10 @@ impl AnchorConfig {
 }
 
 impl HistoryReader {
-    /// The last event of each chain that has one.
+    /// Returns the last event of each chain that is not empty.
     ///
     /// # Errors
-    /// It can't be read.
+    /// Returns an error if the history can't be read.
     pub async fn heads(&self) -> Result<Vec<Anchor>, HistoryError> {
         let mut heads = Vec::new();
         for (chain, query) in [
@@ -83,8 +83,8 @@ impl HistoryReader {
     }
 }
 
-/// Tells the heads until told to stop, and once more then. What can't be told is told with the next
-/// ones, which vouch for it too.
+/// Writes the heads periodically until `shutdown` is cancelled, and one last time after that. After
+/// a failure the next heads are written instead. They also cover the events before them.
 pub async fn anchor(
     config: AnchorConfig,
     history: HistoryReader,
@@ -97,14 +97,14 @@ pub async fn anchor(
         match history.heads().await {
             Ok(heads) if heads != told => {
                 if let Err(error) = tell(&config, &heads, bus.as_ref(), &rfc3339(clock())).await {
-                    tracing::error!(%error, "the heads of the history's chains could not be anchored everywhere");
+                    tracing::error!(%error, "cannot write the chain heads to every anchor");
                 } else {
                     told = heads;
                 }
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(%error, "the heads of the history's chains can't be read")
+                tracing::error!(%error, "cannot read the chain heads from the history file")
             }
         }
         if shutdown.is_cancelled() {
@@ -119,7 +119,7 @@ pub async fn anchor(
     Ok(())
 }
 
-/// Tells them everywhere; the error is of the last place that failed.
+/// Writes the heads to all destinations. The error comes from the last destination that failed.
 async fn tell(
     config: &AnchorConfig,
     heads: &[Anchor],

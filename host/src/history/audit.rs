@@ -1,5 +1,5 @@
-//! Walking the chains over the bytes as they are stored, and comparing them with heads that were
-//! kept elsewhere.
+//! Audit: verifies the chains over the stored bytes and compares them with anchors that were kept
+//! elsewhere.
 
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use super::{HistoryError, HistoryReader};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chain {
-    /// What happened to decisions.
+    /// Events of decisions.
     Decisions,
-    /// What happened to plugins.
+    /// Events of plugins.
     Plugins,
 }
 
 impl Chain {
-    /// Its name in texts and anchors.
+    /// Returns the name of the chain in texts and anchors.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Decisions => "decisions",
@@ -38,52 +38,52 @@ impl Chain {
     }
 }
 
-/// A head that was kept outside of the file.
+/// Head of a chain that was kept outside the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchor {
-    /// Of which chain.
+    /// Chain of the head.
     pub chain: Chain,
-    /// The event.
+    /// Sequence number of the event.
     pub seq: i64,
-    /// Its SHA-256 in hex.
+    /// SHA-256 of the event in hex.
     pub hash: String,
 }
 
-/// The first event that is not what was recorded.
+/// First event that differs from the recorded one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Break {
-    /// The event.
+    /// Sequence number of the event.
     pub seq: i64,
-    /// Its decision or plugin; none where the event itself is missing.
+    /// Decision or plugin of the event; None if the event itself is missing.
     pub subject: Option<String>,
-    /// What differs.
+    /// Description of the difference.
     pub what: String,
 }
 
-/// What a walk over a chain found.
+/// Result of verifying a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Walked {
-    /// Which chain.
+    /// Chain that was verified.
     pub chain: Chain,
-    /// Up to which event they were old and let go of: 0 if none was.
+    /// Sequence number of the last pruned event; 0 if no event was pruned.
     pub cut: i64,
-    /// Up to which event they hold.
+    /// Sequence number of the last valid event.
     pub events: i64,
-    /// SHA-256 of the last of them in hex; zeros before the first.
+    /// SHA-256 of the last valid event in hex; zeros if there is no event.
     pub hash: String,
-    /// The time of the first one, in milliseconds since 1970.
+    /// Time of the first event, in milliseconds since 1970.
     pub first_at: Option<i64>,
-    /// The time of the last one that holds.
+    /// Time of the last valid event, in milliseconds since 1970.
     pub last_at: Option<i64>,
-    /// How many anchors of this chain were found in it.
+    /// Number of anchors of this chain that match an event.
     pub anchored: usize,
-    /// Where it is broken.
+    /// First invalid event, if there is one.
     pub broken: Option<Break>,
 }
 
 impl HistoryReader {
-    /// Walks both chains in one snapshot, whoever writes meanwhile. Stops in each at the first
-    /// event that does not hold.
+    /// Verifies both chains in one snapshot, so concurrent writes have no effect. Verification of a
+    /// chain stops at its first invalid event.
     pub async fn audit(&self, anchors: &[Anchor]) -> Result<[Walked; 2], HistoryError> {
         let mut snapshot = self
             .pool
@@ -100,7 +100,7 @@ impl HistoryReader {
                 }
                 Chain::Plugins => None,
             };
-            // A hash of another length cannot be: the table checks it.
+            // The table checks the length of the hash, so the conversion can't fail.
             let cut = cut.map_or((0, GENESIS), |(seq, hash)| {
                 (seq, hash.try_into().unwrap_or(GENESIS))
             });
@@ -117,29 +117,30 @@ impl HistoryReader {
     }
 }
 
-/// One event as it is exported.
+/// Exported event.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Exported<'a> {
-    /// Of which chain.
+    /// Chain of the event.
     pub chain: Chain,
-    /// Where in the chain.
+    /// Position in the chain.
     pub seq: i64,
-    /// The decision or plugin.
+    /// Decision or plugin.
     pub subject: &'a str,
-    /// When, in milliseconds since 1970.
+    /// Time of the event, in milliseconds since 1970.
     pub at: i64,
-    /// What happened.
+    /// Kind of the event.
     pub kind: &'a str,
-    /// The stored text, not parsed: it is what the hash is over.
+    /// Stored text, not parsed, because the hash covers this text.
     pub body: &'a str,
-    /// The hash of the event before in hex.
+    /// Hash of the previous event in hex.
     pub prev_hash: &'a str,
-    /// Its hash in hex.
+    /// Hash of the event in hex.
     pub hash: &'a str,
 }
 
 impl HistoryReader {
-    /// Hands over every event of both chains in one snapshot, one at a time and unverified.
+    /// Passes every event of both chains to `to`, one at a time and unverified. All events come
+    /// from one snapshot.
     pub async fn export<E: From<HistoryError>>(
         &self,
         mut to: impl FnMut(&Exported<'_>) -> Result<(), E>,
@@ -175,7 +176,7 @@ impl HistoryReader {
     }
 }
 
-/// `seq`, what it is about, `at`, `kind`, `body`, `prev_hash`, `hash`.
+/// Columns of an event: `seq`, decision or plugin, `at`, `kind`, `body`, `prev_hash`, `hash`.
 type Row = (i64, String, i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
 
 struct Walk<'a> {
@@ -185,13 +186,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// `cut`: the last event that was let go of, and its hash.
+    /// Starts at `cut`, the sequence number and hash of the last pruned event.
     fn new(chain: Chain, anchors: &'a [Anchor], (cut, hash): (i64, Hash)) -> Self {
         let mut anchors: Vec<_> = anchors
             .iter()
             .filter(|anchor| anchor.chain == chain && anchor.seq >= cut)
             .collect();
-        // The next one is the last.
+        // The order is descending, so the next anchor is the last item.
         anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.seq));
         let previous = hash;
         let hash = hex::encode(hash);
@@ -222,7 +223,7 @@ impl<'a> Walk<'a> {
         walk
     }
 
-    /// Whether the event holds.
+    /// Returns true if the event is valid.
     fn step(&mut self, (seq, subject, at, kind, body, prev_hash, hash): &Row) -> bool {
         if self.walked.broken.is_some() {
             return false;
@@ -267,7 +268,7 @@ impl<'a> Walk<'a> {
 
     fn differs_from_anchor(&mut self, seq: i64, hash: &str) -> Option<String> {
         while let Some(anchor) = self.anchors.pop_if(|anchor| anchor.seq <= seq) {
-            // A seq that no event can have is never passed over.
+            // `<=` also catches an anchor whose `seq` no event can have.
             if anchor.seq != seq || !anchor.hash.eq_ignore_ascii_case(hash) {
                 return Some(format!(
                     "the anchor has {} here: the chain up to it was computed anew",

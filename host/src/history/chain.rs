@@ -1,25 +1,25 @@
-//! The hash chain over the events: SHA-256 over the bytes as they are stored.
+//! Hash chain over the events: SHA-256 over the bytes as they are stored.
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256.
+/// SHA-256 hash.
 pub(super) type Hash = [u8; 32];
 
-/// What precedes the first event.
+/// Predecessor hash of the first event.
 pub(super) const GENESIS: Hash = [0; 32];
 
-/// The columns of one event as they are stored.
+/// Columns of one event as they are stored.
 pub(super) struct Link<'a> {
     pub seq: i64,
-    /// What it is about: a decision, or in the other chain a plugin.
+    /// Subject of the event: a decision, or a plugin in the other chain.
     pub decision: &'a str,
     pub at: i64,
     pub kind: &'a str,
     pub body: &'a [u8],
 }
 
-/// The event's hash. Each text is preceded by its length, so that no two events have the same
-/// bytes.
+/// Returns the hash of an event. Each text is preceded by its length, so that no two events have
+/// the same bytes.
 pub(super) fn hash(previous: &Hash, link: &Link<'_>) -> Hash {
     let mut hash = Sha256::new();
     hash.update(previous);

@@ -1,4 +1,4 @@
-//! What is recorded, laid out in columns before it goes to the writer.
+//! Conversion of records to columns before they go to the writer.
 
 use std::sync::Arc;
 
@@ -6,22 +6,22 @@ use crate::domain::{Decision, Incident, OperationRecord, Target, UnixMs};
 
 use super::{DecisionEvent, Input, RecordedEvent, text};
 
-/// One event and the decision's state since.
+/// One event and the state of the decision after it.
 #[derive(Debug)]
 pub(super) struct EventColumns {
     pub kind: &'static str,
     pub at: UnixMs,
     pub decision: Arc<Decision>,
     pub target: Option<String>,
-    /// The decision.
+    /// The decision as JSON.
     pub body: Vec<u8>,
-    /// The same with what was decided on, if anything was.
+    /// The decision with the input of the step, if the step had one.
     pub with_input: Option<Vec<u8>>,
     pub words: String,
     pub operations: Vec<OperationColumns>,
 }
 
-/// As an event is stored: the decision's own fields, and one more.
+/// Stored form of an event: the decision's own fields and the input.
 #[derive(serde::Serialize)]
 struct WithInput<'a> {
     #[serde(flatten)]
@@ -52,7 +52,7 @@ pub(super) struct IncidentColumns {
 }
 
 impl EventColumns {
-    /// An event as it is stored elsewhere, the bytes as they are there.
+    /// Creates the columns of an event from its stored form. The stored bytes are kept unchanged.
     pub(super) fn recorded(kind: &str, at: UnixMs, stored: &[u8]) -> serde_json::Result<Self> {
         let kind = serde_json::from_value(kind.into())?;
         let RecordedEvent { decision, .. } = RecordedEvent::read(0, at, String::new(), stored)?;
@@ -66,7 +66,7 @@ impl EventColumns {
         Ok(columns)
     }
 
-    /// What is stored of the event.
+    /// Returns the stored form of the event.
     pub(super) fn event(&self) -> &[u8] {
         self.with_input.as_deref().unwrap_or(&self.body)
     }
@@ -113,7 +113,8 @@ impl EventColumns {
 }
 
 impl OperationColumns {
-    /// An operation without a target of its own (HTTP, a notice) counts for the decision's.
+    /// Creates the columns of an operation. An operation without a target of its own (HTTP, a
+    /// notice) gets the decision's target.
     fn of(operation: &OperationRecord, target: Option<&Target>) -> serde_json::Result<Self> {
         let outcome = operation
             .outcome
@@ -149,7 +150,8 @@ impl IncidentColumns {
     }
 }
 
-/// JSON has no infinity and no NaN: what would be written as `null` could not be read again.
+/// Makes a value finite. JSON has no infinity and no NaN; they would be written as `null`, which
+/// could not be read again.
 fn finite(value: f64) -> f64 {
     if value.is_nan() {
         0.0

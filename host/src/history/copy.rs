@@ -1,4 +1,4 @@
-//! A copy of the history while it is written, and a history from a copy.
+//! Backup and restore of the history.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use sqlx::{ConnectOptions, Connection};
 use super::{HistoryError, HistoryReader, Walked};
 
 impl HistoryReader {
-    /// Copies one snapshot of it into a new file, whoever writes meanwhile, and walks the chains of
-    /// the copy.
+    /// Copies one snapshot into a new file, also during concurrent writes, and verifies the chains
+    /// of the copy.
     ///
     /// # Errors
-    /// There is such a file, or it can't be written.
+    /// Returns an error if the file exists already or can't be written.
     pub async fn back_up(&self, to: &Path) -> Result<[Walked; 2], HistoryError> {
         if to.exists() {
             return Err(refused(
@@ -36,11 +36,12 @@ impl HistoryReader {
     }
 }
 
-/// Puts a copy in the place of a history that nobody uses. What was there is moved aside, and its
-/// new name answered. The copy is only taken if its chains hold.
+/// Replaces an unused history with a copy. Moves the old file aside and returns its new name. The
+/// copy is only accepted if its chains are valid.
 ///
 /// # Errors
-/// The copy is no history or is broken, the history is in use, or a file can't be written.
+/// Returns an error if the copy is not a history or is broken, if the history is in use, or if a
+/// file can't be written.
 pub async fn restore(copy: &Path, to: &Path) -> Result<Option<PathBuf>, HistoryError> {
     let reader = HistoryReader::open(copy).await?;
     let walked = reader.audit(&[]).await;
@@ -63,7 +64,7 @@ pub async fn restore(copy: &Path, to: &Path) -> Result<Option<PathBuf>, HistoryE
         let name = to.with_extension(format!("before-restore-{}", crate::common::clock::now_ms()));
         fs::rename(to, &name).map_err(|error| refused(to, &error.to_string()))?;
         for left in ["-wal", "-shm"] {
-            // What was in them is in the file since it was closed last.
+            // Closing the connection moved their content into the file.
             let _ = fs::remove_file(format!("{}{left}", to.display()));
         }
         aside = Some(name);
@@ -75,7 +76,7 @@ pub async fn restore(copy: &Path, to: &Path) -> Result<Option<PathBuf>, HistoryE
     Ok(aside)
 }
 
-/// An error if somebody has the file open.
+/// Returns an error if another process has the file open.
 async fn unused(path: &Path) -> Result<(), HistoryError> {
     let failed = |error: sqlx::Error| match HistoryError::from_sqlx(path, &error) {
         HistoryError::Store { reason, .. } if reason.contains("locked") => {
@@ -83,8 +84,8 @@ async fn unused(path: &Path) -> Result<(), HistoryError> {
         }
         other => other,
     };
-    // Leaving the write-ahead log is granted only to the last one who has it open, and puts all
-    // that is in it into the file.
+    // SQLite lets only the last connection leave write-ahead mode. Leaving it moves the content of
+    // the write-ahead log into the file.
     let connect = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(std::time::Duration::from_secs(1));

@@ -1,22 +1,23 @@
-//! Letting go of what is old, so that the rest can still be verified: events go from the beginning
-//! of the chain only, in small steps between the writer's other work, and the hash on which the
-//! first one left follows is kept. Freed pages are used again; nothing is copied.
+//! Pruning of old events in a way that keeps the rest verifiable. Events are removed only from the
+//! beginning of the chain, in small steps between the writer's other work. The hash of the last
+//! removed event is kept, because the first remaining event follows it. SQLite reuses the freed
+//! pages, and nothing is copied.
 
 use sqlx::SqliteTransaction;
 
 use super::{History, HistoryError, Work};
 use crate::domain::UnixMs;
 
-/// Most events that go in one transaction.
+/// Maximum number of events removed in one transaction.
 const STEP: i64 = 200;
 
 impl History {
-    /// Lets go of events older than that, as far as all before them are, and of the decisions and
-    /// incidents that only they are about. Decisions that have not ended stay, and with them all
-    /// that is newer. Answers how many events went.
+    /// Prunes events older than `before`, together with the decisions and incidents that no other
+    /// event concerns. Stops at the first newer event. Events of an unfinished decision and all
+    /// later events stay. Returns the number of pruned events.
     ///
     /// # Errors
-    /// The history can't be read or written.
+    /// Returns an error if the history can't be read or written.
     pub async fn cut(&self, before: UnixMs) -> Result<u64, HistoryError> {
         let mut gone = 0;
         while let Some((first, until)) = self.step(before).await? {
@@ -26,7 +27,7 @@ impl History {
         Ok(gone)
     }
 
-    /// What can go next: from which event to which.
+    /// Returns the first and last event of the next step.
     async fn step(&self, before: UnixMs) -> Result<Option<(i64, i64)>, HistoryError> {
         let row: (Option<i64>, Option<i64>) = sqlx::query_as(
             "WITH step AS (SELECT seq, at FROM decision_events ORDER BY seq LIMIT ?1),
@@ -46,10 +47,10 @@ impl History {
         Ok(row.0.zip(row.1))
     }
 
-    /// Bytes of the file that are in use.
+    /// Returns the number of bytes in use in the file.
     ///
     /// # Errors
-    /// It can't be read.
+    /// Returns an error if the history can't be read.
     pub async fn bytes(&self) -> Result<u64, HistoryError> {
         let (pages, free, size): (i64, i64, i64) = sqlx::query_as(
             "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
@@ -60,10 +61,10 @@ impl History {
         Ok(u64::try_from((pages - free).saturating_mul(size)).unwrap_or(0))
     }
 
-    /// When the oldest event was.
+    /// Returns the time of the oldest event.
     ///
     /// # Errors
-    /// It can't be read.
+    /// Returns an error if the history can't be read.
     pub async fn oldest(&self) -> Result<Option<UnixMs>, HistoryError> {
         sqlx::query_scalar("SELECT at FROM decision_events ORDER BY seq LIMIT 1")
             .fetch_optional(&self.pool)
@@ -72,7 +73,7 @@ impl History {
     }
 }
 
-/// Lets go of everything up to that event.
+/// Prunes all events up to and including `until`.
 pub(super) async fn apply(
     transaction: &mut SqliteTransaction<'_>,
     until: i64,

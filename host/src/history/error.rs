@@ -1,39 +1,39 @@
-//! Why the history could not be written or read.
+//! Errors of writing or reading the history.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why the history could not be written or read. Each names the file.
+/// Error of writing or reading the history.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// Nothing of what was asked to be recorded is in the file; all that was acknowledged before
-    /// is.
+    /// The disk or the size limit is full. The rejected records are not in the file; all records
+    /// acknowledged before are.
     #[error(
         "{path} cannot grow: the disk (or the size limit) is full; free some space, recording resumes by itself"
     )]
     Full {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The bounded queue of the writer stayed full: slow down.
+    /// The bounded queue of the writer stayed full. The caller should slow down.
     #[error(
         "the writer of {path} is {waiting} records behind and did not catch up within {patience:?}; retry later"
     )]
     Busy {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// How many records wait.
+        /// Number of waiting records.
         waiting: usize,
-        /// How long was waited.
+        /// Time that was waited.
         patience: Duration,
     },
-    /// It was handed to the writer, and no answer came: it may be recorded or not. Recording it
-    /// again does no harm.
+    /// The writer got the record but did not answer in time. The record may or may not be stored.
+    /// Recording it again is safe.
     #[error("the disk under {path} did not answer within {patience:?}; check it")]
     Unanswered {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// How long was waited.
+        /// Time that was waited.
         patience: Duration,
     },
     /// Another server is the one that records.
@@ -41,70 +41,70 @@ pub enum HistoryError {
         "this server stands by: another one records in {log}; ask that one, or wait until this one has taken over"
     )]
     StandsBy {
-        /// The log of record.
+        /// Name of the log of record.
         log: String,
     },
     /// The log of record can't be written or read.
     #[error("the log of record can't be used: {reason}")]
     Log {
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// The file holds something else than the log of record.
+    /// The file and the log of record contain different events.
     #[error(
         "{path} and {log} hold different events: {reason}; move the file away, and it is made anew from the log (`anomalyzer audit export` \
          keeps what is in it)"
     )]
     Apart {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The log of record.
+        /// Name of the log of record.
         log: String,
-        /// Where.
+        /// Place of the difference.
         reason: String,
     },
-    /// It was closed.
+    /// The history was closed.
     #[error("the history at {path} is closed")]
     Closed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// It cannot be opened.
+    /// The history cannot be opened.
     #[error("cannot open {path}: {reason}")]
     Open {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why, and what to do.
+        /// Reason and remedy.
         reason: String,
     },
-    /// SQLite failed in another way.
+    /// SQLite reported another error.
     #[error("{path}: {reason}")]
     Store {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What SQLite said.
+        /// Message of SQLite.
         reason: String,
     },
-    /// A row does not hold what it should.
+    /// A row has invalid content.
     #[error(
         "{path}: {what} is not readable: {reason}; restore the file from a copy, or move it away"
     )]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which row.
+        /// Name of the row.
         what: String,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// The events are not what was recorded.
+    /// The events are not the recorded ones.
     #[error("{path}: the chain of events is broken at event {seq}: {reason}")]
     BrokenChain {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The first event that does not fit.
+        /// First event that does not fit the chain.
         seq: i64,
-        /// What does not fit.
+        /// Description of the problem.
         reason: String,
     },
 }
@@ -119,7 +119,7 @@ mod code {
 }
 
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    // The extended code holds the primary one in its lowest byte.
+    // The lowest byte of an extended code is the primary code.
     error
         .as_database_error()?
         .code()?
@@ -129,7 +129,7 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 }
 
 impl HistoryError {
-    /// Reads what SQLite said about this file.
+    /// Converts an SQLite error about this file.
     pub(super) fn from_sqlx(path: &Path, error: &sqlx::Error) -> Self {
         let path = path.to_owned();
         let reason = match primary_code(error) {

@@ -1,11 +1,11 @@
-//! One step of a decision.
+//! Events of decisions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Basis, Decision, GuardVerdict, UnixMs};
 use crate::guard::{Facts, Policy};
 
-/// What happened to a decision.
+/// Kind of an event in the life of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionEventKind {
@@ -13,28 +13,28 @@ pub enum DecisionEventKind {
     Proposed,
     /// The guard was asked.
     Guarded,
-    /// A person is asked.
+    /// The decision waits for a person's approval.
     Held,
-    /// A person said yes or no.
+    /// A person approved or refused.
     Answered,
-    /// An operation is about to be performed: recorded before it is.
+    /// An operation is about to be performed. The event is recorded before the operation.
     OperationAsked,
-    /// An operation's outcome is known.
+    /// The outcome of an operation is known.
     OperationEnded,
     /// Logs, events or answers were attached.
     EvidenceGathered,
-    /// All operations are done; fresh samples are awaited.
+    /// All operations are done, and fresh samples are awaited.
     Verifying,
-    /// It was judged whether it helped.
+    /// Verification decided whether the operations helped.
     Verified,
-    /// What was done is being taken back.
+    /// A rollback is in progress.
     Undoing,
-    /// Nothing more happens by itself.
+    /// The decision has ended. Nothing more happens automatically.
     Ended,
 }
 
 impl DecisionEventKind {
-    /// The name on the wire and in the table.
+    /// Returns the name on the wire and in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proposed => "proposed",
@@ -52,40 +52,39 @@ impl DecisionEventKind {
     }
 }
 
-/// What happened, and the decision as it is since: always the whole of it, so that one event alone
-/// can be read.
+/// Event and the complete decision after it, so that one event can be read alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionEvent {
-    /// What happened.
+    /// Kind of the event.
     pub kind: DecisionEventKind,
-    /// When.
+    /// Time of the event.
     #[serde(with = "crate::domain::as_rfc3339")]
     pub at: UnixMs,
-    /// The state after it.
+    /// State of the decision after the event.
     pub decision: Decision,
-    /// What was decided on in this step, if anything was.
+    /// Input of this step, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Input>,
 }
 
-/// What was decided on, so that it can be decided again: the decision's diagnosis when it was
-/// proposed, the guard's facts and policy whenever it was asked.
+/// Input of a step, stored so that the step can be reproduced: the basis of the diagnosis when a
+/// decision is proposed, and the guard's facts and policy each time the guard is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {
-    /// Of the diagnosis.
+    /// Input of the diagnosis.
     Diagnosis(Box<Basis>),
-    /// Of the guard.
+    /// Input of the guard.
     Guard(Box<Asked>),
 }
 
-/// What the guard was asked, and what it said.
+/// Question to the guard and its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
-    /// What it knew.
+    /// Facts that the guard knew.
     pub facts: Facts,
-    /// What was allowed.
+    /// Policy that applied.
     pub policy: Policy,
-    /// What it said.
+    /// Verdict of the guard.
     pub verdict: GuardVerdict,
 }

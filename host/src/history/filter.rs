@@ -1,4 +1,4 @@
-//! Which decisions, and which part of them.
+//! Filters and pages of decision lists.
 
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite};
@@ -7,28 +7,28 @@ use crate::domain::{DecisionState, IncidentId, Target, UnixMs, VerificationOutco
 
 use super::text;
 
-/// Which decisions; what is None does not matter.
+/// Filter of decisions. A field that is None matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// About this target.
+    /// Target of the decision.
     pub target: Option<Target>,
-    /// Of this action.
+    /// Name of the action.
     pub solution: Option<String>,
-    /// Which came out so.
+    /// Outcome of the verification.
     pub outcome: Option<VerificationOutcome>,
-    /// Which are there.
+    /// State of the decision.
     pub state: Option<DecisionState>,
-    /// Of this incident.
+    /// Incident of the decision.
     pub incident: Option<IncidentId>,
-    /// Decided at this time or later.
+    /// Earliest time of the decision, inclusive.
     pub from: Option<UnixMs>,
-    /// Decided before this time.
+    /// Latest time of the decision, exclusive.
     pub to: Option<UnixMs>,
-    /// Which have all these words, in any order.
+    /// Words that the decision must all contain, in any order.
     pub text: Option<String>,
 }
 
-/// Which end first.
+/// Order of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// Newest first.
@@ -38,14 +38,14 @@ pub enum Order {
     Oldest,
 }
 
-/// Which part of a list.
+/// Part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Go on after this one: what the page before said is next.
+    /// Position after which the page starts, as returned with the previous page.
     pub after: Option<i64>,
-    /// At most that many.
+    /// Maximum number of items.
     pub limit: u32,
-    /// Which end first.
+    /// Order of the items.
     pub order: Order,
 }
 
@@ -60,7 +60,8 @@ impl Default for Page {
 }
 
 impl Page {
-    /// Asks for one row more than the page holds, to tell whether there is a next one.
+    /// Appends the page condition. The query asks for one more row than the page holds, to tell if
+    /// there is a next page.
     pub(super) fn push(&self, query: &mut QueryBuilder<Sqlite>, column: &str) {
         let (sign, direction) = match self.order {
             Order::Newest => ("<", "DESC"),
@@ -78,8 +79,8 @@ impl Page {
 }
 
 impl Filter {
-    /// `FROM … WHERE …`; the rows' number is the column that is returned. With words, FTS5 yields
-    /// the rows in order, so that only a page of them is looked at.
+    /// Appends `FROM … WHERE …` and returns the column with the row number. If the filter has
+    /// words, FTS5 yields the rows in order, so only the rows of one page are read.
     pub(super) fn push(&self, query: &mut QueryBuilder<Sqlite>) -> &'static str {
         let words = self
             .text
@@ -97,9 +98,9 @@ impl Filter {
             query.push(" FROM decisions WHERE TRUE");
             "decisions.seq"
         };
-        // The first that is asked for is looked up, and the others are compared: `+` keeps SQLite,
-        // which does not know that there are more targets than outcomes, from walking through all
-        // that improved.
+        // SQLite uses an index only for the first of these conditions. The `+` prevents the use of
+        // an index for the others. Otherwise SQLite, which does not know that targets are more
+        // selective than outcomes, might read all decisions with the outcome `improved`.
         let mut plus = if column == "decisions.seq" { "" } else { "+" };
         let mut equals = |column: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -127,12 +128,12 @@ impl Filter {
     }
 }
 
-/// Why a text is not a time.
+/// Error for a text that is not a time.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a time: write RFC 3339 as 2026-01-31T12:00:00Z, or milliseconds since 1970")]
 pub struct TimeError(String);
 
-/// Reads RFC 3339, or milliseconds since 1970-01-01T00:00:00Z.
+/// Parses RFC 3339, or milliseconds since 1970-01-01T00:00:00Z.
 pub fn parse_time(text: &str) -> Result<UnixMs, TimeError> {
     text.parse::<i64>()
         .or_else(|_| text.parse::<Timestamp>().map(Timestamp::as_millisecond))

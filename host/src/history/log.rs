@@ -1,16 +1,17 @@
-//! The history as a view of a log of record that several servers share: what an event looks like
-//! there, and how it gets here.
+//! History as a view of a log of record that several servers share: the format of the log's
+//! messages and their import.
 //!
-//! The value of a message is the event's `body`, byte for byte; key and headers are its other
-//! columns. So the log can be verified like the table, and each view of it holds the same chain.
+//! The payload of a message is the event's `body`, byte for byte. Key and headers are its other
+//! columns. The log can therefore be verified like the table, and each view of it has the same
+//! chain.
 
 use bytes::Bytes;
 use sqlx::SqliteTransaction;
 
-use super::chain::{self, GENESIS, Hash, Link};
+use super::chain;
+use super::chain::{GENESIS, Hash, Link};
 use super::columns::EventColumns;
-use crate::bus::{Delivery, Record};
-use crate::domain::UnixMs;
+use crate::domain::{Delivery, Record, UnixMs};
 
 /// One message of the log.
 #[derive(Debug, PartialEq)]
@@ -24,12 +25,12 @@ pub(super) struct Entry {
     pub hash: Hash,
 }
 
-/// Why an event is not taken.
+/// Error of importing an event.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApplyError {
     #[error(transparent)]
     Sqlite(#[from] sqlx::Error),
-    /// Between this event and what is here something is missing, or different.
+    /// Events between this event and the end of the table are missing or different.
     #[error("event {seq} of the log does not follow on what is here: {why}")]
     Apart { seq: i64, why: &'static str },
 }
@@ -66,8 +67,8 @@ impl Entry {
         }
     }
 
-    /// None if it is something else, an anchor say, or was tampered with: its columns must give its
-    /// hash.
+    /// Decodes a message. Returns None for other messages, for example an anchor, and for a message
+    /// whose columns do not match its hash.
     pub(super) fn decode(delivery: &Delivery) -> Option<Self> {
         let record = &delivery.record;
         let hash = |name| hex::decode(record.header(name)?).ok()?.try_into().ok();
@@ -90,8 +91,8 @@ impl Entry {
         (entry.seq > 0 && chain::hash(&entry.previous, &link) == entry.hash).then_some(entry)
     }
 
-    /// Its columns, if it is to be appended; none if it is here already. `last` is the end of what
-    /// is here.
+    /// Returns the columns if the event must be appended, or None if it is already in the table.
+    /// The second argument is the sequence number and hash of the last event in the table.
     pub(super) async fn to_append(
         &self,
         transaction: &mut SqliteTransaction<'_>,
@@ -106,14 +107,14 @@ impl Entry {
             .fetch_optional(&mut **transaction)
             .await?;
             return match here {
-                // What was let go of can't be compared.
+                // A pruned event can't be compared.
                 None => Ok(None),
                 Some(here) if here == self.hash => Ok(None),
                 Some(_) => Err(apart("another event is there")),
             };
         }
         if last == 0 && hash == GENESIS && self.seq > 1 {
-            // What came before is no longer on the log, or never was.
+            // The earlier events were removed from the log, or never were on it.
             sqlx::query("INSERT INTO cuts (seq, hash, at, cut_at) VALUES (?, ?, ?, ?)")
                 .bind(self.seq - 1)
                 .bind(self.previous.to_vec())
@@ -137,7 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bus::Topic;
+    use crate::domain::Topic;
 
     fn entry(seq: i64, kind: &str, body: &[u8]) -> Entry {
         let link = Link {

@@ -1,7 +1,7 @@
-//! What was decided, why, and what came of it: SQLite, durable before it is acknowledged, readable
-//! while it is written.
+//! History of decisions, their reasons and their outcomes. SQLite makes a record durable before it
+//! is acknowledged, and allows reads during writes.
 //!
-//! One task writes (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`, group commit); everybody else reads
+//! One task writes (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`, group commit). All other code reads
 //! through connections that cannot write.
 
 mod anchoring;
@@ -40,26 +40,25 @@ pub use copy::restore;
 pub use error::HistoryError;
 pub use event::{Asked, DecisionEvent, DecisionEventKind, Input};
 pub use filter::{Filter, Order, Page, TimeError, parse_time};
-pub use plugins::record_changes;
 pub use read::{ChainHead, HistoryReader, PastOperation, RecordedEvent};
 pub use retention::{RetentionConfig, retain, retain_once};
 
 use columns::{EventColumns, IncidentColumns};
 use writer::{Work, Writer};
 
-/// The name of the file inside the data folder.
+/// Name of the file inside the data folder.
 pub const FILE_NAME: &str = "history.sqlite";
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/history");
 
-/// The bounds of a history.
+/// Limits of a history.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryOptions {
-    /// How many records may wait for the writer.
+    /// Maximum number of records that wait for the writer.
     pub queue: usize,
-    /// How long `record` waits while the queue is full, and then for the disk.
+    /// Time that `record` waits while the queue is full, and then again for the disk.
     pub patience: Duration,
-    /// The file grows no further than that many pages of 4 KiB. None: until the disk is full.
+    /// Maximum size of the file in pages of 4 KiB. None means that the file may fill the disk.
     pub max_pages: Option<u32>,
 }
 
@@ -73,21 +72,22 @@ impl Default for HistoryOptions {
     }
 }
 
-/// How the history is, for `/health`.
+/// Health of the history, for `/health`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct HistoryHealth {
-    /// Why the last record could not be written. None once one could.
+    /// Reason why the last record could not be written. None after a successful write.
     pub problem: Option<String>,
-    /// Records that wait to be written.
+    /// Number of records that wait to be written.
     pub waiting: usize,
-    /// How many may wait.
+    /// Maximum number of waiting records.
     pub capacity: usize,
-    /// Whether this process is the one that records, where there is a log of record for several.
+    /// True if this process is the one that records. None if there is no log of record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leads: Option<bool>,
 }
 
-/// The history: all reads of [`HistoryReader`], and writing. Clones share one writer.
+/// Reader and writer of the history. It provides all reads of [`HistoryReader`]. Clones share one
+/// writer.
 #[derive(Clone, Debug)]
 pub struct History {
     reader: HistoryReader,
@@ -103,7 +103,7 @@ impl Deref for History {
 }
 
 impl History {
-    /// Opens the file, or makes it with its folder, and brings its schema up to date.
+    /// Opens the file and updates its schema. Creates the file and its folder if they do not exist.
     pub async fn open(
         path: &Path,
         options: HistoryOptions,
@@ -112,8 +112,8 @@ impl History {
         Self::open_with(path, options, metrics, None).await
     }
 
-    /// The same; with a log of record it is a view of that, and takes decisions only while this
-    /// process leads there.
+    /// Opens the file like [`History::open`]. If there is a log of record, the history is a view of
+    /// it and accepts decisions only while this process is the log's writer.
     pub async fn open_with(
         path: &Path,
         options: HistoryOptions,
@@ -140,56 +140,57 @@ impl History {
         Ok(Self { reader, writer })
     }
 
-    /// Records what happened to a decision, with its state since then. Returns the event's `seq`
-    /// when it is durable; after an error nothing of it is in the file.
+    /// Records an event and the decision's state after it. Returns the event's `seq` when the event
+    /// is durable. After an error no part of the event is in the file.
     pub async fn record(&self, event: DecisionEvent) -> Result<i64, HistoryError> {
         let columns = EventColumns::of(event)
             .map_err(|reason| self.unreadable("the event to record", reason))?;
         self.writer.write(Work::Event(Box::new(columns))).await
     }
 
-    /// Becomes the one that records: shuts out whoever did before, and gets to know all that was
-    /// recorded. Nothing to do where the history is the log itself.
+    /// Makes this process the writer of the log of record. Fences the previous writer and reads all
+    /// recorded events. Does nothing if there is no log of record.
     ///
     /// # Errors
-    /// The log can't be had, or does not go on from what is here.
+    /// Returns an error if the log is unavailable, or if it does not continue the events in the
+    /// file.
     pub async fn take_over(&self) -> Result<(), HistoryError> {
         self.writer.take_over().await
     }
 
-    /// Returns when another process records, or nobody knows whether this one still does.
+    /// Waits until another process records, or until it is unknown if this process still does.
     pub async fn stands_by(&self) {
         self.writer.stands_by().await;
     }
 
-    /// Records an incident as it is since this event. An event older than what is recorded changes
-    /// nothing.
+    /// Records the state of an incident after this event. An event older than the recorded state
+    /// changes nothing.
     pub async fn record_incident(&self, event: &IncidentEvent) -> Result<i64, HistoryError> {
         let columns = IncidentColumns::of(&event.incident)
             .map_err(|reason| self.unreadable("the incident to record", reason))?;
         self.writer.write(Work::Incident(Box::new(columns))).await
     }
 
-    /// Decisions as they are recorded from now on. Who lags behind by more than 1,024 misses some,
-    /// and is told so.
+    /// Returns a stream of decisions that are recorded from now on. A subscriber that lags behind
+    /// by more than 1,024 decisions misses some and gets an error.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Decision>> {
         self.writer.subscribe()
     }
 
-    /// How it is.
+    /// Returns the health of the history.
     pub fn health(&self) -> HistoryHealth {
         self.writer.health()
     }
 
-    /// Writes what waits, and closes the file. Later records are refused.
+    /// Writes the waiting records and closes the file. Later records are refused.
     pub async fn close(&self) {
         self.writer.close().await;
         self.reader.close().await;
     }
 }
 
-/// Makes the file readable by its owner only (SQLite gives the files beside it the same mode): logs
-/// and prompts are in it.
+/// Creates the file with read access only for its owner, because it contains logs and prompts.
+/// SQLite gives the files beside it the same mode.
 fn make_file(path: &Path) -> Result<(), HistoryError> {
     use std::os::unix::fs::OpenOptionsExt;
 
@@ -215,8 +216,8 @@ fn writer_options(path: &Path, options: &HistoryOptions) -> SqliteConnectOptions
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10))
-        // The words and five indexes are written all over the file: what is at hand of it is not
-        // read and written again and again.
+        // The words and five indexes cause writes all over the file. A large cache avoids reading
+        // and writing the same pages repeatedly.
         .pragma("cache_size", "-65536")
         .pragma("wal_autocheckpoint", "8192")
         .thread_name(|_| "history-writer".to_owned())

@@ -1,15 +1,15 @@
-//! What happened to plugins, in a chain of its own.
+//! Records of plugin changes, in a separate chain.
 
 use sqlx::SqliteTransaction;
 
-use super::chain::{self, GENESIS, Hash, Link};
-use super::{History, HistoryError, HistoryReader};
-use crate::domain::UnixMs;
-use crate::plugin::{PluginChange, Plugins};
+use super::chain::{GENESIS, Hash, Link};
+use super::{History, HistoryError, HistoryReader, chain};
+use crate::domain::{PluginChange, UnixMs};
+use crate::plugin::Plugins;
 
 use super::writer::Work;
 
-/// A change in columns.
+/// Columns of a plugin change.
 #[derive(Debug)]
 pub(super) struct PluginColumns {
     plugin: String,
@@ -18,21 +18,8 @@ pub(super) struct PluginColumns {
     body: Vec<u8>,
 }
 
-/// Puts on record what happened to plugins since it was asked last. What can't be written is kept
-/// for the next time.
-pub async fn record_changes(plugins: &Plugins, history: &History) {
-    let mut changes = plugins.changes().into_iter();
-    while let Some(change) = changes.next() {
-        if let Err(error) = history.record_plugin(&change).await {
-            tracing::error!(plugin = change.plugin, kind = change.kind.as_str(), %error, "a change is not on record yet");
-            plugins.put_back(std::iter::once(change).chain(changes).collect());
-            return;
-        }
-    }
-}
-
 impl History {
-    /// Records what happened to a plugin. Returns when it is durable.
+    /// Records a plugin change. Returns when it is durable.
     pub async fn record_plugin(&self, change: &PluginChange) -> Result<i64, HistoryError> {
         let body = serde_json::to_vec(change)
             .map_err(|reason| self.unreadable("the change to record", reason))?;
@@ -48,7 +35,7 @@ impl History {
 }
 
 impl HistoryReader {
-    /// What happened to a plugin, newest first, at most so many.
+    /// Returns the newest changes of a plugin, at most `most`, newest first.
     pub async fn plugin_changes(
         &self,
         plugin: &str,

@@ -1,4 +1,4 @@
-//! Reading the history, through connections that cannot write.
+//! Reader of the history, with connections that cannot write.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,47 +16,47 @@ use crate::domain::{
 
 use super::{Break, Filter, HistoryError, Order, Page};
 
-/// Reads while someone else writes, also from another process.
+/// Reader of a history that another task or process may write at the same time.
 #[derive(Clone, Debug)]
 pub struct HistoryReader {
     path: PathBuf,
     pub(super) pool: SqlitePool,
 }
 
-/// An operation of the past, with what it belonged to.
+/// Past operation with its context.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastOperation {
-    /// Of which decision.
+    /// Id of the decision.
     pub decision: DecisionId,
-    /// Name of the action that asked for it.
+    /// Name of the action that requested the operation.
     pub solution: String,
-    /// The operation.
+    /// Record of the operation.
     pub operation: OperationRecord,
 }
 
-/// One event as it was recorded.
+/// Event as it was recorded.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct RecordedEvent {
-    /// Where in the chain.
+    /// Position in the chain.
     pub seq: i64,
-    /// When, in RFC 3339.
+    /// Time of the event, in RFC 3339.
     #[serde(with = "crate::domain::as_rfc3339")]
     pub at: UnixMs,
-    /// What happened: the name of a [`super::DecisionEventKind`].
+    /// Kind of the event: the name of a [`super::DecisionEventKind`].
     pub kind: String,
-    /// The decision after it.
+    /// State of the decision after the event.
     pub decision: Decision,
-    /// What was decided on in this step, if anything was: an [`super::Input`], read by who decides
-    /// again.
+    /// Input of this step, if it had one. It is an [`super::Input`], which is parsed only to
+    /// reproduce the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
 }
 
 impl RecordedEvent {
-    /// An event by its columns.
+    /// Creates an event from its columns.
     ///
     /// # Errors
-    /// The body is not what is stored of an event.
+    /// Returns an error if the body is not the stored form of an event.
     pub fn read(seq: i64, at: UnixMs, kind: String, body: &[u8]) -> serde_json::Result<Self> {
         #[derive(serde::Deserialize)]
         struct Stored {
@@ -76,18 +76,18 @@ impl RecordedEvent {
     }
 }
 
-/// The last link of the chain: to be anchored outside of the file, as whoever edits the file can
-/// make a new chain.
+/// Last link of the chain. It should be anchored outside the file, because an editor of the file
+/// can create a new chain.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ChainHead {
-    /// How many events.
+    /// Number of events.
     pub seq: i64,
     /// SHA-256 in hex.
     pub hash: String,
 }
 
 impl HistoryReader {
-    /// Opens a file that exists, with the schema of this version.
+    /// Opens an existing file. Its schema must be the one of this version.
     pub async fn open(path: &Path) -> Result<Self, HistoryError> {
         if !path.is_file() {
             let reason = "there is no such file; check the data folder".to_owned();
@@ -142,7 +142,7 @@ impl HistoryReader {
         })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -151,7 +151,7 @@ impl HistoryReader {
         self.pool.close().await;
     }
 
-    /// One decision as it is now.
+    /// Returns the current state of a decision.
     pub async fn decision(&self, id: &DecisionId) -> Result<Option<Decision>, HistoryError> {
         let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM decisions WHERE id = ?")
             .bind(id.as_str())
@@ -162,7 +162,7 @@ impl HistoryReader {
             .transpose()
     }
 
-    /// One page, and where the next one begins if there is one.
+    /// Returns one page of decisions, and the position of the next page if there is one.
     pub async fn decisions(
         &self,
         filter: &Filter,
@@ -174,7 +174,8 @@ impl HistoryReader {
         self.page(query, page, "decision").await
     }
 
-    /// All of them, read page by page, so that a slow reader holds nothing up.
+    /// Returns a stream of all matching decisions. It reads page by page, so that a slow consumer
+    /// does not block others.
     pub fn all_decisions(
         &self,
         filter: Filter,
@@ -197,15 +198,15 @@ impl HistoryReader {
         .boxed()
     }
 
-    /// Decisions of which something is still to happen, by itself or when a person says yes, oldest
-    /// first: to be taken up after a restart.
+    /// Returns decisions that are not finished, including those that wait for approval, oldest
+    /// first. They are resumed after a restart.
     pub async fn unfinished(&self) -> Result<Vec<Decision>, HistoryError> {
         let query = "SELECT seq, body FROM decisions WHERE state IN ('proposed', 'held', 'acting', 'verifying') ORDER BY seq ASC";
         self.bodies(QueryBuilder::new(query), "decision").await
     }
 
-    /// The last decision about each incident that goes on, if it ended: something else may still
-    /// have to follow.
+    /// Returns the last decision of each open incident if that decision has ended. Another decision
+    /// may have to follow.
     pub async fn last_of_open_incidents(&self) -> Result<Vec<Decision>, HistoryError> {
         let query = "SELECT seq, body FROM decisions WHERE state NOT IN ('proposed', 'held', 'acting', 'verifying') AND seq IN ( \
              SELECT max(later.seq) FROM incidents JOIN decisions AS later ON later.incident = incidents.id \
@@ -213,7 +214,7 @@ impl HistoryReader {
         self.bodies(QueryBuilder::new(query), "decision").await
     }
 
-    /// One incident as it is now.
+    /// Returns the current state of an incident.
     pub async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>, HistoryError> {
         let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM incidents WHERE id = ?")
             .bind(id.as_str())
@@ -224,8 +225,9 @@ impl HistoryReader {
             .transpose()
     }
 
-    /// Of the newest incidents those of other targets that were open at a time and for which
-    /// nothing was changed: how many there are, and how many of them are over.
+    /// Counts the control group: incidents on other targets, open at `at`, on which nothing was
+    /// changed. Also counts how many of them have cleared since. Considers only the newest 1,000
+    /// incidents.
     pub async fn left_alone(&self, at: UnixMs, target: &Target) -> Result<Control, HistoryError> {
         let (left_alone, better): (i64, i64) = sqlx::query_as(
             "SELECT count(*), count(cleared_at) FROM (
@@ -247,7 +249,7 @@ impl HistoryReader {
         })
     }
 
-    /// A finding of one of the newest 10,000 incidents, and the incident's target.
+    /// Returns a finding of one of the newest 10,000 incidents, and the incident's target.
     pub async fn finding(&self, id: &str) -> Result<Option<(Target, Finding)>, HistoryError> {
         let mut query = QueryBuilder::new(
             "SELECT seq, body FROM (SELECT seq, body FROM incidents ORDER BY seq DESC LIMIT 10000)
@@ -266,7 +268,7 @@ impl HistoryReader {
         }))
     }
 
-    /// All incidents, in the order in which they opened.
+    /// Returns all incidents, in the order in which they opened.
     pub async fn all_incidents(&self) -> Result<Vec<Incident>, HistoryError> {
         self.bodies(
             QueryBuilder::new("SELECT seq, body FROM incidents ORDER BY seq ASC"),
@@ -275,8 +277,8 @@ impl HistoryReader {
         .await
     }
 
-    /// One page of incidents, and where the next one begins if there is one. `open`: only those
-    /// that go on, or only those that are over.
+    /// Returns one page of incidents, and the position of the next page if there is one. `open`
+    /// limits the list to open incidents (`true`) or to cleared ones (`false`).
     pub async fn incidents(
         &self,
         open: Option<bool>,
@@ -292,13 +294,14 @@ impl HistoryReader {
         self.page(query, page, "incident").await
     }
 
-    /// The incidents that go on, oldest first.
+    /// Returns the open incidents, oldest first.
     pub async fn open_incidents(&self) -> Result<Vec<Incident>, HistoryError> {
         let query = "SELECT seq, body FROM incidents WHERE cleared_at IS NULL ORDER BY seq ASC";
         self.bodies(QueryBuilder::new(query), "incident").await
     }
 
-    /// Operations asked for at this time or later, oldest first; about one target, or all.
+    /// Returns operations that were requested at `from` or later, oldest first. None as `target`
+    /// means all targets.
     pub async fn operations_since(
         &self,
         target: Option<&Target>,
@@ -329,7 +332,7 @@ impl HistoryReader {
             .collect()
     }
 
-    /// Decisions that are done and scaled something at this time or later, newest first.
+    /// Returns finished decisions that scaled a target at `from` or later, newest first.
     pub async fn scaled_since(&self, from: UnixMs) -> Result<Vec<Decision>, HistoryError> {
         let mut query = QueryBuilder::new(
             "SELECT seq, body FROM decisions WHERE state = 'done' AND id IN (SELECT decision FROM operations \
@@ -339,8 +342,8 @@ impl HistoryReader {
         self.bodies(query, "decision").await
     }
 
-    /// How many operations changed something since then, or may have: of this target, in its
-    /// namespace, in its cluster. Reads, notices and requests do not count.
+    /// Counts operations since `from` that changed something or may have: on this target, in its
+    /// namespace, and in its cluster. Reads, notices and HTTP requests do not count.
     pub async fn changes_since(
         &self,
         target: &Target,
@@ -363,8 +366,8 @@ impl HistoryReader {
         Ok([on_target, in_namespace, in_cluster])
     }
 
-    /// At most `limit` events after this `seq`, oldest first. The filter speaks of the decisions as
-    /// they are now.
+    /// Returns at most `limit` events after `seq`, oldest first. The filter applies to the current
+    /// state of the decisions.
     pub async fn events_after(
         &self,
         seq: i64,
@@ -396,7 +399,7 @@ impl HistoryReader {
             .collect()
     }
 
-    /// What happened to one decision, oldest first.
+    /// Returns the events of a decision, oldest first.
     pub async fn events_of(&self, id: &DecisionId) -> Result<Vec<RecordedEvent>, HistoryError> {
         let rows: Vec<(i64, i64, String, Vec<u8>)> = sqlx::query_as(
             "SELECT seq, at, kind, body FROM decision_events WHERE decision = ? ORDER BY seq",
@@ -413,7 +416,7 @@ impl HistoryReader {
             .collect()
     }
 
-    /// The `seq` of the last event; 0 if there is none.
+    /// Returns the `seq` of the last event; 0 if there is none.
     pub async fn last_event(&self) -> Result<i64, HistoryError> {
         sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM decision_events")
             .fetch_one(&self.pool)
@@ -421,10 +424,10 @@ impl HistoryReader {
             .map_err(|error| self.failed(&error))
     }
 
-    /// Computes the chain of the decisions anew over what is stored.
+    /// Computes the chain of the decisions again from the stored events.
     ///
     /// # Errors
-    /// It can't be read, or is not what was recorded.
+    /// Returns an error if the history can't be read, or if its events are not the recorded ones.
     pub async fn verify_chain(&self) -> Result<ChainHead, HistoryError> {
         let [decisions, _] = self.audit(&[]).await?;
         match decisions.broken {

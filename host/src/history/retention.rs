@@ -1,4 +1,4 @@
-//! Lets go of what the record is not to keep.
+//! Retention: prunes old events from the history.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,23 +10,25 @@ use super::{History, HistoryError};
 use crate::domain::duration;
 use crate::domain::{Clock, UnixMs, millis};
 
-/// How often is looked.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_secs(600);
-/// When it is too large, so much of the time that it covers goes at once.
+/// Fraction of the covered time, as a divisor. If the file is too large, each step prunes this
+/// fraction.
 const SHARE: i64 = 20;
 
-/// How long the record is kept.
+/// Configuration of the retention.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionConfig {
-    /// What is older goes. By default nothing does.
+    /// Maximum age of events; older events are pruned. By default no event is pruned.
     #[serde(with = "duration::option")]
     pub keep_for: Option<Duration>,
-    /// What is oldest goes while the file uses more, in bytes. By default it may grow.
+    /// Maximum size of the file in bytes; beyond it the oldest events are pruned. By default there
+    /// is no limit.
     pub max_bytes: Option<u64>,
 }
 
-/// Looks now and then, until told to stop.
+/// Prunes periodically until `shutdown` is cancelled.
 pub async fn retain(
     config: RetentionConfig,
     history: History,
@@ -36,8 +38,8 @@ pub async fn retain(
     while config.keep_for.is_some() || config.max_bytes.is_some() {
         match retain_once(&config, &history, clock()).await {
             Ok(0) => {}
-            Ok(gone) => tracing::info!(gone, "events were old and let go of"),
-            Err(error) => tracing::error!(%error, "what is old can't be let go of; trying again"),
+            Ok(gone) => tracing::info!(gone, "pruned old history events"),
+            Err(error) => tracing::error!(%error, "cannot prune old history events; retrying"),
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -48,10 +50,10 @@ pub async fn retain(
     Ok(())
 }
 
-/// Looks once. Answers how many events went.
+/// Prunes once and returns the number of pruned events.
 ///
 /// # Errors
-/// The history can't be read or written.
+/// Returns an error if the history can't be read or written.
 pub async fn retain_once(
     config: &RetentionConfig,
     history: &History,
@@ -70,7 +72,7 @@ pub async fn retain_once(
             .cut(oldest.saturating_add((now.saturating_sub(oldest) / SHARE).max(1)))
             .await?;
         if cut == 0 {
-            // What is left is needed.
+            // The remaining events are still needed.
             break;
         }
         gone += cut;

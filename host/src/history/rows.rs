@@ -1,4 +1,4 @@
-//! The rows that a record becomes, inside of the transaction of whoever writes.
+//! SQL statements that write a record's rows, inside the writer's transaction.
 
 use sqlx::SqliteTransaction;
 
@@ -28,7 +28,7 @@ pub(super) async fn last_link(
             .fetch_optional(&mut **transaction)
             .await?;
     let last = match last {
-        // All of it was let go of, or is on a log that does not go further back.
+        // All events were pruned, or the log of record does not contain the earliest events.
         None => {
             sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
                 .fetch_optional(&mut **transaction)
@@ -36,7 +36,7 @@ pub(super) async fn last_link(
         }
         last => last,
     };
-    // A hash of another length cannot be: the table checks it.
+    // The table checks the length of the hash, so the conversion can't fail.
     Ok(last.map_or((0, GENESIS), |(seq, hash)| {
         (seq, hash.try_into().unwrap_or(GENESIS))
     }))
@@ -59,8 +59,8 @@ pub(super) async fn append(
             body: event.event(),
         },
     );
-    // One text for all of it: each statement by itself would be a way to the thread of the
-    // connection and back.
+    // All statements are sent as one text, because each separate statement costs a round trip to
+    // the thread of the connection.
     let mut sql = APPEND.to_owned();
     for _ in &event.operations {
         sql.push_str(PUT_OPERATION);

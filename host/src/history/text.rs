@@ -1,11 +1,11 @@
-//! What can be searched for, and how a search is asked.
+//! Full-text search over decisions.
 
 use std::fmt::Write;
 
 use crate::domain::Decision;
 
-/// The words under which a decision is found: its ids, what it is about, why, on which evidence,
-/// and every reason given.
+/// Returns the searchable words of a decision: its ids, its subject, its explanation, its evidence,
+/// and all reasons given.
 pub(super) fn words(decision: &Decision) -> String {
     let mut words = format!(
         "{} {} {}",
@@ -50,8 +50,9 @@ pub(super) fn words(decision: &Decision) -> String {
     words
 }
 
-/// An FTS5 query for decisions that have all these terms. Each is quoted, so that nothing in it is
-/// taken for syntax; NUL would end the query in the middle of a quote.
+/// Builds an FTS5 query for decisions that contain all these terms. Each term is quoted, so that no
+/// part of it is taken for syntax. NUL characters are replaced, because they would end the query
+/// inside a quote.
 pub(super) fn query(text: &str) -> String {
     let text = text.replace('\0', " ");
     text.split_whitespace()

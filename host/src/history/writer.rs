@@ -1,4 +1,4 @@
-//! The one task that writes: what waits is committed together.
+//! The only task that writes. Waiting records are committed together.
 
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -26,29 +26,30 @@ use super::plugins::{self, PluginColumns};
 use super::rows::{append, last_link, put_incident, read_up_to};
 use super::{HistoryError, HistoryHealth, HistoryOptions};
 
-/// How many records share one commit at most.
+/// Maximum number of records that share one commit.
 const GROUP: usize = 256;
 
-/// How often is looked whether there is more on the log of record.
+/// Time between two checks for new events on the log of record.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
-/// How long an event waits for this process to become the one that records: a start takes as long.
+/// Time that an event waits for this process to become the writer of the log of record. A start
+/// takes about as long.
 const TURN: Duration = Duration::from_secs(10);
 
-/// How many decisions a subscriber may lag behind.
+/// Maximum number of decisions that a subscriber may lag behind.
 const BACKLOG: usize = 1024;
 
-/// What is to be written.
+/// Work for the writer task.
 #[derive(Debug)]
 pub(super) enum Work {
     Event(Box<EventColumns>),
     Incident(Box<IncidentColumns>),
     Plugin(Box<PluginColumns>),
-    /// Everything up to that event goes.
+    /// Prunes all events up to and including `until`.
     Cut {
         until: i64,
     },
-    /// From now on this process is the one that records.
+    /// Makes this process the writer of the log of record.
     TakeOver,
 }
 
@@ -57,7 +58,7 @@ struct Job {
     reply: oneshot::Sender<Result<i64, HistoryError>>,
 }
 
-/// The side that hands work over.
+/// Handle that sends work to the writer task.
 #[derive(Debug)]
 pub(super) struct Writer {
     path: PathBuf,
@@ -68,7 +69,7 @@ pub(super) struct Writer {
     closing: CancellationToken,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     full: Counter,
-    /// Whether events are taken here. Always, where there is no log of record.
+    /// True if this process accepts events. Always true if there is no log of record.
     leads: watch::Receiver<bool>,
     log: Option<String>,
 }
@@ -139,15 +140,15 @@ impl Writer {
 
     pub(super) async fn stands_by(&self) {
         let mut leads = self.leads.clone();
-        // Also when nobody writes any more.
+        // An error means that the writer task has ended, which ends the wait too.
         let _ = leads.wait_for(|leads| !leads).await;
     }
 
-    /// Returns when it is durable.
+    /// Sends work to the writer task and waits until it is durable.
     pub(super) async fn write(&self, work: Work) -> Result<i64, HistoryError> {
         if matches!(work, Work::Event(_)) && !*self.leads.borrow() {
             let mut leads = self.leads.clone();
-            // If it does not, the writer says so.
+            // On a timeout the writer task refuses the event.
             let _ =
                 tokio::time::timeout(TURN.min(self.patience), leads.wait_for(|leads| *leads)).await;
         }
@@ -201,7 +202,7 @@ impl Writer {
     pub(super) async fn close(&self) {
         self.closing.cancel();
         if let Some(task) = self.task.lock().await.take() {
-            // It can only fail by a panic, which the runtime has reported.
+            // The task can only fail by a panic, and the runtime has already reported that.
             let _ = task.await;
         }
     }
@@ -213,14 +214,14 @@ impl Drop for Writer {
     }
 }
 
-/// The side that writes.
+/// State of the writer task.
 struct Desk {
     path: PathBuf,
     connect: SqliteConnectOptions,
-    /// None at first and after a failure: a new connection starts from what is in the file,
-    /// whatever went wrong.
+    /// Connection of the writer. None at first and after a failure. A new connection starts from
+    /// the content of the file, whatever the failure was.
     connection: Option<SqliteConnection>,
-    /// Where events count as recorded, if not here.
+    /// Log of record, if there is one.
     log: Option<Box<dyn LogOfRecord>>,
     leads: watch::Sender<bool>,
     decisions: broadcast::Sender<Arc<Decision>>,
@@ -242,7 +243,7 @@ impl Desk {
             let taken = tokio::select! {
                 taken = receiver.recv_many(&mut jobs, GROUP) => taken,
                 () = closing.cancelled(), if !receiver.is_closed() => {
-                    // What was handed over before is still written.
+                    // Work that was sent before is still written.
                     receiver.close();
                     continue;
                 }
@@ -252,7 +253,7 @@ impl Desk {
                 }
                 _ = follow.tick(), if !*self.leads.borrow() => {
                     if let Err(error) = self.catch_up(1).await {
-                        tracing::debug!(%error, "the log of record can't be followed");
+                        tracing::debug!(%error, "cannot follow the log of record");
                     }
                     continue;
                 }
@@ -301,8 +302,8 @@ impl Desk {
         }
     }
 
-    /// Writes all in one transaction; if that fails for another reason than lack of room, one by
-    /// one, so that one record that cannot be written takes no other with it.
+    /// Writes all jobs in one transaction. If the transaction fails and the disk is not full,
+    /// writes them one by one, so that one invalid record does not affect the others.
     async fn write(&mut self, jobs: Vec<Job>) {
         let (take_over, jobs): (Vec<_>, Vec<_>) = jobs
             .into_iter()
@@ -328,8 +329,8 @@ impl Desk {
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let results = match self.commit(&works).await {
             Ok(seqs) => seqs.into_iter().map(Ok).collect(),
-            // Not one by one either while it is not known what of it is on the log: it would be
-            // there a second time, in another order.
+            // If it is unknown which events are on the log of record, the jobs are not retried one
+            // by one. Otherwise the log could contain events twice, in another order.
             Err(error)
                 if jobs.len() == 1
                     || matches!(error, HistoryError::Full { .. })
@@ -359,17 +360,17 @@ impl Desk {
             match (&problem, &before) {
                 (Some(problem), None) => tracing::error!(%problem, "the history cannot be written"),
                 (None, Some(_)) => {
-                    tracing::info!(path = %self.path.display(), "the history is written again")
+                    tracing::info!(path = %self.path.display(), "the history can be written again")
                 }
                 _ => {}
             }
             if problem.is_some() {
                 self.failed.increment();
             } else if let Work::Event(event) = job.work {
-                // Fails when nobody listens.
+                // Sending fails if there are no subscribers.
                 let _ = self.decisions.send(event.decision);
             }
-            // Fails when whoever asked went away.
+            // Sending fails if the caller no longer waits.
             let _ = job.reply.send(result);
         }
     }
@@ -386,7 +387,7 @@ impl Desk {
         let started = Instant::now();
         let result = self.transaction(works).await;
         if result.is_err() {
-            // Dropped, not closed in good order: SQLite rolls back what was not committed.
+            // The connection is dropped, not closed, so SQLite rolls back the uncommitted changes.
             self.connection = None;
         }
         self.took.observe(started.elapsed().as_secs_f64());
@@ -401,15 +402,16 @@ impl Desk {
             .await;
         self.log = log;
         if written && result.is_err() {
-            // It may be on the log and is not here: what is here is not to be gone by until it was
-            // read.
+            // The log may already contain this batch while SQLite does not. This process must not
+            // lead until it has read the log again.
             self.stand_by();
         }
         result
     }
 
-    /// All in one transaction, and before its end, where there is a log of record, what is for it
-    /// in one of the log's. `written`: whether the log was given anything.
+    /// Writes everything in one transaction. If there is a log of record, its events are appended
+    /// to the log in one transaction before the SQLite transaction ends. `written` is set to true
+    /// if the log may contain the events.
     async fn write_through(
         &mut self,
         log: Option<&mut (dyn LogOfRecord + 'static)>,
@@ -422,8 +424,8 @@ impl Desk {
             .begin_with("BEGIN IMMEDIATE")
             .await?;
         let (mut seqs, mut entries) = (Vec::with_capacity(works.len()), Vec::new());
-        // The last link is read inside of the transaction: what another process wrote meanwhile
-        // belongs to the chain.
+        // The last link is read inside the transaction, because another process may have written
+        // since.
         let mut head = None;
         for work in works {
             seqs.push(match work {
@@ -447,7 +449,7 @@ impl Desk {
         }
         if let Some(log) = log.filter(|_| !entries.is_empty()) {
             fail_point("before", "log");
-            // What it refuses as too large it has not written.
+            // The log writes nothing if it refuses an event as too large.
             let next = log
                 .append(entries)
                 .await
@@ -492,12 +494,12 @@ impl Desk {
     fn stand_by(&self) {
         if self.leads.send_replace(false) {
             tracing::warn!(
-                "this server stands by: it is not known to be the one that writes the log of record any more"
+                "standing by: this server may no longer be the writer of the log of record"
             );
         }
     }
 
-    /// Shuts out whoever recorded before, and reads what they did.
+    /// Fences the previous writer of the log and reads its events.
     async fn take_over(&mut self) -> Result<(), HistoryError> {
         let Some(log) = &mut self.log else {
             return Ok(());
@@ -507,12 +509,12 @@ impl Desk {
         taken.map_err(|error| self.explain(Failed::Log(error)))?;
         self.catch_up(usize::MAX).await?;
         self.leads.send_replace(true);
-        tracing::info!("this server writes the log of record");
+        tracing::info!("this server is now the writer of the log of record");
         Ok(())
     }
 
-    /// Takes over what is on the log and not here, at most so many groups of it. Answers whether
-    /// that was all.
+    /// Imports events of the log that are not in the file, at most `groups` groups. Returns true if
+    /// the end of the log was reached.
     async fn catch_up(&mut self, groups: usize) -> Result<bool, HistoryError> {
         let Some(mut log) = self.log.take() else {
             return Ok(true);
@@ -558,14 +560,14 @@ impl Desk {
         read_up_to(&mut transaction, log.name(), last.offset + 1).await?;
         transaction.commit().await?;
         for decision in taken {
-            // Fails when nobody listens.
+            // Sending fails if there are no subscribers.
             let _ = self.decisions.send(decision);
         }
         Ok(all)
     }
 }
 
-/// Why a group was not written.
+/// Error of writing a group.
 #[derive(Debug)]
 enum Failed {
     Sqlite(sqlx::Error),

@@ -1,4 +1,4 @@
-//! An action at work: it is told what came of its last step and says the next one.
+//! Runs an action: tells it the outcome of its last step, and returns its next step.
 
 use std::sync::Arc;
 
@@ -20,10 +20,11 @@ use super::text::{one_line, several_lines};
 use super::{Ground, OPENING_BYTES};
 use crate::domain::{HttpRequest, LogRequest, MergePatch, Notice, Operation, Target, UnixMs};
 
-/// What an action may hand to the host in one step, in bytes: an HTTP body is the largest there is.
+/// Maximum size of the data that an action may hand to the host in one step, in bytes. An HTTP body
+/// is the largest of that data.
 const STEP_BYTES: usize = 2 << 20;
 
-/// Names that a `custom` operation may not take: grants and records go by these.
+/// Names that a `custom` operation may not take, because grants and records use these names.
 const BUILT_IN: [&str; 9] = [
     "inspect",
     "read_logs",
@@ -36,52 +37,53 @@ const BUILT_IN: [&str; 9] = [
     "notify",
 ];
 
-/// What an action is shown.
+/// Incident as it is shown to an action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionIncident {
-    /// The incident's id.
+    /// Id of the incident.
     pub id: String,
-    /// What it is about.
+    /// Target of the incident.
     pub target: Option<Target>,
-    /// What the target looked like when the solution was allowed.
+    /// State of the target at the time when the solution was allowed.
     pub snapshot: Value,
-    /// The findings.
+    /// Findings of the incident.
     pub findings: Value,
-    /// The diagnosis.
+    /// Diagnosis of the incident.
     pub diagnosis: Value,
 }
 
-/// What came of the last step.
+/// Outcome of an action's last step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActionOutcome {
-    /// There was none yet.
+    /// There was no step yet.
     Begin,
-    /// The time has passed.
+    /// The requested time has passed.
     Waited,
-    /// The operation returned this (in a dry run: is foreseen to).
+    /// The operation returned this value. In a dry run, this is the value that it is expected to
+    /// return.
     Done(Value),
-    /// The grants, the guard or a person said no.
+    /// The grants, the guard or a person denied the operation.
     Denied(String),
-    /// It was tried and did not happen.
+    /// The operation was tried and did not happen.
     Failed(String),
-    /// It was tried and can't be told.
+    /// The operation was tried, and nobody can tell if it happened.
     InDoubt(String),
 }
 
-/// What the action wants next.
+/// Next step that an action asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActionStep {
-    /// This to be done.
+    /// Perform this operation.
     Perform(Operation),
-    /// To be asked again after that many milliseconds.
+    /// Ask the action again after this number of milliseconds.
     WaitMs(u32),
-    /// Nothing more.
+    /// The action is finished.
     Finished(String),
-    /// It can't go on.
+    /// The action can't go on.
     GaveUp(String),
 }
 
-/// An action that is ready to be opened.
+/// Action that is ready to be opened.
 pub(super) struct Action {
     pub(super) name: Arc<str>,
     pub(super) version: String,
@@ -90,7 +92,7 @@ pub(super) struct Action {
     pub(super) ground: Arc<Ground>,
 }
 
-/// One run of an action. After an error that lost the instance every call answers
+/// One run of an action. After an error that lost the instance, every call returns
 /// [`PluginError::Lost`].
 pub(super) struct Run {
     plugin: Arc<Action>,
@@ -104,7 +106,7 @@ struct Live {
 }
 
 impl Run {
-    /// Opens one in a store of its own.
+    /// Opens a run in a store of its own.
     pub(super) fn open(
         plugin: Arc<Action>,
         incident: &ActionIncident,
@@ -157,7 +159,7 @@ impl Run {
         })
     }
 
-    /// Tells it what came of its last step, and returns the next.
+    /// Tells the action the outcome of its last step, and returns its next step.
     pub(super) fn next(
         &mut self,
         now: UnixMs,
@@ -219,7 +221,7 @@ impl Run {
     }
 }
 
-/// Counts a fault, or a run that came to its end.
+/// Counts a fault, or the end of a run.
 fn note(stats: &Stats, error: Option<&PluginError>, ended: bool) {
     match error {
         Some(error) if error.is_fault() => {
@@ -233,7 +235,7 @@ fn note(stats: &Stats, error: Option<&PluginError>, ended: bool) {
     }
 }
 
-/// Takes a guest's step only if it keeps the contract.
+/// Converts a guest's step. Returns an error if the step breaks the contract.
 fn checked(step: GuestStep) -> Result<ActionStep, String> {
     const SAID: usize = 4096;
     Ok(match step {
@@ -320,8 +322,8 @@ fn operation(wanted: GuestOperation) -> Result<Operation, String> {
     })
 }
 
-/// Refuses what would read differently as text: the guard and the record know targets by their
-/// path.
+/// Converts a guest's target. Refuses parts that would read differently as text, because the guard
+/// and the record identify targets by their path.
 fn target(of: GuestTarget) -> Result<Target, String> {
     let GuestTarget {
         cluster,

@@ -1,7 +1,7 @@
-//! What `wit/plugin.wit` says, as Rust, for one world each. Nothing outside this folder sees these
-//! types.
+//! Binds `wit/plugin.wit` to Rust types, in one module per world. Nothing outside this folder sees
+//! these types.
 
-/// Actions. Types are owned: nothing here is hot.
+/// Bindings of actions. Their types are owned, because nothing here is hot.
 pub mod action {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -9,8 +9,9 @@ pub mod action {
     });
 }
 
-/// Detectors, with and without `state`: its world has all of the other's. Parameters are borrowed,
-/// so that the columns of a frame are copied once, in bulk, from the host's vectors.
+/// Bindings of detectors with and without `state`, because the world with `state` contains all of
+/// the other world. Parameters are borrowed, so that the columns of a frame are copied once, in
+/// bulk, from the host's vectors.
 pub mod detector {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -25,10 +26,11 @@ pub mod detector {
 
 pub use action::anomalyzer::plugin::log;
 
-/// Both worlds' common types.
+/// Types that both worlds have in common.
 pub mod types {
     pub use super::action::anomalyzer::plugin::types::*;
 
-    /// `json` as a borrowed parameter: what the macro calls it in the world of detectors.
+    /// Borrowed parameter of type `json`, under the name that the macro uses in the world of
+    /// detectors.
     pub type JsonParam<'a> = &'a str;
 }

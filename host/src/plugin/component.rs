@@ -1,9 +1,9 @@
-//! What a file is before the runtime sees it: a component, or a core module that carries the
-//! contract with it.
+//! Turns a file into a component before the runtime sees it. The file is a component, or a core
+//! module that carries the contract with it.
 //!
-//! `cargo build --target wasm32-unknown-unknown` makes a core module, in which the bindings' macro
-//! left what it would be as a component. The last step is done here, so that an author needs no
-//! tool beyond cargo.
+//! `cargo build --target wasm32-unknown-unknown` makes a core module. The bindings' macro leaves a
+//! description of the component in that module. The last step is done here, so that an author needs
+//! no tool beyond cargo.
 
 use std::borrow::Cow;
 
@@ -14,12 +14,12 @@ use wit_component::ComponentEncoder;
 use super::linker::{LOG, TYPES};
 use super::text::one_line;
 
-/// Of an import or export, in bytes; names beyond that are cut.
+/// Maximum length of the name of an import or export, in bytes. Longer names are cut.
 const NAME_BYTES: usize = 255;
-/// How many imports and exports are told.
+/// Maximum number of reported imports, and of reported exports.
 const NAMES: usize = 64;
 
-/// The component in these bytes: themselves, or what becomes of a core module.
+/// Returns the component in `bytes`: the bytes themselves, or the component of a core module.
 pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     if Parser::is_component(bytes) {
         return Ok(Cow::Borrowed(bytes));
@@ -42,8 +42,8 @@ pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     })
 }
 
-/// Fails if a section ends beyond the bytes. The encoder takes the sizes of sections at their word,
-/// and panics.
+/// Returns an error if a section ends beyond the bytes. The encoder trusts the sizes of sections,
+/// and would panic.
 fn whole(module: &[u8]) -> Result<(), String> {
     for payload in Parser::new(0).parse_all(module) {
         if let Some((id, range)) = payload.map_err(broken)?.as_section()
@@ -61,28 +61,29 @@ fn whole(module: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What a file asks for and gives, read without compiling or running anything of it.
+/// Imports and exports of a file, read without compiling or running any of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Surface {
-    /// Whether the host has to make a component of it first.
+    /// True if the host must make a component of the file first.
     pub core_module: bool,
-    /// Names of what it imports.
+    /// Names of its imports.
     pub imports: Vec<String>,
-    /// Names of what it exports.
+    /// Names of its exports.
     pub exports: Vec<String>,
 }
 
 impl Surface {
-    /// Reads it off the bytes.
+    /// Reads the imports and exports from the bytes.
     ///
     /// # Errors
-    /// They are no WebAssembly, or a core module that can't be made a component.
+    /// Returns an error if the bytes are not WebAssembly, or if they are a core module that can't
+    /// be made a component.
     pub fn of(bytes: &[u8]) -> Result<Self, String> {
         let mut surface = Self {
             core_module: Parser::is_core_wasm(bytes),
             ..Self::default()
         };
-        // What is nested in the component has imports and exports of its own.
+        // Nested modules and components have imports and exports of their own.
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(&component(bytes)?) {
             match payload.map_err(broken)? {
@@ -104,7 +105,7 @@ impl Surface {
         Ok(surface)
     }
 
-    /// Imports that the host does not give.
+    /// Returns the imports that the host does not provide.
     pub fn foreign_imports(&self) -> impl Iterator<Item = &str> {
         self.imports
             .iter()
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_section_that_ends_beyond_the_module_is_an_error() {
-        // A code section of 127 bytes, of which there are three.
+        // The code section claims 127 bytes, but only three follow.
         let error = Surface::of(b"\0asm\x01\0\0\0\x0a\xff\0\0\0\0").unwrap_err();
         assert!(error.contains("can't be read"), "{error}");
     }

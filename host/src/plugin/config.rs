@@ -1,4 +1,4 @@
-//! Where plugins come from, and what each of them may use up.
+//! Configures the source of the plugins, and the limits of each plugin.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,42 +8,44 @@ use serde::{Deserialize, Serialize};
 use super::signature::TrustedKey;
 use crate::domain::duration;
 
-/// Below the data folder: where `serve` keeps versions, grants, modes and trusted keys.
+/// Name of the folder, below the data folder, in which `serve` keeps versions, grants, modes and
+/// trusted keys.
 pub const STORE: &str = "plugin-store";
 
-/// Where plugins come from and what they may use up.
+/// Source of the plugins, and their limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginConfig {
-    /// Every `*.wasm` in this folder is loaded. `cargo xtask plugins` fills `target/plugins`.
+    /// Folder of the plugins. Every `*.wasm` in it is loaded. `cargo xtask plugins` fills
+    /// `target/plugins`.
     pub folder: PathBuf,
-    /// Where compiled code is kept between starts. Without it, everything is compiled at every
-    /// start. Whoever can write there runs code in this process: it must belong to the service
-    /// alone.
+    /// Folder that keeps compiled code between starts. Without it, everything is compiled at every
+    /// start. Anyone who can write there can run code in this process. It must belong to the
+    /// service alone.
     pub cache: Option<PathBuf>,
-    /// Where versions, grants and modes are kept over restarts. `serve` uses `plugin-store` in its
-    /// data folder; without it, nothing is kept.
+    /// Folder that keeps versions, grants and modes over restarts. `serve` uses `plugin-store` in
+    /// its data folder. Without it, nothing is kept.
     pub store: Option<PathBuf>,
-    /// How many versions of a plugin are kept.
+    /// Number of versions that are kept of a plugin.
     pub keep_versions: usize,
-    /// Takes only what a trusted key has signed.
+    /// True if the host accepts only plugins that a trusted key has signed.
     pub require_signature: bool,
-    /// Whose signatures count, besides the keys in `trusted` below `store`.
+    /// Keys whose signatures count, besides the keys in `trusted` below `store`.
     pub trusted: Vec<TrustedKey>,
-    /// What each plugin may use up.
+    /// Limits of each plugin.
     pub limits: Limits,
-    /// The program that compiles: this one, or another of the same build that has the subcommand
+    /// Program that compiles: this program, or another of the same build that has the subcommand
     /// `compile-plugin`. It runs as a child process with limits. Without it, plugins are compiled
-    /// in this process and without limits, which is for tests and benchmarks that compile files of
-    /// their own: `serve`, `demo` and the command line always set it.
+    /// in this process and without limits. Only tests and benchmarks that compile files of their
+    /// own do that: `serve`, `demo` and the command line always set it.
     #[serde(skip)]
     pub compiler: Option<PathBuf>,
-    /// Makes every NaN the same NaN, so that a replay on another machine gives the same bits. Only
-    /// the benchmark that measures its price turns it off.
+    /// True if every NaN becomes the same NaN, so that a replay on another machine gives the same
+    /// bits. Only the benchmark that measures its cost turns it off.
     #[serde(skip, default = "always")]
     pub canonical_nan: bool,
-    /// Interrupts what runs past its deadline and counts what is allocated. Only the benchmark that
-    /// measures the price of that turns it off.
+    /// True if calls are interrupted at their deadline and allocations are counted. Only the
+    /// benchmark that measures the cost of both turns it off.
     #[serde(skip, default = "always")]
     pub contained: bool,
 }
@@ -69,31 +71,31 @@ impl Default for PluginConfig {
     }
 }
 
-/// What a plugin may use up.
+/// Limits of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Linear memory of one instance, in bytes.
+    /// Maximum linear memory of one instance, in bytes.
     pub memory_bytes: u64,
-    /// Linear memory of all instances together, in bytes.
+    /// Maximum linear memory of all instances together, in bytes.
     pub total_memory_bytes: u64,
-    /// How long one call (`observe`, `next`) may take.
+    /// Maximum time of one call (`observe`, `next`).
     #[serde(with = "duration")]
     pub call_deadline: Duration,
-    /// How long instantiation, `describe` and `open` may take, each by itself.
+    /// Maximum time of instantiation, of `describe` and of `open`, each by itself.
     #[serde(with = "duration")]
     pub describe_deadline: Duration,
-    /// Size of a component's file, in bytes.
+    /// Maximum size of a component's file, in bytes.
     pub max_component_bytes: u64,
-    /// Processor time, over all threads, that compiling one component may take, in whole seconds.
-    /// One made of JavaScript or Python takes half a minute.
+    /// Maximum processor time, over all threads, for compiling one component, in whole seconds. A
+    /// component made of JavaScript or Python takes half a minute.
     #[serde(with = "duration")]
     pub compile_cpu: Duration,
-    /// Address space of the process that compiles one component, in bytes.
+    /// Maximum address space of the process that compiles one component, in bytes.
     pub compile_memory_bytes: u64,
-    /// Threads that run plugins; 0 is one per core.
+    /// Number of threads that run plugins; 0 stands for one per core.
     pub threads: usize,
-    /// How many calls may wait for one thread.
+    /// Maximum number of calls that wait for one thread.
     pub queue: usize,
 }
 

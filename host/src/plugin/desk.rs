@@ -1,7 +1,7 @@
-//! What a thread works with, and how it is relieved. A call that takes long must not hold up the
-//! others that share its thread: after a short while the rest of the desk is handed to a new
-//! thread, and the call goes on alone, with less priority, and with none if its guest is suspect.
-//! When it returns, its instance is laid back on the desk and its thread ends.
+//! Schedules the calls of one thread, and detaches slow calls. A slow call must not hold up the
+//! other calls of its thread. After a short while the run queue is handed to a new thread, and the
+//! call continues detached, at lower priority. If its guest is suspect, it continues at idle
+//! priority. When the call returns, its instance goes back to the run queue and its thread ends.
 
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -22,35 +22,36 @@ use tokio::sync::mpsc;
 use super::watch::Watch;
 use super::worker::{Call, Instances, Job};
 
-/// How long a call may hold up the others; the grain of deadlines comes on top.
+/// Maximum time that a call holds up the others. The resolution of deadlines comes on top.
 pub(super) const SLICE: Duration = Duration::from_millis(1);
-/// Calls of one queue that may go on alone at a time. One more holds up the others until it ends.
+/// Maximum number of detached calls of one queue at a time. One more slow call holds up the others
+/// until it ends.
 const MOST_ALONE: usize = 8;
-/// Calls that may wait for an instance that is away.
+/// Maximum number of calls that wait for a detached instance.
 const MOST_WAITING: usize = 64;
-/// Of a thread: half a megabyte is the guest's at most, the rest is ours.
+/// Stack size of a thread. At most half a megabyte is for the guest, and the rest is for the host.
 const STACK_BYTES: usize = 4 << 20;
-/// How much less important a call is that takes long: as much as can be. Where nobody else wants
-/// the processor it is as fast as ever; where guests spin until their deadline, the others keep
-/// their pace.
+/// Niceness of a detached call: the lowest priority that there is. On an idle processor, the call
+/// is as fast as before. If guests spin until their deadline, the other calls keep their pace.
 const NICER: i32 = 19;
 
 thread_local! {
-    /// The desk of this thread, while it is inside a guest.
+    /// Run queue of this thread, while the thread is inside a guest.
     static RELIEVABLE: RefCell<Option<Relievable>> = const { RefCell::new(None) };
-    /// Whether this thread was relieved, and ends with its call.
+    /// True if this thread has handed on its run queue and ends with its call.
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Relievable {
     desk: Desk,
     lease: u64,
-    /// Whether the last call of this instance ended with a fault.
+    /// True if the last call of this instance ended with a fault.
     suspect: bool,
 }
 
-/// Hands the desk of this thread to a new one, if it is not yet and may be. Called from inside a
-/// guest that takes long.
+/// Detaches the current call: hands the run queue of this thread to a new thread. Does nothing if
+/// the call is detached already, or if too many calls are. A guest that takes long triggers it from
+/// inside.
 pub(super) fn relieve() {
     let Some(Relievable {
         mut desk,
@@ -73,7 +74,7 @@ pub(super) fn relieve() {
     desk.slow.insert(lease);
     let shared = Arc::clone(&desk.shared);
     match desk.start() {
-        // Not more important than before if it is refused.
+        // If this is refused, the priority of the thread is no higher than before.
         Ok(()) => {
             let _ = rustix::process::nice(NICER);
             ALONE.set(true);
@@ -83,7 +84,7 @@ pub(super) fn relieve() {
         }
         Err(left) => {
             let (mut desk, error) = *left;
-            tracing::warn!(%error, "no thread to relieve one whose guest takes long");
+            tracing::warn!(%error, "cannot start a thread to detach a slow plugin call");
             shared.alone.fetch_sub(1, Ordering::Relaxed);
             desk.away.remove(&lease);
             RELIEVABLE.set(Some(Relievable {
@@ -95,26 +96,27 @@ pub(super) fn relieve() {
     }
 }
 
-/// From now on the call that goes on alone on this thread, if one does, runs only where nobody else
-/// wants the processor, and whoever wants it has it at once. A nice thread still has its whole turn
-/// of milliseconds. Not for guests that are merely slow: on a busy machine they would miss their
+/// Lowers the priority of a detached call on this thread to idle. From now on it runs only while no
+/// other thread wants the processor, and it yields to every other thread at once. A nice thread, in
+/// contrast, still has its whole turn of milliseconds. Does nothing on a thread without a detached
+/// call. It is not for guests that are merely slow: on a busy machine they would miss their
 /// deadline.
 pub(super) fn stand_back() {
     if ALONE.get() {
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        // It stays nice if it is refused. That it can't be made less nice afterwards is an error,
-        // too.
+        // If this is refused, the thread stays nice. An error is also returned because the thread
+        // can't be made less nice afterwards.
         let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     }
 }
 
-/// What whoever holds the desk shares with the threads that were relieved and with the leases.
+/// State that the run queue shares with the detached threads and with the leases.
 pub(super) struct Shared {
     index: usize,
     jobs: mpsc::WeakSender<Call>,
-    /// Leases that ended. No longer than there are instances.
+    /// Leases that ended. Their number is at most the number of instances.
     left: Mutex<Vec<u64>>,
-    /// Instances that come back from calls that went on alone, and whether those were slow.
+    /// Instances that return from detached calls, with true if the call was slow.
     back: Mutex<Vec<(u64, Instances, bool)>>,
     alone: AtomicUsize,
 }
@@ -130,7 +132,7 @@ impl Shared {
         }
     }
 
-    /// The lease has ended.
+    /// Records that a lease has ended.
     pub(super) fn leave(&self, lease: u64) {
         self.left.lock().push(lease);
         self.nudge(lease);
@@ -142,7 +144,8 @@ impl Shared {
         self.nudge(lease);
     }
 
-    /// So that an idle thread looks; a busy one looks before its next call anyway.
+    /// Wakes an idle thread, so that it looks at the shared state. A busy thread looks before its
+    /// next call anyway.
     fn nudge(&self, lease: u64) {
         if let Some(jobs) = self.jobs.upgrade() {
             let _ = jobs.try_send(Call {
@@ -153,16 +156,15 @@ impl Shared {
     }
 }
 
-/// A queue and all that it leads to, in the hands of one thread.
+/// Run queue with everything that it leads to, owned by one thread.
 pub(super) struct Desk {
     instances: Instances,
     queued: mpsc::Receiver<Call>,
-    /// Calls that waited for an instance that is back. They come before the queue.
+    /// Calls that waited for an instance that has returned. They come before the queue.
     ready: VecDeque<Call>,
-    /// Instances that are being called by a thread that was relieved, and the calls that wait for
-    /// them.
+    /// Instances in a detached call, and the calls that wait for them.
     away: HashMap<u64, VecDeque<Job>>,
-    /// Instances whose last call took long: the next begins alone.
+    /// Instances whose last call was slow. Their next call starts detached.
     slow: HashSet<u64>,
     shared: Arc<Shared>,
 }
@@ -179,10 +181,11 @@ impl Desk {
         }
     }
 
-    /// Gives it to a new thread, which works until nobody can call any more.
+    /// Hands the run queue to a new thread, which works until nobody can call any more.
     pub(super) fn start(self) -> Result<(), Box<(Self, io::Error)>> {
         let name = format!("plugin-{}", self.shared.index);
-        // What a closure holds is lost with it when no thread comes about.
+        // If no thread starts, the contents of the closure are lost. So the closure holds only a
+        // shared place.
         let place = Arc::new(Mutex::new(Some(self)));
         let at = Arc::clone(&place);
         let take = |place: &Mutex<Option<Self>>| place.lock().take();
@@ -216,23 +219,23 @@ impl Desk {
                 return Some(call);
             }
             let call = self.queued.blocking_recv()?;
-            // What came back meanwhile goes first.
+            // Calls that waited for a returned instance go first.
             self.look_around();
             self.ready.push_back(call);
         }
     }
 
-    /// Takes back instances that were away, and lets go of those whose lease has ended.
+    /// Takes back instances from detached calls, and drops the instances whose lease has ended.
     fn look_around(&mut self) {
         let shared = Arc::clone(&self.shared);
-        // Not waited for: who stands back may hold it and not run for a while. It nudges when it
-        // has let go.
+        // Don't wait for the lock: a thread at idle priority may hold it and not run for a while.
+        // That thread nudges after it has released the lock.
         let back = match shared.back.try_lock() {
             Some(mut back) => std::mem::take(&mut *back),
             None => Vec::new(),
         };
         for (lease, instances, slow) in back {
-            // If nobody waits for it, its lease has ended.
+            // If the instance has no list of waiting calls, its lease has ended.
             let Some(waiting) = self.away.remove(&lease) else {
                 continue;
             };
@@ -250,8 +253,8 @@ impl Desk {
         }
     }
 
-    /// Makes a call. None if the desk was handed on meanwhile: then there is nothing more to do for
-    /// this thread.
+    /// Makes a call. Returns None if the run queue was handed on meanwhile. This thread then has
+    /// nothing more to do.
     fn run(mut self, Call { lease, job }: Call) -> Option<Self> {
         if let Some(waiting) = self.away.get_mut(&lease) {
             if waiting.len() < MOST_WAITING {
@@ -273,9 +276,10 @@ impl Desk {
             relieve();
         }
         let begun = Instant::now();
-        // A panic here is a defect of ours or of the runtime; the others are untouched.
+        // A panic here is a defect of the host or of the runtime. It does not affect the other
+        // instances.
         if catch_unwind(AssertUnwindSafe(|| job(Some(&mut own)))).is_err() {
-            tracing::error!("a call into a plugin panicked in the host");
+            tracing::error!("plugin call panicked in the host");
         }
         match RELIEVABLE.take() {
             Some(Relievable { mut desk, .. }) => {
@@ -297,10 +301,10 @@ impl Desk {
 mod tests {
     use super::*;
 
-    /// The scheduling policy of this thread, see proc_pid_stat(5).
+    /// Returns the scheduling policy of this thread, see proc_pid_stat(5).
     fn policy() -> String {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        // After the name in parentheses comes the third field; the policy is the 41st.
+        // The third field comes after the name in parentheses, and the policy is the 41st field.
         stat.rsplit(')')
             .next()
             .unwrap()

@@ -1,4 +1,4 @@
-//! A detector at work: frames of samples go in, verdicts come out, checked.
+//! Runs a detector: shows it frames of samples, and checks its verdicts.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use super::text::one_line;
 use super::{Ground, OPENING_BYTES};
 use crate::domain::{Direction, Labels, Phase, Range, UnixMs};
 
-/// Longest reason of a finding, in bytes.
+/// Maximum length of the reason of a finding, in bytes.
 const REASON_BYTES: usize = 512;
 
 /// Samples in columns: sample i is (`ids[i]`, `at[i]`, `values[i]`). `at` rises strictly within a
-/// series; values are finite.
+/// series, and values are finite.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Frame {
-    /// The time recorded with the input; never falls from one frame to the next.
+    /// Time recorded with the input. It never falls from one frame to the next.
     pub now: UnixMs,
-    /// Series not seen before by this instance. An id is never used for another series.
+    /// Series that this instance has not seen before. An id is never used for another series.
     pub opened: Vec<(u32, Labels)>,
-    /// Series to be forgotten, after the samples of this frame.
+    /// Series to forget after the samples of this frame.
     pub closed: Vec<u32>,
     /// Series of each sample.
     pub ids: Vec<u32>,
@@ -44,17 +44,17 @@ impl Frame {
         self.values.push(value);
     }
 
-    /// How many samples.
+    /// Returns the number of samples.
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// Whether there are no samples.
+    /// Returns true if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// Empties it for the next use, keeping its memory.
+    /// Empties the frame for the next use, and keeps its memory.
     pub fn clear(&mut self) {
         self.opened.clear();
         self.closed.clear();
@@ -63,7 +63,8 @@ impl Frame {
         self.values.clear();
     }
 
-    /// What the contract promises the guest, as far as it can be seen in one pass without branches.
+    /// Checks the promises of the contract to the guest that can be checked in one pass without
+    /// branches.
     fn check(&self) -> Result<(), String> {
         let (ids, at, values) = (self.ids.len(), self.at.len(), self.values.len());
         if ids != values || at != values {
@@ -85,48 +86,49 @@ impl Frame {
     }
 }
 
-/// What a detector says of a frame.
+/// Verdict of a detector on a frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// One per sample when asked for, else empty. Finite, not negative.
+    /// One score per sample if scores were asked for, else empty. Scores are finite and not
+    /// negative.
     pub scores: Vec<f64>,
-    /// Changes of phase, by rising sample.
+    /// Changes of phase, sorted by sample.
     pub findings: Vec<RawFinding>,
 }
 
-/// A change of phase of one series, still in the detector's words.
+/// Change of phase of one series, as the detector reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawFinding {
-    /// Index into the frame's columns; always inside.
+    /// Index into the frame's columns. It is always within their length.
     pub sample: u32,
-    /// Phase.
+    /// Phase of the series.
     pub phase: Phase,
-    /// Direction.
+    /// Direction of the anomaly.
     pub direction: Direction,
-    /// How new it is; 1 is the detector's threshold. Finite, not negative.
+    /// Novelty of the anomaly; 1 is the detector's threshold. It is finite and not negative.
     pub score: f64,
-    /// How bad it is while it lasts. Finite, not negative.
+    /// Severity while the anomaly lasts. It is finite and not negative.
     pub severity: f64,
-    /// What was expected.
+    /// Range that the detector expected.
     pub expected: Option<Range>,
-    /// One line of at most 512 bytes.
+    /// Reason, in one line of at most 512 bytes.
     pub reason: String,
 }
 
-/// A detector that is ready to be opened.
+/// Detector that is ready to be opened.
 pub(super) struct Detector {
     pub(super) name: Arc<str>,
     pub(super) version: String,
     pub(super) digest: String,
     pub(super) history_ms: u64,
-    /// The default of its setting `min_samples`, if it has one.
+    /// Default minimum number of samples, from the schema of its settings, if the schema has it.
     pub(super) min_samples: Option<u32>,
     pub(super) pre: DetectorPre,
     pub(super) ground: Arc<Ground>,
 }
 
-/// One instance of a detector, on the thread of whoever holds it: what the workers run, and what a
-/// benchmark measures without them. After an error that lost the instance every call answers
+/// One instance of a detector, on the thread of its owner. The workers run it, and a benchmark
+/// measures it without them. After an error that lost the instance, every call returns
 /// [`PluginError::Lost`].
 pub struct Monitor {
     pub(super) plugin: Arc<Detector>,
@@ -140,7 +142,7 @@ pub(super) struct Live {
 }
 
 impl Monitor {
-    /// Opens one in a store of its own.
+    /// Opens an instance in a store of its own.
     pub(super) fn open(plugin: Arc<Detector>, settings: &str) -> Result<Self, PluginError> {
         let deadline = plugin.ground.limits.describe_deadline;
         let mut sandbox = plugin.ground.sandbox(plugin.name.clone());
@@ -162,15 +164,15 @@ impl Monitor {
         })
     }
 
-    /// Takes the instance out, so that it is gone whatever happens in a call; it is put back only
-    /// when all is well.
+    /// Takes the instance out, so that it is gone if anything goes wrong in a call. The caller puts
+    /// it back only when all is well.
     pub(super) fn take(&mut self) -> Result<Live, PluginError> {
         self.live
             .take()
             .ok_or_else(|| PluginError::Lost(self.plugin.name.to_string()))
     }
 
-    /// Shows it a frame. The guest may hand back about 1 KiB a sample.
+    /// Shows the detector a frame. The guest may hand back about 1 KiB per sample.
     pub fn observe(&mut self, frame: &Frame, want_scores: bool) -> Result<Verdict, PluginError> {
         let plugin = self.plugin.clone();
         frame.check().map_err(|reason| PluginError::Input {
@@ -232,7 +234,8 @@ impl Monitor {
     }
 }
 
-/// Takes a guest's verdict on that many samples only if it keeps the contract.
+/// Converts a guest's verdict on `samples` samples. Returns an error if the verdict breaks the
+/// contract.
 fn checked(verdict: GuestVerdict, samples: usize, want_scores: bool) -> Result<Verdict, String> {
     let GuestVerdict { scores, findings } = verdict;
     let expected = if want_scores { samples } else { 0 };

@@ -1,4 +1,5 @@
-//! The runtime: one configuration for every plugin, and the ticker that makes deadlines come.
+//! Sets up the WebAssembly runtime: one configuration for every plugin, and the ticker that
+//! enforces deadlines.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,14 +11,16 @@ use wasmtime::{Cache, Config};
 use super::config::PluginConfig;
 use super::error::PluginError;
 
-/// How often the epoch moves while a guest runs: the grain of deadlines. It counts milliseconds.
+/// Time between two steps of the epoch while a guest runs, and so the resolution of deadlines. The
+/// epoch counts milliseconds.
 const TICK: Duration = Duration::from_millis(1);
-/// By how many ticks it moves at once at most, where the ticker came late.
+/// Maximum number of ticks that the epoch moves at once after the ticker was late.
 const MOST_AT_ONCE: u64 = 10;
-/// How often it moves while no guest runs.
+/// Time between two steps of the epoch while no guest runs.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// Sets the runtime up and starts its ticker, which ends soon after the last clone of the engine.
+/// Sets up the runtime and starts its ticker. The ticker ends soon after the last clone of the
+/// engine.
 pub(super) fn engine(
     config: &PluginConfig,
     cache: Option<Cache>,
@@ -28,8 +31,8 @@ pub(super) fn engine(
     Ok((engine, ticker))
 }
 
-/// The same for whoever compiles and whoever runs: what one puts into the cache, the other finds
-/// there.
+/// Returns the runtime, for the process that compiles and for the process that runs plugins. Both
+/// need equal settings, so that the running process finds the compiled code in the cache.
 pub(super) fn runtime(
     canonical_nan: bool,
     contained: bool,
@@ -39,7 +42,7 @@ pub(super) fn runtime(
     // Determinism: the same bytes and the same input give the same bits on any machine.
     with.cranelift_nan_canonicalization(canonical_nan);
     with.relaxed_simd_deterministic(true);
-    // Fewer features, fewer ways in.
+    // Every feature that is off is one way less to attack the host.
     with.wasm_memory64(false);
     with.wasm_multi_memory(false);
     with.wasm_threads(false);
@@ -48,8 +51,8 @@ pub(super) fn runtime(
     wasmtime::Engine::new(&with)
 }
 
-/// Moves the epoch, whatever else happens: a deadline depends on nothing but its thread. Often
-/// while a guest runs, and seldom else.
+/// Moves the epoch on a thread of its own, so that a deadline depends on nothing but that thread.
+/// The epoch moves often while a guest runs, and seldom otherwise.
 #[derive(Default)]
 pub(super) struct Ticker {
     inside: AtomicUsize,
@@ -91,7 +94,7 @@ impl Ticker {
         }
     }
 
-    /// Ticks often until what is returned is dropped.
+    /// Ticks often until the returned guard is dropped.
     pub(super) fn enter(&self) -> Inside<'_> {
         if self.inside.fetch_add(1, Ordering::SeqCst) == 0
             && let Some(thread) = self.thread.get()
@@ -102,7 +105,7 @@ impl Ticker {
     }
 }
 
-/// A thread is inside a guest.
+/// Guard that marks a thread as inside a guest.
 pub(super) struct Inside<'t>(&'t Ticker);
 
 impl Drop for Inside<'_> {
@@ -111,12 +114,13 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// A time as epochs, never early: what passed before may be counted now.
+/// Converts a time to epochs, so that a deadline is never early. The ticker may still count time
+/// that passed before the call.
 pub(super) fn epochs(limit: Duration) -> u64 {
     about(limit).saturating_add(MOST_AT_ONCE)
 }
 
-/// A time as epochs, give or take some.
+/// Converts a time to epochs, approximately.
 pub(super) fn about(limit: Duration) -> u64 {
     u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos()))
         .unwrap_or(u64::MAX / 2)

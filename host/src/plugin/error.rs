@@ -1,4 +1,4 @@
-//! What can go wrong with a plugin, told so that a person can act on it.
+//! Defines the errors of plugins. Their messages tell a person what to do.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use super::bindings::types;
 use super::limits::LimitReached;
 use super::text::one_line;
 
-/// What went wrong.
+/// Error of a plugin.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PluginError {
     /// The plugin folder can't be read.
     #[error("cannot read the plugin folder {folder}: {reason}; build the plugins with `cargo xtask plugins`", folder = .folder.display())]
     Folder {
-        /// Which.
+        /// Path of the folder.
         folder: PathBuf,
-        /// Why.
+        /// Reason for the error.
         reason: String,
     },
     /// The runtime can't be set up, most often because of its cache folder.
     #[error("cannot set up the WebAssembly runtime: {0}")]
     Runtime(String),
-    /// A file is not a plugin that this host takes: nothing of it runs.
+    /// A file is not a plugin that this host accepts. Nothing of it runs.
     #[error("{file} is not a usable plugin: {reason}")]
     Unusable {
         /// Name of the file.
         file: String,
-        /// Why.
+        /// Reason for the error.
         reason: String,
     },
     /// No plugin of that name is loaded.
@@ -34,123 +34,124 @@ pub enum PluginError {
     NotFound {
         /// `detector` or `action`.
         kind: &'static str,
-        /// Which.
+        /// Name of the plugin.
         name: String,
-        /// Where it was looked for.
+        /// Folder that was searched.
         folder: PathBuf,
     },
     /// The guest trapped. Its instance, with all its memory, is gone.
     #[error("plugin `{plugin}` trapped in `{call}`: {reason}")]
     Trap {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// In which call.
+        /// Name of the call.
         call: &'static str,
-        /// What the runtime says and the guest's last words.
+        /// Error of the runtime, and the guest's last words.
         reason: String,
     },
     /// The guest took too long and was stopped. Its instance is gone.
     #[error("plugin `{plugin}` did not return from `{call}` within {limit:?}")]
     Deadline {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// In which call.
+        /// Name of the call.
         call: &'static str,
-        /// The limit.
+        /// Deadline of the call.
         limit: Duration,
     },
-    /// The guest wanted more than it may have. Its instance is gone.
+    /// The guest asked for more than its limit. Its instance is gone.
     #[error(
         "plugin `{plugin}` reached a limit in `{call}`: {what} is limited to {limit}, {current} are in use, {requested} were asked for"
     )]
     Limit {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// In which call.
+        /// Name of the call.
         call: &'static str,
         /// Name of the limit.
         what: &'static str,
-        /// The limit.
+        /// Value of the limit.
         limit: u64,
-        /// In use before.
+        /// Amount in use before the request.
         current: u64,
-        /// In use had it been granted.
+        /// Amount in use if the request had been granted.
         requested: u64,
     },
-    /// The guest returned what the contract forbids. Its instance is gone.
+    /// The guest returned something that the contract forbids. Its instance is gone.
     #[error("plugin `{plugin}` broke the contract in `{call}`: {reason}")]
     Contract {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// In which call.
+        /// Name of the call.
         call: &'static str,
-        /// How.
+        /// Description of the violation.
         reason: String,
     },
-    /// The settings or parameters are wrong, in the guest's words: shown to whoever wrote them,
-    /// never retried.
+    /// The settings or parameters are wrong, in the guest's words. The message is shown to their
+    /// author, and the call is never retried.
     #[error("{0}")]
     Invalid(String),
-    /// The plugin doesn't do that, in the guest's words.
+    /// The plugin does not support the request, in the guest's words.
     #[error("{0}")]
     Unsupported(String),
-    /// It went wrong inside, in the guest's words; the instance stays usable.
+    /// The call failed inside the guest, in the guest's words. The instance stays usable.
     #[error("{0}")]
     Failed(String),
-    /// The instance was lost by an earlier call: open it again, then feed it the past.
+    /// An earlier call lost the instance. Open it again, then feed it the past.
     #[error("the instance of plugin `{0}` was lost")]
     Lost(String),
     /// The instance was lost, and it is too early to open it again.
     #[error("plugin `{plugin}` is opened again in {retry_in:?} at the earliest: {reason}")]
     BackingOff {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// How long to wait.
+        /// Time to wait.
         retry_in: Duration,
-        /// Why it was lost.
+        /// Reason why the instance was lost.
         reason: String,
     },
-    /// It was lost too often in a row: not opened again.
+    /// The instance was lost too often in a row and is not opened again.
     #[error("plugin `{plugin}` is quarantined after {faults} faults in a row, the last: {reason}")]
     Quarantined {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// How many.
+        /// Number of faults in a row.
         faults: u32,
-        /// The last one.
+        /// Last fault.
         reason: String,
     },
-    /// It faulted for several signals, or in several runs: nothing of it is opened any more.
+    /// The plugin faulted for several signals, or in several runs. No instance of it is opened any
+    /// more.
     #[error(
         "plugin `{plugin}` is quarantined as a whole: {reason}; lift it with `anomalyzer plugins lift {plugin}`"
     )]
     GivenUp {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// Why.
+        /// Reason for the quarantine.
         reason: String,
     },
-    /// The host handed over something that the contract forbids.
+    /// The host tried to hand over something that the contract forbids.
     #[error("not handed to plugin `{plugin}`: {reason}")]
     Input {
-        /// Which.
+        /// Name of the plugin.
         plugin: String,
-        /// What is wrong.
+        /// Description of the violation.
         reason: String,
     },
     /// The bounded queue of the thread stayed full.
     #[error("the queue of the plugins' threads stayed full for {waited:?}")]
     Overloaded {
-        /// How long there was no place.
+        /// Time without a free place in the queue.
         waited: Duration,
     },
-    /// Its thread is gone.
+    /// The thread of the plugin is gone.
     #[error("the thread of plugin `{0}` is gone")]
     Closed(String),
 }
 
 impl PluginError {
-    /// Whether this was the guest's fault and cost it its instance.
+    /// Returns true if the guest caused the error and lost its instance by it.
     pub(super) fn is_fault(&self) -> bool {
         matches!(
             self,
@@ -158,18 +159,19 @@ impl PluginError {
         )
     }
 
-    /// Whether the instance, with its memory, is gone, so that it must be opened again before it is
-    /// of use.
+    /// Returns true if the instance, with its memory, is gone. It must be opened again before its
+    /// next use.
     pub fn lost_instance(&self) -> bool {
         self.is_fault() || matches!(self, Self::Lost(_))
     }
 
-    /// Whether it is not opened again, until somebody lifts the quarantine or other bytes come.
+    /// Returns true if the instance is not opened again until someone lifts the quarantine or
+    /// another version goes live.
     pub fn is_quarantine(&self) -> bool {
         matches!(self, Self::Quarantined { .. } | Self::GivenUp { .. })
     }
 
-    /// What the guest itself called an error.
+    /// Converts an error that the guest returned.
     pub(super) fn from_guest(error: types::Error) -> Self {
         const MAX: usize = 1024;
         match error {
@@ -179,7 +181,7 @@ impl PluginError {
         }
     }
 
-    /// What the runtime called an error: a trap, a deadline, a limit, or values that can't be read.
+    /// Converts an error of the runtime: a trap, a deadline, a limit, or values that can't be read.
     pub(super) fn from_runtime(
         plugin: &str,
         call: &'static str,
@@ -196,8 +198,8 @@ impl PluginError {
                 limit: deadline,
             };
         }
-        // Most guests end themselves when they are given no memory: that is the reason, and not how
-        // they do it.
+        // Most guests end themselves when they get no memory. The reason is then the limit, and not
+        // the way in which the guest ended.
         if let Some(LimitReached {
             what,
             limit,

@@ -1,5 +1,5 @@
-//! One plugin's bytes, looked at before anything of them is used: compiled, linked, and asked to
-//! describe themselves.
+//! Inspects the bytes of a plugin before any of them is used: compiles them, links them, and asks
+//! the plugin to describe itself.
 
 use std::fs::File;
 use std::io::Read;
@@ -25,83 +25,64 @@ use super::{Ground, OPENING_BYTES, component, linker};
 const DETECTOR: &str = "anomalyzer:plugin/detector@0.1.0";
 const ACTION: &str = "anomalyzer:plugin/action@0.1.0";
 
-/// How much of a schema and how many needs a plugin may declare.
+/// Maximum size of a declared schema, in bytes. [`NEEDS`] is the maximum number of declared needs.
 const SCHEMA_BYTES: usize = 64 << 10;
-/// The setting by which a detector says how many samples of a series it wants before it says
-/// anything of it.
+/// Setting for the minimum number of samples of a series before a detector reports on that series.
 pub(super) const MIN_SAMPLES: &str = "min_samples";
 const NOTED: &str = "x-min-samples";
 const NEEDS: usize = 64;
-/// How much past a detector may want to see, in milliseconds: 90 days. Whoever keeps the samples is
-/// asked for all of it.
+/// Maximum history that a detector may ask for, in milliseconds: 90 days. The store of the samples
+/// is asked for all of it.
 const HISTORY_MS: u64 = 90 * 86_400_000;
 
-/// What a plugin is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PluginKind {
-    /// It looks at samples.
-    Detector,
-    /// It asks for operations.
-    Action,
-}
-
-/// An operation that a plugin declares to need, and on what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Operation that a plugin declares to need, with its scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
-    /// `scale`, `patch`, …
+    /// Name of the operation: `scale`, `patch`, …
     pub operation: String,
-    /// `Deployment`, `Deployment/spec/template/spec`, `hooks.example.com:443`, …
+    /// Scope of the operation: `Deployment`, `Deployment/spec/template/spec`,
+    /// `hooks.example.com:443`, …
     pub scope: String,
 }
 
-impl PluginKind {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Detector => "detector",
-            Self::Action => "action",
-        }
-    }
-}
-
-/// What is known of a plugin's bytes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Known facts about a plugin's bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginInfo {
-    /// What the plugin calls itself; the name of the file without `.wasm` if it never came to that.
+    /// Name that the plugin declares, or the name of the file without `.wasm` if the inspection
+    /// failed before that.
     pub name: String,
-    /// Semantic version; empty if it never came to that.
+    /// Semantic version; empty if the inspection failed before that.
     pub version: String,
     /// SHA-256 of the bytes, in hex; empty if they can't be read.
     pub digest: String,
-    /// In bytes; 0 if it can't be read.
+    /// Size in bytes; 0 if the file can't be read.
     pub size: u64,
-    /// What it is.
+    /// Kind of the plugin, if it is known.
     pub kind: Option<PluginKind>,
-    /// One line for a person.
+    /// Summary for a person, in one line.
     pub summary: String,
     /// JSON Schema of its settings or parameters.
     pub settings: Value,
-    /// What it needs. Detectors need nothing.
+    /// Operations that the plugin needs. Detectors need none.
     pub needs: Vec<Need>,
-    /// How much past a detector wants to see before its findings count, in milliseconds.
+    /// History that a detector wants to see before its findings count, in milliseconds.
     pub history_ms: u64,
-    /// Whether a detector's memory can be saved and restored.
+    /// True if a detector's state can be saved and restored.
     pub stateful: bool,
-    /// Name of the file in the plugin folder; empty for what was uploaded.
+    /// Name of the file in the plugin folder; empty for an upload.
     pub file: String,
-    /// Why it can't be used.
+    /// Reason why the plugin can't be used.
     pub error: Option<String>,
 }
 
-/// A plugin that passed every check.
+/// Plugin that passed every check.
 pub(super) enum Code {
     Detector(Arc<Detector>),
     Action(Arc<Action>),
 }
 
-/// Looks at a plugin's bytes, filling in what is learnt of them on the way, so that also of what is
-/// refused is known what it is. The error is one line. Takes as long as the bytes take to compile.
+/// Inspects a plugin's bytes. Fills in `info` on the way, so that a refused plugin is described as
+/// well. The error is one line. Takes as long as the compilation.
 pub(super) fn examine(
     ground: &Arc<Ground>,
     linker: &Linker<State>,
@@ -122,12 +103,12 @@ pub(super) fn examine(
         .map_err(|reason| one_line(&reason, 1024))
 }
 
-/// SHA-256, in hex.
+/// Returns the SHA-256, in hex.
 pub(super) fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// What is known of a file before it is opened.
+/// Returns the known facts about a file before it is opened.
 pub(super) fn blank(path: &Path) -> PluginInfo {
     let text = |part: Option<&std::ffi::OsStr>| {
         part.map(|part| one_line(&part.to_string_lossy(), 255))
@@ -149,7 +130,7 @@ pub(super) fn blank(path: &Path) -> PluginInfo {
     }
 }
 
-/// Reads a file of at most that many bytes, also if it grows meanwhile.
+/// Reads a file of at most `max` bytes, even if it grows meanwhile.
 pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| format!("it can't be read: {error}");
     let mut bytes = Vec::new();
@@ -166,7 +147,7 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Finds out what a component is, links it, and asks it to describe itself.
+/// Determines the kind of a component, links it, and asks it to describe itself.
 fn inspect(
     ground: &Arc<Ground>,
     linker: &Linker<State>,
@@ -252,7 +233,7 @@ fn inspect(
     }
 }
 
-/// Tells by its exports what a component is.
+/// Determines the kind of a component by its exports.
 fn kind_of(engine: &wasmtime::Engine, component: &Component) -> Result<PluginKind, String> {
     let exports = component.component_type();
     let has = |name| exports.get_export(engine, name).is_some();
@@ -276,19 +257,19 @@ fn kind_of(engine: &wasmtime::Engine, component: &Component) -> Result<PluginKin
     }
 }
 
-/// How many samples of a series a detector wants before it says anything of it, by the schema of
-/// its settings: what the setting is by default, or what is noted there by a detector that does not
-/// let it be set.
+/// Returns the minimum number of samples of a series before a detector reports on it, from the
+/// schema of its settings. This is the default of the setting [`MIN_SAMPLES`], or the value of
+/// [`NOTED`] in the schema of a detector without that setting.
 fn min_samples(schema: &Value) -> Option<u32> {
     whole(&schema["properties"][MIN_SAMPLES]["default"]).or_else(|| whole(&schema[NOTED]))
 }
 
-/// The number, where it is one that samples can be counted by.
+/// Returns the value as a number of samples, if it can be one.
 pub(super) fn whole(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|value| u32::try_from(value).ok())
 }
 
-/// Takes what a plugin says of itself, if it is proper.
+/// Copies a plugin's description of itself to `info`. Returns an error if it is not valid.
 fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
     let About {
         name,
@@ -328,7 +309,7 @@ fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this is `major.minor.patch`, perhaps with `-pre-release` and `+build`.
+/// Returns true if `version` is `major.minor.patch`, optionally with `-pre-release` and `+build`.
 fn is_semantic(version: &str) -> bool {
     let end = version.find(['-', '+']).unwrap_or(version.len());
     let (core, rest) = version.split_at(end);

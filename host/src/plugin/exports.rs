@@ -1,4 +1,4 @@
-//! What a detector exports, ready to be called: `detector`, and `state` where it has that.
+//! Finds the exports of a detector: `detector`, and `state` if the detector has it.
 
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
@@ -8,21 +8,21 @@ use super::store::State;
 
 const STATE: &str = "anomalyzer:plugin/state@0.1.0";
 
-/// A linked detector, with its exports found.
+/// Linked detector, with the indices of its exports.
 pub(super) struct DetectorPre {
     pre: InstancePre<State>,
     detector: detector::GuestIndices,
     state: Option<state::GuestIndices>,
 }
 
-/// The exports of one instance.
+/// Exports of one instance.
 pub(super) struct DetectorExports {
     pub(super) detector: detector::Guest,
     pub(super) state: Option<state::Guest>,
 }
 
 impl DetectorPre {
-    /// Finds the exports, or says which one is missing.
+    /// Finds the exports. Returns an error that names a missing export.
     pub(super) fn new(pre: InstancePre<State>) -> wasmtime::Result<Self> {
         let stateful = pre.component().get_export_index(None, STATE).is_some();
         let detector = detector::GuestIndices::new(&pre)?;
@@ -36,12 +36,12 @@ impl DetectorPre {
         })
     }
 
-    /// Whether it exports `state`.
+    /// Returns true if the detector exports `state`.
     pub(super) fn is_stateful(&self) -> bool {
         self.state.is_some()
     }
 
-    /// Makes an instance. Checks the types of its exports.
+    /// Makes an instance, and checks the types of its exports.
     pub(super) fn instantiate(
         &self,
         store: &mut Store<State>,

@@ -1,4 +1,4 @@
-//! The plugin folder, looked at again and again: what is new in it, what changed, what is gone.
+//! Polls the plugin folder for new, changed and removed files.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,11 +6,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file is gone when it was not there that many times in a row: one that an editor replaces is
-/// not, and one that is renamed is found under its new name before that.
+/// Number of consecutive polls that must miss a file before the file counts as gone. A file that an
+/// editor replaces therefore does not count as gone. A renamed file is found under its new name
+/// before its old name counts as gone.
 const MISSED: u32 = 3;
 
-/// What tells one state of a file from another.
+/// Fingerprint that tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -21,26 +22,26 @@ struct Stamp {
 #[derive(Debug)]
 struct Seen {
     stamp: Stamp,
-    /// This stamp was handed out before.
+    /// True if this stamp was handed out before.
     taken: bool,
     missed: u32,
 }
 
-/// What a look found.
+/// Result of one poll.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
-    /// Files that are new or have changed, and have not been written to since the look before.
+    /// Files that are new or have changed, and were not written to since the poll before.
     pub(super) due: Vec<PathBuf>,
     /// Names of files that are gone.
     pub(super) gone: Vec<String>,
 }
 
-/// The folder.
+/// Plugin folder, with the state of its files at the last poll.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     seen: Mutex<BTreeMap<String, Seen>>,
-    /// Being examined: not handed out again meanwhile.
+    /// Names of files that are being inspected. They are not handed out again meanwhile.
     busy: Mutex<BTreeSet<String>>,
 }
 
@@ -53,9 +54,9 @@ impl Folder {
         }
     }
 
-    /// Looks. The first time everything is due at once; later a file has to rest from one look to
-    /// the next, so that one that is being written is left alone. If the folder can't be read,
-    /// nothing is gone.
+    /// Polls the folder. On the first poll, every file is due at once. On a later poll, a file is
+    /// due only if it has not changed since the poll before, so that a file that is being written
+    /// is left alone. If the folder can't be read, no file counts as gone.
     pub(super) fn look(&self, first: bool) -> std::io::Result<Look> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(&self.path)? {
@@ -65,7 +66,7 @@ impl Folder {
                 .and_then(|name| name.to_str())
                 .unwrap_or_default()
                 .to_owned();
-            // Names that begin with a dot are those of editors and copying programs at work.
+            // Editors and copying programs at work use names that begin with a dot.
             if !name.starts_with('.')
                 && path
                     .extension()
@@ -120,7 +121,7 @@ impl Folder {
         Ok(look)
     }
 
-    /// What was due has been dealt with.
+    /// Marks a due file as handled.
     pub(super) fn done(&self, path: &Path) {
         let name = path
             .file_name()
@@ -129,19 +130,20 @@ impl Folder {
         self.busy.lock().remove(name);
     }
 
-    /// Hands a file out again with the next look.
+    /// Hands a file out again at the next poll.
     pub(super) fn again(&self, name: &str) {
         if let Some(known) = self.seen.lock().get_mut(name) {
             known.taken = false;
         }
     }
 
-    /// Whether there is such a file now.
+    /// Returns true if the file exists now.
     pub(super) fn has(&self, name: &str) -> bool {
         self.path.join(name).is_file()
     }
 
-    /// Refuses what a link brings in from elsewhere: who may write there was not asked.
+    /// Refuses a link that leads out of the folder, because nobody checked the write access to its
+    /// destination.
     pub(super) fn inside(&self, path: &Path) -> Result<(), String> {
         let (folder, file) = match (fs::canonicalize(&self.path), fs::canonicalize(path)) {
             (Ok(folder), Ok(file)) => (folder, file),

@@ -1,4 +1,4 @@
-//! What the rest of the host holds of an open instance.
+//! Defines the handles by which the rest of the host uses open instances.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use super::watch::Watch;
 use super::worker::{Instances, Lease, Worker};
 use crate::domain::UnixMs;
 
-/// What one answer to `save` may hold at most, plus one series: the rest is for the next call.
+/// Maximum size of one answer to `save`, in bytes, plus one series. The next call saves the rest.
 const SAVED_AT_ONCE: usize = 8 * MOST_SAVED;
 
-/// A detector that watches the series of one signal in one partition. Dropping it closes it.
+/// Detector that watches the series of one signal in one partition. Dropping the handle closes the
+/// detector.
 pub struct DetectorHandle {
     plugin: Arc<Detector>,
     lease: Lease,
@@ -47,37 +48,39 @@ impl DetectorHandle {
         })
     }
 
-    /// What the detector calls itself.
+    /// Returns the name that the detector declares.
     pub fn name(&self) -> &str {
         &self.plugin.name
     }
 
-    /// Its version.
+    /// Returns the version of the detector.
     pub fn version(&self) -> &str {
         &self.plugin.version
     }
 
-    /// SHA-256 of its bytes, in hex.
+    /// Returns the SHA-256 of the detector's bytes, in hex.
     pub fn digest(&self) -> &str {
         &self.plugin.digest
     }
 
-    /// How much past it wants to see before its findings count, in milliseconds.
+    /// Returns the history that the detector wants to see before its findings count, in
+    /// milliseconds.
     pub fn history_ms(&self) -> u64 {
         self.plugin.history_ms
     }
 
-    /// How many samples of a series it wants before it says anything of it: its setting
-    /// `min_samples`, or the default of that by its schema. None if it has no such setting.
+    /// Returns the minimum number of samples of a series before the detector reports on that
+    /// series. This is its setting `min_samples`, or the default in its schema. Returns None if the
+    /// detector has neither.
     pub fn min_samples(&self) -> Option<u32> {
         self.min_samples
     }
 
-    /// Shows it a frame (by value, or shared so that it can be shown again). Frames of one handle
-    /// are seen in the order of the calls. If the future is dropped, the frame may have been seen
-    /// or not.
+    /// Shows the detector a frame, by value or shared so that it can be shown again. The detector
+    /// sees the frames of one handle in the order of the calls. If the future is dropped, the
+    /// detector may or may not have seen the frame.
     ///
-    /// After an error for which [`PluginError::lost_instance`] holds, every call answers
+    /// After an error for which [`PluginError::lost_instance`] returns true, every call returns
     /// [`PluginError::Lost`] until [`DetectorHandle::reopen`] succeeds.
     pub async fn observe(
         &self,
@@ -89,18 +92,18 @@ impl DetectorHandle {
             .await
     }
 
-    /// Whether what it knows can be saved and restored.
+    /// Returns true if the detector's state can be saved and restored.
     pub fn is_stateful(&self) -> bool {
         self.plugin.pre.is_stateful()
     }
 
-    /// Saves what it knows of these series (`None`: of what its series share), in that order: of
-    /// the first one at least, of as many as there is time for within the deadline of one call and
-    /// room for in one answer. Each answers by itself: what was saved, None if it keeps nothing of
-    /// that, or what the guest called an error.
+    /// Saves the state of the series `of`, in that order. `None` stands for the state that the
+    /// series share. Saves at least the first one. Stops early when the deadline of one call has
+    /// passed or one answer is full. Returns one result for each: the saved state, None if the
+    /// detector keeps no state of it, or the error that the guest returned.
     ///
     /// # Errors
-    /// The instance was lost, or is not there.
+    /// Returns an error if the instance was lost, or does not exist.
     pub async fn save(
         &self,
         of: Vec<Option<u32>>,
@@ -125,11 +128,11 @@ impl DetectorHandle {
         .await
     }
 
-    /// Opens series with what was saved of them, in that order. Each answers by itself; one that
-    /// was refused is not open, and wants to be announced by a frame.
+    /// Opens series with their saved state, in that order. Returns one result for each series. A
+    /// refused series is not open, and a frame must announce it.
     ///
     /// # Errors
-    /// The instance was lost, or is not there.
+    /// Returns an error if the instance was lost, or does not exist.
     pub async fn restore(
         &self,
         mut saved: Vec<Saved>,
@@ -146,10 +149,10 @@ impl DetectorHandle {
         Ok(answers)
     }
 
-    /// Opens it again with nothing in its memory: announce the series again, feed it the past, and
-    /// go on. The first time in a row at once, then only after a wait that doubles
-    /// ([`PluginError::BackingOff`]); after five faults without a verdict between them it answers
-    /// [`PluginError::Quarantined`] for good.
+    /// Opens the instance again, with empty state. The caller must then announce the series again,
+    /// feed them the past, and go on. The first attempt in a row is made at once. Each further
+    /// attempt must wait for a backoff that doubles ([`PluginError::BackingOff`]). After five
+    /// faults without a verdict between them, every attempt returns [`PluginError::Quarantined`].
     pub async fn reopen(&self) -> Result<(), PluginError> {
         self.with(|watch| watch.reopen(Instant::now())).await
     }
@@ -173,8 +176,8 @@ impl DetectorHandle {
 
 type Restored = (Vec<Result<(), PluginError>>, Vec<Saved>);
 
-/// The first one at least, and as many as there is time for, so that other instances of the thread
-/// get their turn. With the answers comes what is left.
+/// Restores at least the first series, and further series until `deadline` has passed, so that
+/// other instances of the thread get their turn. Returns the results and the rest of `saved`.
 fn restore_some(
     watch: &mut Watch,
     mut saved: Vec<Saved>,
@@ -195,7 +198,7 @@ fn restore_some(
     Ok((answers, rest))
 }
 
-/// One run of an action. Dropping it closes it.
+/// One run of an action. Dropping the handle closes the run.
 pub struct ActionRun {
     plugin: Arc<Action>,
     lease: Lease,
@@ -220,23 +223,24 @@ impl ActionRun {
         Ok(Self { plugin, lease })
     }
 
-    /// What the action calls itself.
+    /// Returns the name that the action declares.
     pub fn name(&self) -> &str {
         &self.plugin.name
     }
 
-    /// Its version.
+    /// Returns the version of the action.
     pub fn version(&self) -> &str {
         &self.plugin.version
     }
 
-    /// SHA-256 of its bytes, in hex.
+    /// Returns the SHA-256 of the action's bytes, in hex.
     pub fn digest(&self) -> &str {
         &self.plugin.digest
     }
 
-    /// Tells it what came of its last step, and returns the next. Once the instance is lost, every
-    /// call answers [`PluginError::Lost`]; open another run and tell it the recorded outcomes.
+    /// Tells the action the outcome of its last step, and returns its next step. Once the instance
+    /// is lost, every call returns [`PluginError::Lost`]. The caller can then open another run and
+    /// tell it the recorded outcomes.
     pub async fn next(&self, now: UnixMs, last: ActionOutcome) -> Result<ActionStep, PluginError> {
         let name = self.plugin.name.clone();
         self.lease

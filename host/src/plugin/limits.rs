@@ -1,4 +1,5 @@
-//! What one instance may take of memory, tables and instances, and all of them together.
+//! Limits the memory, tables and core instances of one instance, and the memory of all instances
+//! together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,20 +9,22 @@ use wasmtime::ResourceLimiter;
 use super::desk;
 use super::stats::Stats;
 
-/// Elements of all tables of one instance. A large Python component has some twenty thousand.
+/// Maximum number of elements in all tables of one instance. A large Python component has about
+/// twenty thousand.
 const TABLE_ELEMENTS: u64 = 100_000;
-/// Core instances, tables and memories of one component. A component of one core module has about
-/// three, a Python one some dozens.
+/// Maximum number of core instances, of tables and of memories of one component. A component of one
+/// core module has about three, and a Python component has some dozens.
 const PARTS: usize = 128;
 
-/// Growth within one call from which on that is slow: page after page is the kernel's work, which
-/// no slice interrupts.
+/// Growth within one call, in bytes, from which on the growth is sudden, and slow. It is the
+/// kernel's work, page after page, and no slice interrupts it.
 const SUDDEN: u64 = 256 << 10;
-/// Calls running that grow so suddenly, from which on it is no detector that opens series.
+/// Number of consecutive calls with sudden growth from which on the guest is suspect. A detector
+/// that opens series does not grow suddenly that often.
 const TOO_OFTEN: u32 = 3;
 
-/// A limit that was reached: the reason that is told instead of a failed allocation deep in the
-/// guest.
+/// Limit that was reached. It is reported as the reason, in place of an allocation that failed deep
+/// in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is limited to {limit}, {current} are in use, {requested} were asked for")]
 pub(super) struct LimitReached {
@@ -31,7 +34,7 @@ pub(super) struct LimitReached {
     pub(super) requested: u64,
 }
 
-/// The memory of all instances together.
+/// Memory of all instances together.
 #[derive(Debug)]
 pub(super) struct Total {
     limit: u64,
@@ -65,20 +68,21 @@ impl Total {
     }
 }
 
-/// Counts what one instance takes, and gives it back to the total when the instance is dropped.
+/// Counts the memory of one instance, and gives it back to the total when the instance is dropped.
 ///
-/// A guest that wants more memory than it may have is told so by the result of its instruction, as
-/// WebAssembly has it: one that collects its garbage then goes on. It can't tell what others have:
-/// where all of them together want too much, the call ends.
+/// A guest that asks for more memory than its own limit gets the refusal as the result of its
+/// instruction, as WebAssembly specifies. A guest that collects its garbage can then go on. A guest
+/// can't know the use of other instances. If all instances together ask for too much, the call
+/// ends.
 #[derive(Debug)]
 pub(super) struct Meter {
     memory_limit: u64,
     memory: u64,
-    /// What the guest was told it can't have in this call.
+    /// Request of the guest that was refused in this call.
     refused: Option<LimitReached>,
-    /// By how much it grew in this call, its first memory apart.
+    /// Growth in this call, in bytes. The initial size of a memory does not count.
     grown: u64,
-    /// Calls running that grew suddenly, up to the one before.
+    /// Number of consecutive calls with sudden growth, up to the previous call.
     sudden: u32,
     elements: u64,
     total: Arc<Total>,
@@ -100,7 +104,7 @@ impl Meter {
         }
     }
 
-    /// A call begins.
+    /// Starts the counts of a new call.
     pub(super) fn begin(&mut self) {
         self.refused = None;
         self.sudden = if self.grown >= SUDDEN {
@@ -111,7 +115,7 @@ impl Meter {
         self.grown = 0;
     }
 
-    /// What the guest was told it can't have since the call began.
+    /// Returns the request of the guest that was refused since the call began.
     pub(super) fn refused(&self) -> Option<LimitReached> {
         self.refused
     }
@@ -132,7 +136,8 @@ impl ResourceLimiter for Meter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
-            // The guest's own limit: it is told by the result of its instruction.
+            // This is the guest's own limit. The guest gets the refusal as the result of its
+            // instruction.
             return Ok(false);
         }
         let more = desired.saturating_sub(current) as u64;

@@ -1,4 +1,4 @@
-//! The only import there is: `log`. Whatever else a component wants is refused by name.
+//! Links the only import that a plugin may have: `log`. Refuses every other import by name.
 
 use std::time::{Duration, Instant};
 
@@ -9,22 +9,22 @@ use super::store::State;
 use super::text::one_line;
 
 pub(super) const LOG: &str = "anomalyzer:plugin/log@0.1.0";
-/// Types only: nothing to link.
+/// Name of an interface that has only types: there is nothing to link.
 pub(super) const TYPES: &str = "anomalyzer:plugin/types@0.1.0";
 
-/// How many messages one instance may write in a window.
+/// Maximum number of messages that one instance may write per [`WINDOW`].
 const MESSAGES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
 const MESSAGE_BYTES: usize = 512;
 
-/// A linker that knows `log`.
+/// Returns a linker that knows `log`.
 pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     log::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     Ok(linker)
 }
 
-/// Says which import is not ours to give, if there is one.
+/// Returns an error that names the first import that the host does not provide.
 pub(super) fn refuse_foreign_imports(
     engine: &wasmtime::Engine,
     component: &Component,
@@ -46,7 +46,7 @@ pub(super) fn refuse_foreign_imports(
     Ok(())
 }
 
-/// How much one instance has written lately.
+/// Rate limit on the log messages of one instance.
 #[derive(Debug)]
 pub(super) struct LogGate {
     since: Instant,
@@ -63,7 +63,8 @@ impl LogGate {
         }
     }
 
-    /// Whether one more may pass, and how many were suppressed before it.
+    /// Returns the number of messages that were suppressed before this message. Returns None if
+    /// this message is suppressed too.
     fn pass(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= WINDOW {
             self.since = now;

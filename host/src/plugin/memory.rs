@@ -1,4 +1,4 @@
-//! What a detector saves of its memory, and how it is given back. A detector need not.
+//! Saves and restores the state of a detector. Detectors need not support this.
 
 use super::bindings::detector::exports::anomalyzer::plugin::detector::Series as GuestSeries;
 use super::bindings::types;
@@ -7,24 +7,25 @@ use super::error::PluginError;
 use super::{OPENING_BYTES, text};
 use crate::domain::Labels;
 
-/// The most that a detector may save of one series, in bytes.
+/// Maximum size of the saved state of one series, in bytes.
 pub const MOST_SAVED: usize = 1 << 20;
 
-/// What is given back to a detector.
+/// Saved state to restore into a detector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
-    /// Under which id the series is opened, and its labels; None for what the series share.
+    /// Id under which the series is opened, and its labels. None stands for the state that the
+    /// series share.
     pub of: Option<(u32, Labels)>,
-    /// The version of the plugin that saved it.
+    /// Version of the plugin that saved the state.
     pub from_version: String,
-    /// What it saved.
+    /// Saved bytes.
     pub bytes: Vec<u8>,
 }
 
 impl Monitor {
-    /// Asks for what it knows of one series or, for `None`, of what its series share. None when it
-    /// keeps nothing of that: it exports no `state`, or says that this is unsupported. More than
-    /// [`MOST_SAVED`] is a fault.
+    /// Asks the detector for its state of one series or, for `None`, for the state that its series
+    /// share. Returns None if the detector keeps no state of that kind: it exports no `state`, or
+    /// reports that this is unsupported. More than [`MOST_SAVED`] bytes are a fault.
     pub fn save(&mut self, of: Option<u32>) -> Result<Option<Vec<u8>>, PluginError> {
         let plugin = self.plugin.clone();
         let mut live = self.take()?;
@@ -59,8 +60,8 @@ impl Monitor {
         saved
     }
 
-    /// Opens a series with what was saved of it; it must not be announced by a frame as well. After
-    /// an error that left the instance alive the series is not open.
+    /// Opens a series with its saved state. No frame may announce the series as well. After an
+    /// error that left the instance alive, the series is not open.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), PluginError> {
         let plugin = self.plugin.clone();
         let mut live = self.take()?;

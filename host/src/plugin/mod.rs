@@ -1,10 +1,10 @@
-//! The host of the plugins: WebAssembly components that anyone can write and nobody has to trust.
+//! Hosts the plugins: WebAssembly components that anyone can write and nobody has to trust.
 //!
-//! Nothing else names wasmtime, and no type of wasmtime leaves this folder. A trap never crosses
-//! its border: whatever a guest does comes out as a [`PluginError`]. Instances live on threads of
-//! their own, one store each; every call has a deadline and every store its limits. A plugin can
-//! import `log` and nothing else, so it has no clock, no socket, no file and no randomness: the
-//! same input gives the same output.
+//! Only this folder names wasmtime, and no type of wasmtime leaves it. A trap never crosses its
+//! border: every misbehaviour of a guest becomes a [`PluginError`]. Instances live on threads of
+//! their own, in one store each. Every call has a deadline, and every store has limits. A plugin
+//! can import `log` and nothing else. It therefore has no clock, no socket, no file and no
+//! randomness: the same input gives the same output.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -14,8 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch::Receiver;
 
-use crate::act::grants::Allowance;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode};
 
 mod action;
 mod bindings;
@@ -52,10 +51,10 @@ pub use component::Surface;
 pub use config::{Limits, PluginConfig, STORE};
 pub use detector::{Frame, Monitor, RawFinding, Verdict};
 pub use error::PluginError;
-pub use examine::{Need, PluginInfo, PluginKind};
+pub use examine::{Need, PluginInfo};
 pub use handle::{ActionRun, DetectorHandle};
 pub use memory::{MOST_SAVED, Saved};
-pub use record::{Origin, PluginChange, PluginChangeKind, PluginRecord, Quarantine, Version};
+pub use record::{PluginRecord, Quarantine};
 pub use registry::{Examined, LivePlugin, ManageError, PluginView, Trial};
 pub use signature::{TrustedKey, signer, trusted_in};
 pub use stats::{CALL_SECONDS, CallTimes, PluginStats};
@@ -68,10 +67,11 @@ use stats::AllStats;
 use store::Sandbox;
 use worker::{Counts, Worker};
 
-/// What a guest may hand to the host at a time when it has no samples to speak of, in bytes.
+/// Maximum size of the data that a guest may hand to the host at a time in a call without samples,
+/// in bytes.
 const OPENING_BYTES: usize = 64 << 10;
 
-/// What every instance stands on.
+/// Runtime state that all instances share.
 struct Ground {
     engine: wasmtime::Engine,
     ticker: Arc<Ticker>,
@@ -98,7 +98,7 @@ impl Ground {
         sandbox
     }
 
-    /// Nothing is opened of a plugin that was given up as a whole.
+    /// Returns an error if the plugin was given up as a whole, so that no instance of it is opened.
     fn admit(&self, plugin: &Arc<str>) -> Result<(), PluginError> {
         match self.stats.of(plugin).given_up() {
             Some(reason) => Err(PluginError::GivenUp {
@@ -110,19 +110,19 @@ impl Ground {
     }
 }
 
-/// The plugins of a folder, and the threads that run them. Cheap to clone. The threads end with the
+/// Plugins of a folder, and the threads that run them. Clones are cheap. The threads end with the
 /// last clone and the last handle.
 #[derive(Clone)]
 pub struct Plugins {
     inner: Arc<Inner>,
 }
 
-/// The same, without keeping them from ending.
+/// Weak reference to [`Plugins`]. It does not keep the threads running.
 #[derive(Clone)]
 pub struct WeakPlugins(Weak<Inner>);
 
 impl WeakPlugins {
-    /// None once they ended.
+    /// Returns the plugins, or None after they have ended.
     pub fn upgrade(&self) -> Option<Plugins> {
         Some(Plugins {
             inner: self.0.upgrade()?,
@@ -138,33 +138,33 @@ struct Inner {
     counts: Arc<Counts>,
 }
 
-/// How the plugins are, for `/health` and `/metrics`.
+/// Health of the plugins, for `/health` and `/metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PluginHealth {
-    /// Detectors that can be opened.
+    /// Number of detectors that can be opened.
     pub detectors: usize,
-    /// Actions that can be opened.
+    /// Number of actions that can be opened.
     pub actions: usize,
-    /// Why plugins can't be used.
+    /// Reasons why plugins can't be used.
     pub broken: Vec<String>,
-    /// Calls that wait, over all threads.
+    /// Number of waiting calls, over all threads.
     pub waiting: usize,
-    /// How many may wait, over all threads.
+    /// Maximum number of waiting calls, over all threads.
     pub capacity: usize,
-    /// How often a queue was full.
+    /// Number of times that a queue was full.
     pub full: u64,
-    /// Calls made.
+    /// Number of calls made.
     pub calls: u64,
-    /// Instances lost to a trap, a deadline, a limit or a broken contract.
+    /// Number of instances lost to a trap, a deadline, a limit or a broken contract.
     pub faults: u64,
     /// Linear memory of all instances, in bytes.
     pub memory_bytes: u64,
 }
 
 impl Plugins {
-    /// Loads the folder and starts the threads. A file that is no good is told by
-    /// [`Plugins::list`]; an error is for what stops all of them. Takes seconds when nothing is in
-    /// the cache: not for an async thread.
+    /// Loads the folder and starts the threads. [`Plugins::list`] reports unusable files. An error
+    /// means that no plugin can be used at all. Takes seconds if the cache is empty, so don't call
+    /// it from an async thread.
     pub fn load(config: PluginConfig) -> Result<Self, PluginError> {
         let limits = config.limits.clone();
         let compiler = Compiler::new(&config)?;
@@ -198,11 +198,11 @@ impl Plugins {
         })
     }
 
-    /// The same of these files and no others, each under a name: what else is installed does not
-    /// count, and takes no time.
+    /// Loads only the given files, each under the given name; see [`Plugins::load`]. Other
+    /// installed plugins are not loaded and take no time.
     ///
     /// # Errors
-    /// A file can't be copied, or all of them are stopped by the same.
+    /// Returns an error if a file can't be copied, or if [`Plugins::load`] fails.
     pub fn of_files<'f>(
         files: impl IntoIterator<Item = (String, &'f Path)>,
         config: PluginConfig,
@@ -223,7 +223,7 @@ impl Plugins {
         })
     }
 
-    /// Every plugin by file name, also files in the folder that can't be used.
+    /// Returns every plugin, sorted by file name. Includes files in the folder that can't be used.
     pub fn list(&self) -> Vec<PluginInfo> {
         self.inner
             .registry
@@ -233,33 +233,33 @@ impl Plugins {
             .collect()
     }
 
-    /// The same with all that is known of them.
+    /// Returns a full view of every plugin, in the order of [`Plugins::list`].
     pub fn views(&self) -> Vec<PluginView> {
         self.inner.registry.views()
     }
 
-    /// Those that are live, by name, with how they have done.
+    /// Returns the live plugins, sorted by name, with their statistics.
     pub fn live(&self) -> Vec<LivePlugin> {
         self.inner.registry.live()
     }
 
-    /// All about one plugin.
+    /// Returns a full view of one plugin.
     pub fn view(&self, name: &str) -> Option<PluginView> {
         self.inner.registry.view(name)
     }
 
-    /// Whether there is such a detector.
+    /// Returns true if there is a live detector named `name`.
     pub fn has_detector(&self, name: &str) -> bool {
         self.inner.registry.detector(name).is_some()
     }
 
-    /// Whether there is such an action. A solution is the name of an action with underscores for
-    /// hyphens; both will do.
+    /// Returns true if there is a live action named `name`. A solution is the name of an action
+    /// with underscores in place of hyphens. Both forms are accepted.
     pub fn has_action(&self, name: &str) -> bool {
         self.inner.registry.action(&action_name(name)).is_some()
     }
 
-    /// The digest of the version of a detector that is live.
+    /// Returns the digest of the live version of a detector.
     pub fn detector_digest(&self, name: &str) -> Option<String> {
         self.inner
             .registry
@@ -267,18 +267,20 @@ impl Plugins {
             .map(|detector| detector.digest.clone())
     }
 
-    /// How often a plugin that may have been quarantined got another chance.
+    /// Returns the number of times that a plugin got another chance after it may have been
+    /// quarantined.
     pub fn chances(&self, name: &str) -> u64 {
         self.inner.ground.stats.by_name(name).chances()
     }
 
-    /// What an action declares to need, as (operation, scope); nothing if there is no such action.
+    /// Returns the declared needs of an action, as (operation, scope). Returns nothing if there is
+    /// no action of that name.
     pub fn needs(&self, action: &str) -> Vec<(String, String)> {
         self.inner.registry.needs(&action_name(action))
     }
 
-    /// How far a plugin may go by itself, what it was granted at run time, and why it is not
-    /// opened.
+    /// Returns a plugin's mode (the limit of its autonomy), the grants that were set at run time,
+    /// and the quarantine that keeps it from being opened.
     pub fn standing(
         &self,
         name: &str,
@@ -287,28 +289,30 @@ impl Plugins {
         Some((record.mode, record.grants, record.quarantine))
     }
 
-    /// Moves whenever a plugin is taken in, changed or taken out.
+    /// Returns a counter that rises whenever a plugin is added, changed or removed.
     pub fn generation(&self) -> Receiver<u64> {
         self.inner.registry.generation()
     }
 
-    /// Looks at the folder, and puts plugins that faulted too often into quarantine. What is new is
-    /// for [`Plugins::take_file`]. To be called about twice a second; not for an async thread.
+    /// Polls the folder, and puts plugins that faulted too often into quarantine. Returns new and
+    /// changed files for [`Plugins::take_file`]. Call it about twice a second, and not from an
+    /// async thread.
     pub fn look(&self) -> Vec<PathBuf> {
         self.inner.registry.settle();
         self.inner.registry.look()
     }
 
-    /// Examines a file of the folder and takes it in. Takes as long as it takes to compile.
+    /// Inspects a file of the folder and adds it to the plugins. Takes as long as the compilation.
     pub fn take_file(&self, path: &Path) {
         self.inner.registry.take_file(path, false);
     }
 
-    /// Examines bytes without storing anything. Takes as long as they take to compile: not for an
-    /// async thread.
+    /// Inspects bytes without storing anything. Takes as long as the compilation, so don't call it
+    /// from an async thread.
     ///
     /// # Errors
-    /// They are not a plugin that this host takes, or the signature does not fit.
+    /// Returns an error if the bytes are not a plugin that this host accepts, or if the signature
+    /// does not fit.
     pub fn examine(
         &self,
         bytes: Vec<u8>,
@@ -323,29 +327,29 @@ impl Plugins {
         Ok(examined)
     }
 
-    /// For whoever they hold themselves.
+    /// Returns a weak reference, for values that the plugins themselves own.
     pub fn downgrade(&self) -> WeakPlugins {
         WeakPlugins(Arc::downgrade(&self.inner))
     }
 
-    /// Says what versions that come from now on must pass before they are taken in.
+    /// Sets the trial that versions must pass from now on before they are added.
     pub fn set_trial(&self, trial: Trial) {
         self.inner.registry.set_trial(trial);
     }
 
-    /// Those that are live, by name, with their bytes.
+    /// Returns the live plugins, sorted by name, with their bytes.
     ///
     /// # Errors
-    /// The disk.
+    /// Returns an error if the bytes can't be read from the disk.
     pub fn live_bytes(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         self.inner.registry.live_bytes()
     }
 
-    /// Takes what was examined in, and makes it live or leaves that for later
-    /// ([`Plugins::revert`]).
+    /// Adds an inspected plugin, and makes it live or leaves that for later ([`Plugins::revert`]).
     ///
     /// # Errors
-    /// Its name is another plugin's, or it can't be written to the disk.
+    /// Returns an error if the name belongs to another plugin, or if the plugin can't be written to
+    /// the disk.
     pub fn install(
         &self,
         examined: Examined,
@@ -357,11 +361,11 @@ impl Plugins {
         self.view(&name).ok_or(ManageError::NotFound(name))
     }
 
-    /// Makes a version live that is kept: that one (its digest, or how it begins), or the one
-    /// before the live one.
+    /// Makes a stored version live. `to` is the digest of that version or the beginning of its
+    /// digest. Without `to`, the version before the live version becomes live.
     ///
     /// # Errors
-    /// There is no such version, or it can't be read any more.
+    /// Returns an error if that version does not exist or can't be read any more.
     pub fn revert(
         &self,
         name: &str,
@@ -371,10 +375,12 @@ impl Plugins {
         self.inner.registry.revert(name, to, by)
     }
 
-    /// Says what a plugin is granted; None for what the configuration says.
+    /// Sets the grants of a plugin. None stands for the grants of the configuration.
     ///
     /// # Errors
-    /// There is no such plugin, or it can't be written to the disk; the same for the others.
+    /// Returns an error if there is no plugin named `name`, or if the change can't be written to
+    /// the disk. [`Plugins::set_mode`], [`Plugins::lift`] and [`Plugins::remove`] fail in these
+    /// cases too.
     pub fn set_grants(
         &self,
         name: &str,
@@ -384,37 +390,37 @@ impl Plugins {
         self.inner.registry.set_grants(name, grants, by)
     }
 
-    /// Says how far a plugin may go by itself.
+    /// Sets the mode of a plugin, which limits its autonomy.
     pub fn set_mode(&self, name: &str, mode: Mode, by: &str) -> Result<PluginView, ManageError> {
         self.inner.registry.set_mode(name, mode, by)
     }
 
-    /// Lets a plugin out of quarantine.
+    /// Lifts the quarantine of a plugin.
     pub fn lift(&self, name: &str, by: &str) -> Result<PluginView, ManageError> {
         self.inner.registry.lift(name, by)
     }
 
-    /// Takes an uploaded plugin out. What is open goes on until it is closed.
+    /// Removes an uploaded plugin. Its open instances run until they are closed.
     pub fn remove(&self, name: &str, by: &str) -> Result<(), ManageError> {
         self.inner.registry.remove(name, by)
     }
 
-    /// How large a component may be, in bytes.
+    /// Returns the maximum size of a component, in bytes.
     pub fn most_bytes(&self) -> usize {
         usize::try_from(self.inner.config.limits.max_component_bytes).unwrap_or(usize::MAX)
     }
 
-    /// What happened to plugins since this was asked last, for the history.
+    /// Returns the changes to plugins since the last call, for the history.
     pub fn changes(&self) -> Vec<PluginChange> {
         self.inner.registry.changes()
     }
 
-    /// Gives changes back that could not be recorded, to be asked for again.
+    /// Queues unrecorded changes again. The next call of [`Plugins::changes`] returns them.
     pub fn put_back(&self, unrecorded: Vec<PluginChange>) {
         self.inner.registry.put_back(unrecorded);
     }
 
-    /// Opens a detector in a store of its own: one for each signal and partition.
+    /// Opens a detector in a store of its own. Each signal and partition has one.
     pub async fn detector(
         &self,
         name: &str,
@@ -423,8 +429,8 @@ impl Plugins {
         DetectorHandle::open(&self.inner.workers, self.find_detector(name)?, settings).await
     }
 
-    /// Opens a detector on this thread, without queue and without being opened again after a fault:
-    /// for benchmarks, and for trying a plugin out.
+    /// Opens a detector on this thread, without a queue and without reopening after a fault.
+    /// Benchmarks use it, and so do trials of a plugin.
     pub fn monitor(&self, name: &str, settings: &Value) -> Result<Monitor, PluginError> {
         Monitor::open(self.find_detector(name)?, &settings.to_string())
     }
@@ -442,7 +448,7 @@ impl Plugins {
         ActionRun::open(&self.inner.workers, plugin, incident, parameters).await
     }
 
-    /// How they are.
+    /// Returns the health of the plugins.
     pub fn health(&self) -> PluginHealth {
         let Inner {
             ground,

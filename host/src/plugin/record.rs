@@ -1,86 +1,37 @@
-//! What is remembered of a plugin: its versions, who brought them, and what it was granted.
+//! Records the versions of a plugin, their origins, and the plugin's grants.
 
 use serde::{Deserialize, Serialize};
 
-use super::examine::PluginKind;
-use crate::act::grants::Allowance;
-use crate::domain::UnixMs;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode, PluginKind, UnixMs, Version};
 
-/// By which door a version came in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "door", rename_all = "snake_case")]
-pub enum Origin {
-    /// Somebody who may write to the plugin folder put it there.
-    Folder {
-        /// Name of the file.
-        file: String,
-    },
-    /// It was uploaded.
-    Upload {
-        /// Name of the token, or that there was none.
-        by: String,
-        /// Address of whoever sent it.
-        address: String,
-    },
-}
-
-impl Origin {
-    /// Who is to be named in the record.
-    pub fn by(&self) -> String {
-        match self {
-            Self::Folder { file } => format!("folder: {file}"),
-            Self::Upload { by, .. } => by.clone(),
-        }
-    }
-}
-
-/// One version of a plugin, known by the SHA-256 of its bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// SHA-256, in hex.
-    pub digest: String,
-    /// Semantic version, as the plugin says.
-    pub version: String,
-    /// In bytes.
-    pub size: u64,
-    /// Where it came from.
-    pub origin: Origin,
-    /// When.
-    pub at: UnixMs,
-    /// Name of the trusted key that signed it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signed_by: Option<String>,
-}
-
-/// Why a plugin as a whole is not opened.
+/// Quarantine of a plugin. The plugin as a whole is not opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
-    /// In words.
+    /// Reason, in words.
     pub reason: String,
-    /// Since when.
+    /// Time when the quarantine began.
     pub since: UnixMs,
 }
 
-/// A plugin as it is kept over restarts.
+/// Record of a plugin, kept over restarts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginRecord {
-    /// What it calls itself. No two plugins have the same.
+    /// Name that the plugin declares. No two plugins have the same name.
     pub name: String,
-    /// What it is.
+    /// Kind of the plugin.
     pub kind: PluginKind,
-    /// The version that is live. None: its file was taken out of the folder, and no other version
-    /// is left.
+    /// Digest of the live version. None means that its file was removed from the folder and that no
+    /// other version is left.
     pub active: Option<String>,
-    /// Oldest first.
+    /// Stored versions, oldest first.
     pub versions: Vec<Version>,
-    /// How far it may go by itself; the guard's mode counts where that is stricter.
+    /// Mode, which limits the plugin's autonomy. The guard's mode counts if it is stricter.
     #[serde(default)]
     pub mode: Mode,
-    /// What it is granted. None: what the configuration says.
+    /// Grants that were set at run time. None stands for the grants of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<Allowance>>,
-    /// Set after repeated faults, until somebody lifts it.
+    /// Quarantine after repeated faults, until someone lifts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
 }
@@ -98,7 +49,8 @@ impl PluginRecord {
         }
     }
 
-    /// The version with that digest, or the only one whose digest begins so.
+    /// Returns the version whose digest is `digest`, or the only version whose digest begins with
+    /// `digest`.
     pub fn version(&self, digest: &str) -> Option<&Version> {
         let mut found = self
             .versions
@@ -109,7 +61,7 @@ impl PluginRecord {
             .filter(|_| digest.len() >= 8 && found.next().is_none())
     }
 
-    /// The version before the one that is live, if there is one.
+    /// Returns the version before the live version, if there is one.
     pub fn previous(&self) -> Option<&Version> {
         let active = self.active.as_deref()?;
         let at = self
@@ -119,8 +71,8 @@ impl PluginRecord {
         self.versions[..at].last()
     }
 
-    /// Adds a version as the newest one, and forgets the oldest beyond `keep`, never the one that
-    /// is live.
+    /// Adds a version as the newest one, and forgets the oldest versions beyond `keep`. Never
+    /// forgets the live version.
     pub(super) fn add(&mut self, version: Version, keep: usize) {
         self.versions.retain(|known| known.digest != version.digest);
         self.versions.push(version);
@@ -138,69 +90,10 @@ impl PluginRecord {
     }
 }
 
-/// What happened to a plugin, for the history.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PluginChange {
-    /// Which plugin; for a file that never was one, the file.
-    pub plugin: String,
-    /// When.
-    pub at: UnixMs,
-    /// What.
-    pub kind: PluginChangeKind,
-    /// Who did it.
-    pub by: String,
-    /// SHA-256 of the bytes that it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    /// The rest: where from, the grants, the mode, the reason.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub detail: serde_json::Value,
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PluginChangeKind {
-    /// A version was taken in and is live.
-    Installed,
-    /// A version was taken in and waits for an admin to make it live.
-    Stored,
-    /// Another version that was there already is live.
-    Reverted,
-    /// A file or an upload was no good.
-    Refused,
-    /// It is no longer there.
-    Removed,
-    /// What it is granted was set.
-    Granted,
-    /// Its mode was set.
-    ModeSet,
-    /// It faulted too often.
-    Quarantined,
-    /// Somebody let it out again.
-    Lifted,
-}
-
-impl PluginChangeKind {
-    /// The name in the history.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Installed => "installed",
-            Self::Stored => "stored",
-            Self::Reverted => "reverted",
-            Self::Refused => "refused",
-            Self::Removed => "removed",
-            Self::Granted => "granted",
-            Self::ModeSet => "mode_set",
-            Self::Quarantined => "quarantined",
-            Self::Lifted => "lifted",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Origin;
 
     fn version(digest: &str) -> Version {
         Version {

@@ -1,4 +1,5 @@
-//! The plugins on disk: the bytes of each version under their digest, and a record of each plugin.
+//! Stores the plugins on disk: the bytes of each version under their digest, and a record of each
+//! plugin.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
@@ -9,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::record::PluginRecord;
 
-/// A folder that belongs to the host alone. What is in it is checked against its digest before it
-/// runs.
+/// Plugin repository in a folder that belongs to the host alone. Bytes are checked against their
+/// digest before they run.
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
@@ -28,7 +29,7 @@ impl Shelf {
         })
     }
 
-    /// Every record, by name; and why others can't be read.
+    /// Returns every readable record, sorted by name, and the errors of the other records.
     pub(super) fn records(&self) -> Result<(Vec<PluginRecord>, Vec<String>), String> {
         let unreadable =
             |error: std::io::Error| format!("cannot read {}: {error}", self.folder.display());
@@ -55,7 +56,7 @@ impl Shelf {
         Ok((records, broken))
     }
 
-    /// The bytes of a version, if they are still what they were.
+    /// Returns the bytes of a version. Returns an error if they no longer match their digest.
     pub(super) fn bytes(&self, digest: &str, max: u64) -> Result<Vec<u8>, String> {
         let path = self.of_bytes(digest);
         let told = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -87,7 +88,7 @@ impl Shelf {
         self.replace(&self.of_record(&record.name), &text)
     }
 
-    /// Forgets a plugin. Its bytes go with the next [`Shelf::sweep`].
+    /// Removes the record of a plugin. The next [`Shelf::sweep`] removes its bytes.
     pub(super) fn remove(&self, name: &str) -> Result<(), String> {
         let path = self.of_record(name);
         match fs::remove_file(&path) {
@@ -108,7 +109,7 @@ impl Shelf {
                 .file_stem()
                 .and_then(|stem| stem.to_str())
                 .unwrap_or_default();
-            // Nothing but what was put here under its digest.
+            // Removes only files that the host stored under their digest.
             let ours = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
             if ours
                 && path
@@ -117,12 +118,12 @@ impl Shelf {
                 && !named(stem)
                 && let Err(error) = fs::remove_file(&path)
             {
-                tracing::warn!(path = %path.display(), %error, "an old version of a plugin can't be removed");
+                tracing::warn!(path = %path.display(), %error, "failed to remove unreferenced plugin bytes");
             }
         }
     }
 
-    /// All or nothing, whenever the machine stops.
+    /// Replaces a file atomically, even if the machine stops at any time.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), String> {
         let told = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
         let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(told)?;
@@ -138,7 +139,8 @@ impl Shelf {
         self.folder.join(format!("{digest}.wasm"))
     }
 
-    /// A plugin's name has lower-case letters, digits and hyphens only.
+    /// Returns the path of a record. A plugin's name has only lower-case letters, digits and
+    /// hyphens.
     fn of_record(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.json"))
     }

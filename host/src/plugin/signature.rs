@@ -1,5 +1,5 @@
-//! Who stands behind a component: signatures in the format of minisign (Ed25519 over the BLAKE2b
-//! hash of the bytes), which `minisign -V` checks as well.
+//! Verifies signatures of components in the format of minisign (Ed25519 over the BLAKE2b hash of
+//! the bytes). `minisign -V` verifies them as well.
 
 use std::fs;
 use std::io::Cursor;
@@ -8,21 +8,21 @@ use std::path::Path;
 use minisign::{PublicKey, PublicKeyBox, SignatureBox};
 use serde::{Deserialize, Serialize};
 
-/// A signature has four short lines.
+/// Maximum size of a signature, in bytes. A signature has four short lines.
 pub(super) const SIGNATURE_BYTES: u64 = 4096;
 
-/// A public key whose signatures count.
+/// Public key whose signatures count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedKey {
-    /// Whose it is.
+    /// Name of the key's owner.
     pub name: String,
-    /// The key as minisign writes it: the second line of the `.pub` file.
+    /// Key as minisign writes it: the second line of the `.pub` file.
     pub key: String,
 }
 
 impl TrustedKey {
-    /// Reads what minisign writes into a `.pub` file, or its second line alone.
+    /// Parses the contents of minisign's `.pub` file, or its second line alone.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let line = text
             .lines()
@@ -51,7 +51,7 @@ impl TrustedKey {
     }
 }
 
-/// The keys in a folder: one `NAME.pub` each. A folder that is not there has none.
+/// Reads the keys in a folder, in one `NAME.pub` each. A missing folder has no keys.
 pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
     let told = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let entries = match fs::read_dir(folder) {
@@ -76,7 +76,7 @@ pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
     Ok(keys)
 }
 
-/// The name of the key that signed these bytes. An error says what is wrong with the signature.
+/// Returns the name of the key that signed the bytes. The error tells the defect of the signature.
 pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
     let signature = SignatureBox::from_string(signature)
         .map_err(|error| format!("the signature can't be read: {error}"))?;

@@ -1,4 +1,5 @@
-//! How each plugin has done: calls, faults, how long a call takes, what its instances hold.
+//! Keeps the statistics of each plugin: calls, faults, time per call, and the memory of its
+//! instances.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -6,17 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// Buckets per power of two: a quantile is told to an eighth.
+/// Number of buckets per power of two: a quantile is exact to one eighth.
 const PARTS: u32 = 8;
-/// Up to 2^40 ns, some 18 minutes: no call takes so long.
+/// Number of buckets, up to 2^40 ns, about 18 minutes. No call takes that long.
 const BUCKETS: usize = 41 * PARTS as usize;
 
-/// The first of the bounds of [`CALL_SECONDS`], as a power of two of nanoseconds: 8 µs.
+/// First bound of [`CALL_SECONDS`], as a power of two of nanoseconds: 8 µs.
 const FIRST_BOUND: u32 = 13;
-/// Upper bounds, each twice the one before, up to 4.3 s: longer calls are for opening. Powers of
-/// two of nanoseconds, so that what is counted to an eighth fits.
+/// Upper bounds of the histogram, in seconds. Each bound is twice the bound before, up to 4.3 s.
+/// Only calls that open an instance take longer. The bounds are powers of two of nanoseconds, so
+/// that the counts of the internal buckets, eight per power of two, add up to them.
 pub static CALL_SECONDS: [f64; 20] = {
     let mut bounds = [0.0; 20];
     let mut at = 0;
@@ -27,12 +29,12 @@ pub static CALL_SECONDS: [f64; 20] = {
     bounds
 };
 
-/// Signals whose instance was given up before the plugin is given up as a whole.
+/// Number of signals with a given-up instance from which on the plugin is given up as a whole.
 const QUARANTINED_SIGNALS: u32 = 3;
-/// Runs of an action in a row that faulted before it is given up.
+/// Number of consecutive faulted runs from which on an action is given up.
 const FAULTED_RUNS: u32 = 5;
 
-/// How one plugin has done since the start, or since the version began that is live.
+/// Statistics of one plugin since the start, or since its live version became live.
 #[derive(Debug)]
 pub(super) struct Stats {
     calls: AtomicU64,
@@ -40,7 +42,7 @@ pub(super) struct Stats {
     instances: AtomicU64,
     memory: AtomicU64,
     took: Box<[AtomicU64]>,
-    /// All calls together, in nanoseconds.
+    /// Total time of all calls, in nanoseconds.
     took_nanos: AtomicU64,
     quarantined_signals: AtomicU32,
     faulted_runs: AtomicU32,
@@ -67,32 +69,32 @@ impl Default for Stats {
     }
 }
 
-/// How a plugin has done, for a person.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// Statistics of a plugin, for a person.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginStats {
-    /// Calls made.
+    /// Number of calls made.
     pub calls: u64,
-    /// Instances lost to a trap, a deadline, a limit or a broken contract.
+    /// Number of instances lost to a trap, a deadline, a limit or a broken contract.
     pub faults: u64,
-    /// The last of them, in words.
+    /// Last fault, in words.
     pub last_fault: Option<String>,
-    /// Half of the calls took no longer, in microseconds. None before the first.
+    /// Median time per call, in microseconds. None before the first call.
     pub p50_us: Option<f64>,
-    /// 99 of 100 calls took no longer, in microseconds.
+    /// 99th percentile of the time per call, in microseconds.
     pub p99_us: Option<f64>,
-    /// Open instances.
+    /// Number of open instances.
     pub instances: u64,
-    /// Their linear memory, in bytes.
+    /// Linear memory of the open instances, in bytes.
     pub memory_bytes: u64,
 }
 
-/// How long the calls of a plugin took.
+/// Histogram of the times of a plugin's calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallTimes {
-    /// How many took up to each of [`CALL_SECONDS`] and longer than the one before; the last are
-    /// those above all.
+    /// Number of calls per bucket. A bucket ends at its bound of [`CALL_SECONDS`] and begins above
+    /// the bound before. The last bucket holds the calls above all bounds.
     pub counts: Vec<u64>,
-    /// All together.
+    /// Total time of all calls, in seconds.
     pub seconds: f64,
 }
 
@@ -104,8 +106,7 @@ impl Stats {
             .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Other bytes are live: what is counted from here on is theirs, and they deserve another
-    /// chance.
+    /// Restarts the counts when another version goes live, and gives the plugin another chance.
     pub(super) fn begin(&self) {
         for count in [&self.calls, &self.faults, &self.took_nanos]
             .into_iter()
@@ -135,7 +136,8 @@ impl Stats {
         self.memory.fetch_add(bytes, Relaxed);
     }
 
-    /// One signal's instance was given up; with the third, the plugin is.
+    /// Records that one signal's instance was given up. Gives up the plugin when it has lost the
+    /// instances of [`QUARANTINED_SIGNALS`] signals.
     pub(super) fn signal_quarantined(&self, reason: &str) {
         if self.quarantined_signals.fetch_add(1, Relaxed) + 1 >= QUARANTINED_SIGNALS {
             self.give_up(format!(
@@ -144,7 +146,7 @@ impl Stats {
         }
     }
 
-    /// A run of an action ended, with a fault or without.
+    /// Records the end of an action's run, with or without a fault.
     pub(super) fn run_ended(&self, fault: Option<&str>) {
         match fault {
             None => self.faulted_runs.store(0, Relaxed),
@@ -162,17 +164,18 @@ impl Stats {
         self.quarantine.lock().get_or_insert(reason);
     }
 
-    /// Why it is given up, if it is.
+    /// Returns the reason if the plugin is given up.
     pub(super) fn given_up(&self) -> Option<String> {
         self.quarantine.lock().clone()
     }
 
-    /// How often it got another chance: the quarantine was lifted, or other bytes came.
+    /// Returns the number of times that the plugin got another chance: its quarantine was lifted,
+    /// or another version went live.
     pub(super) fn chances(&self) -> u64 {
         self.chances.load(Relaxed)
     }
 
-    /// Gives it up for a reason that is known from before, or gives it another chance.
+    /// Gives the plugin up for a reason that is already known, or gives the plugin another chance.
     pub(super) fn set_given_up(&self, reason: Option<String>) {
         self.chances.fetch_add(u64::from(reason.is_none()), Relaxed);
         *self.quarantine.lock() = reason;
@@ -217,7 +220,7 @@ impl Stats {
     }
 }
 
-/// Eight to a power of two, as HDR histograms have it.
+/// Returns the bucket of a time. Each power of two has eight buckets, as in HDR histograms.
 fn bucket(took: Duration) -> usize {
     let nanos = u64::try_from(took.as_nanos())
         .unwrap_or(u64::MAX)
@@ -227,13 +230,13 @@ fn bucket(took: Duration) -> usize {
     ((power * PARTS + part) as usize).min(BUCKETS - 1)
 }
 
-/// The end of a bucket, in nanoseconds.
+/// Returns the end of a bucket, in nanoseconds.
 fn upper(bucket: usize) -> f64 {
     let (power, part) = (bucket as u32 / PARTS, bucket as u32 % PARTS);
     2f64.powi(power as i32) * (1.0 + f64::from(part + 1) / f64::from(PARTS))
 }
 
-/// The statistics of every plugin that was ever opened, by name.
+/// Statistics of every plugin that was ever opened, by name.
 #[derive(Debug, Default)]
 pub(super) struct AllStats(Mutex<HashMap<Arc<str>, Arc<Stats>>>);
 

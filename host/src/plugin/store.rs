@@ -1,4 +1,4 @@
-//! One guest's world: its memory, what it may use up, and the way to call into it.
+//! Isolates one guest: holds its memory and its limits, and makes the calls into it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,27 +12,28 @@ use super::limits::Meter;
 use super::linker::LogGate;
 use super::stats::Stats;
 
-/// What the host keeps beside a guest.
+/// State that the host keeps for one guest.
 pub(super) struct State {
     pub(super) plugin: Arc<str>,
     pub(super) log_gate: LogGate,
-    /// The last error it logged: most often the message of the panic that it traps with.
+    /// Last error that the guest logged. This is most often the message of the panic that it traps
+    /// with.
     pub(super) last_words: Option<String>,
-    /// What is left of the deadline after the first slice, in epochs.
+    /// Rest of the deadline after the first slice, in epochs.
     left: u64,
     meter: Meter,
     stats: Arc<Stats>,
 }
 
-/// A store with limits and deadlines. Dropping it frees all the guest had at once; no destructor of
-/// the guest runs.
+/// Store with limits and deadlines. Dropping it frees all resources of the guest at once. No
+/// destructor of the guest runs.
 pub(super) struct Sandbox {
     store: Store<State>,
     ticker: Arc<Ticker>,
 }
 
 impl Sandbox {
-    /// An empty one, without limits before [`Sandbox::contain`].
+    /// Makes an empty sandbox. It has no limits before [`Sandbox::contain`].
     pub(super) fn new(
         engine: &wasmtime::Engine,
         ticker: Arc<Ticker>,
@@ -54,11 +55,11 @@ impl Sandbox {
         }
     }
 
-    /// Sets the limits, which must be before anything is instantiated in it.
+    /// Sets the limits. This must happen before anything is instantiated in the store.
     pub(super) fn contain(&mut self) {
         let store = &mut self.store;
         store.limiter(|state| &mut state.meter);
-        // One monitor or run each; the rest is room for a guest's own handles.
+        // A monitor or a run needs one handle. The rest is room for the guest's own handles.
         store.set_max_component_handles(1024);
         store.epoch_deadline_callback(|mut context| {
             match std::mem::take(&mut context.data_mut().left) {
@@ -71,8 +72,9 @@ impl Sandbox {
         });
     }
 
-    /// Runs guest code, for at most `deadline`, letting it hand at most about `bytes` to the host
-    /// at a time. After an error the sandbox must be dropped: the guest may be in any state.
+    /// Runs guest code for at most `deadline`. The guest may hand at most about `bytes` to the host
+    /// at a time. After an error the sandbox must be dropped, because the guest may be in any
+    /// state.
     pub(super) fn call<R>(
         &mut self,
         call: &'static str,

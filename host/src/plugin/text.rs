@@ -1,12 +1,12 @@
-//! What a guest wrote, made fit for a log line or a page.
+//! Cleans the text of a guest for a log line or a page.
 
-/// One line of at most `max` bytes: control characters become spaces, and what was cut off leaves
-/// an ellipsis.
+/// Returns `text` as one line of at most `max` bytes. Control characters become spaces, and an
+/// ellipsis marks a cut.
 pub(super) fn one_line(text: &str, max: usize) -> String {
     cut(text, max, |c| c.is_control())
 }
 
-/// The same for text that may have line ends and tabs.
+/// Returns `text` of at most `max` bytes, with its line ends and tabs; see [`one_line`].
 pub(super) fn several_lines(text: &str, max: usize) -> String {
     cut(text, max, |c| c.is_control() && c != '\n' && c != '\t')
 }
@@ -21,7 +21,7 @@ fn cut(text: &str, max: usize, blank: impl Fn(char) -> bool) -> String {
             Some(ELLIPSIS),
         )
     };
-    // A control character takes at most two bytes, the space in its place one.
+    // A control character takes at most two bytes, and the space in its place takes one byte.
     kept.trim_end()
         .chars()
         .map(|c| if blank(c) { ' ' } else { c })

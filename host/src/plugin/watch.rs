@@ -1,4 +1,5 @@
-//! Keeps a detector watching: one that was lost is opened again, ever later, until it is given up.
+//! Supervises a detector: opens a lost instance again, with a growing backoff, until it gives the
+//! instance up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,13 +8,13 @@ use super::detector::{Detector, Frame, Monitor, Verdict};
 use super::error::PluginError;
 use super::memory::Saved;
 
-/// The wait after the second fault in a row, doubled by every further one. After the first there is
-/// none.
+/// Backoff after the second fault in a row. Every further fault doubles it. The first fault has no
+/// backoff.
 const BACK_OFF: Duration = Duration::from_millis(250);
-/// Faults in a row after which it is not opened again.
+/// Number of faults in a row after which the instance is not opened again.
 const QUARANTINE_AFTER: u32 = 5;
 
-/// A detector with what it takes to open it again.
+/// Supervised detector: an instance, with everything that is needed to open it again.
 pub(super) struct Watch {
     plugin: Arc<Detector>,
     settings: String,
@@ -24,7 +25,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Opens it for the first time.
+    /// Opens the instance for the first time.
     pub(super) fn open(plugin: Arc<Detector>, settings: String) -> Result<Self, PluginError> {
         let monitor = Monitor::open(plugin.clone(), &settings)?;
         Ok(Self {
@@ -37,12 +38,12 @@ impl Watch {
         })
     }
 
-    /// Whether the last that was heard of it is a fault.
+    /// Returns true if the detector has faulted since its last verdict.
     pub(super) fn has_faulted(&self) -> bool {
         self.faults > 0
     }
 
-    /// Shows it a frame.
+    /// Shows the detector a frame.
     pub(super) fn observe(
         &mut self,
         now: Instant,
@@ -58,8 +59,8 @@ impl Watch {
         answer
     }
 
-    /// Asks for what it knows. Faults count as those of a frame do; only a verdict ends a row of
-    /// them.
+    /// Asks the detector for its state. Faults count like the faults of a frame. Only a verdict
+    /// ends a row of faults.
     pub(super) fn save(
         &mut self,
         now: Instant,
@@ -70,7 +71,7 @@ impl Watch {
         answer
     }
 
-    /// Gives it back what it knew.
+    /// Restores the detector's saved state.
     pub(super) fn restore(&mut self, now: Instant, saved: &Saved) -> Result<(), PluginError> {
         let answer = self.monitor.restore(saved);
         self.note(now, answer.as_ref().err());
@@ -83,7 +84,7 @@ impl Watch {
         }
     }
 
-    /// Opens it again, with nothing in its memory, if it is time.
+    /// Opens the instance again, with empty state, if the backoff is over.
     pub(super) fn reopen(&mut self, now: Instant) -> Result<(), PluginError> {
         let (plugin, reason) = (self.plugin.name.to_string(), self.last_fault.clone());
         if self.faults >= QUARANTINE_AFTER {
@@ -107,7 +108,8 @@ impl Watch {
                 Ok(())
             }
             Err(error) => {
-                // Whatever it says: it opened with these settings before.
+                // Every error counts as a fault, because the detector opened with these settings
+                // before.
                 self.fault(now, &error);
                 Err(error)
             }

@@ -1,4 +1,4 @@
-//! Queues that lead to the instances: each is called on one thread at a time, in order.
+//! Queues the calls into instances. Each instance is called on one thread at a time, in order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::desk::{Desk, Shared};
 use super::error::PluginError;
 use super::watch::Watch;
 
-/// How long a call may wait for a place in the queue.
+/// Maximum time that a call waits for a place in the queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// None when there is no place to wait.
+/// Work of a call. It gets None if there is no place to wait.
 pub(super) type Job = Box<dyn FnOnce(Option<&mut Instances>) + Send>;
 
-/// A call into one instance.
+/// Call into one instance.
 pub(super) struct Call {
     pub(super) lease: u64,
     pub(super) job: Job,
@@ -32,7 +32,7 @@ pub(super) struct Instances {
 }
 
 impl Instances {
-    /// Takes out what one lease has.
+    /// Takes out the instances of one lease.
     pub(super) fn take(&mut self, lease: u64) -> Self {
         let watches = self.watches.remove_entry(&lease).into_iter().collect();
         let runs = self.runs.remove_entry(&lease).into_iter().collect();
@@ -45,8 +45,9 @@ impl Instances {
     }
 }
 
-/// A queue, the instances that are called through it, and the thread that works on both: another
-/// one, where a call takes long. It ends when the last clone of the sender is dropped.
+/// Queue, the instances that are called through it, and the thread that works on both. When a call
+/// takes long, another thread takes over. The thread ends when the last clone of the sender is
+/// dropped.
 pub(super) struct Worker {
     jobs: mpsc::Sender<Call>,
     shared: Arc<Shared>,
@@ -54,7 +55,7 @@ pub(super) struct Worker {
     pub(super) counts: Arc<Counts>,
 }
 
-/// What happened, over all threads.
+/// Counters of events, over all threads.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) calls: AtomicU64,
@@ -64,7 +65,7 @@ pub(super) struct Counts {
 }
 
 impl Worker {
-    /// Starts a thread.
+    /// Starts a worker and its thread.
     pub(super) fn start(
         index: usize,
         queue: usize,
@@ -83,9 +84,9 @@ impl Worker {
         })
     }
 
-    /// Runs this on the thread, after all that was asked before. Waits for a place in the queue up
-    /// to a bound; once queued, an answer comes, since every call before it has a deadline. If the
-    /// caller goes away before its turn, nothing is run.
+    /// Runs `call` on the thread, after all earlier calls. Waits at most [`PATIENCE`] for a place
+    /// in the queue. An answer to a queued call always comes, because every call before it has a
+    /// deadline. If the caller goes away before its turn, nothing is run.
     async fn ask<R: Send + 'static>(
         &self,
         lease: u64,
@@ -111,7 +112,7 @@ impl Worker {
             if result.as_ref().is_err_and(PluginError::is_fault) {
                 counts.faults.fetch_add(1, Ordering::Relaxed);
             }
-            // Whoever asked may be gone by now.
+            // The caller may be gone by now.
             let _ = reply.send(result);
         });
         match self.jobs.try_send(Call { lease, job }) {
@@ -133,20 +134,20 @@ impl Worker {
         answer.await.map_err(|_| closed())?
     }
 
-    /// How many jobs wait.
+    /// Returns the number of waiting jobs.
     pub(super) fn waiting(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity()
     }
 }
 
-/// The right to one instance on one thread; the instance goes when it ends.
+/// Right to one instance on one thread. The instance is closed when the lease is dropped.
 pub(super) struct Lease {
     worker: Arc<Worker>,
     id: u64,
 }
 
 impl Lease {
-    /// On the thread with the fewest instances.
+    /// Takes a lease on the thread with the fewest instances.
     pub(super) fn take(workers: &[Arc<Worker>]) -> Result<Self, PluginError> {
         let worker = workers
             .iter()
@@ -158,7 +159,7 @@ impl Lease {
         Ok(Self { worker, id })
     }
 
-    /// Runs this on the thread of the instance, with the lease's id.
+    /// Runs `call` on the thread of the instance, with the id of the lease.
     pub(super) async fn ask<R: Send + 'static>(
         &self,
         plugin: &str,

@@ -1,44 +1,45 @@
-//! Samples in CSV files: which columns, and what their fields say.
+//! Reads samples from CSV files: selects the columns and parses their fields.
 
 use std::path::Path;
 
 use super::{QualityError, when};
 use crate::domain::UnixMs;
 
-/// What the column of times may be called.
+/// Known names of the time column.
 const TIMES: [&str; 5] = ["timestamp", "time", "datetime", "date", "ts"];
-/// What the column of values may be called.
+/// Known names of the value column.
 const VALUES: [&str; 3] = ["value", "val", "v"];
 
-/// One row: what stands in it, and what that says.
+/// A row: its fields as text, and their parsed values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row<'a> {
-    /// The field of the time as it was written, quotes included.
+    /// Field of the time as written, including quotes.
     pub time: &'a str,
-    /// The field of the value as it was written, quotes included.
+    /// Field of the value as written, including quotes.
     pub number: &'a str,
-    /// When. None if that can't be read.
+    /// Time of the sample. `None` if the field cannot be parsed.
     pub at: Option<UnixMs>,
-    /// The value. NaN if that can't be read.
+    /// Value of the sample. NaN if the field cannot be parsed.
     pub value: f64,
 }
 
-/// The text of a file. Bytes that are no UTF-8 become U+FFFD: they spoil their row and no other.
+/// Reads the text of a file. Invalid UTF-8 becomes U+FFFD, and spoils only its own row.
 ///
 /// # Errors
-/// It can't be read.
+/// Returns an error if the file cannot be read.
 pub fn read(path: &Path) -> Result<String, QualityError> {
     let bytes = std::fs::read(path).map_err(|error| QualityError::unreadable(path, &error))?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// The rows of a file in their order, one for each line that is not blank and not the header. The
-/// first line is a header if neither its time nor its value can be read. A header's columns go by
-/// their names, all others by their place: time, value.
+/// Returns the rows of a file in order, one for each line that is neither blank nor the header. The
+/// first line is a header if neither its time nor its value can be parsed. With a header, the
+/// columns are found by name. Without one, the first column is the time and the second one the
+/// value.
 ///
 /// # Errors
-/// There is nothing in it, or only one column.
+/// Returns an error if the text is empty or has only one column.
 pub fn rows(text: &str) -> Result<Vec<Row<'_>>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = text
@@ -65,7 +66,7 @@ pub fn rows(text: &str) -> Result<Vec<Row<'_>>, String> {
     Ok(lines.map(|line| row(line, columns)).collect())
 }
 
-/// `NaN` is a number here: it was written as one.
+/// Returns true if the field is not a number. A written `NaN` is a number here.
 fn is_no_number(field: &str, value: f64) -> bool {
     value.is_nan() && bare(field).parse::<f64>().is_err()
 }
@@ -83,7 +84,8 @@ fn row(line: &str, (time, number): (usize, usize)) -> Row<'_> {
     }
 }
 
-/// The columns of time and value: by their names, else the first ones that are left.
+/// Returns the columns of time and value by their names. A column without a known name is the first
+/// remaining one.
 fn named(header: &str) -> (usize, usize) {
     let names: Vec<String> = (0..)
         .map_while(|n| field(header, n))
@@ -103,7 +105,7 @@ fn named(header: &str) -> (usize, usize) {
     }
 }
 
-/// A field without the space and the quotes around it.
+/// Returns a field without surrounding spaces and quotes.
 fn bare(field: &str) -> &str {
     let field = field.trim();
     let inside = field
@@ -112,8 +114,8 @@ fn bare(field: &str) -> &str {
     inside.map_or(field, str::trim)
 }
 
-/// Field number `n` as it was written. A comma between quotes does not end it; a line does (RFC
-/// 4180 would go on).
+/// Returns field number `n` as written. A comma between quotes does not end the field. A line break
+/// does, unlike in RFC 4180.
 fn field(line: &str, n: usize) -> Option<&str> {
     if !line.contains('"') {
         return line.split(',').nth(n);

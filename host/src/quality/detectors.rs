@@ -1,4 +1,4 @@
-//! The detectors that a command names, loaded as the host loads them.
+//! Loads the detectors that a command names, in the way of the host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::QualityError;
 use crate::config;
-use crate::plugin::{Limits, Monitor, PluginConfig, PluginInfo, PluginKind, Plugins};
+use crate::domain::PluginKind;
+use crate::plugin::{Limits, Monitor, PluginConfig, PluginInfo, Plugins};
 
-/// How long one frame may take. Nobody waits for a verdict here, and a detector in a slow language
-/// is measured as well.
+/// Deadline of one frame. It is long, because nobody waits for a verdict here, and detectors in
+/// slow languages are measured as well.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Detectors that open with their settings.
@@ -22,12 +23,13 @@ pub struct Detectors {
 }
 
 impl Detectors {
-    /// Finds detectors by their names in the plugin folder, or by the paths of their files; all of
-    /// the folder if none is named. Takes seconds for what was never compiled before: not for an
-    /// async thread.
+    /// Finds detectors by their names in the plugin folder, or by the paths of their files. Loads
+    /// all detectors of the folder if `wanted` is empty. Takes seconds for components that were
+    /// never compiled before, so it must not run on an async thread.
     ///
     /// # Errors
-    /// There is no such detector, the host would not take it, or it refuses the settings.
+    /// Returns an error if there is no such detector, if the host would not load it, or if it
+    /// refuses the settings.
     pub fn load(
         wanted: &[String],
         folder: &Path,
@@ -41,7 +43,7 @@ impl Detectors {
                 file if is_path(name) => {
                     return Err(QualityError::unreadable(&file, "there is no such file"));
                 }
-                // It may call itself otherwise than its file.
+                // The name of a plugin may differ from that of its file.
                 _ => files.extend(all(folder)?),
             }
         }
@@ -82,15 +84,15 @@ impl Detectors {
         Ok(detectors)
     }
 
-    /// What is known of each, in the order in which they were named.
+    /// Returns the information about each detector, in the order of the request.
     pub fn all(&self) -> &[PluginInfo] {
         &self.infos
     }
 
-    /// One that has seen nothing.
+    /// Opens a fresh instance.
     ///
     /// # Errors
-    /// It can't be opened.
+    /// Returns an error if the detector cannot be opened.
     pub fn open(&self, info: &PluginInfo) -> Result<Monitor, QualityError> {
         let opened = self.plugins.monitor(&info.name, &self.settings);
         opened.map_err(|error| {
@@ -121,7 +123,7 @@ fn place(name: &str, folder: &Path) -> PathBuf {
     }
 }
 
-/// All components of the folder.
+/// Returns all components of the folder.
 fn all(folder: &Path) -> Result<Vec<PathBuf>, QualityError> {
     let remedy = "name the plugin folder with --plugins";
     let unreadable = |error| QualityError::unreadable(folder, &format!("{error}; {remedy}"));
@@ -139,8 +141,8 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>, QualityError> {
         .collect())
 }
 
-/// Loads these and no others, each under its number: what else is installed does not count, and
-/// takes no time.
+/// Loads only the given files, each under its number. Other installed plugins have no influence and
+/// cost no time.
 fn plugins(files: &[PathBuf], compiler: Option<PathBuf>) -> Result<Plugins, QualityError> {
     let config = PluginConfig {
         cache: Some(config::cache_folder().join("compiled")),

@@ -1,40 +1,42 @@
-//! One file's samples through one detector.
+//! Runs the samples of one file through one detector.
 
 use crate::domain::{Labels, Phase, Range, UnixMs};
 use crate::plugin::{Frame, Monitor, PluginError, RawFinding};
 
-/// Samples in a frame. Where one ends changes nothing; many at a time cost least.
+/// Maximum number of samples in a frame. The borders of frames have no influence on the result, and
+/// large frames cost least.
 const FRAME: usize = 4096;
 
-/// What a detector said of the rows of a file.
+/// Verdicts of a detector on the rows of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Judged {
-    /// One a row; NaN for those that the detector was not shown.
+    /// Scores by row. Rows that the detector did not see have NaN.
     pub scores: Vec<f64>,
-    /// With their rows, which rise.
+    /// Findings with their rows, in ascending order.
     pub findings: Vec<(usize, RawFinding)>,
 }
 
-/// What is known of one row.
+/// Verdict on one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Said {
-    /// The detector's score of this sample; 1 is its threshold.
+    /// Score of this sample. The threshold of the detector is 1.
     pub score: f64,
-    /// That of the anomaly's newest finding while it lasts, else 0.
+    /// Severity of the anomaly's newest finding while the anomaly lasts, else 0.
     pub severity: f64,
-    /// The newest that the anomaly's findings gave, from its onset to the row at which it is over.
+    /// Newest expected range of the anomaly's findings, from its onset to the row at which it is
+    /// over.
     pub expected: Option<Range>,
-    /// Onset, ongoing on every row after it, and clear on the row at which it is over. None while
-    /// all is calm.
+    /// Phase of the anomaly: onset, then ongoing on every later row, and clear on the row at which
+    /// it is over. `None` without an anomaly.
     pub phase: Option<Phase>,
 }
 
-/// Shows a detector that has seen nothing all samples of one series, of which None is no time, and
-/// NaN no value. As in the service, it never sees those, nor a sample that is not later than the
-/// one before. The time of a frame is that of its last sample.
+/// Feeds all samples of one series to a fresh detector. A time of `None` or a value of NaN marks an
+/// unreadable field. As in the service, the detector sees neither those samples nor a sample that
+/// is not later than its predecessor. The time of a frame is that of its last sample.
 ///
 /// # Errors
-/// The detector failed.
+/// Returns an error if the detector failed.
 pub fn judge(
     monitor: &mut Monitor,
     name: &str,
@@ -63,7 +65,8 @@ pub fn judge(
     Ok(judged)
 }
 
-/// Answers the time of a sample that a detector may see, given each in turn.
+/// Returns a filter for the samples of a series, to be called for each of them in order. The filter
+/// returns the time of a sample if a detector may see it.
 fn fits() -> impl FnMut(Option<UnixMs>, f64) -> Option<UnixMs> {
     let mut last = None;
     move |at, value| {
@@ -74,7 +77,7 @@ fn fits() -> impl FnMut(Option<UnixMs>, f64) -> Option<UnixMs> {
 }
 
 impl Judged {
-    /// What a detector that finds nothing would say.
+    /// Returns the verdicts of a detector that finds nothing.
     pub fn calm(samples: impl IntoIterator<Item = (Option<UnixMs>, f64)>) -> Self {
         let mut fits = fits();
         let score = |(at, value)| {
@@ -111,7 +114,7 @@ impl Judged {
         Ok(())
     }
 
-    /// What is known of each row in turn; None for those that the detector was not shown.
+    /// Returns the verdict on each row in order, or `None` for rows that the detector did not see.
     pub fn rows(&self) -> impl Iterator<Item = Option<Said>> {
         let mut findings = self.findings.iter().peekable();
         let mut anomaly: Option<(f64, Option<Range>)> = None;

@@ -1,4 +1,4 @@
-//! The same work on many files at once.
+//! Parallel work on many items.
 
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -6,8 +6,9 @@ use std::thread;
 
 use tokio_util::sync::CancellationToken;
 
-/// Does the work on all items, on every core, and answers in their order; None if it was told to
-/// stop. `done` is told how many are, each time. Blocks: not for an async thread.
+/// Applies `work` to all items on every core, and returns the results in the order of the items.
+/// Returns `None` if `stop` was cancelled. After each item, `done` receives the number of finished
+/// items. Blocks, so it must not run on an async thread.
 pub fn over<T: Sync, R: Send>(
     items: &[T],
     stop: &CancellationToken,

@@ -1,7 +1,7 @@
-//! How good a detector is, on data that is at hand: `anomalyzer nab`, `score` and `plot`.
+//! Measures the quality of detectors on existing data: `anomalyzer nab`, `score` and `plot`.
 //!
-//! A detector is opened as the service opens it and sees what the service would show it: samples in
-//! the order of their time, none twice, none that is not finite, many at a time. Nothing here knows
+//! A detector is opened as in the service and sees what the service would feed to it: samples in
+//! the order of their time, without duplicates, only finite ones, many at a time. No detector sees
 //! a file's future.
 
 pub mod csv;
@@ -9,6 +9,7 @@ mod detectors;
 mod judge;
 mod many;
 pub mod nab;
+mod panel;
 pub mod plot;
 mod table;
 mod when;
@@ -19,49 +20,50 @@ use std::path::{Path, PathBuf};
 pub use detectors::Detectors;
 pub use judge::{Judged, Said, judge};
 pub use many::over;
+pub use panel::panel_of_rows;
 pub use table::{HEAD, write};
 pub use when::parse as parse_time;
 
 use crate::history::HistoryError;
 use crate::plugin::PluginError;
 
-/// Why there is no answer.
+/// Reason for the failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum QualityError {
-    /// A file can't be read, or not be made sense of.
+    /// File that cannot be read or interpreted.
     #[error("cannot read {path}: {reason}", path = .path.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why, with the remedy.
+        /// Cause of the failure, with the remedy.
         reason: String,
     },
-    /// A file can't be written.
+    /// File that cannot be written.
     #[error("cannot write {path}: {reason}", path = .path.display())]
     Unwritable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why, with the remedy.
+        /// Cause of the failure, with the remedy.
         reason: String,
     },
-    /// What was asked for does not fit together.
+    /// Inconsistent request.
     #[error("{0}")]
     Wrong(String),
-    /// A detector can't be had, or failed.
+    /// Detector that cannot be loaded, or that failed.
     #[error("{doing}: {error}")]
     Plugin {
-        /// Which detector, on which file.
+        /// Name of the detector and of the file.
         doing: String,
-        /// What it said.
+        /// Error of the detector.
         error: PluginError,
     },
-    /// The history can't be read.
+    /// History that cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// It was interrupted.
+    /// Interrupted command.
     #[error("interrupted")]
     Interrupted,
-    /// The output can't be written.
+    /// Output that cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
 }

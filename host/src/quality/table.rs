@@ -1,4 +1,4 @@
-//! The CSV that `anomalyzer score` writes.
+//! CSV output of `anomalyzer score`.
 
 use std::io::{self, Write};
 
@@ -6,13 +6,13 @@ use super::csv::Row;
 use super::judge::{Judged, Said};
 use crate::domain::{Phase, Range};
 
-/// The columns.
+/// Header line with the columns.
 pub const HEAD: &str = "timestamp,value,score,severity,expected_low,expected_high,phase";
 
 /// Writes a line for each row of the input, in its order.
 ///
 /// # Errors
-/// It can't be written.
+/// Returns an error if the output cannot be written.
 pub fn write<W: Write>(out: &mut W, rows: &[Row<'_>], judged: &Judged) -> io::Result<()> {
     writeln!(out, "{HEAD}")?;
     for (Row { time, number, .. }, said) in rows.iter().zip(judged.rows()) {

@@ -1,4 +1,4 @@
-//! Times as people and programs write them into files.
+//! Parses times in the formats that people and programs write into files.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -6,15 +6,15 @@ use jiff::tz::TimeZone;
 
 use crate::domain::UnixMs;
 
-/// A number below this is in seconds, one from here on in milliseconds: as seconds it is in the
-/// year 5138, as milliseconds in 1973.
+/// Smallest number that counts as milliseconds. Smaller numbers are seconds. The bound is in the
+/// year 5138 as seconds, and in 1973 as milliseconds.
 const LEAST_MILLISECONDS: i64 = 100_000_000_000;
 
-/// 9999-12-31T23:59:59.999Z, and as far to the other side: what is beyond is no time.
+/// Largest absolute value of a valid time: 9999-12-31T23:59:59.999Z.
 const FURTHEST: i64 = 253_402_300_799_999;
 
-/// Reads `2014-04-01 00:05:00` (UTC), RFC 3339, or seconds or milliseconds since 1970. None for
-/// anything else.
+/// Parses `2014-04-01 00:05:00` (UTC), RFC 3339, or seconds or milliseconds since 1970. Returns
+/// `None` for any other text.
 pub fn parse(text: &str) -> Option<UnixMs> {
     let text = text.trim();
     if let Ok(whole) = text.parse::<i64>() {
@@ -34,7 +34,7 @@ pub fn parse(text: &str) -> Option<UnixMs> {
         };
         return (at.abs() <= FURTHEST as f64).then_some(at.round() as i64);
     }
-    // Behind the date, a sign can only begin an offset.
+    // A sign behind the date can only begin an offset.
     let has_offset = text
         .get(10..)
         .is_some_and(|time| time.contains(['Z', 'z', '+', '-']));

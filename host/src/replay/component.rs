@@ -1,4 +1,4 @@
-//! Components by their digest, wherever they lie.
+//! Finds components by their digest and loads them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use super::{Places, ReplayError};
 use crate::config;
 use crate::plugin::{PluginConfig, Plugins};
 
-/// Folders within folders.
+/// Maximum depth of nested folders.
 const DEEPEST: usize = 4;
 
-/// The file whose bytes have this SHA-256.
+/// Returns the file with this SHA-256.
 pub(super) fn find(digest: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     folders.iter().find_map(|folder| find_in(digest, folder, 0))
 }
@@ -41,7 +41,7 @@ fn find_in(digest: &str, folder: &Path, depth: usize) -> Option<PathBuf> {
     })
 }
 
-/// The plugin of a file alone, and its name.
+/// Loads only the plugin of `file`, and returns it with its name.
 pub(super) fn load(file: &Path, places: &Places) -> Result<(Plugins, String), ReplayError> {
     let wrong = |why: String| ReplayError::Wrong(format!("{}: {why}", file.display()));
     let config = PluginConfig {

@@ -1,4 +1,4 @@
-//! What the detectors say again.
+//! Replays the findings of the detectors.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::diagnose::serde_name;
 use crate::domain::{Basis, Finding, Parameters, Witness, rfc3339};
 use crate::plugin::Plugins;
 
-/// Asks the detectors again, or others.
+/// Runs the recorded detectors again, or other detectors instead of them.
 pub(super) async fn again(
     basis: &Basis,
     instead: &Instead,
@@ -94,7 +94,8 @@ async fn ask(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) ->
     }
 }
 
-/// Another one is shown the samples alone: what the first one knew is in a form of its own.
+/// Runs another detector. A detector of another name gets the samples alone, because the saved
+/// state of the recorded detector has a format of its own.
 async fn ask_another(plugins: &Plugins, name: &str, basis: &Basis, witness: &Witness) -> Came {
     let same_name = name == witness.finding.detector;
     let settings = if same_name {

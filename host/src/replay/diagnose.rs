@@ -1,4 +1,4 @@
-//! What the analyst says again.
+//! Replays the diagnosis of the analyst.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::common::clock::now_ms;
 use crate::diagnose::{self, Diagnoser, DiagnoserConfig};
 use crate::domain::{AnalystKind, Basis, Decision, Evidence, Proposal};
 
-/// Diagnoses again with the stored answer, or asks another analyst. `decision` is as it was
-/// proposed.
+/// Repeats the diagnosis with the stored response, or asks another analyst. `decision` must be in
+/// its state of the proposal.
 pub(super) async fn again(
     decision: &Decision,
     basis: &Basis,
@@ -71,7 +71,7 @@ pub(super) async fn again(
     Ok(Step { stage, what, came })
 }
 
-/// What the analyst proposed, as it is on record.
+/// Returns the recorded proposals of the analyst.
 fn recorded(decision: &Decision) -> Vec<Proposal> {
     let first = Proposal {
         solution_type: decision.solution.clone(),
@@ -84,7 +84,8 @@ fn recorded(decision: &Decision) -> Vec<Proposal> {
         .collect()
 }
 
-/// The evidence that the analyst was shown: what was gathered later comes after it.
+/// Returns the first `many` pieces of evidence, which the analyst was shown. Later evidence comes
+/// after them.
 fn shown(decision: &Decision, many: usize) -> Vec<Evidence> {
     decision.evidence.iter().take(many).cloned().collect()
 }
@@ -92,7 +93,7 @@ fn shown(decision: &Decision, many: usize) -> Vec<Evidence> {
 fn written(proposals: &[Proposal], cites: &[String], evidence: &[Evidence]) -> String {
     let mut proposals = proposals.to_vec();
     if let Some(first) = proposals.first_mut() {
-        // A decision has one name for one action, however it was spelled.
+        // A decision uses one spelling of the name of an action, whichever the analyst used.
         first.solution_type = first.solution_type.replace('-', "_");
     }
     text(&json!({ "proposals": proposals, "cites": cites, "evidence": evidence }))

@@ -1,4 +1,4 @@
-//! What the guard says again.
+//! Replays the verdicts of the guard.
 
 use super::{Came, Instead, Stage, Step, text};
 use crate::diagnose::serde_name;
@@ -6,7 +6,7 @@ use crate::domain::GuardVerdict;
 use crate::guard;
 use crate::history::{Asked, RecordedEvent};
 
-/// Asks the guard again, by the recorded policy or another one.
+/// Runs the guard again with the recorded policy or another one.
 pub(super) fn again(event: &RecordedEvent, asked: &Asked, instead: &Instead) -> Step {
     let about = asked
         .facts

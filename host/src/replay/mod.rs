@@ -1,6 +1,6 @@
-//! A decision once more from its record: what was detected, diagnosed and allowed follows from what
-//! is on record of it, on any machine. Or with another detector, model or policy, and then what
-//! differs is shown.
+//! Replays a decision from its record. The findings, the diagnosis and the verdicts of the guard
+//! follow from the recorded inputs, on any machine. A replay with another detector, model or policy
+//! shows the differences.
 
 mod component;
 mod detect;
@@ -16,63 +16,63 @@ use crate::domain::Decision;
 use crate::guard::Policy;
 use crate::history::{HistoryError, Input, RecordedEvent};
 
-/// With what a decision is decided again. The default is what is on record.
+/// Replacements for a replay. The default uses the recorded parts.
 #[derive(Debug, Default)]
 pub struct Instead {
-    /// These detectors: files.
+    /// Files of other detectors.
     pub detectors: Vec<PathBuf>,
-    /// This analyst.
+    /// Another analyst.
     pub analyst: Option<Analyst>,
-    /// This policy.
+    /// Another policy.
     pub policy: Option<Policy>,
 }
 
-/// Who diagnoses instead of who did.
+/// Analyst that replaces the recorded one.
 #[derive(Debug)]
 pub enum Analyst {
     /// The rules.
     Rules,
-    /// A model, asked anew.
+    /// A model that is asked anew.
     Model(OllamaConfig),
 }
 
-/// Where plugins are looked for by their digest.
+/// Places to search for plugins by their digest.
 #[derive(Debug)]
 pub struct Places {
-    /// Folders with components, at any depth.
+    /// Folders with components, which may be in nested folders.
     pub folders: Vec<PathBuf>,
-    /// Compiles them.
+    /// Program that compiles the components.
     pub compiler: Option<PathBuf>,
 }
 
-/// A part of a decision.
+/// Stage of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// What a detector said of a series.
+    /// Finding of a detector on a series.
     Detect,
-    /// What the analyst proposed.
+    /// Proposal of the analyst.
     Diagnose,
-    /// What the guard said.
+    /// Verdict of the guard.
     Guard,
 }
 
-/// How it compares.
+/// Result of the comparison with the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Came {
-    /// The same, to the byte.
+    /// Result that equals the record byte by byte.
     Same,
-    /// Something else.
+    /// Result that differs from the record.
     Different {
-        /// What is on record.
+        /// Recorded result.
         was: String,
-        /// What it is now.
+        /// Result of the replay.
         is: String,
     },
-    /// It can't be told.
+    /// Result that cannot be determined.
     Unknown {
-        /// Why.
+        /// Reason.
         why: String,
     },
 }
@@ -82,7 +82,7 @@ impl Came {
         Self::Unknown { why: why.into() }
     }
 
-    /// Compares what is written.
+    /// Compares the texts of both results.
     fn of(was: String, is: String) -> Self {
         if was == is {
             Self::Same
@@ -92,34 +92,34 @@ impl Came {
     }
 }
 
-/// One step, decided again.
+/// One replayed step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Which part.
+    /// Stage of the step.
     pub stage: Stage,
-    /// Of what.
+    /// Subject of the step.
     pub what: String,
-    /// How it compares.
+    /// Result of the comparison.
     #[serde(flatten)]
     pub came: Came,
 }
 
-/// Why nothing can be decided again.
+/// Reason why a replay fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The history can't be read.
+    /// History that cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// Something else, with the remedy.
+    /// Another cause, with the remedy.
     #[error("{0}")]
     Wrong(String),
 }
 
-/// Decides again, step by step in the order in which it was decided. `events` are those of one
+/// Replays the steps of one decision in their original order. `events` are the events of the
 /// decision, oldest first.
 ///
 /// # Errors
-/// There are none, or what is to be used instead can't be.
+/// Returns an error if there are no events, or if a replacement cannot be used.
 pub async fn replay(
     events: &[RecordedEvent],
     instead: &Instead,
@@ -178,7 +178,7 @@ fn without_basis(decision: &Decision) -> String {
     }
 }
 
-/// JSON to compare and to show. What we write can always be written.
+/// Serializes a value as JSON for comparison and display. Our own types never fail to serialize.
 fn text<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

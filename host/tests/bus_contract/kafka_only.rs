@@ -1,19 +1,20 @@
-//! What only the bus on Kafka promises: how it takes a broker that is not there, dies, comes back,
-//! or refuses.
+//! Tests of promises that only the Kafka bus makes: its behaviour when a broker is absent, dies,
+//! comes back, or refuses.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::kafka::{KafkaBus, WhenAbsent};
-use anomalyzer::bus::{Bus, BusError, LogOfRecord, Topic};
+use anomalyzer_bus::{Bus, BusError, LogOfRecord};
+use anomalyzer_bus_kafka::{KafkaBus, WhenAbsent};
+use anomalyzer_domain::Topic;
 use anomalyzer_testbed::shared::own_kafka;
 use tokio::time::Instant;
 
 use super::raw;
 use super::rig::{Bounds, Kafka, PATIENCE, Rig, number, numbered, record, take};
 
-/// Looks until it is so.
+/// Polls until `so` returns true. Panics with `what` after [`PATIENCE`].
 async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !so() {
@@ -22,7 +23,7 @@ async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-async fn refusal(config: anomalyzer::bus::kafka::KafkaConfig) -> String {
+async fn refusal(config: anomalyzer_bus_kafka::KafkaConfig) -> String {
     match KafkaBus::connect(config).await {
         Err(BusError::Unavailable(text)) => text,
         Err(other) => panic!("{other:?}"),
@@ -64,7 +65,7 @@ async fn a_broker_that_is_killed_and_comes_back_loses_nothing_that_was_taken() {
         let bus = Arc::clone(&bus);
         async move {
             for i in 0..METRICS {
-                // As a source does that is slowed down.
+                // Retry until there is room, as a throttled source does.
                 while let Err(error) = bus.publish(Topic::Metrics, numbered(i)).await {
                     assert!(matches!(error, BusError::Full(Topic::Metrics)), "{error}");
                 }
@@ -99,7 +100,7 @@ async fn a_broker_that_is_killed_and_comes_back_loses_nothing_that_was_taken() {
     let mut seen = BTreeSet::new();
     while seen.len() < METRICS && Instant::now() < deadline {
         for delivery in metrics.next(100, Duration::from_secs(1)).await.unwrap() {
-            // The one from before was not committed and may come again.
+            // The message `METRICS` was not committed before the kill and may be delivered again.
             seen.extend(Some(number(&delivery)).filter(|number| *number != METRICS));
         }
     }
@@ -178,7 +179,7 @@ async fn when_told_to_wait_it_connects_as_soon_as_a_broker_is_there() {
     kafka.kill();
     let mut config = Kafka::on(&kafka.brokers(), "waiting").config(Bounds::default());
     config.when_absent = WhenAbsent::Wait;
-    // Shorter than it takes a broker to start, so that it has to try more than once.
+    // This timeout is shorter than the start of a broker, so the bus has to try more than once.
     config.connect_timeout = Duration::from_millis(500);
     let patient = tokio::spawn(async move {
         loop {
@@ -261,8 +262,8 @@ async fn a_commit_for_a_partition_that_moved_on_is_no_error_and_sets_nothing_bac
     let partitions: BTreeSet<_> = all.iter().map(|delivery| delivery.partition).collect();
     assert_eq!(partitions.len(), 4);
 
-    // The second member gets some of the partitions, all of whose messages it does again, and
-    // commits.
+    // The second member takes over some of the partitions. It processes all of their messages again
+    // and commits them.
     let mut second = bus.subscribe(Topic::Metrics, "moving").await.unwrap();
     let mut newest = HashMap::new();
     let deadline = Instant::now() + PATIENCE;
@@ -297,7 +298,7 @@ async fn a_commit_for_a_partition_that_moved_on_is_no_error_and_sets_nothing_bac
     }
     drop((first, second));
 
-    // Of the partitions that the second had, nothing that it committed comes again.
+    // In the partitions of the second member, no message that it committed comes again.
     let mut third = bus.subscribe(Topic::Metrics, "moving").await.unwrap();
     let kept = all
         .iter()
@@ -368,7 +369,7 @@ async fn whoever_takes_over_the_log_of_record_shuts_the_other_out_and_reads_all_
         "the marks between transactions are no messages"
     );
     assert_eq!(read(&mut new, next, 9).await, (vec![], true));
-    // Once more: the end is told each time.
+    // Read again: every read at the end reports the end.
     assert_eq!(read(&mut new, next, 9).await, (vec![], true));
 
     new.take_over().await.unwrap();

@@ -1,9 +1,10 @@
-//! What only the bus inside the process promises.
+//! Tests of promises that only the bus inside the process makes.
 
 use std::time::Duration;
 
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{BusError, Topic};
+use anomalyzer_bus::BusError;
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_domain::Topic;
 
 use super::rig::{Bounds, Local, PATIENCE, Rig, number, numbered, take};
 
@@ -42,7 +43,7 @@ async fn offsets_of_metrics_grow_over_a_restart() {
         let offset = take(&mut *subscription, 1).await[0].offset;
         assert!(offset > last);
         last = offset;
-        tokio::time::sleep(Duration::from_millis(2)).await; // as long as no restart is
+        tokio::time::sleep(Duration::from_millis(2)).await; // shorter than any real restart
     }
 }
 

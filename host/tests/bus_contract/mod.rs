@@ -1,4 +1,4 @@
-//! What every bus promises, tried on each: in this process, and on a real Kafka.
+//! Tests of the promises that every bus makes, on the bus in this process and on a real Kafka.
 
 mod kafka_only;
 mod local_only;
@@ -6,7 +6,7 @@ mod promises;
 mod raw;
 mod rig;
 
-/// One test per promise and bus.
+/// Defines one test per promise and bus.
 macro_rules! promises {
     ($($promise:ident),+ $(,)?) => {
         mod local {

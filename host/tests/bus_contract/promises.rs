@@ -1,9 +1,10 @@
-//! The promises, each as a test of any bus.
+//! The promises of a bus, each as a test that runs on any bus.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use anomalyzer::bus::{BusError, Delivery, Record, Topic};
+use anomalyzer_bus::BusError;
+use anomalyzer_domain::{Delivery, Record, Topic};
 use bytes::Bytes;
 use futures::future::join_all;
 use proptest::prelude::*;
@@ -12,7 +13,7 @@ use proptest::test_runner::TestRunner;
 
 use super::rig::{Bounds, PATIENCE, Rig, number, numbered, record, take, take_within};
 
-/// As long as it takes to be fairly sure that nothing comes.
+/// Time after which a message that has not arrived can be assumed never to arrive.
 const A_WHILE: Duration = Duration::from_millis(500);
 
 fn numbers(deliveries: &[Delivery]) -> BTreeSet<usize> {
@@ -150,7 +151,7 @@ pub async fn of_two_members_each_message_goes_to_one_and_the_other_takes_over(ri
         ([1].into(), Vec::new())
     );
 
-    // Not committed: the one that takes over does it again.
+    // The active member did not commit the message, so its successor receives it again.
     drop(active);
     assert_eq!(numbers(&take(&mut *standby, 1).await), [1].into());
 }
@@ -331,7 +332,7 @@ pub async fn a_message_over_the_limit_is_refused_and_one_at_the_limit_travels(ri
         })
         .await;
     for topic in Topic::ALL {
-        // Noise, so that no compression hides it.
+        // Use random bytes, so that compression cannot shrink the message.
         let mut noise: u64 = 1;
         let fits: Bytes = (0..LIMIT - 1)
             .map(|_| {

@@ -1,5 +1,5 @@
-//! A produce request written by hand, for what no client library writes (kafka.apache.org/protocol,
-//! record batch version 2).
+//! Hand-written produce request, for messages that no client library writes
+//! (kafka.apache.org/protocol, record batch version 2).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -8,10 +8,10 @@ use super::rig::PATIENCE;
 
 const NOT_LEADER: i16 = 6;
 
-/// Writes one message with one header into partition 0, acknowledged.
+/// Writes one message with one header into partition 0 and waits for the acknowledgement.
 pub async fn produce(broker: &str, topic: &str, header_name: &[u8], payload: &[u8]) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    // A broker takes a moment to lead a topic that was just created.
+    // A broker needs a moment to become the leader of a new topic.
     let mut code = NOT_LEADER;
     while code == NOT_LEADER && tokio::time::Instant::now() < deadline {
         code = ask(broker, topic, header_name, payload).await;
@@ -19,7 +19,7 @@ pub async fn produce(broker: &str, topic: &str, header_name: &[u8], payload: &[u
     assert_eq!(code, 0, "the broker refused");
 }
 
-/// Answers the broker's error code.
+/// Sends the request and returns the broker's error code.
 async fn ask(broker: &str, topic: &str, header_name: &[u8], payload: &[u8]) -> i16 {
     let batch = batch(header_name, payload);
     let mut request = Vec::new();
@@ -47,7 +47,8 @@ async fn ask(broker: &str, topic: &str, header_name: &[u8], payload: &[u8]) -> i
     let length = stream.read_i32().await.unwrap();
     let mut answer = vec![0; length.try_into().unwrap()];
     stream.read_exact(&mut answer).await.unwrap();
-    // Correlation id, topics, name, partitions, partition, and then the error code.
+    // The error code follows the correlation id, the number of topics, the topic's name, the number
+    // of partitions and the partition.
     let at = 4 + 4 + 2 + topic.len() + 4 + 4;
     i16::from_be_bytes([answer[at], answer[at + 1]])
 }
@@ -87,7 +88,7 @@ fn batch(header_name: &[u8], payload: &[u8]) -> Vec<u8> {
     batch
 }
 
-/// A length as protobuf writes a signed number.
+/// Encodes a length as protobuf encodes a signed number.
 fn varint(length: usize) -> Vec<u8> {
     let mut rest = length << 1;
     let mut bytes = Vec::new();
@@ -99,7 +100,7 @@ fn varint(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// CRC-32C (RFC 3720, appendix B.4), bit by bit.
+/// Computes the CRC-32C of `bytes` (RFC 3720, appendix B.4), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
     !bytes.iter().fold(!0, |crc, byte| {

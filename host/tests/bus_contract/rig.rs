@@ -1,18 +1,19 @@
-//! A bus of each kind, new and empty.
+//! Opens a bus of each kind on a new, empty store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, Delivery, Record, Subscription, Topic};
+use anomalyzer_bus::{Bus, Subscription};
+use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_domain::{Delivery, Record, Topic};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// How long a test waits for what must come.
+/// Maximum time that a test waits for an expected event.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Bounds small enough to be reached.
+/// Bounds that are small enough to be reached in a test.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     pub queue: usize,
@@ -30,7 +31,7 @@ impl Default for Bounds {
     }
 }
 
-/// What is tested.
+/// Bus under test.
 #[async_trait]
 pub trait Tested: Bus {
     async fn set_aside(&self, topic: Topic) -> Vec<Delivery>;
@@ -50,7 +51,7 @@ impl Tested for KafkaBus {
     }
 }
 
-/// Opens buses on the same store: what one published, the next one reads.
+/// Opens buses on one store. A bus reads the messages that an earlier bus published.
 #[async_trait]
 pub trait Rig: Sync {
     async fn open(&self, bounds: Bounds) -> Arc<dyn Tested>;
@@ -88,7 +89,7 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Topics of its own on the shared broker.
+    /// Uses separate topics on the shared broker.
     pub fn new(test: &str) -> Option<Self> {
         Some(Self::on(
             &anomalyzer_testbed::shared::kafka(test)?.brokers,
@@ -134,7 +135,7 @@ impl Rig for Kafka {
     }
 }
 
-/// A record under a key.
+/// Builds a record under the key `key`.
 pub fn record(key: &str, payload: impl Into<Bytes>) -> Record {
     Record {
         key: Some(key.to_owned()),
@@ -143,12 +144,12 @@ pub fn record(key: &str, payload: impl Into<Bytes>) -> Record {
     }
 }
 
-/// A record with a number in it.
+/// Builds a record that contains `number`.
 pub fn numbered(number: usize) -> Record {
     record(&format!("key-{}", number % 7), number.to_string())
 }
 
-/// The number in it.
+/// Returns the number that a record of [`numbered`] contains.
 pub fn number(delivery: &Delivery) -> usize {
     std::str::from_utf8(&delivery.record.payload)
         .unwrap()
@@ -156,7 +157,7 @@ pub fn number(delivery: &Delivery) -> usize {
         .unwrap()
 }
 
-/// The next `count` messages, or fewer if they don't come in time.
+/// Returns the next `count` messages, or fewer if they do not arrive in time.
 pub async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery> {
     take_within(subscription, count, PATIENCE).await
 }

@@ -1,10 +1,10 @@
-//! However it is told to end, it leaves no process behind.
+//! Tests that the program leaves no process behind, however it is told to end.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::derive;
+use anomalyzer_domain::derive;
 use rustix::process::Signal;
 
 use crate::program::Program;
@@ -15,7 +15,7 @@ fn anomalyzer() -> Command {
     Command::new(env!("CARGO_BIN_EXE_anomalyzer"))
 }
 
-/// How many processes carry the mark of a host with that data folder.
+/// Counts the processes that carry the mark of a host with the data folder `data_dir`.
 fn marked(data_dir: &Path) -> usize {
     let mark = derive(&["local", &data_dir.canonicalize().unwrap().to_string_lossy()]);
     let wanted = format!("ANOMALYZER_LOCAL={mark}");
@@ -41,7 +41,7 @@ fn until(what: &str, mut there: impl FnMut() -> bool) {
     }
 }
 
-/// Starts the demo, waits until its application runs, and tells it to end.
+/// Starts the demo, waits until its application runs, and sends `signal` to the demo.
 #[track_caller]
 fn the_demo_ends_by(signal: Signal) {
     let _stage = crate::stage();
@@ -79,13 +79,13 @@ fn a_second_interrupt_ends_it_at_once_and_leaves_no_process_behind_not_even_a_de
     );
     std::fs::write(&config, text).unwrap();
     let mut program = Program::start(anomalyzer().args(["serve", "--config"]).arg(&config));
-    // The shell, and what it waits for: by then it is deaf. The host may not be ready yet, and must
-    // stop it all the same.
+    // Two processes carry the mark: the shell and the command that it waits for. By then the shell
+    // ignores SIGTERM. The host may not be ready yet, and must stop both all the same.
     until("the deaf process runs", || {
         marked(folder.path()) > 1 || program.has_ended()
     });
     program.signal(Signal::INT);
-    // Two that come as one are one: it is told until it hears.
+    // Two signals that arrive together count as one, so repeat the signal until the program ends.
     until("it ends", || {
         let ended = program.has_ended();
         if !ended {

@@ -1,9 +1,9 @@
-//! The process is killed, at every durable step of a decision and at any time, and started again.
-//! Afterwards every operation is on record, none was done twice, none was lost, and no incident is
-//! forgotten.
+//! Tests that kill the process at every durable step of a decision and at random times, and start
+//! it again. Afterwards every operation is on record, no operation was done twice, no operation was
+//! lost, and no incident is forgotten.
 //!
-//! That an operation was done is counted where it is done: the generation of the process group or
-//! of the Deployment rises with each.
+//! Operations are counted where they take effect: each one raises the generation of the process
+//! group or of the Deployment.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::{Decision, DecisionState, Operation, OutcomeKind};
-use anomalyzer::history::{FILE_NAME, Filter, HistoryReader, Page};
+use anomalyzer_domain::{Decision, DecisionState, Operation, OutcomeKind};
+use anomalyzer_history::{FILE_NAME, Filter, HistoryReader, Page};
 use anomalyzer_testbed::shared;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -21,19 +21,19 @@ use tokio::runtime::Runtime;
 
 use crate::program::Program;
 
-/// Rounds on the embedded parts, each of which ends in a kill; and on the real ones, where taking
-/// over from a killed server takes the broker's time. `ANOMALYZER_TEST_KILLS` says how many of the
-/// first for a longer run.
+/// Numbers of rounds on the embedded services and, in `REAL`, on the real ones. Each round ends in
+/// a kill. On the real services, taking over from a killed server takes the broker's time.
+/// `ANOMALYZER_TEST_KILLS` sets the number of embedded rounds for a longer run.
 const EMBEDDED: usize = 200;
 const REAL: usize = 10;
-/// Until the process is killed from outside if it did not come to the point.
+/// Time after which the process is killed from outside if it has not reached the kill point.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// Until all that was begun is over, after the last kill.
+/// Time limit for finishing all started work after the last kill.
 const SETTLED: Duration = Duration::from_secs(120);
-/// Several kills, then a look.
+/// Number of kills between two checks.
 const LOOK_EVERY: usize = 25;
 
-/// Where a decision can end: before and after each record and each effect.
+/// Steps at which a decision can be cut short: before and after each record and each effect.
 const STEPS: [&str; 13] = [
     "proposed",
     "guarded",
@@ -57,17 +57,17 @@ struct Victim {
     address: String,
     runtime: Runtime,
     http: reqwest::Client,
-    /// The decisions that were promised: the answer to the request said so.
+    /// Decisions that the answer to a request promised.
     promised: BTreeSet<String>,
     target: Value,
-    /// How often it came to the point at which it was to be killed.
+    /// Number of times the process reached the point at which it was to be killed.
     to_the_point: usize,
 }
 
 impl Victim {
     fn new(target: Value, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Free now; nobody else asks for it within the test.
+        // The port is free now, and nothing else asks for it during the test.
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -87,7 +87,7 @@ impl Victim {
             .enable_all()
             .build()
             .unwrap();
-        let http = anomalyzer::common::http_client::client(Duration::from_secs(5)).unwrap();
+        let http = anomalyzer_common::http_client::client(Duration::from_secs(5)).unwrap();
         Self {
             folder,
             config,
@@ -103,7 +103,7 @@ impl Victim {
     fn start(&self, crash_at: Option<&str>) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anomalyzer"));
         command.args(["serve", "--config"]).arg(&self.config);
-        // What the tests of the real parts run against is for those that name it.
+        // Remove the settings of the real services: only tests that name these services use them.
         for name in [
             "KAFKA_BROKERS",
             "KAFKA_TOPIC_METRICS",
@@ -147,12 +147,13 @@ impl Victim {
         })
     }
 
-    /// Starts it, asks for something, and sees it die.
+    /// Starts the service, asks for an action, and waits until the service has died.
     fn round(&mut self, number: usize) {
         self.die(number, STEPS[number / 2 % STEPS.len()], 1);
     }
 
-    /// The same at a step that is reached for the nth time.
+    /// Plays a round, see [`Self::round`], in which the process is killed when it reaches `step`
+    /// for the `nth` time.
     fn die(&mut self, number: usize, step: &str, nth: u32) {
         let at_random = number % 5 == 4;
         let point = format!(
@@ -197,14 +198,14 @@ impl Victim {
         };
         let asked = Instant::now();
         while !program.has_ended() && asked.elapsed() < limit {
-            // The group begins with the host: what was asked for before it was up is asked for
-            // again.
+            // The process group starts together with the host. Repeat a request that came before
+            // the group was up.
             if let (Some((path, body)), Some(id)) = (&request, &last)
                 && self.was_early(id)
             {
                 last = self.ask(path, body);
             }
-            // Nothing more comes of it: no need to wait.
+            // Nothing more will happen, so do not wait any longer.
             if asked.elapsed() > Duration::from_millis(700) && self.is_settled() {
                 break;
             }
@@ -239,7 +240,7 @@ impl Victim {
         })
     }
 
-    /// Asks for something, and keeps in mind what was promised.
+    /// Asks for an action and remembers the decision that was promised.
     fn ask(&mut self, path: &str, body: &Value) -> Option<String> {
         let id = self.post(path, body)?["decision"].as_str()?.to_owned();
         self.promised.insert(id.clone());
@@ -260,11 +261,14 @@ impl Victim {
 
     fn is_settled(&self) -> bool {
         self.folder.path().join(FILE_NAME).exists()
-            && self.decisions().iter().all(|one| one.state.is_final())
+            && self
+                .decisions()
+                .iter()
+                .all(|one| one.state().needs_no_work())
     }
 
-    /// Lets it run until all that was begun is over, and looks whether it is as it should be.
-    /// `done` counts at the target.
+    /// Lets the service run until all started work is over, and checks the result. `done` returns
+    /// the number of operations counted at the target.
     fn judge(&self, done: impl Fn() -> u64) {
         let program = self.start(None);
         let deadline = Instant::now() + SETTLED;
@@ -277,7 +281,7 @@ impl Victim {
             })
         };
         let decisions = loop {
-            // In this order: what is decided meanwhile is seen.
+            // Read the incidents first, so that a decision made in between is seen.
             let open = open();
             let decisions = self.decisions();
             let decided = |id| {
@@ -292,14 +296,14 @@ impl Victim {
                 .collect();
             let unsettled: Vec<_> = decisions
                 .iter()
-                .filter(|one| !one.state.is_final())
+                .filter(|one| !one.state().needs_no_work())
                 .collect();
             if self.is_up() && forgotten.is_empty() && unsettled.is_empty() {
                 break decisions;
             }
             let unsettled: Vec<_> = unsettled
                 .iter()
-                .map(|one| (&one.id, one.state, &one.solution))
+                .map(|one| (&one.id, one.state(), &one.solution))
                 .collect();
             assert!(
                 Instant::now() < deadline,
@@ -317,7 +321,7 @@ impl Victim {
         let mut ids = BTreeSet::new();
         for decision in &decisions {
             assert_ne!(
-                decision.state,
+                decision.state(),
                 DecisionState::Held,
                 "nothing was to be held: {decision:?}"
             );
@@ -470,11 +474,11 @@ fn nor_on_a_real_cluster_and_a_real_broker() {
     );
     let target = json!({"namespace": namespace, "kind": "Deployment", "name": "web"});
     let mut victim = Victim::new(target, &more);
-    // Those between which an operation is in doubt.
+    // An operation is in doubt between these steps.
     for number in (4..).take(REAL) {
         victim.round(number);
     }
-    // Before and after each of what is recorded on the broker, and not in the file yet.
+    // Kill before and after each record that is on the broker and not yet in the file.
     let before_these = victim.to_the_point;
     for (number, nth) in [(0, 1), (1, 1), (8, 3), (5, 3), (12, 4), (13, 4)] {
         victim.die(number, "log", nth);

@@ -1,5 +1,6 @@
-//! The demo as a visitor sees it: the program itself, judged by its exit code. A binary of its own,
-//! since what it shows takes place in real time and wants the machine for itself.
+//! Tests of the demo as a visitor sees it: they run the program itself and judge it by its exit
+//! code. They are a separate binary, because the demo takes place in real time and needs the
+//! machine for itself.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect is to fail"
@@ -19,13 +20,13 @@ use serde_json::Value;
 
 use program::{Ended, Program, tail};
 
-/// Until the embedded demo is given up, and the real one.
+/// Time limits after which the embedded demo and, in `REAL`, the real demo are given up.
 const EMBEDDED: Duration = Duration::from_secs(180);
 const REAL: Duration = Duration::from_secs(600);
-/// What a visitor is promised.
+/// Duration of the demo that visitors are promised.
 const SHOWN_WITHIN: Duration = Duration::from_secs(90);
 
-/// One at a time.
+/// Locks the stage, so that only one demo runs at a time.
 fn stage() -> MutexGuard<'static, ()> {
     static STAGE: Mutex<()> = Mutex::new(());
     STAGE.lock()
@@ -62,7 +63,7 @@ fn succeeded(ended: &Ended) -> Vec<Value> {
         .collect()
 }
 
-/// By the events' own times.
+/// Returns the duration of the demo by the times of its events.
 fn took(events: &[Value]) -> Duration {
     let at = |event: Option<&Value>| {
         event.unwrap()["at"]
@@ -141,7 +142,7 @@ fn on_the_real_parts_all_four_faults_come_out_as_they_should() {
     let events = succeeded(&output);
     assert_eq!(good_acts(&events), ["surge", "leak", "blip", "mute"]);
 
-    // The evidence of what was done is that of the real parts.
+    // The evidence of the action comes from the real services.
     let scaled = events.iter().find(|event| {
         event["event"] == "decision_ended" && event["detail"]["solution"] == "scale_up"
     });

@@ -1,4 +1,4 @@
-//! The program as a child process that never outlives its test.
+//! Runs the program as a child process that never outlives its test.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long it may take to end after a signal.
+/// Maximum time that the program may take to end after a signal.
 const END: Duration = Duration::from_secs(40);
 
-/// `anomalyzer`, with what it writes kept in files: a pipe that nobody reads would stop it.
+/// `anomalyzer` as a child process. Its output goes to files, because a pipe that nobody reads
+/// would block it.
 pub struct Program {
     child: Child,
     written: TempDir,
 }
 
-/// What it left behind.
+/// Exit status and output of a program that has ended.
 pub struct Ended {
     pub status: ExitStatus,
     pub lines: String,
@@ -46,8 +47,8 @@ impl Program {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end; after `limit` it is told to end, and that is a failure that shows what it
-    /// wrote.
+    /// Waits for the program to end. If it runs for longer than `limit`, terminates it and panics
+    /// with its output.
     #[track_caller]
     pub fn ended(mut self, limit: Duration) -> Ended {
         let in_time = self.wait(limit);
@@ -97,7 +98,7 @@ fn read(folder: &Path, name: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(folder.join(name)).unwrap()).into_owned()
 }
 
-/// The last lines.
+/// Returns the last 25 lines.
 pub fn tail(lines: &str) -> String {
     let lines: Vec<&str> = lines.lines().collect();
     lines[lines.len().saturating_sub(25)..].join("\n")

@@ -1,4 +1,4 @@
-//! The HTTP doors over real sockets, with an acting part that records what it is asked for.
+//! Tests of the HTTP API over real sockets. A fake executor records the requests that it gets.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use anomalyzer::act::AnswerError;
-use anomalyzer::api::{
-    Access, ApiConfig, ApiState, DoorError, Doors, EngineState, PartHealth, PartStatus, Role, Said,
-    TestMetric, Token, engine_router, router, serve,
+use anomalyzer_api::{
+    Access, ApiConfig, ApiState, ApprovalAnswer, Backend, BackendError, EngineState, PartHealth,
+    PartStatus, ProbeBackend, Role, TestMetric, Token, engine_router, router, serve,
 };
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, IncidentEvent, IncidentEventKind, Solution,
 };
-use anomalyzer::history::{DecisionEventKind, History};
+use anomalyzer_history::{DecisionEventKind, History};
+use anomalyzer_remediate::AnswerError;
 use async_trait::async_trait;
 use proptest::prelude::*;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -26,9 +26,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{NOON, Place, done, event, incident, proposed, web};
+use crate::fixture::{NOON, Place, done, event, in_state, incident, proposed, web};
 
-/// Records each solution as a decision that ends at once, but for `investigate`, which never ends.
+/// Fake executor that records each solution as a decision that ends at once. Only a decision on
+/// `investigate` never ends.
 struct Parts {
     history: History,
     solutions: Mutex<Vec<Solution>>,
@@ -37,20 +38,18 @@ struct Parts {
 }
 
 #[async_trait]
-impl Doors for Parts {
-    async fn submit(&self, solution: Solution) -> Result<(), DoorError> {
+impl Backend for Parts {
+    async fn submit(&self, solution: Solution) -> Result<(), BackendError> {
         self.solutions.lock().push(solution.clone());
         if solution.solution_type == "rate_limit" {
-            return Err(DoorError::Unavailable("the bus is closed".to_owned()));
+            return Err(BackendError::Unavailable("the bus is closed".to_owned()));
         }
-        let decision = Decision {
-            id: DecisionId::from(solution.id),
-            target: solution.target,
-            explanation: solution.explanation,
-            solution: solution.solution_type,
-            provenance: solution.provenance,
-            ..proposed(0)
-        };
+        let mut decision = proposed(0);
+        decision.id = DecisionId::from(solution.id);
+        decision.target = solution.target;
+        decision.explanation = solution.explanation;
+        decision.solution = solution.solution_type;
+        decision.provenance = solution.provenance;
         let history = self.history.clone();
         tokio::spawn(async move {
             history
@@ -58,10 +57,9 @@ impl Doors for Parts {
                 .await
                 .unwrap();
             if decision.solution != "investigate" {
-                let decision = Decision {
-                    state: DecisionState::Done,
-                    ..decision
-                };
+                for next in [DecisionState::Acting, DecisionState::Done] {
+                    decision.transition(next).unwrap();
+                }
                 history
                     .record(event(DecisionEventKind::Ended, decision))
                     .await
@@ -71,27 +69,23 @@ impl Doors for Parts {
         Ok(())
     }
 
-    async fn answer(&self, id: &DecisionId, said: Said) -> Result<Decision, AnswerError> {
+    async fn answer(&self, id: &DecisionId, said: ApprovalAnswer) -> Result<Decision, AnswerError> {
         match self.history.decision(id).await? {
             None => Err(AnswerError::NotFound(id.clone())),
-            Some(decision) if decision.state != DecisionState::Held => {
-                Err(AnswerError::NotHeld(decision.state))
+            Some(decision) if decision.state() != DecisionState::Held => {
+                Err(AnswerError::NotHeld(decision.state()))
             }
             Some(_) if said.question == "late" => Err(AnswerError::Expired(NOON)),
-            Some(decision) => Ok(Decision {
-                explanation: format!("{said:?}"),
-                ..decision
-            }),
+            Some(mut decision) => {
+                decision.explanation = format!("{said:?}");
+                Ok(decision)
+            }
         }
     }
 
-    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), DoorError> {
+    async fn send_test_metric(&self, metric: TestMetric) -> Result<(), BackendError> {
         self.metrics.lock().push(metric);
         Ok(())
-    }
-
-    fn health(&self) -> Vec<PartHealth> {
-        self.health.lock().clone()
     }
 
     fn signals(&self) -> Value {
@@ -100,6 +94,12 @@ impl Doors for Parts {
 
     fn plugins(&self) -> Value {
         json!({"plugins": []})
+    }
+}
+
+impl ProbeBackend for Parts {
+    fn health(&self) -> Vec<PartHealth> {
+        self.health.lock().clone()
     }
 }
 
@@ -137,7 +137,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let state = ApiState::new(
             Access::load(&config, config.listen).unwrap(),
-            Arc::clone(&parts) as Arc<dyn Doors>,
+            Arc::clone(&parts) as Arc<dyn Backend>,
             place.history.clone(),
             Metrics::default(),
             Arc::new(|| NOON),
@@ -175,7 +175,8 @@ impl Server {
     }
 }
 
-/// The status and the problem. Every problem has the media type, says what, and tells the remedy.
+/// Sends a request and returns its problem document. Checks the status, the media type, and that
+/// the document describes the problem and a remedy.
 async fn problem(request: RequestBuilder) -> BTreeMap<String, Value> {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
@@ -467,7 +468,7 @@ async fn an_action_becomes_a_solution_with_who_asked_and_can_be_waited_for() {
     assert_eq!(response.status(), StatusCode::OK);
     let decision: Decision = response.json().await.unwrap();
     assert_eq!(
-        (decision.state, decision.solution.as_str()),
+        (decision.state(), decision.solution.as_str()),
         (DecisionState::Done, "no_action")
     );
     assert_eq!(
@@ -644,7 +645,7 @@ async fn ten_thousand_decisions_are_paged_streamed_and_searched() {
                 .unwrap()
         }
     });
-    // In order, but many at once.
+    // Record the decisions in order, but with many in flight at once.
     use futures::StreamExt;
     futures::stream::iter(records)
         .buffered(200)
@@ -807,14 +808,8 @@ async fn pages_of_other_sites_can_neither_ask_nor_act() {
 #[tokio::test]
 async fn what_is_held_is_answered_by_an_approver_who_says_why() {
     let server = Server::with(tokens()).await;
-    let held = Decision {
-        state: DecisionState::Held,
-        ..proposed(1)
-    };
-    let ended = Decision {
-        state: DecisionState::Done,
-        ..proposed(2)
-    };
+    let held = in_state(1, &[DecisionState::Acting, DecisionState::Held]);
+    let ended = in_state(2, &[DecisionState::Acting, DecisionState::Done]);
     for decision in [&held, &ended] {
         server
             .parts
@@ -836,7 +831,7 @@ async fn what_is_held_is_answered_by_an_approver_who_says_why() {
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let decision: Decision = answer.json().await.unwrap();
-        let said = Said {
+        let said = ApprovalAnswer {
             question: "1234".into(),
             approved,
             by: "anna".into(),
@@ -973,7 +968,7 @@ async fn with_tokens_each_may_do_what_its_role_allows_and_its_name_is_recorded()
         );
         assert_eq!(problem(request).await["status"], 401);
     }
-    // A probe may know whether it is well, but not what it talks to.
+    // A probe may learn if the host is healthy, but not which systems the host talks to.
     assert_eq!(server.json("/health").await.get("parts"), None);
     let health: Value = server
         .get("/health")
@@ -1035,7 +1030,7 @@ async fn the_engine_answers_health_and_metrics_only() {
     let access = Access::load(&ApiConfig::default(), ApiConfig::default().engine_listen).unwrap();
     let state = EngineState::new(
         access,
-        Arc::clone(&server.parts) as Arc<dyn Doors>,
+        Arc::clone(&server.parts) as Arc<dyn ProbeBackend>,
         Metrics::default(),
     );
     tokio::spawn(serve(
@@ -1131,7 +1126,7 @@ fn no_query_and_no_body_is_a_fault_of_the_server() {
         check(server.get("/api/v1/decisions").query(&[("text", &text)]));
         check(server.get("/api/v1/decisions").query(&[(&name, &value)]));
         check(server.request(Method::POST, "/action/no-action").header("content-type", "application/json").body(text));
-        // As it comes, without a client that escapes it.
+        // Send the query unescaped, without an HTTP client that would escape it.
         let answer = runtime.block_on(async {
             let mut stream = TcpStream::connect(server.address).await.unwrap();
             let head = format!("GET /api/v1/decisions?{} HTTP/1.0\r\n\r\n", raw.replace(' ', "%20"));

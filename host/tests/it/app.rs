@@ -1,4 +1,4 @@
-//! The process that tests supervise: this test binary, started again as a small web server.
+//! Process that tests supervise: this test binary, started again as a small web server.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
-/// The command that runs [`serve_until_killed`]. It listens on `$HOST:$PORT`.
+/// Returns the command that runs [`serve_until_killed`]. The server listens on `$HOST:$PORT`.
 pub fn command() -> Vec<String> {
     let program = std::env::current_exe()
         .unwrap()

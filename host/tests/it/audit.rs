@@ -1,9 +1,9 @@
-//! `anomalyzer audit` on the file of a history.
+//! Tests of `anomalyzer audit` on the file of a history.
 
 use std::process::Command;
 
 use anomalyzer::cli::audit::{AuditCommand, AuditError, run};
-use anomalyzer::history::DecisionEventKind::{Ended, Proposed};
+use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
 use clap::Parser;
 use sqlx::{Connection, SqliteConnection};
 
@@ -92,7 +92,7 @@ async fn the_script_of_the_documentation_verifies_an_export() {
         std::fs::write(&file, export).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify_audit.py");
         let output = Command::new("python3").arg(script).arg(&file).output();
-        output.expect("python3 is needed to try the script of docs/audit.md; install it")
+        output.expect("python3 is needed to try docs/verify_audit.py; install it")
     };
     let good = verify(&export);
     assert!(good.status.success(), "{good:?}");
@@ -100,7 +100,7 @@ async fn the_script_of_the_documentation_verifies_an_export() {
         String::from_utf8_lossy(&good.stdout).starts_with("decisions: holds up to event 3, head "),
         "{good:?}"
     );
-    // Without its beginning, as when what is old was let go of.
+    // Remove the beginning of the export, as if old events had been pruned.
     let (_, rest) = export.split_once('\n').unwrap();
     let rest = verify(rest);
     assert!(rest.status.success(), "{rest:?}");

@@ -1,9 +1,9 @@
-//! `anomalyzer check` on whole files.
+//! Tests of `anomalyzer check` on whole files.
 
 use anomalyzer::cli::Output;
 use anomalyzer::cli::check::{CheckArgs, run};
 
-/// Whether the file is good, and what is said of it.
+/// Checks a file that contains `text`. Returns true if the file is good, and the output.
 async fn check(text: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");

@@ -1,5 +1,6 @@
-//! The contract with plugins stays what it was: `wit/` against the copy that was frozen with
-//! version 0.1.0. What must change becomes a new version of the package, served beside this one.
+//! Tests that the contract with plugins stays compatible: they compare `wit/` with the copy that
+//! was frozen at version 0.1.0. A necessary change becomes a new version of the package, which is
+//! served beside this version.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,9 @@ use wit_parser::{Function, Handle, Resolve, Type, TypeDefKind, TypeId, TypeOwner
 
 const FROZEN: &str = include_str!("../data/contract/0.1.0.wit");
 
-/// What a plugin can rely on, by name: the package, its worlds' imports and exports, its
-/// interfaces' types and functions. Comments and the order of definitions are no part of it.
+/// Parts of the contract that a plugin can rely on, by name: the package, the imports and exports
+/// of its worlds, and the types and functions of its interfaces. Comments and the order of
+/// definitions are not part of the shape.
 type Shape = BTreeMap<String, String>;
 
 fn shape_of(text: &str) -> Shape {
@@ -56,7 +58,7 @@ fn shape(resolve: &Resolve, package: wit_parser::PackageId) -> Shape {
     shape
 }
 
-/// What a named type is.
+/// Returns the definition of a named type as text.
 fn definition(resolve: &Resolve, id: TypeId) -> String {
     let field = |name: &str, ty: &Type| format!("{name}: {}", reference(resolve, ty));
     let list = |items: Vec<String>| items.join(", ");
@@ -101,7 +103,7 @@ fn definition(resolve: &Resolve, id: TypeId) -> String {
     }
 }
 
-/// How a type is referred to: by the interface and the name, or by what it is made of.
+/// Returns a reference to a type: its interface and name, or its structure if it has no name.
 fn reference(resolve: &Resolve, ty: &Type) -> String {
     let Type::Id(id) = ty else {
         return format!("{ty:?}").to_lowercase();
@@ -168,8 +170,8 @@ fn signature(resolve: &Resolve, function: &Function) -> String {
     format!("{kind}({}){result}", parameters.join(", "))
 }
 
-/// What a plugin built with the frozen contract would trip over. New interfaces and worlds are none
-/// of it.
+/// Lists the changes that would break a plugin built with the frozen contract. New interfaces and
+/// worlds are not listed.
 fn broken(frozen: &Shape, live: &Shape) -> Vec<String> {
     let mut broken = Vec::new();
     for (name, was) in frozen {

@@ -1,4 +1,4 @@
-//! `anomalyzer decisions` on the file of a history.
+//! Tests of `anomalyzer decisions` on the file of a history.
 
 use parking_lot::Mutex;
 use std::io::{self, Write};
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anomalyzer::cli::decisions::{DecisionsCommand, DecisionsError, run};
-use anomalyzer::domain::Decision;
-use anomalyzer::history::DecisionEventKind::{Ended, Proposed, Verified};
+use anomalyzer_domain::Decision;
+use anomalyzer_history::DecisionEventKind::{Ended, Proposed, Verified};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
@@ -168,7 +168,7 @@ async fn it_reads_what_a_service_left_behind() {
     );
 }
 
-/// What is written can be read meanwhile.
+/// Writer whose output can be read while the command is running.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -192,7 +192,7 @@ async fn watching_shows_each_event_from_now_on() {
         let shutdown = shutdown.clone();
         async move { run(watch, &mut out, shutdown).await }
     });
-    // It begins at some time from now on: goes on until it was seen.
+    // The command starts to watch at an unknown time, so record events until it has shown one.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let line = loop {
         place.record(Verified, done(1)).await;
@@ -215,7 +215,7 @@ async fn watching_shows_each_event_from_now_on() {
     );
 }
 
-/// What `head` leaves when it has seen enough.
+/// Closed pipe, as `head` leaves it when it exits.
 struct Closed;
 
 impl Write for Closed {

@@ -1,11 +1,12 @@
-//! The demonstration application and its traffic, over real sockets.
+//! Tests of the demo application and its traffic, over real sockets.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anomalyzer::common::http_client;
-use anomalyzer::demo::app::{self, DemoAppArgs};
-use anomalyzer::demo::load::{self, DemoLoadArgs, Load, LoadSettings};
+use anomalyzer_common::http_client;
+use anomalyzer_demo::app::DemoAppArgs;
+use anomalyzer_demo::load::{DemoLoadArgs, Load, LoadSettings};
+use anomalyzer_demo::{app, load};
 use anomalyzer_testbed::ports;
 use clap::Parser;
 use serde_json::Value;
@@ -25,7 +26,7 @@ struct LoadCommand {
     args: DemoLoadArgs,
 }
 
-/// A running application; ends when dropped.
+/// Running application. It stops when dropped.
 pub struct App {
     pub url: String,
     _ends: DropGuard,
@@ -84,7 +85,7 @@ impl App {
             .as_u16()
     }
 
-    /// The sum of a metric's samples whose labels hold `with`.
+    /// Returns the sum of the samples of metric `name` whose labels contain `with`.
     async fn metric(&self, name: &str, with: &str) -> f64 {
         let text = client()
             .get(format!("{}/metrics", self.url))
@@ -121,7 +122,7 @@ fn settings(rate: f64) -> LoadSettings {
     }
 }
 
-/// Sends traffic to these applications; the guard ends it.
+/// Sends traffic to `apps` until the guard is dropped.
 fn send(apps: &[&App], settings: &LoadSettings) -> (Load, DropGuard) {
     let (_, targets) = watch::channel(apps.iter().map(|app| app.url.clone()).collect());
     let shutdown = CancellationToken::new();
@@ -146,7 +147,7 @@ async fn too_much_traffic_fills_the_queue_and_is_turned_away_and_the_metrics_say
     );
     assert!(app.metric("app_queue_length", "").await > 0.0);
     assert_eq!(app.metric("app_workers_busy", "").await, 1.0);
-    // Who is served has waited for those before: latency comes out of queueing.
+    // Served requests waited for the requests before them: the latency comes from queueing.
     let seconds = app
         .metric("http_request_duration_seconds_sum", "status=\"200\"")
         .await;
@@ -175,7 +176,7 @@ async fn a_limit_turns_away_what_comes_above_it_and_serves_the_rest_in_time() {
         limited > served && served >= 20.0,
         "{served} were served and {limited} turned away"
     );
-    // Turned away on purpose is not gone wrong.
+    // Requests that are turned away on purpose do not count as errors.
     assert_eq!(
         app.metric("app_requests_errors_total", "status=\"429\"")
             .await,
@@ -208,7 +209,7 @@ async fn more_replicas_serve_more() {
 
 #[tokio::test]
 async fn a_leak_grows_the_memory_for_real_up_to_its_cap_and_clearing_gives_it_back() {
-    // A process of its own: other tests of this one take and give memory as well.
+    // Use a separate process, because other tests in this one allocate and free memory as well.
     let address = format!("127.0.0.1:{}", ports::free().unwrap());
     let listen = format!("--listen={address}");
     let program = env!("CARGO_BIN_EXE_anomalyzer");

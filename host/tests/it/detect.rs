@@ -1,24 +1,25 @@
-//! The engine on its own: what is found of a past that it did not see itself.
+//! Tests of the engine on its own, including findings from the time before it started.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use anomalyzer::bus::kafka::{KafkaBus, KafkaConfig, TopicNames};
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, BusError, BusHealth, Delivery, Record, Replay, Subscription, Topic};
-use anomalyzer::codec::{self, Believed};
-use anomalyzer::collect::DetectorConfig;
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::config;
-use anomalyzer::detect::{
+use anomalyzer_bus::{Bus, BusError, BusHealth, Replay, Subscription};
+use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_detect::{
     Backfill, DetectStatus, Engine, Feedback, IncidentBook, IncidentConfig, KnownIncidents,
     Overlooked, Vote,
 };
-use anomalyzer::domain::{
-    Coverage, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Sample, Series, Target, UnixMs,
+use anomalyzer_domain::{
+    Coverage, Delivery, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Record, Sample,
+    Series, Target, Topic, UnixMs,
 };
-use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
+use anomalyzer_service::config;
+use anomalyzer_wire::Believed;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +39,7 @@ fn series(samples: Vec<Sample>) -> Series {
     }
 }
 
-/// The past of a source: a value a second, up to the start.
+/// Past of a source: one value per second, up to the start.
 struct Past(Vec<f64>);
 
 #[async_trait]
@@ -91,9 +92,9 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
     )
 }
 
-/// A batch of one sample of a signal about the target.
+/// Builds a batch with one sample of a signal about the target.
 fn batch(signal: &str, at: UnixMs, value: f64) -> Record {
-    codec::metrics::encode(&MetricBatch {
+    anomalyzer_wire::metrics::encode(&MetricBatch {
         signal: signal.into(),
         target: Some(web()),
         observed_at: at,
@@ -107,7 +108,8 @@ fn batch(signal: &str, at: UnixMs, value: f64) -> Record {
     })
 }
 
-/// The events of an engine that finds that past and is then shown these values, one each second.
+/// Runs an engine that finds `past` in the source and then receives the values of `live`, one per
+/// second. Returns the events of the engine once there are at least `many`.
 async fn events(past: Vec<f64>, live: &[f64], many: usize) -> Vec<IncidentEvent> {
     events_on(LocalBusConfig::default(), None, past, live, many).await
 }
@@ -144,7 +146,7 @@ async fn events_on(
             .await
             .unwrap()
         {
-            events.push(codec::incidents::decode(&delivery).unwrap());
+            events.push(anomalyzer_wire::incidents::decode(&delivery).unwrap());
         }
         (events.len() >= many).then_some(())
     })
@@ -164,8 +166,8 @@ fn ordinary(seconds: usize) -> Vec<f64> {
 async fn an_anomaly_that_began_before_the_start_counts_from_the_start() {
     let past = [ordinary(60), vec![300.0; 10]].concat();
     let events = events(past, &[300.0, 100.0, 101.0, 102.0, 103.0], 4).await;
-    // What becomes due is told when a batch of messages is through, so that the order between is
-    // not fixed.
+    // Events that become due are published after a batch of messages is processed, so the order in
+    // between is not fixed.
     let kinds: Vec<IncidentEventKind> = events.iter().map(|event| event.kind).collect();
     assert_eq!(
         (kinds[0], kinds[kinds.len() - 1]),
@@ -262,8 +264,7 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
         .with_overlooked(Arc::clone(&overlooked));
     let running = tokio::spawn(engine.run("detect", shutdown.clone()));
     let watches = |signal: &str| {
-        let status: std::collections::BTreeMap<String, DetectStatus> =
-            status.lock().unwrap().clone();
+        let status: std::collections::BTreeMap<String, DetectStatus> = status.lock().clone();
         (status.len(), status.contains_key(signal))
     };
     for number in 0..MOST {
@@ -302,7 +303,7 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
     running.await.unwrap().unwrap();
 }
 
-/// A bus that sets no message aside until it is told to.
+/// Bus that refuses to set messages aside until `sets_aside` is true.
 struct Stubborn {
     bus: LocalBus,
     sets_aside: Arc<AtomicBool>,
@@ -381,7 +382,7 @@ async fn what_can_be_neither_read_nor_set_aside_comes_again() {
         bus,
         sets_aside: Arc::clone(&sets_aside),
     });
-    // Garbage, and what says that it is from the far future.
+    // The first message is garbage, and the second one claims to be from the far future.
     for record in [
         Record {
             key: None,
@@ -459,7 +460,7 @@ async fn what_others_send_without_a_key_gets_that_of_its_target() {
         },
     )
     .await;
-    let batch = codec::metrics::decode(&ours, Believed::at(now_ms())).unwrap();
+    let batch = anomalyzer_wire::metrics::decode(&ours, Believed::at(now_ms())).unwrap();
     assert_eq!(ours.record.key.as_deref(), Some("default//Metric/cpu"));
     assert!(batch.foreign);
     assert_eq!(

@@ -1,11 +1,10 @@
-//! The analyst against a real Ollama, and against everything that one may answer instead of an
-//! answer.
+//! Tests of the analyst against a real Ollama, and against all kinds of bad responses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::diagnose::{Diagnoser, DiagnoserConfig, Diagnosis, OllamaConfig};
-use anomalyzer::domain::{
+use anomalyzer_diagnose::{Diagnoser, DiagnoserConfig, Diagnosis, OllamaConfig};
+use anomalyzer_domain::{
     AnalystKind, Coverage, Direction, Finding, FindingId, Incident, IncidentEvent,
     IncidentEventKind, IncidentId, Labels, Meaning, Phase, Range, Target, solutions,
 };
@@ -85,7 +84,8 @@ fn config(url: String, timeout: Duration) -> OllamaConfig {
     }
 }
 
-/// An Ollama that knows the model and answers every chat so.
+/// Starts an Ollama that knows the model and gives every chat the response `answer` after `delay`.
+/// Returns its URL.
 async fn answering<R: IntoResponse + Clone + Send + Sync + 'static>(
     answer: R,
     delay: Duration,

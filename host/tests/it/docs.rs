@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anomalyzer::config;
+use anomalyzer_service::config;
 
 /// Returns the blocks of a page that are TOML, each with the number of its first line.
 fn blocks(page: &str) -> Vec<(usize, String)> {

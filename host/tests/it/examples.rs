@@ -1,13 +1,14 @@
-//! The configurations that come with the project are good, and the example explains every key that
-//! there is.
+//! Tests that the configurations that come with the project are valid, and that the example
+//! explains every existing key.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anomalyzer::config::{self, Config};
+use anomalyzer_service::config;
+use anomalyzer_service::config::Config;
 use toml::{Table, Value};
 
-/// Every table that there is, as (path in the file, a document that ends within it).
+/// All tables, each as (path in the file, a document that ends within the table).
 const TABLES: [(&str, &str); 33] = [
     ("", ""),
     ("api", "[api]"),
@@ -54,7 +55,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap()
 }
 
-/// With what is commented out for being an example.
+/// Returns the example with its commented-out tables and keys uncommented.
 fn uncommented(text: &str) -> String {
     let line = |line: &str| {
         let bare = line.strip_prefix("# ").unwrap_or(line);
@@ -72,7 +73,7 @@ fn uncommented(text: &str) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What stands in backticks after `expected` in the error about a key that there is not.
+/// Returns the words in backticks after `expected` in the error about an unknown key.
 fn keys_of(error: &str) -> BTreeSet<String> {
     let (_, expected) = error
         .split_once("expected")
@@ -85,7 +86,8 @@ fn keys_of(error: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The keys of every table at that path; `*` is any key, and arrays are all their entries.
+/// Collects the keys of every table at `path`. `*` matches any key. An array stands for all of its
+/// entries.
 fn collect<'a>(value: &'a Value, path: &[&str], keys: &mut BTreeSet<&'a str>) {
     match (value, path) {
         (Value::Array(entries), _) => entries.iter().for_each(|entry| collect(entry, path, keys)),

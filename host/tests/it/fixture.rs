@@ -1,15 +1,15 @@
-//! A decision as it could have been, and a history in a folder of its own.
+//! Sample decisions, and a history in its own folder.
 
 use std::path::PathBuf;
 
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction,
     Evidence, EvidenceKind, Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels,
     Meaning, Operation, OperationId, OperationRecord, Outcome, OutcomeKind, Phase, Provenance,
-    Range, Target, UnixMs, Verdict, Verification, VerificationOutcome,
+    Range, Solution, Target, UnixMs, Verdict, Verification, VerificationOutcome,
 };
-use anomalyzer::history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
+use anomalyzer_history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -20,33 +20,17 @@ pub fn web() -> Target {
     Target::new("shop", "Deployment", "web")
 }
 
-/// Decision number `n`, proposed `n` minutes after noon.
+/// Returns decision number `n`, proposed `n` minutes after noon.
 pub fn proposed(n: i64) -> Decision {
     let at = NOON + n * 60_000;
-    Decision {
-        id: DecisionId::derive(&["test", &n.to_string()]),
-        incident: Some(IncidentId::from("inc-0000000000000001")),
-        opened_at: at - 5_000,
-        decided_at: at,
-        expires_at: at + 600_000,
-        attempt: 0,
-        state: DecisionState::Proposed,
-        target: Some(web()),
-        anomaly: Some(Anomaly {
-            signal: "web_latency".to_owned(),
-            direction: Direction::Above,
-            score: 2.5,
-            severity: 3.0,
-            observed: Some(1.25),
-            expected: Some(Range {
-                low: Some(0.05),
-                high: Some(0.5),
-            }),
-        }),
-        findings: Vec::new(),
-        solution: "scale_up".to_owned(),
-        parameters: json!({"replicas": 4}).as_object().unwrap().clone(),
+    let mut decision = Decision::proposed(&Solution {
+        anomaly_type: "latency_above".to_owned(),
+        solution_type: "scale_up".to_owned(),
         explanation: format!("latency rises with the queue, number {n}"),
+        id: DecisionId::derive(&["test", &n.to_string()]).to_string(),
+        incident: Some(IncidentId::from("inc-0000000000000001")),
+        target: Some(web()),
+        parameters: json!({"replicas": 4}).as_object().unwrap().clone(),
         confidence: 0.8,
         evidence: vec![Evidence {
             id: "e1".to_owned(),
@@ -65,31 +49,48 @@ pub fn proposed(n: i64) -> Decision {
             prompt_sha256: None,
             raw_answer: None,
         },
-        guard: None,
-        operations: Vec::new(),
-        summary: None,
-        verification: None,
-        undo: None,
-        question: None,
-        answers: vec![],
         provenance: Provenance {
             source: "engine".to_owned(),
             by: "engine".to_owned(),
         },
-        action_digest: Some("00ff".to_owned()),
-    }
+        attempt: 0,
+        proposed_at: at,
+        expires_at: at + 600_000,
+        basis: None,
+    });
+    decision.opened_at = at - 5_000;
+    decision.anomaly = Some(Anomaly {
+        signal: "web_latency".to_owned(),
+        direction: Direction::Above,
+        score: 2.5,
+        severity: 3.0,
+        observed: Some(1.25),
+        expected: Some(Range {
+            low: Some(0.05),
+            high: Some(0.5),
+        }),
+    });
+    decision.action_digest = Some("00ff".to_owned());
+    decision
 }
 
-/// The same after it was allowed, done and judged.
+/// Decision number `n` after these transitions.
+pub fn in_state(n: i64, path: &[DecisionState]) -> Decision {
+    let mut decision = proposed(n);
+    path.iter()
+        .for_each(|next| decision.transition(*next).unwrap());
+    decision
+}
+
+/// Returns the decision of [`proposed`] after it was allowed, performed and verified.
 pub fn done(n: i64) -> Decision {
     let allow = || GuardVerdict {
         verdict: Verdict::Allow,
         rule: "allow".to_owned(),
         reason: "nothing speaks against it".to_owned(),
     };
-    let mut decision = proposed(n);
+    let mut decision = in_state(n, &[DecisionState::Acting, DecisionState::Done]);
     let at = decision.decided_at;
-    decision.state = DecisionState::Done;
     decision.guard = Some(allow());
     decision.operations = vec![OperationRecord {
         id: OperationId::derive(&[decision.id.as_str(), "1"]),
@@ -166,7 +167,7 @@ pub fn incident(n: i64) -> Incident {
     }
 }
 
-/// A history in a folder of its own, which goes away with it.
+/// A history in its own folder. The folder is removed with it.
 pub struct Place {
     pub folder: TempDir,
     pub history: History,

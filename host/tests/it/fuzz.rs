@@ -1,6 +1,5 @@
-//! Every door, knocked at with its corpus and with what becomes of that when bytes are changed: for
-//! seconds, where `cargo xtask fuzz` goes on for as long as it is let, and sees which code is
-//! reached.
+//! Tests every door with its corpus and with mutations of the corpus, for seconds. `cargo xtask
+//! fuzz` runs without a time limit and sees which code is reached.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,10 +7,10 @@ use std::time::{Duration, Instant};
 #[path = "../../../fuzz/doors.rs"]
 mod doors;
 
-/// Of mutated input, for each door. All doors are tried at once: the test costs not much more than
-/// that.
+/// Time with mutated input for each door. All doors run at once, so the test takes little longer
+/// than this.
 const TIME: Duration = Duration::from_secs(3);
-/// For the same input every time: what fails can be tried again.
+/// Seed of the mutations. It is fixed, so that a failure can be reproduced.
 const SEED: u64 = 9;
 
 #[test]
@@ -40,7 +39,8 @@ fn no_door_breaks_whatever_is_thrown_at_it() {
     });
 }
 
-/// One of the corpus with bytes changed, doubled, left out, or joined to another.
+/// Returns an input of the corpus with bytes changed, doubled, left out, or joined to another
+/// input.
 fn mutated(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
     const WELL_KNOWN: [&[u8]; 8] = [
         b"\xff\xff\xff\xff",

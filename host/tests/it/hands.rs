@@ -1,10 +1,9 @@
-//! What people can say to a running `serve`: yes or no to what is held, and which targets are left
-//! alone.
+//! Tests of the decisions that people can make on a running `serve`: approving or rejecting held
+//! operations, silencing targets, and giving feedback on findings.
 
 use std::time::Duration;
 
-use anomalyzer::config;
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer_service::{Service, config};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -17,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A `serve` that asks before it acts, with a process group and a token for each role.
 struct Host {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     folder: TempDir,
     http: reqwest::Client,
@@ -40,7 +39,8 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = Service::builder(config)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -76,9 +76,9 @@ impl Host {
     }
 
     async fn replicas(&self) -> u32 {
-        let target = anomalyzer::domain::Target::new("", "Process", "web");
+        let target = anomalyzer_domain::Target::new("", "Process", "web");
         let local = self.running.local().unwrap();
-        let snapshot = anomalyzer::act::Operator::inspect(local.as_ref(), &target)
+        let snapshot = anomalyzer_operator::Operator::inspect(local.as_ref(), &target)
             .await
             .unwrap();
         snapshot.replicas.unwrap().desired
@@ -213,21 +213,18 @@ async fn silences_are_set_listed_and_ended_and_hold_over_a_restart() {
 
 #[tokio::test]
 async fn what_people_say_of_findings_is_kept_and_shown() {
-    use anomalyzer::common::clock::now_ms;
+    use anomalyzer_common::clock::now_ms;
 
     use crate::serve::{configured, show, show_ordinary};
 
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '1h'\nquiet_for = '100ms'\n";
     let shutdown = CancellationToken::new();
-    let running = serve::start(
-        configured(folder.path(), at_once),
-        Role::Both,
-        shutdown.clone(),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let running = Service::builder(configured(folder.path(), at_once))
+        .start(shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     let url = |path: &str| format!("http://{}{path}", running.address());
     let http = reqwest::Client::new();
     let ask = async |method: Method, path: &str, body: Option<Value>| {

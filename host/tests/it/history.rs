@@ -1,12 +1,12 @@
-//! The history on a real file.
+//! Tests of the history on a real file.
 
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::{
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{
     Decision, DecisionState, IncidentEvent, IncidentEventKind, OutcomeKind, Target,
     VerificationOutcome,
 };
-use anomalyzer::history::{
-    DecisionEventKind::{Ended, OperationAsked, Proposed},
+use anomalyzer_history::DecisionEventKind::{Ended, OperationAsked, Proposed};
+use anomalyzer_history::{
     Filter, History, HistoryError, HistoryOptions, HistoryReader, Order, Page,
 };
 use futures::TryStreamExt;
@@ -362,7 +362,7 @@ async fn the_chain_names_the_first_event_that_was_changed() {
             "{refused}"
         );
     }
-    // Whoever can write to the file can drop the triggers too.
+    // A person with write access to the file can drop the triggers too.
     sqlx::raw_sql(
         "DROP TRIGGER decision_events_are_never_changed;
          UPDATE decision_events SET body = CAST(replace(body, '0.8', '0.9') AS BLOB) WHERE seq = 3",
@@ -419,7 +419,7 @@ async fn a_full_disk_is_named_loses_nothing_and_is_left_behind_once_there_is_roo
         "{error}"
     );
     assert_eq!(place.history.health().problem, Some(error.to_string()));
-    // Many at once fail as one does.
+    // Many concurrent records fail like a single record.
     let more = (0..20).map(|n| place.history.record(event(Proposed, proposed(10_000 + n))));
     for result in futures::future::join_all(more).await {
         assert!(
@@ -467,7 +467,7 @@ async fn what_is_still_to_be_done_is_found_after_a_restart() {
     place.record(Ended, done(1)).await;
     place.record(Proposed, proposed(2)).await;
     let mut acting = done(3);
-    acting.state = DecisionState::Acting;
+    acting.transition(DecisionState::Acting).unwrap();
     acting.verification = None;
     acting.operations[0].outcome = None;
     acting.operations[0].done_at = None;
@@ -484,7 +484,7 @@ async fn the_cooldown_can_ask_for_the_operations_of_a_target() {
     let place = Place::new().await;
     place.record(Ended, done(1)).await;
     place.record(Ended, done(2)).await;
-    // A notice has no target of its own: it counts for the decision's.
+    // A notice has no target of its own, so it counts for the target of its decision.
     let mut notice = done(3);
     notice.operations[0].target = None;
     notice.target = Some(Target::new("shop", "Deployment", "db"));
@@ -753,7 +753,7 @@ async fn the_files_can_be_read_by_their_owner_only() {
 
 #[tokio::test]
 async fn those_that_were_left_alone_are_counted_for_a_comparison() {
-    use anomalyzer::domain::{Control, IncidentEvent, IncidentEventKind, Target};
+    use anomalyzer_domain::{Control, IncidentEvent, IncidentEventKind, Target};
 
     let place = Place::new().await;
     let other = |n: i64| {
@@ -767,7 +767,8 @@ async fn those_that_were_left_alone_are_counted_for_a_comparison() {
     for n in 0..4 {
         let mut one = other(n);
         match n {
-            // Over before, over meanwhile, going on, and one that something is done for.
+            // Incident 0 was over before `at`, incident 1 clears after `at`, and incident 2 stays
+            // open. An action is taken for incident 3.
             0 => one.cleared_at = Some(at - 1),
             1 => one.cleared_at = Some(at + 1),
             _ => {}

@@ -1,10 +1,10 @@
-//! Requests of actions to a real receiver.
+//! Tests of the HTTP requests that actions send, against a real receiver.
 
 use std::time::Duration;
 
-use anomalyzer::act::http::{Credential, HttpConfig, HttpSender};
-use anomalyzer::act::{OperatorError, Performed};
-use anomalyzer::domain::{HttpRequest, OperationId};
+use anomalyzer_domain::{HttpRequest, OperationId};
+use anomalyzer_egress::http::{Credential, HttpConfig, HttpSender};
+use anomalyzer_operator::{OperatorError, Performed};
 use serde_json::json;
 
 use crate::receiver::{Answer, Receiver, nobody};

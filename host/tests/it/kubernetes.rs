@@ -1,5 +1,5 @@
-//! The operator `kubernetes`: against the real control plane, and, for what a real one does not do
-//! on demand, against a server that refuses, stalls and talks nonsense.
+//! Tests of the operator `kubernetes`, against the real control plane and against a server that
+//! refuses, stalls and sends nonsense. A real control plane does not misbehave on demand.
 
 mod real;
 mod refusals;

@@ -1,15 +1,13 @@
-//! The operator `local` with real processes.
+//! Tests of the operator `local` with real processes.
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::act::local::{GroupConfig, Local, LocalConfig, Readiness};
-use anomalyzer::act::{Operator, OperatorError};
-use anomalyzer::domain::{
-    LogRequest, MergePatch, Operation, OperationId, Snapshot, Target, derive,
-};
+use anomalyzer_domain::{LogRequest, MergePatch, Operation, OperationId, Snapshot, Target, derive};
+use anomalyzer_operator::{Operator, OperatorError};
+use anomalyzer_operator_process::{GroupConfig, Local, LocalConfig, Readiness};
 use anomalyzer_testbed::ports;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -74,7 +72,7 @@ impl Host {
         self.local.inspect(&target()).await.unwrap()
     }
 
-    /// Waits until the group is at rest with that many serving replicas.
+    /// Waits until the group is at rest with `replicas` serving replicas.
     async fn at_rest(&self, replicas: u32) -> Snapshot {
         until("at rest", PATIENCE, async || {
             let snapshot = self.inspect().await;
@@ -87,7 +85,7 @@ impl Host {
         .await
     }
 
-    async fn perform(&mut self, operation: Operation) -> anomalyzer::act::Performed {
+    async fn perform(&mut self, operation: Operation) -> anomalyzer_operator::Performed {
         let basis = self.inspect().await;
         self.operations += 1;
         let id = OperationId::from(format!("op-{}", self.operations));
@@ -111,7 +109,7 @@ impl Host {
 
     async fn get(&self, replica: usize, path: &str) -> String {
         let address = self.local.endpoints("web").unwrap().borrow()[replica].address;
-        let client = anomalyzer::common::http_client::client(PATIENCE).unwrap();
+        let client = anomalyzer_common::http_client::client(PATIENCE).unwrap();
         client
             .get(format!("http://{address}{path}"))
             .send()
@@ -150,7 +148,7 @@ fn patch(environment: &Value) -> Operation {
 }
 
 fn alive(pid: &str) -> bool {
-    // A zombie is dead: its environment is gone.
+    // A zombie counts as dead: its command line is empty.
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
 
@@ -229,7 +227,7 @@ async fn a_crashed_replica_is_started_again_and_says_why_it_ended() {
     host.at_rest(1).await;
     let pid = host.get(0, "/pid").await;
     let address = host.local.endpoints("web").unwrap().borrow()[0].address;
-    let client = anomalyzer::common::http_client::client(PATIENCE).unwrap();
+    let client = anomalyzer_common::http_client::client(PATIENCE).unwrap();
     let cut_off = client.post(format!("http://{address}/crash")).send().await;
     assert!(cut_off.is_err());
     let snapshot = until("started again", PATIENCE, async || {

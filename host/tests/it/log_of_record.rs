@@ -1,13 +1,14 @@
-//! The history as a view of a log that several servers share, over a log whose answers can be lost.
+//! Tests of the history as a view of a log that several servers share. The answers of the log can
+//! be lost.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
-use anomalyzer::common::metrics::Metrics;
-use anomalyzer::domain::UnixMs;
-use anomalyzer::history::{
+use anomalyzer_bus::{BusError, LogOfRecord};
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{Delivery, Record, Topic, UnixMs};
+use anomalyzer_history::{
     DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryError, HistoryOptions,
 };
 use async_trait::async_trait;
@@ -24,22 +25,23 @@ fn delivery(offset: i64, record: Record) -> Delivery {
     }
 }
 
-/// What several servers write to.
+/// Topics that several servers write to.
 #[derive(Clone, Default)]
 struct Topics(Arc<Mutex<Inside>>);
 
 #[derive(Default)]
 struct Inside {
     records: Vec<Record>,
-    /// How often it was taken over.
+    /// Number of times that a server has taken over the log.
     epoch: u32,
-    /// Appends whose answer gets lost, the next one last: whether it was done.
+    /// Appends whose answer gets lost, the next append last. True if the append is done
+    /// nevertheless.
     lost: Vec<bool>,
 }
 
 struct Shared {
     topics: Topics,
-    /// Under which it may write.
+    /// Epoch under which this server may write.
     epoch: Option<u32>,
 }
 
@@ -198,7 +200,7 @@ async fn a_log_without_its_beginning_is_followed_from_where_it_begins() {
     );
     other.record(5).await.unwrap();
     assert_eq!(other.times().await, [3, 4, 5]);
-    // Without one in the middle it is no log.
+    // A log with a missing event in the middle is rejected.
     topics.0.lock().records.remove(1);
     let third = Server::start(&topics).await;
     let refused = third.history.take_over().await.unwrap_err();

@@ -1,5 +1,5 @@
-//! What the parts promise each other, tried over real sockets, files and servers. One binary, so
-//! that it is linked once.
+//! Tests of the promises between the parts, over real sockets, files and servers. All tests are in
+//! one binary, so that it is linked only once.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect is to fail"
@@ -22,9 +22,6 @@ mod evil;
 mod examples;
 mod fixture;
 mod fuzz;
-#[allow(dead_code, reason = "the unit tests of the plugin host use the rest")]
-#[path = "../../src/plugin/tests/guest.rs"]
-mod guest;
 mod hands;
 mod history;
 mod http;

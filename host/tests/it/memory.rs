@@ -1,4 +1,5 @@
-//! What detectors know outlives the engine: saved while it runs, restored when the next one begins.
+//! Tests that the state of detectors outlives the engine: it is saved while the engine runs and
+//! restored when the next engine starts.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -6,26 +7,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-use anomalyzer::bus::{Bus, Subscription, Topic};
-use anomalyzer::codec;
-use anomalyzer::collect::DetectorConfig;
-use anomalyzer::detect::{
+use anomalyzer_bus::{Bus, Subscription};
+use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_detect::{
     DetectStatus, Engine, EngineError, IncidentBook, IncidentConfig, KnownIncidents, Memory,
     MemoryConfig, memory,
 };
-use anomalyzer::domain::{
+use anomalyzer_domain::{
     Coverage, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample, Series, Target,
-    UnixMs,
+    Topic, UnixMs,
 };
-use anomalyzer::plugin::{PluginConfig, Plugins};
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::guest::{self, Stateful};
 use crate::wait::until;
+use anomalyzer_test_support::guest::{self, Stateful};
 
 const START: UnixMs = 1_769_860_800_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ fn moody(settings: &serde_json::Value) -> DetectorConfig {
     }
 }
 
-/// A host with the `zscore` that `cargo xtask plugins` built.
+/// Returns a host with the `zscore` that `cargo xtask plugins` built.
 fn built() -> Plugins {
     only(
         &std::fs::read(concat!(
@@ -60,7 +60,7 @@ fn built() -> Plugins {
     )
 }
 
-/// A host with this one plugin.
+/// Returns a host with one plugin.
 fn only(bytes: &[u8]) -> Plugins {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("guest.wasm"), bytes).unwrap();
@@ -71,8 +71,8 @@ fn only(bytes: &[u8]) -> Plugins {
     .unwrap()
 }
 
-/// A detector that says with each sample how many frames it has seen and from which version it was
-/// restored.
+/// Builds a detector that reports with each sample the number of frames that it has seen and the
+/// version from which it was restored.
 fn counting(version: &str, observe: &str, state: Stateful<'_>) -> Vec<u8> {
     guest::Detector {
         version,
@@ -84,7 +84,7 @@ fn counting(version: &str, observe: &str, state: Stateful<'_>) -> Vec<u8> {
     .build()
 }
 
-/// A bus, a memory, and engines one after the other.
+/// A bus, a state store, and the engines that use them one after the other.
 pub(crate) struct Rig {
     folder: TempDir,
     bus: Arc<dyn Bus>,
@@ -159,7 +159,8 @@ impl Rig {
         }
     }
 
-    /// Sends values, one a second, each when the one before was looked at, so that each is a frame.
+    /// Sends values, one per second. Each value is sent after the engine has seen the previous
+    /// value, so that each value becomes a frame.
     pub(crate) async fn feed(&mut self, running: &mut Running, values: &[f64]) {
         for value in values {
             let at = START + self.sent * 1000;
@@ -180,7 +181,7 @@ impl Rig {
                 foreign: false,
             };
             self.bus
-                .publish(Topic::Metrics, codec::metrics::encode(&batch))
+                .publish(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))
                 .await
                 .unwrap();
             self.sent += 1;
@@ -192,7 +193,7 @@ impl Rig {
         }
     }
 
-    /// The findings so far, in order.
+    /// Waits for `many` findings and returns all findings received, in order.
     async fn findings(&mut self, many: usize) -> &[Finding] {
         let Self {
             incidents,
@@ -205,7 +206,7 @@ impl Rig {
                 .await
                 .unwrap()
             {
-                let event = codec::incidents::decode(&delivery).unwrap();
+                let event = anomalyzer_wire::incidents::decode(&delivery).unwrap();
                 if matches!(
                     event.kind,
                     IncidentEventKind::Opened | IncidentEventKind::Changed
@@ -237,7 +238,7 @@ impl Running {
         self.status.lock().get("latency").cloned().unwrap()
     }
 
-    /// As at the end of the process.
+    /// Stops the engine as at the end of the process.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
@@ -250,7 +251,7 @@ fn ordinary(seconds: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Two outages, the first of which gets worse.
+/// Returns values with two outages. The first outage gets worse.
 fn eventful() -> Vec<f64> {
     let outage = [300.0, 310.0, 305.0, 900.0, 890.0, 300.0];
     [
@@ -302,8 +303,8 @@ async fn a_restart_in_the_middle_of_an_anomaly_changes_nothing_of_what_is_found(
         uninterrupted[0].id, uninterrupted[2].id,
         "the clear belongs to its onset"
     );
-    // Before it, right after its beginning, in the middle, between its last sample and the
-    // all-clear, and after it.
+    // Restart before the anomaly, right after its onset, in its middle, between its last sample and
+    // its clear, and after it.
     assert_eq!(
         found_with_restarts_before(&[20, 41, 43, 47, 50]).await,
         uninterrupted
@@ -317,7 +318,8 @@ async fn an_anomaly_survives_a_crash_right_after_its_beginning() {
     rig.feed(&mut running, &ordinary(40)).await;
     rig.feed(&mut running, &[300.0]).await;
     let onset = rig.findings(1).await[0].clone();
-    // What it saves before the commit is saved by the time that the next sample is seen.
+    // The engine saves before the commit, so the state is saved by the time that the next sample is
+    // seen.
     rig.feed(&mut running, &[300.0]).await;
     running.task.abort();
     assert!(running.task.await.unwrap_err().is_cancelled());
@@ -348,7 +350,7 @@ async fn what_is_still_learnt_and_until_when_is_known_over_restarts() {
             )
         })
     };
-    // By default it wants 20, and they come each second.
+    // By default `zscore` needs 20 samples, and one sample arrives per second.
     let ready_at = Some(START + 19_000);
     rig.feed(&mut running, &ordinary(7)).await;
     assert_eq!(
@@ -425,7 +427,7 @@ async fn what_is_refused_or_trips_the_detector_costs_the_memory_only_and_is_told
             told.contains("moody: 1 of its series") && told.contains(why),
             "{told}"
         );
-        // The series is announced to it, which is a frame.
+        // The series is announced to the detector, and the announcement is a frame.
         assert_eq!(rig.findings(3).await.last().unwrap().score, 2.0);
         running.stop().await;
     }
@@ -501,7 +503,7 @@ async fn a_detector_that_wants_too_much_saved_goes_on_and_is_not_saved() {
 
 #[tokio::test]
 async fn after_a_trap_the_last_save_is_restored() {
-    // Traps on a 20, unless it was restored.
+    // The detector traps on the value 20, unless it was restored.
     let trap = "(if (i32.and (i32.eqz (global.get $told)) (i32.eq (local.get $mood) (i32.const 20))) (then (unreachable)))";
     let mut rig = Rig::new().await;
     let moody_one = counting("0.1.0", trap, Stateful::default());

@@ -1,11 +1,11 @@
-//! Notices to a real receiver.
+//! Tests of notices to a real receiver.
 
 use std::time::Duration;
 
-use anomalyzer::act::notify::{
+use anomalyzer_domain::{Notice, OperationId, Target};
+use anomalyzer_egress::notify::{
     About, ChannelConfig, ChannelKind, Delivered, Notifier, NotifyConfig, NotifyError,
 };
-use anomalyzer::domain::{Notice, OperationId, Target};
 
 use crate::receiver::{Answer, Receiver, nobody};
 

@@ -1,20 +1,20 @@
-//! The example plugins in other languages, as a stranger would build them: loaded, fed and played
-//! to their ends.
+//! Tests of the example plugins in other languages, built as an outside author would build them.
+//! The tests load the plugins, feed the detectors and run the actions to their end.
 
 use std::sync::LazyLock;
 
-use anomalyzer::config;
-use anomalyzer::domain::{Direction, Labels, Notice, Operation, Phase, Range, Target};
-use anomalyzer::plugin::{
+use anomalyzer_domain::{Direction, Labels, Notice, Operation, Phase, PluginKind, Range, Target};
+use anomalyzer_plugin_host::{
     ActionIncident, ActionOutcome, ActionStep, DetectorHandle, Frame, PluginConfig, PluginError,
-    PluginKind, Plugins,
+    Plugins,
 };
+use anomalyzer_service::config;
 use serde_json::{Value, json};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/examples");
 
-/// All of them, with the limits that every plugin has. Compiled once per machine and build: it
-/// takes a while.
+/// All example plugins, with the default limits. They are compiled once per machine and build,
+/// because compiling takes a while.
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| {
     let cache = Some(config::cache_folder().join("compiled"));
     let loaded = Plugins::load(PluginConfig {
@@ -27,8 +27,8 @@ static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| {
 
 const REMEDY: &str = "build the examples with `cargo xtask plugins --examples`";
 
-/// The same for each language, in a module of its own: those of a language whose tools are missing
-/// can be left out.
+/// Defines the tests of one language in a separate module, so that the tests of a language can be
+/// left out if its tools are missing.
 macro_rules! examples_in {
     ($language:ident) => {
         mod $language {
@@ -112,7 +112,8 @@ async fn detector(language: &str, settings: Value) -> Result<DetectorHandle, Plu
         .await
 }
 
-/// A detector that wants two samples outside of 10 to 20 for an onset, and two inside for the end.
+/// Opens a detector that needs two samples outside of 10 to 20 for an onset, and two samples inside
+/// for the clear.
 async fn detector_in_doubt(language: &str) -> DetectorHandle {
     let settings = json!({"low": 10, "high": 20, "for_samples": 2, "clear_samples": 2});
     detector(language, settings)
@@ -120,7 +121,8 @@ async fn detector_in_doubt(language: &str) -> DetectorHandle {
         .unwrap_or_else(|error| panic!("{error}; {REMEDY}"))
 }
 
-/// A sample of one series each second, in a frame that also announces it if it is the first.
+/// Builds a frame with one sample per second of one series. The first frame also announces the
+/// series.
 fn frame(id: u32, first_second: i64, values: &[f64]) -> Frame {
     let mut frame = Frame {
         now: first_second * 1000,
@@ -142,7 +144,8 @@ fn frame(id: u32, first_second: i64, values: &[f64]) -> Frame {
 const VALUES: [f64; 12] = [
     15.0, 25.0, 15.0, 25.0, 26.0, 27.0, 60.0, 15.0, 25.0, 12.0, 13.0, 5.0,
 ];
-/// Of [`VALUES`]: one sample outside is no onset, the last one is another doubt.
+/// Expected findings in [`VALUES`]. A single sample outside the range is no onset, and neither is
+/// the last sample.
 const CHANGES: [(usize, Phase); 3] = [(4, Phase::Onset), (6, Phase::Ongoing), (10, Phase::Clear)];
 
 async fn onset_ongoing_and_clear(language: &str) {
@@ -169,7 +172,7 @@ async fn onset_ongoing_and_clear(language: &str) {
         "{}",
         onset.reason
     );
-    // 5 is half the width of the range: 20 would be 1.
+    // The scale is 5, half the width of the range: the value 20 would score 1.
     assert_eq!(
         verdict.scores,
         VALUES.map(|value| (value - 15.0).abs() / 5.0)
@@ -209,8 +212,8 @@ async fn memory_per_series(language: &str) {
     both.opened.extend(frame(2, 0, &[]).opened);
     both.push(2, 0, 15.0);
     assert_eq!(detector.observe(both, false).await.unwrap().findings, []);
-    // The second sample outside of series 1 is the first of series 2, and the last before series 1
-    // is closed.
+    // The frame contains the first sample of series 2 outside the range, and the second one of
+    // series 1. It is the last sample before series 1 is closed.
     let mut next = frame(2, 1, &[30.0]);
     next.push(1, 1000, 30.0);
     next.closed.push(1);
@@ -297,7 +300,8 @@ fn incident(target: Option<Target>) -> ActionIncident {
     }
 }
 
-/// What an action asks for, and how it ends, in a world that answers so.
+/// Runs an action while `world` answers its operations. Returns the steps that the action asked
+/// for, and its final step.
 async fn play(
     language: &str,
     incident: ActionIncident,
@@ -323,7 +327,7 @@ async fn play(
     }
 }
 
-/// All is done; a look shows three replicas.
+/// Answers that the operation is done. An inspection shows three replicas.
 fn well(operation: &Operation) -> ActionOutcome {
     ActionOutcome::Done(match operation {
         Operation::Inspect { .. } => json!({"replicas": {"desired": 3, "ready": 3}}),

@@ -1,11 +1,11 @@
-//! Plugins that come and go at a running `serve`, by both doors.
+//! Tests of plugins that are added to and removed from a running `serve`, by upload and through the
+//! plugin folder.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anomalyzer::config;
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer_service::{Service, config};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -17,9 +17,9 @@ use crate::wait::until;
 const MINUTE: Duration = Duration::from_secs(60);
 const PLUGINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins");
 
-/// A `serve` with `zscore` in its plugin folder, nothing granted, and a token for each role.
+/// A `serve` with `zscore` in its plugin folder, no grants, and a token for each role.
 struct Host {
-    running: Option<Running>,
+    running: Option<Service>,
     shutdown: CancellationToken,
     folder: TempDir,
     http: reqwest::Client,
@@ -59,7 +59,8 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = Service::builder(config)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -129,7 +130,7 @@ fn shipped(name: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask plugins`", path.display()))
 }
 
-/// Other bytes of the same plugin: an empty custom section is added.
+/// Returns other bytes of the same plugin by adding an empty custom section.
 fn other_build(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.extend([0, 2, 1, b'v']);
     bytes
@@ -278,7 +279,7 @@ async fn the_own_metrics_tell_how_each_live_plugin_does() {
     .await;
     assert_eq!(host.act("alarm").await["state"], "done");
     let text = metrics().await;
-    // It was instantiated, opened, and asked for a step twice.
+    // The plugin was instantiated, opened, and asked for a step twice.
     let calls = value(&text, "calls_total").unwrap();
     assert!(calls >= 4.0, "{text}");
     assert_eq!(

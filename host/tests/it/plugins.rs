@@ -1,4 +1,4 @@
-//! `anomalyzer plugins inspect|test` on the plugins that come with the host.
+//! Tests of `anomalyzer plugins inspect|test` on the plugins that come with the host.
 
 use std::path::PathBuf;
 
@@ -67,7 +67,7 @@ async fn the_detectors_that_come_with_the_host_pass_the_conformance_suite() {
             "{name} keeps its memory"
         );
     }
-    // Siblings know of one another.
+    // `peers` compares sibling series with each other, so its series share state.
     let (good, report) = output(&["test", "--series-share"], "peers.wasm")
         .await
         .unwrap();

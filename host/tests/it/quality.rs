@@ -1,4 +1,5 @@
-//! `anomalyzer nab|score|plot`, and what the detectors that come with the host reach.
+//! Tests of `anomalyzer nab|score|plot`, and of the scores of the detectors that come with the
+//! host.
 
 mod nab;
 mod plot;
@@ -17,7 +18,7 @@ fn detectors() -> DetectorArgs {
     }
 }
 
-/// The benchmark's data lies beside the checkout.
+/// Returns the folder with the benchmark's data, which lies beside the checkout.
 fn benchmark() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/nab");
     assert!(
@@ -28,7 +29,8 @@ fn benchmark() -> PathBuf {
     folder
 }
 
-/// A hundred samples about 10, a minute apart, the last but ten of them at 99.
+/// Returns a CSV file with a hundred samples near 10, one minute apart. Sample 90, counted from 0,
+/// is 99.
 fn spiky() -> String {
     let mut text = "timestamp,value\n".to_owned();
     for n in 0..100 {

@@ -1,4 +1,4 @@
-//! A real HTTP server that notes what it is sent and answers as it is told.
+//! Runs a real HTTP server that records its requests and gives prepared answers.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-/// What came.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub method: Method,
@@ -35,7 +35,7 @@ impl Received {
     }
 }
 
-/// How it answers once.
+/// Answer to one request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Status(u16),
@@ -60,7 +60,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Gives these answers one after the other, and 200 from then on.
+    /// Starts a server that gives the `answers` one after the other, and then always 200.
     pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -116,7 +116,7 @@ async fn receive(
     }
 }
 
-/// An address where nobody listens.
+/// Returns an address at which nobody listens.
 pub async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .await

@@ -1,18 +1,18 @@
-//! `anomalyzer replay` and `anomalyzer backtest`: what was decided, once more, and what would have
-//! been.
+//! Tests of `anomalyzer replay`, which makes recorded decisions again, and of `anomalyzer
+//! backtest`, which shows the decisions that would have been made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anomalyzer::backtest::TrialLimits;
-use anomalyzer::cli::Output;
-use anomalyzer::cli::backtest::{self, BacktestArgs};
-use anomalyzer::cli::replay::{self, ReplayArgs};
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::common::http_client;
-use anomalyzer::domain::{Decision, solutions};
-use anomalyzer::history::{Exported, FILE_NAME, HistoryError, HistoryReader};
-use anomalyzer::serve::{self, Role};
+use anomalyzer::cli::backtest::BacktestArgs;
+use anomalyzer::cli::replay::ReplayArgs;
+use anomalyzer::cli::{Output, backtest, replay};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{Decision, solutions};
+use anomalyzer_evaluate::backtest::TrialLimits;
+use anomalyzer_history::{Exported, FILE_NAME, HistoryError, HistoryReader};
+use anomalyzer_service::Service;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -23,19 +23,16 @@ fn plugins() -> PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into()
 }
 
-/// A service that scaled up, stopped: its data, and the decision.
+/// Runs a service until it has scaled up, and stops it. Returns its data folder and the decision.
 async fn scaled_up() -> (TempDir, Decision) {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
     let shutdown = CancellationToken::new();
-    let running = serve::start(
-        configured(folder.path(), at_once),
-        Role::Both,
-        shutdown.clone(),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let running = Service::builder(configured(folder.path(), at_once))
+        .start(shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     show_ordinary(running.bus().as_ref(), &running).await;
     show(running.bus().as_ref(), now_ms(), 6.0, 6.0).await;
     let decision = ended(&running, solutions::SCALE_UP, MINUTE).await;
@@ -92,7 +89,8 @@ async fn a_decision_comes_out_the_same_from_its_record_and_otherwise_with_anothe
         "{text}"
     );
 
-    // What was found is in the record; what was done in it is not believed, but decided again.
+    // The findings are taken from the record. The recorded result is not trusted, and the decision
+    // is made again.
     let (same, text) = replayed(ReplayArgs {
         detectors: vec![plugins().join("zscore.wasm")],
         ..args(&decision, folder.path())
@@ -122,7 +120,7 @@ async fn on_another_machine_the_export_is_enough_and_what_was_changed_in_it_come
     let (same, text) = replayed(elsewhere.clone()).await;
     assert!(same, "{text}");
 
-    // A sample of what the detector was shown, in the body, which is text within text.
+    // Find a sample that the detector was shown. It is in the body, which is text within text.
     let value = |text: &str| {
         let at = text.find(r#"\"samples\":[{\"at\":"#).unwrap();
         let at = at + text[at..].find(r#"\"value\":"#).unwrap() + r#"\"value\":"#.len();
@@ -189,7 +187,7 @@ async fn tested(args: BacktestArgs) -> (bool, String) {
     (good, String::from_utf8(out).unwrap())
 }
 
-/// Ten hours of a minute each, with that many bursts.
+/// Returns a CSV file with ten hours of one sample per minute. It contains `bursts` bursts.
 fn recorded(bursts: usize) -> String {
     let mut csv = "timestamp,value\n".to_owned();
     for minute in 0..600_usize {
@@ -218,8 +216,9 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
             data.display()
         );
         let shutdown = CancellationToken::new();
-        let running =
-            serve::start(configured(&data_dir, &trial), Role::Both, shutdown.clone()).await;
+        let running = Service::builder(configured(&data_dir, &trial))
+            .start(shutdown.clone())
+            .await;
         running.map(|running| (running.unwrap(), shutdown))
     };
     let refused = start(1.0).await.map(drop).unwrap_err().to_string();
@@ -229,7 +228,7 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
     );
 
     let (running, shutdown) = start(3.0).await.unwrap();
-    // The same code with a remark at its end: other bytes.
+    // The code is the same, but a remark at its end changes the bytes.
     let version = |remark: u8| {
         let mut bytes = fs::read(plugins().join("zscore.wasm")).unwrap();
         bytes.extend([0, 3, 1, b'r', remark]);
@@ -271,12 +270,13 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
     shutdown.cancel();
     running.ended().await;
 
-    // Nothing is there yet: it begins, and is tried as soon as something is.
+    // The history is empty. The service starts, and the trial takes place once there is data.
     let trial = "[trial]\nfrom = 'history'\nmost_incidents = 1\n";
     let (empty, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     for _ in 0..2 {
         let stop = stop.child_token();
-        let running = serve::start(configured(empty.path(), trial), Role::Both, stop.clone())
+        let running = Service::builder(configured(empty.path(), trial))
+            .start(stop.clone())
             .await
             .unwrap()
             .unwrap();
@@ -285,7 +285,7 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
         assert!(!empty.path().join("trial.passed").exists());
     }
 
-    // What has passed is not tried again.
+    // A configuration that has passed the trial is not tried again.
     let (running, shutdown) = start(3.0).await.map_err(|error| error.to_string()).unwrap();
     shutdown.cancel();
     running.ended().await;

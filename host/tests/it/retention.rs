@@ -1,11 +1,11 @@
-//! What the record lets go of, and copies of it.
+//! Tests of pruning the record, and of backups of the record.
 
 use std::time::Duration;
 
 use anomalyzer::cli::Output;
 use anomalyzer::cli::history::{HistoryCommand, What, run};
-use anomalyzer::history::DecisionEventKind::{Ended, Proposed};
-use anomalyzer::history::{FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, retain_once};
+use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
+use anomalyzer_history::{FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, retain_once};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::fixture::{NOON, Place, done, proposed};
@@ -86,7 +86,7 @@ async fn what_is_old_goes_from_the_beginning_and_the_rest_can_be_verified() {
         .0;
     assert_eq!(found.len(), left);
     assert_eq!(retain_once(&keep, &place.history, now).await.unwrap(), 0);
-    // It goes on where it was.
+    // Recording continues after the last event.
     place.record(Proposed, proposed(501)).await;
     assert_eq!(place.history.verify_chain().await.unwrap().seq, 1001);
 }
@@ -257,9 +257,9 @@ async fn a_copy_made_while_it_is_written_can_be_put_in_its_place() {
 async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_again() {
     use std::sync::Arc;
 
-    use anomalyzer::bus::local::{LocalBus, LocalBusConfig};
-    use anomalyzer::common::clock::now_ms;
-    use anomalyzer::history::{Anchor, AnchorConfig, anchor};
+    use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
+    use anomalyzer_common::clock::now_ms;
+    use anomalyzer_history::{Anchor, AnchorConfig, anchor};
     use tokio_util::sync::CancellationToken;
 
     use crate::receiver::Receiver;

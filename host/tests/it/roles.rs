@@ -1,10 +1,10 @@
-//! The halves apart, joined by Kafka: `serve --role server` and `serve --role engine`.
+//! Tests of `serve --role server` and `serve --role engine`, two separate halves joined by Kafka.
 
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::common::http_client;
-use anomalyzer::domain::{Decision, DecisionId, DecisionState, VerificationOutcome, solutions};
-use anomalyzer::history::{FILE_NAME, Filter, History, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{Decision, DecisionId, DecisionState, VerificationOutcome, solutions};
+use anomalyzer_history::{FILE_NAME, Filter, History, Page};
+use anomalyzer_service::{Role, Service};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::serve::{MINUTE, configured, ended, heal, show, show_ordinary};
 use crate::wait::until;
 
-/// One half with a folder of its own, as on a machine of its own.
+/// One half with a separate folder, as on a separate machine.
 struct Half {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     _folder: TempDir,
 }
@@ -23,7 +23,9 @@ impl Half {
     async fn start(role: Role, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
-        let running = serve::start(configured(folder.path(), more), role, shutdown.clone())
+        let running = Service::builder(configured(folder.path(), more))
+            .role(role)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -62,7 +64,7 @@ impl Half {
         .await
     }
 
-    /// How far its chain holds, and its last hash.
+    /// Returns the number of events in the chain of decisions, and its last hash.
     async fn chain(&self) -> (i64, String) {
         let [decisions, _] = self.history().audit(&[]).await.unwrap();
         assert_eq!(decisions.broken, None);
@@ -112,8 +114,9 @@ async fn a_server_that_stands_by_knows_all_that_was_recorded_and_goes_on_with_it
     let (status, answer) = first.post("/action/scale-up", target.clone()).await;
     assert_eq!(status, 202, "{answer}");
     let id = DecisionId::from(answer["decision"].as_str().unwrap().to_owned());
-    let asked =
-        |decision: &Decision| decision.state == DecisionState::Held && decision.question.is_some();
+    let asked = |decision: &Decision| {
+        decision.state() == DecisionState::Held && decision.question.is_some()
+    };
     let held = first.decision(&id, "a person is asked", asked).await;
     let seen = second
         .decision(&id, "the other server shows it", asked)
@@ -139,18 +142,20 @@ async fn a_server_that_stands_by_knows_all_that_was_recorded_and_goes_on_with_it
     let (status, answer) = second.post(&path, yes).await;
     assert_eq!(status, 200, "{answer}");
     let over = second
-        .decision(&id, "it is over", |decision| decision.state.is_final())
+        .decision(&id, "it is over", |decision| {
+            decision.state().needs_no_work()
+        })
         .await;
-    assert_eq!(over.state, DecisionState::Done, "{:?}", over.summary);
+    assert_eq!(over.state(), DecisionState::Done, "{:?}", over.summary);
     assert_eq!(over.operations.len(), 1, "{:?}", over.operations);
 
-    // A server that has nothing gets to know all of it, under the same hashes.
+    // A server without data reads all events from the log, under the same hashes.
     let third = Half::start(Role::Server, &more).await;
     assert_eq!(
         third
             .decision(&id, "a new one shows it too", |decision| decision
-                .state
-                .is_final())
+                .state()
+                .needs_no_work())
             .await,
         over
     );
@@ -173,10 +178,12 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
         assert_eq!(status, 202, "{answer}");
         let id = DecisionId::from(answer["decision"].as_str().unwrap().to_owned());
         server
-            .decision(&id, "it is over", |decision| decision.state.is_final())
+            .decision(&id, "it is over", |decision| {
+                decision.state().needs_no_work()
+            })
             .await;
     };
-    // Once on a log of its own, once on this one.
+    // Make one decision on a separate log, and one on this log.
     let other = Half::start(Role::Server, &on_topics_of_their_own(&kafka.brokers)).await;
     ask(&other).await;
     let this = Half::start(Role::Server, &more).await;
@@ -191,14 +198,12 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
     this.stop().await;
 
     let shutdown = CancellationToken::new();
-    let running = serve::start(
-        configured(folder.path(), &more),
-        Role::Server,
-        shutdown.clone(),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let running = Service::builder(configured(folder.path(), &more))
+        .role(Role::Server)
+        .start(shutdown.clone())
+        .await
+        .unwrap()
+        .unwrap();
     let problem = || running.history().unwrap().health().problem;
     let said = until("it says so", MINUTE, async || problem()).await;
     assert!(
@@ -206,7 +211,7 @@ async fn a_history_that_holds_something_else_than_the_log_does_not_take_over() {
         "{said}"
     );
     assert_eq!(running.history().unwrap().health().leads, Some(false));
-    // It keeps no other from acting.
+    // The rejected server does not keep another server from acting.
     let healthy = Half::start(Role::Server, &more).await;
     healthy.leads().await;
     healthy.stop().await;
@@ -239,7 +244,7 @@ async fn an_engine_that_is_started_again_in_an_incident_goes_on_with_it() {
     })
     .await;
     engine.stop().await;
-    // What comes meanwhile waits for the next engine.
+    // Samples that arrive meanwhile wait for the next engine.
     show(bus.as_ref(), now_ms(), 6.0, 6.0).await;
     let engine = Half::start(Role::Engine, &more).await;
     let surge = async {
@@ -270,7 +275,7 @@ async fn an_engine_that_is_started_again_in_an_incident_goes_on_with_it() {
         never = heal(&server.running) => match never {},
     };
     assert_eq!(
-        (decision.state, decision.incident.as_ref()),
+        (decision.state(), decision.incident.as_ref()),
         (DecisionState::Done, Some(&open.id))
     );
     assert_eq!(

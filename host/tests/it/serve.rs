@@ -1,24 +1,23 @@
-//! `serve` as a whole: samples go in at the topic, what comes of them is read back from the
+//! Tests of `serve` as a whole: they publish samples on the topic and read the results from the
 //! history.
 
 use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use anomalyzer::bus::{Bus, BusError, Record, Topic};
-use anomalyzer::cli::Output;
 use anomalyzer::cli::plugins::ServerArgs;
-use anomalyzer::cli::status::{self, StatusArgs};
-use anomalyzer::codec;
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::common::http_client;
-use anomalyzer::config::{self, Config};
-use anomalyzer::domain::{
-    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Sample, Series,
-    Target, VerificationOutcome, solutions,
+use anomalyzer::cli::status::StatusArgs;
+use anomalyzer::cli::{Output, status};
+use anomalyzer_bus::{Bus, BusError};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{
+    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Record, Sample,
+    Series, Target, Topic, VerificationOutcome, solutions,
 };
-use anomalyzer::history::{FILE_NAME, Filter, HistoryOptions, Page};
-use anomalyzer::serve::{self, Role, Running};
+use anomalyzer_history::{FILE_NAME, Filter, HistoryOptions, Page};
+use anomalyzer_service::config::Config;
+use anomalyzer_service::{Service, config};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -28,8 +27,8 @@ use crate::wait::until;
 
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// The configuration of these tests: a process group `web` of one replica, and two signals whose
-/// samples the test sends.
+/// Returns the configuration of these tests: a process group `web` of one replica, and two signals
+/// whose samples the test sends.
 pub fn configured(folder: &Path, more: &str) -> Config {
     let signal = |name: &str| {
         format!(
@@ -53,20 +52,20 @@ pub fn configured(folder: &Path, more: &str) -> Config {
     config::parse("test.toml".as_ref(), &text).unwrap()
 }
 
-/// What is confirmed at once and over soon.
+/// Configuration under which incidents are confirmed at once and clear soon.
 const AT_ONCE: &str = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
 
-/// A sample of both signals, as many times the usual.
+/// Publishes one sample of each signal. `traffic` and `latency` are multiples of the usual values.
 pub async fn show(bus: &dyn Bus, at: i64, traffic: f64, latency: f64) {
     for (signal, value) in [("traffic", 40.0 * traffic), ("latency", 0.1 * latency)] {
         let value = value * (0.95 + 0.1 * fastrand::f64());
-        let record = codec::metrics::encode(&batch(signal, vec![Sample { at, value }]));
+        let record = anomalyzer_wire::metrics::encode(&batch(signal, vec![Sample { at, value }]));
         bus.publish(Topic::Metrics, record).await.unwrap();
     }
 }
 
-/// Half a minute of ordinary samples, up to now; returns when `engine` has seen them.
-pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
+/// Publishes half a minute of ordinary samples, up to now. Returns when `engine` has seen them.
+pub async fn show_ordinary(bus: &dyn Bus, engine: &Service) {
     let now = now_ms();
     for second in (1..=30).rev() {
         show(bus, now - second * 1000, 1.0, 1.0).await;
@@ -84,9 +83,9 @@ pub async fn show_ordinary(bus: &dyn Bus, engine: &Running) {
     .await;
 }
 
-/// All parts in one process; ends when dropped.
+/// All parts in one process. They stop when dropped.
 struct Whole {
-    running: Running,
+    running: Service,
     shutdown: CancellationToken,
     folder: TempDir,
 }
@@ -109,7 +108,8 @@ impl Whole {
             ..configured(folder.path(), &format!("{AT_ONCE}{more}"))
         };
         let shutdown = CancellationToken::new();
-        let running = serve::start(config, Role::Both, shutdown.clone())
+        let running = Service::builder(config)
+            .start(shutdown.clone())
             .await
             .unwrap()
             .unwrap();
@@ -132,7 +132,7 @@ impl Whole {
         show_ordinary(self.running.bus().as_ref(), &self.running).await;
     }
 
-    /// The status of `/health`, and what it says.
+    /// Returns the status code of `/health` and its body.
     async fn health(&self) -> (u16, String) {
         let answer = reqwest::get(format!("http://{}/health", self.running.address()))
             .await
@@ -145,8 +145,8 @@ impl Whole {
     }
 }
 
-/// The decision for a solution, as soon as it is over.
-pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decision {
+/// Waits until the decision on `solution` is over, and returns the decision.
+pub async fn ended(server: &Service, solution: &str, within: Duration) -> Decision {
     let filter = Filter {
         solution: Some(solution.to_owned()),
         ..Filter::default()
@@ -160,21 +160,21 @@ pub async fn ended(server: &Running, solution: &str, within: Duration) -> Decisi
             .unwrap();
         decisions
             .into_iter()
-            .find(|decision| decision.state.is_final())
+            .find(|decision| decision.state().needs_no_work())
     })
     .await
 }
 
-/// More replicas help at once in this world: ordinary samples as soon as a scale is under way, for
-/// ever.
-pub async fn heal(server: &Running) -> Infallible {
+/// Simulates a world in which more replicas help at once: sends ordinary samples forever as soon as
+/// a scale operation is under way.
+pub async fn heal(server: &Service) -> Infallible {
     until("a scale is under way", 3 * MINUTE, async || {
         let decisions = server
             .history()
             .unwrap()
             .decisions(&Filter::default(), Page::default())
             .await;
-        let scaled = |decision: &Decision| decision.state == DecisionState::Verifying;
+        let scaled = |decision: &Decision| decision.state() == DecisionState::Verifying;
         decisions.unwrap().0.iter().any(scaled).then_some(())
     })
     .await;
@@ -211,7 +211,7 @@ async fn a_surge_on_the_topic_leads_to_a_scale_that_is_verified_and_on_record() 
         decision = whole.ended(solutions::SCALE_UP) => decision,
         never = heal(&whole.running) => match never {},
     };
-    assert_eq!(decision.state, DecisionState::Done);
+    assert_eq!(decision.state(), DecisionState::Done);
     let verification = decision.verification.unwrap();
     assert_eq!(
         verification.outcome,
@@ -258,7 +258,7 @@ async fn a_dry_run_decides_and_records_and_does_nothing() {
     whole.ordinary().await;
     whole.show(now_ms(), 6.0, 6.0).await;
     let decision = whole.ended(solutions::SCALE_UP).await;
-    assert_eq!(decision.state, DecisionState::Shadowed);
+    assert_eq!(decision.state(), DecisionState::Shadowed);
     assert_eq!(decision.guard.unwrap().rule, "mode");
     let verification = decision.verification.unwrap();
     assert!(
@@ -289,7 +289,7 @@ async fn what_cannot_be_read_is_set_aside_and_what_follows_is_seen() {
         payload: b"{\"name\": \"cpu\", \"va".as_slice().into(),
     };
     whole.publish(garbage).await.unwrap();
-    let mut cut = codec::metrics::encode(&batch(
+    let mut cut = anomalyzer_wire::metrics::encode(&batch(
         "latency",
         vec![Sample {
             at: now_ms(),
@@ -298,7 +298,8 @@ async fn what_cannot_be_read_is_set_aside_and_what_follows_is_seen() {
     ));
     cut.payload.truncate(cut.payload.len() - 3);
     whole.publish(cut).await.unwrap();
-    // Too large to be read, and refused where it is published; nothing is lost in silence.
+    // This record is too large to be read. The bus refuses it on publishing, so it is not lost
+    // silently.
     let huge = Record {
         key: None,
         headers: vec![],
@@ -308,7 +309,7 @@ async fn what_cannot_be_read_is_set_aside_and_what_follows_is_seen() {
         whole.publish(huge).await,
         Err(BusError::TooLarge { .. })
     ));
-    // Large, but taken: nobody can make anything of it.
+    // This record is large but is accepted, although nobody can decode it.
     let large = Record {
         key: None,
         headers: vec![],
@@ -347,18 +348,19 @@ async fn with_kafka_gone_health_says_so_and_what_comes_meanwhile_is_seen_when_it
     })
     .await;
     assert!(said.contains(&kafka.brokers()), "{said}");
-    // Kept until the broker is back.
+    // These samples are kept until the broker is back.
     whole.show(now_ms(), 6.0, 6.0).await;
     kafka.restart().await.unwrap();
-    // A broker starts, clients connect again, groups are formed anew, and only then is decided.
+    // The broker has to start, the clients have to connect again, and the groups have to form again
+    // before a decision is made.
     let decision = ended(&whole.running, solutions::SCALE_UP, 3 * MINUTE).await;
     assert_ne!(
-        decision.state,
+        decision.state(),
         DecisionState::Failed,
         "{:?}",
         decision.summary
     );
-    // There is nothing to scrape in these tests.
+    // Ignore the collector, because there is nothing to scrape in these tests.
     let others = || {
         whole
             .running
@@ -411,8 +413,8 @@ async fn a_test_metric_is_followed_from_its_spike_to_its_decision_and_its_end() 
     .await;
     assert_eq!(whole.running.open_incidents(), 0);
 
-    // Of those that watch what nobody configured one has seen enough, and the other says when it
-    // will have.
+    // Two detectors watch signals that nobody configured. One of them has seen enough samples, and
+    // the other one reports when it will have.
     let signals = get("/api/v1/signals").await;
     let metric = signals["signals"]
         .as_array()
@@ -456,7 +458,8 @@ async fn a_port_in_use_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = configured(folder.path(), "");
     config.api.listen = taken.local_addr().unwrap();
-    let error = serve::start(config, Role::Both, CancellationToken::new())
+    let error = Service::builder(config)
+        .start(CancellationToken::new())
         .await
         .map(drop)
         .unwrap_err();
@@ -483,7 +486,7 @@ async fn with_the_disk_full_health_is_broken_and_what_happened_is_on_record_once
     .await;
     whole.ordinary().await;
     assert!(!whole.health().await.1.contains(FILE_NAME));
-    // Something else fills the disk: the file is at its limit.
+    // Fill the file up to its limit, as if something else had filled the disk.
     let file = format!("sqlite://{}", whole.folder.path().join(FILE_NAME).display());
     let mut other = SqliteConnection::connect(&file).await.unwrap();
     sqlx::raw_sql("CREATE TABLE other (filled BLOB); INSERT INTO other VALUES (zeroblob(4000000))")
@@ -525,13 +528,14 @@ async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write(
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await
         .unwrap()
         .unwrap();
     let client = http_client::client(MINUTE).unwrap();
     let url = format!("http://{}/health", running.address());
-    // Long enough for a part that ends by itself to be found out.
+    // Poll for long enough to notice a part that ends by itself.
     for _ in 0..20 {
         let answer = client.get(&url).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
@@ -564,7 +568,7 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
     whole.show(now_ms(), 6.0, 6.0).await;
     let denied = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
     assert_eq!(
-        (denied.state, denied.operations.len()),
+        (denied.state(), denied.operations.len()),
         (DecisionState::Denied, 0),
         "{denied:?}"
     );
@@ -577,7 +581,7 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
         "{guard:?}"
     );
     let alarm = ended(&whole.running, solutions::ALARM, 2 * MINUTE).await;
-    assert_eq!(alarm.state, DecisionState::Done, "{alarm:?}");
+    assert_eq!(alarm.state(), DecisionState::Done, "{alarm:?}");
     let said: Value = http
         .delete(&url)
         .send()
@@ -587,7 +591,7 @@ async fn while_the_kill_switch_is_on_nothing_is_changed_and_people_are_told() {
         .await
         .unwrap();
     assert_eq!(said, serde_json::json!({ "on": false, "why": null }));
-    // Who did that, and why, is on record as well.
+    // The record also says who switched the kill switch, and why.
     for (what, why) in [
         ("kill_switch_on", "a rehearsal"),
         ("kill_switch_off", "what was stopped may be changed again"),

@@ -1,9 +1,8 @@
-//! Waiting for something to come true, with a deadline.
+//! Waits for a condition to come true, with a deadline.
 
 use std::time::{Duration, Instant};
 
-/// Asks `probe` until it gives something, and panics with `what` when that takes longer than
-/// `within`.
+/// Calls `probe` until it returns a value. Panics with `what` if that takes longer than `within`.
 pub async fn until<T>(
     what: &str,
     within: Duration,

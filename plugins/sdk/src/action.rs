@@ -1,22 +1,23 @@
-//! What an action is.
+//! Actions: the trait that an action implements, and its needs.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{About, Error, Incident, Plan, Target};
 
-/// Something that an action needs the host to do for it, and where. The operator grants it or not.
+/// Operation that an action needs the host to do, and its scope. The operator grants it or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// `scale`, `restart`, `notify`, …
+    /// Name of the operation: `scale`, `restart`, `notify`, …
     pub operation: &'static str,
-    /// `Deployment`, `Deployment/spec/template/spec`, `hooks.example.com:443`, or `*`.
+    /// Scope of the operation: `Deployment`, `Deployment/spec/template/spec`,
+    /// `hooks.example.com:443`, or `*`.
     pub scope: &'static str,
 }
 
 impl Need {
-    /// Whether it lets the operation be asked for of a target of that kind; a patch, of some part
-    /// of it.
+    /// Returns true if this need allows `operation` on a target of that kind. For a patch, it
+    /// allows the patch of some part of the target.
     pub fn covers(&self, operation: &str, kind: &str) -> bool {
         let part = |scope: &str| {
             scope
@@ -26,32 +27,32 @@ impl Need {
         self.names(operation) && (self.scope == "*" || part(self.scope))
     }
 
-    /// `read-logs` and `read_logs` are one.
+    /// Returns true if this need names `operation`. `read-logs` and `read_logs` are equal.
     pub(crate) fn names(&self, operation: &str) -> bool {
         self.operation.replace('-', "_") == operation.replace('-', "_")
     }
 }
 
-/// Decides what to do about an incident. It never touches the world: it is a pure function of what
-/// it is told, and asks the host for each operation.
+/// Decides what to do about an incident. An action never touches the world. It is a pure function
+/// of its input, and asks the host for each operation.
 pub trait Action: 'static {
-    /// What may be set. Use `#[serde(deny_unknown_fields, default)]`: a typo is then told by its
-    /// key.
+    /// Parameters of the action. Use `#[serde(deny_unknown_fields, default)]`. The error for a typo
+    /// then names the key.
     type Parameters: DeserializeOwned + JsonSchema;
 
-    /// Everything that its plans may ask for.
+    /// All operations that its plans may ask for.
     const NEEDS: &'static [Need];
 
-    /// Who it is.
+    /// Returns the name, version and summary of the action.
     fn about() -> About;
 
-    /// What to do. Parameters that make no sense are [`Error::Invalid`], with a message that names
-    /// the key; where nothing can be done about this incident, the plan is [`Plan::give_up`].
+    /// Plans what to do. Returns [`Error::Invalid`] if the parameters make no sense, with a message
+    /// that names the key. If nothing can be done about this incident, returns [`Plan::give_up`].
     fn plan(incident: &Incident, parameters: Self::Parameters) -> Result<Plan, Error>;
 
-    /// The incident's target, if this operation may be asked for of its kind by [`Action::NEEDS`].
-    /// Otherwise why there is none, for [`Plan::give_up`]: the kinds of targets are without end,
-    /// and what is not declared is denied.
+    /// Returns the incident's target, if [`Action::NEEDS`] allows the operation on its kind.
+    /// Otherwise returns the reason, for [`Plan::give_up`]. There are kinds of targets without end,
+    /// and the host denies an operation that is not declared.
     fn target(incident: &Incident, operation: &str) -> Result<Target, String> {
         let Some(target) = &incident.target else {
             return Err(format!(

@@ -1,5 +1,5 @@
-//! What `wit-bindgen` makes of `wit/plugin.wit`: one module per world, the types that both worlds
-//! know in the first.
+//! Bindings that `wit-bindgen` generates from `wit/plugin.wit`: one module per world. The first
+//! module has the types that both worlds share.
 #![allow(
     missing_docs,
     unsafe_code,
@@ -10,7 +10,7 @@
 )]
 
 pub mod detector {
-    //! The world `stateful-detector-plugin`, which has all of `detector-plugin`.
+    //! The world `stateful-detector-plugin`, which contains all of `detector-plugin`.
     wit_bindgen::generate!({
         path: "../../wit",
         world: "stateful-detector-plugin",

@@ -1,11 +1,11 @@
-//! Checks of settings, with messages that name the key.
+//! Checks of settings, with error messages that name the key.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use crate::Error;
 
-/// That a setting is in a range.
+/// Checks that a setting is in a range. Returns [`Error::Invalid`] if it is not.
 pub fn within<T: PartialOrd + Display + Copy>(
     key: &str,
     value: T,
@@ -21,7 +21,7 @@ pub fn within<T: PartialOrd + Display + Copy>(
     )))
 }
 
-/// That a setting is a number above 0.
+/// Checks that a setting is a finite number above 0. Returns [`Error::Invalid`] if it is not.
 pub fn above_zero(key: &str, value: f64) -> Result<(), Error> {
     if value > 0.0 && value.is_finite() {
         return Ok(());

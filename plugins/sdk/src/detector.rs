@@ -1,60 +1,62 @@
-//! What a detector is.
+//! Detectors: the trait that a detector implements, and its observations.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Error, Range, UnixMs};
 
-/// Who a plugin is.
+/// Name, version and summary of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
-    /// Lower case, digits and hyphens, at most 63 bytes.
+    /// Name of the plugin: lower case letters, digits and hyphens, at most 63 bytes.
     pub name: &'static str,
     /// Semantic version: `env!("CARGO_PKG_VERSION")`.
     pub version: &'static str,
-    /// One line.
+    /// Summary in one line.
     pub summary: &'static str,
 }
 
-/// Watches series, each with a memory of its own.
+/// Watches series, each with a state of its own.
 ///
-/// A pure function of its settings and of the samples in their order: no clock, no randomness, and
-/// where the host ends a frame must not matter.
+/// A detector is a pure function of its settings and of the samples in their order. It has no clock
+/// and no randomness. The place where the host ends a frame must not matter.
 pub trait Detector: Sized + 'static {
-    /// What the operator may set. Use `#[serde(deny_unknown_fields, default)]`: a typo is then told
-    /// by its key.
+    /// Settings that the operator may change. Use `#[serde(deny_unknown_fields, default)]`. The
+    /// error for a typo then names the key.
     type Settings: DeserializeOwned + JsonSchema;
-    /// What it remembers of one series.
+    /// State of one series.
     type Series: 'static;
 
-    /// How much past it wants to see before its findings count, in milliseconds.
+    /// History that the detector wants to see before its findings count, in milliseconds.
     const HISTORY_MS: u64;
 
-    /// Who it is.
+    /// Returns the name, version and summary of the detector.
     fn about() -> About;
 
-    /// Checks the settings. Answer [`Error::Invalid`] with a message that names the key.
+    /// Checks the settings and makes the detector. Returns [`Error::Invalid`] with a message that
+    /// names the key if a setting is invalid.
     fn open(settings: Self::Settings) -> Result<Self, Error>;
 
-    /// A series that was not seen before. Labels are sorted by name; `__name__` is the signal's.
+    /// Returns the state of a series that was not seen before. Labels are sorted by name.
+    /// `__name__` is the name of the signal.
     fn series(&self, labels: &[(String, String)]) -> Self::Series;
 
-    /// The next sample of a series. `at` rises strictly within a series; the value is finite. This
-    /// is the hot path.
+    /// Handles the next sample of a series. `at` rises strictly within a series, and the value is
+    /// finite. This is the hot path.
     fn observe(&mut self, series: &mut Self::Series, at: UnixMs, value: f64) -> Observation;
 }
 
-/// What a detector says of one sample.
+/// Observation of one sample by a detector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// How new the sample is: 1 is the threshold. Finite, not negative.
+    /// Novelty of the sample: 1 is the threshold. It is finite and not negative.
     pub score: f64,
-    /// The change of phase that comes with it. Boxed, so that the usual case returns in registers.
+    /// Change of phase at this sample. Boxed, so that the usual case returns in registers.
     pub change: Option<Box<Change>>,
 }
 
 impl Observation {
-    /// Nothing changed.
+    /// Makes an observation without a change of phase.
     pub fn quiet(score: f64) -> Self {
         Self {
             score,
@@ -62,7 +64,7 @@ impl Observation {
         }
     }
 
-    /// The phase changed.
+    /// Makes an observation with a change of phase.
     pub fn change(score: f64, change: Change) -> Self {
         Self {
             score,
@@ -71,34 +73,34 @@ impl Observation {
     }
 }
 
-/// A change of phase of one series.
+/// Change of phase of one series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The phase that begins.
+    /// Phase that begins.
     pub phase: Phase,
-    /// How the series differs.
+    /// Direction in which the series differs.
     pub direction: Direction,
-    /// How bad it is while it lasts, on the scale of the score.
+    /// Severity of the anomaly while it lasts, on the scale of the score.
     pub severity: f64,
-    /// What was expected when the anomaly began.
+    /// Range that was expected when the anomaly began.
     pub expected: Option<Range>,
-    /// One line for a person, with figures.
+    /// Reason in one line for a person, with figures.
     pub reason: String,
 }
 
-/// Where in its life an anomaly is.
+/// Phase in the life of an anomaly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It begins.
+    /// The anomaly begins.
     Onset,
-    /// It goes on.
+    /// The anomaly goes on.
     Ongoing,
-    /// It is over.
+    /// The anomaly is over.
     Clear,
 }
 
-/// How a series differs from what is expected.
+/// Direction in which a series differs from the expected range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -106,6 +108,6 @@ pub enum Direction {
     Above,
     /// Lower than expected.
     Below,
-    /// Neither: the shape, the rhythm, the variance, or that there is nothing at all.
+    /// Neither: the shape, the rhythm or the variance differs, or there are no samples at all.
     Shape,
 }

@@ -1,23 +1,23 @@
-//! When an anomaly begins and when it is over, for detectors that know of each sample how far out
-//! it is.
+//! Begin and end of anomalies, for detectors that compute a score for each sample.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Change, Direction, Error, Observation, Phase, Range, within};
 
-/// How many samples in a row it takes.
+/// Numbers of consecutive samples that begin and end an anomaly.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     for_samples: u32,
     clear_samples: u32,
 }
 
-/// More in a row than this would never come.
+/// Maximum number of consecutive samples. A longer run would never come.
 const MOST: u32 = 100_000;
 
 impl Rule {
-    /// So many that are out for an anomaly to begin, so many that are back for it to end: the
-    /// settings of these names.
+    /// Makes a rule from the settings of these names. An anomaly begins after `for_samples` samples
+    /// in a row that are out of range, and ends after `clear_samples` samples in a row that are in
+    /// range.
     pub fn new(for_samples: u32, clear_samples: u32) -> Result<Self, Error> {
         within("for_samples", for_samples, 1..=MOST)?;
         within("clear_samples", clear_samples, 1..=MOST)?;
@@ -28,37 +28,39 @@ impl Rule {
     }
 }
 
-/// What to say of a sample.
+/// Words and figures about a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// How it differs. That of the onset counts.
+    /// Direction in which the series differs. The value at the onset counts.
     pub direction: Direction,
-    /// What was expected. That of the onset counts.
+    /// Expected range. The value at the onset counts.
     pub expected: Option<Range>,
-    /// One line for a person, with figures.
+    /// Reason in one line for a person, with figures.
     pub reason: String,
 }
 
-/// It is told again when it got worse by half.
+/// Factor by which the score must grow before the anomaly is reported again.
 const WORSE: f64 = 1.5;
-/// The highest score of what is no onset.
+/// Maximum score of a sample that is not an onset.
 const MOST_KNOWN: f64 = 0.999;
 
-/// Where one series is. A sample whose score is 1 or more is out; NaN is not.
+/// Anomaly state of one series. A sample is out of range if its score is 1 or more. NaN is not out
+/// of range.
 ///
-/// What it tells of a sample is how new that is: at an onset the score as it came, while it is in
-/// doubt or goes on s / (1 + s), which is below 1. So a score of 1 or more is an onset and nothing
-/// else. How bad it is while it lasts is for the severity to say.
+/// The score in an observation says how new the sample is. At an onset, it is the score that the
+/// detector computed. While the series is in doubt or the anomaly goes on, it is s / (1 + s), which
+/// is below 1. A score of 1 or more is therefore always an onset. The severity says how bad an
+/// ongoing anomaly is.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Episode(State);
 
 #[derive(Debug, Serialize, Deserialize)]
 enum State {
     Calm {
-        /// Samples in a row that were out.
+        /// Number of consecutive samples out of range.
         out: u32,
     },
-    /// Boxed, as it is rare.
+    /// Boxed, because it is rare.
     Open(Box<Open>),
 }
 
@@ -66,9 +68,9 @@ enum State {
 struct Open {
     direction: Direction,
     expected: Option<(f64, f64)>,
-    /// The severity that was told last.
+    /// Severity of the last report.
     told: f64,
-    /// Samples in a row that were back.
+    /// Number of consecutive samples back in range.
     back: u32,
 }
 
@@ -79,13 +81,13 @@ impl Default for Episode {
 }
 
 impl Episode {
-    /// Whether nothing goes on and nothing begins: then a sample that is not out needs no words.
+    /// Returns true if no anomaly goes on or begins. A sample in range then needs no words.
     #[inline]
     pub fn is_calm(&self) -> bool {
         matches!(self.0, State::Calm { out: 0 })
     }
 
-    /// Takes the score of the next sample. `tell` is asked where a phase changes.
+    /// Handles the score of the next sample. Calls `tell` if the phase changes.
     #[inline]
     pub fn observe(
         &mut self,
@@ -102,7 +104,7 @@ impl Episode {
 
     #[cold]
     fn go_on(&mut self, rule: Rule, score: f64, tell: impl FnOnce(Phase) -> Told) -> Observation {
-        // Of the largest numbers 1 would be left.
+        // For the largest scores, s / (1 + s) would be 1.
         let known = if score > 0.0 {
             (score / (1.0 + score)).min(MOST_KNOWN)
         } else {
@@ -168,7 +170,7 @@ impl Episode {
         Observation::change(known, change)
     }
 
-    /// Whether what was saved makes sense.
+    /// Returns true if the saved state is consistent.
     pub fn is_sound(&self) -> bool {
         match &self.0 {
             State::Calm { .. } => true,

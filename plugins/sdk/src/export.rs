@@ -1,4 +1,4 @@
-//! Joins a detector or an action to the contract's exports.
+//! Exports: connect a detector or an action to the contract.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -13,10 +13,10 @@ use crate::{
     Watch, parse,
 };
 
-/// Carries the exports of a plugin.
+/// Carrier of a plugin's exports.
 pub struct Exported<T>(PhantomData<T>);
 
-/// Exports a type that implements [`Detector`](crate::Detector). Once per plugin.
+/// Exports a type that implements [`Detector`](crate::Detector). Call it once per plugin.
 #[macro_export]
 macro_rules! export_detector {
     ($detector:ty) => {
@@ -33,8 +33,8 @@ macro_rules! export_detector {
     };
 }
 
-/// Exports a type that implements [`StatefulDetector`](crate::StatefulDetector). Once per plugin,
-/// instead of [`export_detector!`].
+/// Exports a type that implements [`StatefulDetector`](crate::StatefulDetector). Call it once per
+/// plugin, instead of [`export_detector!`].
 #[macro_export]
 macro_rules! export_stateful_detector {
     ($detector:ty) => {
@@ -51,7 +51,7 @@ macro_rules! export_stateful_detector {
     };
 }
 
-/// Exports a type that implements [`Action`](crate::Action). Once per plugin.
+/// Exports a type that implements [`Action`](crate::Action). Call it once per plugin.
 #[macro_export]
 macro_rules! export_action {
     ($action:ty) => {
@@ -77,8 +77,8 @@ fn about(about: About, settings: String) -> types::About {
     }
 }
 
-/// A borrow can't be taken twice, as the host never calls a guest that is calling it; if it did, it
-/// would be told.
+/// Returns the error for a call while another call is under way. The host never calls a guest that
+/// is calling it, so a borrow can't be taken twice. If the host did, it would get this error.
 fn entered_twice() -> Error {
     Error::Failed("called while a call was under way".to_owned())
 }

@@ -1,6 +1,6 @@
-//! Numbers as a person reads them.
+//! Numbers as text for a person.
 
-/// Four significant digits: `412`, `0.03125`, `1.235e9`. Infinite as `∞`.
+/// Returns a number with four significant digits: `412`, `0.03125`, `1.235e9`. Infinity is `∞`.
 pub fn figure(value: f64) -> String {
     if value.is_nan() {
         return "nothing".to_owned();

@@ -1,5 +1,5 @@
-//! The incident as an action is shown it. Read leniently: fields that this version does not know
-//! are passed over.
+//! Incident as the host shows it to an action. The reader is lenient and ignores fields that this
+//! version does not know.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,43 @@ use serde_json::Value;
 use crate::bindings::action::exports::anomalyzer::plugin::action as wit;
 use crate::{Direction, Error, Phase, Target};
 
-/// The findings about one target that belong together, or a person's request, which has none.
+/// Findings about one target that belong together. An incident can also be a person's request,
+/// which has no findings.
 #[derive(Clone, Debug)]
 pub struct Incident {
-    /// Its id.
+    /// Id of the incident.
     pub id: String,
-    /// What it is about.
+    /// Target of the incident.
     pub target: Option<Target>,
-    /// What the target looked like when the solution was allowed.
+    /// State of the target when the solution was allowed.
     pub snapshot: Option<Snapshot>,
-    /// The newest finding of each series.
+    /// Newest finding of each series.
     pub findings: Vec<Finding>,
-    /// Why the analyst thinks it happens.
+    /// Cause of the incident, as the analyst sees it.
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// What a target looked like.
+/// State of a target at one time.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// None for what has no replicas.
+    /// Replicas of the target. None if its kind has no replicas.
     pub replicas: Option<Replicas>,
-    /// Whether a rollout is under way.
+    /// True if a rollout is under way.
     pub rolling_out: bool,
-    /// Replicas, one by one.
+    /// Pods of the target, one per replica.
     pub pods: Vec<Pod>,
     /// Recent events, newest last, one line each.
     pub events: Vec<String>,
 }
 
-/// Replicas of a target.
+/// Numbers of replicas of a target.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Replicas {
-    /// How many there should be.
+    /// Number of replicas that there should be.
     pub desired: u32,
-    /// How many are ready.
+    /// Number of replicas that are ready.
     pub ready: u32,
 }
 
@@ -52,46 +53,46 @@ pub struct Replicas {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    /// Name.
+    /// Name of the pod.
     pub name: String,
-    /// `Running`, `Pending`, …
+    /// Phase of the pod: `Running`, `Pending`, …
     pub phase: String,
-    /// Whether it serves.
+    /// True if the pod can serve.
     pub ready: bool,
-    /// How often it was restarted.
+    /// Number of restarts.
     pub restarts: u32,
-    /// Why it last stopped or what it waits for, as `OOMKilled`.
+    /// Reason for its last stop or its waiting, for example `OOMKilled`.
     pub reason: Option<String>,
 }
 
-/// What a detector said of one series.
+/// Finding of a detector about one series.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Finding {
-    /// The signal.
+    /// Name of the signal.
     pub signal: String,
-    /// The series.
+    /// Labels of the series.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Where in its life the anomaly is.
+    /// Phase of the anomaly.
     pub phase: Phase,
-    /// How the series differs.
+    /// Direction in which the series differs.
     pub direction: Direction,
-    /// How new it is; 1 is the detector's threshold.
+    /// Novelty of the sample. 1 is the detector's threshold.
     pub score: f64,
-    /// How bad it is, on the same scale.
+    /// Severity of the anomaly, on the scale of the score.
     pub severity: f64,
-    /// The value seen. None when there was none.
+    /// Value of the sample. None if there was no sample.
     #[serde(default)]
     pub observed: Option<f64>,
-    /// What was expected when it began.
+    /// Range that was expected when the anomaly began.
     #[serde(default)]
     pub expected: Option<Expected>,
-    /// One line for a person.
+    /// Reason in one line for a person.
     #[serde(default)]
     pub reason: String,
 }
 
-/// The expected range; an end that is missing is infinite.
+/// Expected range. A missing end is infinite.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Expected {
     /// Lowest expected value.
@@ -100,17 +101,17 @@ pub struct Expected {
     pub high: Option<f64>,
 }
 
-/// Why the analyst thinks it happens.
+/// Cause of an incident, as the analyst sees it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Diagnosis {
-    /// In words.
+    /// Explanation in words.
     pub explanation: String,
-    /// 0 to 1.
+    /// Confidence of the analyst, 0 to 1.
     pub confidence: f64,
-    /// What it was shown: `{"id", "kind", "text"}` each.
+    /// Evidence that the analyst was shown. Each item is `{"id", "kind", "text"}`.
     pub evidence: Vec<Value>,
-    /// What it would do next.
+    /// Proposals that the analyst would try next.
     pub alternatives: Vec<Value>,
 }
 
@@ -126,8 +127,8 @@ impl Incident {
     }
 }
 
-/// One of the JSON parts, any of which may be `null`. What can't be read is the host's fault, not
-/// that of who wrote the parameters.
+/// Reads one of the JSON parts. Any part may be `null`. A part that can't be read is a fault of the
+/// host, not of the author of the parameters.
 fn part<T: DeserializeOwned>(name: &str, json: &str) -> Result<Option<T>, Error> {
     serde_json::from_str(json)
         .map_err(|error| Error::Failed(format!("the incident's {name} can't be read: {error}")))

@@ -1,10 +1,10 @@
-//! What a detector or an action is written with.
+//! SDK for detectors and actions.
 //!
-//! A detector implements [`Detector`] and calls [`export_detector!`]; one whose memory is to
-//! outlive a restart implements [`StatefulDetector`] too and calls [`export_stateful_detector!`]
-//! instead. An action implements [`Action`] and calls [`export_action!`]. All are ordinary Rust:
-//! [`mod@test`] runs them natively, without WebAssembly. The contract itself is `wit/plugin.wit`;
-//! what is generated from it is in [`bindings`].
+//! A detector implements [`Detector`] and calls [`export_detector!`]. A detector whose state must
+//! outlive a restart also implements [`StatefulDetector`], and calls [`export_stateful_detector!`]
+//! instead. An action implements [`Action`] and calls [`export_action!`]. All of them are ordinary
+//! Rust: [`mod@test`] runs them natively, without WebAssembly. The contract itself is
+//! `wit/plugin.wit`. The code that is generated from it is in [`bindings`].
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 

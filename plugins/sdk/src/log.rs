@@ -1,24 +1,24 @@
-//! Messages to the operator, which the host cuts and limits in rate. In native tests they go
-//! nowhere.
+//! Log messages to the operator. The host cuts long messages and limits their rate. Native tests
+//! discard them.
 
 use crate::bindings::detector::anomalyzer::plugin::log::Level;
 
-/// For whoever debugs the plugin.
+/// Logs a message for people who debug the plugin.
 pub fn debug(message: &str) {
     send(Level::Debug, message);
 }
 
-/// Worth knowing.
+/// Logs a message that is worth knowing.
 pub fn info(message: &str) {
     send(Level::Info, message);
 }
 
-/// Looks wrong.
+/// Logs a message about a state that looks wrong.
 pub fn warn(message: &str) {
     send(Level::Warn, message);
 }
 
-/// Is wrong.
+/// Logs a message about a state that is wrong.
 pub fn error(message: &str) {
     send(Level::Error, message);
 }

@@ -1,4 +1,4 @@
-//! What `read_logs` returned, counted by level.
+//! Log lines from `read_logs`, counted by level.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde::Deserialize;
 const SHOWN: usize = 5;
 const SHOWN_CHARACTERS: usize = 200;
 
-/// Log lines and how many of them say that something is wrong.
+/// Log lines, with counts of errors and warnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogLines {
-    /// All lines.
+    /// Number of all lines.
     pub total: usize,
-    /// Lines that speak of an error, a panic or something fatal.
+    /// Number of lines that report an error, a panic or another fatal fault.
     pub errors: usize,
-    /// Lines that warn.
+    /// Number of lines that warn.
     pub warnings: usize,
-    /// The last error lines, oldest first, cut.
+    /// Last error lines, oldest first, cut to a maximum length.
     pub last_errors: Vec<String>,
 }
 
 impl LogLines {
-    /// Reads what a done `read_logs` returned: `{"lines": […]}`. What is something else counts as
+    /// Reads the answer to a `read_logs` that was done: `{"lines": […]}`. Any other text counts as
     /// no lines.
     pub fn read(done: &str) -> Self {
         #[derive(Default, Deserialize)]
@@ -77,7 +77,8 @@ enum Level {
     Other,
 }
 
-/// By the first word that names a level: formats differ, but the level stands before the text.
+/// Returns the level of a line by the first word that names a level. Formats differ, but the level
+/// stands before the text.
 fn level(line: &str) -> Level {
     for word in line.split(|c: char| !c.is_ascii_alphanumeric()) {
         match word.to_ascii_lowercase().as_str() {

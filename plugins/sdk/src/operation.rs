@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{Operation, Target};
 
-/// `cluster/namespace/kind/name`, the namespace empty for what has none.
+/// Writes `cluster/namespace/kind/name`. The namespace is empty for kinds without namespaces.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -15,7 +15,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// What is asked for, in words for a person.
+/// Returns an operation in words for a person.
 pub fn in_words(operation: &Operation) -> String {
     match operation {
         Operation::Inspect(target) => format!("inspecting {target}"),

@@ -1,13 +1,13 @@
-//! Settings and parameters, from JSON.
+//! Settings and parameters, read from JSON.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
 
-/// Reads settings. What is wrong with them is told with the path of the key.
+/// Reads settings. The error for invalid settings contains the path of the key.
 pub(crate) fn settings<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
-    // A struct would be filled from a list too, by position.
+    // Without this check, serde would also fill a struct from a list, by position.
     if !json.trim_start().starts_with('{') {
         return Err(Error::Invalid(
             "give a JSON object, as {\"key\": 1}".to_owned(),
@@ -17,7 +17,7 @@ pub(crate) fn settings<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     let parsed = serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner();
-        // An unknown key is named by the message itself; `.` is the whole.
+        // The message itself names an unknown key. The path `.` is the whole document.
         if path == "." {
             Error::Invalid(why.to_string())
         } else {
@@ -29,7 +29,7 @@ pub(crate) fn settings<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     Ok(parsed)
 }
 
-/// The JSON Schema of the settings, for `about`.
+/// Returns the JSON Schema of the settings, for `about`.
 pub(crate) fn schema<T: JsonSchema>() -> String {
     schemars::schema_for!(T).as_value().to_string()
 }

@@ -1,34 +1,34 @@
-//! What an action is going to do, step by step.
+//! Plans: the steps of an action, one after another.
 
 use crate::{Error, Operation, Outcome, Step, UnixMs, in_words};
 
-/// A step machine: is told how the last step ended and says the next. [`Plan::in_order`] covers the
-/// usual case.
+/// Step machine: receives the outcome of the last step and returns the next step.
+/// [`Plan::in_order`] covers the usual case.
 pub trait Steps: 'static {
-    /// The first call is told [`Outcome::Begin`]. After a crash the machine is made anew and told
-    /// the same outcomes.
+    /// Returns the next step. The first call receives [`Outcome::Begin`]. After a crash, a new
+    /// machine receives the same outcomes.
     fn next(&mut self, now: UnixMs, last: Outcome) -> Result<Step, Error>;
 }
 
-/// What an action is going to do.
+/// Plan of an action.
 pub struct Plan(Box<dyn Steps>);
 
-/// What was asked for, and how it ended.
+/// Operations that the plan asked for, and their outcomes.
 type Results = [(Operation, Outcome)];
 
 impl Plan {
-    /// Nothing (more) to do.
+    /// Makes a plan with nothing (more) to do.
     pub fn finished(summary: impl Into<String>) -> Self {
         Self::steps(Only(Step::Finished(summary.into())))
     }
 
-    /// Nothing can be done, and why.
+    /// Makes a plan that does nothing and gives up, with the reason.
     pub fn give_up(reason: impl Into<String>) -> Self {
         Self::steps(Only(Step::GaveUp(reason.into())))
     }
 
-    /// One operation after another, then a summary made of what they returned. Gives up at the
-    /// first that is not done.
+    /// Makes a plan that performs one operation after another, and ends with a summary of their
+    /// results. It gives up at the first operation that is not done.
     pub fn in_order(
         operations: Vec<Operation>,
         summary: impl FnOnce(&Results) -> String + 'static,
@@ -36,8 +36,9 @@ impl Plan {
         Self::operations(operations, false, summary)
     }
 
-    /// The same, but goes on after what is not done: for reads of which each is useful by itself.
-    /// Gives up, with the summary as the reason, if none was done.
+    /// Makes a plan like [`Plan::in_order`] that continues after an operation that is not done. Use
+    /// it for reads that are each useful alone. It gives up, with the summary as the reason, if no
+    /// operation was done.
     pub fn as_far_as_possible(
         operations: Vec<Operation>,
         summary: impl FnOnce(&Results) -> String + 'static,
@@ -45,7 +46,7 @@ impl Plan {
         Self::operations(operations, true, summary)
     }
 
-    /// A step machine of one's own.
+    /// Makes a plan from a custom step machine.
     pub fn steps(steps: impl Steps) -> Self {
         Self(Box::new(steps))
     }

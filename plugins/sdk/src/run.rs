@@ -1,9 +1,9 @@
-//! One run of an action: reads what it is opened with, passes steps on.
+//! Run of an action: reads its input and passes its steps on.
 
 use crate::bindings::action::exports::anomalyzer::plugin::action as wit;
 use crate::{Action, Error, Incident, Outcome, Plan, Step, Steps, UnixMs, parse};
 
-/// What stands behind the contract's `run`. Native code (tests) can use it as well.
+/// Implementation of the contract's `run`. Native code (tests) can use it as well.
 pub struct Run(Plan);
 
 impl Run {
@@ -13,7 +13,7 @@ impl Run {
         A::plan(&Incident::read(incident)?, parameters).map(Self)
     }
 
-    /// The next step.
+    /// Returns the next step.
     pub fn next(&mut self, now: UnixMs, last: Outcome) -> Result<Step, Error> {
         self.0.next(now, last)
     }

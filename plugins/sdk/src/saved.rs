@@ -1,25 +1,25 @@
-//! What is saved of a series: whose it is and how it is laid out, then the memory itself.
+//! Saved state of a series: the name of the detector and the layout, then the state itself.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What a detector saved, as the host gives it back: perhaps by an older version of the detector,
-/// or in an older layout.
+/// State that a detector saved, as the host returns it. It may be from an older version of the
+/// detector, or in an older layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saved<'a> {
-    /// The version of the detector that saved it.
+    /// Version of the detector that saved the state.
     pub from_version: &'a str,
-    /// The [`LAYOUT`](crate::StatefulDetector::LAYOUT) of then.
+    /// [`LAYOUT`](crate::StatefulDetector::LAYOUT) of that version.
     pub layout: u32,
-    /// In [postcard's format](https://postcard.jamesmunns.com/wire-format), which knows no names of
-    /// fields: it can be read only by a type of the same layout.
+    /// State in [postcard's format](https://postcard.jamesmunns.com/wire-format). The format has no
+    /// names of fields, so that only a type of the same layout can read it.
     pub bytes: &'a [u8],
 }
 
 impl Saved<'_> {
-    /// Reads it as this type, which must have the layout of then.
+    /// Reads the state as this type, which must have the layout of `self`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         match postcard::take_from_bytes(self.bytes) {
             Ok((value, [])) => Ok(value),
@@ -31,7 +31,8 @@ impl Saved<'_> {
         }
     }
 
-    /// Reads what has this layout, and refuses what the detector can't go on with.
+    /// Reads the state if it has this layout. Returns an error if it has another layout, or if
+    /// `fits` returns false.
     pub fn read_if<T: DeserializeOwned>(
         &self,
         layout: u32,
@@ -48,7 +49,7 @@ impl Saved<'_> {
         }
     }
 
-    /// That this layout is not known.
+    /// Returns the error for an unknown layout.
     pub fn unknown_layout(&self) -> Error {
         Error::Unsupported(format!(
             "layout {} of version {} is not known",
@@ -73,7 +74,7 @@ pub(crate) fn write<T: Serialize>(
         .map_err(|error| Error::Failed(format!("the memory of a series can't be written: {error}")))
 }
 
-/// Reads the head: what another detector saved is refused.
+/// Reads the head. Returns an error if another detector saved the state.
 pub(crate) fn open<'a>(
     detector: &str,
     from_version: &'a str,

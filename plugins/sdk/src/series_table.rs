@@ -1,7 +1,7 @@
-//! The memory of each open series, found by the id that the host gave it.
+//! Table of the states of the open series, by the id that the host gave them.
 
-/// Ids are small and dense, but never reused: the table over them costs 4 bytes for each id ever
-/// seen, the memories themselves only for what is open.
+/// Maximum number of ids. Ids are small and dense, but never reused. The table costs 4 bytes for
+/// each id ever seen. The states themselves cost memory only while their series are open.
 const MOST_IDS: u32 = 4_194_304;
 
 const CLOSED: u32 = u32::MAX;
@@ -21,7 +21,7 @@ impl<S> SeriesTable<S> {
         }
     }
 
-    /// Opens a series; one that was open begins anew.
+    /// Opens a series. An open series with this id starts anew.
     pub(crate) fn open(&mut self, id: u32, series: S) -> Result<(), String> {
         if id >= MOST_IDS {
             return Err(format!(
@@ -42,7 +42,7 @@ impl<S> SeriesTable<S> {
         Ok(())
     }
 
-    /// Forgets a series. One that is not open is no error: it is gone either way.
+    /// Forgets a series. It is no error if the series is not open, because the result is equal.
     pub(crate) fn close(&mut self, id: u32) {
         if let Some(slot) = self.slot_of.get_mut(id as usize)
             && *slot != CLOSED
@@ -53,7 +53,7 @@ impl<S> SeriesTable<S> {
         }
     }
 
-    /// A series to be looked at.
+    /// Returns the state of a series for reading.
     pub(crate) fn peek(&self, id: u32) -> Option<&S> {
         let slot = *self.slot_of.get(id as usize)?;
         self.slots.get(slot as usize)?.as_ref()

@@ -1,4 +1,5 @@
-//! Runs plugins natively: a detector on a series, an action against a scripted world.
+//! Test helpers that run plugins natively: a detector on a series, an action against a scripted
+//! world.
 
 mod laws;
 pub mod series;
@@ -20,8 +21,9 @@ pub fn detect<D: Detector>(settings: &str, samples: &[(UnixMs, f64)]) -> Result<
     detect_in_frames::<D>(settings, samples, &[])
 }
 
-/// The same, with a frame ending before each of the given sample indices. The indices in the
-/// verdict are those of the whole series: whatever the frames, the verdict must be equal.
+/// Feeds one series to a detector like [`detect`], but ends a frame before each sample index in
+/// `ends`. The indices in the verdict are those of the whole series. The verdict must be equal for
+/// all frames.
 pub fn detect_in_frames<D: Detector>(
     settings: &str,
     samples: &[(UnixMs, f64)],
@@ -30,8 +32,9 @@ pub fn detect_in_frames<D: Detector>(
     in_frames::<D>(settings, samples, ends, |_| Ok(()))
 }
 
-/// The same, with a restart before each of the given sample indices: the detector is saved, opened
-/// anew and restored. The verdict must be that of [`detect`].
+/// Feeds one series to a detector like [`detect`], but restarts it before each sample index in
+/// `restarts`. A restart saves the detector, opens it anew and restores it. The verdict must be
+/// equal to that of [`detect`].
 pub fn detect_over_restarts<D: StatefulDetector>(
     settings: &str,
     samples: &[(UnixMs, f64)],
@@ -97,27 +100,27 @@ fn in_frames<D: Detector>(
     Ok(verdict)
 }
 
-/// Samples a second apart.
+/// Returns samples that are one second apart.
 pub fn every_second(values: impl IntoIterator<Item = f64>) -> Vec<(UnixMs, f64)> {
     (0..).map(|i| i * 1000).zip(values).collect()
 }
 
-/// What an action is opened with, in the host's JSON shapes.
+/// Input of an action, in the host's JSON shapes.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What the incident is about.
+    /// Target of the incident.
     pub target: Option<Target>,
-    /// What the target looked like, or null.
+    /// State of the target, or null.
     pub snapshot: Value,
-    /// An array of findings.
+    /// Array of findings.
     pub findings: Value,
-    /// The analyst's words, or null.
+    /// Diagnosis of the analyst, or null.
     pub diagnosis: Value,
-    /// The parameters.
+    /// Parameters of the action.
     pub parameters: Value,
 }
 
-/// An incident about `default/shop/Deployment/web` of which nothing more is known, without
+/// Returns an incident about `default/shop/Deployment/web`, without other facts and without
 /// parameters.
 impl Default for Case {
     fn default() -> Self {
@@ -136,17 +139,18 @@ impl Default for Case {
     }
 }
 
-/// What an action did.
+/// Result of an action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Played {
-    /// What it asked for, in order.
+    /// Operations that the action asked for, in order.
     pub operations: Vec<Operation>,
-    /// `finished` or `gave-up`.
+    /// Last step: `finished` or `gave-up`.
     pub end: Step,
 }
 
 impl Case {
-    /// Runs an action to its end. The world says how each operation ends; waits are over at once.
+    /// Runs an action to its end. `world` returns the outcome of each operation. Waits are over at
+    /// once.
     pub fn play<A: Action>(
         &self,
         mut world: impl FnMut(&Operation) -> Outcome,
@@ -181,7 +185,7 @@ impl Case {
     }
 }
 
-/// A world in which everything is done and nothing returned.
+/// Returns the outcome of a world in which every operation is done and returns nothing.
 pub fn all_done(_: &Operation) -> Outcome {
     Outcome::Done("null".to_owned())
 }

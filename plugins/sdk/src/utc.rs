@@ -1,13 +1,14 @@
-//! Times as a person reads them.
+//! Times as text for a person.
 
 use crate::UnixMs;
 
-/// RFC 3339 to the second: `2026-01-05T10:00:00Z`. For reasons that name a time.
+/// Returns a time in RFC 3339 to the second: `2026-01-05T10:00:00Z`. It is for reasons that name a
+/// time.
 pub fn utc(at: UnixMs) -> String {
     let seconds = at.div_euclid(1000);
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Hinnant, "chrono-compatible low-level date algorithms": years begin in March, eras have 400
-    // of them.
+    // The source is Hinnant, "chrono-compatible low-level date algorithms". Years begin in March,
+    // and an era has 400 years.
     let from_0 = days + 719_468;
     let (era, of_era) = (from_0.div_euclid(146_097), from_0.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -1,4 +1,5 @@
-//! One signal's series as a detector sees them: unpacks frames, packs verdicts.
+//! Adapter from the contract to a detector, for the series of one signal: unpacks frames, packs
+//! verdicts.
 
 use crate::bindings::detector::exports::anomalyzer::plugin::detector as wit;
 use crate::series_table::SeriesTable;
@@ -6,7 +7,7 @@ use crate::{
     Change, Detector, Direction, Error, Frame, Phase, StatefulDetector, Verdict, parse, saved,
 };
 
-/// What stands behind the contract's `monitor`. Native code (tests, benchmarks) can use it as well.
+/// Implementation of the contract's `monitor`. Native code (tests, benchmarks) can use it as well.
 pub struct Watch<D: Detector> {
     detector: D,
     table: SeriesTable<D::Series>,
@@ -21,9 +22,9 @@ impl<D: Detector> Watch<D> {
         })
     }
 
-    /// Hands a frame to the detector, sample by sample. A frame that breaks the contract (columns
-    /// of different length, a sample of a series that is not open) is an error; what came before
-    /// the broken sample counts.
+    /// Passes a frame to the detector, sample by sample. Returns an error if the frame breaks the
+    /// contract (columns of different length, a sample of a series that is not open). The samples
+    /// before the broken sample count.
     pub fn observe(&mut self, frame: &Frame, want_scores: bool) -> Result<Verdict, Error> {
         let length = frame.ids.len();
         if frame.at.len() != length || frame.values.len() != length {
@@ -38,8 +39,8 @@ impl<D: Detector> Watch<D> {
                 .open(opened.id, self.detector.series(&opened.labels))
                 .map_err(Error::Failed)?;
         }
-        // Two loops: where nobody asks for scores, what a detector computes for them alone is left
-        // out by the compiler.
+        // There are two loops. If nobody asks for scores, the compiler leaves out the work that a
+        // detector does only for them.
         let seen = if want_scores {
             self.look::<true>(frame)
         } else {
@@ -76,7 +77,8 @@ impl<D: Detector> Watch<D> {
 }
 
 impl<D: StatefulDetector> Watch<D> {
-    /// What it knows of a series. Series share nothing, which is [`Error::Unsupported`].
+    /// Returns the saved state of a series. Without a series, returns [`Error::Unsupported`],
+    /// because series share nothing.
     pub fn save(&self, of: Option<u32>) -> Result<Vec<u8>, Error> {
         let id = of.ok_or_else(nothing_shared)?;
         let series = self
@@ -86,7 +88,7 @@ impl<D: StatefulDetector> Watch<D> {
         saved::write(D::about().name, D::LAYOUT, series)
     }
 
-    /// Opens a series with what was saved of it. What is refused leaves the series closed.
+    /// Opens a series with its saved state. If the state is refused, the series stays closed.
     pub fn restore(
         &mut self,
         of: Option<wit::Series>,
@@ -104,7 +106,7 @@ fn nothing_shared() -> Error {
     Error::Unsupported("the series share nothing".to_owned())
 }
 
-/// The contract wants scores that are finite and not negative; NaN becomes 0.
+/// Bounds a score to the contract, which requires it to be finite and not negative. NaN becomes 0.
 #[inline]
 fn bounded(score: f64) -> f64 {
     if score > 0.0 {

@@ -1,4 +1,4 @@
-//! How far a sample is beyond the samples before it, on one side.
+//! Distance of a sample beyond the samples before it, on one side.
 
 use anomalyzer_plugin_sdk::{
     Direction, Episode, Error, Observation, Phase, Range, Rule, Told, above_zero, figure, within,
@@ -7,47 +7,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::Window;
 
-/// z = (x − mean) / σ over the samples of the window before x. On the side that is watched, the
-/// score is |z| as a share of the threshold; on the other it is 0. The window goes on learning
-/// whatever comes.
+/// Judge by z = (x − mean) / σ over the samples of the window before x. On the watched side, the
+/// score is |z| as a share of the threshold. On the other side, it is 0. The window learns every
+/// sample.
 #[derive(Debug)]
 pub struct Beyond {
     side: Side,
     threshold: f64,
-    /// Its square.
+    /// Square of the threshold.
     squared: f64,
     window: usize,
     min_samples: usize,
     rule: Rule,
 }
 
-/// Which side is watched.
+/// Side that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// What is higher than before.
+    /// Values higher than before.
     Above,
-    /// What is lower.
+    /// Values lower than before.
     Below,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Series {
     window: Window,
     episode: Episode,
 }
 
-/// A window without any deviation makes every other value infinitely unusual. Bounded, so that it
-/// can be compared.
+/// Maximum z-score. A window without any deviation makes every other value infinitely unusual. The
+/// bound keeps distances comparable.
 const MOST_DEVIATIONS: f64 = 1e6;
-/// Where a sample would be out, σ counts as at least this share of the mean: less is nothing but
-/// rounding.
+/// Minimum of σ as a share of the mean, for a sample that would be out of range. A smaller σ is
+/// only rounding.
 const ROUNDING: f64 = 1e-9;
-/// Before so many samples, or a full window if that is smaller, nothing is found.
+/// Number of samples before the first finding, or a full window if that is smaller.
 pub(crate) const LEAST_SAMPLES: u32 = 20;
 
 impl Beyond {
-    /// Checks what the operator set, by the names of the settings.
+    /// Makes a judge from the operator's settings. Returns an error that names the setting if it is
+    /// invalid.
     pub fn new(side: Side, threshold: f64, window: u32, rule: Rule) -> Result<Self, Error> {
         above_zero("threshold", threshold)?;
         within("window", window, 2..=10_000)?;
@@ -62,7 +63,7 @@ impl Beyond {
         })
     }
 
-    /// A series of which nothing is known.
+    /// Returns a series without samples.
     pub fn series(&self) -> Series {
         Series {
             window: Window::new(self.window),
@@ -70,14 +71,15 @@ impl Beyond {
         }
     }
 
-    /// Whether it is a series of such a detector.
+    /// Returns true if the series can belong to this judge.
     pub fn fits(&self, series: &Series) -> bool {
         series.window.fits(self.window) && series.episode.is_sound()
     }
 
-    /// Judges a sample by those before it, then learns it. The hot path: as few floating-point
-    /// operations as can be, because each costs more in a sandbox that makes every NaN the same.
-    /// Always inline, so that the score is left out where nobody asks for it.
+    /// Judges a sample by those before it, then learns it. This is the hot path. It has as few
+    /// floating-point operations as possible, because each costs more in a sandbox that makes all
+    /// NaNs equal. It is always inlined, so that the compiler leaves out the score if nobody asks
+    /// for it.
     #[inline(always)]
     pub fn observe(&self, series: &mut Series, value: f64) -> Observation {
         let Series { window, episode } = series;
@@ -94,8 +96,8 @@ impl Beyond {
         };
         let limit = self.squared * window.spread();
         let square = distance * distance;
-        // On which side it is, is not asked here: every other sample is on the wrong one, and that
-        // branch would be guessed wrong.
+        // The side is not checked here. Every other sample is on the side that is not watched, and
+        // the branch would be predicted wrongly.
         if (square < limit || square == 0.0) && episode.is_calm() {
             window.push(value);
             return Observation::quiet(if distance > 0.0 {

@@ -1,4 +1,4 @@
-//! What several detectors are made of.
+//! Statistics that several detectors share.
 
 mod beyond;
 mod middle;

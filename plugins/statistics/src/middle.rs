@@ -1,7 +1,7 @@
-//! The median of values that are at hand.
+//! Median of values in a slice.
 
-/// The median, the mean of the two in the middle where there are two; NaN of nothing. The order of
-/// the values is lost.
+/// Returns the median, which is the mean of the two middle values if their number is even. Returns
+/// NaN for an empty slice. The order of the values is lost.
 pub fn middle(values: &mut [f64]) -> f64 {
     let half = values.len() / 2;
     if values.is_empty() {

@@ -1,4 +1,4 @@
-//! A detector of what is beyond the samples before it, on one side.
+//! Detector of samples beyond the samples before them, on one side.
 
 use std::marker::PhantomData;
 
@@ -11,32 +11,32 @@ use serde::Deserialize;
 use crate::beyond::LEAST_SAMPLES;
 use crate::{Beyond, BeyondSeries, Side};
 
-/// Which side a detector watches, and how it is called.
+/// Side that a detector watches, and its name.
 pub trait OneSide: 'static {
-    /// The side.
+    /// Side that is watched.
     const SIDE: Side;
-    /// How many standard deviations are too many, unless it is set.
+    /// Default number of standard deviations that make an anomaly.
     const THRESHOLD: f64;
 
-    /// Who it is.
+    /// Returns the name, version and summary of the detector.
     fn about() -> About;
 }
 
-/// Its settings.
+/// Settings of a one-sided detector.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-min-samples" = LEAST_SAMPLES))]
 pub struct OneSidedSettings {
-    /// So many standard deviations from the mean are too many. By default 1.5 for spikes and 3 for
-    /// drops.
+    /// Number of standard deviations from the mean that make an anomaly. By default 1.5 for spikes
+    /// and 3 for drops.
     pub threshold: Option<f64>,
-    /// How many samples the mean and the standard deviation are taken over.
+    /// Number of samples for the mean and the standard deviation.
     #[schemars(range(min = 2, max = 10_000))]
     pub window: u32,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive samples out of range that begin an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples in range that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -52,14 +52,14 @@ impl Default for OneSidedSettings {
     }
 }
 
-/// The detector.
+/// Detector that watches one side.
 pub struct OneSided<S>(Beyond, PhantomData<S>);
 
 impl<S: OneSide> Detector for OneSided<S> {
     type Settings = OneSidedSettings;
     type Series = BeyondSeries;
 
-    /// A default window at Prometheus's usual 15 s.
+    /// A default window at Prometheus's usual interval of 15 s.
     const HISTORY_MS: u64 = 60 * 15_000;
 
     fn about() -> About {
@@ -79,7 +79,7 @@ impl<S: OneSide> Detector for OneSided<S> {
         self.0.series()
     }
 
-    // Always, so that the score is left out where nobody asks for it.
+    // It is always inlined, so that the compiler leaves out the score if nobody asks for it.
     #[inline(always)]
     fn observe(&mut self, series: &mut BeyondSeries, _at: UnixMs, value: f64) -> Observation {
         self.0.observe(series, value)

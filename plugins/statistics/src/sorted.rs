@@ -1,8 +1,8 @@
-//! The last samples of a series in the order of their values, for medians and quantiles.
+//! Last samples of a series, sorted by value, for medians and quantiles.
 
 use serde::{Deserialize, Serialize};
 
-/// A ring of n values, and the same values sorted. A sample costs two searches and one move of
+/// Ring of n values, and the same values sorted. A sample costs two searches and one move of
 /// memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Sorted {
@@ -13,7 +13,7 @@ pub struct Sorted {
 }
 
 impl Sorted {
-    /// An empty one that will hold so many.
+    /// Makes an empty ring for `size` values.
     pub fn new(size: usize) -> Self {
         Self {
             ring: Vec::new(),
@@ -23,7 +23,7 @@ impl Sorted {
         }
     }
 
-    /// Whether it is one of that size, as far as a detector's memory can be trusted.
+    /// Returns true if the saved state has that size and is consistent.
     pub fn fits(&self, size: usize) -> bool {
         let mut values = self.ring.clone();
         values.sort_by(f64::total_cmp);
@@ -35,24 +35,24 @@ impl Sorted {
             && values.iter().zip(&self.sorted).all(same)
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     #[inline]
     pub fn len(&self) -> usize {
         self.ring.len()
     }
 
-    /// Whether there is none yet.
+    /// Returns true if there is no value.
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }
 
-    /// Whether it holds as many as it ever will.
+    /// Returns true if the ring is full.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.ring.len() == self.size
     }
 
-    /// Takes a value in, and gives the one that it takes the place of.
+    /// Adds a value. Returns the oldest value if the new value replaces it.
     pub fn push(&mut self, value: f64) -> Option<f64> {
         let place = |sorted: &[f64], value: &f64| {
             sorted.partition_point(|other| other.total_cmp(value).is_lt())
@@ -66,7 +66,7 @@ impl Sorted {
         self.oldest = (self.oldest + 1) % self.size;
         let from = place(&self.sorted, &gone).min(self.sorted.len() - 1);
         let to = place(&self.sorted, &value);
-        // Only what lies between the two places moves.
+        // Only the values between the two places move.
         if to > from {
             self.sorted.copy_within(from + 1..to, from);
             self.sorted[to - 1] = value;
@@ -77,8 +77,8 @@ impl Sorted {
         Some(gone)
     }
 
-    /// The value at that share of the order, interpolated: 0.5 is the median. NaN while there is
-    /// none.
+    /// Returns the value at that share of the order, interpolated: 0.5 is the median. Returns NaN
+    /// if there is no value.
     pub fn quantile(&self, share: f64) -> f64 {
         let Some(last) = self.sorted.len().checked_sub(1) else {
             return f64::NAN;
@@ -95,21 +95,21 @@ impl Sorted {
         }
     }
 
-    /// The middle of all. NaN while there is none.
+    /// Returns the median. Returns NaN if there is no value.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
-    /// The median distance from the median (MAD). 1.4826 times that is the standard deviation of
-    /// Gaussian noise.
+    /// Returns the median distance from the median (MAD). 1.4826 times the MAD is the standard
+    /// deviation of Gaussian noise.
     pub fn median_deviation(&self) -> f64 {
         let median = self.median();
         let count = self.sorted.len();
         if count == 0 {
             return f64::NAN;
         }
-        // The distances fall up to the median and rise from there: merged from the middle outwards,
-        // the first half is enough.
+        // The distances fall up to the median and rise from there. The loop merges them from the
+        // middle outwards, and the first half is enough.
         let mut right = self.sorted.partition_point(|value| *value < median);
         let mut left = right;
         let mut middle = (0.0, 0.0);

@@ -1,47 +1,48 @@
-//! The last samples of a series, with their mean and variance at hand.
+//! Last samples of a series, with their mean and variance.
 
 use serde::{Deserialize, Serialize};
 
-/// A ring of n samples with two running sums over their distances from `shift`, a value near their
-/// mean: of the distances (S) and of their squares (Q). The variance is (n·Q − S²) / n²; it is
-/// kept, and asked for, multiplied by n² (`spread`), so that a quiet sample costs neither a
-/// division nor a root.
+/// Ring of n samples with two running sums over their distances from `shift`, a value near their
+/// mean. The sums are over the distances (S) and over their squares (Q). The variance is (n·Q − S²)
+/// / n². The window keeps and returns it multiplied by n² (`spread`), so that a quiet sample costs
+/// neither a division nor a root.
 ///
-/// Running sums lose digits when what they add up shrinks. So they are summed anew every few rounds
-/// of the ring, and as soon as the variance falls below what rounding may have left of the largest
-/// sum since (a spike leaves the window, a series falls quiet). A window of equal values therefore
-/// has a variance of exactly 0.
+/// Running sums lose digits when the values in them shrink. The window therefore sums anew every
+/// few rounds of the ring. It also sums anew as soon as the variance falls below the possible
+/// rounding of the largest sum since then (a spike leaves the window, a series falls quiet). A
+/// window of equal values therefore has a variance of exactly 0.
 ///
-/// The hot path is `distance` and `push`. It is written for few floating-point operations, as each
-/// costs more in a sandbox that makes every NaN the same.
+/// The hot path is `distance` and `push`. They have few floating-point operations, because each
+/// costs more in a sandbox that makes all NaNs equal.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Window {
     values: Vec<f64>,
     size: usize,
-    /// Where the oldest value is, once the ring is full.
+    /// Index of the oldest value, once the ring is full.
     oldest: usize,
     rounds: u32,
-    /// n.
+    /// Number of samples n.
     length: f64,
     shift: f64,
     sum: f64,
     squares: f64,
     /// n·Q − S².
     spread: f64,
-    /// The largest `squares` since they were summed anew.
+    /// Largest `squares` since the sums were computed anew.
     largest: f64,
-    /// A spread below this may be nothing but rounding.
+    /// Spread below which the value may be only rounding.
     doubtful: f64,
 }
 
-/// So many rounds of the ring add at most 16 · size roundings (2⁻⁵³ each) of the largest sum.
+/// Number of rounds of the ring between two new sums. They add at most 16 · size roundings (2⁻⁵³
+/// each) of the largest sum.
 const ROUNDS: u32 = 16;
 
-/// Below this share of the largest sum of squares, those roundings might show in the deviation.
+/// Share of the largest sum of squares below which these roundings might show in the deviation.
 const DOUBTFUL_SHARE: f64 = 1e-6;
 
 impl Window {
-    /// An empty one that will hold so many.
+    /// Makes an empty window for `size` samples.
     pub fn new(size: usize) -> Self {
         Self {
             values: Vec::new(),
@@ -58,7 +59,7 @@ impl Window {
         }
     }
 
-    /// Whether it is a window of that size, as far as can be told without summing it anew.
+    /// Returns true if the saved state can be a window of that size. The sums are not checked.
     pub fn fits(&self, size: usize) -> bool {
         let values = self.values.len();
         let place = if values < size {
@@ -73,36 +74,37 @@ impl Window {
             && self.length == values as f64
     }
 
-    /// How many samples there are (n).
+    /// Returns the number of samples (n).
     #[inline]
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// Whether there is none yet.
+    /// Returns true if there is no sample.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// n times the distance of a value from the mean.
+    /// Returns n times the distance of a value from the mean.
     #[inline]
     pub fn distance(&self, value: f64) -> f64 {
         self.length * (value - self.shift) - self.sum
     }
 
-    /// n² times the population variance.
+    /// Returns n² times the population variance.
     #[inline]
     pub fn spread(&self) -> f64 {
         self.spread
     }
 
-    /// n times the mean, and n.
+    /// Returns n times the mean, and n.
     #[inline]
     pub fn times_length(&self) -> (f64, f64) {
         (self.length * self.shift + self.sum, self.length)
     }
 
-    /// The mean and the population standard deviation. Both mean nothing while the window is empty.
+    /// Returns the mean and the population standard deviation. Both are meaningless while the
+    /// window is empty.
     pub fn mean_and_deviation(&self) -> (f64, f64) {
         (
             self.shift + self.sum / self.length,
@@ -110,7 +112,7 @@ impl Window {
         )
     }
 
-    /// Takes a sample in, in place of the oldest if it is full.
+    /// Adds a sample. It replaces the oldest sample if the window is full.
     #[inline]
     pub fn push(&mut self, value: f64) {
         if self.values.len() < self.size {
@@ -162,7 +164,7 @@ impl Window {
     #[cold]
     #[inline(never)]
     fn sum_anew(&mut self) {
-        // Distances from a member of the window: of equal values they are 0 to the last bit.
+        // The distances from a member of the window are 0 to the last bit if all values are equal.
         let near = self.values.first().copied().unwrap_or_default();
         self.shift = near + self.values.iter().map(|value| value - near).sum::<f64>() / self.length;
         (self.sum, self.squares) = (0.0, 0.0);

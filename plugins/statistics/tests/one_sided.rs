@@ -1,10 +1,10 @@
-//! What a detector of one side says of series.
+//! Verdicts of a one-sided detector on test series.
 
 use anomalyzer_plugin_sdk::test::{Direction, Phase, detect, every_second};
 use anomalyzer_plugin_sdk::{About, Error, Verdict};
 use anomalyzer_statistics::{OneSide, OneSided, Side};
 
-/// As the drop detector, and its mirror image.
+/// Rule with the threshold of the drop detector, and its mirror image.
 struct Up;
 struct Down;
 
@@ -34,7 +34,7 @@ impl OneSide for Down {
     }
 }
 
-/// Both verdicts, the second one on the same values upside down.
+/// Returns both verdicts: one on the values, one on the negated values.
 fn both(values: &[f64]) -> [Verdict; 2] {
     let samples = |sign: f64| every_second(values.iter().map(|value| value * sign));
     [
@@ -44,7 +44,7 @@ fn both(values: &[f64]) -> [Verdict; 2] {
     .map(|verdict| verdict.expect("valid settings"))
 }
 
-/// 100 ± 10, over and over: mean 100, standard deviation 10.
+/// Returns 90 and 110 in turn, and then the given values: mean 100, standard deviation 10.
 fn steady(then: &[f64]) -> Vec<f64> {
     (0..60)
         .map(|i| if i % 2 == 0 { 90.0 } else { 110.0 })

@@ -1,4 +1,4 @@
-//! Kubeconfigs, and the clients made of them.
+//! Kubeconfigs, and clients that use them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::certificates::Identity;
 
-/// Writes a kubeconfig for `identity` to `path`. JSON is YAML.
+/// Writes a kubeconfig for `identity` to `path`, as JSON, which is valid YAML.
 pub(super) fn write(
     path: &Path,
     server: &str,
@@ -37,8 +37,8 @@ pub(super) fn write(
     )?)
 }
 
-/// Writes a kubeconfig for a service account beside that of the administrator, by a token that is
-/// good for an hour.
+/// Writes a kubeconfig for a service account beside the administrator's. Its token is valid for an
+/// hour.
 pub(crate) async fn for_service_account(
     administrator: &Path,
     namespace: &str,
@@ -58,7 +58,8 @@ pub(crate) async fn for_service_account(
     Ok(path)
 }
 
-/// A client that fails at once where kube's default would retry: whoever asks decides for himself.
+/// Returns a client that fails at once, where kube's default would retry. The caller decides about
+/// retries.
 pub(super) async fn client(kubeconfig: &Path) -> Result<Client> {
     crate::tls::choose_provider();
     let mut config = Config::from_custom_kubeconfig(

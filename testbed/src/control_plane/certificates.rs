@@ -1,4 +1,4 @@
-//! The certificates and keys of one control plane, written as PEM files.
+//! Certificates and keys of one control plane, written as PEM files.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -16,20 +16,20 @@ pub(crate) struct Identity {
     pub key: PathBuf,
 }
 
-/// Everything that the parts of a control plane know each other by.
+/// Certificates by which the parts of a control plane know each other.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    /// Signed all the others.
+    /// Certificate authority, which signed all other certificates.
     pub authority: PathBuf,
-    /// Of the API server, for 127.0.0.1.
+    /// Certificate of the API server, for 127.0.0.1.
     pub server: Identity,
-    /// Of the kubelet, for the node's address.
+    /// Certificate of the kubelet, for the node's address.
     pub kubelet: Identity,
-    /// Of whoever may do everything (`O=system:masters`).
+    /// Certificate of the administrator, who has all permissions (`O=system:masters`).
     pub admin: Identity,
-    /// What the tokens of service accounts are signed with.
+    /// Private key that signs the tokens of service accounts.
     pub service_accounts_key: PathBuf,
-    /// What they are checked with.
+    /// Public key that checks the tokens of service accounts.
     pub service_accounts_public: PathBuf,
 }
 

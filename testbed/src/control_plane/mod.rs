@@ -1,4 +1,4 @@
-//! A Kubernetes control plane with one node, which is ours.
+//! A Kubernetes control plane with one node, which this crate implements.
 
 pub(crate) mod access;
 mod certificates;
@@ -24,13 +24,14 @@ use certificates::Certificates;
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// What a control plane is given.
+/// Settings of a control plane.
 #[derive(Debug, Default)]
 pub struct ControlPlaneOptions {
-    /// The programs that stand for images: `anomalyzer:dev` → the built program. `shell` →
-    /// `/bin/sh` is always there.
+    /// Programs that stand for images: `anomalyzer:dev` → the built program. `shell` → `/bin/sh` is
+    /// always present.
     pub images: BTreeMap<String, PathBuf>,
-    /// Where Prometheus asks for the pods (`/sd`); a free port if none is given.
+    /// Socket on which Prometheus asks for the pods (`/sd`). Without one, the kubelet uses a free
+    /// port.
     pub discovery: Option<TcpListener>,
 }
 
@@ -51,8 +52,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Installs what is missing, starts everything on free ports, and waits until the node takes
-    /// pods.
+    /// Installs missing programs, starts all servers on free ports, and waits until the node
+    /// accepts pods.
     pub async fn start(options: ControlPlaneOptions) -> Result<Self> {
         let (etcd, kubernetes) = tokio::try_join!(install::etcd(), install::kubernetes())?;
         let folder = Folder::new("kubernetes")?;
@@ -120,48 +121,48 @@ impl ControlPlane {
         })
     }
 
-    /// The path of a kubeconfig that may do everything.
+    /// Returns the path of a kubeconfig with all permissions.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Writes a kubeconfig for a service account, to see what its roles allow; it is good for an
-    /// hour.
+    /// Writes a kubeconfig for a service account, which has the permissions of the account's roles.
+    /// Its token is valid for an hour.
     pub async fn kubeconfig_for(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         access::for_service_account(&self.kubeconfig, namespace, service_account).await
     }
 
-    /// A client that may do everything, with no retries of its own.
+    /// Returns a client with all permissions. The client does not retry.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// The program `kubectl`.
+    /// Returns the path of the program `kubectl`.
     pub fn kubectl(&self) -> &Path {
         &self.kubectl
     }
 
-    /// The URL that answers with the pods to scrape, as HTTP service discovery.
+    /// Returns the URL that answers with the pods to scrape, as HTTP service discovery.
     pub fn discovery_url(&self) -> &str {
         self.kubelet.discovery_url()
     }
 
-    /// Of the control plane.
+    /// Returns the version of the control plane.
     pub fn version(&self) -> &'static str {
         install::KUBERNETES_VERSION
     }
 
-    /// The API server's URL, `https://127.0.0.1:PORT`.
+    /// Returns the API server's URL, `https://127.0.0.1:PORT`.
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// The temporary folder with its data and log.
+    /// Returns the temporary folder with the data and the logs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The servers' processes, without the pods.
+    /// Returns the ids of the servers' processes, without the pods.
     pub fn pids(&self) -> Vec<u32> {
         [
             &self.api_server,
@@ -180,7 +181,7 @@ impl ControlPlane {
             self.scheduler.stop(STOP_GRACE),
             self.controllers.stop(STOP_GRACE)
         );
-        // The API server hangs if etcd goes first.
+        // The API server hangs if etcd stops first.
         self.api_server.stop(STOP_GRACE).await;
         self.etcd.stop(STOP_GRACE).await;
     }
@@ -200,7 +201,7 @@ async fn start_etcd(program: PathBuf, folder: &Path) -> Result<(Process, String)
         format!("--initial-advertise-peer-urls={peer}"),
     ]);
     command.arg(format!("--initial-cluster=default={peer}"));
-    // Nothing here has to survive the machine.
+    // The data need not survive a crash of the machine.
     command.args(["--unsafe-no-fsync", "--log-level=warn"]);
     let mut process = Process::start("etcd", command, &folder.join("etcd.log"))?;
     let health = format!("{client}/health");
@@ -259,7 +260,7 @@ fn controllers(programs: &Path, certificates: &Certificates, kubeconfig: &Path) 
     ));
     command.arg(format!("--secure-port={}", ports::free()?));
     command.args(["--bind-address=127.0.0.1", "--leader-elect=false"]);
-    // Endpoints refuse loopback addresses, which is what pods have here.
+    // Endpoints refuse loopback addresses, and all pods here have loopback addresses.
     command.arg("--controllers=*,-endpointslice-controller,-endpoints-controller,-endpointslice-mirroring-controller");
     Ok(command)
 }
@@ -272,7 +273,7 @@ fn scheduler(programs: &Path, kubeconfig: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// The node has no taint left, and pods get the service account that they ask for.
+/// Checks that the node has no taint left, and that pods get the service account that they ask for.
 async fn takes_pods(client: &Client) -> Result<()> {
     let node = Api::<Node>::all(client.clone())
         .get(crate::kubelet::NODE)

@@ -1,4 +1,4 @@
-//! etcd, by the Go compiler.
+//! Builds etcd by the Go compiler.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::go::go;
 use super::{Announced, Artefact, step};
 use crate::cache;
 
-/// Of the server.
+/// Version of the server.
 pub const VERSION: &str = "3.6.5";
 const NAME: &str = "etcd-3.6.5";
 const TAKES: &str = "about 1 min on 2 cores";
@@ -23,7 +23,7 @@ pub(super) fn artefact() -> Artefact {
     }
 }
 
-/// The program.
+/// Returns the path of the program, after a build if it is missing.
 pub async fn etcd() -> Result<PathBuf> {
     let folder = cache::built(NAME, |folder: PathBuf| async move {
         let announced = Announced::new(format!("etcd {VERSION}"), TAKES);

@@ -1,4 +1,4 @@
-//! The Go compiler, kept from what the user has set for work of his own.
+//! The Go compiler, without the user's own settings.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::{spawner, tools};
 
-/// `go`, to be run in `folder`; it fetches a newer release of itself if a module asks for one.
+/// Prepares `go` to run in `folder`. It downloads a newer release of itself if a module needs one.
 pub(super) fn go(folder: &Path) -> Result<Command> {
     let mut command = spawner::command(tools::GO.found()?);
     command

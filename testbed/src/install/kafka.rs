@@ -1,4 +1,4 @@
-//! Apache Kafka: its jars by Maven, and a formatted data folder to copy at every start.
+//! Apache Kafka: its jars by Maven, and a formatted data folder, which each start copies.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::{Announced, Artefact, step};
 use crate::kafka::{FORMATTED, JARS, java, server_properties};
 use crate::{cache, spawner, tools};
 
-/// Of the broker.
+/// Version of the broker.
 pub const VERSION: &str = "4.1.0";
 const NAME: &str = "kafka-4.1.0";
 const TAKES: &str = "about 30 s";
@@ -24,7 +24,8 @@ pub(super) fn artefact() -> Artefact {
     }
 }
 
-/// The folder with the jars and the formatted data folder.
+/// Returns the folder with the jars and the formatted data folder, after an installation if it is
+/// missing.
 pub async fn kafka() -> Result<PathBuf> {
     tools::JAVA.found()?;
     cache::built(NAME, |folder: PathBuf| async move {
@@ -52,7 +53,8 @@ pub async fn kafka() -> Result<PathBuf> {
     .await
 }
 
-/// Formatting takes a Java start of two seconds, so it is done once and its result copied.
+/// Formats a data folder. This takes a Java start of two seconds, so it is done once, and each
+/// broker copies the result.
 async fn format(folder: &Path, log: &Path) -> Result<()> {
     let properties = folder.join("format.properties");
     let formatted = folder.join(FORMATTED);

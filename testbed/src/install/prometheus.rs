@@ -1,4 +1,4 @@
-//! Prometheus: what is on `PATH`, else the program out of Debian's package, unpacked and not
+//! Prometheus: the program on `PATH`, else the program from Debian's package, unpacked and not
 //! installed.
 //!
 //! Unpacking needs no root and registers no service.
@@ -24,7 +24,7 @@ pub(super) fn artefact() -> Artefact {
     }
 }
 
-/// The program.
+/// Returns the path of the program.
 pub async fn prometheus() -> Result<PathBuf> {
     if let Some(program) = tools::on_path("prometheus") {
         return Ok(program);
@@ -50,7 +50,7 @@ async fn unpack(folder: &Path, apt: &Path, dpkg: &Path) -> Result<()> {
         step("apt-get download prometheus", command, &log).await
     };
     if download().await.is_err() {
-        // Most often the package lists are missing or too old.
+        // The usual reasons are missing or old package lists.
         let mut command = spawner::command(apt);
         command.arg("update");
         step("apt-get update", command, &log)

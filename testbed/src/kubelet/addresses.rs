@@ -1,5 +1,5 @@
-//! Loopback addresses: a net of 254 for each kubelet on this machine, an address for each of its
-//! pods.
+//! Loopback addresses: a net of 254 addresses for each kubelet on this machine, and an address for
+//! each of its pods.
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -7,12 +7,12 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Result, bail};
 
-/// Holding it on the last address of a net is what claims the net. A real kubelet on this machine
-/// would have 10250.
+/// Port on the last address of a net. The kubelet that listens on it owns the net. A real kubelet
+/// on this machine would use 10250.
 const PORT: u16 = 11_250;
 const NODE: u8 = 254;
 
-/// The net 127.0.`net`.0/24. The node is .254, pods are .1 to .253.
+/// The net 127.0.`net`.0/24. The node has .254, pods have .1 to .253.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     net: u8,
@@ -27,7 +27,7 @@ struct Pods {
 }
 
 impl Addresses {
-    /// The first net that no other kubelet on this machine holds, usually 127.0.1.0/24.
+    /// Claims the first net that no other kubelet on this machine holds, usually 127.0.1.0/24.
     pub(crate) fn claim() -> Result<Self> {
         for net in 1..=250 {
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::new(127, 0, net, NODE), PORT)) {
@@ -41,18 +41,18 @@ impl Addresses {
         bail!("no free net for pods: port {PORT} is taken on 127.0.1.{NODE} to 127.0.250.{NODE}")
     }
 
-    /// The node's own address.
+    /// Returns the node's own address.
     pub(crate) fn node(&self) -> Ipv4Addr {
         Ipv4Addr::new(127, 0, self.net, NODE)
     }
 
-    /// The socket that holds the net, for the kubelet to serve on; there is only one.
+    /// Takes the socket that holds the net, so that the kubelet can serve on it. Returns it once.
     pub(crate) fn take_listener(&mut self) -> Option<TcpListener> {
         self.listener.take()
     }
 
-    /// An address for a pod, the longest unused first, so that nobody mistakes it for the pod that
-    /// had it before.
+    /// Returns an address for a pod. It is the one that has been unused for longest, so that nobody
+    /// mistakes the pod for the address's previous pod.
     pub(crate) fn take(&self) -> Option<Ipv4Addr> {
         let mut pods = self.pods.lock();
         let last = pods.last;

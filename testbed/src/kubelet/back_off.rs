@@ -1,25 +1,25 @@
-//! How long a container waits before it is started again.
+//! Delays between the restarts of a container.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
-/// Who ran as long as this is forgiven.
+/// Duration of a run after which the delays begin anew.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
-/// Kubernetes's delays: the first restart at once, then after 10 s, 20 s, 40 s, up to five minutes.
+/// Kubernetes's delays: none before the first restart, then 10 s, 20 s, 40 s, up to five minutes.
 #[derive(Debug, Default)]
 pub(super) struct BackOff {
     next: Duration,
 }
 
 impl BackOff {
-    /// The first wait is ten seconds too, as it is for images.
+    /// Returns the delays for images, where the first delay is ten seconds.
     pub(super) fn from_the_start() -> Self {
         Self { next: FIRST }
     }
 
-    /// The delay after an attempt that lasted `ran`.
+    /// Returns the delay after an attempt that lasted `ran`.
     pub(super) fn after(&mut self, ran: Duration) -> Duration {
         if ran >= FORGIVEN_AFTER {
             self.next = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! One container of a pod: started, watched over, and started again until its pod stops.
+//! Runs one container of a pod, watches it, and restarts it until its pod stops.
 
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
@@ -18,10 +18,10 @@ use super::registry::{Cell, Fate};
 use super::run::{Run, exit_code};
 use super::{Node, quantity, status};
 
-/// `ErrImagePull` is on show for this long before it becomes `ImagePullBackOff`.
+/// Time for which `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
 const PULL_ERROR_SHOWN: Duration = Duration::from_secs(1);
 
-/// A container and all that it needs to be run.
+/// A container, with everything that running it needs.
 pub(super) struct Keeper<'a> {
     pub node: &'a Node,
     pub uid: &'a str,
@@ -32,14 +32,14 @@ pub(super) struct Keeper<'a> {
     pub fate: watch::Receiver<Fate>,
 }
 
-/// How a run is to be started and watched.
+/// Launch and probes of a run.
 struct Plan {
     launch: Launch,
     probes: Probes,
     memory_limit: Option<u64>,
 }
 
-/// Why a run ended.
+/// Reason for the end of a run.
 enum End {
     ByItself(std::io::Result<ExitStatus>),
     Stopped(Duration),
@@ -48,7 +48,7 @@ enum End {
 }
 
 impl Keeper<'_> {
-    /// Runs the container until its pod stops, or it has ended and is not to be started again.
+    /// Runs the container until its pod stops, or until it has ended and must not restart.
     pub(super) async fn keep(mut self) {
         let mut back_off = BackOff::default();
         for run in 0.. {
@@ -75,7 +75,8 @@ impl Keeper<'_> {
         }
     }
 
-    /// What to start, once the image is there; nothing if the pod stops before.
+    /// Returns the plan of the runs once the image is available. Returns `None` if the pod stops
+    /// before.
     async fn plan(&mut self) -> Option<Plan> {
         if *self.fate.borrow() != Fate::Run {
             return None;
@@ -89,7 +90,7 @@ impl Keeper<'_> {
                     Err(refusal) => {
                         self.wait_because("CreateContainerConfigError", &refusal);
                         self.warn("Failed", format!("Error: {refusal}"));
-                        // What a pod asks for does not change.
+                        // The pod's specification does not change, so a retry would fail too.
                         let _stopped = self.fate.wait_for(|fate| *fate != Fate::Run).await;
                         return None;
                     }
@@ -136,7 +137,8 @@ impl Keeper<'_> {
         })
     }
 
-    /// One run, from start to end; also says whether it ended because its pod stops.
+    /// Runs the container once, from start to end. The second value is true if the run ended
+    /// because the pod stops.
     async fn run(&mut self, number: i32, plan: &Plan) -> (ContainerStateTerminated, bool) {
         let started_at = Timestamp::now();
         let id = format!("testbed://{}/{}/{number}", self.uid, self.container.name);
@@ -219,13 +221,13 @@ impl Keeper<'_> {
         let log = self.node.log_of(id);
         let folder = log.with_file_name("work");
         std::fs::create_dir_all(&folder)?;
-        // Only the present log and the one before can be asked for.
+        // Logs can be requested only for the current run and the one before.
         log_file::remove(&log.with_file_name(format!("{}.log", number - 2)));
         let host_name = self.pod.metadata.name.as_deref().unwrap_or_default();
         Run::start(launch, host_name, &folder, &LogFile::create(log)?)
     }
 
-    /// Until the run ends, or has to be ended.
+    /// Waits until the run ends or must be ended.
     async fn watch_over(&mut self, run: &mut Run, plan: &Plan) -> End {
         let group = run.group();
         let (node, cell) = (self.node, self.cell);
@@ -247,8 +249,8 @@ impl Keeper<'_> {
         }
     }
 
-    /// Keeps the container's `started` and `ready` true to its probes; returns why it has to be
-    /// restarted.
+    /// Updates the container's `started` and `ready` from its probes. Returns the reason for a
+    /// restart when one is due.
     async fn probed(&self, probes: &Probes, cell: &Cell) -> String {
         let unhealthy = |probe: &str, reason: &str| {
             self.warn("Unhealthy", format!("{probe} probe failed: {reason}"))
@@ -313,7 +315,7 @@ impl Keeper<'_> {
         }
     }
 
-    /// Shows that the container waits before it is started again.
+    /// Sets the state of a container that waits for its restart.
     fn hold_back(&self, delay: Duration) {
         let name = &self.container.name;
         let message = format!(
@@ -372,7 +374,7 @@ impl Keeper<'_> {
     }
 }
 
-/// Waits until the pod is to stop; returns how long it has.
+/// Waits until the pod must stop. Returns the time that it has for that.
 async fn stop_asked(fate: &mut watch::Receiver<Fate>) -> Duration {
     match fate
         .wait_for(|fate| *fate != Fate::Run)
@@ -380,7 +382,7 @@ async fn stop_asked(fate: &mut watch::Receiver<Fate>) -> Duration {
         .map(|fate| *fate)
     {
         Ok(Fate::Stop { grace, .. }) => grace,
-        // The pod's entry is gone: nobody waits for a graceful end.
+        // The pod's entry is gone, so nobody waits for a graceful end.
         Ok(Fate::Run) | Err(_) => Duration::ZERO,
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP service discovery: tells Prometheus which pods to scrape.
+//! HTTP service discovery, which tells Prometheus the pods to scrape.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use super::registry::{Entry, Registry};
 
-/// A target as Prometheus reads it.
+/// A target in Prometheus's format.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 struct Target {
     targets: [String; 1],
     labels: BTreeMap<&'static str, String>,
 }
 
-/// Answers `/sd` on `listener`, as long as it is polled.
+/// Answers `/sd` on `listener` for as long as the returned future is polled.
 pub(super) fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
@@ -32,7 +32,7 @@ pub(super) fn serve(
         .with_state(registry);
     Ok(async move {
         if let Err(error) = axum::serve(listener, routes).await {
-            tracing::warn!(%error, "the discovery of pods ended");
+            tracing::warn!(%error, "discovery of pods ended");
         }
     })
 }
@@ -47,7 +47,7 @@ async fn targets(State(registry): State<Arc<Registry>>) -> Json<Vec<Target>> {
     )
 }
 
-/// A pod that asks to be scraped and of which something runs.
+/// Returns the target of a pod that asks to be scraped and has a running container.
 fn target(entry: &Entry) -> Option<Target> {
     let runs = |container: &ContainerStatus| {
         container
@@ -103,7 +103,8 @@ fn target_of(pod: &Pod, address: &str) -> Option<Target> {
     })
 }
 
-/// A deployment's pods belong to a replica set that is called after it: `name-HASH`.
+/// Returns the name of the pod's deployment. A deployment's pods belong to a replica set named
+/// `name-HASH`.
 fn deployment_of(pod: &Pod) -> Option<String> {
     let hash = pod.metadata.labels.as_ref()?.get("pod-template-hash")?;
     let owner = pod

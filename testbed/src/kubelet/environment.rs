@@ -1,4 +1,4 @@
-//! A container's environment and command line.
+//! Environment and command line of a container.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use super::NODE;
 
-/// What a container is started with.
+/// Program, arguments and environment of a container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Launch {
     pub program: String,
@@ -16,10 +16,11 @@ pub(super) struct Launch {
     pub environment: BTreeMap<String, String>,
 }
 
-/// Puts together what `container` of `pod` is started with, or says what of it this kubelet cannot
-/// do.
+/// Puts together the launch of `container` of `pod`. The image's `entry_point` is replaced by
+/// `command` and followed by `args`.
 ///
-/// `entry_point` is the image's: `command` replaces it, `args` follow it.
+/// # Errors
+/// Returns an error that names a feature of the container that this kubelet lacks.
 pub(super) fn launch(
     pod: &Pod,
     container: &Container,
@@ -41,7 +42,7 @@ pub(super) fn launch(
     {
         return Err("envFrom is not supported by the testbed".to_owned());
     }
-    // Every pod has the volume with its service account's token; nobody here reads it.
+    // Every pod has the volume with its service account's token. No program here reads it.
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     if let Some(mount) = mounts.iter().find(|mount| {
         !mount
@@ -135,8 +136,8 @@ fn field_of(pod: &Pod, path: &str, address: Ipv4Addr) -> Option<String> {
     }
 }
 
-/// Kubernetes's expansion: `$(NAME)` becomes the variable's value if there is one, `$$(` a literal
-/// `$(`.
+/// Expands variables as Kubernetes does: `$(NAME)` becomes the variable's value if the variable
+/// exists, and `$$(` becomes a literal `$(`.
 fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;

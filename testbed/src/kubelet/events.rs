@@ -11,35 +11,36 @@ use tokio::sync::mpsc;
 
 use super::NODE;
 
-/// Events that wait to be sent; more are dropped, for they are told and not needed.
+/// Maximum number of events that wait to be sent. Further events are dropped, because they inform
+/// and nothing depends on them.
 const WAITING: usize = 256;
-/// Events whose repetitions are counted up instead of told anew.
+/// Maximum number of events whose repetitions are counted instead of sent anew.
 const REMEMBERED: usize = 1_024;
 
-/// What is going on.
+/// An event that waits to be sent.
 #[derive(Debug)]
 struct Happening {
     namespace: String,
     event: Event,
 }
 
-/// Where events are handed in.
+/// Queue of the events. Clones write to the same queue.
 #[derive(Debug, Clone)]
 pub(super) struct Events(mpsc::Sender<Happening>);
 
 impl Events {
-    /// The way in, and the work that sends them.
+    /// Returns the queue, and the future that sends the events.
     pub(super) fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), record(client, receiver))
     }
 
-    /// Something ordinary happened to a container of `pod`.
+    /// Reports an ordinary event about a container of `pod`.
     pub(super) fn normal(&self, pod: &Pod, container: &str, reason: &str, message: String) {
         self.tell(pod, container, "Normal", reason, message);
     }
 
-    /// Something happened to a container of `pod` that somebody should look at.
+    /// Reports an event about a container of `pod` that needs attention.
     pub(super) fn warning(&self, pod: &Pod, container: &str, reason: &str, message: String) {
         self.tell(pod, container, "Warning", reason, message);
     }
@@ -66,7 +67,7 @@ impl Events {
             component: Some("kubelet".to_owned()),
             host: Some(NODE.to_owned()),
         });
-        // Full or ending: see `WAITING`.
+        // The queue is full or the kubelet is ending; see `WAITING`.
         let _dropped = self.0.try_send(Happening { namespace, event });
     }
 }
@@ -89,7 +90,7 @@ async fn record(client: Client, mut happenings: mpsc::Receiver<Happening>) {
             {
                 continue;
             }
-            // Most likely it has expired, and is told anew.
+            // The usual reason is that the event has expired, so it is sent anew.
         }
         match api.create(&PostParams::default(), &event).await {
             Ok(created) => {
@@ -98,7 +99,7 @@ async fn record(client: Client, mut happenings: mpsc::Receiver<Happening>) {
                 }
                 told.insert(key, (created.metadata.name.unwrap_or_default(), 1));
             }
-            Err(error) => tracing::debug!(%error, "an event could not be told"),
+            Err(error) => tracing::debug!(%error, "failed to send an event"),
         }
     }
 }

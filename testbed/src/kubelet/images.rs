@@ -1,16 +1,16 @@
-//! Images are programs of this machine.
+//! Images, which are programs of this machine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::tools;
 
-/// Which program stands for which image.
+/// The program for each image.
 #[derive(Debug)]
 pub(super) struct Images(BTreeMap<String, PathBuf>);
 
 impl Images {
-    /// `shell` is `/bin/sh` unless it is given otherwise.
+    /// Adds `/bin/sh` for `shell`, unless `given` has another program for it.
     pub(super) fn new(given: BTreeMap<String, PathBuf>) -> Self {
         let mut images = BTreeMap::from([(full_name("shell"), PathBuf::from("/bin/sh"))]);
         images.extend(
@@ -21,7 +21,10 @@ impl Images {
         Self(images)
     }
 
-    /// The image's entry point, or why it cannot be pulled.
+    /// Returns the image's entry point.
+    ///
+    /// # Errors
+    /// Returns the reason why the image can't be pulled.
     pub(super) fn pull(&self, image: &str) -> Result<&Path, String> {
         let program = self.0.get(&full_name(image)).ok_or_else(|| {
             format!(
@@ -48,7 +51,7 @@ impl Images {
     }
 }
 
-/// An image without a tag means its tag `latest`.
+/// Adds the tag `latest` to an image without a tag.
 fn full_name(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     if last.contains([':', '@']) {

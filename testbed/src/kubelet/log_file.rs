@@ -1,4 +1,4 @@
-//! What a container wrote: one file for each run, every line with its time.
+//! Log of a container: one file for each run, with the time of every line.
 
 use parking_lot::Mutex;
 use std::fs::File;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A file that grows beyond this is set aside, and the one set aside before is forgotten.
+/// Size from which a file is renamed to `.old`, over the older file of that name.
 const LARGEST: u64 = 10 * 1024 * 1024;
-/// A line is cut here.
+/// Maximum length of a line in bytes. Longer lines are split.
 const LONGEST_LINE: usize = 16 * 1024;
 
-/// The log of one run of a container. Clones write to the same file.
+/// Log of one run of a container. Clones write to the same file.
 #[derive(Debug, Clone)]
 pub(super) struct LogFile(Arc<Mutex<Open>>);
 
@@ -54,7 +54,8 @@ impl LogFile {
         }
     }
 
-    /// A log that cannot be written loses lines; the container is none the wiser.
+    /// Writes a line. If the log can't be written, the line is lost, and the container does not
+    /// notice.
     fn write(&self, line: &[u8]) {
         let mut open = self.0.lock();
         let text = String::from_utf8_lossy(line);
@@ -76,7 +77,8 @@ impl LogFile {
     }
 }
 
-/// How many bytes of `pending` make a line, its end included.
+/// Returns the length of the first line of `pending`, including its end, or the maximum length of a
+/// line if `pending` is longer. Returns `None` if the line is incomplete.
 fn end_of_line(pending: &[u8]) -> Option<usize> {
     match pending.iter().position(|byte| *byte == b'\n') {
         Some(at) if at < LONGEST_LINE => Some(at + 1),
@@ -85,32 +87,33 @@ fn end_of_line(pending: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where the older half of a long log is.
+/// Returns the path of the older half of a long log.
 fn set_aside(path: &Path) -> PathBuf {
     path.with_extension("old")
 }
 
-/// Removes the log of a run that nobody can ask for any more.
+/// Removes the log of a run that nobody can request any more.
 pub(super) fn remove(path: &Path) {
-    // It may not be there, which is what is wanted.
+    // A missing file is fine, because the caller wants it removed.
     let _removed = std::fs::remove_file(path);
     let _removed = std::fs::remove_file(set_aside(path));
 }
 
-/// Which lines of a log are wanted. The default is all of them, without their times.
+/// Selection of lines from a log. The default is all lines without their times.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
-    /// The last so many.
+    /// Number of lines from the end.
     pub tail: Option<usize>,
-    /// Those written then or later.
+    /// Only lines from this time or later.
     pub since: Option<Timestamp>,
-    /// No more bytes than this, from the start.
+    /// Maximum number of bytes from the start.
     pub limit: Option<usize>,
-    /// With the time in front.
+    /// True to write the time in front of each line.
     pub timestamps: bool,
 }
 
-/// What of the log at `path` is wanted, and where in the file reading may go on.
+/// Returns the selected lines of the log at `path`, and the position in the file from which to read
+/// on.
 pub(super) fn read(path: &Path, wanted: &Wanted) -> (String, u64) {
     let older = std::fs::read_to_string(set_aside(path)).unwrap_or_default();
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -118,7 +121,7 @@ pub(super) fn read(path: &Path, wanted: &Wanted) -> (String, u64) {
     (select(&(older + &text), wanted), length)
 }
 
-/// The lines of stamped `text` that are wanted, as the container wrote them.
+/// Returns the selected lines of `text`, which has times, as the container wrote them.
 pub(super) fn select(text: &str, wanted: &Wanted) -> String {
     let lines: Vec<_> = text
         .lines()

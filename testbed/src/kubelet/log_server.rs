@@ -1,4 +1,4 @@
-//! The kubelet's HTTPS port, where the API server asks for logs.
+//! The kubelet's HTTPS port, where the API server requests logs.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -32,11 +32,12 @@ use super::registry::{Entry, Registry};
 use crate::control_plane::Identity;
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// Connections that have shaken hands and wait to be served.
+/// Maximum number of connections after their handshake that wait to be served.
 const WAITING: usize = 64;
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Serves with `identity`, and only those who show a certificate that `authority` signed.
+/// Returns a TLS acceptor with `identity`. It accepts only clients with a certificate that
+/// `authority` signed.
 pub(super) fn tls(identity: &Identity, authority: &Path) -> Result<TlsAcceptor> {
     crate::tls::choose_provider();
     let mut roots = RootCertStore::empty();
@@ -52,7 +53,7 @@ pub(super) fn tls(identity: &Identity, authority: &Path) -> Result<TlsAcceptor> 
     )?)))
 }
 
-/// Answers `/containerLogs/NAMESPACE/POD/CONTAINER`, as long as it is polled.
+/// Answers `/containerLogs/NAMESPACE/POD/CONTAINER` for as long as the returned future is polled.
 pub(super) fn serve(
     listener: TcpListener,
     tls: TlsAcceptor,
@@ -77,13 +78,13 @@ pub(super) fn serve(
         tokio::select! {
             () = shake_hands(listener, tls, sender) => {}
             outcome = async { serving.await } => if let Err(error) = outcome {
-                tracing::warn!(%error, "the kubelet's port ended");
+                tracing::warn!(%error, "log server ended");
             }
         }
     })
 }
 
-/// Connections that have been encrypted, for axum.
+/// Encrypted connections, in the form that axum accepts.
 struct Secured {
     connections: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
     address: SocketAddr,
@@ -105,7 +106,7 @@ impl axum::serve::Listener for Secured {
     }
 }
 
-/// Each handshake is a task of its own, so that one who dawdles keeps nobody waiting.
+/// Accepts connections. Each handshake is a task of its own, so that a slow client delays no other.
 async fn shake_hands(
     listener: tokio::net::TcpListener,
     tls: TlsAcceptor,
@@ -113,21 +114,21 @@ async fn shake_hands(
 ) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             continue;
         };
         let (tls, sender) = (tls.clone(), sender.clone());
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await
             {
-                // Refused only when the kubelet ends.
+                // Sending fails only when the kubelet ends.
                 let _ended = sender.send((stream, peer)).await;
             }
         });
     }
 }
 
-/// What may be asked; the API server hands on the parameters of `kubectl logs`.
+/// Parameters of `kubectl logs`, which the API server passes on.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Asked {
@@ -205,7 +206,7 @@ async fn logs(
     Body::from_stream(stream::unfold(rest, Rest::next)).into_response()
 }
 
-/// The id of the run whose log is asked for: the present one, or the last if none runs.
+/// Returns the id of the requested run: the current run, or the last one if none runs.
 fn run_asked_for(status: &ContainerStatus, previous: bool) -> Result<String, String> {
     let ended = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
         state.as_ref()?.terminated.as_ref()?.container_id.clone()
@@ -233,7 +234,7 @@ fn run_asked_for(status: &ContainerStatus, previous: bool) -> Result<String, Str
     }
 }
 
-/// The rest of a log that is being followed.
+/// Rest of a log that a client follows.
 struct Rest {
     entry: Arc<Entry>,
     id: String,
@@ -244,7 +245,7 @@ struct Rest {
 }
 
 impl Rest {
-    /// The next lines; none when the run is over and all it wrote has been handed out.
+    /// Returns the next lines. Returns `None` when the run is over and all its lines are delivered.
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         if let Some(text) = self.pending.take().filter(|text| !text.is_empty()) {
             return Some((Ok(text.into()), self));
@@ -258,7 +259,7 @@ impl Rest {
             if !runs {
                 return None;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -272,11 +273,11 @@ impl Rest {
         })
     }
 
-    /// Whole lines only: a line is written in one go, but read at any moment.
+    /// Reads whole lines only. A line is written in one go, but a read may see half of it.
     async fn read(&mut self) -> io::Result<String> {
         let mut file = tokio::fs::File::open(&self.path).await?;
         if file.metadata().await?.len() < self.offset {
-            // A long log has been set aside and begun anew.
+            // A long log was renamed, and a new file begun.
             self.offset = 0;
         }
         file.seek(io::SeekFrom::Start(self.offset)).await?;

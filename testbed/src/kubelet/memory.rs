@@ -1,4 +1,4 @@
-//! How much memory each process group holds.
+//! Memory of each process group.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// Fast enough to stop a leak before the machine feels it.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Time between two measurements, short enough to stop a leak before it affects the machine.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 type Readings = Arc<HashMap<u32, u64>>;
 
@@ -16,15 +16,15 @@ type Readings = Arc<HashMap<u32, u64>>;
 pub(super) struct Memory(watch::Receiver<Readings>);
 
 impl Memory {
-    /// The readings, and the work that keeps them fresh.
+    /// Returns the readings, and the future that measures them.
     pub(super) fn new() -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = watch::channel(Readings::default());
         let measuring = async move {
-            let mut ticks = tokio::time::interval(LOOK_EVERY);
+            let mut ticks = tokio::time::interval(POLL_INTERVAL);
             loop {
                 ticks.tick().await;
-                // One receiver is kept for the runs to come; without a run that has a limit nobody
-                // needs to look.
+                // One receiver belongs to `Memory` itself. Without a second one, no run has a
+                // limit, and nobody needs a measurement.
                 if sender.receiver_count() <= 1 {
                     continue;
                 }
@@ -34,7 +34,7 @@ impl Memory {
         (Self(receiver), measuring)
     }
 
-    /// Returns what the group holds once that is more than `limit` bytes.
+    /// Waits until the group holds more than `limit` bytes. Returns the number of bytes.
     pub(super) async fn exceeds(mut self, group: u32, limit: u64) -> u64 {
         let over = |readings: &Readings| {
             readings
@@ -49,13 +49,13 @@ impl Memory {
             .and_then(|readings| readings.get(&group).copied());
         match found {
             Some(resident) => resident,
-            // Nobody measures any more: the kubelet is ending.
+            // Measuring has ended, because the kubelet is ending.
             None => std::future::pending().await,
         }
     }
 }
 
-/// Pages that processes share are counted for each of them.
+/// Returns the resident bytes by process group. Pages that processes share count for each of them.
 fn resident_by_group() -> HashMap<u32, u64> {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
     let mut groups = HashMap::new();
@@ -75,8 +75,7 @@ fn resident_by_group() -> HashMap<u32, u64> {
     groups
 }
 
-/// Fields 5 and 24 of `/proc/PID/stat`; the second field, the name, may hold spaces and
-/// parentheses.
+/// Returns fields 5 and 24 of `/proc/PID/stat`. Field 2, the name, may hold spaces and parentheses.
 fn group_and_pages(stat: &str) -> Option<(u32, u64)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(2);

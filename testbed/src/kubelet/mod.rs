@@ -1,9 +1,9 @@
 //! A small kubelet whose pods are processes of this machine.
 //!
-//! It keeps one node ready, runs what the scheduler binds to it, probes and restarts it, enforces
-//! memory limits, reports status, and serves logs. What it does not do: init containers, volumes,
-//! environment from config maps and secrets (such a pod waits with `CreateContainerConfigError`),
-//! lifecycle hooks, `exec`, limits on processor time.
+//! It keeps one node ready, runs the pods that the scheduler binds to it, probes and restarts them,
+//! enforces memory limits, reports status, and serves logs. It lacks init containers, volumes,
+//! environment variables from config maps and secrets, lifecycle hooks, `exec`, and limits on
+//! processor time. A pod that needs a missing feature waits with `CreateContainerConfigError`.
 
 mod addresses;
 mod back_off;
@@ -42,26 +42,26 @@ use registry::Registry;
 
 pub(crate) use addresses::Addresses;
 
-/// The node's name.
+/// Name of the node.
 pub(crate) const NODE: &str = "testbed-node";
-/// Pods that do not stop by then are killed with the testbed.
+/// Time for the pods to stop, before they are killed with the testbed.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// What a kubelet is made of.
+/// Settings of a kubelet.
 pub(crate) struct KubeletOptions {
     pub client: Client,
     pub addresses: Addresses,
     pub images: BTreeMap<String, PathBuf>,
-    /// For logs and working folders.
+    /// Folder for logs and working folders.
     pub folder: PathBuf,
-    /// What it shows to the API server.
+    /// Certificate that the kubelet presents to the API server.
     pub identity: Identity,
-    /// Who signed the certificate that the API server shows.
+    /// Authority that signed the API server's certificate.
     pub authority: PathBuf,
     pub discovery: Option<TcpListener>,
 }
 
-/// What all pods of the node share.
+/// Values that all pods of the node share.
 struct Node {
     client: Client,
     addresses: Addresses,
@@ -72,7 +72,7 @@ struct Node {
 }
 
 impl Node {
-    /// The file of the run that a container's id, `testbed://UID/CONTAINER/RUN`, names.
+    /// Returns the log file of the run that a container's id, `testbed://UID/CONTAINER/RUN`, names.
     fn log_of(&self, container_id: &str) -> PathBuf {
         let run = container_id.trim_start_matches("testbed://");
         self.folder.join(format!("{run}.log"))
@@ -87,7 +87,7 @@ pub(crate) struct Kubelet {
 }
 
 impl Kubelet {
-    /// Registers the node and begins to run what is bound to it.
+    /// Registers the node and begins to run the pods that are bound to it.
     pub(crate) async fn start(options: KubeletOptions) -> Result<Self> {
         std::fs::create_dir_all(&options.folder)?;
         let mut tasks = JoinSet::new();
@@ -137,12 +137,12 @@ impl Kubelet {
         })
     }
 
-    /// Where the pods to scrape are told.
+    /// Returns the URL that answers with the pods to scrape.
     pub(crate) fn discovery_url(&self) -> &str {
         &self.discovery_url
     }
 
-    /// Stops all pods, without telling the API server.
+    /// Stops all pods, without reporting it to the API server.
     pub(crate) async fn stop(self) {
         self.registry.stop(STOP_GRACE).await;
     }

@@ -1,4 +1,4 @@
-//! The node as an object of the API: created once, kept ready.
+//! The node as an object of the API, which is created once and kept ready.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::install;
 
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 const PODS: &str = "250";
-/// Time on a processor is not limited here, so the scheduler should not run short of it.
+/// Number of processors that the node reports. Processor time is not limited here, so the scheduler
+/// must not run out of it.
 const PROCESSORS: &str = "64";
 
-/// Creates the node, or takes over the one that is there.
+/// Creates the node, or updates an existing one.
 pub(super) async fn register(client: &Client, address: Ipv4Addr, port: u16) -> Result<()> {
     let api: Api<Node> = Api::all(client.clone());
     let labels = json!({ "kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": architecture() });
@@ -32,14 +33,14 @@ pub(super) async fn register(client: &Client, address: Ipv4Addr, port: u16) -> R
     report(&api, address, port).await
 }
 
-/// Says every ten seconds that the node is well; a node that keeps silent loses its pods.
+/// Reports every ten seconds that the node is ready. A node without reports loses its pods.
 pub(super) async fn heartbeat(client: Client, address: Ipv4Addr, port: u16) {
     let api: Api<Node> = Api::all(client);
     let mut ticks = tokio::time::interval(HEARTBEAT_EVERY);
     loop {
         ticks.tick().await;
         if let Err(error) = report(&api, address, port).await {
-            tracing::debug!(%error, "a heartbeat of the node failed");
+            tracing::debug!(%error, "heartbeat of the node failed");
         }
     }
 }
@@ -77,7 +78,7 @@ fn status(address: Ipv4Addr, port: u16) -> Value {
     }})
 }
 
-/// Kubernetes's names of processors are Go's.
+/// Returns Go's name of the processor, which Kubernetes uses.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -86,7 +87,7 @@ fn architecture() -> &'static str {
     }
 }
 
-/// All that the machine has, as `/proc/meminfo` says it: `MemTotal:  24680000 kB`.
+/// Returns the machine's memory from `/proc/meminfo`: `MemTotal:  24680000 kB`.
 fn memory() -> String {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = meminfo

@@ -1,4 +1,4 @@
-//! One pod, from the moment it is bound to this node until it is gone.
+//! Runs one pod, from its binding to this node until its removal.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::{Node, status};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// After so many refusals a status waits for the next change, and a deletion for the next look at
-/// all pods.
+/// Number of refused attempts after which a status waits for the next change, and a deletion for
+/// the next listing of all pods.
 const ATTEMPTS: u32 = 20;
 
-/// Runs the pod's containers, reports what becomes of them, and confirms its deletion.
+/// Runs the pod's containers, reports their status, and confirms the pod's deletion.
 pub(super) async fn run(node: &Node, uid: &str, entry: &Entry) {
     let pod = entry.pod();
     let containers = pod
@@ -60,19 +60,19 @@ pub(super) async fn run(node: &Node, uid: &str, entry: &Entry) {
                 .and(confirm(node, uid, &pod).await)
         };
         if let Err(error) = persistently(done).await {
-            tracing::warn!("the end of a pod could not be told: {error}");
+            tracing::warn!("failed to confirm the deletion of a pod: {error}");
         }
     }
-    // Its logs go with it; what cannot be removed goes with the testbed.
+    // The pod's logs are removed with it. Files that can't be removed are removed with the testbed.
     let _removed = std::fs::remove_dir_all(node.folder.join(uid));
 }
 
-/// Tells the API server about every change, and never returns.
+/// Reports every change to the API server. Never returns.
 async fn report(node: &Node, uid: &str, entry: &Entry) {
     loop {
         entry.changed.notified().await;
         if let Err(error) = persistently(|| publish(node, uid, entry)).await {
-            tracing::warn!("a pod's status could not be told: {error}");
+            tracing::warn!("failed to report the status of a pod: {error}");
         }
     }
 }
@@ -106,7 +106,7 @@ async fn publish(node: &Node, uid: &str, entry: &Entry) -> Result<(), String> {
     settled(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))).await
 }
 
-/// The last word about a deleted pod: the node has nothing of it any more.
+/// Confirms the deletion of a pod: the node holds no part of it any more.
 async fn confirm(node: &Node, uid: &str, pod: &Pod) -> Result<(), String> {
     let preconditions = Preconditions {
         uid: Some(uid.to_owned()),
@@ -124,8 +124,8 @@ async fn confirm(node: &Node, uid: &str, pod: &Pod) -> Result<(), String> {
     .await
 }
 
-/// Not found and conflict mean that the pod is gone, or another has its name: nothing is left to
-/// tell.
+/// Sends a request, and treats "not found" and "conflict" as success. They mean that the pod is
+/// gone or that another pod has its name, so there is nothing left to report.
 async fn settled<T>(request: impl Future<Output = kube::Result<T>>) -> Result<(), String> {
     match tokio::time::timeout(ANSWER_WITHIN, request).await {
         Ok(Ok(_)) => Ok(()),

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::http;
 
-/// What is asked.
+/// Request of a probe.
 #[derive(Debug)]
 enum Question {
     Http {
@@ -34,12 +34,12 @@ pub(super) struct Check {
     failure_threshold: i32,
 }
 
-/// What is known after an answer; the thresholds have been counted up to.
+/// Result of an answer, after counting towards the thresholds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Enough successes in a row.
     Healthy,
-    /// A failure, with its reason; `conclusive` if it was one too many.
+    /// A failure with its reason. `conclusive` is true if the failures reached the threshold.
     Failed { reason: String, conclusive: bool },
 }
 
@@ -52,7 +52,10 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Reads them, or says what of them this kubelet cannot do.
+    /// Reads the probes of `container`.
+    ///
+    /// # Errors
+    /// Returns an error that names a feature of a probe that this kubelet lacks.
     pub(super) fn new(container: &Container, address: Ipv4Addr) -> Result<Self, String> {
         let check = |probe: &Option<Probe>| {
             probe
@@ -100,7 +103,8 @@ impl Check {
         })
     }
 
-    /// Asks again and again, and hands each verdict to `report`, until that breaks with a value.
+    /// Probes the container periodically and passes each verdict to `report`, until `report` breaks
+    /// with a value.
     pub(super) async fn run<T>(&self, mut report: impl FnMut(Verdict) -> ControlFlow<T>) -> T {
         tokio::time::sleep(self.initial_delay).await;
         let mut ticks = tokio::time::interval(self.period);
@@ -189,7 +193,7 @@ fn http_question(
     Ok(Question::Http { url, headers })
 }
 
-/// A port by its number, or by its name among the container's.
+/// Returns a port that is given by its number, or by its name among the container's ports.
 fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
     let number = match port {
         IntOrString::Int(number) => Some(*number),

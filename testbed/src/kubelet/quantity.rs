@@ -19,7 +19,7 @@ const SUFFIXES: [(&str, f64); 14] = [
     ("P", 1e15),
 ];
 
-/// Whole bytes, rounded down.
+/// Returns the number of whole bytes, rounded down.
 pub(super) fn bytes(quantity: &str) -> Result<u64> {
     let (number, factor) = SUFFIXES
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn bytes(quantity: &str) -> Result<u64> {
         (0.0..=1e19).contains(&bytes),
         "{quantity:?} is not an amount of memory"
     );
-    // In range, as was just made sure of.
+    // The check above keeps the number in range.
     Ok(bytes as u64)
 }
 

@@ -13,27 +13,27 @@ use tokio::task::JoinSet;
 
 use super::{Node, pod, status};
 
-/// What is to become of a pod.
+/// Intended state of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It runs.
+    /// The pod runs.
     Run,
-    /// It has so long to stop; `tell` if the API server waits to hear that it has.
+    /// The pod stops within `grace`. `tell` is true if the API server waits for the confirmation.
     Stop { grace: Duration, tell: bool },
 }
 
-/// A pod of this node, as its task, the log server and the discovery share it.
+/// A pod of this node, which its task, the log server and the discovery share.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub address: Ipv4Addr,
     pub containers: Vec<Cell>,
     pub fate: watch::Sender<Fate>,
-    /// Told whenever a container's status changes.
+    /// Notified whenever a container's status changes.
     pub changed: Arc<Notify>,
     latest: Mutex<Arc<Pod>>,
 }
 
-/// The status of one container.
+/// Status of one container.
 #[derive(Debug)]
 pub(super) struct Cell {
     status: Mutex<ContainerStatus>,
@@ -45,7 +45,7 @@ impl Cell {
         locked(&self.status).clone()
     }
 
-    /// Changes the status, and has it reported if that made a difference.
+    /// Changes the status, and has it reported if it differs from before.
     pub(super) fn update(&self, change: impl FnOnce(&mut ContainerStatus)) {
         let mut status = locked(&self.status);
         let before = status.clone();
@@ -80,17 +80,17 @@ impl Entry {
         }
     }
 
-    /// The pod as the API server told it last.
+    /// Returns the latest version of the pod from the API server.
     pub(super) fn pod(&self) -> Arc<Pod> {
         Arc::clone(&locked(&self.latest))
     }
 
-    /// The statuses of all containers.
+    /// Returns the statuses of all containers.
     pub(super) fn statuses(&self) -> Vec<ContainerStatus> {
         self.containers.iter().map(Cell::status).collect()
     }
 
-    /// A pod that is stopping may only be hurried.
+    /// Stops the pod. A pod that stops already can only get less time.
     fn stop(&self, grace: Duration, tell: bool) {
         self.fate.send_if_modified(|fate| {
             let hurried = match *fate {
@@ -125,18 +125,18 @@ impl Registry {
         self.node.client.clone()
     }
 
-    /// The file of the run that a container's id names.
+    /// Returns the log file of the run that a container's id names.
     pub(super) fn log_of(&self, container_id: &str) -> PathBuf {
         self.node.log_of(container_id)
     }
 
-    /// Begins to run a pod that is new, and takes note of what has changed in one that is not.
+    /// Begins to run a new pod, or updates a known one.
     pub(super) fn see(self: &Arc<Self>, pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else {
             return;
         };
         let deleted = pod.metadata.deletion_timestamp.is_some();
-        // The last news of a pod may come after its end; nothing of it is started again.
+        // The last news about a pod may arrive after its end. It must not start the pod again.
         let fate = if deleted {
             Fate::Stop {
                 grace: grace_of(&pod),
@@ -154,7 +154,7 @@ impl Registry {
             None if !deleted && status::is_over(&pod) => return,
             None => {
                 let Some(address) = self.node.addresses.take() else {
-                    tracing::warn!("no address is left for another pod");
+                    tracing::warn!("no free address for another pod");
                     return;
                 };
                 let entry = Arc::new(Entry::new(pod, address, fate));
@@ -180,7 +180,7 @@ impl Registry {
         });
     }
 
-    /// Stops the pods that the API server no longer knows.
+    /// Stops the pods that the API server no longer lists.
     pub(super) fn keep_only(&self, known: &[&str]) {
         for (uid, entry) in locked(&self.pods).iter() {
             if !known.contains(&uid.as_str()) {
@@ -201,7 +201,7 @@ impl Registry {
         }
     }
 
-    /// The pod of this name.
+    /// Returns the pod with this name.
     pub(super) fn find(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         self.all().into_iter().find(|entry| {
             let pod = entry.pod();
@@ -210,19 +210,20 @@ impl Registry {
         })
     }
 
-    /// Every pod.
+    /// Returns every pod.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         locked(&self.pods).values().cloned().collect()
     }
 
-    /// Stops every pod without telling the API server; what takes longer than `grace` is killed.
+    /// Stops every pod without reporting it to the API server. Kills pods that take longer than
+    /// `grace`.
     pub(super) async fn stop(&self, grace: Duration) {
         for entry in self.all() {
             entry.stop(grace, false);
         }
         let mut tasks = std::mem::take(&mut *locked(&self.tasks));
         let all = async { while tasks.join_next().await.is_some() {} };
-        // Whoever is late is killed when the tasks are dropped.
+        // Dropping the tasks kills the pods that are late.
         let _late = tokio::time::timeout(grace + Duration::from_secs(2), all).await;
     }
 
@@ -232,7 +233,7 @@ impl Registry {
     }
 }
 
-/// How long the pod has to stop.
+/// Returns the time that the pod has to stop.
 fn grace_of(pod: &Pod) -> Duration {
     let asked = pod.metadata.deletion_grace_period_seconds;
     let seconds = asked

@@ -15,10 +15,10 @@ use super::log_file::LogFile;
 use crate::process::signal_group;
 use crate::{spawner, tools};
 
-/// After the processes are gone their pipes are empty soon.
+/// Maximum time to read the rest of the pipes after the processes have ended.
 const LOGS_WITHIN: Duration = Duration::from_secs(1);
 
-/// A running container. Dropping it kills its whole group.
+/// A running container. Dropping it kills its process group.
 #[derive(Debug)]
 pub(super) struct Run {
     child: Child,
@@ -27,7 +27,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Starts `launch` in `folder`, with the environment of a container instead of ours.
+    /// Starts `launch` in `folder`, with the container's environment instead of this process's.
     pub(super) fn start(
         launch: &Launch,
         host_name: &str,
@@ -74,21 +74,21 @@ impl Run {
         Ok(Self { child, group, logs })
     }
 
-    /// The process group, which is the first process's id.
+    /// Returns the process group, which is the id of the first process.
     pub(super) fn group(&self) -> u32 {
         self.group
     }
 
-    /// Waits for the first process to end. May be given up and asked again.
+    /// Waits for the end of the first process. This is cancel safe.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// SIGTERM to the first process, as a container gets it, and SIGKILL to all when `grace` is
-    /// over.
+    /// Sends SIGTERM to the first process, as a container runtime does, and SIGKILL to all
+    /// processes when `grace` is over.
     pub(super) async fn terminate(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         if let Some(first) = i32::try_from(self.group).ok().and_then(Pid::from_raw) {
-            // Gone already, if this fails.
+            // An error means that the process has ended already.
             let _gone = kill_process(first, Signal::TERM);
         }
         match tokio::time::timeout(grace, self.child.wait()).await {
@@ -97,17 +97,17 @@ impl Run {
         }
     }
 
-    /// SIGKILL to all, at once.
+    /// Sends SIGKILL to all processes at once.
     pub(super) async fn kill(&mut self) -> io::Result<ExitStatus> {
         signal_group(self.group, Signal::KILL);
         self.child.wait().await
     }
 
-    /// When the first process of a container is gone, so are the others; then its log is complete.
+    /// Kills the processes that the first one left behind, then completes the log.
     pub(super) async fn finish(mut self) {
         signal_group(self.group, Signal::KILL);
         let logs = async { while self.logs.join_next().await.is_some() {} };
-        // Someone who left the group may still hold a pipe.
+        // A process that left the group may still hold a pipe.
         let _held = tokio::time::timeout(LOGS_WITHIN, logs).await;
     }
 }
@@ -118,14 +118,14 @@ impl Drop for Run {
     }
 }
 
-/// The exit code as a container runtime gives it: 128 and the signal, if there was one.
+/// Returns the exit code as a container runtime reports it: after a signal, 128 plus its number.
 pub(super) fn exit_code(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
-/// A path is taken as it is, a name is looked up on `PATH`.
+/// Finds a program: a path is used unchanged, and a name is looked up on `PATH`.
 fn found(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         Some(PathBuf::from(program)).filter(|path| tools::is_executable(path))

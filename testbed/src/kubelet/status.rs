@@ -1,4 +1,4 @@
-//! A pod's status, out of those of its containers.
+//! Status of a pod, which the statuses of its containers determine.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-/// Waiting, with the reason that `kubectl get pods` shows.
+/// Returns the state of a waiting container, with the reason that `kubectl get pods` shows.
 pub(super) fn waiting(reason: &str, message: impl Into<String>) -> ContainerState {
     let (reason, message) = (
         Some(reason.to_owned()),
@@ -22,7 +22,7 @@ pub(super) fn waiting(reason: &str, message: impl Into<String>) -> ContainerStat
     }
 }
 
-/// Running since `started_at`.
+/// Returns the state of a container that has run since `started_at`.
 pub(super) fn running(started_at: Timestamp) -> ContainerState {
     let running = ContainerStateRunning {
         started_at: Some(Time(started_at)),
@@ -33,7 +33,7 @@ pub(super) fn running(started_at: Timestamp) -> ContainerState {
     }
 }
 
-/// No longer running.
+/// Returns the state of a container that has ended.
 pub(super) fn terminated(terminated: ContainerStateTerminated) -> ContainerState {
     ContainerState {
         terminated: Some(terminated),
@@ -53,7 +53,7 @@ pub(super) fn before_the_first_run(container: &Container) -> ContainerStatus {
     }
 }
 
-/// Whether the pod has come to an end that it does not come back from.
+/// Returns true if the pod has ended for good.
 pub(super) fn is_over(pod: &Pod) -> bool {
     let phase = pod
         .status
@@ -62,7 +62,7 @@ pub(super) fn is_over(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Whether a container that ended with `exit_code` is started again.
+/// Returns true if a container that ended with `exit_code` restarts.
 pub(super) fn restarts(pod: &Pod, exit_code: i32) -> bool {
     match pod
         .spec
@@ -106,7 +106,8 @@ fn phase(pod: &Pod, containers: &[ContainerStatus]) -> &'static str {
     }
 }
 
-/// The patch that tells the API server; it is refused if another pod has taken the name.
+/// Returns the patch with the pod's status. The API server refuses it if another pod has the name
+/// by now.
 pub(super) fn patch(
     pod: &Pod,
     uid: &str,

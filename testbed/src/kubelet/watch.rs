@@ -1,4 +1,4 @@
-//! Learns which pods are bound to this node.
+//! Watches the pods that are bound to this node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,19 @@ use super::registry::Registry;
 
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Lists and watches, for as long as the kubelet lives.
+/// Lists and watches pods for as long as the kubelet lives.
 pub(super) async fn follow(registry: Arc<Registry>) {
     let api: Api<Pod> = Api::all(registry.client());
     loop {
         if let Err(error) = list_and_watch(&api, &registry).await {
-            tracing::debug!(%error, "the watch of the pods broke off and is begun again");
+            tracing::debug!(%error, "watch of pods failed; starting it again");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
 }
 
-/// Until the server ends the watch, which it does every few minutes.
+/// Lists the pods and watches them until the server ends the watch, which it does every few
+/// minutes.
 async fn list_and_watch(api: &Api<Pod>, registry: &Arc<Registry>) -> Result<()> {
     let bound_here = format!("spec.nodeName={NODE}");
     let list = api.list(&ListParams::default().fields(&bound_here)).await?;

@@ -1,13 +1,13 @@
-//! Which components in the folder are ours: whoever drops a plugin of his own in there finds it
-//! again.
+//! List of the components in a folder that this builder made. Plugins that a person adds to the
+//! folder are not on the list, and stay.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-/// Notes down what was built, one name a line, and removes what was built earlier and is built no
-/// more.
+/// Writes the names in `built` to the list, one a line, and removes the components that an earlier
+/// list names and `built` does not.
 pub fn replace(folder: &Path, built: &[String]) -> Result<Vec<PathBuf>> {
     let list = folder.join(".built");
     let before = fs::read_to_string(&list).unwrap_or_default();

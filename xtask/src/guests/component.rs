@@ -1,13 +1,14 @@
-//! Makes a component of a core module, checks what a component asks for and gives.
+//! Encodes a core module as a component, and checks the component's imports and exports.
 
 use anyhow::{Context, Result, bail, ensure};
 use wit_component::{ComponentEncoder, DecodedWasm};
 
-/// No WASI, no clock, no file: `types` holds no function.
+/// Interfaces that a component may import. There is no WASI, so guests have no clock and no files;
+/// `types` holds no function.
 const MAY_IMPORT: [&str; 2] = ["anomalyzer:plugin/log@", "anomalyzer:plugin/types@"];
 const EXPORTS_ONE_OF: [&str; 2] = ["anomalyzer:plugin/detector@", "anomalyzer:plugin/action@"];
 
-/// The component's bytes, validated.
+/// Returns the validated component of `module`.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
     let component = ComponentEncoder::default()
         .module(module)?
@@ -17,7 +18,7 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
     Ok(component)
 }
 
-/// An error for what the host would refuse.
+/// Returns an error if the host would refuse `component`.
 pub fn check(component: &[u8]) -> Result<()> {
     let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
         bail!("it describes an interface, and is no component");

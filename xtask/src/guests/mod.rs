@@ -1,4 +1,4 @@
-//! Builds the guests: the plugins that come with the host, and those that mean it harm.
+//! Builds the guests: the plugins that the host ships, and malicious plugins for the tests.
 
 mod built;
 mod component;
@@ -22,26 +22,26 @@ pub use toolchain::{TARGET, Toolchain};
 /// Guests that are built together, into a folder of their own in `target`.
 struct Set {
     crates: &'static [&'static str],
-    /// What the names of their packages begin with: `plugins/detectors/zscore` is
-    /// `anomalyzer-zscore`.
+    /// Common prefix of the package names: `plugins/detectors/zscore` is `anomalyzer-zscore`.
     prefix: &'static str,
     folder: &'static str,
 }
 
-/// What comes with the host.
+/// Plugins that the host ships.
 const SHIPPED: Set = Set {
     crates: &["plugins/detectors", "plugins/actions"],
     prefix: "anomalyzer-",
     folder: "plugins",
 };
-/// What means harm, for the tests. Apart from the others, so that no host loads it by accident.
+/// Malicious plugins for the tests. They have a folder of their own, so that no host loads them by
+/// accident.
 const EVIL: Set = Set {
     crates: &["plugins/evil"],
     prefix: "anomalyzer-evil-",
     folder: "evil",
 };
 
-/// What goes into all components besides their crates: the contract, what they share, the locked
+/// Sources of every component besides its crate: the contract, shared crates, the locked
 /// dependencies, and this builder.
 const COMMON: [&str; 6] = [
     "Cargo.toml",
@@ -52,14 +52,14 @@ const COMMON: [&str; 6] = [
     "xtask/src/guests",
 ];
 
-/// A plugin's crate, which becomes `<name>.wasm`.
+/// Crate of a plugin, which becomes `<name>.wasm`.
 struct Guest {
     name: String,
     package: String,
 }
 
 impl Guest {
-    /// Makes a component of its module; gives the size in bytes.
+    /// Encodes the guest's module as a component. Returns the component's size in bytes.
     fn encode(&self, modules: &Path, component: &Path) -> Result<usize> {
         let module = modules.join(format!("{}.wasm", self.package.replace('-', "_")));
         let bytes =
@@ -109,7 +109,7 @@ impl Set {
         self.folder().join(format!("{}.wasm", guest.name))
     }
 
-    /// Builds what is not up to date.
+    /// Builds the set if a component is missing or older than its sources.
     fn build(&self) -> Result<()> {
         let begun = Instant::now();
         let guests = self.guests()?;
@@ -136,7 +136,7 @@ impl Set {
         }
         let built: Vec<String> = guests.iter().map(|guest| guest.name.clone()).collect();
         for gone in built::replace(&self.folder(), &built)? {
-            println!("plugins: removed {}, which is no more", shown(&gone));
+            println!("plugins: removed {}, whose crate is gone", shown(&gone));
         }
         stamp.keep()?;
         println!(
@@ -148,18 +148,17 @@ impl Set {
     }
 }
 
-/// Builds what comes with the host, where it is not up to date: `target/plugins/<name>.wasm`.
+/// Builds outdated plugins that the host ships: `target/plugins/<name>.wasm`.
 pub fn build() -> Result<()> {
     SHIPPED.build()
 }
 
-/// Builds what means harm, for the tests: `target/evil/<name>.wasm`.
+/// Builds outdated malicious plugins for the tests: `target/evil/<name>.wasm`.
 pub fn build_evil() -> Result<()> {
     EVIL.build()
 }
 
-/// Builds a plugin once more with vector instructions, for the benchmark alone:
-/// `target/bench/<name>.wasm`.
+/// Builds a plugin with vector instructions for the benchmark: `target/bench/<name>.wasm`.
 pub fn build_with_simd(name: &str) -> Result<()> {
     let guest = Guest {
         name: name.to_owned(),
@@ -177,8 +176,8 @@ pub fn build_with_simd(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// In a target folder of its own: neither a build of the host nor one of the guests ever waits for,
-/// or undoes, the other.
+/// Compiles `guests` in a target folder of their own. A build of the host and a build of the guests
+/// then neither wait for each other nor invalidate each other's results.
 fn compile(guests: &[Guest], toolchain: &Toolchain, folder: &str, flags: &str) -> Result<PathBuf> {
     let target = workspace::target().join(folder);
     let mut cargo = workspace::cargo();

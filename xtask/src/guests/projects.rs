@@ -1,6 +1,6 @@
-//! What `anomalyzer plugins new` makes, built and tried as its README says, but for where the
-//! results go: into the guests' own target folder and under their profile, so that nothing is
-//! compiled twice.
+//! Builds and tests the projects that `anomalyzer plugins new` makes, with the commands from their
+//! README. Only the target folder and the profile differ: they are those of the guests, so that
+//! nothing is compiled twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use crate::{process, workspace};
 
 const KINDS: [&str; 2] = ["detector", "action"];
 
-/// Makes one project of each kind, with the program that the tests were compiled with.
+/// Makes one project of each kind with the program that the tests use, and tests it.
 pub fn try_out() -> Result<()> {
     let program = workspace::target().join("debug").join("anomalyzer");
     let toolchain = Toolchain::get()?;
     let folder = target().join("projects");
     for kind in KINDS {
-        // A hyphen, as the name of the file has none.
+        // The name has a hyphen, because the name of the built file has an underscore instead.
         let name = format!("made-{kind}");
         let project = folder.join(&name);
         if project.exists() {
@@ -41,11 +41,11 @@ pub fn try_out() -> Result<()> {
     Ok(())
 }
 
-/// The core module, as cargo leaves it.
+/// Returns the path of the core module that cargo builds.
 fn build(project: &Path, name: &str, toolchain: &Toolchain) -> Result<PathBuf> {
     let mut cargo = cargo("build", project);
-    // The project's own release profile, under the name by which the guests' dependencies are found
-    // built.
+    // Uses the project's own release settings under the name of the guests' profile, so that cargo
+    // finds the guests' dependencies already built.
     cargo.args([
         "--quiet",
         "--config",

@@ -1,4 +1,4 @@
-//! Whether the components on disk are made of the sources as they are.
+//! Detects components that are older than their sources.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,17 +8,18 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
-/// Left behind by other tools among the sources.
+/// Folder that Python leaves among the sources.
 const NO_SOURCES: &str = "__pycache__";
 
-/// A hash of all that goes into the components, and the file that keeps the one they were built of.
+/// Hash of all inputs of the components, and the file that keeps the hash of the last build.
 pub struct Stamp {
     hash: String,
     file: PathBuf,
 }
 
 impl Stamp {
-    /// Of the compiler, and of files and whole folders, named from the root of the workspace.
+    /// Hashes the compiler's name, and the files and folders in `sources`, which are relative to
+    /// the root of the workspace.
     pub fn now(file: PathBuf, compiler: &str, sources: &[impl AsRef<Path>]) -> Result<Self> {
         let root = workspace::root();
         let mut files = Vec::new();
@@ -45,12 +46,12 @@ impl Stamp {
         })
     }
 
-    /// Whether the components were built of exactly this.
+    /// Returns true if the components were built from exactly these inputs.
     pub fn is_current(&self) -> bool {
         fs::read_to_string(&self.file).is_ok_and(|kept| kept == self.hash)
     }
 
-    /// Until the next `keep`, nothing is up to date.
+    /// Removes the kept hash: until the next [`Stamp::keep`], no component is up to date.
     pub fn forget(&self) -> Result<()> {
         if self.file.exists() {
             fs::remove_file(&self.file)?;
@@ -58,7 +59,7 @@ impl Stamp {
         Ok(())
     }
 
-    /// The components are of this.
+    /// Records that the components were built from these inputs.
     pub fn keep(&self) -> Result<()> {
         Ok(fs::write(&self.file, &self.hash)?)
     }

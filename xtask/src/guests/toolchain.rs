@@ -1,4 +1,4 @@
-//! What compiles to `wasm32-unknown-unknown` on this machine.
+//! Compilers for `wasm32-unknown-unknown` on this machine.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,25 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
-/// Both packages are there in Debian for building browsers, and so follow Rust's releases closely.
+/// Packages with Debian's compiler for browsers. Debian updates both with Rust's releases.
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
-/// A download of 20 MB; where rustup's server can't be reached it would try for minutes.
+/// Maximum time for rustup's download of 20 MB. If rustup's server is unreachable, rustup retries
+/// for minutes.
 const RUSTUP_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How guests are compiled.
+/// Compiler for the guests.
 #[derive(Clone, Debug)]
 pub enum Toolchain {
     /// The compiler in use has the target's standard library.
     Installed,
-    /// Debian's compiler builds the standard library along with the guests, and the linker comes
-    /// from the one in use.
+    /// Debian's compiler builds the standard library together with the guests. The linker comes
+    /// from the compiler in use.
     Debian { linker: PathBuf },
 }
 
 impl Toolchain {
-    /// What there is now, without changing anything.
+    /// Returns the installed toolchain, if there is one. Changes nothing.
     pub fn find() -> Result<Option<Self>> {
         let sysroot = sysroot()?;
         if sysroot
@@ -51,7 +52,7 @@ impl Toolchain {
         Ok(None)
     }
 
-    /// What there is, or what can be had.
+    /// Returns the installed toolchain, or installs one.
     pub fn get() -> Result<Self> {
         if let Some(found) = Self::find()? {
             return Ok(found);
@@ -88,7 +89,7 @@ impl Toolchain {
         bail!("nothing here compiles to {TARGET}. {}", Self::remedy());
     }
 
-    /// How to get one.
+    /// Returns advice on installing a toolchain by hand.
     pub fn remedy() -> String {
         format!(
             "Run `rustup target add {TARGET}` where static.rust-lang.org can be reached; or, on Debian, `apt-get install {}` \
@@ -97,7 +98,7 @@ impl Toolchain {
         )
     }
 
-    /// For a person, and part of what decides whether guests are up to date.
+    /// Describes the toolchain for a person. The text is also part of the stamp of the guests.
     pub fn name(&self) -> Result<String> {
         let mut command = Command::new(match self {
             Self::Installed => rustc(),
@@ -110,7 +111,7 @@ impl Toolchain {
         })
     }
 
-    /// Turns a `cargo build` into one for guests.
+    /// Turns a `cargo build` into a build of guests.
     pub fn apply(&self, cargo: &mut Command) {
         cargo.args(["--target", TARGET]);
         if let Self::Debian { linker } = self {

@@ -1,4 +1,4 @@
-//! All checks, one after another; the first that fails ends it.
+//! Runs all checks in order, and stops at the first failure.
 
 mod report;
 mod servers;
@@ -9,20 +9,22 @@ use anyhow::{Context, Result, bail};
 
 use crate::guests::examples::Missing;
 use crate::testbed::Testbed;
-use crate::{guests, process, workspace};
+use crate::{guests, lint, process, workspace};
 
 use report::Report;
 use servers::Servers;
 
 const DENY: [&str; 6] = ["deny", "--offline", "check", "bans", "licenses", "sources"];
 
-/// The version that is known to take our `deny.toml` and to build with our compiler.
+/// Version of cargo-deny that is known to accept our `deny.toml` and to build with our compiler.
 pub const CARGO_DENY: &str = "cargo-deny@0.20.2";
 
 pub fn run() -> Result<()> {
     let begun = Instant::now();
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
-    // Servers that are not here yet are built beside what follows: that takes minutes.
+    step("lint", || lint::run(0))?;
+    // Missing servers are built in the background during the next steps, because that takes
+    // minutes.
     let servers = step("real servers: begin to install", Servers::install)?;
     step("plugins", guests::build)?;
     let without = step("plugins in other languages", examples)?;
@@ -40,7 +42,7 @@ pub fn run() -> Result<()> {
     })?;
     step("cargo deny", deny)?;
     step("lock file of the fuzz targets", || {
-        // They are a workspace of their own, which nothing else here looks at.
+        // The fuzz targets are a workspace of their own, and no other step checks their lock file.
         let manifest = workspace::root().join("fuzz").join("Cargo.toml");
         process::run(
             workspace::cargo()
@@ -87,18 +89,22 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     process::run(workspace::cargo().args(arguments))
 }
 
-/// Advisories need a database from outside, and so are not asked for.
+/// Runs cargo-deny without the check for advisories, which needs a database from the network.
 fn deny() -> Result<()> {
     if process::output(workspace::cargo().args(["deny", "--version"])).is_err() {
         println!("cargo-deny is missing: cargo install {CARGO_DENY} --locked");
         cargo(&["install", CARGO_DENY, "--locked"])?;
     }
-    // Offline, but for crates of other systems, which a build never fetched.
+    // cargo-deny runs offline. Only crates for other systems are fetched, because no build needed
+    // them.
     cargo(&["fetch", "--locked"])?;
     cargo(&DENY)
 }
 
-/// Those that could not be built. Where nothing may be left out, they are an error.
+/// Builds the examples, and returns the languages that could not be built.
+///
+/// # Errors
+/// Returns an error if an example is broken, or if one is missing and `CI` is set.
 fn examples() -> Result<Vec<Missing>> {
     let missing = guests::examples::build()?;
     if is_ci() && !missing.is_empty() {
@@ -112,13 +118,14 @@ fn examples() -> Result<Vec<Missing>> {
 
 fn tests(testbed: Option<&Testbed>, report: &Report, without: &[Missing]) -> Result<()> {
     let mut test = workspace::cargo();
-    // All of them: the table tells what ran, and one failure is not to hide another.
+    // All tests run, because the table shows which tests ran, and one failure must not hide
+    // another.
     test.args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .envs(report.environment());
     if let Some(testbed) = testbed {
         test.envs(testbed.environment());
     }
-    // By itself, a test of a plugin that was not built fails.
+    // A test of a plugin that was not built would fail.
     test.arg("--");
     for Missing { language, .. } in without {
         test.args(["--skip", &format!("other_languages::{language}")]);
@@ -144,8 +151,8 @@ fn minutes(elapsed: Duration) -> String {
     }
 }
 
-/// Where anything left out is a failure. `anomalyzer_testbed::shared` reads the variable the same
-/// way.
+/// Returns true if `CI` is set: a test that is left out is then a failure.
+/// `anomalyzer_testbed::shared` reads the variable in the same way.
 fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }

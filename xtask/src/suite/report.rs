@@ -1,4 +1,4 @@
-//! What ran against which real server, and what did not run and why.
+//! Table of the tests that ran against each real server, and the reasons for those that did not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use super::is_ci;
 use super::servers::{Installed, NAMES};
 use crate::testbed;
 
-/// Names the report to the tests, which append a line each.
+/// Variable that names the report. Each test appends a line to it.
 const REPORT: &str = "ANOMALYZER_TEST_REPORT";
 
 #[derive(Debug, Deserialize)]
@@ -23,25 +23,25 @@ struct Line {
     why: Option<String>,
 }
 
-/// The file that tests write to.
+/// File that tests append to.
 pub struct Report {
     file: PathBuf,
 }
 
 impl Report {
-    /// An empty one.
+    /// Creates an empty report.
     pub fn new() -> Result<Self> {
         let file = testbed::folder()?.join("report.jsonl");
         fs::write(&file, "").with_context(|| format!("{} can't be written", file.display()))?;
         Ok(Self { file })
     }
 
-    /// The variable that names it.
+    /// Returns the variable that names the file to the tests.
     pub fn environment(&self) -> [(&'static str, &PathBuf); 1] {
         [(REPORT, &self.file)]
     }
 
-    /// The table.
+    /// Prints the table.
     pub fn print(&self, installed: &Installed) -> Result<()> {
         println!(
             "\n{:<12} {:<12} {:>5} {:>8}",
@@ -60,7 +60,7 @@ impl Report {
             let ran = of.iter().filter(|line| line.ran).count();
             println!("{server:<12} {version:<12} {ran:>5} {:>8}", of.len() - ran);
         }
-        // Many tests lack the same thing: each reason once, with its tests.
+        // Many tests lack the same server, so each reason is printed once, with its tests.
         let mut reasons: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
         for line in lines.iter().filter(|line| !line.ran) {
             let why = installed
@@ -79,8 +79,11 @@ impl Report {
         Ok(())
     }
 
-    /// Where nothing may be left out, what did not run is a failure; so is a server that no test
-    /// asked for, as then the table proves nothing about it.
+    /// Checks that every test ran.
+    ///
+    /// # Errors
+    /// Returns an error if `CI` is set and a test did not run, or no test used one of the servers: the
+    /// table then proves nothing about that server.
     pub fn judge(&self) -> Result<()> {
         let lines = self.read()?;
         let left_out = lines.iter().filter(|line| !line.ran).count();

@@ -1,5 +1,5 @@
-//! Installs the real servers in the background, each by itself: one that can't be had does not keep
-//! the others away.
+//! Installs the real servers in the background. A server that can't be installed does not affect
+//! the others.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use super::is_ci;
 use crate::testbed::{self, Testbed};
 use crate::{process, workspace};
 
-/// As `testbed` calls them.
+/// Names of the servers, as in `testbed`.
 pub const NAMES: [&str; 4] = ["kafka", "prometheus", "ollama", "kubernetes"];
 
-/// Servers that are being installed.
+/// Servers that a background thread installs.
 pub struct Servers {
     log: PathBuf,
     work: JoinHandle<Installed>,
 }
 
-/// What came of it.
+/// Result of the installations.
 pub struct Installed {
-    /// Server, and why it could not be installed.
+    /// Each server, with the error of its installation.
     servers: Vec<(&'static str, Result<()>)>,
 }
 
 impl Servers {
-    /// Begins.
+    /// Starts the installations.
     pub fn install() -> Result<Self> {
         let binary = testbed::binary()?;
         let log = testbed::folder()?.join("install.log");
@@ -46,7 +46,7 @@ impl Servers {
         Ok(Self { log, work })
     }
 
-    /// Waits for the end.
+    /// Waits until all installations have ended.
     pub fn wait(self) -> Result<Installed> {
         let installed = self
             .work
@@ -75,8 +75,10 @@ fn install(testbed: &Path, name: &str, log: &File) -> Result<()> {
 }
 
 impl Installed {
-    /// Starts those that could be installed. Where nothing may be left out, anything else than all
-    /// is an error.
+    /// Starts the installed servers.
+    ///
+    /// # Errors
+    /// Returns an error after Ctrl-C, or if `CI` is set and a server is missing or does not start.
     pub fn up(&self) -> Result<Option<Testbed>> {
         let here = self
             .servers
@@ -90,7 +92,7 @@ impl Installed {
         if here.is_empty() {
             return Ok(None);
         }
-        // Pods run the program as the tests build it.
+        // Pods run the program that the tests use.
         let image = format!(
             "anomalyzer:dev={}",
             workspace::target()
@@ -116,7 +118,7 @@ impl Installed {
         }
     }
 
-    /// Why a server is not there.
+    /// Returns the reason for which a server is missing.
     pub fn why_missing(&self, server: &str) -> Option<String> {
         let (_, outcome) = self.servers.iter().find(|(name, _)| *name == server)?;
         outcome

@@ -9,11 +9,11 @@ use tokio_util::task::TaskTracker;
 use super::driver::{DriveError, Driver};
 use super::proposal::proposed;
 use super::verify::asks_again;
-use crate::bus::again::{self, Pauses};
-use crate::bus::{BusError, Delivery, Subscription};
+use crate::bus::again::Pauses;
+use crate::bus::{BusError, Subscription, again};
 use crate::codec::DecodeError;
 use crate::codec::solutions::{Received, decode, disown};
-use crate::domain::{Decision, DecisionId, DecisionState, Provenance, Solution};
+use crate::domain::{Decision, DecisionId, DecisionState, Delivery, Provenance, Solution};
 use crate::history::{DecisionEventKind, HistoryError, Input};
 
 /// How long a step that was begun may go on after the shutdown was asked for. What it did then is
@@ -183,7 +183,7 @@ impl Crew {
 
     async fn try_take(&self, delivery: &Delivery) -> Result<(), Refused> {
         let actor = &self.driver.actor;
-        let solution = match decode(delivery)? {
+        let solution = match decode(delivery, (self.driver.clock)())? {
             Received::Foreign(solution) => solution,
             Received::Claimed(claimed) => {
                 // What is on record counts, not what the message says: a person's request, or what
@@ -200,7 +200,7 @@ impl Crew {
                         decision.id = claimed.id,
                         "a solution says that it is ours and is not: taken as someone else's"
                     );
-                    disown(claimed, delivery)?
+                    disown(claimed, delivery, (self.driver.clock)())?
                 }
             }
         };

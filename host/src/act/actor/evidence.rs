@@ -108,7 +108,7 @@ pub(super) fn describe(snapshot: &Snapshot) -> String {
 
 pub(super) fn add_evidence(decision: &mut Decision, kind: EvidenceKind, text: &str) {
     let id = format!("e{}", decision.evidence.len() + 1);
-    let text = crate::diagnose::cut(text, 4_000);
+    let text = crate::domain::truncate(text, 4_000);
     decision.evidence.push(Evidence { id, kind, text });
 }
 

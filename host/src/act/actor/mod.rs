@@ -35,17 +35,17 @@ use tokio_util::task::TaskTracker;
 use super::grants::Grant;
 use super::{Hands, KillSwitch, Silences};
 use crate::bus::again::Pauses;
-use crate::bus::{Bus, BusError, Delivery, Subscription, Topic};
-use crate::codec;
+use crate::bus::{Bus, BusError, Subscription};
 use crate::common::failpoint::fail_point;
-use crate::domain::duration;
 use crate::domain::{
-    Clock, Decision, DecisionId, DecisionState, GuardVerdict, Parameters, Solution,
+    Clock, Decision, DecisionId, DecisionState, Delivery, GuardVerdict, Parameters, Solution,
+    Topic, duration,
 };
-use crate::guard::{self, Facts, Policy};
+use crate::guard::{Facts, Policy};
 use crate::history::{Asked, DecisionEvent, DecisionEventKind, History, HistoryError, Input};
 use crate::plugin::Plugins;
 use crate::verify::{Recent, VerifyConfig};
+use crate::{codec, guard};
 
 pub use approval::AnswerError;
 pub use desk::Desk;

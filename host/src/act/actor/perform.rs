@@ -9,13 +9,13 @@ use super::driver::{DriveError, Driver};
 use super::evidence::gather;
 use crate::act::grants::{in_force, permit};
 use crate::act::notify::About;
-use crate::act::{OperatorError, Performed};
 use crate::common::failpoint::fail_point;
 use crate::domain::{
     Decision, GuardVerdict, Operation, OperationId, OperationRecord, Outcome, OutcomeKind,
     Snapshot, Verdict,
 };
 use crate::history::{DecisionEventKind, Input};
+use crate::operator::{OperatorError, Performed};
 use crate::plugin::ActionOutcome;
 
 /// Who asks for operations, and until when.

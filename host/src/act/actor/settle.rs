@@ -8,10 +8,10 @@ use super::drive::may_have_changed;
 use super::driver::{DriveError, Driver};
 use super::perform::{marked, put_down};
 use super::undo::is_undoing;
-use crate::act::{OperatorError, Performed};
 use crate::domain::{Decision, DecisionState, Operation, OperationRecord, OutcomeKind, Verdict};
 use crate::guard;
 use crate::history::DecisionEventKind;
+use crate::operator::{OperatorError, Performed};
 
 const ENDED: &str = "the process ended in the middle";
 

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::driver::{DriveError, Driver};
 use super::perform::Asker;
-use crate::act::merge_patch;
 use crate::domain::{
     Decision, DecisionState, GuardVerdict, MergePatch, Operation, OperationRecord, OutcomeKind,
     Snapshot, Undo, UndoState, Verdict,
 };
 use crate::history::{DecisionEventKind, HistoryError, Input};
+use crate::operator::merge_patch;
 
 /// How far back is looked for who made a version, in milliseconds.
 pub(super) const DAY: i64 = 24 * 3_600_000;

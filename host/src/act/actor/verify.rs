@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::driver::{DriveError, Driver};
-use crate::bus::Topic;
 use crate::codec;
 use crate::domain::{
     Control, Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent,
-    IncidentEventKind, Provenance, UnixMs, Verdict, Verification, VerificationOutcome, millis,
-    solutions,
+    IncidentEventKind, Provenance, Topic, UnixMs, Verdict, Verification, VerificationOutcome,
+    millis, solutions,
 };
 use crate::guard::NOT_NOW;
 use crate::history::DecisionEventKind;

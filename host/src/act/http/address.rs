@@ -1,10 +1,10 @@
-//! Which addresses are of the public network, and which of one's own.
+//! Classifies IP addresses as public or not public.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// What kind of address that is, if it is not one of the public network. An IPv6 address that
-/// stands for an IPv4 one is judged by that.
+/// Returns the kind of `address` if it is not a public address, or `None` for a public one. An IPv6
+/// address that embeds an IPv4 address is classified by the IPv4 address.
 pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => not_public_v4(address),
@@ -15,11 +15,11 @@ pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The special-purpose registry of IPv4 (RFC 6890 and what followed).
+/// Classifies by the IPv4 special-purpose address registry (RFC 6890 and its successors).
 fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
     match address.octets() {
         [127, ..] => Some("loopback"),
-        // The metadata services of clouds are here: 169.254.169.254.
+        // The metadata services of clouds are in this range: 169.254.169.254.
         [169, 254, ..] => Some("link-local"),
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Some("private"),
         [100, 64..=127, ..] => Some("shared"),
@@ -32,13 +32,13 @@ fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-/// All that is global unicast is in 2000::/3 (RFC 4291), less what is set apart in it.
+/// Global unicast addresses are in 2000::/3 (RFC 4291), except for the reserved ranges inside it.
 fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("loopback"),
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("unspecified"),
         [0xfe80..=0xfebf, ..] => Some("link-local"),
-        // A metadata service is here: fd00:ec2::254.
+        // A cloud metadata service is in this range: fd00:ec2::254.
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Some("private"),
         [0xff00..=0xffff, ..] => Some("multicast"),
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some("documentation"),
@@ -49,7 +49,8 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// Mapped, translated (NAT64) and 6to4 addresses, and the old compatible ones.
+/// Returns the IPv4 address that is embedded in a mapped, translated (NAT64), 6to4 or (deprecated)
+/// compatible address.
 fn stands_for(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -63,7 +64,7 @@ fn stands_for(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// One address, or all that begin with the same bits: `10.0.0.0/8`.
+/// A single address, or a network prefix such as `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Network {
     address: IpAddr,

@@ -1,14 +1,14 @@
-//! Where requests may go, by scheme, host and port.
+//! Allow list of request destinations, by scheme, host and port.
 
 use reqwest::Url;
 
 /// One entry of `http.allow`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
-    /// Either, if none.
+    /// Scheme of the URL. `None` allows both `http` and `https`.
     scheme: Option<&'static str>,
     host: String,
-    /// Any, if none.
+    /// Port of the URL. `None` allows every port.
     port: Option<u16>,
 }
 
@@ -26,7 +26,8 @@ impl Allowed {
             None => (None, text),
         };
         let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
-        // As a URL writes it: lower case, IPv6 in brackets.
+        // The host is normalised as a URL writes it: in lower case, with IPv6 addresses in
+        // brackets.
         let url = Url::parse(&format!("http://{host}/")).map_err(|_| wrong())?;
         if url.path() != "/" || url.port().is_some() || !url.username().is_empty() {
             return Err(wrong());
@@ -36,7 +37,7 @@ impl Allowed {
             "*" => None,
             number => Some(number.parse().map_err(|_| wrong())?),
         };
-        // What is meant by these ports goes without saying.
+        // The well-known ports imply a scheme.
         let scheme = scheme.or(match port {
             Some(443) => Some("https"),
             Some(80) => Some("http"),

@@ -1,7 +1,7 @@
-//! Performs the HTTP requests of actions: only to where the configuration allows, with credentials
-//! that the action never sees.
+//! Performs the HTTP requests of actions. Requests reach only destinations that the configuration
+//! allows. They carry credentials that the action never sees.
 //!
-//! At least once: a receiver that ignores the `Idempotency-Key` may be asked twice.
+//! Delivery is at least once: a receiver that ignores the `Idempotency-Key` may be asked twice.
 
 mod address;
 mod allow;
@@ -22,7 +22,7 @@ use crate::domain::{HttpRequest, OperationId};
 use allow::Allowed;
 use resolve::{Forbidden, Resolver};
 
-/// Headers that are the host's to set, or that would change what the connection means.
+/// Headers that only the host may set, or that would change the meaning of the connection.
 const RESERVED: [&str; 13] = [
     "authorization",
     "connection",
@@ -38,29 +38,31 @@ const RESERVED: [&str; 13] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// Headers of one request.
+/// Maximum number of headers of one request.
 const MOST_HEADERS: usize = 32;
 
-/// `[http]`.
+/// The `[http]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
-    /// `host:port`, where the port may be `*`, with or without a scheme: `hooks.example.com:443`,
-    /// `http://127.0.0.1:*`. Without one, port 443 is `https`, port 80 is `http`, and others are
-    /// either. Nothing else may be asked.
+    /// Allowed destinations as `host:port`, where the port may be `*`, with or without a scheme:
+    /// `hooks.example.com:443`, `http://127.0.0.1:*`. Without a scheme, port 443 means `https`,
+    /// port 80 means `http`, and any other port allows both. Requests to every other destination
+    /// are refused.
     pub allow: Vec<String>,
-    /// Names in `allow` may lead to addresses of the public network, and to these: `10.1.2.3`,
-    /// `10.0.0.0/8`. Loopback, private, link-local and metadata addresses are else refused,
-    /// whatever the name. What `allow` has as an address needs no entry.
+    /// Non-public addresses that names in `allow` may resolve to: `10.1.2.3`, `10.0.0.0/8`. Every
+    /// name may resolve to public addresses. Loopback, private, link-local and metadata addresses
+    /// are refused unless they are listed here. An address that is written literally in `allow`
+    /// needs no entry.
     pub allow_addresses: Vec<String>,
-    /// Headers added by URL.
+    /// Headers to add, by URL.
     pub credentials: Vec<Credential>,
-    /// How long a request may take.
+    /// Timeout of one request.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// Bytes of a request's body.
+    /// Maximum size of a request's body in bytes.
     pub max_request_bytes: usize,
-    /// Bytes of an answer's body that are read.
+    /// Maximum number of bytes that are read of a response's body.
     pub max_response_bytes: usize,
 }
 
@@ -77,16 +79,17 @@ impl Default for HttpConfig {
     }
 }
 
-/// `[[http.credentials]]`.
+/// An entry of `[[http.credentials]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credential {
-    /// Added to requests below this URL, as `https://hooks.example.com/anomalyzer/`.
+    /// URL prefix such as `https://hooks.example.com/anomalyzer/`. The header is added to requests
+    /// below it.
     pub url: String,
-    /// Which header.
+    /// Name of the header.
     #[serde(default = "authorization")]
     pub header: String,
-    /// A file with the header's value. Read anew for each request.
+    /// File with the header's value. It is read again for each request.
     pub value_file: PathBuf,
 }
 
@@ -94,7 +97,7 @@ fn authorization() -> String {
     "authorization".to_owned()
 }
 
-/// Sends the requests of actions.
+/// Sender of the requests of actions.
 #[derive(Debug)]
 pub struct HttpSender {
     client: reqwest::Client,
@@ -105,7 +108,11 @@ pub struct HttpSender {
 }
 
 impl HttpSender {
-    /// Checks the configuration. The error names the key and the remedy.
+    /// Checks the configuration and builds the sender.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the wrong key and the remedy.
     pub fn new(config: &HttpConfig) -> Result<Self, String> {
         if config.timeout.is_zero() {
             return Err("http.timeout must be above 0, for example \"10s\"".to_owned());
@@ -145,9 +152,12 @@ impl HttpSender {
         })
     }
 
-    /// Sends the request with the operation's id as `Idempotency-Key`. What it returns is
-    /// `{"status": 200, "body": "…"}`, with `"truncated": true` if the body was longer than may be
-    /// read. Anything but 2xx is an error.
+    /// Sends the request with the operation's id as `Idempotency-Key`. The result is `{"status":
+    /// 200, "body": "…"}`, with `"truncated": true` if the body was longer than the limit.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for any status other than 2xx.
     pub async fn perform(
         &self,
         id: &OperationId,
@@ -205,7 +215,7 @@ impl HttpSender {
                 unclear,
             ));
         }
-        // What was asked for is done, even if the rest of the answer got lost.
+        // The receiver has done the operation, even if the rest of its response got lost.
         let (text, truncated) = said.unwrap_or((String::new(), true));
         let mut result = json!({"status": status.as_u16(), "body": text});
         if truncated {
@@ -309,12 +319,13 @@ fn headers(asked: &[(String, String)]) -> Result<HeaderMap, OperatorError> {
     Ok(headers)
 }
 
-/// The URL without what may be a secret: query and fragment.
+/// Returns the URL without its query and fragment, which may be secret.
 fn place(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// Whether `url` is `prefix` or below: of the same origin, and its path goes on at a `/`.
+/// Returns true if `url` is equal to `prefix` or below it: the origin is equal, and the rest of the
+/// path starts at a `/`.
 fn is_below(prefix: &Url, url: &Url) -> bool {
     let rest = url.path().strip_prefix(prefix.path());
     let at_border = rest.is_some_and(|rest| {
@@ -323,7 +334,8 @@ fn is_below(prefix: &Url, url: &Url) -> bool {
     prefix.origin() == url.origin() && at_border
 }
 
-/// An answer that repeats the request must not tell the action its credentials.
+/// Removes credentials from `text`, because a response that repeats the request must not reveal
+/// them to the action.
 fn hide(mut text: String, credentials: &[(HeaderName, HeaderValue)]) -> String {
     for secret in credentials
         .iter()
@@ -344,14 +356,15 @@ fn refusal(
 ) -> OperatorError {
     match status.as_u16() {
         429 | 503 => OperatorError::Unavailable(why),
-        // A gateway speaks, who does not know what became of it.
+        // A gateway answered, which does not know the outcome of the request.
         502 | 504 => unclear(why),
         300..=399 => OperatorError::Refused(format!("{why} (redirects are not followed)")),
         _ => OperatorError::Refused(why),
     }
 }
 
-/// The body as text up to `limit` bytes, and whether there was more. None if it broke off.
+/// Reads the body as text up to `limit` bytes. The flag is true if there was more. Returns `None`
+/// if the body broke off.
 async fn read_body(mut answer: Response, limit: usize) -> Option<(String, bool)> {
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.ok()? {

@@ -1,6 +1,6 @@
-//! Looks names up for the requests of actions. What is connected to is what was looked at here: a
-//! name that leads to the inside of the network the second time it is asked (DNS rebinding) is
-//! caught the second time.
+//! Resolves host names for the requests of actions. The connection uses exactly the addresses that
+//! were checked here. A name that resolves to an internal address only at its second lookup (DNS
+//! rebinding) is therefore caught at the second lookup.
 
 use std::error::Error;
 use std::io;
@@ -12,10 +12,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::{Network, not_public};
 
-/// How a name becomes addresses.
+/// Function that resolves a host name to its addresses.
 type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// A name leads to where no request may go.
+/// Error: a host name resolves to an address that requests may not reach.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{host} is at {address}, a {kind} address, where requests of actions do not go: add it to http.allow_addresses if that \
@@ -28,7 +28,7 @@ pub(super) struct Forbidden {
 }
 
 impl Forbidden {
-    /// Whether this is why a request did not come through.
+    /// Returns the [`Forbidden`] in the chain of sources of `error`, if it made the request fail.
     pub(super) fn behind(error: &reqwest::Error) -> Option<&Self> {
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -41,7 +41,7 @@ impl Forbidden {
     }
 }
 
-/// Gives only addresses of the public network and those that are allowed by name.
+/// DNS resolver that returns only public addresses and those that the configuration allows.
 pub(super) struct Resolver {
     allowed: Arc<[Network]>,
     lookup: Lookup,
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Asks once for each of the answers.
+    /// Resolves one name once for each of the `answers`.
     async fn answers(allowed: &[&str], answers: &[&[&str]]) -> Vec<Result<Vec<String>, String>> {
         let mut waiting: Vec<Vec<IpAddr>> = answers
             .iter()

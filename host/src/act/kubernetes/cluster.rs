@@ -1,4 +1,4 @@
-//! The connection to one cluster: every request has a time limit, and errors have a meaning.
+//! The connection to one cluster. Every request has a timeout, and every error is classified.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -20,35 +20,35 @@ use super::object::{Kind, Object};
 use crate::common::http_client::install_tls_provider;
 use crate::domain::Target;
 
-/// Under this name the API server lists our changes in `managedFields`.
+/// Name of our changes in the `managedFields` of the API server.
 const FIELD_MANAGER: &str = "anomalyzer";
-/// Objects in one answer.
+/// Maximum number of objects in one response.
 const PAGE: u32 = 500;
-/// Pages of one list that are read.
+/// Maximum number of pages that are read of one list.
 const MOST_PAGES: usize = 10;
 
-/// Why there is no connection.
+/// Reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig cannot be used.
+    /// Unusable kubeconfig.
     #[error("cannot use the kubeconfig {path}: {error}")]
     Kubeconfig {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Cause of the failure.
         error: String,
     },
-    /// There is no service account.
+    /// Missing service account.
     #[error(
         "no kubeconfig is configured and this does not run in a pod ({0}): set kubernetes.kubeconfig"
     )]
     NotInCluster(String),
-    /// The client cannot be made.
+    /// Failure to make the client.
     #[error("cannot make a Kubernetes client: {0}")]
     Client(String),
 }
 
-/// A cluster.
+/// A connection to a cluster.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
@@ -56,7 +56,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Reads the configuration. Asks the cluster nothing yet.
+    /// Reads the configuration. Sends no request to the cluster yet.
     pub async fn connect(config: &KubernetesConfig) -> Result<Self, ConnectError> {
         install_tls_provider();
         let mut access = match &config.kubeconfig {
@@ -77,7 +77,7 @@ impl Cluster {
             None => Config::incluster()
                 .map_err(|error| ConnectError::NotInCluster(error.to_string()))?,
         };
-        // Retries are ours: kube's own wait for minutes, and know nothing of marks.
+        // The host does its own retries. Those of kube wait for minutes and know nothing of marks.
         access.default_retry = false;
         access.connect_timeout = Some(config.request_timeout);
         access.read_timeout = Some(config.request_timeout);
@@ -109,14 +109,14 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), &target.namespace, &kind.resource())
     }
 
-    /// The version of the API server.
+    /// Returns the version of the API server.
     pub async fn version(&self) -> Result<String, ApiError> {
         self.ask("asking for the version", self.client.apiserver_version())
             .await
             .map(|info| info.git_version)
     }
 
-    /// The target.
+    /// Reads the object of `target`.
     pub async fn get(&self, kind: Kind, target: &Target) -> Result<Object, ApiError> {
         let api = self.dynamic(kind, target);
         let object = self
@@ -125,7 +125,8 @@ impl Cluster {
         Ok(Object { kind, object })
     }
 
-    /// Applies a merge patch. Fields that the API does not know are refused, not dropped.
+    /// Applies a merge patch. The API server refuses fields that it does not know instead of
+    /// dropping them.
     pub async fn patch(
         &self,
         kind: Kind,
@@ -148,7 +149,7 @@ impl Cluster {
         Ok(Object { kind, object })
     }
 
-    /// Objects of a namespace, at most 5,000.
+    /// Lists the objects of a namespace, at most 5,000.
     pub async fn list<K>(&self, namespace: &str, labels: Option<&str>) -> Result<Vec<K>, ApiError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -165,8 +166,8 @@ impl Cluster {
             .await
     }
 
-    /// The events about the object with that uid, and no others: a namespace may have more than can
-    /// be read.
+    /// Lists the events about the object with the given `uid`. The API server filters, because a
+    /// namespace may have more events than can be read.
     pub async fn events(&self, namespace: &str, uid: &str) -> Result<Vec<Event>, ApiError> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let parameters = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
@@ -174,8 +175,8 @@ impl Cluster {
             .await
     }
 
-    /// The same for objects that are not of Kubernetes itself. None if the cluster does not have
-    /// the kind.
+    /// Lists objects of a custom resource; see [`Self::list`]. Returns `None` if the cluster does
+    /// not have the kind.
     pub async fn list_custom(
         &self,
         resource: &kube::core::ApiResource,
@@ -214,7 +215,7 @@ impl Cluster {
         Ok(objects)
     }
 
-    /// The last lines of one container.
+    /// Returns the last lines of one container's log.
     pub async fn log(
         &self,
         namespace: &str,

@@ -1,4 +1,4 @@
-//! Which cluster, as configured.
+//! Configuration of the cluster connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,16 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::duration;
 
-/// `[kubernetes]`. The operator is there if this table is.
+/// The `[kubernetes]` table. The operator exists if this table does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubernetesConfig {
-    /// A kubeconfig file. Without one, the service account of the pod that this runs in: never a
-    /// file from the home directory, which may speak of any cluster.
+    /// Path of a kubeconfig file. Without one, the service account of the pod is used in which this
+    /// process runs. A file from the home directory is never used, because it may describe any
+    /// cluster.
     pub kubeconfig: Option<PathBuf>,
-    /// A context of the kubeconfig. By default its current one.
+    /// Name of a context in the kubeconfig. The default is its current context.
     pub context: Option<String>,
-    /// How long one request may take.
+    /// Timeout of one request.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
 }

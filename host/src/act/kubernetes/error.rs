@@ -1,31 +1,33 @@
-//! What the API's refusals and silences mean.
+//! Classification of the API's errors and of missing responses.
 
 use std::error::Error as _;
 use std::io;
 
-use crate::act::OperatorError;
 use crate::domain::Target;
+use crate::operator::OperatorError;
 
-/// Characters of a message that are kept: what answers may be a proxy with a page of HTML.
+/// Maximum number of characters that are kept of a message. The responder may be a proxy that sends
+/// a page of HTML.
 const LONGEST: usize = 300;
 
-/// Why a request to the API did not work.
+/// Reason why a request to the API failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
-    /// 404.
+    /// Status 404.
     NotFound(String),
-    /// 409.
+    /// Status 409.
     Conflict(String),
-    /// 400, 401, 403, 405, 422: asking again won't help.
+    /// Status 400, 401, 403, 405 or 422: a retry does not help.
     Refused(String),
-    /// 429, no connection: it was not done.
+    /// Status 429, or no connection: the request was not done.
     Unavailable(String),
-    /// It was sent, and what came back does not tell whether it was done: 5xx, silence, nonsense.
+    /// Unknown outcome. The request was sent, and a 5xx status, a timeout or an unreadable response
+    /// does not tell if it was done.
     Unknown(String),
 }
 
 impl ApiError {
-    /// What it means for a read of `target`, or of something that belongs to it.
+    /// Converts the error for a read of `target`, or of an object that belongs to it.
     pub fn of_read(self, target: &Target) -> OperatorError {
         match self {
             Self::NotFound(_) => OperatorError::NotFound(target.clone()),
@@ -36,7 +38,7 @@ impl ApiError {
     }
 }
 
-/// What went wrong with the request `what`.
+/// Classifies the error of a request. `what` describes the request.
 pub fn classify(what: &str, error: kube::Error) -> ApiError {
     let kube::Error::Api(status) = error else {
         return without_answer(what, &error);
@@ -95,7 +97,7 @@ fn without_answer(what: &str, error: &kube::Error) -> ApiError {
     }
 }
 
-/// One line of at most [`LONGEST`] characters.
+/// Shortens `text` to one line of at most [`LONGEST`] characters.
 pub fn short(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");

@@ -1,4 +1,4 @@
-//! Recent events of a target and of what belongs to it.
+//! Recent events of a target and of the objects that belong to it.
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Event;
@@ -8,14 +8,15 @@ use super::error::{ApiError, short};
 use super::object::Object;
 use super::pods::{self, Belongings};
 
-/// Events that are shown.
+/// Maximum number of events in a snapshot.
 const NEWEST: usize = 20;
-/// Objects whose events are asked for.
+/// Maximum number of objects whose events are requested.
 const MOST_OBJECTS: usize = 30;
-/// Objects that are asked for at the same time.
+/// Number of concurrent requests.
 const AT_ONCE: usize = 4;
 
-/// The events about `object` and what belongs to it; of many pods about those that are not ready.
+/// Returns the events about `object` and the objects that belong to it. If there are many pods,
+/// those that are not ready come first.
 pub async fn of(
     cluster: &Cluster,
     object: &Object,
@@ -35,7 +36,7 @@ pub async fn of(
     let belonging = sets
         .chain(pods.iter().map(|pod| &pod.metadata))
         .filter_map(|meta| meta.uid.as_deref());
-    // A pod as the target belongs to itself.
+    // A pod that is the target belongs to itself.
     let belonging = belonging.filter(|uid| *uid != object.uid());
     let uids: Vec<&str> = std::iter::once(object.uid())
         .chain(belonging)
@@ -52,7 +53,7 @@ pub async fn of(
     Ok(events.into_iter().flatten().collect())
 }
 
-/// The newest of them, newest last, one line each.
+/// Formats the newest of `events`, newest last, one line each.
 pub fn newest(events: &[Event]) -> Vec<String> {
     let mut ours: Vec<(String, &Event)> = events.iter().map(|event| (time(event), event)).collect();
     ours.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -62,7 +63,8 @@ pub fn newest(events: &[Event]) -> Vec<String> {
         .collect()
 }
 
-/// When it was last seen, as RFC 3339 to the second, so that text sorts as time does.
+/// Returns the time of the last occurrence as RFC 3339 to the second, so that the text sorts by
+/// time.
 fn time(event: &Event) -> String {
     let series = event
         .series

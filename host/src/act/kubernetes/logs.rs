@@ -1,4 +1,4 @@
-//! The last lines of each pod's log.
+//! Last lines of each pod's log.
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -7,16 +7,16 @@ use kube::api::LogParams;
 use super::cluster::Cluster;
 use super::error::{ApiError, short};
 
-/// Pods whose logs are read.
+/// Maximum number of pods whose logs are read.
 const MOST_PODS: usize = 50;
-/// Logs that are read at the same time.
+/// Number of logs that are read concurrently.
 const AT_ONCE: usize = 4;
-/// Bytes of one container's log.
+/// Maximum size of one container's log in bytes.
 const MOST_BYTES: i64 = 1024 * 1024;
 
-/// The last lines of each container, each line with the pod's name in front, and the container's
-/// where there are several. A log that cannot be had leaves one line that says why; of a run before
-/// that there never was, none.
+/// Returns the last lines of each container. Each line starts with the name of the pod, and also
+/// that of the container if the pod has several. An unreadable log yields one line with the reason.
+/// With `previous`, a container without an earlier run yields no line.
 pub async fn read(
     cluster: &Cluster,
     namespace: &str,
@@ -55,7 +55,7 @@ pub async fn read(
         .await
 }
 
-/// Pod, container and what stands in front of its lines.
+/// Returns the pod, the container and the prefix of its lines, for each container of `pod`.
 fn containers(pod: &Pod) -> Vec<(String, String, String)> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let containers = pod

@@ -1,6 +1,6 @@
-//! The operator `kubernetes`: a cluster that a kubeconfig or a service account reaches.
+//! The operator `kubernetes`: acts on a cluster through a kubeconfig or a service account.
 //!
-//! No other part of the host names kube.
+//! No other part of the host uses the kube crate.
 
 mod cluster;
 mod config;
@@ -21,21 +21,22 @@ use self::cluster::Cluster;
 pub use self::cluster::ConnectError;
 pub use self::config::KubernetesConfig;
 use self::object::Kind;
-use crate::act::{Operator, OperatorError, Performed};
 use crate::common::clock::now_ms;
 use crate::domain::{LogRequest, Operation, OperationId, Snapshot, Target};
+use crate::operator::{Operator, OperatorError, Performed};
 
-/// Lines of one container that are given at most.
+/// Maximum number of lines that are returned of one container.
 const MOST_LINES: u32 = 10_000;
 
-/// Acts on Deployments, StatefulSets and DaemonSets, patches Ingresses, and looks at Pods.
+/// Operator that acts on Deployments, StatefulSets and DaemonSets, patches Ingresses, and inspects
+/// Pods.
 pub struct Kubernetes {
     cluster: Cluster,
 }
 
 impl Kubernetes {
-    /// Reads the kubeconfig or the service account. Whether the cluster answers is for
-    /// [`Operator::check`] to say.
+    /// Reads the kubeconfig or the service account. Does not test if the cluster answers; see
+    /// [`Operator::check`].
     pub async fn connect(config: &KubernetesConfig) -> Result<Self, ConnectError> {
         Ok(Self {
             cluster: Cluster::connect(config).await?,
@@ -43,12 +44,13 @@ impl Kubernetes {
     }
 }
 
-/// Whether it handles targets of this kind.
+/// Returns true if this operator handles targets of the kind of `target`.
 pub fn knows(target: &Target) -> bool {
     Kind::parse(&target.kind).is_some()
 }
 
-/// The kind of a target that can be asked for: names come from outside, and end up in a URL.
+/// Returns the kind of `target` after a check of its names, because names come from outside and
+/// become part of a URL.
 fn kind(target: &Target) -> Result<Kind, OperatorError> {
     let is_name = |text: &str| {
         (1..=253).contains(&text.len())

@@ -1,4 +1,4 @@
-//! The object behind a target.
+//! The Kubernetes object of a target.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -9,28 +9,29 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::Replicas;
 
-/// The annotation that holds the id of the last operation.
+/// Annotation that holds the id of the last operation.
 pub const MARK: &str = "anomalyzer.dev/operation";
-/// Values that stand for secrets in what is shown.
+/// Text that replaces secret values in the shown object.
 const HIDDEN: &str = "(hidden)";
 
-/// Kinds that this operator knows.
+/// Kind of an object that this operator knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// apps/v1.
+    /// Kind of the group apps/v1.
     Deployment,
-    /// apps/v1.
+    /// Kind of the group apps/v1.
     StatefulSet,
-    /// apps/v1.
+    /// Kind of the group apps/v1.
     DaemonSet,
-    /// v1.
+    /// Kind of the group v1.
     Pod,
-    /// networking.k8s.io/v1: the way in, where `rate_limit` sets what is let through.
+    /// Kind of the group networking.k8s.io/v1. `rate_limit` sets the limit of the admitted traffic
+    /// on it.
     Ingress,
 }
 
 impl Kind {
-    /// By name.
+    /// Returns the kind with the given name.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "Deployment" => Some(Self::Deployment),
@@ -42,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// Where the API serves it.
+    /// Returns the API resource of the kind.
     pub fn resource(self) -> ApiResource {
         match self {
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
@@ -53,39 +54,41 @@ impl Kind {
         }
     }
 
-    /// Whether it has a pod template, so that a change of it rolls.
+    /// Returns true if the kind has a pod template, so that a change of the template starts a
+    /// rollout.
     pub fn rolls(self) -> bool {
         matches!(self, Self::Deployment | Self::StatefulSet | Self::DaemonSet)
     }
 }
 
-/// An object as the API gave it.
+/// An object as the API returned it.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Its kind.
+    /// Kind of the object.
     pub kind: Kind,
-    /// What was given.
+    /// Content of the object.
     pub object: DynamicObject,
 }
 
 impl Object {
-    /// The present state in one word: `UID/GENERATION`. Unlike `resourceVersion` it does not change
-    /// with the status, which moves all the time, and least when something is wrong.
+    /// Returns the version of the present state, `UID/GENERATION`. Unlike `resourceVersion`, it
+    /// does not change with the status, which changes all the time, and most of all when something
+    /// is wrong.
     pub fn version(&self) -> String {
         format!("{}/{}", self.uid(), self.generation())
     }
 
-    /// Its uid.
+    /// Returns the uid of the object.
     pub fn uid(&self) -> &str {
         self.object.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// Rises with each change of the spec.
+    /// Returns the generation, which rises with each change of the spec.
     pub fn generation(&self) -> i64 {
         self.object.metadata.generation.unwrap_or_default()
     }
 
-    /// Changes with each write.
+    /// Returns the resource version, which changes with each write.
     pub fn resource_version(&self) -> &str {
         self.object
             .metadata
@@ -94,12 +97,12 @@ impl Object {
             .unwrap_or_default()
     }
 
-    /// The id of the operation that changed it last.
+    /// Returns the id of the operation that changed the object last.
     pub fn mark(&self) -> Option<&str> {
         self.annotation(MARK)
     }
 
-    /// An annotation.
+    /// Returns the value of an annotation.
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.object
             .metadata
@@ -109,7 +112,7 @@ impl Object {
             .map(String::as_str)
     }
 
-    /// A label.
+    /// Returns the value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.object
             .metadata
@@ -119,12 +122,13 @@ impl Object {
             .map(String::as_str)
     }
 
-    /// A part by JSON pointer, as `/spec/replicas`.
+    /// Returns the part at a JSON pointer such as `/spec/replicas`.
     pub fn at(&self, pointer: &str) -> &Value {
         self.object.data.pointer(pointer).unwrap_or(&Value::Null)
     }
 
-    /// A number of the spec or the status; absent is 0, as Kubernetes leaves out zeros.
+    /// Returns a number of the spec or the status. A missing number is 0, because Kubernetes leaves
+    /// out zeros.
     pub fn number(&self, pointer: &str) -> u32 {
         self.at(pointer)
             .as_u64()
@@ -132,7 +136,7 @@ impl Object {
             .unwrap_or_default()
     }
 
-    /// How many replicas are wanted and ready. None for what has none.
+    /// Returns the number of desired and ready replicas, or `None` for a kind without replicas.
     pub fn replicas(&self) -> Option<Replicas> {
         match self.kind {
             Kind::Deployment | Kind::StatefulSet => Some(Replicas {
@@ -147,7 +151,7 @@ impl Object {
         }
     }
 
-    /// `spec.replicas`, which is 1 by default.
+    /// Returns `spec.replicas`, which is 1 by default.
     pub fn wanted_replicas(&self) -> u32 {
         if self.at("/spec/replicas").is_null() {
             1
@@ -156,16 +160,17 @@ impl Object {
         }
     }
 
-    /// The selector of its pods as a query; None if it cannot be read.
+    /// Returns the selector of the object's pods as a query, or `None` if it is unreadable or
+    /// empty.
     pub fn selector(&self) -> Option<String> {
         let selector: LabelSelector =
             serde_json::from_value(self.at("/spec/selector").clone()).ok()?;
         let selector = Selector::try_from(selector).ok()?;
-        // An empty one would match every pod of the namespace.
+        // An empty selector would match every pod of the namespace.
         (!selector.selects_all()).then(|| selector.to_string())
     }
 
-    /// Labels, annotations and spec: what a merge patch may speak of.
+    /// Returns the labels, annotations and spec: the parts that a merge patch may change.
     pub fn patchable(&self) -> Value {
         let meta = &self.object.metadata;
         let mut metadata = Map::new();
@@ -178,8 +183,8 @@ impl Object {
         json!({"metadata": metadata, "spec": self.at("/spec")})
     }
 
-    /// The object as evidence: without what is only bookkeeping, and without values of variables
-    /// that sound like secrets.
+    /// Returns the object as evidence, without bookkeeping fields. Hides the values of variables
+    /// whose names sound like secrets.
     pub fn shown(&self) -> Value {
         let meta = &self.object.metadata;
         let annotations: Map<String, Value> = meta
@@ -243,7 +248,7 @@ fn sounds_secret(name: &str) -> bool {
 pub mod tests {
     use super::*;
 
-    /// An object of the API from JSON.
+    /// Builds an object of the API from JSON.
     pub fn object(kind: Kind, json: Value) -> Object {
         Object {
             kind,

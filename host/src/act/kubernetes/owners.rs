@@ -1,4 +1,4 @@
-//! Who else has a hand on a target: who scales it, and who deploys it.
+//! Other controllers of a target: its autoscaler and its deployment tools.
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
@@ -9,8 +9,8 @@ use super::error::ApiError;
 use super::object::Object;
 use crate::domain::{Autoscaler, Target};
 
-/// Who scales it: a KEDA `ScaledObject` (which makes an autoscaler of its own), else a
-/// `HorizontalPodAutoscaler`.
+/// Returns the autoscaler of `target`: a KEDA `ScaledObject` (which creates an autoscaler of its
+/// own), or else a `HorizontalPodAutoscaler`.
 pub async fn autoscaler(
     cluster: &Cluster,
     target: &Target,
@@ -35,7 +35,7 @@ pub async fn autoscaler(
 fn scaled_object(object: &DynamicObject, target: &Target) -> Option<Autoscaler> {
     let spec = object.data.get("spec")?;
     let reference = spec.get("scaleTargetRef")?;
-    // KEDA means a Deployment when no kind is named.
+    // KEDA means a Deployment if no kind is named.
     let kind = reference
         .get("kind")
         .and_then(Value::as_str)
@@ -74,8 +74,8 @@ fn horizontal(autoscaler: &HorizontalPodAutoscaler, target: &Target) -> Option<A
     })
 }
 
-/// Who deploys it, by the labels, annotations and field managers that Argo CD, Flux and Helm are
-/// known by.
+/// Returns the deployment tools of the object. Argo CD, Flux and Helm are recognised by their
+/// labels, annotations and field managers.
 pub fn managed_by(object: &Object) -> Vec<String> {
     let managers = || {
         object

@@ -1,5 +1,5 @@
-//! One operation on one object: looked at, patched under the version that was looked at, and, when
-//! no answer comes, looked at again.
+//! Performs one operation on one object. Reads the object, patches exactly the version that was
+//! read, and reads the object again if no response comes.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use super::error::ApiError;
 use super::object::{Kind, Object};
 use super::plan::{can_roll, has_template, marked, plan};
 use super::revision::{is_observed, previous_template};
-use crate::act::{OperatorError, Performed, merge_patch};
 use crate::common::clock::now_ms;
 use crate::domain::{Operation, OperationId, Snapshot, Target};
+use crate::operator::{OperatorError, Performed, merge_patch};
 
-/// How often a patch is tried when the status moves under it.
+/// Maximum number of attempts to patch while the status changes in between.
 const ATTEMPTS: u32 = 8;
-/// The wait after the first such time; it doubles.
+/// Wait after the first conflict. It doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
-/// How often is looked whether a patch without answer came through.
+/// Number of reads to find out if a patch without a response was applied.
 const LOOKS: u32 = 3;
-/// The wait between the looks.
+/// Wait between these reads.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// Performs `operation`, if the target is still what `basis` shows, or finds that it was performed
-/// already.
+/// Performs `operation` if the target is still in the state of `basis`. Returns early if the
+/// target's mark shows that the operation was performed already.
 pub async fn perform(
     cluster: &Cluster,
     kind: Kind,
@@ -61,7 +61,7 @@ pub async fn perform(
             .await
         {
             Ok(after) => return Ok(done(&after)),
-            // The status moved, or the spec: the next look tells.
+            // Either the status or the spec changed. The next read tells which.
             Err(ApiError::Conflict(_)) => {
                 sleep(wait).await;
                 wait = wait.saturating_mul(2);
@@ -124,9 +124,9 @@ async fn change(
     Ok(json!({"spec": {"template": change}}))
 }
 
-/// Whether a patch of `patched` without answer came through: the target tells by its mark. Without
-/// the mark it may still be on its way, until somebody else has written: from then on its
-/// `resourceVersion` keeps it out.
+/// Finds out if a patch of `patched` without a response was applied. The mark on the target proves
+/// it. Without the mark, the patch may still be on its way until somebody else writes to the
+/// object. After that write, the patch's `resourceVersion` makes the API server reject it.
 async fn settle(
     cluster: &Cluster,
     target: &Target,

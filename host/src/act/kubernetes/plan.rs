@@ -1,16 +1,16 @@
-//! What an operation changes of an object, as a merge patch.
+//! Translates an operation into a merge patch of an object.
 
 use serde_json::{Value, json};
 
 use super::object::{Kind, MARK, Object};
-use crate::act::{OperatorError, merge_patch};
 use crate::domain::{Operation, rfc3339};
+use crate::operator::{OperatorError, merge_patch};
 
-/// The annotation that `kubectl rollout restart` sets.
+/// Annotation that `kubectl rollout restart` sets.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-/// The patch for `scale`, `restart` or `patch`, without the mark. `now` is when the restart is
-/// asked for.
+/// Returns the patch for `scale`, `restart` or `patch`, without the mark. `now` is the time of the
+/// restart in Unix milliseconds.
 pub fn plan(object: &Object, operation: &Operation, now: i64) -> Result<Value, OperatorError> {
     match operation {
         Operation::Scale { replicas, .. } => match object.kind {
@@ -46,7 +46,8 @@ fn unsupported(why: &str) -> OperatorError {
     OperatorError::Unsupported(why.to_owned())
 }
 
-/// Whether there is a pod template to change.
+/// Checks that the object has a pod template to change. `what` names the action for the error
+/// message.
 pub fn has_template(object: &Object, what: &str) -> Result<(), OperatorError> {
     if object.kind.rolls() {
         return Ok(());
@@ -61,7 +62,7 @@ pub fn has_template(object: &Object, what: &str) -> Result<(), OperatorError> {
     )))
 }
 
-/// Whether a change of the pod template would replace the pods.
+/// Checks that a change of the pod template would replace the pods.
 pub fn can_roll(object: &Object) -> Result<(), OperatorError> {
     if object.at("/spec/paused") == true {
         return Err(OperatorError::Refused(
@@ -76,7 +77,8 @@ pub fn can_roll(object: &Object) -> Result<(), OperatorError> {
     Ok(())
 }
 
-/// A patch may speak of the spec, labels and annotations; the rest is the API server's or ours.
+/// Checks that a patch changes only the spec, labels and annotations. The other fields belong to
+/// the API server or to this host.
 fn check(patch: &Value) -> Result<(), OperatorError> {
     let wrong = |what: &str| {
         Err(OperatorError::Refused(format!(
@@ -106,7 +108,8 @@ fn check(patch: &Value) -> Result<(), OperatorError> {
     Ok(())
 }
 
-/// The patch with the operation's mark, valid only for the object as it was read.
+/// Returns the patch with the operation's mark. The patch is valid only for the version of the
+/// object that was read.
 pub fn marked(change: &Value, id: &str, object: &Object) -> Value {
     let mut patch = change.clone();
     let metadata = json!({"resourceVersion": object.resource_version(), "annotations": {MARK: id}});

@@ -1,4 +1,4 @@
-//! The pods of a target, and what each of them suffers from.
+//! Pods of a target, each with the reason of its trouble.
 
 use std::collections::HashSet;
 
@@ -11,17 +11,17 @@ use super::error::ApiError;
 use super::object::{Kind, Object};
 use crate::domain::PodSummary;
 
-/// What belongs to a target.
+/// Objects that belong to a target.
 #[derive(Clone, Debug, Default)]
 pub struct Belongings {
-    /// Replica sets, for a Deployment.
+    /// Replica sets, if the target is a Deployment.
     pub replica_sets: Vec<ReplicaSet>,
-    /// Pods, by name.
+    /// Pods, sorted by name.
     pub pods: Vec<Pod>,
 }
 
-/// Finds what belongs to `object`: by its selector, and by who owns it, as others may have the same
-/// labels.
+/// Finds the objects that belong to `object`. Checks the selector and also the owner, because
+/// foreign objects may have equal labels.
 pub async fn of(cluster: &Cluster, object: &Object) -> Result<Belongings, ApiError> {
     let namespace = object
         .object
@@ -63,7 +63,7 @@ pub async fn of(cluster: &Cluster, object: &Object) -> Result<Belongings, ApiErr
     Ok(Belongings { replica_sets, pods })
 }
 
-/// Whether its controller is one of `owners`.
+/// Returns true if the controller of the object with `meta` is one of `owners`.
 pub fn owned(meta: &ObjectMeta, owners: &HashSet<String>) -> bool {
     meta.owner_references
         .iter()
@@ -71,7 +71,7 @@ pub fn owned(meta: &ObjectMeta, owners: &HashSet<String>) -> bool {
         .any(|owner| owner.controller == Some(true) && owners.contains(&owner.uid))
 }
 
-/// A pod in short.
+/// Summarizes a pod.
 pub fn summary(pod: &Pod) -> PodSummary {
     let status = pod.status.as_ref();
     let condition = |kind: &str| {
@@ -116,7 +116,8 @@ pub fn summary(pod: &Pod) -> PodSummary {
     }
 }
 
-/// Why a container last stopped, if that says more than that it did; else what it waits for.
+/// Returns the reason why a container last stopped, if the reason is more specific than an error or
+/// a completion. Otherwise returns the reason why the container waits.
 fn reason(status: &ContainerStatus) -> Option<String> {
     let state = status.state.as_ref();
     let terminated = |state: Option<&k8s_openapi::api::core::v1::ContainerState>| {
@@ -145,7 +146,7 @@ mod tests {
     fn reason_of(container: &Value) -> Option<String> {
         let mut status =
             json!({"name": "web", "image": "i", "imageID": "", "ready": false, "restartCount": 2});
-        crate::act::merge_patch::join(&mut status, container);
+        crate::operator::merge_patch::join(&mut status, container);
         let pod = json!({"metadata": {"name": "web-1"}, "status": {"phase": "Running", "containerStatuses": [status]}});
         let summary = summary(&serde_json::from_value(pod).unwrap());
         assert_eq!(summary.restarts, 2);

@@ -1,4 +1,4 @@
-//! The pod template before the present one, as `kubectl rollout undo` finds it.
+//! Pod template of the previous revision, found in the way of `kubectl rollout undo`.
 
 use std::collections::HashSet;
 
@@ -10,14 +10,14 @@ use super::error::ApiError;
 use super::object::{Kind, Object};
 use super::pods::owned;
 
-/// Where the Deployment controller writes a replica set's number.
+/// Annotation in which the Deployment controller writes the revision number of a replica set.
 const REVISION: &str = "deployment.kubernetes.io/revision";
-/// The label by which the Deployment controller tells its replica sets apart: no part of the
+/// Label by which the Deployment controller distinguishes its replica sets. It is no part of the
 /// template.
 const HASH: &str = "/metadata/labels/pod-template-hash";
 
-/// Whether the controller has made a revision of the present template: the newest one is else that
-/// of an earlier template.
+/// Returns true if the controller has made a revision of the present template. If it has not, the
+/// newest revision is that of an earlier template.
 pub fn is_observed(object: &Object) -> bool {
     object
         .at("/status/observedGeneration")
@@ -26,7 +26,7 @@ pub fn is_observed(object: &Object) -> bool {
         >= object.generation()
 }
 
-/// The template of the revision before; None if there is none.
+/// Returns the template of the previous revision, or `None` if there is none.
 pub async fn previous_template(
     cluster: &Cluster,
     object: &Object,
@@ -84,8 +84,8 @@ fn of_replica_set(set: &ReplicaSet) -> Option<(i64, Value)> {
     Some((number, template))
 }
 
-/// Holds a strategic patch that replaces the template: `{"spec": {"template": {"$patch": "replace",
-/// …}}}`.
+/// Extracts the template. A revision holds a strategic merge patch that replaces the template:
+/// `{"spec": {"template": {"$patch": "replace", …}}}`.
 fn of_revision(revision: ControllerRevision) -> Option<(i64, Value)> {
     let mut template = revision.data?.0.pointer("/spec/template")?.clone();
     template.as_object_mut()?.remove("$patch");

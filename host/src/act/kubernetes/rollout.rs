@@ -1,14 +1,14 @@
-//! Whether a rollout is under way: the question that `kubectl rollout status` asks.
+//! Detects rollouts in progress, with the rules of `kubectl rollout status`.
 
 use serde_json::Value;
 
 use super::object::{Kind, Object};
 
-/// Whether pods are being replaced by those of another revision.
+/// Returns true if pods are being replaced by those of another revision.
 ///
-/// A pod that is merely not ready is none: the controller says by its condition `Progressing` that
-/// its last rollout is complete, and a target with a sick pod must stay one that can be healed. Nor
-/// is a rollout that stands still since its deadline.
+/// A pod that is merely not ready is no rollout. The controller reports by its condition
+/// `Progressing` that its last rollout is complete, and a target with a sick pod must remain
+/// repairable. A rollout that has been stuck since its deadline is no rollout either.
 pub fn rolling_out(object: &Object) -> bool {
     let observed = object
         .at("/status/observedGeneration")
@@ -24,7 +24,7 @@ pub fn rolling_out(object: &Object) -> bool {
                     && object.number("/status/updatedNumberScheduled")
                         < object.number("/status/desiredNumberScheduled"))
         }
-        // An Ingress has no observed generation, and nothing that rolls.
+        // An Ingress has no observed generation and no rollouts.
         Kind::Pod | Kind::Ingress => false,
     }
 }
@@ -53,7 +53,7 @@ fn rolls(object: &Object) -> bool {
     object.at("/spec/updateStrategy/type") != "OnDelete"
 }
 
-/// The reason of the condition `Progressing`.
+/// Returns the reason of the condition `Progressing`.
 fn progressing(object: &Object) -> Option<&str> {
     let conditions = object.at("/status/conditions").as_array()?;
     conditions

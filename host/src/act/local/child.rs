@@ -1,4 +1,5 @@
-//! A process in a process group of its own: when it goes, all that it started goes.
+//! A process in a process group of its own. The end of the process ends all of its descendants in
+//! the group.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -9,12 +10,12 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{ChildStderr, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often is looked whether a group is gone.
+/// Time between two checks if a group is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long the kernel may take to end what was killed.
+/// Time that the kernel may take to end killed processes.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running child. Dropping it kills its whole group.
+/// A running child process. Dropping it kills its whole process group.
 #[derive(Debug)]
 pub struct Child {
     child: tokio::process::Child,
@@ -22,7 +23,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `command` with both its outputs piped and no input.
+    /// Starts `command` with piped stdout and stderr, and without input.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         let child = command
             .stdin(Stdio::null())
@@ -38,12 +39,13 @@ impl Child {
         Ok(Self { child, group })
     }
 
-    /// What it writes. Once.
+    /// Takes stdout and stderr of the process. Later calls return `None`.
     pub fn outputs(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.child.stdout.take(), self.child.stderr.take())
     }
 
-    /// Waits for its end, kills what it left behind, and says how it ended. Cancel-safe.
+    /// Waits for the end of the process and kills the rest of its group. Returns a description of
+    /// the end. Cancel-safe.
     pub async fn ended(&mut self) -> String {
         let status = self.child.wait().await;
         self.signal(Signal::KILL);
@@ -51,8 +53,8 @@ impl Child {
         describe(status)
     }
 
-    /// SIGTERM to the whole group, then SIGKILL when `grace` is over. Returns when the group is
-    /// gone.
+    /// Sends SIGTERM to the whole group, then SIGKILL when `grace` is over. Returns a description
+    /// of the end when the group is gone.
     pub async fn stop(&mut self, grace: Duration) -> String {
         let deadline = Instant::now() + grace;
         self.signal(Signal::TERM);
@@ -73,7 +75,7 @@ impl Child {
         how
     }
 
-    /// Waits until no process of the group runs, or the deadline.
+    /// Waits until no process of the group runs, or until `deadline`.
     async fn gone(&self, deadline: Instant) {
         while self.is_there() && Instant::now() < deadline {
             sleep(LOOK_EVERY).await;
@@ -82,7 +84,7 @@ impl Child {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // A group that is gone already is what we want.
+            // An error means that the group is gone already, which is the goal.
             let _gone = kill_process_group(group, signal);
         }
     }
@@ -93,8 +95,8 @@ impl Child {
     }
 }
 
-/// Whether a process of the group is more than a zombie: those stay as long as nobody takes note of
-/// them, and hold nothing. Where there is no `/proc`, all are taken for running.
+/// Returns true if a process of the group is more than a zombie. Zombies stay until their parent
+/// reaps them, and hold no resources. Without a `/proc`, every process counts as running.
 fn any_runs(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;
@@ -104,8 +106,8 @@ fn any_runs(group: Pid) -> bool {
         let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else {
             return false;
         };
-        // The name, field 2, may hold anything; state, parent and group follow its closing
-        // parenthesis.
+        // Field 2, the name, may contain any character. The state, the parent and the group follow
+        // its closing parenthesis.
         let mut fields = stat
             .rsplit_once(')')
             .map_or("", |(_, rest)| rest)
@@ -119,7 +121,7 @@ fn any_runs(group: Pid) -> bool {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // After its end the number may belong to someone else.
+        // After the end of the process, its number may belong to another process.
         if self.child.id().is_some() {
             self.signal(Signal::KILL);
         }

@@ -1,4 +1,4 @@
-//! The process groups of this machine, as configured.
+//! Configuration of the process groups of this machine.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,75 +9,78 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::duration;
 
-/// `[local]`.
+/// The `[local]` table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalConfig {
-    /// By name: the group `web` is the target `default//Process/web`, its replicas are `web-0`,
-    /// `web-1`, …
+    /// Groups by name. The group `web` is the target `default//Process/web`, and its replicas are
+    /// `web-0`, `web-1`, …
     pub groups: BTreeMap<String, GroupConfig>,
 }
 
-/// `[local.groups.NAME]`.
+/// The `[local.groups.NAME]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupConfig {
-    /// Program and arguments. `{port}`, `{host}` and `{replica}` (0, 1, …) are filled in.
+    /// Program and arguments. The placeholders `{port}`, `{host}` and `{replica}` (0, 1, …) are
+    /// filled in.
     pub command: Vec<String>,
-    /// Where it runs. By default where the host runs.
+    /// Working directory. The default is that of the host.
     #[serde(default)]
     pub directory: Option<PathBuf>,
-    /// Added to the environment of the host; `PORT` and `HOST` are given besides.
+    /// Variables that are added to the environment of the host. `PORT` and `HOST` are also set.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// How many at first. Afterwards what was last scaled to.
+    /// Initial number of replicas. Later starts use the number of the last scaling.
     #[serde(default = "one")]
     pub replicas: u32,
-    /// Scaling below is refused.
+    /// Minimum number of replicas. Scaling below it is refused.
     #[serde(default = "one")]
     pub min_replicas: u32,
-    /// Scaling above is refused.
+    /// Maximum number of replicas. Scaling above it is refused.
     #[serde(default = "ten")]
     pub max_replicas: u32,
-    /// The address that replicas listen on.
+    /// Address that replicas listen on.
     #[serde(default = "loopback")]
     pub host: IpAddr,
-    /// Replica N gets the port `first_port` + N.
+    /// Port of replica 0. Replica N gets the port `first_port` + N.
     pub first_port: u16,
-    /// How it is known that a replica serves. By default it does as soon as it runs.
+    /// Readiness probe. Without one, a replica is ready as soon as it runs.
     #[serde(default)]
     pub readiness: Option<Readiness>,
-    /// How long a replica may take to end after SIGTERM before it is killed.
+    /// Time that a replica may take to end after SIGTERM before it is killed.
     #[serde(default = "ten_seconds", with = "duration")]
     pub stop_timeout: Duration,
-    /// How long a new replica may take to serve. A rolling restart halts at one that does not.
+    /// Time that a new replica may take to become ready. A rolling restart halts at a replica that
+    /// takes longer.
     #[serde(default = "thirty_seconds", with = "duration")]
     pub start_timeout: Duration,
-    /// The wait before a crashed replica is started again; it doubles with each crash.
+    /// Wait before a crashed replica is started again. It doubles with each crash.
     #[serde(default = "half_a_second", with = "duration")]
     pub restart_delay: Duration,
-    /// The longest such wait. A replica that ran longer than this starts afresh with
-    /// `restart_delay`.
+    /// Maximum wait before a restart. After a run that was longer than this, the wait starts again
+    /// at `restart_delay`.
     #[serde(default = "thirty_seconds", with = "duration")]
     pub max_restart_delay: Duration,
-    /// Lines of log kept of each replica's present run, and as many of the run before.
+    /// Number of log lines that are kept of each replica's present run, and also of its previous
+    /// run.
     #[serde(default = "thousand")]
     pub log_lines: usize,
 }
 
-/// A replica serves when a GET of `path` is answered with 2xx or 3xx.
+/// Readiness probe. A replica is ready if it answers a GET of `path` with 2xx or 3xx.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Readiness {
-    /// For example `/health`.
+    /// Path of the URL, for example `/health`.
     pub path: String,
-    /// How long an answer may take.
+    /// Timeout of one probe.
     #[serde(default = "second", with = "duration")]
     pub timeout: Duration,
-    /// How often is asked.
+    /// Time between two probes.
     #[serde(default = "second", with = "duration")]
     pub interval: Duration,
-    /// After how many bad answers in a row a replica no longer serves.
+    /// Number of consecutive failures after which a replica is no longer ready.
     #[serde(default = "three")]
     pub failures: u32,
 }
@@ -119,7 +122,7 @@ fn thirty_seconds() -> Duration {
 }
 
 impl GroupConfig {
-    /// A group with the defaults of the configuration file.
+    /// Creates a group with the defaults of the configuration file.
     pub fn new(command: Vec<String>, first_port: u16) -> Self {
         Self {
             command,
@@ -141,7 +144,11 @@ impl GroupConfig {
 }
 
 impl LocalConfig {
-    /// What is wrong with it, naming the key and the remedy.
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the wrong key and the remedy.
     pub fn validate(&self) -> Result<(), String> {
         for (name, group) in &self.groups {
             group.validate(name)?;

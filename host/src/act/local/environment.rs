@@ -1,18 +1,18 @@
-//! The environment of a group's replicas: what is configured, and what patches changed.
+//! Environment of a group's replicas: the configured variables with the changes of patches.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// Variables set by patches, over the configured ones. None takes a variable away.
+/// Variables set by patches, over the configured ones. `None` removes a variable.
 pub type Overlay = BTreeMap<String, Option<String>>;
 
-/// Variables that a group may have by patches.
+/// Maximum number of variables that patches may set in a group.
 const MOST: usize = 256;
-/// Bytes of a variable's value.
+/// Maximum size of a variable's value in bytes.
 const LONGEST: usize = 32 * 1024;
 
-/// Whether a variable can have this name.
+/// Checks the name of a variable.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 256 || name.contains(['=', '\0']) {
         return Err(format!(
@@ -28,8 +28,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The overlay after the merge patch `{"environment": {NAME: "value" or null}}`. Numbers and
-/// booleans count as their text.
+/// Returns the overlay after the merge patch `{"environment": {NAME: "value" or null}}`. Numbers
+/// and booleans become their text.
 pub fn patched(overlay: &Overlay, patch: &Value) -> Result<Overlay, String> {
     let only = || {
         "a process group has only one thing to patch: {\"environment\": {NAME: \"value\" or null}}"
@@ -71,7 +71,7 @@ pub fn patched(overlay: &Overlay, patch: &Value) -> Result<Overlay, String> {
     Ok(overlay)
 }
 
-/// What replicas get.
+/// Returns the environment of the replicas: `configured` with the changes of `overlay`.
 pub fn effective(
     configured: &BTreeMap<String, String>,
     overlay: &Overlay,
@@ -86,7 +86,7 @@ pub fn effective(
     environment
 }
 
-/// The environment as the object that patches speak of.
+/// Returns the environment as the JSON object that patches apply to.
 pub fn as_object(environment: &BTreeMap<String, String>) -> Value {
     let variables: Map<String, Value> = environment
         .iter()

@@ -1,4 +1,4 @@
-//! One process group: what it should be, what it is, and what happened to it.
+//! One process group: its desired state, its actual state and its recent events.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -13,54 +13,54 @@ use super::state::Wanted;
 use crate::common::clock::now_ms;
 use crate::domain::rfc3339;
 
-/// Events that are kept.
+/// Maximum number of events that are kept.
 const EVENTS: usize = 20;
 
-/// Where a replica serves.
+/// Endpoint of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `web-0`.
+    /// Name of the replica, such as `web-0`.
     pub replica: String,
-    /// Where it listens.
+    /// Address that the replica listens on.
     pub address: SocketAddr,
-    /// Whether it serves.
+    /// True if the replica is ready.
     pub ready: bool,
 }
 
-/// How a replica is.
+/// Status of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
-    /// Of which revision of the group it is.
+    /// Revision of the group that the replica runs.
     pub revision: u64,
-    /// `Pending`, `Running` or `Terminating`.
+    /// Phase: `Pending`, `Running` or `Terminating`.
     pub phase: &'static str,
-    /// Whether it serves.
+    /// True if the replica is ready.
     pub ready: bool,
-    /// How often it crashed.
+    /// Number of crashes.
     pub restarts: u32,
-    /// Why it last ended.
+    /// Reason of the last end of its process.
     pub reason: Option<String>,
 }
 
-/// How far the replicas are in becoming what they should be.
+/// Progress of the replicas towards the desired revision.
 #[derive(Debug, Default)]
 struct Rollout {
-    /// The last revision that all replicas had.
+    /// The last revision that all replicas reached.
     settled: Option<u64>,
-    /// The revision that was stopped at a replica that does not serve.
+    /// The revision whose rollout was halted at a replica that is not ready.
     halted: Option<u64>,
 }
 
-/// One process group.
+/// A process group.
 #[derive(Debug)]
 pub struct Group {
-    /// Its name.
+    /// Name of the group.
     pub name: String,
-    /// What is configured.
+    /// Configuration of the group.
     pub config: GroupConfig,
-    /// What it should be.
+    /// Desired state.
     pub wanted: watch::Sender<Wanted>,
-    /// Its replicas by number.
+    /// Status of the replicas by number.
     pub replicas: watch::Sender<BTreeMap<u32, ReplicaStatus>>,
     endpoints: watch::Sender<Vec<Endpoint>>,
     rollout: Mutex<Rollout>,
@@ -68,14 +68,14 @@ pub struct Group {
     events: Mutex<VecDeque<String>>,
 }
 
-/// What is behind these locks is whole between two statements, so that a panic elsewhere does not
-/// spoil it.
+/// Locks `mutex`. The guarded data is consistent between any two statements, so that a panic
+/// elsewhere does not corrupt it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
 
 impl Group {
-    /// A group without replicas.
+    /// Creates a group without replicas.
     pub fn new(name: &str, config: GroupConfig, wanted: Wanted) -> Self {
         Self {
             name: name.to_owned(),
@@ -89,28 +89,29 @@ impl Group {
         }
     }
 
-    /// `web-0`.
+    /// Returns the name of replica `index`, such as `web-0`.
     pub fn replica_name(&self, index: u32) -> String {
         format!("{}-{index}", self.name)
     }
 
-    /// Where replica `index` listens. The configuration was checked: the port exists.
+    /// Returns the address of replica `index`. The validated configuration guarantees that the port
+    /// exists.
     pub fn address(&self, index: u32) -> SocketAddr {
         let port = u32::from(self.config.first_port).saturating_add(index);
         SocketAddr::new(self.config.host, u16::try_from(port).unwrap_or(u16::MAX))
     }
 
-    /// What its replicas get, but for what differs between them.
+    /// Returns the environment of the replicas, without the variables that differ between them.
     pub fn environment(&self, wanted: &Wanted) -> BTreeMap<String, String> {
         environment::effective(&self.config.environment, &wanted.environment)
     }
 
-    /// Where it can be reached, now and from now on.
+    /// Returns the present endpoints and their future changes.
     pub fn endpoints(&self) -> watch::Receiver<Vec<Endpoint>> {
         self.endpoints.subscribe()
     }
 
-    /// Changes a replica's status and tells who watches.
+    /// Changes a replica's status and notifies the watchers.
     pub fn set_status(&self, index: u32, change: impl FnOnce(&mut ReplicaStatus)) {
         self.change_replicas(|replicas| {
             if let Some(status) = replicas.get_mut(&index) {
@@ -119,7 +120,7 @@ impl Group {
         });
     }
 
-    /// Adds or takes away replicas and tells who watches.
+    /// Adds or removes replicas and notifies the watchers.
     pub fn change_replicas(&self, change: impl FnOnce(&mut BTreeMap<u32, ReplicaStatus>)) {
         self.replicas.send_modify(change);
         let endpoints: Vec<Endpoint> = self
@@ -139,19 +140,20 @@ impl Group {
         });
     }
 
-    /// Whether replicas are being replaced by those of another revision. A halted rollout is none.
+    /// Returns true if replicas are being replaced by those of another revision. A halted rollout
+    /// is no rollout.
     pub fn rolling_out(&self) -> bool {
         let rollout = lock(&self.rollout);
         let wanted = Some(self.wanted.borrow().revision);
         rollout.settled != wanted && rollout.halted != wanted
     }
 
-    /// Whether all replicas had this revision once.
+    /// Returns true if all replicas have reached this revision.
     pub fn is_settled(&self, revision: u64) -> bool {
         lock(&self.rollout).settled == Some(revision)
     }
 
-    /// All replicas have this revision.
+    /// Records that all replicas have this revision.
     pub fn settle(&self, revision: u64) {
         *lock(&self.rollout) = Rollout {
             settled: Some(revision),
@@ -159,17 +161,17 @@ impl Group {
         };
     }
 
-    /// The rollout of that revision halts; with none, it goes on.
+    /// Records that the rollout of `revision` halts, or with `None` that it continues.
     pub fn set_halted(&self, revision: Option<u64>) {
         lock(&self.rollout).halted = revision;
     }
 
-    /// A replica's new run begins.
+    /// Begins the log of a replica's new run.
     pub fn begin_log(&self, index: u32) {
         lock(&self.logs).entry(index).or_default().begin_run();
     }
 
-    /// A replica wrote a line.
+    /// Adds a line to the log of a replica.
     pub fn log(&self, index: u32, line: String) {
         lock(&self.logs)
             .entry(index)
@@ -177,7 +179,8 @@ impl Group {
             .push(line, self.config.log_lines);
     }
 
-    /// The last lines of each replica that is there, with its name in front.
+    /// Returns the last lines of each present replica. Each line starts with the name of the
+    /// replica.
     pub fn last_lines(&self, lines: usize, previous: bool) -> Vec<String> {
         let logs = lock(&self.logs);
         let mut all = Vec::new();
@@ -193,7 +196,7 @@ impl Group {
         all
     }
 
-    /// Something happened that a person would want to know.
+    /// Records an event for the operator, and logs it.
     pub fn event(&self, text: &str) {
         tracing::info!(group = %self.name, "{text}");
         let mut events = lock(&self.events);
@@ -203,7 +206,7 @@ impl Group {
         events.push_back(format!("{} {text}", rfc3339(now_ms())));
     }
 
-    /// What happened, newest last.
+    /// Returns the recorded events, newest last.
     pub fn events(&self) -> Vec<String> {
         lock(&self.events).iter().cloned().collect()
     }
@@ -227,7 +230,7 @@ mod tests {
         assert!(group.rolling_out());
         group.set_halted(Some(1));
         assert!(!group.rolling_out());
-        // Rolled back: that begins now, be it seen yet or not.
+        // The rollout of a rollback begins now, even if the supervisor has not seen it yet.
         group.wanted.send_replace(Wanted {
             revision: 2,
             ..wanted

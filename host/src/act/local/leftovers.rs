@@ -1,19 +1,19 @@
-//! Processes of an earlier run of the host that was killed before it could stop them: they hold the
-//! ports.
+//! Kills the leftover processes of an earlier run of the host. If that host was killed before it
+//! could stop them, they still hold the ports.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
-/// The variable by which a process is known as ours.
+/// Environment variable that marks a process as ours.
 pub const MARK: &str = "ANOMALYZER_LOCAL";
 
-/// How long killed processes may take to go.
+/// Time that killed processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Kills every process whose environment has our mark with this value; returns how many there were.
-/// Blocks until they are gone. Does nothing where there is no `/proc`.
+/// Kills every process whose environment has our mark with the value `mark`, and returns their
+/// number. Blocks until they are gone. Does nothing where there is no `/proc`.
 pub fn kill(mark: &str) -> usize {
     let deadline = Instant::now() + PATIENCE;
     let found = marked(mark);
@@ -21,7 +21,7 @@ pub fn kill(mark: &str) -> usize {
     let mut left = found;
     while !left.is_empty() && Instant::now() < deadline {
         for pid in left {
-            // It may have ended since.
+            // The process may have ended in the meantime.
             let _gone = kill_process(pid, Signal::KILL);
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -30,7 +30,8 @@ pub fn kill(mark: &str) -> usize {
     count
 }
 
-/// A process that ended has no environment any more, so that it is not found.
+/// Returns the marked processes. A process that ended has no environment any more, so that it is
+/// not found.
 fn marked(mark: &str) -> Vec<Pid> {
     let wanted = format!("{MARK}={mark}");
     let Ok(processes) = fs::read_dir("/proc") else {

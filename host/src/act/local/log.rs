@@ -1,13 +1,13 @@
-//! The last lines that a replica wrote: of its present run, and of the one before.
+//! Last lines that a replica wrote in its present run and in the previous run.
 
 use std::collections::VecDeque;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes of a line that are kept.
+/// Maximum number of bytes that are kept of a line.
 const LONGEST_LINE: usize = 4 * 1024;
 
-/// The last lines of two runs.
+/// Last lines of two runs.
 #[derive(Debug, Default)]
 pub struct RunLogs {
     present: VecDeque<String>,
@@ -15,12 +15,12 @@ pub struct RunLogs {
 }
 
 impl RunLogs {
-    /// A new run begins: what is here becomes the run before.
+    /// Begins a new run. The lines of the present run become those of the previous run.
     pub fn begin_run(&mut self) {
         self.previous = std::mem::take(&mut self.present);
     }
 
-    /// Adds a line to the present run, which keeps at most `capacity`.
+    /// Adds a line to the present run, which keeps at most `capacity` lines.
     pub fn push(&mut self, line: String, capacity: usize) {
         while self.present.len() >= capacity.max(1) {
             self.present.pop_front();
@@ -28,7 +28,7 @@ impl RunLogs {
         self.present.push_back(line);
     }
 
-    /// The last `lines` lines, oldest first.
+    /// Returns the last `lines` lines, oldest first.
     pub fn last(&self, lines: usize, previous: bool) -> impl Iterator<Item = &str> {
         let run = if previous {
             &self.previous
@@ -41,8 +41,9 @@ impl RunLogs {
     }
 }
 
-/// Reads `source` to its end and gives each line to `take`. What is not UTF-8 is replaced, what is
-/// longer than 4 KiB is cut, so that a process that never ends its line costs no memory.
+/// Reads `source` to its end and passes each line to `take`. Replaces bytes that are not UTF-8.
+/// Cuts lines that are longer than 4 KiB, so that a process that never ends its line costs no
+/// memory.
 pub async fn read_lines(mut source: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {
     let mut buffer = [0_u8; 8 * 1024];
     let mut line = Vec::new();
@@ -57,7 +58,7 @@ pub async fn read_lines(mut source: impl AsyncRead + Unpin, mut take: impl FnMut
         *cut = false;
         take(text);
     };
-    // An error of a pipe is its end: the process is gone.
+    // An error of a pipe counts as its end, because the process is gone.
     while let Ok(read @ 1..) = source.read(&mut buffer).await {
         for &byte in &buffer[..read] {
             if byte == b'\n' {

@@ -1,7 +1,7 @@
 //! The operator `local`: supervises process groups on this machine.
 //!
-//! The group `web` is the target `default//Process/web`. What it should be is kept in `local.json`
-//! in the data directory before it is brought about, so that a restart of the host keeps it.
+//! The group `web` is the target `default//Process/web`. A changed desired state is saved in
+//! `local.json` in the data directory before it is applied, so that a restart of the host keeps it.
 
 mod child;
 mod config;
@@ -32,33 +32,32 @@ pub use self::group::{Endpoint, ReplicaStatus};
 pub use self::state::StateError;
 use self::state::{Saved, StateFile, Wanted};
 use self::supervisor::Supervisor;
-use crate::act::{Operator, OperatorError, Performed};
 use crate::common::clock::now_ms;
 use crate::common::http_client;
 use crate::domain::{
-    LogRequest, Operation, OperationId, PodSummary, Replicas, Snapshot, Target, derive,
+    LogRequest, Operation, OperationId, PROCESS_KIND, PodSummary, Replicas, Snapshot, Target,
+    derive,
 };
+use crate::operator::{Operator, OperatorError, Performed};
 
-/// The kind of target that this operator has.
-pub const KIND: &str = "Process";
-/// Lines of one replica that are given at most.
+/// Maximum number of lines that are returned of one replica.
 const MOST_LINES: u32 = 10_000;
 
-/// Why the operator cannot be opened.
+/// Reason why the operator cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// The configuration cannot work.
+    /// Invalid configuration.
     #[error("{0}")]
     Config(String),
-    /// The state file cannot be used.
+    /// Unusable state file.
     #[error(transparent)]
     State(#[from] StateError),
-    /// There is no HTTP client to ask for readiness with.
+    /// No HTTP client for the readiness probes.
     #[error("cannot make an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
 }
 
-/// However supervision ends, it has ended then.
+/// Guard that clears the flag when supervision ends, however it ends.
 struct NotRunning<'a>(&'a AtomicBool);
 
 impl Drop for NotRunning<'_> {
@@ -67,11 +66,12 @@ impl Drop for NotRunning<'_> {
     }
 }
 
-/// Supervises process groups.
+/// Operator that supervises process groups.
 pub struct Local {
     groups: BTreeMap<String, Arc<Group>>,
     file: Arc<StateFile>,
-    /// What is on disk. Held while an operation is performed, so that there is one at a time.
+    /// State on disk. The lock is held while an operation is performed, so that operations run one
+    /// at a time.
     saved: Mutex<Saved>,
     client: reqwest::Client,
     mark: String,
@@ -79,7 +79,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Reads what the groups were last, and takes `data_dir` for itself. Starts nothing.
+    /// Reads the last desired state of the groups and locks `data_dir`. Starts no process.
     pub fn open(config: LocalConfig, data_dir: &Path) -> Result<Self, LocalError> {
         config.validate().map_err(LocalError::Config)?;
         let (file, mut saved) = StateFile::open(data_dir)?;
@@ -113,8 +113,8 @@ impl Local {
         })
     }
 
-    /// Supervises all groups until `shutdown`; no process is left when this returns. Processes that
-    /// an earlier host left behind when it was killed are killed first.
+    /// Supervises all groups until `shutdown`. No process is left when this returns. At the start,
+    /// kills the processes that a killed earlier host left behind.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mark = self.mark.clone();
         match tokio::task::spawn_blocking(move || leftovers::kill(&mark)).await {
@@ -138,13 +138,13 @@ impl Local {
         .await;
     }
 
-    /// Names of the groups.
+    /// Returns the names of the groups.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(String::as_str)
     }
 
-    /// Where the replicas of a group are reached, now (`borrow`) and from now on (`changed`). None
-    /// if there is no such group.
+    /// Returns the endpoints of a group's replicas. The receiver gives the present ones (`borrow`)
+    /// and waits for changes (`changed`). Returns `None` if there is no such group.
     pub fn endpoints(&self, group: &str) -> Option<watch::Receiver<Vec<Endpoint>>> {
         self.groups.get(group).map(|group| group.endpoints())
     }
@@ -166,7 +166,7 @@ impl Operator for Local {
     }
 
     fn handles(&self, target: &Target) -> bool {
-        target.kind == KIND
+        target.kind == PROCESS_KIND
     }
 
     async fn inspect(&self, target: &Target) -> Result<Snapshot, OperatorError> {
@@ -199,8 +199,8 @@ impl Operator for Local {
             last_operation: wanted.last_operation.clone(),
             pods,
             events: group.events(),
-            // Values of configured variables may be secrets; those of patches were said aloud
-            // already.
+            // Values of configured variables may be secrets. Values of patched variables were
+            // already published with the operation.
             raw: json!({
                 "command": config.command,
                 "directory": config.directory,

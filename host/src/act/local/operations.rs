@@ -1,15 +1,15 @@
-//! What an operation makes of what a group should be: a pure function.
+//! Applies an operation to the desired state of a group. This is a pure function.
 
 use serde_json::{Value, json};
 
 use super::config::GroupConfig;
 use super::environment::{self, Overlay};
 use super::state::Wanted;
-use crate::act::{OperatorError, Performed, merge_patch};
 use crate::domain::{Operation, OperationId};
+use crate::operator::{OperatorError, Performed, merge_patch};
 
-/// What the group should be after `operation`, and what to tell. Bounds of the configuration are
-/// kept.
+/// Returns the desired state after `operation`, and the report of the operation. Refuses a number
+/// of replicas outside the configured bounds.
 pub fn apply(
     name: &str,
     config: &GroupConfig,

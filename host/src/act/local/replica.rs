@@ -1,4 +1,4 @@
-//! One replica: its process is started, watched, and started again with back-off when it crashes,
+//! Runs one replica: starts its process, watches it, and restarts it with backoff after a crash,
 //! until it is told to stop.
 
 use std::collections::BTreeMap;
@@ -16,25 +16,25 @@ use super::group::Group;
 use super::leftovers::MARK;
 use super::log::read_lines;
 
-/// How long the pipes of an ended process may stay open before they are given up.
+/// Time that the pipes of an ended process may stay open before they are abandoned.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How often a replica that does not serve yet is asked, at most.
+/// Maximum time between two probes of a replica that is not ready yet.
 const ASK_WHILE_STARTING: Duration = Duration::from_millis(200);
 
-/// What a replica is started with.
+/// Parameters of a replica's start.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Its number.
+    /// Number of the replica.
     pub index: u32,
-    /// Its environment, but for what differs between replicas.
+    /// Environment of the replica, without the variables that differ between replicas.
     pub environment: BTreeMap<String, String>,
-    /// By which a later host knows it as ours.
+    /// Mark by which a later host recognises the process as ours.
     pub mark: String,
-    /// Asks for readiness.
+    /// HTTP client of the readiness probe.
     pub client: reqwest::Client,
 }
 
-/// Runs the replica until `stop`; its process group is gone when this returns.
+/// Runs the replica until `stop`. Its process group is gone when this returns.
 pub async fn run(group: Arc<Group>, start: Start, stop: CancellationToken) {
     let index = start.index;
     let name = group.replica_name(index);
@@ -139,7 +139,7 @@ fn capture(group: &Arc<Group>, index: u32, child: &mut Child) -> JoinSet<()> {
     tasks
 }
 
-/// Keeps the status's `ready` true to what the replica answers.
+/// Probes the replica and updates the `ready` flag of its status.
 async fn watch_readiness(group: &Group, start: &Start) -> std::convert::Infallible {
     let Some(readiness) = &group.config.readiness else {
         return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! What the operator knows of its groups across restarts of the host, in one small JSON file.
+//! State of the groups that survives restarts of the host, in one small JSON file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -9,66 +9,66 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::Overlay;
 
-/// What one group should be.
+/// Desired state of one group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// How many replicas.
+    /// Number of replicas.
     pub replicas: u32,
-    /// Rises with every operation: the version that a snapshot names.
+    /// Counter that rises with every operation. Snapshots use it as their version.
     pub generation: u64,
-    /// Rises with every change that makes running replicas obsolete.
+    /// Counter that rises with every change that makes running replicas obsolete.
     pub revision: u64,
-    /// The mark of the last operation.
+    /// Mark of the last operation.
     pub last_operation: Option<String>,
     /// Variables set by patches.
     pub environment: Overlay,
-    /// What `environment` was before its last change.
+    /// Value of `environment` before its last change.
     pub previous_environment: Option<Overlay>,
 }
 
 impl Wanted {
-    /// What a snapshot names it.
+    /// Returns the version for a snapshot.
     pub fn version(&self) -> String {
         self.generation.to_string()
     }
 }
 
-/// What all groups should be.
+/// Desired state of all groups.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saved {
-    /// By name.
+    /// Groups by name.
     pub groups: BTreeMap<String, Wanted>,
 }
 
-/// Why the file cannot be used.
+/// Reason why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Reading or writing failed.
+    /// Failed read or write.
     #[error("cannot use {path}: {error}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         error: io::Error,
     },
-    /// It is not what we write.
+    /// Unexpected content.
     #[error(
         "{path} is damaged ({error}): put it right, or delete it to start with the configured replicas"
     )]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         error: serde_json::Error,
     },
-    /// Two hosts would kill each other's processes.
+    /// Locked directory. Two hosts would kill each other's processes.
     #[error("another anomalyzer uses {0}: stop it, or give this one a data directory of its own")]
     InUse(PathBuf),
 }
 
-/// The file, and the lock that keeps a second host from using it.
+/// The state file, with the lock that keeps a second host from using it.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
@@ -76,7 +76,7 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Takes the lock and reads what is there.
+    /// Takes the lock and reads the saved state.
     pub fn open(data_dir: &Path) -> Result<(Self, Saved), StateError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -112,8 +112,8 @@ impl StateFile {
         Ok((Self { path, _lock: lock }, saved))
     }
 
-    /// Replaces the file's content. Durable when it returns; after a crash the file has the old or
-    /// the new content, never half of it.
+    /// Replaces the file's content. The content is durable when this returns. After a crash the
+    /// file has the old or the new content, never a part of it.
     pub fn save(&self, saved: &Saved) -> Result<(), StateError> {
         let io = |error| StateError::Io {
             path: self.path.clone(),

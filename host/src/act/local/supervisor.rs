@@ -1,5 +1,5 @@
-//! Makes a group what it should be: starts what is missing, stops what is too much, replaces what
-//! is obsolete one by one.
+//! Brings a group to its desired state. Starts missing replicas, stops surplus ones, and replaces
+//! obsolete ones one by one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::group::{Group, ReplicaStatus};
 use super::replica::{self, Start};
 use super::state::Wanted;
 
-/// A replica's task. Dropping it stops the replica.
+/// Handle of a replica's task. Dropping it stops the replica.
 struct Running {
     revision: u64,
     stop: CancellationToken,
-    /// Cancelled when the task is over.
+    /// Token that is cancelled when the task is over.
     gone: CancellationToken,
 }
 
@@ -27,18 +27,18 @@ impl Drop for Running {
     }
 }
 
-/// What supervising one group needs.
+/// Supervisor of one group.
 pub struct Supervisor {
-    /// The group.
+    /// The supervised group.
     pub group: Arc<Group>,
-    /// By which a later host knows our processes.
+    /// Mark by which a later host recognises our processes.
     pub mark: String,
-    /// Asks for readiness.
+    /// HTTP client of the readiness probes.
     pub client: reqwest::Client,
 }
 
 impl Supervisor {
-    /// Supervises until `shutdown`; no process is left when this returns.
+    /// Supervises the group until `shutdown`. No process is left when this returns.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut wanted = self.group.wanted.subscribe();
         let mut replicas = BTreeMap::new();
@@ -46,7 +46,7 @@ impl Supervisor {
             let goal = wanted.borrow_and_update().clone();
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                // A newer goal: start over from what is there.
+                // The goal changed: start again from the present replicas.
                 changed = wanted.changed() => if changed.is_err() { break },
                 () = self.keep(&goal, &mut replicas) => {}
             }
@@ -55,8 +55,8 @@ impl Supervisor {
         self.stop(&mut replicas, &all).await;
     }
 
-    /// Reaches the goal, then rests; goes on by itself when a halted rollout can. Cancel-safe: what
-    /// is under way is in `replicas`.
+    /// Reaches the goal, then waits forever. Continues a halted rollout by itself when all its
+    /// replicas are ready. Cancel-safe, because `replicas` holds the work in progress.
     async fn keep(&self, goal: &Wanted, replicas: &mut BTreeMap<u32, Running>) {
         self.group.set_halted(None);
         loop {
@@ -78,7 +78,8 @@ impl Supervisor {
         }
     }
 
-    /// Returns whether it got there: false if a new replica does not serve.
+    /// Moves the replicas towards the goal. Returns true if they reached it, or false if a new
+    /// replica does not become ready.
     async fn converge(&self, goal: &Wanted, replicas: &mut BTreeMap<u32, Running>) -> bool {
         let leaving: Vec<u32> = replicas
             .iter()
@@ -148,7 +149,7 @@ impl Supervisor {
         );
     }
 
-    /// Stops these replicas at the same time and waits until they are gone.
+    /// Stops the replicas `which` concurrently and waits until they are gone.
     async fn stop(&self, replicas: &mut BTreeMap<u32, Running>, which: &[u32]) {
         for index in which {
             if let Some(running) = replicas.get(index) {

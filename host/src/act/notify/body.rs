@@ -1,4 +1,4 @@
-//! What each kind of channel is sent.
+//! Request bodies of each kind of channel.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::{About, ChannelConfig};
 use crate::domain::{Notice, rfc3339};
 
-/// Characters of a text that are sent.
+/// Maximum number of characters of a text that are sent.
 const LONGEST: usize = 8_000;
 
-/// For a webhook: everything.
+/// Builds the body for a webhook, which holds all fields.
 pub fn webhook(notice: &Notice, about: &About) -> Value {
     json!({
         "id": about.operation,
@@ -23,12 +23,12 @@ pub fn webhook(notice: &Notice, about: &About) -> Value {
     })
 }
 
-/// For Alertmanager: one alert. Its labels tell alerts apart, so that they name the target and the
-/// incident, and not the title.
+/// Builds the body for Alertmanager: one alert. Alertmanager identifies alerts by their labels. The
+/// labels therefore name the target and the incident, and not the title.
 pub fn alertmanager(channel: &ChannelConfig, notice: &Notice, about: &About) -> Value {
     let mut labels: BTreeMap<String, String> = channel.labels.clone();
     let mut label = |name: &str, value: &str| {
-        // Alertmanager takes an empty label for a missing one.
+        // Alertmanager treats an empty label as a missing one.
         if !value.is_empty() {
             labels.insert(name.to_owned(), value.to_owned());
         }
@@ -59,8 +59,8 @@ pub fn alertmanager(channel: &ChannelConfig, notice: &Notice, about: &About) -> 
     json!([alert])
 }
 
-/// For Slack: text, with the three characters escaped that mean something there, so that a log line
-/// cannot call everybody.
+/// Builds the body for Slack. Escapes the three characters that have a meaning there, so that a log
+/// line cannot mention everybody.
 pub fn slack(notice: &Notice) -> Value {
     let escaped = |text: &str| {
         cut(text)

@@ -1,4 +1,4 @@
-//! The channels over which people are told, as configured.
+//! Configuration of the channels for notices.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,18 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::duration;
 
-/// `[notify]`.
+/// The `[notify]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NotifyConfig {
-    /// By name. The channel `log` is there also when it is not configured.
+    /// Channels by name. The channel `log` exists even if it is not configured.
     pub channels: BTreeMap<String, ChannelConfig>,
-    /// How long one try may take.
+    /// Timeout of one attempt.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// How often is tried: when there is no connection or no answer, and on 429 and 5xx.
+    /// Maximum number of attempts. A notice is retried if there is no connection or no response,
+    /// and on status 429 and 5xx.
     pub attempts: u32,
-    /// The wait after the first try; it doubles with each.
+    /// Wait after the first attempt. It doubles with each further one.
     #[serde(with = "duration")]
     pub retry_delay: Duration,
 }
@@ -35,31 +36,33 @@ impl Default for NotifyConfig {
     }
 }
 
-/// `[notify.channels.NAME]`.
+/// The `[notify.channels.NAME]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelConfig {
-    /// What it is.
+    /// Kind of the channel.
     #[serde(rename = "type")]
     pub kind: ChannelKind,
-    /// Whether a notice to `default` goes there. Where no channel is marked so, it goes to `log`.
+    /// True if the channel receives the notices to `default`. If no channel is marked, they go to
+    /// `log`.
     #[serde(default)]
     pub default: bool,
-    /// Where to: of the receiver itself, or of the Alertmanager (without `/api/v2/alerts`).
+    /// URL of the receiver, or of the Alertmanager (without `/api/v2/alerts`).
     #[serde(default)]
     pub url: Option<String>,
-    /// A file with the URL, where that is a secret (as Slack's is). Read anew for each notice.
+    /// File with the URL, for a URL that is secret (such as Slack's). It is read again for each
+    /// notice.
     #[serde(default)]
     pub url_file: Option<PathBuf>,
     /// Labels added to alerts (`alertmanager` only).
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Where an alert's link leads (`alertmanager` only).
+    /// Target of an alert's link (`alertmanager` only).
     #[serde(default)]
     pub generator_url: Option<String>,
 }
 
-/// What a channel is.
+/// Kind of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelKind {
@@ -74,7 +77,7 @@ pub enum ChannelKind {
 }
 
 impl ChannelConfig {
-    /// A channel to `url`, or to the log.
+    /// Creates a channel to `url`, or to the log.
     pub fn new(kind: ChannelKind, url: Option<String>) -> Self {
         Self {
             kind,
@@ -88,7 +91,11 @@ impl ChannelConfig {
 }
 
 impl NotifyConfig {
-    /// What is wrong with it, naming the key and the remedy.
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the wrong key and the remedy.
     pub fn validate(&self) -> Result<(), String> {
         if self.attempts == 0 || self.attempts > 10 {
             return Err(format!(
@@ -149,7 +156,7 @@ impl ChannelConfig {
     }
 }
 
-/// Whether this is where something can be posted to. The message does not repeat it: it may be a
+/// Parses a URL that accepts a POST. The error message does not repeat the URL, because it may be
 /// secret.
 pub fn check_url(url: &str) -> Result<reqwest::Url, String> {
     let url = reqwest::Url::parse(url)

@@ -1,5 +1,5 @@
-//! Tells people, over the channels that are configured: at least once, as a receiver may ignore the
-//! `Idempotency-Key`.
+//! Sends notices to people over the configured channels. Delivery is at least once, because a
+//! receiver may ignore the `Idempotency-Key`.
 
 mod body;
 mod config;
@@ -14,57 +14,57 @@ pub use self::config::{ChannelConfig, ChannelKind, NotifyConfig};
 use crate::common::http_client;
 use crate::domain::{IncidentId, Notice, OperationId, Target, UnixMs};
 
-/// What a notice is about.
+/// Context of a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// The operation: its id is the `Idempotency-Key`.
+    /// Id of the operation, which is also the `Idempotency-Key`.
     pub operation: OperationId,
-    /// The incident.
+    /// Incident of the notice.
     pub incident: Option<IncidentId>,
-    /// The target.
+    /// Target of the incident.
     pub target: Option<Target>,
-    /// `info`, `warning` or `critical`.
+    /// Severity: `info`, `warning` or `critical`.
     pub severity: String,
-    /// When it was asked for.
+    /// Time of the request.
     pub at: UnixMs,
 }
 
-/// Who was told, and who was not.
+/// Result of a delivery, by channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Delivered {
-    /// Channels that took it.
+    /// Channels that accepted the notice.
     pub delivered: Vec<String>,
-    /// Channels that did not, and why.
+    /// Channels that failed, each with the reason.
     pub failed: Vec<(String, String)>,
 }
 
-/// Why nobody can be told.
+/// Reason why a notice cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
-    /// The configuration cannot work.
+    /// Invalid configuration.
     #[error("{0}")]
     Config(String),
-    /// There is no HTTP client.
+    /// No HTTP client.
     #[error("cannot make an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
-    /// No such channel.
+    /// Unknown channel.
     #[error("there is no channel `{channel}`: known are {known}")]
     UnknownChannel {
-        /// The one that was asked for.
+        /// Name of the requested channel.
         channel: String,
-        /// Those that are.
+        /// Names of the known channels.
         known: String,
     },
 }
 
-/// Sends notices.
+/// Sender of notices.
 #[derive(Debug)]
 pub struct Notifier {
     config: NotifyConfig,
     client: reqwest::Client,
 }
 
-/// What one try to send came to.
+/// Result of one attempt to send.
 enum Try {
     Done,
     Again(String),
@@ -88,8 +88,8 @@ impl Notifier {
         Ok(Self { config, client })
     }
 
-    /// Sends a notice to its channel, or for `default` to all that are marked so, at the same time.
-    /// Ends after at most `attempts` × `timeout` and the waits between.
+    /// Sends a notice to its channel, or for `default` to all channels that are marked as default,
+    /// concurrently. Ends after at most `attempts` × `timeout` plus the waits between the attempts.
     pub async fn notify(&self, notice: &Notice, about: &About) -> Result<Delivered, NotifyError> {
         let wanted = |name: &str, channel: &ChannelConfig| match notice.channel.as_str() {
             "default" => channel.default,
@@ -158,7 +158,7 @@ impl Notifier {
             match self.post(&url, &body, about).await {
                 Try::Done => return Ok(()),
                 Try::Again(why) if attempt < self.config.attempts => {
-                    tracing::debug!(channel = name, attempt, why, "a notice is sent again");
+                    tracing::debug!(channel = name, attempt, why, "retrying notice");
                     sleep(delay).await;
                     delay = delay.saturating_mul(2).min(Duration::from_secs(30));
                     attempt += 1;

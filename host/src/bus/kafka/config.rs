@@ -1,23 +1,22 @@
-//! How Kafka is reached, and what its topics are like.
+//! Configuration of the connection to Kafka and of its topics.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bus::Topic;
-use crate::domain::duration;
+use crate::domain::{Topic, duration};
 
-/// The names of the topics on the broker.
+/// Names of the topics on the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicNames {
-    /// Samples.
+    /// Topic for samples.
     pub metrics: String,
-    /// Incident events.
+    /// Topic for incident events.
     pub incidents: String,
-    /// Solutions.
+    /// Topic for solutions.
     pub solutions: String,
-    /// Decision events.
+    /// Topic for decision events.
     pub decisions: String,
 }
 
@@ -35,7 +34,7 @@ impl Default for TopicNames {
 }
 
 impl TopicNames {
-    /// The name of one.
+    /// Returns the name of a topic.
     pub fn of(&self, topic: Topic) -> &str {
         match topic {
             Topic::Metrics => &self.metrics,
@@ -46,49 +45,51 @@ impl TopicNames {
     }
 }
 
-/// What to do when no broker answers at the start.
+/// Reaction to a missing broker at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenAbsent {
-    /// Give up with an error after the connect time-out.
+    /// Fail with an error after the connect timeout.
     #[default]
     Fail,
-    /// Warn after each connect time-out and go on trying until whoever connects gives up.
+    /// Warn after each connect timeout, and retry until the caller gives up.
     Wait,
 }
 
-/// Kafka as a bus.
+/// Configuration of Kafka as a bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
-    /// `host:port`, several with commas.
+    /// Addresses of the brokers: `host:port`, separated by commas.
     pub brokers: String,
     /// Names of the topics.
     pub topics: TopicNames,
-    /// Partitions of metrics and of incidents, when they are created: so many engines can share the
-    /// work. Solutions and decisions always have one.
+    /// Number of partitions of the metrics and incidents topics when they are created. It is the
+    /// number of engines that can share the work. The solutions and decisions topics always have
+    /// one partition.
     pub partitions: u16,
-    /// Copies of each partition, when topics are created. By default three, or as many as there are
-    /// brokers.
+    /// Number of replicas of each partition when topics are created. The default is three, or the
+    /// number of brokers if there are fewer.
     pub replication: Option<u16>,
-    /// How long metrics stay on the topic, when it is created.
+    /// Retention of the metrics topic when it is created.
     #[serde(with = "duration")]
     pub metrics_retention: Duration,
-    /// The largest message, in bytes: key, headers and payload together.
+    /// Maximum size of a message in bytes: key, headers and payload together.
     pub max_message_bytes: usize,
-    /// How many messages may wait for the broker.
+    /// Maximum number of messages that wait for the broker.
     pub queue_messages: u32,
-    /// How many bytes of them.
+    /// Maximum total size of the waiting messages in bytes.
     pub queue_bytes: u32,
-    /// How long a publisher waits for room, and then for the broker's word.
+    /// Time that a publisher waits for room in the queue, and then again for the broker's
+    /// confirmation.
     #[serde(with = "duration")]
     pub publish_timeout: Duration,
-    /// How long to look for a broker at the start.
+    /// Time to look for a broker at the start.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// What to do when there is none.
+    /// Reaction to a missing broker at the start.
     pub when_absent: WhenAbsent,
-    /// After so long without a sign of life a consumer's partitions go to others. Brokers take 6 s
+    /// Time without a sign of life after which a consumer loses its partitions. Brokers accept 6 s
     /// and more.
     #[serde(with = "duration")]
     pub session_timeout: Duration,

@@ -1,9 +1,8 @@
-//! `decisions-topic` as the log of record: written in transactions by one server at a time, read by
-//! all.
+//! `decisions-topic` as the log of record. One server at a time writes it in transactions, and all
+//! servers read it.
 //!
-//! A server that takes over initialises transactions under the one transactional id of this topic,
-//! which the broker answers by shutting out whoever had it before and ending what that one had
-//! begun (KIP-98).
+//! A server that takes over initialises transactions under the one transactional id of this topic.
+//! The broker then fences the previous writer and ends its unfinished transactions (KIP-98).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,24 +18,25 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::outbox::{explain, headers};
 use super::subscription::delivery;
 use super::watch::Context;
-use crate::bus::{BusError, Delivery, LogOfRecord, Record, Topic};
+use crate::bus::{BusError, LogOfRecord};
+use crate::domain::{Delivery, Record, Topic};
 
-/// How long the broker may be silent while it is read: whoever writes the view has other things to
-/// do as well.
+/// Maximum time without an answer of the broker during a read. The caller, which writes the view,
+/// has other work too.
 const SILENT: Duration = Duration::from_secs(5);
-/// One wait for messages.
+/// Timeout of one poll for messages.
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) struct KafkaLog {
     pub client: ClientConfig,
     pub context: Context,
     pub name: String,
-    /// Of a message, in bytes.
+    /// Maximum size of a message in bytes.
     pub limit: usize,
-    /// For each step of a transaction.
+    /// Timeout of each step of a transaction.
     pub patience: Duration,
     pub reader: Option<Arc<BaseConsumer<Context>>>,
-    /// While nobody has shut it out.
+    /// Producer of the transactions. None if this server never took over, or after an error.
     pub writer: Option<FutureProducer<Context>>,
 }
 
@@ -106,7 +106,7 @@ impl KafkaLog {
             let until = Instant::now() + patience;
             loop {
                 match writer.commit_transaction(until.saturating_duration_since(Instant::now())) {
-                    // The same commit may be asked for as often as one likes.
+                    // Committing a transaction again is safe.
                     Err(KafkaError::Transaction(error))
                         if error.is_retriable() && Instant::now() < until => {}
                     result => return result,
@@ -167,14 +167,15 @@ impl LogOfRecord for KafkaLog {
         let read = tokio::task::spawn_blocking(move || {
             let mut wanted = TopicPartitionList::new();
             wanted.add_partition_offset(&name, 0, Offset::Offset(from))?;
-            // Anew each time, so that the end is told each time.
+            // A new assignment for each read makes librdkafka report the end of the partition each
+            // time.
             reader.assign(&wanted)?;
             let (mut page, until) = (Vec::new(), Instant::now() + patience);
             while page.len() < max {
                 match reader.poll(POLL) {
                     Some(Ok(message)) => page.push(delivery(Topic::Decisions, &message)),
                     Some(Err(KafkaError::PartitionEOF(_))) => return Ok((page, true)),
-                    Some(Err(error)) => tracing::debug!(topic = name, %error, "the reader goes on"),
+                    Some(Err(error)) => tracing::debug!(topic = name, %error, "retrying log read"),
                     None if Instant::now() > until => {
                         let silent = RDKafkaErrorCode::OperationTimedOut;
                         return Err(KafkaError::MessageConsumption(silent));
@@ -201,15 +202,16 @@ impl LogOfRecord for KafkaLog {
                 limit: self.limit,
             });
         }
-        // Taken: what ends here in an error, or is not waited for, may have been written or not,
-        // and only who takes over anew knows.
+        // The writer is taken out first. After an error or a dropped future the records may or may
+        // not have been written, and only a new take-over can tell.
         let Some(writer) = self.writer.take() else {
             return Err(BusError::Fenced);
         };
         let next = match self.transaction(&writer, &records).await {
             Ok(next) => next,
             Err(error) => {
-                // What the messages die of when another one took over is told in many ways.
+                // Messages fail with many different errors after another server took over, so the
+                // fatal error of the client is checked instead.
                 return Err(if writer.client().fatal_error().is_some() {
                     BusError::Fenced
                 } else {

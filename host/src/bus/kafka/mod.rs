@@ -1,10 +1,10 @@
-//! The topics on Kafka. Only this folder names rdkafka.
+//! Bus on Kafka. Only this folder names rdkafka.
 //!
-//! What is published on `metrics-topic` is taken into a bounded queue in memory and written behind
-//! the publisher's back: after a crash the sources are asked again. Publishing on the other topics
-//! returns when all replicas have the message. While the broker is away both wait, up to the bound
-//! and the time-out, and what was queued goes out when it is back. Before the end, call
-//! [`Bus::drain`].
+//! Messages for `metrics-topic` go into a bounded queue in memory and are written in the
+//! background. After a crash the sources are queried again. Publishing on the other topics returns
+//! when all replicas have the message. While the broker is unavailable, both kinds of messages
+//! wait, up to the bound of the queue and the timeout. Queued messages are sent when the broker is
+//! back. Call [`Bus::drain`] before the process ends.
 
 mod config;
 mod log;
@@ -39,16 +39,16 @@ use super::{
     dead_letter_name,
 };
 
-/// One question to a broker that may not be there.
+/// Timeout of one request to a broker that may be unavailable.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The bus on Kafka.
+/// Bus on Kafka.
 pub struct KafkaBus {
     config: KafkaConfig,
     client: ClientConfig,
     outbox: Arc<Outbox>,
     watch: Arc<Watch>,
-    /// Per topic, the largest message.
+    /// Maximum size of a message, per topic.
     limits: HashMap<Topic, usize>,
     /// Consumers that are leaving their groups.
     closing: TaskTracker,
@@ -60,11 +60,11 @@ fn unavailable(what: &str) -> impl Fn(KafkaError) -> BusError + '_ {
 }
 
 impl KafkaBus {
-    /// Finds a broker, creates the topics that are missing, and starts to watch it.
+    /// Finds a broker, creates missing topics, and starts to monitor the broker.
     ///
-    /// Without a broker: an error after `connect_timeout`, or, with [`WhenAbsent::Wait`], a warning
-    /// each time until one is there or the future is dropped. A broker that is there and refuses is
-    /// an error in both cases.
+    /// If no broker answers within `connect_timeout`, returns an error. With [`WhenAbsent::Wait`],
+    /// logs a warning instead and tries again until a broker answers or the future is dropped. A
+    /// broker that answers with a refusal is an error in both cases.
     pub async fn connect(config: KafkaConfig) -> Result<Self, BusError> {
         let mut client = ClientConfig::new();
         client
@@ -104,7 +104,7 @@ impl KafkaBus {
         })
     }
 
-    /// The newest dead letters of a topic, oldest first.
+    /// Returns the newest dead letters of a topic, oldest first.
     pub async fn dead_letters(
         &self,
         topic: Topic,
@@ -149,7 +149,7 @@ impl KafkaBus {
         Ok(letters)
     }
 
-    /// A consumer that is not yet told what to read.
+    /// Creates a consumer without a subscription or an assignment.
     fn consumer(&self, group: &str) -> KafkaResult<StreamConsumer<Context>> {
         self.client
             .clone()
@@ -169,7 +169,8 @@ impl KafkaBus {
                     .max(1)
                     .to_string(),
             )
-            // The default of 1000 pauses fetching for a second whenever the local queue was full.
+            // The default of 1000 ms pauses fetching for a second each time the local queue is
+            // full.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "32768")
@@ -195,7 +196,7 @@ impl KafkaBus {
         }
     }
 
-    /// Per partition, its first offset and the one that comes next.
+    /// Returns for each partition its first offset and its next offset.
     async fn ends(
         &self,
         consumer: &Arc<StreamConsumer<Context>>,
@@ -221,7 +222,7 @@ impl KafkaBus {
                     })
                     .collect()
             };
-            // A topic that was made a moment ago has no leader yet.
+            // A topic that was just created has no leader yet.
             let deadline = std::time::Instant::now() + patience;
             loop {
                 match ask() {
@@ -239,7 +240,7 @@ impl KafkaBus {
     }
 }
 
-/// Returns when a broker answers.
+/// Waits until a broker answers.
 async fn find_broker(
     config: &KafkaConfig,
     outbox: &Arc<Outbox>,
@@ -264,7 +265,7 @@ async fn find_broker(
         );
         match config.when_absent {
             WhenAbsent::Fail => return Err(BusError::Unavailable(problem)),
-            WhenAbsent::Wait => tracing::warn!("{problem}; waiting for it"),
+            WhenAbsent::Wait => tracing::warn!("{problem}; retrying"),
         }
     }
 }
@@ -300,7 +301,7 @@ impl Bus for KafkaBus {
     async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
         let name = self.config.topics.of(topic).to_owned();
         let what = format!("cannot follow {name}");
-        // A group that never joins and never commits is not known to the broker.
+        // The broker does not know a group that never joins and never commits.
         let consumer = Arc::new(
             self.consumer("anomalyzer-tail")
                 .map_err(unavailable(&what))?,
@@ -381,8 +382,8 @@ impl Bus for KafkaBus {
     async fn drain(&self, patience: Duration) -> Result<(), BusError> {
         let deadline = Instant::now() + patience;
         self.outbox.drain(patience).await?;
-        // Who leaves in order needs not be missed first: the next start gets the partitions at
-        // once.
+        // A consumer that leaves its group in order is not waited for by the others, so the next
+        // start gets the partitions at once.
         let left = async {
             while !self.closing.is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

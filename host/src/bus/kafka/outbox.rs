@@ -1,5 +1,5 @@
-//! Messages on their way to the broker: a bounded queue, written idempotently and acknowledged by
-//! all replicas.
+//! Producer with a bounded queue. Messages are written idempotently and acknowledged by all
+//! replicas.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,15 @@ use tokio::time::timeout;
 
 use super::config::KafkaConfig;
 use super::watch::{Context, Watch};
-use crate::bus::{BusError, Record, Topic};
+use crate::bus::BusError;
+use crate::domain::{Record, Topic};
 
-/// The producer with its bound.
+/// Producer with a bounded queue.
 pub(super) struct Outbox {
     producer: ThreadedProducer<OutboxContext>,
-    /// One permit per message that may wait.
+    /// Permits for messages, one per message that may wait.
     slots: Arc<Semaphore>,
-    /// One permit per byte that may wait.
+    /// Permits for bytes, one per byte that may wait.
     bytes: Arc<Semaphore>,
     queue_messages: u32,
     queue_bytes: u32,
@@ -30,8 +31,8 @@ pub(super) struct Outbox {
     watch: Arc<Watch>,
 }
 
-/// A message that librdkafka has: its room is given back, and who waits is told, when the broker
-/// has answered.
+/// Message that was handed to librdkafka. When the broker has answered, its permits are released
+/// and the waiting caller is notified.
 pub(super) struct InFlight {
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
@@ -62,7 +63,7 @@ impl ProducerContext for OutboxContext {
             .map_err(|(error, _)| error.clone());
         match in_flight.told {
             Some(told) => {
-                // Who gave up waiting doesn't mind.
+                // The receiver is gone if the caller gave up waiting. That is fine.
                 let _ = told.send(result);
             }
             None => match result {
@@ -83,10 +84,12 @@ impl Outbox {
             .clone()
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // As Java's clients do it, so that one key has one partition whoever writes.
+            // Java clients use this partitioner too, so a key has one partition regardless of the
+            // writer.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "1")
-            // A message waits until the broker is back. The bound is ours.
+            // A message waits until the broker is back. The semaphores of this type bound the queue
+            // instead.
             .set("message.timeout.ms", "0")
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647")
@@ -104,7 +107,7 @@ impl Outbox {
         })
     }
 
-    /// Asks the broker about a topic, or all. Blocks.
+    /// Requests the metadata of one topic, or of all topics. Blocks.
     pub(super) fn ask(&self, topic: Option<&str>, within: Duration) -> KafkaResult<()> {
         self.producer
             .client()
@@ -112,7 +115,7 @@ impl Outbox {
             .map(drop)
     }
 
-    /// Why the producer can't go on, if it can't.
+    /// Returns the fatal error of the producer, if there is one.
     pub(super) fn given_up(&self) -> Option<String> {
         self.producer
             .client()
@@ -120,7 +123,7 @@ impl Outbox {
             .map(|(code, reason)| format!("{code}: {reason}"))
     }
 
-    /// Queues a message for `name`; waits for the broker's word when `confirmed`.
+    /// Queues a message for `name`. If `confirmed` is true, waits for the broker's confirmation.
     pub(super) async fn send(
         &self,
         topic: Topic,
@@ -164,9 +167,9 @@ impl Outbox {
         }
     }
 
-    /// Room for one message of that size; none in time is None.
+    /// Acquires permits for one message of `size` bytes. Returns None on a timeout.
     async fn room(&self, size: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        // What is larger than the whole queue goes alone.
+        // A message larger than the whole queue takes all permits and is sent alone.
         let size = u32::try_from(size)
             .unwrap_or(u32::MAX)
             .clamp(1, self.queue_bytes);
@@ -186,17 +189,17 @@ impl Outbox {
         timeout(self.publish_timeout, room).await.ok().flatten()
     }
 
-    /// How many messages wait for the broker's word.
+    /// Returns the number of messages that wait for the broker's confirmation.
     pub(super) fn waiting(&self) -> u64 {
         u64::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 
-    /// How many may.
+    /// Returns the maximum number of waiting messages.
     pub(super) fn capacity(&self) -> u64 {
         self.queue_messages.into()
     }
 
-    /// Returns when nothing waits.
+    /// Waits until no message is in the queue.
     pub(super) async fn drain(&self, patience: Duration) -> Result<(), BusError> {
         match timeout(patience, self.slots.acquire_many(self.queue_messages)).await {
             Ok(_) => Ok(()),

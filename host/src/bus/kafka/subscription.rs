@@ -1,4 +1,5 @@
-//! A consumer: a member of a group with commits by hand, or a follower without either.
+//! Kafka consumer: either a member of a group with manual commits, or a follower without group and
+//! commits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,18 +20,17 @@ use tokio_util::task::TaskTracker;
 
 use super::outbox::Outbox;
 use super::watch::{Context, Watch};
-use crate::bus::{
-    BusError, Delivery, Record, Subscription, Topic, dead_letter_name, dead_letter_of,
-};
+use crate::bus::{BusError, Subscription, dead_letter_name, dead_letter_of};
+use crate::domain::{Delivery, Record, Topic};
 
-/// One batch ends after that many bytes.
+/// Size in bytes after which a batch ends.
 const BATCH_BYTES: usize = 8 << 20;
 const COMMIT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// How often a commit that falls into a rebalance is tried again.
+/// Maximum number of retries of a commit during a rebalance.
 const COMMITS_IN_REBALANCE: u32 = 10;
 
 pub(super) struct KafkaSubscription {
-    /// None only while it is dropped.
+    /// None only during the drop.
     consumer: Option<Arc<StreamConsumer<Context>>>,
     topic: Topic,
     name: String,
@@ -41,7 +41,7 @@ pub(super) struct KafkaSubscription {
     closing: TaskTracker,
 }
 
-/// What a subscription shares with the bus.
+/// Parts of the bus that its subscriptions share.
 pub(super) struct Shared {
     pub(super) outbox: Arc<Outbox>,
     pub(super) watch: Arc<Watch>,
@@ -79,8 +79,8 @@ impl KafkaSubscription {
         self.consumer.as_ref().ok_or(BusError::Closed)
     }
 
-    /// Errors of a consumer are news, not ends: librdkafka goes on by itself. But some need a
-    /// person.
+    /// Returns an error if a person must act. Other consumer errors are only logged, because
+    /// librdkafka recovers by itself.
     fn judge(&self, error: &KafkaError) -> Result<(), BusError> {
         use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
         let refused = matches!(
@@ -93,7 +93,7 @@ impl KafkaSubscription {
                 self.name
             )));
         }
-        tracing::debug!(topic = self.name, %error, "the consumer goes on");
+        tracing::debug!(topic = self.name, %error, "kafka consumer error; retrying");
         Ok(())
     }
 }
@@ -124,7 +124,8 @@ fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
     let Some(headers) = message.headers() else {
         return Vec::new();
     };
-    // rdkafka panics on a header name that is not UTF-8, which anybody can write to the topic.
+    // rdkafka panics on a header name that is not UTF-8, and any producer can write one to the
+    // topic.
     let read = catch_unwind(AssertUnwindSafe(|| {
         headers
             .iter()
@@ -141,7 +142,7 @@ fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
             topic = message.topic(),
             partition = message.partition(),
             offset = message.offset(),
-            "the headers of a message are unreadable and ignored"
+            "ignoring unreadable message headers"
         );
         Vec::new()
     })
@@ -163,8 +164,8 @@ impl Subscription for KafkaSubscription {
                 Err(_) => return Ok(batch),
             }
         }
-        // From here on nothing waits, so that nothing that was taken can be lost by a caller that
-        // goes away.
+        // From here on there is no await, so a caller that drops the future can't lose messages
+        // that were already taken.
         while batch.len() < max && bytes < BATCH_BYTES {
             match stream.next().now_or_never() {
                 Some(Some(Ok(message))) => {
@@ -173,7 +174,7 @@ impl Subscription for KafkaSubscription {
                     batch.push(delivery);
                 }
                 Some(Some(Err(error))) => {
-                    tracing::debug!(topic = self.name, %error, "the consumer goes on");
+                    tracing::debug!(topic = self.name, %error, "kafka consumer error; retrying");
                     break;
                 }
                 _ => break,
@@ -192,12 +193,12 @@ impl Subscription for KafkaSubscription {
             let (consumer, name) = (Arc::clone(self.consumer()?), self.name.clone());
             let (partition, next) = (delivery.partition, delivery.offset + 1);
             let (told, word) = oneshot::channel();
-            // Not a task of the runtime, which would wait for it at its end: while the broker is
-            // away this does not return.
+            // A blocking task of the runtime would delay the runtime's shutdown, because a commit
+            // does not return while the broker is unavailable. A plain thread does not.
             let committing = thread::Builder::new()
                 .name("kafka-commit".to_owned())
                 .spawn(move || {
-                    // Fails when nobody waits any more.
+                    // Sending fails if the caller no longer waits.
                     let _ = told.send(commit(&consumer, &name, partition, next));
                 });
             committing.map_err(|error| {
@@ -259,7 +260,8 @@ impl Subscription for KafkaSubscription {
 }
 
 impl KafkaSubscription {
-    /// At least once: another consumer does it again.
+    /// Logs a delivery that could not be committed. Delivery is at least once, so another consumer
+    /// processes it again.
     fn log_lost(&self, delivery: &Delivery, reason: &str) {
         let (partition, offset) = (delivery.partition, delivery.offset);
         tracing::warn!(
@@ -267,7 +269,7 @@ impl KafkaSubscription {
             partition,
             offset,
             reason,
-            "not committed: it is delivered again elsewhere"
+            "offset not committed; message will be redelivered to another consumer"
         );
     }
 }
@@ -277,15 +279,15 @@ enum Committed {
     Lost,
 }
 
-/// Blocks until the broker has answered.
+/// Commits an offset. Blocks until the broker has answered.
 fn commit(
     consumer: &StreamConsumer<Context>,
     name: &str,
     partition: i32,
     next: i64,
 ) -> Result<Committed, KafkaError> {
-    // A broker takes any partition from a member, also one that has moved on, and would set it
-    // back.
+    // A broker accepts a commit for any partition from a member. For a partition that another
+    // consumer has advanced, the commit would set the offset back.
     if consumer
         .assignment()?
         .find_partition(name, partition)
@@ -300,13 +302,13 @@ fn commit(
 }
 
 enum CommitError {
-    /// The partition is somebody else's.
+    /// The partition belongs to another consumer.
     Lost,
-    /// It may be; asked again.
+    /// The partition may belong to another consumer. The commit is retried.
     Rebalancing,
-    /// A person must see to it.
+    /// The broker refused the commit. A person must act.
     Refused,
-    /// No answer; asked again.
+    /// The broker did not answer. The commit is retried.
     Silent,
 }
 
@@ -333,7 +335,8 @@ fn judge_commit(error: &KafkaError) -> CommitError {
 }
 
 impl Drop for KafkaSubscription {
-    /// Leaving a group takes a word with the broker, which must not block a worker of the runtime.
+    /// Drops the consumer on a blocking thread, if there is a runtime. Leaving a group exchanges
+    /// messages with the broker, and that must not block a worker of the runtime.
     fn drop(&mut self) {
         let consumer = self.consumer.take();
         match tokio::runtime::Handle::try_current() {

@@ -1,4 +1,4 @@
-//! Makes sure that the topics are there, and are what they must be.
+//! Creates missing topics and checks the settings of existing topics.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,19 +12,20 @@ use rdkafka::metadata::Metadata;
 use tokio::time::{Instant, sleep};
 
 use super::config::KafkaConfig;
-use crate::bus::{BusError, Topic, dead_letter_name};
+use crate::bus::{BusError, dead_letter_name};
+use crate::domain::Topic;
 
-/// A batch on disk and the reason of a dead letter come on top of a message.
+/// Bytes allowed on top of a message for the batch on disk and for the reason of a dead letter.
 const ON_TOP: usize = 1 << 20;
-/// What a batch of one message has beside the message, with room to spare.
+/// Overhead in bytes of a batch of one message, with a margin.
 const AROUND: usize = 64 << 10;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// Copies of each partition where there are brokers enough.
+/// Number of replicas of each partition if there are enough brokers.
 const REPLICATION: usize = 3;
 const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 const EVENTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What a topic should be like when it is created.
+/// Settings of a topic at its creation.
 struct Plan {
     name: String,
     partitions: i32,
@@ -46,8 +47,8 @@ fn plans(config: &KafkaConfig) -> Vec<Plan> {
             (config.max_message_bytes + ON_TOP).to_string(),
         );
         let (partitions, kept) = match topic {
-            // Only whole segments are deleted: without the second setting a quiet topic would keep
-            // a week.
+            // Only whole segments are deleted. Without the second setting a quiet topic would keep
+            // a week of samples.
             Topic::Metrics => (
                 many,
                 vec![
@@ -86,12 +87,12 @@ fn plans(config: &KafkaConfig) -> Vec<Plan> {
     plans
 }
 
-/// The largest request of a producer.
+/// Returns the size of the producer's largest request.
 pub(super) fn max_request_bytes(config: &KafkaConfig) -> usize {
     config.max_message_bytes + 2 * ON_TOP
 }
 
-/// Talks to the broker about topics.
+/// Client for the administration of topics.
 pub(super) struct Topics {
     admin: Arc<AdminClient<DefaultClientContext>>,
     options: AdminOptions,
@@ -113,8 +114,8 @@ impl Topics {
         })
     }
 
-    /// Creates what is missing, refuses what can't work, and tells for each topic how large a
-    /// message may be.
+    /// Creates missing topics, refuses unusable ones, and returns the maximum message size of each
+    /// topic.
     pub(super) async fn ensure(
         &self,
         config: &KafkaConfig,
@@ -159,7 +160,7 @@ impl Topics {
                     .settings
                     .iter()
                     .fold(topic, |topic, (name, value)| topic.set(name, value));
-                // What two of three have is not lost.
+                // A write on two of three replicas survives the loss of one.
                 if replication >= 3 {
                     topic.set("min.insync.replicas", "2")
                 } else {
@@ -178,7 +179,7 @@ impl Topics {
         for result in created {
             match result {
                 Ok(name) => tracing::info!(topic = name, "topic created"),
-                // Another instance was faster.
+                // Another instance created the topic first.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((name, code)) => {
                     return Err(BusError::Unavailable(format!(
@@ -190,7 +191,7 @@ impl Topics {
         Ok(())
     }
 
-    /// A new topic can be used when all its partitions have leaders.
+    /// Waits until all partitions have leaders. A new topic can be used only then.
     async fn wait_for_leaders(&self, config: &KafkaConfig, plans: &[Plan]) -> Result<(), BusError> {
         loop {
             let metadata = self.metadata().await?;
@@ -231,7 +232,8 @@ impl Topics {
         }
     }
 
-    /// A topic that was there before may take less than we would.
+    /// Returns the maximum message size of each topic. An existing topic may accept less than the
+    /// configuration says.
     async fn limits(&self, config: &KafkaConfig) -> HashMap<Topic, usize> {
         let mut limits: HashMap<_, _> = Topic::ALL
             .map(|topic| (topic, config.max_message_bytes))
@@ -246,19 +248,19 @@ impl Topics {
                     let Some(told) = told.and_then(|value| value.parse::<usize>().ok()) else {
                         continue;
                     };
-                    // The broker counts the batch around the message as well.
+                    // The broker's limit includes the batch around the message.
                     let fits = told.saturating_sub(AROUND);
                     if fits < config.max_message_bytes {
                         tracing::warn!(
                             topic = config.topics.of(topic),
                             limit = fits,
-                            "the topic takes less than configured"
+                            "topic limit is below the configured message size"
                         );
                         limits.insert(topic, fits);
                     }
                 }
             }
-            Err(error) => tracing::debug!(%error, "kafka does not tell the topics' limits"),
+            Err(error) => tracing::debug!(%error, "cannot read topic limits from kafka"),
         }
         limits
     }

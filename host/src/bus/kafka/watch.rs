@@ -1,5 +1,5 @@
-//! Knows how the broker is: counts, remembers what is wrong, and asks the broker whether it is
-//! back.
+//! Health of the Kafka broker: counts events, remembers problems, and probes the broker after an
+//! error.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::outbox::Outbox;
 
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// An error brings the question forward, but not more often than that.
+/// Minimum time between two probes. An error triggers an early probe.
 const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 
-/// What is known about the broker, shared by all clients of one bus.
+/// State of the broker, shared by all clients of one bus.
 pub(super) struct Watch {
     brokers: String,
     pub(super) full: AtomicU64,
@@ -36,7 +36,7 @@ fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
 }
 
 impl Watch {
-    /// Nothing is wrong yet.
+    /// Creates a state without problems.
     pub(super) fn new(brokers: &str) -> Self {
         Self {
             brokers: brokers.to_owned(),
@@ -50,35 +50,35 @@ impl Watch {
         }
     }
 
-    /// What is wrong, if anything.
+    /// Returns the current problem, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
         [&self.given_up, &self.silent, &self.refused]
             .into_iter()
             .find_map(|problem| locked(problem).clone())
     }
 
-    /// The last thing that a client complained about.
+    /// Returns the last error that a client reported.
     pub(super) fn last_error(&self) -> Option<String> {
         locked(&self.last_error).clone()
     }
 
     pub(super) fn count_full(&self) {
         if self.full.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!("the queue to kafka is full: publishers wait");
+            tracing::warn!("kafka queue is full; publishers wait");
         }
     }
 
-    /// The broker refused a message for which nobody waits any more.
+    /// Reports that the broker refused a message whose publisher no longer waits.
     pub(super) fn report_refused(&self, error: &KafkaError) {
         let problem = format!("kafka refused a message: {error}");
         let mut known = locked(&self.refused);
         if known.as_ref() != Some(&problem) {
-            tracing::error!(%error, "kafka refused a message, which is lost");
+            tracing::error!(%error, "kafka refused a message; it is lost");
             *known = Some(problem);
         }
     }
 
-    /// The producer can't go on: what it wrote and what the broker has don't fit any more.
+    /// Reports a fatal error of the producer: its state no longer matches the broker's.
     fn report_given_up(&self, reason: Option<String>) {
         let Some(reason) = reason else { return };
         let problem = format!("the producer has given up for good ({reason}): restart the service");
@@ -89,7 +89,7 @@ impl Watch {
         }
     }
 
-    /// The broker took a message.
+    /// Reports that the broker accepted a message.
     pub(super) fn report_taken(&self) {
         locked(&self.refused).take();
     }
@@ -107,7 +107,7 @@ impl Watch {
                     tracing::warn!(
                         brokers = self.brokers,
                         reason,
-                        "kafka does not answer: messages wait until it does"
+                        "kafka does not answer; messages are queued"
                     );
                 }
                 *silent = Some(format!(
@@ -119,7 +119,8 @@ impl Watch {
     }
 }
 
-/// Asks the broker now and then, and at once when a client reported an error, until told to stop.
+/// Probes the broker periodically, and early after a client reported an error. Returns when `stop`
+/// is cancelled.
 pub(super) async fn ask_now_and_then(
     watch: Arc<Watch>,
     outbox: Weak<Outbox>,
@@ -147,14 +148,15 @@ pub(super) async fn ask_now_and_then(
     }
 }
 
-/// The context of every client: its log goes to `tracing`, its errors to the watch.
+/// Context of every client. It forwards the client's log to `tracing` and its errors to the
+/// [`Watch`].
 #[derive(Clone)]
 pub(super) struct Context(pub(super) Arc<Watch>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters is reported once, by the watch: librdkafka repeats itself with every
-        // attempt.
+        // Important problems are reported once, by `Watch`. librdkafka repeats its messages with
+        // every attempt.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(facility, message, "librdkafka");
@@ -165,7 +167,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka client");
-        // "1/1 brokers are down" follows the reason and would hide it.
+        // The message "1/1 brokers are down" follows the real reason and would replace it.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *locked(&self.0.last_error) = Some(reason.to_owned());
         }

@@ -1,4 +1,4 @@
-//! How the local bus is set up.
+//! Configuration of the local bus.
 
 use std::time::Duration;
 
@@ -6,26 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::duration;
 
-/// Bounds of the local bus.
+/// Limits of the local bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalBusConfig {
-    /// How many writes may wait for the disk.
+    /// Maximum number of writes that wait for the disk.
     pub queue_messages: usize,
-    /// How many messages of metrics are held in memory until all groups have committed them.
+    /// Maximum number of metrics messages in memory. A message is held until all groups have
+    /// committed it.
     pub metrics_messages: usize,
-    /// How many bytes of them.
+    /// Maximum total size in bytes of the metrics messages in memory.
     pub metrics_bytes: usize,
-    /// The largest message, in bytes: key, headers and payload together.
+    /// Maximum size of a message in bytes: key, headers and payload together.
     pub max_message_bytes: usize,
-    /// How long a publisher waits for room before it is told that the queue is full.
+    /// Time that a publisher waits for room before it gets an error because the queue is full.
     #[serde(with = "duration")]
     pub publish_timeout: Duration,
-    /// How long a message is kept after every group has committed it. What is on `decisions-topic`
-    /// is kept for ever.
+    /// Time that a message is kept after every group has committed it. Messages on
+    /// `decisions-topic` are kept for ever.
     #[serde(with = "duration")]
     pub retention: Duration,
-    /// How many bytes of dead letters are kept; the oldest go first.
+    /// Maximum total size of the dead letters in bytes. The oldest are deleted first.
     pub dead_letter_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Headers as one blob: names are text, values are any bytes.
+//! Encoding of headers as one blob. Names are text, values are arbitrary bytes.
 
 use bytes::Bytes;
 use prost::Message;
@@ -17,7 +17,7 @@ struct Headers {
     headers: Vec<Header>,
 }
 
-/// Protobuf: a repeated message of name (1) and value (2).
+/// Encodes headers as protobuf: a repeated message of name (1) and value (2).
 pub(super) fn encode(headers: &[(String, Bytes)]) -> Vec<u8> {
     let headers = headers
         .iter()
@@ -29,7 +29,7 @@ pub(super) fn encode(headers: &[(String, Bytes)]) -> Vec<u8> {
     Headers { headers }.encode_to_vec()
 }
 
-/// The reverse.
+/// Decodes a blob written by [`encode`].
 pub(super) fn decode(blob: &[u8]) -> Result<Vec<(String, Bytes)>, prost::DecodeError> {
     Ok(Headers::decode(blob)?
         .headers

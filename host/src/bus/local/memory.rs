@@ -1,4 +1,5 @@
-//! Metrics, in memory: held until every group has committed them, and never more than the bound.
+//! In-memory log of the metrics. Holds messages until every group has committed them, within a
+//! bound.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
@@ -7,15 +8,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::bus::{Delivery, Record, Topic};
 use crate::common::clock::now_ms;
-use crate::domain::UnixMs;
+use crate::domain::{Delivery, Record, Topic, UnixMs};
 
-/// What a reader may be behind without holding anybody up, as a part of the bound: committed
-/// messages are kept that far for those who only follow.
+/// Divisor of the bound. One part of the bound is reserved for committed messages, which followers
+/// can still read without blocking publishers.
 const KEPT_FOR_FOLLOWERS: usize = 8;
 
-/// A bounded log with consumer groups.
+/// Bounded log with consumer groups.
 pub(super) struct MemoryLog {
     topic: Topic,
     max_messages: usize,
@@ -26,15 +26,16 @@ pub(super) struct MemoryLog {
 }
 
 struct State {
-    /// The offset of the first entry.
+    /// Offset of the first entry.
     first: i64,
     entries: VecDeque<(UnixMs, Record)>,
-    /// Bytes of all entries.
+    /// Total size of all entries in bytes.
     bytes: usize,
-    /// The first offset that not all groups have committed, and the bytes from there on.
+    /// First offset that not all groups have committed, and the size in bytes of the messages from
+    /// there.
     pending_from: i64,
     pending_bytes: usize,
-    /// Per group, the next offset that it has not committed.
+    /// Next uncommitted offset of each group.
     groups: HashMap<String, i64>,
 }
 
@@ -47,7 +48,7 @@ impl State {
         (self.end() - self.pending_from) as usize
     }
 
-    /// Moves what all groups have committed out of the bound.
+    /// Removes the messages that all groups have committed from the pending count and size.
     fn settle(&mut self) {
         let Some(&done) = self.groups.values().min() else {
             return;
@@ -59,7 +60,7 @@ impl State {
         }
     }
 
-    /// Forgets the oldest committed messages beyond what is kept for followers.
+    /// Drops the oldest committed messages until the log is within `max_messages` and `max_bytes`.
     fn trim(&mut self, max_messages: usize, max_bytes: usize) {
         while self.first < self.pending_from
             && (self.entries.len() > max_messages || self.bytes > max_bytes)
@@ -74,7 +75,7 @@ impl State {
 }
 
 impl MemoryLog {
-    /// An empty log whose first message gets the offset `first`.
+    /// Creates an empty log whose first message gets the offset `first`.
     pub(super) fn new(topic: Topic, max_messages: usize, max_bytes: usize, first: i64) -> Self {
         let state = State {
             first,
@@ -96,15 +97,15 @@ impl MemoryLog {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics half-way through a change.
+        // No code in this file panics halfway through a change.
         self.state.lock()
     }
 
-    /// Appends, or gives the record back when the bound is reached.
+    /// Appends a record, or returns it if the bound is reached.
     fn try_push(&self, record: Record) -> Result<(), Record> {
         let bytes = record.size();
         let mut state = self.state();
-        // A message larger than the bound goes alone.
+        // A message larger than the bound is accepted if no other message is pending.
         let too_many_bytes = state.pending() > 0 && state.pending_bytes + bytes > self.max_bytes;
         if state.pending() >= self.max_messages || too_many_bytes {
             return Err(record);
@@ -123,8 +124,8 @@ impl MemoryLog {
         Ok(())
     }
 
-    /// Appends; waits for room. False when there was none in time. `when_full` is called when it
-    /// has to wait.
+    /// Appends a record and waits for room if necessary. Returns false on a timeout. Calls
+    /// `when_full` if it has to wait.
     pub(super) async fn push(
         &self,
         mut record: Record,
@@ -151,14 +152,14 @@ impl MemoryLog {
         }
     }
 
-    /// Where the group goes on: at its committed offset, or at the oldest message.
+    /// Adds a group and returns its position: its committed offset, or the oldest message.
     pub(super) fn join(&self, group: &str) -> i64 {
         let mut state = self.state();
         let first = state.first;
         *state.groups.entry(group.to_owned()).or_insert(first)
     }
 
-    /// Everything before `next` is done.
+    /// Commits all messages before `next` for a group.
     pub(super) fn commit(&self, group: &str, next: i64) {
         let mut state = self.state();
         let (first, end) = (state.first, state.end());
@@ -173,7 +174,8 @@ impl MemoryLog {
         self.room.notify_waiters();
     }
 
-    /// Up to `max` messages from `from` on. When those were forgotten, the oldest that are left.
+    /// Returns up to `max` messages starting at `from`. If those were dropped, starts at the oldest
+    /// available message.
     pub(super) fn read(&self, from: i64, max: usize) -> Vec<Delivery> {
         let state = self.state();
         let skip = usize::try_from(from - state.first).unwrap_or(0);
@@ -191,18 +193,18 @@ impl MemoryLog {
             .collect()
     }
 
-    /// The offset of the first message that is held, and that of the next one to come.
+    /// Returns the offset of the first message in memory and the offset of the next message.
     pub(super) fn span(&self) -> (i64, i64) {
         let state = self.state();
         (state.first, state.end())
     }
 
-    /// Tells the offset that the next message will get.
+    /// Returns a receiver of the offset that the next message will get.
     pub(super) fn head(&self) -> watch::Receiver<i64> {
         self.head.subscribe()
     }
 
-    /// How many messages wait for a commit.
+    /// Returns the number of messages that wait for a commit.
     pub(super) fn waiting(&self) -> usize {
         self.state().pending()
     }

@@ -1,7 +1,8 @@
-//! The topics inside this process: durable ones in SQLite, metrics in memory.
+//! Bus inside this process: durable topics in SQLite, metrics in memory.
 //!
-//! One partition per topic, and one active consumer per group. Offsets grow, but not by one.
-//! Offsets of metrics begin above those of an earlier process, as their messages are gone with it.
+//! Each topic has one partition, and each group has one active consumer. Offsets grow, but not
+//! always by one. Offsets of metrics start above those of an earlier process, because the messages
+//! of that process are lost.
 
 mod config;
 mod headers;
@@ -33,18 +34,18 @@ use super::{
 };
 use crate::common::clock::now_ms;
 
-/// Whether the local bus keeps a topic over a restart.
+/// Returns true if the local bus keeps the messages of a topic across a restart.
 fn is_durable(topic: Topic) -> bool {
     topic != Topic::Metrics
 }
 
-/// The bus inside this process.
+/// Bus inside this process.
 pub struct LocalBus {
     shared: Arc<Shared>,
     gates: Mutex<HashMap<(Topic, String), Arc<Semaphore>>>,
 }
 
-/// What the bus and its subscriptions have in common.
+/// State shared by the bus and its subscriptions.
 struct Shared {
     config: LocalBusConfig,
     readers: SqlitePool,
@@ -54,7 +55,7 @@ struct Shared {
     counters: Arc<Counters>,
 }
 
-/// What `/health` and `/metrics` show.
+/// Counters for `/health` and `/metrics`.
 #[derive(Default)]
 struct Counters {
     full: AtomicU64,
@@ -81,13 +82,13 @@ impl Counters {
 
     fn solve(&self) {
         if self.problem.lock().take().is_some() {
-            tracing::info!("the local bus writes again");
+            tracing::info!("the local bus can write again");
         }
     }
 }
 
 impl Shared {
-    /// Hands a change to the writer and waits until it is on disk.
+    /// Sends a change to the writer and waits until it is on disk.
     async fn write(&self, topic: Topic, change: Change) -> Result<i64, BusError> {
         let (done, written) = oneshot::channel();
         let patience = self.config.publish_timeout;
@@ -115,12 +116,12 @@ impl Shared {
         if self.counters.full.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 ?topic,
-                "the queue of the local bus is full: publishers wait"
+                "the queue of the local bus is full; publishers wait"
             );
         }
     }
 
-    /// Makes a group known and tells where it goes on.
+    /// Registers a group and returns its position.
     async fn join(&self, topic: Topic, group: &str) -> Result<i64, BusError> {
         if is_durable(topic) {
             self.write(
@@ -138,7 +139,7 @@ impl Shared {
 }
 
 impl LocalBus {
-    /// Opens the bus on this file, which is created if need be.
+    /// Opens the bus on a file, and creates the file if it does not exist.
     pub async fn open(path: &Path, config: LocalBusConfig) -> Result<Self, BusError> {
         let (connection, readers) = store::open(path).await?;
         Ok(Self::on(connection, readers, config))
@@ -148,8 +149,8 @@ impl LocalBus {
         let (writer, writes) = mpsc::channel(config.queue_messages.max(1));
         let counters = Arc::new(Counters::default());
         let written = watch::Sender::new(0);
-        // Microseconds: above all offsets of a process before this one, unless it took more than a
-        // million a second.
+        // The offset is in microseconds. It is above all offsets of an earlier process, unless that
+        // process had more than a million messages per second.
         let first = now_ms().saturating_mul(1000);
         let metrics = MemoryLog::new(
             Topic::Metrics,
@@ -178,7 +179,7 @@ impl LocalBus {
         }
     }
 
-    /// The newest dead letters of a topic, oldest first.
+    /// Returns the newest dead letters of a topic, oldest first.
     pub async fn dead_letters(
         &self,
         topic: Topic,
@@ -232,7 +233,7 @@ impl Bus for LocalBus {
         topic: Topic,
         group: &str,
     ) -> Result<Box<dyn Subscription>, BusError> {
-        // Known from now on, so that nothing is pruned before the group has read it.
+        // The group is registered now, so that no message is pruned before the group has read it.
         let position = self.shared.join(topic, group).await?;
         let reader = Reader::Member {
             group: group.to_owned(),
@@ -347,7 +348,7 @@ mod tests {
         assert_eq!(bus.health().problem, Some(problem));
 
         pages(5000).await;
-        // Nobody writes, and yet it is found out.
+        // The recovery is detected without a write.
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while bus.health().problem.is_some() {
             assert!(

@@ -1,4 +1,4 @@
-//! The durable topics in SQLite: one connection that writes, a few that read.
+//! Storage of the durable topics in SQLite, with one writing connection and several reading ones.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,38 +11,38 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Row};
 
 use super::headers;
-use crate::bus::{BusError, Delivery, Record, Topic};
-use crate::domain::UnixMs;
+use crate::bus::BusError;
+use crate::domain::{Delivery, Record, Topic, UnixMs};
 
-/// A read ends after that many bytes of payload, so that big messages don't pile up in memory.
+/// Payload size in bytes after which a read ends, so that big messages don't pile up in memory.
 const READ_BYTES: usize = 8 << 20;
-/// How many rows one pruning deletes at most: the writers behind it wait that long.
+/// Maximum number of rows that one pruning deletes. Queued writes wait for it.
 const PRUNE_ROWS: i64 = 1000;
 const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One change, several of which share a transaction.
+/// One change. Several changes share a transaction.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Appends to a topic; answers its position.
+    /// Appends a record to a topic; the answer is its position.
     Append {
         topic: String,
         at: UnixMs,
         record: Record,
     },
-    /// Makes a group known; answers its next position.
+    /// Registers a group; the answer is its next position.
     Join { topic: Topic, group: String },
-    /// Says that everything before `next` is done.
+    /// Commits all messages before `next` for a group.
     Commit {
         topic: Topic,
         group: String,
         next: i64,
     },
-    /// Forgets what every group has committed and that is older than `before`.
+    /// Deletes messages that every group has committed and that are older than `before`.
     Prune { topic: Topic, before: UnixMs },
-    /// Forgets the oldest dead letters beyond so many bytes.
+    /// Deletes the oldest dead letters beyond `keep_bytes`.
     PruneDeadLetters { topic: String, keep_bytes: u64 },
-    /// Nothing: answered when all before it is written.
+    /// Does nothing; the answer arrives when all earlier changes are written.
     Flush,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn error(error: impl std::fmt::Display) -> BusError {
     BusError::Store(error.to_string())
 }
 
-/// Opens the file, creating it and its schema if need be.
+/// Opens the file. Creates the file and its schema if they do not exist.
 pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), BusError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -77,14 +77,14 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), BusErr
     Ok((writer, readers))
 }
 
-/// Writes all changes in one transaction, or none. Answers one number for each.
+/// Applies all changes in one transaction, or none. Returns one number per change.
 pub(super) async fn apply(
     writer: &SqlitePool,
     changes: &[Change],
 ) -> Result<Vec<i64>, sqlx::Error> {
     let mut connection = writer.acquire().await?;
-    // By hand: on a full disk SQLite has rolled back already, after which sqlx's own transactions
-    // can't begin again.
+    // The transaction is managed by hand. On a full disk SQLite has already rolled back, and after
+    // that sqlx's own transactions can't begin again.
     sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut *connection)
         .await?;
@@ -98,7 +98,7 @@ pub(super) async fn apply(
     }
     .await;
     if written.is_err() {
-        // An error says that there is nothing left to roll back.
+        // An error only means that there is nothing left to roll back.
         let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
     }
     written
@@ -174,7 +174,7 @@ async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result
     }
 }
 
-/// Up to `max` messages of a topic from a position on.
+/// Returns up to `max` messages of a topic, starting at the position `from`.
 pub(super) async fn read(
     readers: &SqlitePool,
     topic: Topic,
@@ -218,7 +218,7 @@ fn delivery(topic: Topic, row: &SqliteRow) -> Result<Delivery, BusError> {
     })
 }
 
-/// The position after the last message of a topic.
+/// Returns the position after the last message of a topic.
 pub(super) async fn end(readers: &SqlitePool, name: &str) -> Result<i64, BusError> {
     let last: Option<i64> =
         sqlx::query_scalar("SELECT max(position) FROM messages WHERE topic = ?")
@@ -229,7 +229,8 @@ pub(super) async fn end(readers: &SqlitePool, name: &str) -> Result<i64, BusErro
     Ok(last.map_or(0, |last| last + 1))
 }
 
-/// The position of a topic's first message, and the one after its last. Equal when there is none.
+/// Returns the position of a topic's first message and the position after its last. They are equal
+/// if the topic is empty.
 pub(super) async fn span(readers: &SqlitePool, name: &str) -> Result<(i64, i64), BusError> {
     let (first, last): (Option<i64>, Option<i64>) =
         sqlx::query_as("SELECT min(position), max(position) FROM messages WHERE topic = ?")
@@ -242,7 +243,7 @@ pub(super) async fn span(readers: &SqlitePool, name: &str) -> Result<(i64, i64),
         .map_or((0, 0), |(first, last)| (first, last + 1)))
 }
 
-/// The position of the newest `count` messages' first one.
+/// Returns the position of the first of the newest `count` messages.
 pub(super) async fn newest(
     readers: &SqlitePool,
     name: &str,

@@ -1,4 +1,4 @@
-//! A consumer of the local bus.
+//! Consumer of the local bus.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +7,22 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::store::{self, Change};
-use super::{Shared, is_durable};
-use crate::bus::{BusError, Delivery, Subscription, Topic, dead_letter_name, dead_letter_of};
+use super::store::Change;
+use super::{Shared, is_durable, store};
+use crate::bus::{BusError, Subscription, dead_letter_name, dead_letter_of};
 use crate::common::clock::now_ms;
+use crate::domain::{Delivery, Topic};
 
-/// Who reads.
+/// Kind of a reader.
 pub(super) enum Reader {
-    /// A member of a group. Of several the first reads and the others stand by, as on a topic with
-    /// one partition.
+    /// Member of a group. The first member reads and the others stand by, as on a topic with one
+    /// partition.
     Member {
         group: String,
         gate: Arc<Semaphore>,
         turn: Option<OwnedSemaphorePermit>,
     },
-    /// Follows without a group.
+    /// Follower without a group.
     Follower,
 }
 
@@ -30,9 +31,9 @@ pub(super) struct LocalSubscription {
     topic: Topic,
     reader: Reader,
     position: i64,
-    /// Changes with every write to the durable topics.
+    /// Receiver that changes with every write to the durable topics.
     written: watch::Receiver<u64>,
-    /// Changes with every message of metrics.
+    /// Receiver that changes with every metrics message.
     metrics: watch::Receiver<i64>,
 }
 
@@ -49,7 +50,8 @@ impl LocalSubscription {
         }
     }
 
-    /// Waits for the turn of this member, and goes on where the one before it had committed.
+    /// Waits until this member is the active one, and continues at the committed offset of the
+    /// group. Returns false if the deadline passes first.
     async fn take_turn(&mut self, deadline: Instant) -> Result<bool, BusError> {
         let Reader::Member {
             group,
@@ -88,7 +90,7 @@ impl LocalSubscription {
             {
                 tracing::warn!(
                     missed = first.offset - self.position,
-                    "a follower of the metrics fell behind"
+                    "a metrics subscription fell behind and missed messages"
                 );
             }
             deliveries

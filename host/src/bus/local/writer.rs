@@ -1,4 +1,5 @@
-//! The one task that writes: what has come in while the disk was busy shares the next transaction.
+//! The only task that writes. Changes that arrive while the disk is busy share the next
+//! transaction.
 
 use crate::domain::millis;
 use std::sync::Arc;
@@ -11,32 +12,33 @@ use tokio::time::MissedTickBehavior;
 use super::Counters;
 use super::config::LocalBusConfig;
 use super::store::{Change, apply};
-use crate::bus::{BusError, Topic, dead_letter_name};
+use crate::bus::{BusError, dead_letter_name};
 use crate::common::clock::now_ms;
 use crate::common::disk_probe;
+use crate::domain::Topic;
 
-/// One transaction takes at most so many changes, and so many bytes.
+/// Maximum number of changes, and of bytes, in one transaction.
 const GROUP_CHANGES: usize = 256;
 const GROUP_BYTES: usize = 16 << 20;
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
-/// A change, and who waits for it.
+/// A change and the channel for its answer.
 pub(super) struct Write {
     pub(super) change: Change,
     pub(super) done: oneshot::Sender<Result<i64, BusError>>,
 }
 
-/// What the writer needs to write.
+/// State of the writer task.
 pub(super) struct Writer {
     pub(super) connection: SqlitePool,
     pub(super) config: LocalBusConfig,
     pub(super) counters: Arc<Counters>,
-    /// Told of every write, so that who waits for messages looks again.
+    /// Counter that is increased with every write, so that waiting subscriptions read again.
     pub(super) written: watch::Sender<u64>,
 }
 
 impl Writer {
-    /// Writes until nobody can ask any more, then closes the file.
+    /// Writes until all senders are dropped, then closes the file.
     pub(super) async fn run(self, mut writes: mpsc::Receiver<Write>) {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,7 +68,7 @@ impl Writer {
                 self.counters.solve();
                 self.written.send_modify(|count| *count += 1);
                 for (done, answer) in waiting.into_iter().zip(answers) {
-                    // Who gave up waiting doesn't mind.
+                    // The receiver is gone if the caller gave up waiting. That is fine.
                     let _ = done.send(Ok(answer));
                 }
             }
@@ -105,7 +107,7 @@ impl Writer {
             keep_bytes: self.config.dead_letter_bytes,
         }));
         if let Err(error) = apply(&self.connection, &changes).await {
-            tracing::warn!(%error, "cannot prune the local bus; it is tried again");
+            tracing::warn!(%error, "cannot prune the local bus; retrying later");
         }
     }
 }

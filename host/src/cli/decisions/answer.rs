@@ -1,4 +1,5 @@
-//! `approve` and `reject`: over the API of a running server.
+//! `approve` and `reject`: answer the question of a held decision, over the API of a running
+//! server.
 
 use std::io::Write;
 
@@ -9,26 +10,26 @@ use serde_json::json;
 use super::{DecisionsError, record};
 use crate::cli::Output;
 use crate::cli::plugins::{Door, ServerArgs};
-use crate::domain::{Decision, DecisionState};
+use anomalyzer_domain::{Decision, DecisionState};
 
 const DOOR: &str = "/api/v1/decisions";
 
-/// A question is named by so many digits at least.
+/// Minimum number of hexadecimal digits that name a question.
 const SHORTEST: usize = 8;
 
-/// An answer.
+/// Arguments of `decisions approve` and `decisions reject`.
 #[derive(Clone, Debug, Args)]
 pub struct AnswerArgs {
     /// The decision's id.
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Which question is answered, or how its id begins (8 digits or more).
+    /// Id of the question to answer, or its first 8 or more digits.
     #[arg(long, value_parser = question)]
     pub question: Option<String>,
-    /// Why, for whoever reads the record.
+    /// Reason for the answer, kept in the record.
     #[arg(long, requires = "question")]
     pub reason: Option<String>,
-    /// Which server.
+    /// Server to ask.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -59,11 +60,11 @@ pub(super) async fn run<W: Write>(
     let Some(asked) = decision
         .question
         .as_ref()
-        .filter(|_| decision.state == DecisionState::Held)
+        .filter(|_| decision.state() == DecisionState::Held)
     else {
         return Err(DecisionsError::NotHeld(
             id,
-            decision.state.as_str().to_owned(),
+            decision.state().as_str().to_owned(),
         ));
     };
     let word = if approved { "approve" } else { "reject" };
@@ -102,7 +103,7 @@ pub(super) async fn run<W: Write>(
                 "approved: {id} goes on; `anomalyzer decisions show {id}` tells how"
             )?;
         }
-        Output::Text => writeln!(out, "rejected: {id} is {}", answered.state.as_str())?,
+        Output::Text => writeln!(out, "rejected: {id} is {}", answered.state().as_str())?,
     }
     Ok(())
 }

@@ -1,48 +1,58 @@
-//! Everything about one decision, for a person to read.
+//! Formats everything about one decision, for a person to read.
 
 use std::fmt::Write;
 
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::{
+use anomalyzer_domain::{
     Analyst, Anomaly, Decision, GuardVerdict, OperationRecord, Question, Range, Undo, rfc3339,
 };
-use crate::history::RecordedEvent;
+use anomalyzer_history::RecordedEvent;
 
 use super::table::printable;
 
-/// The record, with what happened when. Ends in a line break.
+/// Formats a decision and its events. The text ends in a line break.
 pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
     let mut record = Record::default();
+    heading_lines(&mut record, decision);
+    diagnosis_lines(&mut record, decision);
+    guard_lines(&mut record, decision);
+    for operation in &decision.operations {
+        operation_lines(&mut record, operation);
+    }
+    outcome_lines(&mut record, decision);
+    for event in events {
+        event_line(&mut record, event);
+    }
+    record.0
+}
+
+/// Adds the identity of the decision, its times and its origin.
+fn heading_lines(record: &mut Record, decision: &Decision) {
     record.line("decision", decision.id.as_str());
     record.maybe(
         "incident",
         decision.incident.as_ref().map(ToString::to_string),
     );
-    record.line("state", decision.state.as_str());
+    record.line("state", decision.state().as_str());
+    let target = decision.target.as_ref();
     record.line(
         "target",
-        &decision
-            .target
-            .as_ref()
-            .map_or("none".to_owned(), ToString::to_string),
+        &target.map_or("none".to_owned(), ToString::to_string),
     );
     record.line("opened", &rfc3339(decision.opened_at));
-    record.line(
-        "decided",
-        &format!(
-            "{}, expires {}",
-            rfc3339(decision.decided_at),
-            rfc3339(decision.expires_at)
-        ),
-    );
+    let (decided, expires) = (rfc3339(decision.decided_at), rfc3339(decision.expires_at));
+    record.line("decided", &format!("{decided}, expires {expires}"));
+    let provenance = &decision.provenance;
     record.line(
         "asked by",
-        &format!(
-            "{} ({})",
-            decision.provenance.by, decision.provenance.source
-        ),
+        &format!("{} ({})", provenance.by, provenance.source),
     );
+}
+
+/// Adds the anomaly, the solution and its reasons.
+fn diagnosis_lines(record: &mut Record, decision: &Decision) {
     record.maybe("anomaly", decision.anomaly.as_ref().map(anomaly));
     for finding in &decision.findings {
         record.line(
@@ -61,13 +71,8 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
             decision.solution, decision.confidence
         ),
     );
-    record.maybe(
-        "action",
-        decision
-            .action_digest
-            .as_ref()
-            .map(|digest| format!("sha256 {digest}")),
-    );
+    let digest = decision.action_digest.as_ref();
+    record.maybe("action", digest.map(|digest| format!("sha256 {digest}")));
     record.line("why", &decision.explanation);
     record.line("analyst", &analyst(&decision.analyst));
     for alternative in &decision.alternatives {
@@ -77,19 +82,22 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
         );
     }
     for evidence in &decision.evidence {
-        let cited = if decision.cites.contains(&evidence.id) {
-            ", cited"
-        } else {
-            ""
+        let cited = match decision.cites.contains(&evidence.id) {
+            true => ", cited",
+            false => "",
         };
         record.line(
             "evidence",
             &format!("{}{cited}: {}", evidence.id, evidence.text),
         );
     }
+}
+
+/// Adds the verdict of the guard, the question to a person and the answers.
+fn guard_lines(record: &mut Record, decision: &Decision) {
     record.maybe("guard", decision.guard.as_ref().map(guard));
     if let Some(asked) = &decision.question {
-        question_lines(&mut record, asked);
+        question_lines(record, asked);
     }
     for answer in &decision.answers {
         let (said, at) = (
@@ -104,9 +112,10 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
             ),
         );
     }
-    for operation in &decision.operations {
-        operation_lines(&mut record, operation);
-    }
+}
+
+/// Adds the result, and the conversation with the model.
+fn outcome_lines(record: &mut Record, decision: &Decision) {
     record.maybe("summary", decision.summary.clone());
     record.maybe(
         "outcome",
@@ -121,30 +130,28 @@ pub(super) fn text(decision: &Decision, events: &[RecordedEvent]) -> String {
     record.maybe("undo", decision.undo.as_ref().map(undo));
     record.maybe("prompt", decision.analyst.prompt.clone());
     record.maybe("answer", decision.analyst.raw_answer.clone());
-    for event in events {
-        let (seq, at, kind, state) = (
-            event.seq,
-            rfc3339(event.at),
-            &event.kind,
-            event.decision.state.as_str(),
-        );
-        record.line("event", &format!("{at} #{seq} {kind}: {state}"));
-    }
-    record.0
 }
 
+fn event_line(record: &mut Record, event: &RecordedEvent) {
+    let (seq, at, kind) = (event.seq, rfc3339(event.at), &event.kind);
+    let state = event.decision.state().as_str();
+    record.line("event", &format!("{at} #{seq} {kind}: {state}"));
+}
+
+/// The formatted text.
 #[derive(Default)]
 struct Record(String);
 
 impl Record {
-    /// The name stands before the first line only; more lines are indented below it.
+    /// Adds a text under a name. Further lines of the text are indented below it.
     fn line(&mut self, name: &str, text: &str) {
         for (i, line) in printable(text).lines().enumerate() {
-            // Writing to a String cannot fail.
+            // A write to a String cannot fail.
             let _ = writeln!(self.0, "{:<10} {line}", if i == 0 { name } else { "" });
         }
     }
 
+    /// Adds a text under a name, if there is one.
     fn maybe(&mut self, name: &str, text: Option<String>) {
         if let Some(text) = text {
             self.line(name, &text);
@@ -152,13 +159,16 @@ impl Record {
     }
 }
 
+/// Returns the name of an enum's variant in JSON.
+fn variant_name(variant: &impl Serialize) -> String {
+    match serde_json::to_value(variant) {
+        Ok(Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
 fn anomaly(anomaly: &Anomaly) -> String {
-    let direction = serde_json::to_value(anomaly.direction).ok();
-    let direction = direction
-        .as_ref()
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let direction = variant_name(&anomaly.direction);
     let observed = anomaly
         .observed
         .map(|observed| format!(", observed {observed}"))
@@ -182,12 +192,7 @@ fn range(range: Range) -> String {
 }
 
 fn analyst(analyst: &Analyst) -> String {
-    let kind = serde_json::to_value(analyst.kind).ok();
-    let mut text = kind
-        .as_ref()
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let mut text = variant_name(&analyst.kind);
     for (name, value) in [("model", &analyst.model), ("digest", &analyst.digest)] {
         if let Some(value) = value {
             let _ = write!(text, ", {name} {value}");
@@ -201,16 +206,11 @@ fn analyst(analyst: &Analyst) -> String {
 }
 
 fn guard(guard: &GuardVerdict) -> String {
-    let verdict = serde_json::to_value(guard.verdict).ok();
-    let verdict = verdict
-        .as_ref()
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let verdict = variant_name(&guard.verdict);
     format!("{verdict} by rule {}: {}", guard.rule, guard.reason)
 }
 
-/// What a person is asked. Ends in a line break.
+/// Formats the question of a held decision. The text ends in a line break.
 pub(super) fn question(question: &Question) -> String {
     let mut record = Record::default();
     question_lines(&mut record, question);
@@ -236,12 +236,7 @@ fn question_lines(record: &mut Record, question: &Question) {
 }
 
 fn undo(undo: &Undo) -> String {
-    let state = serde_json::to_value(undo.state).ok();
-    let state = state
-        .as_ref()
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let state = variant_name(&undo.state);
     format!("{state} at {}: {}", rfc3339(undo.at), undo.reason)
 }
 
@@ -261,14 +256,9 @@ fn operation_lines(record: &mut Record, operation: &OperationRecord) {
         .unwrap_or_default();
     record.line("", &format!("asked {}{done}", rfc3339(operation.asked_at)));
     record.maybe("", operation.guard.as_ref().map(guard));
-    let outcome = operation.outcome.as_ref().map(|outcome| {
-        let kind = serde_json::to_value(outcome.kind).ok();
-        format!(
-            "{} {}",
-            kind.as_ref().and_then(Value::as_str).unwrap_or_default(),
-            outcome.detail
-        )
-    });
+    let outcome = operation.outcome.as_ref();
+    let outcome =
+        outcome.map(|outcome| format!("{} {}", variant_name(&outcome.kind), outcome.detail));
     record.line("", &outcome.unwrap_or("outcome not known".to_owned()));
     for (name, value) in [("before", &operation.before), ("after", &operation.after)] {
         record.maybe("", value.as_ref().map(|value| format!("{name} {value}")));

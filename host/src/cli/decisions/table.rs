@@ -1,16 +1,16 @@
-//! A decision on one line.
+//! Formats a decision or an event as one line of a table.
 
-use crate::domain::{Decision, Target, rfc3339};
-use crate::history::RecordedEvent;
+use anomalyzer_domain::{Decision, Target, rfc3339};
+use anomalyzer_history::RecordedEvent;
 
-/// What stands above the rows.
+/// Header of the table.
 pub(super) const HEAD: &str = "DECIDED               ID                    STATE      OUTCOME       SOLUTION         \
                                TARGET                            WHY";
 
-/// Characters of the explanation in a row.
+/// Maximum number of characters of the explanation in a row.
 const WHY: usize = 80;
 
-/// One decision.
+/// Formats a decision as a row of the table.
 pub(super) fn row(decision: &Decision) -> String {
     let seconds: String = rfc3339(decision.decided_at).chars().take(19).collect();
     let outcome = decision
@@ -20,7 +20,7 @@ pub(super) fn row(decision: &Decision) -> String {
     format!(
         "{seconds}Z  {:<20}  {:<9}  {outcome:<12}  {:<15}  {:<32}  {}",
         printable(decision.id.as_str()),
-        decision.state.as_str(),
+        decision.state().as_str(),
         printable(&decision.solution),
         printable(
             &decision
@@ -32,7 +32,7 @@ pub(super) fn row(decision: &Decision) -> String {
     )
 }
 
-/// What happened to one.
+/// Formats an event: its time, its kind, and the decision as a row.
 pub(super) fn event(event: &RecordedEvent) -> String {
     format!(
         "{}  {:<17}  {}",
@@ -42,12 +42,12 @@ pub(super) fn event(event: &RecordedEvent) -> String {
     )
 }
 
-/// Texts come from logs, labels and models: nothing in them may move the cursor or change the
-/// terminal.
+/// Replaces characters that could move the cursor or change the terminal. Texts come from logs,
+/// labels and models and can't be trusted.
 pub(super) fn printable(text: &str) -> String {
     let harmless = |c: char| match c {
         '\n' | '\t' => c,
-        // Marks that turn the direction of writing around can make a text read as another one.
+        // Bidirectional controls can make a text read as another one.
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,

@@ -1,4 +1,4 @@
-//! `plugins inspect`: what a file is, and all that keeps the host from taking it.
+//! `plugins inspect`: describes a file, and lists every reason why the host would refuse it.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::load::{Loaded, load};
 use super::{PluginsError, schema};
 use crate::cli::Output;
-use crate::plugin::{PluginInfo, PluginKind, Surface};
+use anomalyzer_domain::PluginKind;
+use anomalyzer_plugin_host::{PluginInfo, Surface};
 
-/// Which file.
+/// Arguments of `plugins inspect`.
 #[derive(Clone, Debug, Args)]
 pub struct InspectArgs {
     /// A component, or a core module with the contract embedded
@@ -19,7 +20,7 @@ pub struct InspectArgs {
     pub file: PathBuf,
 }
 
-/// Something that keeps the host from taking it.
+/// Reason why the host would refuse the file, with the remedy.
 #[derive(Debug, Serialize)]
 struct Refusal {
     what: String,
@@ -63,8 +64,8 @@ pub(super) async fn run<W: Write>(
     Ok(inspected.usable)
 }
 
-/// The host stops at the first thing that it does not like; what can be seen from outside is told
-/// all at once.
+/// Lists the reasons for a refusal. The host stops at the first problem that it finds. The imports
+/// are visible without running the file, so this function reports every foreign import at once.
 fn refusals(info: &PluginInfo, surface: &Result<Surface, String>) -> Vec<Refusal> {
     let mut refusals: Vec<Refusal> = surface
         .iter()
@@ -95,7 +96,7 @@ fn foreign(import: &str) -> Refusal {
     }
 }
 
-/// By what the host says.
+/// Returns the remedy for an error message of the host.
 fn remedy(what: &str) -> &'static str {
     const REMEDIES: [(&str, &str); 14] = [
         ("no WebAssembly", "give the .wasm file that your build made"),
@@ -240,7 +241,7 @@ fn some(names: &[String]) -> String {
     }
 }
 
-/// A time in its largest whole unit.
+/// Formats a duration in milliseconds in its largest whole unit.
 fn span(ms: u64) -> String {
     let (value, unit) = match ms {
         ms if ms > 0 && ms % 86_400_000 == 0 => (ms / 86_400_000, "d"),

@@ -1,22 +1,22 @@
-//! One file, loaded as the host loads it.
+//! Loads one plugin file in the way the host loads it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::PluginsError;
-use crate::config;
-use crate::plugin::{PluginConfig, PluginInfo, Plugins};
+use anomalyzer_plugin_host::{PluginConfig, PluginInfo, Plugins};
+use anomalyzer_service::config;
 
-/// A file and what the host makes of it.
+/// File together with the host's view of it.
 pub(super) struct Loaded {
     pub(super) plugins: Plugins,
-    /// With the error, if the host would not take it.
+    /// Description of the plugin, with the error if the host would refuse it.
     pub(super) info: PluginInfo,
     pub(super) bytes: Vec<u8>,
 }
 
-/// Reads it and loads it, alone in a folder of its own: what else is installed does not count.
-/// Compiled code is kept where `serve` keeps it.
+/// Reads and loads the file by itself, without any other installed plugin. Stores compiled code in
+/// the cache that `serve` uses.
 pub(super) async fn load(file: &Path, compiler: Option<PathBuf>) -> Result<Loaded, PluginsError> {
     let file = file.to_owned();
     let loaded = tokio::task::spawn_blocking(move || alone(&file, compiler));

@@ -1,5 +1,5 @@
-//! `anomalyzer plugins list|show|install|grant|mode|revert|lift|remove`: what is done to the
-//! plugins of a running server, over its API.
+//! `anomalyzer plugins list|show|install|grant|mode|revert|lift|remove`: manages the plugins of a
+//! running server through its API.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::Output;
-use crate::act::grants::Allowance;
-use crate::common::http_client;
+use anomalyzer_api::{PluginDetail, ShownPlugin};
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{Allowance, Origin, PluginChange, PluginKind, Version, rfc3339};
+use anomalyzer_plugin_host::{Need, PluginStats};
 
-/// Longer than the server takes to look at a plugin.
-const TIMEOUT: Duration = Duration::from_secs(200);
+/// Longest wait for an answer. It is longer than the server takes to examine a plugin.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(200);
 
-/// Which server, and who asks.
+/// Address of the server, and the token of the caller.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
     /// Where the server answers
@@ -32,7 +35,7 @@ pub struct ServerArgs {
     pub token_file: Option<PathBuf>,
 }
 
-/// What is done to the plugins of a server.
+/// Subcommands that manage the plugins of a server.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Manage {
     /// Every plugin: version, what it is, how it does, what is wrong with it.
@@ -136,60 +139,48 @@ fn allowance(text: &str) -> Result<Allowance, String> {
     })
 }
 
-/// Why a server could not be asked to do it.
+/// Error of a request to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum ManageError {
-    /// No answer.
+    /// The server did not answer.
     #[error(
         "no answer from {server}: {reason}; is `serve` running there? --server says where it is"
     )]
     NoAnswer {
-        /// Where.
+        /// Address of the server.
         server: String,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// It said no.
+    /// The server refused.
     #[error("{0}")]
     Refused(String),
-    /// A file can't be read.
+    /// A file cannot be read.
     #[error("cannot read {path}: {reason}", path = .path.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// The output can't be written.
+    /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Does it, and writes what came of it.
+/// Runs a subcommand, and writes its result.
+///
+/// # Errors
+/// The server does not answer or refuses, or a file or the output fails.
 pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<(), ManageError> {
     match what {
         Manage::List(server) => {
-            let answer = Door::open(&server, PLUGINS)?
-                .ask(Method::GET, "", None)
-                .await?;
-            let plugins = answer["plugins"].as_array().cloned().unwrap_or_default();
-            match output {
-                Output::Text => write!(out, "{}", table(&plugins))?,
-                Output::Json => {
-                    for plugin in plugins {
-                        writeln!(out, "{plugin}")?;
-                    }
-                }
-            }
+            let answer = ask(&server, Method::GET, "", None).await?;
+            write_list(&answer, output, out)
         }
         Manage::Show { name, server } => {
-            tell(
-                &Door::open(&server, PLUGINS)?
-                    .ask(Method::GET, &name, None)
-                    .await?,
-                output,
-                out,
-            )?;
+            let answer = ask(&server, Method::GET, &name, None).await?;
+            write_plugin(&answer, output, out)
         }
         Manage::Install {
             file,
@@ -197,15 +188,13 @@ pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<
             server,
         } => {
             let answer = install(&file, !not_live, &server).await?;
-            if let (Output::Text, Some(note)) = (output, answer["note"].as_str()) {
+            if output == Output::Json {
+                return write_plugin(&answer, output, out);
+            }
+            if let Some(note) = answer["note"].as_str() {
                 writeln!(out, "{note}")?;
             }
-            let shown = if output == Output::Json {
-                &answer
-            } else {
-                &answer["plugin"]
-            };
-            tell(shown, output, out)?;
+            write_plugin(&answer["plugin"], output, out)
         }
         Manage::Grant {
             name,
@@ -214,75 +203,55 @@ pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<
             as_configured,
             server,
         } => {
-            let grants = if as_configured {
-                Value::Null
-            } else {
-                json!(grants)
-            };
-            let body = json!({ "grants": grants });
-            tell(
-                &Door::open(&server, PLUGINS)?
-                    .ask(Method::PUT, &format!("{name}/grants"), Some(body))
-                    .await?,
-                output,
-                out,
-            )?;
+            let grants = (!as_configured).then_some(grants);
+            let (path, body) = (format!("{name}/grants"), json!({ "grants": grants }));
+            let answer = ask(&server, Method::PUT, &path, Some(body)).await?;
+            write_plugin(&answer, output, out)
         }
         Manage::Mode { name, mode, server } => {
-            let body = json!({ "mode": mode });
-            tell(
-                &Door::open(&server, PLUGINS)?
-                    .ask(Method::PUT, &format!("{name}/mode"), Some(body))
-                    .await?,
-                output,
-                out,
-            )?;
+            let (path, body) = (format!("{name}/mode"), json!({ "mode": mode }));
+            let answer = ask(&server, Method::PUT, &path, Some(body)).await?;
+            write_plugin(&answer, output, out)
         }
         Manage::Revert { name, to, server } => {
-            let body = json!({ "digest": to });
-            tell(
-                &Door::open(&server, PLUGINS)?
-                    .ask(Method::POST, &format!("{name}/revert"), Some(body))
-                    .await?,
-                output,
-                out,
-            )?;
+            let (path, body) = (format!("{name}/revert"), json!({ "digest": to }));
+            let answer = ask(&server, Method::POST, &path, Some(body)).await?;
+            write_plugin(&answer, output, out)
         }
         Manage::Lift { name, server } => {
             let path = format!("{name}/quarantine/lift");
-            tell(
-                &Door::open(&server, PLUGINS)?
-                    .ask(Method::POST, &path, None)
-                    .await?,
-                output,
-                out,
-            )?;
+            let answer = ask(&server, Method::POST, &path, None).await?;
+            write_plugin(&answer, output, out)
         }
         Manage::Remove {
             name,
             force,
             server,
         } => {
-            let path = if force {
-                format!("{name}?force=true")
-            } else {
-                name.clone()
-            };
-            Door::open(&server, PLUGINS)?
-                .ask(Method::DELETE, &path, None)
-                .await?;
+            let query = if force { "?force=true" } else { "" };
+            ask(&server, Method::DELETE, &format!("{name}{query}"), None).await?;
             match output {
                 Output::Text => writeln!(out, "{name} is removed")?,
                 Output::Json => writeln!(out, "{}", json!({ "removed": name }))?,
             }
+            Ok(())
         }
     }
-    Ok(())
 }
 
+async fn ask(
+    server: &ServerArgs,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value, ManageError> {
+    Door::open(server, PLUGINS)?.ask(method, path, body).await
+}
+
+/// Path of the plugin routes.
 const PLUGINS: &str = "/api/v1/plugins";
 
-/// A door of a server.
+/// Client of one group of a server's routes.
 pub(in crate::cli) struct Door {
     client: Client,
     server: String,
@@ -293,10 +262,11 @@ pub(in crate::cli) struct Door {
 impl Door {
     pub(in crate::cli) fn open(args: &ServerArgs, at: &'static str) -> Result<Self, ManageError> {
         let server = args.server.trim_end_matches('/').to_owned();
-        let client = http_client::client(TIMEOUT).map_err(|error| ManageError::NoAnswer {
-            server: server.clone(),
-            reason: http_client::reason(error),
-        })?;
+        let client =
+            http_client::client(REQUEST_TIMEOUT).map_err(|error| ManageError::NoAnswer {
+                server: server.clone(),
+                reason: http_client::reason(error),
+            })?;
         let token = match &args.token_file {
             Some(path) => Some(text_of(path)?.trim().to_owned()),
             None => None,
@@ -390,168 +360,208 @@ fn text_of(path: &Path) -> Result<String, ManageError> {
     })
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value[name].as_str().unwrap_or_default()
+/// Reads the JSON form of a plugin. Its types are those of the server.
+fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, ManageError> {
+    T::deserialize(answer).map_err(|error| {
+        ManageError::Refused(format!(
+            "the answer of the server is not understood: {error}; is it of another version?"
+        ))
+    })
 }
 
-/// A row for each plugin.
-fn table(plugins: &[Value]) -> String {
+/// Writes the list of plugins: a table, or one JSON object a line.
+fn write_list<W: Write>(answer: &Value, output: Output, out: &mut W) -> Result<(), ManageError> {
+    let plugins = answer["plugins"].as_array().map_or(&[][..], Vec::as_slice);
+    if output == Output::Json {
+        for plugin in plugins {
+            writeln!(out, "{plugin}")?;
+        }
+        return Ok(());
+    }
+    let plugins: Result<Vec<ShownPlugin>, _> = plugins.iter().map(read).collect();
+    write!(out, "{}", table(&plugins?))?;
+    Ok(())
+}
+
+/// Writes one plugin.
+fn write_plugin<W: Write>(answer: &Value, output: Output, out: &mut W) -> Result<(), ManageError> {
+    if output == Output::Json {
+        let text = serde_json::to_string_pretty(answer).map_err(io::Error::from)?;
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    write!(out, "{}", page(&read(answer)?))?;
+    Ok(())
+}
+
+/// A table with a row for each plugin.
+fn table(plugins: &[ShownPlugin]) -> String {
     let mut rows = format!(
         "{:<22} {:<9} {:<10} {:<13} {:<8} {:>8} {:>6} {:>9}  {}\n",
         "NAME", "KIND", "VERSION", "DIGEST", "MODE", "CALLS", "FAULTS", "P99", "STATE"
     );
     for plugin in plugins {
-        let stats = &plugin["stats"];
-        let state = match (
-            plugin["error"].as_str(),
-            plugin["quarantine"]["reason"].as_str(),
-        ) {
-            (Some(error), _) => error.to_owned(),
-            (None, Some(reason)) => format!("quarantined: {reason}"),
-            (None, None) if text(plugin, "kind") == "action" && !is_granted(plugin) => {
-                "granted nothing".to_owned()
-            }
-            (None, None) => "ok".to_owned(),
-        };
-        let p99 = stats["p99_us"]
-            .as_f64()
-            .map_or_else(|| "-".to_owned(), |p99| format!("{p99:.0} µs"));
+        let (info, stats) = (&plugin.view.info, &plugin.view.stats);
         rows.push_str(&format!(
-            "{:<22} {:<9} {:<10} {:<13} {:<8} {:>8} {:>6} {:>9}  {state}\n",
-            text(plugin, "name"),
-            text(plugin, "kind"),
-            text(plugin, "version"),
-            text(plugin, "digest").get(..12).unwrap_or_default(),
-            text(plugin, "mode"),
-            stats["calls"].to_string(),
-            stats["faults"].to_string(),
-            p99,
+            "{:<22} {:<9} {:<10} {:<13} {:<8} {:>8} {:>6} {:>9}  {}\n",
+            info.name,
+            kind_name(info.kind),
+            info.version,
+            short(&info.digest),
+            plugin.view.mode.as_str(),
+            stats.calls,
+            stats.faults,
+            micros(stats.p99_us),
+            state(plugin),
         ));
     }
     rows
 }
 
-fn is_granted(plugin: &Value) -> bool {
-    plugin["needs"].as_array().is_none_or(Vec::is_empty)
-        || plugin["granted"].as_array().is_some_and(|g| !g.is_empty())
+/// State of a plugin in the table.
+fn state(plugin: &ShownPlugin) -> String {
+    let info = &plugin.view.info;
+    if let Some(error) = &info.error {
+        return error.clone();
+    }
+    if let Some(quarantine) = &plugin.view.quarantine {
+        return format!("quarantined: {}", quarantine.reason);
+    }
+    let is_action = info.kind == Some(PluginKind::Action);
+    match is_action && !info.needs.is_empty() && plugin.granted.is_empty() {
+        true => "granted nothing".to_owned(),
+        false => "ok".to_owned(),
+    }
 }
 
-/// All about one.
-fn tell<W: Write>(plugin: &Value, output: Output, out: &mut W) -> io::Result<()> {
-    if output == Output::Json {
-        return writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(plugin).map_err(io::Error::from)?
-        );
-    }
-    let kind = text(plugin, "kind");
-    writeln!(
-        out,
-        "{} {} ({kind})",
-        text(plugin, "name"),
-        text(plugin, "version")
-    )?;
-    let mut line = |name: &str, value: &str| {
-        if value.is_empty() {
-            Ok(())
-        } else {
-            writeln!(out, "  {name:<11} {value}")
-        }
-    };
-    line("summary", text(plugin, "summary"))?;
-    line("digest", text(plugin, "digest"))?;
-    line("file", text(plugin, "file"))?;
-    line("error", text(plugin, "error"))?;
-    line(
+/// Everything about one plugin, for a person to read.
+fn page(plugin: &PluginDetail) -> String {
+    let ShownPlugin { view, granted } = &plugin.shown;
+    let info = &view.info;
+    let mut page = Page(format!(
+        "{} {} ({})\n",
+        info.name,
+        info.version,
+        kind_name(info.kind)
+    ));
+    page.line("summary", &info.summary);
+    page.line("digest", &info.digest);
+    page.line("file", &info.file);
+    page.line("error", info.error.as_deref().unwrap_or_default());
+    let quarantine = view.quarantine.as_ref();
+    page.line(
         "quarantine",
-        plugin["quarantine"]["reason"].as_str().unwrap_or_default(),
-    )?;
-    line("mode", text(plugin, "mode"))?;
-    let list = |name: &str, show: &dyn Fn(&Value) -> String| -> Vec<String> {
-        plugin[name]
-            .as_array()
-            .map(|all| all.iter().map(show).collect())
-            .unwrap_or_default()
-    };
-    let need = |need: &Value| format!("{} of {}", text(need, "operation"), text(need, "scope"));
-    let granted = |grant: &Value| {
-        let namespaces: Vec<&str> = grant["namespaces"]
-            .as_array()
-            .map(|all| all.iter().filter_map(Value::as_str).collect())
-            .unwrap_or_default();
-        let place = if namespaces == ["*"] {
-            String::new()
-        } else {
-            format!(" in {}", namespaces.join(", "))
-        };
-        format!("{}{place}", need(grant))
-    };
-    if kind == "action" {
-        let or_nothing = |all: Vec<String>| {
-            if all.is_empty() {
-                "nothing".to_owned()
-            } else {
-                all.join("; ")
-            }
-        };
-        line("needs", &or_nothing(list("needs", &need)))?;
-        line("granted", &or_nothing(list("granted", &granted)))?;
+        quarantine.map_or("", |quarantine| quarantine.reason.as_str()),
+    );
+    page.line("mode", view.mode.as_str());
+    if info.kind == Some(PluginKind::Action) {
+        let needs = info.needs.iter().map(need_text).collect();
+        page.line("needs", &or_nothing(needs));
+        let granted = granted.iter().map(grant_text).collect();
+        page.line("granted", &or_nothing(granted));
     }
-    let stats = &plugin["stats"];
-    if stats["calls"].as_u64().unwrap_or_default() > 0 {
-        let micros = |name: &str| {
-            stats[name]
-                .as_f64()
-                .map_or_else(|| "-".to_owned(), |value| format!("{value:.0} µs"))
-        };
-        let kib = stats["memory_bytes"].as_u64().unwrap_or_default() >> 10;
-        line(
+    page.calls(&view.stats);
+    let versions = view.versions.iter().rev();
+    page.list(
+        "versions",
+        versions.map(|version| version_text(version, &info.digest)),
+    );
+    page.list("history", plugin.changes.iter().take(10).map(change_text));
+    page.0
+}
+
+/// The page of a plugin: its title, and a line for each of its properties.
+struct Page(String);
+
+impl Page {
+    /// Adds a line, unless the value is empty.
+    fn line(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.0.push_str(&format!("  {name:<11} {value}\n"));
+        }
+    }
+
+    /// Adds a line for each value. The name stands before the first one only.
+    fn list(&mut self, name: &str, values: impl Iterator<Item = String>) {
+        for (index, value) in values.enumerate() {
+            self.line(if index == 0 { name } else { "" }, &value);
+        }
+    }
+
+    /// Adds the statistics of calls, if there were any.
+    fn calls(&mut self, stats: &PluginStats) {
+        if stats.calls == 0 {
+            return;
+        }
+        self.line(
             "calls",
             &format!(
-                "{}, {} faults, p50 {}, p99 {}; {} open with {kib} KiB",
-                stats["calls"],
-                stats["faults"],
-                micros("p50_us"),
-                micros("p99_us"),
-                stats["instances"]
+                "{}, {} faults, p50 {}, p99 {}; {} open with {} KiB",
+                stats.calls,
+                stats.faults,
+                micros(stats.p50_us),
+                micros(stats.p99_us),
+                stats.instances,
+                stats.memory_bytes >> 10
             ),
-        )?;
-        line("last fault", text(stats, "last_fault"))?;
+        );
+        self.line(
+            "last fault",
+            stats.last_fault.as_deref().unwrap_or_default(),
+        );
     }
-    let active = text(plugin, "digest");
-    let version = |version: &Value| {
-        let mark = if text(version, "digest") == active {
-            " (live)"
-        } else {
-            ""
-        };
-        let origin = &version["origin"];
-        let from = match text(origin, "door") {
-            "folder" => format!("from the file {}", text(origin, "file")),
-            _ => format!("by {} from {}", text(origin, "by"), text(origin, "address")),
-        };
-        let signed = version["signed_by"]
-            .as_str()
-            .map(|name| format!(", signed by {name}"))
-            .unwrap_or_default();
-        let digest = text(version, "digest").get(..12).unwrap_or_default();
-        format!("{digest} {} {from}{signed}{mark}", text(version, "version"))
+}
+
+fn kind_name(kind: Option<PluginKind>) -> &'static str {
+    kind.map_or("", PluginKind::as_str)
+}
+
+/// Beginning of a digest, which tells the versions of a plugin apart.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or_default()
+}
+
+fn micros(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0} µs"))
+}
+
+fn or_nothing(all: Vec<String>) -> String {
+    match all.is_empty() {
+        true => "nothing".to_owned(),
+        false => all.join("; "),
+    }
+}
+
+fn need_text(need: &Need) -> String {
+    format!("{} of {}", need.operation, need.scope)
+}
+
+fn grant_text(grant: &Allowance) -> String {
+    let place = match grant.namespaces.as_slice() {
+        [all] if all == "*" => String::new(),
+        namespaces => format!(" in {}", namespaces.join(", ")),
     };
-    for (index, version) in list("versions", &version).iter().rev().enumerate() {
-        line(if index == 0 { "versions" } else { "" }, version)?;
-    }
-    let change = |change: &Value| {
-        let at = change["at"]
-            .as_i64()
-            .map(crate::domain::rfc3339)
-            .unwrap_or_default();
-        format!("{at} {} by {}", text(change, "kind"), text(change, "by"))
+    format!("{} of {}{place}", grant.operation, grant.scope)
+}
+
+fn version_text(version: &Version, live: &str) -> String {
+    let from = match &version.origin {
+        Origin::Folder { file } => format!("from the file {file}"),
+        Origin::Upload { by, address } => format!("by {by} from {address}"),
     };
-    for (index, change) in list("changes", &change).iter().take(10).enumerate() {
-        line(if index == 0 { "history" } else { "" }, change)?;
-    }
-    Ok(())
+    let signed_by = version.signed_by.as_ref();
+    let signed = signed_by.map_or_else(String::new, |name| format!(", signed by {name}"));
+    let mark = match version.digest == live {
+        true => " (live)",
+        false => "",
+    };
+    let digest = short(&version.digest);
+    format!("{digest} {} {from}{signed}{mark}", version.version)
+}
+
+fn change_text(change: &PluginChange) -> String {
+    let (at, kind) = (rfc3339(change.at), change.kind.as_str());
+    format!("{at} {kind} by {}", change.by)
 }
 
 #[cfg(test)]
@@ -602,15 +612,17 @@ mod tests {
             "granted": [{ "operation": "patch", "scope": "Deployment/spec", "namespaces": ["shop"] }],
             "stats": { "calls": 12, "faults": 1, "last_fault": "trapped", "p50_us": 10.4, "p99_us": 99.9, "instances": 0,
                        "memory_bytes": 0 },
+            "size": 1, "settings": {}, "history_ms": 0, "stateful": false, "grants": null,
             "versions": [
-                { "digest": "bb".repeat(32), "version": "0.1.0", "origin": { "door": "folder", "file": "drain.wasm" } },
-                { "digest": "aa".repeat(32), "version": "0.2.0", "signed_by": "ada",
+                { "digest": "bb".repeat(32), "version": "0.1.0", "size": 1, "at": 0,
+                  "origin": { "door": "folder", "file": "drain.wasm" } },
+                { "digest": "aa".repeat(32), "version": "0.2.0", "size": 1, "at": 0, "signed_by": "ada",
                   "origin": { "door": "upload", "by": "ada", "address": "127.0.0.1" } },
             ],
-            "changes": [{ "at": 1_769_860_800_000_i64, "kind": "installed", "by": "ada" }],
+            "changes": [{ "plugin": "drain", "at": 1_769_860_800_000_i64, "kind": "installed", "by": "ada" }],
         });
         let mut out = Vec::new();
-        tell(&plugin, Output::Text, &mut out).unwrap();
+        write_plugin(&plugin, Output::Text, &mut out).unwrap();
         let digest = "aa".repeat(32);
         let expected = format!(
             "drain 0.2.0 (action)
@@ -627,7 +639,7 @@ mod tests {
 "
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-        let rows = table(&[plugin]);
+        let rows = table(&[read(&plugin).unwrap()]);
         let words: Vec<Vec<&str>> = rows
             .lines()
             .map(|line| line.split_whitespace().collect())

@@ -1,5 +1,5 @@
-//! `anomalyzer plugins`: for those who write plugins (`new`, `inspect`, `test`), sign them, and run
-//! them.
+//! `anomalyzer plugins`: subcommands for authors of plugins (`new`, `inspect`, `test`), for
+//! signers, and for operators of a server.
 
 mod inspect;
 mod load;
@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use crate::plugin::PluginError;
+use anomalyzer_plugin_host::PluginError;
 
 pub use inspect::InspectArgs;
 pub(super) use manage::Door;
@@ -25,70 +25,69 @@ pub use new::{Kind, Language, NewArgs};
 pub use sign::{Sign, SignError};
 pub use test::TestArgs;
 
-/// Write plugins, look at them, and say what a server does with them.
+/// Write plugins, inspect them, and manage the plugins of a server.
 #[derive(Clone, Debug, Args)]
 pub struct PluginsCommand {
-    /// What to do.
+    /// Subcommand to run.
     #[command(subcommand)]
     pub what: What,
-    /// Text to read, or JSON.
+    /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Compiles the file that is looked at: see [`crate::plugin::PluginConfig::compiler`].
+    /// Program that compiles the inspected file: see [`anomalyzer_plugin_host::PluginConfig::compiler`].
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }
 
-/// What to do.
+/// Subcommands of `anomalyzer plugins`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
     /// Make a project that builds and passes its tests.
     New(NewArgs),
-    /// What a file is, asks for and gives, and whether the host would take it.
+    /// Describe a file: its kind, imports and exports, and whether the host would accept it.
     Inspect(InspectArgs),
-    /// Try a plugin as every plugin is tried: determinism, bounds, odd input, leaks; and measure
-    /// it.
+    /// Test a plugin against the contract (determinism, bounds, odd input, leaks), and measure it.
     Test(TestArgs),
-    /// What is done to the plugins of a running server.
+    /// Subcommands that manage the plugins of a running server.
     #[command(flatten)]
     Manage(Manage),
-    /// Signatures.
+    /// Subcommands for signatures.
     #[command(flatten)]
     Sign(Sign),
 }
 
-/// Why the subcommand failed.
+/// Error of `anomalyzer plugins`.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginsError {
     /// The file can't be read.
     #[error("cannot read {path}: {reason}", path = .path.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason that the file can't be read.
         reason: String,
     },
     /// The project can't be made.
     #[error("cannot make {path}: {reason}", path = .path.display())]
     NotMade {
-        /// What was to be made.
+        /// Folder of the project.
         path: PathBuf,
-        /// Why, with the remedy.
+        /// Reason that the project can't be made, with the remedy.
         reason: String,
     },
-    /// The host would not take the file.
+    /// The host would refuse the file.
     #[error("{0}; `anomalyzer plugins inspect` says more")]
     Unusable(String),
     /// The plugin host itself does not start.
     #[error(transparent)]
     Plugin(#[from] PluginError),
-    /// The server could not be asked, or said no.
+    /// The server can't be reached, or refuses the request.
     #[error(transparent)]
     Manage(#[from] ManageError),
-    /// It could not be signed or checked.
+    /// A file can't be signed or verified.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// It was interrupted.
+    /// The run was interrupted.
     #[error("interrupted")]
     Interrupted,
     /// The output can't be written.
@@ -96,8 +95,8 @@ pub enum PluginsError {
     Output(#[from] io::Error),
 }
 
-/// Runs the subcommand, and says whether what it looked at is good. Who stops reading the output
-/// ends it without an error.
+/// Runs the subcommand. Returns true if the inspected, tested or verified file is good. A reader
+/// that closes the output early is not an error.
 pub async fn run<W: Write>(
     command: PluginsCommand,
     out: &mut W,

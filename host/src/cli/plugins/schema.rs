@@ -1,17 +1,17 @@
-//! A JSON Schema for people: a line a key, with its type, its bounds, its default and what it
-//! means.
+//! Prints a JSON Schema for people: one line per key, with its type, bounds and default, and its
+//! description below.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// Schemas can refer to themselves.
+/// Maximum depth, because schemas can refer to themselves.
 const DEEPEST: usize = 4;
-/// Keys of one object that are told.
+/// Maximum number of printed keys of one object.
 const MOST_KEYS: usize = 64;
 const MOST_BYTES: usize = 300;
 
-/// Writes what may be set.
+/// Writes the settings that the schema describes.
 pub(super) fn write<W: Write>(schema: &Value, out: &mut W) -> io::Result<()> {
     if schema.is_null() {
         return Ok(());
@@ -63,7 +63,7 @@ fn keys<W: Write>(root: &Value, object: &Value, depth: usize, out: &mut W) -> io
     Ok(())
 }
 
-/// Follows `$ref` into the schema itself, and takes what is there of `anyOf` with null.
+/// Follows `$ref` within the schema. Resolves `anyOf` of one schema and null to that schema.
 fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let mut schema = schema;
     for _ in 0..DEEPEST {
@@ -124,7 +124,8 @@ fn is_closed(schema: &Value) -> bool {
     schema.get("additionalProperties") == Some(&Value::Bool(false))
 }
 
-/// Somebody else wrote it: one line, without control characters.
+/// Cuts the text to one line without control characters. The text comes from the plugin's author
+/// and can't be trusted.
 fn plain(text: &str) -> String {
     let cut = &text[..text.floor_char_boundary(MOST_BYTES)];
     cut.split(|c: char| c.is_whitespace() || c.is_control())

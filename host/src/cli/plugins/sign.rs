@@ -1,28 +1,29 @@
-//! `anomalyzer plugins keygen|sign|verify|trust`: signatures that `minisign` makes and checks as
-//! well.
+//! `anomalyzer plugins keygen|sign|verify|trust`: makes and verifies signatures, compatible with
+//! `minisign`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Subcommand;
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use serde_json::json;
 
 use super::super::Output;
-use crate::plugin::{STORE, TrustedKey, signer, trusted_in};
+use anomalyzer_plugin_host::{STORE, TrustedKey, signer, trusted_in};
 
-/// Signatures.
+/// Subcommands for signatures.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Sign {
-    /// Make a key pair: NAME.key, to be kept, and NAME.pub, to be given away.
+    /// Make a key pair: NAME.key, to be kept secret, and NAME.pub, to be given away.
     Keygen {
-        /// Where to write it, without the endings.
+        /// Path of the key files, without the extensions.
         #[arg(value_name = "NAME")]
         path: PathBuf,
-        /// A file with a password that protects the key; without one, whoever has the file can
-        /// sign.
+        /// A file with a password that protects the key. Without a password, anyone with the file
+        /// can sign.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
@@ -31,29 +32,29 @@ pub enum Sign {
         /// The components.
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// The key, as `keygen` or `minisign -G` writes it.
+        /// The secret key, in the format of `keygen` or `minisign -G`.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// A file with its password, if it has one.
+        /// A file with the key's password, if the key has one.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
-    /// Say who signed a component. Exit code 1 if none of these keys did.
+    /// Show who signed a component. The exit code is 1 if none of the keys did.
     Verify {
-        /// The component; FILE.minisig is beside it.
+        /// The component; FILE.minisig must be beside it.
         file: PathBuf,
-        /// A public key. Without, those that the data folder trusts.
+        /// A public key. By default, all keys that the data folder trusts.
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
         /// The folder in which the service keeps its data.
         #[arg(long, value_name = "DIR", default_value = "anomalyzer-data")]
         data_dir: PathBuf,
     },
-    /// Let signatures of a key count, or list the keys that do.
+    /// Trust a key, or list the trusted keys.
     Trust {
-        /// The public key. Without, the list.
+        /// The public key to trust. Without a key, the trusted keys are listed.
         key: Option<PathBuf>,
-        /// Whose it is; the name of the file if nothing is said.
+        /// Name of the key's owner; by default the name of the file.
         #[arg(long)]
         name: Option<String>,
         /// The folder in which the service keeps its data.
@@ -62,18 +63,18 @@ pub enum Sign {
     },
 }
 
-/// Why it could not be signed or checked.
+/// Error of signing or verifying.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// A file.
+    /// A file can't be read, written or used.
     #[error("{path}: {reason}", path = .path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason of the failure.
         reason: String,
     },
-    /// A name that can't be the name of a file.
+    /// The name can't be used as the name of a file.
     #[error("`{0}` can't be the name of a key: use letters, digits, `-`, `_` and `.`")]
     Name(String),
     /// The output can't be written.
@@ -99,7 +100,7 @@ fn text_of(path: &Path) -> Result<String, SignError> {
     fs::read_to_string(path).map_err(|error| at(path)(&error))
 }
 
-/// Does it, and says whether a signature that was to be checked is good.
+/// Runs the subcommand. Returns true unless a signature was verified and is not good.
 pub fn run<W: Write>(what: Sign, output: Output, out: &mut W) -> Result<bool, SignError> {
     match what {
         Sign::Keygen {
@@ -240,7 +241,7 @@ fn keygen(key: &Path, public: &Path, password_file: Option<&Path>) -> Result<(),
     }
     .map_err(made)?;
     let text = pair.sk.to_box(None).map_err(made)?.into_string();
-    // Never over a key that is there: what it signed could be signed by nobody any more.
+    // Never overwrite a key. Nobody could make signatures with the lost key again.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

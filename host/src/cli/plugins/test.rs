@@ -1,4 +1,4 @@
-//! `plugins test`: the conformance suite on one file.
+//! `plugins test`: runs the conformance suite on one file.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,19 +10,21 @@ use serde_json::Value;
 use super::PluginsError;
 use super::load::{Loaded, load};
 use crate::cli::Output;
-use crate::conformance::{self, Check, Figure, Report, Trial};
-use crate::plugin::PluginKind;
+use anomalyzer_conformance::{Check, Figure, Report, Trial};
+use anomalyzer_domain::PluginKind;
 
-/// Which file, and how it is tried.
+/// Arguments of `plugins test`.
 #[derive(Clone, Debug, Args)]
 pub struct TestArgs {
     /// A component, or a core module with the contract embedded
     #[arg(value_name = "FILE.wasm")]
     pub file: PathBuf,
-    /// The settings of a detector or the parameters of an action, as they would be configured
+    /// The settings of a detector or the parameters of an action, as an operator would configure
+    /// them
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = object)]
     pub settings: Value,
-    /// A detector's series are meant to know of one another: leave out the checks that they don't
+    /// Leave out the checks that series are independent: the detector's series share knowledge by
+    /// design
     #[arg(long)]
     pub series_share: bool,
 }
@@ -57,7 +59,7 @@ pub(super) async fn run<W: Write>(
         settings: args.settings.clone(),
         series_share: args.series_share,
     };
-    let report = conformance::examine(&plugins, &info, &trial).await;
+    let report = anomalyzer_conformance::examine(&plugins, &info, &trial).await;
     let passed = report.passed();
     match output {
         Output::Text => text(&report, out)?,
@@ -130,7 +132,7 @@ fn text<W: Write>(report: &Report, out: &mut W) -> io::Result<()> {
     }
 }
 
-/// Three digits say enough.
+/// Formats a figure with about three significant digits.
 fn short(value: f64) -> String {
     let decimals = if value >= 100.0 || value.fract() == 0.0 {
         0
@@ -147,7 +149,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::conformance::Failure;
+    use anomalyzer_conformance::Failure;
 
     #[test]
     fn settings_are_an_object() {

@@ -1,4 +1,4 @@
-//! How much a counter grew.
+//! Computes the growth of a counter.
 
 use std::collections::VecDeque;
 
@@ -7,42 +7,45 @@ use crate::domain::UnixMs;
 /// One value of a series of one source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// When it was so.
+    /// Time of the value.
     pub at: UnixMs,
-    /// Finite for a counter; a gauge may hold anything.
+    /// Value, finite for a counter. The value of a gauge may be any number.
     pub value: f64,
-    /// Which life of the process it is of: between two lives every counter begins at 0 again, also
-    /// one that is higher already.
+    /// Number of the process run ("life") that the point belongs to. Every counter restarts at 0
+    /// between two runs, even if its value is already higher than before.
     pub life: u32,
 }
 
-/// The points of one series, oldest first, times strictly rising.
+/// The points of one series, oldest first, with strictly rising times.
 #[derive(Clone, Debug, Default)]
 pub struct Points(VecDeque<Point>);
 
 impl Points {
-    /// Adds a point, unless it is no later than the newest: what was seen already says nothing new.
+    /// Adds a point. Ignores it if it is not later than the newest point, because it then holds
+    /// nothing new.
     pub fn push(&mut self, point: Point) {
         if self.0.back().is_none_or(|newest| newest.at < point.at) {
             self.0.push_back(point);
         }
     }
 
-    /// Forgets all but the newest of what is not later than `until`.
+    /// Drops the points at or before `until`. Always keeps the newest point of the series.
     pub fn forget(&mut self, until: UnixMs) {
         while self.0.len() > 1 && self.0.front().is_some_and(|point| point.at <= until) {
             self.0.pop_front();
         }
     }
 
-    /// The newest point.
+    /// Returns the newest point.
     pub fn newest(&self) -> Option<Point> {
         self.0.back().copied()
     }
 
-    /// How much the counter grew in what was seen later than `after`, and in how many milliseconds.
-    /// A value below the one before is a reset: the counter then grew by what it shows
-    /// (Prometheus's `increase` without its extrapolation). None with fewer than two points.
+    /// Returns the growth of the counter after `after`.
+    ///
+    /// A value below the previous one is a reset: the counter then grew by its new value. This is
+    /// Prometheus's `increase` without its extrapolation. Returns `None` with fewer than two
+    /// points.
     pub fn growth(&self, after: UnixMs) -> Option<Growth> {
         let seen = self
             .0
@@ -66,7 +69,7 @@ impl Points {
     }
 }
 
-/// How much, in how many milliseconds.
+/// Growth of a counter, and the milliseconds that it took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Growth {
     pub by: f64,
@@ -74,7 +77,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Per second.
+    /// Returns the growth per second.
     pub fn rate(&self) -> f64 {
         self.by * 1000.0 / self.took as f64
     }

@@ -1,4 +1,4 @@
-//! What the sources say of one signal.
+//! Derives the values of one signal from the samples of its sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::super::{Aggregate, Selector, SignalConfig, SignalSource};
 use super::quantile::{Bucket, quantile};
 use super::store::{Source, SourceKey, Store, bucket_metric, is_fresh};
 
-/// For which targets each source spoke when it last answered: when it fails, it is those that miss
-/// it.
+/// Targets for which each source last had a value. When the source fails, these are the targets
+/// that miss it.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(BTreeMap<SourceKey, BTreeSet<Target>>);
 
-/// What the samples of one source, or of several, say under the same labels.
+/// Values of one source or of several sources under the same labels.
 #[derive(Clone, Debug, Default)]
 struct Part {
     values: Vec<f64>,
@@ -35,15 +35,15 @@ impl Part {
 
 type Parts = BTreeMap<Labels, Part>;
 
-/// What one source says, and where it will say something but can't yet: a counter was seen once, a
-/// gauge is too old.
+/// Values of one source. `pending` holds the labels that will have a value but can't have one yet,
+/// because a counter was seen only once or a gauge is too old.
 #[derive(Clone, Debug, Default)]
 struct Said {
     parts: Parts,
     pending: BTreeSet<Labels>,
 }
 
-/// What is known of one target.
+/// Values of one target, and its coverage.
 #[derive(Clone, Debug, Default)]
 struct Known {
     coverage: Coverage,
@@ -51,7 +51,7 @@ struct Known {
     pending: BTreeSet<Labels>,
 }
 
-/// Derives a signal from what the sources said, as seen from `now`.
+/// Derives a signal from the samples of all sources, as of `now`.
 pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: UnixMs) -> Answer {
     let asked: Vec<_> = store
         .sources()
@@ -120,7 +120,7 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
             },
         )| {
             let value = |labels: &Labels, part| {
-                // A part that is missing is not zero.
+                // A missing part must not count as zero.
                 let whole = coverage.failed == 0 && !pending.contains(labels);
                 value(&signal.source, part, whole)
             };
@@ -129,7 +129,7 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
                 Some((labels, value))
             });
             let series = series.collect();
-            // A gauge that is too old says that its series is over; a counter that was seen once
+            // A gauge that is too old means that its series has ended. A counter that was seen once
             // will soon have a rate.
             let withheld = if matches!(signal.source, SignalSource::Rate(_)) {
                 pending
@@ -153,8 +153,8 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
     let failed = count(failures.count() + usize::from(failure.is_some()));
     Answer {
         targets: spoken.collect(),
-        // Who does not know for which target it would speak counts for every one that nobody spoke
-        // for.
+        // The targets of a source without any values are not known. The source therefore counts for
+        // every target that no source reported.
         otherwise: Coverage {
             asked: count(asked.len()),
             answered: 0,
@@ -169,7 +169,7 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Whether a source can say anything of the signal.
+/// Returns true if the source can have samples of the signal.
 fn concerns(signal: &SignalSource, source: &Source) -> bool {
     let may = |selector: &Selector| selector.may_match(&source.labels);
     match signal {
@@ -181,7 +181,7 @@ fn concerns(signal: &SignalSource, source: &Source) -> bool {
     }
 }
 
-/// What one source says.
+/// Derives the values of one source.
 fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
     let Said {
         mut parts,
@@ -221,7 +221,7 @@ fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
             };
             let mut below = sums(&ratio.over);
             for (labels, numerator) in sums(&ratio.of) {
-                // A source that has only one of the two says nothing of their ratio.
+                // A source that has only one of the two rates has no ratio.
                 if let Some(denominator) = below.remove(&labels) {
                     parts.insert(
                         labels,
@@ -255,13 +255,14 @@ fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
             }
         }
     }
-    // One series of several that began just now is new, as with any restart; a source with none but
-    // such is not heard yet.
+    // A new series next to older ones with the same kept labels is treated like one after a
+    // restart. Labels are pending only if none of their series has a value yet.
     pending.retain(|labels| !parts.contains_key(labels));
     Said { parts, pending }
 }
 
-/// Each counter that is meant, with its rate if it was seen often enough.
+/// Returns each counter that the selector matches. The rate is `None` if the counter was not seen
+/// often enough.
 fn rates<'a>(
     source: &'a Source,
     selector: &'a Selector,
@@ -282,11 +283,11 @@ fn kept(labels: &Labels, by: &[String]) -> Labels {
     )
 }
 
-/// What all sources together say; `whole` if none of them is missing.
+/// Combines the values of all sources. `whole` is true if no source is missing.
 fn value(signal: &SignalSource, part: Part, whole: bool) -> Option<f64> {
     let aggregated = |aggregate| {
         let values = part.values.iter().copied();
-        // `f64::max` would pass over a NaN, as if that source had said nothing.
+        // `f64::max` would ignore a NaN, as if its source had no value.
         let extreme = |better: fn(f64, f64) -> f64| {
             part.values.iter().copied().reduce(|a, b| {
                 if a.is_nan() || b.is_nan() {
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
     use crate::collect::{SourceError, exposition};
 
-    /// A world of sources `a`, `b`, … that are scraped every second.
+    /// Test world of sources `a`, `b`, … that are scraped every second.
     struct World {
         signal: SignalConfig,
         store: Store,
@@ -360,7 +361,7 @@ mod tests {
             );
         }
 
-        /// A second passes, and each source answers a text or fails.
+        /// Advances the time by one second. Each source answers with a text, or fails.
         fn round(&mut self, answers: &[(&str, Option<&str>)]) -> Answer {
             self.now += 1000;
             for (name, text) in answers {
@@ -394,7 +395,7 @@ mod tests {
         }
     }
 
-    /// The only value of the only target, and its coverage.
+    /// Returns the only value of the only target, and the coverage of the target.
     fn said(answer: &Answer) -> (Option<f64>, Coverage) {
         let spoken = answer.targets.get(&web());
         let series = spoken.map_or(&[][..], |spoken| &spoken.series);
@@ -487,8 +488,8 @@ mod tests {
             both(&mut world, &start(1, 15), &start(1, 3)),
             (Some(8.0), coverage(2, 2, 0))
         );
-        // `a` begins anew and has counted more than before already: 5 and 20 in two seconds, and 3
-        // and 3.
+        // `a` restarts, and its counter is already higher than before: it grew by 5 and 20 in two
+        // seconds. The counter of `b` grew by 3 and 3.
         assert_eq!(
             both(&mut world, &start(9, 20), &start(1, 6)),
             (Some(12.5 + 3.0), coverage(2, 2, 0))
@@ -500,15 +501,16 @@ mod tests {
         let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
         world.round(&[("a", Some("c 0\n"))]);
         assert_eq!(said(&world.round(&[("a", Some("c 9\n"))])).0, Some(9.0));
-        // Half of the traffic goes to the new one, which has not counted long enough to say so.
+        // Half of the traffic goes to the new replica, which has not counted long enough to have a
+        // rate.
         world.watch(&["a", "b"]);
         let first = world.round(&[("a", Some("c 14\n")), ("b", Some("c 5\n"))]);
         assert_eq!(said(&first), (None, coverage(2, 1, 0)));
         assert_eq!(first.targets[&web()].withheld, [Labels::default()].into());
         let both = said(&world.round(&[("a", Some("c 18\n")), ("b", Some("c 10\n"))]));
         assert_eq!(both, (Some(6.0 + 5.0), coverage(2, 2, 0)));
-        // One that has the metric only once there is something to count is no part of the sum until
-        // then.
+        // A source that exposes the metric only once it has counted something is no part of the sum
+        // until then.
         world.watch(&["a", "b", "c"]);
         let all = [
             ("a", Some("c 24\n")),
@@ -566,7 +568,7 @@ mod tests {
             said(&world.round(&[("a", Some("errors 1\nrequests 4\n"))])).0,
             Some(0.25)
         );
-        // No error was ever counted by name: that is not known to be none.
+        // The source exposes no error counter, which does not mean that there were no errors.
         assert_eq!(
             said(&world.round(&[("a", Some("requests 4\n"))])),
             (None, coverage(1, 0, 0))
@@ -586,7 +588,8 @@ mod tests {
         };
         let text = histogram("/a", [100, 100, 100]) + &histogram("/b", [0, 0, 0]);
         world.round(&[("a", Some(&text)), ("b", Some(&text))]);
-        // In the window: 2 up to 1 and 2 up to 2 at one replica, 4 up to 2 at the other.
+        // In the window, one replica has 2 observations up to 1 and 2 more up to 2. The other
+        // replica has 4 up to 2.
         let first = histogram("/a", [102, 104, 104]) + &histogram("/b", [0, 0, 0]);
         let second = histogram("/a", [100, 100, 100]) + &histogram("/b", [0, 4, 4]);
         let answer = world.round(&[("a", Some(&first)), ("b", Some(&second))]);

@@ -1,5 +1,6 @@
-//! Signals derived from raw samples. No I/O and no clock: what was scraped comes in, what can be
-//! said of it comes out. What can't be said is left out and never 0.
+//! Derives signals from raw samples, without I/O and without a clock. Takes scraped samples and
+//! returns the values that follow from them. A value that can't be determined is left out, and
+//! never becomes 0.
 
 mod counter;
 mod evaluate;

@@ -1,28 +1,32 @@
-//! The quantile of a histogram's observations.
+//! Computes the quantile of a histogram's observations.
 
-/// The observations up to and with an upper bound.
+/// Observations up to and including an upper bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Upper bound, inclusive; the last one is infinite.
+    /// Upper bound, inclusive. The bound of the last bucket is infinite.
     pub bound: f64,
-    /// Observations up to there, those of the lower buckets included.
+    /// Number of observations up to the bound, including those of the lower buckets.
     pub count: f64,
 }
 
-/// Prometheus's `histogram_quantile` (`bucketQuantile` in promql/quantile.go): linear within the
-/// bucket that holds the rank, from 0 for the first bucket if its bound is positive; the highest
-/// finite bound if the rank is above it. None without observations, without a bucket that is
-/// infinite, or without any other.
+/// Computes a quantile like Prometheus's `histogram_quantile` (`bucketQuantile` in
+/// promql/quantile.go).
+///
+/// Interpolates linearly within the bucket that holds the rank. The first bucket starts at 0 if its
+/// bound is positive. A rank above the highest finite bound gives that bound. Returns `None` if
+/// there are no observations, no infinite bucket, or no finite bucket.
 pub fn quantile(q: f64, mut buckets: Vec<Bucket>) -> Option<f64> {
     buckets.retain(|bucket| !bucket.bound.is_nan());
     buckets.sort_by(|a, b| a.bound.total_cmp(&b.bound));
-    // One bound twice is one bucket: written as 1 and 1.0 by two versions of an application.
+    // Two buckets with an equal bound are one bucket. Two versions of an application may write the
+    // bound as 1 and as 1.0.
     buckets.dedup_by(|next, bucket| {
         let same = next.bound == bucket.bound;
         bucket.count += if same { next.count } else { 0.0 };
         same
     });
-    // Replicas are asked one after the other, so that a lower bucket may be a little ahead.
+    // Replicas are asked one after the other, so a lower bucket may be slightly ahead of a higher
+    // one.
     let mut highest = 0.0_f64;
     for bucket in &mut buckets {
         highest = highest.max(bucket.count);

@@ -1,4 +1,4 @@
-//! What was scraped lately, source by source.
+//! Stores the recently scraped samples of each source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use super::super::exposition::Exposed;
 use super::super::{SignalConfig, SignalSource, SourceError};
 use super::counter::{Point, Points};
 
-/// Says in which life a process is.
+/// Metric that tells one run of a process from the next.
 const START_TIME: &str = "process_start_time_seconds";
 
-/// Some libraries work the start out again each time, from clocks that are corrected now and then;
-/// in seconds.
+/// Tolerance for changes of the start time, in seconds. Some libraries compute the start time anew
+/// for each scrape, from clocks that are corrected now and then.
 const JITTER: f64 = 2.0;
 
-/// How long a sample whose own time does not move on is believed, as in Prometheus (its look-back
-/// delta).
+/// Time that a sample counts as current if its own timestamp does not advance. The value is
+/// Prometheus's default look-back delta.
 const STALE_AFTER: Duration = Duration::from_secs(300);
 
 /// A job and an address.
@@ -29,12 +29,12 @@ pub struct SourceKey {
     pub url: String,
 }
 
-/// What one address said lately.
+/// Recent samples of one address.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    /// `job`, `instance` and what discovery gave it.
+    /// Labels `job` and `instance`, and those from discovery.
     pub labels: Labels,
-    /// Why it did not answer when it was last asked.
+    /// Reason why the last scrape failed, if it did.
     pub failure: Option<SourceError>,
     life: u32,
     scraped_at: UnixMs,
@@ -43,7 +43,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The series of a metric and what was seen of each.
+    /// Returns the series of a metric with their points.
     pub fn series(&self, metric: &str) -> impl Iterator<Item = (&Labels, &Points)> {
         self.series.get(metric).into_iter().flatten()
     }
@@ -60,7 +60,7 @@ impl Source {
             self.life += 1;
         }
         if scraped_at < self.scraped_at {
-            // The clock was set back: what was seen has times that are still to come.
+            // The clock was set back, so the stored points have times in the future.
             self.series.clear();
         }
         self.scraped_at = scraped_at;
@@ -91,7 +91,7 @@ impl Source {
                 life: self.life,
             });
         }
-        // What is left in `before` is no longer exposed: it ended.
+        // Series left in `before` are no longer exposed. They have ended.
     }
 
     fn forget(&mut self, until: UnixMs) {
@@ -102,8 +102,8 @@ impl Source {
     }
 }
 
-/// A sample's labels with those of its source. Where both have one, the source's counts and the
-/// sample's is kept as `exported_…`, as Prometheus does.
+/// Merges a sample's labels with those of its source. On a conflict the source's label wins, and
+/// the sample's label is kept as `exported_…`, as in Prometheus.
 fn attach(own: Vec<(String, String)>, source: &Labels) -> Labels {
     let own = own
         .into_iter()
@@ -120,7 +120,7 @@ fn attach(own: Vec<(String, String)>, source: &Labels) -> Labels {
     )
 }
 
-/// What was scraped lately, of the metrics that some signal needs.
+/// Recently scraped samples of the metrics that at least one signal needs.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     sources: BTreeMap<SourceKey, Source>,
@@ -129,7 +129,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// For these signals.
+    /// Creates a store for the given signals.
     pub fn new<'a>(signals: impl IntoIterator<Item = &'a SignalConfig>) -> Self {
         let mut store = Self {
             metrics: [START_TIME.to_owned()].into(),
@@ -153,12 +153,12 @@ impl Store {
         store
     }
 
-    /// Whether some signal needs this metric.
+    /// Returns true if at least one signal needs this metric.
     pub fn wants(&self, metric: &str) -> bool {
         self.metrics.contains(metric)
     }
 
-    /// Forgets the sources that are not in the list any more, and takes in those that are new.
+    /// Sets the list of sources. Drops sources that are not in `list`, and adds new ones.
     pub fn watch(&mut self, list: BTreeMap<SourceKey, Labels>) {
         let mut before = std::mem::take(&mut self.sources);
         for (key, labels) in list {
@@ -171,7 +171,7 @@ impl Store {
         }
     }
 
-    /// Takes in what a source answered.
+    /// Stores the samples of a source that answered.
     pub fn answered(&mut self, key: &SourceKey, samples: Vec<Exposed>, scraped_at: UnixMs) {
         let until = scraped_at.saturating_sub(millis(self.longest_window));
         if let Some(source) = self.sources.get_mut(key) {
@@ -180,26 +180,26 @@ impl Store {
         }
     }
 
-    /// Notes that a source failed. What it said before is kept for the windows of rates, should it
-    /// answer again.
+    /// Records that a source failed. Keeps its earlier samples for the windows of rates, in case
+    /// the source answers again.
     pub fn failed(&mut self, key: &SourceKey, failure: SourceError) {
         if let Some(source) = self.sources.get_mut(key) {
             source.failure = Some(failure);
         }
     }
 
-    /// All sources.
+    /// Returns all sources.
     pub fn sources(&self) -> impl Iterator<Item = (&SourceKey, &Source)> {
         self.sources.iter()
     }
 }
 
-/// Whether a sample of that time still counts now.
+/// Returns true if a sample from `at` still counts as current at `now`.
 pub fn is_fresh(at: UnixMs, now: UnixMs) -> bool {
     at > now.saturating_sub(millis(STALE_AFTER))
 }
 
-/// The metric that holds a histogram's buckets.
+/// Returns the name of the metric that holds a histogram's buckets.
 pub fn bucket_metric(histogram: &str) -> String {
     format!(
         "{}_bucket",

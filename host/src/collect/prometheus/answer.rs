@@ -1,4 +1,4 @@
-//! The answers of Prometheus's HTTP API.
+//! Parses the answers of Prometheus's HTTP API.
 
 use std::collections::BTreeMap;
 
@@ -23,15 +23,15 @@ struct Envelope {
     warnings: Vec<String>,
 }
 
-/// What a query answered.
+/// Result of a query.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
 pub enum Data {
-    /// Series with a sample each.
+    /// Series with one sample each.
     Vector(Vec<Instant>),
     /// A number.
     Scalar(Point),
-    /// Series with their samples.
+    /// Series with all their samples.
     Matrix(Vec<Range>),
     /// A text.
     String(IgnoredAny),
@@ -40,7 +40,7 @@ pub enum Data {
 /// Unix time in seconds, and the value as text.
 type Point = (f64, String);
 
-/// A series at one time. One of the two is there.
+/// A series at one time. Either `value` or `histogram` is set.
 #[derive(Debug, Deserialize)]
 pub struct Instant {
     metric: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ pub struct Instant {
     histogram: Option<IgnoredAny>,
 }
 
-/// A series from one time to another.
+/// A series over a range of time.
 #[derive(Debug, Deserialize)]
 pub struct Range {
     metric: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ pub struct Range {
     histograms: Option<IgnoredAny>,
 }
 
-/// Tells the answers apart that are none.
+/// Parses an answer. Returns a different error for each kind of unusable answer.
 pub fn read(url: &str, promql: &str, answer: &fetch::Answer) -> Result<Answered, SourceError> {
     let fetch::Answer { status, html, body } = answer;
     let (url, status) = (url.to_owned(), *status);
@@ -129,8 +129,8 @@ pub fn read(url: &str, promql: &str, answer: &fetch::Answer) -> Result<Answered,
 }
 
 impl Data {
-    /// The series of an instant query. The value's own time is the time that was asked for, so that
-    /// this is what counts.
+    /// Returns the series of an instant query. Each sample gets the time `at`, because Prometheus
+    /// stamps the values with the time of the query.
     pub fn into_series(self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError> {
         let series = |metric: BTreeMap<String, String>, (_, value): &Point| {
             Ok(Series {
@@ -165,7 +165,7 @@ impl Data {
         }
     }
 
-    /// The series of a range query.
+    /// Returns the series of a range query.
     pub fn into_matrix(self, promql: &str) -> Result<Vec<Series>, SourceError> {
         let Self::Matrix(matrix) = self else {
             return Err(wrong(
@@ -211,7 +211,7 @@ fn native_histogram(promql: &str) -> SourceError {
     )
 }
 
-/// `NaN`, `+Inf` and `-Inf` are numbers here.
+/// Parses a value. `NaN`, `+Inf` and `-Inf` are valid numbers.
 fn number(promql: &str, text: &str) -> Result<f64, SourceError> {
     text.parse().map_err(|_| {
         wrong(

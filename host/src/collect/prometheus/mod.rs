@@ -1,4 +1,4 @@
-//! Prometheus's HTTP API. <https://prometheus.io/docs/prometheus/latest/querying/api/>
+//! Client of Prometheus's HTTP API. <https://prometheus.io/docs/prometheus/latest/querying/api/>
 
 mod answer;
 
@@ -12,7 +12,6 @@ use crate::common::clock::now_ms;
 use crate::common::http_client;
 use crate::domain::{Labels, Sample, Series, UnixMs, millis};
 
-
 use super::fetch::{self, Bounds};
 use super::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
@@ -20,20 +19,20 @@ use super::{
 
 use answer::Data;
 
-/// Prometheus answers at most 11,000 points of a series at once; a longer range is asked for in
-/// pieces.
+/// Maximum number of points per series in one request. Prometheus returns at most 11,000 points of
+/// a series; a longer range is requested in pieces.
 const POINTS_AT_ONCE: i64 = 10_000;
-/// The longest range, in points of a series.
+/// Longest range, in points per series.
 const MOST_POINTS: i64 = 1_000_000;
 
-/// The parameter that says how old a sample may be. Prometheus knows it since March 2023
-/// (prometheus/prometheus#12088), and passes over it before.
+/// Query parameter that limits the age of a sample. Prometheus supports it since March 2023
+/// (prometheus/prometheus#12088); older versions ignore it.
 const LOOKBACK: &str = "lookback_delta";
-/// What is said of a Prometheus that does not know it.
+/// Warning about a Prometheus that does not know [`LOOKBACK`].
 const IGNORES_LOOKBACK: &str = "this Prometheus does not know `lookback_delta`: a value counts as current for as long as its own \
     --query.lookback-delta says, five minutes unless it is set; set it, or take a newer Prometheus";
 
-/// A Prometheus, or what speaks its HTTP API.
+/// A Prometheus, or a server that speaks its HTTP API.
 #[derive(Debug)]
 pub struct Prometheus {
     config: PrometheusConfig,
@@ -42,14 +41,14 @@ pub struct Prometheus {
     ignores_lookback: OnceCell<bool>,
 }
 
-/// The series of an answer, and what Prometheus remarked on it.
+/// The data of an answer, and Prometheus's warnings about it.
 pub(super) struct Answered {
     pub data: Data,
     pub warnings: Vec<String>,
 }
 
 impl Prometheus {
-    /// Sets the client up; nothing is asked yet.
+    /// Sets up the client. Sends no request yet.
     pub fn new(config: PrometheusConfig) -> Result<Self, CollectError> {
         let client = http_client::client(config.timeout)
             .map_err(|error| CollectError::Client(http_client::reason(error)))?;
@@ -62,9 +61,9 @@ impl Prometheus {
         })
     }
 
-    /// Asks a query at one time. With an interval, what is older than
-    /// [`PrometheusConfig::lookback`] allows for it is no answer: Prometheus would give a value
-    /// that is up to five minutes old as that of now.
+    /// Evaluates a query at one time. If `interval` is given, samples older than
+    /// [`PrometheusConfig::lookback`] allows for it are ignored. Prometheus itself would return a
+    /// value that is up to five minutes old as the current one.
     pub(super) async fn instant(
         &self,
         promql: &str,
@@ -83,8 +82,8 @@ impl Prometheus {
         Ok(answered)
     }
 
-    /// Whether a value that makes no sense is taken for [`LOOKBACK`]. Asked until there is an
-    /// answer.
+    /// Returns true if Prometheus accepts an invalid value for [`LOOKBACK`], which means that it
+    /// ignores the parameter. The check is repeated until Prometheus answers it.
     async fn ignores_lookback(&self) -> bool {
         let ask = async || match self
             .ask("query", "1", &[(LOOKBACK, "no duration".to_owned())])
@@ -100,7 +99,7 @@ impl Prometheus {
             .is_ok_and(|ignores| *ignores)
     }
 
-    /// A parameter of both kinds of query.
+    /// Returns the lookback parameter, which both kinds of query take.
     fn lookback(&self, interval: Duration) -> (&'static str, String) {
         (
             LOOKBACK,
@@ -108,7 +107,7 @@ impl Prometheus {
         )
     }
 
-    /// Asks a query from one time to another, in pieces.
+    /// Evaluates a query over a range of time, in pieces.
     async fn range(
         &self,
         promql: &str,
@@ -180,7 +179,7 @@ impl Prometheus {
     }
 }
 
-/// Unix time in seconds, with milliseconds.
+/// Formats a time as Unix seconds with three decimals.
 fn seconds(at: UnixMs) -> String {
     format!(
         "{}{}.{:03}",
@@ -235,8 +234,9 @@ impl MetricSource for Prometheus {
     }
 }
 
-/// A signal's series are told apart by their labels without the metric's name: where a query
-/// answers two metrics, those may be the same.
+/// Checks that all series have different labels. The series of a signal are identified by their
+/// labels without the metric's name. A query that returns two metrics may give two series with
+/// equal labels.
 pub(super) fn all_differ(promql: &str, mut labels: Vec<&Labels>) -> Result<(), SourceError> {
     labels.sort();
     match labels.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -1,4 +1,4 @@
-//! Incidents that actions are tried on.
+//! Incidents for the trials of actions.
 
 use serde_json::{Value, json};
 
@@ -8,11 +8,11 @@ use crate::domain::{
 };
 use crate::plugin::ActionIncident;
 
-/// 2026-01-01T00:00:00Z.
+/// The time 2026-01-01T00:00:00Z.
 const ONSET: UnixMs = 1_767_225_600_000;
 
-/// Latency is up on a target of two, of that kind. In the host's own types, so that it looks as it
-/// will.
+/// Returns an incident of high latency on a target of the given kind with two replicas. It is built
+/// from the host's own types, so that it has the shape of a real one.
 pub(super) fn usual(kind: &str) -> ActionIncident {
     let web = Target::new("shop", kind, "web");
     let pod = |name: &str, restarts| PodSummary {
@@ -75,7 +75,7 @@ fn finding() -> Finding {
     }
 }
 
-/// What may come as well, each odd in one way.
+/// Returns the unusual incidents, each odd in one way.
 pub(super) fn odd(kind: &str) -> Vec<(&'static str, ActionIncident)> {
     let usual = || usual(kind);
     let web = || Target::new("shop", kind, "web");

@@ -1,4 +1,4 @@
-//! The checks of an action.
+//! Checks of an action.
 
 mod cases;
 mod play;
@@ -14,7 +14,7 @@ use crate::plugin::{ActionIncident, ActionOutcome, ActionStep, PluginError, Plug
 use play::{Played, Stage};
 use world::{Ending, answer};
 
-/// How many steps of a run are tried one by one.
+/// Maximum number of steps of a run that are tried one by one.
 const STEPS_TRIED: usize = 12;
 
 pub(super) async fn examine(plugins: &Plugins, plugin: &PluginInfo, trial: &Trial) -> Report {
@@ -94,8 +94,8 @@ async fn wrong_parameters(stage: &Stage<'_>, schema: &Value, right: &Value) -> R
     Ok(())
 }
 
-/// Told the same. After a crash the host opens an action again and tells it what is on record: so
-/// that is tried at each step.
+/// Checks that two runs with equal outcomes take equal steps. The comparison covers each step,
+/// because after a crash the host opens the action again and replays the recorded outcomes to it.
 async fn same_twice(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let remedy = "decide by the incident, the parameters and the outcomes only: no clock but `now`, no randomness, no order of a \
                   hash map";
@@ -190,7 +190,7 @@ async fn odd_incidents(stage: &mut Stage<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Plays an incident that anybody would expect to an end.
+/// Plays an ordinary incident, which the action must bring to an end.
 async fn ends(
     stage: &mut Stage<'_>,
     place: &str,
@@ -204,7 +204,7 @@ async fn ends(
     Ok(played)
 }
 
-/// Plays what an action may say is beyond it, as long as it says so.
+/// Plays an incident that the action may refuse, if it reports the refusal properly.
 async fn tolerates(
     stage: &mut Stage<'_>,
     incident: &ActionIncident,

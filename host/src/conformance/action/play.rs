@@ -1,4 +1,4 @@
-//! Runs an action against a world that is written down.
+//! Runs an action against a simulated world.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,19 +7,20 @@ use serde_json::Value;
 
 use super::{Opened, cases};
 use crate::act::ActorConfig;
-use crate::act::grants::{Allowance, permit};
+use crate::act::grants::permit;
 use crate::conformance::report::Failure;
-use crate::domain::{Operation, UnixMs};
+use crate::domain::{Allowance, Operation, UnixMs};
 use crate::plugin::{ActionIncident, ActionOutcome, ActionStep, PluginError, PluginInfo, Plugins};
 
-/// 2026-01-01T00:00:00Z.
+/// The time 2026-01-01T00:00:00Z.
 const NOW: UnixMs = 1_767_225_600_000;
-/// An operation takes so long.
+/// Simulated duration of an operation in milliseconds.
 const TAKES_MS: i64 = 250;
-/// More than the host's operations and waits of a second for as long as it gives an action.
+/// Maximum number of steps of a run. It is above the number of operations that the host allows plus
+/// waits of one second for all the time that the host gives an action.
 const MOST_STEPS: usize = 1000;
 
-/// An action on trial, and what is remembered of all its runs.
+/// An action on trial, with the results of all its runs.
 pub(super) struct Stage<'a> {
     plugins: &'a Plugins,
     plugin: &'a PluginInfo,
@@ -32,11 +33,11 @@ pub(super) struct Stage<'a> {
     wordless: Option<String>,
 }
 
-/// What an action did.
+/// Record of one run of an action.
 #[derive(Debug, Default)]
 pub(super) struct Played {
     pub(super) steps: Vec<ActionStep>,
-    /// Why it was not let go on.
+    /// Reason why the run was cut short.
     pub(super) cut_short: Option<String>,
 }
 
@@ -65,12 +66,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The kind of the target that it is tried on.
+    /// Returns the kind of the target that the action is tried on.
     pub(super) fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// An incident that is meant for it.
+    /// Returns an ordinary incident on a target of that kind.
     pub(super) fn usual(&self) -> ActionIncident {
         cases::usual(&self.kind)
     }
@@ -81,18 +82,18 @@ impl<'a> Stage<'a> {
             .await
     }
 
-    /// Opens it with the parameters of the trial.
+    /// Opens the action with the parameters of the trial.
     pub(super) async fn open_usual(&self, incident: &ActionIncident) -> Opened {
         self.open(incident, self.parameters).await
     }
 
-    /// Linear memory of what is open now.
+    /// Returns the linear memory of all open instances in bytes.
     pub(super) fn memory(&self) -> u64 {
         self.plugins.health().memory_bytes
     }
 
-    /// From the first step to an end. The world is told which operation of the run it is; waits are
-    /// over at once.
+    /// Plays the action from its first step to an end. `world` receives the index of the operation
+    /// in the run. Waits take no real time.
     pub(super) async fn play(
         &mut self,
         incident: &ActionIncident,
@@ -145,7 +146,7 @@ impl<'a> Stage<'a> {
 
     fn note(&mut self, operation: &Operation) {
         self.asked += 1;
-        // Everything is granted, so that only the needs can refuse.
+        // All operations are granted, so that only the declared needs can refuse one.
         let everywhere = vec!["*".to_owned()];
         let grants = [Allowance {
             operation: operation.kind().to_owned(),
@@ -157,12 +158,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// How many operations were asked for, over all runs.
+    /// Returns the number of requested operations over all runs.
     pub(super) fn asked(&self) -> usize {
         self.asked
     }
 
-    /// What was asked for in any run without being declared.
+    /// Returns an error if any run requested an operation that the action does not declare.
     pub(super) fn undeclared(&self) -> Result<(), Failure> {
         if self.undeclared.is_empty() {
             return Ok(());
@@ -178,7 +179,7 @@ impl<'a> Stage<'a> {
         Err(Failure::new(all, "all runs", remedy))
     }
 
-    /// A run that ended without a word.
+    /// Returns an error if any run ended without a message.
     pub(super) fn wordless(&self) -> Result<(), Failure> {
         match &self.wordless {
             None => Ok(()),
@@ -191,7 +192,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// A Deployment, unless it is for other kinds only.
+/// Returns the kind to try the action on: Deployment, unless the action declares other kinds only.
 fn kind_for(needs: &[(String, String)]) -> &str {
     const OF_TARGETS: [&str; 6] = [
         "inspect",

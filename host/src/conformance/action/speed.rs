@@ -1,4 +1,4 @@
-//! What an action costs on this machine. Figures, not checks.
+//! Speed and memory of an action on this machine. They are figures, not checks.
 
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use crate::plugin::ActionOutcome;
 
 const ROUNDS: usize = 5;
 
-/// The quickest of a few rounds: the rest is what else ran.
+/// Measures a few rounds and reports the quickest one. The slower rounds also measure other
+/// processes.
 pub(super) async fn measure(stage: &Stage<'_>, report: &mut Report) {
     let (mut opening, mut first) = (f64::MAX, f64::MAX);
     let mut memory = 0;
@@ -25,7 +26,8 @@ pub(super) async fn measure(stage: &Stage<'_>, report: &mut Report) {
             return;
         }
         first = first.min(begun.elapsed().as_secs_f64() * 1e6);
-        // The run before may still have been there, as it goes a moment after it was dropped.
+        // The previous run may still have been counted, because its memory is freed a moment after
+        // its drop.
         memory = memory.max(stage.memory().saturating_sub(before));
     }
     report.figure("opening a run", opening, "ms");

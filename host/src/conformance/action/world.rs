@@ -1,4 +1,4 @@
-//! How operations end, in the shapes in which the host tells it.
+//! Outcomes of operations, in the shapes that the host reports to an action.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::cases;
 use crate::domain::Operation;
 use crate::plugin::ActionOutcome;
 
-/// How an operation ends.
+/// Outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Done,
@@ -32,7 +32,7 @@ impl fmt::Display for Ending {
     }
 }
 
-/// What an action is told.
+/// Returns the outcome that the action receives.
 pub(super) fn answer(operation: &Operation, ending: Ending) -> ActionOutcome {
     match ending {
         Ending::Done => ActionOutcome::Done(match operation {

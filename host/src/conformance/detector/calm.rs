@@ -1,4 +1,4 @@
-//! How often a detector speaks: of nothing, and of what nobody could miss.
+//! Counts the findings of a detector on a calm series and on an obvious level shift.
 
 use super::Bench;
 use super::feed::{Cut, Order, watch};

@@ -1,4 +1,4 @@
-//! Hands series to a detector in frames, and sorts what it says by series.
+//! Feeds series to a detector in frames, and sorts its verdicts by series.
 
 use super::Bench;
 use super::series::Series;
@@ -6,32 +6,32 @@ use crate::conformance::report::Failure;
 use crate::domain::UnixMs;
 use crate::plugin::{Frame, Monitor, RawFinding};
 
-/// How many samples a frame has at most.
+/// Maximum number of samples of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cut {
     Every(usize),
-    /// Of ever other lengths, some empty.
+    /// Varying lengths, some of them 0.
     Ragged,
 }
 
-/// In which order the samples of several series come.
+/// Order of the samples of several series.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
     OneAfterAnother,
     Together,
 }
 
-/// What a detector said of one series, with the indices of the series.
+/// Verdicts of a detector on one series. Samples are indexed within the series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Said {
     pub(super) scores: Vec<f64>,
     pub(super) findings: Vec<RawFinding>,
 }
 
-/// A frame, and what each of its samples is: (series, index in it).
+/// A frame, with the origin of each of its samples: (series, index in it).
 type Marked = (Frame, Vec<(usize, u32)>);
 
-/// Frames with these series from their opening on.
+/// Builds frames of these series, including their opening.
 pub(super) fn frames(series: &[&Series], order: Order, cut: Cut) -> Vec<Marked> {
     let mut line: Vec<(usize, u32)> = series
         .iter()
@@ -70,7 +70,7 @@ pub(super) fn frames(series: &[&Series], order: Order, cut: Cut) -> Vec<Marked> 
     frames
 }
 
-/// Shows an instance all these frames.
+/// Feeds all frames to an instance.
 pub(super) fn show(
     monitor: &mut Monitor,
     series: &[&Series],
@@ -92,7 +92,7 @@ pub(super) fn show(
     Ok(said)
 }
 
-/// The same with an instance that has seen nothing.
+/// Feeds frames of these series to a fresh instance; see [`show`].
 pub(super) fn watch(
     bench: &Bench,
     series: &[&Series],

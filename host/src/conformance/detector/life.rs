@@ -1,4 +1,4 @@
-//! Series that are announced and go, also without a sample between.
+//! Checks of series that open and close, also without a sample in between.
 
 use super::Bench;
 use super::feed::{Cut, Order, frames, show};
@@ -71,7 +71,8 @@ pub(super) fn empty_frames(bench: &Bench) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The labels come again with another id, as the host does after a series was stale.
+/// Checks that a detector forgets closed series. The labels come again with another id, as the host
+/// does after a series was stale.
 pub(super) fn forgets(bench: &Bench) -> Result<(), Failure> {
     bench.series.iter().try_for_each(|series| {
         let mut monitor = bench.open()?;

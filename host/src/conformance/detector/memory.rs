@@ -1,4 +1,5 @@
-//! Leaks: memory that grows with what was seen, not with what is open.
+//! Leak checks: memory may grow with the number of open series, not with the number of seen
+//! samples.
 
 use super::Bench;
 use super::series::{BEGIN, seasonal};
@@ -6,16 +7,18 @@ use crate::conformance::report::Failure;
 use crate::domain::Labels;
 use crate::plugin::{Frame, Monitor};
 
-/// Linear memory grows by 64 KiB; an allocator takes a few of those at a time.
+/// Tolerated growth in bytes. Linear memory grows by 64 KiB, and an allocator takes a few of those
+/// steps at a time.
 const GRAIN: u64 = 256 << 10;
 
 const FRAME: usize = 4000;
-/// A minute: the first stretch is three weeks of each series, so that a memory of the days of the
-/// week is full.
+/// Time between two samples: one minute. The first stretch then covers three weeks of each series,
+/// so that a memory of the days of the week is full.
 const EVERY_MS: i64 = 60_000;
 const STRETCH: usize = 60_000;
 
-/// After a first stretch, two more: who needs more in each of them goes on so.
+/// Checks memory over two further stretches after the first one. A detector that needs more memory
+/// in each of them leaks.
 pub(super) fn of_samples(bench: &Bench) -> Result<(), Failure> {
     let mut monitor = bench.open()?;
     let mut values = seasonal(20, STRETCH * 3 / 2, 1440).into_iter();
@@ -54,11 +57,12 @@ pub(super) fn of_samples(bench: &Bench) -> Result<(), Failure> {
 const CYCLES: u32 = 20;
 const AT_A_TIME: u32 = 500;
 const SAMPLES: i64 = 8;
-/// What may be kept of each id that was ever seen: ids are never reused, and a table over them is
-/// quick.
+/// Tolerated memory of each id that was ever seen, in bytes. Ids are never reused, and a table over
+/// them is quick.
 const BYTES_AN_ID: u64 = 16;
 
-/// Cycles of opening and closing: the later half must need no more than the earlier.
+/// Checks memory over cycles of opening and closing. The later half must need no more than the
+/// earlier half.
 pub(super) fn of_series(bench: &Bench) -> Result<(), Failure> {
     let mut monitor = bench.open()?;
     let mut at = BEGIN;
@@ -113,7 +117,7 @@ fn series(id: u32) -> (u32, Labels) {
     )
 }
 
-/// Shows the frame and empties it.
+/// Feeds the frame to the detector and empties it.
 fn observe(monitor: &mut Monitor, frame: &mut Frame, now: i64, place: &str) -> Result<(), Failure> {
     frame.now = now;
     monitor

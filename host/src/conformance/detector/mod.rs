@@ -1,4 +1,4 @@
-//! The checks of a detector.
+//! Checks of a detector.
 
 mod calm;
 mod feed;
@@ -17,7 +17,7 @@ use crate::plugin::{Monitor, PluginError, PluginInfo, Plugins};
 
 use series::Series;
 
-/// What a check needs.
+/// Inputs of a check.
 struct Bench<'a> {
     plugins: &'a Plugins,
     name: &'a str,
@@ -32,13 +32,13 @@ impl Bench<'_> {
         self.plugins.monitor(self.name, settings)
     }
 
-    /// An instance that has seen nothing.
+    /// Opens a fresh instance.
     fn open(&self) -> Result<Monitor, Failure> {
         self.try_open(self.settings)
             .map_err(|error| Failure::of(&error, format!("opening it with {}", self.settings)))
     }
 
-    /// Linear memory of what is open now.
+    /// Returns the linear memory of all open instances in bytes.
     fn memory(&self) -> u64 {
         self.plugins.health().memory_bytes
     }
@@ -46,7 +46,7 @@ impl Bench<'_> {
 
 type Run = fn(&Bench) -> Result<(), Failure>;
 
-/// Of every detector.
+/// Checks of every detector.
 const CHECKS: [(&str, &str, Run); 15] = [
     (
         "wrong-settings",
@@ -125,7 +125,7 @@ const CHECKS: [(&str, &str, Run); 15] = [
     ),
 ];
 
-/// Of a detector whose series don't know of one another.
+/// Checks of a detector that treats its series independently.
 const APART: [(&str, &str, Run); 2] = [
     (
         "other-series",
@@ -139,7 +139,7 @@ const APART: [(&str, &str, Run); 2] = [
     ),
 ];
 
-/// Of a detector whose memory can be saved.
+/// Checks of a detector whose state can be saved.
 const STATEFUL: [(&str, &str, Run); 1] = [(
     "save-restore",
     "saved and restored between two frames it says what it would have said",
@@ -201,7 +201,7 @@ fn wrong_settings(bench: &Bench) -> Result<(), Failure> {
 
 fn default_settings(bench: &Bench) -> Result<(), Failure> {
     let mut all = settings::defaults(bench.schema);
-    // What has no default must be given.
+    // Settings without a default must be given.
     if let (Some(all), Some(given)) = (all.as_object_mut(), bench.settings.as_object()) {
         all.extend(given.clone());
     }

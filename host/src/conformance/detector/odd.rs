@@ -1,4 +1,5 @@
-//! Series that are odd in one way: no trap, and a verdict that a person can read.
+//! Checks on series that are odd in one way. The detector may not trap, and its verdict must be
+//! readable by a person.
 
 use super::Bench;
 use super::feed::{Cut, Order, Said, watch};
@@ -6,7 +7,8 @@ use super::series::{Kind, Series};
 use crate::conformance::report::Failure;
 use crate::domain::Phase;
 
-/// Whether the findings on one series tell a story: an onset, what is said while it lasts, a clear.
+/// Checks that the findings on one series form a sequence: an onset, findings while the anomaly
+/// lasts, a clear.
 fn judge(series: &Series, said: &Said) -> Result<(), Failure> {
     let mut open = false;
     for finding in &said.findings {

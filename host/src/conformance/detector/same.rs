@@ -1,4 +1,4 @@
-//! Determinism: what may not change a verdict.
+//! Determinism checks: changes of the conditions that may not change a verdict.
 
 use super::Bench;
 use super::feed::{Cut, Order, Said, frames, show, watch};
@@ -14,10 +14,10 @@ const NO_FRAMES: &str = "keep all memory per series and take each sample by itse
 const NO_FORGETTING: &str =
     "let `save` write all that `observe` reads: what is left out begins anew";
 
-/// How often a series is saved and restored.
+/// Number of times that a series is saved and restored.
 const RESTARTS: usize = 6;
 
-/// The first difference between two verdicts on a series.
+/// Returns the first difference between two verdicts on a series.
 fn compare(one: &Said, other: &Said) -> Option<(usize, String)> {
     let scores = one
         .scores
@@ -50,7 +50,7 @@ fn compare(one: &Said, other: &Said) -> Option<(usize, String)> {
             format!("the scores {} and {}", one.scores[i], other.scores[i]),
         )
     });
-    // The earlier one is nearer to the cause.
+    // The earlier difference is closer to the cause.
     [scores, findings]
         .into_iter()
         .flatten()
@@ -74,7 +74,7 @@ fn expect_same(
     }
 }
 
-/// One frame after another, whole.
+/// Feeds the series in one frame to a fresh instance.
 fn whole(bench: &Bench, series: &Series) -> Result<Said, Failure> {
     let said = watch(
         bench,
@@ -127,7 +127,8 @@ pub(super) fn frame_ends(bench: &Bench) -> Result<(), Failure> {
     })
 }
 
-/// Between two frames, each time into another instance.
+/// Checks that a detector continues after a restart. Saves the state between two frames, and
+/// restores it into another instance each time.
 pub(super) fn saved_and_restored(bench: &Bench) -> Result<(), Failure> {
     bench.series.iter().try_for_each(|series| {
         let length = series.samples.len().div_ceil(RESTARTS + 1).max(1);
@@ -155,7 +156,7 @@ pub(super) fn saved_and_restored(bench: &Bench) -> Result<(), Failure> {
     })
 }
 
-/// What the series share first, as the host does.
+/// Saves the state and restores it, the shared state first, in the order of the host.
 fn hand_over(
     bench: &Bench,
     from: &mut Monitor,
@@ -215,8 +216,9 @@ pub(super) fn other_series(bench: &Bench) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Through the two places where the host holds samples back: what makes frames drops what is late,
-/// repeated or not finite; what hands frames over refuses one that has such a value all the same.
+/// Checks both places where the host holds samples back. The builder of frames drops samples that
+/// are late, repeated or not finite. The caller of the detector refuses a frame that holds a
+/// non-finite value nevertheless.
 pub(super) fn held_back(bench: &Bench) -> Result<(), Failure> {
     let Some(series) = bench
         .series
@@ -246,8 +248,8 @@ pub(super) fn held_back(bench: &Bench) -> Result<(), Failure> {
     frame.now = series.samples.last().map_or(0, |(at, _)| *at);
     let marks = (0..).take(frame.len()).map(|index| (0, index)).collect();
     let mut monitor = bench.open()?;
-    // Two frames that nobody would hand over: neither reaches the guest, so its memory is as it
-    // was.
+    // The host must refuse both frames. Neither reaches the guest, so that its state does not
+    // change.
     for value in [f64::NAN, f64::NEG_INFINITY] {
         let mut forbidden = Frame {
             opened: vec![(0, series.labels())],

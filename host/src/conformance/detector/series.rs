@@ -1,20 +1,20 @@
-//! The series that detectors are tried on: always the same, each odd in one way.
+//! Series for the trials of detectors. They are always equal, and each is odd in one way.
 
 use fastrand::Rng;
 
 use crate::domain::{Labels, UnixMs};
 
-/// 2026-01-01T00:00:00Z.
+/// The time 2026-01-01T00:00:00Z.
 pub(super) const BEGIN: UnixMs = 1_767_225_600_000;
-/// Prometheus's usual interval.
+/// Usual scrape interval of Prometheus in milliseconds.
 pub(super) const EVERY_MS: i64 = 15_000;
 
 const SAMPLES: usize = 600;
 const HOUR_MS: i64 = 3_600_000;
-/// From here on, adding 1 to a double changes nothing.
+/// 2^53. From this value on, adding 1 to a double changes nothing.
 const NO_MORE_ONES: f64 = 9_007_199_254_740_992.0;
 
-/// What a series is an example of.
+/// Property that a series is an example of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Ordinary,
@@ -48,7 +48,7 @@ impl Series {
     }
 }
 
-/// About 100, give or take 10.
+/// Returns noise around 100 with a standard deviation of 10.
 pub(super) fn calm(seed: u64, samples: usize) -> Vec<f64> {
     let mut random = Rng::with_seed(seed);
     (0..samples)
@@ -56,7 +56,7 @@ pub(super) fn calm(seed: u64, samples: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The same, with a rhythm of that many samples.
+/// Returns the noise of [`calm`] plus a wave with a period of `period` samples.
 pub(super) fn seasonal(seed: u64, samples: usize, period: usize) -> Vec<f64> {
     let wave = |i: usize| (i as f64 / period as f64 * std::f64::consts::TAU).sin() * 40.0;
     calm(seed, samples)
@@ -73,7 +73,7 @@ fn with(mut values: Vec<f64>, change: impl Fn(usize, f64) -> f64) -> Vec<f64> {
     values
 }
 
-/// All of them.
+/// Returns all series.
 pub(super) fn all() -> Vec<Series> {
     [ordinary(), odd(), with_gaps()].concat()
 }
@@ -166,7 +166,7 @@ fn with_gaps() -> Vec<Series> {
             .map(ragged)
             .collect(),
     };
-    // Before 1970, at 0, a millisecond apart, in the year 9999.
+    // Times before 1970, at 0, a millisecond apart, and in the year 9999.
     let far = [
         -62_135_596_800_000,
         -1,

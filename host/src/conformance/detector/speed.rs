@@ -1,4 +1,5 @@
-//! What a detector costs on this machine. Figures, not checks: they depend on what else runs here.
+//! Speed and memory of a detector on this machine. They are figures, not checks, because they
+//! depend on the load of the machine.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +9,15 @@ use crate::conformance::report::{Failure, Report};
 use crate::domain::Labels;
 use crate::plugin::{Frame, Monitor};
 
-/// The least of so many rounds counts: the rest is what else ran.
+/// Number of rounds of a measurement. The quickest round counts, because the slower ones also
+/// measure other processes.
 const ROUNDS: usize = 5;
 const SERIES: u32 = 16;
 const BATCH: usize = 4096;
 const SINGLES: usize = 512;
 
 const MANY: u32 = 2000;
-/// More than most windows hold.
+/// Number of samples of each series. It is larger than most windows.
 const EACH: usize = 64;
 
 type Measure = fn(&Bench, usize) -> Result<f64, Failure>;
@@ -55,10 +57,10 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
     }
 }
 
-/// Nanoseconds a sample.
+/// Returns the nanoseconds per sample.
 fn samples(bench: &Bench, batch: usize) -> Result<f64, Failure> {
     let mut feed = Feed::open(bench)?;
-    // So that windows are full and code is warm.
+    // The first call fills the windows and warms up the code.
     feed.observe(BATCH)?;
     let calls = if batch == 1 { SINGLES } else { 1 };
     let mut least = Duration::MAX;
@@ -72,7 +74,7 @@ fn samples(bench: &Bench, batch: usize) -> Result<f64, Failure> {
     Ok(least.as_secs_f64() * 1e9 / (calls * batch) as f64)
 }
 
-/// One instance and an endless line of samples.
+/// One instance with an endless sequence of samples.
 struct Feed {
     monitor: Monitor,
     frame: Frame,
@@ -96,7 +98,7 @@ impl Feed {
         })
     }
 
-    /// How long the call takes, without the making of the frame.
+    /// Returns the duration of the call, without the construction of the frame.
     fn observe(&mut self, samples: usize) -> Result<Duration, Failure> {
         for _ in 0..samples {
             let at = BEGIN + (self.seen / SERIES as usize) as i64 * EVERY_MS;
@@ -117,7 +119,7 @@ impl Feed {
     }
 }
 
-/// Bytes a series.
+/// Returns the bytes of memory per series.
 fn memory(bench: &Bench, _: usize) -> Result<f64, Failure> {
     let mut monitor = bench.open()?;
     let before = bench.memory();

@@ -1,4 +1,4 @@
-//! Which faults are on, how strong, and until when.
+//! Active faults with their strength and their end.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -10,25 +10,25 @@ use tokio::time::Instant;
 
 use crate::domain::duration;
 
-/// What can be broken.
+/// A fault that can be switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// Memory grows by `strength` MiB a second, for real.
+    /// Leak: memory really grows by `strength` MiB a second.
     Leak,
-    /// Each request keeps its worker `strength` times as long.
+    /// Slowdown: each request keeps its worker `strength` times as long.
     Slow,
-    /// A share of `strength` of the requests is answered 500.
+    /// Errors: a share of `strength` of the requests is answered 500.
     Errors,
-    /// Nothing is answered, metrics included.
+    /// Hang: no request is answered, including those for metrics.
     Hang,
-    /// One bad second: as `slow`, but over by itself.
+    /// Blip: one bad second. It slows requests down like `slow` and ends by itself.
     Blip,
-    /// `/metrics` is answered 404; everything else is served.
+    /// Missing metrics: `/metrics` is answered 404, and everything else is served.
     Mute,
 }
 
-/// What a fault is given when nothing is said.
+/// Default values and bounds of a fault.
 struct Defaults {
     name: &'static str,
     strength: f64,
@@ -63,26 +63,26 @@ impl Fault {
         }
     }
 
-    /// The fault of that name.
+    /// Returns the fault with the given name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|fault| fault.defaults().name == name)
     }
 
-    /// All names, for people.
+    /// Returns all names in one line for people.
     pub fn names() -> String {
         Self::ALL.map(|fault| fault.defaults().name).join(", ")
     }
 }
 
-/// How a fault is asked for, as a query or as JSON.
+/// Request for a fault, as a query or as JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// How strong; the unit is the fault's.
+    /// Strength, in the unit of the fault.
     pub strength: Option<f64>,
-    /// For how long; until it is cleared if it is missing (`blip`: a second).
+    /// Duration. A missing value means until the fault is cleared (`blip`: one second).
     #[serde(default, rename = "for", with = "duration::option")]
     pub lasts: Option<Duration>,
 }
@@ -93,16 +93,16 @@ struct Active {
     until: Option<Instant>,
 }
 
-/// A fault that is on, as it is shown.
+/// Displayed state of an active fault.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Shown {
-    /// How strong.
+    /// Strength of the fault.
     pub strength: f64,
-    /// Seconds until it is over by itself. Null: not before it is cleared.
+    /// Seconds until the fault ends by itself. Null means that it lasts until it is cleared.
     pub ends_in: Option<f64>,
 }
 
-/// The faults that are on.
+/// The active faults.
 #[derive(Debug, Default)]
 pub struct Faults {
     active: Mutex<BTreeMap<Fault, Active>>,
@@ -110,7 +110,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Switches a fault on, or says what is wrong with the wish.
+    /// Switches a fault on.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the strength or the duration is out of range.
     pub fn set(&self, fault: Fault, wanted: Wanted) -> Result<(), String> {
         let defaults = fault.defaults();
         let strength = wanted.strength.unwrap_or(defaults.strength);
@@ -147,13 +151,13 @@ impl Faults {
         Fault::ALL.into_iter().for_each(|fault| self.clear(fault));
     }
 
-    /// How often the leak was cleared by hand: what it took is given back then, and not when it
-    /// ends by its own time.
+    /// Returns the number of times that the leak was cleared by hand. The leaked memory is freed
+    /// only then, and not when the fault ends by its own time.
     pub fn leaks_cleared(&self) -> u64 {
         self.leaks_cleared.load(Ordering::Relaxed)
     }
 
-    /// How strong a fault is now; none if it is off.
+    /// Returns the present strength of a fault, or `None` if it is off.
     pub fn strength(&self, fault: Fault) -> Option<f64> {
         self.strength_at(fault, Instant::now())
     }
@@ -164,7 +168,7 @@ impl Faults {
         })
     }
 
-    /// How many times as long each request keeps its worker now.
+    /// Returns the factor by which requests keep their workers longer now.
     pub fn slowdown(&self) -> f64 {
         self.slowdown_at(Instant::now())
     }
@@ -174,7 +178,7 @@ impl Faults {
         strength(Fault::Slow).max(strength(Fault::Blip))
     }
 
-    /// All that is on.
+    /// Returns all active faults.
     pub fn shown(&self) -> BTreeMap<Fault, Shown> {
         let now = Instant::now();
         self.with(now, |active| {
@@ -191,7 +195,7 @@ impl Faults {
         })
     }
 
-    /// Works on what is on at that time.
+    /// Removes the faults that have ended by `now`, and applies `work` to the others.
     fn with<T>(&self, now: Instant, work: impl FnOnce(&mut BTreeMap<Fault, Active>) -> T) -> T {
         let mut active = self.active.lock();
         active.retain(|_, active| active.until.is_none_or(|until| until > now));

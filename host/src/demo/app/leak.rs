@@ -1,4 +1,4 @@
-//! The fault `leak`: memory that is taken and never given back.
+//! The fault `leak`: takes memory and never gives it back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::{App, faults::Fault};
 
 const MIB: usize = 1 << 20;
-/// How often it is looked whether there is something to leak.
+/// Time between two steps of the leak.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Grows the memory while the fault is on, up to a cap in MiB; gives it back once the fault was
-/// cleared by hand. What a fault that ended by its own time has leaked stays leaked.
+/// Grows the memory while the fault is on, up to `cap_mib`. Frees it once the fault was cleared by
+/// hand. If the fault ends by its own time, the leaked memory stays leaked.
 pub async fn run(app: Arc<App>, cap_mib: u32, shutdown: CancellationToken) {
     let cap = usize::try_from(cap_mib).unwrap_or(usize::MAX);
     let mut leaked: Vec<Vec<u8>> = Vec::new();
@@ -40,10 +40,11 @@ pub async fn run(app: Arc<App>, cap_mib: u32, shutdown: CancellationToken) {
     }
 }
 
-/// A MiB whose every page was written to, so that the system has to find memory for it.
+/// Returns one MiB with a write to each of its pages, so that the system has to provide memory for
+/// it.
 fn touched_mib() -> Vec<u8> {
     let mut chunk = vec![0; MIB];
-    // 4 KiB is the smallest page of any system that this runs on.
+    // The smallest page of any supported system is 4 KiB.
     for page in chunk.chunks_mut(4096) {
         page[0] = 1;
     }

@@ -1,10 +1,10 @@
-//! How many requests are let in: what `rate_limit` acts on.
+//! Limit of the admitted requests, which the action `rate_limit` sets.
 
 use parking_lot::Mutex;
 
 use tokio::time::Instant;
 
-/// A token bucket that holds what a second brings: short bursts pass.
+/// A token bucket with the capacity of one second, so that short bursts pass.
 #[derive(Debug)]
 pub struct Limit {
     per_second: f64,
@@ -12,7 +12,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// At most so many requests a second.
+    /// Creates a limit of `per_second` requests a second.
     pub fn new(per_second: f64) -> Self {
         Self {
             per_second,
@@ -20,7 +20,7 @@ impl Limit {
         }
     }
 
-    /// Whether one more may come in now.
+    /// Returns true if one more request may come in now.
     pub fn admits(&self) -> bool {
         self.admits_at(Instant::now())
     }

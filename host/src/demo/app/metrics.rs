@@ -1,44 +1,45 @@
-//! The application's counters and its histogram, in Prometheus's text exposition format.
+//! Counters and histogram of the application, in Prometheus's text exposition format.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Upper bounds of the histogram's buckets in seconds; `+Inf` follows.
+/// Upper bounds of the histogram's buckets in seconds. The bucket `+Inf` follows.
 const BOUNDS: [f64; 17] = [
     0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0,
     10.0,
 ];
 
-/// Statuses that are shown from the start, so that the first error is an increase from 0 and not a
-/// series out of nowhere.
+/// Statuses that are exposed from the start, so that the first error is an increase from 0 and not
+/// a new series.
 const STATUSES: [u16; 4] = [200, 500, 503, 504];
 
 #[derive(Clone, Debug, Default)]
 struct Requests {
     count: u64,
     seconds: f64,
-    /// Requests by the first bound that holds them; those above the last bound are in none.
+    /// Requests by the smallest bound that holds them. Requests above the last bound are in no
+    /// bucket.
     buckets: [u64; BOUNDS.len()],
 }
 
-/// What is counted, by path and status.
+/// Request statistics by path and status.
 #[derive(Debug)]
 pub struct Metrics(Mutex<BTreeMap<(&'static str, u16), Requests>>);
 
-/// A value that is looked up when the metrics are asked for.
+/// A value that is read when the metrics are rendered.
 pub struct Gauge {
-    /// The metric's name.
+    /// Name of the metric.
     pub name: &'static str,
-    /// What it is.
+    /// Help text of the metric.
     pub help: &'static str,
-    /// None where it can't be known: the metric is left out.
+    /// Value, or `None` if it is unknown. The metric is then left out.
     pub value: Option<f64>,
 }
 
 impl Metrics {
-    /// Begins with these paths at 0.
+    /// Creates the metrics with these paths at 0.
     pub fn new<const N: usize>(paths: [&'static str; N]) -> Self {
         let pairs = paths
             .into_iter()
@@ -48,7 +49,7 @@ impl Metrics {
         ))
     }
 
-    /// Counts a request that was answered.
+    /// Counts an answered request.
     pub fn record(&self, path: &'static str, status: u16, took: Duration) {
         let mut all = self.0.lock();
         let requests = all.entry((path, status)).or_default();
@@ -60,7 +61,7 @@ impl Metrics {
         }
     }
 
-    /// The exposition.
+    /// Returns the exposition.
     pub fn render(&self, gauges: &[Gauge]) -> String {
         let all = self.0.lock().clone();
         let mut out = String::new();

@@ -1,8 +1,8 @@
-//! `anomalyzer demo-app`: an HTTP service that can be made to go wrong for real.
+//! `anomalyzer demo-app`: an HTTP service with faults that can be switched on.
 //!
-//! A bounded pool of workers serves a bounded queue, so that latency and errors come out of
-//! queueing and not out of a formula. What a fault breaks lives in the process: a restart heals it,
-//! and more replicas serve more.
+//! A bounded pool of workers serves a bounded queue, so that latency and errors result from
+//! queueing and not from a formula. A fault affects only its own process: a restart repairs it, and
+//! more replicas serve more requests.
 
 mod faults;
 mod leak;
@@ -27,31 +27,31 @@ use limit::Limit;
 use metrics::Metrics;
 use pool::Pool;
 
-/// How long requests may take to end after the shutdown.
+/// Time that requests may take to end after the shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// The arguments of `anomalyzer demo-app`.
+/// Arguments of `anomalyzer demo-app`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoAppArgs {
     /// Address to serve on
     #[arg(long, env = "DEMO_APP_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// How many requests are worked on at once
+    /// Number of requests that are processed concurrently
     #[arg(long, env = "DEMO_APP_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub workers: u32,
-    /// How many requests may wait for a worker; one more is answered 503
+    /// Number of requests that may wait for a worker; further ones are answered 503
     #[arg(long, env = "DEMO_APP_QUEUE", default_value_t = 64)]
     pub queue: u32,
-    /// How long a request is worked on in the mean, in milliseconds
+    /// Mean processing time of a request in milliseconds
     #[arg(long, env = "DEMO_APP_WORK_MS", default_value_t = 20)]
     pub work_ms: u32,
-    /// How long a request may wait for a worker before it is answered 504
+    /// Maximum wait of a request for a worker before it is answered 504
     #[arg(long, env = "DEMO_APP_DEADLINE", default_value = "2s", value_parser = duration::parse)]
     pub deadline: Duration,
-    /// How many requests a second are let in; one more is answered 429. All if it is not set
+    /// Maximum number of requests per second; further ones are answered 429. Unlimited if not set
     #[arg(long, env = "RATE_LIMIT", value_parser = positive)]
     pub rate_limit: Option<f64>,
-    /// How far the fault `leak` may grow the memory, in MiB
+    /// Maximum growth of the memory by the fault `leak`, in MiB
     #[arg(long, env = "DEMO_APP_LEAK_CAP_MIB", default_value_t = 1024)]
     pub leak_cap_mib: u32,
 }
@@ -63,7 +63,7 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What the service's handlers share.
+/// Shared state of the service's handlers.
 struct App {
     limit: Option<Limit>,
     pool: Pool,
@@ -72,7 +72,8 @@ struct App {
     shutdown: CancellationToken,
 }
 
-/// Serves on the address of the arguments until the shutdown, then lets running requests end.
+/// Serves on the address of the arguments until the shutdown, then lets running requests end; see
+/// [`serve`].
 pub async fn run(args: DemoAppArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!(
@@ -83,7 +84,8 @@ pub async fn run(args: DemoAppArgs, shutdown: CancellationToken) -> anyhow::Resu
     serve(listener, &args, shutdown).await
 }
 
-/// Serves on a listener until the shutdown, then lets running requests end, up to three seconds.
+/// Serves on `listener` until the shutdown, then lets running requests end, for up to three
+/// seconds.
 pub async fn serve(
     listener: TcpListener,
     args: &DemoAppArgs,
@@ -103,7 +105,7 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     });
     let leak = tokio::spawn(leak::run(app.clone(), args.leak_cap_mib, shutdown.clone()));
-    tracing::info!(%address, workers = args.workers, queue = args.queue, "demo application serves");
+    tracing::info!(%address, workers = args.workers, queue = args.queue, "demo application listening");
 
     let server = axum::serve(listener, routes::router(app))
         .with_graceful_shutdown(shutdown.clone().cancelled_owned());
@@ -113,7 +115,7 @@ pub async fn serve(
     };
     tokio::select! {
         ended = server => ended?,
-        () = drained => tracing::warn!("requests still running at the end of the shutdown are cut"),
+        () = drained => tracing::warn!("shutdown timeout reached, dropping running requests"),
     }
     leak.await?;
     Ok(())

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, TryAcquireError};
 
-/// How a request fared in the pool.
+/// Outcome of a request in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
-    /// A worker did the work.
+    /// Success: a worker did the work.
     Done,
-    /// The queue was full.
+    /// Rejection: the queue was full.
     QueueFull,
-    /// It waited too long for a worker.
+    /// Timeout: the request waited too long for a worker.
     DeadlineExceeded,
 }
 
-/// The pool. The semaphore's permits are the workers; those that wait for one, first come first
-/// served, are the queue.
+/// The pool. The permits of the semaphore are the workers. The waiters for a permit are the queue,
+/// first come, first served.
 pub struct Pool {
     workers: Arc<Semaphore>,
     worker_count: u32,
@@ -29,8 +29,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// So many workers, so many places in the queue, the mean of the work, and the longest wait in
-    /// the queue.
+    /// Creates a pool with `workers` workers and `queue` places in the queue. `work` is the mean
+    /// duration of the work, and `deadline` is the maximum wait in the queue.
     pub fn new(workers: u32, queue: u32, work: Duration, deadline: Duration) -> Self {
         let permits = usize::try_from(workers)
             .unwrap_or(Semaphore::MAX_PERMITS)
@@ -45,8 +45,9 @@ impl Pool {
         }
     }
 
-    /// Waits for a worker, and for it to do `factor()` times the mean work, asked when the work
-    /// begins. Work that has begun goes on to its end even if nobody waits for it any more.
+    /// Waits for a worker to finish the work of one request. The work takes `factor()` times the
+    /// mean; `factor` is called when the work begins. Started work continues to its end even if
+    /// nobody waits for it any more.
     pub async fn serve(&self, factor: impl FnOnce() -> f64) -> Served {
         let worker = match self.workers.clone().try_acquire_owned() {
             Ok(worker) => worker,
@@ -74,19 +75,19 @@ impl Pool {
         Served::Done
     }
 
-    /// How many requests wait for a worker.
+    /// Returns the number of requests that wait for a worker.
     pub fn waiting(&self) -> u32 {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many workers work.
+    /// Returns the number of busy workers.
     pub fn busy(&self) -> u32 {
         let free = u32::try_from(self.workers.available_permits()).unwrap_or(u32::MAX);
         self.worker_count.saturating_sub(free)
     }
 }
 
-/// A place in the queue, given back when dropped: also when the client went away.
+/// A place in the queue. Dropping it frees the place, also when the client went away.
 struct Place<'a>(&'a AtomicU32);
 
 impl<'a> Place<'a> {
@@ -105,8 +106,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Gamma-distributed with shape 4 and mean 1: mostly near 1, with a tail (the mean of four
-/// exponential times).
+/// Returns a gamma-distributed number with shape 4 and mean 1: mostly near 1, with a tail (the mean
+/// of four exponential times).
 fn spread() -> f64 {
     let product: f64 = (0..4).map(|_| 1.0 - fastrand::f64()).product();
     -product.ln() / 4.0
@@ -118,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// A pool whose work takes longer than any test.
+    /// Creates a pool whose work takes longer than any test.
     fn endless(queue: u32, deadline: Duration) -> Pool {
         Pool::new(1, queue, Duration::from_secs(600), deadline)
     }

@@ -1,4 +1,4 @@
-//! The application's doors.
+//! HTTP routes of the application.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -21,14 +21,14 @@ use super::memory::resident_bytes;
 use super::metrics::Gauge;
 use super::pool::Served;
 
-/// A page, and how much more than the mean work it costs. The mean is 1 for traffic that asks for
-/// them 5 : 3 : 2.
+/// A page, with its work as a multiple of the mean. The mean is 1 for traffic that requests the
+/// pages in the ratio 5 : 3 : 2.
 pub struct Page {
     pub path: &'static str,
     weight: f64,
 }
 
-/// What there is to ask for.
+/// All pages.
 pub const PAGES: [Page; 3] = [
     Page {
         path: "/",
@@ -44,12 +44,12 @@ pub const PAGES: [Page; 3] = [
     },
 ];
 
-/// How often a hanging request looks whether the fault is over.
+/// Time between two checks of a hanging request if the fault is over.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// All routes.
+/// Builds the router with all routes.
 pub fn router(app: Arc<App>) -> Router {
-    // The process began so long ago, as far as anyone can tell.
+    // This fixes the start time of the process, as far as the metrics can tell.
     LazyLock::force(&STARTED);
     let mut service = Router::new()
         .route("/healthz", get(|| async { "ok" }))
@@ -61,14 +61,15 @@ pub fn router(app: Arc<App>) -> Router {
         );
     }
     let service = service.route_layer(middleware::from_fn_with_state(app.clone(), hang));
-    // The faults' own doors are outside of the layer: what hangs can be told to stop hanging.
+    // The routes of the faults are outside of this layer, so that a hanging application can be told
+    // to stop hanging.
     let faults = Router::new()
         .route("/fault", get(shown).delete(clear_all))
         .route("/fault/{name}", post(set).delete(clear));
     service.merge(faults).with_state(app)
 }
 
-/// When this process began, on both clocks.
+/// Start time of this process, on the monotonic and on the wall clock.
 static STARTED: LazyLock<(Instant, f64)> =
     LazyLock::new(|| (Instant::now(), now_ms() as f64 / 1000.0));
 

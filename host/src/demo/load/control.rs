@@ -1,4 +1,4 @@
-//! The control door of the traffic.
+//! Control endpoint of the traffic.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ struct Surge {
     lasts: Option<Duration>,
 }
 
-/// `POST /surge?factor=4&for=20s` (without `for`: until it is said otherwise), `DELETE /surge`,
-/// `GET /status`.
+/// Builds the router: `POST /surge?factor=4&for=20s` (without `for`: until the next change),
+/// `DELETE /surge`, `GET /status`.
 pub fn router(load: Load) -> Router {
     let status = |State(load): State<Load>| async move { Json(load.status()) };
     Router::new()

@@ -1,6 +1,6 @@
-//! `anomalyzer demo-load`: open-loop traffic. Requests are sent by a clock and not when the last
-//! one was answered, as visitors do who know nothing of each other: a service that slows down gets
-//! no relief from its load.
+//! `anomalyzer demo-load`: open-loop traffic. A clock triggers the requests, and not the response
+//! to the previous request. Real visitors, who know nothing of each other, behave in the same way:
+//! a service that slows down gets no relief from its load.
 
 mod control;
 mod shape;
@@ -27,12 +27,12 @@ use status::Counters;
 pub use shape::Shape;
 pub use status::LoadStatus;
 
-/// How long connections to the control door may stay open after the shutdown.
+/// Time that connections to the control endpoint may stay open after the shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
-/// How often the list of targets is asked for.
+/// Time between two requests for the list of targets.
 const DISCOVERY: Duration = Duration::from_secs(1);
 
-/// The arguments of `anomalyzer demo-load`.
+/// Arguments of `anomalyzer demo-load`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoLoadArgs {
     /// Replica to send to, as http://127.0.0.1:8000; may be given several times
@@ -42,38 +42,37 @@ pub struct DemoLoadArgs {
         required_unless_present = "targets_url"
     )]
     pub targets: Vec<String>,
-    /// Where the list of replicas is asked for every second, in the format of Prometheus's HTTP
-    /// service discovery
+    /// URL of the list of replicas, in the format of Prometheus's HTTP service discovery; polled
+    /// every second
     #[arg(long, value_name = "URL", conflicts_with = "targets")]
     pub targets_url: Option<String>,
-    /// Address of the control door: POST /surge?factor=4&for=20s, DELETE /surge, GET /status
+    /// Address of the control endpoint: POST /surge?factor=4&for=20s, DELETE /surge, GET /status
     #[arg(long, default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
-    /// How the traffic looks
+    /// Shape of the traffic
     #[command(flatten)]
     pub settings: LoadSettings,
 }
 
-/// How much traffic there is.
+/// Amount and shape of the traffic.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadSettings {
-    /// Requests a second in the mean of a day
+    /// Mean number of requests per second over a day
     #[arg(long, default_value_t = 40.0)]
     pub rate: f64,
-    /// How far the rate wanders about by itself, as a share; the arrivals are a Poisson process
-    /// besides
+    /// Random drift of the rate, as a share; the arrivals are also a Poisson process
     #[arg(long, default_value_t = 0.05)]
     pub noise: f64,
-    /// How long a day is
+    /// Length of a day
     #[arg(long, default_value = "1d", value_parser = duration::parse)]
     pub day: Duration,
-    /// How far the busiest hour is above the mean, as a share
+    /// Height of the busiest hour above the mean, as a share
     #[arg(long, default_value_t = 0.3)]
     pub amplitude: f64,
-    /// When a request is given up
+    /// Timeout of a request
     #[arg(long, default_value = "5s", value_parser = duration::parse)]
     pub timeout: Duration,
-    /// How many requests may be under way; what comes on top is dropped, and counted
+    /// Maximum number of concurrent requests; further ones are dropped and counted
     #[arg(long, default_value_t = 1000)]
     pub in_flight: usize,
 }
@@ -91,7 +90,7 @@ impl Default for LoadSettings {
     }
 }
 
-/// Traffic that is under way. Ends with its shutdown.
+/// Running traffic. It ends with its shutdown token.
 #[derive(Clone)]
 pub struct Load {
     surges: Arc<Surges>,
@@ -100,8 +99,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to send to the targets (base URLs, `http://127.0.0.1:8000`), round robin over the
-    /// newest list.
+    /// Starts to send requests to the targets (base URLs such as `http://127.0.0.1:8000`), round
+    /// robin over the newest list.
     pub fn start(
         targets: watch::Receiver<Vec<String>>,
         settings: &LoadSettings,
@@ -127,28 +126,29 @@ impl Load {
         Ok(load)
     }
 
-    /// Multiplies the rate until it is said otherwise; 1 is the usual rate, 0 none.
+    /// Multiplies the rate by `factor` until the next change. A factor of 1 is the usual rate, and
+    /// 0 stops the traffic.
     pub fn set_factor(&self, factor: f64) {
         self.surges.set(factor, None);
     }
 
-    /// Multiplies the rate for a while.
+    /// Multiplies the rate by `factor` for the duration `lasts`.
     pub fn surge(&self, factor: f64, lasts: Duration) {
         self.surges.set(factor, Some(lasts));
     }
 
-    /// What was sent and what came back.
+    /// Returns the counters of requests and responses.
     pub fn status(&self) -> LoadStatus {
         self.counters.status(self.surges.factor())
     }
 
-    /// Returns when the shutdown was asked for and the traffic has ended.
+    /// Waits until the shutdown was requested and the traffic has ended.
     pub async fn ended(&self) {
         self.tasks.wait().await;
     }
 }
 
-/// Sends traffic and serves the control door until the shutdown.
+/// Sends traffic and serves the control endpoint until the shutdown.
 pub async fn run(args: DemoLoadArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!(
@@ -159,7 +159,7 @@ pub async fn run(args: DemoLoadArgs, shutdown: CancellationToken) -> anyhow::Res
     serve(listener, args, shutdown).await
 }
 
-/// The same with a listener for the control door.
+/// Sends traffic and serves the control endpoint on `listener` until the shutdown; see [`run`].
 pub async fn serve(
     listener: TcpListener,
     args: DemoLoadArgs,
@@ -170,7 +170,7 @@ pub async fn serve(
     let discovery = args
         .targets_url
         .map(|url| tokio::spawn(discover(url, sender, shutdown.clone())));
-    tracing::info!(address = %listener.local_addr()?, rate = args.settings.rate, "demo load is sent");
+    tracing::info!(address = %listener.local_addr()?, rate = args.settings.rate, "demo load started");
     let server = axum::serve(listener, control::router(load.clone()));
     let late = async {
         shutdown.cancelled().await;
@@ -178,7 +178,7 @@ pub async fn serve(
     };
     tokio::select! {
         ended = server.with_graceful_shutdown(shutdown.clone().cancelled_owned()) => ended?,
-        () = late => tracing::warn!("connections to the control door that are still open are cut"),
+        () = late => tracing::warn!("shutdown timeout reached, dropping connections to the control endpoint"),
     }
     if let Some(discovery) = discovery {
         discovery.await?;
@@ -187,7 +187,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Keeps the list of targets fresh; while it can't be had, the last one counts.
+/// Keeps the list of targets up to date. While the list is unavailable, the last one is used.
 async fn discover(url: String, sender: watch::Sender<Vec<String>>, shutdown: CancellationToken) {
     let client = match http_client::client(DISCOVERY) {
         Ok(client) => client,
@@ -204,7 +204,7 @@ async fn discover(url: String, sender: watch::Sender<Vec<String>>, shutdown: Can
             }
             Err(error) if !said => {
                 said = true;
-                tracing::warn!(%error, "the list of targets can't be had: the last one is kept");
+                tracing::warn!(%error, "cannot fetch the list of targets, keeping the last one");
             }
             Err(_) => {}
         }

@@ -1,4 +1,4 @@
-//! How the rate of the traffic moves: a day, noise, and surges.
+//! Rate of the traffic over time: a daily curve, noise and surges.
 
 use parking_lot::Mutex;
 use std::f64::consts::TAU;
@@ -9,25 +9,26 @@ use tokio::time::Instant;
 
 use super::LoadSettings;
 
-/// How fast the noise forgets: half of it is gone after some seven seconds.
+/// Share of the noise that remains after one step. Half of the noise is gone after some seven
+/// seconds.
 const MEMORY: f64 = 0.9;
-/// How often the noise moves.
+/// Time between two steps of the noise.
 const STEP: Duration = Duration::from_secs(1);
 
-/// The rate before any surge.
+/// Rate of the traffic without surges.
 #[derive(Clone, Debug)]
 pub struct Shape {
     rate: f64,
     noise: f64,
     day: Duration,
     amplitude: f64,
-    /// A wandering value with mean 0 and deviation 1.
+    /// Random drift with mean 0 and standard deviation 1.
     drift: f64,
     drifted: Duration,
 }
 
 impl Shape {
-    /// Checks the settings.
+    /// Checks the settings and creates the shape.
     pub fn new(settings: &LoadSettings) -> anyhow::Result<Self> {
         let LoadSettings {
             rate,
@@ -59,9 +60,10 @@ impl Shape {
         })
     }
 
-    /// Requests a second, so long after the start. A day begins at its mean and rises.
+    /// Returns the requests per second at the time `since_start`. A day begins at its mean and
+    /// rises.
     pub fn rate(&mut self, since_start: Duration) -> f64 {
-        // After a long pause (a laptop asleep) a few steps say as much as all of them.
+        // After a long pause (such as a laptop asleep), a few steps are as good as all of them.
         for _ in 0..100 {
             if self.drifted + STEP > since_start {
                 break;
@@ -74,23 +76,25 @@ impl Shape {
     }
 }
 
-/// Normally distributed with mean 0 and deviation 1 (Box and Muller, 1958).
+/// Returns a normally distributed number with mean 0 and standard deviation 1 (Box and Muller,
+/// 1958).
 fn normal() -> f64 {
     (-2.0 * (1.0 - fastrand::f64()).ln()).sqrt() * (TAU * fastrand::f64()).cos()
 }
 
-/// By how much the rate is multiplied.
+/// Factor that multiplies the rate, with its end.
 #[derive(Debug, Default)]
 pub struct Surges(Mutex<Option<(f64, Option<Instant>)>>);
 
 impl Surges {
-    /// Multiplies by `factor` from now on, for a while or until it is said otherwise.
+    /// Multiplies the rate by `factor` from now on, for the duration `lasts` or until the next
+    /// change.
     pub fn set(&self, factor: f64, lasts: Option<Duration>) {
         let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts));
         *self.0.lock() = Some((factor, until));
     }
 
-    /// The factor now.
+    /// Returns the present factor.
     pub fn factor(&self) -> f64 {
         self.factor_at(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! What was sent and what came back.
+//! Counters of requests and responses.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,21 +14,21 @@ pub struct Counters {
     pub failed: Counter,
     pub dropped: Counter,
     pub targets: Counter,
-    /// Requests a second that are aimed at, in thousandths.
+    /// Target rate in thousandths of a request per second.
     pub millirate: Counter,
 }
 
-/// A number that many tasks count on.
+/// An atomic counter that many tasks share.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn more(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// As it is now.
+    /// Sets the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -38,35 +38,37 @@ impl Counter {
     }
 }
 
-/// What was sent and what came back, since the start.
+/// Requests and responses since the start.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadStatus {
-    /// Requests a second that are aimed at now, the surge included.
+    /// Target rate in requests per second now, including the surge.
     pub rate: f64,
-    /// By how much a surge multiplies now.
+    /// Present factor of a surge.
     pub factor: f64,
-    /// Replicas that are sent to.
+    /// Number of replicas that receive requests.
     pub targets: u64,
-    /// Requests sent.
+    /// Number of sent requests.
     pub sent: u64,
-    /// Of them, those under way.
+    /// Number of sent requests that still run.
     pub in_flight: u64,
-    /// Of them, those answered 2xx.
+    /// Number of sent requests that were answered 2xx.
     pub succeeded: u64,
-    /// Of them, those answered anything else.
+    /// Number of sent requests that were answered with another status.
     pub refused: u64,
-    /// Of them, those given up.
+    /// Number of sent requests that timed out.
     pub timed_out: u64,
-    /// Of them, those without an answer: no connection, or one that broke.
+    /// Number of sent requests without a response: no connection, or a broken one.
     pub failed: u64,
-    /// Requests that were due and not sent: too many under way, or nobody to send to.
+    /// Number of requests that were due but not sent, because of too many running requests or no
+    /// targets.
     pub dropped: u64,
 }
 
 impl Counters {
-    /// All of them.
+    /// Returns the values of all counters.
     pub fn status(&self, factor: f64) -> LoadStatus {
-        // Read before what was sent, so that those under way are never less than none.
+        // The results are read before `sent`, so that the number of running requests is never
+        // negative.
         let (succeeded, refused) = (self.succeeded.get(), self.refused.get());
         let (timed_out, failed) = (self.timed_out.get(), self.failed.get());
         let sent = self.sent.get();

@@ -1,4 +1,4 @@
-//! The sending of requests by a clock.
+//! Sends requests, triggered by a clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::shape::{Shape, Surges};
 use super::status::Counters;
 
-/// What is asked for, as often as it stands here.
+/// Paths to request. A path's share of the traffic is its share of the entries.
 const PATHS: [&str; 10] = [
     "/",
     "/search",
@@ -25,15 +25,14 @@ const PATHS: [&str; 10] = [
     "/checkout",
 ];
 
-/// The longest that is slept between two requests: a surge begins after that, however low the rate
-/// is.
+/// Maximum sleep between two requests. A surge takes effect within this time even at a low rate.
 const NAP: Duration = Duration::from_millis(100);
 
-/// How far behind its clock the traffic may fall before it gives up what it owes (a laptop that
-/// slept).
+/// Maximum lag of the traffic behind its clock. Requests that are due for longer are skipped (after
+/// a laptop slept).
 const LAG: Duration = Duration::from_secs(1);
 
-/// Traffic to be sent.
+/// Generator of the traffic.
 pub struct Traffic {
     pub targets: watch::Receiver<Vec<String>>,
     pub client: reqwest::Client,
@@ -43,7 +42,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Sends until the shutdown; requests under way are then cut.
+    /// Sends requests until the shutdown, then drops the running ones.
     pub async fn run(self, mut shape: Shape, shutdown: CancellationToken) {
         let places = Arc::new(Semaphore::new(self.in_flight.min(Semaphore::MAX_PERMITS)));
         let requests = TaskTracker::new();
@@ -53,8 +52,9 @@ impl Traffic {
         loop {
             let rate = shape.rate(due.duration_since(started)) * self.surges.factor();
             self.counters.millirate.set((rate * 1000.0) as u64);
-            // Arrivals of a Poisson process are exponentially far apart. Because it has no memory,
-            // a long gap may be cut and drawn again, at the rate of that moment.
+            // The gaps between arrivals of a Poisson process are exponentially distributed. Because
+            // the process has no memory, a long gap may be cut and drawn again at the rate of that
+            // moment.
             let gap = if rate > 0.0 {
                 -(1.0 - fastrand::f64()).ln() / rate
             } else {

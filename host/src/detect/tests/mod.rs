@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::bus::local::{LocalBus, LocalBusConfig};
-use crate::bus::{Bus, Subscription, Topic};
+use crate::bus::{Bus, Subscription};
 use crate::codec;
 use crate::collect::{DetectorConfig, SignalConfig};
-use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target};
+use crate::domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, Topic};
 use crate::plugin::tests::guest;
 use crate::plugin::{PluginConfig, Plugins};
 

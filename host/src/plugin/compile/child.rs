@@ -1,5 +1,5 @@
-//! The child: takes limits upon itself, then reads a component from its standard input and compiles
-//! it into a cache folder. It runs nothing of it.
+//! Compiles a component in a child process. The child limits itself, then reads the component from
+//! its standard input and compiles it into a cache folder. It runs nothing of the component.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -14,16 +14,16 @@ use wasmtime::component::Component;
 use super::super::engine;
 use super::kept::cache_in;
 
-/// It is no component that the runtime takes: the reason is on standard error.
+/// Exit code if the runtime does not accept the component. The reason is on standard error.
 pub(super) const UNUSABLE: u8 = 3;
-/// It was stopped by something that the component is not to blame for: the reason is on standard
-/// error.
+/// Exit code if the child was stopped by something that is not the component's fault. The reason is
+/// on standard error.
 pub(super) const UNABLE: u8 = 4;
 
-/// How much less important than the host this is.
+/// Niceness of the child, relative to the host.
 const NICER: i32 = 10;
 
-/// The arguments of `anomalyzer compile-plugin`, which no person calls.
+/// Arguments of `anomalyzer compile-plugin`, which no person calls.
 #[derive(Clone, Debug, Args)]
 pub struct CompileArgs {
     /// The folder to compile into
@@ -40,25 +40,25 @@ pub struct CompileArgs {
     any_nan: bool,
 }
 
-/// Compiles what comes in on standard input, within the limits. For `main`, before anything else is
-/// started.
+/// Compiles the component on standard input, within the limits. `main` calls this before it starts
+/// anything else.
 pub fn compile_and_exit(args: &CompileArgs) -> ExitCode {
     let done = limit(args).map_err(|error| (UNABLE, format!("the limits can't be set: {error}")));
     match done.and_then(|()| compile(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, reason)) => {
-            // Nobody listens any more if this fails.
+            // If this fails, nobody reads standard error any more.
             let _ = std::io::stderr().write_all(reason.as_bytes());
             ExitCode::from(code)
         }
     }
 }
 
-/// Before the first byte of the component is read.
+/// Sets the limits, before the first byte of the component is read.
 fn limit(args: &CompileArgs) -> rustix::io::Result<()> {
-    // Whoever waits for this ends with all it started.
+    // The kernel kills this process when its parent ends.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // SIGXCPU at the limit, SIGKILL a second later.
+    // The kernel sends SIGXCPU at the limit, and SIGKILL a second later.
     lower(
         Resource::Cpu,
         args.cpu_seconds,
@@ -70,7 +70,7 @@ fn limit(args: &CompileArgs) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// A limit that is lower already stays.
+/// Lowers a limit. A limit that is lower already stays.
 fn lower(what: Resource, soft: u64, hard: u64) -> rustix::io::Result<()> {
     let now = getrlimit(what);
     let least = |limit: u64, now: Option<u64>| Some(now.map_or(limit, |now| now.min(limit)));
@@ -94,7 +94,7 @@ fn compile(args: &CompileArgs) -> Result<(), (u8, String)> {
     let engine = engine::runtime(!args.any_nan, true, Some(cache.clone()))
         .map_err(|error| unable(format!("the runtime can't be set up: {error:#}")))?;
     Component::from_binary(&engine, &bytes).map_err(|error| (UNUSABLE, format!("{error:#}")))?;
-    // The cache counts what it stored; that it could not store it, it only logs.
+    // The cache counts the code that it stored. It only logs a failure to store.
     if cache.cache_misses() == 0 {
         return Err(unable(format!(
             "what was compiled can't be written to {}",

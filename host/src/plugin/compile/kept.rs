@@ -1,11 +1,12 @@
-//! The cache folder: what was compiled, and how to tell without trying.
+//! Keeps compiled code in the cache folder, and tells without a compilation if a component is in
+//! it.
 //!
-//! `code/` is the runtime's own cache. `known/<settings>/<digest>` names the file in `code/` that a
-//! component became, for one version and setting of the compiler; `refused/<settings>/<digest>`
-//! holds the limits that one reached, so that a bomb in the plugin folder costs the time of one
-//! start and not of each. `.desk-*` are folders in which a child works; what it leaves there is
-//! taken over only when it is done, so that a child that is stopped in the middle leaves nothing
-//! behind in the cache.
+//! `code/` is the runtime's own cache. `known/<settings>/<digest>` names the file in `code/` that
+//! holds the code of a component, for one version and setting of the compiler.
+//! `refused/<settings>/<digest>` holds the limits that a component reached. A bomb in the plugin
+//! folder therefore costs the time of one start, and not of every start. `.desk-*` are the work
+//! folders of children. The output of a child is moved to the cache only when the child is done. A
+//! child that is stopped in the middle therefore leaves nothing behind in the cache.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,17 +19,17 @@ use wasmtime::{Cache, CacheConfig};
 use super::super::config::Limits;
 use super::super::error::PluginError;
 
-/// Where the runtime keeps code, inside the folder that it is given.
+/// Subfolder in which the runtime keeps code, inside the folder that it is given.
 const MODULES: &str = "modules";
 
 pub(super) struct Kept {
     folder: PathBuf,
-    /// Removes it in the end.
+    /// Temporary folder, which is removed at the end.
     _temporary: Option<TempDir>,
 }
 
 impl Kept {
-    /// In this folder, which is made if it is not there, for the eyes of this user alone.
+    /// Uses `folder`, and makes it if it does not exist. Only this user has access to a new folder.
     pub(super) fn at(folder: &Path) -> Result<Self, PluginError> {
         use std::os::unix::fs::DirBuilderExt;
         let unusable = |error: io::Error| {
@@ -49,7 +50,7 @@ impl Kept {
         })
     }
 
-    /// In a private folder that goes with this.
+    /// Uses a private folder that is removed at the end.
     pub(super) fn temporary() -> Result<Self, PluginError> {
         let folder = tempfile::Builder::new()
             .prefix("anomalyzer-compiled-")
@@ -63,18 +64,19 @@ impl Kept {
         })
     }
 
-    /// The runtime's cache in it.
+    /// Returns the runtime's cache in the folder.
     pub(super) fn cache(&self) -> Result<Cache, PluginError> {
         cache_in(&self.code()).map_err(PluginError::Runtime)
     }
 
-    /// Whether the component of that digest is there, as this engine compiles.
+    /// Returns true if the component of that digest is in the cache, compiled with the settings of
+    /// `engine`.
     pub(super) fn has(&self, engine: &wasmtime::Engine, digest: &str) -> bool {
         let name = fs::read_to_string(self.of(engine, "known").join(digest));
         name.is_ok_and(|name| !name.is_empty() && self.code().join(MODULES).join(name).is_file())
     }
 
-    /// A folder for one child to work in.
+    /// Makes a work folder for one child.
     pub(super) fn desk(&self) -> Result<TempDir, String> {
         tempfile::Builder::new()
             .prefix(".desk-")
@@ -82,7 +84,7 @@ impl Kept {
             .map_err(|error| self.full(&error))
     }
 
-    /// Takes what a child left on its desk into the cache, and remembers what it is.
+    /// Moves the output of a child from its work folder to the cache, and notes its digest.
     pub(super) fn take_over(
         &self,
         engine: &wasmtime::Engine,
@@ -103,7 +105,8 @@ impl Kept {
         kept.map_err(|error| self.full(&error))
     }
 
-    /// Why it was refused, if that was for these limits or higher ones.
+    /// Returns the reason why the component was refused, if that was for these limits or higher
+    /// ones.
     pub(super) fn refused(
         &self,
         engine: &wasmtime::Engine,
@@ -118,7 +121,7 @@ impl Kept {
         not_higher.then(|| lines.next().unwrap_or_default().to_owned())
     }
 
-    /// Remembers that it reached one of these limits.
+    /// Notes that the component reached one of these limits.
     pub(super) fn refuse(
         &self,
         engine: &wasmtime::Engine,
@@ -169,14 +172,14 @@ impl Kept {
     }
 }
 
-/// The runtime's cache in a folder of that path.
+/// Opens the runtime's cache in a folder.
 pub(super) fn cache_in(folder: &Path) -> Result<Cache, String> {
     let mut config = CacheConfig::new();
     config.with_directory(folder);
     Cache::new(config).map_err(|error| format!("{error:#}"))
 }
 
-/// Of `<compiler>/<key>`, the one that is code: its name has no extension.
+/// Returns the path `<compiler>/<key>` of the file that holds code. Its name has no extension.
 fn only_file(folder: &Path) -> io::Result<Option<PathBuf>> {
     for compiler in fs::read_dir(folder)? {
         let compiler = compiler?;

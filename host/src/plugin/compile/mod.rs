@@ -1,7 +1,6 @@
-//! Turns foreign bytes into code. That is where a small file can do the most harm (126 KB can take
-//! 75 s and 2.5 GB), so it happens in a child process with limits on its processor time and its
-//! memory. What comes of it reaches this process through the runtime's own cache, and through
-//! nothing else.
+//! Compiles foreign bytes in a child process. Compilation is the step at which a small file can do
+//! the most harm: 126 KB can take 75 s and 2.5 GB. The child therefore has limits on its processor
+//! time and its memory. Its output reaches this process only through the runtime's own cache.
 
 mod child;
 mod kept;
@@ -20,8 +19,8 @@ use parent::Failure;
 
 pub use child::{CompileArgs, compile_and_exit};
 
-/// The program that is running, also when its file was replaced meanwhile: parent and child must be
-/// the same build, or the one would not find in the cache what the other put there.
+/// Returns the path of the running program, even if its file was replaced meanwhile. Parent and
+/// child must be the same build, or the parent would not find the child's output in the cache.
 pub fn this_program() -> PathBuf {
     const SELF: &str = "/proc/self/exe";
     if Path::new(SELF).exists() {
@@ -31,20 +30,20 @@ pub fn this_program() -> PathBuf {
     }
 }
 
-/// Compiles for one engine.
+/// Compiler for one engine.
 pub(super) struct Compiler {
     program: Option<PathBuf>,
     kept: Option<Kept>,
     cache: Option<Cache>,
     canonical_nan: bool,
     limits: Limits,
-    /// One child at a time: each may use all the memory that it is allowed.
+    /// Lock for one child at a time, because each child may use all the memory that it is allowed.
     turn: Mutex<()>,
 }
 
 impl Compiler {
-    /// Prepares the cache. Without a configured folder, a child still needs one: it is private, and
-    /// goes with the compiler.
+    /// Prepares the cache. A child needs a folder even if none is configured. That folder is
+    /// private, and is removed with the compiler.
     pub(super) fn new(config: &PluginConfig) -> Result<Self, PluginError> {
         let kept = match (&config.cache, &config.compiler) {
             (Some(folder), _) => Some(Kept::at(folder)?),
@@ -62,13 +61,13 @@ impl Compiler {
         })
     }
 
-    /// The runtime's cache.
+    /// Returns the runtime's cache.
     pub(super) fn cache(&self) -> Option<Cache> {
         self.cache.clone()
     }
 
-    /// Compiles a component, or takes it from the cache, where anything else than a component that
-    /// was compiled within the limits never gets to. `digest` is that of the bytes.
+    /// Compiles a component, or takes it from the cache. Only components that were compiled within
+    /// the limits get into the cache. `digest` is the digest of `bytes`.
     pub(super) fn compile(
         &self,
         engine: &wasmtime::Engine,
@@ -84,13 +83,13 @@ impl Compiler {
         if self.program.is_some() && self.compiled_here() > before {
             tracing::warn!(
                 plugin.digest = digest,
-                "what the cache had of it was of no use: compiled in this process"
+                "cached plugin code was unusable, compiled in this process"
             );
         }
         Ok(component)
     }
 
-    /// Sees to it that it is in the cache.
+    /// Compiles the component in a child, unless it is in the cache.
     fn compile_outside(
         &self,
         program: &Path,
@@ -126,7 +125,8 @@ impl Compiler {
         }
     }
 
-    /// How often something was not found in the cache, and so compiled in this process.
+    /// Returns the number of times that code was not found in the cache and was compiled in this
+    /// process.
     pub(super) fn compiled_here(&self) -> usize {
         self.cache.as_ref().map_or(0, Cache::cache_misses)
     }

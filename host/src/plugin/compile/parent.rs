@@ -1,4 +1,4 @@
-//! Starts the child, feeds it, waits for it, and says what became of it.
+//! Starts the child, feeds it, waits for it, and reports its end.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -13,24 +13,25 @@ use super::super::config::Limits;
 use super::super::text::one_line;
 use super::child::{UNABLE, UNUSABLE};
 
-/// Threads that one child compiles with. More would only use up address space: each has a stack and
-/// a heap.
+/// Number of threads that one child compiles with. More threads would only use up address space,
+/// because each has a stack and a heap.
 const THREADS: &str = "4";
 const HEAPS: &str = "2";
 
-/// How much of what a child says is read, in bytes.
+/// Maximum size of the output that is kept of a child, in bytes.
 const SAID: u64 = 64 << 10;
 
-/// Why a child did not compile it.
+/// Reason why a child did not compile the component.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It reached a limit, and would again: names the limit and the remedy.
+    /// The child reached a limit, and would reach it again. The text names the limit and the
+    /// remedy.
     Limit(String),
-    /// Anything else.
+    /// The child failed for another reason.
     Other(String),
 }
 
-/// Compiles in a child, into that folder.
+/// Compiles in a child, into the folder `into`.
 pub(super) fn compile(
     program: &Path,
     bytes: &[u8],
@@ -46,7 +47,7 @@ pub(super) fn compile(
     if !canonical_nan {
         command.arg("--any-nan");
     }
-    // It needs nothing of the environment, where credentials may be.
+    // The child needs nothing from the environment, which may hold credentials.
     command
         .env_clear()
         .env("RAYON_NUM_THREADS", THREADS)
@@ -68,9 +69,9 @@ pub(super) fn compile(
     ended.judge(limits, patience)
 }
 
-/// How a child ended.
+/// End of a child.
 struct Ended {
-    /// None if it had to be stopped.
+    /// Exit status, or None if the child had to be stopped.
     status: Option<ExitStatus>,
     said: String,
 }
@@ -79,7 +80,7 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     thread::scope(|scope| {
         let both = (|| {
-            // It may end before it has read all: then there is nobody to tell.
+            // The child may end before it has read everything. Nobody needs to know that.
             thread::Builder::new().spawn_scoped(scope, move || {
                 drop(stdin.map(|mut stdin| stdin.write_all(bytes)))
             })?;
@@ -87,7 +88,7 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
                 let mut said = Vec::new();
                 if let Some(mut stderr) = stderr {
                     let _ = stderr.by_ref().take(SAID).read_to_end(&mut said);
-                    // The rest is not kept, so that it never waits to be read.
+                    // The rest is read but not kept, so that the child never waits for a reader.
                     let _ = io::copy(&mut stderr, &mut io::sink());
                 }
                 String::from_utf8_lossy(&said).into_owned()
@@ -96,7 +97,7 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
         let reader = match both {
             Ok(reader) => reader,
             Err(error) => {
-                // With it end the pipes, and so the threads.
+                // The pipes end with the child, and the threads end with the pipes.
                 child.kill()?;
                 child.wait()?;
                 return Err(error);
@@ -110,7 +111,7 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
     })
 }
 
-/// Waits for its end, and brings it about when it takes too long.
+/// Waits for the end of the child. Kills the child after `patience`.
 fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
     const LONGEST_NAP: Duration = Duration::from_millis(20);
     let begun = Instant::now();
@@ -169,8 +170,8 @@ impl Ended {
     }
 }
 
-/// An allocation that fails ends the process with these words, a mapping that fails is an error
-/// with this number.
+/// Returns true if the child ran out of memory. A failed allocation ends the process with these
+/// words, and a failed mapping is an error with this number.
 fn out_of_memory(said: &str) -> bool {
     said.contains("memory allocation of") || said.contains("(os error 12)")
 }
@@ -193,7 +194,7 @@ mod tests {
         }
     }
 
-    /// As `wait` has it: the exit code is in the second byte.
+    /// Returns a status in the format of `wait`: the exit code is in the second byte.
     fn code(code: u8) -> Option<i32> {
         Some(i32::from(code) << 8)
     }

@@ -1,4 +1,4 @@
-//! What happened to the plugins: on the shelf, and for the history.
+//! Persists changes to the plugins in the repository, and queues them for the history.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::Registry;
 use crate::common::clock::now_ms;
 use crate::plugin::record::{PluginChange, PluginChangeKind, PluginRecord};
 
-/// Changes that nobody has fetched are kept up to that many; then the oldest are dropped, and only
-/// logged.
+/// Maximum number of changes that wait to be fetched. Beyond it, the oldest changes are dropped and
+/// only logged.
 const CHANGES: usize = 4096;
 
 impl Registry {
@@ -18,7 +18,7 @@ impl Registry {
             tracing::error!(
                 plugin = record.name,
                 error,
-                "a change to a plugin will not outlast this process"
+                "failed to persist plugin record"
             );
         }
     }
@@ -66,18 +66,18 @@ impl Registry {
             tracing::error!(
                 plugin = lost.plugin,
                 kind = lost.kind.as_str(),
-                "a change to a plugin was not recorded"
+                "dropped unrecorded plugin change"
             );
         }
         changes.push(change);
     }
 
-    /// What happened since this was asked last, oldest first.
+    /// Returns the changes since the last call, oldest first.
     pub(in crate::plugin) fn changes(&self) -> Vec<PluginChange> {
         std::mem::take(&mut *self.changes.lock())
     }
 
-    /// Puts changes back that could not be recorded.
+    /// Queues changes again that could not be recorded.
     pub(in crate::plugin) fn put_back(&self, mut unrecorded: Vec<PluginChange>) {
         let mut changes = self.changes.lock();
         unrecorded.append(&mut changes);

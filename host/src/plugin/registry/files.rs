@@ -1,4 +1,4 @@
-//! What comes and goes in the plugin folder.
+//! Applies new, changed and removed files of the plugin folder to the registry.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::plugin::record::{Origin, PluginChange, PluginChangeKind, PluginRecord
 use crate::plugin::text::one_line;
 
 impl Registry {
-    /// Looks whether something happened in the folder. What is due is for [`Registry::take_file`].
+    /// Polls the folder. Returns the due files for [`Registry::take_file`].
     pub(in crate::plugin) fn look(&self) -> Vec<std::path::PathBuf> {
         match self.folder.look(false) {
             Ok(look) => {
@@ -34,7 +34,7 @@ impl Registry {
                     });
                     if let Some(name) = name {
                         self.lose_file(&name, "its file is gone from the plugin folder");
-                        // What was refused may have been so because of it.
+                        // Other files may have been refused because of the removed file.
                         let refused: Vec<String> =
                             self.read(|table| table.broken.keys().cloned().collect());
                         refused.iter().for_each(|file| self.folder.again(file));
@@ -61,7 +61,8 @@ impl Registry {
         *known = problem;
     }
 
-    /// Takes a file of the folder in. One that is no good leaves what runs as it is, and is told.
+    /// Adds a file of the folder to the plugins. An unusable file leaves the running version as it
+    /// is, and is reported.
     pub(in crate::plugin) fn take_file(&self, path: &Path, at_start: bool) {
         let mut info = blank(path);
         let taken = self.try_file(path, at_start, &mut info);
@@ -113,8 +114,8 @@ impl Registry {
             let _changing = self.changing.lock();
             info.name.clone_from(&record.name);
             self.claim(&record.name, &file)?;
-            // What somebody went back to stays over a restart; a file that is put back later means
-            // what it says.
+            // If someone reverted to another version, that version stays live over a restart. A
+            // file that is put back later goes live.
             if at_start
                 && record
                     .active
@@ -143,7 +144,7 @@ impl Registry {
         Ok(())
     }
 
-    /// One plugin is one file.
+    /// Returns an error if another file holds the plugin's name, because one plugin is one file.
     fn claim(&self, name: &str, file: &str) -> Result<(), String> {
         let holder = self.read(|table| {
             table
@@ -173,8 +174,8 @@ impl Registry {
         });
     }
 
-    /// What came from the folder goes with its file; what was uploaded stays, and the newest of it
-    /// is live.
+    /// Removes the versions that came from the folder, after their file is gone. Uploaded versions
+    /// stay. If the live version was removed, the newest uploaded version goes live.
     pub(super) fn lose_file(&self, name: &str, why: &str) {
         let Some(mut record) = self.record(name) else {
             return;
@@ -203,7 +204,7 @@ impl Registry {
                     }
                 });
                 if let Err(error) = self.activate(name, &digest) {
-                    tracing::error!(plugin = name, %error, "no version of a plugin is left that can be used");
+                    tracing::error!(plugin = name, %error, "no usable plugin version left");
                 }
             }
             None => {
@@ -213,7 +214,7 @@ impl Registry {
                     tracing::error!(
                         plugin = name,
                         error,
-                        "a plugin that is gone will be there at the next start"
+                        "failed to delete plugin record; plugin returns at next start"
                     );
                 }
                 self.write(|table| table.entries.remove(name));

@@ -1,4 +1,4 @@
-//! The plugins that there are, which version of each is live, and every change of that.
+//! Keeps the plugins, the live version of each, and every change to them.
 
 mod changes;
 mod files;
@@ -28,24 +28,24 @@ pub use views::{LivePlugin, PluginView};
 
 use table::{Entry, Table};
 
-/// Why a plugin could not be changed.
+/// Reason why a plugin could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManageError {
-    /// There is none of that name.
+    /// There is no plugin of that name.
     #[error("there is no plugin `{0}`")]
     NotFound(String),
-    /// The bytes are not a plugin that this host takes.
+    /// The bytes are not a plugin that this host accepts.
     #[error("{0}")]
     Refused(String),
-    /// It can't be done as things are.
+    /// The change conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
-    /// The disk.
+    /// The disk failed.
     #[error("the plugin can't be kept: {0}")]
     Store(String),
 }
 
-/// A plugin's bytes that passed every check, not live yet.
+/// Bytes of a plugin that passed every check, but are not live yet.
 pub struct Examined {
     info: PluginInfo,
     code: Code,
@@ -54,22 +54,22 @@ pub struct Examined {
 }
 
 impl Examined {
-    /// What is known of it.
+    /// Returns the known facts about the plugin.
     pub fn info(&self) -> &PluginInfo {
         &self.info
     }
 
-    /// The bytes themselves.
+    /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// What a version must pass before it may take the place of another, or its reason why not. Takes
-/// its time.
+/// Trial that a version must pass before it may replace another version. Its error is the reason
+/// for the refusal. It takes long.
 pub type Trial = Box<dyn Fn(&Examined) -> Result<(), String> + Send + Sync>;
 
-/// The plugins. Whoever changes them holds `changing`; readers never wait for a disk.
+/// Registry of the plugins. A writer holds `changing`. Readers never wait for a disk.
 pub(super) struct Registry {
     ground: Arc<Ground>,
     linker: Linker<State>,
@@ -83,13 +83,13 @@ pub(super) struct Registry {
     changing: Mutex<()>,
     generation: watch::Sender<u64>,
     changes: Mutex<Vec<PluginChange>>,
-    /// Why the folder or the shelf can't be read as a whole.
+    /// Reason why the folder or the repository can't be read as a whole.
     problem: Mutex<Option<String>>,
     trial: OnceLock<Trial>,
 }
 
 impl Registry {
-    /// Takes what is on the shelf and in the folder.
+    /// Loads the plugins of the repository and of the folder.
     pub(super) fn load(ground: &Arc<Ground>, config: &PluginConfig) -> Result<Self, PluginError> {
         let runtime = |reason: String| PluginError::Runtime(reason);
         let registry = Self {
@@ -158,8 +158,8 @@ impl Registry {
         change(&mut self.table.write())
     }
 
-    /// What went from the folder while nobody looked is no longer there; what is live without a
-    /// file comes from the shelf.
+    /// Removes the versions whose file left the folder between two starts. Loads live versions
+    /// without a file from the repository.
     fn settle_after_start(&self) {
         let without: Vec<PluginRecord> = self.read(|table| {
             let live = |entry: &&Entry| entry.live.is_none() && entry.problem.is_none();
@@ -187,7 +187,7 @@ impl Registry {
             } else if let Some(active) = active {
                 let told = self.activate(&record.name, &active.digest.clone());
                 if let Err(error) = told {
-                    tracing::error!(plugin = record.name, %error, "a plugin that was live can't be used");
+                    tracing::error!(plugin = record.name, %error, "failed to load live plugin version");
                     self.write(|table| {
                         if let Some(entry) = table.entries.get_mut(&record.name) {
                             entry.problem = Some(error.to_string());

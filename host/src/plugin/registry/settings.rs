@@ -1,17 +1,17 @@
-//! What people, and the host, decide about a plugin: grants, mode, quarantine, removal.
+//! Applies the decisions of people and of the host about a plugin: grants, mode, quarantine,
+//! removal.
 
 use serde_json::{Value, json};
 
 use super::table::Entry;
 use super::views::PluginView;
 use super::{ManageError, Registry};
-use crate::act::grants::Allowance;
 use crate::common::clock::now_ms;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode};
 use crate::plugin::record::{PluginChangeKind, PluginRecord, Quarantine};
 
 impl Registry {
-    /// Changes what is remembered of a plugin.
+    /// Changes the record of a plugin.
     fn edit(
         &self,
         name: &str,
@@ -82,7 +82,8 @@ impl Registry {
         )
     }
 
-    /// Takes a plugin out. One that is still in the folder would be back with the next look.
+    /// Removes a plugin. Returns an error if its file is still in the folder, because the next poll
+    /// would bring it back.
     pub(in crate::plugin) fn remove(&self, name: &str, by: &str) -> Result<(), ManageError> {
         let _changing = self.changing.lock();
         let record = self
@@ -117,7 +118,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Puts into the record what the threads found out: which plugins faulted too often.
+    /// Records the quarantine of plugins for which the threads counted too many faults.
     pub(in crate::plugin) fn settle(&self) {
         let given_up: Vec<(String, String)> = self.read(|table| {
             let healthy = table
@@ -130,7 +131,7 @@ impl Registry {
                 .collect()
         });
         for (name, reason) in given_up {
-            tracing::error!(plugin = name, reason, "a plugin is quarantined");
+            tracing::error!(plugin = name, reason, "plugin quarantined");
             let quarantine = Quarantine {
                 reason: reason.clone(),
                 since: now_ms(),
@@ -144,7 +145,7 @@ impl Registry {
                 set,
             );
             if let Err(error) = told {
-                tracing::error!(plugin = name, %error, "the quarantine will not outlast this process");
+                tracing::error!(plugin = name, %error, "failed to persist plugin quarantine");
             }
         }
     }

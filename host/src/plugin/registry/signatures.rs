@@ -1,4 +1,4 @@
-//! Who signed a plugin.
+//! Checks the signatures of plugins.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ impl Registry {
         self.check_signature(bytes, signature.as_deref())
     }
 
-    /// Who signed it. A signature that does not fit is refused also where none is required.
+    /// Returns the name of the signer. Refuses a signature that does not fit, even if no signature
+    /// is required.
     pub(super) fn check_signature(
         &self,
         bytes: &[u8],
@@ -43,7 +44,8 @@ impl Registry {
     }
 }
 
-/// `spike.wasm.minisig` beside `spike.wasm`, as minisign names it.
+/// Returns the path of the signature of `path`, as minisign names it: `spike.wasm.minisig` beside
+/// `spike.wasm`.
 pub(super) fn path_of_signature(path: &Path) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".minisig");

@@ -1,4 +1,4 @@
-//! What is known of each plugin in memory.
+//! Holds the state of each plugin in memory.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ pub(super) struct Live {
 pub(super) struct Entry {
     pub(super) record: PluginRecord,
     pub(super) live: Option<Live>,
-    /// Why the version that should be live can't be.
+    /// Reason why the version that should be live can't be used.
     pub(super) problem: Option<String>,
-    /// The file in the folder that carries one of its versions, and which.
+    /// File in the folder that carries one of its versions, and the digest of that version.
     pub(super) file: Option<(String, String)>,
 }
 
@@ -27,7 +27,7 @@ impl Entry {
             .unwrap_or_default()
     }
 
-    /// Why no version of it can be opened.
+    /// Returns the reason why no version of the plugin can be opened.
     pub(super) fn error(&self) -> Option<String> {
         match &self.live {
             Some(live) => live.info.error.clone(),
@@ -38,7 +38,7 @@ impl Entry {
         }
     }
 
-    /// Why it is not opened now.
+    /// Returns the reason why the plugin is not opened now.
     pub(super) fn of_no_use(&self) -> Option<String> {
         let quarantined = || {
             let reason = &self.record.quarantine.as_ref()?.reason;
@@ -51,6 +51,6 @@ impl Entry {
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) entries: BTreeMap<String, Entry>,
-    /// Files that can't be used.
+    /// Files that can't be used, by name.
     pub(super) broken: BTreeMap<String, PluginInfo>,
 }

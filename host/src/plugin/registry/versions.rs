@@ -1,4 +1,4 @@
-//! Which version of a plugin is live: taking one in, and going back to another.
+//! Sets the live version of a plugin: adds a version, or reverts to another one.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::plugin::examine::{PluginKind, blank, examine};
 use crate::plugin::record::{Origin, PluginChangeKind, PluginRecord, Version};
 
 impl Registry {
-    /// Looks at uploaded bytes. Nothing is stored yet.
+    /// Inspects uploaded bytes. Stores nothing.
     pub(in crate::plugin) fn examine(
         &self,
         bytes: Vec<u8>,
@@ -39,13 +39,13 @@ impl Registry {
         })
     }
 
-    /// Says what versions must pass from now on.
+    /// Sets the trial that versions must pass from now on.
     pub(in crate::plugin) fn set_trial(&self, trial: Trial) {
-        // Said once, at the start.
+        // The trial is set only once, at the start.
         let _ = self.trial.set(trial);
     }
 
-    /// Whether it passes the trial, if there is one. One that is live has.
+    /// Runs the trial on a version, if there is a trial. The live version has passed it already.
     pub(in crate::plugin) fn try_out(&self, examined: &Examined) -> Result<(), String> {
         let live = self
             .record(&examined.info.name)
@@ -58,7 +58,7 @@ impl Registry {
         }
     }
 
-    /// Those that are live, by name, with their bytes.
+    /// Returns the live plugins, sorted by name, with their bytes.
     pub(in crate::plugin) fn live_bytes(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let Some(shelf) = &self.shelf else {
             return Ok(vec![]);
@@ -74,7 +74,8 @@ impl Registry {
             .collect()
     }
 
-    /// Whether something that was examined could be taken in: asked before that is recorded.
+    /// Returns an error if the inspected version can't be added. The caller checks this before the
+    /// addition is recorded.
     pub(in crate::plugin) fn admits(&self, examined: &Examined) -> Result<(), ManageError> {
         let info = &examined.info;
         match self.record(&info.name) {
@@ -92,7 +93,7 @@ impl Registry {
         }
     }
 
-    /// Takes a version in, and makes it live or leaves it for an admin.
+    /// Adds a version, and makes it live or leaves that to an admin.
     pub(in crate::plugin) fn upload(
         &self,
         examined: Examined,
@@ -153,9 +154,9 @@ impl Registry {
                 .and_then(|()| shelf.put_record(&record));
             match (kept, origin) {
                 (Ok(()), _) => {}
-                // It can be had again from the folder.
+                // The version can be loaded again from the folder.
                 (Err(error), Origin::Folder { .. }) => {
-                    tracing::error!(plugin = name, error, "a plugin is not kept")
+                    tracing::error!(plugin = name, error, "failed to store plugin")
                 }
                 (Err(error), Origin::Upload { .. }) => return Err(ManageError::Store(error)),
             }
@@ -191,7 +192,7 @@ impl Registry {
                 version,
                 live,
                 by,
-                "a plugin was taken in"
+                "plugin version added"
             );
             self.change(&name, kind, &by, Some(digest), detail);
         }
@@ -200,7 +201,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes another version live: that one, or the one before.
+    /// Makes another version live: the version with the digest `to`, or without `to` the version
+    /// before the live version.
     pub(in crate::plugin) fn revert(
         &self,
         name: &str,
@@ -242,7 +244,7 @@ impl Registry {
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))
     }
 
-    /// Makes a version live that is on the shelf.
+    /// Makes a version of the repository live.
     pub(super) fn activate(&self, name: &str, digest: &str) -> Result<(), ManageError> {
         let mut record = self
             .record(name)

@@ -1,49 +1,48 @@
-//! What is asked of the plugins. Readers never wait for a disk.
+//! Answers queries about the plugins. Readers never wait for a disk.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Registry;
 use super::table::Entry;
-use crate::act::grants::Allowance;
-use crate::guard::Mode;
+use crate::domain::{Allowance, Mode};
 use crate::plugin::action::Action;
 use crate::plugin::detector::Detector;
 use crate::plugin::examine::{Code, PluginInfo, PluginKind, blank};
 use crate::plugin::record::{PluginRecord, Quarantine, Version};
 use crate::plugin::stats::{CallTimes, PluginStats};
 
-/// All about one plugin.
-#[derive(Clone, Debug, Serialize)]
+/// Full view of one plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PluginView {
-    /// The version that is live; of a file that is no plugin, what is known of it.
+    /// Known facts about the live version, or about a file that is not a plugin.
     #[serde(flatten)]
     pub info: PluginInfo,
-    /// How far it may go by itself.
+    /// Mode, which limits the plugin's autonomy.
     pub mode: Mode,
-    /// What was granted at run time. None: what the configuration says counts.
+    /// Grants that were set at run time. None stands for the grants of the configuration.
     pub grants: Option<Vec<Allowance>>,
-    /// Why it is not opened.
+    /// Quarantine that keeps the plugin from being opened.
     pub quarantine: Option<Quarantine>,
-    /// Every version that is kept, oldest first.
+    /// Stored versions, oldest first.
     pub versions: Vec<Version>,
-    /// How it has done since the start, or since that version is live.
+    /// Statistics since the start, or since the live version became live.
     pub stats: PluginStats,
 }
 
-/// A plugin that is live, for `/metrics`.
+/// Live plugin, for `/metrics`.
 #[derive(Clone, Debug, Default)]
 pub struct LivePlugin {
-    /// Its name.
+    /// Name of the plugin.
     pub name: String,
-    /// Its version.
+    /// Version of the plugin.
     pub version: String,
-    /// How it has done.
+    /// Statistics of the plugin.
     pub stats: PluginStats,
-    /// How long its calls took.
+    /// Times of the plugin's calls.
     pub times: CallTimes,
 }
 
@@ -77,7 +76,7 @@ impl Registry {
         })
     }
 
-    /// What the live version declares to need, as (operation, scope).
+    /// Returns the declared needs of the live version, as (operation, scope).
     pub(in crate::plugin) fn needs(&self, name: &str) -> Vec<(String, String)> {
         self.read(|table| {
             let live = table
@@ -110,7 +109,8 @@ impl Registry {
         self.problem.lock().clone()
     }
 
-    /// Why plugins are of no use now, by name of the file, then by name.
+    /// Returns the reasons why plugins can't be used now, sorted by the name of the file and then
+    /// by the name of the plugin.
     pub(in crate::plugin) fn problems(&self) -> Vec<String> {
         self.read(|table| {
             let plugins = table
@@ -134,7 +134,7 @@ impl Registry {
         self.generation.subscribe()
     }
 
-    /// By name of the file, then by name.
+    /// Returns all plugins, sorted by the name of the file and then by the name of the plugin.
     pub(in crate::plugin) fn views(&self) -> Vec<PluginView> {
         let mut views: Vec<PluginView> = self.read(|table| {
             let broken = table.broken.values().map(|info| PluginView {

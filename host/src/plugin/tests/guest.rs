@@ -1,33 +1,33 @@
-//! Guests written by hand, so that each misdeed is exactly one instruction and nothing of a
-//! toolchain lies between.
+//! Builds guests written by hand, so that each misdeed is exactly one instruction without a
+//! toolchain in between.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// A detector in WAT with the parts that differ from test to test.
+/// Detector in WAT. Its fields are the parts that differ from test to test.
 pub struct Detector<'a> {
     pub name: &'a str,
     pub settings: &'a str,
-    /// Runs on instantiation.
+    /// Code that runs on instantiation.
     pub start: &'a str,
     pub describe: &'a str,
     pub open: &'a str,
-    /// Runs when the host asks for memory to put a parameter into.
+    /// Code that runs when the host asks for memory for a parameter.
     pub realloc: &'a str,
-    /// Runs when the host has read what `describe` returned.
+    /// Code that runs when the host has read the result of `describe`.
     pub post_describe: &'a str,
     pub history_ms: u64,
     pub pages: u32,
     pub version: &'a str,
-    /// Runs on every frame, with its first value in `$mood` and whether something was restored in
-    /// `$told`.
+    /// Code that runs on every frame. The local `$mood` is the first value of the frame. The global
+    /// `$told` is not zero if state was restored.
     pub observe: &'a str,
-    /// Whether it exports `state`, and what runs there first.
+    /// Exports of `state`, if the detector has them, with the code that runs there first.
     pub state: Option<Stateful<'a>>,
 }
 
-/// What a detector saves is the number of frames that it has seen. What it is told to be restored
-/// from is the reason of its findings from then on.
+/// Code in the exports of `state`. The detector saves the number of frames that it has seen. After
+/// a restore, the reason of its findings is the version that saved the state.
 #[derive(Default)]
 pub struct Stateful<'a> {
     pub save: &'a str,
@@ -53,12 +53,12 @@ impl Default for Detector<'_> {
     }
 }
 
-/// Spins until it is stopped.
+/// Code that spins until it is stopped.
 pub const SPIN: &str = "(loop $again (br $again))";
 
-/// What [`Detector`] does on a frame, by its first value.
+/// Behaviours of [`Detector`] on a frame, selected by the frame's first value.
 pub mod mood {
-    /// The values as scores, and a finding that tells what it was handed.
+    /// Returns the values as scores, and a finding that describes the input.
     pub const GOOD: f64 = 1.0;
     pub const TRAP: f64 = 2.0;
     pub const SPIN: f64 = 3.0;
@@ -78,13 +78,13 @@ pub mod mood {
 }
 
 impl Detector<'_> {
-    /// The component's bytes.
+    /// Returns the bytes of the component.
     pub fn build(&self) -> Vec<u8> {
         encoded(&self.module())
     }
 
-    /// The core module, with the contract embedded. Results live at 1024 (describe), 2048 (open),
-    /// 3072 (observe) and 4096 (findings).
+    /// Returns the core module, with the contract embedded. Results live at 1024 (describe), 2048
+    /// (open), 3072 (observe) and 4096 (findings).
     pub fn module(&self) -> Vec<u8> {
         let Self {
             name,
@@ -226,7 +226,7 @@ impl Detector<'_> {
 }
 
 impl Stateful<'_> {
-    /// Results live at 6144; what is saved at 5000.
+    /// Returns the exports of `state`. Results live at 6144, and the saved state at 5000.
     fn exports(&self) -> String {
         let Self { save, restore } = self;
         let i = "anomalyzer:plugin/state@0.1.0";
@@ -259,11 +259,12 @@ impl Stateful<'_> {
     }
 }
 
-/// In `restore`: says that this is invalid.
+/// Code for `restore` that reports the saved state as invalid.
 pub const REFUSE: &str = "(i32.store (i32.const 6144) (i32.const 1)) (i32.store (i32.const 6148) (i32.const 0)) \
                           (call $list (i32.const 6152) (i32.const 512) (i32.const 16))";
 
-/// A [`Detector`] of that name as a compiler leaves it: a core module with the contract embedded.
+/// Returns a [`Detector`] named `name` as a compiler leaves it: a core module with the contract
+/// embedded.
 pub fn core_module(name: &str) -> Vec<u8> {
     Detector {
         name,
@@ -272,15 +273,16 @@ pub fn core_module(name: &str) -> Vec<u8> {
     .module()
 }
 
-/// An action that scales the Deployment `web` to 4 at first, finishes when that is done, gives up
-/// when it is denied, breaks the contract after a wait, and traps when it failed.
+/// Builds an action that first scales the Deployment `web` to 4. It finishes when that is done,
+/// gives up when it is denied, breaks the contract after a wait, and traps after a failure.
 pub fn action(name: &str) -> Vec<u8> {
     action_with(name, "")
 }
 
-/// The same on any kind of target, that of the incident, though it declares `Deployment` only.
+/// Builds an [`action`] that scales a target of the incident's kind, although it declares only
+/// `Deployment`.
 pub fn unheeding_action(name: &str) -> Vec<u8> {
-    // Where the incident has a target, its kind is 28 bytes after it begins.
+    // If the incident has a target, its kind is 28 bytes after the start of the incident.
     let take_kind = "(if (i32.load8_u offset=8 (local.get $opened))
         (then
             (global.set $kind (i32.load offset=28 (local.get $opened)))

@@ -1,11 +1,11 @@
-//! What a detector saves and what it is given back.
+//! Tests how the state of a detector is saved and restored.
 
 use super::guest::{REFUSE, Stateful};
 use super::*;
 
 fn stateful(save: &str, restore: &str, version: &str) -> Vec<u8> {
     let state = Some(Stateful { save, restore });
-    // Room for more than it may save.
+    // The pages have room for more than the detector may save.
     Detector {
         state,
         version,
@@ -15,7 +15,7 @@ fn stateful(save: &str, restore: &str, version: &str) -> Vec<u8> {
     .build()
 }
 
-/// A host with this one detector.
+/// Loads only this detector.
 fn plugins(bytes: Vec<u8>) -> Plugins {
     load(&[("moody.wasm", bytes)])
 }

@@ -1,4 +1,4 @@
-//! What guests do, and what becomes of them.
+//! Tests the host with well-behaved and hostile guests.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ mod registry;
 
 use guest::{Detector, SPIN, mood};
 
-/// A folder with these files, loaded; calls may take 400 ms.
+/// Makes a folder with `files`, and its configuration. Calls may take 400 ms.
 fn folder(files: &[(&str, Vec<u8>)]) -> (TempDir, PluginConfig) {
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
@@ -60,7 +60,7 @@ async fn open(plugins: &Plugins) -> DetectorHandle {
     plugins.detector("moody", &json!({})).await.unwrap()
 }
 
-/// How many frames the instance has seen, this one included.
+/// Returns the number of frames that the instance has seen, including this frame.
 async fn seen(handle: &DetectorHandle) -> f64 {
     handle
         .observe(frame(mood::GOOD), false)
@@ -70,7 +70,7 @@ async fn seen(handle: &DetectorHandle) -> f64 {
         .score
 }
 
-/// The error of a file that can't be used.
+/// Returns the error of a file that can't be used.
 fn refused(bytes: Vec<u8>) -> String {
     let plugins = load(&[
         ("bad.wasm", bytes),
@@ -216,7 +216,7 @@ async fn a_guest_that_hoards_is_told_from_one_that_traps() {
          9437184 were asked for"
     );
     handle.reopen().await.unwrap();
-    // One that makes do with what it has goes on, and what it traps with later is told as it is.
+    // A guest that makes do with its memory goes on. A later trap is reported as a trap.
     handle.observe(frame(mood::CONTENT), false).await.unwrap();
     let error = handle.observe(frame(mood::TRAP), false).await.unwrap_err();
     assert!(matches!(error, PluginError::Trap { .. }), "{error}");
@@ -647,7 +647,7 @@ fn a_guest_that_describes_itself_badly_is_refused() {
     }
 }
 
-/// Cost: about 2 s. The same bytes every time: what fails can be looked at.
+/// Takes about 2 s. The bytes are the same every time, so that a failure can be examined.
 #[test]
 fn a_file_with_some_bytes_changed_is_refused_or_runs_within_its_limits() {
     let (whole, mut random) = (Detector::default().build(), fastrand::Rng::with_seed(4));
@@ -674,7 +674,7 @@ fn a_file_with_some_bytes_changed_is_refused_or_runs_within_its_limits() {
         .into_iter()
         .filter(|info| info.error.is_none() && info.kind == Some(PluginKind::Detector))
     {
-        // Whatever it answers, it answers.
+        // Any answer is good.
         let Ok(mut monitor) = plugins.monitor(&info.name, &json!({})) else {
             continue;
         };

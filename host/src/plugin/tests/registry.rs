@@ -1,4 +1,4 @@
-//! Plugins that come, change and go while the host runs.
+//! Tests plugins that are added, changed and removed while the host runs.
 
 use std::fs;
 use std::path::Path;
@@ -6,13 +6,12 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::guest::{self, Detector, mood};
-use super::{folder, frame};
-use crate::act::grants::Allowance;
-use crate::guard::Mode;
-use crate::plugin::{ManageError, Origin, PluginChangeKind, PluginConfig, PluginError, Plugins};
+use super::guest::{Detector, mood};
+use super::{folder, frame, guest};
+use crate::domain::{Allowance, Mode, Origin, PluginChangeKind};
+use crate::plugin::{ManageError, PluginConfig, PluginError, Plugins};
 
-/// The moody detector, in as many builds as one likes.
+/// Builds the moody detector, with other bytes for each `edition`.
 fn build(edition: usize) -> Vec<u8> {
     let settings = format!(r#"{{"type":"object","title":"edition {edition}"}}"#);
     Detector {
@@ -32,7 +31,7 @@ fn edition(plugins: &Plugins, name: &str) -> Option<String> {
     })
 }
 
-/// What the task that looks after the folder does in a few seconds.
+/// Does the work of the task that polls the folder, for a few seconds of that task.
 fn pass(plugins: &Plugins) {
     for _ in 0..5 {
         for path in plugins.look() {
@@ -49,7 +48,7 @@ fn kinds(plugins: &Plugins) -> Vec<PluginChangeKind> {
         .collect()
 }
 
-/// With a folder in which versions are kept.
+/// Makes a folder with `files`, and a configuration in which versions are kept.
 fn kept(files: &[(&str, Vec<u8>)]) -> (TempDir, PluginConfig) {
     let (dir, mut config) = folder(files);
     config.store = Some(dir.path().join("store"));
@@ -389,7 +388,7 @@ async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_versio
         .unwrap();
     assert!(matches!(error, PluginError::GivenUp { .. }), "{error}");
     let mut other = guest::action("drain");
-    // An empty custom section named `v`: other bytes, the same plugin.
+    // An empty custom section named `v` changes the bytes, but not the plugin.
     other.extend([0, 2, 1, b'v']);
     install(&plugins, other).unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! The data and the labels.
+//! Data and labels of the benchmark.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,18 +12,18 @@ use crate::plugin::PluginInfo;
 use crate::quality::csv::{self, Row};
 use crate::quality::{Detectors, QualityError, judge, over, parse_time};
 
-/// Where the windows are, in the folder of the benchmark; the series are in `data`.
+/// Path of the windows in the folder of the benchmark. The series are in the folder `data`.
 const WINDOWS: &str = "labels/combined_windows.json";
 
-/// All files of the benchmark, by name.
+/// All files of the benchmark by name.
 pub struct Corpus {
-    /// They are read when a detector is run.
+    /// Labelled files. Their rows are read when a detector runs.
     pub files: Vec<Labelled>,
 }
 
-/// A file and when something was wrong in it.
+/// A file with the times of its anomalies.
 pub struct Labelled {
-    /// As the labels have it, like `realTraffic/speed_t4013.csv`.
+    /// Name of the file in the labels, like `realTraffic/speed_t4013.csv`.
     pub name: String,
     path: PathBuf,
     windows: Vec<(UnixMs, UnixMs)>,
@@ -33,7 +33,7 @@ impl Corpus {
     /// Reads the labels.
     ///
     /// # Errors
-    /// They can't be read, or there are none.
+    /// Returns an error if the labels cannot be read or have no window.
     pub fn load(folder: &Path) -> Result<Self, QualityError> {
         let path = folder.join(WINDOWS);
         let remedy = "give the folder of the benchmark, with `data` and `labels` in it";
@@ -64,12 +64,12 @@ impl Corpus {
         })
     }
 
-    /// Runs a detector over all files, each time one that has seen nothing. `done` is told how many
-    /// files are done. Blocks.
+    /// Runs a detector over all files, with a fresh instance for each. `done` receives the number
+    /// of finished files. Blocks.
     ///
     /// # Errors
-    /// A file can't be read or does not fit its labels, the detector failed, or it was told to
-    /// stop.
+    /// Returns an error if a file cannot be read or does not match its labels, if the detector
+    /// failed, or if `stop` was cancelled.
     pub fn run(
         &self,
         detectors: &Detectors,
@@ -102,10 +102,11 @@ impl Corpus {
 }
 
 impl Labelled {
-    /// Reads the file, and does something with its rows.
+    /// Reads the file and calls `with` on its rows.
     ///
     /// # Errors
-    /// It can't be read, does not fit its labels, or `with` failed.
+    /// Returns an error if the file cannot be read or does not match its labels, or if `with`
+    /// failed.
     pub fn read<T>(
         &self,
         with: impl FnOnce(&[Row<'_>]) -> Result<T, QualityError>,
@@ -133,8 +134,8 @@ fn times((from, to): &(String, String)) -> Option<(UnixMs, UnixMs)> {
     parse_time(from).zip(parse_time(to))
 }
 
-/// From the first to the last row in that time. Some files repeat an hour: then it is not all rows
-/// in between.
+/// Returns the window from the first to the last row within the times. Some files repeat an hour,
+/// so that the window can hold rows outside of the times.
 fn rows_of(rows: &[Row<'_>], (from, to): (UnixMs, UnixMs)) -> Option<Window> {
     let within = |row: &Row<'_>| row.at.is_some_and(|at| (from..=to).contains(&at));
     let first = rows.iter().position(within)?;

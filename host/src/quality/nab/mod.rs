@@ -1,5 +1,5 @@
 //! The Numenta Anomaly Benchmark: Lavin & Ahmad, "Evaluating Real-Time Anomaly Detection
-//! Algorithms" (2015). Our own implementation, of its rules as they are published.
+//! Algorithms" (2015). This is an independent implementation of the published rules.
 
 mod corpus;
 mod report;
@@ -11,5 +11,5 @@ pub use report::{At, FileReport, Report};
 pub use score::{PROFILES, Profile, Series, Tally, Window, probation};
 pub use sweep::best;
 
-/// A detector's own threshold: its scores are scaled so that it is 1.
+/// Threshold of a detector as shipped. Its scores are scaled so that the threshold is 1.
 pub const SHIPPED: f64 = 1.0;

@@ -1,4 +1,4 @@
-//! What a detector reached, as it is printed.
+//! Result of a detector, in the form that is printed.
 
 use serde::Serialize;
 
@@ -6,63 +6,63 @@ use super::score::{PROFILES, Profile, Series, Tally};
 use super::{Corpus, SHIPPED, best};
 use crate::plugin::PluginInfo;
 
-/// One detector on the whole benchmark.
+/// Result of one detector on the whole benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The detector.
+    /// Name of the detector.
     pub detector: String,
-    /// Its version.
+    /// Version of the detector.
     pub version: String,
-    /// SHA-256 of its bytes, in hex.
+    /// SHA-256 of the detector's bytes, in hex.
     pub digest: String,
-    /// Files.
+    /// Number of files.
     pub files: usize,
-    /// Rows in them.
+    /// Number of rows in all files.
     pub rows: usize,
-    /// Windows in them.
+    /// Number of windows in all files.
     pub windows: usize,
-    /// At the threshold that the detector ships with, for each of [`PROFILES`].
+    /// Scores at the threshold that the detector ships with, for each of [`PROFILES`].
     pub shipped: Vec<At>,
-    /// At the threshold that would have been best for that profile on these files.
+    /// Scores at the threshold that would have been best for the profile on these files.
     pub best: Vec<At>,
-    /// File by file.
+    /// Results by file.
     pub per_file: Vec<FileReport>,
-    /// How long reading, detecting and scoring took, in seconds.
+    /// Duration of reading, detecting and scoring, in seconds.
     pub seconds: f64,
 }
 
-/// A profile's score at a threshold.
+/// Score of a profile at a threshold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct At {
     /// Name of the profile.
     pub profile: &'static str,
-    /// None: no alarm at all.
+    /// Threshold. `None` means no alarm at all.
     pub threshold: Option<f64>,
-    /// No alarm at all is 0, perfect is 100.
+    /// Score, from 0 for no alarm at all to 100 for a perfect detector.
     pub score: f64,
-    /// Windows with an alarm.
+    /// Number of windows with an alarm.
     pub found: usize,
-    /// Rows with an alarm outside of the windows.
+    /// Number of rows with an alarm outside of the windows.
     pub false_alarms: usize,
 }
 
-/// One file of it.
+/// Result on one file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileReport {
-    /// Its name.
+    /// Name of the file.
     pub file: String,
-    /// Its rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Its windows.
+    /// Number of windows.
     pub windows: usize,
-    /// What it adds to the scores at the shipped threshold.
+    /// Contribution to the scores at the shipped threshold.
     pub shipped: Vec<At>,
-    /// What it adds to the best scores.
+    /// Contribution to the best scores.
     pub best: Vec<At>,
 }
 
 impl Report {
-    /// Scores what a detector said of all files; `seconds` is left at 0.
+    /// Scores the verdicts of a detector on all files. Leaves `seconds` at 0.
     pub fn new(detector: &PluginInfo, corpus: &Corpus, series: &[Series]) -> Self {
         let shipped = [Some(SHIPPED); 3];
         let best = best(series);
@@ -121,7 +121,7 @@ impl Report {
     }
 }
 
-/// Each profile with its own tally and threshold, as shares in a score over so many windows.
+/// Returns each profile's tally at its threshold as a share of a score over `windows` windows.
 fn at(tallies: [Tally; 3], thresholds: [Option<f64>; 3], windows: usize) -> Vec<At> {
     let all = PROFILES.iter().zip(tallies).zip(thresholds);
     let at = |((profile, tally), threshold): ((&Profile, Tally), Option<f64>)| At {

@@ -1,37 +1,37 @@
-//! What alarms are worth.
+//! Scores alarms by the rules of the benchmark.
 
 use std::ops::Add;
 
-/// Rows of a file, both included, within which an alarm is right.
+/// Range of rows, both ends included, within which an alarm is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// The first one.
+    /// First row.
     pub first: usize,
-    /// The last one.
+    /// Last row.
     pub last: usize,
 }
 
-/// One file: scores by row, windows in their order. What the detector was not shown counts as 0.
+/// Scores and windows of one file. Rows that the detector did not see count as 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// By row; an alarm is a score at or above the threshold.
+    /// Scores by row. An alarm is a score at or above the threshold.
     pub scores: Vec<f64>,
-    /// They don't overlap.
+    /// Windows in order, without overlaps.
     pub windows: Vec<Window>,
 }
 
-/// What hits, false alarms and misses weigh.
+/// Weights of hits, false alarms and misses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Profile {
-    /// Its name.
+    /// Name of the profile.
     pub name: &'static str,
-    /// The weight of a false alarm, where that of a hit is 1.
+    /// Weight of a false alarm. A hit has the weight 1.
     pub false_alarm: f64,
-    /// The weight of a missed window.
+    /// Weight of a missed window.
     pub miss: f64,
 }
 
-/// The three of the benchmark.
+/// The three profiles of the benchmark.
 pub const PROFILES: [Profile; 3] = [
     Profile {
         name: "standard",
@@ -50,32 +50,33 @@ pub const PROFILES: [Profile; 3] = [
     },
 ];
 
-/// What alarms came to, before they are weighed.
+/// Summed alarms before they are weighted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
-    /// Windows there are.
+    /// Number of windows.
     pub windows: usize,
-    /// Windows with an alarm.
+    /// Number of windows with an alarm.
     pub found: usize,
-    /// What the hits are worth: at most 1 each.
+    /// Summed value of the hits, at most 1 each.
     pub worth: f64,
-    /// Rows with an alarm outside of any window.
+    /// Number of rows with an alarm outside of any window.
     pub false_alarms: usize,
-    /// What they are worth: from −1 to 0 each.
+    /// Summed value of the false alarms, from −1 to 0 each.
     pub harm: f64,
 }
 
 impl Tally {
-    /// 100 (S − S₀) / (S₁ − S₀), with S₀ for no alarms at all and S₁ for a perfect detector. NaN
-    /// without windows.
+    /// Returns 100 (S − S₀) / (S₁ − S₀), with S₀ for no alarms at all and S₁ for a perfect
+    /// detector. Returns NaN without windows.
     pub fn score(&self, profile: &Profile) -> f64 {
         self.points(profile, self.windows)
     }
 
-    /// The share in the score of all files, which have so many windows: those of all files add up
-    /// to it.
+    /// Returns the share of this tally in the score over `windows` windows. The shares of all files
+    /// add up to the score.
     pub fn points(&self, profile: &Profile, windows: usize) -> f64 {
-        // S = worth + harm·wf − (windows − found)·wm, S₀ = −windows·wm, S₁ = windows.
+        // The terms are: S = worth + harm·wf − (windows − found)·wm, S₀ = −windows·wm, S₁ =
+        // windows.
         let above_none =
             self.worth + self.harm * profile.false_alarm + self.found as f64 * profile.miss;
         100.0 * above_none / (windows as f64 * (1.0 + profile.miss))
@@ -96,24 +97,24 @@ impl Add for Tally {
     }
 }
 
-/// How many rows at the beginning of so many are not scored: 15 %, at most 750.
+/// Returns the number of rows at the beginning that are not scored: 15 % of `rows`, at most 750.
 pub fn probation(rows: usize) -> usize {
     (rows * 15 / 100).min(750)
 }
 
-/// σ(y) = 2 / (1 + e^{5y}) − 1: from 1 long before to −1 long after.
+/// Returns σ(y) = 2 / (1 + e^{5y}) − 1, from 1 long before to −1 long after.
 fn sigma(y: f64) -> f64 {
     2.0 / (1.0 + (5.0 * y).exp()) - 1.0
 }
 
-/// What an alarm at a row of a window is worth: 1 at its first row, little at its last.
+/// Returns the value of an alarm at a row of a window: 1 at its first row, little at its last.
 fn hit(row: usize, Window { first, last }: Window) -> f64 {
     let (left, width) = (last - row + 1, last - first + 1);
     sigma(-(left as f64) / width as f64) / sigma(-1.0)
 }
 
-/// What an alarm at a row behind a window, or before all of them, is worth: nearly nothing just
-/// behind it, −1 far from it.
+/// Returns the value of an alarm at a row outside of the windows. `before` is the window before the
+/// row. The value is nearly 0 just behind a window, and −1 far from it or before all windows.
 fn harm(row: usize, before: Option<Window>) -> f64 {
     let Some(Window { first, last }) = before else {
         return -1.0;
@@ -122,16 +123,16 @@ fn harm(row: usize, before: Option<Window>) -> f64 {
     if y > 3.0 { -1.0 } else { sigma(y) }
 }
 
-/// Where a row is.
+/// Position of a row.
 pub(super) enum Place {
-    /// In that window, by its index, and worth so much.
+    /// Row within the window with that index, with the value of an alarm.
     Within(usize, f64),
-    /// Outside, and worth so much.
+    /// Row outside of all windows, with the value of an alarm.
     Outside(f64),
 }
 
 impl Series {
-    /// Windows that can be found: those that don't end in the probation.
+    /// Returns the number of windows that can be found: those that do not end in the probation.
     pub(super) fn windows(&self) -> usize {
         let from = probation(self.scores.len());
         self.windows
@@ -140,7 +141,7 @@ impl Series {
             .count()
     }
 
-    /// The rows that count, in their order: score, and what an alarm there is worth.
+    /// Returns the scored rows in order, each with its score and the value of an alarm there.
     pub(super) fn rows(&self) -> impl Iterator<Item = (f64, Place)> {
         let from = probation(self.scores.len());
         let mut next = 0;
@@ -169,7 +170,7 @@ impl Series {
             })
     }
 
-    /// What the alarms at a threshold come to. Within a window only the earliest counts.
+    /// Sums the alarms at a threshold. Within a window, only the earliest alarm counts.
     pub fn tally(&self, threshold: f64) -> Tally {
         let mut tally = Tally {
             windows: self.windows(),
@@ -199,7 +200,7 @@ impl Series {
 mod tests {
     use super::*;
 
-    /// 100 rows with windows at 40..=49 and 80..=84, and alarms at these rows.
+    /// Returns 100 rows with windows at 40..=49 and 80..=84, and alarms at the rows `alarms`.
     fn series(alarms: &[usize]) -> Series {
         let mut scores = vec![0.0; 100];
         alarms.iter().for_each(|row| scores[*row] = 1.0);
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_sigmoid_has_its_published_values() {
-        // 2 / (1 + e^{-5}) − 1 and the like, by hand.
+        // The values of formulas like 2 / (1 + e^{-5}) − 1 were computed by hand.
         assert!(close(sigma(-1.0), 0.986_614_298_151_43), "{}", sigma(-1.0));
         assert_eq!(sigma(0.0), 0.0);
         assert!(close(sigma(0.1), -0.244_918_662_403_709), "{}", sigma(0.1));
@@ -247,10 +248,11 @@ mod tests {
         assert_eq!(scores(&[42, 45, 49]), scores(&[42]));
         let hit = |row| series(&[row]).tally(1.0).worth;
         assert_eq!(hit(40), 1.0);
-        // Five rows are left of ten: σ(−0.5) / σ(−1).
+        // Five rows of ten are left: σ(−0.5) / σ(−1).
         assert!(close(hit(45), 0.848_283_639_957_513 / 0.986_614_298_151_43));
         assert!(close(hit(49), 0.244_918_662_403_709 / 0.986_614_298_151_43));
-        // One window of two found at its beginning: half of it all, whatever a miss weighs.
+        // One window of two is found at its beginning. That is half of the score for any weight of
+        // a miss.
         assert_eq!(scores(&[40]), [50.0; 3]);
     }
 
@@ -258,14 +260,15 @@ mod tests {
     fn a_false_alarm_costs_more_the_further_behind_a_window_it_is() {
         let harm = |row| series(&[row]).tally(1.0).harm;
         assert_eq!(harm(39), -1.0, "before the first window");
-        // (row − last) / (width − 1): 9 steps behind 49, and 4 behind 84.
+        // The position is (row − last) / (width − 1). The divisor is 9 behind row 49 and 4 behind
+        // row 84.
         assert!(close(harm(50), sigma(1.0 / 9.0)));
         assert!(close(harm(58), sigma(1.0)));
         assert!(close(harm(76), sigma(3.0)));
         assert_eq!(harm(77), -1.0, "y > 3");
         assert!(close(harm(86), sigma(0.5)));
         assert_eq!(harm(97), -1.0);
-        // Windows of two: S₁ − S₀ is 4 in the standard profile and 6 with few misses.
+        // With two windows, S₁ − S₀ is 4 in the profile `standard` and 6 in the profile `low_fn`.
         for (score, weight) in
             scores(&[39, 77])
                 .into_iter()

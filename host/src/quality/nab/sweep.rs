@@ -1,18 +1,19 @@
-//! The threshold that would have been best.
+//! Finds the threshold that would have been best.
 
 use super::score::{PROFILES, Place, Series};
 
-/// A row that is an alarm as soon as the threshold falls to its score.
+/// A row that becomes an alarm when the threshold falls to its score.
 struct Alarm {
     score: f64,
-    /// Of all windows of all files; None outside of them.
+    /// Index among all windows of all files. `None` outside of them.
     window: Option<u32>,
     worth: f64,
 }
 
-/// The threshold at which each of [`PROFILES`] is highest over all files, None where no alarm at
-/// all is best. It is chosen with the labels in view: what a detector would reach at most, not what
-/// it reaches. O(n log n): the threshold falls through all scores once.
+/// Returns the threshold at which each of [`PROFILES`] has its highest score over all files, or
+/// `None` where no alarm at all is best. The choice uses the labels. The score is therefore an
+/// upper bound for the detector, and not its actual result. Runs in O(n log n), because the
+/// threshold falls through all scores once.
 pub fn best(files: &[Series]) -> [Option<f64>; 3] {
     let mut alarms = Vec::with_capacity(files.iter().map(|file| file.scores.len()).sum());
     let mut windows = 0;
@@ -44,7 +45,7 @@ pub fn best(files: &[Series]) -> [Option<f64>; 3] {
                 harm += alarm.worth;
                 continue;
             };
-            // The earliest alarm of a window is the one that is worth most.
+            // The earliest alarm of a window has the highest value.
             match window {
                 None => found += 1.0,
                 Some(before) if *before < alarm.worth => worth -= *before,

@@ -1,4 +1,4 @@
-//! Where an axis goes from and to, and what stands at it.
+//! Ranges, ticks and labels of the axes.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// Steps of time that people count in, in milliseconds.
+/// Usual steps of time, in milliseconds.
 const STEPS: [i64; 26] = [
     1,
     2,
@@ -39,7 +39,7 @@ const STEPS: [i64; 26] = [
     7 * DAY,
 ];
 
-/// At most that many ticks, with how they are written.
+/// Ticks of a time axis with their format. There are at most `most` + 1 of them.
 pub(super) struct Ticks {
     pub(super) at: Vec<f64>,
     format: &'static str,
@@ -77,14 +77,15 @@ impl Ticks {
     }
 }
 
-/// From the lowest to the highest value with a margin, also where they are all the same. None if
-/// they can't be drawn: there are none, or they are further apart than numbers go.
+/// Returns the range from the lowest to the highest value with a margin, even if all values are
+/// equal. Returns `None` if the values cannot be drawn: there are none, or their difference is no
+/// finite number.
 pub(super) fn heights(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
         (low.min(v), high.max(v))
     });
     let most = low.abs().max(high.abs());
-    // A margin that is lost in the rounding of what it is added to is none.
+    // The margin must be large enough not to vanish in the rounding of the sum.
     let margin = ((high - low) * 0.05).max(most * 1e-6).max(1e-290);
     let margin = if low == high {
         (most * 0.05).max(1.0)
@@ -95,7 +96,7 @@ pub(super) fn heights(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     (high - low).is_finite().then_some((low, high))
 }
 
-/// A number in a few characters.
+/// Formats a number in a few characters.
 pub(super) fn figure(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {

@@ -1,4 +1,4 @@
-//! The drawing itself.
+//! Draws the panels.
 
 use plotters::coord::ranged1d::{KeyPointHint, Ranged};
 use plotters::prelude::*;
@@ -14,16 +14,16 @@ const ONSET: RGBColor = RGBColor(200, 30, 30);
 const LABEL: RGBColor = RGBColor(240, 160, 30);
 const EVENT: RGBColor = RGBColor(110, 60, 150);
 
-/// Pixels to the right of a panel, for what its colours mean.
+/// Space to the right of a panel for the legend, in pixels.
 const LEGEND: u32 = 110;
 
-/// Ticks below a panel.
+/// Number of ticks below a panel.
 const TICKS: i64 = 8;
 
-/// Draws panels one below the other; `width` and `height` of the whole in pixels.
+/// Draws panels one below the other. `width` and `height` are those of the whole picture in pixels.
 ///
 /// # Errors
-/// There is nothing that can be drawn.
+/// Returns an error if a panel cannot be drawn.
 pub fn svg(panels: &[Panel], (width, height): (u32, u32)) -> Result<String, String> {
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
@@ -39,7 +39,7 @@ pub fn svg(panels: &[Panel], (width, height): (u32, u32)) -> Result<String, Stri
     Ok(svg)
 }
 
-/// What a panel shows: times and values from and to.
+/// Visible range of a panel in time and value.
 struct Frame {
     from: f64,
     to: f64,
@@ -56,7 +56,7 @@ impl Frame {
         let heights = heights(points.iter().map(|(_, value)| *value));
         let (mut low, mut high) = heights
             .ok_or_else(|| format!("{}: its values are too far apart to be drawn", panel.title))?;
-        // What was expected is shown as far as the samples stay readable.
+        // The expected ranges extend the frame only as far as the samples stay readable.
         let (least, most) = (low - (high - low), high + (high - low));
         for Expected { range, .. } in &panel.expected {
             low = range
@@ -83,7 +83,8 @@ impl Frame {
         })
     }
 
-    /// From top to bottom, at least two pixels wide of about a thousand.
+    /// Returns the times of a column over the full height, clipped to the frame. Returns `None`
+    /// outside of the frame. The column is at least two pixels wide of about a thousand.
     fn column(&self, from: i64, to: i64) -> Option<(f64, f64)> {
         let (from, to) = (from as f64, to as f64);
         let to = to.max(from + (self.to - self.from) * 0.002);
@@ -91,7 +92,7 @@ impl Frame {
     }
 }
 
-/// Times in milliseconds, with ticks at round ones.
+/// Time axis in milliseconds, with ticks at round times.
 struct Time<'a>(&'a Frame);
 
 impl Ranged for Time<'_> {
@@ -190,7 +191,7 @@ fn draw<'a>(
     legend(area, panel)
 }
 
-/// What the colours mean that are there.
+/// Draws a legend of the colours that occur in the panel.
 fn legend<'a>(area: &Area<'a>, panel: &Panel) -> Result<(), DrawError<'a>> {
     let marked = |over| panel.marks.iter().any(|mark| mark.over == over);
     let all = [

@@ -1,112 +1,56 @@
-//! Series drawn as SVG: values, what was expected of them, what was found, and what was wrong
-//! indeed.
+//! Draws series as SVG: values, expected ranges, findings and labelled anomalies.
 
 mod axis;
 mod chart;
 mod thin;
 
-use super::csv::Row;
-use super::judge::Judged;
-use crate::domain::{Decision, Incident, Phase, Range, UnixMs};
+use crate::domain::{Decision, Incident, Range, UnixMs};
 
 pub use chart::svg;
 
-/// Most panels of one picture: more would be too flat to be read.
+/// Maximum number of panels of one picture. More panels would be too flat to be read.
 pub const MOST_PANELS: usize = 8;
 
-/// One series with all that is drawn about it.
+/// One series with all its annotations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Panel {
-    /// What stands above it.
+    /// Title above the panel.
     pub title: String,
-    /// By rising time; finite.
+    /// Finite points in ascending order of time.
     pub points: Vec<(UnixMs, f64)>,
-    /// What was expected in that time.
+    /// Ranges that were expected.
     pub expected: Vec<Expected>,
-    /// Where an anomaly begins or ends.
+    /// Onsets and ends of anomalies.
     pub marks: Vec<Mark>,
-    /// When something was wrong indeed, as labels say.
+    /// Times of the anomalies according to the labels.
     pub labels: Vec<(UnixMs, UnixMs)>,
-    /// What was done, and when.
+    /// Actions with their times.
     pub events: Vec<(UnixMs, String)>,
 }
 
-/// A range, and from when to when it was expected.
+/// An expected range, with the time in which it was expected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
-    /// From then on.
+    /// Start of the time.
     pub from: UnixMs,
-    /// Up to then.
+    /// End of the time.
     pub to: UnixMs,
-    /// An end that is missing is infinite.
+    /// Expected range. A missing end is infinite.
     pub range: Range,
 }
 
-/// A sample that begins or ends an anomaly.
+/// A sample at which an anomaly begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mark {
-    /// When.
+    /// Time of the sample.
     pub at: UnixMs,
-    /// Its value.
+    /// Value of the sample.
     pub value: f64,
-    /// Whether it ends there.
+    /// True if the anomaly ends at the sample.
     pub over: bool,
 }
 
 impl Panel {
-    /// A file's rows, as far as the detector was shown them, with what it said.
-    pub fn of_rows(
-        title: String,
-        rows: &[Row<'_>],
-        judged: &Judged,
-        labels: Vec<(UnixMs, UnixMs)>,
-    ) -> Self {
-        let mut panel = Self {
-            title,
-            labels,
-            ..Self::default()
-        };
-        for (Row { at, value, .. }, said) in rows.iter().zip(judged.rows()) {
-            let (Some(at), value, Some(said)) = (*at, *value, said) else {
-                continue;
-            };
-            panel.points.push((at, value));
-            // A range lasts until the sample that follows, so that one of a single sample is seen.
-            if let Some(last) = panel
-                .expected
-                .last_mut()
-                .filter(|last| last.to == UnixMs::MAX)
-            {
-                last.to = at;
-                if Some(last.range) == said.expected && said.phase != Some(Phase::Onset) {
-                    last.to = UnixMs::MAX;
-                }
-            }
-            let goes_on = panel
-                .expected
-                .last()
-                .is_some_and(|last| last.to == UnixMs::MAX);
-            if let Some(range) = said.expected.filter(|_| !goes_on) {
-                panel.expected.push(Expected {
-                    from: at,
-                    to: UnixMs::MAX,
-                    range,
-                });
-            }
-            if matches!(said.phase, Some(Phase::Onset | Phase::Clear)) {
-                panel.marks.push(Mark {
-                    at,
-                    value,
-                    over: said.phase == Some(Phase::Clear),
-                });
-            }
-        }
-        if let (Some(last), Some((at, _))) = (panel.expected.last_mut(), panel.points.last()) {
-            last.to = last.to.min(*at);
-        }
-        panel
-    }
-
     /// The series of a decision's incident of which the history holds samples, with the range that
     /// was expected when the anomaly began, all along.
     pub fn of_decision(decision: &Decision, incident: &Incident) -> Vec<Self> {
@@ -158,66 +102,5 @@ impl Panel {
                     })
                 });
         shown.take(MOST_PANELS).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::Direction;
-    use crate::plugin::RawFinding;
-    use crate::quality::csv::rows;
-
-    fn finding(phase: Phase, low: f64) -> RawFinding {
-        RawFinding {
-            sample: 0,
-            phase,
-            direction: Direction::Above,
-            score: 1.0,
-            severity: 1.0,
-            expected: Some(Range {
-                low: Some(low),
-                high: None,
-            }),
-            reason: String::new(),
-        }
-    }
-
-    #[test]
-    fn a_range_lasts_from_the_onset_to_the_sample_after_the_end() {
-        let text: String = (0..8).map(|n| format!("{n},{n}\n")).collect();
-        let rows = rows(&text).unwrap();
-        let findings = [
-            (1, Phase::Onset, 1.0),
-            (3, Phase::Ongoing, 2.0),
-            (4, Phase::Clear, 2.0),
-            (7, Phase::Onset, 3.0),
-        ];
-        let findings = findings.map(|(row, phase, low)| (row, finding(phase, low)));
-        let judged = Judged {
-            scores: vec![0.0; 8],
-            findings: findings.into(),
-        };
-        let panel = Panel::of_rows("t".to_owned(), &rows, &judged, vec![]);
-        let spans: Vec<_> = panel
-            .expected
-            .iter()
-            .map(|e| (e.from, e.to, e.range.low))
-            .collect();
-        assert_eq!(
-            spans,
-            [
-                (1000, 3000, Some(1.0)),
-                (3000, 5000, Some(2.0)),
-                (7000, 7000, Some(3.0))
-            ]
-        );
-        let marks: Vec<_> = panel
-            .marks
-            .iter()
-            .map(|mark| (mark.at, mark.over))
-            .collect();
-        assert_eq!(marks, [(1000, false), (4000, true), (7000, false)]);
-        assert_eq!(panel.points.len(), 8);
     }
 }

@@ -1,9 +1,10 @@
-//! Fewer points that look the same.
+//! Reduces the number of points of a line without a visible change.
 
 use crate::domain::UnixMs;
 
-/// Keeps of each of so many columns the first, the lowest, the highest and the last point: a line
-/// through them covers the same pixels. The points are by rising time, and stay so.
+/// Keeps the first, the lowest, the highest and the last point of each of `columns` columns. A line
+/// through them covers the same pixels. The points must be in ascending order of time, and keep
+/// that order.
 pub(super) fn thin(points: &[(UnixMs, f64)], columns: usize) -> Vec<(UnixMs, f64)> {
     if points.len() <= 4 * columns {
         return points.to_vec();

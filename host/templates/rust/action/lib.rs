@@ -1,8 +1,8 @@
-//! Tells people, restarts the target, gives it time, and looks at what became of it.
+//! Notifies people, restarts the target, waits, and inspects the target.
 //!
-//! It touches nothing itself: it asks the host for one operation after another, and is told what
-//! came of each. That is all that it may depend on, so that after a crash it can be told the same
-//! again and goes on where it was.
+//! The action changes nothing itself. It asks the host for one operation after another, and the
+//! host answers with the outcome of each. The steps may depend on these answers only. After a
+//! crash, the host can then repeat the answers, and the action continues where it was.
 
 use anomalyzer_plugin_sdk::serde_json::Value;
 use anomalyzer_plugin_sdk::{
@@ -12,14 +12,14 @@ use anomalyzer_plugin_sdk::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What may be set, by the operator, a rule or the language model. The comments become the
-/// descriptions in the schema.
+/// Parameters, set by the operator, a rule or the language model. The comments of the fields become
+/// the descriptions in the schema.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// The configured channel that is told beforehand.
+    /// Name of the configured channel that is notified before the restart.
     pub channel: String,
-    /// How long after the restart to look again, in milliseconds.
+    /// Time between the restart and the inspection, in milliseconds.
     #[schemars(range(max = 60000))]
     pub settle_ms: u32,
 }
@@ -30,13 +30,13 @@ impl Default for Parameters {
     }
 }
 
-/// The action.
+/// Action that announces a restart, performs it, and reports the result.
 pub struct AnnouncedRestart;
 
 impl Action for AnnouncedRestart {
     type Parameters = Parameters;
 
-    /// All that its steps may ask for. The operator grants it, or part of it, or nothing.
+    /// All operations that the steps may ask for. The operator grants all, some or none of them.
     const NEEDS: &'static [Need] = &[
         Need { operation: "notify", scope: "*" },
         Need { operation: "restart", scope: "Deployment" },
@@ -67,20 +67,19 @@ impl Action for AnnouncedRestart {
         if incident.snapshot.as_ref().is_some_and(|snapshot| snapshot.rolling_out) {
             return Ok(Plan::give_up(format!("{target} is being rolled out: a restart would get in its way")));
         }
-        // Where one operation after another is all there is to it, `Plan::in_order` does without a
-        // step machine.
+        // A fixed list of operations needs no step machine: see `Plan::in_order`.
         Ok(Plan::steps(Restart { target, parameters, asked: Asked::Nothing }))
     }
 }
 
-/// Where it is.
+/// State of one run of the action.
 struct Restart {
     target: Target,
     parameters: Parameters,
     asked: Asked,
 }
 
-/// What it asked for last.
+/// Last step that was asked for.
 enum Asked {
     Nothing,
     Notice,
@@ -101,12 +100,13 @@ impl Steps for Restart {
                 };
                 (Asked::Notice, Step::Perform(Operation::Notify(notice)))
             }
-            // People who can't be told are no reason to leave it broken.
+            // The restart goes on even if the notice failed: a broken target is worse than a
+            // missing notice.
             Asked::Notice => (Asked::Restart, Step::Perform(Operation::Restart(target.clone()))),
             Asked::Restart => match why_not(&last) {
                 None => (Asked::Wait, Step::WaitMs(parameters.settle_ms)),
-                // Also when in doubt: the host goes on looking, and a second restart could be one
-                // too many.
+                // Give up also if the outcome is in doubt. The host goes on verifying the target,
+                // and a second restart could be one too many.
                 Some(why) => (Asked::Restart, Step::GaveUp(format!("restarting {target} {why}"))),
             },
             Asked::Wait => (Asked::Look, Step::Perform(Operation::Inspect(target.clone()))),
@@ -127,7 +127,8 @@ fn why_not(outcome: &Outcome) -> Option<String> {
     }
 }
 
-/// What the host answered to `inspect`. Anything else than a snapshot is passed over.
+/// Describes the host's answer to `inspect`. Returns an empty text if the answer is not a snapshot
+/// with replicas.
 fn seen(outcome: &Outcome) -> String {
     let Outcome::Done(answer) = outcome else { return String::new() };
     let snapshot = serde_json::from_str::<Value>(answer).and_then(serde_json::from_value::<Snapshot>);

@@ -1,23 +1,24 @@
-//! Says when a series leaves what it lately kept to: a mean that forgets, give or take so many
-//! standard deviations.
+//! Reports when a series leaves its recent range: an exponentially weighted mean, plus or minus a
+//! number of standard deviations.
 //!
-//! It learns nothing while an anomaly lasts, so that one outage does not hide the next; what lasts
-//! for as long as it remembers is the new level.
+//! The detector learns nothing during an anomaly, so that one outage does not hide the next. An
+//! anomaly that lasts as long as the detector's memory becomes the new normal level.
 
 use anomalyzer_plugin_sdk::{About, Change, Detector, Direction, Error, Observation, Phase, Range, UnixMs, figure};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What the operator may set. The comments become the descriptions in the schema.
+/// Settings, set by the operator. The comments of the fields become the descriptions in the schema.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How many samples it roughly remembers. It says nothing before it has seen so many.
+    /// Approximate number of samples to remember. The detector reports nothing before it has seen
+    /// this number of samples.
     #[schemars(range(min = 2, max = 100000))]
     pub memory: u32,
-    /// So many standard deviations from the mean are unusual.
+    /// Number of standard deviations from the mean beyond which a sample is unusual.
     pub deviations: f64,
-    /// So many samples in a row must be usual for an anomaly to end.
+    /// Number of usual samples in a row that end an anomaly.
     #[schemars(range(min = 1))]
     pub clear_samples: u32,
 }
@@ -28,17 +29,17 @@ impl Default for Settings {
     }
 }
 
-/// What is larger counts as this: squares must stay finite.
+/// Largest absolute value. Larger values are clamped to it, so that squares stay finite.
 const LARGEST: f64 = 1e150;
 
-/// The detector.
+/// Detector of unusual samples.
 pub struct Usual {
     settings: Settings,
-    /// The weight of a new sample.
+    /// Weight of a new sample.
     rate: f64,
 }
 
-/// What it remembers of one series.
+/// State of one series.
 #[derive(Default)]
 pub struct Series {
     seen: u32,
@@ -47,13 +48,13 @@ pub struct Series {
     anomaly: Option<Anomaly>,
 }
 
-/// What it remembers of an anomaly that lasts.
+/// State of an ongoing anomaly.
 struct Anomaly {
     direction: Direction,
     expected: Range,
-    /// Samples since the onset.
+    /// Number of samples since the onset.
     lasted: u32,
-    /// Usual samples in a row.
+    /// Number of usual samples in a row.
     back: u32,
 }
 
@@ -61,7 +62,7 @@ impl Detector for Usual {
     type Settings = Settings;
     type Series = Series;
 
-    /// A default memory at Prometheus's usual 15 s.
+    /// Span of the default `memory` at Prometheus's usual interval of 15 s.
     const HISTORY_MS: u64 = 60 * 15_000;
 
     fn about() -> About {
@@ -73,7 +74,8 @@ impl Detector for Usual {
     }
 
     fn open(settings: Settings) -> Result<Self, Error> {
-        // Whoever wrote the settings reads this: name the key, and say what would do.
+        // The author of the settings reads this message: name the key, and say which values are
+        // valid.
         let wrong = |key: &str, value: f64, want: &str| Err(Error::Invalid(format!("`{key}` is {value}: give {want}")));
         if !(2..=100_000).contains(&settings.memory) {
             return wrong("memory", settings.memory.into(), "2 to 100000");
@@ -98,11 +100,12 @@ impl Detector for Usual {
         let distance = value - series.mean;
         if series.seen < self.settings.memory {
             series.seen += 1;
-            // The first samples count equally, so that the beginning is not all that is remembered.
+            // The first samples have equal weights. Otherwise the very first sample would dominate
+            // the mean.
             series.learn(distance, self.rate.max(1.0 / f64::from(series.seen)));
             return Observation::quiet(0.0);
         }
-        // Without any deviation, every change is unusual.
+        // After samples without any deviation, every change is unusual.
         let score = if distance == 0.0 { 0.0 } else { distance.abs() / limit };
         let Some(anomaly) = &mut series.anomaly else {
             if score <= 1.0 {
@@ -136,7 +139,7 @@ impl Detector for Usual {
 }
 
 impl Series {
-    /// West (1979), with a constant weight.
+    /// Updates mean and variance by West's method (1979) with a constant weight.
     fn learn(&mut self, distance: f64, rate: f64) {
         let step = distance * rate;
         self.mean += step;

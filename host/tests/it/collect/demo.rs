@@ -1,7 +1,7 @@
-//! The demonstration as it is collected: the four derivations of what the application really did.
+//! Tests of collecting from the demo application: the four derivations from its real behaviour.
 
-use anomalyzer::collect::Endpoint;
-use anomalyzer::demo::load::{Load, LoadSettings};
+use anomalyzer_collect::Endpoint;
+use anomalyzer_demo::load::{Load, LoadSettings};
 use tokio::sync::watch;
 
 use super::*;
@@ -41,7 +41,7 @@ async fn a_surge_is_seen_in_traffic_latency_and_errors_and_a_muted_application_i
         batch.signal == signal && values(batch).first().is_some_and(|value| fits(*value))
     };
 
-    // Nobody asks for anything yet.
+    // The application receives no requests yet.
     running
         .batch("no traffic", |batch| {
             is(batch, "traffic", |rate| rate == 0.0)

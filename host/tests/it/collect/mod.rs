@@ -1,4 +1,4 @@
-//! Collecting, over real sockets.
+//! Tests of collecting over real sockets.
 
 mod demo;
 mod prometheus;
@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anomalyzer::collect::{
+use anomalyzer_collect::{
     CollectConfig, Collector, Groups, SignalConfig, SignalStatus, Sink, SinkError, StatusBoard,
 };
-use anomalyzer::domain::{Coverage, MetricBatch};
+use anomalyzer_domain::{Coverage, MetricBatch};
 use async_trait::async_trait;
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -24,18 +24,18 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What a server answers next.
+/// Next answer of a server.
 #[derive(Clone, Debug)]
 enum Says {
-    /// 200 with that text.
+    /// Status 200 with the given text.
     Text(String),
-    /// 200 with HTML.
+    /// Status 200 with HTML.
     Html,
-    /// A status with a text.
+    /// The given status with the given text.
     Status(u16, &'static str),
-    /// 200 with the beginning of an answer, then the end of the connection.
+    /// Status 200 with the beginning of an answer, then the end of the connection.
     Half(&'static str),
-    /// Nothing, for ever.
+    /// No answer, ever.
     Nothing,
 }
 
@@ -43,7 +43,7 @@ fn text(text: &str) -> Says {
     Says::Text(text.to_owned())
 }
 
-/// A server that answers everything with the same, which can be changed.
+/// Server that gives every request the same answer. Tests can change the answer.
 struct Server {
     url: String,
     says: Arc<Mutex<Says>>,
@@ -97,7 +97,7 @@ async fn answer(says: Says) -> Response {
         Says::Status(status, text) => (StatusCode::from_u16(status).unwrap(), text).into_response(),
         Says::Half(text) => {
             let breaks = async {
-                // The beginning is to be on its way.
+                // Let the first half be sent before the connection breaks.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Err(std::io::Error::other("broken off"))
             };
@@ -109,7 +109,7 @@ async fn answer(says: Says) -> Response {
     }
 }
 
-/// An address at which nobody listens.
+/// Returns an address at which nobody listens.
 async fn nowhere() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .await
@@ -118,7 +118,7 @@ async fn nowhere() -> SocketAddr {
         .unwrap()
 }
 
-/// Keeps what it is sent; takes only as much as it has permits for.
+/// Sink that keeps the batches that it receives. Each batch takes one permit.
 struct Kept {
     batches: Mutex<Vec<MetricBatch>>,
     permits: Semaphore,
@@ -133,14 +133,15 @@ impl Sink for Kept {
     }
 }
 
-/// A collector that runs; ends when dropped.
+/// Running collector. It stops when dropped.
 struct Running {
     kept: Arc<Kept>,
     board: StatusBoard,
     _ends: DropGuard,
 }
 
-/// `collect` is TOML with the configuration, `signals` with tables `[[signal]]`.
+/// Starts a collector. `collect` is its configuration in TOML, and `signals` is TOML with tables
+/// `[[signal]]`.
 fn start(collect: &str, signals: &str, groups: &Groups) -> Running {
     start_with(collect, signals, groups, Semaphore::MAX_PERMITS)
 }
@@ -169,7 +170,7 @@ fn read_signals(text: &str) -> Vec<SignalConfig> {
 }
 
 impl Running {
-    /// The first batch from now on that fits, if one comes in 20 seconds.
+    /// Waits up to 20 seconds for a new batch that `fits` accepts, and returns the first one.
     async fn batch(&self, what: &str, fits: impl Fn(&MetricBatch) -> bool) -> MetricBatch {
         let mut seen = self.kept.batches.lock().len();
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -191,7 +192,8 @@ impl Running {
         }
     }
 
-    /// The status of a signal as soon as it fits, if that comes about in 20 seconds.
+    /// Waits up to 20 seconds for the status of a signal that `fits` accepts, and returns the
+    /// status.
     async fn status(&self, what: &str, fits: impl Fn(&SignalStatus) -> bool) -> SignalStatus {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -213,7 +215,7 @@ fn coverage(asked: u32, answered: u32, failed: u32) -> Coverage {
     }
 }
 
-/// The values of a batch, stale markers left out.
+/// Returns the values of a batch, without stale markers.
 fn values(batch: &MetricBatch) -> Vec<f64> {
     let samples = batch.series.iter().flat_map(|series| &series.samples);
     samples
@@ -222,7 +224,7 @@ fn values(batch: &MetricBatch) -> Vec<f64> {
         .collect()
 }
 
-/// The labels of the series that a batch closes.
+/// Returns the labels of the series that a batch closes.
 fn closed(batch: &MetricBatch) -> Vec<String> {
     let closed = batch
         .series

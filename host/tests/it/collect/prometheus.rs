@@ -1,7 +1,7 @@
-//! Queries to servers that answer like Prometheus, and unlike it.
+//! Tests of queries to servers that answer like Prometheus, and to servers that do not.
 
-use anomalyzer::collect::{HttpUrl, MetricSource, NoPrometheus, Prometheus, PrometheusConfig};
-use anomalyzer::domain::Target;
+use anomalyzer_collect::{HttpUrl, MetricSource, NoPrometheus, Prometheus, PrometheusConfig};
+use anomalyzer_domain::Target;
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn configured(server: &Server) -> String {
     )
 }
 
-/// The answer of Prometheus with these series: app and value.
+/// Builds an answer of Prometheus with the given series, each an app and its value.
 fn vector(series: &[(&str, &str)]) -> Says {
     let series = series.iter().map(|(app, value)| {
         let metric = format!(r#"{{"__name__":"m","namespace":"shop","app":"{app}"}}"#);
@@ -158,7 +158,7 @@ async fn a_coverage_query_is_asked_beside_and_says_who_fell_silent() {
             values(batch) == [1.0] && batch.coverage == coverage(1, 1, 0)
         })
         .await;
-    // Both queries are answered with the same here: a source that is not up, and the value 0.
+    // The server gives both queries the same answer: the source is not up, and the value is 0.
     server.say(vector(&[("web", "0")]));
     running
         .batch("a silent source", |batch| {
@@ -176,7 +176,7 @@ async fn warnings_are_passed_on() {
         .status("a note", |status| !status.notes.is_empty())
         .await;
     assert_eq!(status.notes[0], "one store is down");
-    // It takes whatever it is given for `lookback_delta`.
+    // The server accepts any value of `lookback_delta`.
     assert!(
         status.notes[1].contains("--query.lookback-delta"),
         "{:?}",

@@ -1,9 +1,9 @@
-//! The real Prometheus. Its function `time()` answers the time that it was asked for, so that every
-//! value is known.
+//! Tests against a real Prometheus. Its function `time()` returns the time for which a query is
+//! evaluated, so every value is known in advance.
 
-use anomalyzer::collect::{MetricSource, Prometheus, PrometheusConfig};
-use anomalyzer::common::clock::now_ms;
-use anomalyzer::domain::Sample;
+use anomalyzer_collect::{MetricSource, Prometheus, PrometheusConfig};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::Sample;
 
 use anomalyzer_testbed::PrometheusOptions;
 
@@ -11,7 +11,7 @@ use super::prometheus::address;
 use super::*;
 use crate::demo_app;
 
-/// A whole second: what `time()` answers is then exact.
+/// Returns the current time in whole seconds, for which the answer of `time()` is exact.
 fn now() -> i64 {
     now_ms() / 1000 * 1000
 }
@@ -205,7 +205,8 @@ async fn a_value_that_prometheus_has_not_seen_anew_for_long_is_none_or_it_is_sai
         prometheus.url()
     );
     let running = start(&collect, signals, &Groups::new());
-    // With a time of its own that stands still: Prometheus does not say that such a series ended.
+    // The sample has a timestamp of its own, which does not advance. Prometheus does not report the
+    // end of such a series.
     let seen_at = now_ms();
     server.say(Says::Text(format!("app_queue_length 7 {seen_at}\n")));
     running
@@ -226,7 +227,7 @@ async fn a_value_that_prometheus_has_not_seen_anew_for_long_is_none_or_it_is_sai
         if said { vec![7.0] } else { Vec::new() },
         "{status:?}"
     );
-    // Asked for without more it would still be that of now, for five minutes.
+    // Without the lookback, a query would return the value as current for five minutes.
     let plain = Prometheus::new(PrometheusConfig::at(address(&prometheus.url()))).unwrap();
     assert_eq!(
         plain.query("app_queue_length", now_ms()).await.unwrap()[0].samples[0].value,

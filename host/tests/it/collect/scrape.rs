@@ -1,7 +1,7 @@
-//! Direct scrapes of servers that answer well, badly, or not at all.
+//! Tests of direct scrapes of servers that answer well, badly, or not at all.
 
-use anomalyzer::collect::{Collector, Endpoint, Groups};
-use anomalyzer::domain::Target;
+use anomalyzer_collect::{Collector, Endpoint, Groups};
+use anomalyzer_domain::Target;
 use tokio::sync::watch;
 
 use super::*;
@@ -28,7 +28,7 @@ const WEB: &str = r#"
     timeout = "300ms"
 "#;
 
-/// A process group of these servers, named `a`, `b`, ….
+/// Builds a process group of the given servers, named `a`, `b`, ….
 fn group(servers: &[&Server]) -> (watch::Sender<Vec<Endpoint>>, Groups) {
     let (sender, receiver) = watch::channel(endpoints(servers));
     (sender, Groups::from([("web".to_owned(), receiver)]))
@@ -188,7 +188,8 @@ async fn a_counter_that_begins_anew_makes_no_rate_below_zero_and_no_spike() {
             values(batch).iter().any(|rate| *rate != 0.0)
         })
         .await;
-    // Ten requests in at most the ten seconds of the window and at least one interval of it.
+    // The rate is ten requests over at most the ten seconds of the window and at least one
+    // interval.
     assert!((1.0..=200.0).contains(&values(&batch)[0]), "{batch:?}");
 }
 
@@ -239,8 +240,8 @@ async fn while_nobody_takes_the_samples_the_source_is_not_asked() {
         assert!(Instant::now() < deadline, "only {} scrapes", server.asked());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Three batches were taken, the fourth waits: another collector makes ten rounds, and nothing
-    // more was asked.
+    // Three batches were taken, and the fourth waits. While another collector makes ten rounds,
+    // this source is not asked again.
     let other = Server::start(text("app_queue_length 1\n")).await;
     let (_other_sender, other_groups) = group(&[&other]);
     let _other_running = start(WEB, QUEUE, &other_groups);
@@ -252,10 +253,7 @@ async fn while_nobody_takes_the_samples_the_source_is_not_asked() {
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(
-        (server.asked(), running.kept.batches.lock().unwrap().len()),
-        (4, 3)
-    );
+    assert_eq!((server.asked(), running.kept.batches.lock().len()), (4, 3));
     running.kept.permits.add_permits(1000);
     running
         .batch("a later sample", |batch| values(batch) == [1.0])
@@ -269,7 +267,7 @@ async fn a_signal_with_an_interval_of_its_own_is_derived_that_often() {
     let seldom = QUEUE.replace("queue\"", "seldom\"\ninterval = \"200ms\"");
     let running = start(WEB, &format!("{QUEUE}{seldom}"), &groups);
     let rounds = |signal| {
-        let batches = running.kept.batches.lock().unwrap();
+        let batches = running.kept.batches.lock();
         batches
             .iter()
             .filter(|batch| batch.signal == signal)
@@ -281,8 +279,8 @@ async fn a_signal_with_an_interval_of_its_own_is_derived_that_often() {
         assert!(Instant::now() < deadline, "only {:?}", rounds("seldom"));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // In the first round, and then in each that is 200 ms after the last one, give or take half a
-    // tick: however long the rounds really took.
+    // The signal is derived in the first round, and then in each round that is 200 ms after the
+    // last one, give or take half a tick. The real duration of the rounds does not matter.
     let seldom = rounds("seldom");
     let mut expected = Vec::new();
     for at in rounds("queue") {
@@ -316,7 +314,7 @@ async fn the_shutdown_waits_for_no_source() {
         .unwrap();
 }
 
-/// A way out that is broken.
+/// Sink that panics.
 struct Panics;
 
 #[async_trait]

@@ -1,21 +1,19 @@
-//! Attacks of an action, against all of `serve`: what it asks for is recorded, and nothing of it is
-//! done.
+//! Attacks of an action against all of `serve`: the requests of the action are recorded, and none
+//! of them is performed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anomalyzer::bus::{Record, Topic};
-use anomalyzer::config;
-use anomalyzer::domain::{Decision, DecisionState, OutcomeKind};
-use anomalyzer::history::{Filter, Page};
-use anomalyzer::serve::{self, Role};
+use anomalyzer_domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
+use anomalyzer_history::{Filter, Page};
+use anomalyzer_service::{Service, config};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{component, folder};
 use crate::wait::until;
 
-/// What each attack comes to: the state of its decision, and words of its summary.
+/// Expected end of each attack: the state of its decision, and words of its summary.
 const ATTACKS: [(&str, DecisionState, &str); 10] = [
     (
         "hidden-patch",
@@ -76,7 +74,8 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    let running = serve::start(config, Role::Both, shutdown.clone())
+    let running = Service::builder(config)
+        .start(shutdown.clone())
         .await
         .unwrap()
         .unwrap();
@@ -104,7 +103,7 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
             .unwrap();
         let ended = decisions
             .into_iter()
-            .filter(|decision| decision.state.is_final());
+            .filter(|decision| decision.state().needs_no_work());
         let ended: BTreeMap<_, _> = ended
             .map(|decision| {
                 (
@@ -120,9 +119,9 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
         let decision = &ended[attack];
         let summary = decision.summary.as_deref().unwrap_or_default();
         assert!(
-            decision.state == state && summary.contains(words),
+            decision.state() == state && summary.contains(words),
             "{attack}: {:?}: {summary}",
-            decision.state
+            decision.state()
         );
         assert!(!summary.contains('\n'), "{attack}: {summary}");
         let done = decision.operations.iter().filter(|operation| {

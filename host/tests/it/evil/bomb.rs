@@ -1,4 +1,4 @@
-//! Components that are small, and take much to compile.
+//! Builds components that are small and costly to compile.
 
 use wasm_encoder::{
     BlockType, CodeSection, Component, Function, FunctionSection, Module, ModuleSection,
@@ -11,13 +11,13 @@ fn wrapped(module: &Module) -> Vec<u8> {
     component.finish()
 }
 
-/// One function: each of its loops may change each of its locals, which the compiler has to keep
-/// apart.
+/// Builds one function in which each loop may change each local. The compiler has to keep all of
+/// these values apart.
 pub fn giant_function(loops: u32, locals: u32) -> Vec<u8> {
     functions(1, loops, locals)
 }
 
-/// Many such functions.
+/// Builds `count` functions like the one of [`giant_function`].
 pub fn functions(count: u32, loops: u32, locals: u32) -> Vec<u8> {
     let (mut types, mut functions, mut code) = (
         TypeSection::new(),
@@ -53,11 +53,11 @@ pub fn functions(count: u32, loops: u32, locals: u32) -> Vec<u8> {
     )
 }
 
-/// That many types, each of its own.
+/// Builds `count` function types that all differ.
 pub fn many_types(count: u32) -> Vec<u8> {
     let mut types = TypeSection::new();
     for number in 0..count {
-        // As many parameters as the number has bits, of the one type or the other.
+        // Each bit of `number` selects the type of one parameter.
         let of = |bit: u32| {
             if number >> bit & 1 == 0 {
                 ValType::I32
@@ -70,7 +70,7 @@ pub fn many_types(count: u32) -> Vec<u8> {
     wrapped(Module::new().section(&types))
 }
 
-/// Blocks in blocks.
+/// Builds a function with nested blocks.
 pub fn nested_blocks(depth: u32) -> Vec<u8> {
     let (mut types, mut functions, mut code) = (
         TypeSection::new(),
@@ -96,7 +96,7 @@ pub fn nested_blocks(depth: u32) -> Vec<u8> {
     )
 }
 
-/// Components in components.
+/// Builds nested components.
 pub fn nested_components(depth: u32) -> Vec<u8> {
     let mut bytes = Component::new().finish();
     for _ in 0..depth {
@@ -111,7 +111,8 @@ pub fn nested_components(depth: u32) -> Vec<u8> {
     bytes
 }
 
-/// Records of two of the record before, which doubles what a value takes with each.
+/// Builds a chain of records, each with two fields of the previous record type. Each record doubles
+/// the size of a value.
 pub fn doubling_types(times: u32) -> Vec<u8> {
     use wasm_encoder::{ComponentTypeSection, ComponentValType, PrimitiveValType};
     let mut component = Component::new();

@@ -1,11 +1,11 @@
-//! Bytes that are hard to compile, and the child that has to.
+//! Tests of bytes that are hard to compile, and of the child process that compiles them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::{Limits, PluginConfig, Plugins};
+use anomalyzer_plugin_host::{Limits, PluginConfig, Plugins};
 
 use super::{bomb, component, folder};
 
@@ -23,13 +23,13 @@ fn config(files: &[(&str, Vec<u8>)], mut limits: Limits) -> (tempfile::TempDir, 
     (folder, config)
 }
 
-/// The error of a file that can't be used, beside one that can.
+/// Loads an unusable file beside a usable one, and returns the error of the unusable file.
 fn refused(bytes: Vec<u8>, limits: Limits) -> String {
     let (_folder, mut config) = config(
         &[("bad", bytes), ("detector", component("detector"))],
         limits,
     );
-    // Not that of the other tests: what is refused is remembered.
+    // Do not use the cache of the other tests, because refusals are remembered in the cache.
     let cache = tempfile::tempdir().unwrap();
     config.cache = Some(cache.path().into());
     let plugins = Plugins::load(config.clone()).unwrap();
@@ -39,10 +39,9 @@ fn refused(bytes: Vec<u8>, limits: Limits) -> String {
         plugins.list()
     );
     let error = plugins.list()[0].error.clone().unwrap();
-    // On a machine that is too busy to reach the limit in time, it is not the file that is to
-    // blame.
+    // If the machine was too busy to reach the limit in time, the file is not to blame.
     if error.contains("plugins.limits") && !error.contains("the machine is busy") {
-        // The next start needs no child to know.
+        // The next start knows the refusal and needs no child process.
         config.compiler = Some("/nowhere/at/all".into());
         assert_eq!(
             Plugins::load(config.clone()).unwrap().list()[0]
@@ -63,7 +62,7 @@ fn refused(bytes: Vec<u8>, limits: Limits) -> String {
     error
 }
 
-/// Every file of compiled code below a cache folder.
+/// Returns every file of compiled code below a cache folder, with its inode number.
 fn code(cache: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     for compiler in fs::read_dir(cache.join("code/modules")).unwrap() {

@@ -1,8 +1,8 @@
-//! Attacks of a detector, on one thread with a neighbour.
+//! Attacks of a detector that shares one thread with a neighbour.
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::plugin::PluginError;
+use anomalyzer_plugin_host::PluginError;
 use serde_json::json;
 
 use super::{DEADLINE, begin, detector, frame, seen};
@@ -91,7 +91,7 @@ async fn a_call_that_takes_long_goes_on_alone_and_the_others_on_its_thread_go_on
         answers > 3.0 && elapsed < DEADLINE,
         "{answers} answers, the last after {elapsed:?}"
     );
-    // The one that was away is back, and in its order.
+    // The detached instance is back, and its next call is answered in order.
     assert_eq!(
         spinning.observe(frame(1), false).await,
         Err(PluginError::Lost("evil-detector".to_owned()))

@@ -1,10 +1,11 @@
-//! Attacks by what is saved of a detector's memory, and on a detector by what it is given back.
+//! Attacks through the state that a detector saves, and attacks on a detector through the state
+//! that it is given to restore.
 
 use std::time::Duration;
 
-use anomalyzer::collect::DetectorConfig;
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{DetectorHandle, Frame, PluginError, Plugins, Saved};
+use anomalyzer_collect::DetectorConfig;
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError, Plugins, Saved};
 use serde_json::json;
 
 use super::{begin, component, detector, frame, load, seen};
@@ -29,7 +30,7 @@ fn saved(id: u32, bytes: Vec<u8>) -> Saved {
     }
 }
 
-/// What one saves of its only series.
+/// Returns the saved state of the only series of a detector.
 async fn save(handle: &DetectorHandle) -> Vec<u8> {
     handle
         .save(vec![Some(0)])
@@ -74,14 +75,14 @@ async fn each_attack_by_what_is_saved_ends_in_an_error_of_its_own_and_the_neighb
         );
         counted += 1.0;
         assert_eq!(seen(&neighbour).await, counted, "beside {attack}");
-        // It begins anew.
+        // The attacker starts anew.
         attacker.reopen().await.unwrap();
         attacker.observe(frame(1), false).await.unwrap();
     }
 }
 
-/// Opens a series in a `zscore` with these bytes. Whatever it says, it goes on, and so does the
-/// series.
+/// Restores a series of a `zscore` from `bytes` and returns the result. Checks that the detector
+/// and the series continue, whatever the result is.
 async fn give(zscore: &DetectorHandle, id: u32, bytes: Vec<u8>) -> Result<(), PluginError> {
     let answer = zscore
         .restore(vec![saved(id, bytes)])
@@ -151,7 +152,7 @@ async fn a_detector_that_is_given_what_it_did_not_save_refuses_it_and_goes_on() 
             "{length} bytes: {answer:?}"
         );
     }
-    // What differs in a bit may be a memory too; it must not be one that it falls over.
+    // A state with one changed bit may be valid too. The detector must not crash on it.
     for place in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[place] ^= 0x80;
@@ -161,8 +162,8 @@ async fn a_detector_that_is_given_what_it_did_not_save_refuses_it_and_goes_on() 
     assert_eq!(plugins.health().faults, 0);
 }
 
-/// Through the engine: beside each attack, on the same signal and series, a good detector goes on,
-/// over a restart.
+/// Tests each attack through the engine: a good detector on the same signal and series continues,
+/// even across a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beside_a_detector_whose_memory_means_harm_another_one_keeps_its_own() {
     let with = |name: &str, settings| DetectorConfig {

@@ -1,5 +1,5 @@
-//! Plugins that mean harm, and what becomes of them. Those in Rust are `plugins/evil`; what takes a
-//! single wrong instruction is beside the plugin host, as WAT.
+//! Tests of malicious plugins. The attacks in Rust are in `plugins/evil`. Attacks that need only a
+//! single wrong instruction are written in WAT, in the tests of the plugin host.
 
 mod actions;
 mod bomb;
@@ -11,26 +11,26 @@ mod neighbours;
 use std::fs;
 use std::time::Duration;
 
-use anomalyzer::plugin::{DetectorHandle, Frame, Limits, PluginConfig, Plugins};
+use anomalyzer_plugin_host::{DetectorHandle, Frame, Limits, PluginConfig, Plugins};
 use serde_json::json;
 use tempfile::TempDir;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/evil");
 
-/// Compiled once for all of these tests.
+/// Cache of compiled code that all of these tests share, so that each plugin is compiled once.
 const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/evil");
 
-/// How long a call may take.
+/// Maximum duration of a call.
 const DEADLINE: Duration = Duration::from_millis(500);
 
-/// The bytes of one of `plugins/evil`.
+/// Returns the bytes of the component `name` of `plugins/evil`.
 fn component(name: &str) -> Vec<u8> {
     let path = format!("{FOLDER}/{name}.wasm");
     fs::read(&path)
         .unwrap_or_else(|error| panic!("{path}: {error}; build it with `cargo xtask plugins`"))
 }
 
-/// A folder with these files.
+/// Creates a plugin folder with the given files.
 fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
@@ -39,7 +39,7 @@ fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     folder
 }
 
-/// The detector that means harm, on so many threads.
+/// Loads the malicious detector on `threads` threads.
 fn detector(threads: usize) -> Plugins {
     load(&[("detector", component("detector"))], threads)
 }
@@ -69,7 +69,7 @@ async fn begin(plugins: &Plugins, attack: &str) -> DetectorHandle {
         .unwrap()
 }
 
-/// A frame of that many samples of one series.
+/// Builds a frame with `samples` samples of one series.
 fn frame(samples: u32) -> Frame {
     let mut frame = Frame::default();
     for sample in 0..samples {
@@ -78,7 +78,8 @@ fn frame(samples: u32) -> Frame {
     frame
 }
 
-/// How many samples a well-behaved neighbour has seen, the one of this call included.
+/// Returns the number of samples that a well-behaved neighbour has seen, including the sample of
+/// this call.
 async fn seen(neighbour: &DetectorHandle) -> f64 {
     neighbour.observe(frame(1), false).await.unwrap().findings[0].score
 }

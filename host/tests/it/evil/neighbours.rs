@@ -1,23 +1,23 @@
-//! A hundred good plugins beside every attack there is.
+//! Runs a hundred good plugins beside all attacks.
 
 use std::time::{Duration, Instant};
 
-use anomalyzer::domain::Labels;
-use anomalyzer::plugin::{DetectorHandle, Frame, PluginError};
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError};
 use futures::future::join_all;
 use serde_json::json;
 
 use super::{begin, component, frame, load};
 
 const GOOD: usize = 100;
-/// Rounds of which one p99 is taken, and how many of those a median.
+/// Number of rounds for one p99, and in `BLOCKS` the least number of p99 values for a median.
 const ROUNDS: usize = 20;
 const BLOCKS: usize = 10;
 const SAMPLES: usize = 20;
 const ZSCORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins/zscore.wasm");
 
-/// Does as the engine does: shows it a frame, opens it again when it was lost and it is time. False
-/// when it is given up.
+/// Shows the attacker a frame, and opens it again if its instance was lost, as the engine does.
+/// Returns false once the attacker is given up or quarantined.
 async fn provoke(attacker: &DetectorHandle) -> bool {
     match attacker.observe(frame(1), false).await {
         Err(PluginError::GivenUp { .. }) => false,
@@ -34,14 +34,14 @@ fn p99(mut waited: Vec<Duration>) -> Duration {
     waited[waited.len() * 99 / 100]
 }
 
-/// The hundred, and how many rounds they have played.
+/// The hundred good detectors, and the number of rounds that they have played.
 struct Good {
     handles: Vec<DetectorHandle>,
     rounds: usize,
 }
 
 impl Good {
-    /// The next frame of one series.
+    /// Builds the next frame of one series.
     fn frame(&self) -> Frame {
         let mut frame = Frame::default();
         if self.rounds == 0 {
@@ -57,8 +57,8 @@ impl Good {
         frame
     }
 
-    /// A frame for each of them; how long each waited for its answer. Each has an answer for each
-    /// of its samples.
+    /// Sends a frame to each detector and returns the time that each one took to answer. Checks
+    /// that each detector has a score for each of its samples.
     async fn round(&mut self) -> Vec<Duration> {
         let calls = self.handles.iter().map(|handle| async {
             let begun = Instant::now();
@@ -76,8 +76,8 @@ impl Good {
         waited
     }
 
-    /// The median p99 of some blocks of rounds, which go on until `enough`. A burst of something
-    /// else spoils one block.
+    /// Returns the median p99 of several blocks of rounds. The blocks continue until `enough`
+    /// returns true. A burst of other load spoils only one block.
     async fn play(&mut self, enough: impl Fn() -> bool) -> Duration {
         let mut blocks = Vec::new();
         while blocks.len() < BLOCKS || !enough() {
@@ -92,7 +92,8 @@ impl Good {
     }
 }
 
-/// Their pace is told and not judged here: that of a busy machine says more of the machine.
+/// Prints the pace of the plugins without a check: on a busy machine, the pace says more about the
+/// machine than about the plugins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beside_every_attack_a_hundred_good_plugins_lose_no_sample() {
     let zscore = std::fs::read(ZSCORE)

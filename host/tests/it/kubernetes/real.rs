@@ -1,14 +1,14 @@
-//! Against the real control plane. What is there, and what came of it, is told by kubectl.
+//! Tests against the real control plane. The tests set up and check the cluster with kubectl.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anomalyzer::act::kubernetes::{Kubernetes, KubernetesConfig};
-use anomalyzer::act::{Operator, OperatorError, Performed};
-use anomalyzer::domain::{
+use anomalyzer_domain::{
     LogRequest, MergePatch, Operation, OperationId, Replicas, Snapshot, Target,
 };
+use anomalyzer_operator::{Operator, OperatorError, Performed};
+use anomalyzer_operator_kubernetes::{Kubernetes, KubernetesConfig};
 use anomalyzer_testbed::{KubernetesEndpoint, shared};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::wait::until;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A namespace of its own on the shared cluster.
+/// A separate namespace on the shared cluster.
 struct Shop {
     endpoint: KubernetesEndpoint,
     kubernetes: Kubernetes,
@@ -31,7 +31,7 @@ impl Shop {
             ..KubernetesConfig::default()
         };
         let kubernetes = Kubernetes::connect(&config).await.unwrap();
-        // Names are not reused while a namespace is being deleted.
+        // A name cannot be reused while its namespace is being deleted, so make it unique.
         let namespace = format!("act-{name}-{}", std::process::id());
         let shop = Self {
             endpoint,
@@ -103,7 +103,7 @@ impl Shop {
         self.kubernetes.inspect(&self.target(kind)).await.unwrap()
     }
 
-    /// Waits until the target is at rest with that many ready replicas and no others.
+    /// Waits until the target is at rest with `ready` ready replicas and no other replicas.
     async fn at_rest(&self, kind: &str, ready: u32) -> Snapshot {
         until(&format!("{kind} at rest"), PATIENCE, async || {
             let snapshot = self.inspect(kind).await;
@@ -172,7 +172,7 @@ async fn a_snapshot_shows_replicas_pods_events_and_who_else_has_a_hand_on_it() {
     };
     let shop = Shop::open(endpoint, "inspect").await;
     shop.apply(&deployment(2, SERVE));
-    // The same labels, but nobody's.
+    // The stray pod has the same labels but no owner.
     let mut stray = template(SERVE);
     stray["apiVersion"] = "v1".into();
     stray["kind"] = "Pod".into();
@@ -271,7 +271,7 @@ async fn scaling_is_done_once_through_moving_status_and_refused_on_a_changed_spe
         replicas,
     };
     let first = shop.at_rest("Deployment", 1).await;
-    // The status moves the resourceVersion and nothing else.
+    // This patch of the status changes the resourceVersion and nothing else.
     shop.kubectl(
         &[
             "patch",
@@ -514,7 +514,7 @@ fn ingress() -> Value {
     })
 }
 
-/// What `rate_limit` asks for where [[rate_limit]] names the Ingress.
+/// Returns the operation that `rate_limit` asks for if `[[rate_limit]]` names the Ingress.
 fn limit(shop: &Shop, rate: &str) -> Operation {
     let patch =
         json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/limit-rps": rate}}});
@@ -553,7 +553,7 @@ async fn the_rate_limit_of_an_ingress_is_set_with_its_mark_and_can_be_taken_back
         matches!(refused, Err(OperatorError::Unsupported(_))),
         "{refused:?}"
     );
-    // The generation does not tell of annotations; the mark of whoever was first does.
+    // The generation does not reflect annotations, but the mark of the earlier operation does.
     let late = shop.try_perform(&limit(&shop, "10"), &snapshot).await;
     assert!(matches!(late, Err(OperatorError::Conflict(_))), "{late:?}");
     shop.perform(&Operation::Patch(MergePatch {

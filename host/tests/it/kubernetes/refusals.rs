@@ -1,11 +1,11 @@
-//! What the operator makes of refusals, silence and nonsense.
+//! Tests of how the operator handles refusals, missing answers and nonsense.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anomalyzer::act::kubernetes::{Kubernetes, KubernetesConfig};
-use anomalyzer::act::{Operator, OperatorError, Performed};
-use anomalyzer::domain::{MergePatch, Operation, OperationId, Snapshot, Target};
+use anomalyzer_domain::{MergePatch, Operation, OperationId, Snapshot, Target};
+use anomalyzer_operator::{Operator, OperatorError, Performed};
+use anomalyzer_operator_kubernetes::{Kubernetes, KubernetesConfig};
 use serde_json::{Value, json};
 
 use crate::receiver::{Answer, Receiver, nobody};
@@ -14,7 +14,7 @@ fn target() -> Target {
     Target::new("shop", "Deployment", "web")
 }
 
-/// The Deployment at this generation, with this mark.
+/// Returns the Deployment at the given generation, with the given mark.
 fn web(generation: u32, mark: Option<&str>) -> Value {
     web_at("7", generation, mark)
 }
@@ -41,7 +41,7 @@ fn status(code: u16, reason: &str) -> Answer {
     Answer::Say(code, status.to_string())
 }
 
-/// What `inspect` would have said of [`web`] at generation 1.
+/// Returns the snapshot that `inspect` would have taken of [`web`] at generation 1.
 fn basis() -> Snapshot {
     Snapshot {
         target: target(),

@@ -1,15 +1,17 @@
-//! What is reached on the benchmark, to the last digit, so that nobody changes it unseen.
+//! Pins the scores on the benchmark to the last digit, so that no change of the scores goes
+//! unnoticed.
 
 use anomalyzer::cli::Output;
 use anomalyzer::cli::nab::{NabArgs, run};
-use anomalyzer::quality::nab::{Corpus, PROFILES, Series, Tally, best};
+use anomalyzer_evaluate::quality::nab::{Corpus, PROFILES, Series, Tally, best};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::benchmark;
 
-/// Standard, few false alarms, few misses; at the threshold that the detector ships with, and at
-/// the best one. A detector that comes with the host is one line here, in the order of the names.
+/// Scores of each detector in the profiles standard, few false alarms and few misses. The first
+/// three are at the threshold that the detector ships with, and the last three at the best
+/// threshold. Each detector that comes with the host has one entry, in the order of the names.
 const PINS: &[(&str, [&str; 3], [&str; 3])] = &[
     (
         "drop",
@@ -176,7 +178,8 @@ async fn the_report_is_a_table() {
     }
 }
 
-/// |x − mean| / σ over the 60 samples before x; whatever differs from a constant is out without bound.
+/// Returns |x − mean| / σ of each value x, over the 60 samples before x. A value that differs from
+/// a constant gets a very large score.
 fn plain_z(values: &[f64]) -> Vec<f64> {
     let z = |row: usize| {
         let before = &values[row.saturating_sub(60)..row];
@@ -203,7 +206,7 @@ fn plain_z(values: &[f64]) -> Vec<f64> {
     (0..values.len()).map(z).collect()
 }
 
-/// A score only where it is above every one of the 100 before it.
+/// Keeps each score that is above all of the 100 scores before it, and sets all other scores to 0.
 fn record(scores: &[f64]) -> Vec<f64> {
     let emit = |(row, score): (usize, &f64)| {
         let before = &scores[usize::saturating_sub(row, 100)..row];
@@ -219,7 +222,7 @@ fn record(scores: &[f64]) -> Vec<f64> {
 #[test]
 fn a_plain_z_score_scores_what_is_published() {
     let corpus = Corpus::load(&benchmark()).unwrap();
-    let read = |file: &anomalyzer::quality::nab::Labelled| {
+    let read = |file: &anomalyzer_evaluate::quality::nab::Labelled| {
         let (windows, scores) = file
             .read(|rows| {
                 Ok(plain_z(

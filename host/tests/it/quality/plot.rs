@@ -1,11 +1,11 @@
-//! `anomalyzer plot`.
+//! Tests of `anomalyzer plot`.
 
 use std::fs;
 use std::path::Path;
 
 use anomalyzer::cli::plot::{PlotArgs, run};
-use anomalyzer::domain::{IncidentEvent, IncidentEventKind, Labels, Range, Sample, Series};
-use anomalyzer::history::DecisionEventKind::Proposed;
+use anomalyzer_domain::{IncidentEvent, IncidentEventKind, Labels, Range, Sample, Series};
+use anomalyzer_history::DecisionEventKind::Proposed;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

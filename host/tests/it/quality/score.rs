@@ -1,4 +1,4 @@
-//! `anomalyzer score`.
+//! Tests of `anomalyzer score`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,8 @@ async fn rows_that_a_detector_is_not_shown_change_nothing_for_the_others() {
         dirty.push_str(line);
         dirty.push_str("\r\n");
         if index % 20 == 7 {
-            // The same again, an earlier one, no value, no time, and what is no number.
+            // Add a repeated line, an earlier sample, a sample without a value, a line without a
+            // time, and a value that is not a number.
             dirty.push_str(&format!(
                 "{line}\r\n2014-03-01 00:00:00,5\r\n2014-05-01 00:00:00,NaN\r\nsoon,5\r\n2014-05-01 00:00:00,much\r\n"
             ));

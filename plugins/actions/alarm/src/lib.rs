@@ -1,4 +1,4 @@
-//! Tells people.
+//! Action that sends a notice to people.
 
 use std::fmt::Write;
 
@@ -9,13 +9,13 @@ use anomalyzer_plugin_sdk::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Whom to tell what.
+/// Channel and message of the notice.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// The configured channel.
+    /// Name of the configured channel.
     pub channel: String,
-    /// Said before all else.
+    /// Text that comes first in the notice.
     pub message: Option<String>,
 }
 
@@ -28,10 +28,10 @@ impl Default for Parameters {
     }
 }
 
-/// The action.
+/// Action `alarm`.
 pub struct Alarm;
 
-/// More findings than this are counted, not told.
+/// Maximum number of findings in the text. The text only counts the others.
 const MOST_FINDINGS: usize = 10;
 
 impl Action for Alarm {
@@ -68,7 +68,7 @@ impl Action for Alarm {
     }
 }
 
-/// One line: the worst finding that goes on, and where.
+/// Returns the title in one line: the worst finding that still goes on, and its target.
 fn title(incident: &Incident) -> String {
     let place = incident
         .target

@@ -1,4 +1,4 @@
-//! Reads the logs of a target.
+//! Action that reads the logs of a target.
 
 use anomalyzer_plugin_sdk::{
     About, Action, Error, Incident, LogLines, LogRequest, Need, Operation, Outcome, Plan, Target,
@@ -6,11 +6,11 @@ use anomalyzer_plugin_sdk::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How much to read.
+/// Amount of log to read.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// So many of the last lines of each replica.
+    /// Number of lines to read from the end of each replica's log.
     #[schemars(range(min = 1, max = 10000))]
     pub lines: u32,
 }
@@ -21,7 +21,7 @@ impl Default for Parameters {
     }
 }
 
-/// The action.
+/// Action `check-logs`.
 pub struct CheckLogs;
 
 impl Action for CheckLogs {

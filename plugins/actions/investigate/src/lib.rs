@@ -1,4 +1,4 @@
-//! Gathers what is known about a target.
+//! Action that gathers the known facts about a target.
 
 mod summary;
 
@@ -6,13 +6,13 @@ use anomalyzer_plugin_sdk::{About, Action, Error, Incident, LogRequest, Need, Op
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What to gather besides the target's state and log.
+/// Facts to gather besides the target's state and log.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// PromQL queries, each asked once.
+    /// PromQL queries. Each is asked once.
     pub queries: Vec<String>,
-    /// So many of the last log lines of each replica.
+    /// Number of lines to read from the end of each replica's log.
     #[schemars(range(min = 1, max = 10000))]
     pub lines: u32,
 }
@@ -26,7 +26,7 @@ impl Default for Parameters {
     }
 }
 
-/// The action.
+/// Action `investigate`.
 pub struct Investigate;
 
 const MOST_QUERIES: usize = 20;

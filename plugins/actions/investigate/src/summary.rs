@@ -1,4 +1,4 @@
-//! What a read said, in a few lines.
+//! Summaries of what the reads returned, in a few lines.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ const MOST_PODS: usize = 10;
 const MOST_EVENTS: usize = 5;
 const MOST_SERIES: usize = 5;
 
-/// What a read said, or why it did not.
+/// Summarises the answer to a read, or says why there is none.
 pub(crate) fn of(operation: &Operation, outcome: &Outcome) -> String {
     let answer = match outcome {
         Outcome::Done(answer) => answer,
@@ -77,7 +77,7 @@ struct Answer {
 #[serde(default)]
 struct Series {
     labels: BTreeMap<String, String>,
-    /// Time and value; a value that is no number (NaN, infinite) is null.
+    /// Time and value of each sample. A value that is not a finite number (NaN, infinite) is null.
     samples: Vec<(i64, Option<f64>)>,
 }
 

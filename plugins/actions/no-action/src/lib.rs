@@ -1,15 +1,15 @@
-//! Does nothing, on the record.
+//! Action that does nothing and records the reason.
 
 use anomalyzer_plugin_sdk::{About, Action, Error, Incident, Need, Plan};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// There is nothing to set.
+/// Empty: this action has no parameters.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {}
 
-/// The action.
+/// Action `no-action`.
 pub struct NoAction;
 
 impl Action for NoAction {

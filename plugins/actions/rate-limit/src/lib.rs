@@ -1,4 +1,4 @@
-//! Limits the traffic that a target accepts.
+//! Action that limits the traffic to a target.
 
 mod parameters;
 
@@ -10,10 +10,10 @@ use anomalyzer_plugin_sdk::{
 
 pub use parameters::{Http, Parameters, Patch, PatchTarget};
 
-/// The action.
+/// Action `rate-limit`.
 pub struct RateLimit;
 
-/// Stands for `requests_per_second` in the strings of what is configured.
+/// Placeholder for `requests_per_second` in the strings of the configured patch and request.
 const PLACEHOLDER: &str = "{rate}";
 
 impl Action for RateLimit {
@@ -82,7 +82,7 @@ impl Action for RateLimit {
     }
 }
 
-/// What the placeholder stands for.
+/// Text that replaces the placeholder.
 struct Rate(Option<String>);
 
 impl Rate {

@@ -1,4 +1,4 @@
-//! What the operator configures, with the rate that the analyst chooses.
+//! Parameters: the operator configures the patch and the request, the analyst chooses the rate.
 
 use std::collections::BTreeMap;
 
@@ -7,41 +7,41 @@ use anomalyzer_plugin_sdk::serde_json::Value;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How traffic is limited: by a patch, by a request, or by both.
+/// Way to limit traffic: a patch, a request, or both.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// An object that is patched.
+    /// Patch of an object.
     pub patch: Option<Patch>,
-    /// A request that is sent.
+    /// Request to send.
     pub http: Option<Http>,
-    /// Stands where `{rate}` is written in the strings of both.
+    /// Rate that replaces `{rate}` in the strings of the patch and the request.
     pub requests_per_second: Option<f64>,
 }
 
-/// A merge patch (RFC 7396).
+/// Merge patch (RFC 7396).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Patch {
-    /// What is patched: often not the target itself, but the ingress before it.
+    /// Object to patch. Often this is not the target itself but the ingress in front of it.
     pub target: PatchTarget,
-    /// The patch.
+    /// Content of the patch.
     pub patch: Value,
 }
 
-/// What is patched.
+/// Object to patch.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchTarget {
-    /// The cluster.
+    /// Cluster of the object.
     #[serde(default = "default_cluster")]
     pub cluster: String,
-    /// Empty for what has none.
+    /// Namespace of the object. Empty if the kind has no namespaces.
     #[serde(default)]
     pub namespace: String,
-    /// `Deployment`, `Process`, or `Kind.group`.
+    /// Kind of the object: `Deployment`, `Process`, or `Kind.group`.
     pub kind: String,
-    /// The object's name.
+    /// Name of the object.
     pub name: String,
 }
 
@@ -60,19 +60,19 @@ impl From<PatchTarget> for Target {
     }
 }
 
-/// A request.
+/// HTTP request.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// The method.
+    /// HTTP method.
     #[serde(default = "default_method")]
     pub method: String,
-    /// The absolute URL.
+    /// Absolute URL.
     pub url: String,
     /// Headers by name.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Text is sent as it is, anything else as JSON.
+    /// Body of the request. A string is sent unchanged, any other value as JSON.
     #[serde(default)]
     pub body: Option<Value>,
 }

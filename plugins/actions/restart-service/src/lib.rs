@@ -1,15 +1,15 @@
-//! Restarts a target, replica by replica.
+//! Action that restarts a target, replica by replica.
 
 use anomalyzer_plugin_sdk::{About, Action, Error, Incident, Need, Operation, Plan};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// There is nothing to set.
+/// Empty: this action has no parameters.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {}
 
-/// The action.
+/// Action `restart-service`.
 pub struct RestartService;
 
 impl Action for RestartService {

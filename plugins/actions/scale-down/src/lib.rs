@@ -1,18 +1,18 @@
-//! Removes replicas.
+//! Action that removes replicas.
 
 use anomalyzer_plugin_sdk::{About, Action, Error, Incident, Need, Operation, Plan, ScaleTo};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How many to remove.
+/// Number of replicas to remove.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// So many replicas there should be. `by` then does not count.
+    /// Number of replicas to scale to. If it is set, `by` is ignored.
     pub replicas: Option<u32>,
-    /// So many fewer.
+    /// Number of replicas to remove.
     pub by: u32,
-    /// Never fewer than so many.
+    /// Minimum number of replicas to keep.
     pub min: u32,
 }
 
@@ -26,7 +26,7 @@ impl Default for Parameters {
     }
 }
 
-/// The action.
+/// Action `scale-down`.
 pub struct ScaleDown;
 
 impl Action for ScaleDown {

@@ -1,18 +1,18 @@
-//! Adds replicas.
+//! Action that adds replicas.
 
 use anomalyzer_plugin_sdk::{About, Action, Error, Incident, Need, Operation, Plan, ScaleTo};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How many to add.
+/// Number of replicas to add.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// So many replicas there should be. `by` then does not count.
+    /// Number of replicas to scale to. If it is set, `by` is ignored.
     pub replicas: Option<u32>,
-    /// So many more. By default as many as there are, at least one.
+    /// Number of replicas to add. By default the current number, at least one.
     pub by: Option<u32>,
-    /// Never more than so many.
+    /// Maximum number of replicas.
     pub max: u32,
 }
 
@@ -26,7 +26,7 @@ impl Default for Parameters {
     }
 }
 
-/// The action.
+/// Action `scale-up`.
 pub struct ScaleUp;
 
 impl Action for ScaleUp {

@@ -1,10 +1,10 @@
-//! Samples that are far below those before them: −z = (mean − x) / σ over a sliding window, with
-//! nothing but x itself left out.
+//! Detector of samples that are far below the samples before them: −z = (mean − x) / σ over a
+//! sliding window. The window leaves out x itself, but no other sample.
 
 use anomalyzer_plugin_sdk::About;
 use anomalyzer_statistics::{OneSide, OneSided, Side};
 
-/// What is far below the samples before it.
+/// Rule for samples that are far below the samples before them.
 pub struct FarBelow;
 
 impl OneSide for FarBelow {
@@ -20,7 +20,7 @@ impl OneSide for FarBelow {
     }
 }
 
-/// The detector.
+/// Detector `drop`.
 pub type Drop = OneSided<FarBelow>;
 
 anomalyzer_plugin_sdk::export_stateful_detector!(Drop);

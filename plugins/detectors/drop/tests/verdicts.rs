@@ -1,4 +1,5 @@
-//! What the detector says of series; what it shares with others is tried in `plugins/statistics`.
+//! Verdicts of the detector on test series. `plugins/statistics` tests the parts that it shares
+//! with other detectors.
 
 use anomalyzer_drop::Drop;
 use anomalyzer_plugin_sdk::test::{

@@ -1,5 +1,5 @@
-//! Whether the share of failed requests is above a limit: score = x / limit. Nothing is learnt, so
-//! that a service that has always failed too often is found as well.
+//! Detector of a share of failed requests above a limit: score = x / limit. It learns nothing from
+//! the past. It therefore also finds a service that has always failed too often.
 
 use anomalyzer_plugin_sdk::{
     About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
@@ -12,13 +12,12 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The largest share of requests that may fail, in the unit of the series: 0.05 is 5 % of a
-    /// ratio.
+    /// Largest share of requests that may fail, in the unit of the series: 0.05 is 5 % of a ratio.
     pub limit: f64,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive samples above the limit that begin an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples within the limit that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -33,7 +32,7 @@ impl Default for Settings {
     }
 }
 
-/// The detector.
+/// Detector `error-rate`.
 pub struct ErrorRate {
     limit: f64,
     rule: Rule,

@@ -1,4 +1,4 @@
-//! What the detector says of series.
+//! Verdicts of the detector on test series.
 
 use anomalyzer_error_rate::ErrorRate;
 use anomalyzer_plugin_sdk::Error;

@@ -1,10 +1,10 @@
-//! Whether a series that used to move has stopped: a sensor that is stuck, an exporter that repeats
-//! itself, a queue that nobody works on. That nothing comes at all is for the host to find.
+//! Detector of a series that used to move and has stopped: a stuck sensor, an exporter that repeats
+//! itself, a queue that nobody processes. The host itself finds series without any samples.
 //!
-//! A run is as many samples in a row as are equal (within `tolerance`). score = run /
-//! max(`samples`, `factor` · L), where L is the longest run so far, which is forgotten by a
-//! hundredth with each move. Who never moved can't have stopped: nothing is found before `moves`
-//! changes.
+//! A run is a sequence of consecutive samples that are equal within `tolerance`. score = length of
+//! the run / max(`samples`, `factor` · L). L is the longest earlier run. Each move reduces L by a
+//! hundredth. A series that never moved can't have stopped: the detector finds nothing before
+//! `moves` changes.
 
 use anomalyzer_plugin_sdk::{
     About, Detector, Direction, Episode, Error, Observation, Phase, Rule, Saved, StatefulDetector,
@@ -17,15 +17,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// At least so many samples in a row must be equal.
+    /// Minimum number of consecutive equal samples in an anomaly.
     #[schemars(range(min = 2, max = 1_000_000))]
     pub samples: u32,
-    /// And so many times as many as ever were before.
+    /// Minimum length of an anomaly as a multiple of the longest earlier run of equal samples.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub factor: f64,
-    /// What differs by less counts as equal, in the unit of the series.
+    /// Largest difference between samples that count as equal, in the unit of the series.
     pub tolerance: f64,
-    /// Nothing is found before it moved so often.
+    /// Number of moves of the series before the first finding.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub moves: u32,
 }
@@ -41,24 +41,24 @@ impl Default for Settings {
     }
 }
 
-/// How much of the longest run is forgotten with each move.
+/// Share of the longest run that each move forgets.
 const FORGET: f64 = 0.01;
 
-/// The detector.
+/// Detector `flatline`.
 pub struct Flatline {
     settings: Settings,
     rule: Rule,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
-    /// Where the present run stays, and since when.
+    /// Value of the present run, and the time of its first sample.
     level: f64,
     since: UnixMs,
-    /// Samples in it.
+    /// Number of samples in the present run.
     run: u32,
-    /// The longest run that was over, and how often it moved.
+    /// Length of the longest run that is over, and the number of moves.
     longest: f64,
     moves: u32,
     episode: Episode,
@@ -68,7 +68,7 @@ impl Detector for Flatline {
     type Settings = Settings;
     type Series = Series;
 
-    /// A few hundred samples at Prometheus's usual 15 s.
+    /// An hour: a few hundred samples at Prometheus's usual interval of 15 s.
     const HISTORY_MS: u64 = 3_600_000;
 
     fn about() -> About {
@@ -104,14 +104,14 @@ impl Detector for Flatline {
     #[inline]
     fn observe(&mut self, series: &mut Series, at: UnixMs, value: f64) -> Observation {
         let before = series.level;
-        // NaN, before the first sample, is within nothing.
+        // Before the first sample, `before` is NaN. The comparison is then false.
         if (value - before).abs() <= self.settings.tolerance {
             series.run = series.run.saturating_add(1);
         } else {
             if !before.is_nan() {
                 let run = f64::from(series.run);
                 let forgotten = series.longest * (1.0 - FORGET);
-                // A run that was an anomaly is none that was usual.
+                // A run that was an anomaly does not count as usual.
                 series.longest = if series.episode.is_calm() && run > forgotten {
                     run
                 } else {

@@ -1,4 +1,4 @@
-//! What the detector says of series.
+//! Verdicts of the detector on test series.
 
 use anomalyzer_flatline::Flatline;
 use anomalyzer_plugin_sdk::Error;
@@ -39,7 +39,7 @@ fn a_series_that_is_stuck_is_found_and_over_when_it_moves() {
 
 #[test]
 fn what_often_stands_still_may_do_so() {
-    // Steps of 30 samples: three times that would be unusual.
+    // The series has steps of 30 samples. A run of three times that length is unusual.
     let steps = |length: usize| {
         Series::of((0..3000).map(|i| f64::from(i / 30))).stuck(1500..1500 + length, 50.0)
     };

@@ -1,9 +1,9 @@
-//! When a series will cross a limit if it goes on as it does: a disk that fills, a quota that runs
-//! out, memory that leaks.
+//! Detector of a series that will cross a limit if its trend continues: a disk that fills, a quota
+//! that runs out, memory that leaks.
 //!
-//! score = horizon / (time until the line crosses the limit), at most 10; 10 as well once the limit
-//! is crossed. The line is that of Theil and Sen over the last `window` (`trend`). Nothing is found
-//! while the trend leads away from the limit or is not known.
+//! score = horizon / (time until the line crosses the limit), at most 10. The score is also 10 once
+//! the series has crossed the limit. The line is that of Theil and Sen over the last `window`
+//! (`trend`). The detector finds nothing while the trend leads away from the limit or is not known.
 
 mod trend;
 
@@ -20,29 +20,29 @@ use trend::{Line, Trend};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// What must not be crossed, in the unit of the series: 0.9 of a disk.
+    /// Limit that the series must not cross, in the unit of the series: 0.9 of a disk.
     pub limit: f64,
-    /// Which side of the limit is bad.
+    /// Side of the limit that is bad.
     pub bad: Side,
-    /// So many seconds ahead the limit must not be crossed.
+    /// Time ahead in which the series must not cross the limit, in seconds.
     pub horizon_seconds: f64,
-    /// The trend is that of the last so many seconds.
+    /// Time over which the trend is taken, in seconds.
     pub window_seconds: f64,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive samples with a predicted breach that begin an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples without a predicted breach that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
 
-/// A side of the limit.
+/// Side of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// More than the limit is bad.
+    /// Values above the limit are bad.
     Above,
-    /// Less than the limit is bad.
+    /// Values below the limit are bad.
     Below,
 }
 
@@ -59,12 +59,12 @@ impl Default for Settings {
     }
 }
 
-/// The score of what is crossed, and the highest that a forecast reaches.
+/// Score of a crossed limit, and the highest score of a forecast.
 const CROSSED: f64 = 10.0;
-/// Further ahead is never, and keeps times within the calendar.
+/// Maximum time ahead, in seconds. It keeps times within the calendar.
 const MOST_SECONDS: f64 = 1e10;
 
-/// The detector.
+/// Detector `forecast-breach`.
 pub struct ForecastBreach {
     settings: Settings,
     rule: Rule,
@@ -72,7 +72,7 @@ pub struct ForecastBreach {
     window_ms: i64,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
     trend: Trend,
@@ -177,7 +177,8 @@ impl Detector for ForecastBreach {
 }
 
 impl ForecastBreach {
-    /// Milliseconds until the limit is crossed: none if it is, infinitely many if it never will be.
+    /// Returns the milliseconds until the series crosses the limit: 0 if it has crossed it,
+    /// infinite if it never will.
     fn left(&self, value: f64, at: UnixMs, line: Option<Line>) -> f64 {
         let sign = match self.settings.bad {
             Side::Above => 1.0,
@@ -193,7 +194,8 @@ impl ForecastBreach {
             (self.settings.limit - line.value(at)) * sign,
             line.slope * sign,
         );
-        // The line is across while the sample is not: at once, but not yet.
+        // The line has crossed the limit, but the sample has not. The breach is about to happen, so
+        // the answer is the smallest time above 0.
         if speed > 0.0 {
             (room / speed).max(1.0)
         } else {

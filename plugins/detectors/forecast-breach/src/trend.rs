@@ -1,24 +1,24 @@
-//! Where a series goes, whatever single samples say.
+//! Trend of a series that single outliers do not change.
 
 use anomalyzer_plugin_sdk::UnixMs;
 use anomalyzer_statistics::middle;
 use serde::{Deserialize, Serialize};
 
-/// How many points a trend is taken over at most.
+/// Maximum number of points in a trend.
 const POINTS: usize = 32;
-/// Fewer say nothing.
+/// Minimum number of points in a trend.
 const LEAST: usize = 8;
 
-/// The samples of the window in up to 32 points, each the mean of as many milliseconds, and the
-/// line through them by Theil and Sen: its slope is the median of the slopes of all pairs, so that
-/// nearly a third of the points may be anything (Sen 1968, "Estimates of the regression coefficient
-/// based on Kendall's tau").
+/// Trend of the samples in the window, as up to 32 points and a line through them. Each point is
+/// the mean over an equal number of milliseconds. The line is that of Theil and Sen. Its slope is
+/// the median of the slopes of all pairs, so that nearly a third of the points may have any value
+/// (Sen 1968, "Estimates of the regression coefficient based on Kendall's tau").
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trend {
     /// Time and mean of each point, the oldest first.
     points: Vec<(UnixMs, f64)>,
-    /// Of the point that is being filled: which it is, its samples, their mean, and the mean of
-    /// their times since it began.
+    /// Index of the point that is being filled. The next fields are the number of its samples,
+    /// their mean, and the mean of their times since the point began.
     present: i64,
     samples: f64,
     mean: f64,
@@ -26,7 +26,7 @@ pub(crate) struct Trend {
     line: Option<Line>,
 }
 
-/// y = level + slope · (t − at), in the unit of the series and per millisecond.
+/// Line y = level + slope · (t − at), in the unit of the series and per millisecond.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Line {
     at: UnixMs,
@@ -50,7 +50,8 @@ impl Trend {
         self.points.len() <= POINTS && self.points.is_sorted_by(|a, b| a.0 < b.0)
     }
 
-    /// Takes a sample in; `window` is how many milliseconds the trend is taken over.
+    /// Adds a sample and returns the line. `window` is the time over which the trend is taken, in
+    /// milliseconds.
     pub(crate) fn observe(&mut self, at: UnixMs, value: f64, window: i64) -> Option<Line> {
         let width = (window / POINTS as i64).max(1);
         let point = at.div_euclid(width);

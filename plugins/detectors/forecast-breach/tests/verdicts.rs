@@ -1,4 +1,4 @@
-//! What the detector says of series.
+//! Verdicts of the detector on test series.
 
 use anomalyzer_forecast_breach::ForecastBreach;
 use anomalyzer_plugin_sdk::Error;
@@ -13,7 +13,7 @@ fn findings(settings: &str, series: Series) -> Vec<Finding> {
         .findings
 }
 
-/// Half of a disk, and a ten-thousandth more with each sample.
+/// Returns the usage of a disk that is half full and fills by a ten-thousandth with each sample.
 fn filling(samples: usize) -> Series {
     Series::noise(1, samples, 0.5, 0.005).trend(0.0001)
 }
@@ -29,8 +29,8 @@ fn whatever_comes_it_keeps_the_law() {
 
 #[test]
 fn a_disk_that_fills_is_found_before_it_is_full() {
-    // 0.4 to go at 0.024 an hour: 16.7 hours ahead, so that it is within four hours of the limit
-    // after about 12.7.
+    // The limit is 0.4 away, and the series grows by 0.024 an hour. The breach is 16.7 hours ahead,
+    // and so comes within the horizon of four hours after about 12.7 hours.
     let found = findings("{}", filling(4000));
     let onset = &found[0];
     assert_eq!(

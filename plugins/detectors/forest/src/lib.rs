@@ -1,15 +1,15 @@
-//! An isolation forest over a stream: half-space trees (Tan, Ting & Liu, "Fast anomaly detection
-//! for streaming data", IJCAI 2011).
+//! Detector with an isolation forest over a stream: half-space trees (Tan, Ting & Liu, "Fast
+//! anomaly detection for streaming data", IJCAI 2011).
 //!
-//! 16 trees of depth 6 cut a space of three dimensions (the value, its step from the one before,
-//! the mean of the last 12) in halves, at random, before any sample is seen. Where few of the 250
-//! samples of the last window lie, a sample is new: its mass m is Σ r · 2^depth over the trees, r
-//! the count of the first node on its way that holds at most 25 or is a leaf, divided by what it
-//! would be if the window were spread evenly. score = log₂(1 + 1/m) / threshold, at most 20 /
-//! threshold.
+//! 16 trees of depth 6 cut a space of three dimensions in halves, at random, before any sample is
+//! seen. The dimensions are the value, its step from the value before, and the mean of the last 12
+//! values. A sample is new if few of the 250 samples of the last window lie around it. Its mass m
+//! is Σ r · 2^depth over the trees, divided by the mass that it would have if the window were
+//! spread evenly. r is the count of the first node on the sample's way that holds at most 25
+//! samples or is a leaf. score = log₂(1 + 1/m) / threshold, at most 20 / threshold.
 //!
-//! The cube that the trees cut is twice as large as what the window before covered. Nothing is
-//! found in the first two windows.
+//! The cube that the trees cut is twice as large as the range of the window before. The detector
+//! finds nothing in the first two windows.
 
 mod mass;
 mod trees;
@@ -30,15 +30,15 @@ use trees::Trees;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// log₂(1 + 1/m) from which on a sample is new: with 2, its surroundings hold a third of what
-    /// they would if the samples were spread evenly.
+    /// Value of log₂(1 + 1/m) from which a sample is new. With 2, the surroundings of the sample
+    /// hold a third of the samples that they would hold if the samples were spread evenly.
     pub threshold: f64,
-    /// What the random cuts are made from: the same number makes the same trees.
+    /// Seed of the random cuts. An equal seed makes equal trees.
     pub seed: u32,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive new samples that begin an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples that are not new that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -55,21 +55,21 @@ impl Default for Settings {
 }
 
 const THRESHOLD: f64 = 2.0;
-/// The highest log₂(1 + 1/m) that is told.
+/// Highest value of log₂(1 + 1/m) in a score.
 const MOST: f64 = 20.0;
-/// The mean is that of so many samples.
+/// Number of samples in the mean.
 const RECENT: usize = 12;
-/// Values beyond are taken for this: their sums are finite.
+/// Largest absolute value. Larger values are clamped to it, so that sums stay finite.
 const LARGEST: f64 = 1e300;
 
-/// The detector.
+/// Detector `forest`.
 pub struct Forest {
     trees: Trees,
     threshold: f64,
     rule: Rule,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
     mass: Mass,
@@ -81,7 +81,7 @@ impl Detector for Forest {
     type Settings = Settings;
     type Series = Series;
 
-    /// Two windows at Prometheus's usual 15 s.
+    /// Two windows at Prometheus's usual interval of 15 s.
     const HISTORY_MS: u64 = 2 * WINDOW as u64 * 15_000;
 
     fn about() -> About {

@@ -1,21 +1,21 @@
-//! How many samples of the last window lie where in the trees.
+//! Counts of the samples of the last window in the nodes of the trees.
 
 use serde::{Deserialize, Serialize};
 
 use crate::trees::{DEPTH, DIMENSIONS, NODES, TREES, Trees};
 
-/// Samples in a window (ψ). Counts fit a byte.
+/// Number of samples in a window (ψ). The counts fit in a byte.
 pub(crate) const WINDOW: u32 = 250;
-/// In a node with no more than a tenth of the window nothing more is told apart.
+/// Count up to which a node is not divided further: a tenth of the window.
 const SMALL: u8 = 25;
-/// A side of the cube is this many times as long as what the window covered, which lies in its
-/// middle.
+/// Ratio of a side of the cube to the range of the window. The range lies in the middle of the
+/// side.
 const ROOM: f64 = 2.0;
 
-/// A sample as the trees see it, before it is put into their cube.
+/// Sample as the trees see it, before it is mapped to their cube.
 pub(crate) type Point = [f64; DIMENSIONS];
 
-/// The cube and how many samples came to lie in each node of each tree.
+/// Cube of a window, and the number of samples in each node of each tree.
 #[derive(Serialize, Deserialize)]
 struct Profile {
     low: Point,
@@ -23,13 +23,12 @@ struct Profile {
     counts: Vec<u8>,
 }
 
-/// Two windows, as in the paper: samples are judged by the last one while the present one is
-/// filled.
+/// Two windows, as in the paper. The last window judges samples while the present window is filled.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Mass {
     reference: Option<Profile>,
     latest: Option<Profile>,
-    /// What the present window covers so far: the next cube.
+    /// Range of the present window until now. It becomes the next cube.
     low: Point,
     high: Point,
     samples: u32,
@@ -55,8 +54,8 @@ impl Mass {
         self.samples < WINDOW && whole(&self.reference) && whole(&self.latest)
     }
 
-    /// The mass at the point as a share of what it would be if the window were spread evenly over
-    /// the space; nothing before a whole window was counted. Then counts the point.
+    /// Returns the mass at the point as a share of the mass of a window that is spread evenly over
+    /// the space. Returns none before a whole window was counted. Then counts the point.
     pub(crate) fn observe(&mut self, trees: &Trees, point: &Point) -> Option<f64> {
         let mass = self
             .reference
@@ -95,12 +94,12 @@ impl Mass {
 }
 
 impl Profile {
-    /// The point in the cube: what the window before covered is its middle half, whatever is beyond
-    /// the cube is at its border.
+    /// Maps the point to the cube. The range of the window before is the middle half of the cube. A
+    /// point beyond the cube is moved to its border.
     fn place(&self, point: &Point) -> Point {
         std::array::from_fn(|dimension| {
             let (low, high) = (self.low[dimension], self.high[dimension]);
-            // Halves, so that the largest numbers there are do not overflow.
+            // The halves keep the largest numbers from overflowing.
             let (middle, side) = (
                 low / 2.0 + high / 2.0,
                 (high / 2.0 - low / 2.0) * ROOM * 2.0,
@@ -126,8 +125,8 @@ impl Profile {
         }
     }
 
-    /// Σ r · 2^depth over the trees, where r is the count of the first node that is small or a
-    /// leaf; as a share of a full one.
+    /// Returns Σ r · 2^depth over the trees, as a share of the sum of a full tree. r is the count
+    /// of the first node that is small or a leaf.
     fn mass(&self, trees: &Trees, point: &Point) -> f64 {
         let place = self.place(point);
         let mut sum = 0.0;

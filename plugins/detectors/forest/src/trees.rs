@@ -1,16 +1,16 @@
 //! Half-space trees: random cuts of the unit cube, made before any sample is seen.
 
-/// What a sample is to the trees: its value, its step from the one before, and the mean of the last
-/// few.
+/// Number of dimensions of a sample: its value, its step from the value before, and the mean of the
+/// last few values.
 pub(crate) const DIMENSIONS: usize = 3;
-/// How many trees there are, and how many cuts lie between a root and its leaves.
+/// Number of trees, and number of cuts between a root and its leaves.
 pub(crate) const TREES: usize = 16;
 pub(crate) const DEPTH: usize = 6;
-/// Nodes of a tree: the root is 1, the halves of n are 2n and 2n + 1.
+/// Number of nodes in a tree. The root is 1, and the halves of n are 2n and 2n + 1.
 pub(crate) const NODES: usize = 1 << (DEPTH + 1);
 
-/// The cuts of all trees: they are the same for every series, as each is seen in a unit cube of its
-/// own.
+/// Cuts of all trees. All series share the cuts, because each series is mapped to a unit cube of
+/// its own.
 pub(crate) struct Trees(Vec<Cut>);
 
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ struct Cut {
     at: f64,
 }
 
-/// SplitMix64 (Steele et al. 2014), for numbers that are the same on every machine.
+/// SplitMix64 (Steele et al. 2014). It gives equal numbers on every machine.
 struct Random(u64);
 
 impl Random {
@@ -37,9 +37,9 @@ impl Random {
 }
 
 impl Trees {
-    /// Each tree works in a space that is moved at random, within which each cut halves a random
-    /// side (Tan, Ting & Liu 2011, algorithm 1): q uniform in the unit interval, from q − 2·max(q,
-    /// 1 − q) to q + 2·max(q, 1 − q).
+    /// Makes the trees from a seed. Each tree works in a space that is moved at random. In that
+    /// space each cut halves a random side (Tan, Ting & Liu 2011, algorithm 1). The space reaches
+    /// from q − 2·max(q, 1 − q) to q + 2·max(q, 1 − q), with q uniform in the unit interval.
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let mut cuts = vec![
@@ -79,7 +79,7 @@ impl Trees {
         Self::cut(cuts, random, 2 * node + 1, right);
     }
 
-    /// Which half of a node the point is in: also a node.
+    /// Returns the child of a node that contains the point.
     pub(crate) fn half(&self, tree: usize, node: usize, point: &[f64; DIMENSIONS]) -> usize {
         let Cut { dimension, at } = self.0[tree * NODES / 2 + node];
         2 * node + usize::from(point[dimension] >= at)

@@ -1,8 +1,9 @@
-//! A quantile of latency (or whatever else should stay where it was) against its own past: out is
-//! what exceeds `factor` times the median of the last `window` samples.
+//! Detector that compares a quantile of latency with its own past. It also suits any other series
+//! that should stay at its level. A sample is out of range if it exceeds `factor` times the median
+//! of the last `window` samples.
 //!
-//! score = x / (factor · median). The median does not notice an outage of less than half the
-//! window, and a level that stays is known after half of it.
+//! score = x / (factor · median). An outage of less than half the window does not change the
+//! median. A new level that stays is known after half a window.
 
 use anomalyzer_plugin_sdk::{
     About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
@@ -17,21 +18,21 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-min-samples" = LEAST_SAMPLES))]
 pub struct Settings {
-    /// So many times its own past is too slow.
+    /// Multiple of the past from which a sample is too slow.
     #[schemars(range(min = 1.0, max = 1_000_000.0))]
     pub factor: f64,
-    /// Which quantile of the past it is compared with: 0.5 is the median.
+    /// Quantile of the past to compare with: 0.5 is the median.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub quantile: f64,
-    /// How many samples are its past.
+    /// Number of past samples to compare with.
     #[schemars(range(min = 10, max = 2000))]
     pub window: u32,
-    /// What is below this is never too slow, in the unit of the series.
+    /// Value below which a sample is never too slow, in the unit of the series.
     pub least: f64,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive slow samples that begin an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples that are not slow that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -49,16 +50,16 @@ impl Default for Settings {
     }
 }
 
-/// Before so many samples there is no past to compare with.
+/// Minimum number of past samples to compare with.
 const LEAST_SAMPLES: usize = 10;
 
-/// The detector.
+/// Detector `latency`.
 pub struct Latency {
     settings: Settings,
     rule: Rule,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
     past: Sorted,
@@ -69,7 +70,7 @@ impl Detector for Latency {
     type Settings = Settings;
     type Series = Series;
 
-    /// A default window at Prometheus's usual 15 s.
+    /// A default window at Prometheus's usual interval of 15 s.
     const HISTORY_MS: u64 = 120 * 15_000;
 
     fn about() -> About {
@@ -105,7 +106,7 @@ impl Detector for Latency {
             return Observation::quiet(0.0);
         }
         let limit = (self.settings.factor * usual).max(self.settings.least);
-        // A past of nothing but zeros says nothing of what is slow.
+        // A past of only zeros does not say which values are slow.
         let score = if limit > 0.0 && value > 0.0 {
             value / limit
         } else {

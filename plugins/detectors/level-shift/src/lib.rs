@@ -1,9 +1,10 @@
-//! Whether a series went to another level and stayed there: the median of the last `recent` samples
-//! against that of the `window` before them, in robust standard deviations of those.
+//! Detector of a series that moves to another level and stays there. It compares the median of the
+//! last `recent` samples with the median of the `window` samples before them, in robust standard
+//! deviations of the latter.
 //!
-//! score = |m₁ − m₀| / (threshold · max(1.4826 · MAD₀, `relative` · |m₀|)). Medians notice no spike
-//! that is shorter than half of what they are over. The anomaly is over when the new level is what
-//! was before, or the old one is back.
+//! score = |m₁ − m₀| / (threshold · max(1.4826 · MAD₀, `relative` · |m₀|)). A spike that is shorter
+//! than half of a median's samples does not change the median. The anomaly ends when the window has
+//! learnt the new level, or when the old level is back.
 
 use anomalyzer_plugin_sdk::{
     About, Detector, Direction, Episode, Error, Observation, Phase, Range, Rule, Saved,
@@ -17,18 +18,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// So many robust standard deviations are another level.
+    /// Number of robust standard deviations that make another level.
     pub threshold: f64,
-    /// How many samples are the level of now.
+    /// Number of samples in the present level.
     #[schemars(range(min = 3, max = 1000))]
     pub recent: u32,
-    /// How many samples before those are the level of before.
+    /// Number of samples in the earlier level, before those of the present level.
     #[schemars(range(min = 10, max = 2000))]
     pub window: u32,
-    /// The deviation counts as at least this share of the level.
+    /// Minimum of the deviation, as a share of the level.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub relative: f64,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples without a difference in level that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -45,18 +46,19 @@ impl Default for Settings {
     }
 }
 
-/// MAD · 1.4826 is the standard deviation of Gaussian noise (Rousseeuw & Croux 1993).
+/// Factor from a MAD to the standard deviation of Gaussian noise (Rousseeuw & Croux 1993).
 const TO_DEVIATION: f64 = 1.4826;
-/// A level without deviation makes every other infinitely far. Bounded, so that it can be compared.
+/// Maximum distance in deviations. A level without deviation makes every other level infinitely
+/// far. The bound keeps distances comparable.
 const MOST: f64 = 1e6;
 
-/// The detector.
+/// Detector `level-shift`.
 pub struct LevelShift {
     settings: Settings,
     rule: Rule,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
     recent: Sorted,
@@ -68,7 +70,7 @@ impl Detector for LevelShift {
     type Settings = Settings;
     type Series = Series;
 
-    /// Both windows at Prometheus's usual 15 s.
+    /// Both windows at Prometheus's usual interval of 15 s.
     const HISTORY_MS: u64 = (20 + 120) * 15_000;
 
     fn about() -> About {
@@ -106,7 +108,7 @@ impl Detector for LevelShift {
         if let Some(left) = recent.push(value) {
             before.push(left);
         }
-        // Half of the past is enough to tell a level by.
+        // Half of the past is enough to know its level.
         if before.len() * 2 < self.settings.window as usize {
             return Observation::quiet(0.0);
         }

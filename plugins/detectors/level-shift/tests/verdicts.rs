@@ -1,4 +1,4 @@
-//! What the detector says of series.
+//! Verdicts of the detector on test series.
 
 use anomalyzer_level_shift::LevelShift;
 use anomalyzer_plugin_sdk::Error;

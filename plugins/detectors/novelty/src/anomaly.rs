@@ -1,4 +1,4 @@
-//! An anomaly while it lasts, and the words for it.
+//! Anomaly while it lasts, and its reasons in words.
 
 use anomalyzer_plugin_sdk::{Change, Direction, Phase, Range, UnixMs, figure, utc};
 use serde::{Deserialize, Serialize};
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 use crate::ensemble::{Expected, Sight, VIEWS};
 use crate::settings::Settings;
 
-/// It is told again when it got worse by half.
+/// Factor by which the severity must grow before the anomaly is reported again.
 const WORSE: f64 = 1.5;
-/// Below this share of the threshold it looks like what was before.
+/// Share of the threshold below which a sample looks like the samples before the anomaly.
 const LIKE_BEFORE: f64 = 0.75;
-/// So many views are named.
+/// Maximum number of views that a reason names.
 const NAMED: usize = 3;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Anomaly {
     direction: Direction,
-    /// What it turned out to be, if it began within what was expected.
+    /// Direction in which the value left the expected range later, if the anomaly began within it.
     turned: Option<Direction>,
-    /// What was expected when it began.
+    /// Range that was expected when the anomaly began.
     low: f64,
     high: f64,
-    /// Samples since the onset.
+    /// Number of samples since the onset.
     lasted: u32,
-    /// Samples in a row that were back.
+    /// Number of consecutive samples that look normal again.
     back: u32,
-    /// The severity that was told last.
+    /// Severity of the last report.
     told: f64,
 }
 
 impl Anomaly {
-    /// It begins with this sample; the first that was unusual came at `since`.
+    /// Begins an anomaly with this sample. The first unusual sample came at `since`.
     pub(crate) fn begin(value: f64, score: f64, sight: &Sight, since: UnixMs) -> (Self, Change) {
         let Expected { range, source } = sight.expected();
         let direction = direction(value, range.low, range.high);
@@ -64,7 +64,8 @@ impl Anomaly {
         )
     }
 
-    /// It goes on; `severity` is the score if nothing had been learnt lately.
+    /// Continues the anomaly with a sample and returns a change to report. `severity` is the score
+    /// that the sample would have if nothing had been learnt lately.
     pub(crate) fn go_on(
         &mut self,
         settings: &Settings,
@@ -77,8 +78,8 @@ impl Anomaly {
             self.direction != Direction::Shape && (self.low..=self.high).contains(&value);
         let back = in_range || severity < LIKE_BEFORE;
         self.back = if back { self.back.saturating_add(1) } else { 0 };
-        // What is new may show before it is out of the range; which way it goes is told as soon as
-        // it is.
+        // A new shape may show before the value leaves the range. The direction is reported as soon
+        // as the value leaves it.
         let turns = self.direction == Direction::Shape && self.turned.is_none();
         if turns {
             self.turned = Some(direction(value, self.low, self.high))
@@ -168,7 +169,7 @@ fn word(direction: Direction) -> &'static str {
     }
 }
 
-/// Which parts of the ensemble saw it.
+/// Returns the words for the parts of the ensemble that saw the anomaly.
 fn seen_by(sight: &Sight) -> String {
     let views = sight.surprised();
     match &views[..] {
@@ -209,7 +210,8 @@ mod tests {
         let (phase, direction, reason) = told(11.0).unwrap();
         assert_eq!((phase, direction), (Phase::Ongoing, Direction::Above));
         assert_eq!(reason, "11 is above the 0 to 10 that were expected");
-        // It ends as what it began as: when it looks like what was before.
+        // The anomaly began within the range. Values in the range therefore do not end it. Only
+        // values that look like those before the anomaly do.
         for value in [12.0, -3.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0] {
             assert_eq!(told(value), None);
         }

@@ -1,17 +1,18 @@
-//! How many deviations something is above its mean.
+//! Number of deviations by which a value exceeds its mean.
 
 use serde::{Deserialize, Serialize};
 
 const RATE: f64 = 0.01;
-/// Before so many samples it is not known.
+/// Largest rate at which the deviation counts as known: after 20 samples.
 const LEAST: f64 = 1.0 / 20.0;
 
-/// Exponentially weighted mean and variance (rate 0.01; plain ones over the first hundred samples).
+/// Exponentially weighted mean and variance (rate 0.01). Over the first hundred samples they are
+/// plain ones.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Deviation {
     mean: f64,
     variance: f64,
-    /// 1 / samples seen, while that is more than `RATE`; 2 before the first one.
+    /// 1 / number of samples seen, but at least `RATE`. 2 before the first sample.
     rate: f64,
 }
 
@@ -24,7 +25,8 @@ impl Deviation {
         }
     }
 
-    /// z = (value − mean) / σ, both without the value, and 0 where that is below 0; then learns it.
+    /// Returns z = (value − mean) / σ, or 0 if that is negative, then learns the value. The mean
+    /// and σ do not include the value.
     #[inline]
     pub(crate) fn above(&mut self, value: f64) -> f64 {
         let off = value - self.mean;
@@ -45,7 +47,7 @@ impl Deviation {
         z
     }
 
-    /// What is hardly ever exceeded: the mean and three deviations.
+    /// Returns a bound that values hardly ever exceed: the mean and three deviations.
     pub(crate) fn usual(&self) -> f64 {
         self.mean + 3.0 * self.variance.sqrt()
     }

@@ -1,4 +1,4 @@
-//! The seven views of a series and the five deviations, and what they come to.
+//! Ensemble of seven views of a series and five deviations, and the score that they make.
 
 use anomalyzer_plugin_sdk::{Range, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,11 @@ use crate::profile::Profile;
 use crate::spread::Spread;
 use crate::stream::Stream;
 
-/// The figures that are looked at: x, its distance from the slow average and from what is usual at
-/// that hour of the week, its spread, and the smooth average.
+/// Number of figures that the views look at. They are x, its distance from the slow average, its
+/// distance from the usual value at that hour of the week, its spread, and the smooth average.
 const STREAMS: usize = 5;
 
-/// A way to look at one of them.
+/// View of one of these figures.
 pub(crate) struct View {
     name: &'static str,
     stream: usize,
@@ -59,44 +59,45 @@ pub(crate) const VIEWS: [View; 7] = [
     },
 ];
 
-/// A distance counts as at most this: one view alone never makes an alarm.
+/// Maximum distance in one view. One view alone therefore never makes an alarm.
 const FURTHEST: f64 = 0.1;
-/// The mean distance that is the threshold. With `DEVIATIONS`, the best one for the files of the
-/// benchmark at even places in the order of their names, rounded; the others had no say.
+/// Mean distance that is the threshold. `THRESHOLD` and `DEVIATIONS` are together the best pair,
+/// rounded, for the benchmark files at even places in the order of their names. The other files had
+/// no influence.
 const THRESHOLD: f64 = 0.0433;
-/// What the mean logarithm of the deviations weighs beside the distances, in thresholds.
+/// Weight of the mean logarithm of the deviations beside the distances, in thresholds.
 const DEVIATIONS: f64 = 0.125;
-/// A range below this share of the largest value may be nothing but rounding.
+/// Share of the largest value below which a range may be only rounding.
 const ROUNDING: f64 = 1e-12;
-/// Values beyond are taken for this: the squares of their differences are finite.
+/// Largest absolute value. Larger values are clamped to it, so that the squares of differences stay
+/// finite.
 const LARGEST: f64 = 1e150;
 
-/// A deviation counts as at most so many: the product of five is finite.
+/// Maximum of one deviation. The product of five deviations then stays finite.
 const MOST_DEVIATIONS: f64 = 1e50;
-/// How fast the scales forget.
+/// Rate at which the scales forget.
 const SCALES: f64 = 0.001;
-/// How fast the averages follow: the slow one, the smooth one, and the one whose deviation is
-/// looked at.
+/// Rates of the averages: the slow one, the smooth one, and the one whose deviation is measured.
 const SLOW: f64 = 0.01;
 const SMOOTH: f64 = 0.1;
 const SLOWEST: f64 = 0.005;
 
-/// All that is learnt of one series.
+/// Everything that is learnt of one series.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Ensemble {
     streams: [Stream; STREAMS],
     leaders: [Leader; VIEWS.len()],
-    /// 1 / samples seen, while that is more than `SCALES`; 2 before the first one.
+    /// 1 / number of samples seen, but at least `SCALES`. 2 before the first sample.
     rate: f64,
-    /// Of |x − slow average|, |x − the hour's value|, |x − the one before|, the spread, and the
-    /// slowest average.
+    /// Deviations of |x − slow average|, |x − the hour's value|, |x − the value before|, the
+    /// spread, and the slowest average.
     deviations: [Deviation; 5],
     profile: Profile,
     spread: Spread,
     averages: Option<Averages>,
-    /// Samples seen. It may wrap.
+    /// Number of samples seen. It may wrap.
     now: u32,
-    /// The least and the largest x.
+    /// Smallest and largest x.
     seen: (f64, f64),
 }
 
@@ -108,13 +109,13 @@ struct Averages {
     last: f64,
 }
 
-/// What was seen of one sample.
+/// Judgement of one sample.
 pub(crate) struct Sight {
-    /// The distance in each view, at most `FURTHEST`.
+    /// Distance in each view, at most `FURTHEST`.
     distances: [f64; VIEWS.len()],
-    /// The mean of log(1 + z).
+    /// Mean of log(1 + z).
     deviations: f64,
-    /// Where the sample was expected, before it was seen.
+    /// Expectation for the sample, from before it was seen.
     about: About,
 }
 
@@ -124,7 +125,7 @@ struct About {
     seen: (f64, f64),
 }
 
-/// What was expected, and by what.
+/// Expected range, and the source of the expectation.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected {
     pub(crate) range: Range,
@@ -146,7 +147,7 @@ impl Ensemble {
         }
     }
 
-    /// Whether it is one that this version can go on with.
+    /// Returns true if this version can continue with the saved state.
     pub(crate) fn fits(&self) -> bool {
         self.profile.fits()
             && self.spread.fits()
@@ -221,7 +222,7 @@ impl Ensemble {
             spread,
             averages.slowest,
         ];
-        // The sum of the logarithms is that of the product: one instead of five.
+        // The logarithm of the product is the sum of the logarithms. One logarithm replaces five.
         let mut product = 1.0;
         for (deviation, part) in self.deviations.iter_mut().zip(parts) {
             let z = deviation.above(part);
@@ -239,13 +240,13 @@ impl Ensemble {
         }
     }
 
-    /// The least difference that is more than rounding.
+    /// Returns the smallest difference that is more than rounding.
     fn floor(&self) -> f64 {
         let (least, largest) = self.seen;
         ROUNDING * if -least > largest { -least } else { largest }
     }
 
-    /// The score of the sample just seen, if nothing had been learnt lately.
+    /// Returns the score that the last sample would have if nothing had been learnt lately.
     pub(crate) fn lasting(&self, sight: &Sight) -> f64 {
         let mut distances = [0.0; VIEWS.len()];
         for ((distance, leader), view) in distances.iter_mut().zip(&self.leaders).zip(&VIEWS) {
@@ -257,12 +258,13 @@ impl Ensemble {
 }
 
 impl Sight {
-    /// mean_i min(d_i, 0.1) / 0.0433 + 0.125 · mean_j log(1 + z_j): 1 is the threshold.
+    /// Returns the score mean_i min(d_i, 0.1) / 0.0433 + 0.125 · mean_j log(1 + z_j). 1 is the
+    /// threshold.
     pub(crate) fn score(&self) -> f64 {
         score(&self.distances, self.deviations)
     }
 
-    /// The views that find it new, the most surprised first.
+    /// Returns the names of the views to which the sample is new, the largest distance first.
     pub(crate) fn surprised(&self) -> Vec<&'static str> {
         let mut views: Vec<_> = self
             .distances
@@ -274,9 +276,10 @@ impl Sight {
         views.into_iter().map(|(_, view)| view.name).collect()
     }
 
-    /// The narrower of two ranges: about the slow average, and about what is usual at that hour of
-    /// the week. Three deviations of the distance wide on either side; what was never negative, or
-    /// never positive, is not expected to become so.
+    /// Returns the narrower of two ranges: one about the slow average, and one about the usual
+    /// value at that hour of the week. On either side, a range is as wide as the mean distance from
+    /// its centre plus three deviations. The range does not extend below 0 if the series was never
+    /// negative, nor above 0 if it was never positive.
     pub(crate) fn expected(&self) -> Expected {
         let about = |(centre, off): (f64, Deviation), source| {
             let off = off.usual();
@@ -310,7 +313,8 @@ impl Sight {
     }
 }
 
-/// All that look at that stream see through its new lens from here on.
+/// Converts the values that the leaders of a stream keep from the lens `before` to the lens
+/// `after`.
 #[cold]
 fn refocus(leaders: &mut [Leader; VIEWS.len()], stream: usize, before: Lens, after: Lens) {
     for (leader, _) in leaders
@@ -322,7 +326,8 @@ fn refocus(leaders: &mut [Leader; VIEWS.len()], stream: usize, before: Lens, aft
     }
 }
 
-/// Also what is infinitely far, for want of anything to compare with.
+/// Limits a distance to `FURTHEST`. This includes an infinite distance, for want of a prototype to
+/// compare with.
 #[inline]
 fn at_most(distance: f64) -> f64 {
     if distance < FURTHEST {

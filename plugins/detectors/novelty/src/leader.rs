@@ -1,37 +1,39 @@
-//! One way to see a series: prototypes of what its last samples looked like, led by what comes.
+//! Leader clustering of a series: prototypes of the shape of its last samples.
 
 use serde::{Deserialize, Serialize};
 
-/// How many prototypes there are at most (K).
+/// Maximum number of prototypes (K).
 const PROTOTYPES: usize = 48;
-/// Room for so many more at a time.
+/// Number of prototypes for which room is made at a time.
 const MORE: usize = 16;
-/// Further than this from all prototypes, as a share of the scale, makes a new one.
+/// Distance from all prototypes, as a share of the scale, beyond which a shape becomes a new
+/// prototype.
 pub(crate) const NEW: f64 = 0.05;
-/// A prototype follows what it explains by the fiftieth part.
+/// Divisor of the step by which a prototype moves towards a shape that it explains: a fiftieth.
 const FOLLOW: i32 = 50;
-/// A prototype of less than so many samples ago is part of what is going on, and does not explain
-/// it away.
+/// Age from which a prototype is old, in samples. A younger prototype is part of the present
+/// anomaly and does not explain it away.
 const OLD: u32 = 100;
 
-/// f = (least, largest, mean) of the last w values of y; its distance to the nearest of K
-/// prototypes is the score: d = min_k ‖f − c_k‖ / (√3·S), with S the scale of y. If d > 0.05, f
-/// becomes a prototype, in place of the one that was not needed for longest; else the nearest moves
-/// towards f by a fiftieth. All through a [lens](crate::lens).
+/// Leader over one figure y. f = (least, largest, mean) of the last w values of y. The score is the
+/// distance of f from the nearest of K prototypes: d = min_k ‖f − c_k‖ / (√3·S), with S the scale
+/// of y. If d > 0.05, f becomes a prototype. If there is no room, it replaces the prototype that
+/// was not needed for longest. Otherwise the nearest prototype moves towards f by a fiftieth. All
+/// values are seen through a [lens](crate::lens).
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Leader {
-    /// The last w values; a ring.
+    /// Ring of the last w values.
     values: Vec<i32>,
     sum: i64,
-    /// The least and the largest of them.
+    /// Smallest and largest of these values.
     low: i32,
     high: i32,
     window: u8,
     oldest: u8,
-    /// The means of the prototypes, in their order: who is further away by the mean alone than the
-    /// nearest so far need not be looked at.
+    /// Means of the prototypes, sorted. The search skips each prototype whose mean alone is further
+    /// away than the nearest prototype found.
     means: Vec<i32>,
-    /// The rest of them, in the same order.
+    /// Other parts of the prototypes, in the order of `means`.
     prototypes: Vec<Prototype>,
 }
 
@@ -39,12 +41,12 @@ pub(crate) struct Leader {
 struct Prototype {
     low: i32,
     high: i32,
-    /// When it explained a sample last, and when it was made: counted in samples.
+    /// Number of the last sample that it explained, and of the sample that it was made from.
     used: u32,
     born: u32,
 }
 
-/// What the last samples look like.
+/// Shape of the last samples.
 #[derive(Clone, Copy)]
 struct Looks {
     low: i32,
@@ -67,7 +69,7 @@ impl Leader {
         }
     }
 
-    /// Whether it can be one with that window.
+    /// Returns true if the saved state can belong to a leader with that window.
     pub(crate) fn fits(&self, window: u8) -> bool {
         let small = |value: &i32| value.unsigned_abs() <= 1 << 29;
         self.window == window
@@ -85,8 +87,9 @@ impl Leader {
                 .all(|prototype| small(&prototype.low) && small(&prototype.high))
     }
 
-    /// How far the last samples, with this one, are from all prototypes: 0.05 is new, and without
-    /// prototypes it is infinitely far. `unit` is 3 S², or 0 while the series is constant.
+    /// Adds a value and returns the distance of the last values from all prototypes. A distance
+    /// above 0.05 is new. Without prototypes, the distance is infinite. `unit` is 3 S², or 0 while
+    /// the series is constant.
     #[inline]
     pub(crate) fn observe(&mut self, now: u32, value: i32, unit: f64) -> f64 {
         self.push(value);
@@ -107,7 +110,7 @@ impl Leader {
         distance
     }
 
-    /// The distance to what was known before the present affair began.
+    /// Returns the distance from the prototypes that were known before the present anomaly began.
     pub(crate) fn distance_from_old(&self, now: u32, unit: f64) -> f64 {
         if unit <= 0.0 || !self.is_full() {
             return 0.0;
@@ -121,8 +124,8 @@ impl Leader {
         least.map_or(f64::INFINITY, |least| (least as f64 / unit).sqrt())
     }
 
-    /// Which it is, and the square of the distance. From where its mean would be to both sides,
-    /// until all that is left is too far.
+    /// Returns the index of the nearest prototype and the square of its distance. Searches from the
+    /// place of the mean to both sides, and stops where all other prototypes are too far.
     #[inline]
     fn nearest(&self, looks: Looks) -> Option<(usize, i64)> {
         let off = |mean: i32| {
@@ -157,7 +160,7 @@ impl Leader {
         Some((nearest?, least))
     }
 
-    /// Moves a prototype towards what it explained.
+    /// Moves a prototype towards a shape that it explained.
     #[inline]
     fn follow(&mut self, mut place: usize, now: u32, looks: Looks) {
         let (Some(mean), Some(prototype)) =
@@ -232,7 +235,7 @@ impl Leader {
             } else {
                 0
             };
-            // Mostly neither end leaves with it.
+            // Usually the removed value is neither the smallest nor the largest.
             if gone == self.low || gone == self.high {
                 self.find_ends();
                 return;
@@ -254,7 +257,7 @@ impl Leader {
 
     #[inline]
     fn looks(&self) -> Looks {
-        // Of a window of one there is nothing to be computed.
+        // In a window of one, the mean is the value itself.
         let mean = if self.window == 1 {
             self.low
         } else {
@@ -267,7 +270,7 @@ impl Leader {
         }
     }
 
-    /// What was seen is seen through another lens from here on.
+    /// Converts all kept values to another lens.
     pub(crate) fn refocus(&mut self, again: impl Fn(i32) -> i32) {
         let again = |seen: &mut i32| *seen = again(*seen);
         self.values
@@ -284,7 +287,7 @@ impl Leader {
 }
 
 impl Looks {
-    /// The square of the distance.
+    /// Returns the square of the distance from a prototype.
     #[inline]
     fn square(self, mean: i32, prototype: &Prototype) -> i64 {
         let part = |a: i32, b: i32| {

@@ -1,33 +1,33 @@
-//! Through what a series is seen in whole numbers: from where it is, in steps of a small share of
-//! its scale.
+//! Lens of a series: maps its values to whole numbers, in steps from an anchor. A step is a small
+//! share of the series' scale.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// y is seen as (y − anchor) / step. Distances are then those of whole numbers: exact, half as
-/// large to keep, and quick in a sandbox that looks after every floating-point operation whether it
-/// made a NaN. What counts, differences of a hundredth of the scale, is told apart wherever the
-/// series is: at 2⁵³, at 10¹⁵⁰ and at 10⁻¹⁵⁰.
+/// Mapping of y to (y − anchor) / step. Distances are then distances of whole numbers. They are
+/// exact and take half the memory. They are also quick in a sandbox that checks every
+/// floating-point operation for a NaN. Differences of a hundredth of the scale are told apart
+/// wherever the series is: at 2⁵³, at 10¹⁵⁰ and at 10⁻¹⁵⁰.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Lens {
     anchor: f64,
-    /// A power of two: then nothing is rounded by it.
+    /// Number of steps in 1. It is a power of two, so that it rounds nothing.
     steps_in_one: f64,
 }
 
-/// Further away is seen as this. Three squares of its double fit in 64 bits, and a scale that has
-/// room for it is nowhere near it.
+/// Largest mapped distance from the anchor. Larger distances are clamped to it. Three squares of
+/// its double fit in 64 bits. A scale for which the lens is sharp is far below it.
 const FURTHEST: i32 = 1 << 29;
-/// An anchor may be so many scales away.
+/// Maximum distance of the anchor from the mean, in scales.
 const NEAR: f64 = 256.0;
-/// A scale is so many steps, or up to twice as many, when the lens is made for it.
+/// Number of steps in a scale for which the lens is made. It can be up to twice as many.
 const STEPS: f64 = 32_768.0;
-/// Of scales: their squares are finite and not 0.
+/// Range of scales whose squares are finite and not 0.
 const SCALES: Range<f64> = 1e-150..1e152;
 
 impl Lens {
-    /// Squares of a scale, in steps, that need no other lens.
+    /// Range of squares of a scale, in steps, that need no other lens.
     pub(crate) const SHARP: Range<f64> = STEPS * STEPS / 64.0..STEPS * STEPS * 64.0;
 
     pub(crate) fn new() -> Self {
@@ -37,7 +37,7 @@ impl Lens {
         }
     }
 
-    /// For a series about there with that scale.
+    /// Makes a lens for a series about `anchor` with that scale.
     pub(crate) fn at(anchor: f64, scale: f64) -> Self {
         if !SCALES.contains(&scale) {
             return Self {
@@ -45,7 +45,7 @@ impl Lens {
                 steps_in_one: 1.0,
             };
         }
-        // The power of two below it: its exponent without its digits.
+        // The largest power of two that is not above the scale: its exponent without its digits.
         let power = f64::from_bits(scale.to_bits() & f64::INFINITY.to_bits());
         Self {
             anchor,
@@ -66,13 +66,14 @@ impl Lens {
         f64::from(seen) / self.steps_in_one + self.anchor
     }
 
-    /// A square, in squares of steps.
+    /// Converts a square to squares of steps.
     #[inline]
     pub(crate) fn in_steps(&self, square: f64) -> f64 {
         square * self.steps_in_one * self.steps_in_one
     }
 
-    /// Whether a series about there, with the square of its scale, is near enough.
+    /// Returns true if the anchor is near enough to the mean of a series. `square` is the square of
+    /// its scale.
     #[inline]
     pub(crate) fn is_near(&self, mean: f64, square: f64) -> bool {
         let away = mean - self.anchor;

@@ -1,23 +1,31 @@
-//! How unlike everything before the recent samples of a series are, seen in seven ways.
+//! Detector that measures how much the recent samples of a series differ from everything before
+//! them, in seven views.
 //!
-//! Seven *leaders* each keep up to 48 prototypes of what a few samples in a row look like (their
-//! least, largest and mean value) and say how far the present ones are from the nearest (`leader`).
-//! They look at x over 24 and over 6 samples, at its distance from a slow average over 12, at its
-//! distance from what is usual at that hour of the week over 1 and over 12, at its standard
-//! deviation over 48, and at a smooth average over 24. Five *deviations* say how many standard
-//! deviations simpler figures are above their mean. A score is
+//! Seven *leaders* each keep up to 48 prototypes of the shape of a few samples in a row (their
+//! least, largest and mean value). A leader returns the distance of the present shape from the
+//! nearest prototype (`leader`). The seven leaders look at these figures:
 //!
-//! s = mean_i min(d_i, 0.1) / 0.0433 + 0.125 · mean_j log(1 + max(z_j, 0)),
+//! - x over 24 samples and over 6 samples
+//! - the distance of x from a slow average, over 12 samples
+//! - the distance of x from the usual value at that hour of the week, over 1 and over 12 samples
+//! - the standard deviation of x over 48 samples
+//! - a smooth average of x, over 24 samples
 //!
-//! and counts where it is above all of the last 100: elsewhere s / (1 + s) is told, which is below
-//! 1. So 1 is the threshold.
+//! Five *deviations* return the number of standard deviations by which simpler figures exceed their
+//! mean. A score is
 //!
-//! That says when something begins. How long it lasts is said by prototypes that are at least 100
-//! samples old: the younger ones are of the anomaly itself. It is over when the samples are back in
-//! the range that was expected at the onset, look like what was before, or have gone on for so long
-//! that they are what is normal now.
+//! s = mean_i min(d_i, 0.1) / 0.0433 + 0.125 · mean_j log(1 + max(z_j, 0)).
 //!
-//! One pass, nothing but the past, bounded memory, and the same for every series.
+//! The score counts if it is above all of the last 100 scores. Otherwise the detector returns s /
+//! (1 + s), which is below 1. The threshold is therefore 1.
+//!
+//! The score says when an anomaly begins. Prototypes that are at least 100 samples old say how long
+//! it lasts, because the younger ones belong to the anomaly itself. The anomaly ends when the
+//! samples are back in the range that was expected at the onset, when they look like the samples
+//! before it, or when they have gone on for so long that they are normal.
+//!
+//! The detector reads each sample once, uses only the past, has a bounded memory, and treats every
+//! series alike.
 
 mod anomaly;
 mod deviation;
@@ -37,7 +45,7 @@ use anomalyzer_plugin_sdk::{About, Detector, Error, Observation, Saved, Stateful
 pub use series::Series;
 pub use settings::Settings;
 
-/// The detector.
+/// Detector `novelty`.
 pub struct Novelty {
     settings: Settings,
 }
@@ -46,7 +54,7 @@ impl Detector for Novelty {
     type Settings = Settings;
     type Series = Series;
 
-    /// A day: what is usual at an hour of the week is learnt on the way.
+    /// A day. The detector learns the usual values of the hours of the week on the way.
     const HISTORY_MS: u64 = 24 * 3_600_000;
 
     fn about() -> About {

@@ -1,23 +1,24 @@
-//! What is usual at this hour of the week.
+//! Usual values of the hours of the week.
 
 use anomalyzer_plugin_sdk::UnixMs;
 use serde::{Deserialize, Serialize};
 
 const HOUR_MS: i64 = 3_600_000;
-/// In UTC: daylight saving moves a local rhythm by one place, which is learnt again within a week.
+/// Number of hours in a week, in UTC. Daylight saving moves a local rhythm by one place, which is
+/// learnt again within a week.
 const HOURS: usize = 7 * 24;
-/// How fast an hour's value follows the samples that are at least `RATE_MS` apart.
+/// Rate at which an hour's value follows the samples that are at least `RATE_MS` apart.
 const RATE: f64 = 0.2;
 const RATE_MS: i64 = 300_000;
 
-/// A value for each hour of the week. Samples that come more often than every five minutes move it
-/// less each, so that it is that of the whole hour and not of its last minute.
+/// Value for each hour of the week. Samples that come more often than every five minutes move it
+/// less each. It is then the value of the whole hour and not of its last minute.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Profile {
-    /// NaN where that hour was never seen.
+    /// Value of each hour. NaN if that hour was never seen.
     of_hour: Vec<f64>,
     last: Option<UnixMs>,
-    /// The interval that `rate` is for: it mostly stays the same.
+    /// Interval that `rate` is for. It seldom changes.
     interval: i64,
     rate: f64,
 }
@@ -36,7 +37,8 @@ impl Profile {
         self.of_hour.len() == HOURS && (0.0..=1.0).contains(&self.rate)
     }
 
-    /// What was usual at that time, and learns the value. Nothing while that hour is new.
+    /// Returns the usual value at that time, then learns the new value. Returns none if the hour is
+    /// new.
     #[inline]
     pub(crate) fn observe(&mut self, at: UnixMs, value: f64) -> Option<f64> {
         let interval = self
@@ -64,7 +66,7 @@ impl Profile {
     }
 }
 
-/// Thursday, 0:00 UTC is 0, as 1970-01-01 was one.
+/// Returns the hour of the week. Thursday, 0:00 UTC is 0, because 1970-01-01 was a Thursday.
 fn hour_of_week(at: UnixMs) -> usize {
     at.div_euclid(HOUR_MS).rem_euclid(HOURS as i64) as usize
 }

@@ -1,21 +1,21 @@
-//! Whether a score is the highest in a while.
+//! Record of scores, to find the highest score in a while.
 
 use serde::{Deserialize, Serialize};
 
 const BLOCK: u8 = 10;
 const BLOCKS: usize = 10;
 
-/// Refractory of a record: a score counts only where it is above all of the last R = 100 (to 109:
-/// kept in blocks of ten).
+/// Refractory period of a record: a score counts only if it is above all of the last R = 100
+/// scores. R can be up to 109, because the scores are kept in blocks of ten.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The highest of each full block.
+    /// Highest score of each full block.
     blocks: [f64; BLOCKS],
-    /// Which block is the oldest.
+    /// Index of the oldest block.
     oldest: u8,
-    /// The highest of all full blocks and of the present one.
+    /// Highest score of all full blocks and of the present block.
     highest: f64,
-    /// The highest of the present block, and how many scores it has.
+    /// Highest score of the present block, and the number of its scores.
     present: f64,
     scores: u8,
 }
@@ -35,7 +35,7 @@ impl Record {
         usize::from(self.oldest) < BLOCKS && self.scores < BLOCK
     }
 
-    /// Whether it is one.
+    /// Returns true if the score is a record.
     #[inline]
     pub(crate) fn observe(&mut self, score: f64) -> bool {
         let record = score > self.highest;

@@ -1,12 +1,12 @@
-//! How much a series varies.
+//! Scale of a series: a measure of its variation.
 
 use serde::{Deserialize, Serialize};
 
-/// So many standard deviations are the scale at most, squared.
+/// Maximum of the scale in standard deviations, squared.
 const DEVIATIONS_SQUARE: f64 = 16.0 * 16.0;
 
-/// S = min(largest − least of all values so far, 16 σ), with σ from exponentially weighted moments.
-/// The range alone would be set once and for all by one outlier.
+/// Scale S = min(largest − least of all values until now, 16 σ), with σ from exponentially weighted
+/// moments. One outlier would fix the range alone for good.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Scale {
     low: f64,
@@ -25,10 +25,10 @@ impl Scale {
         }
     }
 
-    /// The square of S, with this value. The first rate must be 1.
+    /// Adds a value and returns the square of S. The first rate must be 1.
     #[inline]
     pub(crate) fn observe(&mut self, value: f64, rate: f64) -> f64 {
-        // Written out: `f64::min` is a call in WebAssembly.
+        // The comparison is written out, because `f64::min` is a call in WebAssembly.
         self.low = if value < self.low { value } else { self.low };
         self.high = if value > self.high { value } else { self.high };
         let off = value - self.mean;

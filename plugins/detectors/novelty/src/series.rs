@@ -1,4 +1,4 @@
-//! One series: what is learnt of it, and whether something goes on.
+//! State of one series: its ensemble, and its anomaly if there is one.
 
 use anomalyzer_plugin_sdk::{Observation, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,19 @@ use crate::ensemble::{Ensemble, Sight};
 use crate::record::Record;
 use crate::settings::Settings;
 
-/// From this share of the threshold on a sample is unusual: an anomaly is so since the first of
-/// them in a row.
+/// Share of the threshold from which a sample is unusual. An anomaly counts as unusual since the
+/// first of these samples in a row.
 const UNUSUAL: f64 = 0.5;
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
     ensemble: Ensemble,
     record: Record,
-    /// Samples seen, up to those that it takes for findings to count.
+    /// Number of samples seen, up to the number from which findings count.
     seen: u32,
     unusual_since: Option<UnixMs>,
-    /// Boxed, as it is rare.
+    /// Present anomaly. Boxed, because it is rare.
     anomaly: Option<Box<Anomaly>>,
 }
 
@@ -35,7 +35,7 @@ impl Series {
         }
     }
 
-    /// Whether it is one that this version can go on with.
+    /// Returns true if this version can continue with the saved state.
     pub(crate) fn fits(&self) -> bool {
         self.ensemble.fits()
             && self.record.fits()
@@ -58,7 +58,7 @@ impl Series {
             self.seen += 1;
             return Observation::quiet(0.0);
         }
-        // What is no record stays below the threshold, in the order of the scores.
+        // A score that is no record stays below the threshold. The order of these scores is kept.
         let told = if record { score } else { score / (1.0 + score) };
         if self.anomaly.is_some() || told >= 1.0 {
             return self.unusual(settings, at, value, told, &sight);

@@ -1,22 +1,23 @@
-//! What the operator may set.
+//! Settings that the operator may change.
 
 use anomalyzer_plugin_sdk::{Error, above_zero, within};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Settings of the detector `novelty`. It needs none: what it learns from is the series.
+/// Settings of the detector `novelty`. No setting needs a value: the detector learns from the
+/// series.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How new is too new: 2 asks for twice as much as usual, 0.8 is more sensitive.
+    /// Novelty that makes an anomaly: 2 requires twice the usual novelty, 0.8 is more sensitive.
     pub threshold: f64,
-    /// No findings before so many samples were seen.
+    /// Minimum number of samples before the first finding.
     #[schemars(range(min = 50, max = 100_000))]
     pub min_samples: u32,
-    /// So many samples in a row must be back for an anomaly to end.
+    /// Number of consecutive normal samples that end an anomaly.
     #[schemars(range(min = 1, max = 10_000))]
     pub clear_samples: u32,
-    /// After so many samples what goes on is accepted as normal.
+    /// Number of samples after which an ongoing anomaly is accepted as normal.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub hold_at_most: u32,
 }
@@ -33,7 +34,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Names the first key that makes no sense.
+    /// Checks the settings. Returns an error that names the first invalid key.
     pub(crate) fn check(&self) -> Result<(), Error> {
         above_zero("threshold", self.threshold)?;
         within("min_samples", self.min_samples, 50..=100_000)?;

@@ -1,16 +1,16 @@
-//! The standard deviation of the last 48 samples.
+//! Standard deviation of the last 48 samples.
 
 use serde::{Deserialize, Serialize};
 
 const WINDOW: usize = 48;
 
-/// Running sums, taken anew with every round of the ring: what rounding and outliers leave in them
-/// is gone by then.
+/// Standard deviation from running sums over a ring. The sums are computed anew with every round of
+/// the ring. This removes rounding errors and the traces of outliers.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Spread {
     values: Vec<f64>,
     oldest: usize,
-    /// The sums are over the distances from here.
+    /// Value from which the distances in the sums are measured.
     shift: f64,
     sum: f64,
     squares: f64,
@@ -31,7 +31,7 @@ impl Spread {
         self.values.len() <= WINDOW && self.oldest < WINDOW
     }
 
-    /// With this value.
+    /// Adds a value and returns the standard deviation, which includes the value.
     pub(crate) fn observe(&mut self, value: f64) -> f64 {
         let come = value - self.shift;
         let full = self.values.len() == WINDOW;
@@ -62,7 +62,8 @@ impl Spread {
         if variance > 0.0 { variance.sqrt() } else { 0.0 }
     }
 
-    /// From a member of the window: of equal values the distances are 0 to the last bit.
+    /// Computes the sums anew, as distances from `shift`. `shift` is a member of the window, so
+    /// that the distances of equal values are 0 to the last bit.
     #[cold]
     fn sum_anew(&mut self, shift: f64) {
         (self.shift, self.sum, self.squares) = (shift, 0.0, 0.0);

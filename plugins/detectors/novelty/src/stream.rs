@@ -1,11 +1,11 @@
-//! One of the figures that are looked at, with its scale and the lens that the scale asks for.
+//! Stream of one figure, with its scale and the lens that the scale needs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::lens::Lens;
 use crate::scale::Scale;
 
-/// What leaders that look at the same figure share.
+/// State that all leaders over one figure share.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Stream {
     scale: Scale,
@@ -32,8 +32,8 @@ impl Stream {
         self.lens
     }
 
-    /// Takes a value in; `floor` is the least difference that is more than rounding. Answers with
-    /// the lens of before if it had to be changed: what was kept must be seen anew.
+    /// Adds a value. `floor` is the smallest difference that is more than rounding. Returns the
+    /// previous lens if the lens had to change. Kept values must then be converted.
     #[inline]
     pub(crate) fn observe(&mut self, value: f64, rate: f64, floor: f64) -> Option<Lens> {
         let square = self.scale.observe(value, rate);
@@ -54,22 +54,23 @@ impl Stream {
         changed
     }
 
-    /// The last value through the lens.
+    /// Returns the last value through the lens.
     #[inline]
     pub(crate) fn seen(&self) -> i32 {
         self.seen
     }
 
-    /// 3 S² in its steps; 0 while the figure is constant.
+    /// Returns 3 S² in steps of the lens, or 0 while the figure is constant.
     #[inline]
     pub(crate) fn unit(&self) -> f64 {
         self.unit
     }
 
-    /// The series is elsewhere, or on another scale, than the lens was made for.
+    /// Makes a lens for a series that has moved, or whose scale has changed. Returns the previous
+    /// lens.
     #[cold]
     fn refocus(&mut self, value: f64, square: f64) -> Lens {
-        // Of a constant there is nothing to be told apart: it is where it is.
+        // A constant has no differences to resolve. Its value is the anchor.
         let anchor = if square > 0.0 {
             self.scale.mean()
         } else {

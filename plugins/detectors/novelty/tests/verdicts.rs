@@ -1,4 +1,4 @@
-//! What the detector says of series, through the adapter that the plugin is exported with.
+//! Verdicts of the detector on test series, through the adapter that the plugin is exported with.
 
 use anomalyzer_novelty::Novelty;
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector::Series as Opened;
@@ -8,7 +8,7 @@ use anomalyzer_plugin_sdk::test::{
 };
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict, Watch};
 
-/// Of noise that is calm about its samples 700 and 1000.
+/// Seed of noise that is calm about its samples 700 and 1000.
 const SEED: u64 = 7;
 
 fn verdict(samples: &[(i64, f64)]) -> Verdict {
@@ -27,7 +27,7 @@ fn onsets(findings: &[Finding]) -> Vec<u32> {
         .collect()
 }
 
-/// 100 ± 5 with a rhythm of a day in samples of 5 minutes, and that long.
+/// Returns `samples` samples of 100 ± 5 with a daily rhythm, 5 minutes apart.
 fn rhythm(samples: usize) -> Vec<(i64, f64)> {
     let series = Series::noise(1, samples, 100.0, 5.0)
         .season(288, 40.0)
@@ -113,8 +113,8 @@ fn a_level_that_stays_is_accepted_within_bounds() {
 #[test]
 fn a_day_that_differs_from_all_days_is_found() {
     let mut samples = rhythm(288 * 21);
-    // Where the rhythm has its peak, it is at its mean: nothing that was never seen, but at another
-    // time of the day.
+    // At the peak of the rhythm, the series is at its mean. These values were seen before, but at
+    // another time of the day.
     for (i, (_, value)) in samples.iter_mut().enumerate().skip(288 * 18) {
         if i < 288 * 19 {
             *value -= 40.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin();
@@ -147,7 +147,7 @@ fn plain_noise_alarms_seldom_and_seldomer_the_longer_it_is_known() {
 #[test]
 fn constants_and_their_changes_alarm_once() {
     assert!(findings(Series::of([5.0; 2000])).is_empty());
-    // A ratio as PromQL computes it: 0.30000000000000004 and 0.3 are the same.
+    // PromQL computes one ratio as 0.30000000000000004 and as 0.3. Both must count as equal.
     let rounding = (0..2000).map(|i| if i % 7 == 0 { 0.1 + 0.2 } else { 0.3 });
     assert!(findings(Series::of(rounding)).is_empty());
     let once = findings(Series::of([5.0; 2000]).spike(900, 1.0));
@@ -186,7 +186,7 @@ fn gaps_and_restarts_of_a_counter_are_survived() {
         found.iter().all(|at| !(1000..1100).contains(at)),
         "{found:?}"
     );
-    // A counter that begins again at 2^53 is new once.
+    // A counter that restarts at 2^53 is new once.
     let counter = (0..3000).map(|i| 9_007_199_254_740_992.0 + f64::from(i % 1500) * 1e12);
     let found = findings(Series::of(counter));
     assert!(onsets(&found).len() <= 8, "{found:?}");

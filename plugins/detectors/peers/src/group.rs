@@ -1,4 +1,4 @@
-//! Siblings: series that differ in nothing but which replica they are of.
+//! Groups of siblings: series whose labels differ only in the labels that tell replicas apart.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -6,14 +6,14 @@ use std::rc::{Rc, Weak};
 
 use anomalyzer_plugin_sdk::UnixMs;
 
-/// What the members of a group said.
+/// Last samples of the members of a group.
 #[derive(Default)]
 pub(crate) struct Group {
     members: Vec<Option<Said>>,
     free: Vec<usize>,
 }
 
-/// The last sample of a series, and the one before it.
+/// Last sample of a series, and the sample before it.
 #[derive(Clone, Copy)]
 struct Said {
     last: (UnixMs, f64),
@@ -21,7 +21,8 @@ struct Said {
 }
 
 impl Said {
-    /// Whichever is nearer to that time, if it is not further from it than `most`.
+    /// Returns the value of the sample that is nearer to `at`. Returns none if it is more than
+    /// `most` milliseconds away.
     fn at(&self, at: UnixMs, most: i64) -> Option<f64> {
         let off = |sample: &(UnixMs, f64)| sample.0.saturating_sub(at).saturating_abs();
         let nearest = self
@@ -32,7 +33,7 @@ impl Said {
     }
 }
 
-/// A series' place in its group; it leaves when it is dropped.
+/// Place of a series in its group. The series leaves the group when this value is dropped.
 pub(crate) struct Member {
     group: Rc<RefCell<Group>>,
     place: usize,
@@ -43,19 +44,18 @@ pub(crate) struct Member {
 pub(crate) struct Groups(RefCell<HashMap<String, Weak<RefCell<Group>>>>);
 
 impl Groups {
-    /// Makes a series with these labels a member of its group. `by` are the labels that tell
-    /// replicas apart.
+    /// Adds a series with these labels to its group. `by` are the labels that tell replicas apart.
     pub(crate) fn join(&self, labels: &[(String, String)], by: &[String]) -> Member {
         let mut key = String::new();
         for (name, value) in labels.iter().filter(|(name, _)| !by.contains(name)) {
-            // Bytes that no label has keep the parts apart.
+            // No label contains these bytes, so they keep the parts apart.
             key.extend([name.as_str(), "\u{1}", value, "\u{2}"]);
         }
         let mut groups = self.0.borrow_mut();
         let group = match groups.get(&key).and_then(Weak::upgrade) {
             Some(group) => group,
             None => {
-                // A new group pays for those that are gone, so that they never pile up.
+                // Each new group removes the groups without members, so that these never pile up.
                 groups.retain(|_, group| group.strong_count() > 0);
                 let group = Rc::<RefCell<Group>>::default();
                 groups.insert(key, Rc::downgrade(&group));
@@ -77,9 +77,10 @@ impl Group {
 }
 
 impl Member {
-    /// Says what this one is at. Answers with what it was at one sample ago, and writes what the
-    /// others were at then into `others`, but for those of whom nothing is known within `most`
-    /// milliseconds of it: of the present time, some have not spoken yet.
+    /// Records a sample of this member. Returns the member's previous value, and writes the values
+    /// of the siblings at that previous time into `others`. Leaves out the siblings without a
+    /// sample within `most` milliseconds of that time. The previous sample is compared because some
+    /// siblings have not reported for the present time yet.
     pub(crate) fn say(
         &self,
         at: UnixMs,

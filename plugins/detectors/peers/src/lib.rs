@@ -1,12 +1,13 @@
-//! Whether one of several replicas differs from its siblings at the same time.
+//! Detector of a replica that differs from its siblings at the same time.
 //!
-//! The modified z-score of Iglewicz & Hoaglin ("How to detect and handle outliers", 1993) against
-//! the siblings: M = 0.6745 · (x − median) / MAD, both over what the others were at. A sample is
-//! judged when the next one of its series comes: by then all siblings have spoken of that time.
-//! score = |M| / threshold, which by default is their 3.5. What all replicas do together (more
-//! traffic, a slow database) is not seen here, and needs no range to be known.
+//! The detector uses the modified z-score of Iglewicz & Hoaglin ("How to detect and handle
+//! outliers", 1993) against the siblings: M = 0.6745 · (x − median) / MAD. The median and the MAD
+//! are over the values of the siblings. A sample is judged when the next sample of its series
+//! arrives. By then all siblings have reported for that time. score = |M| / threshold, and the
+//! default threshold is 3.5, as in the paper. The detector does not see changes that all replicas
+//! share (more traffic, a slow database), and needs no known range.
 //!
-//! Siblings are series of one signal whose labels differ in nothing but `by`.
+//! Siblings are series of one signal whose labels differ only in the labels of `by`.
 
 mod group;
 
@@ -24,22 +25,22 @@ use group::{Groups, Member};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The modified z-score that is too far.
+    /// Modified z-score from which a replica is too far from its siblings.
     pub threshold: f64,
-    /// The labels that tell replicas apart: series that differ in no other are siblings.
+    /// Labels that tell replicas apart. Series that differ in no other label are siblings.
     pub by: Vec<String>,
-    /// With fewer siblings than this nothing is found.
+    /// Minimum number of siblings. With fewer siblings, nothing is found.
     #[schemars(range(min = 2, max = 10_000))]
     pub least_siblings: u32,
-    /// The median deviation of the siblings counts as at least this share of their median.
+    /// Minimum of the median deviation of the siblings, as a share of their median.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub relative: f64,
-    /// A sibling that said nothing within so many seconds does not count.
+    /// Time in which a sibling must have reported to count, in seconds.
     pub fresh_seconds: f64,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive samples far from the siblings that begin an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples near the siblings that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -60,22 +61,23 @@ impl Default for Settings {
     }
 }
 
-/// The 0.75 quantile of the normal distribution: makes a MAD a standard deviation.
+/// 0.75 quantile of the normal distribution. A MAD divided by it is a standard deviation.
 const TO_Z: f64 = 0.6745;
-/// Siblings that are all equal make any other infinitely far. Bounded, so that it can be compared.
+/// Maximum modified z-score. If all siblings are equal, any other value is infinitely far. The
+/// bound keeps distances comparable.
 const MOST: f64 = 1e6;
 
-/// The detector.
+/// Detector `peers`.
 pub struct Peers {
     settings: Settings,
     rule: Rule,
     fresh_ms: i64,
     groups: Groups,
-    /// What the siblings are at: kept, so that no sample allocates.
+    /// Values of the siblings. The buffer is kept, so that no sample allocates.
     others: Vec<f64>,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 pub struct Series {
     member: Member,
     episode: Episode,
@@ -85,7 +87,7 @@ impl Detector for Peers {
     type Settings = Settings;
     type Series = Series;
 
-    /// The siblings say all there is to know.
+    /// 0, because the siblings are all that the detector compares with.
     const HISTORY_MS: u64 = 0;
 
     fn about() -> About {

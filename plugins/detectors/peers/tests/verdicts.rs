@@ -1,4 +1,4 @@
-//! What the detector says of several series.
+//! Verdicts of the detector on several test series.
 
 use anomalyzer_peers::Peers;
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector::Series;
@@ -7,8 +7,8 @@ use anomalyzer_plugin_sdk::{Error, Frame, Watch};
 
 const STEP: i64 = 15_000;
 
-/// Replicas of one service; `values` are those of each at one time after the other. Answers with
-/// the replica of each finding.
+/// Runs the detector on the replicas of one service. Each item of `values` has the values of all
+/// replicas at one time. Returns the findings, each with the index of its replica.
 fn findings(values: &[Vec<f64>]) -> Vec<(usize, Finding)> {
     let mut watch = Watch::<Peers>::open("{}").expect("valid settings");
     let replicas = values[0].len();

@@ -1,10 +1,11 @@
-//! Whether a sample is unusual for its hour of the day and of the week.
+//! Detector of a sample that is unusual for its hour of the day and of the week.
 //!
-//! Each of the 24 hours of the day and the 168 of the week keeps an exponentially weighted mean m
-//! and mean distance from it (σ ≈ √(π/2) times that). score = |x − m| / (threshold · σ), by the
-//! hour of the week once that was seen in `weeks` weeks, else by the hour of the day once that was
-//! seen on `days` days; 0 before. What is out is learnt, but no further than the threshold: a level
-//! that stays is usual after some weeks, an outage is not.
+//! The detector keeps an exponentially weighted mean m for each of the 24 hours of the day and the
+//! 168 hours of the week. It also keeps the mean distance from m, and σ ≈ √(π/2) times that
+//! distance. score = |x − m| / (threshold · σ). m and σ are those of the hour of the week if it was
+//! seen in `weeks` weeks. Otherwise they are those of the hour of the day if it was seen on `days`
+//! days. Before that, the score is 0. A sample that is out of range is learnt, but no further from
+//! m than the threshold. A level that stays is therefore usual after some weeks. An outage is not.
 
 mod slot;
 
@@ -21,25 +22,25 @@ use slot::Slot;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// So many standard deviations from what is usual at that hour are too many.
+    /// Number of standard deviations from the usual value at that hour that make an anomaly.
     pub threshold: f64,
-    /// An hour of the day counts after so many days.
+    /// Number of days after which an hour of the day counts.
     #[schemars(range(min = 1, max = 1000))]
     pub days: u16,
-    /// An hour of the week counts after so many weeks.
+    /// Number of weeks after which an hour of the week counts.
     #[schemars(range(min = 1, max = 1000))]
     pub weeks: u16,
-    /// The deviation counts as at least this share of the mean.
+    /// Minimum of the deviation, as a share of the mean.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub relative: f64,
-    /// What is added to UTC, in hours, for days that begin at midnight where the users are.
-    /// Daylight saving is learnt.
+    /// Offset from UTC, in hours, so that days begin at midnight where the users are. Daylight
+    /// saving is learnt.
     #[schemars(range(min = -12, max = 14))]
     pub utc_offset: i32,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive unusual samples that begin an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive usual samples that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -61,20 +62,20 @@ impl Default for Settings {
 const HOUR_MS: i64 = 3_600_000;
 const DAY: usize = 24;
 const WEEK: usize = 7 * DAY;
-/// An hour without deviation makes every other value infinitely unusual. Bounded, so that it can be
-/// compared.
+/// Maximum distance in deviations. An hour without deviation makes every other value infinitely
+/// unusual. The bound keeps distances comparable.
 const MOST: f64 = 1e6;
 
-/// The detector.
+/// Detector `seasonal`.
 pub struct Seasonal {
     settings: Settings,
     rule: Rule,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
-    /// First those of the day, then those of the week.
+    /// Slots of the hours of the day, then slots of the hours of the week.
     slots: Vec<Slot>,
     episode: Episode,
 }
@@ -83,7 +84,7 @@ impl Detector for Seasonal {
     type Settings = Settings;
     type Series = Series;
 
-    /// Two weeks: then the hours of the week count.
+    /// Two weeks, after which the hours of the week count.
     const HISTORY_MS: u64 = 14 * 24 * 3_600_000;
 
     fn about() -> About {
@@ -118,7 +119,7 @@ impl Detector for Seasonal {
             hours.div_euclid(DAY as i64),
             hours.rem_euclid(DAY as i64) as usize,
         );
-        // 1970-01-01 was a Thursday; where a week begins does not matter.
+        // 1970-01-01 was a Thursday. The day on which a week begins does not matter.
         let of_week = DAY + hours.rem_euclid(WEEK as i64) as usize;
         let (week, when) = (slots[of_week], slots[of_day]);
         let (usual, what) = if week.days_before(day) >= self.settings.weeks {
@@ -143,7 +144,7 @@ impl Detector for Seasonal {
         } else {
             (off / deviation).abs().min(MOST) / self.settings.threshold
         };
-        // The hour of the week may be new while that of the day is known.
+        // The hour of the week may be new while the hour of the day is known.
         let is_new = week.days_before(day) == 0;
         slots[of_week].learn(day, value, if is_new { f64::INFINITY } else { room });
         slots[of_day].learn(day, value, room);
@@ -176,7 +177,7 @@ impl Detector for Seasonal {
     }
 }
 
-/// An anomaly may last into an hour that nothing is known of.
+/// Returns the words for an anomaly that lasts into an hour whose usual value is not known.
 fn not_known(value: f64) -> Told {
     let reason = format!(
         "{}; what is usual at this hour is not known yet",

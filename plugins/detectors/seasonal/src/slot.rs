@@ -1,24 +1,24 @@
-//! What is usual at one hour.
+//! Usual value at one hour.
 
 use serde::{Deserialize, Serialize};
 
-/// How fast an hour that is known follows, by its samples.
+/// Rate at which a known hour follows its samples.
 const RATE: f64 = 0.02;
 
-/// The exponentially weighted mean and mean distance from it; plain ones at first.
+/// Exponentially weighted mean, and mean distance from it. Both are plain means at first.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Slot {
     mean: f64,
-    /// The mean distance of a sample from the mean before it.
+    /// Mean distance of a sample from the mean before it.
     off: f64,
     samples: u32,
-    /// On how many days it was looked at, and the last of them, counted from 1970.
+    /// Number of days with a sample, and the last of these days, counted from 1970.
     days: u16,
     last_day: i64,
 }
 
 impl Slot {
-    /// Days on which it was looked at before this one.
+    /// Returns the number of days with a sample before `day`.
     pub(crate) fn days_before(&self, day: i64) -> u16 {
         if self.last_day == day {
             self.days.saturating_sub(1)
@@ -31,12 +31,13 @@ impl Slot {
         self.mean
     }
 
-    /// The standard deviation, if the distances are Gaussian: √(π/2) times their mean.
+    /// Returns the standard deviation for Gaussian distances: √(π/2) times their mean.
     pub(crate) fn deviation(&self) -> f64 {
         self.off * std::f64::consts::FRAC_PI_2.sqrt()
     }
 
-    /// Learns a value, no further from the mean than `most` once the slot is known.
+    /// Learns a value, as no further from the mean than `most`. `most` is infinite until the slot
+    /// is known.
     pub(crate) fn learn(&mut self, day: i64, value: f64, most: f64) {
         if self.days == 0 || self.last_day != day {
             self.days = self.days.saturating_add(1);
@@ -46,7 +47,7 @@ impl Slot {
         let rate = (1.0 / f64::from(self.samples)).max(RATE);
         let off = (value - self.mean).clamp(-most, most);
         self.mean += rate * off;
-        // The first value has no distance from anything.
+        // The first value has no mean before it, and so no distance.
         if self.samples > 1 {
             self.off += rate * (off.abs() - self.off);
         }

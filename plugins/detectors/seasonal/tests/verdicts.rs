@@ -1,4 +1,4 @@
-//! What the detector says of series.
+//! Verdicts of the detector on test series.
 
 use anomalyzer_plugin_sdk::Error;
 use anomalyzer_plugin_sdk::test::series::Random;
@@ -7,8 +7,8 @@ use anomalyzer_plugin_sdk::test::{
 };
 use anomalyzer_seasonal::Seasonal;
 
-/// A sample each quarter of an hour: 100 ± 3 with a rhythm of the day, and half of it on the last
-/// two days of seven.
+/// Returns samples 15 minutes apart: 100 ± 3 with a daily rhythm, and half of that on the last two
+/// days of each seven.
 fn weeks(weeks: usize, change: impl Fn(usize, f64) -> f64) -> Vec<(i64, f64)> {
     let mut random = Random::new(1);
     let sample = |i: usize| {
@@ -37,7 +37,7 @@ fn whatever_comes_it_keeps_the_law() {
 
 #[test]
 fn what_is_usual_by_day_is_unusual_by_night() {
-    // Of a Monday at midnight: what the afternoon has.
+    // At midnight on a Monday, the series has the values of the afternoon.
     let at = 96 * 7 * 4 + 72;
     let found = findings(&weeks(5, |i, value| {
         if (at..at + 8).contains(&i) {

@@ -1,10 +1,12 @@
-//! How fast errors burn the budget of a service level objective, by several windows at once.
+//! Detector that measures how fast errors burn the budget of a service level objective, over
+//! several windows at once.
 //!
-//! The series is the ratio of failed to all requests. The budget is 1 − objective; the burn rate of
-//! a window is its mean ratio divided by the budget: at 1 the budget of 30 days lasts 30 days. An
-//! alarm needs a long window, so that it matters, and a short one, so that it is still going on:
-//! "The Site Reliability Workbook" (Beyer et al. 2018), chapter 5, "multiwindow, multi-burn-rate
-//! alerts", with its rates: 14.4 over 1 h and 5 min, 6 over 6 h and 30 min, 1 over 3 days and 6 h.
+//! The series is the ratio of failed requests to all requests. The budget is 1 − objective. The
+//! burn rate of a window is its mean ratio divided by the budget: at 1, the budget of 30 days lasts
+//! 30 days. An alarm needs a long window, so that it matters, and a short window, so that the
+//! errors still go on. The source is "The Site Reliability Workbook" (Beyer et al. 2018), chapter
+//! 5, "multiwindow, multi-burn-rate alerts". The rates are also from there: 14.4 over 1 h and 5
+//! min, 6 over 6 h and 30 min, 1 over 3 days and 6 h.
 //!
 //! score = max over the pairs of min(burn long, burn short) / rate. A pair counts once a third of
 //! its long window is known.
@@ -24,12 +26,12 @@ use slots::Slots;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The share of requests that must succeed: 0.999 leaves a budget of one in a thousand.
+    /// Share of requests that must succeed: 0.999 leaves a budget of one in a thousand.
     #[schemars(range(min = 0.0, max = 0.999_999_999))]
     pub objective: f64,
-    /// Multiplies all rates: 2 alarms at twice the burn rate.
+    /// Factor on all rates: 2 alarms at twice the burn rate.
     pub factor: f64,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples with a slow enough burn rate that end an anomaly.
     #[schemars(range(min = 1, max = 100_000))]
     pub clear_samples: u32,
 }
@@ -44,14 +46,14 @@ impl Default for Settings {
     }
 }
 
-/// A long window, the short one that goes with it, and the burn rate that is too fast.
+/// Long window, its short window, and the burn rate that is too fast.
 struct Pair {
     long: Window,
     short: Window,
     rate: f64,
 }
 
-/// A window in one of the two rings of slots.
+/// Window in one of the two rings of slots.
 #[derive(Clone, Copy)]
 struct Window {
     name: &'static str,
@@ -60,7 +62,8 @@ struct Window {
 }
 
 const MINUTE_MS: i64 = 60_000;
-/// Slots of a minute for 5, 30 and 60 of them; slots of half an hour for 12 and 144.
+/// Width of the slots in each ring, and the sizes of its windows in slots: 5, 30 and 60 slots of a
+/// minute; 12 and 144 slots of half an hour.
 const RINGS: [(i64, &[usize]); 2] = [(MINUTE_MS, &[5, 30, 60]), (30 * MINUTE_MS, &[12, 144])];
 const SIX_HOURS: Window = Window {
     name: "6 h",
@@ -100,26 +103,26 @@ const PAIRS: [Pair; 3] = [
         rate: 1.0,
     },
 ];
-/// Less of a long window is too little to go by.
+/// Minimum share of a long window that must be known.
 const KNOWN: f64 = 1.0 / 3.0;
-/// The budget is that of so many days.
+/// Period of the budget, in days.
 const PERIOD_DAYS: f64 = 30.0;
 
-/// The detector.
+/// Detector `slo-burn`.
 pub struct SloBurn {
     budget: f64,
     factor: f64,
     rule: Rule,
 }
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
     rings: [Slots; RINGS.len()],
     episode: Episode,
 }
 
-/// How one pair burns.
+/// Burn rates and score of one pair.
 #[derive(Clone, Copy)]
 struct Burn {
     score: f64,
@@ -135,7 +138,7 @@ impl Series {
         }
     }
 
-    /// What each window's errors are in budgets, for one pair. 0 while too little is known.
+    /// Returns the burn rates of one pair, in budgets. The score is 0 while too little is known.
     fn burn(&self, pair: &Pair, detector: &SloBurn) -> Burn {
         let mean = |window: Window| self.rings[window.ring].mean(window.index);
         let ((long, known), (short, _)) = (mean(pair.long), mean(pair.short));
@@ -181,7 +184,7 @@ impl Detector for SloBurn {
     }
 
     fn observe(&mut self, series: &mut Series, at: UnixMs, value: f64) -> Observation {
-        // A ratio, whatever a division of rates made of it.
+        // The value is a ratio, but the division of two rates may leave the range of 0 to 1.
         let ratio = value.clamp(0.0, 1.0);
         series
             .rings

@@ -3,20 +3,20 @@
 use anomalyzer_plugin_sdk::UnixMs;
 use serde::{Deserialize, Serialize};
 
-/// A ring of slots, each with the mean of the samples in as many milliseconds. The closed slots of
-/// each window are summed up once a slot; a sample then costs only the present one.
+/// Ring of slots, each with the mean of the samples in `width` milliseconds. The closed slots of
+/// each window are summed up once a slot. A sample then costs only the update of the present slot.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Slots {
     width: i64,
-    /// Of each slot its mean; NaN where no sample came.
+    /// Mean of each slot. NaN if the slot has no sample.
     means: Vec<f64>,
-    /// Which slot is filled now, counted from 1970.
+    /// Number of the slot that is being filled, counted from 1970.
     present: i64,
     samples: f64,
     mean: f64,
-    /// How much of it has gone by, as a share.
+    /// Share of the present slot that has gone by.
     gone_by: f64,
-    /// For each window: sum and number of its closed slots.
+    /// Sum and number of the closed slots of each window.
     windows: Vec<Window>,
 }
 
@@ -28,7 +28,7 @@ struct Window {
 }
 
 impl Slots {
-    /// Slots of that width for windows of so many closed slots each.
+    /// Makes slots of `width` milliseconds. Each item of `windows` is a number of closed slots.
     pub(crate) fn new(width: i64, windows: &[usize]) -> Self {
         let most = windows.iter().copied().max().unwrap_or_default();
         let windows = windows
@@ -68,7 +68,7 @@ impl Slots {
         self.mean += (value - self.mean) / self.samples;
     }
 
-    /// Closes the present slot; those between it and the next one stay empty.
+    /// Closes the present slot. The slots between it and `slot` stay empty.
     #[cold]
     fn turn_to(&mut self, slot: i64) {
         let count = self.means.len() as i64;
@@ -103,8 +103,8 @@ impl Slots {
         slot.rem_euclid(self.means.len().max(1) as i64) as usize
     }
 
-    /// The mean over a window and as much of the present slot as has gone by, and the share of its
-    /// slots that is known.
+    /// Returns the mean over a window, and the share of its slots that is known. The mean includes
+    /// the present slot, by the share of it that has gone by.
     pub(crate) fn mean(&self, window: usize) -> (f64, f64) {
         let Some(Window { slots, sum, known }) = self.windows.get(window).copied() else {
             return (0.0, 0.0);
@@ -141,7 +141,7 @@ mod tests {
             [0, 1].map(|window| slots.mean(window)),
             [(5.5, 1.0), (4.0, 0.75)]
         );
-        // A gap: what is older than the window is gone.
+        // After a gap, samples that are older than the window are gone.
         slots.observe(6000, 2.0);
         assert_eq!(
             [0, 1].map(|window| slots.mean(window)),

@@ -1,4 +1,4 @@
-//! What the detector says of series.
+//! Verdicts of the detector on test series.
 
 use anomalyzer_plugin_sdk::Error;
 use anomalyzer_plugin_sdk::test::{
@@ -8,7 +8,7 @@ use anomalyzer_slo_burn::SloBurn;
 
 const HOUR: usize = 60;
 
-/// The ratio of each minute.
+/// Returns the findings on a series with one ratio a minute.
 fn findings(ratios: impl IntoIterator<Item = f64>) -> Vec<Finding> {
     let samples: Vec<_> = (0..).map(|minute| minute * 60_000).zip(ratios).collect();
     detect::<SloBurn>("{}", &samples)
@@ -33,8 +33,8 @@ fn an_outage_is_found_within_minutes_and_over_soon_after_it() {
     let [onset, .., clear] = &found[..] else {
         panic!("{found:?}")
     };
-    // 14.4 budgets of 0.001 in an hour: 0.864, which is four to five minutes at 0.2, and one more
-    // to know them.
+    // 14.4 budgets of 0.001 over an hour are 0.864. At a ratio of 0.2 that takes four to five
+    // minutes, and one more minute to know them.
     assert_eq!(
         (onset.phase, onset.sample as usize - 10 * HOUR),
         (Phase::Onset, 5)

@@ -1,10 +1,10 @@
-//! Samples that are far above those before them: z = (x − mean) / σ over a sliding window, with
-//! nothing but x itself left out.
+//! Detector of samples that are far above the samples before them: z = (x − mean) / σ over a
+//! sliding window. The window leaves out x itself, but no other sample.
 
 use anomalyzer_plugin_sdk::About;
 use anomalyzer_statistics::{OneSide, OneSided, Side};
 
-/// What is far above the samples before it.
+/// Rule for samples that are far above the samples before them.
 pub struct FarAbove;
 
 impl OneSide for FarAbove {
@@ -20,7 +20,7 @@ impl OneSide for FarAbove {
     }
 }
 
-/// The detector.
+/// Detector `spike`.
 pub type Spike = OneSided<FarAbove>;
 
 anomalyzer_plugin_sdk::export_stateful_detector!(Spike);

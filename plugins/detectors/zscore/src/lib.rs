@@ -1,15 +1,18 @@
-//! The z-score of a sample against a sliding window of its series.
+//! Detector of samples with a large z-score against a sliding window of their series.
 //!
-//! z = (x − mean) / σ, both over the last `window` samples before x. Above `spike` or below −`drop`
-//! the sample is out. The score is |z| as a share of the threshold on its side.
+//! z = (x − mean) / σ. Both are over the last `window` samples before x. A sample is out of range
+//! if z is above `spike` or below −`drop`. The score is |z| as a share of the threshold on its
+//! side.
 //!
-//! With `hold`, an anomaly is judged by the range of its beginning, and the window learns nothing
-//! while it lasts. The samples that are out before and at the onset do enter the window, but no
-//! further than four deviations from its mean (or the larger threshold): if they stayed away
-//! altogether, the window would know only what was in range, its σ would shrink with each round,
-//! and plain noise would end as one anomaly (at the default thresholds, Gaussian noise is then out
-//! 79 % of the time instead of 21 %); if they entered as they are, one outage would blind the
-//! window to the next.
+//! With `hold`, an anomaly is judged by the range at its beginning, and the window learns nothing
+//! while the anomaly lasts. The samples that are out of range before and at the onset do enter the
+//! window, but no further than four deviations (or the larger threshold) from its mean. There are
+//! two reasons:
+//!
+//! - If they stayed away altogether, the window would know only samples in range. Its σ would
+//!   shrink with each round, and plain noise would end as one anomaly. At the default thresholds,
+//!   Gaussian noise would then be out of range 79 % of the time instead of 21 %.
+//! - If they entered unchanged, one outage would blind the window to the next.
 
 mod series;
 mod settings;
@@ -23,7 +26,7 @@ use anomalyzer_statistics::Window;
 pub use series::Series;
 pub use settings::Settings;
 
-/// The detector.
+/// Detector `zscore`.
 pub struct ZScore {
     settings: Settings,
     window: usize,
@@ -31,24 +34,26 @@ pub struct ZScore {
     hold_at_most: u32,
     /// Thresholds of spikes and of drops.
     thresholds: [f64; 2],
-    /// Their squares.
+    /// Squares of the thresholds.
     squared: [f64; 2],
-    /// So many deviations from the mean a sample that is out enters the window at most.
+    /// Maximum distance from the mean, in deviations, at which an out-of-range sample enters the
+    /// window.
     learn_within: f64,
 }
 
-/// A window without any deviation makes every other value infinitely unusual. Bounded, so that it
-/// can be compared.
+/// Maximum z-score. A window without any deviation makes every other value infinitely unusual. The
+/// bound keeps distances comparable.
 const MOST_DEVIATIONS: f64 = 1e6;
 
-/// How far out a sample that is out is learned at most.
+/// Minimum of `learn_within`: the largest distance at which an out-of-range sample is learnt,
+/// unless a threshold is larger.
 const LEARN_WITHIN: f64 = 4.0;
 
 impl Detector for ZScore {
     type Settings = Settings;
     type Series = Series;
 
-    /// A default window at Prometheus's usual 15 s.
+    /// A default window at Prometheus's usual interval of 15 s.
     const HISTORY_MS: u64 = 60 * 15_000;
 
     fn about() -> About {
@@ -101,7 +106,7 @@ impl StatefulDetector for ZScore {
     }
 }
 
-/// What a sample is compared with.
+/// Mean and deviation that a sample is compared with.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Normal {
     mean: f64,
@@ -109,12 +114,13 @@ struct Normal {
 }
 
 impl ZScore {
-    /// The square of the distance that is just in range, on the side of `distance`; both in the
-    /// window's scale.
+    /// Returns the square of the largest distance in range, on the side of `distance`. Both are in
+    /// the window's scale.
     #[inline]
     fn limit(&self, window: &Window, distance: f64) -> f64 {
         let mut spread = window.spread();
-        // Written out: `f64::max` is a call in WebAssembly, and this is the hot path.
+        // The comparison is written out, because `f64::max` is a call in WebAssembly and this is
+        // the hot path.
         if self.settings.min_deviation > 0.0 || self.settings.relative_deviation > 0.0 {
             let least = self.least_deviation(window.times_length());
             spread = if spread > least * least {
@@ -126,7 +132,8 @@ impl ZScore {
         self.squared[side(distance)] * spread
     }
 
-    /// The standard deviation counts as at least what is set.
+    /// Returns the mean and the standard deviation of a window. The deviation is at least the
+    /// configured minimum.
     fn normal(&self, window: &Window) -> Normal {
         let (mean, deviation) = window.mean_and_deviation();
         Normal {
@@ -135,7 +142,8 @@ impl ZScore {
         }
     }
 
-    /// The least standard deviation about a mean, in a scale in which 1 is as large as said.
+    /// Returns the smallest standard deviation about a mean. `one` is the size of 1 in the scale of
+    /// `mean`.
     #[inline]
     fn least_deviation(&self, (mean, one): (f64, f64)) -> f64 {
         let relative = self.settings.relative_deviation * mean.abs();
@@ -147,7 +155,7 @@ impl ZScore {
         }
     }
 
-    /// What is in range.
+    /// Returns the expected range.
     fn expected(&self, Normal { mean, deviation }: Normal) -> Range {
         Range {
             low: mean - deviation * self.settings.drop,
@@ -155,10 +163,10 @@ impl ZScore {
         }
     }
 
-    /// How many deviations a value is from the mean.
+    /// Returns the distance of a value from the mean, in deviations.
     fn z(normal: Normal, value: f64) -> f64 {
         let distance = value - normal.mean;
-        // 0 / 0 is no anomaly; anything else / 0 is infinite, and then bounded.
+        // 0 / 0 is no anomaly. Any other value / 0 is infinite, and then bounded.
         if distance == 0.0 {
             0.0
         } else {
@@ -166,14 +174,14 @@ impl ZScore {
         }
     }
 
-    /// |z| as a share of the threshold on its side: more than 1 is out.
+    /// Returns |z| as a share of the threshold on its side. A score above 1 is out of range.
     fn score(&self, z: f64) -> f64 {
         z.abs() / self.thresholds[side(z)]
     }
 }
 
-/// Which threshold counts: 0 for a spike, 1 for a drop. By the sign bit: every other sample is
-/// below the mean, and a branch would be guessed wrong.
+/// Returns the index of the threshold: 0 for a spike, 1 for a drop. Uses the sign bit, because
+/// every other sample is below the mean and a branch would be predicted wrongly.
 #[inline]
 fn side(distance: f64) -> usize {
     (distance.to_bits() >> 63) as usize

@@ -1,4 +1,4 @@
-//! One series: calm, in doubt, or in an anomaly.
+//! State of one series: calm, in doubt, or in an anomaly.
 
 use anomalyzer_plugin_sdk::{Change, Direction, Observation, Phase, Range, figure};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Normal, ZScore};
 use anomalyzer_statistics::Window;
 
-/// What is remembered of one series.
+/// State of one series.
 #[derive(Serialize, Deserialize)]
 pub struct Series {
     window: Window,
@@ -16,14 +16,15 @@ pub struct Series {
 #[derive(Serialize, Deserialize)]
 enum State {
     Calm,
-    /// Samples are out, but not yet as many in a row as make an anomaly. Boxed, as it is rare.
+    /// Samples are out of range, but not yet enough in a row for an anomaly. Boxed, because it is
+    /// rare.
     Doubt(Box<Doubt>),
     Anomaly(Box<Anomaly>),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Doubt {
-    /// Of when the first of them came.
+    /// Mean and deviation at the first of these samples.
     normal: Normal,
     direction: Direction,
     samples: u32,
@@ -31,18 +32,18 @@ struct Doubt {
 
 #[derive(Serialize, Deserialize)]
 struct Anomaly {
-    /// Of when it began.
+    /// Mean and deviation when the anomaly began.
     normal: Normal,
     direction: Direction,
-    /// Samples since the onset.
+    /// Number of samples since the onset.
     lasted: u32,
-    /// Samples in a row that were back.
+    /// Number of consecutive samples that are back in range.
     back: u32,
-    /// The severity that was told last.
+    /// Severity of the last report.
     told: f64,
 }
 
-/// It is told again when it got worse by half.
+/// Factor by which the score must grow before the anomaly is reported again.
 const WORSE: f64 = 1.5;
 
 impl Series {
@@ -53,7 +54,7 @@ impl Series {
         }
     }
 
-    /// Whether it can be one of a detector with such a window.
+    /// Returns true if the state can belong to a detector with that window.
     pub(crate) fn fits(&self, window: usize) -> bool {
         self.window.fits(window)
     }
@@ -68,7 +69,7 @@ impl Series {
             let distance = self.window.distance(value);
             let limit = detector.limit(&self.window, distance);
             let square = distance * distance;
-            // What can't be compared is looked at more closely.
+            // A comparison with NaN is false. The sample then gets the closer look below.
             if square <= limit {
                 self.window.push(value);
                 return Observation::quiet(if square > 0.0 {
@@ -81,7 +82,7 @@ impl Series {
         self.unusual(detector, value)
     }
 
-    /// Whatever is not a calm series going on calmly.
+    /// Handles every sample except one in range of a calm series.
     #[cold]
     #[inline(never)]
     fn unusual(&mut self, detector: &ZScore, value: f64) -> Observation {
@@ -109,7 +110,7 @@ impl Series {
         }
     }
 
-    /// A sample is out while there is no anomaly yet.
+    /// Handles a sample that is out of range while there is no anomaly yet.
     fn out(&mut self, detector: &ZScore, seen: &Seen, before: Option<Box<Doubt>>) -> Observation {
         let before = before
             .filter(|doubt| doubt.direction == seen.direction)
@@ -189,7 +190,7 @@ impl Series {
     }
 }
 
-/// A sample and what to think of it.
+/// Sample and its judgement.
 struct Seen {
     value: f64,
     normal: Normal,

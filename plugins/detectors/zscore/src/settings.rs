@@ -1,4 +1,4 @@
-//! What the operator may set.
+//! Settings that the operator may change.
 
 use anomalyzer_plugin_sdk::Error;
 use schemars::JsonSchema;
@@ -8,31 +8,31 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How many samples the mean and the standard deviation are taken over.
+    /// Number of samples for the mean and the standard deviation.
     #[schemars(range(min = 2, max = 10000))]
     pub window: u32,
-    /// So many standard deviations above the mean are a spike.
+    /// Number of standard deviations above the mean that make a spike.
     pub spike: f64,
-    /// So many standard deviations below the mean are a drop.
+    /// Number of standard deviations below the mean that make a drop.
     pub drop: f64,
-    /// No findings before so many samples were seen. By default 20, or the window if that is
+    /// Minimum number of samples before the first finding. By default 20, or the window if that is
     /// smaller.
     #[schemars(extend("default" = 20))]
     pub min_samples: Option<u32>,
-    /// So many samples in a row must be out for an anomaly to begin.
+    /// Number of consecutive samples out of range that begin an anomaly.
     #[schemars(range(min = 1))]
     pub for_samples: u32,
-    /// So many samples in a row must be back for it to end.
+    /// Number of consecutive samples in range that end an anomaly.
     #[schemars(range(min = 1))]
     pub clear_samples: u32,
-    /// The standard deviation counts as at least this, in the unit of the series.
+    /// Minimum of the standard deviation, in the unit of the series.
     pub min_deviation: f64,
-    /// The standard deviation counts as at least this share of the mean.
+    /// Minimum of the standard deviation, as a share of the mean.
     pub relative_deviation: f64,
-    /// While an anomaly lasts, the range stays that of its beginning. Otherwise the window goes on
-    /// learning.
+    /// Keeps the range of the anomaly's beginning while the anomaly lasts. Otherwise the window
+    /// goes on learning.
     pub hold: bool,
-    /// With `hold`: after so many samples the new level is accepted as normal. By default ten
+    /// Number of samples after which `hold` accepts the new level as normal. By default ten
     /// windows.
     #[schemars(range(min = 1))]
     pub hold_at_most: Option<u32>,
@@ -58,7 +58,7 @@ impl Default for Settings {
 const MOST: u32 = 10_000;
 
 impl Settings {
-    /// Names the first key that makes no sense.
+    /// Checks the settings. Returns an error that names the first invalid key.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong = |key: &str, value: f64, want: &str| {
             Err(Error::Invalid(format!("`{key}` is {value}: give {want}")))

@@ -1,4 +1,4 @@
-//! What the detector says of series, through the adapter that the plugin is exported with.
+//! Verdicts of the detector on test series, through the adapter that the plugin is exported with.
 
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector::Series;
 use anomalyzer_plugin_sdk::test::{
@@ -16,7 +16,7 @@ fn findings(settings: &str, values: &[f64]) -> Vec<Finding> {
     verdict(settings, values).findings
 }
 
-/// 100 ± 10, over and over: mean 100, standard deviation 10.
+/// Returns 90 and 110 in turn: mean 100, standard deviation 10.
 fn steady(samples: usize) -> Vec<f64> {
     (0..samples)
         .map(|i| if i % 2 == 0 { 90.0 } else { 110.0 })
@@ -30,7 +30,8 @@ fn phases(findings: &[Finding]) -> Vec<(u32, Phase, Direction)> {
         .collect()
 }
 
-/// At the default thresholds, but indifferent to the samples of `steady` themselves.
+/// Settings with thresholds of 3 and otherwise the defaults. No sample of `steady` is then out of
+/// range.
 const THREE: &str = r#"{"spike": 3, "drop": 3}"#;
 
 #[test]
@@ -158,7 +159,7 @@ fn while_an_anomaly_lasts_the_range_is_held_until_the_new_level_is_accepted() {
         "300 after 600 samples that were mostly out: accepted as the new level"
     );
 
-    // Without hold, the window soon knows the new level.
+    // Without `hold`, the window soon knows the new level.
     let found = findings(r#"{"spike": 3, "drop": 3, "hold": false}"#, &values);
     assert_eq!(found.len(), 2);
     assert!(found[1].sample < 70, "{found:?}");
@@ -176,7 +177,8 @@ fn an_outage_does_not_blind_the_window_to_the_next() {
     );
 }
 
-/// Numbers that look normally distributed (the sum of twelve uniform ones), from a fixed seed.
+/// Returns numbers that look normally distributed (the sum of twelve uniform ones), from a fixed
+/// seed.
 fn noise(samples: usize) -> Vec<f64> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut uniform = || {

@@ -1,4 +1,4 @@
-//! Hides, in a patch of what it was granted, a change of what it was not.
+//! Attack: hides a change that was not granted in a granted patch.
 
 use anomalyzer_plugin_sdk::{MergePatch, Operation, Outcome, Step, Target};
 

@@ -1,5 +1,5 @@
-//! An action that means harm: one attack a file, chosen by its parameter `attack`. For the tests of
-//! the host.
+//! Malicious action for the tests of the host. Each file has one attack. The parameter `attack`
+//! chooses it.
 
 mod hidden_patch;
 mod many_operations;
@@ -18,9 +18,9 @@ use anomalyzer_plugin_sdk::bindings::action::exports::anomalyzer::plugin::action
 use anomalyzer_plugin_sdk::bindings::detector::anomalyzer::plugin::types::About;
 use anomalyzer_plugin_sdk::{Error, Operation, Outcome, Step, Target, UnixMs};
 
-/// One way to do harm.
+/// One attack.
 trait Attack {
-    /// What it wants next.
+    /// Returns the next step.
     fn next(&mut self, target: &Target, last: Outcome) -> Step;
 }
 
@@ -40,7 +40,7 @@ fn begin(attack: &str) -> Option<Box<dyn Attack>> {
     })
 }
 
-/// For attacks of one operation: asks for it once, and says what it was told.
+/// Asks for the only operation of an attack once, and ends with its outcome.
 fn once(operation: Operation, last: Outcome) -> Step {
     match last {
         Outcome::Begin => Step::Perform(operation),

@@ -1,4 +1,4 @@
-//! Asks for ten thousand operations, one after the other.
+//! Attack: asks for ten thousand operations, one after the other.
 
 use anomalyzer_plugin_sdk::{Operation, Outcome, Step, Target};
 

@@ -1,4 +1,4 @@
-//! Asks again and again to be asked again at once, which would keep a thread busy.
+//! Attack: asks to be called again at once, again and again, which would keep a thread busy.
 
 use anomalyzer_plugin_sdk::{Outcome, Step, Target};
 

@@ -1,4 +1,4 @@
-//! Looks and waits in turn, and never has enough.
+//! Attack: inspects and waits in turn, and never ends.
 
 use anomalyzer_plugin_sdk::{Operation, Outcome, Step, Target};
 

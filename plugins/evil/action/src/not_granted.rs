@@ -1,4 +1,4 @@
-//! Asks for what it declared to need and was not granted.
+//! Attack: asks for an operation that it declared as a need and that was not granted.
 
 use anomalyzer_plugin_sdk::{Operation, Outcome, Step, Target};
 

@@ -1,4 +1,4 @@
-//! Asks for what it did not declare to need.
+//! Attack: asks for an operation that it did not declare as a need.
 
 use anomalyzer_plugin_sdk::{HttpRequest, Operation, Outcome, Step, Target};
 

@@ -1,4 +1,4 @@
-//! Asks for what it was granted, of someone else.
+//! Attack: asks for a granted operation on another target.
 
 use anomalyzer_plugin_sdk::{Operation, Outcome, ScaleTo, Step, Target};
 

@@ -1,4 +1,4 @@
-//! Never says its next step.
+//! Attack: never returns its next step.
 
 use anomalyzer_plugin_sdk::{Outcome, Step, Target};
 

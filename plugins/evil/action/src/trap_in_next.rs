@@ -1,4 +1,4 @@
-//! Traps, with last words that would forge a line of the log.
+//! Attack: traps, with a last message that would forge a line of the log.
 
 use anomalyzer_plugin_sdk::{Outcome, Step, Target, error};
 

@@ -1,4 +1,4 @@
-//! Waits for seven weeks at a time.
+//! Attack: waits for seven weeks at a time.
 
 use anomalyzer_plugin_sdk::{Outcome, Step, Target};
 

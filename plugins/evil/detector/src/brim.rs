@@ -1,4 +1,4 @@
-//! Takes almost all the memory that it may have, and keeps it.
+//! Attack: takes almost all the memory that it may have, and keeps it.
 
 use anomalyzer_plugin_sdk::{Frame, Verdict};
 

@@ -1,4 +1,4 @@
-//! Writes to the log and never stops.
+//! Attack: writes to the log and never stops.
 
 use anomalyzer_plugin_sdk::{Frame, Verdict, error};
 

@@ -1,4 +1,4 @@
-//! Makes resources for the host to look after, and never gives one back.
+//! Attack: makes resources that the host must track, and never returns one.
 
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector as wit;
 use anomalyzer_plugin_sdk::{Frame, Verdict};

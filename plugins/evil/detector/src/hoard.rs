@@ -1,4 +1,4 @@
-//! Forgets nothing: a megabyte more with every frame.
+//! Attack: keeps a megabyte more with every frame.
 
 use anomalyzer_plugin_sdk::{Frame, Verdict};
 

@@ -1,9 +1,8 @@
-//! A detector that means harm: one attack a file, chosen by its settings. For the tests of the
-//! host.
+//! Malicious detector for the tests of the host. Each file has one attack. The settings choose it.
 //!
-//! It stands on the contract's bindings and not on the SDK's `Detector`, which would keep it from
-//! most of this. What takes a single wrong instruction, or nothing that a compiler would write, is
-//! in the host's own tests as WAT.
+//! The crate uses the contract's bindings and not the SDK's `Detector`, which would prevent most of
+//! these attacks. The host's own tests contain other attacks as WAT: those that take a single wrong
+//! instruction, or code that no compiler would write.
 
 mod brim;
 mod flood;
@@ -28,17 +27,17 @@ use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::{
 };
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
 
-/// One way to do harm.
+/// One attack.
 trait Attack {
-    /// On a frame.
+    /// Handles a frame.
     fn observe(&mut self, frame: &Frame) -> Verdict;
 
-    /// Asked for what it knows of a series.
+    /// Returns the state of a series.
     fn save(&self) -> Result<Vec<u8>, Error> {
         Err(Error::Unsupported("it keeps nothing".to_owned()))
     }
 
-    /// Given what it saved.
+    /// Receives the state that it saved.
     fn restore(&mut self, _saved: &[u8]) -> Result<(), Error> {
         Err(Error::Unsupported("it takes nothing back".to_owned()))
     }
@@ -72,7 +71,7 @@ fn begin(attack: &str) -> Option<Box<dyn Attack>> {
     })
 }
 
-/// Never ends. Not `loop {}`, which says nothing to whoever reads it in a backtrace.
+/// Never returns. It is not `loop {}`, which tells the reader of a backtrace nothing.
 fn spin() -> ! {
     let mut turns = 0_u64;
     loop {
@@ -110,7 +109,8 @@ impl Monitor {
 
 impl wit::GuestMonitor for Monitor {
     fn open(settings: String) -> Result<wit::Monitor, Error> {
-        // The text that comes last: the settings are that alone, or an object with it.
+        // The attack is the last string in the settings. The settings are that string alone, or an
+        // object that contains it.
         let attack = settings.rsplit('"').nth(1).unwrap_or_default();
         let begun = begin(attack)
             .ok_or_else(|| Error::Invalid(format!("there is no attack `{attack}`")))?;

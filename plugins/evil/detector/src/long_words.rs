@@ -1,4 +1,4 @@
-//! Writes one message of megabytes.
+//! Attack: writes one log message of megabytes.
 
 use anomalyzer_plugin_sdk::{Frame, Verdict, error};
 

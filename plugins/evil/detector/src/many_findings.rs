@@ -1,4 +1,4 @@
-//! Returns more findings than there are samples, each with a long reason.
+//! Attack: returns more findings than there are samples, each with a long reason.
 
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector as wit;
 use anomalyzer_plugin_sdk::{Frame, Verdict};

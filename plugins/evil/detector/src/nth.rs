@@ -1,4 +1,4 @@
-//! Behaves well until it is trusted: traps on the third frame.
+//! Attack: behaves well until it is trusted, and traps on the third frame.
 
 use anomalyzer_plugin_sdk::{Frame, Verdict};
 

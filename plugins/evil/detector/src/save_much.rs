@@ -1,10 +1,10 @@
-//! Saves more of a series than it may.
+//! Attack: saves more of a series than it may.
 
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
 
 use crate::{Attack, nothing};
 
-/// So many bytes.
+/// Number of bytes to save.
 pub struct SaveMuch(pub usize);
 
 impl Attack for SaveMuch {

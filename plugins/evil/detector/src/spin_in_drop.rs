@@ -1,4 +1,4 @@
-//! Never lets go: its destructor does not end.
+//! Attack: never ends its destructor.
 
 use anomalyzer_plugin_sdk::{Frame, Verdict};
 

@@ -1,4 +1,4 @@
-//! Never finishes opening.
+//! Attack: never finishes opening.
 
 use crate::{Attack, spin};
 

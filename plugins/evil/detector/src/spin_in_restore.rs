@@ -1,4 +1,4 @@
-//! Saves well, and never comes back from what it saved.
+//! Attack: saves well, and never returns from restoring its state.
 
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
 

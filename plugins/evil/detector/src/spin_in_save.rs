@@ -1,4 +1,4 @@
-//! Is asked for its memory and does not come to an end.
+//! Attack: never returns from saving its state.
 
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
 

@@ -1,4 +1,4 @@
-//! Saves well, and falls over what it saved.
+//! Attack: saves well, and traps while it restores its state.
 
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};
 

@@ -1,5 +1,5 @@
-//! No attack: what the victims beside the attacks do. Says how many samples it has seen, so that a
-//! lost one is noticed, and keeps the number over a restart.
+//! Harmless detector, for the victims that run beside the attacks. It reports the number of samples
+//! that it has seen, so that a test notices a lost sample. It keeps the number over a restart.
 
 use anomalyzer_plugin_sdk::bindings::detector::exports::anomalyzer::plugin::detector as wit;
 use anomalyzer_plugin_sdk::{Error, Frame, Verdict};

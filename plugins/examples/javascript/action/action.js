@@ -1,8 +1,9 @@
-// An action: tells people, restarts the target, waits, and looks at what became of it.
+// An action: notifies people, restarts the target, waits, and inspects the target.
 //
-// It touches nothing itself. It asks for one operation after another, and the host says what came of each: done, denied by
-// the grants, the guard or a person, failed, or in doubt. That is all that it may depend on: after a crash the host opens
-// it anew, tells it the same outcomes, and expects the same steps.
+// The action changes nothing itself. It asks the host for one operation after another, and the host
+// returns the outcome of each: done, denied by the grants, the guard or a person, failed, or in
+// doubt. The action may depend on nothing but these outcomes. After a crash, the host opens it
+// anew, gives it the same outcomes, and expects the same steps.
 
 import { log } from "anomalyzer:plugin/log@0.1.0";
 
@@ -27,7 +28,7 @@ const PARAMETERS = {
 const invalid = (message) => ({ tag: "invalid", val: message });
 const failed = (message) => ({ tag: "failed", val: message });
 
-// Also what a language model proposed ends up here: the message is what it is told.
+// Reads the parameters. A language model that proposed them receives the error message.
 function read(text) {
   let given;
   try {
@@ -62,7 +63,7 @@ const gaveUp = (reason) => ({ tag: "gave-up", val: reason });
 const WHY_NOT = { denied: "was denied", failed: "failed", "in-doubt": "may have happened or not" };
 const whyNot = (outcome) => `${WHY_NOT[outcome.tag]}: ${outcome.val}`;
 
-// One step each time it is asked; what `yield` returns is what came of it.
+// Yields one step at a time. `yield` returns the outcome of the step.
 function* steps({ id, target, snapshot }, { channel, settle_ms }) {
   if (target === undefined) {
     return gaveUp("it is not known what to restart: there is no target");
@@ -77,13 +78,14 @@ function* steps({ id, target, snapshot }, { channel, settle_ms }) {
 
   const told = yield perform("notify", { channel, title: `restarting ${name}`, text: `incident: ${id}` });
   if (told.tag !== "done") {
-    // People who can't be told are no reason to leave the service broken.
+    // A failed notice is no reason to leave the service broken.
     log("warn", `the notice to ${channel} ${whyNot(told)}`);
   }
 
   const restarted = yield perform("restart", target);
   if (restarted.tag !== "done") {
-    // Also when in doubt: the host goes on looking, and a second restart could be one too many.
+    // This includes an outcome in doubt: the host keeps watching, and a second restart could be one
+    // too many.
     return gaveUp(`the restart of ${name} ${whyNot(restarted)}`);
   }
 
@@ -92,7 +94,8 @@ function* steps({ id, target, snapshot }, { channel, settle_ms }) {
   if (seen.tag !== "done") {
     return finished(`restarted ${name}; the look at it ${whyNot(seen)}`);
   }
-  // What is told may lack anything: a target without replicas, a version of the host that says more or less.
+  // The answer may lack any field: a target may have no replicas, and another version of the host
+  // may return more or less.
   const { desired, ready } = JSON.parse(seen.val)?.replicas ?? {};
   return finished(`restarted ${name}` + (desired === undefined ? "" : `: ${ready} of ${desired} replicas are ready`));
 }
@@ -106,7 +109,7 @@ class Run {
     this.steps = steps;
   }
 
-  // The first call, `begin`, starts the generator, which does not see it.
+  // The first call, with `begin`, starts the generator, which does not receive it.
   next(_now, last) {
     const { value } = this.steps.next(last);
     if (value === undefined) {
@@ -126,7 +129,8 @@ export const action = {
         summary: "tells people, restarts the target and looks at what became of it (an example in JavaScript)",
         settings: JSON.stringify(PARAMETERS),
       },
-      // All that its steps may ask for. The operator grants it, or part of it, or nothing.
+      // All operations that the steps may ask for. The operator grants all of them, some of them,
+      // or none.
       needs: [{ operation: "notify", scope: "*" }, ...restarts, { operation: "inspect", scope: "*" }],
     };
   },

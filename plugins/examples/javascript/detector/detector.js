@@ -1,7 +1,8 @@
-// A detector: says when a series leaves the range between `low` and `high`, gets worse, and is back.
+// A detector: reports when a series leaves the range between `low` and `high`, gets worse, and is
+// back.
 //
-// The engine has neither clock nor randomness here, and needs none: the time comes with the samples, and the same samples
-// must give the same findings wherever a frame ends.
+// The engine has neither clock nor randomness here, and needs none. The time comes with the
+// samples. Equal samples must give equal findings, wherever a frame ends.
 
 const SETTINGS = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
@@ -16,14 +17,17 @@ const SETTINGS = {
   },
 };
 
-// It is told again when it got worse by half: with every sample, nobody would read it.
+// Factor by which the severity must grow before the anomaly is reported again. Nobody would read a
+// report with every sample.
 const WORSE = 1.5;
 
-// An error of the contract is what is thrown: anything else that is thrown is a trap, and the instance is lost.
+// Thrown errors must be errors of the contract. Any other exception is a trap, and the instance is
+// lost.
 const invalid = (message) => ({ tag: "invalid", val: message });
 const failed = (message) => ({ tag: "failed", val: message });
 
-// The schema is for people and forms. What arrives was written by hand, so that the first wrong key is named.
+// Reads the settings. The schema is for people and forms. People write settings by hand, so the
+// error names the first wrong key.
 function read(text) {
   let given;
   try {
@@ -54,11 +58,11 @@ function read(text) {
   return settings;
 }
 
-// Halved before they are subtracted: the difference could be infinite.
+// The limits are halved before the subtraction, because their difference could be infinite.
 const half = ({ low, high }) => high / 2 - low / 2;
 
 class Monitor {
-  // The contract's constructor: `new` could not return an error.
+  // The contract's constructor. It is not `new`, which could not return an error.
   static open(settings) {
     return new Monitor(read(settings));
   }
@@ -70,14 +74,16 @@ class Monitor {
     this.clearSamples = settings.clear_samples;
     this.half = half(settings);
     this.middle = this.low + this.half;
-    // By the host's id, which is never used for another series.
+    // State of each series by the host's id. The host never uses an id for another series.
     this.series = new Map();
   }
 
-  // An interpreter runs this: what is not needed for a calm sample is left to those that are not.
+  // An interpreter runs this function. It therefore does little for a calm sample, and the rest
+  // only for other samples.
   observe({ opened, closed, ids, at, values }, wantScores) {
     for (const { id } of opened) {
-      // `outside` and `back` count samples in a row, `told` is the severity that was told last, 0 while all is well.
+      // `outside` and `back` are numbers of consecutive samples. `told` is the severity of the last
+      // report, 0 while the series is calm.
       this.series.set(id, { outside: 0, back: 0, told: 0, direction: "above" });
     }
     const scores = new Float64Array(wantScores ? values.length : 0);
@@ -98,23 +104,26 @@ class Monitor {
         findings.push({ sample, score, severity: score, expected, ...change });
       }
     }
-    // After the samples: a frame may hold the last ones of a series and its end.
+    // Series are closed after the samples, because a frame may hold the last samples of a series
+    // and its end.
     for (const id of closed) {
       this.series.delete(id);
     }
-    // The engine collects late: what old frames left behind would pile up until the instance reaches its limit.
+    // The engine collects garbage late. Without this, old frames would pile up until the instance
+    // reaches its limit.
     for (const { buffer } of [closed, ids, at, values]) {
       buffer.transfer(0);
     }
     return { scores, findings };
   }
 
-  // The distance from the middle of the range; 1 is its edge. Finite, as the contract wants it.
+  // Returns the distance from the middle of the range. 1 is the edge. The contract requires a
+  // finite score.
   score(value) {
     return Math.min(Math.abs(value - this.middle) / this.half, Number.MAX_VALUE);
   }
 
-  // Moves one series on by one sample; what comes of it is a change of phase or nothing.
+  // Moves one series on by one sample. Returns a change of phase, or nothing.
   look(series, value) {
     const { low, high } = this;
     if (value >= low && value <= high) {

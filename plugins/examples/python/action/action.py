@@ -1,8 +1,9 @@
-"""An action: tells people, restarts the target, waits, and looks at what became of it.
+"""An action: notifies people, restarts the target, waits, and inspects the target.
 
-It touches nothing itself. It asks for one operation after another, and the host says what came of each: done, denied by the
-grants, the guard or a person, failed, or in doubt. That is all that it may depend on: after a crash the host opens it anew,
-tells it the same outcomes, and expects the same steps.
+The action changes nothing itself. It asks the host for one operation after another, and the host
+returns the outcome of each: done, denied by the grants, the guard or a person, failed, or in
+doubt. The action may depend on nothing but these outcomes. After a crash, the host opens it anew,
+gives it the same outcomes, and expects the same steps.
 """
 
 import json
@@ -41,12 +42,12 @@ PARAMETERS: dict[str, Any] = {
 
 
 def invalid(message: str) -> Err:
-    """An error of the contract. Anything else that is raised is a trap, and the instance is lost."""
+    """Returns an error of the contract. Any other exception is a trap, and the instance is lost."""
     return Err(Error_Invalid(message))
 
 
 def read(text: str) -> dict[str, Any]:
-    """Also what a language model proposed ends up here: the message is what it is told."""
+    """Reads the parameters. A language model that proposed them receives the error message."""
     try:
         given = json.loads(text)
     except ValueError as error:
@@ -80,12 +81,16 @@ def why_not(outcome: action.Outcome) -> str:
 
 
 def part(told: Any, name: str) -> Any:
-    """What is told may lack anything: a target without replicas, a version of the host that says more or less."""
+    """Returns a field of an answer, or None.
+
+    The answer may lack any field: a target may have no replicas, and another version of the host
+    may return more or less.
+    """
     return told.get(name) if isinstance(told, dict) else None
 
 
 def steps(incident: Incident, parameters: dict[str, Any]) -> Generator[action.Step, action.Outcome, None]:
-    """One step each time it is asked; what `yield` returns is what came of it."""
+    """Yields one step at a time. `yield` returns the outcome of the step."""
     target = incident.target
     if target is None:
         yield action.Step_GaveUp("it is not known what to restart: there is no target")
@@ -101,12 +106,13 @@ def steps(incident: Incident, parameters: dict[str, Any]) -> Generator[action.St
     notice = Notice(parameters["channel"], f"restarting {name}", f"incident: {incident.id}")
     told = yield action.Step_Perform(action.Operation_Notify(notice))
     if not isinstance(told, action.Outcome_Done):
-        # People who can't be told are no reason to leave the service broken.
+        # A failed notice is no reason to leave the service broken.
         log(Level.WARN, f"the notice to {notice.channel} {why_not(told)}")
 
     restarted = yield action.Step_Perform(action.Operation_Restart(target))
     if not isinstance(restarted, action.Outcome_Done):
-        # Also when in doubt: the host goes on looking, and a second restart could be one too many.
+        # This includes an outcome in doubt: the host keeps watching, and a second restart could be
+        # one too many.
         yield action.Step_GaveUp(f"the restart of {name} {why_not(restarted)}")
         return
 
@@ -122,7 +128,7 @@ def steps(incident: Incident, parameters: dict[str, Any]) -> Generator[action.St
 
 
 class Run:
-    """The class behind the resource of the contract has its name; so has each method."""
+    """The resource of the contract. The contract fixes the names of the class and its methods."""
 
     @classmethod
     def open(cls, incident: Incident, parameters: str) -> "Run":
@@ -133,14 +139,14 @@ class Run:
 
     def next(self, now: int, last: action.Outcome) -> action.Step:
         try:
-            # A generator is started with nothing: `begin` tells it nothing either.
+            # A generator is started with None. `begin` carries no outcome either.
             return self.steps.send(None if isinstance(last, action.Outcome_Begin) else last)
         except StopIteration:
             raise Err(Error_Failed("asked for a step after the last")) from None
 
 
 class Action(wit_world.exports.Action):
-    """The interface's own functions."""
+    """The functions of the interface itself."""
 
     def describe(self) -> Description:
         about = About(
@@ -149,6 +155,7 @@ class Action(wit_world.exports.Action):
             summary="tells people, restarts the target and looks at what became of it (an example in Python)",
             settings=json.dumps(PARAMETERS),
         )
-        # All that its steps may ask for. The operator grants it, or part of it, or nothing.
+        # All operations that the steps may ask for. The operator grants all of them, some of them,
+        # or none.
         restarts = [Need("restart", kind) for kind in KINDS]
         return Description(about, [Need("notify", "*"), *restarts, Need("inspect", "*")])

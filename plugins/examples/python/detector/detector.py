@@ -1,7 +1,7 @@
-"""A detector: says when a series leaves the range between `low` and `high`, gets worse, and is back.
+"""A detector: reports when a series leaves the range of `low` to `high`, gets worse, and is back.
 
-There is neither clock nor randomness here, and no need of them: the time comes with the samples, and the same samples must
-give the same findings wherever a frame ends.
+There is neither clock nor randomness here, and no need for them. The time comes with the samples.
+Equal samples must give equal findings, wherever a frame ends.
 """
 
 import json
@@ -37,17 +37,22 @@ SETTINGS: dict[str, Any] = {
     },
 }
 
-# It is told again when it got worse by half: with every sample, nobody would read it.
+# Factor by which the severity must grow before the anomaly is reported again. Nobody would read a
+# report with every sample.
 WORSE = 1.5
 
 
 def invalid(message: str) -> Err:
-    """An error of the contract. Anything else that is raised is a trap, and the instance is lost."""
+    """Returns an error of the contract. Any other exception is a trap, and the instance is lost."""
     return Err(Error_Invalid(message))
 
 
 def read(text: str) -> dict[str, Any]:
-    """The schema is for people and forms. What arrives was written by hand, so that the first wrong key is named."""
+    """Reads the settings.
+
+    The schema is for people and forms. People write settings by hand, so the error names the first
+    wrong key.
+    """
     try:
         given = json.loads(text)
     except ValueError as error:
@@ -76,28 +81,31 @@ def read(text: str) -> dict[str, Any]:
 
 
 def half(settings: dict[str, Any]) -> float:
-    """Half the width of the range. Halved before they are subtracted: the difference could be infinite."""
+    """Returns half the width of the range.
+
+    The limits are halved before the subtraction, because their difference could be infinite.
+    """
     return settings["high"] / 2 - settings["low"] / 2
 
 
 @dataclass(slots=True)
 class Series:
-    """What is remembered of one series."""
+    """State of one series."""
 
-    # Samples in a row.
+    # Numbers of consecutive samples outside the range, and back in it.
     outside: int = 0
     back: int = 0
-    # The severity that was told last; 0 while all is well.
+    # Severity of the last report; 0 while the series is calm.
     told: float = 0.0
     direction: Direction = Direction.ABOVE
 
 
 class Monitor:
-    """The class behind the resource of the contract has its name; so has each method."""
+    """The resource of the contract. The contract fixes the names of the class and its methods."""
 
     @classmethod
     def open(cls, settings: str) -> "Monitor":
-        """The contract's constructor: one of Python's could not return an error."""
+        """The contract's constructor. It is not `__init__`, which could not return an error."""
         return cls(read(settings))
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -107,7 +115,7 @@ class Monitor:
         self.clear_samples: int = settings["clear_samples"]
         self.half = half(settings)
         self.middle = self.low + self.half
-        # By the host's id, which is never used for another series.
+        # State of each series by the host's id. The host never uses an id for another series.
         self.series: dict[int, Series] = {}
 
     def observe(self, frame: Frame, want_scores: bool) -> Verdict:
@@ -123,17 +131,21 @@ class Monitor:
                 scores.append(self.score(value))
             if finding := self.look(series, sample, value):
                 findings.append(finding)
-        # After the samples: a frame may hold the last ones of a series and its end.
+        # Series are closed after the samples, because a frame may hold the last samples of a series
+        # and its end.
         for id in frame.closed:
             self.series.pop(id, None)
         return Verdict(scores, findings)
 
     def score(self, value: float) -> float:
-        """The distance from the middle of the range; 1 is its edge. Finite, as the contract wants it."""
+        """Returns the distance from the middle of the range.
+
+        1 is the edge. The contract requires a finite score.
+        """
         return min(abs(value - self.middle) / self.half, sys.float_info.max)
 
     def look(self, series: Series, sample: int, value: float) -> Optional[Finding]:
-        """Moves one series on by one sample; what comes of it is a change of phase or nothing."""
+        """Moves one series on by one sample. Returns a change of phase, or nothing."""
         if self.low <= value <= self.high:
             series.outside = 0
             series.back += 1
@@ -160,7 +172,7 @@ class Monitor:
 
 
 class Detector(wit_world.exports.Detector):
-    """The interface's own functions."""
+    """The functions of the interface itself."""
 
     def describe(self) -> Description:
         about = About(

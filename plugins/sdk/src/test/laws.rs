@@ -1,5 +1,5 @@
-//! What must hold of every plugin, tried natively on what a seed brings: one line in a plugin's own
-//! tests.
+//! Laws that every plugin must keep, tested natively with inputs from a seed. A plugin's own tests
+//! call them in one line.
 
 use super::{
     Case, Phase, Played, detect, detect_in_frames, detect_over_restarts, series, the_series,
@@ -9,16 +9,17 @@ use crate::{
     Target, Verdict, Watch,
 };
 
-/// How many series a detector is shown.
+/// Number of series that a detector is shown.
 const SERIES: u64 = 200;
-/// How many operations the host allows one run.
+/// Maximum number of operations that the host allows in one run.
 const MOST_OPERATIONS: usize = 50;
 
-/// On a few hundred series: the same samples give the same verdict, wherever a frame ends; phases
-/// follow one another; figures are finite; reasons are there.
+/// Checks a detector on a few hundred series. Equal samples must give an equal verdict, wherever a
+/// frame ends. Phases must follow one another. Figures must be finite. Each finding must have a
+/// reason.
 ///
 /// # Panics
-/// With the seed for [`series::any`] and what is wrong.
+/// Panics with the seed for [`series::any`] and the law that the detector broke.
 pub fn assert_lawful_detector<D: Detector>(settings: &str) {
     for seed in 0..SERIES {
         if let Err(broken) = detector_law::<D>(settings, seed) {
@@ -50,11 +51,12 @@ fn detector_law<D: Detector>(settings: &str, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// On series of the same kind: saved and restored it goes on as if it had never been away; and what
-/// was damaged meanwhile is refused or does no harm.
+/// Checks the saved state of a detector on the series of [`assert_lawful_detector`]. A detector
+/// that is saved and restored must go on as if nothing had happened. A damaged state must be
+/// refused or do no harm.
 ///
 /// # Panics
-/// With the seed for [`series::any`] and what is wrong.
+/// Panics with the seed for [`series::any`] and the law that the detector broke.
 pub fn assert_lawful_memory<D: StatefulDetector>(settings: &str) {
     for seed in 0..SERIES {
         if let Err(broken) = memory_law::<D>(settings, seed) {
@@ -152,15 +154,15 @@ fn verdict_law(verdict: &Verdict) -> Result<(), String> {
     Ok(())
 }
 
-/// A word for it, and how an operation ends.
+/// Name of an outcome, and a function that returns the outcome.
 type Ending = (&'static str, fn() -> Outcome);
 
-/// Whatever becomes of each of its operations, also about a target of a kind that nobody knows: it
-/// ends, says why, says the same when it is told the same, and asks for nothing that it does not
-/// declare.
+/// Checks an action under every outcome of each of its operations, and also on a target of an
+/// unknown kind. The action must end and give a reason. It must do the same when it receives the
+/// same outcomes. It must ask for no operation that it does not declare.
 ///
 /// # Panics
-/// With what it was told and what is wrong.
+/// Panics with the outcomes of the run and the law that the action broke.
 pub fn assert_lawful_action<A: Action>(case: &Case) {
     let name = A::about().name;
     whatever_the_outcomes::<A>(case, name);
@@ -244,8 +246,8 @@ fn played_law(played: &Played, needs: &[Need]) -> Result<(), String> {
     }
 }
 
-/// What there is beyond this (the paths of a patch, the host of a request) is for `anomalyzer
-/// plugins test`.
+/// Returns true if the needs declare an operation. `anomalyzer plugins test` checks the finer
+/// scopes: the paths of a patch, the host of a request.
 fn is_declared(operation: &Operation, needs: &[Need]) -> bool {
     match scope(operation) {
         (name, Some(scope)) => needs.iter().any(|need| need.covers(name, scope)),
@@ -253,7 +255,7 @@ fn is_declared(operation: &Operation, needs: &[Need]) -> bool {
     }
 }
 
-/// As a need has them: the operation, and the kind of target or the channel.
+/// Returns an operation in the terms of a need: its name, and the kind of target or the channel.
 fn scope(operation: &Operation) -> (&str, Option<&str>) {
     match operation {
         Operation::Inspect(target) => ("inspect", Some(&target.kind)),
@@ -280,7 +282,7 @@ mod tests {
         summary: "",
     };
 
-    /// Says what it is told to on every sample.
+    /// Detector that returns a set observation on every sample.
     struct Lawless<const PHASE: u8>;
 
     impl<const PHASE: u8> Detector for Lawless<PHASE> {
@@ -330,7 +332,7 @@ mod tests {
         assert_lawful_detector::<Lawless<0>>("{}");
     }
 
-    /// Asks for a query, which it declares or not, and ends without a word or not.
+    /// Action that asks for a query, declared or not, and ends with or without words.
     struct Lawbreaker<const DECLARES: bool>;
 
     impl<const DECLARES: bool> Action for Lawbreaker<DECLARES> {
@@ -368,7 +370,7 @@ mod tests {
         assert_lawful_action::<Lawbreaker<true>>(&Case::default());
     }
 
-    /// Restarts any target, as it looks, and declares one kind.
+    /// Action that restarts a target of any kind, but declares one kind.
     struct Unheeding;
 
     impl Action for Unheeding {

@@ -1,13 +1,19 @@
-//! Series that look like what a host watches, from a seed: the same each time, on any machine.
+//! Test series that look like those of a host, from a seed. They are equal each time and on any
+//! machine.
 //!
 //! ```
 //! use anomalyzer_plugin_sdk::test::series::{Series, any};
 //!
-//! // 100 ± 5, with a rhythm of 96 samples, twice as high from sample 300 on, and an hour without samples.
-//! let samples = Series::noise(1, 600, 100.0, 5.0).season(96, 20.0).shift(300.., 120.0).gap(450, 3_600_000).samples();
+//! // 100 ± 5, with a rhythm of 96 samples, twice as high from sample 300 on, and an hour without
+//! // samples.
+//! let samples = Series::noise(1, 600, 100.0, 5.0)
+//!     .season(96, 20.0)
+//!     .shift(300.., 120.0)
+//!     .gap(450, 3_600_000)
+//!     .samples();
 //! assert_eq!(samples.len(), 600);
 //!
-//! // For a property: whatever comes of this seed.
+//! // A property test takes any series that a seed makes.
 //! assert_eq!(any(7), any(7));
 //! ```
 
@@ -20,17 +26,17 @@ const BEGIN: UnixMs = 1_767_225_600_000;
 /// Prometheus's usual interval.
 const EVERY_MS: i64 = 15_000;
 
-/// Numbers from a seed (SplitMix64, Steele et al. 2014): not for secrets.
+/// Random numbers from a seed (SplitMix64, Steele et al. 2014). They are not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The same numbers for the same seed.
+    /// Makes a generator. An equal seed gives equal numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Any of the 2^64.
+    /// Returns any of the 2^64 numbers.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -39,37 +45,38 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// At least 0, less than `end`.
+    /// Returns a number that is at least 0 and less than `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.bits() % end.max(1) as u64) as usize
     }
 
-    /// At least 0, less than 1.
+    /// Returns a number that is at least 0 and less than 1.
     pub fn share(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Mean 0, standard deviation 1, never beyond 6 (the sum of twelve uniform numbers).
+    /// Returns a number with mean 0 and standard deviation 1, never beyond 6 (the sum of twelve
+    /// uniform numbers).
     pub fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.share()).sum::<f64>() - 6.0
     }
 }
 
-/// A series in the making, 15 s from sample to sample.
+/// Builder of a series, 15 s from sample to sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     samples: Vec<(UnixMs, f64)>,
 }
 
 impl Series {
-    /// These values.
+    /// Makes a series of these values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         Self {
             samples: (0..).map(|i| BEGIN + i * EVERY_MS).zip(values).collect(),
         }
     }
 
-    /// Gaussian noise about a mean.
+    /// Makes a series of Gaussian noise about a mean.
     pub fn noise(seed: u64, samples: usize, mean: f64, deviation: f64) -> Self {
         let mut random = Random::new(seed);
         Self::of(
@@ -86,31 +93,31 @@ impl Series {
         self.change(.., |i, value| value + (i as f64 * turn).sin() * amplitude)
     }
 
-    /// Adds that much more with every sample.
+    /// Adds a trend that grows by `a_sample` with every sample.
     #[must_use]
     pub fn trend(self, a_sample: f64) -> Self {
         self.change(.., |i, value| value + i as f64 * a_sample)
     }
 
-    /// Adds to all samples in a range of indices.
+    /// Adds `by` to all samples in a range of indices.
     #[must_use]
     pub fn shift(self, range: impl RangeBounds<usize>, by: f64) -> Self {
         self.change(range, |_, value| value + by)
     }
 
-    /// Adds to one sample.
+    /// Adds `by` to one sample.
     #[must_use]
     pub fn spike(self, at: usize, by: f64) -> Self {
         self.shift(at..=at, by)
     }
 
-    /// All samples in a range of indices become that value: an outage, or a sensor that is stuck.
+    /// Sets all samples in a range of indices to `value`: an outage, or a sensor that is stuck.
     #[must_use]
     pub fn stuck(self, range: impl RangeBounds<usize>, value: f64) -> Self {
         self.change(range, |_, _| value)
     }
 
-    /// So long nothing comes before that sample, beside the usual interval.
+    /// Adds a gap of `ms` milliseconds before one sample, in addition to the usual interval.
     #[must_use]
     pub fn gap(mut self, before: usize, ms: u32) -> Self {
         for (at, _) in self.samples.iter_mut().skip(before) {
@@ -119,7 +126,7 @@ impl Series {
         self
     }
 
-    /// Each value becomes another one.
+    /// Replaces each value in a range of indices with the result of `change`.
     #[must_use]
     pub fn change(
         mut self,
@@ -140,14 +147,15 @@ impl Series {
         self
     }
 
-    /// What a detector is shown.
+    /// Returns the samples for a detector.
     pub fn samples(self) -> Vec<(UnixMs, f64)> {
         self.samples
     }
 }
 
-/// A series of up to 600 samples with whatever the seed brings: noise, a rhythm, a trend, level
-/// shifts, spikes, outages, gaps, zeros, constants, or values as large and small as there are.
+/// Returns a series of up to 600 samples that the seed determines: noise, a rhythm, a trend, level
+/// shifts, spikes, outages, gaps, zeros, constants, or the largest and smallest values that there
+/// are.
 pub fn any(seed: u64) -> Vec<(UnixMs, f64)> {
     let mut random = Random::new(seed);
     let length = 1 + random.below(600);

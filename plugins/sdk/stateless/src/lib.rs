@@ -1,7 +1,7 @@
-//! The world of a detector that saves nothing, for the SDK's `export_detector!`: of all that is
-//! generated here only `export_detector_world!` is used, with the SDK's types. It stands in a crate
-//! of its own because the macros that `wit-bindgen` makes of one interface have one name each in a
-//! crate, whichever world they are made for.
+//! Bindings of the world of a detector that saves nothing, for the SDK's `export_detector!`. Only
+//! the generated macro `export_detector_world!` is used, with the SDK's types. The bindings need a
+//! crate of their own: `wit-bindgen` names the macros of an interface alike for every world, and a
+//! crate can have only one macro of each name.
 #![allow(
     missing_docs,
     unsafe_code,

@@ -1,4 +1,5 @@
-//! What each language takes: its tool, how that is installed, and how it makes a component.
+//! Languages of the examples: for each the tool, its installation, and the command that makes a
+//! component.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::{process, workspace};
 
-/// A language that there are examples in.
+/// A language of the examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     JavaScript,
@@ -18,10 +19,11 @@ pub enum Language {
 impl Language {
     pub const ALL: [Self; 2] = [Self::JavaScript, Self::Python];
 
-    /// There is one example of each.
+    /// Kinds of plugins. Each language has one example of each kind.
     pub const KINDS: [&str; 2] = ["detector", "action"];
 
-    /// What makes components. Its version is pinned in [`Language::pinned`].
+    /// Returns the name of the program that makes components. [`Language::pinned`] pins its
+    /// version.
     pub fn tool(self) -> &'static str {
         match self {
             Self::JavaScript => "componentize-js",
@@ -29,7 +31,7 @@ impl Language {
         }
     }
 
-    /// What installs and runs the tool. The first is the interpreter.
+    /// Returns the programs that install and run the tool. The first one is the interpreter.
     pub fn programs(self) -> &'static [&'static str] {
         match self {
             Self::JavaScript => &["node", "npm"],
@@ -37,7 +39,7 @@ impl Language {
         }
     }
 
-    /// How to get what can't be installed from here.
+    /// Returns advice on getting the programs that this task can't install.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::JavaScript => {
@@ -49,7 +51,8 @@ impl Language {
         }
     }
 
-    /// The files that name the tool's version and all that it needs, in [`Language::folder`].
+    /// Returns the files in [`Language::folder`] that pin the versions of the tool and its
+    /// dependencies.
     pub fn pinned(self) -> &'static [&'static str] {
         match self {
             Self::JavaScript => &["package.json", "package-lock.json"],
@@ -57,13 +60,13 @@ impl Language {
         }
     }
 
-    /// Where the examples are, from the root of the workspace.
+    /// Returns the folder of the examples, relative to the root of the workspace.
     pub fn folder(self) -> String {
         format!("plugins/examples/{self}")
     }
 
-    /// All that goes into a component. Nothing that is left behind in the folder by building by
-    /// hand.
+    /// Returns the files and folders that go into a component. Results of a build by hand in the
+    /// same folder are not among them.
     pub fn sources(self) -> Vec<String> {
         let own = self
             .pinned()
@@ -77,7 +80,7 @@ impl Language {
     /// Installs the tool into an empty folder that holds nothing but [`Language::pinned`].
     pub fn install(self, into: &Path) -> Result<()> {
         match self {
-            // What is downloaded gets no say in the installation.
+            // Downloaded packages must not run scripts during the installation.
             Self::JavaScript => process::run(
                 Command::new("npm")
                     .args([
@@ -113,7 +116,7 @@ impl Language {
         }
     }
 
-    /// Makes the component of an example. The same commands as in the examples' README.
+    /// Makes the component of an example, with the commands from the examples' README.
     pub fn componentize(self, tools: &Path, kind: &str, output: &Path) -> Result<()> {
         let world = format!("{kind}-plugin");
         let wit = workspace::root().join("wit");

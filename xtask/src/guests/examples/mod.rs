@@ -1,5 +1,4 @@
-//! Builds the examples in other languages, with tools that are installed when they are first
-//! needed.
+//! Builds the examples in other languages. Installs their tools before the first build.
 
 mod language;
 mod tools;
@@ -16,16 +15,19 @@ use crate::{process, workspace};
 
 pub use language::Language;
 
-/// A language whose examples could not be built for lack of its tools.
+/// A language whose examples could not be built because its tools are missing.
 pub struct Missing {
-    /// Which.
+    /// The language.
     pub language: Language,
-    /// What is missing.
+    /// Error that names the missing tool.
     pub why: anyhow::Error,
 }
 
-/// Builds what is not up to date: `target/examples/<language>-<kind>.wasm`. An example that is no
-/// good is an error; where a language's tools can't be had, the others are built all the same.
+/// Builds outdated examples: `target/examples/<language>-<kind>.wasm`. Returns the languages whose
+/// tools are missing; the other languages are built all the same.
+///
+/// # Errors
+/// Returns an error if an example does not build or is no valid plugin.
 pub fn build() -> Result<Vec<Missing>> {
     let mut missing = Vec::new();
     for language in Language::ALL {
@@ -43,7 +45,7 @@ pub fn build() -> Result<Vec<Missing>> {
     Ok(missing)
 }
 
-/// The languages that are missing.
+/// Joins the names of the missing languages for a message.
 pub fn in_words(missing: &[Missing]) -> String {
     missing
         .iter()
@@ -52,7 +54,7 @@ pub fn in_words(missing: &[Missing]) -> String {
         .join(" and ")
 }
 
-/// The inner error says why there are no tools.
+/// Builds all examples of `language`. The inner error says why the tools are missing.
 fn build_all_of(language: Language) -> Result<Result<()>> {
     let begun = Instant::now();
     let stamp = Stamp::now(
@@ -102,8 +104,8 @@ fn build_all_of(language: Language) -> Result<Result<()>> {
     Ok(Ok(()))
 }
 
-/// Where the components go: not among the plugins that a host loads by itself, which has other
-/// limits for them.
+/// Returns the folder of the components. Hosts load all plugins in `target/plugins` with their
+/// usual limits, and these components need other limits.
 fn folder() -> PathBuf {
     workspace::target().join("examples")
 }

@@ -1,5 +1,5 @@
-//! The tools that make components of other languages: installed into the user's cache folder, once
-//! per version.
+//! Tools that make components of other languages. Each version is installed once into the user's
+//! cache folder.
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,14 +12,14 @@ use anyhow::{Context, Result, bail};
 use super::Language;
 use crate::{process, workspace};
 
-/// The longest to wait for another process that installs the same.
-const LOCK_WITHIN: Duration = Duration::from_secs(15 * 60);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Maximum time to wait for another process that installs the same tools.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Written last: whoever sees it sees all of the installation.
+/// Name of a file that is written last, so that its presence proves a complete installation.
 const COMPLETE: &str = "complete";
 
-/// The folder of a language's tools, installed if they are not there yet.
+/// Returns the folder of a language's tools, after an installation if they are missing.
 pub fn installed(language: Language) -> Result<PathBuf> {
     let versions = language
         .programs()
@@ -53,7 +53,8 @@ fn version(program: &str) -> Result<String> {
     ))
 }
 
-/// In its final place: a Python environment knows its own path and can't be moved.
+/// Installs the tools in their final folder. A Python environment contains its own path, so it
+/// can't be moved.
 fn install(language: Language, folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder)?;
     fs::create_dir(folder)?;
@@ -66,8 +67,8 @@ fn install(language: Language, folder: &Path) -> Result<()> {
     Ok(fs::write(folder.join(COMPLETE), "")?)
 }
 
-/// Another version of what is pinned, or of the interpreter that an environment is bound to, is
-/// another installation.
+/// Returns the name of an installation. It changes with the pinned versions, and with the version
+/// of the interpreter that an environment is bound to.
 fn key(language: Language, versions: &[String]) -> Result<String> {
     let mut hash = DefaultHasher::new();
     versions.hash(&mut hash);
@@ -80,7 +81,7 @@ fn key(language: Language, versions: &[String]) -> Result<String> {
     Ok(format!("{:016x}", hash.finish()))
 }
 
-/// The lock lasts as long as the file stays open.
+/// Locks the file at `path`. The lock lasts as long as the returned file stays open.
 fn locked(path: &Path, language: Language) -> Result<File> {
     let file =
         File::create(path).with_context(|| format!("{} can't be created", path.display()))?;
@@ -90,7 +91,7 @@ fn locked(path: &Path, language: Language) -> Result<File> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock)
-                if begun.elapsed() > LOCK_WITHIN || process::is_interrupted() =>
+                if begun.elapsed() > LOCK_TIMEOUT || process::is_interrupted() =>
             {
                 bail!(
                     "another process still installs {}, see {}",
@@ -110,11 +111,11 @@ fn locked(path: &Path, language: Language) -> Result<File> {
             );
             told = true;
         }
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// The host and the testbed keep theirs there too.
+/// Returns the user's cache folder for Anomalyzer. The host and the testbed use the same folder.
 fn cache_folder() -> Result<PathBuf> {
     let absolute = |name: &str| {
         std::env::var_os(name)

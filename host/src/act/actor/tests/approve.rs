@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::rig::{Rig, Running, incident, proposal, request};
 use crate::act::AnswerError;
-use crate::domain::{Decision, DecisionId, DecisionState, Operation, Solution, solutions};
-use crate::guard::{Mode, ModeFor, Selector};
+use crate::domain::{Decision, DecisionId, DecisionState, Mode, Operation, Solution, solutions};
+use crate::guard::{ModeFor, Selector};
 
 fn id(solution: &Solution) -> DecisionId {
     DecisionId::from(solution.id.clone())

@@ -1,10 +1,9 @@
 use std::sync::Arc;
 
 use super::rig::{Rig, event, incident, proposal, request};
-use crate::bus::Topic;
 use crate::common::clock::now_ms;
 use crate::domain::{
-    Coverage, DecisionState, Incident, IncidentEvent, IncidentEventKind, Solution, Verdict,
+    Coverage, DecisionState, Incident, IncidentEvent, IncidentEventKind, Solution, Topic, Verdict,
     solutions,
 };
 use crate::guard::{Foreign, Selector};

@@ -1,8 +1,7 @@
 use super::rig::{Rig, foreign_id, incident, proposal, request};
 use crate::act::AcceptError;
-use crate::bus::Topic;
 use crate::bus::fake::Failing;
-use crate::domain::{DecisionId, DecisionState, Provenance, Solution, Target, solutions};
+use crate::domain::{DecisionId, DecisionState, Provenance, Solution, Target, Topic, solutions};
 
 fn id(solution: &Solution) -> DecisionId {
     DecisionId::from(solution.id.clone())

@@ -17,11 +17,7 @@ use crate::act::actor::driver::Driver;
 use crate::act::actor::proposal::proposed;
 use crate::act::http::{HttpConfig, HttpSender};
 use crate::act::notify::{Notifier, NotifyConfig};
-use crate::act::{
-    Actor, ActorConfig, Desk, Hands, KillSwitch, OpenIncidents, Operator, OperatorError, Performed,
-    Silences, grants,
-};
-use crate::bus::Topic;
+use crate::act::{Actor, ActorConfig, Desk, Hands, KillSwitch, OpenIncidents, Silences, grants};
 use crate::bus::fake::FakeBus;
 use crate::codec;
 use crate::collect::NoPrometheus;
@@ -31,10 +27,11 @@ use crate::domain::{
     Analyst, AnalystKind, Coverage, Decision, DecisionId, Direction, Finding, FindingId, Incident,
     IncidentEvent, IncidentEventKind, IncidentId, Labels, LogRequest, Meaning, MetricBatch,
     Operation, OperationId, OperationRecord, Parameters, Phase, Provenance, Range, Replicas,
-    Sample, Series, Snapshot, Solution, Target,
+    Sample, Series, Snapshot, Solution, Target, Topic,
 };
 use crate::guard::Policy;
 use crate::history::{FILE_NAME, History, HistoryOptions};
+use crate::operator::{Operator, OperatorError, Performed};
 use crate::plugin::{PluginConfig, Plugins};
 use crate::verify::{Recent, VerifyConfig};
 
@@ -273,7 +270,7 @@ fn plugins() -> Plugins {
     static PLUGINS: OnceLock<Plugins> = OnceLock::new();
     let load = || {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
-        let cache = Some(crate::config::cache_folder().join("compiled"));
+        let cache = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/compiled"));
         Plugins::load(PluginConfig {
             folder,
             cache,

@@ -6,9 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::rig::{PATIENCE, Rig, event, foreign_id, incident, interrupted, proposal, request, web};
 use crate::bus::fake::Failing;
-use crate::bus::{Record, Topic};
 use crate::domain::{
-    Decision, DecisionId, DecisionState, Operation, OutcomeKind, Solution, solutions,
+    Decision, DecisionId, DecisionState, Operation, OutcomeKind, Record, Solution, Topic, solutions,
 };
 use crate::history::{DecisionEvent, DecisionEventKind, FILE_NAME};
 

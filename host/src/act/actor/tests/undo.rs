@@ -5,9 +5,8 @@ use super::rig::{PATIENCE, Rig, incident, proposal, web};
 use crate::act::Actor;
 use crate::domain::{
     Coverage, Decision, DecisionId, DecisionState, Incident, IncidentEvent, IncidentEventKind,
-    Operation, Solution, UndoState, VerificationOutcome, solutions,
+    Mode, Operation, Solution, UndoState, VerificationOutcome, solutions,
 };
-use crate::guard::Mode;
 use crate::verify::VerifyConfig;
 
 const WHOLE: Coverage = Coverage {

@@ -1,13 +1,13 @@
-//! `plugins new`: a project that builds and passes its tests, with a small plugin that is of use.
+//! `plugins new`: makes a project that builds and passes its tests, with a small, useful plugin.
 
 mod name;
 mod rust;
 mod scripted;
 mod sdk;
 
-use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -15,32 +15,32 @@ use serde_json::json;
 use super::PluginsError;
 use crate::cli::Output;
 
-/// What to make.
+/// Arguments of `plugins new`.
 #[derive(Clone, Debug, Args)]
 pub struct NewArgs {
-    /// What the plugin is called: lower-case letters, digits and hyphens
+    /// Name of the plugin: lower-case letters, digits and hyphens
     pub name: String,
-    /// Looks at samples, or asks for operations
+    /// Kind of the plugin
     #[arg(long, value_enum)]
     pub kind: Kind,
-    /// In which language
+    /// Language of the plugin
     #[arg(long, value_enum, default_value_t = Language::Rust)]
     pub language: Language,
-    /// Where; a folder that is not there yet. By default NAME, here
+    /// Folder of the project, which must not exist yet; by default NAME in the current folder
     #[arg(long, value_name = "DIR")]
     pub path: Option<PathBuf>,
 }
 
-/// What a plugin is.
+/// Kind of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// Looks at samples
+    /// Evaluates samples
     Detector,
     /// Asks for operations
     Action,
 }
 
-/// In which language a plugin is written.
+/// Language of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Language {
     /// Small and fast; needs cargo
@@ -51,15 +51,15 @@ pub enum Language {
     Python,
 }
 
-/// A project before it is written.
+/// Project that is not yet written to disk.
 struct Project {
-    /// Path below its folder, and text.
+    /// Path of each file below the project's folder, and its text.
     files: Vec<(String, String)>,
-    /// What to do in it, line by line.
+    /// Commands to run in the project, in order.
     commands: Vec<String>,
 }
 
-/// The contract, as it is served.
+/// Text of the contract.
 const CONTRACT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/plugin.wit"));
 
 impl Kind {
@@ -122,7 +122,8 @@ pub(super) fn run<W: Write>(
     Ok(true)
 }
 
-/// All of it or an error; a folder that is there is left alone.
+/// Writes the whole project, or returns an error. Refuses a folder that exists already, and leaves
+/// it unchanged.
 fn write(folder: &Path, project: &Project) -> io::Result<()> {
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent)?;

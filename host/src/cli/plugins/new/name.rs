@@ -1,11 +1,12 @@
-//! What a plugin may be called.
+//! Checks the name of a new plugin.
 
 use super::Language;
 
 const LONGEST: usize = 63;
 
-/// In Rust the plugin's name is that of the crate too: keywords, what comes with the compiler, and
-/// what the crate is built of can't be one. Only names that are proper otherwise.
+/// Names that a Rust plugin can't have, because the plugin's name is also the name of its crate:
+/// keywords, crates that come with the compiler, and dependencies of the project. Lists only names
+/// that are well-formed otherwise.
 const TAKEN_IN_RUST: [&str; 62] = [
     "abstract",
     "alloc",
@@ -71,7 +72,7 @@ const TAKEN_IN_RUST: [&str; 62] = [
     "yield",
 ];
 
-/// Says what is wrong with a name.
+/// Returns an error if a plugin in `language` can't have this name.
 pub(super) fn check(name: &str, language: Language) -> Result<(), String> {
     let proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > LONGEST || !name.chars().all(proper) {

@@ -1,4 +1,5 @@
-//! A project in Rust. It needs cargo and the registry, and nothing of ours: the SDK comes along.
+//! Makes a project in Rust. The project needs cargo and its registry, and no checkout of this
+//! repository, because the SDK is copied into it.
 
 use super::{Kind, Project, sdk};
 
@@ -17,7 +18,7 @@ pub(super) fn project(name: &str, kind: Kind) -> Result<Project, String> {
         Kind::Detector => template!("detector/lib.rs"),
         Kind::Action => template!("action/lib.rs"),
     };
-    // As cargo calls it.
+    // Cargo replaces hyphens in the name of the built file.
     let module = format!("{}.wasm", name.replace('-', "_"));
     let fill_in = |text: &str| {
         text.replace("{{name}}", name)

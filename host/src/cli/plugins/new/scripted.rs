@@ -1,5 +1,5 @@
-//! A project in JavaScript or Python: the repository's own examples, which its tests build and run,
-//! under another name.
+//! Makes a project in JavaScript or Python from the examples of this repository, under another
+//! name. The tests of the repository build and run these examples.
 
 use serde_json::{Map, Value, json};
 
@@ -21,14 +21,14 @@ macro_rules! template {
     };
 }
 
-/// The examples' own names.
+/// Names of the examples.
 const NAMES: [&str; 4] = [
     "javascript-range",
     "javascript-announced-restart",
     "python-range",
     "python-announced-restart",
 ];
-/// What their summaries say besides.
+/// Remarks in the summaries of the examples, removed from a project.
 const REMARKS: [&str; 2] = [" (an example in JavaScript)", " (an example in Python)"];
 
 pub(super) fn project(name: &str, kind: Kind, language: Language) -> Project {
@@ -44,7 +44,7 @@ pub(super) fn project(name: &str, kind: Kind, language: Language) -> Project {
     for remark in REMARKS {
         source = source.replace(remark, "");
     }
-    // A range must be given: there is no default that would do for every series.
+    // The settings must give a range: no default fits every series.
     let test = match kind {
         Kind::Detector => format!(
             "anomalyzer plugins test {name}.wasm --settings '{{\"low\": 50, \"high\": 150}}'"
@@ -56,7 +56,7 @@ pub(super) fn project(name: &str, kind: Kind, language: Language) -> Project {
         _ => javascript(name, kind),
     };
     let file = match language {
-        // In a folder of its own: the tool looks at all that is beside it.
+        // The source has a folder of its own, because the tool reads every file beside it.
         Language::Python => format!("src/{}.py", kind.name()),
         _ => format!("{}.js", kind.name()),
     };

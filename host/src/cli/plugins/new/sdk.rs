@@ -1,10 +1,10 @@
-//! The SDK as part of a project.
+//! Copies the SDK into a project.
 //!
-//! It is on no registry, and a path into a checkout would tie a project to one machine: so each
-//! project gets the sources, in `sdk/`, always in the same way, whether there is a checkout around
-//! or not. What is built is then what the host that made the project was built with, and a newer
-//! one is had by `anomalyzer plugins new` in another folder. The price is some 60 KB in each
-//! project; the contract comes with them, in `sdk/wit`.
+//! The SDK is on no registry, and a path into a checkout would tie a project to one machine. Each
+//! project therefore gets the sources in `sdk/`. They are always copied in the same way, with or
+//! without a checkout around. A plugin is thus built with the SDK of the host that made the
+//! project. To get a newer SDK, run a newer `anomalyzer plugins new` in another folder. The cost is
+//! about 60 KB in each project. The contract is part of the copy, in `sdk/wit`.
 
 use std::collections::BTreeSet;
 
@@ -12,20 +12,20 @@ use toml::{Table, Value};
 
 use super::CONTRACT;
 
-/// Path below `plugins/sdk`, and text.
+/// Path of each file of the SDK below `plugins/sdk`, and its text.
 const FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/sdk_files.rs"));
 const WORKSPACE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
 const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
 
-/// Where the SDK is in the workspace.
+/// Folder of the SDK in the workspace.
 const HOME: &str = "plugins/sdk";
-/// Where it is in a project.
+/// Folder of the SDK in a project.
 const FOLDER: &str = "sdk";
 const SDK: &str = "anomalyzer-plugin-sdk";
-/// What a plugin uses besides.
+/// Other dependencies of a plugin.
 const BESIDES: [&str; 2] = ["schemars", "serde"];
 
-/// The SDK's files, each below the project's folder.
+/// Returns the SDK's files. Each path is relative to the project's folder.
 pub(super) fn files() -> Result<Vec<(String, String)>, String> {
     let workspace = table("Cargo.toml", WORKSPACE)?;
     let mut files = vec![(format!("{FOLDER}/wit/plugin.wit"), CONTRACT.to_owned())];
@@ -33,7 +33,7 @@ pub(super) fn files() -> Result<Vec<(String, String)>, String> {
         let text = if path.ends_with("Cargo.toml") {
             manifest(&workspace, path, text)?
         } else {
-            // The macro looks for the contract from the crate's own folder.
+            // The macro resolves the path of the contract relative to the crate's folder.
             text.replace("\"../../../wit\"", "\"../wit\"")
                 .replace("\"../../wit\"", "\"wit\"")
         };
@@ -42,7 +42,8 @@ pub(super) fn files() -> Result<Vec<(String, String)>, String> {
     Ok(files)
 }
 
-/// A member's manifest without its workspace: what it inherits is written out.
+/// Rewrites the manifest of a workspace member so that it stands alone. Inherited values are
+/// written out.
 fn manifest(workspace: &Table, path: &str, text: &str) -> Result<String, String> {
     let mut manifest = table(path, text)?;
     let shared = |part: &str| {
@@ -72,7 +73,8 @@ fn manifest(workspace: &Table, path: &str, text: &str) -> Result<String, String>
         .map_err(|error| format!("the SDK's {path} can't be written: {error}"))
 }
 
-/// Puts what the workspace says in place of `workspace = true`, with what is said beside that.
+/// Replaces each `workspace = true` in `mine` with the workspace's value, and keeps the keys beside
+/// it.
 fn inherit(mine: &mut Table, shared: &Table, adapt: impl Fn(Value) -> Value) {
     for (name, value) in mine.iter_mut() {
         let Some(own) = value
@@ -105,7 +107,8 @@ fn inherit(mine: &mut Table, shared: &Table, adapt: impl Fn(Value) -> Value) {
     }
 }
 
-/// Paths are from the workspace's folder there, and from the crate's own here.
+/// Rewrites a path that is relative to the workspace's folder, so that it is relative to the folder
+/// of a crate `depth` levels below the SDK's folder.
 fn nearer(mut dependency: Value, depth: usize) -> Value {
     let path = dependency
         .get("path")
@@ -126,7 +129,8 @@ fn nearer(mut dependency: Value, depth: usize) -> Value {
     dependency
 }
 
-/// The versions that the SDK was tested with: what of the workspace's lock file a plugin needs.
+/// Makes the lock file of a project, with the versions that the SDK was tested with. Contains the
+/// part of the workspace's lock file that a plugin needs.
 pub(super) fn lock(name: &str) -> Result<String, String> {
     let mut lock = table("Cargo.lock", LOCK)?;
     let all = lock
@@ -141,7 +145,7 @@ pub(super) fn lock(name: &str) -> Result<String, String> {
         .map(str::to_owned)
         .collect();
     while let Some(wanted) = todo.pop() {
-        // `name`, or `name version` where there are several.
+        // A dependency is written as `name`, or as `name version` if several versions are locked.
         let mut words = wanted.split(' ');
         let (wanted_name, version) = (words.next(), words.next());
         let found = all.iter().position(|package| {

@@ -1,0 +1,24 @@
+//! Bounds that several files of the API share.
+
+use std::time::Duration;
+
+/// Longest time that a request may take.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest time that a request to the plugin routes may take. An upload is compiled within it.
+pub(super) const PLUGIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Longest time that `POST /action/{name}` waits for its decision.
+pub(super) const MAX_ACTION_WAIT: Duration = Duration::from_secs(300);
+
+/// Largest body of a request, in bytes. Uploads of plugins have a limit of their own.
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Longest reason of a silence or of feedback, in bytes.
+pub(super) const MAX_REASON_BYTES: usize = 1_000;
+
+/// Test metrics that may wait for their decision at the same time.
+pub(super) const MAX_CONCURRENT_TESTS: usize = 16;
+
+/// Uploads that are examined at the same time. Further uploads wait.
+pub(super) const MAX_CONCURRENT_UPLOADS: usize = 2;

@@ -1,0 +1,225 @@
+//! `decisions-topic` as the log of record. One server at a time writes it in transactions, and all
+//! servers read it.
+//!
+//! A server that takes over initialises transactions under the one transactional id of this topic.
+//! The broker then fences the previous writer and ends its unfinished transactions (KIP-98).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::outbox::{explain, headers};
+use super::subscription::delivery;
+use super::watch::Context;
+use anomalyzer_bus::{BusError, LogOfRecord};
+use anomalyzer_domain::{Delivery, Record, Topic};
+
+/// Maximum time without an answer of the broker during a read. The caller, which writes the view,
+/// has other work too.
+const SILENT: Duration = Duration::from_secs(5);
+/// Timeout of one poll for messages.
+const POLL: Duration = Duration::from_millis(100);
+
+pub(super) struct KafkaLog {
+    pub client: ClientConfig,
+    pub context: Context,
+    pub name: String,
+    /// Maximum size of a message in bytes.
+    pub limit: usize,
+    /// Timeout of each step of a transaction.
+    pub patience: Duration,
+    pub reader: Option<Arc<BaseConsumer<Context>>>,
+    /// Producer of the transactions. None if this server never took over, or after an error.
+    pub writer: Option<FutureProducer<Context>>,
+}
+
+impl KafkaLog {
+    fn reader(&mut self) -> Result<Arc<BaseConsumer<Context>>, BusError> {
+        if let Some(reader) = &self.reader {
+            return Ok(Arc::clone(reader));
+        }
+        let consumer: BaseConsumer<Context> = self
+            .client
+            .clone()
+            .set("group.id", "anomalyzer-log")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "10")
+            .create_with_context(self.context.clone())
+            .map_err(|error| self.failed("be read", &error))?;
+        Ok(Arc::clone(self.reader.insert(Arc::new(consumer))))
+    }
+
+    fn failed(&self, what: &str, error: &KafkaError) -> BusError {
+        BusError::Unavailable(format!("{} cannot {what}: {error}", self.name))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        writer: &FutureProducer<Context>,
+        what: &str,
+        step: impl FnOnce(&FutureProducer<Context>) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, BusError> {
+        let writer = writer.clone();
+        let done = tokio::task::spawn_blocking(move || step(&writer))
+            .await
+            .map_err(|_| BusError::Closed)?;
+        done.map_err(|error| self.failed(what, &error))
+    }
+
+    async fn transaction(
+        &self,
+        writer: &FutureProducer<Context>,
+        records: &[Record],
+    ) -> Result<i64, BusError> {
+        self.blocking(writer, "be written", FutureProducer::begin_transaction)
+            .await?;
+        let mut sent = Vec::with_capacity(records.len());
+        for record in records {
+            let mut message =
+                FutureRecord::<str, [u8]>::to(&self.name).payload(&record.payload[..]);
+            message.key = record.key.as_deref();
+            message.headers = Some(headers(record));
+            let told = writer
+                .send_result(message)
+                .map_err(|(error, _)| explain(Topic::Decisions, record.size(), &error))?;
+            sent.push(async move {
+                match told.await {
+                    Ok(Ok(delivered)) => Ok(delivered.offset),
+                    Ok(Err((error, _))) => Err(explain(Topic::Decisions, record.size(), &error)),
+                    Err(_) => Err(BusError::Closed),
+                }
+            });
+        }
+        let offsets = try_join_all(sent).await?;
+        let patience = self.patience;
+        self.blocking(writer, "be written", move |writer| {
+            let until = Instant::now() + patience;
+            loop {
+                match writer.commit_transaction(until.saturating_duration_since(Instant::now())) {
+                    // Committing a transaction again is safe.
+                    Err(KafkaError::Transaction(error))
+                        if error.is_retriable() && Instant::now() < until => {}
+                    result => return result,
+                }
+            }
+        })
+        .await?;
+        Ok(offsets.last().map_or(0, |last| last + 1))
+    }
+}
+
+#[async_trait]
+impl LogOfRecord for KafkaLog {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn take_over(&mut self) -> Result<(), BusError> {
+        self.writer = None;
+        let writer: FutureProducer<Context> = self
+            .client
+            .clone()
+            .set("transactional.id", format!("anomalyzer-{}", self.name))
+            .set(
+                "transaction.timeout.ms",
+                self.patience.as_millis().max(1000).to_string(),
+            )
+            .set(
+                "message.timeout.ms",
+                self.patience.as_millis().max(1000).to_string(),
+            )
+            .set("linger.ms", "0")
+            .create_with_context(self.context.clone())
+            .map_err(|error| self.failed("be written", &error))?;
+        let patience = self.patience;
+        let begun = self
+            .blocking(&writer, "be written in transactions", move |writer| {
+                writer.init_transactions(patience)
+            })
+            .await;
+        match begun {
+            Ok(()) => self.writer = Some(writer),
+            Err(BusError::Unavailable(why)) => {
+                return Err(BusError::Unavailable(format!(
+                    "{why}; transactions need the transactional id anomalyzer-{} to be allowed, and, where there is one broker, \
+                     transaction.state.log.replication.factor=1 and transaction.state.log.min.isr=1",
+                    self.name
+                )));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
+        let (reader, name, patience) =
+            (self.reader()?, self.name.clone(), self.patience.min(SILENT));
+        let read = tokio::task::spawn_blocking(move || {
+            let mut wanted = TopicPartitionList::new();
+            wanted.add_partition_offset(&name, 0, Offset::Offset(from))?;
+            // A new assignment for each read makes librdkafka report the end of the partition each
+            // time.
+            reader.assign(&wanted)?;
+            let (mut page, until) = (Vec::new(), Instant::now() + patience);
+            while page.len() < max {
+                match reader.poll(POLL) {
+                    Some(Ok(message)) => page.push(delivery(Topic::Decisions, &message)),
+                    Some(Err(KafkaError::PartitionEOF(_))) => return Ok((page, true)),
+                    Some(Err(error)) => tracing::debug!(topic = name, %error, "retrying log read"),
+                    None if Instant::now() > until => {
+                        let silent = RDKafkaErrorCode::OperationTimedOut;
+                        return Err(KafkaError::MessageConsumption(silent));
+                    }
+                    None => {}
+                }
+            }
+            Ok((page, false))
+        });
+        read.await
+            .map_err(|_| BusError::Closed)?
+            .map_err(|error| self.failed("be read", &error))
+    }
+
+    async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError> {
+        if let Some(size) = records
+            .iter()
+            .map(Record::size)
+            .find(|size| *size > self.limit)
+        {
+            return Err(BusError::TooLarge {
+                topic: Topic::Decisions,
+                size,
+                limit: self.limit,
+            });
+        }
+        // The writer is taken out first. After an error or a dropped future the records may or may
+        // not have been written, and only a new take-over can tell.
+        let Some(writer) = self.writer.take() else {
+            return Err(BusError::Fenced);
+        };
+        let next = match self.transaction(&writer, &records).await {
+            Ok(next) => next,
+            Err(error) => {
+                // Messages fail with many different errors after another server took over, so the
+                // fatal error of the client is checked instead.
+                return Err(if writer.client().fatal_error().is_some() {
+                    BusError::Fenced
+                } else {
+                    error
+                });
+            }
+        };
+        self.writer = Some(writer);
+        Ok(next)
+    }
+}

@@ -1,0 +1,186 @@
+//! Health of the Kafka broker: counts events, remembers problems, and probes the broker after an
+//! error.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::outbox::Outbox;
+
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// Minimum time between two probes. An error triggers an early probe.
+const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
+
+/// State of the broker, shared by all clients of one bus.
+pub(super) struct Watch {
+    brokers: String,
+    pub(super) full: AtomicU64,
+    pub(super) dead_letters: AtomicU64,
+    given_up: Mutex<Option<String>>,
+    silent: Mutex<Option<String>>,
+    refused: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
+    ask: Notify,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
+    mutex.lock()
+}
+
+impl Watch {
+    /// Creates a state without problems.
+    pub(super) fn new(brokers: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+            full: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            given_up: Mutex::default(),
+            silent: Mutex::default(),
+            refused: Mutex::default(),
+            last_error: Mutex::default(),
+            ask: Notify::new(),
+        }
+    }
+
+    /// Returns the current problem, if there is one.
+    pub(super) fn problem(&self) -> Option<String> {
+        [&self.given_up, &self.silent, &self.refused]
+            .into_iter()
+            .find_map(|problem| locked(problem).clone())
+    }
+
+    /// Returns the last error that a client reported.
+    pub(super) fn last_error(&self) -> Option<String> {
+        locked(&self.last_error).clone()
+    }
+
+    pub(super) fn count_full(&self) {
+        if self.full.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("kafka queue is full; publishers wait");
+        }
+    }
+
+    /// Reports that the broker refused a message whose publisher no longer waits.
+    pub(super) fn report_refused(&self, error: &KafkaError) {
+        let problem = format!("kafka refused a message: {error}");
+        let mut known = locked(&self.refused);
+        if known.as_ref() != Some(&problem) {
+            tracing::error!(%error, "kafka refused a message; it is lost");
+            *known = Some(problem);
+        }
+    }
+
+    /// Reports a fatal error of the producer: its state no longer matches the broker's.
+    fn report_given_up(&self, reason: Option<String>) {
+        let Some(reason) = reason else { return };
+        let problem = format!("the producer has given up for good ({reason}): restart the service");
+        let mut known = locked(&self.given_up);
+        if known.is_none() {
+            tracing::error!("{problem}");
+            *known = Some(problem);
+        }
+    }
+
+    /// Reports that the broker accepted a message.
+    pub(super) fn report_taken(&self) {
+        locked(&self.refused).take();
+    }
+
+    fn report_answered(&self, answer: Result<(), KafkaError>) {
+        let mut silent = locked(&self.silent);
+        match answer {
+            Ok(()) if silent.take().is_some() => tracing::info!("kafka answers again"),
+            Ok(()) => {}
+            Err(error) => {
+                let reason = locked(&self.last_error)
+                    .clone()
+                    .unwrap_or_else(|| error.to_string());
+                if silent.is_none() {
+                    tracing::warn!(
+                        brokers = self.brokers,
+                        reason,
+                        "kafka does not answer; messages are queued"
+                    );
+                }
+                *silent = Some(format!(
+                    "kafka at {} does not answer: {reason}",
+                    self.brokers
+                ));
+            }
+        }
+    }
+}
+
+/// Probes the broker periodically, and early after a client reported an error. Returns when `stop`
+/// is cancelled.
+pub(super) async fn ask_now_and_then(
+    watch: Arc<Watch>,
+    outbox: Weak<Outbox>,
+    topic: String,
+    stop: CancellationToken,
+) {
+    loop {
+        let wait = async {
+            tokio::time::sleep(ASK_AT_MOST_EVERY).await;
+            let _ = tokio::time::timeout(ASK_EVERY, watch.ask.notified()).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wait => {}
+        }
+        let Some(outbox) = outbox.upgrade() else {
+            return;
+        };
+        watch.report_given_up(outbox.given_up());
+        let topic = topic.clone();
+        let asked = tokio::task::spawn_blocking(move || outbox.ask(Some(&topic), ASK_EVERY)).await;
+        if let Ok(answer) = asked {
+            watch.report_answered(answer);
+        }
+    }
+}
+
+/// Context of every client. It forwards the client's log to `tracing` and its errors to the
+/// [`Watch`].
+#[derive(Clone)]
+pub(super) struct Context(pub(super) Arc<Watch>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Important problems are reported once, by `Watch`. librdkafka repeats its messages with
+        // every attempt.
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, message, "librdkafka");
+            }
+            _ => tracing::debug!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client");
+        // The message "1/1 brokers are down" follows the real reason and would replace it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *locked(&self.0.last_error) = Some(reason.to_owned());
+        }
+        self.0.ask.notify_one();
+    }
+}
+
+impl ConsumerContext for Context {
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => tracing::info!(?partitions, "partitions assigned"),
+            Rebalance::Revoke(partitions) => tracing::info!(?partitions, "partitions revoked"),
+            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
+        }
+    }
+}

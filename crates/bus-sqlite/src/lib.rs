@@ -1,0 +1,454 @@
+//! Bus inside this process: durable topics in SQLite, metrics in memory.
+//!
+//! Each topic has one partition, and each group has one active consumer. Offsets grow, but not
+//! always by one. Offsets of metrics start above those of an earlier process, because the messages
+//! of that process are lost.
+
+mod config;
+mod headers;
+mod memory;
+mod store;
+mod subscription;
+mod writer;
+
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+pub use config::LocalBusConfig;
+use memory::MemoryLog;
+use store::Change;
+use subscription::{LocalSubscription, Reader};
+use writer::{Write, Writer};
+
+use anomalyzer_bus::{Bus, BusError, BusHealth, Replay, Subscription, dead_letter_name};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::{Delivery, Record, Topic};
+
+/// Returns true if the local bus keeps the messages of a topic across a restart.
+fn is_durable(topic: Topic) -> bool {
+    topic != Topic::Metrics
+}
+
+/// Bus inside this process.
+pub struct LocalBus {
+    shared: Arc<Shared>,
+    gates: Mutex<HashMap<(Topic, String), Arc<Semaphore>>>,
+}
+
+/// State shared by the bus and its subscriptions.
+struct Shared {
+    config: LocalBusConfig,
+    readers: SqlitePool,
+    writer: mpsc::Sender<Write>,
+    written: watch::Sender<u64>,
+    metrics: MemoryLog,
+    counters: Arc<Counters>,
+}
+
+/// Counters for `/health` and `/metrics`.
+#[derive(Default)]
+struct Counters {
+    full: AtomicU64,
+    dead_letters: AtomicU64,
+    problem: Mutex<Option<String>>,
+}
+
+impl Counters {
+    fn add_dead_letter(&self) {
+        self.dead_letters.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn report(&self, problem: &str) {
+        let mut known = self.problem.lock();
+        if known.as_deref() != Some(problem) {
+            tracing::error!(problem, "the local bus cannot write");
+            *known = Some(problem.to_owned());
+        }
+    }
+
+    fn has_problem(&self) -> bool {
+        self.problem.lock().is_some()
+    }
+
+    fn solve(&self) {
+        if self.problem.lock().take().is_some() {
+            tracing::info!("the local bus can write again");
+        }
+    }
+}
+
+impl Shared {
+    /// Sends a change to the writer and waits until it is on disk.
+    async fn write(&self, topic: Topic, change: Change) -> Result<i64, BusError> {
+        let (done, written) = oneshot::channel();
+        let patience = self.config.publish_timeout;
+        match self.writer.try_send(Write { change, done }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(BusError::Closed),
+            Err(mpsc::error::TrySendError::Full(write)) => {
+                self.count_full(topic);
+                let sent = timeout(patience, self.writer.send(write))
+                    .await
+                    .map_err(|_| BusError::Full(topic))?;
+                sent.map_err(|_| BusError::Closed)?;
+            }
+        }
+        match timeout(patience, written).await {
+            Ok(answer) => answer.map_err(|_| BusError::Closed)?,
+            Err(_) => Err(BusError::Store(format!(
+                "the disk took more than {} s",
+                patience.as_secs_f32()
+            ))),
+        }
+    }
+
+    fn count_full(&self, topic: Topic) {
+        if self.counters.full.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                ?topic,
+                "the queue of the local bus is full; publishers wait"
+            );
+        }
+    }
+
+    /// Registers a group and returns its position.
+    async fn join(&self, topic: Topic, group: &str) -> Result<i64, BusError> {
+        if is_durable(topic) {
+            self.write(
+                topic,
+                Change::Join {
+                    topic,
+                    group: group.to_owned(),
+                },
+            )
+            .await
+        } else {
+            Ok(self.metrics.join(group))
+        }
+    }
+}
+
+impl LocalBus {
+    /// Opens the bus on a file, and creates the file if it does not exist.
+    pub async fn open(path: &Path, config: LocalBusConfig) -> Result<Self, BusError> {
+        let (connection, readers) = store::open(path).await?;
+        Ok(Self::on(connection, readers, config))
+    }
+
+    fn on(connection: SqlitePool, readers: SqlitePool, config: LocalBusConfig) -> Self {
+        let (writer, writes) = mpsc::channel(config.queue_messages.max(1));
+        let counters = Arc::new(Counters::default());
+        let written = watch::Sender::new(0);
+        // The offset is in microseconds. It is above all offsets of an earlier process, unless that
+        // process had more than a million messages per second.
+        let first = now_ms().saturating_mul(1000);
+        let metrics = MemoryLog::new(
+            Topic::Metrics,
+            config.metrics_messages.max(1),
+            config.metrics_bytes,
+            first,
+        );
+        let task = Writer {
+            connection,
+            config: config.clone(),
+            counters: Arc::clone(&counters),
+            written: written.clone(),
+        };
+        tokio::spawn(task.run(writes));
+        let shared = Arc::new(Shared {
+            config,
+            readers,
+            writer,
+            written,
+            metrics,
+            counters,
+        });
+        Self {
+            shared,
+            gates: Mutex::default(),
+        }
+    }
+
+    /// Returns the newest dead letters of a topic, oldest first.
+    pub async fn dead_letters(
+        &self,
+        topic: Topic,
+        newest: usize,
+    ) -> Result<Vec<Delivery>, BusError> {
+        let name = dead_letter_name(topic.default_name());
+        let from = store::newest(&self.shared.readers, &name, newest).await?;
+        store::read(&self.shared.readers, topic, &name, from, newest).await
+    }
+
+    fn gate(&self, topic: Topic, group: &str) -> Arc<Semaphore> {
+        let mut gates = self.gates.lock();
+        Arc::clone(
+            gates
+                .entry((topic, group.to_owned()))
+                .or_insert_with(|| Arc::new(Semaphore::new(1))),
+        )
+    }
+}
+
+#[async_trait]
+impl Bus for LocalBus {
+    async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError> {
+        let (size, limit) = (record.size(), self.shared.config.max_message_bytes);
+        if size > limit {
+            return Err(BusError::TooLarge { topic, size, limit });
+        }
+        if is_durable(topic) {
+            let change = Change::Append {
+                topic: topic.default_name().to_owned(),
+                at: now_ms(),
+                record,
+            };
+            return self.shared.write(topic, change).await.map(drop);
+        }
+        let patience = self.shared.config.publish_timeout;
+        if self
+            .shared
+            .metrics
+            .push(record, patience, || self.shared.count_full(topic))
+            .await
+        {
+            Ok(())
+        } else {
+            Err(BusError::Full(topic))
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        topic: Topic,
+        group: &str,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        // The group is registered now, so that no message is pruned before the group has read it.
+        let position = self.shared.join(topic, group).await?;
+        let reader = Reader::Member {
+            group: group.to_owned(),
+            gate: self.gate(topic, group),
+            turn: None,
+        };
+        Ok(Box::new(LocalSubscription::new(
+            Arc::clone(&self.shared),
+            topic,
+            reader,
+            position,
+        )))
+    }
+
+    async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
+        let position = if is_durable(topic) {
+            store::end(&self.shared.readers, topic.default_name()).await?
+        } else {
+            *self.shared.metrics.head().borrow()
+        };
+        Ok(Box::new(LocalSubscription::new(
+            Arc::clone(&self.shared),
+            topic,
+            Reader::Follower,
+            position,
+        )))
+    }
+
+    async fn replay(&self, topic: Topic) -> Result<Replay, BusError> {
+        let (first, end) = if is_durable(topic) {
+            store::span(&self.shared.readers, topic.default_name()).await?
+        } else {
+            self.shared.metrics.span()
+        };
+        let subscription =
+            LocalSubscription::new(Arc::clone(&self.shared), topic, Reader::Follower, first);
+        let ends = if first < end {
+            [(0, end)].into()
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Replay {
+            subscription: Box::new(subscription),
+            ends,
+        })
+    }
+
+    fn is_partitioned(&self) -> bool {
+        false
+    }
+
+    fn health(&self) -> BusHealth {
+        let shared = &self.shared;
+        let queued = shared.writer.max_capacity() - shared.writer.capacity();
+        let problem = shared.counters.problem.lock().clone();
+        BusHealth {
+            kind: "local",
+            problem,
+            waiting: (queued + shared.metrics.waiting()) as u64,
+            capacity: (shared.writer.max_capacity() + shared.config.metrics_messages) as u64,
+            full: shared.counters.full.load(Ordering::Relaxed),
+            dead_letters: shared.counters.dead_letters.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn drain(&self, patience: Duration) -> Result<(), BusError> {
+        match timeout(patience, self.shared.write(Topic::Decisions, Change::Flush)).await {
+            Ok(written) => written.map(drop),
+            Err(_) => Err(BusError::Store(format!(
+                "still writing after {} s",
+                patience.as_secs_f32()
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(payload: &[u8]) -> Record {
+        Record {
+            payload: payload.to_vec().into(),
+            ..Record::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_an_error_that_health_shows_until_there_is_room_and_what_was_taken_stays()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+            .await
+            .unwrap();
+        let pages = |count: i64| {
+            let connection = connection.clone();
+            let set = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {count}"));
+            async move { sqlx::query(set).execute(&connection).await.unwrap() }
+        };
+        pages(50).await;
+        let bus = LocalBus::on(connection.clone(), readers, LocalBusConfig::default());
+        let mut taken = 0;
+        let problem = loop {
+            match bus.publish(Topic::Decisions, record(&[7; 10_000])).await {
+                Ok(()) => taken += 1,
+                Err(BusError::Store(problem)) => break problem,
+                Err(other) => panic!("{other:?}"),
+            }
+            assert!(taken < 1000, "50 pages hold less");
+        };
+        assert!(problem.contains("full"), "{problem}");
+        assert_eq!(bus.health().problem, Some(problem));
+
+        pages(5000).await;
+        // The recovery is detected without a write.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while bus.health().problem.is_some() {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "there is room again, and nobody noticed"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bus.publish(Topic::Decisions, record(b"there is room again"))
+            .await
+            .unwrap();
+        let mut tail = bus.subscribe(Topic::Decisions, "g").await.unwrap();
+        assert_eq!(
+            tail.next(1000, Duration::from_secs(9)).await.unwrap().len(),
+            taken + 1
+        );
+    }
+
+    #[tokio::test]
+    async fn only_what_every_group_has_done_and_is_old_is_pruned() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+            .await
+            .unwrap();
+        let bus = LocalBus::on(
+            connection.clone(),
+            readers.clone(),
+            LocalBusConfig::default(),
+        );
+        for topic in [Topic::Incidents, Topic::Decisions] {
+            for payload in [b"0", b"1", b"2"] {
+                bus.publish(topic, record(payload)).await.unwrap();
+            }
+        }
+        let mut fast = bus.subscribe(Topic::Incidents, "fast").await.unwrap();
+        let mut slow = bus.subscribe(Topic::Incidents, "slow").await.unwrap();
+        let all = fast.next(9, Duration::from_secs(9)).await.unwrap();
+        fast.commit(&all[2]).await.unwrap();
+        slow.commit(&all[0]).await.unwrap();
+
+        let prune = async |before| {
+            store::apply(
+                &connection,
+                &[Change::Prune {
+                    topic: Topic::Incidents,
+                    before,
+                }],
+            )
+            .await
+            .unwrap();
+            store::read(
+                &readers,
+                Topic::Incidents,
+                Topic::Incidents.default_name(),
+                0,
+                9,
+            )
+            .await
+            .unwrap()
+            .len()
+        };
+        assert_eq!(prune(0).await, 3, "nothing is that old");
+        assert_eq!(prune(now_ms() + 1).await, 2, "one was done by both");
+        slow.commit(&all[2]).await.unwrap();
+        assert_eq!(prune(now_ms() + 1).await, 0);
+        assert_eq!(
+            store::read(&readers, Topic::Decisions, "decisions-topic", 0, 9)
+                .await
+                .unwrap()
+                .len(),
+            3
+        );
+    }
+
+    #[tokio::test]
+    async fn the_oldest_dead_letters_go_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+            .await
+            .unwrap();
+        let topic = "metrics-topic-dead-letter".to_owned();
+        let append = |byte: u8| Change::Append {
+            topic: topic.clone(),
+            at: 1,
+            record: record(&[byte; 100]),
+        };
+        let changes: Vec<_> = (0..5).map(append).collect();
+        store::apply(&connection, &changes).await.unwrap();
+        let prune = Change::PruneDeadLetters {
+            topic: topic.clone(),
+            keep_bytes: 250,
+        };
+        store::apply(&connection, &[prune]).await.unwrap();
+        let left = store::read(&readers, Topic::Metrics, &topic, 0, 9)
+            .await
+            .unwrap();
+        assert_eq!(
+            left.iter()
+                .map(|letter| letter.record.payload[0])
+                .collect::<Vec<_>>(),
+            [3, 4]
+        );
+    }
+}

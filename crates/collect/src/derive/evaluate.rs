@@ -1,0 +1,652 @@
+//! Derives the values of one signal from the samples of its sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anomalyzer_domain::{Coverage, Labels, Target, UnixMs, millis};
+
+use super::super::answer::{Answer, Spoken};
+use super::super::{Aggregate, Selector, SignalConfig, SignalSource};
+use super::quantile::{Bucket, quantile};
+use super::store::{Source, SourceKey, Store, bucket_metric, is_fresh};
+
+/// Targets for which each source last had a value. When the source fails, these are the targets
+/// that miss it.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(BTreeMap<SourceKey, BTreeSet<Target>>);
+
+/// Values of one source or of several sources under the same labels.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    values: Vec<f64>,
+    numerator: f64,
+    denominator: f64,
+    buckets: Vec<Bucket>,
+}
+
+impl Part {
+    fn join(&mut self, other: Self) {
+        self.values.extend(other.values);
+        self.numerator += other.numerator;
+        self.denominator += other.denominator;
+        self.buckets.extend(other.buckets);
+    }
+}
+
+type Parts = BTreeMap<Labels, Part>;
+
+/// Values of one source. `pending` holds the labels that will have a value but can't have one yet,
+/// because a counter was seen only once or a gauge is too old.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    parts: Parts,
+    pending: BTreeSet<Labels>,
+}
+
+/// Values of one target, and its coverage.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    coverage: Coverage,
+    parts: Parts,
+    pending: BTreeSet<Labels>,
+}
+
+/// Derives a signal from the samples of all sources, as of `now`.
+pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: UnixMs) -> Answer {
+    let asked: Vec<_> = store
+        .sources()
+        .filter(|(_, source)| concerns(&signal.source, source))
+        .collect();
+    memory
+        .0
+        .retain(|key, _| asked.iter().any(|(known, _)| *known == key));
+
+    let mut targets: BTreeMap<Target, Known> = BTreeMap::new();
+    let mut unattributed = 0;
+    for (key, source) in &asked {
+        let mut spoke_for: BTreeMap<Target, Parts> = BTreeMap::new();
+        let answered = source.failure.is_none();
+        let Said { parts, pending } = if answered {
+            said(&signal.source, source, now)
+        } else {
+            Said::default()
+        };
+        for (labels, part) in parts {
+            match signal.target.render(&labels) {
+                Some(target) => spoke_for
+                    .entry(target)
+                    .or_default()
+                    .entry(labels)
+                    .or_default()
+                    .join(part),
+                None => unattributed += 1,
+            }
+        }
+        let remembered = memory.0.entry((*key).clone()).or_default();
+        if !spoke_for.is_empty() {
+            *remembered = spoke_for.keys().cloned().collect();
+        }
+        let mut missed = remembered.clone();
+        missed.extend(signal.target.render(&source.labels));
+        for labels in pending {
+            if let Some(target) = signal.target.render(&labels) {
+                missed.insert(target.clone());
+                targets.entry(target).or_default().pending.insert(labels);
+            }
+        }
+        missed.retain(|target| !spoke_for.contains_key(target));
+        for target in missed {
+            let coverage = &mut targets.entry(target).or_default().coverage;
+            coverage.asked += 1;
+            coverage.failed += u32::from(!answered);
+        }
+        for (target, parts) in spoke_for {
+            let known = targets.entry(target).or_default();
+            known.coverage.asked += 1;
+            known.coverage.answered += 1;
+            for (labels, part) in parts {
+                known.parts.entry(labels).or_default().join(part);
+            }
+        }
+    }
+
+    let spoken = targets.into_iter().map(
+        |(
+            target,
+            Known {
+                coverage,
+                parts,
+                pending,
+            },
+        )| {
+            let value = |labels: &Labels, part| {
+                // A missing part must not count as zero.
+                let whole = coverage.failed == 0 && !pending.contains(labels);
+                value(&signal.source, part, whole)
+            };
+            let series = parts.into_iter().filter_map(|(labels, part)| {
+                let value = value(&labels, part)?;
+                Some((labels, value))
+            });
+            let series = series.collect();
+            // A gauge that is too old means that its series has ended. A counter that was seen once
+            // will soon have a rate.
+            let withheld = if matches!(signal.source, SignalSource::Rate(_)) {
+                pending
+            } else {
+                BTreeSet::new()
+            };
+            (
+                target,
+                Spoken {
+                    coverage,
+                    series,
+                    withheld,
+                },
+            )
+        },
+    );
+    let mut failures = asked
+        .iter()
+        .filter_map(|(_, source)| source.failure.clone());
+    let failure = failures.next();
+    let failed = count(failures.count() + usize::from(failure.is_some()));
+    Answer {
+        targets: spoken.collect(),
+        // The targets of a source without any values are not known. The source therefore counts for
+        // every target that no source reported.
+        otherwise: Coverage {
+            asked: count(asked.len()),
+            answered: 0,
+            failed,
+        },
+        unattributed,
+        failure,
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Returns true if the source can have samples of the signal.
+fn concerns(signal: &SignalSource, source: &Source) -> bool {
+    let may = |selector: &Selector| selector.may_match(&source.labels);
+    match signal {
+        SignalSource::Query(_) => false,
+        SignalSource::Gauge(gauge) => may(&gauge.of),
+        SignalSource::Rate(rate) => may(&rate.of),
+        SignalSource::Ratio(ratio) => may(&ratio.of) && may(&ratio.over),
+        SignalSource::Quantile(quantile) => may(&quantile.of),
+    }
+}
+
+/// Derives the values of one source.
+fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
+    let Said {
+        mut parts,
+        mut pending,
+    } = Said::default();
+    let mut take = |labels: Labels, value: Option<f64>| match value {
+        Some(value) => parts.entry(labels).or_default().values.push(value),
+        None => {
+            pending.insert(labels);
+        }
+    };
+    match signal {
+        SignalSource::Query(_) => {}
+        SignalSource::Gauge(gauge) => {
+            for (labels, points) in source
+                .series(&gauge.of.metric)
+                .filter(|(labels, _)| gauge.of.matches(labels))
+            {
+                let newest = points.newest().filter(|newest| is_fresh(newest.at, now));
+                take(kept(labels, &gauge.by), newest.map(|newest| newest.value));
+            }
+        }
+        SignalSource::Rate(rate) => {
+            for (labels, per_second) in rates(source, &rate.of, rate.window, now) {
+                take(kept(labels, &rate.by), per_second);
+            }
+        }
+        SignalSource::Ratio(ratio) => {
+            let sums = |selector| {
+                let mut sums: BTreeMap<Labels, f64> = BTreeMap::new();
+                let rates = rates(source, selector, ratio.window, now);
+                for (labels, per_second) in rates.filter_map(|(labels, rate)| Some((labels, rate?)))
+                {
+                    *sums.entry(kept(labels, &ratio.by)).or_default() += per_second;
+                }
+                sums
+            };
+            let mut below = sums(&ratio.over);
+            for (labels, numerator) in sums(&ratio.of) {
+                // A source that has only one of the two rates has no ratio.
+                if let Some(denominator) = below.remove(&labels) {
+                    parts.insert(
+                        labels,
+                        Part {
+                            numerator,
+                            denominator,
+                            ..Part::default()
+                        },
+                    );
+                }
+            }
+        }
+        SignalSource::Quantile(of) => {
+            let selector = of.of.of_metric(bucket_metric(&of.of.metric));
+            let after = now.saturating_sub(millis(of.window));
+            for (labels, points) in source
+                .series(&selector.metric)
+                .filter(|(labels, _)| selector.matches(labels))
+            {
+                let bound = labels.get("le").and_then(|bound| bound.parse().ok());
+                if let (Some(bound), Some(growth)) = (bound, points.growth(after)) {
+                    let buckets = &mut parts.entry(kept(labels, &of.by)).or_default().buckets;
+                    match buckets.iter_mut().find(|bucket| bucket.bound == bound) {
+                        Some(bucket) => bucket.count += growth.by,
+                        None => buckets.push(Bucket {
+                            bound,
+                            count: growth.by,
+                        }),
+                    }
+                }
+            }
+        }
+    }
+    // A new series next to older ones with the same kept labels is treated like one after a
+    // restart. Labels are pending only if none of their series has a value yet.
+    pending.retain(|labels| !parts.contains_key(labels));
+    Said { parts, pending }
+}
+
+/// Returns each counter that the selector matches. The rate is `None` if the counter was not seen
+/// often enough.
+fn rates<'a>(
+    source: &'a Source,
+    selector: &'a Selector,
+    window: Duration,
+    now: UnixMs,
+) -> impl Iterator<Item = (&'a Labels, Option<f64>)> {
+    let after = now.saturating_sub(millis(window));
+    let meant = source
+        .series(&selector.metric)
+        .filter(|(labels, _)| selector.matches(labels));
+    meant.map(move |(labels, points)| (labels, points.growth(after).map(|growth| growth.rate())))
+}
+
+fn kept(labels: &Labels, by: &[String]) -> Labels {
+    Labels::new(
+        by.iter()
+            .filter_map(|name| Some((name.as_str(), labels.get(name)?))),
+    )
+}
+
+/// Combines the values of all sources. `whole` is true if no source is missing.
+fn value(signal: &SignalSource, part: Part, whole: bool) -> Option<f64> {
+    let aggregated = |aggregate| {
+        let values = part.values.iter().copied();
+        // `f64::max` would ignore a NaN, as if its source had no value.
+        let extreme = |better: fn(f64, f64) -> f64| {
+            part.values.iter().copied().reduce(|a, b| {
+                if a.is_nan() || b.is_nan() {
+                    f64::NAN
+                } else {
+                    better(a, b)
+                }
+            })
+        };
+        match aggregate {
+            _ if part.values.is_empty() => None,
+            Aggregate::Sum => whole.then(|| values.sum()),
+            Aggregate::Avg => Some(values.sum::<f64>() / part.values.len() as f64),
+            Aggregate::Max => extreme(f64::max),
+            Aggregate::Min => extreme(f64::min),
+        }
+    };
+    match signal {
+        SignalSource::Query(_) => None,
+        SignalSource::Gauge(gauge) => aggregated(gauge.aggregate),
+        SignalSource::Rate(rate) => aggregated(rate.aggregate),
+        SignalSource::Ratio(_) => {
+            (part.denominator > 0.0).then(|| part.numerator / part.denominator)
+        }
+        SignalSource::Quantile(of) => quantile(of.q, part.buckets),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SourceError, exposition};
+
+    /// Test world of sources `a`, `b`, … that are scraped every second.
+    struct World {
+        signal: SignalConfig,
+        store: Store,
+        memory: Memory,
+        now: UnixMs,
+    }
+
+    fn key(name: &str) -> SourceKey {
+        SourceKey {
+            job: "web".to_owned(),
+            url: name.to_owned(),
+        }
+    }
+
+    impl World {
+        fn new(source: &str, target: &str, sources: &[&str]) -> Self {
+            let text = format!("name = 's'\nsource = {source}\ntarget = {target}");
+            let signal: SignalConfig = toml::from_str(&text).unwrap();
+            let store = Store::new([&signal]);
+            let mut world = Self {
+                signal,
+                store,
+                memory: Memory::default(),
+                now: 0,
+            };
+            world.watch(sources);
+            world
+        }
+
+        fn watch(&mut self, sources: &[&str]) {
+            let labels = |name: &str| Labels::new([("job", "web"), ("replica", name)]);
+            self.store.watch(
+                sources
+                    .iter()
+                    .map(|name| (key(name), labels(name)))
+                    .collect(),
+            );
+        }
+
+        /// Advances the time by one second. Each source answers with a text, or fails.
+        fn round(&mut self, answers: &[(&str, Option<&str>)]) -> Answer {
+            self.now += 1000;
+            for (name, text) in answers {
+                match text {
+                    Some(text) => {
+                        let samples =
+                            exposition::parse(text.as_bytes(), |name| self.store.wants(name))
+                                .unwrap();
+                        self.store.answered(&key(name), samples, self.now);
+                    }
+                    None => self
+                        .store
+                        .failed(&key(name), SourceError::Unsupported(String::new())),
+                }
+            }
+            evaluate(&self.signal, &self.store, &mut self.memory, self.now)
+        }
+    }
+
+    const WEB: &str = "{ kind = 'Process', name = 'web' }";
+
+    fn web() -> Target {
+        Target::new("", "Process", "web")
+    }
+
+    fn coverage(asked: u32, answered: u32, failed: u32) -> Coverage {
+        Coverage {
+            asked,
+            answered,
+            failed,
+        }
+    }
+
+    /// Returns the only value of the only target, and the coverage of the target.
+    fn said(answer: &Answer) -> (Option<f64>, Coverage) {
+        let spoken = answer.targets.get(&web());
+        let series = spoken.map_or(&[][..], |spoken| &spoken.series);
+        assert!(series.len() <= 1, "{series:?}");
+        (
+            series.first().map(|(_, value)| *value),
+            spoken.map_or(answer.otherwise, |spoken| spoken.coverage),
+        )
+    }
+
+    #[test]
+    fn a_gauge_of_replicas_is_aggregated_as_asked() {
+        for (aggregate, value) in [("sum", 6.0), ("max", 4.0), ("min", 2.0), ("avg", 3.0)] {
+            let source = format!("{{ gauge = {{ of = 'm', aggregate = '{aggregate}' }} }}");
+            let answer = World::new(&source, WEB, &["a", "b"])
+                .round(&[("a", Some("m 2\n")), ("b", Some("m 4\n"))]);
+            assert_eq!(said(&answer), (Some(value), coverage(2, 2, 0)));
+        }
+    }
+
+    #[test]
+    fn a_sum_with_a_part_missing_has_no_value_and_a_maximum_has() {
+        let round = [("a", Some("m 2\n")), ("b", None)];
+        let sum = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]).round(&round);
+        assert_eq!(said(&sum), (None, coverage(2, 1, 1)));
+        let max = World::new(
+            "{ gauge = { of = 'm', aggregate = 'max' } }",
+            WEB,
+            &["a", "b"],
+        )
+        .round(&round);
+        assert_eq!(said(&max), (Some(2.0), coverage(2, 1, 1)));
+    }
+
+    #[test]
+    fn a_source_without_the_metric_has_nothing_to_say_and_has_not_failed() {
+        let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]);
+        assert_eq!(
+            said(&world.round(&[("a", Some("m 2\n")), ("b", Some("other 4\n"))])),
+            (Some(2.0), coverage(2, 1, 0))
+        );
+        assert_eq!(
+            said(&world.round(&[("a", Some("")), ("b", Some(""))])),
+            (None, coverage(2, 0, 0))
+        );
+        assert_eq!(
+            said(&world.round(&[("a", None), ("b", None)])),
+            (None, coverage(2, 0, 2))
+        );
+    }
+
+    #[test]
+    fn a_nan_is_passed_on_as_nan() {
+        for aggregate in ["sum", "max", "min", "avg"] {
+            let source = format!("{{ gauge = {{ of = 'm', aggregate = '{aggregate}' }} }}");
+            let answer = World::new(&source, WEB, &["a", "b"])
+                .round(&[("a", Some("m NaN\n")), ("b", Some("m 4\n"))]);
+            assert!(said(&answer).0.unwrap().is_nan(), "{aggregate}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_whose_own_time_stands_still_is_believed_for_five_minutes() {
+        let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a"]);
+        for _ in 0..300 {
+            assert_eq!(
+                said(&world.round(&[("a", Some("m 2 1000\n"))])).0,
+                Some(2.0)
+            );
+        }
+        assert_eq!(
+            said(&world.round(&[("a", Some("m 2 1000\n"))])),
+            (None, coverage(1, 0, 0))
+        );
+    }
+
+    #[test]
+    fn a_rate_is_summed_over_replicas_and_survives_a_restart_of_one() {
+        let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a", "b"]);
+        let start =
+            |started: u32, count: u32| format!("process_start_time_seconds {started}\nc {count}\n");
+        let both = |world: &mut World, a: &str, b: &str| {
+            said(&world.round(&[("a", Some(a)), ("b", Some(b))]))
+        };
+        assert_eq!(
+            both(&mut world, &start(1, 10), &start(1, 0)),
+            (None, coverage(2, 0, 0))
+        );
+        assert_eq!(
+            both(&mut world, &start(1, 15), &start(1, 3)),
+            (Some(8.0), coverage(2, 2, 0))
+        );
+        // `a` restarts, and its counter is already higher than before: it grew by 5 and 20 in two
+        // seconds. The counter of `b` grew by 3 and 3.
+        assert_eq!(
+            both(&mut world, &start(9, 20), &start(1, 6)),
+            (Some(12.5 + 3.0), coverage(2, 2, 0))
+        );
+    }
+
+    #[test]
+    fn a_new_replica_is_no_dip_of_the_sum_before_its_first_rate() {
+        let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
+        world.round(&[("a", Some("c 0\n"))]);
+        assert_eq!(said(&world.round(&[("a", Some("c 9\n"))])).0, Some(9.0));
+        // Half of the traffic goes to the new replica, which has not counted long enough to have a
+        // rate.
+        world.watch(&["a", "b"]);
+        let first = world.round(&[("a", Some("c 14\n")), ("b", Some("c 5\n"))]);
+        assert_eq!(said(&first), (None, coverage(2, 1, 0)));
+        assert_eq!(first.targets[&web()].withheld, [Labels::default()].into());
+        let both = said(&world.round(&[("a", Some("c 18\n")), ("b", Some("c 10\n"))]));
+        assert_eq!(both, (Some(6.0 + 5.0), coverage(2, 2, 0)));
+        // A source that exposes the metric only once it has counted something is no part of the sum
+        // until then.
+        world.watch(&["a", "b", "c"]);
+        let all = [
+            ("a", Some("c 24\n")),
+            ("b", Some("c 15\n")),
+            ("c", Some("")),
+        ];
+        assert_eq!(
+            said(&world.round(&all)),
+            (Some(6.0 + 5.0), coverage(3, 2, 0))
+        );
+    }
+
+    #[test]
+    fn another_counter_of_a_replica_that_is_heard_is_no_gap() {
+        let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
+        world.round(&[("a", Some("c{path=\"/a\"} 0\n"))]);
+        let answer = world.round(&[("a", Some("c{path=\"/a\"} 4\nc{path=\"/b\"} 1\n"))]);
+        assert_eq!(said(&answer), (Some(4.0), coverage(1, 1, 0)));
+    }
+
+    #[test]
+    fn a_gauge_that_is_too_old_is_missing_in_the_sum() {
+        let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]);
+        let mut both = || said(&world.round(&[("a", Some("m 2\n")), ("b", Some("m 3 1000\n"))]));
+        for _ in 0..300 {
+            assert_eq!(both().0, Some(5.0));
+        }
+        assert_eq!(both(), (None, coverage(2, 1, 0)));
+    }
+
+    #[test]
+    fn a_source_that_fails_and_comes_back_has_its_window_again() {
+        let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
+        world.round(&[("a", Some("c 0\n"))]);
+        assert_eq!(
+            said(&world.round(&[("a", None)])),
+            (None, coverage(1, 0, 1))
+        );
+        assert_eq!(
+            said(&world.round(&[("a", Some("c 8\n"))])),
+            (Some(4.0), coverage(1, 1, 0))
+        );
+    }
+
+    #[test]
+    fn a_ratio_without_traffic_has_no_value() {
+        let source = "{ ratio = { of = 'errors', over = 'requests', window = '10s' } }";
+        let mut world = World::new(source, WEB, &["a"]);
+        world.round(&[("a", Some("errors 0\nrequests 0\n"))]);
+        assert_eq!(
+            said(&world.round(&[("a", Some("errors 0\nrequests 0\n"))])),
+            (None, coverage(1, 1, 0))
+        );
+        assert_eq!(
+            said(&world.round(&[("a", Some("errors 1\nrequests 4\n"))])).0,
+            Some(0.25)
+        );
+        // The source exposes no error counter, which does not mean that there were no errors.
+        assert_eq!(
+            said(&world.round(&[("a", Some("requests 4\n"))])),
+            (None, coverage(1, 0, 0))
+        );
+    }
+
+    #[test]
+    fn a_quantile_is_over_the_increases_of_all_replicas_and_paths() {
+        let source = r#"{ quantile = { of = 'd{status="200"}', q = 0.5, window = '10s' } }"#;
+        let mut world = World::new(source, WEB, &["a", "b"]);
+        let histogram = |path: &str, counts: [u32; 3]| {
+            let line = |le: &str, count| {
+                format!("d_bucket{{path=\"{path}\",status=\"200\",le=\"{le}\"}} {count}\n")
+            };
+            let failed = "d_bucket{status=\"500\",le=\"9\"} 1000\n".to_owned();
+            failed + &line("1", counts[0]) + &line("2", counts[1]) + &line("+Inf", counts[2])
+        };
+        let text = histogram("/a", [100, 100, 100]) + &histogram("/b", [0, 0, 0]);
+        world.round(&[("a", Some(&text)), ("b", Some(&text))]);
+        // In the window, one replica has 2 observations up to 1 and 2 more up to 2. The other
+        // replica has 4 up to 2.
+        let first = histogram("/a", [102, 104, 104]) + &histogram("/b", [0, 0, 0]);
+        let second = histogram("/a", [100, 100, 100]) + &histogram("/b", [0, 4, 4]);
+        let answer = world.round(&[("a", Some(&first)), ("b", Some(&second))]);
+        assert_eq!(said(&answer), (Some(1.0 + 2.0 / 6.0), coverage(2, 2, 0)));
+    }
+
+    #[test]
+    fn labels_that_are_kept_make_a_series_each() {
+        let mut world = World::new(
+            "{ gauge = { of = 'm', by = ['replica'] } }",
+            WEB,
+            &["a", "b"],
+        );
+        let answer = world.round(&[
+            ("a", Some("m 2\n")),
+            ("b", Some("m{x=\"1\"} 1\nm{x=\"2\"} 3\n")),
+        ]);
+        let series = [
+            (Labels::new([("replica", "a")]), 2.0),
+            (Labels::new([("replica", "b")]), 4.0),
+        ];
+        assert_eq!(answer.targets[&web()].series, series);
+    }
+
+    #[test]
+    fn a_failing_source_is_missed_by_the_targets_that_it_spoke_for() {
+        let target = "{ kind = 'Process', name = '{{app}}' }";
+        let mut world = World::new(
+            "{ gauge = { of = 'm', by = ['app'] } }",
+            target,
+            &["a", "b"],
+        );
+        let app = |name| Target::new("", "Process", name);
+        let answer = world.round(&[
+            ("a", Some("m{app=\"x\"} 1\nm 9\n")),
+            ("b", Some("m{app=\"y\"} 2\n")),
+        ]);
+        assert_eq!(answer.unattributed, 1);
+        assert_eq!(answer.targets[&app("x")].coverage, coverage(1, 1, 0));
+        let answer = world.round(&[("a", None), ("b", Some("m{app=\"y\"} 2\n"))]);
+        assert_eq!(
+            answer.targets[&app("x")],
+            Spoken {
+                coverage: coverage(1, 0, 1),
+                ..Spoken::default()
+            }
+        );
+        assert_eq!(answer.targets[&app("y")].coverage, coverage(1, 1, 0));
+        world.watch(&["b"]);
+        let answer = world.round(&[("b", Some("m{app=\"y\"} 2\n"))]);
+        assert!(!answer.targets.contains_key(&app("x")));
+    }
+
+    #[test]
+    fn a_source_that_the_selector_rules_out_is_not_asked() {
+        let mut world = World::new(r#"{ gauge = { of = 'm{replica="a"}' } }"#, WEB, &["a", "b"]);
+        let answer = world.round(&[("a", Some("m 2\n")), ("b", None)]);
+        assert_eq!(said(&answer), (Some(2.0), coverage(1, 1, 0)));
+    }
+}

@@ -1,0 +1,662 @@
+//! The series of one signal: interned labels, watermarks, and what may reach a guest.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::history::{History, Past};
+use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs};
+use anomalyzer_plugin_host::Frame;
+use anomalyzer_wire::remote_write::Walk;
+use anomalyzer_wire::{DecodeError, remote_write};
+
+/// A series that is not seen for this long is closed, so that churning labels cannot fill the
+/// memory.
+const FORGET_AFTER_MS: i64 = 60 * 60 * 1000;
+/// How often the series are looked through for such.
+const LOOK_EVERY_MS: i64 = 60 * 1000;
+/// Samples kept per series: those around an onset, and the past for a detector that lost its
+/// memory.
+pub(super) const KEPT: usize = 64;
+/// Most open series of one signal. Whoever may write to the topic could else fill the memory with
+/// names.
+const MOST_SERIES: usize = 100_000;
+/// Ways of writing the labels of one series that are known by their bytes. A producer has one.
+const SPELLINGS: usize = 2;
+
+struct Known {
+    target: Target,
+    labels: Labels,
+    spellings: Vec<Box<[u8]>>,
+    watermark: UnixMs,
+    /// The watermark of what was saved last.
+    saved: UnixMs,
+    /// When it was recalled: silence counts from then on.
+    recalled_at: UnixMs,
+    recent: VecDeque<Sample>,
+}
+
+/// The series of one target: by their labels, and by the bytes that the labels came in, which
+/// spares reading them again.
+#[derive(Default)]
+struct Group {
+    ids: HashMap<Labels, u32>,
+    by_bytes: HashMap<Box<[u8]>, u32>,
+}
+
+/// Interned series of one signal. Ids are dense and never reused.
+#[derive(Default)]
+pub(super) struct SeriesTable {
+    groups: HashMap<Target, Group>,
+    known: Vec<Option<Known>>,
+    open: usize,
+    look_at: UnixMs,
+    /// Samples that were late or repeated.
+    pub(super) late: u64,
+    /// Samples that were not finite.
+    pub(super) not_finite: u64,
+    /// Samples of series beyond the most that are watched.
+    pub(super) overlooked: u64,
+}
+
+impl SeriesTable {
+    /// Adds the samples of a target's series to the frame. Late and repeated samples are dropped
+    /// and counted; so are those that are not finite. Prometheus's stale marker closes the series.
+    pub(super) fn feed(&mut self, frame: &mut Frame, target: &Target, series: &[Series]) {
+        let mut group = self.groups.remove(target).unwrap_or_default();
+        for Series { labels, samples } in series {
+            let id = group.ids.get(labels).copied();
+            let mut into = Feeding {
+                table: self,
+                frame,
+                target,
+                group: &mut group,
+            };
+            let samples = samples.iter().map(|sample| Ok(*sample));
+            // Neither the labels nor the samples can be unreadable.
+            let _ = into.push(id, || Ok(labels.clone()), samples);
+        }
+        self.put_back(target, group);
+    }
+
+    /// The same with the series of a `WriteRequest`.
+    ///
+    /// # Errors
+    /// It can't be read to its end. What came before that counts.
+    pub(super) fn feed_encoded(
+        &mut self,
+        frame: &mut Frame,
+        target: &Target,
+        mut series: Walk<'_>,
+    ) -> Result<(), DecodeError> {
+        let mut group = self.groups.remove(target).unwrap_or_default();
+        let mut into = Feeding {
+            table: self,
+            frame,
+            target,
+            group: &mut group,
+        };
+        let done = series.try_for_each(|series| {
+            let series = series?;
+            if let Some(id) = into.group.by_bytes.get(&*series.labels).copied() {
+                return into
+                    .push(
+                        Some(id),
+                        || remote_write::labels(&series.labels),
+                        series.samples,
+                    )
+                    .map(drop);
+            }
+            let labels = remote_write::labels(&series.labels)?;
+            let id = into.group.ids.get(&labels).copied();
+            if let Some(id) = into.push(id, || Ok(labels.clone()), series.samples)? {
+                into.learn(id, &series.labels);
+            }
+            Ok(())
+        });
+        self.put_back(target, group);
+        done
+    }
+
+    fn put_back(&mut self, target: &Target, group: Group) {
+        if !group.ids.is_empty() {
+            self.groups.insert(target.clone(), group);
+        }
+    }
+
+    fn close(&mut self, frame: &mut Frame, group: &mut Group, id: u32) {
+        let Some(Some(known)) = self.known.get_mut(id as usize) else {
+            return;
+        };
+        group.ids.remove(&known.labels);
+        for spelling in known.spellings.drain(..) {
+            group.by_bytes.remove(&spelling);
+        }
+        // The entry stays, without its samples, until the frame's findings are read.
+        known.watermark = UnixMs::MAX;
+        self.open -= 1;
+        frame.closed.push(id);
+    }
+
+    /// Closes what was not seen for an hour before `now`.
+    pub(super) fn forget(&mut self, frame: &mut Frame, now: UnixMs) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now.saturating_add(LOOK_EVERY_MS);
+        let heard = |known: &Known| known.watermark.max(known.recalled_at);
+        let gone = |known: &Known| {
+            known.watermark != UnixMs::MAX && now.saturating_sub(heard(known)) > FORGET_AFTER_MS
+        };
+        let gone: Vec<(u32, Target)> = (0..)
+            .zip(&self.known)
+            .filter_map(|(id, known)| {
+                Some((
+                    id,
+                    known.as_ref().filter(|known| gone(known))?.target.clone(),
+                ))
+            })
+            .collect();
+        for (id, target) in gone {
+            let mut group = self.groups.remove(&target).unwrap_or_default();
+            self.close(frame, &mut group, id);
+            self.put_back(&target, group);
+        }
+    }
+
+    /// Frees what the closed series held. To be called after the findings of the frame that closed
+    /// them were read.
+    pub(super) fn sweep(&mut self, closed: &[u32]) {
+        for id in closed {
+            if let Some(known) = self.known.get_mut(*id as usize) {
+                *known = None;
+            }
+        }
+    }
+
+    /// All open series with what is kept of their past before the samples of this frame.
+    pub(super) fn kept(&self, frame: &Frame) -> History {
+        let mut first: HashMap<u32, UnixMs> = HashMap::new();
+        for (id, at) in frame.ids.iter().zip(&frame.at) {
+            first.entry(*id).or_insert(*at);
+        }
+        let before =
+            |id: u32, sample: &Sample| first.get(&id).is_none_or(|first| sample.at < *first);
+        self.history(frame.now, |id, known| {
+            known
+                .recent
+                .iter()
+                .filter(|sample| before(id, sample))
+                .copied()
+                .collect()
+        })
+    }
+
+    /// Takes in the past that a source kept, up to `now`. Answers all open series with it, also
+    /// with what came before their watermarks.
+    pub(super) fn fill(&mut self, past: Vec<(Target, Series)>, now: UnixMs) -> History {
+        let counted = (self.late, self.not_finite);
+        let mut samples: HashMap<u32, Vec<Sample>> = HashMap::new();
+        for (target, mut series) in past {
+            series.samples.retain(|sample| sample.value.is_finite());
+            series.samples.sort_by_key(|sample| sample.at);
+            series.samples.dedup_by_key(|sample| sample.at);
+            // Who is new is announced with the rest.
+            self.feed(
+                &mut Frame::default(),
+                &target,
+                std::slice::from_ref(&series),
+            );
+            if let Some(id) = self.id(&target, &series.labels) {
+                samples.insert(id, series.samples);
+            }
+        }
+        (self.late, self.not_finite) = counted;
+        self.history(now, |id, _| samples.remove(&id).unwrap_or_default())
+    }
+
+    fn history(&self, now: UnixMs, mut samples: impl FnMut(u32, &Known) -> Vec<Sample>) -> History {
+        let known = (0..)
+            .zip(&self.known)
+            .filter_map(|(id, known)| Some((id, known.as_ref()?)));
+        let series = known.map(|(id, known)| Past {
+            id,
+            labels: known.labels.clone(),
+            samples: samples(id, known),
+        });
+        History {
+            now,
+            series: series.collect(),
+        }
+    }
+
+    /// Opens a series that was known before, if it is not open. Answers its id and its watermark.
+    pub(super) fn recall(
+        &mut self,
+        target: &Target,
+        labels: &Labels,
+        watermark: UnixMs,
+        now: UnixMs,
+    ) -> Option<(u32, UnixMs)> {
+        if let Some(id) = self.id(target, labels) {
+            return Some((id, self.watermark(id)?));
+        }
+        let mut group = self.groups.remove(target).unwrap_or_default();
+        let id = self.add(&mut group, target, labels);
+        self.put_back(target, group);
+        let id = id?;
+        if let Some(Some(known)) = self.known.get_mut(id as usize) {
+            (known.watermark, known.saved, known.recalled_at) = (watermark, watermark, now);
+        }
+        Some((id, watermark))
+    }
+
+    /// None when too many are open, or four thousand million were seen: then no more.
+    fn add(&mut self, group: &mut Group, target: &Target, labels: &Labels) -> Option<u32> {
+        if self.open >= MOST_SERIES {
+            return None;
+        }
+        let id = u32::try_from(self.known.len()).ok()?;
+        group.ids.insert(labels.clone(), id);
+        self.known.push(Some(Known {
+            target: target.clone(),
+            labels: labels.clone(),
+            spellings: Vec::new(),
+            watermark: UnixMs::MIN,
+            saved: UnixMs::MIN,
+            recalled_at: UnixMs::MIN,
+            recent: VecDeque::new(),
+        }));
+        self.open += 1;
+        Some(id)
+    }
+
+    /// Up to which time the samples of an open series were seen.
+    pub(super) fn watermark(&self, id: u32) -> Option<UnixMs> {
+        let known = self.known.get(id as usize)?.as_ref()?;
+        (known.watermark != UnixMs::MAX).then_some(known.watermark)
+    }
+
+    /// The open series that got samples since they were saved.
+    pub(super) fn unsaved(&self) -> Vec<u32> {
+        let unsaved =
+            |known: &Known| known.watermark != UnixMs::MAX && known.watermark > known.saved;
+        let known = (0..).zip(&self.known);
+        known
+            .filter_map(|(id, known)| known.as_ref().is_some_and(unsaved).then_some(id))
+            .collect()
+    }
+
+    /// All open series.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        (0..)
+            .zip(&self.known)
+            .filter_map(|(id, known)| known.is_some().then_some(id))
+            .collect()
+    }
+
+    /// Says that what is known of these series is saved.
+    pub(super) fn set_saved(&mut self, ids: &[u32]) {
+        for id in ids {
+            if let Some(Some(known)) = self.known.get_mut(*id as usize) {
+                known.saved = known.watermark;
+            }
+        }
+    }
+
+    /// Whose series that is.
+    pub(super) fn get(&self, id: u32) -> Option<(&Target, &Labels)> {
+        let known = self.known.get(id as usize)?.as_ref()?;
+        Some((&known.target, &known.labels))
+    }
+
+    /// An open series.
+    pub(super) fn id(&self, target: &Target, labels: &Labels) -> Option<u32> {
+        self.groups.get(target)?.ids.get(labels).copied()
+    }
+
+    /// The kept samples of a series up to a time.
+    pub(super) fn samples(&self, id: u32, until: UnixMs) -> Vec<Sample> {
+        let Some(Some(known)) = self.known.get(id as usize) else {
+            return vec![];
+        };
+        known
+            .recent
+            .iter()
+            .filter(|sample| sample.at <= until)
+            .copied()
+            .collect()
+    }
+
+    /// The kept samples as a series.
+    pub(super) fn series(&self, id: u32, until: UnixMs) -> Series {
+        let labels = self
+            .get(id)
+            .map(|(_, labels)| labels.clone())
+            .unwrap_or_default();
+        Series {
+            labels,
+            samples: self.samples(id, until),
+        }
+    }
+
+    /// How many series are open.
+    pub(super) fn len(&self) -> usize {
+        self.open
+    }
+}
+
+/// The frame that is made of a series that was not seen before: what the host holds back is not in
+/// it.
+pub fn held_back(labels: &Labels, samples: &[Sample]) -> Frame {
+    let mut frame = Frame::default();
+    let series = Series {
+        labels: labels.clone(),
+        samples: samples.to_vec(),
+    };
+    SeriesTable::default().feed(
+        &mut frame,
+        &Target::new("", "Process", "held-back"),
+        &[series],
+    );
+    frame
+}
+
+/// Where the samples of one target go. The group is out of the table meanwhile, so that it is
+/// looked up once.
+struct Feeding<'a> {
+    table: &'a mut SeriesTable,
+    frame: &'a mut Frame,
+    target: &'a Target,
+    group: &'a mut Group,
+}
+
+impl Feeding<'_> {
+    /// Adds one series' samples. Answers the series' id, unless it has not begun or was closed.
+    fn push(
+        &mut self,
+        mut id: Option<u32>,
+        labels: impl Fn() -> Result<Labels, DecodeError>,
+        samples: impl Iterator<Item = Result<Sample, DecodeError>>,
+    ) -> Result<Option<u32>, DecodeError> {
+        for sample in samples {
+            let sample = sample?;
+            if !sample.value.is_finite() {
+                match sample.is_stale_marker() {
+                    true => id
+                        .take()
+                        .into_iter()
+                        .for_each(|id| self.table.close(self.frame, self.group, id)),
+                    false => self.table.not_finite += 1,
+                }
+                continue;
+            }
+            let index = match id {
+                Some(index) => index,
+                None => {
+                    let Some(index) = self.intern(labels()?) else {
+                        self.table.overlooked += 1;
+                        continue;
+                    };
+                    id = Some(index);
+                    index
+                }
+            };
+            let Some(Some(known)) = self.table.known.get_mut(index as usize) else {
+                return Ok(None);
+            };
+            if sample.at <= known.watermark {
+                self.table.late += 1;
+                continue;
+            }
+            known.watermark = sample.at;
+            if known.recent.len() == KEPT {
+                known.recent.pop_front();
+            }
+            known.recent.push_back(sample);
+            self.frame.push(index, sample.at, sample.value);
+        }
+        Ok(id)
+    }
+
+    fn intern(&mut self, labels: Labels) -> Option<u32> {
+        let id = self.table.add(self.group, self.target, &labels)?;
+        self.frame.opened.push((id, labels));
+        Some(id)
+    }
+
+    /// Knows the series by these bytes from now on.
+    fn learn(&mut self, id: u32, bytes: &[u8]) {
+        let Some(Some(known)) = self.table.known.get_mut(id as usize) else {
+            return;
+        };
+        if known.spellings.len() < SPELLINGS {
+            known.spellings.push(bytes.into());
+            self.group.by_bytes.insert(bytes.into(), id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anomalyzer_wire::Believed;
+
+    fn web() -> Target {
+        Target::new("", "Process", "web")
+    }
+
+    fn walk(payload: &[u8]) -> Walk<'_> {
+        remote_write::walk(payload, Believed::at(i64::MAX))
+    }
+
+    fn feed(samples: &[(i64, f64)]) -> (Frame, SeriesTable) {
+        let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
+        let samples: Vec<Sample> = samples
+            .iter()
+            .map(|(at, value)| Sample {
+                at: *at,
+                value: *value,
+            })
+            .collect();
+        table.feed(
+            &mut frame,
+            &web(),
+            &[Series {
+                labels: Labels::new([("a", "b")]),
+                samples,
+            }],
+        );
+        (frame, table)
+    }
+
+    #[test]
+    fn late_repeated_and_non_finite_samples_never_reach_a_guest() {
+        let (frame, table) = feed(&[
+            (1, 1.0),
+            (1, 2.0),
+            (3, f64::NAN),
+            (4, f64::INFINITY),
+            (2, 2.0),
+            (2, 9.0),
+            (5, 5.0),
+        ]);
+        assert_eq!(frame.values, [1.0, 2.0, 5.0]);
+        assert_eq!((table.late, table.not_finite), (2, 2));
+    }
+
+    #[test]
+    fn a_stale_marker_closes_the_series_and_its_id_is_not_used_again() {
+        let stale = f64::from_bits(anomalyzer_domain::STALE_NAN_BITS);
+        let (frame, table) = feed(&[(1, 1.0), (2, stale), (3, 3.0)]);
+        assert_eq!(frame.closed, [0]);
+        assert_eq!(
+            frame.opened.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            [0, 1]
+        );
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn the_past_of_a_frame_ends_where_the_frame_begins() {
+        let (_, mut table) = feed(&[(1, 1.0), (2, 2.0)]);
+        let mut frame = Frame::default();
+        let series = Series {
+            labels: Labels::new([("a", "b")]),
+            samples: vec![Sample { at: 3, value: 3.0 }],
+        };
+        table.feed(&mut frame, &web(), &[series]);
+        let past = table.kept(&frame).frame(&HashMap::new());
+        assert_eq!(
+            (past.values.as_slice(), past.opened.len()),
+            ([1.0, 2.0].as_slice(), 1)
+        );
+        let rest = table.kept(&frame).frame(&HashMap::from([(0, 1)]));
+        assert_eq!(
+            (rest.values.as_slice(), rest.opened.len()),
+            ([2.0].as_slice(), 0),
+            "it was restored up to 1"
+        );
+    }
+
+    #[test]
+    fn a_series_that_was_recalled_takes_only_what_comes_after_its_watermark() {
+        let labels = Labels::new([("a", "b")]);
+        let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
+        assert_eq!(table.recall(&web(), &labels, 2, 9), Some((0, 2)));
+        assert_eq!(
+            table.recall(&web(), &labels, 7, 9),
+            Some((0, 2)),
+            "it is open"
+        );
+        let samples = (1..=4)
+            .map(|at| Sample {
+                at,
+                value: at as f64,
+            })
+            .collect();
+        table.feed(&mut frame, &web(), &[Series { labels, samples }]);
+        assert_eq!(
+            (frame.values.as_slice(), frame.opened.len(), table.late),
+            ([3.0, 4.0].as_slice(), 0, 2)
+        );
+        assert_eq!(table.unsaved(), [0]);
+        table.set_saved(&[0]);
+        assert!(table.unsaved().is_empty());
+    }
+
+    #[test]
+    fn a_recalled_series_is_silent_from_the_recall_on() {
+        let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
+        let now = 10 * FORGET_AFTER_MS;
+        table.recall(&web(), &Labels::default(), 1, now);
+        table.forget(&mut frame, now);
+        assert_eq!(table.len(), 1);
+        table.forget(&mut frame, now + FORGET_AFTER_MS + 1);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_past_is_sorted_and_shows_also_what_came_before_the_watermark() {
+        let labels = Labels::new([("a", "b")]);
+        let mut table = SeriesTable::default();
+        table.recall(&web(), &labels, 2, 9);
+        let samples = [3, 1, 2, 2]
+            .map(|at| Sample {
+                at,
+                value: at as f64,
+            })
+            .to_vec();
+        let new = Series {
+            labels: Labels::default(),
+            samples: vec![
+                Sample {
+                    at: 1,
+                    value: f64::NAN,
+                },
+                Sample { at: 2, value: 5.0 },
+            ],
+        };
+        let history = table.fill(vec![(web(), Series { labels, samples }), (web(), new)], 9);
+        assert_eq!(history.frame(&HashMap::new()).values, [1.0, 2.0, 3.0, 5.0]);
+        assert_eq!(history.frame(&HashMap::from([(0, 2)])).values, [3.0, 5.0]);
+        assert_eq!((table.late, table.not_finite, table.len()), (0, 0, 2));
+    }
+
+    #[test]
+    fn encoded_series_are_the_same_series_and_a_broken_end_leaves_what_came_before() {
+        let series = |name: &str, at| Series {
+            labels: Labels::new([("a", "b"), ("name", name)]),
+            samples: vec![Sample { at, value: 1.0 }],
+        };
+        let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
+        table.feed(&mut frame, &web(), &[series("x", 1)]);
+        for at in [2, 3] {
+            let payload = remote_write::encode(&[series("x", at), series("y", at)]);
+            table
+                .feed_encoded(&mut frame, &web(), walk(&payload))
+                .unwrap();
+        }
+        assert_eq!(frame.ids, [0, 0, 1, 0, 1]);
+        let mut broken = remote_write::encode(&[series("x", 4), series("y", 4)]);
+        broken.truncate(broken.len() - 1);
+        assert!(
+            table
+                .feed_encoded(&mut frame, &web(), walk(&broken))
+                .is_err()
+        );
+        assert_eq!(frame.ids, [0, 0, 1, 0, 1, 0]);
+        // Closed, a series is a new one even if it comes in the same bytes.
+        let stale = Series {
+            samples: vec![Sample::stale_marker(5)],
+            ..series("x", 5)
+        };
+        table
+            .feed_encoded(
+                &mut frame,
+                &web(),
+                walk(&remote_write::encode(&[stale, series("x", 6)])),
+            )
+            .unwrap();
+        assert_eq!(
+            (frame.closed.as_slice(), frame.ids.last()),
+            ([0].as_slice(), Some(&2))
+        );
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn what_is_silent_for_an_hour_is_forgotten_with_its_bytes() {
+        let series = Series {
+            labels: Labels::new([("a", "b")]),
+            samples: vec![Sample { at: 1, value: 1.0 }],
+        };
+        let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
+        table
+            .feed_encoded(&mut frame, &web(), walk(&remote_write::encode(&[series])))
+            .unwrap();
+        table.forget(&mut frame, FORGET_AFTER_MS);
+        assert_eq!((table.len(), table.groups.len()), (1, 1));
+        table.forget(&mut frame, FORGET_AFTER_MS + LOOK_EVERY_MS);
+        assert_eq!(
+            (table.len(), table.groups.len(), frame.closed.as_slice()),
+            (0, 0, [0].as_slice())
+        );
+    }
+
+    #[test]
+    fn more_series_than_are_watched_are_overlooked_and_counted_until_others_end() {
+        let series = |name: usize, at| Series {
+            labels: Labels::new([("name", name.to_string())]),
+            samples: vec![Sample { at, value: 1.0 }],
+        };
+        let (mut frame, mut table) = (Frame::default(), SeriesTable::default());
+        let all: Vec<Series> = (0..MOST_SERIES + 2).map(|name| series(name, 1)).collect();
+        table.feed(&mut frame, &web(), &all);
+        assert_eq!((table.len(), table.overlooked), (MOST_SERIES, 2));
+        let stale = Series {
+            samples: vec![Sample::stale_marker(2)],
+            ..series(0, 2)
+        };
+        table.feed(&mut frame, &web(), &[stale, series(MOST_SERIES, 2)]);
+        assert_eq!((table.len(), table.overlooked), (MOST_SERIES, 2));
+    }
+}

@@ -1,0 +1,105 @@
+//! Pruning of old events in a way that keeps the rest verifiable. Events are removed only from the
+//! beginning of the chain, in small steps between the writer's other work. The hash of the last
+//! removed event is kept, because the first remaining event follows it. SQLite reuses the freed
+//! pages, and nothing is copied.
+
+use sqlx::SqliteTransaction;
+
+use super::{History, HistoryError, Work};
+use anomalyzer_domain::UnixMs;
+
+/// Maximum number of events removed in one transaction.
+const STEP: i64 = 200;
+
+impl History {
+    /// Prunes events older than `before`, together with the decisions and incidents that no other
+    /// event concerns. Stops at the first newer event. Events of an unfinished decision and all
+    /// later events stay. Returns the number of pruned events.
+    ///
+    /// # Errors
+    /// Returns an error if the history can't be read or written.
+    pub async fn cut(&self, before: UnixMs) -> Result<u64, HistoryError> {
+        let mut gone = 0;
+        while let Some((first, until)) = self.step(before).await? {
+            self.writer.write(Work::Cut { until }).await?;
+            gone += u64::try_from(until - first + 1).unwrap_or(0);
+        }
+        Ok(gone)
+    }
+
+    /// Returns the first and last event of the next step.
+    async fn step(&self, before: UnixMs) -> Result<Option<(i64, i64)>, HistoryError> {
+        let row: (Option<i64>, Option<i64>) = sqlx::query_as(
+            "WITH step AS (SELECT seq, at FROM decision_events ORDER BY seq LIMIT ?1),
+                  kept AS (SELECT min(events.seq) AS seq FROM decisions
+                           JOIN decision_events AS events ON events.decision = decisions.id
+                           WHERE decisions.state IN ('proposed', 'held', 'acting', 'verifying'))
+             SELECT min(seq), max(seq) FROM step
+             WHERE seq < coalesce((SELECT min(seq) FROM step WHERE at >= ?2), 1 << 62)
+               AND seq < coalesce((SELECT seq FROM kept), 1 << 62)
+               AND seq < (SELECT max(seq) FROM decision_events)",
+        )
+        .bind(STEP)
+        .bind(before)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        Ok(row.0.zip(row.1))
+    }
+
+    /// Returns the number of bytes in use in the file.
+    ///
+    /// # Errors
+    /// Returns an error if the history can't be read.
+    pub async fn bytes(&self) -> Result<u64, HistoryError> {
+        let (pages, free, size): (i64, i64, i64) = sqlx::query_as(
+            "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        Ok(u64::try_from((pages - free).saturating_mul(size)).unwrap_or(0))
+    }
+
+    /// Returns the time of the oldest event.
+    ///
+    /// # Errors
+    /// Returns an error if the history can't be read.
+    pub async fn oldest(&self) -> Result<Option<UnixMs>, HistoryError> {
+        sqlx::query_scalar("SELECT at FROM decision_events ORDER BY seq LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))
+    }
+}
+
+/// Prunes all events up to and including `until`.
+pub(super) async fn apply(
+    transaction: &mut SqliteTransaction<'_>,
+    until: i64,
+    now: UnixMs,
+) -> sqlx::Result<i64> {
+    sqlx::query(
+        "INSERT INTO cuts (seq, hash, at, cut_at) SELECT seq, hash, at, ?2 FROM decision_events WHERE seq = ?1",
+    )
+    .bind(until)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    let over = "SELECT DISTINCT decision FROM decision_events AS old WHERE seq <= ?1
+                AND NOT EXISTS (SELECT 1 FROM decision_events AS newer WHERE newer.decision = old.decision AND newer.seq > ?1)";
+    for what in [
+        format!("DELETE FROM decision_text WHERE rowid IN (SELECT seq FROM decisions WHERE id IN ({over}))"),
+        format!("DELETE FROM operations WHERE decision IN ({over})"),
+        format!(
+            "DELETE FROM incidents WHERE cleared_at IS NOT NULL
+             AND id IN (SELECT incident FROM decisions WHERE id IN ({over}))
+             AND NOT EXISTS (SELECT 1 FROM decisions WHERE incident = incidents.id AND id NOT IN ({over}))"
+        ),
+        format!("DELETE FROM decisions WHERE id IN ({over})"),
+        "DELETE FROM decision_events WHERE seq <= ?1".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(what)).bind(until).execute(&mut **transaction).await?;
+    }
+    Ok(until)
+}

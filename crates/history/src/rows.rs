@@ -1,0 +1,145 @@
+//! SQL statements that write a record's rows, inside the writer's transaction.
+
+use sqlx::SqliteTransaction;
+
+use super::chain::{self, GENESIS, Hash, Link};
+use super::columns::{EventColumns, IncidentColumns};
+
+pub(super) async fn read_up_to(
+    transaction: &mut SqliteTransaction<'_>,
+    topic: &str,
+    next: i64,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO read_up_to (topic, next) VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET next = excluded.next",
+    )
+    .bind(topic)
+    .bind(next)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn last_link(
+    transaction: &mut SqliteTransaction<'_>,
+) -> sqlx::Result<(i64, Hash)> {
+    let last: Option<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(&mut **transaction)
+            .await?;
+    let last = match last {
+        // All events were pruned, or the log of record does not contain the earliest events.
+        None => {
+            sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
+                .fetch_optional(&mut **transaction)
+                .await?
+        }
+        last => last,
+    };
+    // The table checks the length of the hash, so the conversion can't fail.
+    Ok(last.map_or((0, GENESIS), |(seq, hash)| {
+        (seq, hash.try_into().unwrap_or(GENESIS))
+    }))
+}
+
+pub(super) async fn append(
+    transaction: &mut SqliteTransaction<'_>,
+    (last, previous): (i64, Hash),
+    event: &EventColumns,
+) -> sqlx::Result<(i64, Hash)> {
+    let decision = &event.decision;
+    let (seq, id) = (last + 1, decision.id.as_str());
+    let hash = chain::hash(
+        &previous,
+        &Link {
+            seq,
+            decision: id,
+            at: event.at,
+            kind: event.kind,
+            body: event.event(),
+        },
+    );
+    // All statements are sent as one text, because each separate statement costs a round trip to
+    // the thread of the connection.
+    let mut sql = APPEND.to_owned();
+    for _ in &event.operations {
+        sql.push_str(PUT_OPERATION);
+    }
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(seq)
+        .bind(id)
+        .bind(event.at)
+        .bind(event.kind)
+        .bind(event.event())
+        .bind(&previous[..])
+        .bind(&hash[..])
+        .bind(id)
+        .bind(decision.incident.as_ref().map(ToString::to_string))
+        .bind(&event.target)
+        .bind(decision.target.as_ref().map(|target| &target.namespace))
+        .bind(&decision.solution)
+        .bind(decision.state().as_str())
+        .bind(
+            decision
+                .verification
+                .as_ref()
+                .map(|verification| verification.outcome.as_str()),
+        )
+        .bind(decision.opened_at)
+        .bind(decision.decided_at)
+        .bind(&event.body)
+        .bind(id)
+        .bind(&event.words);
+    for operation in &event.operations {
+        query = query
+            .bind(&operation.id)
+            .bind(id)
+            .bind(&operation.target)
+            .bind(&decision.solution)
+            .bind(&operation.kind)
+            .bind(operation.asked_at)
+            .bind(&operation.outcome)
+            .bind(&operation.body);
+    }
+    query.execute(&mut **transaction).await?;
+    Ok((seq, hash))
+}
+
+const APPEND: &str = "
+    INSERT INTO decision_events (seq, decision, at, kind, body, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?);
+    INSERT INTO decisions (id, incident, target, namespace, solution, state, outcome, opened_at, decided_at, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET
+            incident = excluded.incident, target = excluded.target, namespace = excluded.namespace,
+            solution = excluded.solution, state = excluded.state, outcome = excluded.outcome,
+            opened_at = excluded.opened_at, decided_at = excluded.decided_at, body = excluded.body;
+    INSERT OR REPLACE INTO decision_text (rowid, words) VALUES ((SELECT seq FROM decisions WHERE id = ?), ?);";
+
+const PUT_OPERATION: &str = "
+    INSERT OR REPLACE INTO operations (id, decision, target, solution, kind, asked_at, outcome, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
+
+pub(super) async fn put_incident(
+    transaction: &mut SqliteTransaction<'_>,
+    incident: &IncidentColumns,
+) -> sqlx::Result<i64> {
+    sqlx::query(
+        "INSERT INTO incidents (id, target, opened_at, changed_at, cleared_at, body) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET
+             target = excluded.target, opened_at = excluded.opened_at, changed_at = excluded.changed_at,
+             cleared_at = excluded.cleared_at, body = excluded.body
+         WHERE excluded.changed_at >= changed_at",
+    )
+    .bind(&incident.id)
+    .bind(&incident.target)
+    .bind(incident.opened_at)
+    .bind(incident.changed_at)
+    .bind(incident.cleared_at)
+    .bind(&incident.body)
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query_scalar("SELECT seq FROM incidents WHERE id = ?")
+        .bind(&incident.id)
+        .fetch_one(&mut **transaction)
+        .await
+}

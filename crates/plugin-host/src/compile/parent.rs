@@ -1,0 +1,271 @@
+//! Starts the child, feeds it, waits for it, and reports its end.
+
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use rustix::process::Signal;
+
+use super::super::config::Limits;
+use super::super::text::one_line;
+use super::child::{UNABLE, UNUSABLE};
+
+/// Number of threads that one child compiles with. More threads would only use up address space,
+/// because each has a stack and a heap.
+const THREADS: &str = "4";
+const HEAPS: &str = "2";
+
+/// Maximum size of the output that is kept of a child, in bytes.
+const SAID: u64 = 64 << 10;
+
+/// Reason why a child did not compile the component.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The child reached a limit, and would reach it again. The text names the limit and the
+    /// remedy.
+    Limit(String),
+    /// The child failed for another reason.
+    Other(String),
+}
+
+/// Compiles in a child, into the folder `into`.
+pub(super) fn compile(
+    program: &Path,
+    bytes: &[u8],
+    into: &Path,
+    canonical_nan: bool,
+    limits: &Limits,
+) -> Result<(), Failure> {
+    let seconds = limits.compile_cpu.as_secs().max(1);
+    let mut command = Command::new(program);
+    command.arg("compile-plugin").arg("--into").arg(into);
+    command.args(["--cpu-seconds", &seconds.to_string()]);
+    command.args(["--memory-bytes", &limits.compile_memory_bytes.to_string()]);
+    if !canonical_nan {
+        command.arg("--any-nan");
+    }
+    // The child needs nothing from the environment, which may hold credentials.
+    command
+        .env_clear()
+        .env("RAYON_NUM_THREADS", THREADS)
+        .env("MALLOC_ARENA_MAX", HEAPS);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let child = command.spawn().map_err(|error| {
+        Failure::Other(format!(
+            "the compiler {} can't be started: {error}",
+            program.display()
+        ))
+    })?;
+    // On a machine that is busy with other things, processor time comes slowly.
+    let patience = Duration::from_secs(seconds.saturating_mul(4).saturating_add(10));
+    let ended = feed(child, bytes, patience)
+        .map_err(|error| Failure::Other(format!("the compiler can't be watched: {error}")))?;
+    ended.judge(limits, patience)
+}
+
+/// End of a child.
+struct Ended {
+    /// Exit status, or None if the child had to be stopped.
+    status: Option<ExitStatus>,
+    said: String,
+}
+
+fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended> {
+    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    thread::scope(|scope| {
+        let both = (|| {
+            // The child may end before it has read everything. Nobody needs to know that.
+            thread::Builder::new().spawn_scoped(scope, move || {
+                drop(stdin.map(|mut stdin| stdin.write_all(bytes)))
+            })?;
+            thread::Builder::new().spawn_scoped(scope, move || {
+                let mut said = Vec::new();
+                if let Some(mut stderr) = stderr {
+                    let _ = stderr.by_ref().take(SAID).read_to_end(&mut said);
+                    // The rest is read but not kept, so that the child never waits for a reader.
+                    let _ = io::copy(&mut stderr, &mut io::sink());
+                }
+                String::from_utf8_lossy(&said).into_owned()
+            })
+        })();
+        let reader = match both {
+            Ok(reader) => reader,
+            Err(error) => {
+                // The pipes end with the child, and the threads end with the pipes.
+                child.kill()?;
+                child.wait()?;
+                return Err(error);
+            }
+        };
+        let status = wait(&mut child, patience)?;
+        Ok(Ended {
+            status,
+            said: reader.join().unwrap_or_default(),
+        })
+    })
+}
+
+/// Waits for the end of the child. Kills the child after `patience`.
+fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    const LONGEST_NAP: Duration = Duration::from_millis(20);
+    let begun = Instant::now();
+    let mut nap = Duration::from_millis(1);
+    while begun.elapsed() < patience {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        thread::sleep(nap);
+        nap = (nap * 2).min(LONGEST_NAP);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+impl Ended {
+    fn judge(self, limits: &Limits, patience: Duration) -> Result<(), Failure> {
+        let Self { status, said } = self;
+        let last = said
+            .lines()
+            .map(str::trim)
+            .rfind(|line| !line.is_empty())
+            .unwrap_or_default();
+        let Some(status) = status else {
+            return Err(Failure::Other(format!(
+                "compiling it was stopped after {patience:?}: the machine is busy, or plugins.limits.compile_cpu is too high"
+            )));
+        };
+        let signal = status.signal().and_then(Signal::from_named_raw);
+        Err(match status.code().map(u8::try_from) {
+            Some(Ok(0)) => return Ok(()),
+            _ if signal == Some(Signal::XCPU) => Failure::Limit(format!(
+                "compiling it takes more than {:?} of processor time: it is far too complicated for a plugin; raise \
+                 plugins.limits.compile_cpu if you trust it",
+                limits.compile_cpu
+            )),
+            _ if out_of_memory(&said) => Failure::Limit(format!(
+                "compiling it takes more than {} bytes of memory: it is far too complicated for a plugin; raise \
+                 plugins.limits.compile_memory_bytes if you trust it",
+                limits.compile_memory_bytes
+            )),
+            _ if said.contains("overflowed its stack") => Failure::Limit(
+                "compiling it takes more stack than there is: it is nested too deeply".to_owned(),
+            ),
+            Some(Ok(UNUSABLE)) => Failure::Other(one_line(&said, 1024)),
+            Some(Ok(UNABLE)) => Failure::Other(format!(
+                "it could not be compiled: {}",
+                one_line(&said, 1024)
+            )),
+            _ => Failure::Other(format!(
+                "the compiler ended with {status}: {}",
+                one_line(last, 512)
+            )),
+        })
+    }
+}
+
+/// Returns true if the child ran out of memory. A failed allocation ends the process with these
+/// words, and a failed mapping is an error with this number.
+fn out_of_memory(said: &str) -> bool {
+    said.contains("memory allocation of") || said.contains("(os error 12)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: Option<i32>, said: &str) -> String {
+        let ended = Ended {
+            status: status.map(ExitStatus::from_raw),
+            said: said.to_owned(),
+        };
+        match ended
+            .judge(&Limits::default(), Duration::from_secs(9))
+            .unwrap_err()
+        {
+            Failure::Limit(why) => format!("limit: {why}"),
+            Failure::Other(why) => why,
+        }
+    }
+
+    /// Returns a status in the format of `wait`: the exit code is in the second byte.
+    fn code(code: u8) -> Option<i32> {
+        Some(i32::from(code) << 8)
+    }
+
+    #[test]
+    fn each_end_of_the_child_is_told_by_its_cause() {
+        assert!(
+            Ended {
+                status: code(0).map(ExitStatus::from_raw),
+                said: String::new()
+            }
+            .judge(&Limits::default(), Duration::ZERO)
+            .is_ok()
+        );
+        assert_eq!(
+            told(code(UNUSABLE), "unexpected end\nat 7"),
+            "unexpected end at 7"
+        );
+        assert!(told(code(UNABLE), "no room").contains("could not be compiled: no room"));
+        let slow = told(Some(Signal::XCPU.as_raw()), "");
+        assert!(
+            slow.starts_with("limit: ") && slow.contains("plugins.limits.compile_cpu"),
+            "{slow}"
+        );
+        for (status, said) in [
+            (
+                Some(Signal::ABORT.as_raw()),
+                "memory allocation of 8 bytes failed",
+            ),
+            (
+                code(UNUSABLE),
+                "mmap failed: Cannot allocate memory (os error 12)",
+            ),
+        ] {
+            assert!(
+                told(status, said).contains("plugins.limits.compile_memory_bytes"),
+                "{said}"
+            );
+        }
+        let overflowed = "thread 'main' has overflowed its stack";
+        assert!(told(Some(Signal::ABORT.as_raw()), overflowed).contains("nested too deeply"));
+        assert!(told(code(101), "thread panicked at\nall is lost").contains("all is lost"));
+        assert!(told(None, "").contains("stopped after 9s"));
+    }
+
+    #[test]
+    fn who_takes_too_long_is_stopped() {
+        let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        let begun = Instant::now();
+        assert_eq!(wait(&mut sleeper, Duration::from_millis(50)).unwrap(), None);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_child_that_does_not_listen_or_says_too_much_holds_nobody_up() {
+        let run = |script: &str| {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", script])
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped());
+            feed(
+                command.spawn().unwrap(),
+                &vec![0; 4 << 20],
+                Duration::from_secs(20),
+            )
+            .unwrap()
+        };
+        assert!(run("exit 0").status.unwrap().success());
+        let talker = run("head -c 1000000 /dev/zero >&2");
+        assert!(talker.status.unwrap().success());
+        assert_eq!(talker.said.len() as u64, SAID);
+    }
+}

@@ -1,0 +1,335 @@
+//! Schedules the calls of one thread, and detaches slow calls. A slow call must not hold up the
+//! other calls of its thread. After a short while the run queue is handed to a new thread, and the
+//! call continues detached, at lower priority. If its guest is suspect, it continues at idle
+//! priority. When the call returns, its instance goes back to the run queue and its thread ends.
+
+use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+};
+use thread_priority::{ThreadPriority, thread_native_id};
+use tokio::sync::mpsc;
+
+use super::watch::Watch;
+use super::worker::{Call, Instances, Job};
+
+/// Maximum time that a call holds up the others. The resolution of deadlines comes on top.
+pub(super) const SLICE: Duration = Duration::from_millis(1);
+/// Maximum number of detached calls of one queue at a time. One more slow call holds up the others
+/// until it ends.
+const MOST_ALONE: usize = 8;
+/// Maximum number of calls that wait for a detached instance.
+const MOST_WAITING: usize = 64;
+/// Stack size of a thread. At most half a megabyte is for the guest, and the rest is for the host.
+const STACK_BYTES: usize = 4 << 20;
+/// Niceness of a detached call: the lowest priority that there is. On an idle processor, the call
+/// is as fast as before. If guests spin until their deadline, the other calls keep their pace.
+const NICER: i32 = 19;
+
+thread_local! {
+    /// Run queue of this thread, while the thread is inside a guest.
+    static RELIEVABLE: RefCell<Option<Relievable>> = const { RefCell::new(None) };
+    /// True if this thread has handed on its run queue and ends with its call.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Relievable {
+    desk: Desk,
+    lease: u64,
+    /// True if the last call of this instance ended with a fault.
+    suspect: bool,
+}
+
+/// Detaches the current call: hands the run queue of this thread to a new thread. Does nothing if
+/// the call is detached already, or if too many calls are. A guest that takes long triggers it from
+/// inside.
+pub(super) fn relieve() {
+    let Some(Relievable {
+        mut desk,
+        lease,
+        suspect,
+    }) = RELIEVABLE.take()
+    else {
+        return;
+    };
+    if desk.shared.alone.fetch_add(1, Ordering::Relaxed) >= MOST_ALONE {
+        desk.shared.alone.fetch_sub(1, Ordering::Relaxed);
+        RELIEVABLE.set(Some(Relievable {
+            desk,
+            lease,
+            suspect,
+        }));
+        return;
+    }
+    desk.away.insert(lease, VecDeque::new());
+    desk.slow.insert(lease);
+    let shared = Arc::clone(&desk.shared);
+    match desk.start() {
+        // If this is refused, the priority of the thread is no higher than before.
+        Ok(()) => {
+            let _ = rustix::process::nice(NICER);
+            ALONE.set(true);
+            if suspect {
+                stand_back();
+            }
+        }
+        Err(left) => {
+            let (mut desk, error) = *left;
+            tracing::warn!(%error, "cannot start a thread to detach a slow plugin call");
+            shared.alone.fetch_sub(1, Ordering::Relaxed);
+            desk.away.remove(&lease);
+            RELIEVABLE.set(Some(Relievable {
+                desk,
+                lease,
+                suspect,
+            }));
+        }
+    }
+}
+
+/// Lowers the priority of a detached call on this thread to idle. From now on it runs only while no
+/// other thread wants the processor, and it yields to every other thread at once. A nice thread, in
+/// contrast, still has its whole turn of milliseconds. Does nothing on a thread without a detached
+/// call. It is not for guests that are merely slow: on a busy machine they would miss their
+/// deadline.
+pub(super) fn stand_back() {
+    if ALONE.get() {
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        // If this is refused, the thread stays nice. An error is also returned because the thread
+        // can't be made less nice afterwards.
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    }
+}
+
+/// State that the run queue shares with the detached threads and with the leases.
+pub(super) struct Shared {
+    index: usize,
+    jobs: mpsc::WeakSender<Call>,
+    /// Leases that ended. Their number is at most the number of instances.
+    left: Mutex<Vec<u64>>,
+    /// Instances that return from detached calls, with true if the call was slow.
+    back: Mutex<Vec<(u64, Instances, bool)>>,
+    alone: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn new(index: usize, jobs: mpsc::WeakSender<Call>) -> Self {
+        Self {
+            index,
+            jobs,
+            left: Mutex::default(),
+            back: Mutex::default(),
+            alone: AtomicUsize::new(0),
+        }
+    }
+
+    /// Records that a lease has ended.
+    pub(super) fn leave(&self, lease: u64) {
+        self.left.lock().push(lease);
+        self.nudge(lease);
+    }
+
+    fn come_back(&self, lease: u64, instances: Instances, slow: bool) {
+        self.back.lock().push((lease, instances, slow));
+        self.alone.fetch_sub(1, Ordering::Relaxed);
+        self.nudge(lease);
+    }
+
+    /// Wakes an idle thread, so that it looks at the shared state. A busy thread looks before its
+    /// next call anyway.
+    fn nudge(&self, lease: u64) {
+        if let Some(jobs) = self.jobs.upgrade() {
+            let _ = jobs.try_send(Call {
+                lease,
+                job: Box::new(|_| ()),
+            });
+        }
+    }
+}
+
+/// Run queue with everything that it leads to, owned by one thread.
+pub(super) struct Desk {
+    instances: Instances,
+    queued: mpsc::Receiver<Call>,
+    /// Calls that waited for an instance that has returned. They come before the queue.
+    ready: VecDeque<Call>,
+    /// Instances in a detached call, and the calls that wait for them.
+    away: HashMap<u64, VecDeque<Job>>,
+    /// Instances whose last call was slow. Their next call starts detached.
+    slow: HashSet<u64>,
+    shared: Arc<Shared>,
+}
+
+impl Desk {
+    pub(super) fn new(queued: mpsc::Receiver<Call>, shared: Arc<Shared>) -> Self {
+        Self {
+            instances: Instances::default(),
+            queued,
+            ready: VecDeque::new(),
+            away: HashMap::new(),
+            slow: HashSet::new(),
+            shared,
+        }
+    }
+
+    /// Hands the run queue to a new thread, which works until nobody can call any more.
+    pub(super) fn start(self) -> Result<(), Box<(Self, io::Error)>> {
+        let name = format!("plugin-{}", self.shared.index);
+        // If no thread starts, the contents of the closure are lost. So the closure holds only a
+        // shared place.
+        let place = Arc::new(Mutex::new(Some(self)));
+        let at = Arc::clone(&place);
+        let take = |place: &Mutex<Option<Self>>| place.lock().take();
+        let started = thread::Builder::new()
+            .name(name)
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                if let Some(desk) = take(&at) {
+                    desk.work();
+                }
+            });
+        match started {
+            Ok(_) => Ok(()),
+            Err(error) => take(&place).map_or(Ok(()), |desk| Err(Box::new((desk, error)))),
+        }
+    }
+
+    fn work(mut self) {
+        while let Some(call) = self.next() {
+            match self.run(call) {
+                Some(desk) => self = desk,
+                None => return,
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Call> {
+        loop {
+            self.look_around();
+            if let Some(call) = self.ready.pop_front() {
+                return Some(call);
+            }
+            let call = self.queued.blocking_recv()?;
+            // Calls that waited for a returned instance go first.
+            self.look_around();
+            self.ready.push_back(call);
+        }
+    }
+
+    /// Takes back instances from detached calls, and drops the instances whose lease has ended.
+    fn look_around(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        // Don't wait for the lock: a thread at idle priority may hold it and not run for a while.
+        // That thread nudges after it has released the lock.
+        let back = match shared.back.try_lock() {
+            Some(mut back) => std::mem::take(&mut *back),
+            None => Vec::new(),
+        };
+        for (lease, instances, slow) in back {
+            // If the instance has no list of waiting calls, its lease has ended.
+            let Some(waiting) = self.away.remove(&lease) else {
+                continue;
+            };
+            if !slow {
+                self.slow.remove(&lease);
+            }
+            self.instances.put(instances);
+            self.ready
+                .extend(waiting.into_iter().map(|job| Call { lease, job }));
+        }
+        for lease in std::mem::take(&mut *shared.left.lock()) {
+            drop(self.instances.take(lease));
+            self.away.remove(&lease);
+            self.slow.remove(&lease);
+        }
+    }
+
+    /// Makes a call. Returns None if the run queue was handed on meanwhile. This thread then has
+    /// nothing more to do.
+    fn run(mut self, Call { lease, job }: Call) -> Option<Self> {
+        if let Some(waiting) = self.away.get_mut(&lease) {
+            if waiting.len() < MOST_WAITING {
+                waiting.push_back(job);
+            } else {
+                job(None);
+            }
+            return Some(self);
+        }
+        let mut own = self.instances.take(lease);
+        let (shared, was_slow) = (Arc::clone(&self.shared), self.slow.contains(&lease));
+        let suspect = own.watches.values().any(Watch::has_faulted);
+        RELIEVABLE.set(Some(Relievable {
+            desk: self,
+            lease,
+            suspect,
+        }));
+        if was_slow {
+            relieve();
+        }
+        let begun = Instant::now();
+        // A panic here is a defect of the host or of the runtime. It does not affect the other
+        // instances.
+        if catch_unwind(AssertUnwindSafe(|| job(Some(&mut own)))).is_err() {
+            tracing::error!("plugin call panicked in the host");
+        }
+        match RELIEVABLE.take() {
+            Some(Relievable { mut desk, .. }) => {
+                desk.instances.put(own);
+                if begun.elapsed() < SLICE {
+                    desk.slow.remove(&lease);
+                }
+                Some(desk)
+            }
+            None => {
+                shared.come_back(lease, own, begun.elapsed() >= SLICE);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the scheduling policy of this thread, see proc_pid_stat(5).
+    fn policy() -> String {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // The third field comes after the name in parentheses, and the policy is the 41st field.
+        stat.rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .nth(41 - 3)
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn only_a_thread_that_was_relieved_stands_back() {
+        const SCHED_OTHER: &str = "0";
+        const SCHED_IDLE: &str = "5";
+        let stood_back = |alone| {
+            let thread = thread::spawn(move || {
+                ALONE.set(alone);
+                stand_back();
+                policy()
+            });
+            thread.join().unwrap()
+        };
+        assert_eq!(
+            stood_back(false),
+            SCHED_OTHER,
+            "the desk's own thread serves the others"
+        );
+        assert_eq!(stood_back(true), SCHED_IDLE);
+    }
+}

@@ -1,0 +1,371 @@
+//! Inspects the bytes of a plugin before any of them is used: compiles them, links them, and asks
+//! the plugin to describe itself.
+
+use std::fs::File;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, Linker};
+
+use super::action::Action;
+use super::bindings::action::ActionPluginPre;
+use super::bindings::types::About;
+use super::detector::Detector;
+use super::error::PluginError;
+use super::exports::DetectorPre;
+use super::store::State;
+use super::text::one_line;
+use super::{Ground, OPENING_BYTES, component, linker};
+use anomalyzer_domain::PluginKind;
+
+const DETECTOR: &str = "anomalyzer:plugin/detector@0.1.0";
+const ACTION: &str = "anomalyzer:plugin/action@0.1.0";
+
+/// Maximum size of a declared schema, in bytes. [`NEEDS`] is the maximum number of declared needs.
+const SCHEMA_BYTES: usize = 64 << 10;
+/// Setting for the minimum number of samples of a series before a detector reports on that series.
+pub(super) const MIN_SAMPLES: &str = "min_samples";
+const NOTED: &str = "x-min-samples";
+const NEEDS: usize = 64;
+/// Maximum history that a detector may ask for, in milliseconds: 90 days. The store of the samples
+/// is asked for all of it.
+const HISTORY_MS: u64 = 90 * 86_400_000;
+
+/// Operation that a plugin declares to need, with its scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Name of the operation: `scale`, `patch`, …
+    pub operation: String,
+    /// Scope of the operation: `Deployment`, `Deployment/spec/template/spec`,
+    /// `hooks.example.com:443`, …
+    pub scope: String,
+}
+
+/// Known facts about a plugin's bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginInfo {
+    /// Name that the plugin declares, or the name of the file without `.wasm` if the inspection
+    /// failed before that.
+    pub name: String,
+    /// Semantic version; empty if the inspection failed before that.
+    pub version: String,
+    /// SHA-256 of the bytes, in hex; empty if they can't be read.
+    pub digest: String,
+    /// Size in bytes; 0 if the file can't be read.
+    pub size: u64,
+    /// Kind of the plugin, if it is known.
+    pub kind: Option<PluginKind>,
+    /// Summary for a person, in one line.
+    pub summary: String,
+    /// JSON Schema of its settings or parameters.
+    pub settings: Value,
+    /// Operations that the plugin needs. Detectors need none.
+    pub needs: Vec<Need>,
+    /// History that a detector wants to see before its findings count, in milliseconds.
+    pub history_ms: u64,
+    /// True if a detector's state can be saved and restored.
+    pub stateful: bool,
+    /// Name of the file in the plugin folder; empty for an upload.
+    pub file: String,
+    /// Reason why the plugin can't be used.
+    pub error: Option<String>,
+}
+
+/// Plugin that passed every check.
+pub(super) enum Code {
+    Detector(Arc<Detector>),
+    Action(Arc<Action>),
+}
+
+/// Inspects a plugin's bytes. Fills in `info` on the way, so that a refused plugin is described as
+/// well. The error is one line. Takes as long as the compilation.
+pub(super) fn examine(
+    ground: &Arc<Ground>,
+    linker: &Linker<State>,
+    bytes: &[u8],
+    info: &mut PluginInfo,
+) -> Result<Code, String> {
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        info.digest = digest(bytes);
+        info.size = bytes.len() as u64;
+        let component =
+            ground
+                .compiler
+                .compile(&ground.engine, &component::component(bytes)?, &info.digest)?;
+        inspect(ground, linker, &component, info)
+    }));
+    looked
+        .unwrap_or_else(|_| Err("the runtime panicked over it".to_owned()))
+        .map_err(|reason| one_line(&reason, 1024))
+}
+
+/// Returns the SHA-256, in hex.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Returns the known facts about a file before it is opened.
+pub(super) fn blank(path: &Path) -> PluginInfo {
+    let text = |part: Option<&std::ffi::OsStr>| {
+        part.map(|part| one_line(&part.to_string_lossy(), 255))
+            .unwrap_or_default()
+    };
+    PluginInfo {
+        name: text(path.file_stem()),
+        version: String::new(),
+        digest: String::new(),
+        size: 0,
+        kind: None,
+        summary: String::new(),
+        settings: Value::Null,
+        needs: Vec::new(),
+        history_ms: 0,
+        stateful: false,
+        file: text(path.file_name()),
+        error: None,
+    }
+}
+
+/// Reads a file of at most `max` bytes, even if it grows meanwhile.
+pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
+    let unreadable = |error: std::io::Error| format!("it can't be read: {error}");
+    let mut bytes = Vec::new();
+    File::open(path)
+        .map_err(unreadable)?
+        .take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > max {
+        return Err(format!(
+            "it is larger than {max} bytes; see `max_component_bytes`"
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Determines the kind of a component, links it, and asks it to describe itself.
+fn inspect(
+    ground: &Arc<Ground>,
+    linker: &Linker<State>,
+    component: &Component,
+    info: &mut PluginInfo,
+) -> Result<Code, String> {
+    linker::refuse_foreign_imports(&ground.engine, component)?;
+    let kind = kind_of(&ground.engine, component)?;
+    info.kind = Some(kind);
+    let mismatch = |error: wasmtime::Error| format!("it does not match the contract: {error:#}");
+    let pre = linker.instantiate_pre(component).map_err(mismatch)?;
+    let told = |error: PluginError| error.to_string();
+    let deadline = ground.limits.describe_deadline;
+    let mut sandbox = ground.sandbox(info.name.as_str().into());
+    let bytes = OPENING_BYTES + SCHEMA_BYTES;
+    match kind {
+        PluginKind::Detector => {
+            let pre = DetectorPre::new(pre).map_err(mismatch)?;
+            let exports = sandbox
+                .call("instantiate", deadline, bytes, |store| {
+                    pre.instantiate(store)
+                })
+                .map_err(told)?;
+            let description = sandbox
+                .call("describe", deadline, bytes, |store| {
+                    exports.detector.call_describe(store)
+                })
+                .map_err(told)?;
+            introduce(info, description.about)?;
+            info.stateful = pre.is_stateful();
+            info.history_ms = description.history_ms;
+            if info.history_ms > HISTORY_MS {
+                return Err(format!(
+                    "it wants to see {} ms of the past, more than {HISTORY_MS}",
+                    info.history_ms
+                ));
+            }
+            Ok(Code::Detector(Arc::new(Detector {
+                name: info.name.as_str().into(),
+                version: info.version.clone(),
+                digest: info.digest.clone(),
+                history_ms: info.history_ms,
+                min_samples: min_samples(&info.settings),
+                pre,
+                ground: ground.clone(),
+            })))
+        }
+        PluginKind::Action => {
+            let pre = ActionPluginPre::new(pre).map_err(mismatch)?;
+            let guest = sandbox
+                .call("instantiate", deadline, bytes, |store| {
+                    pre.instantiate(store)
+                })
+                .map_err(told)?;
+            let description = sandbox
+                .call("describe", deadline, bytes, |store| {
+                    guest.anomalyzer_plugin_action().call_describe(store)
+                })
+                .map_err(told)?;
+            introduce(info, description.about)?;
+            if description.needs.len() > NEEDS {
+                return Err(format!(
+                    "it declares {} needs, more than {NEEDS}",
+                    description.needs.len()
+                ));
+            }
+            info.needs = description
+                .needs
+                .into_iter()
+                .map(|need| Need {
+                    operation: one_line(&need.operation, 64),
+                    scope: one_line(&need.scope, 512),
+                })
+                .collect();
+            Ok(Code::Action(Arc::new(Action {
+                name: info.name.as_str().into(),
+                version: info.version.clone(),
+                digest: info.digest.clone(),
+                pre,
+                ground: ground.clone(),
+            })))
+        }
+    }
+}
+
+/// Determines the kind of a component by its exports.
+fn kind_of(engine: &wasmtime::Engine, component: &Component) -> Result<PluginKind, String> {
+    let exports = component.component_type();
+    let has = |name| exports.get_export(engine, name).is_some();
+    match (has(DETECTOR), has(ACTION)) {
+        (true, false) => Ok(PluginKind::Detector),
+        (false, true) => Ok(PluginKind::Action),
+        (true, true) => {
+            Err("it exports a detector and an action; make two plugins of it".to_owned())
+        }
+        (false, false) => {
+            let found: Vec<&str> = exports
+                .exports(engine)
+                .map(|(name, _)| name)
+                .take(8)
+                .collect();
+            Err(format!(
+                "it exports neither `{DETECTOR}` nor `{ACTION}`, but [{}]",
+                found.join(", ")
+            ))
+        }
+    }
+}
+
+/// Returns the minimum number of samples of a series before a detector reports on it, from the
+/// schema of its settings. This is the default of the setting [`MIN_SAMPLES`], or the value of
+/// [`NOTED`] in the schema of a detector without that setting.
+fn min_samples(schema: &Value) -> Option<u32> {
+    whole(&schema["properties"][MIN_SAMPLES]["default"]).or_else(|| whole(&schema[NOTED]))
+}
+
+/// Returns the value as a number of samples, if it can be one.
+pub(super) fn whole(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|value| u32::try_from(value).ok())
+}
+
+/// Copies a plugin's description of itself to `info`. Returns an error if it is not valid.
+fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
+    let About {
+        name,
+        version,
+        summary,
+        settings,
+    } = about;
+    let proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 63 || !name.chars().all(proper) {
+        return Err(format!(
+            "it calls itself `{}`; a name has lower-case letters, digits and hyphens, at most 63",
+            one_line(&name, 80)
+        ));
+    }
+    if !is_semantic(&version) {
+        return Err(format!(
+            "`{}` is not a semantic version such as 1.2.3",
+            one_line(&version, 80)
+        ));
+    }
+    if settings.len() > SCHEMA_BYTES {
+        return Err(format!(
+            "the schema of its settings is larger than {SCHEMA_BYTES} bytes"
+        ));
+    }
+    info.settings = serde_json::from_str(&settings)
+        .map_err(|error| format!("the schema of its settings is not JSON: {error}"))?;
+    if !info.settings.is_object() && !info.settings.is_boolean() {
+        return Err(
+            "the schema of its settings is not a JSON Schema: neither an object nor a boolean"
+                .to_owned(),
+        );
+    }
+    info.name = name;
+    info.version = version;
+    info.summary = one_line(&summary, 1024);
+    Ok(())
+}
+
+/// Returns true if `version` is `major.minor.patch`, optionally with `-pre-release` and `+build`.
+fn is_semantic(version: &str) -> bool {
+    let end = version.find(['-', '+']).unwrap_or(version.len());
+    let (core, rest) = version.split_at(end);
+    let numbers: Vec<&str> = core.split('.').collect();
+    version.len() <= 64
+        && numbers.len() == 3
+        && numbers
+            .iter()
+            .all(|n| n.bytes().all(|b| b.is_ascii_digit()) && n.parse::<u64>().is_ok())
+        && rest
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-+.".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_semantic() {
+        for good in ["0.1.0", "1.2.3-rc.1+build.5", "10.20.30"] {
+            assert!(is_semantic(good), "{good}");
+        }
+        for bad in [
+            "", "1", "1.2", "1.2.3.4", "v1.2.3", "1.2.x", "1..3", "1.2.3 ", "+1.2.3", "1.2.3-\n",
+        ] {
+            assert!(!is_semantic(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn how_many_samples_it_wants_stands_in_its_schema() {
+        let schemas = [
+            (
+                json!({ "properties": { "min_samples": { "type": "integer", "default": 200 } } }),
+                Some(200),
+            ),
+            (
+                json!({ "properties": { "window": { "default": 60 } }, "x-min-samples": 20 }),
+                Some(20),
+            ),
+            (
+                json!({ "properties": { "min_samples": { "default": null } } }),
+                None,
+            ),
+            (
+                json!({ "properties": { "min_samples": { "default": -1 } } }),
+                None,
+            ),
+            (json!(true), None),
+        ];
+        for (schema, wanted) in schemas {
+            assert_eq!(min_samples(&schema), wanted, "{schema}");
+        }
+    }
+}

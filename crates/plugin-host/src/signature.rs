@@ -1,0 +1,163 @@
+//! Verifies signatures of components in the format of minisign (Ed25519 over the BLAKE2b hash of
+//! the bytes). `minisign -V` verifies them as well.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use minisign::{PublicKey, PublicKeyBox, SignatureBox};
+use serde::{Deserialize, Serialize};
+
+/// Maximum size of a signature, in bytes. A signature has four short lines.
+pub(super) const SIGNATURE_BYTES: u64 = 4096;
+
+/// Public key whose signatures count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedKey {
+    /// Name of the key's owner.
+    pub name: String,
+    /// Key as minisign writes it: the second line of the `.pub` file.
+    pub key: String,
+}
+
+impl TrustedKey {
+    /// Parses the contents of minisign's `.pub` file, or its second line alone.
+    pub fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let line = text
+            .lines()
+            .map(str::trim)
+            .rfind(|line| !line.is_empty())
+            .unwrap_or_default();
+        let key = Self {
+            name: name.to_owned(),
+            key: line.to_owned(),
+        };
+        key.public()?;
+        Ok(key)
+    }
+
+    fn public(&self) -> Result<PublicKey, String> {
+        PublicKey::from_base64(&self.key)
+            .or_else(|_| {
+                PublicKeyBox::from_string(&self.key).and_then(PublicKeyBox::into_public_key)
+            })
+            .map_err(|error| {
+                format!(
+                    "the key of `{}` is not one of minisign's: {error}",
+                    self.name
+                )
+            })
+    }
+}
+
+/// Reads the keys in a folder, in one `NAME.pub` each. A missing folder has no keys.
+pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
+    let told = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(told(folder, &error)),
+    };
+    let mut keys = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| told(folder, &error))?.path();
+        if path.extension().is_some_and(|extension| extension == "pub") {
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let text = fs::read_to_string(&path).map_err(|error| told(&path, &error))?;
+            keys.push(TrustedKey::parse(&name, &text).map_err(|error| told(&path, &error))?);
+        }
+    }
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(keys)
+}
+
+/// Returns the name of the key that signed the bytes. The error tells the defect of the signature.
+pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
+    let signature = SignatureBox::from_string(signature)
+        .map_err(|error| format!("the signature can't be read: {error}"))?;
+    for key in trusted {
+        let public = key.public()?;
+        if public.keynum() == signature.keynum() {
+            return minisign::verify(&public, &signature, Cursor::new(bytes), true, false, false)
+                .map(|()| key.name.clone())
+                .map_err(|error| {
+                    format!(
+                        "the signature with the key of `{}` does not fit the bytes: {error}",
+                        key.name
+                    )
+                });
+        }
+    }
+    let keynum: String = signature
+        .keynum()
+        .iter()
+        .rev()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    Err(format!(
+        "the key {keynum} that signed it is not trusted; `anomalyzer plugins trust` adds one"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use minisign::KeyPair;
+
+    use super::*;
+
+    fn pair(name: &str) -> (KeyPair, TrustedKey) {
+        let pair = KeyPair::generate_unencrypted_keypair().unwrap();
+        let key = TrustedKey::parse(name, &pair.pk.to_box().unwrap().into_string()).unwrap();
+        (pair, key)
+    }
+
+    #[test]
+    fn the_name_behind_a_signature_is_told_and_anything_else_refused() {
+        let ((ours, key), (_, other)) = (pair("ada"), pair("eve"));
+        let sign = |bytes: &[u8]| {
+            minisign::sign(None, &ours.sk, Cursor::new(bytes), None, None)
+                .unwrap()
+                .into_string()
+        };
+        let signature = sign(b"component");
+        assert_eq!(
+            signer(b"component", &signature, &[other.clone(), key.clone()]),
+            Ok("ada".to_owned())
+        );
+        assert!(
+            signer(b"Component", &signature, std::slice::from_ref(&key))
+                .unwrap_err()
+                .contains("does not fit")
+        );
+        assert!(
+            signer(b"component", &signature, &[other])
+                .unwrap_err()
+                .contains("not trusted")
+        );
+        assert!(
+            signer(b"component", "no signature", &[key])
+                .unwrap_err()
+                .contains("can't be read")
+        );
+    }
+
+    #[test]
+    fn keys_are_read_from_files_as_minisign_writes_them() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(trusted_in(&folder.path().join("nothing")), Ok(vec![]));
+        let (pair, key) = pair("ada");
+        fs::write(
+            folder.path().join("ada.pub"),
+            pair.pk.to_box().unwrap().into_string(),
+        )
+        .unwrap();
+        assert_eq!(trusted_in(folder.path()), Ok(vec![key]));
+        fs::write(folder.path().join("bad.pub"), "x").unwrap();
+        assert!(trusted_in(folder.path()).unwrap_err().contains("bad.pub"));
+    }
+}

@@ -1,0 +1,198 @@
+//! The facts that the guard decides on.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use anomalyzer_domain::{
+    AnalystKind, Coverage, Incident, Mode, Operation, Snapshot, Target, UnixMs, millis,
+};
+
+/// Origin of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Our own analyst, about one of our incidents and its target.
+    Engine,
+    /// A person, through the API of this server, which has recorded the request.
+    Person,
+    /// A message on the topic that is not ours.
+    Foreign,
+}
+
+/// Current knowledge about the incident. The default describes an incident that is not known here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IncidentFacts {
+    /// True if the incident is still open. `None` if it is not known here.
+    pub open: Option<bool>,
+    /// Coverage of the incident's signals when they were last asked.
+    pub coverage: Coverage,
+    /// Time of the newest sample of the signal that lags furthest behind. `None` if one of the
+    /// signals has no samples.
+    pub as_of: Option<UnixMs>,
+    /// The signals that are anomalous.
+    #[serde(default)]
+    pub signals: Vec<String>,
+    /// Highest severity among these signals.
+    #[serde(default)]
+    pub severity: f64,
+    /// Time when the incident opened.
+    #[serde(default)]
+    pub opened_at: Option<UnixMs>,
+}
+
+impl IncidentFacts {
+    /// Collects the facts from an incident.
+    pub fn of(incident: &Incident, coverage: Coverage, as_of: Option<UnixMs>) -> Self {
+        let mut signals: Vec<String> = incident
+            .active()
+            .map(|finding| finding.signal.clone())
+            .collect();
+        signals.sort_unstable();
+        signals.dedup();
+        Self {
+            open: Some(incident.is_open()),
+            coverage,
+            as_of,
+            signals,
+            severity: incident
+                .active()
+                .map(|finding| finding.severity)
+                .fold(0.0, f64::max),
+            opened_at: Some(incident.opened_at),
+        }
+    }
+}
+
+/// Origin of the diagnosis, and its confidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiagnosisFacts {
+    /// The analyst that made the diagnosis.
+    pub analyst: AnalystKind,
+    /// Confidence from 0 to 1.
+    pub confidence: f64,
+    /// Number of earlier diagnoses of the incident.
+    pub attempt: u32,
+}
+
+impl Default for DiagnosisFacts {
+    fn default() -> Self {
+        Self {
+            analyst: AnalystKind::External,
+            confidence: 0.0,
+            attempt: 0,
+        }
+    }
+}
+
+/// Configuration of `rate_limit` for the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimitFacts {
+    /// Object that it patches: the target itself, or the Ingress in front of it. `None` if it sends
+    /// a request instead.
+    pub patches: Option<Target>,
+}
+
+/// An operation that was done or tried before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PastOperation {
+    /// Target of the operation.
+    pub target: Target,
+    /// Solution that the operation belongs to.
+    pub solution: String,
+    /// Kind of the operation, such as `scale`.
+    pub kind: String,
+    /// Number of replicas that the operation scaled to, if it scaled.
+    pub replicas: Option<u32>,
+    /// Title of the notice, if the operation was a notice.
+    pub notice: Option<String>,
+    /// Time of the request.
+    pub asked_at: UnixMs,
+    /// True if the operation took effect, or may have taken effect.
+    pub took_effect: bool,
+}
+
+/// A person's approval of the operation, given for the current state of its target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// The person who approved.
+    pub by: String,
+    /// Time after which the approval is no longer valid.
+    pub expires_at: UnixMs,
+}
+
+/// Number of operations within the hour that changed a target, or may have changed it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Operations on the target of this operation.
+    pub on_target: u32,
+    /// Operations in the namespace of the target.
+    pub in_namespace: u32,
+    /// Operations in the cluster of the target.
+    pub in_cluster: u32,
+}
+
+/// All facts that the guard may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Time of the request.
+    pub now: UnixMs,
+    /// Milliseconds that the clock jumped ahead within the hour. Look-back windows are extended by
+    /// them.
+    #[serde(default)]
+    pub jumped: i64,
+    /// Origin of the request.
+    pub source: Source,
+    /// The action's name, such as `scale_up`.
+    pub solution: String,
+    /// Mode of the plugin that carries out the action.
+    pub plugin_mode: Mode,
+    /// Target of the solution.
+    pub target: Option<Target>,
+    /// Time after which the solution is stale.
+    pub expires_at: UnixMs,
+    /// The incident, if the solution is about one.
+    pub incident: Option<IncidentFacts>,
+    /// The diagnosis behind the solution.
+    #[serde(default)]
+    pub diagnosis: DiagnosisFacts,
+    /// The operation. `None` if the solution itself is judged, before its action runs.
+    pub operation: Option<Operation>,
+    /// True if the operation is a rollback of an earlier operation of the same decision.
+    #[serde(default)]
+    pub takes_back: bool,
+    /// A person's approval of exactly this operation, if there is one.
+    #[serde(default)]
+    pub approved: Option<Approved>,
+    /// Current state of the target. `None` if it can't be read.
+    pub snapshot: Option<Snapshot>,
+    /// Reason why the kill switch is on, if it is on.
+    pub stopped: Option<String>,
+    /// Reason why the target is silenced, if it is silenced.
+    #[serde(default)]
+    pub silenced: Option<String>,
+    /// Number of open incidents, including this one.
+    #[serde(default)]
+    pub open_incidents: u32,
+    /// Used part of the budgets.
+    pub spent: Spent,
+    /// Operations within the policy's look-back time on the operation's target. If there is no
+    /// operation, those on the solution's target.
+    pub past: Vec<PastOperation>,
+    /// The `[[rate_limit]]` of this target, if there is one.
+    pub rate_limit: Option<RateLimitFacts>,
+}
+
+impl Facts {
+    /// Returns the time that lies `time` before now, by a clock that did not jump.
+    pub(super) fn before(&self, time: Duration) -> UnixMs {
+        let time = millis(time);
+        self.now.saturating_sub(time).saturating_sub(self.jumped)
+    }
+
+    /// Marks the operation as a rollback. A rollback never expires.
+    pub fn take_back(&mut self) {
+        self.takes_back = true;
+        self.expires_at = self.expires_at.max(self.now);
+    }
+}

@@ -1,0 +1,72 @@
+//! The operator's own rules.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Expression, Facts, seen::Seen};
+use anomalyzer_domain::{ConfigIssue, Verdict};
+
+/// A rule of the operator: the verdict to give when a condition holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRule {
+    /// Name of the rule. It is stored in the decision after the prefix `policy:`.
+    pub name: String,
+    /// The condition, in CEL.
+    pub when: Expression,
+    /// Verdict if the condition holds. `allow` skips the operator's other rules, but not the
+    /// host's: bounds, budgets and modes still apply.
+    pub verdict: Verdict,
+    /// Reason for the verdict, for readers of the record.
+    pub reason: String,
+    /// Time zone of the variable `time`, such as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    pub timezone: String,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+impl PolicyRule {
+    /// Checks the settings of this rule.
+    ///
+    /// # Errors
+    /// Returns an error if the rule has no name or no reason, or if the time zone is unknown.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        for (key, text) in [("name", &self.name), ("reason", &self.reason)] {
+            if text.trim().is_empty() {
+                return Err(ConfigIssue::at(
+                    key,
+                    "a rule needs a name and a reason: they stand in each decision that it decides",
+                ));
+            }
+        }
+        match jiff::tz::TimeZone::get(&self.timezone) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ConfigIssue::at(
+                "timezone",
+                format!(
+                    "there is no time zone `{}`: write for example \"Europe/Berlin\"",
+                    self.timezone
+                ),
+            )),
+        }
+    }
+}
+
+/// Returns the verdict, name and reason of the first rule whose condition holds. A condition that
+/// can't be evaluated is a denial.
+pub(super) fn decide(rules: &[PolicyRule], facts: &Facts) -> Option<(Verdict, String, String)> {
+    rules.iter().find_map(|rule| {
+        let name = format!("policy:{}", rule.name);
+        match rule.when.holds(&Seen::new(facts, &rule.timezone)) {
+            Ok(true) => Some((rule.verdict, name, rule.reason.clone())),
+            Ok(false) => None,
+            Err(error) => Some((
+                Verdict::Deny,
+                name,
+                format!("whether {:?} holds can't be told: {error}", rule.when),
+            )),
+        }
+    })
+}

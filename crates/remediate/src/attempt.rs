@@ -1,0 +1,108 @@
+//! Attempt of an operation: the call of the operator, and the outcome that comes of it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Executor;
+use super::guard_input::inspect;
+use anomalyzer_domain::{Decision, OperationRecord, Outcome, OutcomeKind, Snapshot};
+use anomalyzer_egress::notify::About;
+use anomalyzer_operator::{OperatorError, Performed};
+use anomalyzer_plugin_host::ActionOutcome;
+
+/// Performs an operation within `timeout`. If the outcome is in doubt, the mark on the target
+/// decides.
+pub(super) async fn attempt(
+    executor: &Executor,
+    decision: &Decision,
+    record: &OperationRecord,
+    snapshot: Option<&Snapshot>,
+    timeout: Duration,
+) -> Result<Performed, OperatorError> {
+    let about = About {
+        operation: record.id.clone(),
+        incident: decision.incident.clone(),
+        target: decision.target.clone(),
+        severity: severity(decision),
+        at: (executor.clock)(),
+    };
+    let performed = executor
+        .dispatcher
+        .perform(&record.id, &record.operation, snapshot, &about);
+    let result = tokio::time::timeout(timeout, performed)
+        .await
+        .unwrap_or_else(|_| {
+            Err(OperatorError::InDoubt(format!(
+                "no answer within {timeout:?}"
+            )))
+        });
+    match result {
+        Err(OperatorError::InDoubt(_)) if carries_mark(executor, record).await => {
+            Ok(performed_by_mark())
+        }
+        result => result,
+    }
+}
+
+/// Returns true if the operation's target carries the operation's mark. Returns false if the
+/// operation has no target, or the target cannot be inspected.
+pub(super) async fn carries_mark(executor: &Executor, record: &OperationRecord) -> bool {
+    let operation = &record.operation;
+    let target = operation.target().filter(|_| !operation.is_read());
+    let snapshot = inspect(executor, target).await.and_then(Result::ok);
+    let mark = snapshot.and_then(|snapshot| snapshot.last_operation);
+    mark.as_deref() == Some(record.id.as_str())
+}
+
+/// Returns the result of an operation of which only the mark on the target is known.
+pub(super) fn performed_by_mark() -> Performed {
+    Performed {
+        result: Value::String("the target carries its mark".into()),
+        before: None,
+        after: None,
+        version: None,
+    }
+}
+
+/// Writes the result into the record. Returns the outcome in the form that the action is told.
+pub(super) fn record_outcome(
+    record: &mut OperationRecord,
+    result: Result<Performed, OperatorError>,
+) -> ActionOutcome {
+    let (kind, detail, told) = match result {
+        Ok(performed) => {
+            record.before = performed.before;
+            record.after = performed.after;
+            record.version = performed.version;
+            let detail = performed.result;
+            (
+                OutcomeKind::Done,
+                detail.clone(),
+                ActionOutcome::Done(detail),
+            )
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let detail = Value::String(text.clone());
+            match error {
+                OperatorError::InDoubt(_) => {
+                    (OutcomeKind::InDoubt, detail, ActionOutcome::InDoubt(text))
+                }
+                _ => (OutcomeKind::Failed, detail, ActionOutcome::Failed(text)),
+            }
+        }
+    };
+    record.outcome = Some(Outcome { kind, detail });
+    told
+}
+
+/// Returns the severity for people who sort alarms. A value far outside of its range is critical,
+/// and so is an unknown one.
+fn severity(decision: &Decision) -> String {
+    let severe = decision
+        .anomaly
+        .as_ref()
+        .is_none_or(|anomaly| anomaly.severity >= 3.0 || anomaly.observed.is_none());
+    if severe { "critical" } else { "warning" }.to_owned()
+}

@@ -1,0 +1,49 @@
+//! Life of a decision: a solution comes in, the guard judges it, an action performs operations step
+//! by step, and the effect is verified or rolled back.
+
+mod action;
+mod action_limits;
+mod admission;
+mod approval;
+mod attempt;
+mod candidates;
+mod capability;
+mod clock_skew;
+mod consumer;
+mod decision_run;
+mod deferred;
+mod dispatch;
+mod evidence;
+mod executor;
+mod follow_up;
+pub mod grants;
+mod guard_input;
+mod in_flight;
+mod incidents;
+mod inverse;
+mod kill_switch;
+mod life;
+mod operation;
+mod past_operations;
+mod proposal;
+mod provenance;
+mod question;
+mod recovery;
+mod rollback;
+mod scale_back;
+mod silences;
+mod verify;
+pub mod verification;
+
+#[cfg(test)]
+mod tests;
+
+pub use approval::AnswerError;
+pub use candidates::{Candidates, candidate_actions};
+pub use capability::Capabilities;
+pub use dispatch::Dispatcher;
+pub use executor::{AcceptError, Executor, ExecutorConfig};
+pub use in_flight::InFlight;
+pub use incidents::OpenIncidents;
+pub use kill_switch::KillSwitch;
+pub use silences::{Silence, SilenceError, Silences};

@@ -1,0 +1,14 @@
+//! Tests of the executor against targets that the test controls.
+
+mod act;
+mod approve;
+mod deny;
+mod fixture;
+mod provenance;
+mod recovery;
+pub(super) mod rig;
+mod rollback;
+mod run;
+mod scale_back;
+mod verify;
+mod world;

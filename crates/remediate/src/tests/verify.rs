@@ -1,0 +1,100 @@
+use std::time::Duration;
+
+use super::rig::{Rig, event, incident, proposal, request, walk};
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::{Coverage, Decision, DecisionState, Phase, VerificationOutcome, solutions};
+
+const WHOLE: Coverage = Coverage {
+    asked: 2,
+    answered: 2,
+    failed: 0,
+};
+
+/// A decision that has acted and is to be verified on what comes within the next 300 ms.
+async fn verified(
+    rig: &Rig,
+    decision: &mut Decision,
+    latency: f64,
+    errors: f64,
+    coverage: Coverage,
+) {
+    walk(decision, &[DecisionState::Acting, DecisionState::Verifying]);
+    decision.decided_at = now_ms();
+    let verifying = rig.advance(decision);
+    let hearing = async {
+        loop {
+            rig.hear("latency", latency, coverage);
+            rig.hear("errors", errors, coverage);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = verifying => {}
+        () = hearing => unreachable!(),
+    }
+}
+
+async fn rig() -> Rig {
+    Rig::with(|executor| executor.verify.observe = Duration::from_millis(300)).await
+}
+
+#[tokio::test]
+async fn a_signal_that_cleared_meanwhile_is_compared_with_what_it_was_when_it_was_decided() {
+    let rig = rig().await;
+    let mut open = incident(&["errors", "latency"]);
+    rig.know(&open);
+    let mut decision = rig.decision(&proposal(&open, solutions::SCALE_UP, 0));
+    // The errors clear, with a value in their range, before the verdict.
+    open.changed_at += 1;
+    (open.findings[0].phase, open.findings[0].observed) = (Phase::Clear, Some(90.0));
+    rig.executor.incidents.take(&event(&open));
+    verified(&rig, &mut decision, 95.0, 101.0, WHOLE).await;
+    let verification = decision.verification.unwrap();
+    assert_eq!(
+        verification.outcome,
+        VerificationOutcome::Improved,
+        "{}",
+        verification.reason
+    );
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_answer_makes_it_unknown_and_the_analyst_is_asked_again() {
+    let rig = rig().await;
+    let incident = incident(&["errors", "latency"]);
+    rig.know(&incident);
+    let mut decision = rig.decision(&proposal(&incident, solutions::RESTART_SERVICE, 0));
+    verified(
+        &rig,
+        &mut decision,
+        50.0,
+        50.0,
+        Coverage {
+            asked: 2,
+            answered: 1,
+            failed: 1,
+        },
+    )
+    .await;
+    let verification = decision.verification.unwrap();
+    assert_eq!(verification.outcome, VerificationOutcome::Unknown);
+    assert!(
+        verification.reason.contains("1 of 2 sources answered"),
+        "{}",
+        verification.reason
+    );
+    assert_eq!(rig.asked_again(), [1]);
+}
+
+#[tokio::test]
+async fn that_an_incident_is_not_known_is_not_said_to_be_no_incident() {
+    let rig = Rig::new().await;
+    let mut unknown = rig.decision(&proposal(&incident(&["latency"]), solutions::SCALE_UP, 0));
+    verified(&rig, &mut unknown, 50.0, 50.0, WHOLE).await;
+    let reason = unknown.verification.unwrap().reason;
+    assert!(reason.contains("was not known here"), "{reason}");
+    let mut nothing = rig.decision(&request(solutions::SCALE_UP));
+    verified(&rig, &mut nothing, 50.0, 50.0, WHOLE).await;
+    let reason = nothing.verification.unwrap().reason;
+    assert!(reason.contains("not about an incident"), "{reason}");
+}

@@ -1,0 +1,45 @@
+//! Verification of an effect: fresh samples after a settling time, compared with the range that was
+//! expected at the onset.
+
+mod compare;
+mod recent_samples;
+
+pub use compare::{SignalCheck, judge};
+pub use recent_samples::{RecentSamples, RecentStatus};
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use anomalyzer_domain::duration;
+
+/// Timing and thresholds of verifications.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VerifyConfig {
+    /// Time that an effect takes to show.
+    #[serde(with = "duration")]
+    pub settle: Duration,
+    /// Time during which samples are gathered after that.
+    #[serde(with = "duration")]
+    pub observe: Duration,
+    /// Minimum number of fresh samples per signal. With fewer the outcome is `unknown`.
+    pub min_samples: u32,
+    /// True if operations that did not help are taken back.
+    pub undo: bool,
+    /// Time between the end of an incident and the removal of the replicas added for it.
+    #[serde(with = "duration")]
+    pub scale_back_after: Duration,
+}
+
+impl Default for VerifyConfig {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(60),
+            observe: Duration::from_secs(120),
+            min_samples: 3,
+            undo: true,
+            scale_back_after: Duration::from_secs(900),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+use super::*;
+
+fn batch(name: &str, labels: &str, at: UnixMs, foreign: bool) -> MetricBatch {
+    MetricBatch {
+        signal: "latency".to_owned(),
+        target: Some(Target::new("", "Process", name)),
+        observed_at: at,
+        coverage: Coverage {
+            asked: 1,
+            answered: 1,
+            failed: 0,
+        },
+        series: vec![Series {
+            labels: Labels::new([("pod", labels)]),
+            samples: vec![Sample { at, value: 1.0 }],
+        }],
+        foreign,
+    }
+}
+
+fn newest(recent: &RecentSamples, name: &str) -> Option<UnixMs> {
+    recent
+        .coverage("latency", &Target::new("", "Process", name))?
+        .1
+}
+
+#[test]
+fn rounds_without_samples_are_remembered_for_who_did_not_answer() {
+    let recent = RecentSamples::default();
+    let target = Target::new("shop", "Deployment", "web");
+    let round = |at: UnixMs, answered: u32| {
+        let samples = if answered > 0 {
+            vec![Sample { at, value: 1.0 }]
+        } else {
+            vec![]
+        };
+        recent.take(&MetricBatch {
+            signal: "latency".into(),
+            target: Some(target.clone()),
+            observed_at: at,
+            coverage: Coverage {
+                asked: 2,
+                answered,
+                failed: 2 - answered,
+            },
+            series: vec![Series {
+                labels: Labels::default(),
+                samples,
+            }],
+            foreign: false,
+        });
+    };
+    round(10, 2);
+    round(20, 0);
+    round(30, 1);
+    let answered = |from, to| -> Vec<u32> {
+        recent
+            .rounds("latency", &target, from, to)
+            .iter()
+            .map(|coverage| coverage.answered)
+            .collect()
+    };
+    assert_eq!(
+        (answered(0, 100), answered(15, 25)),
+        (vec![2, 0, 1], vec![0])
+    );
+    let (last, newest) = recent.coverage("latency", &target).unwrap();
+    assert_eq!((last.answered, newest), (1, Some(30)));
+    // A flood of rounds stays bounded.
+    (40..2_000).for_each(|at| round(at, 2));
+    assert_eq!(answered(0, 2_000).len(), MAX_SAMPLES);
+}
+
+#[test]
+fn a_new_stream_finds_room_for_which_the_idle_go_and_those_of_others_before_them() {
+    let recent = RecentSamples::default();
+    recent.take(&batch("old", "a", 1, false));
+    for number in 1..MAX_STREAMS {
+        recent.take(&batch(&number.to_string(), "a", 2 + number as UnixMs, true));
+    }
+    assert_eq!(
+        recent.status(),
+        RecentStatus {
+            streams: MAX_STREAMS,
+            capacity: MAX_STREAMS,
+            evicted: 0
+        }
+    );
+    let now = 1_000_000;
+    recent.take(&batch("new", "a", now, true));
+    assert_eq!(
+        (newest(&recent, "new"), newest(&recent, "old")),
+        (Some(now), Some(1))
+    );
+    assert_eq!(
+        (newest(&recent, "1"), newest(&recent, "19999")),
+        (None, Some(20_001))
+    );
+    let status = recent.status();
+    assert_eq!(
+        (status.streams, status.evicted),
+        (MAX_STREAMS - EVICTION_BATCH + 1, EVICTION_BATCH as u64)
+    );
+}
+
+#[test]
+fn a_new_series_of_a_stream_finds_the_room_of_the_one_that_is_idle() {
+    let recent = RecentSamples::default();
+    for number in 0..=MAX_SERIES {
+        recent.take(&batch("web", &number.to_string(), number as UnixMs, false));
+    }
+    let series = recent.samples(
+        "latency",
+        &Target::new("", "Process", "web"),
+        0,
+        UnixMs::MAX,
+    );
+    assert_eq!(series.len(), MAX_SERIES);
+    assert_eq!(newest(&recent, "web"), Some(MAX_SERIES as UnixMs));
+    assert!(
+        series
+            .iter()
+            .all(|series| series.labels.get("pod") != Some("0"))
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_time_makes_it_panic(times in proptest::collection::vec(proptest::prelude::any::<i64>(), 1..9)) {
+        let recent = RecentSamples::default();
+        times.into_iter().for_each(|at| recent.take(&batch("web", "a", at, false)));
+    }
+}

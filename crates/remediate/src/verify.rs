@@ -1,0 +1,132 @@
+//! Verification: compares fresh samples with the range that was expected when the incident began.
+
+use std::time::Duration;
+
+use super::Executor;
+use super::decision_run::{DecisionRun, RunError};
+use crate::verification::{SignalCheck, judge};
+use anomalyzer_domain::{
+    Control, Decision, UnixMs, Verdict, Verification, VerificationOutcome, millis,
+};
+use anomalyzer_history::DecisionEventKind;
+
+/// Result of a verification. It is on record.
+pub(super) enum Verified {
+    /// The operations were only foreseen: the target was left alone.
+    Foreseen,
+    /// The operations stay.
+    Accepted,
+    /// The operations did not help and are to be taken back.
+    NotHelpful,
+}
+
+/// Waits until the effect can show, gathers fresh samples, and judges them. The findings at the
+/// time of the decision are compared, whatever became of the incident since.
+#[tracing::instrument(name = "verification", skip_all)]
+pub(super) async fn verify(
+    run: &DecisionRun,
+    decision: &mut Decision,
+) -> Result<Verified, RunError> {
+    let executor = &*run.executor;
+    let config = &executor.verify;
+    let acted_at = decision
+        .operations
+        .iter()
+        .filter_map(|record| record.done_at)
+        .max()
+        .unwrap_or(decision.decided_at);
+    let from = acted_at + millis(config.settle);
+    let until = from + millis(config.observe);
+    let left = u64::try_from(until - (executor.clock)()).unwrap_or(0);
+    run.wait(tokio::time::sleep(Duration::from_millis(left)))
+        .await?;
+    let checks = signal_checks(executor, decision, from, until);
+    let mut verification = judge(&checks, config.min_samples, (executor.clock)());
+    if decision.findings.is_empty() {
+        verification.reason = match &decision.incident {
+            None => "it was not about an incident, so that there is nothing to compare with".into(),
+            Some(id) => format!(
+                "the incident {id} was not known here when it was decided: nothing to compare with"
+            ),
+        };
+    }
+    compare_with_control_group(executor, decision, &mut verification, acted_at).await;
+    let outcome = verification.outcome;
+    decision.verification = Some(verification);
+    run.record_with_retry(DecisionEventKind::Verified, decision)
+        .await?;
+    let helped = !matches!(
+        outcome,
+        VerificationOutcome::NotImproved | VerificationOutcome::Worse
+    );
+    Ok(if is_shadowed(decision) {
+        Verified::Foreseen
+    } else if helped || !config.undo {
+        Verified::Accepted
+    } else {
+        Verified::NotHelpful
+    })
+}
+
+/// Returns a check for each finding with an expected range.
+fn signal_checks(
+    executor: &Executor,
+    decision: &Decision,
+    from: UnixMs,
+    until: UnixMs,
+) -> Vec<SignalCheck> {
+    let Some(target) = &decision.target else {
+        return vec![];
+    };
+    let recent = &executor.recent;
+    decision
+        .findings
+        .iter()
+        .filter(|finding| finding.expected.is_some())
+        .map(|finding| SignalCheck {
+            finding: finding.clone(),
+            fresh: recent.samples(&finding.signal, target, from, until),
+            rounds: recent.rounds(&finding.signal, target, from, until),
+        })
+        .collect()
+}
+
+/// Adds the control group to the verification: incidents on other targets that nothing was done
+/// about.
+async fn compare_with_control_group(
+    executor: &Executor,
+    decision: &Decision,
+    verification: &mut Verification,
+    acted_at: UnixMs,
+) {
+    if is_shadowed(decision) {
+        verification.reason = format!("it was left alone: {}", verification.reason);
+    }
+    let (Some(target), Some(_)) = (&decision.target, &decision.incident) else {
+        return;
+    };
+    let control = match executor.history.left_alone(acted_at, target).await {
+        Ok(control) if control.left_alone > 0 => control,
+        Ok(_) => return,
+        Err(error) => return tracing::warn!(%error, "cannot read the control group"),
+    };
+    let Control { left_alone, better } = control;
+    let all = verification.outcome == VerificationOutcome::Improved && better == left_alone;
+    let doubt = if all {
+        ": it may have helped itself"
+    } else {
+        ""
+    };
+    verification.reason.push_str(&format!(
+        "; of {left_alone} other targets that were left alone meanwhile {better} got better too{doubt}"
+    ));
+    verification.control = Some(control);
+}
+
+/// Returns true if the decision's operations were only foreseen.
+fn is_shadowed(decision: &Decision) -> bool {
+    decision
+        .guard
+        .as_ref()
+        .is_some_and(|guard| guard.verdict == Verdict::Shadow)
+}

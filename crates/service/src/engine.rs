@@ -1,0 +1,95 @@
+//! Builds the detection engine, and rebuilds it after a failure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::backfill::SourceBackfill;
+use crate::config::Config;
+use anomalyzer_bus::Bus;
+use anomalyzer_collect::MetricSource;
+use anomalyzer_detect::{
+    Backfill, DetectStatus, Engine, Feedback, IncidentBook, KnownIncidents, Memory, Overlooked,
+};
+use anomalyzer_plugin_host::Plugins;
+
+/// Status of detection by signal, shared between the engine and its readers.
+pub(super) type DetectionStatus = Arc<Mutex<BTreeMap<String, DetectStatus>>>;
+
+/// Parts of an engine.
+pub(super) struct EngineParts {
+    pub config: Arc<Config>,
+    pub bus: Arc<dyn Bus>,
+    pub plugins: Plugins,
+    pub source: Arc<dyn MetricSource>,
+    pub status: DetectionStatus,
+    pub overlooked: Arc<Overlooked>,
+    pub known: KnownIncidents,
+    pub feedback: Feedback,
+    pub memory: Memory,
+}
+
+/// Builds engines. An engine that replaces a failed one starts with the saved state.
+pub(super) struct EngineFactory {
+    parts: EngineParts,
+    /// Engine that was built at the start, for the first run.
+    first: Mutex<Option<Engine>>,
+}
+
+impl EngineFactory {
+    /// Builds the first engine.
+    ///
+    /// # Errors
+    /// A configured detector cannot be opened.
+    pub(super) async fn new(parts: EngineParts) -> anyhow::Result<Self> {
+        let first = Mutex::new(Some(parts.build().await?));
+        Ok(Self { parts, first })
+    }
+
+    /// Runs the first engine, and in each further call a new one.
+    ///
+    /// # Errors
+    /// The engine cannot be built, or it failed.
+    pub(super) async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let first = self.first.lock().take();
+        let engine = match first {
+            Some(first) => first,
+            None => self.parts.build().await?,
+        };
+        Ok(engine.run("anomalyzer-detect", stop).await?)
+    }
+}
+
+impl EngineParts {
+    /// Builds an engine that continues the open incidents.
+    async fn build(&self) -> anyhow::Result<Engine> {
+        let config = &self.config;
+        // Only Prometheus keeps the past of a signal.
+        let backfill = config.collect.prometheus.is_some().then(|| {
+            let source = Arc::clone(&self.source);
+            let backfill = SourceBackfill::new(source, config.signals(), config.collect.interval);
+            Arc::new(backfill) as Arc<dyn Backfill>
+        });
+        let mut book = IncidentBook::new(config.incidents.clone(), self.known.clone());
+        if !self.bus.is_partitioned() {
+            book.adopt_all();
+        }
+        let mut engine = Engine::new(
+            Arc::clone(&self.bus),
+            self.plugins.clone(),
+            config.signals(),
+            config.fallback_detectors.clone(),
+            book,
+            config.silent_after,
+            backfill,
+        )
+        .with_status(Arc::clone(&self.status))
+        .with_overlooked(Arc::clone(&self.overlooked))
+        .with_feedback(self.feedback.clone())
+        .with_memory(self.memory.clone());
+        engine.open_configured().await?;
+        Ok(engine)
+    }
+}

@@ -1,0 +1,181 @@
+//! Asks the parts for their health every few seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::engine::DetectionStatus;
+use super::health::{Health, Status};
+use anomalyzer_bus::Bus;
+use anomalyzer_collect::StatusBoard;
+use anomalyzer_diagnose::Diagnoser;
+use anomalyzer_operator::Operator;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_remediate::KillSwitch;
+
+/// Interval between two rounds of checks.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(3);
+/// Longest wait for the answer of an operator.
+const OPERATOR_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A part that is asked for its health. Supervised tasks report theirs by themselves.
+pub(super) enum HealthCheck {
+    /// The bus.
+    Bus(Arc<dyn Bus>),
+    /// The plugins.
+    Plugins(Plugins),
+    /// The detectors of each signal.
+    Detectors(DetectionStatus),
+    /// The model that diagnoses.
+    Analyst(Arc<Diagnoser>),
+    /// The kill switch.
+    KillSwitch(KillSwitch),
+    /// An operator.
+    Operator(Arc<dyn Operator>),
+    /// The sources of metrics.
+    Collect(StatusBoard),
+}
+
+impl HealthCheck {
+    /// Name of the part in `/health`.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Bus(_) => "bus",
+            Self::Plugins(_) => "plugins",
+            Self::Detectors(_) => "detectors",
+            Self::Analyst(_) => "analyst",
+            Self::KillSwitch(_) => "kill switch",
+            Self::Operator(operator) => operator.name(),
+            Self::Collect(_) => "collect",
+        }
+    }
+
+    async fn run(&self) -> (Status, String) {
+        match self {
+            Self::Bus(bus) => bus_health(bus.as_ref()),
+            Self::Plugins(plugins) => plugin_health(plugins),
+            Self::Detectors(detection) => detector_health(detection),
+            Self::Analyst(diagnoser) => analyst_health(diagnoser).await,
+            Self::KillSwitch(switch) => kill_switch_health(switch),
+            Self::Operator(operator) => operator_health(operator.as_ref()).await,
+            Self::Collect(status) => collect_health(status),
+        }
+    }
+}
+
+/// Runs all checks every few seconds until the shutdown.
+pub(super) async fn health_loop(
+    checks: Vec<HealthCheck>,
+    health: Health,
+    shutdown: CancellationToken,
+) {
+    loop {
+        refresh_health(&checks, &health).await;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
+        }
+    }
+}
+
+/// Runs all checks once, one after the other.
+pub(super) async fn refresh_health(checks: &[HealthCheck], health: &Health) {
+    for check in checks {
+        let (status, detail) = check.run().await;
+        health.set(check.name(), status, detail);
+    }
+}
+
+fn bus_health(bus: &dyn Bus) -> (Status, String) {
+    let bus = bus.health();
+    match bus.problem {
+        Some(problem) => (Status::Broken, problem),
+        None => (
+            Status::Ok,
+            format!("{}: {} of {} waiting", bus.kind, bus.waiting, bus.capacity),
+        ),
+    }
+}
+
+fn plugin_health(plugins: &Plugins) -> (Status, String) {
+    let plugins = plugins.health();
+    let detail = format!(
+        "{} detectors, {} actions, {} faults",
+        plugins.detectors, plugins.actions, plugins.faults
+    );
+    match plugins.broken.first() {
+        Some(broken) => (Status::Degraded, format!("{detail}; {broken}")),
+        None => (Status::Ok, detail),
+    }
+}
+
+/// Another detector stands in for a quarantined one, so that its signal is watched less well.
+fn detector_health(detection: &DetectionStatus) -> (Status, String) {
+    let detection = detection.lock();
+    let mut quarantined = detection
+        .iter()
+        .filter(|(_, status)| !status.quarantined.is_empty());
+    let Some((signal, status)) = quarantined.next() else {
+        return (Status::Ok, format!("{} signals", detection.len()));
+    };
+    let detail = format!(
+        "{} of {} signals; {signal}: {}",
+        quarantined.count() + 1,
+        detection.len(),
+        status.quarantined.join(", ")
+    );
+    // Without a stand-in nothing watches the signal.
+    let blind = detection.values().any(|status| status.detectors.is_empty());
+    match blind {
+        true => (Status::Broken, detail),
+        false => (Status::Degraded, detail),
+    }
+}
+
+/// The rules stand in for the model, so that a broken model makes the service worse, not broken.
+async fn analyst_health(diagnoser: &Diagnoser) -> (Status, String) {
+    let Some(ollama) = diagnoser.health().await else {
+        return (Status::Ok, "rules: no ollama is configured".to_owned());
+    };
+    match ollama.problem {
+        Some(problem) => (Status::Degraded, format!("rules: {problem}")),
+        None => (Status::Ok, format!("ollama with {}", ollama.model)),
+    }
+}
+
+fn kill_switch_health(switch: &KillSwitch) -> (Status, String) {
+    match switch.why() {
+        Some(why) => (Status::Degraded, format!("on, nothing is changed: {why}")),
+        None => (Status::Ok, "off".to_owned()),
+    }
+}
+
+async fn operator_health(operator: &dyn Operator) -> (Status, String) {
+    match tokio::time::timeout(OPERATOR_TIMEOUT, operator.check()).await {
+        Ok(Ok(())) => (Status::Ok, "answers".to_owned()),
+        Ok(Err(error)) => (Status::Broken, error.to_string()),
+        Err(_) => (Status::Broken, "no answer within 3 s".to_owned()),
+    }
+}
+
+/// The service sees less while some sources fail, and nothing while all of them fail.
+fn collect_health(status: &StatusBoard) -> (Status, String) {
+    let signals = status.all();
+    let failing: Vec<_> = signals.iter().filter(|signal| signal.failing).collect();
+    let Some(first) = failing.first() else {
+        return (Status::Ok, format!("{} signals", signals.len()));
+    };
+    let failure = first.last_failure.as_ref();
+    let detail = format!(
+        "{} of {} signals fail; {}: {}",
+        failing.len(),
+        signals.len(),
+        first.signal,
+        failure.map_or("", |failure| failure.message.as_str())
+    );
+    match failing.len() == signals.len() {
+        true => (Status::Broken, detail),
+        false => (Status::Degraded, detail),
+    }
+}

@@ -1,0 +1,502 @@
+//! Start-up of the service, step by step.
+//!
+//! [`ServiceBuilder::run_steps`] shows the order. The API's address and tokens come first: a port
+//! that is taken, or a token that cannot be read, must end the start before anything acts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::{EngineBackend, ServerBackend};
+use super::background::{self, EngineWork, ServerWork};
+use super::collector::CollectorFactory;
+use super::engine::{DetectionStatus, EngineFactory, EngineParts};
+use super::executor::{self, ExecutorParts};
+use super::health_check::{HealthCheck, health_loop, refresh_health};
+use super::incidents;
+use super::role::Role;
+use super::running::Service;
+use super::tasks::Tasks;
+use crate::config::Config;
+use anomalyzer_bus::Bus;
+use anomalyzer_bus_kafka::KafkaBus;
+use anomalyzer_bus_sqlite::LocalBus;
+use anomalyzer_collect::MetricSource;
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_detect::{Feedback, KnownIncidents, Memory, Overlooked, memory};
+use anomalyzer_diagnose::Diagnoser;
+use anomalyzer_domain::{Clock, Incident, IncidentEvent, IncidentEventKind};
+use anomalyzer_evaluate::backtest;
+use anomalyzer_history::History;
+use anomalyzer_operator_process::Local;
+use anomalyzer_plugin_host::Plugins;
+use anomalyzer_remediate::verification::Recent;
+use anomalyzer_remediate::{KillSwitch, OpenIncidents, Silences, candidate_actions};
+
+/// Longest wait at the start until the engine has read the open incidents from the bus.
+const INCIDENTS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time that the tasks have to end after the shutdown, besides the stop timeout of process groups.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
+
+/// Configures and starts a [`Service`].
+pub struct ServiceBuilder {
+    config: Config,
+    role: Role,
+}
+
+impl Service {
+    /// Returns a builder of a service that runs everything in one process.
+    pub fn builder(config: Config) -> ServiceBuilder {
+        let role = Role::Both;
+        ServiceBuilder { config, role }
+    }
+}
+
+impl ServiceBuilder {
+    /// Sets the half of the service to run.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// Starts the service, and returns it once the API answers. Returns `None`, with all tasks
+    /// ended, if the shutdown came first.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or the port, the broker, a plugin or the data folder is not
+    /// available.
+    pub async fn start(self, shutdown: CancellationToken) -> anyhow::Result<Option<Service>> {
+        let (tasks, grace) = (Tasks::new(shutdown.clone()), shutdown_grace(&self.config));
+        tokio::select! {
+            service = self.run_steps(tasks.clone()) => service.map(Some),
+            // A step may wait, for example for a broker. The shutdown ends the tasks that run by
+            // then as at any other time.
+            () = shutdown.cancelled() => {
+                tasks.close();
+                tasks.join(grace).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Runs the steps of the start-up in their order.
+    async fn run_steps(self, tasks: Tasks) -> anyhow::Result<Service> {
+        let (began, role) = (Instant::now(), self.role);
+        let endpoint = self.listen().await?;
+        let startup = self.bus(tasks).await?;
+        let local = startup.process_groups()?;
+        let source = anomalyzer_collect::source(&startup.config.collect)?;
+        let storage = startup.history(local).await?;
+        startup.check_detectors().await?;
+        let open = match &storage {
+            Some(storage) => storage.history.open_incidents().await?,
+            None => vec![],
+        };
+        let engine = match role.detects() {
+            true => Some(startup.detection(&source, &open).await?),
+            false => None,
+        };
+        let server = match storage {
+            Some(storage) => Some(startup.remediation(storage, &source, open).await?),
+            None => None,
+        };
+        let service = startup.http(endpoint, engine, server).await;
+        tracing::info!(
+            address = %service.address,
+            ?role,
+            signals = service.signals,
+            ready_ms = began.elapsed().as_millis() as u64,
+            "ready"
+        );
+        Ok(service)
+    }
+
+    /// Opens the port of the API, and reads its tokens.
+    async fn listen(&self) -> anyhow::Result<Endpoint> {
+        let Self { config, role } = self;
+        if *role != Role::Both && config.kafka.is_none() {
+            anyhow::bail!(
+                "`serve --role` runs one half by itself, and the halves are joined by Kafka: set [kafka] brokers or \
+                 KAFKA_BROKERS, or run `serve` without a role"
+            );
+        }
+        let listen = match role.serves() {
+            true => config.api.listen,
+            false => config.api.engine_listen,
+        };
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}: is another one running? choose another address in the configuration")
+        })?;
+        let address = listener.local_addr()?;
+        let access = anomalyzer_api::Access::load(&config.api, listen)?;
+        Ok(Endpoint {
+            listener,
+            address,
+            access,
+        })
+    }
+
+    /// Opens the data folder, loads the plugins, and connects to the bus.
+    async fn bus(self, tasks: Tasks) -> anyhow::Result<Startup> {
+        let Self { config, role } = self;
+        let data_dir = &config.data_dir;
+        std::fs::create_dir_all(data_dir)
+            .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
+        let silences = Silences::open(data_dir)?;
+        let feedback = Feedback::open(data_dir)?;
+        let mut plugin_config = config.plugins.clone();
+        let store = &mut plugin_config.store;
+        store.get_or_insert_with(|| data_dir.join(anomalyzer_plugin_host::STORE));
+        let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
+        let bus: Arc<dyn Bus> = match &config.kafka {
+            Some(kafka) => Arc::new(KafkaBus::connect(kafka.clone()).await?),
+            None => {
+                let path = data_dir.join("bus.sqlite");
+                Arc::new(LocalBus::open(&path, config.local_bus.clone()).await?)
+            }
+        };
+        Ok(Startup {
+            config: Arc::new(config),
+            role,
+            tasks,
+            bus,
+            plugins,
+            silences,
+            feedback,
+            metrics: Metrics::default(),
+            clock: Arc::new(now_ms),
+            detection: DetectionStatus::default(),
+            overlooked: Arc::default(),
+            incidents: OpenIncidents::default(),
+        })
+    }
+}
+
+/// The open port of the API, with the tokens that it admits.
+struct Endpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+    access: anomalyzer_api::Access,
+}
+
+/// Parts that every role has, for the steps after [`ServiceBuilder::bus`].
+struct Startup {
+    config: Arc<Config>,
+    role: Role,
+    tasks: Tasks,
+    bus: Arc<dyn Bus>,
+    plugins: Plugins,
+    silences: Silences,
+    feedback: Feedback,
+    metrics: Metrics,
+    clock: Clock,
+    detection: DetectionStatus,
+    overlooked: Arc<Overlooked>,
+    incidents: OpenIncidents,
+}
+
+/// Parts that the server opens before the engine starts.
+struct Storage {
+    local: Option<Arc<Local>>,
+    collector: CollectorFactory,
+    history: History,
+}
+
+/// Parts of the server that its API uses.
+struct Server {
+    backend: ServerBackend,
+    history: History,
+    local: Option<Arc<Local>>,
+    checks: Vec<HealthCheck>,
+}
+
+/// Health checks of the engine.
+struct Engine {
+    checks: Vec<HealthCheck>,
+}
+
+impl Startup {
+    /// Opens the supervisor of process groups, if the role serves and any groups are configured.
+    fn process_groups(&self) -> anyhow::Result<Option<Arc<Local>>> {
+        let config = &self.config;
+        if !self.role.serves() || config.local.groups.is_empty() {
+            return Ok(None);
+        }
+        let local = Local::open(config.local.clone(), &config.data_dir)?;
+        Ok(Some(Arc::new(local)))
+    }
+
+    /// Builds the collector and opens the history, if the role serves.
+    async fn history(&self, local: Option<Arc<Local>>) -> anyhow::Result<Option<Storage>> {
+        if !self.role.serves() {
+            return Ok(None);
+        }
+        let (config, shutdown) = (&self.config, self.tasks.shutdown());
+        let collector = CollectorFactory::new(config, &self.bus, local.as_ref(), shutdown)?;
+        let path = config.data_dir.join(anomalyzer_history::FILE_NAME);
+        let log = self.bus.log_of_record();
+        let history = History::open_with(&path, config.history, &self.metrics, log).await?;
+        Ok(Some(Storage {
+            local,
+            collector,
+            history,
+        }))
+    }
+
+    /// Replays recorded metrics to the detectors, if the configuration asks for it, and makes
+    /// every later version of a detector pass the same trial.
+    async fn check_detectors(&self) -> anyhow::Result<()> {
+        let setup = self.config.backtest();
+        backtest::must_pass(&setup, &self.plugins).await?;
+        if setup.trial.is_some() {
+            // The reference is weak, as the plugins own the trial.
+            let plugins = self.plugins.downgrade();
+            self.plugins
+                .set_trial(Box::new(move |candidate| match plugins.upgrade() {
+                    Some(plugins) => backtest::detector_must_pass(&setup, &plugins, candidate),
+                    None => Err("the service ends".to_owned()),
+                }));
+        }
+        Ok(())
+    }
+
+    /// Starts detection and diagnosis.
+    async fn detection(
+        &self,
+        source: &Arc<dyn MetricSource>,
+        open: &[Incident],
+    ) -> anyhow::Result<Engine> {
+        let config = &self.config;
+        let known = self.known_incidents(open).await;
+        let memory_path = config.data_dir.join(memory::FILE_NAME);
+        let engine = EngineFactory::new(EngineParts {
+            config: Arc::clone(config),
+            bus: Arc::clone(&self.bus),
+            plugins: self.plugins.clone(),
+            source: Arc::clone(source),
+            status: Arc::clone(&self.detection),
+            overlooked: Arc::clone(&self.overlooked),
+            known,
+            feedback: self.feedback.clone(),
+            memory: Memory::open(&memory_path, config.memory.clone()).await?,
+        })
+        .await?;
+        let (diagnose, ollama) = (config.diagnose.clone(), config.ollama.clone());
+        let offer = candidate_actions(config.candidates(), self.plugins.clone());
+        let diagnoser = Diagnoser::new(diagnose, ollama, offer, self.clock.clone());
+        let diagnoser = Arc::new(diagnoser.map_err(anyhow::Error::msg)?);
+        let work = EngineWork {
+            bus: Arc::clone(&self.bus),
+            engine,
+            diagnoser: Arc::clone(&diagnoser),
+        };
+        background::spawn_engine_tasks(&self.tasks, &Arc::new(work));
+        let detectors = HealthCheck::Detectors(Arc::clone(&self.detection));
+        Ok(Engine {
+            checks: vec![detectors, HealthCheck::Analyst(diagnoser)],
+        })
+    }
+
+    /// Reads the open incidents from the bus, and adds those that only the history still has.
+    async fn known_incidents(&self, open: &[Incident]) -> KnownIncidents {
+        let known = KnownIncidents::default();
+        background::spawn_incident_follower(&self.tasks, &self.bus, &known);
+        if !known.caught_up(INCIDENTS_TIMEOUT).await {
+            tracing::warn!(
+                waited = ?INCIDENTS_TIMEOUT,
+                "cannot read the open incidents in time: an incident may be opened a second time"
+            );
+        }
+        for incident in open {
+            known.seed(incident.clone());
+        }
+        known
+    }
+
+    /// Starts collection, the executor of decisions, and the tasks of the history.
+    async fn remediation(
+        &self,
+        storage: Storage,
+        source: &Arc<dyn MetricSource>,
+        open: Vec<Incident>,
+    ) -> anyhow::Result<Server> {
+        let Storage {
+            local,
+            collector,
+            history,
+        } = storage;
+        let config = &self.config;
+        self.restore_incidents(open);
+        let clock = self.clock.clone();
+        let dispatcher = executor::dispatcher(config, local.as_ref(), source, clock).await?;
+        let mut checks = vec![HealthCheck::KillSwitch(self.kill_switch())];
+        let operators = dispatcher.operators.iter().cloned();
+        checks.extend(operators.map(HealthCheck::Operator));
+        checks.push(HealthCheck::Collect(collector.status()));
+        let recent = Recent::default();
+        let parts = self.executor_parts(&history, &recent);
+        let executor = executor::executor(config, dispatcher, parts);
+        let incident_group = incidents::group(self.bus.as_ref(), &config.data_dir)
+            .with_context(|| format!("cannot use the data folder {}", config.data_dir.display()))?;
+        let backend = ServerBackend {
+            probes: self.probes(),
+            collected: collector.status(),
+            executor: Arc::clone(&executor),
+            recent: recent.clone(),
+        };
+        let work = ServerWork {
+            config: Arc::clone(config),
+            bus: Arc::clone(&self.bus),
+            clock: self.clock.clone(),
+            history: history.clone(),
+            incident_group,
+            incidents: self.incidents.clone(),
+            recent,
+            executor,
+            collector,
+            local: local.clone(),
+        };
+        background::spawn_server_tasks(&self.tasks, &Arc::new(work));
+        Ok(Server {
+            backend,
+            history,
+            local,
+            checks,
+        })
+    }
+
+    /// Restores the open incidents of the history for the executor.
+    fn restore_incidents(&self, open: Vec<Incident>) {
+        for incident in open {
+            self.incidents.take(&IncidentEvent {
+                kind: IncidentEventKind::Changed,
+                at: incident.changed_at,
+                incident,
+                evidence: vec![],
+                attempt: 0,
+                witnesses: vec![],
+            });
+        }
+    }
+
+    fn executor_parts(&self, history: &History, recent: &Recent) -> ExecutorParts {
+        ExecutorParts {
+            plugins: self.plugins.clone(),
+            history: history.clone(),
+            bus: Arc::clone(&self.bus),
+            recent: recent.clone(),
+            incidents: self.incidents.clone(),
+            clock: self.clock.clone(),
+            silences: self.silences.clone(),
+        }
+    }
+
+    fn probes(&self) -> EngineBackend {
+        EngineBackend {
+            bus: Arc::clone(&self.bus),
+            plugins: self.plugins.clone(),
+            health: self.tasks.health().clone(),
+            metrics: self.metrics.clone(),
+            signals: self.config.signals(),
+            detection: Arc::clone(&self.detection),
+            overlooked: Arc::clone(&self.overlooked),
+            incidents: self.incidents.clone(),
+        }
+    }
+
+    fn kill_switch(&self) -> KillSwitch {
+        KillSwitch::in_folder(&self.config.data_dir)
+    }
+
+    /// Starts the watch over the plugin folder and the health, then the API.
+    async fn http(
+        self,
+        endpoint: Endpoint,
+        engine: Option<Engine>,
+        server: Option<Server>,
+    ) -> Service {
+        let tasks = &self.tasks;
+        let history = server.as_ref().map(|server| server.history.clone());
+        let local = server.as_ref().and_then(|server| server.local.clone());
+        background::spawn_plugin_watcher(tasks, &self.plugins, history.as_ref());
+
+        let mut checks = vec![
+            HealthCheck::Bus(Arc::clone(&self.bus)),
+            HealthCheck::Plugins(self.plugins.clone()),
+        ];
+        checks.extend(engine.into_iter().flat_map(|engine| engine.checks));
+        let server = server.map(|server| {
+            checks.extend(server.checks);
+            (server.backend, server.history)
+        });
+        refresh_health(&checks, tasks.health()).await;
+        let (health, shutdown) = (tasks.health().clone(), tasks.shutdown().clone());
+        tasks.spawn(health_loop(checks, health, shutdown));
+
+        let router = match server {
+            Some((backend, history)) => {
+                let state = self.server_state(endpoint.access, backend, history);
+                tasks.spawn(anomalyzer_api::watch_kill_switch(state.clone()));
+                anomalyzer_api::router(state)
+            }
+            None => anomalyzer_api::engine_router(self.engine_state(endpoint.access)),
+        };
+        let (listener, shutdown) = (endpoint.listener, tasks.shutdown().clone());
+        tasks.spawn(async move {
+            if let Err(error) = anomalyzer_api::serve(listener, router, shutdown).await {
+                tracing::error!(%error, "the API ended");
+            }
+        });
+        tasks.close();
+        Service {
+            grace: shutdown_grace(&self.config),
+            signals: self.config.signals().len(),
+            bus: self.bus,
+            history,
+            local,
+            incidents: self.incidents,
+            detection: self.detection,
+            address: endpoint.address,
+            tasks: self.tasks,
+        }
+    }
+
+    fn server_state(
+        &self,
+        access: anomalyzer_api::Access,
+        backend: ServerBackend,
+        history: History,
+    ) -> anomalyzer_api::ApiState {
+        let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
+        let shutdown = self.tasks.shutdown().clone();
+        let signals = self.config.signals();
+        let detectors = signals.iter().flat_map(|signal| &signal.detectors);
+        let watched_by = detectors.map(|detector| detector.name.clone()).collect();
+        let backend = Arc::new(backend);
+        anomalyzer_api::ApiState::new(access, backend, history, metrics, clock, shutdown)
+            .with_kill_switch(self.kill_switch())
+            .with_silences(self.silences.clone())
+            .with_feedback(self.feedback.clone())
+            .with_plugins(self.plugins.clone(), self.config.grants(), watched_by)
+    }
+
+    fn engine_state(&self, access: anomalyzer_api::Access) -> anomalyzer_api::EngineState {
+        let (backend, metrics) = (Arc::new(self.probes()), self.metrics.clone());
+        anomalyzer_api::EngineState::new(access, backend, metrics)
+    }
+}
+
+/// Returns the time that the tasks have to end: supervised processes have the time that is
+/// configured for them.
+fn shutdown_grace(config: &Config) -> Duration {
+    let groups = config.local.groups.values();
+    let longest_stop = groups.map(|group| group.stop_timeout).max();
+    SHUTDOWN_GRACE.saturating_add(longest_stop.unwrap_or_default())
+}

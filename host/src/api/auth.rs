@@ -1,0 +1,251 @@
+//! Authentication by token, authorisation by role, and checks against foreign web pages.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+use super::config::{ApiConfig, ApiConfigError, Role};
+use super::problem::Problem;
+
+/// Minimum length of a token in a file, in bytes.
+const MIN_TOKEN_BYTES: usize = 16;
+
+/// The sender of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// Name of the token, or a fixed name where no tokens are configured.
+    pub name: String,
+    pub role: Role,
+}
+
+#[derive(Debug)]
+struct KnownToken {
+    caller: Caller,
+    sha256: [u8; 32],
+}
+
+/// The configured tokens with their roles, as they were when the service started.
+#[derive(Clone, Debug)]
+pub struct Access {
+    tokens: Arc<[KnownToken]>,
+    loopback: bool,
+}
+
+impl Access {
+    /// Reads the token files. `listen` is the address on which the API listens.
+    ///
+    /// # Errors
+    /// [`ApiConfig::validate`] refuses the table, or a token cannot be read or is not usable.
+    pub fn load(config: &ApiConfig, listen: SocketAddr) -> Result<Self, ApiConfigError> {
+        config.validate()?;
+        let mut tokens: Vec<KnownToken> = Vec::new();
+        for token in &config.tokens {
+            let sha256 = match (token.stated_hash()?, &token.file) {
+                (Some(hash), _) => hash,
+                (None, Some(path)) => {
+                    let failed = |reason| ApiConfigError::File {
+                        name: token.name.clone(),
+                        path: path.clone(),
+                        reason,
+                    };
+                    let text =
+                        std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+                    let secret = text.trim();
+                    if secret.len() < MIN_TOKEN_BYTES {
+                        return Err(failed(format!(
+                            "a token has at least {MIN_TOKEN_BYTES} bytes"
+                        )));
+                    }
+                    Sha256::digest(secret).into()
+                }
+                (None, None) => return Err(ApiConfigError::EitherOr(token.name.clone())),
+            };
+            if let Some(same) = tokens.iter().find(|other| other.sha256 == sha256) {
+                return Err(ApiConfigError::Same(
+                    same.caller.name.clone(),
+                    token.name.clone(),
+                ));
+            }
+            tokens.push(KnownToken {
+                caller: Caller {
+                    name: token.name.clone(),
+                    role: token.role,
+                },
+                sha256,
+            });
+        }
+        Ok(Self {
+            tokens: tokens.into(),
+            loopback: listen.ip().is_loopback(),
+        })
+    }
+
+    /// Returns the caller that the header `Authorization` names. Without configured tokens,
+    /// everybody on this machine is trusted.
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        if self.tokens.is_empty() {
+            return Ok(Caller {
+                name: "anonymous on loopback".to_owned(),
+                role: Role::Admin,
+            });
+        }
+        let refused = |detail: &str| {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "A token is needed",
+                detail,
+                "send the header Authorization: Bearer TOKEN, with a token of [[api.tokens]]",
+            )
+        };
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
+            return Err(refused("there is no header Authorization"));
+        };
+        let (scheme, secret) = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(refused(
+                "the header Authorization is not of the scheme Bearer",
+            ));
+        }
+        // The comparison is of hashes, so that its duration tells nothing about the token.
+        let sha256: [u8; 32] = Sha256::digest(secret.trim()).into();
+        let known = self.tokens.iter().find(|token| token.sha256 == sha256);
+        known
+            .map(|token| token.caller.clone())
+            .ok_or_else(|| refused("the token is not known"))
+    }
+
+    /// Checks the request, and returns its caller. A request that changes something needs one of
+    /// the roles in `may_change`.
+    fn check(&self, request: &Request, may_change: &[Role]) -> Result<Caller, Problem> {
+        if self.loopback {
+            check_host(request)?;
+        }
+        let changes = !matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS
+        );
+        if changes {
+            check_origin(request)?;
+        }
+        let caller = self.caller(request.headers())?;
+        if changes && !may_change.contains(&caller.role) {
+            let roles: Vec<&str> = may_change.iter().map(|role| role.as_str()).collect();
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "This token does not allow that",
+                format!("`{}` is {}", caller.name, caller.role.as_str()),
+                format!("use the token of an {}", roles.join(" or an ")),
+            ));
+        }
+        Ok(caller)
+    }
+}
+
+/// Middleware: admits requests that the caller's role allows, and attaches the [`Caller`].
+pub(super) async fn authorize(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
+    admit(&access, &[Role::Approver, Role::Admin], request, next).await
+}
+
+/// Middleware: [`authorize`] for the plugin routes, where uploaders may make changes and approvers
+/// may not.
+pub(super) async fn authorize_plugins(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
+    admit(&access, &[Role::Uploader, Role::Admin], request, next).await
+}
+
+async fn admit(access: &Access, may_change: &[Role], mut request: Request, next: Next) -> Response {
+    match access.check(&request, may_change) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Middleware: admits every request, and attaches the [`Caller`] if there is one.
+pub(super) async fn identify(
+    State(access): State<Access>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Ok(caller) = access.check(&request, &[]) {
+        request.extensions_mut().insert(caller);
+    }
+    next.run(request).await
+}
+
+fn host(request: &Request) -> Option<&str> {
+    let header = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    header.or_else(|| request.uri().authority().map(Authority::as_str))
+}
+
+/// Refuses a foreign name in the header `Host`. A web page can make its own name point to 127.0.0.1
+/// (DNS rebinding), but it cannot change the `Host` that the browser sends.
+fn check_host(request: &Request) -> Result<(), Problem> {
+    let Some(host) = host(request) else {
+        return Ok(());
+    };
+    let local = host.parse::<Authority>().is_ok_and(|authority| {
+        let name = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost")
+            || name
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    });
+    if local {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "foreign-host",
+        "This name does not mean this machine",
+        format!("the header Host is `{host}`, and the service listens on loopback"),
+        "ask for localhost or 127.0.0.1",
+    ))
+}
+
+/// Refuses a foreign `Origin`. A web page of another site can make a browser send a POST, but the
+/// browser then names the site in this header.
+fn check_origin(request: &Request) -> Result<(), Problem> {
+    let Some(origin) = request.headers().get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let origin = origin.to_str().unwrap_or("unreadable");
+    let site = origin.split_once("://").map(|(_, site)| site);
+    if site.is_some() && site == host(request) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "foreign-origin",
+        "Pages of other sites may not do that",
+        format!("the header Origin is `{origin}`"),
+        "send the request without a browser, or from a page of this service",
+    ))
+}

@@ -1,0 +1,121 @@
+//! Panels of scored files.
+
+use super::csv::Row;
+use super::judge::Judged;
+use super::plot::{Expected, Mark, Panel};
+use crate::domain::{Phase, UnixMs};
+
+/// Builds the panel of a file from the rows that the detector saw and its verdicts.
+pub fn panel_of_rows(
+    title: String,
+    rows: &[Row<'_>],
+    judged: &Judged,
+    labels: Vec<(UnixMs, UnixMs)>,
+) -> Panel {
+    let mut panel = Panel {
+        title,
+        labels,
+        ..Panel::default()
+    };
+    for (Row { at, value, .. }, said) in rows.iter().zip(judged.rows()) {
+        let (Some(at), value, Some(said)) = (*at, *value, said) else {
+            continue;
+        };
+        panel.points.push((at, value));
+        // A range lasts until the following sample, so that the range of a single sample is
+        // visible.
+        if let Some(last) = panel
+            .expected
+            .last_mut()
+            .filter(|last| last.to == UnixMs::MAX)
+        {
+            last.to = at;
+            if Some(last.range) == said.expected && said.phase != Some(Phase::Onset) {
+                last.to = UnixMs::MAX;
+            }
+        }
+        let goes_on = panel
+            .expected
+            .last()
+            .is_some_and(|last| last.to == UnixMs::MAX);
+        if let Some(range) = said.expected.filter(|_| !goes_on) {
+            panel.expected.push(Expected {
+                from: at,
+                to: UnixMs::MAX,
+                range,
+            });
+        }
+        if matches!(said.phase, Some(Phase::Onset | Phase::Clear)) {
+            panel.marks.push(Mark {
+                at,
+                value,
+                over: said.phase == Some(Phase::Clear),
+            });
+        }
+    }
+    if let (Some(last), Some((at, _))) = (panel.expected.last_mut(), panel.points.last()) {
+        last.to = last.to.min(*at);
+    }
+    panel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::csv::rows;
+    use super::*;
+    use crate::domain::Direction;
+    use crate::plugin::RawFinding;
+
+    fn finding(phase: Phase, low: f64) -> RawFinding {
+        RawFinding {
+            sample: 0,
+            phase,
+            direction: Direction::Above,
+            score: 1.0,
+            severity: 1.0,
+            expected: Some(Range {
+                low: Some(low),
+                high: None,
+            }),
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_range_lasts_from_the_onset_to_the_sample_after_the_end() {
+        let text: String = (0..8).map(|n| format!("{n},{n}\n")).collect();
+        let rows = rows(&text).unwrap();
+        let findings = [
+            (1, Phase::Onset, 1.0),
+            (3, Phase::Ongoing, 2.0),
+            (4, Phase::Clear, 2.0),
+            (7, Phase::Onset, 3.0),
+        ];
+        let findings = findings.map(|(row, phase, low)| (row, finding(phase, low)));
+        let judged = Judged {
+            scores: vec![0.0; 8],
+            findings: findings.into(),
+        };
+        let panel = panel_of_rows("t".to_owned(), &rows, &judged, vec![]);
+        let spans: Vec<_> = panel
+            .expected
+            .iter()
+            .map(|e| (e.from, e.to, e.range.low))
+            .collect();
+        assert_eq!(
+            spans,
+            [
+                (1000, 3000, Some(1.0)),
+                (3000, 5000, Some(2.0)),
+                (7000, 7000, Some(3.0))
+            ]
+        );
+        let marks: Vec<_> = panel
+            .marks
+            .iter()
+            .map(|mark| (mark.at, mark.over))
+            .collect();
+        assert_eq!(marks, [(1000, false), (4000, true), (7000, false)]);
+        assert_eq!(panel.points.len(), 8);
+    }
+}
