@@ -1,4 +1,4 @@
-# The service in one image. `docker compose up` uses it.
+# Builds one image of the service and the demo application. `docker compose up` uses it.
 FROM rust:1.95-bookworm AS build
 RUN rustup target add wasm32-unknown-unknown
 WORKDIR /src
@@ -6,7 +6,7 @@ COPY . .
 RUN cargo xtask build
 
 FROM debian:bookworm-slim
-# HTTPS to hooks, Slack and Prometheus needs the authorities; the health check of docker-compose.yml needs curl.
+# HTTPS requests need the certificate authorities, and the health check of docker-compose.yml needs curl.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --home /var/lib/anomalyzer --create-home anomalyzer
 COPY --from=build /src/target/release/anomalyzer /usr/local/bin/anomalyzer

@@ -6,7 +6,7 @@ heads = {}
 for number, line in enumerate(open(sys.argv[1], encoding="utf-8"), 1):
     event = json.loads(line)
     if event["chain"] not in heads and event["seq"] > 1:
-        print(f"{event['chain']}: begins at event {event['seq']}: what came before was let go of, or removed")
+        print(f"{event['chain']}: begins at event {event['seq']}: the events before it were removed, by the retention or by a person")
     seq, previous = heads.get(event["chain"], (event["seq"] - 1, event["prev_hash"] if event["seq"] > 1 else "00" * 32))
     data = bytes.fromhex(previous) + event["seq"].to_bytes(8, "big", signed=True) + event["at"].to_bytes(8, "big", signed=True)
     for text in (event["subject"], event["kind"], event["body"]):

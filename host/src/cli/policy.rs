@@ -32,7 +32,7 @@ pub enum What {
     /// Ask the guard in each situation of a file, and compare its verdict with the expected one.
     /// The exit code is 1 if a verdict differs
     Test {
-        /// The situations: `[[case]]` tables, see docs/policy.md
+        /// The situations: `[[case]]` tables, see docs/how-to/policy.md
         cases: PathBuf,
         /// The configuration with the `[guard]` to test
         #[arg(long, short, value_name = "FILE")]

@@ -92,7 +92,7 @@ async fn the_script_of_the_documentation_verifies_an_export() {
         std::fs::write(&file, export).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify_audit.py");
         let output = Command::new("python3").arg(script).arg(&file).output();
-        output.expect("python3 is needed to try the script of docs/audit.md; install it")
+        output.expect("python3 is needed to try docs/verify_audit.py; install it")
     };
     let good = verify(&export);
     assert!(good.status.success(), "{good:?}");
