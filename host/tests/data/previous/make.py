@@ -232,7 +232,8 @@ def record(program, data, plugins, alarm):
     say("the uploaded action is shadowed; a silence, and feedback on a finding")
     shadowed = served.act("alarm")
     assert shadowed["state"] == "shadowed", shadowed
-    silence = {"targets": {"kind": "Process", "name": "db"}, "for": "1h", "why": "the database moves"}
+    db = {"kind": "Process", "name": "db"}
+    silence = {"targets": db, "for": "1h", "why": "the database moves"}
     silence = served.ask("POST", "/api/v1/silences", silence)
     served.ask("DELETE", f"/api/v1/silences/{silence['id']}")
     finding = scaled["findings"][0]
@@ -279,12 +280,12 @@ def reopened(program, data, plugins, made):
 
 
 def names(text):
-    """`name{label,label}` of each sample."""
+    """Returns `name{label,label}` of each sample."""
     found = set()
     for line in text.splitlines():
         if match := re.match(r"(anomalyzer_\w+)(?:\{(.*)\})? ", line):
             labels = re.findall(r'(\w+)="(?:[^"\\]|\\.)*"', match[2] or "")
-            found.add(match[1] + "{" + ",".join(labels) + "}")
+            found.add(match[1] + "{" + ",".join(sorted(labels)) + "}")
     return found
 
 
@@ -306,7 +307,7 @@ def helps(program, folder):
 
 def output(program, *arguments):
     command = [str(program), *arguments]
-    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}")
     return done.stdout
