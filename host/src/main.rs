@@ -150,7 +150,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// Runs a subcommand.
 async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
-    let (out, env) = (&mut std::io::stdout(), &environment_variable);
+    let (out, env) = (&mut std::io::stdout(), &config::process_variable);
     let compiler = Some(anomalyzer_plugin_host::this_program());
     Ok(match command {
         Command::Serve(args) => serve(args, shutdown).await?.exit_code(),
@@ -241,13 +241,10 @@ async fn demo(args: DemoArgs, output: Output, shutdown: CancellationToken) -> an
     Ok(good || !exit_when_done)
 }
 
-fn environment_variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
 
 /// Reads the configuration, and applies the arguments to it.
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
-    let mut config = config::load(args.config.as_deref(), &environment_variable)?;
+    let mut config = config::load(args.config.as_deref(), &config::process_variable)?;
     config.plugins.compiler = Some(anomalyzer_plugin_host::this_program());
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);

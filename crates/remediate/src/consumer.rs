@@ -175,7 +175,8 @@ impl SolutionConsumer {
 
     async fn try_accept(&self, delivery: &Delivery) -> Result<(), Refused> {
         let executor = &self.run.executor;
-        let solution = match decode(delivery)? {
+        let received_at = (executor.clock)();
+        let solution = match decode(delivery, received_at)? {
             Received::Foreign(solution) => solution,
             Received::Claimed(claimed) => {
                 // The record counts, not the message: a person's request is on record before it is
@@ -192,7 +193,7 @@ impl SolutionConsumer {
                         decision.id = claimed.id,
                         "solution claims to be ours and is not: treating it as foreign"
                     );
-                    disown(claimed, delivery)?
+                    disown(claimed, delivery, received_at)?
                 }
             }
         };

@@ -194,7 +194,7 @@ impl Executor {
     /// from it happens before.
     ///
     /// `input` is the verdict's or the diagnosis's input, for a replay.
-    async fn record(
+    pub async fn record(
         &self,
         kind: DecisionEventKind,
         decision: &Decision,
