@@ -35,11 +35,11 @@ enum Ran {
 pub(super) async fn run_action(
     run: &DecisionRun,
     decision: &mut Decision,
-    snapshot: Option<Snapshot>,
+    snapshot: Option<&Snapshot>,
 ) -> Result<Next, RunError> {
     let executor = &*run.executor;
     let plugin = plugin_name(decision);
-    let action = match open(executor, decision, &plugin, snapshot.as_ref()).await {
+    let action = match open(executor, decision, &plugin, snapshot).await {
         Ok(action) => action,
         Err(error) => {
             let summary = format!("the action `{plugin}` can't be run: {error}");

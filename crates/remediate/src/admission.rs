@@ -11,7 +11,7 @@ pub(super) enum Admission {
     /// The guard refuses the solution, for this reason.
     Denied(String),
     /// The action may run. It is shown the snapshot that the guard was shown.
-    Admitted(Option<Snapshot>),
+    Admitted(Option<Box<Snapshot>>),
 }
 
 /// Asks the guard about the solution, attaches the target's state as evidence, and records both.
@@ -42,7 +42,7 @@ pub(super) async fn admit(
         Verdict::Deny => Admission::Denied(verdict.reason),
         // No rule holds a solution as a whole: a person is asked about an operation.
         Verdict::Allow | Verdict::Shadow | Verdict::Hold => {
-            Admission::Admitted(inspected.and_then(Result::ok))
+            Admission::Admitted(inspected.and_then(Result::ok).map(Box::new))
         }
     })
 }

@@ -98,7 +98,7 @@ pub(super) async fn advance(
                 Admission::Denied(reason) => Next::End(DecisionState::Denied, Some(reason)),
                 Admission::Admitted(snapshot) => {
                     decision.transition(DecisionState::Acting)?;
-                    action::run_action(run, decision, snapshot).await?
+                    action::run_action(run, decision, snapshot.as_deref()).await?
                 }
             }
         }

@@ -39,7 +39,8 @@ pub(super) enum OperationResult {
     Attempted {
         /// Outcome in the form that the action is told.
         told: ActionOutcome,
-        record: OperationRecord,
+        /// Record of the operation.
+        record: Box<OperationRecord>,
     },
     /// The operation was denied, or only foreseen. The refusal is on record.
     Refused {
@@ -259,7 +260,10 @@ async fn execute(
     }
     run.record_with_retry(DecisionEventKind::OperationEnded, decision)
         .await?;
-    Ok(OperationResult::Attempted { told, record })
+    Ok(OperationResult::Attempted {
+        told,
+        record: Box::new(record),
+    })
 }
 
 /// Returns the expected result of an operation that the mode only records.
