@@ -1,8 +1,8 @@
-//! Fuzzes the door `incidents` of `doors.rs`.
+//! Fuzzes the entry point `incidents` of `entry_points.rs`.
 #![no_main]
 
-#[path = "../doors.rs"]
-#[allow(dead_code, reason = "this is one of several doors")]
-mod doors;
+#[path = "../entry_points.rs"]
+#[allow(dead_code, reason = "this is one of several entry points")]
+mod entry_points;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| doors::incidents(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry_points::incidents(bytes));

@@ -1,8 +1,8 @@
-//! Fuzzes the door `solutions` of `doors.rs`.
+//! Fuzzes the entry point `solutions` of `entry_points.rs`.
 #![no_main]
 
-#[path = "../doors.rs"]
-#[allow(dead_code, reason = "this is one of several doors")]
-mod doors;
+#[path = "../entry_points.rs"]
+#[allow(dead_code, reason = "this is one of several entry points")]
+mod entry_points;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| doors::solutions(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry_points::solutions(bytes));

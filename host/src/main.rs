@@ -241,7 +241,6 @@ async fn demo(args: DemoArgs, output: Output, shutdown: CancellationToken) -> an
     Ok(good || !exit_when_done)
 }
 
-
 /// Reads the configuration, and applies the arguments to it.
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     let mut config = config::load(args.config.as_deref(), &config::process_variable)?;

@@ -29,7 +29,8 @@ struct Arguments {
 enum Task {
     /// Break an application and show how it is repaired, on embedded parts or on real servers
     Demo {
-        /// Use a real Prometheus, Kafka, Ollama and Kubernetes, and install them if they are missing
+        /// Use a real Prometheus, Kafka, Ollama and Kubernetes, and install them if they are
+        /// missing
         #[arg(long)]
         real: bool,
         /// Arguments for `anomalyzer demo`

@@ -6,12 +6,12 @@
 //! wait, up to the bound of the queue and the timeout. Queued messages are sent when the broker is
 //! back. Call [`Bus::drain`] before the process ends.
 
+mod broker_health;
 mod config;
 mod log;
-mod outbox;
+mod producer;
 mod subscription;
 mod topics;
-mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use broker_health::{BrokerHealth, Context};
 pub use config::{KafkaConfig, TopicNames, WhenAbsent};
 use log::KafkaLog;
-use outbox::Outbox;
+use producer::RecordProducer;
 use subscription::{KafkaSubscription, Shared};
 use topics::Topics;
-use watch::{Context, Watch};
 
 use anomalyzer_bus::{
     Bus, BusError, BusHealth, LogOfRecord, Replay, Subscription, dead_letter_name,
@@ -46,8 +46,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct KafkaBus {
     config: KafkaConfig,
     client: ClientConfig,
-    outbox: Arc<Outbox>,
-    watch: Arc<Watch>,
+    outbox: Arc<RecordProducer>,
+    watch: Arc<BrokerHealth>,
     /// Maximum size of a message, per topic.
     limits: HashMap<Topic, usize>,
     /// Consumers that are leaving their groups.
@@ -77,17 +77,17 @@ impl KafkaBus {
             .set("reconnect.backoff.max.ms", "1000")
             .set("allow.auto.create.topics", "false")
             .set_log_level(RDKafkaLogLevel::Info);
-        let watch = Arc::new(Watch::new(&config.brokers));
-        let outbox = Outbox::new(&client, &config, Arc::clone(&watch)).map_err(unavailable(
-            &format!("`{}` can't be used as brokers", config.brokers),
-        ))?;
+        let watch = Arc::new(BrokerHealth::new(&config.brokers));
+        let outbox = RecordProducer::new(&client, &config, Arc::clone(&watch)).map_err(
+            unavailable(&format!("`{}` can't be used as brokers", config.brokers)),
+        )?;
         let outbox = Arc::new(outbox);
         find_broker(&config, &outbox, &watch).await?;
         let limits = Topics::new(&client, config.connect_timeout)?
             .ensure(&config)
             .await?;
         let stop = CancellationToken::new();
-        tokio::spawn(watch::ask_now_and_then(
+        tokio::spawn(broker_health::ask_now_and_then(
             Arc::clone(&watch),
             Arc::downgrade(&outbox),
             config.topics.decisions.clone(),
@@ -243,8 +243,8 @@ impl KafkaBus {
 /// Waits until a broker answers.
 async fn find_broker(
     config: &KafkaConfig,
-    outbox: &Arc<Outbox>,
-    watch: &Watch,
+    outbox: &Arc<RecordProducer>,
+    watch: &BrokerHealth,
 ) -> Result<(), BusError> {
     loop {
         let deadline = Instant::now() + config.connect_timeout;

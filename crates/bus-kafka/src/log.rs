@@ -15,9 +15,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::outbox::{explain, headers};
+use super::broker_health::Context;
+use super::producer::{explain, headers};
 use super::subscription::delivery;
-use super::watch::Context;
 use anomalyzer_bus::{BusError, LogOfRecord};
 use anomalyzer_domain::{Delivery, Record, Topic};
 

@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use super::outbox::Outbox;
-use super::watch::{Context, Watch};
+use super::broker_health::{BrokerHealth, Context};
+use super::producer::RecordProducer;
 use anomalyzer_bus::{BusError, Subscription, dead_letter_name, dead_letter_of};
 use anomalyzer_domain::{Delivery, Record, Topic};
 
@@ -35,16 +35,16 @@ pub(super) struct KafkaSubscription {
     topic: Topic,
     name: String,
     member: bool,
-    outbox: Arc<Outbox>,
-    watch: Arc<Watch>,
+    outbox: Arc<RecordProducer>,
+    watch: Arc<BrokerHealth>,
     commit_timeout: Duration,
     closing: TaskTracker,
 }
 
 /// Parts of the bus that its subscriptions share.
 pub(super) struct Shared {
-    pub(super) outbox: Arc<Outbox>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) outbox: Arc<RecordProducer>,
+    pub(super) watch: Arc<BrokerHealth>,
     pub(super) commit_timeout: Duration,
     pub(super) closing: TaskTracker,
 }

@@ -4,10 +4,10 @@
 //! **Invariant:** delivery is at least once and in order per key. The bus delivers a message until
 //! its offset is committed. A consumer commits an offset after the effect is durable, never before.
 
-pub mod again;
 mod consume;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fake;
+pub mod retry;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Coverage, UnixMs, millis};
 
-use super::answer::{Answer, Ledger};
-use super::ask::ask;
-use super::deliver::{Outbox, Sink};
 use super::derive::{Memory, Store, evaluate};
 use super::prometheus::Prometheus;
+use super::publisher::{Publisher, Sink};
+use super::query::ask;
+use super::round::{Answer, BatchBuilder};
 use super::scrape::{Discoverer, Groups, Scraper};
 use super::status::StatusBoard;
 use super::{CollectConfig, CollectError, SignalConfig, SignalSource};
@@ -41,7 +41,7 @@ pub struct Collector {
 /// A signal, and the state of its publication.
 struct Watched {
     signal: SignalConfig,
-    ledger: Ledger,
+    ledger: BatchBuilder,
     memory: Memory,
     due: UnixMs,
 }
@@ -50,7 +50,7 @@ impl Watched {
     fn new(signal: SignalConfig) -> Self {
         Self {
             signal,
-            ledger: Ledger::default(),
+            ledger: BatchBuilder::default(),
             memory: Memory::default(),
             due: UnixMs::MIN,
         }
@@ -112,7 +112,7 @@ impl Collector {
             tasks.spawn(discoverer.run(shutdown.clone()));
         }
         let rounds = || Rounds {
-            outbox: Outbox::new(self.sink.clone(), shutdown.clone()),
+            outbox: Publisher::new(self.sink.clone(), shutdown.clone()),
             board: self.board.clone(),
             forget_after: millis(self.config.forget_after),
             shutdown: shutdown.clone(),
@@ -154,7 +154,7 @@ impl Collector {
 
 /// State that every kind of round needs.
 struct Rounds {
-    outbox: Outbox,
+    outbox: Publisher,
     board: StatusBoard,
     forget_after: i64,
     shutdown: CancellationToken,

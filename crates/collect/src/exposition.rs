@@ -3,7 +3,7 @@
 
 use anomalyzer_domain::UnixMs;
 
-use super::text::Cursor;
+use super::cursor::Cursor;
 
 /// One sample line of an exposition.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,32 +1,32 @@
 //! Collects metrics for `metrics-topic`. Asks the sources, derives signals from raw samples, and
 //! reports the sources that did not answer.
 
-mod answer;
-mod ask;
 mod collector;
 mod config;
-mod deliver;
+mod cursor;
 mod derive;
 mod error;
 mod exposition;
 mod fetch;
 pub mod http_sd;
 mod prometheus;
+mod publisher;
+mod query;
+mod round;
 mod scrape;
 mod selector;
 mod signal;
 mod source;
 mod status;
 mod template;
-mod text;
 
 pub use collector::Collector;
 pub use config::{
     CollectConfig, CollectError, HttpUrl, PrometheusConfig, ScrapeConfig, ScrapeTargets,
 };
-pub use deliver::{Sink, SinkError};
 pub use error::SourceError;
 pub use prometheus::Prometheus;
+pub use publisher::{Sink, SinkError};
 pub use scrape::{Endpoint, Groups};
 pub use selector::{ParseSelectorError, Selector};
 pub use signal::{Aggregate, Gauge, Quantile, Rate, Ratio, SignalConfig, SignalSource};

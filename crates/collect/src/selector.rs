@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use anomalyzer_domain::Labels;
 
-use super::text::Cursor;
+use super::cursor::Cursor;
 
 /// A metric and conditions on its labels. A missing label counts as empty, as in PromQL. Unlike
 /// PromQL, there is no `=~`.

@@ -1,8 +1,8 @@
 //! Metrics of the host itself, exposed as OpenMetrics 1.0 by `prometheus-client`.
 //!
 //! A registry of `prometheus-client` never forgets a family and prints series in random order. The
-//! host starts and stops plugins at run time. [`Metrics`] therefore holds the series itself, sorted,
-//! and lends them to the registry as a collector.
+//! host starts and stops plugins at run time. [`Metrics`] therefore holds the series itself,
+//! sorted, and lends them to the registry as a collector.
 
 use std::collections::BTreeMap;
 use std::iter::repeat;

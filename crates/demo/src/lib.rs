@@ -3,11 +3,11 @@
 //! that the environment names.
 
 pub mod app;
-mod hands;
+mod environment;
 pub mod load;
 mod narrator;
+mod operator_steps;
 mod scenario;
-mod stage;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_history::HistoryReader;
 use anomalyzer_service::Service;
 
+use environment::Stage;
 use narrator::Narrator;
 use scenario::{RATE, Scenario, Traffic};
-use stage::Stage;
 
 /// Arguments of `anomalyzer demo`.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,10 +8,10 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::hands::Hands;
+use super::environment::Stage;
 use super::load::{Load, LoadSettings};
 use super::narrator::Narrator;
-use super::stage::Stage;
+use super::operator_steps::Hands;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
 use anomalyzer_detect::DetectStatus;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::correlator::SampleOrigin;
 use anomalyzer_domain::{Delivery, MetricBatch, Target, UnixMs};
 use anomalyzer_wire::metrics::{self, Content, Head};
-use anomalyzer_wire::{Believed, DecodeError};
+use anomalyzer_wire::{AcceptedTime, DecodeError};
 
 /// A message whose head was decoded.
 pub(super) struct Message<'a> {
@@ -24,7 +24,7 @@ pub(super) struct Unreadable<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn open(delivery: &'a Delivery, believed: Believed) -> Result<Self, DecodeError> {
+    fn open(delivery: &'a Delivery, believed: AcceptedTime) -> Result<Self, DecodeError> {
         let (head, content) = metrics::open(delivery, believed)?;
         let Head {
             signal,
@@ -70,7 +70,7 @@ impl<'a> Message<'a> {
 /// Opens messages. `believed` bounds the times in them.
 pub(super) fn open(
     deliveries: &[Delivery],
-    believed: Believed,
+    believed: AcceptedTime,
 ) -> (Vec<Message<'_>>, Vec<Unreadable<'_>>) {
     let (mut messages, mut unreadable) = (Vec::with_capacity(deliveries.len()), Vec::new());
     for delivery in deliveries {

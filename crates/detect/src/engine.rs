@@ -34,7 +34,7 @@ use anomalyzer_domain::{
     Coverage, Delivery, DetectorConfig, Meaning, Target, Topic, UnixMs, WatchedSignal,
 };
 use anomalyzer_plugin_host::{Frame, PluginError, Plugins};
-use anomalyzer_wire::Believed;
+use anomalyzer_wire::AcceptedTime;
 
 /// Bounds of one read. The samples of a batch make one frame per signal.
 const BATCH: Batch = Batch {
@@ -220,7 +220,7 @@ impl Engine {
         deliveries: &[Delivery],
         subscription: &mut dyn Subscription,
     ) -> Result<(), EngineError> {
-        let (messages, unreadable) = batch::open(deliveries, Believed::at(now_ms()));
+        let (messages, unreadable) = batch::open(deliveries, AcceptedTime::at(now_ms()));
         set_all_aside(subscription, unreadable).await?;
         let now = batch::newest_time(&messages);
 

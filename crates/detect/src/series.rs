@@ -441,14 +441,14 @@ impl Feed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anomalyzer_wire::Believed;
+    use anomalyzer_wire::AcceptedTime;
 
     fn web() -> Target {
         Target::new("", "Process", "web")
     }
 
     fn walk(payload: &[u8]) -> Walk<'_> {
-        remote_write::walk(payload, Believed::at(i64::MAX))
+        remote_write::walk(payload, AcceptedTime::at(i64::MAX))
     }
 
     fn feed(samples: &[(i64, f64)]) -> (Frame, SeriesTable) {

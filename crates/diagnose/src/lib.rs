@@ -1,17 +1,17 @@
 //! Analyst: finds the cause of an incident and proposes actions. It gets numbered evidence, must
 //! cite it, and can only propose.
 
-mod again;
 mod breaker;
+mod diagnoser;
 mod evidence;
 mod ollama;
+mod reproduce;
 mod rules;
-mod worker;
 
-pub use again::{Again, again};
+pub use diagnoser::{Diagnoser, DiagnoserConfig, Offer};
 pub use evidence::serde_name;
 pub use ollama::{OllamaConfig, OllamaHealth, Role};
-pub use worker::{Diagnoser, DiagnoserConfig, Offer};
+pub use reproduce::{Again, again};
 
 use anomalyzer_domain::{Analyst, Proposal};
 

@@ -17,7 +17,7 @@ use anomalyzer_common::http_client;
 use anomalyzer_domain::{Clock, Record, Topic, duration, rfc3339};
 
 /// Timeout of a webhook request.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Destinations of the anchors and the interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ async fn tell(
     }
     let body = json!({ "at": at, "anchors": heads });
     if let Some(url) = &config.webhook {
-        let sent = match http_client::client(PATIENCE) {
+        let sent = match http_client::client(DELIVERY_TIMEOUT) {
             Ok(client) => client
                 .post(url)
                 .json(&body)

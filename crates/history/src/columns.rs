@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anomalyzer_domain::{Decision, Incident, OperationRecord, Target, UnixMs};
 
-use super::{DecisionEvent, Input, RecordedEvent, text};
+use super::{DecisionEvent, Input, RecordedEvent, full_text};
 
 /// One event and the state of the decision after it.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl EventColumns {
                 })
                 .transpose()?,
             body: serde_json::to_vec(&decision)?,
-            words: text::words(&decision),
+            words: full_text::words(&decision),
             operations,
             decision: Arc::new(decision),
         })

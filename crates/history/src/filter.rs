@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use anomalyzer_domain::{DecisionState, IncidentId, Target, UnixMs, VerificationOutcome};
 
-use super::text;
+use super::full_text;
 
 /// Filter of decisions. A field that is None matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Filter {
         let words = self
             .text
             .as_deref()
-            .map(text::query)
+            .map(full_text::query)
             .filter(|words| !words.is_empty());
         let column = if let Some(words) = words {
             query.push(

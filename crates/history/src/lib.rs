@@ -6,19 +6,19 @@
 
 mod anchoring;
 mod audit;
+mod backup;
 mod chain;
 mod columns;
-mod copy;
-mod cut;
 mod error;
 mod event;
 mod filter;
+mod full_text;
 mod log;
 mod plugins;
+mod prune;
 mod read;
 mod retention;
 mod rows;
-mod text;
 mod writer;
 
 use std::ops::Deref;
@@ -36,7 +36,7 @@ use anomalyzer_domain::{Decision, IncidentEvent};
 
 pub use anchoring::{AnchorConfig, anchor};
 pub use audit::{Anchor, Break, Chain, Exported, Walked};
-pub use copy::restore;
+pub use backup::restore;
 pub use error::HistoryError;
 pub use event::{Asked, DecisionEvent, DecisionEventKind, Input};
 pub use filter::{Filter, Order, Page, TimeError, parse_time};

@@ -10,7 +10,7 @@ use super::{History, HistoryError};
 use anomalyzer_domain::{Clock, UnixMs, duration, millis};
 
 /// Time between two checks.
-const LOOK: Duration = Duration::from_secs(600);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// Fraction of the covered time, as a divisor. If the file is too large, each step prunes this
 /// fraction.
 const SHARE: i64 = 20;
@@ -42,7 +42,7 @@ pub async fn retain(
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(PRUNE_INTERVAL) => {}
         }
     }
     shutdown.cancelled().await;

@@ -23,7 +23,7 @@ use super::columns::{EventColumns, IncidentColumns};
 use super::log::{ApplyError, Entry};
 use super::plugins::PluginColumns;
 use super::rows::{append, last_link, put_incident, read_up_to};
-use super::{HistoryError, HistoryHealth, HistoryOptions, cut, plugins};
+use super::{HistoryError, HistoryHealth, HistoryOptions, plugins, prune};
 
 /// Maximum number of records that share one commit.
 const GROUP: usize = 256;
@@ -91,7 +91,7 @@ impl Writer {
         metrics
             .gauge("anomalyzer_queue_capacity", "How many may wait.", &queue)
             .set(options.queue as f64);
-        let desk = Desk {
+        let desk = WriterTask {
             path: path.to_owned(),
             connect,
             connection: None,
@@ -214,7 +214,7 @@ impl Drop for Writer {
 }
 
 /// State of the writer task.
-struct Desk {
+struct WriterTask {
     path: PathBuf,
     connect: SqliteConnectOptions,
     /// Connection of the writer. None at first and after a failure. A new connection starts from
@@ -230,7 +230,7 @@ struct Desk {
     failed: Counter,
 }
 
-impl Desk {
+impl WriterTask {
     async fn run(mut self, mut receiver: mpsc::Receiver<Job>, closing: CancellationToken) {
         let mut jobs = Vec::new();
         let mut again = tokio::time::interval(disk_probe::PROBE_INTERVAL);
@@ -442,7 +442,7 @@ impl Desk {
                 }
                 Work::Incident(incident) => put_incident(&mut transaction, incident).await?,
                 Work::Plugin(change) => plugins::append(&mut transaction, change).await?,
-                Work::Cut { until } => cut::apply(&mut transaction, *until, now_ms()).await?,
+                Work::Cut { until } => prune::apply(&mut transaction, *until, now_ms()).await?,
                 Work::TakeOver => 0,
             });
         }

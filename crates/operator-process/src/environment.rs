@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub type Overlay = BTreeMap<String, Option<String>>;
 
 /// Maximum number of variables that patches may set in a group.
-const MOST: usize = 256;
+const MAX_VARIABLES: usize = 256;
 /// Maximum size of a variable's value in bytes.
 const LONGEST: usize = 32 * 1024;
 
@@ -65,8 +65,8 @@ pub fn patched(overlay: &Overlay, patch: &Value) -> Result<Overlay, String> {
         }
         overlay.insert(name.clone(), value);
     }
-    if overlay.len() > MOST {
-        return Err(format!("patches may set at most {MOST} variables"));
+    if overlay.len() > MAX_VARIABLES {
+        return Err(format!("patches may set at most {MAX_VARIABLES} variables"));
     }
     Ok(overlay)
 }

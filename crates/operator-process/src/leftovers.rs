@@ -10,12 +10,12 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 pub const MARK: &str = "ANOMALYZER_LOCAL";
 
 /// Time that killed processes may take to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Kills every process whose environment has our mark with the value `mark`, and returns their
 /// number. Blocks until they are gone. Does nothing where there is no `/proc`.
 pub fn kill(mark: &str) -> usize {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TERMINATION_TIMEOUT;
     let found = marked(mark);
     let count = found.len();
     let mut left = found;

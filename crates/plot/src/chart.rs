@@ -4,7 +4,7 @@ use plotters::coord::ranged1d::{KeyPointHint, Ranged};
 use plotters::prelude::*;
 
 use super::axis::{Ticks, figure, heights};
-use super::thin::thin;
+use super::downsample::thin;
 use super::{Expected, Mark, Panel};
 
 const LINE: RGBColor = RGBColor(31, 78, 121);

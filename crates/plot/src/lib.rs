@@ -2,7 +2,7 @@
 
 mod axis;
 mod chart;
-mod thin;
+mod downsample;
 
 use anomalyzer_domain::{Decision, Incident, Range, UnixMs};
 

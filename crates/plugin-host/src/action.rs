@@ -14,10 +14,10 @@ use super::bindings::action::{
 };
 use super::bindings::types::Target as GuestTarget;
 use super::error::PluginError;
+use super::sandbox::{Sandbox, State};
 use super::stats::Stats;
-use super::store::{Sandbox, State};
 use super::text::{one_line, several_lines};
-use super::{Ground, OPENING_BYTES};
+use super::{OPENING_BYTES, Runtime};
 use anomalyzer_domain::{HttpRequest, LogRequest, MergePatch, Notice, Operation, Target, UnixMs};
 
 /// Maximum size of the data that an action may hand to the host in one step, in bytes. An HTTP body
@@ -89,7 +89,7 @@ pub(super) struct Action {
     pub(super) version: String,
     pub(super) digest: String,
     pub(super) pre: ActionPluginPre<State>,
-    pub(super) ground: Arc<Ground>,
+    pub(super) ground: Arc<Runtime>,
 }
 
 /// One run of an action. After an error that lost the instance, every call returns

@@ -10,9 +10,9 @@ use super::bindings::detector::exports::anomalyzer::plugin::detector::{
 };
 use super::error::PluginError;
 use super::exports::{DetectorExports, DetectorPre};
-use super::store::Sandbox;
+use super::sandbox::Sandbox;
 use super::text::one_line;
-use super::{Ground, OPENING_BYTES};
+use super::{OPENING_BYTES, Runtime};
 use anomalyzer_domain::{Direction, Labels, Phase, Range, UnixMs};
 
 /// Maximum length of the reason of a finding, in bytes.
@@ -124,13 +124,13 @@ pub(super) struct Detector {
     /// Default minimum number of samples, from the schema of its settings, if the schema has it.
     pub(super) min_samples: Option<u32>,
     pub(super) pre: DetectorPre,
-    pub(super) ground: Arc<Ground>,
+    pub(super) ground: Arc<Runtime>,
 }
 
 /// One instance of a detector, on the thread of its owner. The workers run it, and a benchmark
 /// measures it without them. After an error that lost the instance, every call returns
 /// [`PluginError::Lost`].
-pub struct Monitor {
+pub struct DetectorInstance {
     pub(super) plugin: Arc<Detector>,
     pub(super) live: Option<Live>,
 }
@@ -141,7 +141,7 @@ pub(super) struct Live {
     pub(super) monitor: ResourceAny,
 }
 
-impl Monitor {
+impl DetectorInstance {
     /// Opens an instance in a store of its own.
     pub(super) fn open(plugin: Arc<Detector>, settings: &str) -> Result<Self, PluginError> {
         let deadline = plugin.ground.limits.describe_deadline;

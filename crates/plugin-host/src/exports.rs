@@ -4,7 +4,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use super::bindings::detector::exports::anomalyzer::plugin::{detector, state};
-use super::store::State;
+use super::sandbox::State;
 
 const STATE: &str = "anomalyzer:plugin/state@0.1.0";
 

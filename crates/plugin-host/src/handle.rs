@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::action::{Action, ActionIncident, ActionOutcome, ActionStep, Run};
 use super::detector::{Detector, Frame, Verdict};
 use super::error::PluginError;
-use super::examine::{MIN_SAMPLES, whole};
-use super::memory::{MOST_SAVED, Saved};
-use super::watch::Watch;
+use super::inspect::{MIN_SAMPLES, whole};
+use super::state::{MOST_SAVED, Saved};
+use super::supervised::SupervisedDetector;
 use super::worker::{Instances, Lease, Worker};
 use anomalyzer_domain::UnixMs;
 
@@ -36,7 +36,7 @@ impl DetectorHandle {
         let (opening, settings) = (plugin.clone(), settings.to_string());
         lease
             .ask(&plugin.name, move |instances, id| {
-                let watch = Watch::open(opening, settings)?;
+                let watch = SupervisedDetector::open(opening, settings)?;
                 instances.watches.insert(id, watch);
                 Ok(())
             })
@@ -159,7 +159,7 @@ impl DetectorHandle {
 
     async fn with<R: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut Watch) -> Result<R, PluginError> + Send + 'static,
+        call: impl FnOnce(&mut SupervisedDetector) -> Result<R, PluginError> + Send + 'static,
     ) -> Result<R, PluginError> {
         let name = self.plugin.name.clone();
         let call = move |instances: &mut Instances, id| {
@@ -179,7 +179,7 @@ type Restored = (Vec<Result<(), PluginError>>, Vec<Saved>);
 /// Restores at least the first series, and further series until `deadline` has passed, so that
 /// other instances of the thread get their turn. Returns the results and the rest of `saved`.
 fn restore_some(
-    watch: &mut Watch,
+    watch: &mut SupervisedDetector,
     mut saved: Vec<Saved>,
     deadline: Duration,
 ) -> Result<Restored, PluginError> {

@@ -21,25 +21,25 @@ mod bindings;
 mod compile;
 mod component;
 mod config;
-mod desk;
 mod detector;
 mod engine;
 mod error;
-mod examine;
 mod exports;
 mod folder;
 mod handle;
+mod inspect;
 mod limits;
 mod linker;
-mod memory;
 mod record;
 mod registry;
-mod shelf;
+mod repository;
+mod sandbox;
+mod scheduler;
 mod signature;
+mod state;
 mod stats;
-mod store;
+mod supervised;
 mod text;
-mod watch;
 mod worker;
 
 #[cfg(test)]
@@ -49,22 +49,22 @@ pub use action::{ActionIncident, ActionOutcome, ActionStep};
 pub use compile::{CompileArgs, compile_and_exit, this_program};
 pub use component::Surface;
 pub use config::{Limits, PluginConfig, STORE};
-pub use detector::{Frame, Monitor, RawFinding, Verdict};
+pub use detector::{DetectorInstance, Frame, RawFinding, Verdict};
 pub use error::PluginError;
-pub use examine::{Need, PluginInfo};
 pub use handle::{ActionRun, DetectorHandle};
-pub use memory::{MOST_SAVED, Saved};
+pub use inspect::{Need, PluginInfo};
 pub use record::{PluginRecord, Quarantine};
 pub use registry::{Examined, LivePlugin, ManageError, PluginView, Trial};
 pub use signature::{TrustedKey, signer, trusted_in};
+pub use state::{MOST_SAVED, Saved};
 pub use stats::{CALL_SECONDS, CallTimes, PluginStats};
 
 use compile::Compiler;
 use engine::Ticker;
 use limits::{Meter, Total};
 use registry::Registry;
+use sandbox::Sandbox;
 use stats::AllStats;
-use store::Sandbox;
 use worker::{Counts, Worker};
 
 /// Maximum size of the data that a guest may hand to the host at a time in a call without samples,
@@ -72,7 +72,7 @@ use worker::{Counts, Worker};
 const OPENING_BYTES: usize = 64 << 10;
 
 /// Runtime state that all instances share.
-struct Ground {
+struct Runtime {
     engine: wasmtime::Engine,
     ticker: Arc<Ticker>,
     compiler: Compiler,
@@ -82,7 +82,7 @@ struct Ground {
     contained: bool,
 }
 
-impl Ground {
+impl Runtime {
     fn sandbox(&self, plugin: Arc<str>) -> Sandbox {
         let stats = self.stats.of(&plugin);
         let meter = Meter::new(
@@ -132,7 +132,7 @@ impl WeakPlugins {
 
 struct Inner {
     config: PluginConfig,
-    ground: Arc<Ground>,
+    ground: Arc<Runtime>,
     registry: Registry,
     workers: Vec<Arc<Worker>>,
     counts: Arc<Counts>,
@@ -169,7 +169,7 @@ impl Plugins {
         let limits = config.limits.clone();
         let compiler = Compiler::new(&config)?;
         let (engine, ticker) = engine::engine(&config, compiler.cache())?;
-        let ground = Arc::new(Ground {
+        let ground = Arc::new(Runtime {
             engine,
             ticker,
             compiler,
@@ -431,8 +431,8 @@ impl Plugins {
 
     /// Opens a detector on this thread, without a queue and without reopening after a fault.
     /// Benchmarks use it, and so do trials of a plugin.
-    pub fn monitor(&self, name: &str, settings: &Value) -> Result<Monitor, PluginError> {
-        Monitor::open(self.find_detector(name)?, &settings.to_string())
+    pub fn monitor(&self, name: &str, settings: &Value) -> Result<DetectorInstance, PluginError> {
+        DetectorInstance::open(self.find_detector(name)?, &settings.to_string())
     }
 
     /// Opens a run of an action, in a store of its own.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 
 use super::bindings::log::{self, Level};
-use super::store::State;
+use super::sandbox::State;
 use super::text::one_line;
 
 pub(super) const LOG: &str = "anomalyzer:plugin/log@0.1.0";

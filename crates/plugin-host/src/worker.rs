@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::action::Run;
-use super::desk::{Desk, Shared};
 use super::error::PluginError;
-use super::watch::Watch;
+use super::scheduler::{RunQueue, Shared};
+use super::supervised::SupervisedDetector;
 
 /// Maximum time that a call waits for a place in the queue.
-const PATIENCE: Duration = Duration::from_secs(5);
+const QUEUE_WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Work of a call. It gets None if there is no place to wait.
 pub(super) type Job = Box<dyn FnOnce(Option<&mut Instances>) + Send>;
@@ -27,7 +27,7 @@ pub(super) struct Call {
 /// Instances, by lease.
 #[derive(Default)]
 pub(super) struct Instances {
-    pub(super) watches: HashMap<u64, Watch>,
+    pub(super) watches: HashMap<u64, SupervisedDetector>,
     pub(super) runs: HashMap<u64, Run>,
 }
 
@@ -73,7 +73,7 @@ impl Worker {
     ) -> Result<Self, PluginError> {
         let (jobs, queued) = mpsc::channel::<Call>(queue.max(1));
         let shared = Arc::new(Shared::new(index, jobs.downgrade()));
-        Desk::new(queued, Arc::clone(&shared))
+        RunQueue::new(queued, Arc::clone(&shared))
             .start()
             .map_err(|left| PluginError::Runtime(left.1.to_string()))?;
         Ok(Self {
@@ -84,7 +84,7 @@ impl Worker {
         })
     }
 
-    /// Runs `call` on the thread, after all earlier calls. Waits at most [`PATIENCE`] for a place
+    /// Runs `call` on the thread, after all earlier calls. Waits at most [`QUEUE_WAIT_TIMEOUT`] for a place
     /// in the queue. An answer to a queued call always comes, because every call before it has a
     /// deadline. If the caller goes away before its turn, nothing is run.
     async fn ask<R: Send + 'static>(
@@ -121,12 +121,12 @@ impl Worker {
             Err(mpsc::error::TrySendError::Full(call)) => {
                 self.counts.full.fetch_add(1, Ordering::Relaxed);
                 self.jobs
-                    .send_timeout(call, PATIENCE)
+                    .send_timeout(call, QUEUE_WAIT_TIMEOUT)
                     .await
                     .map_err(|error| match error {
-                        mpsc::error::SendTimeoutError::Timeout(_) => {
-                            PluginError::Overloaded { waited: PATIENCE }
-                        }
+                        mpsc::error::SendTimeoutError::Timeout(_) => PluginError::Overloaded {
+                            waited: QUEUE_WAIT_TIMEOUT,
+                        },
                         mpsc::error::SendTimeoutError::Closed(_) => closed(),
                     })?;
             }

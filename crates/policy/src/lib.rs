@@ -3,27 +3,27 @@
 //! wins, and its name is stored in the decision. The guard does no I/O and reads no clock, so
 //! replaying the facts gives the same verdict.
 
-mod case;
-mod expression;
+mod cel;
+mod cel_context;
+mod custom_rule;
+mod default_operation;
 mod facts;
-mod own;
+mod maintenance;
 mod policy;
+mod policy_case;
 mod rules;
-mod seen;
 mod selector;
-mod usual;
-mod window;
 
-pub use case::Case;
-pub use expression::Expression;
+pub use cel::Expression;
+pub use custom_rule::PolicyRule;
+pub use default_operation::usual;
 pub use facts::{
     Approved, DiagnosisFacts, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
 };
-pub use own::PolicyRule;
+pub use maintenance::Maintenance;
 pub use policy::{BudgetFor, Foreign, HOUR, ModeFor, Policy};
+pub use policy_case::Case;
 pub use selector::Selector;
-pub use usual::usual;
-pub use window::Maintenance;
 
 use anomalyzer_domain::{GuardVerdict, Verdict};
 

@@ -2,7 +2,7 @@
 
 use anomalyzer_domain::{Autoscaler, Operation, Snapshot, Verdict, millis, rfc3339, solutions};
 
-use super::own::decide;
+use super::custom_rule::decide;
 use super::{Facts, Foreign, HOUR, NOT_NOW, Policy, Source};
 use anomalyzer_domain::Mode;
 

@@ -15,8 +15,8 @@ const WITHOUT_OPERATOR: [&str; 3] = ["http", "notify", "query"];
 pub struct Capabilities {
     /// Names of the configured process groups.
     pub process_groups: HashSet<String>,
-    /// Returns true for a target whose kind the Kubernetes operator handles. `None` where Kubernetes
-    /// is not configured.
+    /// Returns true for a target whose kind the Kubernetes operator handles. `None` where
+    /// Kubernetes is not configured.
     pub kubernetes: Option<fn(&Target) -> bool>,
 }
 

@@ -10,8 +10,8 @@ use super::follow_up::asks_again;
 use super::life::run_decision;
 use super::proposal::proposed;
 use super::{deferred, provenance, scale_back};
-use anomalyzer_bus::again::Pauses;
-use anomalyzer_bus::{BusError, Subscription, again};
+use anomalyzer_bus::retry::Backoff;
+use anomalyzer_bus::{BusError, Subscription, retry};
 use anomalyzer_domain::{Decision, DecisionId, DecisionState, Delivery, Provenance, Solution};
 use anomalyzer_history::{DecisionEventKind, HistoryError, Input};
 use anomalyzer_wire::DecodeError;
@@ -117,7 +117,7 @@ impl SolutionConsumer {
     }
 
     async fn resume_unfinished(&self) -> Result<(), BusError> {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         loop {
             match self.unfinished().await {
                 Ok(unfinished) => {
@@ -153,12 +153,12 @@ impl SolutionConsumer {
         subscription: &mut dyn Subscription,
         delivery: &Delivery,
     ) -> Result<(), BusError> {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         loop {
             match self.try_accept(delivery).await {
                 Ok(()) => return Ok(()),
                 Err(Refused::Unusable(why)) => {
-                    return again::set_aside(subscription, delivery, &why, &self.run.stop).await;
+                    return retry::set_aside(subscription, delivery, &why, &self.run.stop).await;
                 }
                 Err(Refused::History(error)) => {
                     tracing::error!(

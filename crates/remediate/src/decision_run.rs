@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Executor;
 use super::action::plugin_name;
-use anomalyzer_bus::again::Pauses;
+use anomalyzer_bus::retry::Backoff;
 use anomalyzer_domain::{Decision, DecisionId, InvalidTransition};
 use anomalyzer_history::{DecisionEventKind, HistoryError};
 
@@ -61,7 +61,7 @@ impl DecisionRun {
 
     /// Reads a decision from the history, and retries until the history answers.
     pub(super) async fn load(&self, id: &DecisionId) -> Result<Decision, RunError> {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         loop {
             match self.executor.history.decision(id).await {
                 Ok(Some(decision)) => return Ok(decision),
@@ -83,7 +83,7 @@ impl DecisionRun {
         kind: DecisionEventKind,
         decision: &Decision,
     ) -> Result<(), RunError> {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         loop {
             match self.executor.record(kind, decision, None).await {
                 Err(error) if is_temporary(&error) => {
@@ -98,7 +98,8 @@ impl DecisionRun {
     }
 }
 
-/// Records the incident and the plugin of a decision in the current span, which declares both empty.
+/// Records the incident and the plugin of a decision in the current span, which declares both
+/// empty.
 pub(super) fn record_in_span(decision: &Decision) {
     let span = tracing::Span::current();
     span.record("plugin", plugin_name(decision));

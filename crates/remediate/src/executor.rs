@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Dispatcher, KillSwitch, Silences};
 use crate::verification::{RecentSamples, VerifyConfig};
-use anomalyzer_bus::again::Pauses;
+use anomalyzer_bus::retry::Backoff;
 use anomalyzer_bus::{Bus, BusError, Subscription};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
@@ -112,7 +112,7 @@ impl Executor {
         group: &str,
         shutdown: CancellationToken,
     ) -> Result<(), BusError> {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         while !shutdown.is_cancelled() {
             // The subscription comes first: if the bus is out of reach, nothing was begun that the
             // next try would begin again. Each try subscribes anew, because solutions delivered to
@@ -128,7 +128,7 @@ impl Executor {
                 pauses.wait(&shutdown).await;
                 continue;
             }
-            pauses = Pauses::default();
+            pauses = Backoff::default();
             let stop = shutdown.child_token();
             // After a panic too, the tasks of this run end with it.
             let _end = stop.clone().drop_guard();

@@ -10,7 +10,7 @@ use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, c
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Delivery, Topic};
 use anomalyzer_remediate::verification::RecentSamples;
-use anomalyzer_wire::Believed;
+use anomalyzer_wire::AcceptedTime;
 
 /// Bounds of one read.
 const BATCH: Batch = Batch {
@@ -45,7 +45,7 @@ impl Handler for SampleKeeper {
         deliveries: Vec<Delivery>,
         _: &mut dyn Subscription,
     ) -> Result<ControlFlow<()>, BusError> {
-        let believed = Believed::at(now_ms());
+        let believed = AcceptedTime::at(now_ms());
         for delivery in &deliveries {
             // The consumers with a group set unreadable messages aside.
             if let Ok(batch) = anomalyzer_wire::metrics::decode(delivery, believed) {

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Believed, DecodeError, foreign, remote_write};
+use super::{AcceptedTime, DecodeError, external, remote_write};
 use anomalyzer_domain::{
     Coverage, Delivery, Labels, MetricBatch, Record, Sample, Series, Target, UnixMs,
 };
@@ -107,7 +107,7 @@ impl Content<'_> {
 }
 
 /// Decodes a batch of our format or of another producer's, and checks all times with `believed`.
-pub fn decode(delivery: &Delivery, believed: Believed) -> Result<MetricBatch, DecodeError> {
+pub fn decode(delivery: &Delivery, believed: AcceptedTime) -> Result<MetricBatch, DecodeError> {
     let (
         Head {
             signal,
@@ -133,7 +133,10 @@ pub fn decode(delivery: &Delivery, believed: Believed) -> Result<MetricBatch, De
 }
 
 /// Decodes the description of a message. Leaves the samples of our own format encoded.
-pub fn open(delivery: &Delivery, believed: Believed) -> Result<(Head, Content<'_>), DecodeError> {
+pub fn open(
+    delivery: &Delivery,
+    believed: AcceptedTime,
+) -> Result<(Head, Content<'_>), DecodeError> {
     let record = &delivery.record;
     if is_write_request(record) {
         return Ok((
@@ -174,7 +177,7 @@ fn is_write_request(record: &Record) -> bool {
 }
 
 /// Decodes the headers of a message in our format.
-fn head(record: &Record, believed: Believed) -> Result<Head, DecodeError> {
+fn head(record: &Record, believed: AcceptedTime) -> Result<Head, DecodeError> {
     let signal = required(record, SIGNAL)?.to_owned();
     DecodeError::limit("bytes of a signal's name", signal.len(), MOST_NAME_BYTES)?;
     let target = record
@@ -281,7 +284,7 @@ impl Number {
     }
 }
 
-fn decode_json(payload: &[u8], believed: Believed) -> Result<MetricBatch, DecodeError> {
+fn decode_json(payload: &[u8], believed: AcceptedTime) -> Result<MetricBatch, DecodeError> {
     let message: Foreign = serde_json::from_slice(payload).map_err(DecodeError::json("samples"))?;
     DecodeError::limit(
         "bytes of a metric's name",
@@ -294,7 +297,7 @@ fn decode_json(payload: &[u8], believed: Believed) -> Result<MetricBatch, Decode
     // The other values of a window are older than this time.
     let observed_at = believed.check(
         "the field `timestamp`",
-        foreign::time("timestamp", &message.timestamp)?,
+        external::time("timestamp", &message.timestamp)?,
     )?;
     let samples = match (&message.values, &message.value) {
         (Some(values), None) => window(values, observed_at, message.step.as_ref())?,
@@ -321,7 +324,7 @@ fn decode_json(payload: &[u8], believed: Believed) -> Result<MetricBatch, Decode
     };
     let labels = labels(&message)?;
     let target = match &message.target {
-        Some(target) => Some(foreign::target(target)?),
+        Some(target) => Some(external::target(target)?),
         // The label may have another purpose, so text that is not a target is ignored.
         None => labels.get(TARGET).and_then(|text| text.parse().ok()),
     };
@@ -346,7 +349,7 @@ fn window(
     step: Option<&Value>,
 ) -> Result<Vec<Sample>, DecodeError> {
     DecodeError::limit("values in a window", values.len(), MOST_VALUES)?;
-    let step = step.map_or(Ok(std::time::Duration::from_secs(1)), foreign::step)?;
+    let step = step.map_or(Ok(std::time::Duration::from_secs(1)), external::step)?;
     let step = UnixMs::try_from(step.as_millis()).unwrap_or(UnixMs::MAX);
     let ages = (0..values.len() as UnixMs).rev();
     let samples = values.iter().zip(ages).map(|(value, age)| {
@@ -393,11 +396,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::when::LATEST;
+    use crate::timestamp::LATEST;
     use anomalyzer_domain::Topic;
 
     /// Accepts every time from 1970 to 9999.
-    const EVERY: Believed = Believed::at(LATEST);
+    const EVERY: AcceptedTime = AcceptedTime::at(LATEST);
 
     fn json_record(message: &Value) -> Record {
         let content_type = Bytes::from_static(crate::JSON.as_bytes());
@@ -521,8 +524,8 @@ mod tests {
             };
             let json = json!({"name": "m", "values": [1, 2], "timestamp": at});
             for record in [encode(&MetricBatch { observed_at: at, ..batch.clone() }), encode(&batch), json_record(&json)] {
-                if let Ok(read) = decode(&delivered(record), Believed::at(now)) {
-                    prop_assert!(times(&read).iter().all(|at| Believed::at(now).check("it", *at).is_ok()));
+                if let Ok(read) = decode(&delivered(record), AcceptedTime::at(now)) {
+                    prop_assert!(times(&read).iter().all(|at| AcceptedTime::at(now).check("it", *at).is_ok()));
                 }
             }
         }
@@ -532,7 +535,7 @@ mod tests {
     fn what_is_from_the_future_is_refused_with_the_remedy() {
         let now = 1_700_000_000_000;
         let error = |record| {
-            decode(&delivered(record), Believed::at(now))
+            decode(&delivered(record), AcceptedTime::at(now))
                 .unwrap_err()
                 .to_string()
         };
@@ -562,7 +565,7 @@ mod tests {
         assert!(
             decode(
                 &delivered(encode(&batch(now, now + 300_000))),
-                Believed::at(now)
+                AcceptedTime::at(now)
             )
             .is_ok()
         );

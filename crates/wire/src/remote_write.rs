@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use prost::Message;
 
-use super::{Believed, DecodeError};
+use super::{AcceptedTime, DecodeError};
 use anomalyzer_domain::{Labels, Sample, Series, UnixMs};
 
 /// Header `content-type` of a message whose payload is a `WriteRequest`.
@@ -88,7 +88,7 @@ pub fn encode(series: &[Series]) -> Vec<u8> {
 }
 
 /// Decodes series and copies their labels and samples into owned memory.
-pub fn decode(payload: &[u8], believed: Believed) -> Result<Vec<Series>, DecodeError> {
+pub fn decode(payload: &[u8], believed: AcceptedTime) -> Result<Vec<Series>, DecodeError> {
     walk(payload, believed)
         .map(|series| {
             let series = series?;
@@ -112,7 +112,7 @@ pub struct RawSeries<'a> {
 
 /// Decodes a message series by series, without allocating. Ends after the first error. A sample
 /// with an implausible time is an error.
-pub fn walk(payload: &[u8], believed: Believed) -> Walk<'_> {
+pub fn walk(payload: &[u8], believed: AcceptedTime) -> Walk<'_> {
     Walk {
         rest: Reader {
             whole: payload,
@@ -127,7 +127,7 @@ pub fn walk(payload: &[u8], believed: Believed) -> Walk<'_> {
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     rest: Reader<'a>,
-    believed: Believed,
+    believed: AcceptedTime,
     failed: bool,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Iterator for Walk<'a> {
 }
 
 impl<'a> RawSeries<'a> {
-    fn read(series: Reader<'a>, believed: Believed) -> Result<Self, DecodeError> {
+    fn read(series: Reader<'a>, believed: AcceptedTime) -> Result<Self, DecodeError> {
         let mut rest = series;
         let start = rest.at;
         // Encoders normally write the labels before the samples. The labels are then one slice.
@@ -188,7 +188,7 @@ impl<'a> RawSeries<'a> {
 #[derive(Clone, Debug)]
 pub struct RawSamples<'a> {
     rest: Reader<'a>,
-    believed: Believed,
+    believed: AcceptedTime,
     failed: bool,
 }
 
@@ -209,7 +209,7 @@ impl Iterator for RawSamples<'_> {
     }
 }
 
-fn sample(mut fields: Reader<'_>, believed: Believed) -> Result<Sample, DecodeError> {
+fn sample(mut fields: Reader<'_>, believed: AcceptedTime) -> Result<Sample, DecodeError> {
     let mut sample = Sample { at: 0, value: 0.0 };
     while !fields.is_empty() {
         match fields.field()? {
@@ -363,10 +363,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::when::LATEST;
+    use crate::timestamp::LATEST;
 
     /// Accepts every time from 1970 to 9999.
-    const EVERY: Believed = Believed::at(LATEST);
+    const EVERY: AcceptedTime = AcceptedTime::at(LATEST);
 
     fn any_series() -> impl Strategy<Value = Vec<TimeSeries>> {
         let label = (".{0,8}", ".{0,20}").prop_map(|(name, value)| Label { name, value });
@@ -473,8 +473,8 @@ mod tests {
         fn a_sample_from_a_time_that_is_not_believed_ends_the_message_there(at in any::<i64>(), now in any::<i64>()) {
             let series = |at| Series { labels: Labels::default(), samples: vec![Sample { at, value: 1.0 }] };
             let message = encode(&[series(0), series(at), series(0)]);
-            let read: Vec<_> = walk(&message, Believed::at(now)).flat_map(|series| series.unwrap().samples).collect();
-            match Believed::at(now).check("a sample", at) {
+            let read: Vec<_> = walk(&message, AcceptedTime::at(now)).flat_map(|series| series.unwrap().samples).collect();
+            match AcceptedTime::at(now).check("a sample", at) {
                 Ok(_) => prop_assert!(read.len() == 3 && read.iter().all(Result::is_ok)),
                 Err(error) => prop_assert_eq!(&read[1], &Err(error)),
             }

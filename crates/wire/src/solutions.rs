@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::shortened;
-use super::{DecodeError, JSON, foreign};
+use super::{DecodeError, JSON, external};
 use anomalyzer_domain::{
     Analyst, AnalystKind, DecisionId, Delivery, IncidentId, Parameters, Provenance, Record,
     Solution, Target, UnixMs,
@@ -158,7 +158,7 @@ fn adopt(
     );
     let offset = delivery.offset.to_string();
     let time =
-        |name, value: Option<Value>| value.map(|value| foreign::time(name, &value)).transpose();
+        |name, value: Option<Value>| value.map(|value| external::time(name, &value)).transpose();
     // The time of publication is the fallback, so that a message that is days old expires even if
     // its producer gives no time.
     let proposed_at = time("timestamp", message.timestamp)?
@@ -177,7 +177,7 @@ fn adopt(
             .target
             .as_ref()
             .filter(|target| !target.is_null())
-            .map(foreign::target)
+            .map(external::target)
             .transpose()?,
         parameters,
         confidence: message.confidence.unwrap_or(0.0).clamp(0.0, 1.0),

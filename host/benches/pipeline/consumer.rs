@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anomalyzer_wire::{Believed, remote_write};
+use anomalyzer_wire::{AcceptedTime, remote_write};
 use anyhow::Context;
 use rdkafka::Message;
 use rdkafka::config::ClientConfig;
@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 const WINDOW: usize = 60;
 /// Time without a message after which the topic counts as ended.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Ring {
     values: Vec<f64>,
@@ -58,7 +58,7 @@ pub fn read(brokers: &str, topic: &str, group: &str, samples: u64) -> anyhow::Re
         // Events other than messages, such as a rebalance of the group, also end a poll.
         let Some(message) = consumer.poll(Duration::from_millis(500)) else {
             anyhow::ensure!(
-                heard.elapsed() < PATIENCE,
+                heard.elapsed() < TEST_TIMEOUT,
                 "the topic ended after {seen} of {samples} samples"
             );
             continue;
@@ -68,7 +68,7 @@ pub fn read(brokers: &str, topic: &str, group: &str, samples: u64) -> anyhow::Re
         start.get_or_insert_with(Instant::now);
         for raw in remote_write::walk(
             message.payload().unwrap_or_default(),
-            Believed::at(i64::MAX),
+            AcceptedTime::at(i64::MAX),
         ) {
             let raw = raw?;
             if !series.contains_key(&*raw.labels) {

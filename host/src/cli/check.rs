@@ -22,7 +22,8 @@ pub struct CheckArgs {
     /// Format of the answer
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Program that compiles the checked plugins: see [`anomalyzer_plugin_host::PluginConfig::compiler`]
+    /// Program that compiles the checked plugins: see
+    /// [`anomalyzer_plugin_host::PluginConfig::compiler`]
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }

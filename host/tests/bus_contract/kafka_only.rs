@@ -12,11 +12,11 @@ use anomalyzer_testbed::shared::own_kafka;
 use tokio::time::Instant;
 
 use super::raw;
-use super::rig::{Bounds, Kafka, PATIENCE, Rig, number, numbered, record, take};
+use super::rig::{Bounds, Kafka, Rig, TEST_TIMEOUT, number, numbered, record, take};
 
-/// Polls until `so` returns true. Panics with `what` after [`PATIENCE`].
+/// Polls until `so` returns true. Panics with `what` after [`TEST_TIMEOUT`].
 async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !so() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -96,7 +96,7 @@ async fn a_broker_that_is_killed_and_comes_back_loses_nothing_that_was_taken() {
     );
 
     kafka.restart().await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let mut seen = BTreeSet::new();
     while seen.len() < METRICS && Instant::now() < deadline {
         for delivery in metrics.next(100, Duration::from_secs(1)).await.unwrap() {
@@ -106,12 +106,12 @@ async fn a_broker_that_is_killed_and_comes_back_loses_nothing_that_was_taken() {
     }
     assert_eq!(seen, (0..METRICS).collect());
     collector.await.unwrap();
-    bus.drain(PATIENCE).await.unwrap();
+    bus.drain(TEST_TIMEOUT).await.unwrap();
     bus.publish(Topic::Incidents, numbered(2)).await.unwrap();
     let mut last = 0;
     while last != 2 && Instant::now() < deadline {
         last = incidents
-            .next(1, PATIENCE)
+            .next(1, TEST_TIMEOUT)
             .await
             .unwrap()
             .first()
@@ -148,7 +148,7 @@ async fn an_incident_that_the_broker_does_not_confirm_in_time_is_an_error_and_ar
         other => panic!("{other:?}"),
     }
     kafka.restart().await.unwrap();
-    bus.drain(PATIENCE).await.unwrap();
+    bus.drain(TEST_TIMEOUT).await.unwrap();
     let mut subscription = bus.subscribe(Topic::Incidents, "reader").await.unwrap();
     assert_eq!(number(&take(&mut *subscription, 1).await[0]), 7);
 }
@@ -191,7 +191,7 @@ async fn when_told_to_wait_it_connects_as_soon_as_a_broker_is_there() {
         }
     });
     kafka.restart().await.unwrap();
-    let bus = tokio::time::timeout(PATIENCE, patient)
+    let bus = tokio::time::timeout(TEST_TIMEOUT, patient)
         .await
         .unwrap()
         .unwrap();
@@ -266,7 +266,7 @@ async fn a_commit_for_a_partition_that_moved_on_is_no_error_and_sets_nothing_bac
     // and commits them.
     let mut second = bus.subscribe(Topic::Metrics, "moving").await.unwrap();
     let mut newest = HashMap::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let mut seen = 0;
     while newest.len() < 2 && Instant::now() < deadline {
         let (_, taken) = tokio::join!(

@@ -6,7 +6,7 @@ use anomalyzer_bus::BusError;
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
 use anomalyzer_domain::Topic;
 
-use super::rig::{Bounds, Local, PATIENCE, Rig, number, numbered, take};
+use super::rig::{Bounds, Local, Rig, TEST_TIMEOUT, number, numbered, take};
 
 #[tokio::test]
 async fn durable_topics_and_offsets_survive_a_restart() {
@@ -53,7 +53,7 @@ async fn a_publisher_of_metrics_that_waits_goes_on_when_there_is_room() {
     let bus = rig
         .open(Bounds {
             queue: 2,
-            publish_timeout: PATIENCE,
+            publish_timeout: TEST_TIMEOUT,
             ..Bounds::default()
         })
         .await;

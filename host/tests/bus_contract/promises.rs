@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::rig::{Bounds, PATIENCE, Rig, number, numbered, record, take, take_within};
+use super::rig::{Bounds, Rig, TEST_TIMEOUT, number, numbered, record, take, take_within};
 
 /// Time after which a message that has not arrived can be assumed never to arrive.
 const A_WHILE: Duration = Duration::from_millis(500);
@@ -104,7 +104,7 @@ pub async fn a_new_group_starts_at_the_oldest_message(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     for topic in Topic::ALL {
         bus.publish(topic, numbered(1)).await.unwrap();
-        bus.drain(PATIENCE).await.unwrap();
+        bus.drain(TEST_TIMEOUT).await.unwrap();
         let mut subscription = bus.subscribe(topic, "late").await.unwrap();
         assert_eq!(
             numbers(&take(&mut *subscription, 1).await),
@@ -121,7 +121,7 @@ pub async fn of_two_members_each_message_goes_to_one_and_the_other_takes_over(ri
         bus.subscribe(Topic::Solutions, "pair").await.unwrap(),
     ];
     bus.publish(Topic::Solutions, numbered(0)).await.unwrap();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
     let mut active = None;
     while active.is_none() && tokio::time::Instant::now() < deadline {
         for (i, member) in members.iter_mut().enumerate() {
@@ -248,7 +248,7 @@ pub async fn drain_returns_when_all_is_written(rig: &dyn Rig) {
     for delivery in last.values() {
         metrics.commit(delivery).await.unwrap();
     }
-    bus.drain(PATIENCE).await.unwrap();
+    bus.drain(TEST_TIMEOUT).await.unwrap();
     for publish in unfinished {
         publish.await.unwrap().unwrap();
     }
@@ -262,7 +262,7 @@ pub async fn a_tail_sees_only_what_comes_after_it(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     for topic in Topic::ALL {
         bus.publish(topic, numbered(1)).await.unwrap();
-        bus.drain(PATIENCE).await.unwrap();
+        bus.drain(TEST_TIMEOUT).await.unwrap();
         let mut tail = bus.tail(topic).await.unwrap();
         for i in 2..10 {
             bus.publish(topic, numbered(i)).await.unwrap();
@@ -284,7 +284,7 @@ pub async fn a_replay_begins_at_the_oldest_message_tells_the_end_and_goes_on(rig
         for i in 1..10 {
             bus.publish(topic, numbered(i)).await.unwrap();
         }
-        bus.drain(PATIENCE).await.unwrap();
+        bus.drain(TEST_TIMEOUT).await.unwrap();
         let mut replay = bus.replay(topic).await.unwrap();
         let taken = take(&mut *replay.subscription, 9).await;
         assert_eq!(numbers(&taken), (1..10).collect(), "{topic:?}");
@@ -390,13 +390,13 @@ pub async fn a_cancelled_next_loses_nothing(rig: &dyn Rig) {
             }
         });
         let mut taken = Vec::new();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
         let mut wait = 0;
         while taken.len() < 300 && tokio::time::Instant::now() < deadline {
             wait = (wait + 37) % 1000;
             tokio::select! {
                 biased;
-                batch = subscription.next(7, PATIENCE) => taken.extend(batch.unwrap()),
+                batch = subscription.next(7, TEST_TIMEOUT) => taken.extend(batch.unwrap()),
                 () = tokio::time::sleep(Duration::from_micros(wait)) => {}
             }
         }

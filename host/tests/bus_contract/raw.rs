@@ -4,13 +4,13 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::rig::PATIENCE;
+use super::rig::TEST_TIMEOUT;
 
 const NOT_LEADER: i16 = 6;
 
 /// Writes one message with one header into partition 0 and waits for the acknowledgement.
 pub async fn produce(broker: &str, topic: &str, header_name: &[u8], payload: &[u8]) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
     // A broker needs a moment to become the leader of a new topic.
     let mut code = NOT_LEADER;
     while code == NOT_LEADER && tokio::time::Instant::now() < deadline {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 /// Maximum time that a test waits for an expected event.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bounds that are small enough to be reached in a test.
 #[derive(Clone, Copy)]
@@ -121,7 +121,7 @@ impl Kafka {
             queue_messages: bounds.queue.try_into().unwrap(),
             publish_timeout: bounds.publish_timeout,
             max_message_bytes: bounds.max_message_bytes,
-            connect_timeout: PATIENCE,
+            connect_timeout: TEST_TIMEOUT,
             session_timeout: Duration::from_secs(6),
             ..KafkaConfig::default()
         }
@@ -159,7 +159,7 @@ pub fn number(delivery: &Delivery) -> usize {
 
 /// Returns the next `count` messages, or fewer if they do not arrive in time.
 pub async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery> {
-    take_within(subscription, count, PATIENCE).await
+    take_within(subscription, count, TEST_TIMEOUT).await
 }
 
 pub async fn take_within(

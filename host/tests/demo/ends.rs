@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::program::Program;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn anomalyzer() -> Command {
     Command::new(env!("CARGO_BIN_EXE_anomalyzer"))
@@ -34,9 +34,12 @@ fn marked(data_dir: &Path) -> usize {
 
 #[track_caller]
 fn until(what: &str, mut there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !there() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not within {TEST_TIMEOUT:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -51,7 +54,7 @@ fn the_demo_ends_by(signal: Signal) {
         marked(folder.path()) > 0 || program.has_ended()
     });
     program.signal(signal);
-    let ended = program.ended(PATIENCE);
+    let ended = program.ended(TEST_TIMEOUT);
     assert!(ended.status.success(), "{}\n{}", ended.status, ended.errors);
     until("nothing is left", || marked(folder.path()) == 0);
 }
@@ -93,7 +96,7 @@ fn a_second_interrupt_ends_it_at_once_and_leaves_no_process_behind_not_even_a_de
         }
         ended
     });
-    let ended = program.ended(PATIENCE);
+    let ended = program.ended(TEST_TIMEOUT);
     assert_eq!(ended.status.code(), Some(130), "{}", ended.errors);
     until("nothing is left", || marked(folder.path()) == 0);
 }

@@ -27,7 +27,7 @@ use crate::program::Program;
 const EMBEDDED: usize = 200;
 const REAL: usize = 10;
 /// Time after which the process is killed from outside if it has not reached the kill point.
-const PATIENCE: Duration = Duration::from_secs(6);
+const TEST_TIMEOUT: Duration = Duration::from_secs(6);
 /// Time limit for finishing all started work after the last kill.
 const SETTLED: Duration = Duration::from_secs(120);
 /// Number of kills between two checks.
@@ -166,7 +166,7 @@ impl Victim {
         );
         let mut program = self.start((!at_random).then_some(point.as_str()));
         let began = Instant::now();
-        while !program.has_ended() && !self.is_up() && began.elapsed() < PATIENCE {
+        while !program.has_ended() && !self.is_up() && began.elapsed() < TEST_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
         let (mut request, mut last) = (None, None);
@@ -194,7 +194,7 @@ impl Victim {
         let limit = if at_random {
             Duration::from_millis(fastrand::u64(0..400))
         } else {
-            PATIENCE
+            TEST_TIMEOUT
         };
         let asked = Instant::now();
         while !program.has_ended() && asked.elapsed() < limit {

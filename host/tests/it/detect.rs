@@ -18,7 +18,7 @@ use anomalyzer_domain::{
 };
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use anomalyzer_service::config;
-use anomalyzer_wire::Believed;
+use anomalyzer_wire::AcceptedTime;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -247,7 +247,7 @@ async fn an_incident_that_is_too_large_for_the_topic_is_told_without_its_samples
 
 #[tokio::test]
 async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_make_room() {
-    const MOST: usize = 256;
+    const MAX_SIGNALS: usize = 256;
     let folder = tempfile::tempdir().unwrap();
     let bus = LocalBus::open(&folder.path().join("bus.sqlite"), LocalBusConfig::default())
         .await
@@ -266,7 +266,7 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
         let status: std::collections::BTreeMap<String, DetectStatus> = status.lock().clone();
         (status.len(), status.contains_key(signal))
     };
-    for number in 0..MOST {
+    for number in 0..MAX_SIGNALS {
         bus.publish(
             Topic::Metrics,
             batch(&format!("signal-{number}"), START, 1.0),
@@ -275,7 +275,7 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
         .unwrap();
     }
     until("all that are allowed are watched", MINUTE, async || {
-        (watches("").0 == MOST).then_some(())
+        (watches("").0 == MAX_SIGNALS).then_some(())
     })
     .await;
     bus.publish(Topic::Metrics, batch("one-more", START + 1000, 1.0))
@@ -286,7 +286,7 @@ async fn signals_that_nobody_configured_are_watched_up_to_a_bound_and_the_idle_m
         (count() == 1).then_some(())
     })
     .await;
-    assert_eq!(watches("one-more"), (MOST, false));
+    assert_eq!(watches("one-more"), (MAX_SIGNALS, false));
     bus.publish(Topic::Metrics, batch("signal-7", START + 3_000_000, 1.0))
         .await
         .unwrap();
@@ -459,7 +459,7 @@ async fn what_others_send_without_a_key_gets_that_of_its_target() {
         },
     )
     .await;
-    let batch = anomalyzer_wire::metrics::decode(&ours, Believed::at(now_ms())).unwrap();
+    let batch = anomalyzer_wire::metrics::decode(&ours, AcceptedTime::at(now_ms())).unwrap();
     assert_eq!(ours.record.key.as_deref(), Some("default//Metric/cpu"));
     assert!(batch.foreign);
     assert_eq!(

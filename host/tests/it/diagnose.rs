@@ -123,7 +123,7 @@ fn decided_by_rules(diagnosis: &Diagnosis, why: &str) {
     assert_eq!(diagnosis.proposals[0].solution_type, solutions::SCALE_UP);
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn whatever_ollama_answers_the_rules_decide_and_the_decision_says_why() {
@@ -154,7 +154,7 @@ async fn whatever_ollama_answers_the_rules_decide_and_the_decision_says_why() {
         ("{}".to_owned(), "has no message"),
     ] {
         let raw_is_kept = !answer.is_empty();
-        let diagnosis = diagnose(answering(answer, Duration::ZERO).await, PATIENCE).await;
+        let diagnosis = diagnose(answering(answer, Duration::ZERO).await, TEST_TIMEOUT).await;
         decided_by_rules(&diagnosis, why);
         assert_eq!(diagnosis.analyst.raw_answer.is_some(), raw_is_kept);
         assert_eq!(
@@ -171,7 +171,7 @@ async fn a_good_answer_is_taken_with_its_model_and_prompt_on_record() {
     let good = r#"{"solution":"alarm","explanation":"it is serious","confidence":0.5,"evidence":["e1"],"alternative":"scale_up"}"#;
     let diagnosis = diagnose(
         answering(chat(good, "stop"), Duration::ZERO).await,
-        PATIENCE,
+        TEST_TIMEOUT,
     )
     .await;
     let analyst = &diagnosis.analyst;
@@ -205,7 +205,7 @@ async fn an_ollama_that_is_absent_slow_or_failing_repeatedly_is_told_apart() {
     drop(listener);
     let diagnoser = diagnoser(Some(OllamaConfig {
         breaker_after: 2,
-        ..config(gone, PATIENCE)
+        ..config(gone, TEST_TIMEOUT)
     }));
     for _ in 0..2 {
         decided_by_rules(&diagnoser.diagnose(&event()).await.0, "cannot be reached");

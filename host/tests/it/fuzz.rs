@@ -1,14 +1,14 @@
-//! Tests every door with its corpus and with mutations of the corpus, for seconds. `cargo xtask
-//! fuzz` runs without a time limit and sees which code is reached.
+//! Tests every entry point with its corpus and with mutations of the corpus, for seconds. `cargo
+//! xtask fuzz` runs without a time limit and sees which code is reached.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-#[path = "../../../fuzz/doors.rs"]
-mod doors;
+#[path = "../../../fuzz/entry_points.rs"]
+mod entry_points;
 
-/// Time with mutated input for each door. All doors run at once, so the test takes little longer
-/// than this.
+/// Time with mutated input for each entry point. All entry points run at once, so the test takes
+/// little longer than this.
 const TIME: Duration = Duration::from_secs(3);
 /// Seed of the mutations. It is fixed, so that a failure can be reproduced.
 const SEED: u64 = 9;
@@ -16,7 +16,7 @@ const SEED: u64 = 9;
 #[test]
 fn no_door_breaks_whatever_is_thrown_at_it() {
     std::thread::scope(|scope| {
-        for (name, knock) in doors::DOORS {
+        for (name, knock) in entry_points::DOORS {
             scope.spawn(move || {
                 let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
                 let mut corpus: Vec<Vec<u8>> = fs::read_dir(&folder)

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app;
 use crate::wait::until;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn web(replicas: u32) -> GroupConfig {
     let mut group = GroupConfig::new(app::command(), ports::run(4).unwrap());
@@ -62,7 +62,7 @@ impl Host {
 
     async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.run)
+        tokio::time::timeout(TEST_TIMEOUT, self.run)
             .await
             .unwrap()
             .unwrap();
@@ -74,7 +74,7 @@ impl Host {
 
     /// Waits until the group is at rest with `replicas` serving replicas.
     async fn at_rest(&self, replicas: u32) -> Snapshot {
-        until("at rest", PATIENCE, async || {
+        until("at rest", TEST_TIMEOUT, async || {
             let snapshot = self.inspect().await;
             let count = snapshot.replicas.unwrap();
             let there = count.ready == replicas
@@ -109,7 +109,7 @@ impl Host {
 
     async fn get(&self, replica: usize, path: &str) -> String {
         let address = self.local.endpoints("web").unwrap().borrow()[replica].address;
-        let client = anomalyzer_common::http_client::client(PATIENCE).unwrap();
+        let client = anomalyzer_common::http_client::client(TEST_TIMEOUT).unwrap();
         client
             .get(format!("http://{address}{path}"))
             .send()
@@ -227,10 +227,10 @@ async fn a_crashed_replica_is_started_again_and_says_why_it_ended() {
     host.at_rest(1).await;
     let pid = host.get(0, "/pid").await;
     let address = host.local.endpoints("web").unwrap().borrow()[0].address;
-    let client = anomalyzer_common::http_client::client(PATIENCE).unwrap();
+    let client = anomalyzer_common::http_client::client(TEST_TIMEOUT).unwrap();
     let cut_off = client.post(format!("http://{address}/crash")).send().await;
     assert!(cut_off.is_err());
-    let snapshot = until("started again", PATIENCE, async || {
+    let snapshot = until("started again", TEST_TIMEOUT, async || {
         let snapshot = host.inspect().await;
         (snapshot.pods[0].restarts == 1 && snapshot.pods[0].ready).then_some(snapshot)
     })
@@ -264,7 +264,7 @@ async fn a_program_that_is_not_there_is_reported_and_tried_again() {
     let mut group = web(1);
     group.command = vec!["./no-such-program".into()];
     let host = Host::start(group, dir.path());
-    let snapshot = until("tried twice", PATIENCE, async || {
+    let snapshot = until("tried twice", TEST_TIMEOUT, async || {
         let snapshot = host.inspect().await;
         snapshot
             .pods
@@ -340,7 +340,7 @@ async fn a_rollout_halts_at_a_replica_that_does_not_serve_and_the_others_go_on()
     let mut host = Host::start(group, dir.path());
     host.at_rest(2).await;
     host.perform(patch(&json!({"BROKEN": "yes"}))).await;
-    let halted = until("halted", PATIENCE, async || {
+    let halted = until("halted", TEST_TIMEOUT, async || {
         let snapshot = host.inspect().await;
         (!snapshot.rolling_out).then_some(snapshot)
     })
@@ -385,7 +385,7 @@ async fn nothing_is_left_when_the_host_stops_not_even_deaf_processes_and_their_c
     assert_eq!(grandchildren(), 2);
     host.stop().await;
     assert!(pids.iter().all(|pid| !alive(pid)));
-    until("grandchildren are gone", PATIENCE, async || {
+    until("grandchildren are gone", TEST_TIMEOUT, async || {
         (grandchildren() == 0).then_some(())
     })
     .await;

@@ -12,15 +12,15 @@ pub struct Rule {
 }
 
 /// Maximum number of consecutive samples. A longer run would never come.
-const MOST: u32 = 100_000;
+const MAX_SAMPLES: u32 = 100_000;
 
 impl Rule {
     /// Makes a rule from the settings of these names. An anomaly begins after `for_samples` samples
     /// in a row that are out of range, and ends after `clear_samples` samples in a row that are in
     /// range.
     pub fn new(for_samples: u32, clear_samples: u32) -> Result<Self, Error> {
-        within("for_samples", for_samples, 1..=MOST)?;
-        within("clear_samples", clear_samples, 1..=MOST)?;
+        within("for_samples", for_samples, 1..=MAX_SAMPLES)?;
+        within("clear_samples", clear_samples, 1..=MAX_SAMPLES)?;
         Ok(Self {
             for_samples,
             clear_samples,
@@ -248,7 +248,7 @@ mod tests {
         for (rule, key) in [
             ((0, 1), "`for_samples`"),
             ((1, 0), "`clear_samples`"),
-            ((MOST + 1, 1), "`for_samples`"),
+            ((MAX_SAMPLES + 1, 1), "`for_samples`"),
         ] {
             let Err(Error::Invalid(message)) = Rule::new(rule.0, rule.1) else {
                 panic!("{rule:?} passed")

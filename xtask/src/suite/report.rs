@@ -82,8 +82,8 @@ impl Report {
     /// Checks that every test ran.
     ///
     /// # Errors
-    /// Returns an error if `CI` is set and a test did not run, or no test used one of the servers: the
-    /// table then proves nothing about that server.
+    /// Returns an error if `CI` is set and a test did not run, or no test used one of the servers:
+    /// the table then proves nothing about that server.
     pub fn judge(&self) -> Result<()> {
         let lines = self.read()?;
         let left_out = lines.iter().filter(|line| !line.ran).count();

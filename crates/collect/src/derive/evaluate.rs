@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anomalyzer_domain::{Coverage, Labels, Target, UnixMs, millis};
 
-use super::super::answer::{Answer, Spoken};
+use super::super::round::{Answer, TargetSeries};
 use super::super::{Aggregate, Selector, SignalConfig, SignalSource};
 use super::quantile::{Bucket, quantile};
 use super::store::{Source, SourceKey, Store, bucket_metric, is_fresh};
@@ -138,7 +138,7 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
             };
             (
                 target,
-                Spoken {
+                TargetSeries {
                     coverage,
                     series,
                     withheld,
@@ -632,9 +632,9 @@ mod tests {
         let answer = world.round(&[("a", None), ("b", Some("m{app=\"y\"} 2\n"))]);
         assert_eq!(
             answer.targets[&app("x")],
-            Spoken {
+            TargetSeries {
                 coverage: coverage(1, 0, 1),
-                ..Spoken::default()
+                ..TargetSeries::default()
             }
         );
         assert_eq!(answer.targets[&app("y")].coverage, coverage(1, 1, 0));

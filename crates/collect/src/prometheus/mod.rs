@@ -1,6 +1,6 @@
 //! Client of Prometheus's HTTP API. <https://prometheus.io/docs/prometheus/latest/querying/api/>
 
-mod answer;
+mod response;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError, fetch,
 };
 
-use answer::Data;
+use response::Data;
 
 /// Maximum number of points per series in one request. Prometheus returns at most 11,000 points of
 /// a series; a longer range is requested in pieces.
@@ -175,7 +175,7 @@ impl Prometheus {
             body_limit: self.config.body_limit,
         };
         let answer = fetch::send(&self.client, request, bounds).await?;
-        answer::read(&fetch::shown_text(&url), promql, &answer)
+        response::read(&fetch::shown_text(&url), promql, &answer)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Checks of an action.
 
 mod cases;
-mod play;
+mod simulate;
 mod speed;
 mod world;
 
@@ -13,7 +13,7 @@ use anomalyzer_plugin_host::{
     ActionIncident, ActionOutcome, ActionStep, PluginError, PluginInfo, Plugins,
 };
 
-use play::{Played, Stage};
+use simulate::{Played, Stage};
 use world::{Ending, answer};
 
 /// Maximum number of steps of a run that are tried one by one.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::play::Stage;
+use super::simulate::Stage;
 use crate::report::Report;
 use anomalyzer_plugin_host::ActionOutcome;
 

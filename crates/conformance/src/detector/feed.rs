@@ -4,7 +4,7 @@ use super::Bench;
 use super::series::Series;
 use crate::report::Failure;
 use anomalyzer_domain::UnixMs;
-use anomalyzer_plugin_host::{Frame, Monitor, RawFinding};
+use anomalyzer_plugin_host::{DetectorInstance, Frame, RawFinding};
 
 /// Maximum number of samples of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ pub(super) fn frames(series: &[&Series], order: Order, cut: Cut) -> Vec<Marked> 
 
 /// Feeds all frames to an instance.
 pub(super) fn show(
-    monitor: &mut Monitor,
+    monitor: &mut DetectorInstance,
     series: &[&Series],
     frames: &[Marked],
 ) -> Result<Vec<Said>, Failure> {

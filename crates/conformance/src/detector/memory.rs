@@ -5,7 +5,7 @@ use super::Bench;
 use super::series::{BEGIN, seasonal};
 use crate::report::Failure;
 use anomalyzer_domain::Labels;
-use anomalyzer_plugin_host::{Frame, Monitor};
+use anomalyzer_plugin_host::{DetectorInstance, Frame};
 
 /// Tolerated growth in bytes. Linear memory grows by 64 KiB, and an allocator takes a few of those
 /// steps at a time.
@@ -118,7 +118,12 @@ fn series(id: u32) -> (u32, Labels) {
 }
 
 /// Feeds the frame to the detector and empties it.
-fn observe(monitor: &mut Monitor, frame: &mut Frame, now: i64, place: &str) -> Result<(), Failure> {
+fn observe(
+    monitor: &mut DetectorInstance,
+    frame: &mut Frame,
+    now: i64,
+    place: &str,
+) -> Result<(), Failure> {
     frame.now = now;
     monitor
         .observe(frame, false)

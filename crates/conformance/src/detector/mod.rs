@@ -1,11 +1,11 @@
 //! Checks of a detector.
 
-mod calm;
+mod determinism;
+mod edge_cases;
 mod feed;
-mod life;
+mod lifecycle;
 mod memory;
-mod odd;
-mod same;
+mod quiet;
 mod series;
 mod speed;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::report::{Failure, Report};
 use super::{Trial, settings};
-use anomalyzer_plugin_host::{Monitor, PluginError, PluginInfo, Plugins};
+use anomalyzer_plugin_host::{DetectorInstance, PluginError, PluginInfo, Plugins};
 
 use series::Series;
 
@@ -28,12 +28,12 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn try_open(&self, settings: &Value) -> Result<Monitor, PluginError> {
+    fn try_open(&self, settings: &Value) -> Result<DetectorInstance, PluginError> {
         self.plugins.monitor(self.name, settings)
     }
 
     /// Opens a fresh instance.
-    fn open(&self) -> Result<Monitor, Failure> {
+    fn open(&self) -> Result<DetectorInstance, Failure> {
         self.try_open(self.settings)
             .map_err(|error| Failure::of(&error, format!("opening it with {}", self.settings)))
     }
@@ -61,57 +61,57 @@ const CHECKS: [(&str, &str, Run); 15] = [
     (
         "same-twice",
         "the same samples give the same verdict, twice",
-        same::twice,
+        determinism::twice,
     ),
     (
         "scores-or-not",
         "whether scores are asked for changes no finding",
-        same::scores_or_not,
+        determinism::scores_or_not,
     ),
     (
         "frame-ends",
         "where a frame ends changes nothing",
-        same::frame_ends,
+        determinism::frame_ends,
     ),
     (
         "phases",
         "onset, then ongoing, then clear; each with a reason and a range that is one",
-        odd::phases,
+        edge_cases::phases,
     ),
     (
         "gaps",
         "hours without samples, and times far in the past and the future",
-        odd::gaps,
+        edge_cases::gaps,
     ),
     (
         "constant",
         "a constant, and a constant that jumps",
-        odd::constant,
+        edge_cases::constant,
     ),
     (
         "huge-and-tiny",
         "values near the largest and the smallest there are",
-        odd::huge_and_tiny,
+        edge_cases::huge_and_tiny,
     ),
     (
         "counters",
         "a counter at 2^53, where adding 1 changes nothing, and its reset",
-        odd::counters,
+        edge_cases::counters,
     ),
     (
         "few-samples",
         "series that end after one to ten samples",
-        odd::few_samples,
+        edge_cases::few_samples,
     ),
     (
         "held-back",
         "samples that are not finite, late or repeated change nothing: the host holds them back",
-        same::held_back,
+        determinism::held_back,
     ),
     (
         "empty-frames",
         "frames without samples, with openings only, with closings only",
-        life::empty_frames,
+        lifecycle::empty_frames,
     ),
     (
         "series-come-and-go",
@@ -130,12 +130,12 @@ const APART: [(&str, &str, Run); 2] = [
     (
         "other-series",
         "what it says of a series does not depend on other series",
-        same::other_series,
+        determinism::other_series,
     ),
     (
         "forgets",
         "a series that was closed and comes again begins anew",
-        life::forgets,
+        lifecycle::forgets,
     ),
 ];
 
@@ -143,7 +143,7 @@ const APART: [(&str, &str, Run); 2] = [
 const STATEFUL: [(&str, &str, Run); 1] = [(
     "save-restore",
     "saved and restored between two frames it says what it would have said",
-    same::saved_and_restored,
+    determinism::saved_and_restored,
 )];
 
 pub(super) fn examine(plugins: &Plugins, plugin: &PluginInfo, trial: &Trial) -> Report {
@@ -189,7 +189,7 @@ pub(super) fn examine(plugins: &Plugins, plugin: &PluginInfo, trial: &Trial) -> 
         }
     }
     speed::measure(&bench, &mut report);
-    calm::count(&bench, &mut report);
+    quiet::count(&bench, &mut report);
     report
 }
 

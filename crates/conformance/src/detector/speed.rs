@@ -7,7 +7,7 @@ use super::Bench;
 use super::series::{BEGIN, EVERY_MS, calm};
 use crate::report::{Failure, Report};
 use anomalyzer_domain::Labels;
-use anomalyzer_plugin_host::{Frame, Monitor};
+use anomalyzer_plugin_host::{DetectorInstance, Frame};
 
 /// Number of rounds of a measurement. The quickest round counts, because the slower ones also
 /// measure other processes.
@@ -76,7 +76,7 @@ fn samples(bench: &Bench, batch: usize) -> Result<f64, Failure> {
 
 /// One instance with an endless sequence of samples.
 struct Feed {
-    monitor: Monitor,
+    monitor: DetectorInstance,
     frame: Frame,
     values: Vec<f64>,
     seen: usize,

@@ -9,7 +9,7 @@ use super::{App, faults::Fault};
 
 const MIB: usize = 1 << 20;
 /// Time between two steps of the leak.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Grows the memory while the fault is on, up to `cap_mib`. Frees it once the fault was cleared by
 /// hand. If the fault ends by its own time, the leaked memory stays leaked.
@@ -18,7 +18,7 @@ pub async fn run(app: Arc<App>, cap_mib: u32, shutdown: CancellationToken) {
     let mut leaked: Vec<Vec<u8>> = Vec::new();
     let mut cleared = app.faults.leaks_cleared();
     let mut owed = 0.0;
-    while tokio::time::timeout(LOOK, shutdown.cancelled())
+    while tokio::time::timeout(POLL_INTERVAL, shutdown.cancelled())
         .await
         .is_err()
     {
@@ -30,7 +30,7 @@ pub async fn run(app: Arc<App>, cap_mib: u32, shutdown: CancellationToken) {
         let Some(mib_a_second) = app.faults.strength(Fault::Leak) else {
             continue;
         };
-        owed += mib_a_second * LOOK.as_secs_f64();
+        owed += mib_a_second * POLL_INTERVAL.as_secs_f64();
         while owed >= 1.0 && leaked.len() < cap {
             leaked.push(touched_mib());
             owed -= 1.0;

@@ -45,7 +45,7 @@ pub const PAGES: [Page; 3] = [
 ];
 
 /// Time between two checks of a hanging request if the fault is over.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Builds the router with all routes.
 pub fn router(app: Arc<App>) -> Router {
@@ -105,7 +105,7 @@ async fn serve(app: Arc<App>, page: &'static Page) -> Response {
 
 async fn hang(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     while app.faults.strength(Fault::Hang).is_some() {
-        if tokio::time::timeout(LOOK, app.shutdown.cancelled())
+        if tokio::time::timeout(POLL_INTERVAL, app.shutdown.cancelled())
             .await
             .is_ok()
         {

@@ -47,8 +47,8 @@ pub enum DataError {
     Wrong(String),
 }
 
-/// Reads a CSV file, or all CSV files of a folder. The name of a file is the name of its signal. The
-/// fallback detectors watch a signal that is not configured.
+/// Reads a CSV file, or all CSV files of a folder. The name of a file is the name of its signal.
+/// The fallback detectors watch a signal that is not configured.
 ///
 /// # Errors
 /// Returns an error if a file cannot be read, or if the folder has none.

@@ -1,5 +1,5 @@
-//! Runs the whole pipeline over recorded metrics with simulated time, and reports the incidents, the
-//! decisions and the operations that would have followed.
+//! Runs the whole pipeline over recorded metrics with simulated time, and reports the incidents,
+//! the decisions and the operations that would have followed.
 //!
 //! Detectors, incidents, rules and guard are the parts that the service runs. An operation has no
 //! effect on the recorded metrics, so an incident that continues after an operation counts as an

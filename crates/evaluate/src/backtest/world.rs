@@ -66,8 +66,9 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Asks the guard about the solution, and performs its operation if the guard allows it. Returns
-    /// the number of milliseconds until the next look at the incident, or `None` if there is none.
+    /// Asks the guard about the solution, and performs its operation if the guard allows it.
+    /// Returns the number of milliseconds until the next look at the incident, or `None` if there
+    /// is none.
     pub fn decide(
         &mut self,
         event: &IncidentEvent,

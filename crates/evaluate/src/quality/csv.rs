@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{QualityError, when};
+use super::{QualityError, timestamp};
 use anomalyzer_domain::UnixMs;
 
 /// Known names of the time column.
@@ -79,7 +79,7 @@ fn row(line: &str, (time, number): (usize, usize)) -> Row<'_> {
     Row {
         time,
         number,
-        at: when::parse(bare(time)),
+        at: timestamp::parse(bare(time)),
         value: bare(number).parse().unwrap_or(f64::NAN),
     }
 }

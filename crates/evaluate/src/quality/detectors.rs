@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::QualityError;
 use anomalyzer_domain::PluginKind;
-use anomalyzer_plugin_host::{Limits, Monitor, PluginConfig, PluginInfo, Plugins};
+use anomalyzer_plugin_host::{DetectorInstance, Limits, PluginConfig, PluginInfo, Plugins};
 
 /// Deadline of one frame. It is long, because nobody waits for a verdict here, and detectors in
 /// slow languages are measured as well.
@@ -92,7 +92,7 @@ impl Detectors {
     ///
     /// # Errors
     /// Returns an error if the detector cannot be opened.
-    pub fn open(&self, info: &PluginInfo) -> Result<Monitor, QualityError> {
+    pub fn open(&self, info: &PluginInfo) -> Result<DetectorInstance, QualityError> {
         let opened = self.plugins.monitor(&info.name, &self.settings);
         opened.map_err(|error| {
             QualityError::plugin(format!("detector `{}` does not open", info.name), error)

@@ -4,24 +4,24 @@
 //! the order of their time, without duplicates, only finite ones, many at a time. No detector sees
 //! a file's future.
 
+mod batch;
 pub mod csv;
 mod detectors;
-mod judge;
-mod many;
 pub mod nab;
 mod panel;
+mod scorer;
 mod table;
-mod when;
+mod timestamp;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use batch::over;
 pub use detectors::Detectors;
-pub use judge::{Judged, Said, judge};
-pub use many::over;
 pub use panel::panel_of_rows;
+pub use scorer::{Judged, Said, judge};
 pub use table::{HEAD, write};
-pub use when::parse as parse_time;
+pub use timestamp::parse as parse_time;
 
 use anomalyzer_history::HistoryError;
 use anomalyzer_plugin_host::PluginError;

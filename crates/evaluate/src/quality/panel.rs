@@ -1,7 +1,7 @@
 //! Panels of scored files.
 
 use super::csv::Row;
-use super::judge::Judged;
+use super::scorer::Judged;
 use anomalyzer_domain::{Phase, UnixMs};
 use anomalyzer_plot::{Expected, Mark, Panel};
 

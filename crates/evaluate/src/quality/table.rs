@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::csv::Row;
-use super::judge::{Judged, Said};
+use super::scorer::{Judged, Said};
 use anomalyzer_domain::{Phase, Range};
 
 /// Header line with the columns.

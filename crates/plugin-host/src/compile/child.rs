@@ -12,7 +12,7 @@ use rustix::process::{
 use wasmtime::component::Component;
 
 use super::super::engine;
-use super::kept::cache_in;
+use super::artifact_index::cache_in;
 
 /// Exit code if the runtime does not accept the component. The reason is on standard error.
 pub(super) const UNUSABLE: u8 = 3;

@@ -2,8 +2,8 @@
 //! the most harm: 126 KB can take 75 s and 2.5 GB. The child therefore has limits on its processor
 //! time and its memory. Its output reaches this process only through the runtime's own cache.
 
+mod artifact_index;
 mod child;
-mod kept;
 mod parent;
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use wasmtime::component::Component;
 
 use super::config::{Limits, PluginConfig};
 use super::error::PluginError;
-use kept::Kept;
+use artifact_index::Kept;
 use parent::Failure;
 
 pub use child::{CompileArgs, compile_and_exit};

@@ -8,8 +8,8 @@ use super::signatures::path_of_signature;
 use super::table::Entry;
 use super::{Examined, Registry};
 use crate::error::PluginError;
-use crate::examine;
-use crate::examine::{PluginInfo, blank, examine};
+use crate::inspect;
+use crate::inspect::{PluginInfo, blank, examine};
 use crate::record::PluginRecord;
 use crate::text::one_line;
 use anomalyzer_common::clock::now_ms;
@@ -94,8 +94,8 @@ impl Registry {
 
     fn try_file(&self, path: &Path, at_start: bool, info: &mut PluginInfo) -> Result<(), String> {
         self.folder.inside(path)?;
-        let bytes = examine::read(path, self.ground.limits.max_component_bytes)?;
-        let digest = examine::digest(&bytes);
+        let bytes = inspect::read(path, self.ground.limits.max_component_bytes)?;
+        let digest = inspect::digest(&bytes);
         info.digest.clone_from(&digest);
         let file = info.file.clone();
         let known = self.read(|table| {

@@ -16,13 +16,13 @@ use wasmtime::component::Linker;
 
 use super::config::PluginConfig;
 use super::error::PluginError;
-use super::examine::{Code, PluginInfo};
 use super::folder::Folder;
+use super::inspect::{Code, PluginInfo};
 use super::record::PluginRecord;
-use super::shelf::Shelf;
+use super::repository::PluginRepository;
+use super::sandbox::State;
 use super::signature::TrustedKey;
-use super::store::State;
-use super::{Ground, linker};
+use super::{Runtime, linker};
 use anomalyzer_domain::{Origin, PluginChange, Version};
 
 pub use views::{LivePlugin, PluginView};
@@ -72,10 +72,10 @@ pub type Trial = Box<dyn Fn(&Examined) -> Result<(), String> + Send + Sync>;
 
 /// Registry of the plugins. A writer holds `changing`. Readers never wait for a disk.
 pub(super) struct Registry {
-    ground: Arc<Ground>,
+    ground: Arc<Runtime>,
     linker: Linker<State>,
     folder: Folder,
-    shelf: Option<Shelf>,
+    shelf: Option<PluginRepository>,
     require_signature: bool,
     keep_versions: usize,
     trusted: Vec<TrustedKey>,
@@ -91,7 +91,7 @@ pub(super) struct Registry {
 
 impl Registry {
     /// Loads the plugins of the repository and of the folder.
-    pub(super) fn load(ground: &Arc<Ground>, config: &PluginConfig) -> Result<Self, PluginError> {
+    pub(super) fn load(ground: &Arc<Runtime>, config: &PluginConfig) -> Result<Self, PluginError> {
         let runtime = |reason: String| PluginError::Runtime(reason);
         let registry = Self {
             ground: Arc::clone(ground),
@@ -101,7 +101,7 @@ impl Registry {
             shelf: config
                 .store
                 .as_deref()
-                .map(Shelf::open)
+                .map(PluginRepository::open)
                 .transpose()
                 .map_err(runtime)?,
             require_signature: config.require_signature,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::examine::{Code, PluginInfo};
+use crate::inspect::{Code, PluginInfo};
 use crate::record::PluginRecord;
 
 pub(super) struct Live {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::table::{Entry, Live};
 use super::views::PluginView;
 use super::{Examined, ManageError, Registry, Trial};
-use crate::examine::{blank, examine};
+use crate::inspect::{blank, examine};
 use crate::record::PluginRecord;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Origin, PluginChangeKind, PluginKind, Version};

@@ -10,7 +10,7 @@ use super::Registry;
 use super::table::Entry;
 use crate::action::Action;
 use crate::detector::Detector;
-use crate::examine::{Code, PluginInfo, blank};
+use crate::inspect::{Code, PluginInfo, blank};
 use crate::record::{PluginRecord, Quarantine};
 use crate::stats::{CallTimes, PluginStats};
 use anomalyzer_domain::{Allowance, Mode, PluginKind, Version};

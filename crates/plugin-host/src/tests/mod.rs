@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::watch::Watch;
+use super::supervised::SupervisedDetector;
 use super::*;
 use anomalyzer_domain::{Direction, Labels, Operation, Phase, Range, Target};
 
-mod memory;
 mod registry;
+mod state;
 
 use anomalyzer_test_support::guest::{self, Detector, SPIN, mood};
 
@@ -302,7 +302,7 @@ async fn a_frame_with_a_value_that_is_not_finite_never_reaches_a_guest() {
 fn faults_in_a_row_are_waited_for_ever_longer_and_end_in_quarantine() {
     let plugins = moody();
     let detector = plugins.find_detector("moody").unwrap();
-    let mut watch = Watch::open(detector, "{}".to_owned()).unwrap();
+    let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
     let mut now = Instant::now();
     let mut waits = Vec::new();
     let quarantined = loop {
@@ -335,7 +335,8 @@ fn faults_in_a_row_are_waited_for_ever_longer_and_end_in_quarantine() {
 #[test]
 fn a_verdict_between_two_faults_ends_the_row() {
     let plugins = moody();
-    let mut watch = Watch::open(plugins.find_detector("moody").unwrap(), "{}".to_owned()).unwrap();
+    let mut watch =
+        SupervisedDetector::open(plugins.find_detector("moody").unwrap(), "{}".to_owned()).unwrap();
     let now = Instant::now();
     for _ in 0..10 {
         assert!(

@@ -323,8 +323,11 @@ async fn a_plugin_that_is_given_up_for_three_signals_is_given_up_as_a_whole_unti
     let plugins = Plugins::load(config.clone()).unwrap();
     let healthy = plugins.detector("moody", &json!({})).await.unwrap();
     for _ in 0..3 {
-        let mut watch =
-            super::Watch::open(plugins.find_detector("moody").unwrap(), "{}".to_owned()).unwrap();
+        let mut watch = super::SupervisedDetector::open(
+            plugins.find_detector("moody").unwrap(),
+            "{}".to_owned(),
+        )
+        .unwrap();
         let mut now = std::time::Instant::now();
         loop {
             assert!(watch.observe(now, &frame(mood::TRAP), false).is_err());

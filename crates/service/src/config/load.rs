@@ -73,8 +73,8 @@ impl File {
         }
     }
 
-    /// Returns the configuration with the environment laid over it, and a sentence for each variable
-    /// that is set and changes nothing.
+    /// Returns the configuration with the environment laid over it, and a sentence for each
+    /// variable that is set and changes nothing.
     ///
     /// # Errors
     /// Returns the first mistake, with its position and the remedy.

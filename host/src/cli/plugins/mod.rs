@@ -34,7 +34,8 @@ pub struct PluginsCommand {
     /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Program that compiles the inspected file: see [`anomalyzer_plugin_host::PluginConfig::compiler`].
+    /// Program that compiles the inspected file: see
+    /// [`anomalyzer_plugin_host::PluginConfig::compiler`].
     #[arg(skip)]
     pub compiler: Option<PathBuf>,
 }

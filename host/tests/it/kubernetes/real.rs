@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::wait::until;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A separate namespace on the shared cluster.
 struct Shop {
@@ -40,7 +40,7 @@ impl Shop {
             operations: 0,
         };
         shop.kubectl(&["create", "namespace", &shop.namespace], None);
-        until("the service account", PATIENCE, async || {
+        until("the service account", TEST_TIMEOUT, async || {
             shop.try_kubectl(&["get", "serviceaccount", "default"], None)
                 .ok()
         })
@@ -105,7 +105,7 @@ impl Shop {
 
     /// Waits until the target is at rest with `ready` ready replicas and no other replicas.
     async fn at_rest(&self, kind: &str, ready: u32) -> Snapshot {
-        until(&format!("{kind} at rest"), PATIENCE, async || {
+        until(&format!("{kind} at rest"), TEST_TIMEOUT, async || {
             let snapshot = self.inspect(kind).await;
             let wanted = Replicas {
                 desired: ready,
@@ -437,7 +437,7 @@ async fn a_bad_patch_is_rolled_back_to_the_template_before() {
         patch,
     }))
     .await;
-    until("the bad image is told", PATIENCE, async || {
+    until("the bad image is told", TEST_TIMEOUT, async || {
         let pods = shop.inspect("Deployment").await.pods;
         pods.iter()
             .any(|pod| {
@@ -580,7 +580,7 @@ async fn logs_come_from_all_pods_and_from_the_run_before_a_crash() {
         "for i in 1 2 3 4 5 6 7; do echo line $i; done; exec sleep 100000",
     ));
     let snapshot = shop.at_rest("Deployment", 2).await;
-    let logs = until("all lines", PATIENCE, async || {
+    let logs = until("all lines", TEST_TIMEOUT, async || {
         Some(shop.logs("Deployment", false).await).filter(|logs| logs.len() == 10)
     })
     .await;
@@ -594,7 +594,7 @@ async fn logs_come_from_all_pods_and_from_the_run_before_a_crash() {
     }
     assert_eq!(shop.logs("Deployment", true).await, Vec::<String>::new());
     shop.apply(&deployment(1, "echo about to fall; exit 3"));
-    let crashed = until("a crash", PATIENCE, async || {
+    let crashed = until("a crash", TEST_TIMEOUT, async || {
         let snapshot = shop.inspect("Deployment").await;
         let found = snapshot
             .pods
@@ -614,7 +614,7 @@ async fn logs_come_from_all_pods_and_from_the_run_before_a_crash() {
             .any(|reason| ["CrashLoopBackOff", "Error"].contains(reason)),
         "{reasons:?}"
     );
-    until("the last words", PATIENCE, async || {
+    until("the last words", TEST_TIMEOUT, async || {
         let logs = shop.logs("Deployment", true).await;
         logs.iter()
             .any(|line| line.ends_with(": about to fall"))
@@ -701,7 +701,7 @@ async fn a_scaled_object_of_keda_is_seen_where_the_cluster_has_them() {
         "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "by-queue"},
         "spec": {"scaleTargetRef": {"name": "web"}, "minReplicaCount": 1, "maxReplicaCount": 9}
     });
-    until("the kind is served", PATIENCE, async || {
+    until("the kind is served", TEST_TIMEOUT, async || {
         shop.try_kubectl(&["apply", "-f", "-"], Some(&scaled)).ok()
     })
     .await;

@@ -56,7 +56,7 @@ impl Default for Settings {
 
 const THRESHOLD: f64 = 2.0;
 /// Highest value of log₂(1 + 1/m) in a score.
-const MOST: f64 = 20.0;
+const MAX_ISOLATION: f64 = 20.0;
 /// Number of samples in the mean.
 const RECENT: usize = 12;
 /// Largest absolute value. Larger values are clamped to it, so that sums stay finite.
@@ -124,7 +124,7 @@ impl Detector for Forest {
         recent.push_back(x);
         let mean = recent.iter().sum::<f64>() / recent.len() as f64;
         let score = match mass.observe(&self.trees, &[x, step, mean]) {
-            Some(mass) => (1.0 + 1.0 / mass).log2().min(MOST) / self.threshold,
+            Some(mass) => (1.0 + 1.0 / mass).log2().min(MAX_ISOLATION) / self.threshold,
             None => 0.0,
         };
         episode.observe(self.rule, score, |phase| {

@@ -50,7 +50,7 @@ impl Default for Settings {
 const TO_DEVIATION: f64 = 1.4826;
 /// Maximum distance in deviations. A level without deviation makes every other level infinitely
 /// far. The bound keeps distances comparable.
-const MOST: f64 = 1e6;
+const MAX_SCORE: f64 = 1e6;
 
 /// Detector `level-shift`.
 pub struct LevelShift {
@@ -119,7 +119,7 @@ impl Detector for LevelShift {
         }
         let deviation =
             (TO_DEVIATION * before.median_deviation()).max(self.settings.relative * then.abs());
-        let score = (shift / deviation).abs().min(MOST) / self.settings.threshold;
+        let score = (shift / deviation).abs().min(MAX_SCORE) / self.settings.threshold;
         episode.observe(self.rule, score, |phase| {
             if phase == Phase::Clear {
                 return same(now, then);

@@ -4,7 +4,7 @@ use anomalyzer_plugin_sdk::{Range, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::deviation::Deviation;
-use crate::leader::{Leader, NEW};
+use crate::leader::{Leader, NEW_PROTOTYPE_DISTANCE};
 use crate::lens::Lens;
 use crate::profile::Profile;
 use crate::spread::Spread;
@@ -270,7 +270,7 @@ impl Sight {
             .distances
             .iter()
             .zip(VIEWS)
-            .filter(|(distance, _)| **distance > NEW)
+            .filter(|(distance, _)| **distance > NEW_PROTOTYPE_DISTANCE)
             .collect();
         views.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         views.into_iter().map(|(_, view)| view.name).collect()

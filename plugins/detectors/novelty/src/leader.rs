@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 /// Maximum number of prototypes (K).
 const PROTOTYPES: usize = 48;
 /// Number of prototypes for which room is made at a time.
-const MORE: usize = 16;
+const PROTOTYPES_PER_GROWTH: usize = 16;
 /// Distance from all prototypes, as a share of the scale, beyond which a shape becomes a new
 /// prototype.
-pub(crate) const NEW: f64 = 0.05;
+pub(crate) const NEW_PROTOTYPE_DISTANCE: f64 = 0.05;
 /// Divisor of the step by which a prototype moves towards a shape that it explains: a fiftieth.
 const FOLLOW: i32 = 50;
 /// Age from which a prototype is old, in samples. A younger prototype is part of the present
 /// anomaly and does not explain it away.
-const OLD: u32 = 100;
+const OLD_AGE: u32 = 100;
 
 /// Leader over one figure y. f = (least, largest, mean) of the last w values of y. The score is the
 /// distance of f from the nearest of K prototypes: d = min_k ‖f − c_k‖ / (√3·S), with S the scale
@@ -102,7 +102,7 @@ impl Leader {
             return f64::INFINITY;
         };
         let distance = (square as f64 / unit).sqrt();
-        if distance > NEW {
+        if distance > NEW_PROTOTYPE_DISTANCE {
             self.learn(now, looks);
             return distance;
         }
@@ -117,7 +117,7 @@ impl Leader {
         }
         let looks = self.looks();
         let all = self.means.iter().zip(&self.prototypes);
-        let old = all.filter(|(_, prototype)| now.wrapping_sub(prototype.born) >= OLD);
+        let old = all.filter(|(_, prototype)| now.wrapping_sub(prototype.born) >= OLD_AGE);
         let least = old
             .map(|(mean, prototype)| looks.square(*mean, prototype))
             .min();
@@ -200,8 +200,8 @@ impl Leader {
             self.means.remove(gone);
             self.prototypes.remove(gone);
         } else if self.prototypes.len() == self.prototypes.capacity() {
-            self.means.reserve_exact(MORE);
-            self.prototypes.reserve_exact(MORE);
+            self.means.reserve_exact(PROTOTYPES_PER_GROWTH);
+            self.prototypes.reserve_exact(PROTOTYPES_PER_GROWTH);
         }
         let place = self.means.partition_point(|other| *other < mean);
         self.means.insert(place, mean);
@@ -362,13 +362,16 @@ mod tests {
         }
         for now in 300..400 {
             let distance = leader.observe(now, 900, UNIT);
-            assert!(now == 300 || distance < NEW, "it is known at once");
             assert!(
-                leader.distance_from_old(now, UNIT) > NEW,
+                now == 300 || distance < NEW_PROTOTYPE_DISTANCE,
+                "it is known at once"
+            );
+            assert!(
+                leader.distance_from_old(now, UNIT) > NEW_PROTOTYPE_DISTANCE,
                 "but was not before"
             );
         }
         leader.observe(400, 900, UNIT);
-        assert!(leader.distance_from_old(400, UNIT) < NEW);
+        assert!(leader.distance_from_old(400, UNIT) < NEW_PROTOTYPE_DISTANCE);
     }
 }

@@ -65,7 +65,7 @@ impl Default for Settings {
 const TO_Z: f64 = 0.6745;
 /// Maximum modified z-score. If all siblings are equal, any other value is infinitely far. The
 /// bound keeps distances comparable.
-const MOST: f64 = 1e6;
+const MAX_SCORE: f64 = 1e6;
 
 /// Detector `peers`.
 pub struct Peers {
@@ -141,7 +141,7 @@ impl Detector for Peers {
         let z = if off == 0.0 {
             0.0
         } else {
-            (TO_Z * off / deviation).abs().min(MOST)
+            (TO_Z * off / deviation).abs().min(MAX_SCORE)
         };
         series.episode.observe(self.rule, z / self.settings.threshold, |phase| {
             let (shown, about) = (figure(value), figure(median));

@@ -64,7 +64,7 @@ const DAY: usize = 24;
 const WEEK: usize = 7 * DAY;
 /// Maximum distance in deviations. An hour without deviation makes every other value infinitely
 /// unusual. The bound keeps distances comparable.
-const MOST: f64 = 1e6;
+const MAX_SCORE: f64 = 1e6;
 
 /// Detector `seasonal`.
 pub struct Seasonal {
@@ -142,7 +142,7 @@ impl Detector for Seasonal {
         let score = if off == 0.0 {
             0.0
         } else {
-            (off / deviation).abs().min(MOST) / self.settings.threshold
+            (off / deviation).abs().min(MAX_SCORE) / self.settings.threshold
         };
         // The hour of the week may be new while the hour of the day is known.
         let is_new = week.days_before(day) == 0;
@@ -157,7 +157,7 @@ impl Detector for Seasonal {
             };
             let reason = match phase {
                 Phase::Clear => format!("{shown} is usual at {what} again, which is {usual}"),
-                _ if score * self.settings.threshold >= MOST => {
+                _ if score * self.settings.threshold >= MAX_SCORE => {
                     format!("{shown} is {side} {usual}, as ever at {what}")
                 }
                 _ => format!(

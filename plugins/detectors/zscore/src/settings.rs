@@ -55,7 +55,7 @@ impl Default for Settings {
     }
 }
 
-const MOST: u32 = 10_000;
+const MAX_SAMPLES: u32 = 10_000;
 
 impl Settings {
     /// Checks the settings. Returns an error that names the first invalid key.
@@ -70,10 +70,10 @@ impl Settings {
                 wrong(key, f64::from(value), &format!("{least} to {most}"))
             }
         };
-        whole("window", self.window, 2, MOST)?;
+        whole("window", self.window, 2, MAX_SAMPLES)?;
         whole("min_samples", self.min_samples(), 2, self.window)?;
-        whole("for_samples", self.for_samples, 1, MOST)?;
-        whole("clear_samples", self.clear_samples, 1, MOST)?;
+        whole("for_samples", self.for_samples, 1, MAX_SAMPLES)?;
+        whole("clear_samples", self.clear_samples, 1, MAX_SAMPLES)?;
         whole("hold_at_most", self.hold_at_most(), 1, u32::MAX)?;
         for (key, value) in [("spike", self.spike), ("drop", self.drop)] {
             if !(value > 0.0 && value.is_finite()) {

@@ -18,16 +18,16 @@ use thread_priority::unix::{
 use thread_priority::{ThreadPriority, thread_native_id};
 use tokio::sync::mpsc;
 
-use super::watch::Watch;
+use super::supervised::SupervisedDetector;
 use super::worker::{Call, Instances, Job};
 
 /// Maximum time that a call holds up the others. The resolution of deadlines comes on top.
 pub(super) const SLICE: Duration = Duration::from_millis(1);
 /// Maximum number of detached calls of one queue at a time. One more slow call holds up the others
 /// until it ends.
-const MOST_ALONE: usize = 8;
+const MAX_DETACHED: usize = 8;
 /// Maximum number of calls that wait for a detached instance.
-const MOST_WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
 /// Stack size of a thread. At most half a megabyte is for the guest, and the rest is for the host.
 const STACK_BYTES: usize = 4 << 20;
 /// Niceness of a detached call: the lowest priority that there is. On an idle processor, the call
@@ -42,7 +42,7 @@ thread_local! {
 }
 
 struct Relievable {
-    desk: Desk,
+    desk: RunQueue,
     lease: u64,
     /// True if the last call of this instance ended with a fault.
     suspect: bool,
@@ -60,7 +60,7 @@ pub(super) fn relieve() {
     else {
         return;
     };
-    if desk.shared.alone.fetch_add(1, Ordering::Relaxed) >= MOST_ALONE {
+    if desk.shared.alone.fetch_add(1, Ordering::Relaxed) >= MAX_DETACHED {
         desk.shared.alone.fetch_sub(1, Ordering::Relaxed);
         RELIEVABLE.set(Some(Relievable {
             desk,
@@ -156,7 +156,7 @@ impl Shared {
 }
 
 /// Run queue with everything that it leads to, owned by one thread.
-pub(super) struct Desk {
+pub(super) struct RunQueue {
     instances: Instances,
     queued: mpsc::Receiver<Call>,
     /// Calls that waited for an instance that has returned. They come before the queue.
@@ -168,7 +168,7 @@ pub(super) struct Desk {
     shared: Arc<Shared>,
 }
 
-impl Desk {
+impl RunQueue {
     pub(super) fn new(queued: mpsc::Receiver<Call>, shared: Arc<Shared>) -> Self {
         Self {
             instances: Instances::default(),
@@ -256,7 +256,7 @@ impl Desk {
     /// nothing more to do.
     fn run(mut self, Call { lease, job }: Call) -> Option<Self> {
         if let Some(waiting) = self.away.get_mut(&lease) {
-            if waiting.len() < MOST_WAITING {
+            if waiting.len() < MAX_WAITING {
                 waiting.push_back(job);
             } else {
                 job(None);
@@ -265,7 +265,7 @@ impl Desk {
         }
         let mut own = self.instances.take(lease);
         let (shared, was_slow) = (Arc::clone(&self.shared), self.slow.contains(&lease));
-        let suspect = own.watches.values().any(Watch::has_faulted);
+        let suspect = own.watches.values().any(SupervisedDetector::has_faulted);
         RELIEVABLE.set(Some(Relievable {
             desk: self,
             lease,

@@ -8,7 +8,7 @@ use super::{SignalConfig, SourceError};
 
 /// Data that the sources reported for one target.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Spoken {
+pub struct TargetSeries {
     /// Number of sources that were asked, answered and failed.
     pub coverage: Coverage,
     /// Values by labels without `__name__`. Each label set occurs once.
@@ -21,7 +21,7 @@ pub struct Spoken {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// Data by target.
-    pub targets: BTreeMap<Target, Spoken>,
+    pub targets: BTreeMap<Target, TargetSeries>,
     /// Coverage of every known target that is not in `targets`.
     pub otherwise: Coverage,
     /// Number of series without a target. The labels that the target's template needs are missing,
@@ -41,9 +41,9 @@ struct Known {
 /// Targets and series that were published for one signal before. Each of these targets gets a batch
 /// even if no source reports it.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(BTreeMap<Target, Known>);
+pub struct BatchBuilder(BTreeMap<Target, Known>);
 
-impl Ledger {
+impl BatchBuilder {
     /// Makes one batch for each target that is known or was reported in `answer`.
     ///
     /// Closes a series with a stale marker, once, if it vanished from an answer in which no source
@@ -76,11 +76,11 @@ impl Ledger {
 
         let mut batches = Vec::with_capacity(self.0.len());
         for (target, known) in &mut self.0 {
-            let nothing = Spoken {
+            let nothing = TargetSeries {
                 coverage: answer.otherwise,
-                ..Spoken::default()
+                ..TargetSeries::default()
             };
-            let Spoken {
+            let TargetSeries {
                 coverage,
                 series,
                 withheld,
@@ -158,10 +158,10 @@ mod tests {
             .collect();
         let targets = [(
             Target::new("", "Pod", pod),
-            Spoken {
+            TargetSeries {
                 coverage,
                 series,
-                ..Spoken::default()
+                ..TargetSeries::default()
             },
         )]
         .into();
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_series_whose_value_is_withheld_goes_on() {
-        let (signal, mut ledger) = (signal("p"), Ledger::default());
+        let (signal, mut ledger) = (signal("p"), BatchBuilder::default());
         let labels = || Labels::new([("path", "/a")]);
         ledger.publish(
             &signal,
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_series_that_vanishes_from_an_answer_is_closed_once() {
-        let (signal, mut ledger) = (signal("web"), Ledger::default());
+        let (signal, mut ledger) = (signal("web"), BatchBuilder::default());
         let mut publish = |at, values: &[_]| {
             let batches = ledger.publish(&signal, 0, at, answer("web", values, coverage(1, 1, 0)));
             shown(&batches[0])
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn where_somebody_failed_nothing_is_closed_and_the_coverage_says_who() {
-        let (signal, mut ledger) = (signal("web"), Ledger::default());
+        let (signal, mut ledger) = (signal("web"), BatchBuilder::default());
         ledger.publish(
             &signal,
             0,
@@ -258,7 +258,7 @@ mod tests {
             otherwise: coverage(1, 0, 1),
             ..Answer::default()
         };
-        let batches = Ledger::default().publish(&signal("web"), 0, 1, failed);
+        let batches = BatchBuilder::default().publish(&signal("web"), 0, 1, failed);
         assert_eq!(batches.len(), 1);
         assert_eq!(
             (shown(&batches[0]), batches[0].coverage),
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_target_that_nobody_speaks_for_is_forgotten_after_a_while() {
-        let (signal, mut ledger) = (signal("{{pod}}"), Ledger::default());
+        let (signal, mut ledger) = (signal("{{pod}}"), BatchBuilder::default());
         ledger.publish(
             &signal,
             10,

@@ -53,8 +53,8 @@ impl Maintenance {
     /// Checks the settings of this window.
     ///
     /// # Errors
-    /// Returns an error if the schedule or the time zone is malformed, or if the duration is zero or
-    /// longer than 31 days.
+    /// Returns an error if the schedule or the time zone is malformed, or if the duration is zero
+    /// or longer than 31 days.
     pub fn validate(&self) -> Result<(), ConfigIssue> {
         if self.duration.is_zero() || self.duration > LONGEST {
             return Err(ConfigIssue::at(

@@ -13,11 +13,11 @@ use super::record::PluginRecord;
 /// Plugin repository in a folder that belongs to the host alone. Bytes are checked against their
 /// digest before they run.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct PluginRepository {
     folder: PathBuf,
 }
 
-impl Shelf {
+impl PluginRepository {
     pub(super) fn open(folder: &Path) -> Result<Self, String> {
         DirBuilder::new()
             .recursive(true)
@@ -88,7 +88,7 @@ impl Shelf {
         self.replace(&self.of_record(&record.name), &text)
     }
 
-    /// Removes the record of a plugin. The next [`Shelf::sweep`] removes its bytes.
+    /// Removes the record of a plugin. The next [`PluginRepository::sweep`] removes its bytes.
     pub(super) fn remove(&self, name: &str) -> Result<(), String> {
         let path = self.of_record(name);
         match fs::remove_file(&path) {
@@ -157,11 +157,11 @@ mod tests {
         let record = PluginRecord::new("spike", PluginKind::Detector);
         let digest = hex::encode(Sha256::digest(b"bytes"));
         {
-            let shelf = Shelf::open(folder.path()).unwrap();
+            let shelf = PluginRepository::open(folder.path()).unwrap();
             shelf.put_bytes(&digest, b"bytes").unwrap();
             shelf.put_record(&record).unwrap();
         }
-        let shelf = Shelf::open(folder.path()).unwrap();
+        let shelf = PluginRepository::open(folder.path()).unwrap();
         assert_eq!(shelf.bytes(&digest, 100).unwrap(), b"bytes");
         assert_eq!(shelf.records().unwrap(), (vec![record], vec![]));
         fs::write(folder.path().join("somebody-elses.wasm"), b"other").unwrap();
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn bytes_that_were_changed_are_not_handed_out_and_a_broken_record_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Shelf::open(folder.path()).unwrap();
+        let shelf = PluginRepository::open(folder.path()).unwrap();
         let digest = hex::encode(Sha256::digest(b"bytes"));
         fs::write(folder.path().join(format!("{digest}.wasm")), b"other").unwrap();
         assert!(

@@ -12,15 +12,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Growing pauses between attempts.
-pub struct Pauses(Duration);
+pub struct Backoff(Duration);
 
-impl Default for Pauses {
+impl Default for Backoff {
     fn default() -> Self {
         Self(FIRST_PAUSE)
     }
 }
 
-impl Pauses {
+impl Backoff {
     /// Waits for the next pause. Returns false if `stop` is cancelled meanwhile.
     pub async fn wait(&mut self, stop: &CancellationToken) -> bool {
         let pause = self.0;
@@ -47,7 +47,7 @@ pub async fn publish(
     record: Record,
     stop: &CancellationToken,
 ) -> Result<(), BusError> {
-    let mut pauses = Pauses::default();
+    let mut pauses = Backoff::default();
     loop {
         match bus.publish(topic, record.clone()).await {
             Err(error) if is_transient(&error) => {
@@ -75,7 +75,7 @@ pub async fn set_aside(
 ) -> Result<(), BusError> {
     let (topic, partition, offset) = (delivery.topic, delivery.partition, delivery.offset);
     tracing::warn!(?topic, partition, offset, reason, "setting a message aside");
-    let mut pauses = Pauses::default();
+    let mut pauses = Backoff::default();
     loop {
         match subscription.dead_letter(delivery, reason).await {
             Err(error @ BusError::TooLarge { .. }) => {

@@ -1,7 +1,7 @@
 //! Runs the samples of one file through one detector.
 
 use anomalyzer_domain::{Labels, Phase, Range, UnixMs};
-use anomalyzer_plugin_host::{Frame, Monitor, PluginError, RawFinding};
+use anomalyzer_plugin_host::{DetectorInstance, Frame, PluginError, RawFinding};
 
 /// Maximum number of samples in a frame. The borders of frames have no influence on the result, and
 /// large frames cost least.
@@ -38,7 +38,7 @@ pub struct Said {
 /// # Errors
 /// Returns an error if the detector failed.
 pub fn judge(
-    monitor: &mut Monitor,
+    monitor: &mut DetectorInstance,
     name: &str,
     samples: impl IntoIterator<Item = (Option<UnixMs>, f64)>,
 ) -> Result<Judged, PluginError> {
@@ -95,7 +95,7 @@ impl Judged {
 
     fn show(
         &mut self,
-        monitor: &mut Monitor,
+        monitor: &mut DetectorInstance,
         frame: &mut Frame,
         rows: &mut Vec<usize>,
     ) -> Result<(), PluginError> {

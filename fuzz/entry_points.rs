@@ -1,4 +1,4 @@
-//! Every door through which bytes from outside come in. Each door takes any bytes and must neither
+//! Every entry point for bytes from outside. Each entry point takes any bytes and must neither
 //! panic nor hang. The fuzz targets, which run without a time limit, and the tests of the host,
 //! which run for seconds, share this file.
 
@@ -10,13 +10,13 @@ use std::time::Duration;
 use anomalyzer_domain::{Delivery, Record, Topic};
 use anomalyzer_plugin_host::{Limits, PluginConfig, Plugins};
 use anomalyzer_service::Service;
-use anomalyzer_wire::Believed;
+use anomalyzer_wire::AcceptedTime;
 use anomalyzer_wire::solutions::Received;
 
-/// A door, with the name of its corpus.
+/// Entry point, with the name of its corpus.
 pub type Door = (&'static str, fn(&[u8]));
 
-/// All doors.
+/// All entry points.
 pub const DOORS: [Door; 7] = [
     ("plugin", plugin),
     ("metrics", metrics),
@@ -63,7 +63,7 @@ pub fn plugin(bytes: &[u8]) {
 }
 
 /// Time at which the messages arrive.
-const NOW: Believed = Believed::at(NOW_MS);
+const NOW: AcceptedTime = AcceptedTime::at(NOW_MS);
 const NOW_MS: i64 = 1_769_860_800_000;
 
 /// Decodes a message with metrics: as JSON, and as one of our own messages with its header values

@@ -4,8 +4,8 @@ use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::environment::{endpoints, ready};
 use super::scenario::{Scenario, poll};
-use super::stage::{endpoints, ready};
 use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, OutcomeKind, Target, UnixMs, solutions,
 };

@@ -18,9 +18,9 @@ use super::bindings::types::About;
 use super::detector::Detector;
 use super::error::PluginError;
 use super::exports::DetectorPre;
-use super::store::State;
+use super::sandbox::State;
 use super::text::one_line;
-use super::{Ground, OPENING_BYTES, component, linker};
+use super::{OPENING_BYTES, Runtime, component, linker};
 use anomalyzer_domain::PluginKind;
 
 const DETECTOR: &str = "anomalyzer:plugin/detector@0.1.0";
@@ -85,7 +85,7 @@ pub(super) enum Code {
 /// Inspects a plugin's bytes. Fills in `info` on the way, so that a refused plugin is described as
 /// well. The error is one line. Takes as long as the compilation.
 pub(super) fn examine(
-    ground: &Arc<Ground>,
+    ground: &Arc<Runtime>,
     linker: &Linker<State>,
     bytes: &[u8],
     info: &mut PluginInfo,
@@ -150,7 +150,7 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
 
 /// Determines the kind of a component, links it, and asks it to describe itself.
 fn inspect(
-    ground: &Arc<Ground>,
+    ground: &Arc<Runtime>,
     linker: &Linker<State>,
     component: &Component,
     info: &mut PluginInfo,

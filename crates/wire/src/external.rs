@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::DecodeError;
 use super::error::shortened;
-use super::when::LATEST;
+use super::timestamp::LATEST;
 use anomalyzer_domain::{Target, UnixMs, duration};
 
 /// Smallest number that is read as milliseconds. In seconds it would be the year 5138, in

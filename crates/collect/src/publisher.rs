@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_domain::MetricBatch;
 
 /// Maximum time that a round of batches is offered. Batches not taken by then are dropped.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum time that batches are offered after the shutdown was requested.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Delivery time after which the sink counts as slow. This is logged, because a slow sink delays
@@ -42,13 +42,13 @@ pub trait Sink: Send + Sync {
 }
 
 /// Publisher of the batches of one kind of source.
-pub struct Outbox {
+pub struct Publisher {
     sink: Arc<dyn Sink>,
     shutdown: CancellationToken,
     slow: bool,
 }
 
-impl Outbox {
+impl Publisher {
     /// Creates an outbox that delivers to `sink`.
     pub fn new(sink: Arc<dyn Sink>, shutdown: CancellationToken) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl Outbox {
     /// Delivers the batches. Returns the number of dropped batches once each batch is taken or
     /// dropped.
     pub async fn deliver(&mut self, batches: Vec<MetricBatch>) -> u64 {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PUBLISH_TIMEOUT;
         let offers = batches
             .into_iter()
             .map(|batch| offer(self.sink.as_ref(), batch, deadline));
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_busy_sink_is_offered_again_and_a_refusal_is_counted() {
         let sink = Arc::new(Fussy(AtomicU32::new(3)));
-        let mut outbox = Outbox::new(sink.clone(), CancellationToken::new());
+        let mut outbox = Publisher::new(sink.clone(), CancellationToken::new());
         let batch = |signal: &str| MetricBatch {
             signal: signal.to_owned(),
             target: None,

@@ -5,7 +5,7 @@ use super::feed::{Cut, Order, Said, frames, show, watch};
 use super::series::{Kind, Series};
 use crate::report::Failure;
 use anomalyzer_domain::Sample;
-use anomalyzer_plugin_host::{Frame, Monitor, PluginError, RawFinding, Saved};
+use anomalyzer_plugin_host::{DetectorInstance, Frame, PluginError, RawFinding, Saved};
 
 const NO_SOURCE: &str = "use nothing but the settings and the samples: no counter that outlives an instance, no order of a hash map, \
                          no uninitialised memory";
@@ -132,7 +132,7 @@ pub(super) fn saved_and_restored(bench: &Bench) -> Result<(), Failure> {
     bench.series.iter().try_for_each(|series| {
         let length = series.samples.len().div_ceil(RESTARTS + 1).max(1);
         let mut said = Said::default();
-        let mut monitor: Option<Monitor> = None;
+        let mut monitor: Option<DetectorInstance> = None;
         for frame in frames(&[series], Order::OneAfterAnother, Cut::Every(length)) {
             let mut next = bench.open()?;
             if let Some(before) = &mut monitor {
@@ -158,8 +158,8 @@ pub(super) fn saved_and_restored(bench: &Bench) -> Result<(), Failure> {
 /// Saves the state and restores it, the shared state first, in the order of the host.
 fn hand_over(
     bench: &Bench,
-    from: &mut Monitor,
-    to: &mut Monitor,
+    from: &mut DetectorInstance,
+    to: &mut DetectorInstance,
     series: &Series,
 ) -> Result<(), Failure> {
     let failed = |error: PluginError| {

@@ -9,7 +9,7 @@ use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Program, Value};
 use serde::{Deserialize, Serialize};
 
-use super::seen::{Seen, samples};
+use super::cel_context::{CelContext, samples};
 
 /// Maximum length in bytes. The parser recurses once per bracket and per operator, and a thousand
 /// of them crash the process.
@@ -36,7 +36,7 @@ impl Expression {
     ///
     /// # Errors
     /// Returns an error with the reason if the condition can't be evaluated.
-    pub(super) fn holds(&self, seen: &Seen) -> Result<bool, String> {
+    pub(super) fn holds(&self, seen: &CelContext) -> Result<bool, String> {
         holds(&self.program, seen)
     }
 }
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Expression {
     }
 }
 
-fn holds(program: &Program, seen: &Seen) -> Result<bool, String> {
+fn holds(program: &Program, seen: &CelContext) -> Result<bool, String> {
     let mut context = Context::default();
     for (name, value) in &seen.0 {
         context.add_variable_from_value(*name, cel_value(value));
@@ -261,7 +261,7 @@ fn path<'e>(expression: &'e Expr, bound: &mut Vec<&'e str>) -> Result<(), String
     if name.starts_with('@') || bound.contains(&name.as_str()) {
         return Ok(());
     }
-    let Seen(all) = Seen::full();
+    let CelContext(all) = CelContext::full();
     let names = || {
         all.iter()
             .map(|(name, _)| *name)
@@ -322,7 +322,11 @@ mod tests {
         ] {
             let expression = Expression::try_from(text.to_owned())
                 .unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(expression.holds(&Seen::full()), Ok(expected), "{text}");
+            assert_eq!(
+                expression.holds(&CelContext::full()),
+                Ok(expected),
+                "{text}"
+            );
         }
     }
 

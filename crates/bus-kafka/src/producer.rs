@@ -13,14 +13,14 @@ use rdkafka::statistics::Statistics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::broker_health::{BrokerHealth, Context};
 use super::config::KafkaConfig;
-use super::watch::{Context, Watch};
 use anomalyzer_bus::BusError;
 use anomalyzer_domain::{Record, Topic};
 
 /// Producer with a bounded queue.
-pub(super) struct Outbox {
-    producer: ThreadedProducer<OutboxContext>,
+pub(super) struct RecordProducer {
+    producer: ThreadedProducer<RecordContext>,
     /// Permits for messages, one per message that may wait.
     slots: Arc<Semaphore>,
     /// Permits for bytes, one per byte that may wait.
@@ -28,7 +28,7 @@ pub(super) struct Outbox {
     queue_messages: u32,
     queue_bytes: u32,
     publish_timeout: Duration,
-    watch: Arc<Watch>,
+    watch: Arc<BrokerHealth>,
 }
 
 /// Message that was handed to librdkafka. When the broker has answered, its permits are released
@@ -39,9 +39,9 @@ pub(super) struct InFlight {
     told: Option<oneshot::Sender<KafkaResult<()>>>,
 }
 
-struct OutboxContext(Context);
+struct RecordContext(Context);
 
-impl ClientContext for OutboxContext {
+impl ClientContext for RecordContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.log(level, facility, message);
     }
@@ -53,7 +53,7 @@ impl ClientContext for OutboxContext {
     }
 }
 
-impl ProducerContext for OutboxContext {
+impl ProducerContext for RecordContext {
     type DeliveryOpaque = Box<InFlight>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, in_flight: Box<InFlight>) {
@@ -74,11 +74,11 @@ impl ProducerContext for OutboxContext {
     }
 }
 
-impl Outbox {
+impl RecordProducer {
     pub(super) fn new(
         client: &ClientConfig,
         config: &KafkaConfig,
-        watch: Arc<Watch>,
+        watch: Arc<BrokerHealth>,
     ) -> KafkaResult<Self> {
         let producer = client
             .clone()
@@ -93,7 +93,7 @@ impl Outbox {
             .set("message.timeout.ms", "0")
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647")
-            .create_with_context(OutboxContext(Context(Arc::clone(&watch))))?;
+            .create_with_context(RecordContext(Context(Arc::clone(&watch))))?;
         let (queue_messages, queue_bytes) =
             (config.queue_messages.max(1), config.queue_bytes.max(1));
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use super::bindings::detector::exports::anomalyzer::plugin::detector::Series as GuestSeries;
 use super::bindings::types;
-use super::detector::{Live, Monitor};
+use super::detector::{DetectorInstance, Live};
 use super::error::PluginError;
 use super::{OPENING_BYTES, text};
 use anomalyzer_domain::Labels;
@@ -22,7 +22,7 @@ pub struct Saved {
     pub bytes: Vec<u8>,
 }
 
-impl Monitor {
+impl DetectorInstance {
     /// Asks the detector for its state of one series or, for `None`, for the state that its series
     /// share. Returns None if the detector keeps no state of that kind: it exports no `state`, or
     /// reports that this is unsupported. More than [`MOST_SAVED`] bytes are a fault.

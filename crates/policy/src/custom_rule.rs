@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Expression, Facts, seen::Seen};
+use super::{Expression, Facts, cel_context::CelContext};
 use anomalyzer_domain::{ConfigIssue, Verdict};
 
 /// A rule of the operator: the verdict to give when a condition holds.
@@ -59,7 +59,7 @@ impl PolicyRule {
 pub(super) fn decide(rules: &[PolicyRule], facts: &Facts) -> Option<(Verdict, String, String)> {
     rules.iter().find_map(|rule| {
         let name = format!("policy:{}", rule.name);
-        match rule.when.holds(&Seen::new(facts, &rule.timezone)) {
+        match rule.when.holds(&CelContext::new(facts, &rule.timezone)) {
             Ok(true) => Some((rule.verdict, name, rule.reason.clone())),
             Ok(false) => None,
             Err(error) => Some((

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::usual::{notice, usual};
+use super::default_operation::{notice, usual};
 use super::{Approved, DiagnosisFacts, Facts, IncidentFacts, RateLimitFacts, Source, Spent};
 use anomalyzer_domain::{
     AnalystKind, Coverage, HttpRequest, MergePatch, Mode, Operation, Replicas, Snapshot, Target,

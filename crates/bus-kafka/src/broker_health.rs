@@ -13,14 +13,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::outbox::Outbox;
+use super::producer::RecordProducer;
 
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Minimum time between two probes. An error triggers an early probe.
 const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 
 /// State of the broker, shared by all clients of one bus.
-pub(super) struct Watch {
+pub(super) struct BrokerHealth {
     brokers: String,
     pub(super) full: AtomicU64,
     pub(super) dead_letters: AtomicU64,
@@ -35,7 +35,7 @@ fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
     mutex.lock()
 }
 
-impl Watch {
+impl BrokerHealth {
     /// Creates a state without problems.
     pub(super) fn new(brokers: &str) -> Self {
         Self {
@@ -122,8 +122,8 @@ impl Watch {
 /// Probes the broker periodically, and early after a client reported an error. Returns when `stop`
 /// is cancelled.
 pub(super) async fn ask_now_and_then(
-    watch: Arc<Watch>,
-    outbox: Weak<Outbox>,
+    watch: Arc<BrokerHealth>,
+    outbox: Weak<RecordProducer>,
     topic: String,
     stop: CancellationToken,
 ) {
@@ -149,13 +149,13 @@ pub(super) async fn ask_now_and_then(
 }
 
 /// Context of every client. It forwards the client's log to `tracing` and its errors to the
-/// [`Watch`].
+/// [`BrokerHealth`].
 #[derive(Clone)]
-pub(super) struct Context(pub(super) Arc<Watch>);
+pub(super) struct Context(pub(super) Arc<BrokerHealth>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // Important problems are reported once, by `Watch`. librdkafka repeats its messages with
+        // Important problems are reported once, by `BrokerHealth`. librdkafka repeats its messages with
         // every attempt.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -14,7 +14,7 @@ use super::breaker::Breaker;
 use super::evidence::{number, serde_name};
 use super::ollama::{Ollama, OllamaConfig, OllamaHealth, Role, hash};
 use super::{Diagnosis, rules};
-use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, again, consume};
+use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, consume, retry};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
     Analyst, AnalystKind, Basis, Clock, Delivery, Evidence, IncidentEvent, IncidentEventKind,
@@ -339,7 +339,7 @@ async fn publish(bus: &dyn Bus, solution: Solution, stop: &CancellationToken) ->
     );
     fail_point("before", "solution_published");
     let record = anomalyzer_wire::solutions::encode(&solution);
-    let mut published = again::publish(bus, Topic::Solutions, record, stop).await;
+    let mut published = retry::publish(bus, Topic::Solutions, record, stop).await;
     if matches!(published, Err(BusError::TooLarge { .. })) {
         // Without its basis the solution can be carried out, but not diagnosed again from its
         // record.
@@ -348,7 +348,7 @@ async fn publish(bus: &dyn Bus, solution: Solution, stop: &CancellationToken) ->
             ..solution
         };
         let record = anomalyzer_wire::solutions::encode(&bare);
-        published = again::publish(bus, Topic::Solutions, record, stop).await;
+        published = retry::publish(bus, Topic::Solutions, record, stop).await;
     }
     fail_point("after", "solution_published");
     match published {
@@ -406,13 +406,13 @@ impl Worker {
             match task.await {
                 Ok(Answered::Done) => {}
                 Ok(Answered::Unusable(why)) => {
-                    again::set_aside(subscription, &delivery, &why, &self.stop).await?
+                    retry::set_aside(subscription, &delivery, &why, &self.stop).await?
                 }
                 Ok(Answered::Stopped) => return Err(BusError::Closed),
                 Err(error) => {
                     let why =
                         format!("its diagnosis ended with a defect, please report it: {error}");
-                    again::set_aside(subscription, &delivery, &why, &self.stop).await?;
+                    retry::set_aside(subscription, &delivery, &why, &self.stop).await?;
                 }
             }
             if let Err(error) = subscription.commit(&delivery).await {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anomalyzer_domain::{Coverage, Labels, Target, UnixMs};
 
-use super::answer::{Answer, Spoken};
 use super::prometheus::{Prometheus, all_differ};
+use super::round::{Answer, TargetSeries};
 use super::{SignalConfig, SignalSource, SourceError};
 
 /// Asks Prometheus for a signal that is queried every `interval`. Returns the answer and
@@ -86,7 +86,7 @@ async fn instant(
 /// Groups the series by target. If `sources` is given, also counts the sources of each target: a
 /// value of 1 means that the source answers, any other value that it fails.
 fn lay_together(signal: &SignalConfig, series: Vector, sources: Option<Vector>) -> Answer {
-    let mut targets: BTreeMap<Target, Spoken> = BTreeMap::new();
+    let mut targets: BTreeMap<Target, TargetSeries> = BTreeMap::new();
     let mut unattributed = 0;
     for (labels, value) in series {
         match signal.target.render(&labels) {
@@ -120,7 +120,7 @@ fn lay_together(signal: &SignalConfig, series: Vector, sources: Option<Vector>) 
     };
     for (labels, up) in sources {
         if let Some(target) = signal.target.render(&labels) {
-            let Spoken {
+            let TargetSeries {
                 coverage, series, ..
             } = targets.entry(target).or_default();
             coverage.asked += 1;

@@ -12,11 +12,11 @@ const AHEAD_MS: i64 = 5 * 60 * 1000;
 /// Range of accepted times: from 1970 to the year 9999, and at most five minutes ahead of the
 /// clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Believed {
+pub struct AcceptedTime {
     latest: UnixMs,
 }
 
-impl Believed {
+impl AcceptedTime {
     /// Creates the range of accepted times at the time `now`.
     pub const fn at(now: UnixMs) -> Self {
         let latest = now.saturating_add(AHEAD_MS);
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn a_time_is_believed_from_1970_to_five_minutes_from_now() {
         let now = 1_700_000_000_000;
-        let believed = Believed::at(now);
+        let believed = AcceptedTime::at(now);
         for at in [0, now, now + 300_000] {
             assert_eq!(believed.check("a sample", at), Ok(at));
         }
@@ -71,7 +71,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_time_and_no_clock_make_it_panic(now in any::<i64>(), at in any::<i64>()) {
-            if let Ok(at) = Believed::at(now).check("a sample", at) {
+            if let Ok(at) = AcceptedTime::at(now).check("a sample", at) {
                 prop_assert!((0..=LATEST).contains(&at) && at <= now.saturating_add(AHEAD_MS));
             }
         }

@@ -4,13 +4,13 @@
 use serde_json::{Value, json};
 
 use super::Facts;
-use super::case::NOON;
+use super::policy_case::NOON;
 use anomalyzer_domain::{Operation, UnixMs};
 
 /// The variables by name.
-pub(super) struct Seen(pub Vec<(&'static str, Value)>);
+pub(super) struct CelContext(pub Vec<(&'static str, Value)>);
 
-impl Seen {
+impl CelContext {
     /// Creates the variables from the facts, with the time in the given time zone.
     pub fn new(facts: &Facts, timezone: &str) -> Self {
         let incident = facts.incident.as_ref().map(|incident| {
@@ -79,22 +79,22 @@ impl Seen {
 }
 
 /// Returns typical inputs, each with a name for messages. An absent value is null.
-pub(super) fn samples() -> Vec<(&'static str, Seen)> {
+pub(super) fn samples() -> Vec<(&'static str, CelContext)> {
     vec![
-        ("of the scaling of a Deployment", Seen::full()),
+        ("of the scaling of a Deployment", CelContext::full()),
         (
             "without an incident",
-            Seen::full()
+            CelContext::full()
                 .with("incident", Value::Null)
                 .with("source", json!("person")),
         ),
         (
             "of a restart",
-            Seen::full().with("operation", json!({"kind": "restart", "replicas": null})),
+            CelContext::full().with("operation", json!({"kind": "restart", "replicas": null})),
         ),
         (
             "of a target without replicas",
-            Seen::full().with("replicas", Value::Null),
+            CelContext::full().with("replicas", Value::Null),
         ),
     ]
 }
@@ -117,19 +117,19 @@ mod tests {
     use super::*;
     use crate::tests::facts;
 
-    /// Conditions are parsed against the variables of [`Seen::full`]. These must have the names
-    /// that [`Seen::new`] provides when a condition is evaluated.
+    /// Conditions are parsed against the variables of [`CelContext::full`]. These must have the names
+    /// that [`CelContext::new`] provides when a condition is evaluated.
     #[test]
     fn what_is_seen_has_the_names_that_are_promised() {
         let target = anomalyzer_domain::Target::new("shop", "Deployment", "web");
-        let seen = Seen::new(
+        let seen = CelContext::new(
             &facts(Operation::Scale {
                 target,
                 replicas: 4,
             }),
             "UTC",
         );
-        for ((name, promised), (seen_name, seen)) in Seen::full().0.iter().zip(&seen.0) {
+        for ((name, promised), (seen_name, seen)) in CelContext::full().0.iter().zip(&seen.0) {
             assert_eq!(name, seen_name);
             let fields = |value: &Value| {
                 value
@@ -138,6 +138,6 @@ mod tests {
             };
             assert_eq!(fields(promised), fields(seen), "{name}");
         }
-        assert_eq!(Seen::full().0.len(), seen.0.len());
+        assert_eq!(CelContext::full().0.len(), seen.0.len());
     }
 }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::detector::{Detector, Frame, Monitor, Verdict};
+use super::detector::{Detector, DetectorInstance, Frame, Verdict};
 use super::error::PluginError;
-use super::memory::Saved;
+use super::state::Saved;
 
 /// Backoff after the second fault in a row. Every further fault doubles it. The first fault has no
 /// backoff.
@@ -15,19 +15,19 @@ const BACK_OFF: Duration = Duration::from_millis(250);
 const QUARANTINE_AFTER: u32 = 5;
 
 /// Supervised detector: an instance, with everything that is needed to open it again.
-pub(super) struct Watch {
+pub(super) struct SupervisedDetector {
     plugin: Arc<Detector>,
     settings: String,
-    monitor: Monitor,
+    monitor: DetectorInstance,
     faults: u32,
     not_before: Instant,
     last_fault: String,
 }
 
-impl Watch {
+impl SupervisedDetector {
     /// Opens the instance for the first time.
     pub(super) fn open(plugin: Arc<Detector>, settings: String) -> Result<Self, PluginError> {
-        let monitor = Monitor::open(plugin.clone(), &settings)?;
+        let monitor = DetectorInstance::open(plugin.clone(), &settings)?;
         Ok(Self {
             plugin,
             settings,
@@ -102,7 +102,7 @@ impl Watch {
                 reason,
             });
         }
-        match Monitor::open(self.plugin.clone(), &self.settings) {
+        match DetectorInstance::open(self.plugin.clone(), &self.settings) {
             Ok(monitor) => {
                 self.monitor = monitor;
                 Ok(())
