@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{BusError, Subscription};
-use anomalyzer_domain::Delivery;
+use anomalyzer_domain::{Delivery, Topic};
 
 /// Pause after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -19,6 +19,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Bounds of the next batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
+    /// The topic of the subscription, for the log.
+    pub topic: Topic,
     /// Maximum number of messages. With 0 nothing is read: the handler gets an empty batch after
     /// `wait`.
     pub max: usize,
@@ -98,7 +100,7 @@ pub async fn consume<H: Handler>(
             (Err(error), OnReadError::Return) => return Err(error.into()),
             (Err(BusError::Closed), OnReadError::Retry) => return Ok(Ended::Closed),
             (Err(error), OnReadError::Retry) => {
-                tracing::warn!(%error, "cannot read messages; retrying");
+                tracing::warn!(topic = ?next.topic, %error, "cannot read messages; retrying");
                 tokio::select! {
                     () = shutdown.cancelled() => return Ok(Ended::Shutdown),
                     () = tokio::time::sleep(RETRY_PAUSE) => continue,
@@ -115,9 +117,10 @@ pub async fn consume<H: Handler>(
 mod tests {
     use super::*;
     use crate::fake::{Failing, FakeBus};
-    use anomalyzer_domain::{Record, Topic};
+    use anomalyzer_domain::Record;
 
     const BATCH: Batch = Batch {
+        topic: Topic::Metrics,
         max: 2,
         wait: Duration::from_secs(1),
         on_error: OnReadError::Retry,

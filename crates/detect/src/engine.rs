@@ -38,6 +38,7 @@ use anomalyzer_wire::AcceptedTime;
 
 /// Bounds of one read. The samples of a batch make one frame per signal.
 const BATCH: Batch = Batch {
+    topic: Topic::Metrics,
     max: 512,
     wait: Duration::from_millis(500),
     on_error: OnReadError::Retry,

@@ -22,6 +22,7 @@ const MAX_OPEN: usize = 20_000;
 const MAX_ENDED: usize = 20_000;
 /// Bounds of one read of the topic.
 const BATCH: Batch = Batch {
+    topic: Topic::Incidents,
     max: 256,
     wait: Duration::from_millis(500),
     on_error: OnReadError::Return,

@@ -288,6 +288,7 @@ impl Diagnoser {
         let stop = shutdown.child_token();
         let _end = stop.clone().drop_guard();
         let batch = Batch {
+            topic: Topic::Incidents,
             max: self.config.queue.max(1),
             wait: IDLE_WAIT,
             on_error: OnReadError::Retry,

@@ -16,6 +16,7 @@ use anomalyzer_remediate::OpenIncidents;
 
 /// Bounds of one read.
 const BATCH: Batch = Batch {
+    topic: Topic::Incidents,
     max: 64,
     wait: Duration::from_millis(500),
     on_error: OnReadError::Return,

@@ -14,6 +14,7 @@ use anomalyzer_wire::AcceptedTime;
 
 /// Bounds of one read.
 const BATCH: Batch = Batch {
+    topic: Topic::Metrics,
     max: 256,
     wait: Duration::from_millis(500),
     on_error: OnReadError::Return,
