@@ -87,4 +87,7 @@ pub struct Asked {
     pub policy: Policy,
     /// Verdict of the guard.
     pub verdict: GuardVerdict,
+    /// Version of the time zone database that the policy was evaluated with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zones: Option<String>,
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Facts;
 use super::policy_case::NOON;
+use super::time_zone::time_zone;
 use anomalyzer_domain::{Operation, UnixMs};
 
 /// The variables by name.
@@ -12,7 +13,10 @@ pub(super) struct CelContext(pub Vec<(&'static str, Value)>);
 
 impl CelContext {
     /// Creates the variables from the facts, with the time in the given time zone.
-    pub fn new(facts: &Facts, timezone: &str) -> Self {
+    ///
+    /// # Errors
+    /// Returns an error if the time zone is unknown. The condition can't be evaluated then.
+    pub fn new(facts: &Facts, timezone: &str) -> Result<Self, String> {
         let incident = facts.incident.as_ref().map(|incident| {
             let lasted = incident.opened_at.map(|opened| facts.now.saturating_sub(opened) / 60_000);
             json!({ "signals": incident.signals, "severity": incident.severity, "minutes": lasted.unwrap_or(0) })
@@ -28,7 +32,7 @@ impl CelContext {
             .snapshot
             .as_ref()
             .and_then(|snapshot| snapshot.replicas);
-        Self(vec![
+        Ok(Self(vec![
             ("solution", json!(facts.solution)),
             ("source", json!(facts.source)),
             ("target", json!(facts.target)),
@@ -36,10 +40,10 @@ impl CelContext {
             ("replicas", json!(replicas)),
             ("incident", json!(incident)),
             ("diagnosis", json!(facts.diagnosis)),
-            ("time", time(facts.now, timezone)),
+            ("time", time(facts.now, timezone)?),
             ("open_incidents", json!(facts.open_incidents)),
             ("spent", json!(facts.spent)),
-        ])
+        ]))
     }
 
     /// Returns sample variables in which nothing is missing.
@@ -61,7 +65,7 @@ impl CelContext {
                 "diagnosis",
                 json!({"analyst": "rules", "confidence": 0.8, "attempt": 0}),
             ),
-            ("time", time(NOON, "UTC")),
+            ("time", time(NOON, "UTC").unwrap_or_default()),
             ("open_incidents", json!(1)),
             (
                 "spent",
@@ -99,17 +103,18 @@ pub(super) fn samples() -> Vec<(&'static str, CelContext)> {
     ]
 }
 
-fn time(now: UnixMs, timezone: &str) -> Value {
-    let zone = jiff::tz::TimeZone::get(timezone).unwrap_or(jiff::tz::TimeZone::UTC);
+/// Returns the variable `time`. A time beyond the calendar is null.
+fn time(now: UnixMs, timezone: &str) -> Result<Value, String> {
+    let zone = time_zone(timezone)?;
     let Ok(now) = jiff::Timestamp::from_millisecond(now) else {
-        return Value::Null;
+        return Ok(Value::Null);
     };
     let now = now.to_zoned(zone);
     let weekday = now.strftime("%a").to_string().to_uppercase();
-    json!({
+    Ok(json!({
         "year": now.year(), "month": now.month(), "day": now.day(), "weekday": weekday,
         "hour": now.hour(), "minute": now.minute(),
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -128,7 +133,8 @@ mod tests {
                 replicas: 4,
             }),
             "UTC",
-        );
+        )
+        .unwrap();
         for ((name, promised), (seen_name, seen)) in CelContext::full().0.iter().zip(&seen.0) {
             assert_eq!(name, seen_name);
             let fields = |value: &Value| {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::time_zone::time_zone;
 use super::{Expression, Facts, cel_context::CelContext};
 use anomalyzer_domain::{ConfigIssue, Verdict};
 
@@ -41,16 +42,9 @@ impl PolicyRule {
                 ));
             }
         }
-        match jiff::tz::TimeZone::get(&self.timezone) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ConfigIssue::at(
-                "timezone",
-                format!(
-                    "there is no time zone `{}`: write for example \"Europe/Berlin\"",
-                    self.timezone
-                ),
-            )),
-        }
+        time_zone(&self.timezone)
+            .map(drop)
+            .map_err(|message| ConfigIssue::at("timezone", message))
     }
 }
 
@@ -59,7 +53,9 @@ impl PolicyRule {
 pub(super) fn decide(rules: &[PolicyRule], facts: &Facts) -> Option<(Verdict, String, String)> {
     rules.iter().find_map(|rule| {
         let name = format!("policy:{}", rule.name);
-        match rule.when.holds(&CelContext::new(facts, &rule.timezone)) {
+        let held =
+            CelContext::new(facts, &rule.timezone).and_then(|context| rule.when.holds(&context));
+        match held {
             Ok(true) => Some((rule.verdict, name, rule.reason.clone())),
             Ok(false) => None,
             Err(error) => Some((

@@ -13,6 +13,7 @@ mod policy;
 mod policy_case;
 mod rules;
 mod selector;
+mod time_zone;
 
 pub use cel::Expression;
 pub use custom_rule::PolicyRule;
@@ -24,6 +25,7 @@ pub use maintenance::Maintenance;
 pub use policy::{BudgetFor, Foreign, HOUR, ModeFor, Policy};
 pub use policy_case::Case;
 pub use selector::Selector;
+pub use time_zone::time_zone_database_version;
 
 use anomalyzer_domain::{GuardVerdict, Verdict};
 

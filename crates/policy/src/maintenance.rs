@@ -4,9 +4,12 @@ use anomalyzer_domain::millis;
 use std::time::Duration;
 
 use cronexpr::{Crontab, MakeTimestamp};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Selector;
+use super::time_zone::time_zone;
 use anomalyzer_domain::{ConfigIssue, UnixMs, duration};
 
 /// Maximum duration of a maintenance window.
@@ -39,7 +42,9 @@ fn utc() -> String {
 
 impl Maintenance {
     fn crontab(&self) -> Result<Crontab, String> {
-        let text = format!("{} {}", self.schedule, self.timezone);
+        // The schedule is evaluated on the wall clock of the time zone, as if that clock showed UTC:
+        // the parser would look other names up in the machine's database.
+        let text = format!("{} UTC", self.schedule);
         cronexpr::parse_crontab(&text).map_err(|error| {
             // The first lines of the error show the text with a marker below it.
             let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
@@ -62,24 +67,31 @@ impl Maintenance {
                 "duration must be more than nothing, and at most 31 days",
             ));
         }
-        // The schedule and the time zone are parsed together, so either may be the mistake.
-        self.crontab().map(drop).map_err(ConfigIssue::new)
+        time_zone(&self.timezone).map_err(|message| ConfigIssue::at("timezone", message))?;
+        self.crontab()
+            .map(drop)
+            .map_err(|message| ConfigIssue::at("schedule", message))
     }
 
     /// Returns the start of the window that contains `now`. The end of a window is outside of it.
     /// If the window can't be determined, `now` counts as inside, so that nothing is done.
     pub fn since(&self, now: UnixMs) -> Option<UnixMs> {
-        let lasts = millis(self.duration);
-        let before = now.saturating_sub(lasts);
-        let begin = self
-            .crontab()
-            .ok()
-            .zip(MakeTimestamp::from_millisecond(before).ok())
-            .and_then(|(crontab, before)| crontab.find_next(before).ok());
-        match begin {
-            Some(begin) => Some(begin.timestamp().as_millisecond()).filter(|begin| *begin <= now),
+        match self.next_start(now.saturating_sub(millis(self.duration))) {
+            Some(start) => Some(start).filter(|start| *start <= now),
             None => Some(now),
         }
+    }
+
+    /// Returns the first start after `time`. `None` means that it can't be determined.
+    fn next_start(&self, time: UnixMs) -> Option<UnixMs> {
+        let zone = time_zone(&self.timezone).ok()?;
+        let wall_clock = zone.to_datetime(Timestamp::from_millisecond(time).ok()?);
+        let as_utc = wall_clock.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        let after = MakeTimestamp::from_millisecond(as_utc.as_millisecond()).ok()?;
+        let next = self.crontab().ok()?.find_next(after).ok()?;
+        // A start that a change of the clocks skips comes as much later.
+        let start = zone.to_ambiguous_zoned(next.datetime()).compatible().ok()?;
+        Some(start.timestamp().as_millisecond())
     }
 }
 
@@ -120,6 +132,24 @@ mod tests {
             sunday.since(at("2026-11-22T02:30:00Z")),
             Some(at("2026-11-22T01:00:00Z"))
         );
+    }
+
+    #[test]
+    fn a_window_follows_the_changes_of_the_clocks() {
+        let night = window("30 2 * * *", "Europe/Berlin", 1);
+        for (time, inside) in [
+            // On 2026-03-29 the clocks skip from 02:00 to 03:00: the window starts at 03:30.
+            ("2026-03-29T01:29:59Z", false),
+            ("2026-03-29T01:30:00Z", true),
+            ("2026-03-29T02:29:59Z", true),
+            ("2026-03-29T02:30:00Z", false),
+            // On 2026-10-25 the hour from 02:00 to 03:00 comes twice: the first one counts.
+            ("2026-10-25T00:30:00Z", true),
+            ("2026-10-25T01:29:59Z", true),
+            ("2026-10-25T02:30:00Z", false),
+        ] {
+            assert_eq!(night.since(at(time)).is_some(), inside, "{time}");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(super) fn judge(executor: &Executor, mut facts: Facts) -> (GuardVerdict, Inp
         facts,
         policy: executor.policy.clone(),
         verdict: verdict.clone(),
+        time_zones: anomalyzer_policy::time_zone_database_version().map(str::to_owned),
     };
     (verdict, Input::Guard(Box::new(asked)))
 }
