@@ -5,7 +5,6 @@ use sqlx::SqliteTransaction;
 use super::chain::{GENESIS, Hash, Link};
 use super::{History, HistoryError, HistoryReader, chain};
 use anomalyzer_domain::{PluginChange, UnixMs};
-use anomalyzer_plugin_host::Plugins;
 
 use super::writer::Work;
 
