@@ -49,6 +49,6 @@ pub use inspect::{Need, PluginInfo};
 pub use plugins::{PluginHealth, Plugins, WeakPlugins};
 pub use record::{PluginRecord, Quarantine};
 pub use registry::{Examined, LivePlugin, ManageError, PluginView, Trial};
-pub use signature::{TrustedKey, signer, trusted_in};
+pub use signature::{KeyPair, SigningKey, TrustedKey, signer, trusted_in};
 pub use state::{MOST_SAVED, Saved};
 pub use stats::{CALL_SECONDS, CallTimes, PluginStats};
