@@ -14,10 +14,11 @@ use super::bindings::action::{
 };
 use super::bindings::types::Target as GuestTarget;
 use super::error::PluginError;
-use super::sandbox::{Sandbox, State};
+use super::instance::Instance;
+use super::runtime::{OPENING_BYTES, Runtime};
+use super::sandbox::State;
 use super::stats::Stats;
 use super::text::{one_line, several_lines};
-use super::{OPENING_BYTES, Runtime};
 use anomalyzer_domain::{HttpRequest, LogRequest, MergePatch, Notice, Operation, Target, UnixMs};
 
 /// Maximum size of the data that an action may hand to the host in one step, in bytes. An HTTP body
@@ -96,12 +97,11 @@ pub(super) struct Action {
 /// [`PluginError::Lost`].
 pub(super) struct Run {
     plugin: Arc<Action>,
-    live: Option<Live>,
+    instance: Instance<Guest>,
 }
 
-struct Live {
-    sandbox: Sandbox,
-    guest: ActionPlugin,
+struct Guest {
+    exports: ActionPlugin,
     run: ResourceAny,
 }
 
@@ -126,7 +126,7 @@ impl Run {
         let parameters = parameters.to_string();
         let deadline = plugin.ground.limits.describe_deadline;
         let mut sandbox = plugin.ground.sandbox(plugin.name.clone());
-        let guest = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| {
+        let exports = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| {
             plugin.pre.instantiate(store)
         })?;
         let shown = GuestIncident {
@@ -143,19 +143,16 @@ impl Run {
         };
         let run = sandbox
             .call("open", deadline, OPENING_BYTES, |store| {
-                guest
+                exports
                     .anomalyzer_plugin_action()
                     .run()
                     .call_open(store, &shown, &parameters)
             })?
             .map_err(PluginError::from_guest)?;
+        let guest = Guest { exports, run };
         Ok(Self {
+            instance: Instance::new(plugin.name.clone(), sandbox, guest),
             plugin,
-            live: Some(Live {
-                sandbox,
-                guest,
-                run,
-            }),
         })
     }
 
@@ -176,11 +173,6 @@ impl Run {
     }
 
     fn step(&mut self, now: UnixMs, last: &ActionOutcome) -> Result<ActionStep, PluginError> {
-        let plugin = &self.plugin;
-        let mut live = self
-            .live
-            .take()
-            .ok_or_else(|| PluginError::Lost(plugin.name.to_string()))?;
         let last = match last {
             ActionOutcome::Begin => GuestOutcome::Begin,
             ActionOutcome::Waited => GuestOutcome::Waited,
@@ -189,35 +181,18 @@ impl Run {
             ActionOutcome::Failed(why) => GuestOutcome::Failed(why.clone()),
             ActionOutcome::InDoubt(why) => GuestOutcome::InDoubt(why.clone()),
         };
-        let Live {
-            sandbox,
-            guest,
-            run,
-        } = &mut live;
-        let answer = sandbox.call(
+        self.instance.call(
             "next",
-            plugin.ground.limits.call_deadline,
+            self.plugin.ground.limits.call_deadline,
             STEP_BYTES,
-            |store| {
-                guest
+            |store, Guest { exports, run }| {
+                exports
                     .anomalyzer_plugin_action()
                     .run()
                     .call_next(store, *run, now, &last)
             },
-        )?;
-        let step = match answer {
-            Ok(step) => checked(step).map_err(|reason| PluginError::Contract {
-                plugin: plugin.name.to_string(),
-                call: "next",
-                reason,
-            })?,
-            Err(error) => {
-                self.live = Some(live);
-                return Err(PluginError::from_guest(error));
-            }
-        };
-        self.live = Some(live);
-        Ok(step)
+            checked,
+        )
     }
 }
 

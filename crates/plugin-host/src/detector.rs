@@ -10,9 +10,9 @@ use super::bindings::detector::exports::anomalyzer::plugin::detector::{
 };
 use super::error::PluginError;
 use super::exports::{DetectorExports, DetectorPre};
-use super::sandbox::Sandbox;
+use super::instance::Instance;
+use super::runtime::{OPENING_BYTES, Runtime};
 use super::text::one_line;
-use super::{OPENING_BYTES, Runtime};
 use anomalyzer_domain::{Direction, Labels, Phase, Range, UnixMs};
 
 /// Maximum length of the reason of a finding, in bytes.
@@ -132,11 +132,11 @@ pub(super) struct Detector {
 /// [`PluginError::Lost`].
 pub struct DetectorInstance {
     pub(super) plugin: Arc<Detector>,
-    pub(super) live: Option<Live>,
+    pub(super) instance: Instance<Guest>,
 }
 
-pub(super) struct Live {
-    pub(super) sandbox: Sandbox,
+/// Guest that watches series.
+pub(super) struct Guest {
     pub(super) exports: DetectorExports,
     pub(super) monitor: ResourceAny,
 }
@@ -154,32 +154,19 @@ impl DetectorInstance {
                 exports.detector.monitor().call_open(store, settings)
             })?
             .map_err(PluginError::from_guest)?;
+        let guest = Guest { exports, monitor };
         Ok(Self {
+            instance: Instance::new(plugin.name.clone(), sandbox, guest),
             plugin,
-            live: Some(Live {
-                sandbox,
-                exports,
-                monitor,
-            }),
         })
-    }
-
-    /// Takes the instance out, so that it is gone if anything goes wrong in a call. The caller puts
-    /// it back only when all is well.
-    pub(super) fn take(&mut self) -> Result<Live, PluginError> {
-        self.live
-            .take()
-            .ok_or_else(|| PluginError::Lost(self.plugin.name.to_string()))
     }
 
     /// Shows the detector a frame. The guest may hand back about 1 KiB per sample.
     pub fn observe(&mut self, frame: &Frame, want_scores: bool) -> Result<Verdict, PluginError> {
-        let plugin = self.plugin.clone();
         frame.check().map_err(|reason| PluginError::Input {
-            plugin: plugin.name.to_string(),
+            plugin: self.plugin.name.to_string(),
             reason,
         })?;
-        let mut live = self.take()?;
         let labels: Vec<Vec<(&str, &str)>> = frame
             .opened
             .iter()
@@ -200,37 +187,16 @@ impl DetectorInstance {
             values: &frame.values,
         };
         let bytes = OPENING_BYTES + frame.len() * 1024;
-        let Live {
-            sandbox,
-            exports,
-            monitor,
-        } = &mut live;
-        let answer = sandbox.call(
+        self.instance.call(
             "observe",
-            plugin.ground.limits.call_deadline,
+            self.plugin.ground.limits.call_deadline,
             bytes,
-            |store| {
-                exports
-                    .detector
-                    .monitor()
-                    .call_observe(store, *monitor, columns, want_scores)
+            |store, Guest { exports, monitor }| {
+                let exports = exports.detector.monitor();
+                exports.call_observe(store, *monitor, columns, want_scores)
             },
-        )?;
-        let verdict = match answer {
-            Ok(verdict) => checked(verdict, frame.len(), want_scores).map_err(|reason| {
-                PluginError::Contract {
-                    plugin: plugin.name.to_string(),
-                    call: "observe",
-                    reason,
-                }
-            })?,
-            Err(error) => {
-                self.live = Some(live);
-                return Err(PluginError::from_guest(error));
-            }
-        };
-        self.live = Some(live);
-        Ok(verdict)
+            |verdict| checked(verdict, frame.len(), want_scores),
+        )
     }
 }
 

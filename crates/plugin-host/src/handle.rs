@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::action::{Action, ActionIncident, ActionOutcome, ActionStep, Run};
+use super::call::Instances;
 use super::detector::{Detector, Frame, Verdict};
 use super::error::PluginError;
 use super::inspect::{MIN_SAMPLES, whole};
 use super::state::{MOST_SAVED, Saved};
 use super::supervised::SupervisedDetector;
-use super::worker::{Instances, Lease, Worker};
+use super::worker::{Lease, Worker};
 use anomalyzer_domain::UnixMs;
 
 /// Maximum size of one answer to `save`, in bytes, plus one series. The next call saves the rest.

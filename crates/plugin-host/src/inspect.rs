@@ -18,9 +18,10 @@ use super::bindings::types::About;
 use super::detector::Detector;
 use super::error::PluginError;
 use super::exports::DetectorPre;
+use super::runtime::{OPENING_BYTES, Runtime};
 use super::sandbox::State;
 use super::text::one_line;
-use super::{OPENING_BYTES, Runtime, component, linker};
+use super::{component, linker};
 use anomalyzer_domain::PluginKind;
 
 const DETECTOR: &str = "anomalyzer:plugin/detector@0.1.0";

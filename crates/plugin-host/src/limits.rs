@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-use super::scheduler;
+use super::detach;
 use super::stats::Stats;
 
 /// Maximum number of elements in all tables of one instance. A large Python component has about
@@ -159,9 +159,9 @@ impl ResourceLimiter for Meter {
             self.grown = before.saturating_add(more);
         }
         if before < SUDDEN && self.grown >= SUDDEN {
-            scheduler::relieve();
+            detach::relieve();
             if self.sudden.saturating_add(1) >= TOO_OFTEN {
-                scheduler::stand_back();
+                detach::stand_back();
             }
         }
         Ok(true)

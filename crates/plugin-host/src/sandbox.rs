@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Store, Trap, UpdateDeadline};
 
+use super::detach::{self, SLICE};
 use super::engine::{Ticker, about, epochs};
 use super::error::PluginError;
 use super::limits::Meter;
-use super::linker::LogGate;
-use super::scheduler::{self, SLICE};
+use super::log_gate::LogGate;
 use super::stats::Stats;
 
 /// State that the host keeps for one guest.
@@ -65,7 +65,7 @@ impl Sandbox {
             match std::mem::take(&mut context.data_mut().left) {
                 0 => Err(Trap::Interrupt.into()),
                 left => {
-                    scheduler::relieve();
+                    detach::relieve();
                     Ok(UpdateDeadline::Continue(left))
                 }
             }

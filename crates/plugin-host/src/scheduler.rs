@@ -4,25 +4,20 @@
 //! priority. When the call returns, its instance goes back to the run queue and its thread ends.
 
 use parking_lot::Mutex;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{io, thread};
 
-use thread_priority::unix::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-};
-use thread_priority::{ThreadPriority, thread_native_id};
 use tokio::sync::mpsc;
 
+use super::call::{Call, Instances, Job};
+use super::detach::{self, SLICE};
 use super::supervised::SupervisedDetector;
-use super::worker::{Call, Instances, Job};
 
-/// Maximum time that a call holds up the others. The resolution of deadlines comes on top.
-pub(super) const SLICE: Duration = Duration::from_millis(1);
 /// Maximum number of detached calls of one queue at a time. One more slow call holds up the others
 /// until it ends.
 const MAX_DETACHED: usize = 8;
@@ -37,8 +32,6 @@ const NICER: i32 = 19;
 thread_local! {
     /// Run queue of this thread, while the thread is inside a guest.
     static RELIEVABLE: RefCell<Option<Relievable>> = const { RefCell::new(None) };
-    /// True if this thread has handed on its run queue and ends with its call.
-    static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Relievable {
@@ -48,10 +41,9 @@ struct Relievable {
     suspect: bool,
 }
 
-/// Detaches the current call: hands the run queue of this thread to a new thread. Does nothing if
-/// the call is detached already, or if too many calls are. A guest that takes long triggers it from
-/// inside.
-pub(super) fn relieve() {
+/// Hands the run queue of this thread to a new thread, and so detaches the current call. Does
+/// nothing if the call is detached already, or if too many calls are.
+fn hand_on() {
     let Some(Relievable {
         mut desk,
         lease,
@@ -76,9 +68,9 @@ pub(super) fn relieve() {
         // If this is refused, the priority of the thread is no higher than before.
         Ok(()) => {
             let _ = rustix::process::nice(NICER);
-            ALONE.set(true);
+            detach::set_detached();
             if suspect {
-                stand_back();
+                detach::stand_back();
             }
         }
         Err(left) => {
@@ -92,20 +84,6 @@ pub(super) fn relieve() {
                 suspect,
             }));
         }
-    }
-}
-
-/// Lowers the priority of a detached call on this thread to idle. From now on it runs only while no
-/// other thread wants the processor, and it yields to every other thread at once. A nice thread, in
-/// contrast, still has its whole turn of milliseconds. Does nothing on a thread without a detached
-/// call. It is not for guests that are merely slow: on a busy machine they would miss their
-/// deadline.
-pub(super) fn stand_back() {
-    if ALONE.get() {
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        // If this is refused, the thread stays nice. An error is also returned because the thread
-        // can't be made less nice afterwards.
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     }
 }
 
@@ -203,6 +181,7 @@ impl RunQueue {
     }
 
     fn work(mut self) {
+        detach::on_slow_call(hand_on);
         while let Some(call) = self.next() {
             match self.run(call) {
                 Some(desk) => self = desk,
@@ -272,7 +251,7 @@ impl RunQueue {
             suspect,
         }));
         if was_slow {
-            relieve();
+            hand_on();
         }
         let begun = Instant::now();
         // A panic here is a defect of the host or of the runtime. It does not affect the other
@@ -293,43 +272,5 @@ impl RunQueue {
                 None
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Returns the scheduling policy of this thread, see proc_pid_stat(5).
-    fn policy() -> String {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        // The third field comes after the name in parentheses, and the policy is the 41st field.
-        stat.rsplit(')')
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .nth(41 - 3)
-            .unwrap()
-            .to_owned()
-    }
-
-    #[test]
-    fn only_a_thread_that_was_relieved_stands_back() {
-        const SCHED_OTHER: &str = "0";
-        const SCHED_IDLE: &str = "5";
-        let stood_back = |alone| {
-            let thread = thread::spawn(move || {
-                ALONE.set(alone);
-                stand_back();
-                policy()
-            });
-            thread.join().unwrap()
-        };
-        assert_eq!(
-            stood_back(false),
-            SCHED_OTHER,
-            "the desk's own thread serves the others"
-        );
-        assert_eq!(stood_back(true), SCHED_IDLE);
     }
 }

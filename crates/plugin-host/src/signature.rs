@@ -1,11 +1,11 @@
-//! Verifies signatures of components in the format of minisign (Ed25519 over the BLAKE2b hash of
-//! the bytes). `minisign -V` verifies them as well.
+//! Makes and verifies signatures of components in the format of minisign (Ed25519 over the BLAKE2b
+//! hash of the bytes). `minisign -V` verifies them as well.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
-use minisign::{PublicKey, PublicKeyBox, SignatureBox};
+use minisign::{PError, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
 use serde::{Deserialize, Serialize};
 
 /// Maximum size of a signature, in bytes. A signature has four short lines.
@@ -48,6 +48,67 @@ impl TrustedKey {
                     self.name
                 )
             })
+    }
+}
+
+/// New key pair, as the contents of minisign's files.
+pub struct KeyPair {
+    /// Contents of the `.key` file, to be kept secret.
+    pub secret: String,
+    /// Contents of the `.pub` file, to be given away.
+    pub public: String,
+}
+
+impl KeyPair {
+    /// Makes a key pair. The password protects the secret key. Without a password, anyone with the
+    /// file can sign.
+    ///
+    /// # Errors
+    /// Returns the reason if the key pair can't be made.
+    pub fn generate(password: Option<String>) -> Result<Self, String> {
+        let reason = |error: PError| error.to_string();
+        let pair = match password {
+            Some(password) => minisign::KeyPair::generate_encrypted_keypair(Some(password)),
+            None => minisign::KeyPair::generate_unencrypted_keypair(),
+        }
+        .map_err(reason)?;
+        Ok(Self {
+            secret: pair.sk.to_box(None).map_err(reason)?.into_string(),
+            public: pair.pk.to_box().map_err(reason)?.into_string(),
+        })
+    }
+}
+
+/// Secret key that makes signatures.
+pub struct SigningKey(SecretKey);
+
+impl SigningKey {
+    /// Parses the contents of minisign's `.key` file, and unlocks the key with its password, if it
+    /// has one.
+    ///
+    /// # Errors
+    /// Returns the reason if the text is not a key, or if the password does not unlock it.
+    pub fn parse(text: &str, password: Option<String>) -> Result<Self, String> {
+        let reason = |error: PError| error.to_string();
+        let locked = SecretKeyBox::from_string(text).map_err(reason)?;
+        let key = match password {
+            Some(password) => locked.into_secret_key(Some(password)).map_err(reason)?,
+            None => locked.into_unencrypted_secret_key().map_err(|error| {
+                format!("{error}; give its password with --password-file if it has one")
+            })?,
+        };
+        Ok(Self(key))
+    }
+
+    /// Signs the bytes of a file named `name`. Returns the contents of the `.minisig` file.
+    ///
+    /// # Errors
+    /// Returns the reason if the bytes can't be read.
+    pub fn sign(&self, bytes: impl Read, name: &str) -> Result<String, String> {
+        let comment = format!("file:{name}");
+        minisign::sign(None, &self.0, bytes, Some(&comment), None)
+            .map(|signature| signature.into_string())
+            .map_err(|error| error.to_string())
     }
 }
 

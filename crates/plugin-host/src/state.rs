@@ -2,9 +2,10 @@
 
 use super::bindings::detector::exports::anomalyzer::plugin::detector::Series as GuestSeries;
 use super::bindings::types;
-use super::detector::{DetectorInstance, Live};
+use super::detector::DetectorInstance;
 use super::error::PluginError;
-use super::{OPENING_BYTES, text};
+use super::runtime::OPENING_BYTES;
+use super::text::one_line;
 use anomalyzer_domain::Labels;
 
 /// Maximum size of the saved state of one series, in bytes.
@@ -27,54 +28,45 @@ impl DetectorInstance {
     /// share. Returns None if the detector keeps no state of that kind: it exports no `state`, or
     /// reports that this is unsupported. More than [`MOST_SAVED`] bytes are a fault.
     pub fn save(&mut self, of: Option<u32>) -> Result<Option<Vec<u8>>, PluginError> {
-        let plugin = self.plugin.clone();
-        let mut live = self.take()?;
-        let Live {
-            sandbox,
-            exports,
-            monitor,
-        } = &mut live;
-        let Some(state) = &exports.state else {
-            self.live = Some(live);
+        let plugin = &self.plugin;
+        let Some(state) = self.instance.guest()?.exports.state.clone() else {
             return Ok(None);
         };
         let deadline = plugin.ground.limits.call_deadline;
-        let saved = match sandbox.call("save", deadline, OPENING_BYTES + MOST_SAVED, |store| {
-            state.call_save(store, *monitor, of)
-        })? {
-            Ok(saved) if saved.len() > MOST_SAVED => {
-                return Err(PluginError::Limit {
-                    plugin: plugin.name.to_string(),
-                    call: "save",
-                    what: "memory saved of a series (bytes)",
-                    limit: MOST_SAVED as u64,
-                    current: 0,
-                    requested: saved.len() as u64,
-                });
-            }
+        let bytes = OPENING_BYTES + MOST_SAVED;
+        let answer = self.instance.exchange(
+            "save",
+            deadline,
+            bytes,
+            |store, guest| state.call_save(store, guest.monitor, of),
+            |saved| {
+                if saved.len() > MOST_SAVED {
+                    return Err(PluginError::Limit {
+                        plugin: plugin.name.to_string(),
+                        call: "save",
+                        what: "memory saved of a series (bytes)",
+                        limit: MOST_SAVED as u64,
+                        current: 0,
+                        requested: saved.len() as u64,
+                    });
+                }
+                Ok(saved)
+            },
+        )?;
+        match answer {
             Ok(saved) => Ok(Some(saved)),
             Err(types::Error::Unsupported(_)) => Ok(None),
             Err(error) => Err(PluginError::from_guest(error)),
-        };
-        self.live = Some(live);
-        saved
+        }
     }
 
     /// Opens a series with its saved state. No frame may announce the series as well. After an
     /// error that left the instance alive, the series is not open.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), PluginError> {
-        let plugin = self.plugin.clone();
-        let mut live = self.take()?;
-        let Live {
-            sandbox,
-            exports,
-            monitor,
-        } = &mut live;
-        let Some(state) = &exports.state else {
-            self.live = Some(live);
+        let Some(state) = self.instance.guest()?.exports.state.clone() else {
             return Err(PluginError::Unsupported(format!(
                 "plugin `{}` exports no `state`",
-                plugin.name
+                self.plugin.name
             )));
         };
         let labels: Vec<(&str, &str)> = saved
@@ -86,14 +78,13 @@ impl DetectorInstance {
             id: *id,
             labels: &labels,
         });
-        let from = text::one_line(&saved.from_version, 64);
-        let answer = sandbox.call(
+        let from = one_line(&saved.from_version, 64);
+        self.instance.call(
             "restore",
-            plugin.ground.limits.call_deadline,
+            self.plugin.ground.limits.call_deadline,
             OPENING_BYTES,
-            |store| state.call_restore(store, *monitor, of, &from, &saved.bytes),
-        )?;
-        self.live = Some(live);
-        answer.map_err(PluginError::from_guest)
+            |store, guest| state.call_restore(store, guest.monitor, of, &from, &saved.bytes),
+            Ok,
+        )
     }
 }

@@ -148,3 +148,149 @@ impl SupervisedDetector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{Limits, PluginConfig, Plugins};
+    use anomalyzer_domain::Labels;
+    use anomalyzer_test_support::guest::{self, mood};
+
+    /// Makes a folder with the moody detector, and its configuration.
+    fn folder() -> (TempDir, PluginConfig) {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = guest::Detector::default().build();
+        std::fs::write(dir.path().join("moody.wasm"), bytes).unwrap();
+        let limits = Limits {
+            call_deadline: Duration::from_millis(400),
+            memory_bytes: 8 << 20,
+            threads: 2,
+            ..Limits::default()
+        };
+        let config = PluginConfig {
+            folder: dir.path().to_owned(),
+            limits,
+            ..PluginConfig::default()
+        };
+        (dir, config)
+    }
+
+    fn moody() -> Plugins {
+        let (_dir, config) = folder();
+        Plugins::load(config).unwrap()
+    }
+
+    fn frame(mood: f64) -> Frame {
+        let mut frame = Frame::default();
+        frame
+            .opened
+            .push((7, Labels::new([("__name__", "latency"), ("pod", "a")])));
+        frame.push(7, 1_000, mood);
+        frame
+    }
+
+    #[test]
+    fn faults_in_a_row_are_waited_for_ever_longer_and_end_in_quarantine() {
+        let plugins = moody();
+        let detector = plugins.find_detector("moody").unwrap();
+        let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        let quarantined = loop {
+            assert!(
+                watch
+                    .observe(now, &frame(mood::TRAP), false)
+                    .unwrap_err()
+                    .lost_instance()
+            );
+            match watch.reopen(now) {
+                Ok(()) => waits.push(Duration::ZERO),
+                Err(PluginError::BackingOff { retry_in, .. }) => {
+                    waits.push(retry_in);
+                    now += retry_in;
+                    watch.reopen(now).unwrap();
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(waits, [0, 250, 500, 1000].map(Duration::from_millis));
+        assert!(
+            matches!(&quarantined, PluginError::Quarantined { faults: 5, reason, .. } if reason.contains("unreachable"))
+        );
+        assert_eq!(
+            watch.reopen(now + Duration::from_secs(3600)),
+            Err(quarantined)
+        );
+    }
+
+    #[test]
+    fn a_verdict_between_two_faults_ends_the_row() {
+        let plugins = moody();
+        let mut watch =
+            SupervisedDetector::open(plugins.find_detector("moody").unwrap(), "{}".to_owned())
+                .unwrap();
+        let now = Instant::now();
+        for _ in 0..10 {
+            assert!(
+                watch
+                    .observe(now, &frame(mood::TRAP), false)
+                    .unwrap_err()
+                    .lost_instance()
+            );
+            watch.reopen(now).unwrap();
+            assert!(watch.observe(now, &frame(mood::GOOD), false).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_is_given_up_for_three_signals_is_given_up_as_a_whole_until_it_is_lifted()
+    {
+        let (dir, mut config) = folder();
+        config.store = Some(dir.path().join("store"));
+        let plugins = Plugins::load(config.clone()).unwrap();
+        let healthy = plugins.detector("moody", &json!({})).await.unwrap();
+        for _ in 0..3 {
+            let mut watch =
+                SupervisedDetector::open(plugins.find_detector("moody").unwrap(), "{}".to_owned())
+                    .unwrap();
+            let mut now = Instant::now();
+            loop {
+                assert!(watch.observe(now, &frame(mood::TRAP), false).is_err());
+                match watch.reopen(now) {
+                    Ok(()) => {}
+                    Err(PluginError::BackingOff { retry_in, .. }) => {
+                        now += retry_in;
+                        watch.reopen(now).unwrap();
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+        let given_up = |error: PluginError| matches!(&error, PluginError::GivenUp { reason, .. } if reason.contains("unreachable"));
+        assert!(given_up(
+            plugins.detector("moody", &json!({})).await.err().unwrap()
+        ));
+        assert!(
+            given_up(healthy.observe(frame(mood::GOOD), false).await.unwrap_err()),
+            "what is open as well"
+        );
+        plugins.look();
+        let view = plugins.view("moody").unwrap();
+        assert!(
+            view.quarantine.is_some() && view.stats.faults == 15,
+            "{view:?}"
+        );
+        drop(plugins);
+
+        let plugins = Plugins::load(config).unwrap();
+        assert!(
+            given_up(plugins.detector("moody", &json!({})).await.err().unwrap()),
+            "also after a restart"
+        );
+        plugins.lift("moody", "ada").unwrap();
+        assert!(plugins.detector("moody", &json!({})).await.is_ok());
+    }
+}

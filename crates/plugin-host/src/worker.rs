@@ -1,49 +1,17 @@
 //! Queues the calls into instances. Each instance is called on one thread at a time, in order.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::action::Run;
+use super::call::{Call, Instances, Job};
 use super::error::PluginError;
 use super::scheduler::{RunQueue, Shared};
-use super::supervised::SupervisedDetector;
 
 /// Maximum time that a call waits for a place in the queue.
 const QUEUE_WAIT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Work of a call. It gets None if there is no place to wait.
-pub(super) type Job = Box<dyn FnOnce(Option<&mut Instances>) + Send>;
-
-/// Call into one instance.
-pub(super) struct Call {
-    pub(super) lease: u64,
-    pub(super) job: Job,
-}
-
-/// Instances, by lease.
-#[derive(Default)]
-pub(super) struct Instances {
-    pub(super) watches: HashMap<u64, SupervisedDetector>,
-    pub(super) runs: HashMap<u64, Run>,
-}
-
-impl Instances {
-    /// Takes out the instances of one lease.
-    pub(super) fn take(&mut self, lease: u64) -> Self {
-        let watches = self.watches.remove_entry(&lease).into_iter().collect();
-        let runs = self.runs.remove_entry(&lease).into_iter().collect();
-        Self { watches, runs }
-    }
-
-    pub(super) fn put(&mut self, other: Self) {
-        self.watches.extend(other.watches);
-        self.runs.extend(other.runs);
-    }
-}
 
 /// Queue, the instances that are called through it, and the thread that works on both. When a call
 /// takes long, another thread takes over. The thread ends when the last clone of the sender is
@@ -84,9 +52,9 @@ impl Worker {
         })
     }
 
-    /// Runs `call` on the thread, after all earlier calls. Waits at most [`QUEUE_WAIT_TIMEOUT`] for a place
-    /// in the queue. An answer to a queued call always comes, because every call before it has a
-    /// deadline. If the caller goes away before its turn, nothing is run.
+    /// Runs `call` on the thread, after all earlier calls. Waits at most [`QUEUE_WAIT_TIMEOUT`] for
+    /// a place in the queue. An answer to a queued call always comes, because every call before it
+    /// has a deadline. If the caller goes away before its turn, nothing is run.
     async fn ask<R: Send + 'static>(
         &self,
         lease: u64,

@@ -82,7 +82,7 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
         let both = (|| {
             // The child may end before it has read everything. Nobody needs to know that.
             thread::Builder::new().spawn_scoped(scope, move || {
-                drop(stdin.map(|mut stdin| stdin.write_all(bytes)))
+                drop(stdin.map(|mut stdin| stdin.write_all(bytes)));
             })?;
             thread::Builder::new().spawn_scoped(scope, move || {
                 let mut said = Vec::new();

@@ -18,11 +18,12 @@ use super::config::PluginConfig;
 use super::error::PluginError;
 use super::folder::Folder;
 use super::inspect::{Code, PluginInfo};
+use super::linker;
 use super::record::PluginRecord;
 use super::repository::PluginRepository;
+use super::runtime::Runtime;
 use super::sandbox::State;
 use super::signature::TrustedKey;
-use super::{Runtime, linker};
 use anomalyzer_domain::{Origin, PluginChange, Version};
 
 pub use views::{LivePlugin, PluginView};

@@ -157,7 +157,7 @@ impl Registry {
                 (Ok(()), _) => {}
                 // The version can be loaded again from the folder.
                 (Err(error), Origin::Folder { .. }) => {
-                    tracing::error!(plugin = name, error, "failed to store plugin")
+                    tracing::error!(plugin = name, error, "failed to store plugin");
                 }
                 (Err(error), Origin::Upload { .. }) => return Err(ManageError::Store(error)),
             }

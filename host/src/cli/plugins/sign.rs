@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use clap::Subcommand;
-use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use serde_json::json;
 
 use super::super::Output;
-use anomalyzer_plugin_host::{STORE, TrustedKey, signer, trusted_in};
+use anomalyzer_plugin_host::{KeyPair, STORE, SigningKey, TrustedKey, signer, trusted_in};
 
 /// Subcommands for signatures.
 #[derive(Clone, Debug, Subcommand)]
@@ -129,15 +128,14 @@ pub fn run<W: Write>(what: Sign, output: Output, out: &mut W) -> Result<bool, Si
                 let signature = beside(&file, ".minisig");
                 let bytes = File::open(&file).map_err(|error| at(&file)(&error))?;
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
-                let comment = format!("file:{name}");
-                let signed = minisign::sign(None, &secret, bytes, Some(&comment), None)
-                    .map_err(|error| at(&file)(&error))?;
-                fs::write(&signature, signed.into_string())
-                    .map_err(|error| at(&signature)(&error))?;
+                let signed = secret
+                    .sign(bytes, &name)
+                    .map_err(|reason| at(&file)(&reason))?;
+                fs::write(&signature, signed).map_err(|error| at(&signature)(&error))?;
                 match output {
                     Output::Text => writeln!(out, "{}", signature.display())?,
                     Output::Json => {
-                        writeln!(out, "{}", json!({ "file": file, "signature": signature }))?
+                        writeln!(out, "{}", json!({ "file": file, "signature": signature }))?;
                     }
                 }
             }
@@ -156,7 +154,7 @@ pub fn run<W: Write>(what: Sign, output: Output, out: &mut W) -> Result<bool, Si
             let result = signer(&bytes, &signature, &keys);
             match (output, &result) {
                 (Output::Text, Ok(name)) => {
-                    writeln!(out, "{} was signed by {name}", file.display())?
+                    writeln!(out, "{} was signed by {name}", file.display())?;
                 }
                 (Output::Text, Err(reason)) => writeln!(out, "{}: {reason}", file.display())?,
                 (Output::Json, result) => {
@@ -234,13 +232,7 @@ fn password(file: Option<&Path>) -> Result<Option<String>, SignError> {
 }
 
 fn keygen(key: &Path, public: &Path, password_file: Option<&Path>) -> Result<(), SignError> {
-    let made = |error: minisign::PError| at(key)(&error);
-    let pair = match password(password_file)? {
-        Some(password) => KeyPair::generate_encrypted_keypair(Some(password)),
-        None => KeyPair::generate_unencrypted_keypair(),
-    }
-    .map_err(made)?;
-    let text = pair.sk.to_box(None).map_err(made)?.into_string();
+    let pair = KeyPair::generate(password(password_file)?).map_err(|reason| at(key)(&reason))?;
     // Never overwrite a key. Nobody could make signatures with the lost key again.
     let mut file = OpenOptions::new()
         .write(true)
@@ -248,24 +240,14 @@ fn keygen(key: &Path, public: &Path, password_file: Option<&Path>) -> Result<(),
         .mode(0o600)
         .open(key)
         .map_err(|error| at(key)(&error))?;
-    file.write_all(text.as_bytes())
+    file.write_all(pair.secret.as_bytes())
         .map_err(|error| at(key)(&error))?;
-    let text = pair.pk.to_box().map_err(made)?.into_string();
-    fs::write(public, text).map_err(|error| at(public)(&error))
+    fs::write(public, pair.public).map_err(|error| at(public)(&error))
 }
 
-fn secret_key(path: &Path, password_file: Option<&Path>) -> Result<SecretKey, SignError> {
-    let told = |error: minisign::PError| at(path)(&error);
+fn secret_key(path: &Path, password_file: Option<&Path>) -> Result<SigningKey, SignError> {
     let text = text_of(path)?;
-    let read = || SecretKeyBox::from_string(&text).map_err(told);
-    match password(password_file)? {
-        Some(password) => read()?.into_secret_key(Some(password)).map_err(told),
-        None => read()?.into_unencrypted_secret_key().map_err(|error| {
-            at(path)(&format!(
-                "{error}; give its password with --password-file if it has one"
-            ))
-        }),
-    }
+    SigningKey::parse(&text, password(password_file)?).map_err(|reason| at(path)(&reason))
 }
 
 #[cfg(test)]

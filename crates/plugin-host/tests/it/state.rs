@@ -1,7 +1,9 @@
 //! Tests how the state of a detector is saved and restored.
 
-use super::*;
-use anomalyzer_test_support::guest::{REFUSE, Stateful};
+use super::guests::{load, moody, open, seen};
+use anomalyzer_domain::Labels;
+use anomalyzer_plugin_host::{Frame, MOST_SAVED, PluginError, Plugins, Saved};
+use anomalyzer_test_support::guest::{Detector, REFUSE, SPIN, Stateful, mood};
 
 fn stateful(save: &str, restore: &str, version: &str) -> Vec<u8> {
     let state = Some(Stateful { save, restore });

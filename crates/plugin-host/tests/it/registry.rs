@@ -6,11 +6,10 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{folder, frame};
-use crate::{ManageError, PluginConfig, PluginError, Plugins};
+use super::guests::{folder, incident, moody, open, seen};
 use anomalyzer_domain::{Allowance, Mode, Origin, PluginChangeKind};
-use anomalyzer_test_support::guest;
-use anomalyzer_test_support::guest::{Detector, mood};
+use anomalyzer_plugin_host::{ActionOutcome, ManageError, PluginConfig, PluginError, Plugins};
+use anomalyzer_test_support::guest::{self, Detector};
 
 /// Builds the moody detector, with other bytes for each `edition`.
 fn build(edition: usize) -> Vec<u8> {
@@ -318,65 +317,14 @@ fn where_signatures_are_required_only_what_a_trusted_key_signed_is_taken() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_is_given_up_for_three_signals_is_given_up_as_a_whole_until_it_is_lifted() {
-    let (_dir, config) = kept(&[("moody.wasm", build(1))]);
-    let plugins = Plugins::load(config.clone()).unwrap();
-    let healthy = plugins.detector("moody", &json!({})).await.unwrap();
-    for _ in 0..3 {
-        let mut watch = super::SupervisedDetector::open(
-            plugins.find_detector("moody").unwrap(),
-            "{}".to_owned(),
-        )
-        .unwrap();
-        let mut now = std::time::Instant::now();
-        loop {
-            assert!(watch.observe(now, &frame(mood::TRAP), false).is_err());
-            match watch.reopen(now) {
-                Ok(()) => {}
-                Err(PluginError::BackingOff { retry_in, .. }) => {
-                    now += retry_in;
-                    watch.reopen(now).unwrap();
-                }
-                Err(_) => break,
-            }
-        }
-    }
-    let given_up = |error: PluginError| matches!(&error, PluginError::GivenUp { reason, .. } if reason.contains("unreachable"));
-    assert!(given_up(
-        plugins.detector("moody", &json!({})).await.err().unwrap()
-    ));
-    assert!(
-        given_up(healthy.observe(frame(mood::GOOD), false).await.unwrap_err()),
-        "what is open as well"
-    );
-    pass(&plugins);
-    let view = plugins.view("moody").unwrap();
-    assert!(
-        view.quarantine.is_some() && view.stats.faults == 15,
-        "{view:?}"
-    );
-    drop(plugins);
-
-    let plugins = Plugins::load(config).unwrap();
-    assert!(
-        given_up(plugins.detector("moody", &json!({})).await.err().unwrap()),
-        "also after a restart"
-    );
-    plugins.lift("moody", "ada").unwrap();
-    assert!(plugins.detector("moody", &json!({})).await.is_ok());
-}
-
-#[tokio::test]
 async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_version_gets_another_chance()
  {
-    use crate::ActionOutcome;
-
     let (_dir, config) = kept(&[]);
     let plugins = Plugins::load(config).unwrap();
     install(&plugins, guest::action("drain")).unwrap();
     for _ in 0..5 {
         let run = plugins
-            .action("drain", super::incident(), &json!({}))
+            .action("drain", incident(), &json!({}))
             .await
             .unwrap();
         assert!(
@@ -386,7 +334,7 @@ async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_versio
         );
     }
     let error = plugins
-        .action("drain", super::incident(), &json!({}))
+        .action("drain", incident(), &json!({}))
         .await
         .err()
         .unwrap();
@@ -397,7 +345,7 @@ async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_versio
     install(&plugins, other).unwrap();
     assert!(
         plugins
-            .action("drain", super::incident(), &json!({}))
+            .action("drain", incident(), &json!({}))
             .await
             .is_ok()
     );
@@ -405,9 +353,9 @@ async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_versio
 
 #[tokio::test]
 async fn calls_and_memory_are_counted_by_plugin() {
-    let plugins = super::moody();
-    let handle = super::open(&plugins).await;
-    super::seen(&handle).await;
+    let plugins = moody();
+    let handle = open(&plugins).await;
+    seen(&handle).await;
     let stats = plugins.view("moody").unwrap().stats;
     assert!(stats.calls >= 3 && stats.p99_us.is_some(), "{stats:?}");
     assert_eq!((stats.instances, stats.memory_bytes), (1, 1 << 20));

@@ -5,69 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tempfile::TempDir;
 
-use super::supervised::SupervisedDetector;
-use super::*;
-use anomalyzer_domain::{Direction, Labels, Operation, Phase, Range, Target};
-
-mod registry;
-mod state;
-
+use super::guests::{folder, frame, incident, load, moody, open, seen};
+use anomalyzer_domain::{Direction, Operation, Phase, PluginKind, Range, Target};
+use anomalyzer_plugin_host::{
+    ActionOutcome, ActionStep, Frame, PluginConfig, PluginError, Plugins,
+};
 use anomalyzer_test_support::guest::{self, Detector, SPIN, mood};
-
-/// Makes a folder with `files`, and its configuration. Calls may take 400 ms.
-fn folder(files: &[(&str, Vec<u8>)]) -> (TempDir, PluginConfig) {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        fs::write(dir.path().join(name), bytes).unwrap();
-    }
-    let limits = Limits {
-        call_deadline: Duration::from_millis(400),
-        memory_bytes: 8 << 20,
-        max_component_bytes: 1 << 20,
-        threads: 2,
-        ..Limits::default()
-    };
-    let config = PluginConfig {
-        folder: dir.path().to_owned(),
-        limits,
-        ..PluginConfig::default()
-    };
-    (dir, config)
-}
-
-fn load(files: &[(&str, Vec<u8>)]) -> Plugins {
-    let (_dir, config) = folder(files);
-    Plugins::load(config).unwrap()
-}
-
-fn moody() -> Plugins {
-    load(&[("moody.wasm", Detector::default().build())])
-}
-
-fn frame(mood: f64) -> Frame {
-    let mut frame = Frame::default();
-    frame
-        .opened
-        .push((7, Labels::new([("__name__", "latency"), ("pod", "a")])));
-    frame.push(7, 1_000, mood);
-    frame
-}
-
-async fn open(plugins: &Plugins) -> DetectorHandle {
-    plugins.detector("moody", &json!({})).await.unwrap()
-}
-
-/// Returns the number of frames that the instance has seen, including this frame.
-async fn seen(handle: &DetectorHandle) -> f64 {
-    handle
-        .observe(frame(mood::GOOD), false)
-        .await
-        .unwrap()
-        .findings[0]
-        .score
-}
 
 /// Returns the error of a file that can't be used.
 fn refused(bytes: Vec<u8>) -> String {
@@ -298,58 +242,6 @@ async fn a_frame_with_a_value_that_is_not_finite_never_reaches_a_guest() {
     assert_eq!(seen(&handle).await, 1.0);
 }
 
-#[test]
-fn faults_in_a_row_are_waited_for_ever_longer_and_end_in_quarantine() {
-    let plugins = moody();
-    let detector = plugins.find_detector("moody").unwrap();
-    let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
-    let mut now = Instant::now();
-    let mut waits = Vec::new();
-    let quarantined = loop {
-        assert!(
-            watch
-                .observe(now, &frame(mood::TRAP), false)
-                .unwrap_err()
-                .lost_instance()
-        );
-        match watch.reopen(now) {
-            Ok(()) => waits.push(Duration::ZERO),
-            Err(PluginError::BackingOff { retry_in, .. }) => {
-                waits.push(retry_in);
-                now += retry_in;
-                watch.reopen(now).unwrap();
-            }
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(waits, [0, 250, 500, 1000].map(Duration::from_millis));
-    assert!(
-        matches!(&quarantined, PluginError::Quarantined { faults: 5, reason, .. } if reason.contains("unreachable"))
-    );
-    assert_eq!(
-        watch.reopen(now + Duration::from_secs(3600)),
-        Err(quarantined)
-    );
-}
-
-#[test]
-fn a_verdict_between_two_faults_ends_the_row() {
-    let plugins = moody();
-    let mut watch =
-        SupervisedDetector::open(plugins.find_detector("moody").unwrap(), "{}".to_owned()).unwrap();
-    let now = Instant::now();
-    for _ in 0..10 {
-        assert!(
-            watch
-                .observe(now, &frame(mood::TRAP), false)
-                .unwrap_err()
-                .lost_instance()
-        );
-        watch.reopen(now).unwrap();
-        assert!(watch.observe(now, &frame(mood::GOOD), false).is_ok());
-    }
-}
-
 #[tokio::test]
 async fn dropping_a_handle_frees_its_memory() {
     let plugins = moody();
@@ -401,16 +293,6 @@ async fn a_full_queue_holds_callers_back_and_is_counted() {
     scores.sort_by(f64::total_cmp);
     assert_eq!(scores, [1.0, 2.0, 3.0], "none is lost");
     assert!(plugins.health().full > 0);
-}
-
-fn incident() -> ActionIncident {
-    ActionIncident {
-        id: "inc-1".to_owned(),
-        target: Some(Target::new("shop", "Deployment", "web")),
-        snapshot: json!({}),
-        findings: json!([]),
-        diagnosis: json!({}),
-    }
 }
 
 #[tokio::test]
