@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError};
+use super::error::ConfigError;
+use super::settings::Config;
 use anomalyzer_collect::{HttpUrl, PrometheusConfig};
 use anomalyzer_diagnose::OllamaConfig;
 
