@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_common::clock::now_ms;
@@ -161,6 +161,15 @@ struct Rounds {
 }
 
 impl Rounds {
+    /// Waits for the next round and returns its time. Returns `None` at the shutdown.
+    async fn next_round(&self, ticks: &mut Interval) -> Option<UnixMs> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => None,
+            _ = ticks.tick() => Some(now_ms()),
+        }
+    }
+
     async fn query(
         mut self,
         prometheus: Arc<Prometheus>,
@@ -168,15 +177,8 @@ impl Rounds {
         mut watched: Vec<Watched>,
     ) {
         let mut ticks = ticks(interval);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            // All signals of a round share one timestamp, so that they can be compared with each
-            // other.
-            let at = now_ms();
+        // All signals of a round share one timestamp, so that they can be compared with each other.
+        while let Some(at) = self.next_round(&mut ticks).await {
             let mut questions = Vec::with_capacity(watched.len());
             for watched in &watched {
                 questions.push(ask(&prometheus, &watched.signal, at, interval));
@@ -197,13 +199,7 @@ impl Rounds {
     async fn scrape(mut self, scraper: Scraper, interval: Duration, mut derived: Vec<Watched>) {
         let mut store = Store::new(derived.iter().map(|watched| &watched.signal));
         let mut ticks = ticks(interval);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            let at = now_ms();
+        while let Some(at) = self.next_round(&mut ticks).await {
             tokio::select! {
                 () = scraper.round(&mut store) => {}
                 () = self.shutdown.cancelled() => return,
@@ -272,7 +268,7 @@ impl Rounds {
     }
 }
 
-fn ticks(interval: Duration) -> tokio::time::Interval {
+fn ticks(interval: Duration) -> Interval {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -8,8 +8,8 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::DemoArgs;
-use super::scenario::Act;
+use super::args::DemoArgs;
+use super::scene::Scene;
 use anomalyzer_collect::http_sd;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
@@ -20,19 +20,19 @@ use anomalyzer_service::config::Config;
 use anomalyzer_service::{Service, config};
 
 /// The service that is broken and repaired, with its configuration.
-pub(super) struct Stage {
+pub(super) struct Environment {
     config: Config,
     real: bool,
     /// Target that is broken and repaired.
     pub(super) target: Target,
     /// Factor by which timeouts are longer than in the embedded environment.
-    pub(super) patience: u32,
+    pub(super) timeout_factor: u32,
     sd_url: Option<String>,
     temporary: Option<PathBuf>,
 }
 
-impl Stage {
-    pub(super) fn set(args: &DemoArgs, data_dir: PathBuf) -> anyhow::Result<Self> {
+impl Environment {
+    pub(super) fn set_up(args: &DemoArgs, data_dir: PathBuf) -> anyhow::Result<Self> {
         let environment = config::process_variable;
         let nothing = |_: &str| None;
         let api_port = free_ports(9000, 1)?;
@@ -92,17 +92,23 @@ impl Stage {
             config,
             real: args.real,
             target,
-            patience: if args.real { 3 } else { 1 },
+            timeout_factor: if args.real { 3 } else { 1 },
             // The environment variable may be set for another demo.
             sd_url: args.sd_url.clone().filter(|_| args.real),
             temporary: args.data_dir.is_none().then_some(data_dir),
         })
     }
 
-    /// Returns the acts to play. The real services omit the controls for people, because they
+    /// Returns the scenes to play. The real services omit the controls for people, because they
     /// behave in the same way there and everything takes longer.
-    pub(super) fn acts(&self) -> &'static [Act] {
-        const ALL: [Act; 5] = [Act::Surge, Act::Leak, Act::Blip, Act::Mute, Act::Hands];
+    pub(super) fn scenes(&self) -> &'static [Scene] {
+        const ALL: [Scene; 5] = [
+            Scene::Surge,
+            Scene::Leak,
+            Scene::Blip,
+            Scene::Mute,
+            Scene::Hands,
+        ];
         if self.real { &ALL[..4] } else { &ALL }
     }
 
@@ -217,7 +223,7 @@ impl Stage {
     }
 
     /// Cleans up after the demo. Keeps the history for `anomalyzer decisions`.
-    pub(super) async fn strike(&self) {
+    pub(super) async fn clean_up(&self) {
         if let Some(folder) = &self.temporary {
             let _ = tokio::fs::remove_file(folder.join("bus.sqlite")).await;
         }

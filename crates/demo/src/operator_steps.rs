@@ -1,11 +1,11 @@
-//! The last act of the demo: nothing goes wrong, and a person acts over the public API.
+//! The last scene of the demo: nothing goes wrong, and a person acts over the public API.
 
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::environment::{endpoints, ready};
-use super::scenario::{Scenario, poll};
+use super::scene_context::{SceneContext, poll};
 use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, OutcomeKind, Target, UnixMs, solutions,
 };
@@ -17,12 +17,13 @@ const TOO_MANY: u32 = 9;
 /// A rate limit that is above the requests per second of an ordinary day.
 const MANY: u32 = 200;
 
-pub(super) struct Hands<'s, 'a> {
-    pub scenario: &'s Scenario<'a>,
+/// Steps of a person who operates the host.
+pub(super) struct OperatorSteps<'s, 'a> {
+    pub context: &'s SceneContext<'a>,
     pub started: UnixMs,
 }
 
-impl Hands<'_, '_> {
+impl OperatorSteps<'_, '_> {
     pub(super) async fn play(&self) -> anyhow::Result<String> {
         let stopped = self.kill_switch().await?;
         let refused = self.beyond_the_bounds().await?;
@@ -60,15 +61,15 @@ impl Hands<'_, '_> {
     /// Exhausts the budget of the reports, which allows one change in an hour. A person makes that
     /// change. When the reports leak afterwards, the host may only notify people.
     async fn beyond_the_budget(&self) -> anyhow::Result<String> {
-        let scenario = self.scenario;
+        let context = self.context;
         let target = Target::new("", "Process", "reports");
-        let replica = ready(&endpoints(Some(scenario.running), &target)?.borrow())
+        let replica = ready(&endpoints(Some(context.running), &target)?.borrow())
             .into_iter()
             .next();
         let replica = replica.context("no replica of the reports serves")?;
         self.accepted(&target, "scale-up", json!({ "replicas": 2 }))
             .await?;
-        scenario.fault(&replica, "leak").await?;
+        context.fault(&replica, "leak").await?;
         let ended = |solution: &'static str| {
             let filter = Filter {
                 target: Some(target.clone()),
@@ -77,13 +78,13 @@ impl Hands<'_, '_> {
             };
             let what = format!("no `{solution}` of the reports was decided and ended");
             async move {
-                poll(scenario.within(60), &what, async || {
+                poll(context.within(60), &what, async || {
                     let page = Page {
                         limit: 1,
                         order: Order::Newest,
                         ..Page::default()
                     };
-                    let (decisions, _) = scenario.reader.decisions(&filter, page).await.ok()?;
+                    let (decisions, _) = context.reader.decisions(&filter, page).await.ok()?;
                     decisions
                         .into_iter()
                         .find(|decision| decision.state().needs_no_work())
@@ -99,7 +100,7 @@ impl Hands<'_, '_> {
             "nobody was told: {}",
             alarm.state().as_str()
         );
-        scenario
+        context
             .client
             .delete(format!("{replica}/fault"))
             .send()
@@ -110,14 +111,14 @@ impl Hands<'_, '_> {
     /// Waits until the host rolls back the scaling of the surge by itself, some time after the
     /// surge.
     async fn put_back(&self) -> anyhow::Result<String> {
-        let scenario = self.scenario;
-        scenario.narrator.say(
+        let context = self.context;
+        context.narrator.say(
             "progress",
             "what was scaled up for the surge is to go back by itself",
             &json!({}),
         );
         let filter = Filter {
-            target: Some(scenario.stage.target.clone()),
+            target: Some(context.environment.target.clone()),
             solution: Some(solutions::SCALE_UP.to_owned()),
             ..Filter::default()
         };
@@ -126,8 +127,8 @@ impl Hands<'_, '_> {
             order: Order::Oldest,
             ..Page::default()
         };
-        let undone = poll(scenario.within(60), "nothing was put back", async || {
-            let (decisions, _) = scenario.reader.decisions(&filter, page).await.ok()?;
+        let undone = poll(context.within(60), "nothing was put back", async || {
+            let (decisions, _) = context.reader.decisions(&filter, page).await.ok()?;
             decisions
                 .into_iter()
                 .find(|decision| decision.state() == DecisionState::Undone)
@@ -138,7 +139,7 @@ impl Hands<'_, '_> {
             .as_ref()
             .map(|undo| undo.reason.clone())
             .unwrap_or_default();
-        scenario.narrator.say(
+        context.narrator.say(
             "undo",
             &format!("decision {} is undone: {reason}", undone.id),
             &json!(undone.undo),
@@ -173,17 +174,12 @@ impl Hands<'_, '_> {
                 .clone()
                 .any(|outcome| outcome.kind == OutcomeKind::Done)
         };
-        let scenario = self.scenario;
+        let context = self.context;
         poll(
-            scenario.within(60),
+            context.within(60),
             "what was approved was not done",
             async || {
-                let decision = scenario
-                    .reader
-                    .decision(&decision.id)
-                    .await
-                    .ok()
-                    .flatten()?;
+                let decision = context.reader.decision(&decision.id).await.ok().flatten()?;
                 done(&decision).then_some(())
             },
         )
@@ -193,15 +189,15 @@ impl Hands<'_, '_> {
 
     /// Requests an action, and waits until its decision is over or held.
     async fn request(&self, action: &str, parameters: Value) -> anyhow::Result<Decision> {
-        let scenario = self.scenario;
+        let context = self.context;
         let id = self
-            .accepted(&scenario.stage.target, action, parameters)
+            .accepted(&context.environment.target, action, parameters)
             .await?;
         poll(
-            scenario.within(60),
+            context.within(60),
             "what was asked for is neither over nor held",
             async || {
-                let decision = scenario.reader.decision(&id).await.ok().flatten()?;
+                let decision = context.reader.decision(&id).await.ok().flatten()?;
                 (decision.decided_at >= self.started && decision.state().needs_no_work())
                     .then_some(decision)
             },
@@ -227,18 +223,18 @@ impl Hands<'_, '_> {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        let scenario = self.scenario;
-        let url = format!("http://{}{path}", scenario.running.address());
+        let context = self.context;
+        let url = format!("http://{}{path}", context.running.address());
         let shown = body
             .as_ref()
             .map(|body| format!(" {body}"))
             .unwrap_or_default();
-        scenario.narrator.say(
+        context.narrator.say(
             "hands",
             &format!("{method} {path}{shown}"),
             &json!({ "method": method.as_str(), "path": path }),
         );
-        let mut request = scenario.client.request(method, &url);
+        let mut request = context.client.request(method, &url);
         if let Some(body) = body {
             request = request.json(&body);
         }

@@ -138,7 +138,7 @@ impl Detector {
                 Ok(verdict) => {
                     self.faults = 0;
                     self.warmup.take(frame);
-                    return Ok(self.to_findings(of, frame, verdict, false));
+                    return Ok(self.read_verdict(of, frame, verdict, false));
                 }
                 Err(error) if !error.lost_instance() => return Err(error),
                 Err(error) => {
@@ -197,7 +197,7 @@ impl Detector {
         self.faults = 0;
         self.warmup.count(frame);
         let mut found = std::mem::take(&mut self.pending);
-        found.extend(self.to_findings(of, frame, verdict, false));
+        found.extend(self.read_verdict(of, frame, verdict, false));
         Ok(found)
     }
 
@@ -349,7 +349,7 @@ impl Detector {
         let mut known: HashSet<u32> = self.onsets.keys().copied().collect();
         let mut found = Vec::new();
         let mut ongoing: BTreeMap<u32, SeriesFinding> = BTreeMap::new();
-        for finding in self.to_findings(of, frame, verdict, true) {
+        for finding in self.read_verdict(of, frame, verdict, true) {
             let series = finding.series;
             match finding.finding.phase {
                 Phase::Clear => {
@@ -408,7 +408,7 @@ impl Detector {
                 match of {
                     Some(id) => states.extend(self.saved_state(table, *id, saved)),
                     None if saved.is_some() => {
-                        states.push(self.row(None, UnixMs::MIN, None, saved))
+                        states.push(self.row(None, UnixMs::MIN, None, saved));
                     }
                     None => self.shares_state = false,
                 }
@@ -471,7 +471,7 @@ impl Detector {
             _ if !handle.is_stateful() => {}
             // This instance is lost. Only the stored state is left.
             Some(store) if self.must_reopen => {
-                survived = self.restore_from(store, &handle, of, &mut report).await
+                survived = self.restore_from(store, &handle, of, &mut report).await;
             }
             _ => survived = self.hand_over(&handle, of, &mut report).await,
         }
@@ -506,7 +506,7 @@ impl Detector {
 
     /// Turns a verdict into findings. If the frame is `replayed`, the onset of a known anomaly
     /// starts no new one.
-    fn to_findings(
+    fn read_verdict(
         &mut self,
         of: SignalView<'_>,
         frame: &Frame,

@@ -156,7 +156,7 @@ impl WarmStart<'_> {
         {
             Ok(rows) => report.refuse(rows as usize, "it was saved under other settings"),
             Err(error) => {
-                tracing::warn!(signal = self.signal, %error, "cannot forget the state of other settings")
+                tracing::warn!(signal = self.signal, %error, "cannot forget the state of other settings");
             }
         }
     }

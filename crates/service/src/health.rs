@@ -45,7 +45,7 @@ impl Health {
         if before.is_some_and(|before| before.status != status) {
             match status {
                 Status::Ok => {
-                    tracing::info!(part = name, detail = part.detail, "part works again")
+                    tracing::info!(part = name, detail = part.detail, "part works again");
                 }
                 _ => tracing::warn!(
                     part = name,

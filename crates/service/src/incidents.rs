@@ -108,7 +108,7 @@ impl Handler for IncidentRecorder {
                 Err(error) => {
                     subscription
                         .dead_letter(&delivery, &error.to_string())
-                        .await?
+                        .await?;
                 }
             }
             subscription.commit(&delivery).await?;

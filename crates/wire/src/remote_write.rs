@@ -233,10 +233,10 @@ pub fn labels(raw: &[u8]) -> Result<Labels, DecodeError> {
         while !label.is_empty() {
             match label.field()? {
                 (1, Value::Bytes(text)) => {
-                    name = text.text("bytes of a label's name", MOST_NAME_BYTES)?
+                    name = text.text("bytes of a label's name", MOST_NAME_BYTES)?;
                 }
                 (2, Value::Bytes(text)) => {
-                    value = text.text("bytes of a label's value", MOST_VALUE_BYTES)?
+                    value = text.text("bytes of a label's value", MOST_VALUE_BYTES)?;
                 }
                 (1 | 2, _) => return Err(label.error("a label of the wrong type")),
                 _ => {}

@@ -24,6 +24,7 @@ mod parse;
 mod plan;
 mod run;
 mod saved;
+pub mod scaling;
 mod series_table;
 mod stateful;
 pub mod test;

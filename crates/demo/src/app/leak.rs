@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{App, faults::Fault};
+use super::faults::Fault;
+use super::state::App;
 
 const MIB: usize = 1 << 20;
 /// Time between two steps of the leak.

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 
 use anomalyzer_common::clock::now_ms;
 
-use super::App;
 use super::faults::{Fault, Faults, Wanted};
 use super::memory::resident_bytes;
 use super::metrics::Gauge;
 use super::pool::Served;
+use super::state::App;
 
 /// A page, with its work as a multiple of the mean. The mean is 1 for traffic that requests the
 /// pages in the ratio 5 : 3 : 2.

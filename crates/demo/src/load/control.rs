@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use anomalyzer_domain::duration;
 
-use super::Load;
+use super::running::Load;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use tokio::time::Instant;
 
-use super::LoadSettings;
+use super::settings::LoadSettings;
 
 /// Share of the noise that remains after one step. Half of the noise is gone after some seven
 /// seconds.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::BacktestSetup;
+use super::setup::BacktestSetup;
 use crate::quality::csv;
 use anomalyzer_collect::{SignalConfig, SignalSource};
 use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs, millis};

@@ -158,7 +158,7 @@ impl Report {
             *count.outcomes.entry(tried.outcome).or_default() += 1;
             match tried.outcome {
                 Outcome::Done => {
-                    operations += usize::from(tried.operation.as_deref() != Some("notify"))
+                    operations += usize::from(tried.operation.as_deref() != Some("notify"));
                 }
                 Outcome::Nothing => {}
                 Outcome::Held | Outcome::Shadowed | Outcome::Denied => {

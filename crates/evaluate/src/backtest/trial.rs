@@ -1,33 +1,27 @@
 //! The trial: a backtest that a policy or a detector must pass before it goes live. It fails if the
 //! backtest has too many incidents or operations per day.
 
-use anomalyzer_domain::millis;
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::Path;
-use std::time::Duration;
 use std::{fs, io};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::{
-    BacktestError, BacktestSetup, DataError, Recorded, Report, of_files, of_history, of_prometheus,
-    run,
-};
+use super::data::{DataError, Recorded, of_files, of_history, of_prometheus};
+use super::error::BacktestError;
+use super::report::Report;
+use super::run::run;
+use super::setup::BacktestSetup;
+use super::trial_config::{HISTORY, PROMETHEUS, TrialConfig};
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{ConfigIssue, PluginKind, duration};
+use anomalyzer_domain::{PluginKind, millis};
 use anomalyzer_history::HistoryReader;
 use anomalyzer_plugin_host::{Examined, PluginConfig, Plugins};
 
 /// File in the data folder with a line for each configuration that has passed.
 const PASSED: &str = "trial.passed";
-
-/// Values of [`TrialConfig::from`] that name no file.
-const HISTORY: &str = "history";
-const PROMETHEUS: &str = "prometheus";
 
 /// Upper bounds of a backtest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, clap::Args)]
@@ -54,27 +48,6 @@ impl TrialLimits {
         })
         .collect()
     }
-}
-
-/// `[trial]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrialConfig {
-    /// A CSV file, a folder of CSV files, `prometheus` for the configured Prometheus, or `history`.
-    pub from: String,
-    /// Length of the past that is read from Prometheus.
-    #[serde(default = "week", with = "duration")]
-    pub past: Duration,
-    /// Maximum number of incidents per day.
-    #[serde(default)]
-    pub most_incidents: Option<f64>,
-    /// Maximum number of operations per day that change a target.
-    #[serde(default)]
-    pub most_operations: Option<f64>,
-}
-
-fn week() -> Duration {
-    Duration::from_secs(7 * 86_400)
 }
 
 /// Reads the history, or the files at the path `from`.
@@ -249,26 +222,4 @@ pub fn detector_must_pass(
             .map_err(|error| error.to_string())?;
     }
     Ok(())
-}
-
-impl TrialConfig {
-    /// Checks that the trial has a bound, and that its data exists.
-    ///
-    /// # Errors
-    /// Returns an error if every backtest would pass, or if there is no file at `from`.
-    pub fn validate(&self) -> Result<(), ConfigIssue> {
-        if self.most_incidents.is_none() && self.most_operations.is_none() {
-            return Err(ConfigIssue::new(
-                "everything would pass: say `most_incidents` or `most_operations` (a day)",
-            ));
-        }
-        if ![HISTORY, PROMETHEUS].contains(&self.from.as_str()) && !Path::new(&self.from).exists() {
-            let message = format!(
-                "there is no {}: name a CSV file, a folder of them, `prometheus`, or `history`",
-                self.from
-            );
-            return Err(ConfigIssue::at("from", message));
-        }
-        Ok(())
-    }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::BacktestSetup;
 use super::data::Recorded;
 use super::report::{Incident, Outcome, Report, Tried};
+use super::setup::BacktestSetup;
 use anomalyzer_domain::{
     Coverage, GuardVerdict, IncidentEvent, IncidentEventKind, Mode, Operation, Replicas, Snapshot,
     Solution, Target, UnixMs, Verdict, millis, solutions,
@@ -193,7 +193,7 @@ impl<'a> World<'a> {
     }
 
     fn spent(&self, target: &Target, now: UnixMs) -> Spent {
-        let since = now - anomalyzer_domain::millis(HOUR);
+        let since = now - millis(HOUR);
         let changes = || {
             self.past
                 .iter()

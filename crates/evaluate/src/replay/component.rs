@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{Places, ReplayError};
+use super::error::ReplayError;
+use super::options::Places;
 use anomalyzer_plugin_host::Plugins;
 
 /// Maximum depth of nested folders.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use super::component::{find, load};
-use super::{Came, Instead, Places, ReplayError, Stage, Step, text};
+use super::error::ReplayError;
+use super::options::{Instead, Places};
+use super::step::{Came, Stage, Step, text};
 use anomalyzer_detect::re_evaluate;
 use anomalyzer_diagnose::serde_name;
 use anomalyzer_domain::{Basis, Finding, Parameters, ReplayContext, rfc3339};

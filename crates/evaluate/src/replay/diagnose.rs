@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Analyst, Came, Instead, ReplayError, Stage, Step, text};
+use super::error::ReplayError;
+use super::options::{Analyst, Instead};
+use super::step::{Came, Stage, Step, text};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_diagnose::{Diagnoser, DiagnoserConfig};
 use anomalyzer_domain::{AnalystKind, Basis, Decision, Evidence, Proposal};

@@ -1,6 +1,7 @@
 //! Replays the verdicts of the guard.
 
-use super::{Came, Instead, Stage, Step, text};
+use super::options::Instead;
+use super::step::{Came, Stage, Step, text};
 use anomalyzer_diagnose::serde_name;
 use anomalyzer_domain::GuardVerdict;
 use anomalyzer_history::{Asked, RecordedEvent};

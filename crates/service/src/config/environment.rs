@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError};
+use super::error::ConfigError;
+use super::settings::Config;
 use anomalyzer_collect::{HttpUrl, PrometheusConfig};
 use anomalyzer_diagnose::OllamaConfig;
 
@@ -35,7 +36,7 @@ pub fn overlay(
     for name in ["KAFKA_TOPIC_METRICS", "KAFKA_TOPIC_SOLUTIONS"] {
         match (&mut config.kafka, get(name)) {
             (Some(kafka), Some(topic)) if name == "KAFKA_TOPIC_METRICS" => {
-                kafka.topics.metrics = topic
+                kafka.topics.metrics = topic;
             }
             (Some(kafka), Some(topic)) => kafka.topics.solutions = topic,
             (None, Some(_)) => idle.push(format!(
@@ -87,7 +88,7 @@ pub fn overlay(
     match (&mut config.ollama, model) {
         (Some(ollama), Some(model)) => ollama.model = model,
         (None, Some(_)) => {
-            idle.push("OLLAMA_MODEL changes nothing without OLLAMA_HOST or [ollama]".to_owned())
+            idle.push("OLLAMA_MODEL changes nothing without OLLAMA_HOST or [ollama]".to_owned());
         }
         (_, None) => {}
     }

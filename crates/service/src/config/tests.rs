@@ -54,7 +54,7 @@ fn a_fault_of_signals_and_sources_is_located() {
             "a.toml:1:1: signal `s` has no detector: name one, or leave `detectors` out for `novelty`",
         ),
         (
-            query.clone(),
+            query,
             "a.toml:1:1: the signal `s` is a query and no Prometheus is configured: add [collect.prometheus] with its `url`",
         ),
         (

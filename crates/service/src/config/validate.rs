@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anomalyzer_collect::{CollectError, ScrapeTargets};
 use anomalyzer_domain::{ConfigIssue, Target};
 
-use crate::config::Config;
+use super::settings::Config;
 
 /// Checks everything that does not depend on the environment.
 pub(super) fn check(config: &Config) -> Result<(), ConfigIssue> {

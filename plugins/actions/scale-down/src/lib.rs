@@ -1,6 +1,7 @@
 //! Action that removes replicas.
 
-use anomalyzer_plugin_sdk::{About, Action, Error, Incident, Need, Operation, Plan, ScaleTo};
+use anomalyzer_plugin_sdk::scaling::{self, Direction, Request};
+use anomalyzer_plugin_sdk::{About, Action, Error, Incident, Need, Plan};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -56,45 +57,12 @@ impl Action for ScaleDown {
     }
 
     fn plan(incident: &Incident, parameters: Parameters) -> Result<Plan, Error> {
-        if parameters.by == 0 {
-            return Err(Error::Invalid(
-                "`by` is 0: give how many replicas to remove".to_owned(),
-            ));
-        }
-        let target = match Self::target(incident, "scale") {
-            Ok(target) => target,
-            Err(why) => return Ok(Plan::give_up(why)),
+        let request = Request {
+            replicas: parameters.replicas,
+            by: Some(parameters.by),
+            bound: parameters.min,
         };
-        let Some(now) = incident
-            .snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.replicas)
-        else {
-            return Ok(Plan::give_up(format!(
-                "it is not known how many replicas {target} has"
-            )));
-        };
-        let now = now.desired;
-        let wanted = parameters
-            .replicas
-            .unwrap_or_else(|| now.saturating_sub(parameters.by));
-        let replicas = wanted.max(parameters.min);
-        if wanted >= now {
-            return Ok(Plan::give_up(format!(
-                "{target} should have {now} replicas already: {wanted} are no fewer"
-            )));
-        }
-        if replicas >= now {
-            return Ok(Plan::give_up(format!(
-                "{target} has {now} replicas, and at least {} are demanded",
-                parameters.min
-            )));
-        }
-        let summary = format!("scaled {target} from {now} to {replicas}");
-        Ok(Plan::in_order(
-            vec![Operation::Scale(ScaleTo { target, replicas })],
-            |_| summary,
-        ))
+        scaling::plan::<Self>(Direction::Down, incident, request)
     }
 }
 
@@ -104,7 +72,7 @@ anomalyzer_plugin_sdk::export_action!(ScaleDown);
 mod tests {
     use anomalyzer_plugin_sdk::serde_json::{Value, json};
     use anomalyzer_plugin_sdk::test::{Case, all_done};
-    use anomalyzer_plugin_sdk::{Step, Target};
+    use anomalyzer_plugin_sdk::{Operation, Step, Target};
 
     use super::*;
 
