@@ -25,7 +25,7 @@ use super::{CollectConfig, CollectError, SignalConfig, SignalSource};
 const QUERIES_AT_ONCE: usize = 8;
 
 /// Maximum number of notes kept for a signal.
-const MOST_NOTES: usize = 10;
+const MAX_NOTES: usize = 10;
 
 /// Collector that asks all sources until the shutdown.
 pub struct Collector {
@@ -256,7 +256,7 @@ impl Rounds {
                     "answer of the source has problems"
                 );
             }
-            notes.truncate(MOST_NOTES);
+            notes.truncate(MAX_NOTES);
             status.notes = notes;
             status.coverage = coverage;
             status.targets = ledger.targets();

@@ -149,15 +149,15 @@ fn remedy(status: u16) -> &'static str {
 
 /// Returns the beginning of an answer on one line, short enough for a message.
 pub(super) fn excerpt(body: &[u8]) -> String {
-    const LONGEST: usize = 80;
-    let start = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST)]);
+    const MAX_CHARS: usize = 80;
+    let start = String::from_utf8_lossy(&body[..body.len().min(4 * MAX_CHARS)]);
     let words = start
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= LONGEST {
+    if line.chars().count() <= MAX_CHARS {
         line
     } else {
-        line.chars().take(LONGEST).collect::<String>() + "…"
+        line.chars().take(MAX_CHARS).collect::<String>() + "…"
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod exposition;
 mod fetch;
 pub mod http_sd;
+mod metric_source;
 mod prometheus;
 mod publisher;
 mod query;
@@ -25,11 +26,12 @@ pub use config::{
     CollectConfig, CollectError, HttpUrl, PrometheusConfig, ScrapeConfig, ScrapeTargets,
 };
 pub use error::SourceError;
+pub use metric_source::MetricSource;
 pub use prometheus::Prometheus;
 pub use publisher::{Sink, SinkError};
 pub use scrape::{Endpoint, Groups};
 pub use selector::{ParseSelectorError, Selector};
 pub use signal::{Aggregate, Gauge, Quantile, Rate, Ratio, SignalConfig, SignalSource};
-pub use source::{MetricSource, NoPrometheus, source};
+pub use source::{NoPrometheus, source};
 pub use status::{SignalFailure, SignalStatus, StatusBoard};
 pub use template::{TargetTemplate, TemplateError};

@@ -407,7 +407,7 @@ impl Worker {
             match task.await {
                 Ok(Answered::Done) => {}
                 Ok(Answered::Unusable(why)) => {
-                    retry::set_aside(subscription, &delivery, &why, &self.stop).await?
+                    retry::set_aside(subscription, &delivery, &why, &self.stop).await?;
                 }
                 Ok(Answered::Stopped) => return Err(BusError::Closed),
                 Err(error) => {

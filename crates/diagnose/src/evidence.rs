@@ -6,24 +6,24 @@ use anomalyzer_domain::{
 };
 
 /// Maximum length of one piece of evidence in bytes. Text from outside must not crowd out the rest.
-pub(super) const LONGEST: usize = 2_000;
+pub(super) const MAX_TEXT_BYTES: usize = 2_000;
 /// Maximum number of findings.
-const MOST_FINDINGS: usize = 12;
+const MAX_FINDINGS: usize = 12;
 /// Maximum number of samples per series.
-const MOST_SAMPLES: usize = 20;
+const MAX_SAMPLES: usize = 20;
 
 /// Numbers the evidence of an event: findings, samples, coverage, and gathered evidence.
 pub(super) fn number(event: &IncidentEvent) -> Vec<Evidence> {
     let incident = &event.incident;
     let mut parts: Vec<(EvidenceKind, String)> = Vec::new();
-    for finding in incident.findings.iter().take(MOST_FINDINGS) {
+    for finding in incident.findings.iter().take(MAX_FINDINGS) {
         parts.push((EvidenceKind::Finding, describe(finding)));
     }
     for (finding, series) in incident
         .findings
         .iter()
         .zip(&incident.samples)
-        .take(MOST_FINDINGS)
+        .take(MAX_FINDINGS)
     {
         if !series.samples.is_empty() {
             parts.push((EvidenceKind::Samples, samples(finding, &series.samples)));
@@ -39,7 +39,7 @@ pub(super) fn number(event: &IncidentEvent) -> Vec<Evidence> {
         .map(|(i, (kind, text))| Evidence {
             id: format!("e{}", i + 1),
             kind,
-            text: truncate(&text, LONGEST),
+            text: truncate(&text, MAX_TEXT_BYTES),
         })
         .collect()
 }
@@ -76,7 +76,7 @@ fn range(range: Range) -> String {
 }
 
 fn samples(finding: &Finding, samples: &[Sample]) -> String {
-    let from = samples.len().saturating_sub(MOST_SAMPLES);
+    let from = samples.len().saturating_sub(MAX_SAMPLES);
     let values: Vec<String> = samples[from..]
         .iter()
         .map(|sample| short(sample.value))

@@ -101,7 +101,7 @@ fn default_concurrency() -> usize {
 /// Maximum size of an answer in bytes.
 const LARGEST_ANSWER: usize = 1 << 20;
 /// Maximum number of generated tokens. It is enough for the schema and short enough to end.
-const MOST_TOKENS: u32 = 400;
+const MAX_TOKENS: u32 = 400;
 
 /// Health of Ollama.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -278,7 +278,7 @@ impl Ollama {
             messages: [("system", SYSTEM), ("user", &prompt)]
                 .map(|(role, content)| Message { role, content }),
             format: schema(evidence, offered),
-            options: json!({ "temperature": 0, "seed": 1, "num_predict": MOST_TOKENS }),
+            options: json!({ "temperature": 0, "seed": 1, "num_predict": MAX_TOKENS }),
         };
         let url = format!("{}/api/chat", self.config.url.trim_end_matches('/'));
         let answer = self

@@ -6,7 +6,7 @@ use anomalyzer_domain::{Analyst, AnalystKind, Basis, Evidence, Proposal};
 
 /// Reproduced diagnosis.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Again {
+pub struct Reproduction {
     /// Proposals, best first.
     pub proposals: Vec<Proposal>,
     /// Ids of the cited evidence.
@@ -17,11 +17,11 @@ pub struct Again {
     pub prompt: Option<String>,
 }
 
-/// Diagnoses again, with the stored answer if a model decided.
+/// Repeats a diagnosis, with the stored answer if a model decided.
 ///
 /// # Errors
 /// Returns an error if there is no stored answer, or if the stored answer is invalid.
-pub fn again(basis: &Basis, analyst: &Analyst) -> Result<Again, String> {
+pub fn reproduce(basis: &Basis, analyst: &Analyst) -> Result<Reproduction, String> {
     let Basis { event, offered } = basis;
     let evidence = number(event);
     if analyst.kind == AnalystKind::Ollama {
@@ -31,7 +31,7 @@ pub fn again(basis: &Basis, analyst: &Analyst) -> Result<Again, String> {
             .ok_or("the model's answer is not on record")?;
         let (proposals, cites) = ollama::reread(&evidence, offered, content)?;
         let prompt = ollama::prompt(event, &evidence, offered);
-        return Ok(Again {
+        return Ok(Reproduction {
             proposals,
             cites,
             evidence,
@@ -39,7 +39,7 @@ pub fn again(basis: &Basis, analyst: &Analyst) -> Result<Again, String> {
         });
     }
     let cites = evidence.iter().take(3).map(|one| one.id.clone()).collect();
-    Ok(Again {
+    Ok(Reproduction {
         proposals: rules::propose(event, offered),
         cites,
         evidence,

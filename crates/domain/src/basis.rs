@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, IncidentEvent, Parameters, Sample, UnixMs};
+use super::IncidentEvent;
 
 /// Input of the analyst.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,32 +11,4 @@ pub struct Basis {
     pub event: IncidentEvent,
     /// Names of the actions that the analyst could propose.
     pub offered: Vec<String>,
-}
-
-/// State and input of a detector when it first reported an anomaly of a series. This is enough to
-/// evaluate the series again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReplayContext {
-    /// Finding that the detector reported.
-    pub finding: Finding,
-    /// Settings of the detector.
-    pub settings: Parameters,
-    /// Saved state of the detector before the first of the samples. None if it had no state.
-    pub memory: Option<WitnessMemory>,
-    /// Samples given to the detector after that state, up to the finding.
-    pub samples: Vec<Sample>,
-    /// True if state and samples are everything that the detector knew. If false, a new evaluation
-    /// may have a different result.
-    pub whole: bool,
-}
-
-/// Saved state of a detector for one series at one time, in the detector's own format.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WitnessMemory {
-    /// Version of the detector that saved the state.
-    pub version: String,
-    /// Time of the newest sample that the state includes.
-    pub watermark: UnixMs,
-    /// Bytes of the state, in Base64.
-    pub saved: String,
 }

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::decision_state::{DecisionState, InvalidTransition};
 use super::{
-    Analyst, Answer, DecisionId, Direction, Evidence, Finding, IncidentId, OperationRecord,
-    Parameters, Proposal, Provenance, Question, Range, Solution, Target, Undo, UnixMs,
-    Verification, number::as_number, time::as_rfc3339,
+    Analyst, Answer, DecisionId, Direction, Evidence, Finding, GuardVerdict, IncidentId,
+    OperationRecord, Parameters, Proposal, Provenance, Question, Range, Solution, Target, Undo,
+    UnixMs, Verification, number::as_number, time::as_rfc3339,
 };
 
 /// Most telling finding of the incident, in short.
@@ -26,31 +26,6 @@ pub struct Anomaly {
     pub observed: Option<f64>,
     /// Expected range.
     pub expected: Option<Range>,
-}
-
-/// Answer of the guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The operation may be performed.
-    Allow,
-    /// A person must approve the operation.
-    Hold,
-    /// The operation is recorded and not performed.
-    Shadow,
-    /// The operation is refused.
-    Deny,
-}
-
-/// Answer of the guard, with the rule that decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuardVerdict {
-    /// Answer.
-    pub verdict: Verdict,
-    /// Name of the rule.
-    pub rule: String,
-    /// Reason.
-    pub reason: String,
 }
 
 /// Record of one solution of one incident, as the API and the command line show it. The field names

@@ -1,12 +1,11 @@
 //! Solutions: proposals of the analyst.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::{Basis, DecisionId, IncidentId, Target, UnixMs, number::as_number, time::as_rfc3339};
-
-/// Parameters of a solution.
-pub type Parameters = Map<String, Value>;
+use super::{
+    Basis, DecisionId, Evidence, IncidentId, Parameters, Target, UnixMs, number::as_number,
+    time::as_rfc3339,
+};
 
 /// Names of the eight built-in solutions. An uploaded action adds its own name.
 pub mod solutions {
@@ -37,37 +36,6 @@ pub mod solutions {
         INVESTIGATE,
         NO_ACTION,
     ];
-}
-
-/// Kind of a piece of evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EvidenceKind {
-    /// A finding.
-    Finding,
-    /// Samples around the onset.
-    Samples,
-    /// Coverage of the sources.
-    Coverage,
-    /// Snapshot of the target.
-    Snapshot,
-    /// Log lines.
-    Logs,
-    /// Events of the target.
-    Events,
-    /// Answer of the metrics source.
-    Query,
-}
-
-/// Numbered piece of evidence, cited by its id. Its text is data and never an instruction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// Id of the evidence: `e1`, `e2`, …
-    pub id: String,
-    /// Kind of the evidence.
-    pub kind: EvidenceKind,
-    /// Content of the evidence.
-    pub text: String,
 }
 
 /// Kind of an analyst.

@@ -81,6 +81,16 @@ pub struct Walked {
     pub broken: Option<Break>,
 }
 
+/// Last link of the chain. It should be anchored outside the file, because an editor of the file
+/// can create a new chain.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ChainHead {
+    /// Number of events.
+    pub seq: i64,
+    /// SHA-256 in hex.
+    pub hash: String,
+}
+
 impl HistoryReader {
     /// Verifies both chains in one snapshot, so concurrent writes have no effect. Verification of a
     /// chain stops at its first invalid event.
@@ -114,6 +124,25 @@ impl HistoryReader {
             Ok(walked.end())
         };
         Ok([walk(Chain::Decisions).await?, walk(Chain::Plugins).await?])
+    }
+
+    /// Computes the chain of the decisions again from the stored events.
+    ///
+    /// # Errors
+    /// Returns an error if the history can't be read, or if its events are not the recorded ones.
+    pub async fn verify_chain(&self) -> Result<ChainHead, HistoryError> {
+        let [decisions, _] = self.audit(&[]).await?;
+        match decisions.broken {
+            Some(Break { seq, what, .. }) => Err(HistoryError::BrokenChain {
+                path: self.path().to_owned(),
+                seq,
+                reason: what,
+            }),
+            None => Ok(ChainHead {
+                seq: decisions.events,
+                hash: decisions.hash,
+            }),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anomalyzer_domain::{Decision, Incident, OperationRecord, Target, UnixMs};
+use anomalyzer_domain::{Decision, Incident, OperationRecord, PluginChange, Target, UnixMs};
 
 use super::{DecisionEvent, Input, RecordedEvent, full_text};
 
@@ -48,6 +48,15 @@ pub(super) struct IncidentColumns {
     pub opened_at: UnixMs,
     pub changed_at: UnixMs,
     pub cleared_at: Option<UnixMs>,
+    pub body: Vec<u8>,
+}
+
+/// One change of a plugin.
+#[derive(Debug)]
+pub(super) struct PluginColumns {
+    pub plugin: String,
+    pub at: UnixMs,
+    pub kind: &'static str,
     pub body: Vec<u8>,
 }
 
@@ -146,6 +155,17 @@ impl IncidentColumns {
             changed_at: incident.changed_at,
             cleared_at: incident.cleared_at,
             body: serde_json::to_vec(&incident)?,
+        })
+    }
+}
+
+impl PluginColumns {
+    pub(super) fn of(change: &PluginChange) -> serde_json::Result<Self> {
+        Ok(Self {
+            plugin: change.plugin.clone(),
+            at: change.at,
+            kind: change.kind.as_str(),
+            body: serde_json::to_vec(change)?,
         })
     }
 }

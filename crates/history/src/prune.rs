@@ -3,13 +3,12 @@
 //! removed event is kept, because the first remaining event follows it. SQLite reuses the freed
 //! pages, and nothing is copied.
 
-use sqlx::SqliteTransaction;
-
-use super::{History, HistoryError, Work};
+use super::writer::Work;
+use super::{History, HistoryError};
 use anomalyzer_domain::UnixMs;
 
 /// Maximum number of events removed in one transaction.
-const STEP: i64 = 200;
+const MAX_STEP: i64 = 200;
 
 impl History {
     /// Prunes events older than `before`, together with the decisions and incidents that no other
@@ -39,7 +38,7 @@ impl History {
                AND seq < coalesce((SELECT seq FROM kept), 1 << 62)
                AND seq < (SELECT max(seq) FROM decision_events)",
         )
-        .bind(STEP)
+        .bind(MAX_STEP)
         .bind(before)
         .fetch_one(&self.pool)
         .await
@@ -71,35 +70,4 @@ impl History {
             .await
             .map_err(|error| self.failed(&error))
     }
-}
-
-/// Prunes all events up to and including `until`.
-pub(super) async fn apply(
-    transaction: &mut SqliteTransaction<'_>,
-    until: i64,
-    now: UnixMs,
-) -> sqlx::Result<i64> {
-    sqlx::query(
-        "INSERT INTO cuts (seq, hash, at, cut_at) SELECT seq, hash, at, ?2 FROM decision_events WHERE seq = ?1",
-    )
-    .bind(until)
-    .bind(now)
-    .execute(&mut **transaction)
-    .await?;
-    let over = "SELECT DISTINCT decision FROM decision_events AS old WHERE seq <= ?1
-                AND NOT EXISTS (SELECT 1 FROM decision_events AS newer WHERE newer.decision = old.decision AND newer.seq > ?1)";
-    for what in [
-        format!("DELETE FROM decision_text WHERE rowid IN (SELECT seq FROM decisions WHERE id IN ({over}))"),
-        format!("DELETE FROM operations WHERE decision IN ({over})"),
-        format!(
-            "DELETE FROM incidents WHERE cleared_at IS NOT NULL
-             AND id IN (SELECT incident FROM decisions WHERE id IN ({over}))
-             AND NOT EXISTS (SELECT 1 FROM decisions WHERE incident = incidents.id AND id NOT IN ({over}))"
-        ),
-        format!("DELETE FROM decisions WHERE id IN ({over})"),
-        "DELETE FROM decision_events WHERE seq <= ?1".to_owned(),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(what)).bind(until).execute(&mut **transaction).await?;
-    }
-    Ok(until)
 }

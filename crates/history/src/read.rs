@@ -14,7 +14,7 @@ use anomalyzer_domain::{
     Control, Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs,
 };
 
-use super::{Break, Filter, HistoryError, Order, Page};
+use super::{Filter, HistoryError, Order, Page, schema};
 
 /// Reader of a history that another task or process may write at the same time.
 #[derive(Clone, Debug)]
@@ -76,16 +76,6 @@ impl RecordedEvent {
     }
 }
 
-/// Last link of the chain. It should be anchored outside the file, because an editor of the file
-/// can create a new chain.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ChainHead {
-    /// Number of events.
-    pub seq: i64,
-    /// SHA-256 in hex.
-    pub hash: String,
-}
-
 impl HistoryReader {
     /// Opens an existing file. Its schema must be the one of this version.
     pub async fn open(path: &Path) -> Result<Self, HistoryError> {
@@ -117,10 +107,7 @@ impl HistoryReader {
     }
 
     async fn check_schema(&self) -> Result<(), HistoryError> {
-        let wanted = super::MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .max();
+        let wanted = schema::version();
         let found: Result<Option<i64>, _> =
             sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
                 .fetch_one(&self.pool)
@@ -422,25 +409,6 @@ impl HistoryReader {
             .fetch_one(&self.pool)
             .await
             .map_err(|error| self.failed(&error))
-    }
-
-    /// Computes the chain of the decisions again from the stored events.
-    ///
-    /// # Errors
-    /// Returns an error if the history can't be read, or if its events are not the recorded ones.
-    pub async fn verify_chain(&self) -> Result<ChainHead, HistoryError> {
-        let [decisions, _] = self.audit(&[]).await?;
-        match decisions.broken {
-            Some(Break { seq, what, .. }) => Err(HistoryError::BrokenChain {
-                path: self.path.clone(),
-                seq,
-                reason: what,
-            }),
-            None => Ok(ChainHead {
-                seq: decisions.events,
-                hash: decisions.hash,
-            }),
-        }
     }
 
     async fn bodies<T: DeserializeOwned>(

@@ -3,7 +3,8 @@
 use sqlx::SqliteTransaction;
 
 use super::chain::{self, GENESIS, Hash, Link};
-use super::columns::{EventColumns, IncidentColumns};
+use super::columns::{EventColumns, IncidentColumns, PluginColumns};
+use anomalyzer_domain::UnixMs;
 
 pub(super) async fn read_up_to(
     transaction: &mut SqliteTransaction<'_>,
@@ -142,4 +143,79 @@ pub(super) async fn put_incident(
         .bind(&incident.id)
         .fetch_one(&mut **transaction)
         .await
+}
+
+/// Appends a change of a plugin to the chain of the plugins.
+pub(super) async fn append_plugin_change(
+    transaction: &mut SqliteTransaction<'_>,
+    change: &PluginColumns,
+) -> sqlx::Result<i64> {
+    let last: Option<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT seq, hash FROM plugin_events ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(&mut **transaction)
+            .await?;
+    let (last, previous): (i64, Hash) = last.map_or((0, GENESIS), |(seq, hash)| {
+        (seq, hash.try_into().unwrap_or(GENESIS))
+    });
+    let PluginColumns {
+        plugin,
+        at,
+        kind,
+        body,
+    } = change;
+    let seq = last + 1;
+    let hash = chain::hash(
+        &previous,
+        &Link {
+            seq,
+            decision: plugin,
+            at: *at,
+            kind,
+            body,
+        },
+    );
+    sqlx::query(
+        "INSERT INTO plugin_events (seq, plugin, at, kind, body, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(seq)
+    .bind(plugin)
+    .bind(at)
+    .bind(kind)
+    .bind(body)
+    .bind(previous.to_vec())
+    .bind(hash.to_vec())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(seq)
+}
+
+/// Prunes all events up to and including `until`.
+pub(super) async fn prune_up_to(
+    transaction: &mut SqliteTransaction<'_>,
+    until: i64,
+    now: UnixMs,
+) -> sqlx::Result<i64> {
+    sqlx::query(
+        "INSERT INTO cuts (seq, hash, at, cut_at) SELECT seq, hash, at, ?2 FROM decision_events WHERE seq = ?1",
+    )
+    .bind(until)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    let over = "SELECT DISTINCT decision FROM decision_events AS old WHERE seq <= ?1
+                AND NOT EXISTS (SELECT 1 FROM decision_events AS newer WHERE newer.decision = old.decision AND newer.seq > ?1)";
+    for what in [
+        format!("DELETE FROM decision_text WHERE rowid IN (SELECT seq FROM decisions WHERE id IN ({over}))"),
+        format!("DELETE FROM operations WHERE decision IN ({over})"),
+        format!(
+            "DELETE FROM incidents WHERE cleared_at IS NOT NULL
+             AND id IN (SELECT incident FROM decisions WHERE id IN ({over}))
+             AND NOT EXISTS (SELECT 1 FROM decisions WHERE incident = incidents.id AND id NOT IN ({over}))"
+        ),
+        format!("DELETE FROM decisions WHERE id IN ({over})"),
+        "DELETE FROM decision_events WHERE seq <= ?1".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(what)).bind(until).execute(&mut **transaction).await?;
+    }
+    Ok(until)
 }

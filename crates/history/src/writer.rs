@@ -19,24 +19,23 @@ use anomalyzer_common::metrics::{Counter, Gauge, Histogram, Metrics};
 use anomalyzer_common::{disk_probe, metrics};
 use anomalyzer_domain::Decision;
 
-use super::columns::{EventColumns, IncidentColumns};
+use super::columns::{EventColumns, IncidentColumns, PluginColumns};
 use super::log::{ApplyError, Entry};
-use super::plugins::PluginColumns;
-use super::rows::{append, last_link, put_incident, read_up_to};
-use super::{HistoryError, HistoryHealth, HistoryOptions, plugins, prune};
+use super::rows::{append, append_plugin_change, last_link, prune_up_to, put_incident, read_up_to};
+use super::{HistoryError, HistoryHealth, HistoryOptions};
 
 /// Maximum number of records that share one commit.
-const GROUP: usize = 256;
+const MAX_GROUP: usize = 256;
 
 /// Time between two checks for new events on the log of record.
-const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time that an event waits for this process to become the writer of the log of record. A start
 /// takes about as long.
-const TURN: Duration = Duration::from_secs(10);
+const LEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of decisions that a subscriber may lag behind.
-const BACKLOG: usize = 1024;
+const MAX_BACKLOG: usize = 1024;
 
 /// Work for the writer task.
 #[derive(Debug)]
@@ -84,14 +83,14 @@ impl Writer {
         let (leads, led) = watch::channel(log.is_none());
         let name = log.as_ref().map(|log| log.name().to_owned());
         let (sender, receiver) = mpsc::channel(options.queue);
-        let (decisions, _) = broadcast::channel(BACKLOG);
+        let (decisions, _) = broadcast::channel(MAX_BACKLOG);
         let problem = Arc::default();
         let closing = CancellationToken::new();
         let queue = [("queue", "history")];
         metrics
             .gauge("anomalyzer_queue_capacity", "How many may wait.", &queue)
             .set(options.queue as f64);
-        let desk = WriterTask {
+        let writer = WriterTask {
             path: path.to_owned(),
             connect,
             connection: None,
@@ -118,7 +117,9 @@ impl Writer {
             sender,
             decisions,
             problem,
-            task: tokio::sync::Mutex::new(Some(tokio::spawn(desk.run(receiver, closing.clone())))),
+            task: tokio::sync::Mutex::new(Some(tokio::spawn(
+                writer.run(receiver, closing.clone()),
+            ))),
             closing,
             full: metrics.counter(
                 "anomalyzer_queue_full_total",
@@ -148,8 +149,11 @@ impl Writer {
         if matches!(work, Work::Event(_)) && !*self.leads.borrow() {
             let mut leads = self.leads.clone();
             // On a timeout the writer task refuses the event.
-            let _ =
-                tokio::time::timeout(TURN.min(self.patience), leads.wait_for(|leads| *leads)).await;
+            let _ = tokio::time::timeout(
+                LEAD_TIMEOUT.min(self.patience),
+                leads.wait_for(|leads| *leads),
+            )
+            .await;
         }
         let (path, patience) = (self.path.clone(), self.patience);
         let permit = match self.sender.try_reserve() {
@@ -235,12 +239,12 @@ impl WriterTask {
         let mut jobs = Vec::new();
         let mut again = tokio::time::interval(disk_probe::PROBE_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut follow = tokio::time::interval(FOLLOW_EVERY);
+        let mut follow = tokio::time::interval(FOLLOW_INTERVAL);
         follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let broken = self.problem.lock().is_some();
             let taken = tokio::select! {
-                taken = receiver.recv_many(&mut jobs, GROUP) => taken,
+                taken = receiver.recv_many(&mut jobs, MAX_GROUP) => taken,
                 () = closing.cancelled(), if !receiver.is_closed() => {
                     // Work that was sent before is still written.
                     receiver.close();
@@ -441,8 +445,8 @@ impl WriterTask {
                     seq
                 }
                 Work::Incident(incident) => put_incident(&mut transaction, incident).await?,
-                Work::Plugin(change) => plugins::append(&mut transaction, change).await?,
-                Work::Cut { until } => prune::apply(&mut transaction, *until, now_ms()).await?,
+                Work::Plugin(change) => append_plugin_change(&mut transaction, change).await?,
+                Work::Cut { until } => prune_up_to(&mut transaction, *until, now_ms()).await?,
                 Work::TakeOver => 0,
             });
         }
@@ -537,7 +541,7 @@ impl WriterTask {
             .bind(log.name())
             .fetch_optional(self.connected().await?)
             .await?;
-        let (page, all) = log.read(next.unwrap_or(0), GROUP).await?;
+        let (page, all) = log.read(next.unwrap_or(0), MAX_GROUP).await?;
         let Some(last) = page.last() else {
             return Ok(all);
         };

@@ -13,11 +13,11 @@ use super::cel_context::{CelContext, samples};
 
 /// Maximum length in bytes. The parser recurses once per bracket and per operator, and a thousand
 /// of them crash the process.
-const LONGEST: usize = 1_000;
+const MAX_CONDITION_BYTES: usize = 1_000;
 const DEEPEST: usize = 16;
-const MOST_OPERATORS: usize = 100;
+const MAX_OPERATORS: usize = 100;
 /// Maximum number of comprehensions. Each nested comprehension multiplies the cost of a condition.
-const MOST_COMPREHENSIONS: usize = 2;
+const MAX_COMPREHENSIONS: usize = 2;
 const COMPREHENSIONS: [&str; 5] = ["all", "exists", "exists_one", "filter", "map"];
 /// Stack size of the parser's thread in bytes. An expression within the limits needs less than a
 /// twentieth of it.
@@ -113,9 +113,9 @@ fn cel_value(json: &serde_json::Value) -> Value {
 
 /// Rejects text that must never reach the parser.
 fn bounded(text: &str) -> Result<(), String> {
-    if text.len() > LONGEST {
+    if text.len() > MAX_CONDITION_BYTES {
         return Err(format!(
-            "it is {} bytes long: at most {LONGEST} are read; make two rules of it",
+            "it is {} bytes long: at most {MAX_CONDITION_BYTES} are read; make two rules of it",
             text.len()
         ));
     }
@@ -153,15 +153,15 @@ fn bounded(text: &str) -> Result<(), String> {
             return Err(format!("its brackets are more than {DEEPEST} deep"));
         }
     }
-    if operators > MOST_OPERATORS {
+    if operators > MAX_OPERATORS {
         return Err(format!(
-            "it has more than {MOST_OPERATORS} operators: make two rules of it"
+            "it has more than {MAX_OPERATORS} operators: make two rules of it"
         ));
     }
-    if comprehensions > MOST_COMPREHENSIONS {
+    if comprehensions > MAX_COMPREHENSIONS {
         let names = COMPREHENSIONS.join(", ");
         return Err(format!(
-            "it has more than {MOST_COMPREHENSIONS} of {names}: make two rules of it"
+            "it has more than {MAX_COMPREHENSIONS} of {names}: make two rules of it"
         ));
     }
     Ok(())

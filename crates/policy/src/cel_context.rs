@@ -122,8 +122,8 @@ mod tests {
     use super::*;
     use crate::tests::facts;
 
-    /// Conditions are parsed against the variables of [`CelContext::full`]. These must have the names
-    /// that [`CelContext::new`] provides when a condition is evaluated.
+    /// Conditions are parsed against the variables of [`CelContext::full`]. These must have the
+    /// names that [`CelContext::new`] provides when a condition is evaluated.
     #[test]
     fn what_is_seen_has_the_names_that_are_promised() {
         let target = anomalyzer_domain::Target::new("shop", "Deployment", "web");

@@ -13,7 +13,7 @@ use super::time_zone::time_zone;
 use anomalyzer_domain::{ConfigIssue, UnixMs, duration};
 
 /// Maximum duration of a maintenance window.
-const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// Planned work on some targets, repeated by a schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl Maintenance {
     /// Returns an error if the schedule or the time zone is malformed, or if the duration is zero
     /// or longer than 31 days.
     pub fn validate(&self) -> Result<(), ConfigIssue> {
-        if self.duration.is_zero() || self.duration > LONGEST {
+        if self.duration.is_zero() || self.duration > MAX_DURATION {
             return Err(ConfigIssue::at(
                 "duration",
                 "duration must be more than nothing, and at most 31 days",

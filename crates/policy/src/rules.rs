@@ -3,7 +3,7 @@
 use anomalyzer_domain::{Autoscaler, Operation, Snapshot, Verdict, millis, rfc3339, solutions};
 
 use super::custom_rule::decide;
-use super::{Facts, Foreign, HOUR, NOT_NOW, Policy, Source};
+use super::{Facts, Foreign, HOUR, Policy, Source};
 use anomalyzer_domain::Mode;
 
 type Answer = Option<(Verdict, String)>;
@@ -168,8 +168,11 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
     }
 }
 
-/// Returns true if one of the rules in [`NOT_NOW`] objects, so that the objection is temporary.
-pub(super) fn not_now(facts: &Facts, policy: &Policy) -> bool {
+/// Rules that object only for a while. A decision that they deny is deferred and retried later.
+pub const NOT_NOW: [&str; 3] = ["silence", "maintenance", "rollout_in_progress"];
+
+/// Returns true if one of the rules in [`NOT_NOW`] objects, whatever the other rules return.
+pub fn is_not_now(facts: &Facts, policy: &Policy) -> bool {
     BOUNDS
         .iter()
         .any(|(name, rule)| NOT_NOW.contains(name) && rule(facts, policy).is_some())

@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use anomalyzer_domain::{Coverage, Mode, Operation, Replicas, Snapshot, Target};
+use anomalyzer_domain::{Coverage, Mode, Operation, Replicas, Snapshot, Target, Verdict};
 
 const HOUR_MS: i64 = 3_600_000;
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 use anomalyzer_domain::{
     Autoscaler, Coverage, HttpRequest, MergePatch, Mode, Notice, Operation, Replicas, Snapshot,
-    Target,
+    Target, Verdict,
 };
 
 const NOW: i64 = 1_000_000_000;

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use super::{Executor, provenance};
-use anomalyzer_domain::{
-    Anomaly, Decision, Evidence, EvidenceKind, Finding, Incident, Meaning, Operation, Snapshot,
-};
+use anomalyzer_domain::{Anomaly, Decision, Evidence, EvidenceKind, Incident, Operation, Snapshot};
 use anomalyzer_plugin_host::ActionOutcome;
 
 /// Maximum number of log lines kept of one read.
@@ -53,23 +51,9 @@ pub(super) async fn add_query_answers(executor: &Executor, decision: &mut Decisi
     }
 }
 
-/// Returns the most telling finding: the most severe one, findings that can be verified first and
-/// traffic last.
+/// Returns the most telling finding in short; see [`Incident::worst_verifiable`].
 pub(super) fn worst(incident: &Incident) -> Option<Anomaly> {
-    let rank = |finding: &&Finding| {
-        (
-            finding.expected.is_some(),
-            finding.meaning != Meaning::Traffic,
-        )
-    };
-    let finding = incident
-        .active()
-        .max_by(|a, b| {
-            rank(a)
-                .cmp(&rank(b))
-                .then(a.severity.total_cmp(&b.severity))
-        })
-        .or(incident.findings.first())?;
+    let finding = incident.worst_verifiable()?;
     Some(Anomaly {
         signal: finding.signal.clone(),
         direction: finding.direction,

@@ -7,9 +7,8 @@ use serde::de::IgnoredAny;
 
 use anomalyzer_domain::{Labels, Sample, Series, UnixMs};
 
-use super::super::error::excerpt;
-use super::super::{SourceError, fetch};
-use super::Answered;
+use crate::error::excerpt;
+use crate::{SourceError, fetch};
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -20,6 +19,12 @@ struct Envelope {
     error: Option<String>,
     #[serde(default)]
     warnings: Vec<String>,
+}
+
+/// The data of an answer, and Prometheus's warnings about it.
+pub struct Answered {
+    pub data: Data,
+    pub warnings: Vec<String>,
 }
 
 /// Result of a query.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Opened, cases};
+use super::cases;
 use crate::report::Failure;
 use anomalyzer_domain::{Allowance, Operation, UnixMs};
 use anomalyzer_plugin_host::{
-    ActionIncident, ActionOutcome, ActionStep, PluginError, PluginInfo, Plugins,
+    ActionIncident, ActionOutcome, ActionRun, ActionStep, PluginError, PluginInfo, Plugins,
 };
 use anomalyzer_remediate::ExecutorConfig;
 use anomalyzer_remediate::grants::permit;
@@ -20,7 +20,7 @@ const NOW: UnixMs = 1_767_225_600_000;
 const TAKES_MS: i64 = 250;
 /// Maximum number of steps of a run. It is above the number of operations that the host allows plus
 /// waits of one second for all the time that the host gives an action.
-const MOST_STEPS: usize = 1000;
+const MAX_STEPS: usize = 1000;
 
 /// An action on trial, with the results of all its runs.
 pub(super) struct Stage<'a> {
@@ -78,14 +78,21 @@ impl<'a> Stage<'a> {
         cases::usual(&self.kind)
     }
 
-    pub(super) async fn open(&self, incident: &ActionIncident, parameters: &Value) -> Opened {
+    pub(super) async fn open(
+        &self,
+        incident: &ActionIncident,
+        parameters: &Value,
+    ) -> Result<ActionRun, PluginError> {
         self.plugins
             .action(&self.plugin.name, incident.clone(), parameters)
             .await
     }
 
     /// Opens the action with the parameters of the trial.
-    pub(super) async fn open_usual(&self, incident: &ActionIncident) -> Opened {
+    pub(super) async fn open_usual(
+        &self,
+        incident: &ActionIncident,
+    ) -> Result<ActionRun, PluginError> {
         self.open(incident, self.parameters).await
     }
 
@@ -105,7 +112,7 @@ impl<'a> Stage<'a> {
         let mut played = Played::default();
         let (mut now, mut operations, mut waited) = (NOW, 0, Duration::ZERO);
         let mut last = ActionOutcome::Begin;
-        while played.steps.len() < MOST_STEPS {
+        while played.steps.len() < MAX_STEPS {
             let step = run.next(now, last).await?;
             played.steps.push(step.clone());
             last = match step {
@@ -142,7 +149,7 @@ impl<'a> Stage<'a> {
                 }
             };
         }
-        played.cut_short = Some(format!("it does not end within {MOST_STEPS} steps"));
+        played.cut_short = Some(format!("it does not end within {MAX_STEPS} steps"));
         Ok(played)
     }
 

@@ -1,6 +1,6 @@
 //! Determinism checks: changes of the conditions that may not change a verdict.
 
-use super::Bench;
+use super::bench::Bench;
 use super::feed::{Cut, Order, Said, frames, show, watch};
 use super::series::{Kind, Series};
 use crate::report::Failure;

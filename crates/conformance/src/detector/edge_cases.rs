@@ -1,7 +1,7 @@
 //! Checks on series that are odd in one way. The detector may not trap, and its verdict must be
 //! readable by a person.
 
-use super::Bench;
+use super::bench::Bench;
 use super::feed::{Cut, Order, Said, watch};
 use super::series::{Kind, Series};
 use crate::report::Failure;

@@ -1,6 +1,6 @@
 //! Feeds series to a detector in frames, and sorts its verdicts by series.
 
-use super::Bench;
+use super::bench::Bench;
 use super::series::Series;
 use crate::report::Failure;
 use anomalyzer_domain::UnixMs;

@@ -1,6 +1,6 @@
 //! Checks of series that open and close, also without a sample in between.
 
-use super::Bench;
+use super::bench::Bench;
 use super::feed::{Cut, Order, frames, show};
 use super::series::{BEGIN, Series};
 use crate::report::Failure;

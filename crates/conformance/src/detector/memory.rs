@@ -1,7 +1,7 @@
 //! Leak checks: memory may grow with the number of open series, not with the number of seen
 //! samples.
 
-use super::Bench;
+use super::bench::Bench;
 use super::series::{BEGIN, seasonal};
 use crate::report::Failure;
 use anomalyzer_domain::Labels;

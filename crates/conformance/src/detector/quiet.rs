@@ -1,6 +1,6 @@
 //! Counts the findings of a detector on a calm series and on an obvious level shift.
 
-use super::Bench;
+use super::bench::Bench;
 use super::feed::{Cut, Order, watch};
 use super::series::Kind;
 use crate::report::Report;

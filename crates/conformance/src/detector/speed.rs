@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Bench;
+use super::bench::Bench;
 use super::series::{BEGIN, EVERY_MS, calm};
 use crate::report::{Failure, Report};
 use anomalyzer_domain::Labels;

@@ -38,7 +38,7 @@ const RESERVED: [&str; 13] = [
     "upgrade",
 ];
 /// Maximum number of headers of one request.
-const MOST_HEADERS: usize = 32;
+const MAX_HEADERS: usize = 32;
 
 /// The `[http]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -318,9 +318,9 @@ fn method(name: &str) -> Result<Method, OperatorError> {
 }
 
 fn headers(asked: &[(String, String)]) -> Result<HeaderMap, OperatorError> {
-    if asked.len() > MOST_HEADERS {
+    if asked.len() > MAX_HEADERS {
         return Err(OperatorError::Refused(format!(
-            "a request may have {MOST_HEADERS} headers, not {}",
+            "a request may have {MAX_HEADERS} headers, not {}",
             asked.len()
         )));
     }

@@ -8,7 +8,7 @@ use super::{About, ChannelConfig};
 use anomalyzer_domain::{Notice, rfc3339};
 
 /// Maximum number of characters of a text that are sent.
-const LONGEST: usize = 8_000;
+const MAX_TEXT_CHARS: usize = 8_000;
 
 /// Builds the body for a webhook, which holds all fields.
 pub fn webhook(notice: &Notice, about: &About) -> Value {
@@ -72,7 +72,7 @@ pub fn slack(notice: &Notice) -> Value {
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
     }

@@ -24,7 +24,7 @@ pub(super) async fn again(
             (AnalystKind::Ollama, Some(model)) => format!("the stored answer of {model}"),
             _ => "the rules".to_owned(),
         };
-        let came = match anomalyzer_diagnose::again(basis, &decision.analyst) {
+        let came = match anomalyzer_diagnose::reproduce(basis, &decision.analyst) {
             Ok(again) => {
                 let was = written(
                     &recorded(decision),

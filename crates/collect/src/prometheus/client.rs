@@ -1,0 +1,256 @@
+//! Client of Prometheus's HTTP API. <https://prometheus.io/docs/prometheus/latest/querying/api/>
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::http_client;
+use anomalyzer_domain::{Labels, Sample, Series, UnixMs, millis};
+
+use super::response::{self, Answered};
+use crate::fetch::{self, Bounds};
+use crate::{
+    CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
+};
+
+/// Maximum number of points per series in one request. Prometheus returns at most 11,000 points of
+/// a series; a longer range is requested in pieces.
+const MAX_POINTS_AT_ONCE: i64 = 10_000;
+/// Longest range, in points per series.
+const MAX_POINTS: i64 = 1_000_000;
+
+/// Query parameter that limits the age of a sample. Prometheus supports it since March 2023
+/// (prometheus/prometheus#12088); older versions ignore it.
+const LOOKBACK: &str = "lookback_delta";
+/// Warning about a Prometheus that does not know [`LOOKBACK`].
+const IGNORES_LOOKBACK: &str = "this Prometheus does not know `lookback_delta`: a value counts as current for as long as its own \
+    --query.lookback-delta says, five minutes unless it is set; set it, or take a newer Prometheus";
+
+/// A Prometheus, or a server that speaks its HTTP API.
+#[derive(Debug)]
+pub struct Prometheus {
+    config: PrometheusConfig,
+    client: reqwest::Client,
+    base: String,
+    ignores_lookback: OnceCell<bool>,
+}
+
+impl Prometheus {
+    /// Sets up the client. Sends no request yet.
+    pub fn new(config: PrometheusConfig) -> Result<Self, CollectError> {
+        let client = http_client::client(config.timeout)
+            .map_err(|error| CollectError::Client(http_client::reason(error)))?;
+        let base = config.url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self {
+            config,
+            client,
+            base,
+            ignores_lookback: OnceCell::new(),
+        })
+    }
+
+    /// Evaluates a query at one time. If `interval` is given, samples older than
+    /// [`PrometheusConfig::lookback`] allows for it are ignored. Prometheus itself would return a
+    /// value that is up to five minutes old as the current one.
+    pub(crate) async fn instant(
+        &self,
+        promql: &str,
+        at: UnixMs,
+        interval: Option<Duration>,
+    ) -> Result<Answered, SourceError> {
+        let lookback = interval.map(|interval| self.lookback(interval));
+        let more: Vec<_> = [("time", seconds(at))]
+            .into_iter()
+            .chain(lookback)
+            .collect();
+        let mut answered = self.ask("query", promql, &more).await?;
+        if interval.is_some() && self.ignores_lookback().await {
+            answered.warnings.push(IGNORES_LOOKBACK.to_owned());
+        }
+        Ok(answered)
+    }
+
+    /// Returns true if Prometheus accepts an invalid value for [`LOOKBACK`], which means that it
+    /// ignores the parameter. The check is repeated until Prometheus answers it.
+    async fn ignores_lookback(&self) -> bool {
+        let ask = async || match self
+            .ask("query", "1", &[(LOOKBACK, "no duration".to_owned())])
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(SourceError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.ignores_lookback
+            .get_or_try_init(ask)
+            .await
+            .is_ok_and(|ignores| *ignores)
+    }
+
+    /// Returns the lookback parameter, which both kinds of query take.
+    fn lookback(&self, interval: Duration) -> (&'static str, String) {
+        (
+            LOOKBACK,
+            format!("{}ms", self.config.lookback(interval).as_millis().max(1)),
+        )
+    }
+
+    /// Evaluates a query over a range of time, in pieces.
+    async fn range(
+        &self,
+        promql: &str,
+        from: UnixMs,
+        to: UnixMs,
+        step: Duration,
+        more: Option<(&'static str, String)>,
+    ) -> Result<Vec<Series>, SourceError> {
+        let step = millis(step).max(1);
+        if to < from {
+            return Ok(Vec::new());
+        }
+        if to.saturating_sub(from) / step > MAX_POINTS {
+            let reason = format!(
+                "is asked for more than {MAX_POINTS} points: take a longer step or a shorter range"
+            );
+            return Err(SourceError::WrongShape {
+                query: promql.to_owned(),
+                reason,
+            });
+        }
+        let mut all: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
+        let mut start = from;
+        while start <= to {
+            let end = start
+                .saturating_add(step.saturating_mul(MAX_POINTS_AT_ONCE - 1))
+                .min(to);
+            let range = [
+                ("start", seconds(start)),
+                ("end", seconds(end)),
+                ("step", seconds(step)),
+            ];
+            let more: Vec<_> = range.into_iter().chain(more.clone()).collect();
+            let piece = self
+                .ask("query_range", promql, &more)
+                .await?
+                .data
+                .into_matrix(promql)?;
+            for series in piece {
+                all.entry(series.labels).or_default().extend(series.samples);
+            }
+            start = end.saturating_add(step);
+        }
+        Ok(all
+            .into_iter()
+            .map(|(labels, samples)| Series { labels, samples })
+            .collect())
+    }
+
+    async fn ask(
+        &self,
+        path: &str,
+        promql: &str,
+        more: &[(&str, String)],
+    ) -> Result<Answered, SourceError> {
+        let url = format!("{}/api/v1/{path}", self.base);
+        let request = self
+            .client
+            .get(&url)
+            .query(&[("query", promql)])
+            .query(more);
+        let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
+        let bounds = Bounds {
+            timeout: self.config.timeout,
+            body_limit: self.config.body_limit,
+        };
+        let answer = fetch::send(&self.client, request, bounds).await?;
+        response::read(&fetch::shown_text(&url), promql, &answer)
+    }
+}
+
+/// Formats a time as Unix seconds with three decimals.
+fn seconds(at: UnixMs) -> String {
+    format!(
+        "{}{}.{:03}",
+        if at < 0 { "-" } else { "" },
+        at.unsigned_abs() / 1000,
+        at.unsigned_abs() % 1000
+    )
+}
+
+#[async_trait]
+impl MetricSource for Prometheus {
+    async fn query(&self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError> {
+        self.instant(promql, at, None)
+            .await?
+            .data
+            .into_series(promql, at)
+    }
+
+    async fn query_range(
+        &self,
+        promql: &str,
+        from: UnixMs,
+        to: UnixMs,
+        step: Duration,
+    ) -> Result<Vec<Series>, SourceError> {
+        self.range(promql, from, to, step, None).await
+    }
+
+    async fn backfill(
+        &self,
+        signal: &SignalConfig,
+        from: UnixMs,
+        to: UnixMs,
+        step: Duration,
+    ) -> Result<Vec<Series>, SourceError> {
+        let SignalSource::Query(promql) = &signal.source else {
+            return Ok(Vec::new());
+        };
+        let mut series = self
+            .range(promql, from, to, step, Some(self.lookback(step)))
+            .await?;
+        for series in &mut series {
+            series.labels = series.labels.with("__name__", &signal.name);
+        }
+        let labels: Vec<&Labels> = series.iter().map(|series| &series.labels).collect();
+        all_differ(promql, labels)?;
+        Ok(series)
+    }
+
+    async fn check(&self) -> Result<(), SourceError> {
+        self.instant("1", now_ms(), None).await.map(|_| ())
+    }
+}
+
+/// Checks that all series have different labels. The series of a signal are identified by their
+/// labels without the metric's name. A query that returns two metrics may give two series with
+/// equal labels.
+pub(crate) fn all_differ(promql: &str, mut labels: Vec<&Labels>) -> Result<(), SourceError> {
+    labels.sort();
+    match labels.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(SourceError::WrongShape {
+            query: promql.to_owned(),
+            reason: format!(
+                "answers several metrics with the same labels {}: make each a signal of its own",
+                pair[0]
+            ),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_given_to_the_millisecond() {
+        assert_eq!(
+            (seconds(1_435_781_451_007).as_str(), seconds(-1).as_str()),
+            ("1435781451.007", "-0.001")
+        );
+    }
+}

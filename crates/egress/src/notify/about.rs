@@ -1,0 +1,18 @@
+//! Context of a notice.
+
+use anomalyzer_domain::{IncidentId, OperationId, Target, UnixMs};
+
+/// Context of a notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Id of the operation, which is also the `Idempotency-Key`.
+    pub operation: OperationId,
+    /// Incident of the notice.
+    pub incident: Option<IncidentId>,
+    /// Target of the incident.
+    pub target: Option<Target>,
+    /// Severity: `info`, `warning` or `critical`.
+    pub severity: String,
+    /// Time of the request.
+    pub at: UnixMs,
+}

@@ -1,0 +1,36 @@
+//! Verdict of the guard: asks the rules in their order.
+
+use super::{Facts, Policy, rules};
+use anomalyzer_domain::{GuardVerdict, Verdict};
+
+/// Asks every rule in order. The first rule that gives a verdict decides. The guard is asked before
+/// every operation, and again when the operation is carried out, with the facts of that moment.
+pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
+    let ask = |rules: &[(&str, rules::Rule)]| {
+        rules.iter().find_map(|(name, rule)| {
+            let (verdict, reason) = rule(facts, policy)?;
+            Some(GuardVerdict {
+                verdict,
+                rule: (*name).to_owned(),
+                reason,
+            })
+        })
+    };
+    if let Some(verdict) = ask(rules::BOUNDS) {
+        return verdict;
+    }
+    let own = rules::own(facts, policy).map(|(verdict, rule, reason)| GuardVerdict {
+        verdict,
+        rule,
+        reason,
+    });
+    if let Some(refused) = own.clone().filter(|own| own.verdict != Verdict::Allow) {
+        return refused;
+    }
+    let none = || GuardVerdict {
+        verdict: Verdict::Allow,
+        rule: "default".into(),
+        reason: "no rule objects".into(),
+    };
+    ask(rules::FREEDOM).or(own).unwrap_or_else(none)
+}
