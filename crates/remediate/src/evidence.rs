@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use super::{Executor, provenance};
-use anomalyzer_domain::{
-    Anomaly, Decision, Evidence, EvidenceKind, Finding, Incident, Meaning, Operation, Snapshot,
-};
+use anomalyzer_domain::{Decision, Evidence, EvidenceKind, Operation, Snapshot};
 use anomalyzer_plugin_host::ActionOutcome;
 
 /// Maximum number of log lines kept of one read.
@@ -51,33 +49,6 @@ pub(super) async fn add_query_answers(executor: &Executor, decision: &mut Decisi
         };
         add_evidence(decision, EvidenceKind::Query, &text);
     }
-}
-
-/// Returns the most telling finding: the most severe one, findings that can be verified first and
-/// traffic last.
-pub(super) fn worst(incident: &Incident) -> Option<Anomaly> {
-    let rank = |finding: &&Finding| {
-        (
-            finding.expected.is_some(),
-            finding.meaning != Meaning::Traffic,
-        )
-    };
-    let finding = incident
-        .active()
-        .max_by(|a, b| {
-            rank(a)
-                .cmp(&rank(b))
-                .then(a.severity.total_cmp(&b.severity))
-        })
-        .or(incident.findings.first())?;
-    Some(Anomaly {
-        signal: finding.signal.clone(),
-        direction: finding.direction,
-        score: finding.score,
-        severity: finding.severity,
-        observed: finding.observed,
-        expected: finding.expected,
-    })
 }
 
 /// Describes a target in a few lines: replicas, pods and recent events.

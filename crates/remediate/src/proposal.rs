@@ -1,7 +1,6 @@
 //! From a solution and its incident to the decision about both.
 
-use super::evidence::worst;
-use anomalyzer_domain::{Decision, Incident, Phase, Solution};
+use anomalyzer_domain::{Anomaly, Decision, Finding, Incident, Meaning, Phase, Solution};
 
 /// Builds the decision about a solution, with the findings of its incident if that is known.
 pub(super) fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {
@@ -26,4 +25,31 @@ pub(super) fn attach_incident(decision: &mut Decision, incident: &Incident) {
     if decision.findings.is_empty() {
         decision.findings.clone_from(&incident.findings);
     }
+}
+
+/// Returns the most telling finding: the most severe one, findings that can be verified first and
+/// traffic last.
+fn worst(incident: &Incident) -> Option<Anomaly> {
+    let rank = |finding: &&Finding| {
+        (
+            finding.expected.is_some(),
+            finding.meaning != Meaning::Traffic,
+        )
+    };
+    let finding = incident
+        .active()
+        .max_by(|a, b| {
+            rank(a)
+                .cmp(&rank(b))
+                .then(a.severity.total_cmp(&b.severity))
+        })
+        .or(incident.findings.first())?;
+    Some(Anomaly {
+        signal: finding.signal.clone(),
+        direction: finding.direction,
+        score: finding.score,
+        severity: finding.severity,
+        observed: finding.observed,
+        expected: finding.expected,
+    })
 }
