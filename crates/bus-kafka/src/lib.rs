@@ -228,7 +228,7 @@ impl KafkaBus {
             loop {
                 match ask() {
                     Err(_) if std::time::Instant::now() < deadline => {
-                        std::thread::sleep(Duration::from_millis(200))
+                        std::thread::sleep(Duration::from_millis(200));
                     }
                     answer => return answer,
                 }
