@@ -1,23 +1,14 @@
-//! Health of the Kafka broker: counts events, remembers problems, and probes the broker after an
-//! error.
+//! Health of the Kafka broker: counts events and remembers problems.
 
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-
-use super::producer::RecordProducer;
-
-const ASK_EVERY: Duration = Duration::from_secs(2);
-/// Minimum time between two probes. An error triggers an early probe.
-const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 
 /// State of the broker, shared by all clients of one bus.
 pub(super) struct BrokerHealth {
@@ -28,7 +19,8 @@ pub(super) struct BrokerHealth {
     silent: Mutex<Option<String>>,
     refused: Mutex<Option<String>>,
     last_error: Mutex<Option<String>>,
-    ask: Notify,
+    /// Notified when a client reported an error, so that the broker is probed early.
+    pub(super) ask: Notify,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
@@ -79,7 +71,7 @@ impl BrokerHealth {
     }
 
     /// Reports a fatal error of the producer: its state no longer matches the broker's.
-    fn report_given_up(&self, reason: Option<String>) {
+    pub(super) fn report_given_up(&self, reason: Option<String>) {
         let Some(reason) = reason else { return };
         let problem = format!("the producer has given up for good ({reason}): restart the service");
         let mut known = locked(&self.given_up);
@@ -94,7 +86,8 @@ impl BrokerHealth {
         locked(&self.refused).take();
     }
 
-    fn report_answered(&self, answer: Result<(), KafkaError>) {
+    /// Reports the result of a probe.
+    pub(super) fn report_answered(&self, answer: Result<(), KafkaError>) {
         let mut silent = locked(&self.silent);
         match answer {
             Ok(()) if silent.take().is_some() => tracing::info!("kafka answers again"),
@@ -119,35 +112,6 @@ impl BrokerHealth {
     }
 }
 
-/// Probes the broker periodically, and early after a client reported an error. Returns when `stop`
-/// is cancelled.
-pub(super) async fn ask_now_and_then(
-    watch: Arc<BrokerHealth>,
-    outbox: Weak<RecordProducer>,
-    topic: String,
-    stop: CancellationToken,
-) {
-    loop {
-        let wait = async {
-            tokio::time::sleep(ASK_AT_MOST_EVERY).await;
-            let _ = tokio::time::timeout(ASK_EVERY, watch.ask.notified()).await;
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = wait => {}
-        }
-        let Some(outbox) = outbox.upgrade() else {
-            return;
-        };
-        watch.report_given_up(outbox.given_up());
-        let topic = topic.clone();
-        let asked = tokio::task::spawn_blocking(move || outbox.ask(Some(&topic), ASK_EVERY)).await;
-        if let Ok(answer) = asked {
-            watch.report_answered(answer);
-        }
-    }
-}
-
 /// Context of every client. It forwards the client's log to `tracing` and its errors to the
 /// [`BrokerHealth`].
 #[derive(Clone)]
@@ -155,8 +119,8 @@ pub(super) struct Context(pub(super) Arc<BrokerHealth>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // Important problems are reported once, by `BrokerHealth`. librdkafka repeats its messages with
-        // every attempt.
+        // Important problems are reported once, by `BrokerHealth`. librdkafka repeats its messages
+        // with every attempt.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(facility, message, "librdkafka");

@@ -7,6 +7,7 @@
 //! back. Call [`Bus::drain`] before the process ends.
 
 mod broker_health;
+mod broker_probe;
 mod config;
 mod log;
 mod producer;
@@ -87,7 +88,7 @@ impl KafkaBus {
             .ensure(&config)
             .await?;
         let stop = CancellationToken::new();
-        tokio::spawn(broker_health::ask_now_and_then(
+        tokio::spawn(broker_probe::ask_now_and_then(
             Arc::clone(&watch),
             Arc::downgrade(&outbox),
             config.topics.decisions.clone(),
@@ -227,7 +228,7 @@ impl KafkaBus {
             loop {
                 match ask() {
                     Err(_) if std::time::Instant::now() < deadline => {
-                        std::thread::sleep(Duration::from_millis(200))
+                        std::thread::sleep(Duration::from_millis(200));
                     }
                     answer => return answer,
                 }

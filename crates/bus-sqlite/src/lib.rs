@@ -5,8 +5,10 @@
 //! of that process are lost.
 
 mod config;
+mod counters;
 mod headers;
 mod memory;
+mod shared;
 mod store;
 mod subscription;
 mod writer;
@@ -15,126 +17,30 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqlitePool;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 pub use config::LocalBusConfig;
+use counters::Counters;
 use memory::MemoryLog;
+use shared::{Shared, is_durable};
 use store::Change;
 use subscription::{LocalSubscription, Reader};
-use writer::{Write, Writer};
+use writer::Writer;
 
 use anomalyzer_bus::{Bus, BusError, BusHealth, Replay, Subscription, dead_letter_name};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Delivery, Record, Topic};
 
-/// Returns true if the local bus keeps the messages of a topic across a restart.
-fn is_durable(topic: Topic) -> bool {
-    topic != Topic::Metrics
-}
-
 /// Bus inside this process.
 pub struct LocalBus {
     shared: Arc<Shared>,
     gates: Mutex<HashMap<(Topic, String), Arc<Semaphore>>>,
-}
-
-/// State shared by the bus and its subscriptions.
-struct Shared {
-    config: LocalBusConfig,
-    readers: SqlitePool,
-    writer: mpsc::Sender<Write>,
-    written: watch::Sender<u64>,
-    metrics: MemoryLog,
-    counters: Arc<Counters>,
-}
-
-/// Counters for `/health` and `/metrics`.
-#[derive(Default)]
-struct Counters {
-    full: AtomicU64,
-    dead_letters: AtomicU64,
-    problem: Mutex<Option<String>>,
-}
-
-impl Counters {
-    fn add_dead_letter(&self) {
-        self.dead_letters.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn report(&self, problem: &str) {
-        let mut known = self.problem.lock();
-        if known.as_deref() != Some(problem) {
-            tracing::error!(problem, "the local bus cannot write");
-            *known = Some(problem.to_owned());
-        }
-    }
-
-    fn has_problem(&self) -> bool {
-        self.problem.lock().is_some()
-    }
-
-    fn solve(&self) {
-        if self.problem.lock().take().is_some() {
-            tracing::info!("the local bus can write again");
-        }
-    }
-}
-
-impl Shared {
-    /// Sends a change to the writer and waits until it is on disk.
-    async fn write(&self, topic: Topic, change: Change) -> Result<i64, BusError> {
-        let (done, written) = oneshot::channel();
-        let patience = self.config.publish_timeout;
-        match self.writer.try_send(Write { change, done }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(BusError::Closed),
-            Err(mpsc::error::TrySendError::Full(write)) => {
-                self.count_full(topic);
-                let sent = timeout(patience, self.writer.send(write))
-                    .await
-                    .map_err(|_| BusError::Full(topic))?;
-                sent.map_err(|_| BusError::Closed)?;
-            }
-        }
-        match timeout(patience, written).await {
-            Ok(answer) => answer.map_err(|_| BusError::Closed)?,
-            Err(_) => Err(BusError::Store(format!(
-                "the disk took more than {} s",
-                patience.as_secs_f32()
-            ))),
-        }
-    }
-
-    fn count_full(&self, topic: Topic) {
-        if self.counters.full.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                ?topic,
-                "the queue of the local bus is full; publishers wait"
-            );
-        }
-    }
-
-    /// Registers a group and returns its position.
-    async fn join(&self, topic: Topic, group: &str) -> Result<i64, BusError> {
-        if is_durable(topic) {
-            self.write(
-                topic,
-                Change::Join {
-                    topic,
-                    group: group.to_owned(),
-                },
-            )
-            .await
-        } else {
-            Ok(self.metrics.join(group))
-        }
-    }
 }
 
 impl LocalBus {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::store::Change;
-use super::{Shared, is_durable, store};
+use super::shared::{Shared, is_durable};
+use super::store::{self, Change};
 use anomalyzer_bus::{BusError, Subscription, dead_letter_name, dead_letter_of};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Delivery, Topic};

@@ -9,8 +9,8 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::Counters;
 use super::config::LocalBusConfig;
+use super::counters::Counters;
 use super::store::{Change, apply};
 use anomalyzer_bus::{BusError, dead_letter_name};
 use anomalyzer_common::clock::now_ms;

@@ -207,6 +207,39 @@ mod tests {
         assert_eq!(began.elapsed(), 2 * BATCH.wait);
     }
 
+    /// Stops the loop before its first read.
+    struct Stopping;
+
+    impl Handler for Stopping {
+        type Error = BusError;
+
+        async fn before_read(
+            &mut self,
+            _: &mut dyn Subscription,
+            _: Batch,
+        ) -> Result<ControlFlow<(), Batch>, BusError> {
+            Ok(ControlFlow::Break(()))
+        }
+
+        async fn handle(
+            &mut self,
+            _: Vec<Delivery>,
+            _: &mut dyn Subscription,
+        ) -> Result<ControlFlow<()>, BusError> {
+            panic!("nothing was read")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_stops_before_a_read_leaves_the_messages_to_the_next_reader() {
+        let mut subscription = bus_with(1);
+        let shutdown = CancellationToken::new();
+        let ended = consume(&mut subscription, BATCH, &shutdown, &mut Stopping).await;
+        assert_eq!(ended.unwrap(), Ended::ByHandler);
+        let left = subscription.next(BATCH.max, BATCH.wait).await.unwrap();
+        assert_eq!(left.len(), 1);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_failed_read_is_retried_or_ends_the_loop_as_the_batch_says() {
         let failing = Failing {

@@ -85,13 +85,21 @@ impl Maintenance {
     /// Returns the first start after `time`. `None` means that it can't be determined.
     fn next_start(&self, time: UnixMs) -> Option<UnixMs> {
         let zone = time_zone(&self.timezone).ok()?;
-        let wall_clock = zone.to_datetime(Timestamp::from_millisecond(time).ok()?);
+        let crontab = self.crontab().ok()?;
+        // A start that a change of the clocks skips comes as much later, and may follow `time`
+        // although the wall clock shows an earlier time. The search therefore begins before it.
+        let earlier = time.saturating_sub(millis(MAX_CLOCK_CHANGE));
+        let wall_clock = zone.to_datetime(Timestamp::from_millisecond(earlier).ok()?);
         let as_utc = wall_clock.to_zoned(TimeZone::UTC).ok()?.timestamp();
         let after = MakeTimestamp::from_millisecond(as_utc.as_millisecond()).ok()?;
-        let next = self.crontab().ok()?.find_next(after).ok()?;
-        // A start that a change of the clocks skips comes as much later.
-        let start = zone.to_ambiguous_zoned(next.datetime()).compatible().ok()?;
-        Some(start.timestamp().as_millisecond())
+        for next in crontab.iter_after(after).ok()? {
+            let start = zone.to_ambiguous_zoned(next.ok()?.datetime()).compatible().ok()?;
+            let start = start.timestamp().as_millisecond();
+            if start > time {
+                return Some(start);
+            }
+        }
+        None
     }
 }
 

@@ -7,13 +7,15 @@ use tokio::time::Instant;
 
 use super::action_limits::ActionLimits;
 use super::decision_run::{DecisionRun, RunError};
+use super::effects::may_have_changed;
 use super::follow_up::gathers;
-use super::life::Next;
+use super::next::Next;
 use super::operation::{OperationContext, OperationResult, perform};
+use super::plugin_name::plugin_name;
 use super::{Executor, provenance};
 use anomalyzer_domain::{
-    Decision, DecisionState, GuardVerdict, Operation, OperationRecord, OutcomeKind, Parameters,
-    Snapshot, Verdict, solutions,
+    Decision, DecisionState, GuardVerdict, OperationRecord, OutcomeKind, Parameters, Snapshot,
+    Verdict, solutions,
 };
 use anomalyzer_history::{DecisionEventKind, Input};
 use anomalyzer_plugin_host::{ActionIncident, ActionOutcome, ActionRun, ActionStep, PluginError};
@@ -228,19 +230,4 @@ fn recorded_outcome(record: &OperationRecord) -> ActionOutcome {
         OutcomeKind::Failed => ActionOutcome::Failed(text()),
         OutcomeKind::InDoubt => ActionOutcome::InDoubt(text()),
     }
-}
-
-/// Returns the name of the plugin that carries out the decision's solution.
-pub(super) fn plugin_name(decision: &Decision) -> String {
-    decision.solution.replace('_', "-")
-}
-
-/// Returns true if an operation changed something that a verification can see, or may have.
-pub(super) fn may_have_changed(decision: &Decision) -> bool {
-    decision.operations.iter().any(|record| {
-        let effect =
-            !record.operation.is_read() && !matches!(record.operation, Operation::Notify(_));
-        let outcome = record.outcome.as_ref().map(|outcome| outcome.kind);
-        effect && matches!(outcome, Some(OutcomeKind::Done | OutcomeKind::InDoubt))
-    })
 }

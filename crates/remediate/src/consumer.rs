@@ -1,6 +1,7 @@
 //! Consumes the solutions topic: each solution is recorded as a decision, and each decision runs in
 //! a task of its own.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -11,7 +12,7 @@ use super::life::run_decision;
 use super::proposal::proposed;
 use super::{deferred, provenance, scale_back};
 use anomalyzer_bus::retry::Backoff;
-use anomalyzer_bus::{BusError, Subscription, retry};
+use anomalyzer_bus::{Batch, BusError, Handler, OnReadError, Subscription, consume, retry};
 use anomalyzer_domain::{Decision, DecisionId, DecisionState, Delivery, Provenance, Solution};
 use anomalyzer_history::{DecisionEventKind, HistoryError, Input};
 use anomalyzer_wire::DecodeError;
@@ -19,6 +20,14 @@ use anomalyzer_wire::solutions::{Received, decode, disown};
 
 /// Interval between two looks at deferred decisions and at added replicas.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum number of solutions of one read.
+pub(super) const MAX_BATCH: usize = 64;
+/// Bounds of a read while this server acts.
+const BATCH: Batch = Batch {
+    max: MAX_BATCH,
+    wait: Duration::from_millis(500),
+    on_error: OnReadError::Retry,
+};
 
 /// Consumer of one run of the executor, and the tasks of its decisions.
 #[derive(Clone)]
@@ -54,7 +63,7 @@ impl SolutionConsumer {
     /// Resumes unfinished decisions, then accepts `first`, then every delivery that follows.
     /// Returns when the run is told to stop, or when solutions are delivered to another server.
     pub(super) async fn work(
-        &self,
+        &mut self,
         subscription: &mut dyn Subscription,
         first: Vec<Delivery>,
     ) -> Result<(), BusError> {
@@ -62,23 +71,8 @@ impl SolutionConsumer {
         let consumer = self.clone();
         self.tasks.spawn(async move { consumer.rescan().await });
         self.accept_all(subscription, first).await?;
-        while subscription.is_active() {
-            let deliveries = tokio::select! {
-                () = self.run.stop.cancelled() => return Ok(()),
-                deliveries = subscription.next(64, Duration::from_millis(500)) => deliveries,
-            };
-            let deliveries = match deliveries {
-                Ok(deliveries) => deliveries,
-                Err(BusError::Closed) => return Ok(()),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read solutions; trying again");
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    continue;
-                }
-            };
-            self.accept_all(subscription, deliveries).await?;
-        }
-        Ok(())
+        let stop = self.run.stop.clone();
+        consume(subscription, BATCH, &stop, self).await.map(drop)
     }
 
     /// Takes added replicas back after their incident, and retries deferred decisions, at intervals
@@ -239,5 +233,29 @@ impl SolutionConsumer {
             let _entry = entry;
             run_decision(&run, &id).await;
         });
+    }
+}
+
+impl Handler for SolutionConsumer {
+    type Error = BusError;
+
+    async fn before_read(
+        &mut self,
+        subscription: &mut dyn Subscription,
+        batch: Batch,
+    ) -> Result<ControlFlow<(), Batch>, BusError> {
+        Ok(match subscription.is_active() {
+            true => ControlFlow::Continue(batch),
+            false => ControlFlow::Break(()),
+        })
+    }
+
+    async fn handle(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        subscription: &mut dyn Subscription,
+    ) -> Result<ControlFlow<()>, BusError> {
+        self.accept_all(subscription, deliveries).await?;
+        Ok(ControlFlow::Continue(()))
     }
 }

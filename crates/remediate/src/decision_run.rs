@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::Executor;
-use super::action::plugin_name;
+use super::plugin_name::plugin_name;
 use anomalyzer_bus::retry::Backoff;
 use anomalyzer_domain::{Decision, DecisionId, InvalidTransition};
 use anomalyzer_history::{DecisionEventKind, HistoryError};

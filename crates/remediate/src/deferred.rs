@@ -1,10 +1,10 @@
 //! Deferred decisions: solutions denied because of a silence, a maintenance window or a rollout are
 //! retried when the obstacle is gone and the incident is still open.
 
-use super::action::plugin_name;
 use super::decision_run::{DecisionRun, RunError};
 use super::follow_up::{ask_again, ask_for_alternative};
 use super::guard_input::{facts, inspect};
+use super::plugin_name::plugin_name;
 use anomalyzer_domain::{
     Decision, DecisionState, IncidentEventKind, Operation, OutcomeKind, Provenance,
 };

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Executor, provenance};
-use anomalyzer_domain::{Anomaly, Decision, Evidence, EvidenceKind, Incident, Operation, Snapshot};
+use anomalyzer_domain::{Decision, Evidence, EvidenceKind, Operation, Snapshot};
 use anomalyzer_plugin_host::ActionOutcome;
 
 /// Maximum number of log lines kept of one read.
@@ -49,19 +49,6 @@ pub(super) async fn add_query_answers(executor: &Executor, decision: &mut Decisi
         };
         add_evidence(decision, EvidenceKind::Query, &text);
     }
-}
-
-/// Returns the most telling finding in short; see [`Incident::worst_verifiable`].
-pub(super) fn worst(incident: &Incident) -> Option<Anomaly> {
-    let finding = incident.worst_verifiable()?;
-    Some(Anomaly {
-        signal: finding.signal.clone(),
-        direction: finding.direction,
-        score: finding.score,
-        severity: finding.severity,
-        observed: finding.observed,
-        expected: finding.expected,
-    })
 }
 
 /// Describes a target in a few lines: replicas, pods and recent events.

@@ -1,30 +1,22 @@
-//! Executes solutions: records each as a decision and carries the decision out, step by step.
-//!
-//! [`life`] shows the whole life of a decision. The other files hold one stage or one part each.
+//! Executor: the parts that decisions are carried out with, and the record of what they do.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Dispatcher, KillSwitch, Silences};
 use crate::verification::{RecentSamples, VerifyConfig};
-use anomalyzer_bus::retry::Backoff;
-use anomalyzer_bus::{Bus, BusError, Subscription};
+use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
-    Clock, Decision, DecisionId, Delivery, Grant, Parameters, Solution, Topic, duration,
+    Clock, Decision, DecisionId, Grant, Parameters, Solution, Topic, duration,
 };
 use anomalyzer_history::{DecisionEvent, DecisionEventKind, History, HistoryError, Input};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_policy::Policy;
 
-use super::consumer::SolutionConsumer;
-use super::decision_run::DecisionRun;
 use super::in_flight::InFlight;
 use super::incidents::OpenIncidents;
 
@@ -62,23 +54,37 @@ impl Default for ExecutorConfig {
 
 /// Everything that decisions are carried out with. All decisions of a process share one executor.
 pub struct Executor {
+    /// Limits for carrying out decisions.
     pub config: ExecutorConfig,
+    /// Timing and thresholds of verifications.
     pub verify: VerifyConfig,
+    /// Policy that the guard judges by.
     pub policy: Policy,
+    /// Grants of the configuration.
     pub grants: Vec<Grant>,
     /// Configured parameters of `rate_limit` by target: the object to patch or the URL to call.
     pub rate_limits: HashMap<String, Parameters>,
+    /// Loaded plugins, which hold the actions.
     pub plugins: Plugins,
+    /// Sends operations to the operators, the channels and the metrics.
     pub dispatcher: Dispatcher,
+    /// History, which records each event of a decision.
     pub history: History,
+    /// Bus with the topics of solutions and incidents.
     pub bus: Arc<dyn Bus>,
+    /// Recent samples, which verifications compare.
     pub recent: RecentSamples,
+    /// Incidents known from the topic since the start.
     pub incidents: OpenIncidents,
+    /// Wall clock.
     pub clock: Clock,
     /// Milliseconds of a clock that never jumps. Its zero point has no meaning.
     pub monotonic: Clock,
+    /// Kill switch for all operations.
     pub kill_switch: KillSwitch,
+    /// Silences of targets.
     pub silences: Silences,
+    /// State that the decisions in flight share.
     pub in_flight: InFlight,
 }
 
@@ -97,63 +103,6 @@ impl Executor {
     /// Returns the reason given for the kill switch while it is on.
     pub fn stopped(&self) -> Option<String> {
         self.kill_switch.why()
-    }
-
-    /// Carries out solutions until `shutdown` is cancelled.
-    ///
-    /// The offset of a solution is committed once its decision is on record. From there the
-    /// decision continues after a crash as well. If several servers share the topics, one of them
-    /// acts, and the others wait here until solutions are delivered to them.
-    ///
-    /// # Errors
-    /// The bus stayed out of reach.
-    pub async fn run(
-        self: Arc<Self>,
-        group: &str,
-        shutdown: CancellationToken,
-    ) -> Result<(), BusError> {
-        let mut pauses = Backoff::default();
-        while !shutdown.is_cancelled() {
-            // The subscription comes first: if the bus is out of reach, nothing was begun that the
-            // next try would begin again. Each try subscribes anew, because solutions delivered to
-            // a server on standby are delivered again to the server that acts.
-            let mut subscription = self.bus.subscribe(Topic::Solutions, group).await?;
-            let Some(first) = turn(subscription.as_mut(), &shutdown).await? else {
-                return Ok(());
-            };
-            if let Err(error) = self.history.take_over().await {
-                tracing::error!(%error, "cannot record, so nothing is executed; retrying");
-                // Another server may be able to record: leave the solutions to it meanwhile.
-                drop(subscription);
-                pauses.wait(&shutdown).await;
-                continue;
-            }
-            pauses = Backoff::default();
-            let stop = shutdown.child_token();
-            // After a panic too, the tasks of this run end with it.
-            let _end = stop.clone().drop_guard();
-            let consumer = SolutionConsumer {
-                tasks: TaskTracker::new(),
-                run: DecisionRun {
-                    executor: Arc::clone(&self),
-                    stop: stop.clone(),
-                    permits: Arc::new(Semaphore::new(self.config.concurrency.max(1))),
-                },
-            };
-            let result = tokio::select! {
-                result = consumer.work(subscription.as_mut(), first) => result,
-                () = self.history.stands_by() => Ok(()),
-            };
-            stop.cancel();
-            consumer.tasks.close();
-            consumer.tasks.wait().await;
-            match result {
-                // The bus is closed, or `shutdown` was cancelled during a wait for the bus.
-                Err(BusError::Closed) => return Ok(()),
-                result => result?,
-            }
-        }
-        Ok(())
     }
 
     /// Accepts a person's request. The request survives a crash once this returns.
@@ -211,20 +160,4 @@ impl Executor {
         fail_point("after", kind.as_str());
         Ok(())
     }
-}
-
-/// Waits until solutions are delivered to this server, and returns the solutions delivered so far.
-/// Returns `None` once `shutdown` is cancelled.
-async fn turn(
-    subscription: &mut dyn Subscription,
-    shutdown: &CancellationToken,
-) -> Result<Option<Vec<Delivery>>, BusError> {
-    let mut first = Vec::new();
-    while first.is_empty() && !subscription.is_active() {
-        first = tokio::select! {
-            () = shutdown.cancelled() => return Ok(None),
-            first = subscription.next(64, Duration::from_millis(100)) => first?,
-        };
-    }
-    Ok(Some(first))
 }

@@ -1,15 +1,14 @@
 //! Input of the guard: the state of the world at the moment of asking.
 
-use super::approval::approved;
 use super::past_operations::{clock_skew, past_operations};
 use super::{Executor, provenance};
 use anomalyzer_domain::{
-    Coverage, Decision, GuardVerdict, Incident, Operation, Provenance, Snapshot, Target, UnixMs,
-    millis, rfc3339,
+    Coverage, Decision, GuardVerdict, Incident, Operation, Provenance, Question, Snapshot, Target,
+    UnixMs, millis, rfc3339,
 };
 use anomalyzer_history::{Asked, Input};
 use anomalyzer_policy::{
-    DiagnosisFacts, Facts, HOUR, IncidentFacts, RateLimitFacts, Source, Spent,
+    Approved, DiagnosisFacts, Facts, HOUR, IncidentFacts, RateLimitFacts, Source, Spent,
 };
 
 /// Inspects a target within the operation timeout. Returns `None` without a target.
@@ -107,6 +106,26 @@ pub(super) async fn facts(
             .as_ref()
             .and_then(|target| rate_limit(executor, target)),
     }
+}
+
+/// Returns the approval of `operation` on a target in the state `touched`, if a person gave one.
+fn approved(
+    decision: &Decision,
+    operation: &Operation,
+    touched: Option<&Snapshot>,
+) -> Option<Approved> {
+    if decision.answers.is_empty() {
+        return None;
+    }
+    let question = Question::id_of(&decision.id, operation, touched);
+    let answer = decision
+        .answers
+        .iter()
+        .rfind(|answer| answer.question == question)?;
+    answer.approved.then(|| Approved {
+        by: answer.by.clone(),
+        expires_at: answer.expires_at,
+    })
 }
 
 /// Returns the reason for the target's silence, if it is silenced.

@@ -1,5 +1,8 @@
 //! Life of a decision: a solution comes in, the guard judges it, an action performs operations step
 //! by step, and the effect is verified or rolled back.
+//!
+//! The file `life` shows all stages from top to bottom. The other files hold one stage or one part
+//! each.
 
 mod action;
 mod action_limits;
@@ -13,25 +16,31 @@ mod consumer;
 mod decision_run;
 mod deferred;
 mod dispatch;
+mod effects;
 mod evidence;
 mod executor;
 mod follow_up;
 pub mod grants;
 mod guard_input;
+mod held;
 mod in_flight;
 mod incidents;
 mod inverse;
 mod kill_switch;
 mod life;
+mod next;
 mod operation;
 mod past_operations;
+mod plugin_name;
 mod proposal;
 mod provenance;
 mod question;
 mod recovery;
 mod rollback;
+mod run;
 mod scale_back;
 mod silences;
+mod undo;
 pub mod verification;
 mod verify;
 

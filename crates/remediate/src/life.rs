@@ -13,31 +13,24 @@ use std::time::Duration;
 
 use tracing::field::Empty;
 
-use super::action::{may_have_changed, plugin_name};
 use super::admission::{Admission, admit};
 use super::decision_run::{DecisionRun, RunError, record_in_span};
-use super::rollback::{is_rolling_back, set_undo, state_after_rollback};
+use super::effects::may_have_changed;
+use super::held::{Waited, wait_for_answer};
+use super::next::Next;
+use super::plugin_name::plugin_name;
+use super::undo::{is_rolling_back, set_undo, state_after_rollback};
 use super::verify::Verified;
-use super::{action, approval, follow_up, provenance, question, recovery, rollback, verify};
+use super::{action, follow_up, provenance, question, recovery, rollback, verify};
 use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, GuardVerdict, InvalidTransition, UndoState, UnixMs,
     Verdict,
 };
-use anomalyzer_history::{DecisionEventKind, Input};
+use anomalyzer_history::DecisionEventKind;
 
 /// Time that a step gets to finish after the shutdown. The outcome of a step that takes longer is
 /// in doubt, and the next start settles it.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
-
-/// Result of a stage: the state that follows, with its data.
-pub(super) enum Next {
-    /// A person must approve `decision.question`. The verdict names the rule that demands it.
-    Hold(GuardVerdict, Option<Input>),
-    /// The effect is verified. Without a summary the decision keeps its own.
-    Verify(Option<String>),
-    /// The decision ends in this state. Without a summary the decision keeps its own.
-    End(DecisionState, Option<String>),
-}
 
 /// Answer to the question of a held decision.
 pub(super) enum Answered {
@@ -114,7 +107,7 @@ pub(super) async fn advance(
         }
         // A person is asked. Their answer leads to `proposed`, `acting`, `verifying` or the end.
         DecisionState::Held if decision.question.is_some() => {
-            *decision = approval::wait_for_answer(run, &decision.id).await?;
+            *decision = await_answer(run, &decision.id).await?;
             if !decision.state().is_terminal() {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -212,6 +205,36 @@ pub(super) async fn scale_back(run: &DecisionRun, decision: &mut Decision) -> Re
     begin_rollback(run, decision, "the incident is over").await?;
     let next = rollback::roll_back(run, decision).await?;
     enter(run, decision, next).await.map(drop)
+}
+
+/// Waits until the question of a held decision is answered or lapses. Returns the decision as it is
+/// on record then: without a question.
+#[tracing::instrument(name = "approval", skip_all)]
+async fn await_answer(run: &DecisionRun, id: &DecisionId) -> Result<Decision, RunError> {
+    loop {
+        match wait_for_answer(run, id).await? {
+            Waited::Answered(decision) => return Ok(*decision),
+            Waited::Lapsed { rule, reason } => lapse(run, id, rule, reason).await?,
+        }
+    }
+}
+
+/// Rejects a question that nobody answered, unless somebody just did.
+async fn lapse(
+    run: &DecisionRun,
+    id: &DecisionId,
+    rule: &'static str,
+    reason: String,
+) -> Result<(), RunError> {
+    let _answering = run.wait(run.executor.in_flight.answering.lock()).await?;
+    let mut decision = run.load(id).await?;
+    if decision.question.take().is_some() {
+        let at = (run.executor.clock)();
+        apply_answer(&mut decision, Answered::Rejected { rule, at, reason })?;
+        run.record_with_retry(DecisionEventKind::Answered, &decision)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Applies the answer to a held decision. The caller records it.

@@ -1,7 +1,6 @@
 //! From a solution and its incident to the decision about both.
 
-use super::evidence::worst;
-use anomalyzer_domain::{Decision, Incident, Phase, Solution};
+use anomalyzer_domain::{Anomaly, Decision, Finding, Incident, Meaning, Phase, Solution};
 
 /// Builds the decision about a solution, with the findings of its incident if that is known.
 pub(super) fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {
@@ -26,4 +25,17 @@ pub(super) fn attach_incident(decision: &mut Decision, incident: &Incident) {
     if decision.findings.is_empty() {
         decision.findings.clone_from(&incident.findings);
     }
+}
+
+/// Returns the most telling finding in short; see [`Incident::worst_verifiable`].
+fn worst(incident: &Incident) -> Option<Anomaly> {
+    let finding = incident.worst_verifiable()?;
+    Some(Anomaly {
+        signal: finding.signal.clone(),
+        direction: finding.direction,
+        score: finding.score,
+        severity: finding.severity,
+        observed: finding.observed,
+        expected: finding.expected,
+    })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Executor;
 use super::decision_run::{DecisionRun, RunError};
-use super::rollback::is_rolling_back;
+use super::undo::is_rolling_back;
 use anomalyzer_domain::{
     Decision, GuardVerdict, Notice, Operation, OperationId, Question, Snapshot, millis, rfc3339,
 };

@@ -5,11 +5,11 @@
 //! Notices and requests leave no mark. They are sent again under the same operation id, so that a
 //! receiver can recognise the repetition: delivery is at least once.
 
-use super::action::may_have_changed;
 use super::attempt::{attempt, carries_mark, performed_by_mark, record_outcome};
 use super::decision_run::{DecisionRun, RunError};
+use super::effects::may_have_changed;
 use super::guard_input::facts;
-use super::life::Next;
+use super::next::Next;
 use super::operation::lock_target;
 use anomalyzer_domain::{
     Decision, DecisionState, Operation, OperationRecord, OutcomeKind, Verdict,

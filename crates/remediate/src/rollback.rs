@@ -8,16 +8,17 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::action::plugin_name;
 use super::decision_run::{DecisionRun, RunError};
+use super::effects::{is_change, is_done};
 use super::guard_input::inspect;
 use super::inverse::{inverse, takes_capacity};
-use super::life::Next;
+use super::next::Next;
 use super::operation::{OperationContext, OperationResult, perform};
+use super::plugin_name::plugin_name;
+use super::undo::{set_undo, state_after_rollback};
 use super::{Executor, provenance};
 use anomalyzer_domain::{
-    Decision, DecisionState, GuardVerdict, Operation, OperationRecord, OutcomeKind, Snapshot, Undo,
-    UndoState, UnixMs, duration,
+    Decision, GuardVerdict, Operation, OperationRecord, OutcomeKind, Snapshot, UndoState, duration,
 };
 use anomalyzer_history::{HistoryError, Input};
 
@@ -168,45 +169,6 @@ pub(super) async fn is_as_left(
     Ok(later
         .iter()
         .any(|it| is_done(&it.operation) && it.operation.version.as_ref() == Some(&now.version)))
-}
-
-/// Sets the state of the decision's rollback.
-pub(super) fn set_undo(decision: &mut Decision, state: UndoState, at: UnixMs, reason: String) {
-    decision.undo = Some(Undo { state, at, reason });
-}
-
-/// Returns true while the decision's operations are being taken back.
-pub(super) fn is_rolling_back(decision: &Decision) -> bool {
-    decision
-        .undo
-        .as_ref()
-        .is_some_and(|undo| undo.state == UndoState::Undoing)
-}
-
-/// Returns the state in which a decision ends after its rollback.
-pub(super) fn state_after_rollback(decision: &Decision) -> DecisionState {
-    let undone = decision
-        .operations
-        .iter()
-        .any(|it| it.undoes.is_some() && is_done(it));
-    if undone {
-        DecisionState::Undone
-    } else {
-        DecisionState::Done
-    }
-}
-
-fn is_done(record: &OperationRecord) -> bool {
-    record
-        .outcome
-        .as_ref()
-        .is_some_and(|outcome| outcome.kind == OutcomeKind::Done)
-}
-
-/// Returns true if the action changed something by this operation.
-fn is_change(record: &OperationRecord) -> bool {
-    let change = !record.operation.is_read() && !matches!(record.operation, Operation::Notify(_));
-    change && record.undoes.is_none() && is_done(record)
 }
 
 /// Returns the state of a rollback from the record of the inverse operation.

@@ -149,7 +149,7 @@ fn a_fault_of_the_guard_is_located() {
         ),
         (
             with(WINDOW, "0 2 * * SUN", "0 25 * * *"),
-            "a.toml:1:1: `0 25 * * *` in `UTC` is no schedule: …",
+            "a.toml:2:1: `0 25 * * *` in `UTC` is no schedule: …",
         ),
         (
             format!("{RULE}{RULE}"),

@@ -1,0 +1,70 @@
+//! Wait of a held decision for a person's answer.
+
+use std::time::Duration;
+
+use super::decision_run::{DecisionRun, RunError};
+use super::undo::is_rolling_back;
+use super::{Executor, provenance};
+use anomalyzer_domain::{Decision, DecisionId, rfc3339};
+
+/// Interval at which a held decision checks the time and its incident.
+const HELD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// End of a wait.
+pub(super) enum Waited {
+    /// The question is answered. The decision is as on record: without a question.
+    Answered(Box<Decision>),
+    /// Nobody answered, and the question no longer counts. The lapse is not on record yet.
+    Lapsed {
+        /// Name of the rule that the record shows.
+        rule: &'static str,
+        reason: String,
+    },
+}
+
+/// Waits until a held decision is answered, its question expires, or its incident clears.
+pub(super) async fn wait_for_answer(
+    run: &DecisionRun,
+    id: &DecisionId,
+) -> Result<Waited, RunError> {
+    let executor = &*run.executor;
+    loop {
+        // Register for the notification before reading the record, so that no answer is missed.
+        let mut answered = std::pin::pin!(executor.in_flight.answered.notified());
+        answered.as_mut().enable();
+        let decision = run.load(id).await?;
+        let Some(question) = &decision.question else {
+            return Ok(Waited::Answered(Box::new(decision)));
+        };
+        let left = question.expires_at - (executor.clock)();
+        if left < 0 {
+            return Ok(Waited::Lapsed {
+                rule: "answer",
+                reason: format!("nobody said yes until {}", rfc3339(question.expires_at)),
+            });
+        }
+        if !is_still_needed(executor, &decision).await {
+            return Ok(Waited::Lapsed {
+                rule: "incident_cleared",
+                reason: "the incident has cleared by itself, before anybody said yes".to_owned(),
+            });
+        }
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or_default().saturating_add(1));
+        tokio::select! {
+            () = answered => {}
+            () = tokio::time::sleep(left.min(HELD_CHECK_INTERVAL)) => {}
+            () = run.stop.cancelled() => return Err(RunError::Cancelled),
+        }
+    }
+}
+
+/// Returns false if the decision's incident is over. Taking operations back needs no incident.
+async fn is_still_needed(executor: &Executor, decision: &Decision) -> bool {
+    match &decision.incident {
+        _ if is_rolling_back(decision) => true,
+        Some(id) => provenance::incident(executor, id)
+            .await
+            .is_none_or(|incident| incident.is_open()),
+        None => true,
+    }
+}
