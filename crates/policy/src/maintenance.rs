@@ -93,7 +93,10 @@ impl Maintenance {
         let as_utc = wall_clock.to_zoned(TimeZone::UTC).ok()?.timestamp();
         let after = MakeTimestamp::from_millisecond(as_utc.as_millisecond()).ok()?;
         for next in crontab.iter_after(after).ok()? {
-            let start = zone.to_ambiguous_zoned(next.ok()?.datetime()).compatible().ok()?;
+            let start = zone
+                .to_ambiguous_zoned(next.ok()?.datetime())
+                .compatible()
+                .ok()?;
             let start = start.timestamp().as_millisecond();
             if start > time {
                 return Some(start);
