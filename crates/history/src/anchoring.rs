@@ -104,7 +104,7 @@ pub async fn anchor(
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(%error, "cannot read the chain heads from the history file")
+                tracing::error!(%error, "cannot read the chain heads from the history file");
             }
         }
         if shutdown.is_cancelled() {

@@ -363,7 +363,7 @@ impl WriterTask {
             match (&problem, &before) {
                 (Some(problem), None) => tracing::error!(%problem, "the history cannot be written"),
                 (None, Some(_)) => {
-                    tracing::info!(path = %self.path.display(), "the history can be written again")
+                    tracing::info!(path = %self.path.display(), "the history can be written again");
                 }
                 _ => {}
             }

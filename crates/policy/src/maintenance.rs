@@ -14,6 +14,8 @@ use anomalyzer_domain::{ConfigIssue, UnixMs, duration};
 
 /// Maximum duration of a maintenance window.
 const MAX_DURATION: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Maximum time by which the clocks of a time zone are set forward at once.
+const MAX_CLOCK_CHANGE: Duration = Duration::from_secs(3 * 3600);
 
 /// Planned work on some targets, repeated by a schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,7 +123,7 @@ mod tests {
     }
 
     fn at(time: &str) -> UnixMs {
-        time.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+        time.parse::<Timestamp>().unwrap().as_millisecond()
     }
 
     #[test]

@@ -286,7 +286,7 @@ impl World {
             Event::Open(of) => self.open[of] = true,
             Event::Clear(of) => self.open[of] = false,
             Event::Ready(of, ready) => {
-                self.replicas[of].ready = ready.min(self.replicas[of].desired)
+                self.replicas[of].ready = ready.min(self.replicas[of].desired);
             }
             Event::Wish(of, replicas, approved) => self.wish(of, replicas, approved),
         }

@@ -94,6 +94,7 @@ fn what_no_rule_objects_to_is_allowed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn each_rule_refuses_what_it_is_there_for() {
     let policy = Policy::default();
     let with = |change: &dyn Fn(&mut Facts)| {
@@ -166,7 +167,7 @@ fn each_rule_refuses_what_it_is_there_for() {
             f.snapshot.as_mut().unwrap().autoscaler = Some(Autoscaler {
                 max: 2,
                 ..autoscaler.clone()
-            })
+            });
         }),
         &policy,
     );

@@ -13,7 +13,9 @@ use super::proposal::proposed;
 use super::{deferred, provenance, scale_back};
 use anomalyzer_bus::retry::Backoff;
 use anomalyzer_bus::{Batch, BusError, Handler, OnReadError, Subscription, consume, retry};
-use anomalyzer_domain::{Decision, DecisionId, DecisionState, Delivery, Provenance, Solution};
+use anomalyzer_domain::{
+    Decision, DecisionId, DecisionState, Delivery, Provenance, Solution, Topic,
+};
 use anomalyzer_history::{DecisionEventKind, HistoryError, Input};
 use anomalyzer_wire::DecodeError;
 use anomalyzer_wire::solutions::{Received, decode, disown};
@@ -24,6 +26,7 @@ const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const MAX_BATCH: usize = 64;
 /// Bounds of a read while this server acts.
 const BATCH: Batch = Batch {
+    topic: Topic::Solutions,
     max: MAX_BATCH,
     wait: Duration::from_millis(500),
     on_error: OnReadError::Retry,

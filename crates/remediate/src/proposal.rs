@@ -1,6 +1,6 @@
 //! From a solution and its incident to the decision about both.
 
-use anomalyzer_domain::{Anomaly, Decision, Finding, Incident, Meaning, Phase, Solution};
+use anomalyzer_domain::{Anomaly, Decision, Incident, Phase, Solution};
 
 /// Builds the decision about a solution, with the findings of its incident if that is known.
 pub(super) fn proposed(solution: &Solution, incident: Option<&Incident>) -> Decision {

@@ -17,6 +17,7 @@ use anomalyzer_domain::{Delivery, Topic};
 
 /// Bounds of a read while this server is on standby. It looks often whether it acts now.
 const STANDBY_BATCH: Batch = Batch {
+    topic: Topic::Solutions,
     max: MAX_BATCH,
     wait: Duration::from_millis(100),
     on_error: OnReadError::Return,

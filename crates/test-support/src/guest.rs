@@ -85,6 +85,7 @@ impl Detector<'_> {
 
     /// Returns the core module, with the contract embedded. Results live at 1024 (describe), 2048
     /// (open), 3072 (observe) and 4096 (findings).
+    #[expect(clippy::too_many_lines, reason = "the text of one guest")]
     pub fn module(&self) -> Vec<u8> {
         let Self {
             name,

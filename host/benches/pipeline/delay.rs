@@ -19,6 +19,7 @@ const PATHS: [&str; 4] = ["/", "/search", "/checkout", "/account"];
 /// Number of normal samples per series before the anomalies.
 const WARM: i64 = 40;
 
+#[expect(clippy::too_many_lines, reason = "one scenario in order")]
 pub async fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config::parse("bench.toml".as_ref(), &text(folder.path()))?;

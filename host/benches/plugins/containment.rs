@@ -23,7 +23,7 @@ struct Cost {
 pub fn measure() -> anyhow::Result<()> {
     let ways = [true, false].map(|contained| {
         load(&["plugins/zscore.wasm"], |config| {
-            config.contained = contained
+            config.contained = contained;
         })
     });
     let [on, off] = ways;

@@ -21,7 +21,7 @@ pub async fn measure() -> anyhow::Result<()> {
         // A hundred detectors with ten thousand series each need more memory than the default limit
         // for all plugins of one host.
         let plugins = load(&["plugins/zscore.wasm"], |config| {
-            config.limits.total_memory_bytes = 16 << 30
+            config.limits.total_memory_bytes = 16 << 30;
         })?;
         let settings = calm();
         let handles =

@@ -143,7 +143,7 @@ async fn an_incident_that_the_broker_does_not_confirm_in_time_is_an_error_and_ar
     }
     match bus.drain(Duration::from_millis(100)).await {
         Err(BusError::Unavailable(text)) => {
-            assert!(text.contains("1 messages still wait"), "{text}")
+            assert!(text.contains("1 messages still wait"), "{text}");
         }
         other => panic!("{other:?}"),
     }

@@ -348,7 +348,7 @@ pub async fn a_message_over_the_limit_is_refused_and_one_at_the_limit_travels(ri
         };
         match bus.publish(topic, over).await {
             Err(BusError::TooLarge { size, limit, .. }) => {
-                assert_eq!((size, limit), (LIMIT + 1, LIMIT))
+                assert_eq!((size, limit), (LIMIT + 1, LIMIT));
             }
             other => panic!("{other:?}"),
         }

@@ -122,7 +122,7 @@ impl Server {
         PROVIDER.call_once(|| {
             rustls::crypto::ring::default_provider()
                 .install_default()
-                .unwrap()
+                .unwrap();
         });
 
         let place = Place::new().await;
@@ -243,6 +243,7 @@ async fn an_unknown_parameter_is_a_problem_that_names_it() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn whatever_is_wrong_with_a_request_is_a_problem_that_says_what() {
     let server = Server::new().await;
     let raw = |path: &str, kind: &str, body: &str| {

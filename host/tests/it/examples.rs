@@ -93,7 +93,7 @@ fn collect<'a>(value: &'a Value, path: &[&str], keys: &mut BTreeSet<&'a str>) {
         (Value::Array(entries), _) => entries.iter().for_each(|entry| collect(entry, path, keys)),
         (Value::Table(table), []) => keys.extend(table.keys().map(String::as_str)),
         (Value::Table(table), ["*", rest @ ..]) => {
-            table.values().for_each(|value| collect(value, rest, keys))
+            table.values().for_each(|value| collect(value, rest, keys));
         }
         (Value::Table(table), [first, rest @ ..]) => {
             table

@@ -158,6 +158,7 @@ async fn found(place: &Place, filter: Filter) -> Vec<String> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn each_filter_finds_what_it_names_and_nothing_else() {
     let place = Place::new().await;
     place.record(Proposed, proposed(1)).await;
@@ -540,7 +541,7 @@ async fn the_budgets_count_what_changed_something_or_may_have() {
         .record(
             Ended,
             at(3, &|decision| {
-                decision.operations[0].target = elsewhere(&web().namespace)
+                decision.operations[0].target = elsewhere(&web().namespace);
             }),
         )
         .await;
@@ -548,7 +549,7 @@ async fn the_budgets_count_what_changed_something_or_may_have() {
         .record(
             Ended,
             at(4, &|decision| {
-                decision.operations[0].target = elsewhere("other")
+                decision.operations[0].target = elsewhere("other");
             }),
         )
         .await;
@@ -556,12 +557,12 @@ async fn the_budgets_count_what_changed_something_or_may_have() {
         .record(
             Ended,
             at(5, &|decision| {
-                decision.operations[0].kind = "inspect".into()
+                decision.operations[0].kind = "inspect".into();
             }),
         )
         .await;
     let denied = |decision: &mut Decision| {
-        decision.operations[0].outcome.as_mut().unwrap().kind = OutcomeKind::Denied
+        decision.operations[0].outcome.as_mut().unwrap().kind = OutcomeKind::Denied;
     };
     place.record(Ended, at(6, &denied)).await;
     assert_eq!(

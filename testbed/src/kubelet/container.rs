@@ -253,7 +253,7 @@ impl Keeper<'_> {
     /// restart when one is due.
     async fn probed(&self, probes: &Probes, cell: &Cell) -> String {
         let unhealthy = |probe: &str, reason: &str| {
-            self.warn("Unhealthy", format!("{probe} probe failed: {reason}"))
+            self.warn("Unhealthy", format!("{probe} probe failed: {reason}"));
         };
         if let Some(startup) = &probes.startup {
             let failure = startup.run(|verdict| match verdict {
@@ -272,7 +272,7 @@ impl Keeper<'_> {
             }
         }
         cell.update(|status| {
-            (status.started, status.ready) = (Some(true), probes.readiness.is_none())
+            (status.started, status.ready) = (Some(true), probes.readiness.is_none());
         });
         let readiness = async {
             let Some(readiness) = &probes.readiness else {

@@ -38,14 +38,14 @@ type Parts = BTreeMap<Labels, Part>;
 /// Values of one source. `pending` holds the labels that will have a value but can't have one yet,
 /// because a counter was seen only once or a gauge is too old.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct SourceParts {
     parts: Parts,
     pending: BTreeSet<Labels>,
 }
 
 /// Values of one target, and its coverage.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct TargetParts {
     coverage: Coverage,
     parts: Parts,
     pending: BTreeSet<Labels>,
@@ -61,98 +61,23 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
         .0
         .retain(|key, _| asked.iter().any(|(known, _)| *known == key));
 
-    let mut targets: BTreeMap<Target, Known> = BTreeMap::new();
+    let mut targets: BTreeMap<Target, TargetParts> = BTreeMap::new();
     let mut unattributed = 0;
     for (key, source) in &asked {
-        let mut spoke_for: BTreeMap<Target, Parts> = BTreeMap::new();
-        let answered = source.failure.is_none();
-        let Said { parts, pending } = if answered {
-            said(&signal.source, source, now)
-        } else {
-            Said::default()
-        };
-        for (labels, part) in parts {
-            match signal.target.render(&labels) {
-                Some(target) => spoke_for
-                    .entry(target)
-                    .or_default()
-                    .entry(labels)
-                    .or_default()
-                    .join(part),
-                None => unattributed += 1,
-            }
-        }
         let remembered = memory.0.entry((*key).clone()).or_default();
-        if !spoke_for.is_empty() {
-            *remembered = spoke_for.keys().cloned().collect();
-        }
-        let mut missed = remembered.clone();
-        missed.extend(signal.target.render(&source.labels));
-        for labels in pending {
-            if let Some(target) = signal.target.render(&labels) {
-                missed.insert(target.clone());
-                targets.entry(target).or_default().pending.insert(labels);
-            }
-        }
-        missed.retain(|target| !spoke_for.contains_key(target));
-        for target in missed {
-            let coverage = &mut targets.entry(target).or_default().coverage;
-            coverage.asked += 1;
-            coverage.failed += u32::from(!answered);
-        }
-        for (target, parts) in spoke_for {
-            let known = targets.entry(target).or_default();
-            known.coverage.asked += 1;
-            known.coverage.answered += 1;
-            for (labels, part) in parts {
-                known.parts.entry(labels).or_default().join(part);
-            }
-        }
+        unattributed += add_source(signal, source, now, remembered, &mut targets);
     }
 
-    let spoken = targets.into_iter().map(
-        |(
-            target,
-            Known {
-                coverage,
-                parts,
-                pending,
-            },
-        )| {
-            let value = |labels: &Labels, part| {
-                // A missing part must not count as zero.
-                let whole = coverage.failed == 0 && !pending.contains(labels);
-                value(&signal.source, part, whole)
-            };
-            let series = parts.into_iter().filter_map(|(labels, part)| {
-                let value = value(&labels, part)?;
-                Some((labels, value))
-            });
-            let series = series.collect();
-            // A gauge that is too old means that its series has ended. A counter that was seen once
-            // will soon have a rate.
-            let withheld = if matches!(signal.source, SignalSource::Rate(_)) {
-                pending
-            } else {
-                BTreeSet::new()
-            };
-            (
-                target,
-                TargetSeries {
-                    coverage,
-                    series,
-                    withheld,
-                },
-            )
-        },
-    );
     let mut failures = asked
         .iter()
         .filter_map(|(_, source)| source.failure.clone());
     let failure = failures.next();
     let failed = count(failures.count() + usize::from(failure.is_some()));
     Answer {
-        targets: spoken.collect(),
+        targets: targets
+            .into_iter()
+            .map(|(target, parts)| (target, parts.into_series(&signal.source)))
+            .collect(),
         // The targets of a source without any values are not known. The source therefore counts for
         // every target that no source reported.
         otherwise: Coverage {
@@ -162,6 +87,91 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
         },
         unattributed,
         failure,
+    }
+}
+
+/// Adds the values of one source to its targets. `remembered` holds the targets that the source
+/// reported last. Returns the number of values without a target.
+fn add_source(
+    signal: &SignalConfig,
+    source: &Source,
+    now: UnixMs,
+    remembered: &mut BTreeSet<Target>,
+    targets: &mut BTreeMap<Target, TargetParts>,
+) -> usize {
+    let answered = source.failure.is_none();
+    let SourceParts { parts, pending } = if answered {
+        collect_parts(&signal.source, source, now)
+    } else {
+        SourceParts::default()
+    };
+    let mut unattributed = 0;
+    let mut reported: BTreeMap<Target, Parts> = BTreeMap::new();
+    for (labels, part) in parts {
+        match signal.target.render(&labels) {
+            Some(target) => reported
+                .entry(target)
+                .or_default()
+                .entry(labels)
+                .or_default()
+                .join(part),
+            None => unattributed += 1,
+        }
+    }
+    if !reported.is_empty() {
+        *remembered = reported.keys().cloned().collect();
+    }
+    let mut missed = remembered.clone();
+    missed.extend(signal.target.render(&source.labels));
+    for labels in pending {
+        if let Some(target) = signal.target.render(&labels) {
+            missed.insert(target.clone());
+            targets.entry(target).or_default().pending.insert(labels);
+        }
+    }
+    missed.retain(|target| !reported.contains_key(target));
+    for target in missed {
+        let coverage = &mut targets.entry(target).or_default().coverage;
+        coverage.asked += 1;
+        coverage.failed += u32::from(!answered);
+    }
+    for (target, parts) in reported {
+        let known = targets.entry(target).or_default();
+        known.coverage.asked += 1;
+        known.coverage.answered += 1;
+        for (labels, part) in parts {
+            known.parts.entry(labels).or_default().join(part);
+        }
+    }
+    unattributed
+}
+
+impl TargetParts {
+    /// Computes the values of the series from their parts.
+    fn into_series(self, of: &SignalSource) -> TargetSeries {
+        let Self {
+            coverage,
+            parts,
+            pending,
+        } = self;
+        let series = parts.into_iter().filter_map(|(labels, part)| {
+            // A missing part must not count as zero.
+            let whole = coverage.failed == 0 && !pending.contains(&labels);
+            Some((labels, value(of, part, whole)?))
+        });
+        let series = series.collect();
+        // A gauge that is too old means that its series has ended. A counter that was seen once
+        // will soon have a rate.
+        let withheld = if matches!(of, SignalSource::Rate(_)) {
+            pending
+        } else {
+            BTreeSet::new()
+        };
+        TargetSeries {
+            coverage,
+            series,
+            withheld,
+        }
     }
 }
 
@@ -182,11 +192,11 @@ fn concerns(signal: &SignalSource, source: &Source) -> bool {
 }
 
 /// Derives the values of one source.
-fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
-    let Said {
+fn collect_parts(signal: &SignalSource, source: &Source, now: UnixMs) -> SourceParts {
+    let SourceParts {
         mut parts,
         mut pending,
-    } = Said::default();
+    } = SourceParts::default();
     let mut take = |labels: Labels, value: Option<f64>| match value {
         Some(value) => parts.entry(labels).or_default().values.push(value),
         None => {
@@ -258,7 +268,7 @@ fn said(signal: &SignalSource, source: &Source, now: UnixMs) -> Said {
     // A new series next to older ones with the same kept labels is treated like one after a
     // restart. Labels are pending only if none of their series has a value yet.
     pending.retain(|labels| !parts.contains_key(labels));
-    Said { parts, pending }
+    SourceParts { parts, pending }
 }
 
 /// Returns each counter that the selector matches. The rate is `None` if the counter was not seen
@@ -396,7 +406,7 @@ mod tests {
     }
 
     /// Returns the only value of the only target, and the coverage of the target.
-    fn said(answer: &Answer) -> (Option<f64>, Coverage) {
+    fn outcome(answer: &Answer) -> (Option<f64>, Coverage) {
         let spoken = answer.targets.get(&web());
         let series = spoken.map_or(&[][..], |spoken| &spoken.series);
         assert!(series.len() <= 1, "{series:?}");
@@ -412,7 +422,7 @@ mod tests {
             let source = format!("{{ gauge = {{ of = 'm', aggregate = '{aggregate}' }} }}");
             let answer = World::new(&source, WEB, &["a", "b"])
                 .round(&[("a", Some("m 2\n")), ("b", Some("m 4\n"))]);
-            assert_eq!(said(&answer), (Some(value), coverage(2, 2, 0)));
+            assert_eq!(outcome(&answer), (Some(value), coverage(2, 2, 0)));
         }
     }
 
@@ -420,29 +430,29 @@ mod tests {
     fn a_sum_with_a_part_missing_has_no_value_and_a_maximum_has() {
         let round = [("a", Some("m 2\n")), ("b", None)];
         let sum = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]).round(&round);
-        assert_eq!(said(&sum), (None, coverage(2, 1, 1)));
+        assert_eq!(outcome(&sum), (None, coverage(2, 1, 1)));
         let max = World::new(
             "{ gauge = { of = 'm', aggregate = 'max' } }",
             WEB,
             &["a", "b"],
         )
         .round(&round);
-        assert_eq!(said(&max), (Some(2.0), coverage(2, 1, 1)));
+        assert_eq!(outcome(&max), (Some(2.0), coverage(2, 1, 1)));
     }
 
     #[test]
     fn a_source_without_the_metric_has_nothing_to_say_and_has_not_failed() {
         let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]);
         assert_eq!(
-            said(&world.round(&[("a", Some("m 2\n")), ("b", Some("other 4\n"))])),
+            outcome(&world.round(&[("a", Some("m 2\n")), ("b", Some("other 4\n"))])),
             (Some(2.0), coverage(2, 1, 0))
         );
         assert_eq!(
-            said(&world.round(&[("a", Some("")), ("b", Some(""))])),
+            outcome(&world.round(&[("a", Some("")), ("b", Some(""))])),
             (None, coverage(2, 0, 0))
         );
         assert_eq!(
-            said(&world.round(&[("a", None), ("b", None)])),
+            outcome(&world.round(&[("a", None), ("b", None)])),
             (None, coverage(2, 0, 2))
         );
     }
@@ -453,7 +463,7 @@ mod tests {
             let source = format!("{{ gauge = {{ of = 'm', aggregate = '{aggregate}' }} }}");
             let answer = World::new(&source, WEB, &["a", "b"])
                 .round(&[("a", Some("m NaN\n")), ("b", Some("m 4\n"))]);
-            assert!(said(&answer).0.unwrap().is_nan(), "{aggregate}");
+            assert!(outcome(&answer).0.unwrap().is_nan(), "{aggregate}");
         }
     }
 
@@ -462,12 +472,12 @@ mod tests {
         let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a"]);
         for _ in 0..300 {
             assert_eq!(
-                said(&world.round(&[("a", Some("m 2 1000\n"))])).0,
+                outcome(&world.round(&[("a", Some("m 2 1000\n"))])).0,
                 Some(2.0)
             );
         }
         assert_eq!(
-            said(&world.round(&[("a", Some("m 2 1000\n"))])),
+            outcome(&world.round(&[("a", Some("m 2 1000\n"))])),
             (None, coverage(1, 0, 0))
         );
     }
@@ -478,7 +488,7 @@ mod tests {
         let start =
             |started: u32, count: u32| format!("process_start_time_seconds {started}\nc {count}\n");
         let both = |world: &mut World, a: &str, b: &str| {
-            said(&world.round(&[("a", Some(a)), ("b", Some(b))]))
+            outcome(&world.round(&[("a", Some(a)), ("b", Some(b))]))
         };
         assert_eq!(
             both(&mut world, &start(1, 10), &start(1, 0)),
@@ -500,14 +510,14 @@ mod tests {
     fn a_new_replica_is_no_dip_of_the_sum_before_its_first_rate() {
         let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
         world.round(&[("a", Some("c 0\n"))]);
-        assert_eq!(said(&world.round(&[("a", Some("c 9\n"))])).0, Some(9.0));
+        assert_eq!(outcome(&world.round(&[("a", Some("c 9\n"))])).0, Some(9.0));
         // Half of the traffic goes to the new replica, which has not counted long enough to have a
         // rate.
         world.watch(&["a", "b"]);
         let first = world.round(&[("a", Some("c 14\n")), ("b", Some("c 5\n"))]);
-        assert_eq!(said(&first), (None, coverage(2, 1, 0)));
+        assert_eq!(outcome(&first), (None, coverage(2, 1, 0)));
         assert_eq!(first.targets[&web()].withheld, [Labels::default()].into());
-        let both = said(&world.round(&[("a", Some("c 18\n")), ("b", Some("c 10\n"))]));
+        let both = outcome(&world.round(&[("a", Some("c 18\n")), ("b", Some("c 10\n"))]));
         assert_eq!(both, (Some(6.0 + 5.0), coverage(2, 2, 0)));
         // A source that exposes the metric only once it has counted something is no part of the sum
         // until then.
@@ -518,7 +528,7 @@ mod tests {
             ("c", Some("")),
         ];
         assert_eq!(
-            said(&world.round(&all)),
+            outcome(&world.round(&all)),
             (Some(6.0 + 5.0), coverage(3, 2, 0))
         );
     }
@@ -528,13 +538,13 @@ mod tests {
         let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
         world.round(&[("a", Some("c{path=\"/a\"} 0\n"))]);
         let answer = world.round(&[("a", Some("c{path=\"/a\"} 4\nc{path=\"/b\"} 1\n"))]);
-        assert_eq!(said(&answer), (Some(4.0), coverage(1, 1, 0)));
+        assert_eq!(outcome(&answer), (Some(4.0), coverage(1, 1, 0)));
     }
 
     #[test]
     fn a_gauge_that_is_too_old_is_missing_in_the_sum() {
         let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]);
-        let mut both = || said(&world.round(&[("a", Some("m 2\n")), ("b", Some("m 3 1000\n"))]));
+        let mut both = || outcome(&world.round(&[("a", Some("m 2\n")), ("b", Some("m 3 1000\n"))]));
         for _ in 0..300 {
             assert_eq!(both().0, Some(5.0));
         }
@@ -546,11 +556,11 @@ mod tests {
         let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
         world.round(&[("a", Some("c 0\n"))]);
         assert_eq!(
-            said(&world.round(&[("a", None)])),
+            outcome(&world.round(&[("a", None)])),
             (None, coverage(1, 0, 1))
         );
         assert_eq!(
-            said(&world.round(&[("a", Some("c 8\n"))])),
+            outcome(&world.round(&[("a", Some("c 8\n"))])),
             (Some(4.0), coverage(1, 1, 0))
         );
     }
@@ -561,16 +571,16 @@ mod tests {
         let mut world = World::new(source, WEB, &["a"]);
         world.round(&[("a", Some("errors 0\nrequests 0\n"))]);
         assert_eq!(
-            said(&world.round(&[("a", Some("errors 0\nrequests 0\n"))])),
+            outcome(&world.round(&[("a", Some("errors 0\nrequests 0\n"))])),
             (None, coverage(1, 1, 0))
         );
         assert_eq!(
-            said(&world.round(&[("a", Some("errors 1\nrequests 4\n"))])).0,
+            outcome(&world.round(&[("a", Some("errors 1\nrequests 4\n"))])).0,
             Some(0.25)
         );
         // The source exposes no error counter, which does not mean that there were no errors.
         assert_eq!(
-            said(&world.round(&[("a", Some("requests 4\n"))])),
+            outcome(&world.round(&[("a", Some("requests 4\n"))])),
             (None, coverage(1, 0, 0))
         );
     }
@@ -593,7 +603,7 @@ mod tests {
         let first = histogram("/a", [102, 104, 104]) + &histogram("/b", [0, 0, 0]);
         let second = histogram("/a", [100, 100, 100]) + &histogram("/b", [0, 4, 4]);
         let answer = world.round(&[("a", Some(&first)), ("b", Some(&second))]);
-        assert_eq!(said(&answer), (Some(1.0 + 2.0 / 6.0), coverage(2, 2, 0)));
+        assert_eq!(outcome(&answer), (Some(1.0 + 2.0 / 6.0), coverage(2, 2, 0)));
     }
 
     #[test]
@@ -647,6 +657,6 @@ mod tests {
     fn a_source_that_the_selector_rules_out_is_not_asked() {
         let mut world = World::new(r#"{ gauge = { of = 'm{replica="a"}' } }"#, WEB, &["a", "b"]);
         let answer = world.round(&[("a", Some("m 2\n")), ("b", None)]);
-        assert_eq!(said(&answer), (Some(2.0), coverage(1, 1, 0)));
+        assert_eq!(outcome(&answer), (Some(2.0), coverage(1, 1, 0)));
     }
 }

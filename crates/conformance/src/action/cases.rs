@@ -76,6 +76,7 @@ fn finding() -> Finding {
 }
 
 /// Returns the unusual incidents, each odd in one way.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn odd(kind: &str) -> Vec<(&'static str, ActionIncident)> {
     let usual = || usual(kind);
     let web = || Target::new("shop", kind, "web");

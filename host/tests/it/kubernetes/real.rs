@@ -718,6 +718,7 @@ async fn a_scaled_object_of_keda_is_seen_where_the_cluster_has_them() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one scenario in order")]
 async fn the_rights_in_deploy_are_enough_and_no_more_than_needed() {
     let Some(endpoint) = shared::kubernetes("the rights in deploy are enough") else {
         return;
