@@ -44,8 +44,8 @@ fn utc() -> String {
 
 impl Maintenance {
     fn crontab(&self) -> Result<Crontab, String> {
-        // The schedule is evaluated on the wall clock of the time zone, as if that clock showed UTC:
-        // the parser would look other names up in the machine's database.
+        // The schedule is evaluated on the wall clock of the time zone, as if that clock showed
+        // UTC: the parser would look other names up in the machine's database.
         let text = format!("{} UTC", self.schedule);
         cronexpr::parse_crontab(&text).map_err(|error| {
             // The first lines of the error show the text with a marker below it.
