@@ -48,64 +48,64 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the service: everything in one process, or one half of it
+    /// Run the service: all of it in one process, or one role
     Serve(ServeArgs),
-    /// See an application go wrong and be healed
+    /// Show an application that fails and is repaired
     Demo {
         #[command(flatten)]
         args: DemoArgs,
-        /// Lines for people, or one JSON event a line
+        /// Format of the output: text for people, or one JSON event per line
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
-    /// The application of the demo: a small HTTP service that can be broken
+    /// Run the application of the demo: a small HTTP service with faults to inject
     DemoApp(DemoAppArgs),
-    /// The traffic of the demo
+    /// Run the traffic of the demo
     DemoLoad(DemoLoadArgs),
-    /// Check a configuration: file, line, remedy
+    /// Check a configuration, and print file, line and remedy of each problem
     Check(CheckArgs),
     Status(StatusArgs),
-    /// Look at what was decided, why, and what came of it
+    /// Show decisions with their reasons and outcomes
     Decisions(DecisionsCommand),
-    /// Check that the history is what was recorded
+    /// Verify that the history is unchanged since it was recorded
     Audit(AuditCommand),
-    /// Copy the history, and put a copy in its place
+    /// Back up the history, and restore a backup
     History(HistoryCommand),
     Feedback(FeedbackArgs),
     Replay(ReplayArgs),
     Backtest(BacktestArgs),
-    /// Try what the configuration allows and refuses
+    /// Test the verdicts of the configured policy
     Policy(PolicyCommand),
-    /// Write plugins, and look at them
+    /// Create, inspect and manage plugins
     Plugins(PluginsCommand),
     // The arguments of these three document the subcommands.
     Nab(NabArgs),
     Score(ScoreArgs),
     Plot(PlotArgs),
-    /// Stop whatever changes anything, or let it go on
+    /// Stop all operations that change something, or allow them again
     KillSwitch(KillSwitchCommand),
-    /// Leave some targets alone for a while
+    /// Exempt targets from operations for a while
     Silences(SilencesCommand),
-    /// The process in which plugins are compiled
+    /// Compile a plugin, in a process of its own
     #[command(hide = true)]
     CompilePlugin(CompileArgs),
 }
 
 #[derive(Args)]
 struct ServeArgs {
-    /// The configuration; without it, the defaults and the environment
+    /// Configuration file. Without it, the defaults and the environment apply
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Run one half by itself, joined to the other by Kafka
+    /// Role to run. Kafka joins the roles; without this option both run in one process
     #[arg(long, value_enum)]
     role: Option<Role>,
-    /// Where the history is kept; counts more than the configuration
+    /// Folder of the history; overrides the configuration
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Decide and record everything, do nothing
+    /// Decide and record everything, but change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Lines for people, or JSON log lines
+    /// Format of the log: text for people, or JSON lines
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }

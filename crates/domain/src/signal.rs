@@ -31,7 +31,7 @@ impl DetectorConfig {
 pub struct WatchedSignal {
     /// Unique among the signals.
     pub name: String,
-    /// What the signal measures.
+    /// Quantity that the signal measures.
     pub meaning: Meaning,
     /// The detectors on it.
     pub detectors: Vec<DetectorConfig>,

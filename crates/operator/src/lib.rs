@@ -8,60 +8,60 @@ use serde_json::Value;
 
 use anomalyzer_domain::{LogRequest, Operation, OperationId, Snapshot, Target};
 
-/// What an operation did.
+/// Result of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Performed {
-    /// The version that what was touched has since, where it is known.
+    /// Version of the object after the operation, if it is known.
     pub version: Option<String>,
-    /// What the action is told.
+    /// Result that the action receives.
     pub result: Value,
-    /// What it touched, before.
+    /// Changed parts of the object, before the operation.
     pub before: Option<Value>,
-    /// What it touched, after.
+    /// Changed parts of the object, after the operation.
     pub after: Option<Value>,
 }
 
-/// Why an operator could not.
+/// Reason why an operation or an inspection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    /// There is no such target.
+    /// The target does not exist.
     #[error("{0} does not exist")]
     NotFound(Target),
-    /// This operator can't do that to this kind of target.
+    /// The operator does not support the operation for this kind of target.
     #[error("{0}")]
     Unsupported(String),
-    /// The other side said no (401, 403, 422): nothing happened, asking again won't help.
+    /// The server refused the request (401, 403, 422). Nothing happened, and a retry does not help.
     #[error("{0}")]
     Refused(String),
-    /// The target changed since it was looked at (409): nothing happened.
+    /// The target changed after its inspection (409). Nothing happened.
     #[error("{0}")]
     Conflict(String),
-    /// Nothing happened, and it may work later (429, 503 before anything was sent, no connection).
+    /// Nothing happened, and a retry may help (429, 503 before anything was sent, no connection).
     #[error("{0}")]
     Unavailable(String),
-    /// It was sent and no answer came: it may have happened.
+    /// The request was sent and no answer came. The operation may have happened.
     #[error("{0}")]
     InDoubt(String),
 }
 
-/// The host's hands for one kind of world: `kubernetes` or `local`.
+/// Adapter for one kind of environment: `kubernetes` or `local`.
 #[async_trait]
 pub trait Operator: Send + Sync {
-    /// `kubernetes` or `local`.
+    /// Returns the name: `kubernetes` or `local`.
     fn name(&self) -> &'static str;
 
-    /// Whether it knows targets of this kind.
+    /// Returns true if the operator handles targets of this kind.
     fn handles(&self, target: &Target) -> bool;
 
-    /// Looks.
+    /// Returns a snapshot of the target.
     async fn inspect(&self, target: &Target) -> Result<Snapshot, OperatorError>;
 
-    /// The last lines of each replica's log, each line with the replica's name in front.
+    /// Returns the last log lines of each replica. Each line begins with the name of its replica.
     async fn read_logs(&self, request: &LogRequest) -> Result<Vec<String>, OperatorError>;
 
-    /// Performs `scale`, `restart`, `roll_back` or `patch`, on the state that `basis` shows and no
-    /// other, leaving `id` as its mark on the target. Returns when the change is accepted, not when
-    /// it is rolled out.
+    /// Performs `scale`, `restart`, `roll_back` or `patch`, and leaves `id` as a mark on the target.
+    /// The operation applies only to the state that `basis` shows. Returns when the change is
+    /// accepted, not when it is rolled out.
     async fn perform(
         &self,
         id: &OperationId,
@@ -69,6 +69,6 @@ pub trait Operator: Send + Sync {
         basis: &Snapshot,
     ) -> Result<Performed, OperatorError>;
 
-    /// Whether it is in working order, for `/health`.
+    /// Checks that the operator works, for `/health`.
     async fn check(&self) -> Result<(), OperatorError>;
 }

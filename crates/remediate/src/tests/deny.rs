@@ -186,7 +186,7 @@ async fn a_rollout_that_does_not_end_is_something_that_people_hear_of() {
     );
 }
 
-/// How the analyst was asked again.
+/// Events that asked the analyst again.
 fn kinds(rig: &Rig) -> Vec<IncidentEventKind> {
     let asked = rig.bus.published(Topic::Incidents);
     asked

@@ -22,7 +22,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(200);
 /// Address of the server, and the token of the caller.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
-    /// Where the server answers
+    /// Address of the server
     #[arg(
         long,
         value_name = "URL",
@@ -30,7 +30,7 @@ pub struct ServerArgs {
         default_value = "http://127.0.0.1:9000"
     )]
     pub server: String,
-    /// A file that holds the token, where the server asks for one
+    /// File with the token, if the server requires one
     #[arg(long, value_name = "FILE", env = "ANOMALYZER_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -38,85 +38,85 @@ pub struct ServerArgs {
 /// Subcommands that manage the plugins of a server.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Manage {
-    /// Every plugin: version, what it is, how it does, what is wrong with it.
+    /// List every plugin with its version, kind, health and problems.
     List(ServerArgs),
-    /// All about one: versions, needs, grants, calls, and what happened to it.
+    /// Show one plugin: versions, needs, grants, calls and history.
     Show {
-        /// Its name.
+        /// Name of the plugin.
         name: String,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Upload a component. It is live at once, if you may say so; an action can do nothing before
-    /// it is granted something.
+    /// Upload a component. It is live at once if your role allows it. An action can do nothing
+    /// before it has a grant.
     Install {
-        /// The component. `FILE.minisig` beside it goes with it.
+        /// File of the component. A signature `FILE.minisig` beside it is uploaded too.
         file: PathBuf,
-        /// Store it, and leave what runs as it is.
+        /// Store the version without making it live.
         #[arg(long)]
         not_live: bool,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Say what an action may do, instead of all that was said before: `grant NAME scale:Deployment
+    /// Set the grants of an action, in place of its present ones: `grant NAME scale:Deployment
     /// restart:Deployment@shop`.
     Grant {
-        /// Its name.
+        /// Name of the plugin.
         name: String,
         /// `OPERATION[:SCOPE][@NAMESPACE,…]`: `scale`, `scale:Deployment`,
         /// `patch:Deployment/spec/template@shop`, `http:hooks.example.com:443`.
         #[arg(required_unless_present_any = ["nothing", "as_configured"], value_parser = allowance)]
         grants: Vec<Allowance>,
-        /// It may do nothing.
+        /// Remove every grant.
         #[arg(long, conflicts_with_all = ["grants", "as_configured"])]
         nothing: bool,
-        /// What the configuration says counts again.
+        /// Return to the grants of the configuration.
         #[arg(long, conflicts_with = "grants")]
         as_configured: bool,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Say how far a plugin may go by itself: shadow, approve or auto.
+    /// Set the mode of a plugin: shadow, approve or auto.
     Mode {
-        /// Its name.
+        /// Name of the plugin.
         name: String,
-        /// How far.
+        /// Mode of the plugin.
         #[arg(value_parser = ["shadow", "approve", "auto"])]
         mode: String,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Make the version before live again, or another one that is kept.
+    /// Make the previous version live again, or another stored one.
     Revert {
-        /// Its name.
+        /// Name of the plugin.
         name: String,
-        /// SHA-256 of the version, or how it begins (8 digits or more).
+        /// SHA-256 of the version, or its first digits (8 or more).
         #[arg(long)]
         to: Option<String>,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Let a plugin out of quarantine.
+    /// Lift the quarantine of a plugin.
     Lift {
-        /// Its name.
+        /// Name of the plugin.
         name: String,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Take an uploaded plugin out. The history keeps what it did.
+    /// Remove an uploaded plugin. The history keeps its records.
     Remove {
-        /// Its name.
+        /// Name of the plugin.
         name: String,
-        /// Also while it is in use.
+        /// Remove the plugin even if it is in use.
         #[arg(long)]
         force: bool,
-        /// Which server.
+        /// Server to ask.
         #[command(flatten)]
         server: ServerArgs,
     },
