@@ -127,6 +127,7 @@ def main():
     if arguments.save:
         with open(arguments.save, "w", encoding="utf-8") as file:
             json.dump(lines, file, ensure_ascii=False, indent=0)
+    os.makedirs(os.path.dirname(arguments.output) or ".", exist_ok=True)
     with open(arguments.output, "w", encoding="utf-8") as file:
         file.write(draw(lines, arguments.speed, arguments.longest_pause))
     print(f"{arguments.output}: {len(lines)} lines")

@@ -59,9 +59,9 @@ pub trait Operator: Send + Sync {
     /// Returns the last log lines of each replica. Each line begins with the name of its replica.
     async fn read_logs(&self, request: &LogRequest) -> Result<Vec<String>, OperatorError>;
 
-    /// Performs `scale`, `restart`, `roll_back` or `patch`, and leaves `id` as a mark on the target.
-    /// The operation applies only to the state that `basis` shows. Returns when the change is
-    /// accepted, not when it is rolled out.
+    /// Performs `scale`, `restart`, `roll_back` or `patch`, and leaves `id` as a mark on the
+    /// target. The operation applies only to the state that `basis` shows. Returns when the change
+    /// is accepted, not when it is rolled out.
     async fn perform(
         &self,
         id: &OperationId,
