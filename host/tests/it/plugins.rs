@@ -140,7 +140,7 @@ async fn a_detector_and_an_action_are_told_in_readable_form() {
         "zscore 0.1.0 detector\n",
         "\nexports   anomalyzer:plugin/detector@0.1.0",
         "\nhistory   15 min of the past",
-        "\n  window: integer 2 to 10000, default 60\n      How many samples the mean",
+        "\n  window: integer 2 to 10000, default 60\n      Number of samples for the mean",
         "\n  spike: number, default 1.5\n",
         "\nusable    yes\n",
     ] {
