@@ -30,7 +30,8 @@ pub(super) struct Entry {
 pub(super) enum ApplyError {
     #[error(transparent)]
     Sqlite(#[from] sqlx::Error),
-    /// Events between this event and the end of the table are missing or different.
+    /// The file and the log have come apart: events between this event and the end of the table are
+    /// missing or different.
     #[error("event {seq} of the log does not follow on what is here: {why}")]
     Apart { seq: i64, why: &'static str },
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct HistoryOptions {
     /// Maximum number of records that wait for the writer.
     pub queue: usize,
-    /// Time that `record` waits while the queue is full, and then again for the disk.
+    /// Maximum time that `record` waits for room in the queue, and then again for the disk.
     pub patience: Duration,
     /// Maximum size of the file in pages of 4 KiB. None means that the file may fill the disk.
     pub max_pages: Option<u32>,

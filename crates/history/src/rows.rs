@@ -6,6 +6,7 @@ use super::chain::{self, GENESIS, Hash, Link};
 use super::columns::{EventColumns, IncidentColumns, PluginColumns};
 use anomalyzer_domain::UnixMs;
 
+/// Stores the offset up to which the log of record is in the file.
 pub(super) async fn read_up_to(
     transaction: &mut SqliteTransaction<'_>,
     topic: &str,
@@ -21,6 +22,7 @@ pub(super) async fn read_up_to(
     Ok(())
 }
 
+/// Returns the sequence number and the hash of the last event of the chain of decisions.
 pub(super) async fn last_link(
     transaction: &mut SqliteTransaction<'_>,
 ) -> sqlx::Result<(i64, Hash)> {
@@ -43,6 +45,8 @@ pub(super) async fn last_link(
     }))
 }
 
+/// Appends an event to the chain of decisions, and updates the rows of its decision. Returns the
+/// sequence number and the hash of the event.
 pub(super) async fn append(
     transaction: &mut SqliteTransaction<'_>,
     (last, previous): (i64, Hash),
@@ -120,6 +124,7 @@ const PUT_OPERATION: &str = "
     INSERT OR REPLACE INTO operations (id, decision, target, solution, kind, asked_at, outcome, body)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
 
+/// Inserts an incident, or updates it if the given state is not older than the stored one.
 pub(super) async fn put_incident(
     transaction: &mut SqliteTransaction<'_>,
     incident: &IncidentColumns,

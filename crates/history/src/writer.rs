@@ -1,4 +1,5 @@
-//! The only task that writes. Waiting records are committed together.
+//! The writer task: the only task that writes to the history. It commits all waiting records
+//! together.
 
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,8 @@ const MAX_GROUP: usize = 256;
 /// Time between two checks for new events on the log of record.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time that an event waits for this process to become the writer of the log of record. A start
-/// takes about as long.
+/// Maximum time that an event waits until this process is the writer of the log of record. Taking
+/// over the log at a start takes about as long.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of decisions that a subscriber may lag behind.
@@ -60,19 +61,26 @@ struct Job {
 #[derive(Debug)]
 pub(super) struct Writer {
     path: PathBuf,
+    /// Maximum time that a caller waits for room in the queue, and again until its record is
+    /// durable.
     patience: Duration,
     sender: mpsc::Sender<Job>,
     decisions: broadcast::Sender<Arc<Decision>>,
+    /// Reason why the last write failed, if it failed.
     problem: Arc<Mutex<Option<String>>>,
     closing: CancellationToken,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    /// Number of times that the queue was full.
     full: Counter,
-    /// True if this process accepts events. Always true if there is no log of record.
+    /// True if this process is the writer of the log of record, and so accepts events. Always true
+    /// if there is no log of record.
     leads: watch::Receiver<bool>,
+    /// Name of the log of record, if there is one.
     log: Option<String>,
 }
 
 impl Writer {
+    /// Starts the writer task.
     pub(super) fn start(
         path: &Path,
         connect: SqliteConnectOptions,
@@ -131,6 +139,7 @@ impl Writer {
         }
     }
 
+    /// Makes this process the writer of the log of record. Does nothing without a log.
     pub(super) async fn take_over(&self) -> Result<(), HistoryError> {
         if self.log.is_some() {
             self.write(Work::TakeOver).await?;
@@ -138,6 +147,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Waits until this process is no longer the writer of the log of record.
     pub(super) async fn stands_by(&self) {
         let mut leads = self.leads.clone();
         // An error means that the writer task has ended, which ends the wait too.
@@ -185,10 +195,12 @@ impl Writer {
         }
     }
 
+    /// Subscribes to the recorded decisions.
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<Decision>> {
         self.decisions.subscribe()
     }
 
+    /// Returns the number of waiting records.
     fn waiting(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()
     }
@@ -202,6 +214,7 @@ impl Writer {
         }
     }
 
+    /// Writes the work that was sent, and ends the writer task.
     pub(super) async fn close(&self) {
         self.closing.cancel();
         if let Some(task) = self.task.lock().await.take() {
@@ -235,6 +248,8 @@ struct WriterTask {
 }
 
 impl WriterTask {
+    /// Writes jobs until the queue is closed and empty. Meanwhile probes a failed disk, and follows
+    /// the log of record while another process writes it.
     async fn run(mut self, mut receiver: mpsc::Receiver<Job>, closing: CancellationToken) {
         let mut jobs = Vec::new();
         let mut again = tokio::time::interval(disk_probe::PROBE_INTERVAL);
@@ -274,6 +289,7 @@ impl WriterTask {
         }
     }
 
+    /// Probes the file after a failed write, and clears the problem if the file can be written.
     async fn try_again(&mut self) {
         let tried = async {
             let path = self.path.clone();
@@ -356,6 +372,8 @@ impl WriterTask {
         self.tell(jobs, results);
     }
 
+    /// Sends each job its result, and publishes the recorded decisions. Logs when the history stops
+    /// being writable, and when it is writable again.
     fn tell(&self, jobs: Vec<Job>, results: Vec<Result<i64, HistoryError>>) {
         for (job, result) in jobs.into_iter().zip(results) {
             let problem = result.as_ref().err().map(ToString::to_string);
@@ -378,6 +396,7 @@ impl WriterTask {
         }
     }
 
+    /// Returns the connection, and opens it if there is none.
     async fn connected(&mut self) -> sqlx::Result<&mut SqliteConnection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -386,6 +405,8 @@ impl WriterTask {
         Ok(self.connection.insert(connection))
     }
 
+    /// Writes everything in one transaction; measures its duration, and drops the connection after
+    /// a failure.
     async fn commit(&mut self, works: &[&Work]) -> Result<Vec<i64>, HistoryError> {
         let started = Instant::now();
         let result = self.transaction(works).await;
@@ -397,6 +418,8 @@ impl WriterTask {
         result.map_err(|error| self.explain(error))
     }
 
+    /// Runs [`Self::write_through`], and gives up the log of record if it may have come apart from
+    /// the file.
     async fn transaction(&mut self, works: &[&Work]) -> Result<Vec<i64>, Failed> {
         let mut log = self.log.take();
         let mut written = false;
@@ -465,6 +488,7 @@ impl WriterTask {
         Ok(seqs)
     }
 
+    /// Converts a failure to the error that callers see.
     fn explain(&self, error: Failed) -> HistoryError {
         let log = || {
             self.log
@@ -494,6 +518,7 @@ impl WriterTask {
         }
     }
 
+    /// Stops accepting events until this process takes the log of record over again.
     fn stand_by(&self) {
         if self.leads.send_replace(false) {
             tracing::warn!(
@@ -536,6 +561,7 @@ impl WriterTask {
         result.map_err(|error| self.explain(error))
     }
 
+    /// Imports one group of events from the log. Returns true if the end of the log was reached.
     async fn read_on(&mut self, log: &mut dyn LogOfRecord) -> Result<bool, Failed> {
         let next: Option<i64> = sqlx::query_scalar("SELECT next FROM read_up_to WHERE topic = ?")
             .bind(log.name())
@@ -575,6 +601,7 @@ impl WriterTask {
 enum Failed {
     Sqlite(sqlx::Error),
     Log(BusError),
+    /// The file and the log contain different events.
     Apart(String),
 }
 
