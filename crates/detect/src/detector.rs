@@ -21,7 +21,7 @@ const MAX_TRUSTED_FAULTS: u32 = 2;
 /// Maximum number of series in one save.
 pub(super) const SAVE_CHUNK: usize = 256;
 
-/// The reason of a clear finding for an anomaly that a restarted detector does not know.
+/// Reason in the finding that ends an anomaly which a restarted detector does not know.
 const RESTARTED: &str = "its detector began anew and does not know of it";
 
 /// A finding, and the series that it is about.
@@ -201,8 +201,8 @@ impl Detector {
         Ok(found)
     }
 
-    /// Restores the saved state of the open series into `handle`. Returns false if the instance
-    /// failed over it.
+    /// Restores the saved state of the open series into `handle`. Returns false if the instance was
+    /// lost in the restore.
     async fn restore_from(
         &self,
         store: &StateStore,
@@ -244,7 +244,7 @@ impl Detector {
     }
 
     /// Copies the state of this instance into `handle`, which runs another version. Returns false
-    /// if the other version failed over it.
+    /// if the new instance was lost in the restore.
     async fn hand_over(
         &mut self,
         handle: &DetectorHandle,
@@ -306,8 +306,8 @@ impl Detector {
         }
     }
 
-    /// Restores series with their saved state. Returns false if the instance failed over it: then
-    /// the instance is new and knows nothing.
+    /// Restores series with their saved state. Returns false if the instance was lost in the
+    /// restore. The present instance is then new and has no state.
     pub(super) async fn restore(
         &mut self,
         states: Vec<ToRestore>,
@@ -457,7 +457,8 @@ impl Detector {
     /// this one, and replays the samples at hand that are not in that state.
     ///
     /// # Errors
-    /// The new version does not open, or fails over the past. Then this instance stays.
+    /// The new version does not open, or fails while the past is replayed. Then this instance
+    /// stays.
     #[tracing::instrument(skip_all, fields(signal = of.signal, plugin = self.config.name))]
     pub(super) async fn swap(
         &mut self,
@@ -580,7 +581,7 @@ impl Detector {
             .collect()
     }
 
-    /// Ends the ongoing anomaly of a series without a word of the detector.
+    /// Ends the ongoing anomaly of a series without a finding of the detector.
     fn end(
         &mut self,
         of: SignalView<'_>,

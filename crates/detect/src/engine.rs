@@ -49,7 +49,8 @@ const MAX_UNCONFIGURED: usize = 256;
 /// Time without messages after which a signal that is not configured makes room for another one.
 const IDLE_MS: i64 = 60 * 60 * 1000;
 
-/// The origin of samples that were just read from their source, or are at hand.
+/// The origin of replayed samples, from the backfill or from memory. They count as the answer of
+/// one source.
 const ANSWERED: SampleOrigin = SampleOrigin {
     coverage: Coverage {
         asked: 1,
@@ -103,8 +104,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// `fallback` are the detectors of signals that are not configured. `silent_after` is the time
-    /// after which a signal without an answer of its sources is a finding.
+    /// Creates an engine without state store, backfill, feedback and shared status. `fallback` are
+    /// the detectors of signals that are not configured. `silent_after` is the time after which a
+    /// signal without an answer of its sources is a finding.
     pub fn new(
         bus: Arc<dyn Bus>,
         plugins: Plugins,
@@ -134,7 +136,7 @@ impl Engine {
         }
     }
 
-    /// Saves the state of detectors in `store`, and starts with the state in it.
+    /// Lets the engine save the state of detectors in `store`, and start with the state in it.
     #[must_use]
     pub fn with_state_store(mut self, store: StateStore) -> Self {
         self.context.store = Some(store.clone());
@@ -234,6 +236,7 @@ impl Engine {
             self.process_signal(signal, &messages, now, subscription)
                 .await?;
         }
+        // Without a readable message, the batch has no time.
         if now > UnixMs::MIN {
             self.incidents.advance(now);
         }
@@ -257,10 +260,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Publishes messages again under the keys of their targets, all at once, so that one engine
-    /// gets all samples of a target. Waits until they are durable, because the originals are
-    /// committed then. Returns the messages that could not be published: this engine evaluates
-    /// them.
+    /// Publishes messages again under the keys of their targets, so that one engine gets all
+    /// samples of a target. The messages are of other producers, which chose other keys. Waits
+    /// until they are durable, because the caller commits the originals afterwards. Returns the
+    /// messages that could not be published: this engine evaluates them.
     async fn republish<'a>(&self, misplaced: Vec<Message<'a>>) -> Vec<Message<'a>> {
         let published = misplaced.iter().map(|message| {
             let record = anomalyzer_wire::metrics::encode(&message.to_foreign_batch());
@@ -474,7 +477,7 @@ impl Engine {
         }
     }
 
-    /// Lets the live versions of changed plugins take over.
+    /// Replaces the instances of changed plugins by instances of their live versions.
     pub(super) async fn follow_plugins(&mut self) {
         if !self.generation.has_changed().unwrap_or(false) {
             return;
@@ -510,7 +513,7 @@ impl bus::Handler for Engine {
         subscription: &mut dyn Subscription,
     ) -> Result<ControlFlow<()>, EngineError> {
         if deliveries.is_empty() {
-            // Time passes also without messages. The events carry the time at which they were due.
+            // Incidents are confirmed and end also while no message arrives.
             self.incidents.advance(now_ms());
             self.publish().await?;
         } else {

@@ -1,8 +1,10 @@
 //! Turns samples into incidents: a function of the messages on `metrics-topic` and of the times
 //! recorded in them.
 //!
-//! **Invariant:** this part reads no clock while samples arrive, and does no I/O but its topics and
-//! the store of detector state. The detectors run on the threads of the plugin host.
+//! **Invariant:** findings are dated by their samples, and incidents by the batches. The clock only
+//! sets samples from the future aside, and lets time pass while no message arrives. This part does
+//! no I/O except for its topics and the store of detector state. The detectors run on the threads
+//! of the plugin host.
 
 mod absence;
 mod backfill;

@@ -65,7 +65,7 @@ pub struct Diagnoser {
 }
 
 impl Diagnoser {
-    /// Without `ollama` the rules decide, and name that as the reason.
+    /// Creates an analyst. Without `ollama` the rules decide, and name that as the reason.
     ///
     /// # Errors
     /// The HTTP client cannot be created.

@@ -1,5 +1,5 @@
-//! Domain types of the design. This module does no I/O and reads no clock: time is passed in as a
-//! value.
+//! The vocabulary of the service as types: signals, findings, incidents, solutions, decisions and
+//! operations. This crate does no I/O and reads no clock: time is passed in as a value.
 
 mod approval;
 mod basis;

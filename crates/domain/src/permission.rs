@@ -77,7 +77,8 @@ fn anywhere() -> Vec<String> {
 
 /// Autonomy of the host.
 ///
-/// Modes are ordered by autonomy. If several modes apply, the lowest one counts.
+/// Modes are ordered by autonomy. If several modes apply, the strictest one counts, which is the
+/// smallest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {

@@ -1,5 +1,5 @@
-//! The port through which the host looks at targets and changes them. Adapters for Kubernetes and
-//! for process groups implement it.
+//! The trait of an operator, through which the service inspects targets and changes them.
+//! `operator-kubernetes` and `operator-process` implement it.
 
 pub mod merge_patch;
 

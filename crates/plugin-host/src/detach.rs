@@ -44,8 +44,8 @@ pub(super) fn relieve() {
 pub(super) fn stand_back() {
     if DETACHED.get() {
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        // If this is refused, the thread stays nice. An error is also returned because the thread
-        // can't be made less nice afterwards.
+        // If the kernel refuses the policy, the thread keeps its niceness. The call also returns an
+        // error if it can't lower the niceness afterwards.
         let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     }
 }

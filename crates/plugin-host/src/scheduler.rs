@@ -65,7 +65,7 @@ fn hand_on() {
     desk.slow.insert(lease);
     let shared = Arc::clone(&desk.shared);
     match desk.start() {
-        // If this is refused, the priority of the thread is no higher than before.
+        // If the kernel refuses the niceness, the thread keeps its priority.
         Ok(()) => {
             let _ = rustix::process::nice(NICER);
             detach::set_detached();
@@ -133,7 +133,8 @@ impl Shared {
     }
 }
 
-/// Run queue with everything that it leads to, owned by one thread.
+/// Run queue of one thread, with the instances and the waiting calls. A thread that detaches its
+/// call hands all of this to a new thread.
 pub(super) struct RunQueue {
     instances: Instances,
     queued: mpsc::Receiver<Call>,

@@ -29,9 +29,9 @@ pub static CALL_SECONDS: [f64; 20] = {
     bounds
 };
 
-/// Number of signals with a given-up instance from which on the plugin is given up as a whole.
+/// Number of signals with a quarantined instance at which the whole plugin is quarantined.
 const QUARANTINED_SIGNALS: u32 = 3;
-/// Number of consecutive faulted runs from which on an action is given up.
+/// Number of consecutive faulted runs at which an action is quarantined.
 const FAULTED_RUNS: u32 = 5;
 
 /// Statistics of one plugin since the start, or since its live version became live.
@@ -48,6 +48,7 @@ pub(super) struct Stats {
     faulted_runs: AtomicU32,
     last_fault: Mutex<Option<String>>,
     quarantine: Mutex<Option<String>>,
+    /// Number of times that a quarantine was lifted or another version went live.
     chances: AtomicU64,
 }
 

@@ -1,5 +1,5 @@
-//! Supervises a detector: opens a lost instance again, with a growing backoff, until it gives the
-//! instance up.
+//! Supervises a detector: opens a lost instance again, with a growing backoff, until it quarantines
+//! the instance.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,8 +59,8 @@ impl SupervisedDetector {
         answer
     }
 
-    /// Asks the detector for its state. Faults count like the faults of a frame. Only a verdict
-    /// ends a row of faults.
+    /// Asks the detector for its state. A fault counts like the fault of a frame. A success does
+    /// not reset the count of faults in a row; only a verdict does.
     pub(super) fn save(
         &mut self,
         now: Instant,
@@ -78,13 +78,15 @@ impl SupervisedDetector {
         answer
     }
 
+    /// Counts the error of a call if it is a fault of the plugin.
     fn note(&mut self, now: Instant, error: Option<&PluginError>) {
         if let Some(error) = error.filter(|error| error.is_fault()) {
             self.fault(now, error);
         }
     }
 
-    /// Opens the instance again, with empty state, if the backoff is over.
+    /// Opens the instance again, with empty state, if the backoff is over. The caller restores the
+    /// state.
     pub(super) fn reopen(&mut self, now: Instant) -> Result<(), PluginError> {
         let (plugin, reason) = (self.plugin.name.to_string(), self.last_fault.clone());
         if self.faults >= QUARANTINE_AFTER {
@@ -116,6 +118,7 @@ impl SupervisedDetector {
         }
     }
 
+    /// Counts a fault, and sets the backoff or the quarantine.
     fn fault(&mut self, now: Instant, error: &PluginError) {
         self.faults += 1;
         let wait = match self.faults {

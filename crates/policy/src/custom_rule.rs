@@ -1,4 +1,4 @@
-//! The operator's own rules.
+//! The configured rules (`[[guard.policy]]`).
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::time_zone::time_zone;
 use super::{Expression, Facts, cel_context::CelContext};
 use anomalyzer_domain::{ConfigIssue, Verdict};
 
-/// A rule of the operator: the verdict to give when a condition holds.
+/// A configured rule: the verdict to give when a condition holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRule {
@@ -14,8 +14,8 @@ pub struct PolicyRule {
     pub name: String,
     /// The condition, in CEL.
     pub when: Expression,
-    /// Verdict if the condition holds. `allow` skips the operator's other rules, but not the
-    /// host's: bounds, budgets and modes still apply.
+    /// Verdict if the condition holds. `allow` skips the other configured rules, but not the
+    /// built-in ones: bounds, budgets and modes still apply.
     pub verdict: Verdict,
     /// Reason for the verdict, for readers of the record.
     pub reason: String,

@@ -137,8 +137,8 @@ pub struct Spent {
 pub struct Facts {
     /// Time of the request.
     pub now: UnixMs,
-    /// Milliseconds that the clock jumped ahead within the hour. Look-back windows are extended by
-    /// them.
+    /// Milliseconds by which the clock jumped ahead within the last hour. Look-back windows are
+    /// that much longer.
     #[serde(default)]
     pub jumped: i64,
     /// Origin of the request.
@@ -174,7 +174,7 @@ pub struct Facts {
     /// Number of open incidents, including this one.
     #[serde(default)]
     pub open_incidents: u32,
-    /// Used part of the budgets.
+    /// Changes that count towards the budgets.
     pub spent: Spent,
     /// Operations within the policy's look-back time on the operation's target. If there is no
     /// operation, those on the solution's target.
@@ -184,7 +184,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Returns the time that lies `time` before now, by a clock that did not jump.
+    /// Returns the point in time `time` ago, corrected for jumps of the clock.
     pub(super) fn before(&self, time: Duration) -> UnixMs {
         let time = millis(time);
         self.now.saturating_sub(time).saturating_sub(self.jumped)

@@ -3,8 +3,10 @@
 use super::{Facts, Policy, rules};
 use anomalyzer_domain::{GuardVerdict, Verdict};
 
-/// Asks every rule in order. The first rule that gives a verdict decides. The guard is asked before
-/// every operation, and again when the operation is carried out, with the facts of that moment.
+/// Asks the rules in order. The first rule that gives a verdict decides, with one exception: after
+/// a configured rule that allows, the limits of autonomy are still asked. The guard judges a
+/// solution before its action runs, and each operation at the moment of acting, with the facts of
+/// that moment.
 pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
     let ask = |rules: &[(&str, rules::Rule)]| {
         rules.iter().find_map(|(name, rule)| {

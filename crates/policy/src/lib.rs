@@ -1,7 +1,7 @@
 //! Decides which operations are allowed. The guard is one pure function over recorded facts. It
-//! asks an ordered list of rules, including the operator's own rules. The first rule that objects
-//! wins, and its name is stored in the decision. The guard does no I/O and reads no clock, so
-//! replaying the facts gives the same verdict.
+//! asks an ordered list of rules: built-in rules, the rules of the configuration, and the built-in
+//! limits of autonomy. The first rule that decides wins, and its name is stored in the decision.
+//! The guard does no I/O and reads no clock, so replaying the facts gives the same verdict.
 
 mod cel;
 mod cel_context;

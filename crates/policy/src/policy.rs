@@ -1,4 +1,4 @@
-//! The operator's policy: the limits within which the host acts.
+//! The configured policy (`[guard]`): the limits within which the service acts.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct ModeFor {
     /// Solution that the mode applies to, such as `restart_service`. Defaults to all solutions.
     #[serde(default)]
     pub solution: Option<String>,
-    /// The mode. If several modes apply, the lowest one counts.
+    /// The mode. If several modes apply, the strictest one counts.
     pub mode: Mode,
 }
 
@@ -48,7 +48,7 @@ pub struct BudgetFor {
 /// Window over which budgets and reversals are counted.
 pub const HOUR: Duration = Duration::from_secs(3600);
 
-/// The limits within which the host acts.
+/// The limits within which the service acts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
@@ -56,7 +56,7 @@ pub struct Policy {
     pub mode: Mode,
     /// Modes for some targets or some solutions.
     pub modes: Vec<ModeFor>,
-    /// The operator's own rules. The first rule whose condition holds counts.
+    /// The configured rules. The first rule whose condition holds counts.
     pub policy: Vec<PolicyRule>,
     /// Planned maintenance, during which the host does nothing by itself.
     pub maintenance: Vec<Maintenance>,

@@ -1,4 +1,4 @@
-//! The host's rules, in the order in which they are asked.
+//! The built-in rules of the guard, in the order in which they are asked.
 
 use anomalyzer_domain::{Autoscaler, Operation, Snapshot, Verdict, millis, rfc3339, solutions};
 
@@ -9,7 +9,8 @@ use anomalyzer_domain::Mode;
 type Answer = Option<(Verdict, String)>;
 pub(super) type Rule = fn(&Facts, &Policy) -> Answer;
 
-/// Rules before the operator's own rules. Permanent objections come first, then temporary ones.
+/// Built-in rules that are asked before the configured rules (`[[guard.policy]]`). Permanent
+/// objections come first, then temporary ones.
 pub(super) const BOUNDS: &[(&str, Rule)] = &[
     ("no_target", no_target),
     ("rate_limit", rate_limit),
@@ -34,7 +35,8 @@ pub(super) const BOUNDS: &[(&str, Rule)] = &[
     ("budget", budget),
 ];
 
-/// Rules after the operator's own rules. They limit what the host may do by itself.
+/// Built-in rules that are asked after the configured rules. They limit what the service may do by
+/// itself.
 pub(super) const FREEDOM: &[(&str, Rule)] = &[("storm", storm), ("mode", mode)];
 
 fn deny(reason: impl Into<String>) -> Answer {
@@ -417,8 +419,8 @@ fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
     None
 }
 
-/// Denies the same solution on the same target within the cooldown. A notice is only denied if its
-/// title is the same too, because the pause after an alarm must not hide another failure.
+/// Denies the same solution on the same target within the cooldown. A notice is denied only if its
+/// title is the same too, because the cooldown of one alarm must not hide another failure.
 fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
     let operation = facts
         .operation
@@ -448,8 +450,8 @@ fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// Denies scaling that goes up and down repeatedly. The number of replicas is not the cause then. A
-/// person who requests it has seen this.
+/// Denies scaling that goes up and down repeatedly, because the number of replicas is then not the
+/// cause. A person who requests the scaling has seen the earlier ones.
 fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
     let Some(Operation::Scale { target, replicas }) = &facts.operation else {
         return None;
@@ -512,9 +514,9 @@ fn budget(facts: &Facts, policy: &Policy) -> Answer {
     ))
 }
 
-/// Asks the operator's own rules. Returns the verdict, the rule's name and the reason. Read-only
-/// operations were allowed before. A person's approval of exactly this operation turns a hold into
-/// an allow.
+/// Asks the configured rules (`[[guard.policy]]`). Returns the verdict, the rule's name and the
+/// reason. Read-only operations never get here, because [`read`] has allowed them. A person's
+/// approval of exactly this operation turns a hold into an allow.
 pub(super) fn own(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, String)> {
     facts.operation.as_ref()?;
     let (verdict, rule, reason) = decide(&policy.policy, facts)?;
@@ -528,7 +530,8 @@ pub(super) fn own(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, St
     }
 }
 
-/// Applies the lowest of all modes that match. Notices are sent without approval.
+/// Applies the strictest of all modes that match: shadow, then approve, then auto. Notices need no
+/// approval.
 fn mode(facts: &Facts, policy: &Policy) -> Answer {
     let operation = facts.operation.as_ref()?;
     let target = operation.target().or(facts.target.as_ref());

@@ -1,12 +1,13 @@
-//! The life of a decision: `proposed → guarded → acting → (held ⇄) → verifying → ended | rolled
-//! back`.
+//! The life of a decision: `proposed → acting → verifying → done`. The state `held` interrupts it
+//! while a person is asked; a rollback leads from `verifying` through `acting` to `undone`. The
+//! table of all transitions is in [`DecisionState::may_become`].
 //!
 //! [`advance`] shows the life from top to bottom. This file alone changes the state of a decision:
 //! the other files carry out one stage each and return [`Next`].
 //!
-//! **Invariant:** each state is on record before its first effect, with one exception. `acting`
-//! gets on record with the intent of the first operation. A crash before finds `proposed` on
-//! record, and the guard is asked anew.
+//! **Invariant:** each state is on record before its first effect, with one exception: `acting` is
+//! recorded together with the intent of the first operation. After a crash before that record, the
+//! decision is still `proposed`, and the guard is asked again.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -51,7 +52,8 @@ pub(super) enum Answered {
 )]
 pub(super) async fn run_decision(run: &DecisionRun, id: &DecisionId) {
     let life = async {
-        // Loaded here and not earlier: a previous run of this decision has recorded all it did.
+        // The decision is loaded here and not earlier, because by now a previous run of it has
+        // recorded everything that it did.
         let mut decision = run.load(id).await?;
         record_in_span(&decision);
         while advance(run, &mut decision).await?.is_continue() {}
@@ -79,7 +81,7 @@ pub(super) async fn advance(
     run: &DecisionRun,
     decision: &mut Decision,
 ) -> Result<ControlFlow<()>, RunError> {
-    // A permit lasts until the next state is on record.
+    // The permit to act (see `DecisionRun::permits`) lasts until the next state is on record.
     let _permit;
     let next = match decision.state() {
         // The decision is new, a person just approved it, or a crash came before its first
@@ -105,13 +107,13 @@ pub(super) async fn advance(
                 recovery::after_interruption(decision)
             }
         }
-        // A person is asked. Their answer leads to `proposed`, `acting`, `verifying` or the end.
+        // A person is asked. The answer leads to `proposed`, `acting`, `verifying` or the end.
         DecisionState::Held if decision.question.is_some() => {
             *decision = await_answer(run, &decision.id).await?;
             if !decision.state().is_terminal() {
                 return Ok(ControlFlow::Continue(()));
             }
-            // The answer is on record, the end is not.
+            // The answer is on record, and the end is not yet.
             Next::End(decision.state(), None)
         }
         // The operations are done, or were only foreseen.
@@ -239,8 +241,8 @@ async fn lapse(
 
 /// Applies the answer to a held decision. The caller records it.
 ///
-/// After a rejection, earlier operations of the decision are still verified, and operations that
-/// were to be taken back stay.
+/// After a rejection, earlier operations of the decision are still verified. After a rejected
+/// rollback, the operations stay in effect.
 pub(super) fn apply_answer(
     decision: &mut Decision,
     answered: Answered,

@@ -20,13 +20,13 @@ use anomalyzer_domain::{
 use anomalyzer_history::{DecisionEventKind, Input};
 use anomalyzer_plugin_host::ActionOutcome;
 
-/// Origin of an operation, and the time that it has.
+/// The action that asks for an operation, and the deadline of its run.
 pub(super) struct OperationContext<'a> {
     /// Name of the action.
     pub plugin: &'a str,
     /// Operations and scopes that the action declares to need.
     pub needs: &'a [(String, String)],
-    /// End of the action's time.
+    /// Deadline of the action's run.
     pub deadline: Instant,
     /// Operation that this one takes back. The host itself takes operations back, so that this
     /// needs no grant: an operation that was granted may also be reverted.
@@ -54,7 +54,7 @@ pub(super) enum OperationResult {
     },
 }
 
-/// Verdict on an operation, and what it was based on.
+/// Verdict on an operation, and the facts behind it.
 struct Judged<'lock> {
     verdict: GuardVerdict,
     /// Input of the guard, for the record. `None` if the grants decided.
@@ -240,7 +240,7 @@ async fn execute(
     let executor = &*run.executor;
     let snapshot = judged.snapshot;
     decision.operations.push(record.clone());
-    // Nothing is performed whose intent is not on record.
+    // The operation is performed only after its intent is on record.
     executor
         .record(DecisionEventKind::OperationAsked, decision, judged.input)
         .await?;

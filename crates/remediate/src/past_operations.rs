@@ -1,4 +1,4 @@
-//! Past operations: the cooldown, the budgets, and the clock that both are measured by.
+//! Past operations: facts for the cooldown and the budgets, and the clock that measures both.
 
 use super::Executor;
 use anomalyzer_domain::{
@@ -49,8 +49,8 @@ pub(super) async fn past_operations(
     }
 }
 
-/// Counts what is spent of the budgets of a target. If the history cannot be read, the budgets
-/// count as used up.
+/// Counts the changes of the last hour that count towards the budgets of a target. If the history
+/// cannot be read, the budgets count as used up.
 pub(super) async fn spent(executor: &Executor, target: &Target) -> Spent {
     let since = (executor.clock)()
         .saturating_sub(millis(HOUR))
@@ -74,7 +74,7 @@ pub(super) fn clock_skew(executor: &Executor) -> i64 {
 }
 
 /// Returns true unless the operation certainly changed nothing. A notice in doubt counts as not
-/// sent: people are rather told twice than never.
+/// sent, because telling people twice is better than never.
 fn may_have_taken_effect(record: &OperationRecord) -> bool {
     let notice = matches!(record.operation, Operation::Notify(_));
     let effect = record

@@ -1,9 +1,10 @@
 //! Provenance of a solution: a person, our analyst, or someone else.
 //!
-//! A message proves nothing about its sender, because everyone who can write to the topic could
-//! command the cluster with it. A person's request counts because the API recorded it before it was
-//! published. A solution counts as our analyst's if its incident is known here, its target is the
-//! incident's, and its id follows from them. Every other solution is someone else's.
+//! A message proves nothing about its sender. If its statements were believed, everyone who can
+//! write to the topic could command the cluster. A person's request counts because the API recorded
+//! it before it was published. A solution counts as our analyst's if its incident is known here,
+//! its target is the incident's, and its id follows from them. Every other solution is someone
+//! else's.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use super::decision_run::{DecisionRun, RunError};
 use super::proposal::attach_incident;
 use anomalyzer_domain::{Decision, Incident, IncidentId, Provenance, Solution};
 
-/// Time that an incident may arrive after a solution about it. Incidents and solutions travel on
-/// separate topics, and after a start it takes a while until both are read.
+/// Maximum time by which a solution may arrive before its incident. Incidents and solutions travel
+/// on separate topics, and after a start it takes a while until both are read.
 const INCIDENT_TIMEOUT: Duration = if cfg!(test) {
     Duration::from_secs(3)
 } else {

@@ -102,7 +102,7 @@ async fn settle(
     attempt(executor, decision, record, None, timeout).await
 }
 
-/// Returns true if the decision did nothing but tell people, and did that.
+/// Returns true if the only effects of the decision are notices, and all of them were sent.
 fn only_told_people(decision: &Decision) -> bool {
     let mut effects = decision
         .operations

@@ -73,7 +73,8 @@ pub(super) async fn roll_back(
             },
         };
         last_step = Some((state, reason));
-        // The state below an operation that stays is not the state that earlier ones left.
+        // While this operation stays in effect, the target is not in the state that the earlier
+        // operations left. They stay too.
         if state != UndoState::Undone {
             break;
         }

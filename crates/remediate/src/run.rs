@@ -39,9 +39,9 @@ impl Executor {
     ) -> Result<(), BusError> {
         let mut pauses = Backoff::default();
         while !shutdown.is_cancelled() {
-            // The subscription comes first: if the bus is out of reach, nothing was begun that the
-            // next try would begin again. Each try subscribes anew, because solutions delivered to
-            // a server on standby are delivered again to the server that acts.
+            // The subscription comes first: if the bus is out of reach, nothing has begun yet that
+            // the next try would repeat. Each try subscribes anew, so that solutions which were
+            // delivered to a server on standby are delivered again to the server that acts.
             let mut subscription = self.bus.subscribe(Topic::Solutions, group).await?;
             let Some(first) = turn(subscription.as_mut(), &shutdown).await? else {
                 return Ok(());

@@ -1,5 +1,5 @@
-//! Silences: for some time, nothing is done about some targets and nobody is told of them. A file
-//! keeps them over restarts.
+//! Silences: during a silence, its targets get no automatic operation and cause no notice. Silences
+//! are stored in a file, so that they outlast restarts.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub const FILE_NAME: &str = "silences.json";
 /// Maximum number of silences at a time.
 const MAX_SILENCES: usize = 1_000;
 
-/// Period in which some targets are left alone.
+/// Period without automatic operations on some targets and without notices about them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Silence {

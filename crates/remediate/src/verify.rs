@@ -20,8 +20,8 @@ pub(super) enum Verified {
     NotHelpful,
 }
 
-/// Waits until the effect can show, gathers fresh samples, and judges them. The findings at the
-/// time of the decision are compared, whatever became of the incident since.
+/// Waits until the effect can show, gathers fresh samples, and judges them. Compares them with the
+/// findings at the time of the decision, even if the incident has changed since.
 #[tracing::instrument(name = "verification", skip_all)]
 pub(super) async fn verify(
     run: &DecisionRun,

@@ -76,8 +76,8 @@ impl ServiceBuilder {
         let (tasks, grace) = (Tasks::new(shutdown.clone()), shutdown_grace(&self.config));
         tokio::select! {
             service = self.run_steps(tasks.clone()) => service.map(Some),
-            // A step may wait, for example for a broker. The shutdown ends the tasks that run by
-            // then as at any other time.
+            // A step may wait, for example for a broker. The tasks that already run then get the
+            // same time to end as at any other shutdown.
             () = shutdown.cancelled() => {
                 tasks.close();
                 tasks.join(grace).await;
@@ -86,7 +86,7 @@ impl ServiceBuilder {
         }
     }
 
-    /// Runs the steps of the start-up in their order.
+    /// Runs the steps of the start-up in order.
     async fn run_steps(self, tasks: Tasks) -> anyhow::Result<Service> {
         let (began, role) = (Instant::now(), self.role);
         let endpoint = self.listen().await?;
@@ -250,13 +250,13 @@ impl Startup {
         }))
     }
 
-    /// Replays recorded metrics to the detectors, if the configuration asks for it, and makes
+    /// Runs the trial: a backtest that the configuration must pass, if `[trial]` demands one. Makes
     /// every later version of a detector pass the same trial.
     async fn check_detectors(&self) -> anyhow::Result<()> {
         let setup = self.config.backtest();
         backtest::must_pass(&setup, &self.plugins).await?;
         if setup.trial.is_some() {
-            // The reference is weak, as the plugins own the trial.
+            // The plugins own this closure, so a strong reference would be a cycle.
             let plugins = self.plugins.downgrade();
             self.plugins
                 .set_trial(Box::new(move |candidate| match plugins.upgrade() {
@@ -304,7 +304,8 @@ impl Startup {
         })
     }
 
-    /// Reads the open incidents from the bus, and adds those that only the history still has.
+    /// Reads the open incidents from the bus, and adds those in `open`, which come from the
+    /// history: the topic may no longer have them.
     async fn known_incidents(&self, open: &[Incident]) -> IncidentLog {
         let known = IncidentLog::default();
         background::spawn_incident_follower(&self.tasks, &self.bus, &known);
@@ -415,7 +416,7 @@ impl Startup {
         KillSwitch::in_folder(&self.config.data_dir)
     }
 
-    /// Starts the watch over the plugin folder and the health, then the API.
+    /// Starts the tasks that watch the plugin folder and the health, then the API.
     async fn http(
         self,
         endpoint: Endpoint,
@@ -493,8 +494,8 @@ impl Startup {
     }
 }
 
-/// Returns the time that the tasks have to end: supervised processes have the time that is
-/// configured for them.
+/// Returns the time that the tasks have to end: [`SHUTDOWN_GRACE`], and the longest `stop_timeout`
+/// of a process group.
 fn shutdown_grace(config: &Config) -> Duration {
     let groups = config.local.groups.values();
     let longest_stop = groups.map(|group| group.stop_timeout).max();

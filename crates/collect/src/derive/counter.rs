@@ -43,9 +43,9 @@ impl Points {
 
     /// Returns the growth of the counter after `after`.
     ///
-    /// A value below the previous one is a reset: the counter then grew by its new value. This is
-    /// Prometheus's `increase` without its extrapolation. Returns `None` with fewer than two
-    /// points.
+    /// A value below the previous one is a reset, and so is the first value of another process run.
+    /// After a reset the counter grew by its new value. This is Prometheus's `increase` without its
+    /// extrapolation. Returns `None` with fewer than two points.
     pub fn growth(&self, after: UnixMs) -> Option<Growth> {
         let seen = self
             .0
