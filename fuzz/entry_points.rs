@@ -14,10 +14,10 @@ use anomalyzer_wire::AcceptedTime;
 use anomalyzer_wire::solutions::Received;
 
 /// Entry point, with the name of its corpus.
-pub type Door = (&'static str, fn(&[u8]));
+pub type EntryPoint = (&'static str, fn(&[u8]));
 
 /// All entry points.
-pub const DOORS: [Door; 7] = [
+pub const ENTRY_POINTS: [EntryPoint; 7] = [
     ("plugin", plugin),
     ("metrics", metrics),
     ("remote_write", remote_write),

@@ -19,9 +19,17 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
-/// Builds the targets, then runs each target in `only`, or all if `only` is empty, for `seconds`
-/// seconds.
-pub fn run(seconds: u64, only: &[String]) -> Result<()> {
+/// The time of a run, in seconds.
+#[derive(Clone, Copy)]
+pub enum Time {
+    /// Each target runs for this long.
+    PerTarget(u64),
+    /// The targets share this time equally.
+    Together(u64),
+}
+
+/// Builds the targets, then runs each target in `only`, or all if `only` is empty, for `time`.
+pub fn run(time: Time, only: &[String]) -> Result<()> {
     let folder = workspace::root().join("fuzz");
     let targets = targets(&folder.join("corpus"))?;
     if let Some(unknown) = only.iter().find(|name| !targets.contains(name)) {
@@ -47,10 +55,15 @@ pub fn run(seconds: u64, only: &[String]) -> Result<()> {
         "{:14} {:>9} {:>13} {:>9}",
         "target", "seconds", "executions", "covered"
     );
-    for name in targets
+    let chosen: Vec<&String> = targets
         .iter()
         .filter(|name| only.is_empty() || only.contains(name))
-    {
+        .collect();
+    let seconds = match time {
+        Time::PerTarget(seconds) => seconds,
+        Time::Together(seconds) => (seconds / chosen.len().max(1) as u64).max(1),
+    };
+    for name in chosen {
         let found = target.join("corpus").join(name);
         fs::create_dir_all(&found)?;
         let mut fuzz = Command::new(target.join(&host).join("release").join(name));

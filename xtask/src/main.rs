@@ -38,7 +38,11 @@ enum Task {
         rest: Vec<String>,
     },
     /// Run all checks and tests, and print which tests ran against which real server
-    Test,
+    Test {
+        /// Also run the long ones: 1,000 kills, and each fuzz target for one minute
+        #[arg(long)]
+        all: bool,
+    },
     /// Check dependencies, layers, sizes, names and words, without compiling anything
     Lint {
         /// List up to this many doc blocks that open with a fragment
@@ -64,8 +68,11 @@ enum Task {
     /// Fuzz every parser of bytes from outside
     Fuzz {
         /// Seconds that each target runs
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, default_value_t = 60, conflicts_with = "minutes")]
         seconds: u64,
+        /// Minutes that all targets run together
+        #[arg(long)]
+        minutes: Option<u64>,
         /// Targets to run [default: all]
         targets: Vec<String>,
     },
@@ -108,29 +115,30 @@ fn run(task: Task) -> Result<()> {
             (false, rest) => demo::embedded(&rest),
             (true, rest) => demo::real(&rest),
         },
-        Task::Test => suite::run(),
+        Task::Test { all } => {
+            suite::run()?;
+            if all {
+                kill(1000)?;
+                fuzz::run(fuzz::Time::PerTarget(60), &[])?;
+            }
+            Ok(())
+        }
         Task::Lint { list } => lint::run(list),
         Task::Doctor => doctor::examine(),
         Task::Plugins { examples } => plugins(examples),
         Task::Build => demo::build().map(|_| ()),
         Task::Bench { rest } => bench(&rest),
-        Task::Fuzz { seconds, targets } => fuzz::run(seconds, &targets),
-        Task::Kill { times } => {
-            guests::build()?;
-            let arguments = [
-                "test",
-                "--locked",
-                "--workspace",
-                "--test",
-                "demo",
-                "kills::however",
-            ];
-            process::run(
-                workspace::cargo()
-                    .args(arguments)
-                    .env("ANOMALYZER_TEST_KILLS", times.to_string()),
-            )
+        Task::Fuzz {
+            seconds,
+            minutes,
+            targets,
+        } => {
+            let time = minutes.map_or(fuzz::Time::PerTarget(seconds), |minutes| {
+                fuzz::Time::Together(minutes.saturating_mul(60))
+            });
+            fuzz::run(time, &targets)
         }
+        Task::Kill { times } => kill(times),
         Task::Up { rest } => demo::servers(&rest),
         Task::Down => process::run(process::command(&testbed::binary()?).arg("down")),
     }
@@ -141,6 +149,24 @@ fn lift(flag: &str, given: bool, mut rest: Vec<String>) -> (bool, Vec<String>) {
     let before = rest.len();
     rest.retain(|argument| argument != flag);
     (given || rest.len() < before, rest)
+}
+
+/// Kills the service `times` times, and checks the record after each restart.
+fn kill(times: u32) -> Result<()> {
+    guests::build()?;
+    let arguments = [
+        "test",
+        "--locked",
+        "--workspace",
+        "--test",
+        "demo",
+        "kills::however",
+    ];
+    process::run(
+        workspace::cargo()
+            .args(arguments)
+            .env("ANOMALYZER_TEST_KILLS", times.to_string()),
+    )
 }
 
 /// Builds all plugins.

@@ -154,7 +154,7 @@ pub enum DecisionsError {
     NotFound(String),
     /// The server can't be reached, or refuses the request.
     #[error(transparent)]
-    Server(#[from] super::plugins::ManageError),
+    Server(#[from] super::api_client::ApiError),
     /// The decision asks no question.
     #[error(
         "decision `{0}` is {1}: nobody is asked; `decisions list --state held` shows what waits"

@@ -7,9 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Output;
-use super::plugins::{Door, ManageError, ServerArgs};
+use super::api_client::{ApiClient, ApiError, ServerArgs};
 
-const DOOR: &str = "/api/v1/feedback";
+const PATH: &str = "/api/v1/feedback";
 
 /// Say whether a finding was useful: `--noise` raises the threshold of its detector on its series,
 /// `--useful` lowers it again. Without a finding, shows the recorded feedback
@@ -45,14 +45,14 @@ pub struct FeedbackArgs {
 /// # Errors
 /// Returns an error if the server can't be reached or refuses the request, or if the output can't
 /// be written.
-pub async fn run<W: Write>(args: FeedbackArgs, out: &mut W) -> Result<(), ManageError> {
-    let door = Door::open(&args.server, DOOR)?;
+pub async fn run<W: Write>(args: FeedbackArgs, out: &mut W) -> Result<(), ApiError> {
+    let client = ApiClient::open(&args.server, PATH)?;
     let answer = match &args.finding {
-        None => door.ask(Method::GET, "", None).await?,
-        Some(id) if args.take_back => door.ask(Method::DELETE, id, None).await?,
+        None => client.ask(Method::GET, "", None).await?,
+        Some(id) if args.take_back => client.ask(Method::DELETE, id, None).await?,
         Some(id) => {
             let said = json!({ "useful": args.useful, "why": args.why });
-            door.ask(Method::POST, id, Some(said)).await?
+            client.ask(Method::POST, id, Some(said)).await?
         }
     };
     if args.output == Output::Json {

@@ -8,9 +8,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Output;
-use super::plugins::{Door, ManageError, ServerArgs};
+use super::api_client::{ApiClient, ApiError, ServerArgs};
 
-const DOOR: &str = "/api/v1/kill-switch";
+const PATH: &str = "/api/v1/kill-switch";
 
 /// Stop all changes, or allow them again.
 #[derive(Clone, Debug, Args)]
@@ -47,13 +47,13 @@ pub enum What {
 /// # Errors
 /// Returns an error if the server can't be reached or refuses the request, or if the output can't
 /// be written.
-pub async fn run<W: Write>(command: KillSwitchCommand, out: &mut W) -> Result<(), ManageError> {
+pub async fn run<W: Write>(command: KillSwitchCommand, out: &mut W) -> Result<(), ApiError> {
     let (server, method, body) = match command.what {
         What::Show(server) => (server, Method::GET, None),
         What::On { why, server } => (server, Method::PUT, Some(json!({ "why": why }))),
         What::Off(server) => (server, Method::DELETE, None),
     };
-    let answer = Door::open(&server, DOOR)?.ask(method, "", body).await?;
+    let answer = ApiClient::open(&server, PATH)?.ask(method, "", body).await?;
     match (command.output, answer["why"].as_str()) {
         (Output::Json, _) => writeln!(out, "{answer}")?,
         (Output::Text, Some(why)) => writeln!(out, "on, nothing is changed: {why}")?,

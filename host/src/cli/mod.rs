@@ -1,5 +1,6 @@
 //! Subcommands of the program other than `serve`.
 
+pub mod api_client;
 pub mod audit;
 pub mod backtest;
 pub mod check;

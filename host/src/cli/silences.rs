@@ -9,10 +9,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Output;
-use super::plugins::{Door, ManageError, ServerArgs};
+use super::api_client::{ApiClient, ApiError, ServerArgs};
 use anomalyzer_domain::duration;
 
-const DOOR: &str = "/api/v1/silences";
+const PATH: &str = "/api/v1/silences";
 
 /// Leave some targets alone for a while.
 #[derive(Clone, Debug, Args)]
@@ -72,10 +72,10 @@ pub struct AddArgs {
 /// # Errors
 /// Returns an error if the server can't be reached or refuses the request, or if the output can't
 /// be written.
-pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), ManageError> {
+pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), ApiError> {
     let answer = match command.what {
         What::List(server) => {
-            Door::open(&server, DOOR)?
+            ApiClient::open(&server, PATH)?
                 .ask(Method::GET, "", None)
                 .await?
         }
@@ -93,12 +93,12 @@ pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), 
                     .filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))))
                     .collect();
             let body = json!({ "targets": targets, "for": duration::format(lasts), "why": why });
-            Door::open(&server, DOOR)?
+            ApiClient::open(&server, PATH)?
                 .ask(Method::POST, "", Some(body))
                 .await?
         }
         What::End { id, server } => {
-            Door::open(&server, DOOR)?
+            ApiClient::open(&server, PATH)?
                 .ask(Method::DELETE, &id, None)
                 .await?
         }

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::Output;
-use super::plugins::{Door, ManageError, ServerArgs};
+use super::api_client::{ApiClient, ApiError, ServerArgs};
 
 /// Show the signals that a running server watches, their problems, and the detectors that are still
 /// learning
@@ -27,8 +27,8 @@ pub struct StatusArgs {
 /// # Errors
 /// Returns an error if the server can't be reached or refuses the request, or if the output can't
 /// be written.
-pub async fn run<W: Write>(args: StatusArgs, out: &mut W) -> Result<(), ManageError> {
-    let watched = Door::open(&args.server, "/api/v1/signals")?
+pub async fn run<W: Write>(args: StatusArgs, out: &mut W) -> Result<(), ApiError> {
+    let watched = ApiClient::open(&args.server, "/api/v1/signals")?
         .ask(Method::GET, "", None)
         .await?;
     match args.output {

@@ -14,9 +14,9 @@ const TIME: Duration = Duration::from_secs(3);
 const SEED: u64 = 9;
 
 #[test]
-fn no_door_breaks_whatever_is_thrown_at_it() {
+fn every_entry_point_survives_its_corpus_and_mutations() {
     std::thread::scope(|scope| {
-        for (name, knock) in entry_points::DOORS {
+        for (name, enter) in entry_points::ENTRY_POINTS {
             scope.spawn(move || {
                 let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
                 let mut corpus: Vec<Vec<u8>> = fs::read_dir(&folder)
@@ -26,14 +26,14 @@ fn no_door_breaks_whatever_is_thrown_at_it() {
                 assert!(!corpus.is_empty(), "{folder} is empty");
                 corpus.sort();
                 corpus.push(Vec::new());
-                corpus.iter().for_each(|input| knock(input));
-                let (mut random, begun, mut knocks) =
+                corpus.iter().for_each(|input| enter(input));
+                let (mut random, begun, mut entered) =
                     (fastrand::Rng::with_seed(SEED), Instant::now(), 0);
                 while begun.elapsed() < TIME {
-                    knock(&mutated(&corpus, &mut random));
-                    knocks += 1;
+                    enter(&mutated(&corpus, &mut random));
+                    entered += 1;
                 }
-                println!("{name}: {} from the corpus, {knocks} mutated", corpus.len());
+                println!("{name}: {} from the corpus, {entered} mutated", corpus.len());
             });
         }
     });

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use anomalyzer::cli::plugins::ServerArgs;
+use anomalyzer::cli::api_client::ServerArgs;
 use anomalyzer::cli::status::StatusArgs;
 use anomalyzer::cli::{Output, status};
 use anomalyzer_bus::{Bus, BusError};

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::{DecisionsError, record};
 use crate::cli::Output;
-use crate::cli::plugins::{Door, ServerArgs};
+use crate::cli::api_client::{ApiClient, ServerArgs};
 use anomalyzer_domain::{Decision, DecisionState};
 
-const DOOR: &str = "/api/v1/decisions";
+const PATH: &str = "/api/v1/decisions";
 
 /// Minimum number of hexadecimal digits that name a question.
 const SHORTEST: usize = 8;
@@ -55,8 +55,8 @@ pub(super) async fn run<W: Write>(
         reason,
         server,
     } = args;
-    let door = Door::open(&server, DOOR)?;
-    let decision: Decision = read(door.ask(Method::GET, &id, None).await?)?;
+    let client = ApiClient::open(&server, PATH)?;
+    let decision: Decision = read(client.ask(Method::GET, &id, None).await?)?;
     let Some(asked) = decision
         .question
         .as_ref()
@@ -92,7 +92,7 @@ pub(super) async fn run<W: Write>(
     let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
     let body = json!({ "question": asked.id, "reason": reason });
     let answered: Decision = read(
-        door.ask(Method::POST, &format!("{id}/{word}"), Some(body))
+        client.ask(Method::POST, &format!("{id}/{word}"), Some(body))
             .await?,
     )?;
     match output {

@@ -3,37 +3,17 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use clap::Subcommand;
+use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::Output;
+use super::super::api_client::{ApiClient, ApiError, ServerArgs, text_of};
 use anomalyzer_api::{PluginDetail, ShownPlugin};
-use anomalyzer_common::http_client;
 use anomalyzer_domain::{Allowance, Origin, PluginChange, PluginKind, Version, rfc3339};
 use anomalyzer_plugin_host::{Need, PluginStats};
-
-/// Longest wait for an answer. It is longer than the server takes to examine a plugin.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(200);
-
-/// Address of the server, and the token of the caller.
-#[derive(Clone, Debug, Args)]
-pub struct ServerArgs {
-    /// Address of the server
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "ANOMALYZER_URL",
-        default_value = "http://127.0.0.1:9000"
-    )]
-    pub server: String,
-    /// File with the token, if the server requires one
-    #[arg(long, value_name = "FILE", env = "ANOMALYZER_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-}
 
 /// Subcommands that manage the plugins of a server.
 #[derive(Clone, Debug, Subcommand)]
@@ -139,40 +119,11 @@ fn allowance(text: &str) -> Result<Allowance, String> {
     })
 }
 
-/// Error of a request to a server.
-#[derive(Debug, thiserror::Error)]
-pub enum ManageError {
-    /// The server did not answer.
-    #[error(
-        "no answer from {server}: {reason}; is `serve` running there? --server says where it is"
-    )]
-    NoAnswer {
-        /// Address of the server.
-        server: String,
-        /// Reason.
-        reason: String,
-    },
-    /// The server refused.
-    #[error("{0}")]
-    Refused(String),
-    /// A file cannot be read.
-    #[error("cannot read {path}: {reason}", path = .path.display())]
-    Unreadable {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason.
-        reason: String,
-    },
-    /// The output cannot be written.
-    #[error("cannot write the output: {0}")]
-    Output(#[from] io::Error),
-}
-
 /// Runs a subcommand, and writes its result.
 ///
 /// # Errors
 /// The server does not answer or refuses, or a file or the output fails.
-pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<(), ManageError> {
+pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<(), ApiError> {
     match what {
         Manage::List(server) => {
             let answer = ask(&server, Method::GET, "", None).await?;
@@ -244,104 +195,24 @@ async fn ask(
     method: Method,
     path: &str,
     body: Option<Value>,
-) -> Result<Value, ManageError> {
-    Door::open(server, PLUGINS)?.ask(method, path, body).await
+) -> Result<Value, ApiError> {
+    ApiClient::open(server, PLUGINS)?.ask(method, path, body).await
 }
 
 /// Path of the plugin routes.
 const PLUGINS: &str = "/api/v1/plugins";
 
-/// Client of one group of a server's routes.
-pub(in crate::cli) struct Door {
-    client: Client,
-    server: String,
-    at: &'static str,
-    token: Option<String>,
-}
-
-impl Door {
-    pub(in crate::cli) fn open(args: &ServerArgs, at: &'static str) -> Result<Self, ManageError> {
-        let server = args.server.trim_end_matches('/').to_owned();
-        let client =
-            http_client::client(REQUEST_TIMEOUT).map_err(|error| ManageError::NoAnswer {
-                server: server.clone(),
-                reason: http_client::reason(error),
-            })?;
-        let token = match &args.token_file {
-            Some(path) => Some(text_of(path)?.trim().to_owned()),
-            None => None,
-        };
-        Ok(Self {
-            client,
-            server,
-            at,
-            token,
-        })
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let slash = if path.is_empty() || path.starts_with('?') {
-            ""
-        } else {
-            "/"
-        };
-        let request = self
-            .client
-            .request(method, format!("{}{}{slash}{path}", self.server, self.at));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    }
-
-    pub(in crate::cli) async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> Result<Value, ManageError> {
-        let request = self.request(method, path);
-        self.send(match body {
-            Some(body) => request.json(&body),
-            None => request,
-        })
-        .await
-    }
-
-    async fn send(&self, request: RequestBuilder) -> Result<Value, ManageError> {
-        let no_answer = |error| ManageError::NoAnswer {
-            server: self.server.clone(),
-            reason: http_client::reason(error),
-        };
-        let answer = request.send().await.map_err(no_answer)?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(no_answer)?;
-        if status == StatusCode::NO_CONTENT {
-            return Ok(Value::Null);
-        }
-        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status.is_success() {
-            return Ok(value);
-        }
-        let part = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        Err(ManageError::Refused(match part("detail").as_str() {
-            "" => format!("{} answered {status}", self.server),
-            detail => format!("{detail}; {}", part("remedy")),
-        }))
-    }
-}
-
-async fn install(file: &Path, live: bool, server: &ServerArgs) -> Result<Value, ManageError> {
-    let told = |reason: io::Error| ManageError::Unreadable {
+async fn install(file: &Path, live: bool, server: &ServerArgs) -> Result<Value, ApiError> {
+    let told = |reason: io::Error| ApiError::Unreadable {
         path: file.to_owned(),
         reason: reason.to_string(),
     };
     let bytes = tokio::fs::read(file).await.map_err(told)?;
-    let door = Door::open(server, PLUGINS)?;
+    let client = ApiClient::open(server, PLUGINS)?;
     let mut signature = file.as_os_str().to_owned();
     signature.push(".minisig");
     let signature = PathBuf::from(signature);
-    let mut request = door
+    let mut request = client
         .request(Method::POST, &format!("?live={live}"))
         .header("content-type", "application/wasm");
     if signature.is_file() {
@@ -350,27 +221,20 @@ async fn install(file: &Path, live: bool, server: &ServerArgs) -> Result<Value, 
         let text = base64::prelude::BASE64_STANDARD.encode(text_of(&signature)?);
         request = request.header("plugin-signature", text);
     }
-    door.send(request.body(bytes)).await
-}
-
-fn text_of(path: &Path) -> Result<String, ManageError> {
-    std::fs::read_to_string(path).map_err(|error| ManageError::Unreadable {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    client.send(request.body(bytes)).await
 }
 
 /// Reads the JSON form of a plugin. Its types are those of the server.
-fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, ManageError> {
+fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, ApiError> {
     T::deserialize(answer).map_err(|error| {
-        ManageError::Refused(format!(
+        ApiError::Refused(format!(
             "the answer of the server is not understood: {error}; is it of another version?"
         ))
     })
 }
 
 /// Writes the list of plugins: a table, or one JSON object a line.
-fn write_list<W: Write>(answer: &Value, output: Output, out: &mut W) -> Result<(), ManageError> {
+fn write_list<W: Write>(answer: &Value, output: Output, out: &mut W) -> Result<(), ApiError> {
     let plugins = answer["plugins"].as_array().map_or(&[][..], Vec::as_slice);
     if output == Output::Json {
         for plugin in plugins {
@@ -384,7 +248,7 @@ fn write_list<W: Write>(answer: &Value, output: Output, out: &mut W) -> Result<(
 }
 
 /// Writes one plugin.
-fn write_plugin<W: Write>(answer: &Value, output: Output, out: &mut W) -> Result<(), ManageError> {
+fn write_plugin<W: Write>(answer: &Value, output: Output, out: &mut W) -> Result<(), ApiError> {
     if output == Output::Json {
         let text = serde_json::to_string_pretty(answer).map_err(io::Error::from)?;
         writeln!(out, "{text}")?;

@@ -16,11 +16,11 @@ use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
+use super::api_client::ApiError;
 use anomalyzer_plugin_host::PluginError;
 
 pub use inspect::InspectArgs;
-pub(super) use manage::Door;
-pub use manage::{Manage, ManageError, ServerArgs};
+pub use manage::Manage;
 pub use new::{Kind, Language, NewArgs};
 pub use sign::{Sign, SignError};
 pub use test::TestArgs;
@@ -84,7 +84,7 @@ pub enum PluginsError {
     Plugin(#[from] PluginError),
     /// The server can't be reached, or refuses the request.
     #[error(transparent)]
-    Manage(#[from] ManageError),
+    Manage(#[from] ApiError),
     /// A file can't be signed or verified.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -124,7 +124,7 @@ pub async fn run<W: Write>(
     match done.and_then(|good| Ok(out.flush().map(|()| good)?)) {
         Err(
             PluginsError::Output(error)
-            | PluginsError::Manage(ManageError::Output(error))
+            | PluginsError::Manage(ApiError::Output(error))
             | PluginsError::Sign(SignError::Output(error)),
         ) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
         result => result,
