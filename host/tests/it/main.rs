@@ -34,6 +34,7 @@ mod operators;
 mod other_languages;
 mod plugin_doors;
 mod plugins;
+mod previous;
 mod quality;
 mod receiver;
 mod replay;

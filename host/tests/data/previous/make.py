@@ -70,6 +70,8 @@ class Shop:
 class Served:
     """A running `serve`."""
 
+    processes = []
+
     def __init__(self, program, config, data, plugins, shop):
         port = free_port()
         text = config.read_text()
@@ -86,6 +88,7 @@ class Served:
         self.url = f"http://127.0.0.1:{port}"
         command = [program, "serve", "--config", file]
         self.process = subprocess.Popen(command, env=environment(), stdout=sys.stderr)
+        Served.processes.append(self.process)
         until("it serves", lambda: self.answers("/health"))
 
     def ask(self, method, path, body=None, kind="application/json"):
@@ -210,7 +213,8 @@ def record(program, data, plugins, alarm):
     served.calm()
 
     say("a blip is over before it is confirmed")
-    shop.factor = 6.0
+    # Higher than the surge, which the detectors have seen since.
+    shop.factor = 60.0
     until("it is found", served.open)
     shop.factor = 1.0
     served.decided("no_action", "done")
@@ -225,8 +229,10 @@ def record(program, data, plugins, alarm):
     say("a rate limit is held, and approved at the command line")
     limit = {"target": TARGET, "parameters": {"requests_per_second": 30}}
     served.ask("POST", "/action/rate-limit", limit)
-    held = served.decided("rate_limit", "held")["id"]
-    output(program, "decisions", "approve", held, "--reason=it is needed", f"--server={served.url}")
+    held = served.decided("rate_limit", "held")
+    answer = [f"--question={held['question']['id']}", "--reason=it is needed"]
+    answer.append(f"--server={served.url}")
+    output(program, "decisions", "approve", held["id"], *answer)
     served.decided("rate_limit", "done")
 
     say("the uploaded action is shadowed; a silence, and feedback on a finding")
@@ -338,4 +344,8 @@ def say(line):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        for process in Served.processes:
+            process.kill()

@@ -270,7 +270,9 @@ impl Served {
     }
 
     async fn get(&self, path: &str) -> Option<String> {
-        let answer = reqwest::get(format!("{}{path}", self.url)).await.ok()?;
+        let client = anomalyzer_common::http_client::client(TIMEOUT).unwrap();
+        let address = format!("{}{path}", self.url);
+        let answer = client.get(address).send().await.ok()?;
         if !answer.status().is_success() {
             return None;
         }
@@ -381,11 +383,12 @@ async fn the_service_goes_on_with_the_data_of_the_previous_version() {
     let names: BTreeSet<String> = read("metrics.names").lines().map(str::to_owned).collect();
     let mut last = BTreeSet::new();
     let deadline = Instant::now() + TIMEOUT;
-    while last != names && Instant::now() < deadline {
+    while !names.is_subset(&last) && Instant::now() < deadline {
         last = metric_names(&served.get("/metrics").await.unwrap());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(last, names);
+    let missing: Vec<&String> = names.difference(&last).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 
     assert!(served.stop(), "{}", log());
     data.is_whole();
@@ -475,7 +478,10 @@ fn every_command_takes_what_it_took_in_the_previous_version() {
         let arguments: Vec<&str> = words.chain(["--help"]).collect();
         let known = entries(&fs::read_to_string(&path).unwrap());
         assert!(known.len() > 1, "{name}: {known:?}");
-        assert_eq!(entries(&output(&arguments)), known, "{name}");
+        let current = entries(&output(&arguments));
+        for entry in known {
+            assert!(current.contains(&entry), "{name}: {entry:?}");
+        }
         commands += 1;
     }
     assert!(commands > 30, "{commands}");
