@@ -1,6 +1,7 @@
 //! Collects metrics for `metrics-topic`. Asks the sources, derives signals from raw samples, and
 //! reports the sources that did not answer.
 
+mod blind_spot_watch;
 mod collector;
 mod config;
 mod cursor;
@@ -10,9 +11,11 @@ mod exposition;
 mod fetch;
 pub mod http_sd;
 mod metric_source;
+mod moment;
 mod prometheus;
 mod publisher;
 mod query;
+mod reopenings;
 mod round;
 mod scrape;
 mod selector;

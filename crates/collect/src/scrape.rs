@@ -8,14 +8,14 @@ use reqwest::header::ACCEPT;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
-use anomalyzer_domain::{Labels, UnixMs};
+use anomalyzer_domain::Labels;
 
 use super::derive::{SourceKey, Store};
 use super::exposition::Exposed;
 use super::fetch::{Bounds, shown_text};
 use super::http_sd::Discovered;
+use super::moment::Moment;
 use super::{
     CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceError, exposition, fetch,
     http_sd,
@@ -218,11 +218,11 @@ impl Job {
         client: &reqwest::Client,
         url: &str,
         wanted: impl Fn(&str) -> bool,
-    ) -> Result<(Vec<Exposed>, UnixMs), SourceError> {
+    ) -> Result<(Vec<Exposed>, Moment), SourceError> {
         let request = client.get(url).header(ACCEPT, "text/plain;version=0.0.4");
         let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
         let body = fetch::get(client, request, url, "Prometheus metrics", self.bounds).await?;
-        let at = now_ms();
+        let at = Moment::now();
         let samples = exposition::parse(&body, wanted).map_err(|error| SourceError::Malformed {
             url: shown_text(url),
             reason: error.to_string(),
