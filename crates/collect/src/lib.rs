@@ -16,6 +16,7 @@ mod query;
 mod round;
 mod scrape;
 mod selector;
+mod series_limit;
 mod signal;
 mod source;
 mod status;
