@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Coverage, UnixMs, millis};
 
-use super::derive::{Memory, Store, evaluate};
+use super::derive::{Memory, Store, evaluate, unusable_lines};
+use super::fetch::shown_text;
 use super::prometheus::Prometheus;
 use super::publisher::{Publisher, Sink};
 use super::query::ask;
@@ -136,6 +137,9 @@ impl Collector {
                 tasks.spawn(rounds().query(prometheus, interval, watched));
             }
         }
+        for watched in &mut derived {
+            watched.memory = Memory::new(self.config.series_limit, self.config.forget_after);
+        }
         if !derived.is_empty() {
             tasks.spawn(rounds().scrape(self.scraper, self.config.interval, derived));
         }
@@ -214,7 +218,8 @@ impl Rounds {
                 }
                 watched.due = at.saturating_add(millis(own));
                 let answer = evaluate(&watched.signal, &store, &mut watched.memory, answered_at);
-                self.publish(watched, at, answer, Vec::new()).await;
+                let notes = notes(&store, watched);
+                self.publish(watched, at, answer, notes).await;
             }
         }
     }
@@ -266,6 +271,20 @@ impl Rounds {
             status.round(at, failure);
         });
     }
+}
+
+/// Returns the problems of the scrapes behind a signal. The texts do not change while the problems
+/// last.
+fn notes(store: &Store, watched: &Watched) -> Vec<String> {
+    let mut notes = unusable_lines(&watched.signal, store);
+    if let (_, Some(source)) = watched.memory.surplus() {
+        notes.push(format!(
+            "{} brings more series to this signal than `series_limit` of [collect]: the surplus is left out; \
+             drop labels with many values from `by`, or raise the limit",
+            shown_text(&source.url)
+        ));
+    }
+    notes
 }
 
 fn ticks(interval: Duration) -> Interval {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anomalyzer_domain::{Labels, UnixMs, millis};
 
-use super::super::exposition::Exposed;
+use super::super::exposition::{Exposed, Exposition};
+use super::super::fetch::shown_text;
 use super::super::{SignalConfig, SignalSource, SourceError};
 use super::counter::{Point, Points};
 
@@ -36,6 +37,8 @@ pub struct Source {
     pub labels: Labels,
     /// Reason why the last scrape failed, if it did.
     pub failure: Option<SourceError>,
+    /// First unusable line of the first of the last scrapes that all had unusable lines.
+    pub unusable: Option<String>,
     life: u32,
     scraped_at: UnixMs,
     started_at: Option<f64>,
@@ -92,6 +95,21 @@ impl Source {
             });
         }
         // Series left in `before` are no longer exposed. They have ended.
+    }
+
+    /// Remembers the first unusable line until a scrape has none. Logs it once.
+    fn note_unusable(&mut self, key: &SourceKey, found: &Exposition) {
+        let Some(first) = &found.first_unusable else {
+            self.unusable = None;
+            return;
+        };
+        if self.unusable.is_none() {
+            let url = shown_text(&key.url);
+            tracing::warn!(url, lines = found.unusable, %first, "some lines of the answer can't be used");
+            self.unusable = Some(format!(
+                "some lines of {url} can't be used and are left out; the first: {first}"
+            ));
+        }
     }
 
     fn forget(&mut self, until: UnixMs) {
@@ -172,10 +190,11 @@ impl Store {
     }
 
     /// Stores the samples of a source that answered.
-    pub fn answered(&mut self, key: &SourceKey, samples: Vec<Exposed>, scraped_at: UnixMs) {
+    pub fn answered(&mut self, key: &SourceKey, found: Exposition, scraped_at: UnixMs) {
         let until = scraped_at.saturating_sub(millis(self.longest_window));
         if let Some(source) = self.sources.get_mut(key) {
-            source.absorb(samples, scraped_at);
+            source.note_unusable(key, &found);
+            source.absorb(found.samples, scraped_at);
             source.forget(until);
         }
     }

@@ -7,11 +7,10 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_common::http_client;
 use anomalyzer_domain::{Labels, Sample, Series, UnixMs, millis};
 
 use super::response::{self, Answered};
-use crate::fetch::{self, Bounds};
+use crate::fetch::{self, Bounds, SourceClient};
 use crate::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
 };
@@ -33,21 +32,17 @@ const IGNORES_LOOKBACK: &str = "this Prometheus does not know `lookback_delta`: 
 #[derive(Debug)]
 pub struct Prometheus {
     config: PrometheusConfig,
-    client: reqwest::Client,
-    base: String,
+    client: SourceClient,
     ignores_lookback: OnceCell<bool>,
 }
 
 impl Prometheus {
     /// Sets up the client. Sends no request yet.
     pub fn new(config: PrometheusConfig) -> Result<Self, CollectError> {
-        let client = http_client::client(config.timeout)
-            .map_err(|error| CollectError::Client(http_client::reason(error)))?;
-        let base = config.url.as_str().trim_end_matches('/').to_owned();
+        let client = SourceClient::new(config.access(), config.timeout)?;
         Ok(Self {
             config,
             client,
-            base,
             ignores_lookback: OnceCell::new(),
         })
     }
@@ -154,19 +149,19 @@ impl Prometheus {
         promql: &str,
         more: &[(&str, String)],
     ) -> Result<Answered, SourceError> {
-        let url = format!("{}/api/v1/{path}", self.base);
+        let url = fetch::below(&self.config.url, &format!("api/v1/{path}"));
+        let shown = fetch::shown(&url);
         let request = self
             .client
-            .get(&url)
+            .get(url)
             .query(&[("query", promql)])
             .query(more);
-        let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
         let bounds = Bounds {
             timeout: self.config.timeout,
             body_limit: self.config.body_limit,
         };
-        let answer = fetch::send(&self.client, request, bounds).await?;
-        response::read(&fetch::shown_text(&url), promql, &answer)
+        let answer = self.client.send(request, bounds).await?;
+        response::read(&shown, promql, &answer)
     }
 }
 

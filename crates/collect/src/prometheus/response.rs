@@ -63,7 +63,9 @@ pub struct Range {
 
 /// Parses an answer. Returns a different error for each kind of unusable answer.
 pub fn read(url: &str, promql: &str, answer: &fetch::Answer) -> Result<Answered, SourceError> {
-    let fetch::Answer { status, html, body } = answer;
+    let fetch::Answer {
+        status, html, body, ..
+    } = answer;
     let (url, status) = (url.to_owned(), *status);
     let begins = || excerpt(body);
     let envelope = match serde_json::from_slice::<Envelope>(body) {
@@ -240,6 +242,7 @@ mod tests {
                 status,
                 html,
                 body: body.into(),
+                ..fetch::Answer::default()
             },
         )
     }
