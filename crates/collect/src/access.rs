@@ -236,7 +236,8 @@ mod tests {
         for secret in access.headers.values_mut() {
             secret.resolve(|name| (name == "KEY").then(|| "from-env".to_owned())).unwrap();
         }
-        let request = reqwest::Client::new().get("http://127.0.0.1:1");
+        let client = anomalyzer_common::http_client::client(std::time::Duration::from_secs(1));
+        let request = client.unwrap().get("http://127.0.0.1:1");
         let request = access.authorize(request).await.unwrap().build().unwrap();
         for (name, value) in [
             ("x-scope-orgid", "team-a"),

@@ -55,8 +55,8 @@ pub struct PrometheusConfig {
     #[serde(default = "ten_seconds", with = "duration")]
     pub timeout: Duration,
     /// Maximum age of a series' newest sample for it to count as the current value. Defaults to
-    /// three intervals of the signal and at least 90 s, because a Prometheus scrapes every minute
-    /// by default.
+    /// three intervals of the signal and at least six minutes. Prometheus itself takes five minutes;
+    /// a series that is scraped every five minutes would then end whenever a scrape is late.
     #[serde(default, with = "duration::option")]
     pub lookback: Option<Duration>,
     /// File with a bearer token. It is read again for each request, so that the token may change.
@@ -104,11 +104,13 @@ impl PrometheusConfig {
     /// Returns the maximum age of a series' newest sample, for a signal that is queried every
     /// `interval`.
     pub fn lookback(&self, interval: Duration) -> Duration {
-        const LEAST: Duration = Duration::from_secs(90);
         self.lookback
-            .unwrap_or_else(|| interval.saturating_mul(3).max(LEAST))
+            .unwrap_or_else(|| interval.saturating_mul(3).max(MIN_LOOKBACK))
     }
 }
+
+/// Shortest default of [`PrometheusConfig::lookback`].
+const MIN_LOOKBACK: Duration = Duration::from_secs(6 * 60);
 
 fn ten_seconds() -> Duration {
     Duration::from_secs(10)
@@ -182,7 +184,6 @@ pub enum ScrapeTargets {
 #[serde(try_from = "String", into = "String")]
 pub struct HttpUrl(reqwest::Url);
 
-impl HttpUrl {
     /// Returns the address as text, including its credentials.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -463,12 +464,12 @@ mod tests {
     }
 
     #[test]
-    fn a_value_counts_for_three_intervals_and_for_a_minute_and_a_half_at_least() {
+    fn a_value_counts_for_three_intervals_and_for_six_minutes_at_least() {
         let url = HttpUrl::try_from("http://127.0.0.1:9090".to_owned()).unwrap();
         let usual = PrometheusConfig::at(url);
         let seconds = Duration::from_secs;
-        assert_eq!(usual.lookback(seconds(15)), seconds(90));
-        assert_eq!(usual.lookback(seconds(60)), seconds(180));
+        assert_eq!(usual.lookback(seconds(15)), seconds(360));
+        assert_eq!(usual.lookback(seconds(300)), seconds(900));
         let told = PrometheusConfig {
             lookback: Some(seconds(2)),
             ..usual

@@ -87,6 +87,16 @@ pub enum SourceError {
         /// Reason given by Prometheus.
         reason: String,
     },
+    /// The server states that its answer lacks a part.
+    #[error(
+        "the answer of {url} is incomplete ({reason}): repair the part that did not answer; incomplete values never justify a drastic action"
+    )]
+    Partial {
+        /// The address that was asked.
+        url: String,
+        /// Reason given by the server.
+        reason: String,
+    },
     /// The answer to the query can't be used as a signal.
     #[error("the query `{query}` {reason}")]
     WrongShape {
@@ -109,6 +119,26 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Returns true if the source answers, but always in a form that can't be used. Asking again
+    /// does not help.
+    pub(super) fn is_unusable(&self) -> bool {
+        match self {
+            Self::Unexpected { .. }
+            | Self::CutShort { .. }
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Refused { .. }
+            | Self::WrongShape { .. }
+            | Self::Token { .. }
+            | Self::Unsupported(_) => true,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Status { .. }
+            | Self::Failed { .. }
+            | Self::Partial { .. } => false,
+        }
+    }
+
     /// Returns the kind as one word, for metrics and the API.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -121,6 +151,7 @@ impl SourceError {
             Self::Malformed { .. } => "malformed",
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
+            Self::Partial { .. } => "partial",
             Self::WrongShape { .. } => "wrong_shape",
             Self::Token { .. } => "token",
             Self::Unsupported(_) => "unsupported",
@@ -151,13 +182,23 @@ fn remedy(status: u16) -> &'static str {
 pub(super) fn excerpt(body: &[u8]) -> String {
     const MAX_CHARS: usize = 80;
     let start = String::from_utf8_lossy(&body[..body.len().min(4 * MAX_CHARS)]);
-    let words = start
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty());
-    let line = words.collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= MAX_CHARS {
-        line
-    } else {
-        line.chars().take(MAX_CHARS).collect::<String>() + "…"
+    one_line(&start, MAX_CHARS)
+}
+
+/// Returns the first `max` characters of a text from outside on one line.
+pub(super) fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let mut count = 0;
+    for word in words.filter(|word| !word.is_empty()) {
+        let blank = if line.is_empty() { "" } else { " " };
+        for c in blank.chars().chain(word.chars()) {
+            if count == max {
+                return line + "…";
+            }
+            line.push(c);
+            count += 1;
+        }
     }
+    line
 }

@@ -2,6 +2,7 @@
 //! reports the sources that did not answer.
 
 mod access;
+mod blind_spot_watch;
 mod collector;
 mod config;
 mod cursor;
@@ -11,9 +12,11 @@ pub mod exposition;
 mod fetch;
 pub mod http_sd;
 mod metric_source;
+mod moment;
 mod prometheus;
 mod publisher;
 mod query;
+mod reopenings;
 mod round;
 mod scrape;
 mod selector;

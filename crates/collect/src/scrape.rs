@@ -10,13 +10,13 @@ use reqwest::header::ACCEPT;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{Labels, UnixMs};
+use anomalyzer_domain::Labels;
 
 use super::derive::{SourceKey, Store};
 use super::exposition::{self, Exposition, Format};
 use super::fetch::{Answer, Bounds, shown_text};
 use super::http_sd::Discovered;
+use super::moment::Moment;
 use super::{
     AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient, SourceError, http_sd,
 };
@@ -231,12 +231,12 @@ impl Job {
         &self,
         url: &str,
         wanted: impl Fn(&str) -> bool,
-    ) -> Result<(Exposition, UnixMs), SourceError> {
+    ) -> Result<(Exposition, Moment), SourceError> {
         let answer = self
             .client
             .page(url, (ACCEPT, FORMATS), "Prometheus metrics", self.bounds)
             .await?;
-        let at = now_ms();
+        let at = Moment::now();
         Ok((read(url, &answer, wanted)?, at))
     }
 }

@@ -7,5 +7,5 @@ mod evaluate;
 mod quantile;
 mod store;
 
-pub use evaluate::{Memory, evaluate, unusable_lines};
+pub use evaluate::{Memory, evaluate};
 pub use store::{SourceKey, Store};

@@ -74,7 +74,7 @@ async fn serve(bodies: Vec<Body>) -> (String, DropGuard) {
 
 /// Returns what Prometheus read of each body: the error of its scrape, or the values.
 async fn scraped(prometheus: &Prometheus, count: usize) -> Vec<Result<Values, String>> {
-    let client = reqwest::Client::new();
+    let client = anomalyzer_common::http_client::client(Duration::from_secs(20)).unwrap();
     let fetch = async |path: String| -> Value {
         let url = format!("{}/api/v1/{path}", prometheus.url());
         let answer = client.get(url).send().await.unwrap();
@@ -231,7 +231,7 @@ async fn bodies_in_the_forms_of_known_exporters_have_the_values_that_prometheus_
         let found = exposition::parse(&body.text, Format::of(body.content_type), |_| true).unwrap();
         assert_eq!((found.unusable, found.first_unusable), (0, None), "{}", body.name);
         let ours = stored(found.samples);
-        assert!(!ours.is_empty() || body.name.is_empty(), "{}", body.name);
+        assert!(!ours.is_empty(), "{}", body.name);
         compare(body, &ours, &theirs, now);
     }
     prometheus.stop().await;
@@ -245,6 +245,9 @@ fn damage(text: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
     ];
     let mut text = text.to_vec();
     for _ in 0..random.usize(1..3) {
+        if text.is_empty() {
+            break;
+        }
         let at = random.usize(0..text.len());
         match random.u8(0..4) {
             0 => {

@@ -194,6 +194,25 @@ async fn a_counter_that_begins_anew_makes_no_rate_below_zero_and_no_spike() {
 }
 
 #[tokio::test]
+async fn a_source_of_the_future_is_dropped_and_told_and_watched_when_its_clock_is_right() {
+    let far = 4_102_444_800_000_u64;
+    let server = Server::start(Says::Text(format!("app_queue_length 5 {far}\n"))).await;
+    let (_sender, groups) = group(&[&server]);
+    let running = start(WEB, QUEUE, &groups);
+    let status = running
+        .status("dropped samples", |status| status.future > 3)
+        .await;
+    assert_eq!((status.samples, status.failing), (0, false));
+    assert!(status.notes[0].contains("ten minutes in the future"));
+    let spots = running.blind_spots.all();
+    assert_eq!(spots[0].kind.id(), "samples_dropped");
+    server.say(text("app_queue_length 50\n"));
+    running
+        .batch("a sample", |batch| values(batch) == [50.0])
+        .await;
+}
+
+#[tokio::test]
 async fn a_list_that_can_not_be_had_is_a_failure_until_it_was_had_once_and_then_the_last_one_counts()
  {
     let replica = Server::start(text("app_queue_length 1\n")).await;
