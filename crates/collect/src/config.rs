@@ -184,6 +184,7 @@ pub enum ScrapeTargets {
 #[serde(try_from = "String", into = "String")]
 pub struct HttpUrl(reqwest::Url);
 
+impl HttpUrl {
     /// Returns the address as text, including its credentials.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
