@@ -43,6 +43,8 @@ pub struct RoundResult<'a> {
     pub lost: u64,
     /// Number of native histograms, which can't be values.
     pub histograms: usize,
+    /// Description of lines of a scrape that can't be used, if any.
+    pub damage: Option<&'a str>,
     /// Description of the series and targets beyond the limits, if any.
     pub surplus: Option<&'a str>,
     /// Description of the series that end and begin again and again, if any.
@@ -64,7 +66,8 @@ impl SignalWatch {
     pub fn observe(&mut self, spots: &BlindSpots, signal: &str, round: &RoundResult<'_>) {
         let failure = round.failure;
         let is_nothing = round.samples == 0 && round.answered == 0;
-        let is_partial = matches!(failure, Some(SourceError::Partial { .. }));
+        let is_marked = matches!(failure, Some(SourceError::Partial { .. }));
+        let is_partial = is_marked || (failure.is_none() && round.damage.is_some());
         let is_unusable = failure.map_or(is_nothing && round.histograms > 0, |failure| {
             failure.is_unusable()
         });
@@ -112,7 +115,7 @@ impl SignalWatch {
             (
                 BlindSpotKind::PartialAnswer,
                 self.partial >= LOSS_ROUNDS,
-                reason(),
+                round.damage.map_or_else(reason, str::to_owned),
             ),
         ] {
             spots.set(kind, signal, lasts.then_some(detail));
@@ -246,6 +249,15 @@ mod tests {
                 RoundResult::default(),
                 NO_DATA_ROUNDS,
                 Some("no_data"),
+            ),
+            (
+                "lines that can't be used",
+                RoundResult {
+                    damage: Some("line 3"),
+                    ..good.clone()
+                },
+                LOSS_ROUNDS,
+                Some("partial_answer"),
             ),
             (
                 "a ratio without traffic",

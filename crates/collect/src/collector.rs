@@ -15,6 +15,7 @@ use anomalyzer_domain::{Coverage, MetricBatch, millis};
 use super::blind_spot_watch::{PaceWatch, RoundResult, SignalWatch};
 use super::derive::{Memory, Store, evaluate};
 use super::error::one_line;
+use super::fetch::shown_text;
 use super::moment::Moment;
 use super::prometheus::Prometheus;
 use super::publisher::{Publisher, Sink};
@@ -92,6 +93,7 @@ impl Watched {
     /// Returns the problems of a round without a failure.
     fn notes(&self, answer: &mut Answer) -> Vec<String> {
         let mut notes = std::mem::take(&mut answer.notes);
+        notes.extend_from_slice(&answer.damage);
         if answer.unattributed > 0 {
             notes.push(format!(
                 "{} series have no target: they lack a label out of {:?}, or its value makes no name",
@@ -127,6 +129,13 @@ impl Watched {
 
     /// Describes the series and targets beyond the limits.
     fn surplus(&self) -> Option<String> {
+        if let (_, Some(source)) = self.memory.surplus() {
+            return Some(format!(
+                "{} brings more series to this signal than `series_limit` of [collect]: the surplus is left out; \
+                 drop labels with many values from `by`, or raise the limit",
+                shown_text(&source.url)
+            ));
+        }
         let surplus = self.ledger.surplus();
         (surplus > 0).then(|| {
             format!(
@@ -225,6 +234,9 @@ impl Collector {
                 tasks.spawn(rounds().query(prometheus, interval, watched));
             }
         }
+        for watched in &mut derived {
+            watched.memory = Memory::new(self.config.series_limit, self.config.forget_after);
+        }
         if !derived.is_empty() {
             tasks.spawn(rounds().scrape(self.scraper, self.config.interval, derived));
         }
@@ -315,7 +327,7 @@ impl Rounds {
     async fn publish(&mut self, watched: &mut Watched, now: Moment, mut answer: Answer) {
         let mut notes = watched.notes(&mut answer);
         let (failure, intake) = (answer.failure.clone(), answer.intake);
-        let histograms = answer.histograms;
+        let (histograms, damage) = (answer.histograms, answer.damage.first().cloned());
         let batches = watched.ledger.publish(&watched.signal, now, answer);
         let coverage = total_coverage(&batches);
         let samples = count_samples(&batches);
@@ -325,6 +337,7 @@ impl Rounds {
         let Watched {
             signal,
             ledger,
+            memory,
             watch,
             ..
         } = watched;
@@ -336,6 +349,7 @@ impl Rounds {
             intake,
             lost,
             histograms,
+            damage: damage.as_deref(),
             surplus: surplus.as_deref(),
             intermittent: intermittent.as_deref(),
         };
@@ -358,7 +372,7 @@ impl Rounds {
             status.dropped += lost;
             status.late += intake.late;
             status.future += intake.future;
-            status.left_out += ledger.surplus() as u64;
+            status.left_out += (ledger.surplus() + memory.surplus().0) as u64;
             status.round(now.wall, failure);
         });
     }

@@ -105,10 +105,10 @@ pub enum SourceError {
         /// Shape of the answer, and the remedy.
         reason: String,
     },
-    /// The file with the token can't be read.
-    #[error("cannot read the token in {path}: {reason}")]
+    /// A token, a password or the value of a header can't be read.
+    #[error("cannot read the secret in {path}: {reason}")]
     Token {
-        /// The file.
+        /// The file, or another place.
         path: String,
         /// Reason given by the system.
         reason: String,
@@ -170,7 +170,7 @@ fn quoted(excerpt: &str) -> String {
 fn remedy(status: u16) -> &'static str {
     match status {
         301..=308 => "redirects are not followed, give the final address",
-        401 | 403 => "check the token",
+        401 | 403 => "check `bearer_token_file`, `basic_auth` and `headers`",
         404 => "check the path",
         429 => "it is asked too often, raise the interval",
         500.. => "look into its log",

@@ -65,6 +65,8 @@ pub struct Answer {
     pub histograms: usize,
     /// Problems without a failure.
     pub notes: Vec<String>,
+    /// A sentence for each scraped source with lines that can't be used.
+    pub damage: Vec<String>,
 }
 
 /// Open series of one target.

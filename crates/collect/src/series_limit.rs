@@ -1,6 +1,7 @@
 //! Bound of the series of one signal, by source.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use anomalyzer_domain::Labels;
@@ -20,7 +21,8 @@ struct Place<S> {
 /// bounded by the number of sources times `limit`.
 ///
 /// A series belongs to the source that brought it first. Other sources may report it too, because a
-/// sum without one of its parts would be wrong.
+/// sum without one of its parts would be wrong. A series that was refused from one source in a round
+/// is therefore not admitted from another one before the next round.
 #[derive(Clone, Debug)]
 pub struct SeriesLimit<S> {
     limit: usize,
@@ -28,6 +30,9 @@ pub struct SeriesLimit<S> {
     places: HashMap<Labels, Place<S>>,
     taken: BTreeMap<S, usize>,
     surplus: BTreeMap<S, usize>,
+    /// Hashes of the series that this round refused.
+    refused: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl<S: Ord + Clone> SeriesLimit<S> {
@@ -40,6 +45,8 @@ impl<S: Ord + Clone> SeriesLimit<S> {
             places: HashMap::new(),
             taken: BTreeMap::new(),
             surplus: BTreeMap::new(),
+            refused: HashSet::new(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -47,6 +54,7 @@ impl<S: Ord + Clone> SeriesLimit<S> {
     /// count of the surplus.
     pub fn begin(&mut self, now: Instant) {
         self.surplus.clear();
+        self.refused = HashSet::new();
         let (forget_after, taken) = (self.forget_after, &mut self.taken);
         self.places.retain(|_, place| {
             let kept = now.saturating_duration_since(place.last_seen) <= forget_after;
@@ -58,19 +66,18 @@ impl<S: Ord + Clone> SeriesLimit<S> {
         taken.retain(|_, count| *count > 0);
     }
 
-    /// Returns true if the series has a place or gets one now. Counts it as surplus otherwise.
-    ///
-    /// The answer for a refused series may change within a round, when another source brings the
-    /// series. A caller that joins the values of several sources asks for all of them first, and
-    /// then uses [`has`](Self::has).
+    /// Returns true if the series may be used in this round. Counts it as surplus otherwise.
     pub fn admit(&mut self, source: &S, series: &Labels, now: Instant) -> bool {
+        let is_refused = !self.refused.is_empty()
+            && self.refused.contains(&self.hasher.hash_one(series));
         if let Some(place) = self.places.get_mut(series) {
             place.last_seen = now;
-            return true;
+            return !is_refused;
         }
         let taken = self.taken.get(source).copied().unwrap_or_default();
         if taken >= self.limit {
             *self.surplus.entry(source.clone()).or_default() += 1;
+            self.refused.insert(self.hasher.hash_one(series));
             return false;
         }
         self.taken.insert(source.clone(), taken + 1);
@@ -79,7 +86,7 @@ impl<S: Ord + Clone> SeriesLimit<S> {
             last_seen: now,
         };
         self.places.insert(series.clone(), place);
-        true
+        !is_refused
     }
 
     /// Returns true if the series has a place.
@@ -142,13 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_one_source_may_bring_is_admitted_from_all() {
+    fn a_series_that_one_source_may_bring_is_admitted_from_all_but_never_from_a_part_of_them() {
         let mut limit = SeriesLimit::new(1, HOUR);
         let now = Instant::now();
         assert!(limit.admit(&"a", &series("x"), now));
-        assert!(!limit.admit(&"a", &series("shared"), now));
-        assert!(limit.admit(&"b", &series("shared"), now));
-        assert!(limit.admit(&"a", &series("shared"), now));
+        let shared = series("shared");
+        let mut round = || {
+            limit.begin(now);
+            ["a", "b"].map(|source| limit.admit(&source, &shared, now))
+        };
+        // In the first round, only `b` has room.
+        assert_eq!([round(), round()], [[false, false], [true, true]]);
+        assert_eq!(limit.len(), 2);
     }
 
     proptest! {

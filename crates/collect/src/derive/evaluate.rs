@@ -7,14 +7,44 @@ use anomalyzer_domain::{Coverage, Labels, Target};
 
 use super::super::moment::Moment;
 use super::super::round::{Answer, Intake, TargetSeries};
+use super::super::series_limit::SeriesLimit;
 use super::super::{Aggregate, Selector, SignalConfig, SignalSource};
 use super::quantile::{Bucket, quantile};
 use super::store::{Source, SourceKey, Store, bucket_metric, metrics};
 
-/// Targets for which each source last had a value. When the source fails, these are the targets
-/// that miss it.
-#[derive(Clone, Debug, Default)]
-pub struct Memory(BTreeMap<SourceKey, BTreeSet<Target>>);
+/// Memory of one signal over the rounds.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Targets for which each source last had a value. When the source fails, these are the targets
+    /// that miss it.
+    targets: BTreeMap<SourceKey, BTreeSet<Target>>,
+    /// Bound of the series that each source brings.
+    limit: SeriesLimit<SourceKey>,
+}
+
+impl Memory {
+    /// Creates the memory of a signal to which each source brings `series_limit` series.
+    pub fn new(series_limit: usize, forget_after: Duration) -> Self {
+        Self {
+            targets: BTreeMap::new(),
+            limit: SeriesLimit::new(series_limit, forget_after),
+        }
+    }
+
+    /// Returns the number of series that the last round left out, and the first source that brought
+    /// some of them.
+    pub fn surplus(&self) -> (usize, Option<&SourceKey>) {
+        let surplus = self.limit.surplus();
+        (surplus.values().sum(), surplus.keys().next())
+    }
+}
+
+/// Memory without a bound.
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(usize::MAX, Duration::MAX)
+    }
+}
 
 /// Values of one source or of several sources under the same labels.
 #[derive(Clone, Debug, Default)]
@@ -62,15 +92,15 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
         .sources()
         .filter(|(_, source)| concerns(&signal.source, source))
         .collect();
+    memory.limit.begin(now.instant());
     memory
-        .0
+        .targets
         .retain(|key, _| asked.iter().any(|(known, _)| *known == key));
 
     let mut targets: BTreeMap<Target, TargetParts> = BTreeMap::new();
     let mut unattributed = 0;
     for (key, source) in &asked {
-        let remembered = memory.0.entry((*key).clone()).or_default();
-        unattributed += add_source(signal, source, now, remembered, &mut targets);
+        unattributed += add_source(signal, (key, source), now, memory, &mut targets);
     }
 
     let mut failures = asked
@@ -92,6 +122,10 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
         },
         unattributed,
         failure,
+        damage: asked
+            .iter()
+            .filter_map(|(_, source)| source.unusable.clone())
+            .collect(),
         intake: intake(&signal.source, asked.iter().map(|(_, source)| *source)),
         ..Answer::default()
     }
@@ -112,15 +146,17 @@ fn intake<'a>(signal: &SignalSource, sources: impl Iterator<Item = &'a Source>) 
     sum
 }
 
-/// Adds the values of one source to its targets. `remembered` holds the targets that the source
-/// reported last. Returns the number of values without a target.
+/// Adds the values of one source to its targets. Leaves out series beyond the limit. Returns the
+/// number of values without a target.
 fn add_source(
     signal: &SignalConfig,
-    source: &Source,
+    (key, source): (&SourceKey, &Source),
     now: Moment,
-    remembered: &mut BTreeSet<Target>,
+    memory: &mut Memory,
     targets: &mut BTreeMap<Target, TargetParts>,
 ) -> usize {
+    let (instant, limit) = (now.instant(), &mut memory.limit);
+    let remembered = memory.targets.entry(key.clone()).or_default();
     let answered = source.failure.is_none();
     let SourceParts { parts, pending } = if answered {
         collect_parts(&signal.source, source, now)
@@ -131,12 +167,13 @@ fn add_source(
     let mut reported: BTreeMap<Target, Parts> = BTreeMap::new();
     for (labels, part) in parts {
         match signal.target.render(&labels) {
-            Some(target) => reported
+            Some(target) if limit.admit(key, &labels, instant) => reported
                 .entry(target)
                 .or_default()
                 .entry(labels)
                 .or_default()
                 .join(part),
+            Some(_) => {}
             None => unattributed += 1,
         }
     }
@@ -146,7 +183,9 @@ fn add_source(
     let mut missed = remembered.clone();
     missed.extend(signal.target.render(&source.labels));
     for (labels, goes_on) in pending {
-        if let Some(target) = signal.target.render(&labels) {
+        if let Some(target) = signal.target.render(&labels)
+            && limit.admit(key, &labels, instant)
+        {
             missed.insert(target.clone());
             let pending = &mut targets.entry(target).or_default().pending;
             *pending.entry(labels).or_default() |= goes_on;
@@ -345,7 +384,8 @@ fn value(signal: &SignalSource, part: Part, whole: bool) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SourceError, exposition};
+    use crate::SourceError;
+    use crate::exposition::{self, Format};
 
     /// Test world of sources `a`, `b`, … that are scraped every second.
     struct World {
@@ -393,10 +433,10 @@ mod tests {
             for (name, text) in answers {
                 match text {
                     Some(text) => {
-                        let samples =
-                            exposition::parse(text.as_bytes(), |name| self.store.wants(name))
-                                .unwrap();
-                        self.store.answered(&key(name), samples, self.now.into());
+                        let wanted = |name: &str| self.store.wants(name);
+                        let found =
+                            exposition::parse(text.as_bytes(), Format::Text, wanted).unwrap();
+                        self.store.answered(&key(name), found, self.now.into());
                     }
                     None => self
                         .store
@@ -701,5 +741,34 @@ mod tests {
         let mut world = World::new(r#"{ gauge = { of = 'm{replica="a"}' } }"#, WEB, &["a", "b"]);
         let answer = world.round(&[("a", Some("m 2\n")), ("b", None)]);
         assert_eq!(outcome(&answer), (Some(2.0), coverage(1, 1, 0)));
+    }
+    #[test]
+    fn an_exporter_of_new_series_each_scrape_takes_nothing_from_others_and_memory_stays_flat() {
+        for source in ["{ gauge = { of = 'm', by = ['t'] } }", "{ rate = { of = 'm', window = '10s', by = ['t'] } }"] {
+            let target = "{ kind = 'Pod', name = '{{t}}' }";
+            let mut world = World::new(source, target, &["hostile", "honest"]);
+            world.memory = Memory::new(100, Duration::from_secs(3600));
+            for round in 0..20 {
+                let mut hostile = format!("m{{t=\"old\"}} {round}\n");
+                for number in 0..500 {
+                    hostile += &format!("m{{t=\"{round}-{number}\"}} 1\n");
+                }
+                let honest = format!("m{{t=\"web\"}} {round}\nm{{t=\"late-{round}\"}} 1\n");
+                if round == 0 {
+                    world.round(&[("hostile", Some("m{t=\"old\"} 0\n")), ("honest", None)]);
+                }
+                let answer = world.round(&[("hostile", Some(&hostile)), ("honest", Some(&honest))]);
+                let series = |name: &str| {
+                    let spoken = answer.targets.get(&Target::new("", "Pod", name));
+                    spoken.is_some_and(|spoken| !spoken.series.is_empty() || !spoken.withheld.is_empty())
+                };
+                assert!(series("web") && series("old"), "{round}");
+                assert!(series(&format!("late-{round}")), "{round}");
+                assert!(answer.targets.len() <= 200 && world.memory.limit.len() <= 200);
+                let (surplus, by) = world.memory.surplus();
+                assert!(surplus >= 400, "{surplus}");
+                assert_eq!(by, Some(&key("hostile")));
+            }
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anomalyzer_domain::Labels;
 
-use super::super::exposition::Exposed;
+use super::super::exposition::{Exposed, Exposition};
+use super::super::fetch::shown_text;
 use super::super::moment::Moment;
 use super::super::round::Intake;
 use super::super::{SignalConfig, SignalSource, SourceError};
@@ -27,6 +28,8 @@ pub struct Source {
     pub labels: Labels,
     /// Reason why the last scrape failed, if it did.
     pub failure: Option<SourceError>,
+    /// First unusable line of the first of the last scrapes that all had unusable lines.
+    pub unusable: Option<String>,
     series: HashMap<String, BTreeMap<Labels, Points>>,
     /// Numbers of samples of the last scrape, by metric.
     intake: HashMap<String, Intake>,
@@ -74,6 +77,21 @@ impl Source {
             }
         }
         // Series left in `before` are no longer exposed. They have ended.
+    }
+
+    /// Remembers the first unusable line until a scrape has none. Logs it once.
+    fn note_unusable(&mut self, key: &SourceKey, found: &Exposition) {
+        let Some(first) = &found.first_unusable else {
+            self.unusable = None;
+            return;
+        };
+        if self.unusable.is_none() {
+            let url = shown_text(&key.url);
+            tracing::warn!(url, lines = found.unusable, %first, "some lines of the answer can't be used");
+            self.unusable = Some(format!(
+                "some lines of {url} can't be used and are left out; the first: {first}"
+            ));
+        }
     }
 
     fn forget(&mut self, now: Moment, window: Duration) {
@@ -142,9 +160,10 @@ impl Store {
     }
 
     /// Stores the samples of a source that answered at `now`.
-    pub fn answered(&mut self, key: &SourceKey, samples: Vec<Exposed>, now: Moment) {
+    pub fn answered(&mut self, key: &SourceKey, found: Exposition, now: Moment) {
         if let Some(source) = self.sources.get_mut(key) {
-            source.absorb(samples, now);
+            source.note_unusable(key, &found);
+            source.absorb(found.samples, now);
             source.forget(now, self.longest_window);
         }
     }

@@ -9,11 +9,10 @@ use reqwest::{RequestBuilder, Url};
 use tokio::sync::OnceCell;
 
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_common::http_client;
 use anomalyzer_domain::{Labels, Sample, Series, UnixMs, millis};
 
 use super::response::{self, Answered, Found};
-use crate::fetch::{self, Bounds};
+use crate::fetch::{self, Bounds, SourceClient};
 use crate::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
 };
@@ -42,21 +41,17 @@ const IGNORES_LOOKBACK: &str = "this Prometheus does not know `lookback_delta`: 
 #[derive(Debug)]
 pub struct Prometheus {
     config: PrometheusConfig,
-    client: reqwest::Client,
-    base: Url,
+    client: SourceClient,
     ignores_lookback: OnceCell<bool>,
 }
 
 impl Prometheus {
     /// Sets up the client. Sends no request yet.
     pub fn new(config: PrometheusConfig) -> Result<Self, CollectError> {
-        let client = http_client::client(config.timeout)
-            .map_err(|error| CollectError::Client(http_client::reason(error)))?;
-        let base = config.url.url().clone();
+        let client = SourceClient::new(config.access(), config.timeout)?;
         Ok(Self {
             config,
             client,
-            base,
             ignores_lookback: OnceCell::new(),
         })
     }
@@ -174,7 +169,7 @@ impl Prometheus {
         promql: &str,
         more: &[(&str, String)],
     ) -> Result<Answered, SourceError> {
-        let place = self.endpoint(path);
+        let place = fetch::below(&self.config.url, &format!("api/v1/{path}"));
         let mut whole = place.clone();
         add_parameters(&mut whole, promql, more);
         let answer = if whole.as_str().len() > MAX_URL {
@@ -197,28 +192,17 @@ impl Prometheus {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<fetch::Answer, SourceError> {
-        let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
         let bounds = Bounds {
             timeout: self.config.timeout,
             body_limit: self.config.body_limit,
         };
-        fetch::send(&self.client, request, bounds).await
-    }
-
-    /// Returns the address of an endpoint. Keeps the parameters of the base address, such as
-    /// `deny_partial_response=1`.
-    fn endpoint(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        let path = format!("{}/api/v1/{path}", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        url.set_fragment(None);
-        url
+        self.client.send(request, bounds).await
     }
 
     /// Returns the error for an answer that lacks a part.
     pub(crate) fn partial(&self, reason: &str) -> SourceError {
         SourceError::Partial {
-            url: fetch::shown(&self.base),
+            url: fetch::shown(self.config.url.url()),
             reason: reason.to_owned(),
         }
     }

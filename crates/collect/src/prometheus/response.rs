@@ -431,8 +431,12 @@ mod tests {
 
     fn answer(status: u16, body: impl AsRef<[u8]>) -> Result<Answered, SourceError> {
         let body = body.as_ref().to_vec();
-        let html = body.starts_with(b"<");
-        let answer = fetch::Answer { status, html, body };
+        let answer = fetch::Answer {
+            status,
+            html: body.starts_with(b"<"),
+            body,
+            ..fetch::Answer::default()
+        };
         read("http://p/api/v1/query", "q", &answer)
     }
 

@@ -1,6 +1,7 @@
 //! Tests of collecting over real sockets.
 
 mod demo;
+mod differential;
 mod prometheus;
 mod real_prometheus;
 mod scrape;
