@@ -31,7 +31,10 @@ impl Format {
     /// Returns the format that a content type names. A type that is not known counts as text.
     pub fn of(content_type: &str) -> Self {
         let kind = content_type.split(';').next().unwrap_or_default();
-        if kind.trim().eq_ignore_ascii_case("application/openmetrics-text") {
+        if kind
+            .trim()
+            .eq_ignore_ascii_case("application/openmetrics-text")
+        {
             Self::OpenMetrics
         } else {
             Self::Text
@@ -214,8 +217,8 @@ impl<'a> Reader<'a> {
         let mut labels = series.labels()?;
         for (label, value) in &mut labels {
             // Prometheus 3 writes these numbers in one way, so that `1` and `1.0` are one bucket.
-            let is_number = (histogram && label == "le")
-                || (self.kind == Kind::Summary && label == "quantile");
+            let is_number =
+                (histogram && label == "le") || (self.kind == Kind::Summary && label == "quantile");
             if is_number && let Some(number) = parse_float(value) {
                 *value = format_bound(number);
             }

@@ -205,8 +205,7 @@ async fn read(response: Response, url: &str, bounds: Bounds) -> Result<Answer, S
         // A few compressed bytes may become many, without a wait for the network in between.
         tokio::task::yield_now().await;
     }
-    let html =
-        content_type.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
+    let html = content_type.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
     Ok(Answer {
         status,
         html,

@@ -18,7 +18,8 @@ use super::fetch::{Answer, Bounds, shown_text};
 use super::http_sd::Discovered;
 use super::moment::Moment;
 use super::{
-    AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient, SourceError, http_sd,
+    AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient,
+    SourceError, http_sd,
 };
 
 /// Maximum number of concurrent scrapes.
@@ -89,9 +90,7 @@ impl Scraper {
         let mut client = |access: AccessConfig| {
             Ok::<_, CollectError>(match clients.entry(access.ca_file.clone()) {
                 Entry::Occupied(known) => known.get().with_access(access),
-                Entry::Vacant(new) => new
-                    .insert(SourceClient::new(access, MAX_TIMEOUT)?)
-                    .clone(),
+                Entry::Vacant(new) => new.insert(SourceClient::new(access, MAX_TIMEOUT)?).clone(),
             })
         };
         let (mut jobs, mut discoverers) = (Vec::new(), Vec::new());
@@ -254,7 +253,8 @@ fn read(
     if is_cut {
         return Err(SourceError::CutShort {
             url: shown_text(url),
-            reason: "the last line has no end, and nothing shows that the answer is complete".to_owned(),
+            reason: "the last line has no end, and nothing shows that the answer is complete"
+                .to_owned(),
         });
     }
     let found = exposition::parse(&answer.body, format, wanted);

@@ -90,7 +90,11 @@ async fn every_encoding_is_read_within_the_limit_and_a_cut_answer_is_told_from_a
         ("chunks", chunked(body, "0\r\n\r\n"), "m 3 whole"),
         ("end of the connection", answer("", body, false), "m 3"),
         ("gzip", answer(gzipped, &packed, true), "m 3 whole"),
-        ("gzip, end of the connection", answer(gzipped, &packed, false), "m 3 whole"),
+        (
+            "gzip, end of the connection",
+            answer(gzipped, &packed, false),
+            "m 3 whole",
+        ),
         (
             "two members",
             answer(gzipped, &[packed.clone(), other].concat(), true),
@@ -106,15 +110,35 @@ async fn every_encoding_is_read_within_the_limit_and_a_cut_answer_is_told_from_a
             answer("content-encoding: deflate\r\n", &zlib(body).await, true),
             "m 3 whole",
         ),
-        ("identity", answer("content-encoding: identity\r\n", body, true), "m 3 whole"),
+        (
+            "identity",
+            answer("content-encoding: identity\r\n", body, true),
+            "m 3 whole",
+        ),
         ("cut gzip", answer(gzipped, cut, true), "cut_short"),
         ("no gzip", answer(gzipped, body, true), "cut_short"),
-        ("cut length", answer("content-length: 9\r\n", body, false), "cut_short"),
+        (
+            "cut length",
+            answer("content-length: 9\r\n", body, false),
+            "cut_short",
+        ),
         ("cut chunks", chunked(body, ""), "cut_short"),
         ("bomb", answer(gzipped, &bomb, true), "too_large"),
-        ("large", answer("", &vec![b'#'; LIMIT + 1], true), "too_large"),
-        ("br", answer("content-encoding: br\r\n", body, true), "malformed"),
-        ("several", answer("content-encoding: gzip, br\r\n", body, true), "malformed"),
+        (
+            "large",
+            answer("", &vec![b'#'; LIMIT + 1], true),
+            "too_large",
+        ),
+        (
+            "br",
+            answer("content-encoding: br\r\n", body, true),
+            "malformed",
+        ),
+        (
+            "several",
+            answer("content-encoding: gzip, br\r\n", body, true),
+            "malformed",
+        ),
     ] {
         let (url, heads) = server(answer);
         let read = match fetch(&url, AccessConfig::default()).await {
