@@ -9,7 +9,8 @@ use reqwest::header::ACCEPT;
 use serde::Deserialize;
 
 use super::SourceError;
-use super::fetch::{Bounds, SourceClient, shown_text};
+use super::fetch::{Bounds, SourceClient};
+use super::http_url::shown_text;
 
 const BOUNDS: Bounds = Bounds {
     timeout: Duration::from_secs(5),

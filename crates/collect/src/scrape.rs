@@ -14,8 +14,9 @@ use anomalyzer_domain::Labels;
 
 use super::derive::{SourceKey, Store};
 use super::exposition::{self, Exposition, Format};
-use super::fetch::{Answer, Bounds, shown_text};
+use super::fetch::{Answer, Bounds};
 use super::http_sd::Discovered;
+use super::http_url::shown_text;
 use super::moment::Moment;
 use super::{
     AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anomalyzer_domain::UnixMs;
 
-use super::Format;
+use super::format::Format;
 use super::number::parse_float;
 
 /// Reason for a line that ends as on Windows.
