@@ -100,6 +100,7 @@ impl<S: Ord + Clone> SeriesLimit<S> {
     }
 
     /// Returns the number of places that are taken.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.places.len()
     }
