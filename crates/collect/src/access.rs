@@ -125,7 +125,8 @@ impl AccessConfig {
     /// Returns the first issue.
     pub fn validate(&self) -> Result<(), ConfigIssue> {
         for (name, value) in &self.headers {
-            let wrong = |message: String| Err(ConfigIssue::at(name.as_str(), message).within("headers"));
+            let wrong =
+                |message: String| Err(ConfigIssue::at(name.as_str(), message).within("headers"));
             let Ok(parsed) = HeaderName::try_from(name) else {
                 return wrong(format!("`{name}` is not the name of a header"));
             };
@@ -160,9 +161,7 @@ impl AccessConfig {
             Secret::File { file } => Some(file),
             _ => None,
         });
-        secrets
-            .chain(&self.bearer_token_file)
-            .chain(&self.ca_file)
+        secrets.chain(&self.bearer_token_file).chain(&self.ca_file)
     }
 
     /// Returns the certificates of the authorities to trust, if the system's are not to be trusted.
@@ -234,7 +233,9 @@ mod tests {
         assert_eq!(access.validate(), Ok(()));
         assert_eq!(access.files().count(), 2);
         for secret in access.headers.values_mut() {
-            secret.resolve(|name| (name == "KEY").then(|| "from-env".to_owned())).unwrap();
+            secret
+                .resolve(|name| (name == "KEY").then(|| "from-env".to_owned()))
+                .unwrap();
         }
         let client = anomalyzer_common::http_client::client(std::time::Duration::from_secs(1));
         let request = client.unwrap().get("http://127.0.0.1:1");
@@ -248,7 +249,10 @@ mod tests {
             assert_eq!(request.headers()[name].to_str().unwrap(), value, "{name}");
         }
         let shown = format!("{access:?}");
-        assert!(!shown.contains("team-a") && !shown.contains("from-env"), "{shown}");
+        assert!(
+            !shown.contains("team-a") && !shown.contains("from-env"),
+            "{shown}"
+        );
     }
 
     #[test]

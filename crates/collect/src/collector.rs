@@ -15,7 +15,7 @@ use anomalyzer_domain::{Coverage, MetricBatch, millis};
 use super::blind_spot_watch::{PaceWatch, RoundResult, SignalWatch};
 use super::derive::{Memory, Store, evaluate};
 use super::error::one_line;
-use super::fetch::shown_text;
+use super::http_url::shown_text;
 use super::moment::Moment;
 use super::prometheus::Prometheus;
 use super::publisher::{Publisher, Sink};

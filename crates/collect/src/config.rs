@@ -1,7 +1,6 @@
 //! Configuration of the metric sources.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use anomalyzer_domain::{ConfigIssue, duration};
 
 use super::access::{AccessConfig, BasicAuth, Secret};
+use super::http_url::HttpUrl;
 use super::{SignalConfig, SignalSource};
 
 /// Configuration of the metric sources.
@@ -177,71 +177,6 @@ pub enum ScrapeTargets {
     Group(String),
     /// A list in the format of Prometheus's HTTP service discovery, with its labels.
     HttpSd(HttpUrl),
-}
-
-/// An absolute `http` or `https` address.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HttpUrl(reqwest::Url);
-
-impl HttpUrl {
-    /// Returns the address as text, including its credentials.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// Returns the address, including its credentials.
-    pub fn url(&self) -> &reqwest::Url {
-        &self.0
-    }
-}
-
-/// Shows the address without the credentials that it may hold.
-impl fmt::Debug for HttpUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&super::fetch::shown(&self.0))
-    }
-}
-
-impl TryFrom<String> for HttpUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match reqwest::Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
-            _ => Err(format!(
-                "`{}` is not an address: write for example http://127.0.0.1:9090",
-                super::fetch::shown_text(&text)
-            )),
-        }
-    }
-}
-
-impl From<HttpUrl> for String {
-    fn from(url: HttpUrl) -> Self {
-        url.0.into()
-    }
-}
-
-/// A collector that cannot be set up.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CollectError {
-    /// A setting, or a signal, that cannot work.
-    #[error(transparent)]
-    Config(#[from] ConfigIssue),
-    /// The local operator has no such process group.
-    #[error(
-        "the scrape `{job}` wants the process group `{group}`, which the local operator does not have: check the name"
-    )]
-    NoGroup {
-        /// The scrape.
-        job: String,
-        /// The process group.
-        group: String,
-    },
-    /// The HTTP client could not be set up.
-    #[error("cannot set up the HTTP client: {0}")]
-    Client(String),
 }
 
 impl CollectConfig {
@@ -476,16 +411,5 @@ mod tests {
             ..usual
         };
         assert_eq!(told.lookback(seconds(60)), seconds(2));
-    }
-
-    #[test]
-    fn an_address_without_a_scheme_is_refused_and_credentials_are_not_shown() {
-        for text in ["127.0.0.1:9090", "ftp://host", "", "http://"] {
-            assert!(HttpUrl::try_from(text.to_owned()).is_err(), "{text}");
-        }
-        let error = HttpUrl::try_from("http://user:secret@host:port?token=1".to_owned());
-        assert!(error.unwrap_err().starts_with("`http://host:port` is not"));
-        let url = HttpUrl::try_from("http://user:secret@host/path?token=1".to_owned()).unwrap();
-        assert_eq!(format!("{url:?}"), "http://host/path");
     }
 }

@@ -2,7 +2,28 @@
 
 use std::time::Duration;
 
-use anomalyzer_domain::duration;
+use anomalyzer_domain::{ConfigIssue, duration};
+
+/// A collector that cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CollectError {
+    /// A setting, or a signal, that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigIssue),
+    /// The local operator has no such process group.
+    #[error(
+        "the scrape `{job}` wants the process group `{group}`, which the local operator does not have: check the name"
+    )]
+    NoGroup {
+        /// The scrape.
+        job: String,
+        /// The process group.
+        group: String,
+    },
+    /// The HTTP client could not be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+}
 
 /// Error of a source, with its address or query and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

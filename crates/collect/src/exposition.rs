@@ -12,32 +12,12 @@ use super::error::excerpt;
 use number::format_bound;
 use series::{Line, Series};
 
+pub use format::Format;
 pub(crate) use number::parse_float;
 
+mod format;
 mod number;
 mod series;
-
-/// Format of an exposition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Prometheus's text format. Times are in milliseconds.
-    Text,
-    /// OpenMetrics. Times are in seconds, a sample may have an exemplar, and the last line is
-    /// `# EOF`.
-    OpenMetrics,
-}
-
-impl Format {
-    /// Returns the format that a content type names. A type that is not known counts as text.
-    pub fn of(content_type: &str) -> Self {
-        let kind = content_type.split(';').next().unwrap_or_default();
-        if kind.trim().eq_ignore_ascii_case("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
-    }
-}
 
 /// One sample of an exposition.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,8 +194,8 @@ impl<'a> Reader<'a> {
         let mut labels = series.labels()?;
         for (label, value) in &mut labels {
             // Prometheus 3 writes these numbers in one way, so that `1` and `1.0` are one bucket.
-            let is_number = (histogram && label == "le")
-                || (self.kind == Kind::Summary && label == "quantile");
+            let is_number =
+                (histogram && label == "le") || (self.kind == Kind::Summary && label == "quantile");
             if is_number && let Some(number) = parse_float(value) {
                 *value = format_bound(number);
             }

@@ -15,7 +15,8 @@ use tokio_util::io::StreamReader;
 use anomalyzer_common::http_client::{ReadClient, reason};
 
 use super::error::excerpt;
-use super::{AccessConfig, CollectError, HttpUrl, SourceError};
+use super::http_url::{shown, shown_text};
+use super::{AccessConfig, CollectError, SourceError};
 
 /// Number of bytes after which the reader of an answer lets other tasks run.
 const PIECE: u64 = 256 << 10;
@@ -205,8 +206,7 @@ async fn read(response: Response, url: &str, bounds: Bounds) -> Result<Answer, S
         // A few compressed bytes may become many, without a wait for the network in between.
         tokio::task::yield_now().await;
     }
-    let html =
-        content_type.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
+    let html = content_type.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
     Ok(Answer {
         status,
         html,
@@ -223,57 +223,6 @@ fn text<'a>(headers: &'a HeaderMap<HeaderValue>, name: &HeaderName) -> &'a str {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
         .trim()
-}
-
-/// Returns the address of `path` below a base address. Keeps the parameters of the base address,
-/// such as `deny_partial_response=1`.
-pub fn below(base: &HttpUrl, path: &str) -> Url {
-    let mut url = base.url().clone();
-    let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
-    url.set_path(&joined);
-    url.set_fragment(None);
-    url
-}
-
-/// Returns an address without the credentials and the query that it may hold.
-pub fn shown(url: &Url) -> String {
-    if url.cannot_be_a_base() {
-        // `user:password@host` has the scheme `user`.
-        return mask(url.as_str());
-    }
-    let mut url = url.clone();
-    // Setting these fails only for an address that can't have credentials.
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
-}
-
-/// Returns an address given as text without its credentials and query; see [`shown`].
-pub fn shown_text(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| mask(url), |url| shown(&url))
-}
-
-/// Removes from a text that is no address everything that would be secret in an address.
-fn mask(text: &str) -> String {
-    let (scheme, rest) = match text.split_once("//") {
-        Some((scheme, rest)) => (format!("{scheme}//"), rest),
-        None => (String::new(), text),
-    };
-    let place = match rest.rsplit_once('@') {
-        // The `@` may belong to the query or to a password with a question mark.
-        Some((before, _)) if before.contains(['?', '#']) => "…",
-        Some((_, place)) => place,
-        None => rest,
-    };
-    let end = place.find(['?', '#']).unwrap_or(place.len());
-    let scheme = if scheme.contains(['?', '#', '@']) {
-        "…//"
-    } else {
-        &scheme
-    };
-    format!("{scheme}{}", &place[..end])
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use reqwest::Url;
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
 
-use super::fetch::{Bounds, SourceClient, shown_text};
 use super::SourceError;
+use super::fetch::{Bounds, SourceClient};
+use super::http_url::shown_text;
 
 const BOUNDS: Bounds = Bounds {
     timeout: Duration::from_secs(5),
@@ -130,7 +131,10 @@ mod tests {
             ("[]", 0),
             (r#"[{"targets":null,"labels":null}]"#, 0),
             (r#"[{"targets":["a:1"],"labels":null}]"#, 1),
-            (r#"[{"labels":{}},{"targets":["a:1",null],"labels":{"x":null,"__metrics_path__":""}}]"#, 1),
+            (
+                r#"[{"labels":{}},{"targets":["a:1",null],"labels":{"x":null,"__metrics_path__":""}}]"#,
+                1,
+            ),
         ] {
             let found = parse(text.as_bytes()).unwrap();
             assert_eq!(found.len(), addresses, "{text}");
@@ -154,7 +158,9 @@ mod tests {
                 "http://h:1/metrics?module=http&target=x+y",
             ),
         ] {
-            let labels = labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+            let labels = labels
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
             let found = Discovered {
                 address: "h:1".to_owned(),
                 labels: labels.collect(),

@@ -11,6 +11,7 @@ mod error;
 pub mod exposition;
 mod fetch;
 pub mod http_sd;
+mod http_url;
 mod metric_source;
 mod moment;
 mod prometheus;
@@ -28,11 +29,10 @@ mod template;
 
 pub use access::{AccessConfig, BasicAuth, Secret};
 pub use collector::Collector;
-pub use config::{
-    CollectConfig, CollectError, HttpUrl, PrometheusConfig, ScrapeConfig, ScrapeTargets,
-};
-pub use error::SourceError;
+pub use config::{CollectConfig, PrometheusConfig, ScrapeConfig, ScrapeTargets};
+pub use error::{CollectError, SourceError};
 pub use fetch::SourceClient;
+pub use http_url::HttpUrl;
 pub use metric_source::MetricSource;
 pub use prometheus::Prometheus;
 pub use publisher::{Sink, SinkError};

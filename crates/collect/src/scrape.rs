@@ -14,11 +14,13 @@ use anomalyzer_domain::Labels;
 
 use super::derive::{SourceKey, Store};
 use super::exposition::{self, Exposition, Format};
-use super::fetch::{Answer, Bounds, shown_text};
+use super::fetch::{Answer, Bounds};
 use super::http_sd::Discovered;
+use super::http_url::shown_text;
 use super::moment::Moment;
 use super::{
-    AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient, SourceError, http_sd,
+    AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient,
+    SourceError, http_sd,
 };
 
 /// Maximum number of concurrent scrapes.
@@ -89,9 +91,7 @@ impl Scraper {
         let mut client = |access: AccessConfig| {
             Ok::<_, CollectError>(match clients.entry(access.ca_file.clone()) {
                 Entry::Occupied(known) => known.get().with_access(access),
-                Entry::Vacant(new) => new
-                    .insert(SourceClient::new(access, MAX_TIMEOUT)?)
-                    .clone(),
+                Entry::Vacant(new) => new.insert(SourceClient::new(access, MAX_TIMEOUT)?).clone(),
             })
         };
         let (mut jobs, mut discoverers) = (Vec::new(), Vec::new());
@@ -254,7 +254,8 @@ fn read(
     if is_cut {
         return Err(SourceError::CutShort {
             url: shown_text(url),
-            reason: "the last line has no end, and nothing shows that the answer is complete".to_owned(),
+            reason: "the last line has no end, and nothing shows that the answer is complete"
+                .to_owned(),
         });
     }
     let found = exposition::parse(&answer.body, format, wanted);

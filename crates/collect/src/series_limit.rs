@@ -68,8 +68,8 @@ impl<S: Ord + Clone> SeriesLimit<S> {
 
     /// Returns true if the series may be used in this round. Counts it as surplus otherwise.
     pub fn admit(&mut self, source: &S, series: &Labels, now: Instant) -> bool {
-        let is_refused = !self.refused.is_empty()
-            && self.refused.contains(&self.hasher.hash_one(series));
+        let is_refused =
+            !self.refused.is_empty() && self.refused.contains(&self.hasher.hash_one(series));
         if let Some(place) = self.places.get_mut(series) {
             place.last_seen = now;
             return !is_refused;
@@ -100,6 +100,7 @@ impl<S: Ord + Clone> SeriesLimit<S> {
     }
 
     /// Returns the number of places that are taken.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.places.len()
     }

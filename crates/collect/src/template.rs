@@ -174,7 +174,14 @@ mod tests {
 
     #[test]
     fn any_name_of_a_label_stands_between_braces() {
-        for label in ["k8s.deployment.name", "service-name", "a b", "größe", "0", "a/b:c"] {
+        for label in [
+            "k8s.deployment.name",
+            "service-name",
+            "a b",
+            "größe",
+            "0",
+            "a/b:c",
+        ] {
             let template = template("", &format!("x-{{{{{label}}}}}")).unwrap();
             assert_eq!(template.labels(), [label]);
             assert_eq!(
@@ -186,7 +193,9 @@ mod tests {
 
     #[test]
     fn broken_braces_are_refused() {
-        for name in ["{{app", "app}}", "{{}}", "{{ }}", "{{a{b}}", "{{a}b}}", "{{a\nb}}", ""] {
+        for name in [
+            "{{app", "app}}", "{{}}", "{{ }}", "{{a{b}}", "{{a}b}}", "{{a\nb}}", "",
+        ] {
             assert!(template("shop", name).is_err(), "{name}");
         }
     }

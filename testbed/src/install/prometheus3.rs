@@ -52,10 +52,16 @@ pub async fn prometheus3() -> Result<PathBuf> {
         fs::write(folder.join("go.sum"), SUMS)?;
         let mut command = go(&folder)?;
         command.env("CGO_ENABLED", "0");
-        command.args(["build", "-trimpath", "-buildvcs=false"]).arg(format!(
-            "-ldflags=-s -w -X github.com/prometheus/common/version.Version={VERSION}"
-        ));
-        command.args(["-o", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus"]);
+        command
+            .args(["build", "-trimpath", "-buildvcs=false"])
+            .arg(format!(
+                "-ldflags=-s -w -X github.com/prometheus/common/version.Version={VERSION}"
+            ));
+        command.args([
+            "-o",
+            "prometheus",
+            "github.com/prometheus/prometheus/cmd/prometheus",
+        ]);
         step("go build Prometheus", command, &log).await?;
         fs::remove_dir_all(&sources)?;
         announced.done();

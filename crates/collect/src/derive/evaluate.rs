@@ -744,7 +744,10 @@ mod tests {
     }
     #[test]
     fn an_exporter_of_new_series_each_scrape_takes_nothing_from_others_and_memory_stays_flat() {
-        for source in ["{ gauge = { of = 'm', by = ['t'] } }", "{ rate = { of = 'm', window = '10s', by = ['t'] } }"] {
+        for source in [
+            "{ gauge = { of = 'm', by = ['t'] } }",
+            "{ rate = { of = 'm', window = '10s', by = ['t'] } }",
+        ] {
             let target = "{ kind = 'Pod', name = '{{t}}' }";
             let mut world = World::new(source, target, &["hostile", "honest"]);
             world.memory = Memory::new(100, Duration::from_secs(3600));
@@ -760,7 +763,9 @@ mod tests {
                 let answer = world.round(&[("hostile", Some(&hostile)), ("honest", Some(&honest))]);
                 let series = |name: &str| {
                     let spoken = answer.targets.get(&Target::new("", "Pod", name));
-                    spoken.is_some_and(|spoken| !spoken.series.is_empty() || !spoken.withheld.is_empty())
+                    spoken.is_some_and(|spoken| {
+                        !spoken.series.is_empty() || !spoken.withheld.is_empty()
+                    })
                 };
                 assert!(series("web") && series("old"), "{round}");
                 assert!(series(&format!("late-{round}")), "{round}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anomalyzer_domain::Labels;
 
 use super::super::exposition::{Exposed, Exposition};
-use super::super::fetch::shown_text;
+use super::super::http_url::shown_text;
 use super::super::moment::Moment;
 use super::super::round::Intake;
 use super::super::{SignalConfig, SignalSource, SourceError};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anomalyzer_domain::UnixMs;
 
-use super::Format;
+use super::format::Format;
 use super::number::parse_float;
 
 /// Reason for a line that ends as on Windows.
@@ -86,7 +86,10 @@ impl<'a> Line<'a> {
     /// Reads a text in quotes, and returns it with its escapes.
     fn quoted(&mut self) -> Result<&'a [u8], String> {
         if !self.take(b'"') {
-            return Err(format!("a text in quotes is expected where {} stands", self.here()));
+            return Err(format!(
+                "a text in quotes is expected where {} stands",
+                self.here()
+            ));
         }
         let start = self.at;
         loop {
@@ -176,9 +179,10 @@ fn in_text(rest: &str) -> Result<(f64, Option<UnixMs>), String> {
                 None => format!("`{}` is not a time in milliseconds", shortened(at)),
             })
     });
+    let at = at.transpose()?;
     match words.next() {
         Some(more) => Err(format!("`{}` stands behind the sample", shortened(more))),
-        None => Ok((value, at.transpose()?)),
+        None => Ok((value, at)),
     }
 }
 
@@ -214,7 +218,8 @@ impl<'a> Series<'a> {
         if line.take(b'{') {
             self.read_labels(line, &mut name)?;
         }
-        self.name = name.ok_or_else(|| format!("a name is expected where {} stands", line.here()))?;
+        self.name =
+            name.ok_or_else(|| format!("a name is expected where {} stands", line.here()))?;
         Ok(())
     }
 
@@ -233,7 +238,10 @@ impl<'a> Series<'a> {
                 line.quoted()?
             } else {
                 line.name(false).ok_or_else(|| {
-                    format!("the name of a label is expected where {} stands", line.here())
+                    format!(
+                        "the name of a label is expected where {} stands",
+                        line.here()
+                    )
                 })?
             };
             line.skip_blanks();
@@ -253,7 +261,10 @@ impl<'a> Series<'a> {
             // Prometheus does without a comma in the text format.
             let may_lack = line.format == Format::Text || line.peek() == Some(b'}');
             if !line.take(b',') && !may_lack {
-                return Err(format!("`,` or `}}` is expected where {} stands", line.here()));
+                return Err(format!(
+                    "`,` or `}}` is expected where {} stands",
+                    line.here()
+                ));
             }
         }
     }
@@ -270,7 +281,10 @@ impl<'a> Series<'a> {
     pub fn labels(&self) -> Result<Vec<(String, String)>, String> {
         let mut labels = Vec::with_capacity(self.labels.len());
         for (name, value) in &self.labels {
-            let (name, value) = (unescaped(name)?.into_owned(), unescaped(value)?.into_owned());
+            let (name, value) = (
+                unescaped(name)?.into_owned(),
+                unescaped(value)?.into_owned(),
+            );
             if name.is_empty() || name == "__name__" {
                 return Err(format!("`{name}` is no name of a label"));
             }

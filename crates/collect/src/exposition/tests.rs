@@ -76,7 +76,12 @@ rpc_duration_seconds{ quantile = "0.01" , } 3102
                 exposed("msdos_file_access_time_seconds", &path, 1.458255915e9, None),
                 exposed("metric_without_timestamp_and_labels", &[], 12.47, None),
                 exposed("something_weird", &weird, f64::INFINITY, Some(-3982045)),
-                exposed("rpc_duration_seconds", &[("quantile", "0.01")], 3102.0, None),
+                exposed(
+                    "rpc_duration_seconds",
+                    &[("quantile", "0.01")],
+                    3102.0,
+                    None
+                ),
             ],
             unusable: 0,
             first_unusable: None,
@@ -104,8 +109,18 @@ state{state=\"a\"} 1
 # EOF";
     let route = [("path", "/api/v1"), ("method", "GET")];
     let expected = [
-        exposed("acme_http_router_request_seconds_sum", &route, 9036.32, None),
-        exposed("acme_http_router_request_seconds_created", &route, 1605281325.0, None),
+        exposed(
+            "acme_http_router_request_seconds_sum",
+            &route,
+            9036.32,
+            None,
+        ),
+        exposed(
+            "acme_http_router_request_seconds_created",
+            &route,
+            1605281325.0,
+            None,
+        ),
         exposed("go_goroutines", &[], 69.0, Some(1605301325062)),
         exposed("foo_total", &[], 17.0, Some(1520879607789)),
         exposed("foo_total", &[("a", "b")], 8.0, None),
@@ -115,7 +130,10 @@ state{state=\"a\"} 1
     ];
     for end in ["", "\n"] {
         let found = read(&format!("{text}{end}"), Format::OpenMetrics);
-        assert_eq!((found.samples.as_slice(), found.unusable), (&expected[..], 0));
+        assert_eq!(
+            (found.samples.as_slice(), found.unusable),
+            (&expected[..], 0)
+        );
     }
 }
 
@@ -128,30 +146,71 @@ fn every_form_of_a_line_is_read_as_by_prometheus() {
         (Text, "m\t3\t", m(&[], 3.0)),
         (Text, "m{}3", m(&[], 3.0)),
         (Text, "m { a = \"b\" } 3", m(&[("a", "b")], 3.0)),
-        (Text, "m{a=\"b\" c=\"d\"} 3", m(&[("a", "b"), ("c", "d")], 3.0)),
-        (Text, "m{a=\"b\",} 3 5", exposed("m", &[("a", "b")], 3.0, Some(5))),
+        (
+            Text,
+            "m{a=\"b\" c=\"d\"} 3",
+            m(&[("a", "b"), ("c", "d")], 3.0),
+        ),
+        (
+            Text,
+            "m{a=\"b\",} 3 5",
+            exposed("m", &[("a", "b")], 3.0, Some(5)),
+        ),
         (Text, "{\"m\"} 3", m(&[], 3.0)),
         (Text, "{\"m\",a=\"b\"} 3", m(&[("a", "b")], 3.0)),
         (Text, "{a=\"b\",\"m\"} 3", m(&[("a", "b")], 3.0)),
         (
             Text,
             "{\"http.server.duration\", \"service.name\"=\"shop\"} 1.5",
-            exposed("http.server.duration", &[("service.name", "shop")], 1.5, None),
+            exposed(
+                "http.server.duration",
+                &[("service.name", "shop")],
+                1.5,
+                None,
+            ),
         ),
-        (Text, r#"{"a\"b\\c\nd"} 1"#, exposed("a\"b\\c\nd", &[], 1.0, None)),
-        (Text, r#"m{"größe"="\ä\t"} 1"#, m(&[("größe", r"\ä\t")], 1.0)),
+        (
+            Text,
+            r#"{"a\"b\\c\nd"} 1"#,
+            exposed("a\"b\\c\nd", &[], 1.0, None),
+        ),
+        (
+            Text,
+            r#"m{"größe"="\ä\t"} 1"#,
+            m(&[("größe", r"\ä\t")], 1.0),
+        ),
         (Text, "m{a=\"x\ny\"} 1", m(&[("a", "x\ny")], 1.0)),
         (Text, "m{a=\"x\0y\"} 1", m(&[("a", "x\0y")], 1.0)),
         (Text, "m{a=\"} 7 # {\"} 1", m(&[("a", "} 7 # {")], 1.0)),
-        (Text, "a:b:c1 -Inf", exposed("a:b:c1", &[], f64::NEG_INFINITY, None)),
+        (
+            Text,
+            "a:b:c1 -Inf",
+            exposed("a:b:c1", &[], f64::NEG_INFINITY, None),
+        ),
         (OpenMetrics, "m 3", m(&[], 3.0)),
         (OpenMetrics, "m{a=\"b\",} 3", m(&[("a", "b")], 3.0)),
-        (OpenMetrics, "{\"m\",\"a.b\"=\"c\"} 3", m(&[("a.b", "c")], 3.0)),
+        (
+            OpenMetrics,
+            "{\"m\",\"a.b\"=\"c\"} 3",
+            m(&[("a.b", "c")], 3.0),
+        ),
         (OpenMetrics, "m 3 1.5", exposed("m", &[], 3.0, Some(1500))),
-        (OpenMetrics, "m 3 -1.0009", exposed("m", &[], 3.0, Some(-1000))),
-        (OpenMetrics, "m 3 1e3", exposed("m", &[], 3.0, Some(1_000_000))),
+        (
+            OpenMetrics,
+            "m 3 -1.0009",
+            exposed("m", &[], 3.0, Some(-1000)),
+        ),
+        (
+            OpenMetrics,
+            "m 3 1e3",
+            exposed("m", &[], 3.0, Some(1_000_000)),
+        ),
     ] {
-        let end = if format == OpenMetrics { "\n# EOF\n" } else { "" };
+        let end = if format == OpenMetrics {
+            "\n# EOF\n"
+        } else {
+            ""
+        };
         let found = read(&format!("{line}{end}"), format);
         assert_eq!((found.samples, found.unusable), (vec![sample], 0), "{line}");
     }
@@ -161,7 +220,11 @@ fn every_form_of_a_line_is_read_as_by_prometheus() {
 fn a_line_that_can_not_be_used_costs_that_line_and_is_counted_and_quoted() {
     use Format::{OpenMetrics, Text};
     for (format, line, reason) in [
-        (Text, "b{x=\"1} 2", "the name of a label is expected where `3\"} 4` stands"),
+        (
+            Text,
+            "b{x=\"1} 2",
+            "the name of a label is expected where `3\"} 4` stands",
+        ),
         (Text, "b", "it has no value"),
         (Text, "b one", "`one` is not a number"),
         (Text, "b 1e400", "`1e400` is not a number"),
@@ -169,30 +232,58 @@ fn a_line_that_can_not_be_used_costs_that_line_and_is_counted_and_quoted() {
         (Text, "b 1_000", "`1_000` is not a number"),
         (Text, "b 1 2.5", "`2.5` is not a time in milliseconds"),
         (Text, "b 1 +2", "`+2` is not a time in milliseconds"),
-        (Text, "b 1 99999999999999999999", "is not a time in milliseconds"),
+        (
+            Text,
+            "b 1 99999999999999999999",
+            "is not a time in milliseconds",
+        ),
         (Text, "b 1 2 3", "`3` stands behind the sample"),
-        (Text, "b 1 # {t=\"x\"} 1", "`#` is not a time in milliseconds"),
+        (
+            Text,
+            "b 1 # {t=\"x\"} 1",
+            "`#` is not a time in milliseconds",
+        ),
         (Text, "b 1\r", "a carriage return"),
         (Text, "b 1 2\r", "a carriage return"),
         (Text, "b{b} 1", "`=` is expected where `} 1` stands"),
         (Text, "b{,} 1", "the name of a label is expected"),
         (Text, "b{a=\"b\",,} 1", "the name of a label is expected"),
-        (Text, "b{a=b} 1", "a text in quotes is expected where `b} 1` stands"),
+        (
+            Text,
+            "b{a=b} 1",
+            "a text in quotes is expected where `b} 1` stands",
+        ),
         (Text, "b{1=\"b\"} 1", "the name of a label is expected"),
         (Text, "b{a=\"1\",a=\"2\"} 1", "the label `a` occurs twice"),
-        (Text, "b{__name__=\"m\"} 1", "`__name__` is no name of a label"),
+        (
+            Text,
+            "b{__name__=\"m\"} 1",
+            "`__name__` is no name of a label",
+        ),
         (Text, "b{\"\"=\"m\"} 1", "`` is no name of a label"),
         (Text, "b{\"c\"} 1", "the sample has two names"),
         (Text, "{\"\"} 1", "the name of the metric is empty"),
         (Text, "{a=\"b\"} 1", "a name is expected"),
-        (Text, "{\"status\":\"ok\"}", "`=` is expected where `:\"ok\"}` stands"),
+        (
+            Text,
+            "{\"status\":\"ok\"}",
+            "`=` is expected where `:\"ok\"}` stands",
+        ),
         (Text, "my.metric 1", "`.metric` is not a number"),
         (Text, "1b 1", "a name is expected where `1b 1` stands"),
         (Text, "b {count:1,sum:2} 1", "`=` is expected"),
         (OpenMetrics, "b  1", "it has no value"),
         (OpenMetrics, "b\t1", "a blank and a value are expected"),
-        (OpenMetrics, "b{a=\"b\" c=\"d\"} 1", "`,` or `}` is expected"),
-        (OpenMetrics, "b{ a=\"b\"} 1", "the name of a label is expected"),
+        (
+            OpenMetrics,
+            "b{a=\"b\" c=\"d\"} 1",
+            "`,` or `}` is expected",
+        ),
+        (
+            OpenMetrics,
+            "b{ a=\"b\"} 1",
+            "the name of a label is expected",
+        ),
         (OpenMetrics, "b 1 NaN", "`NaN` is not a time in seconds"),
         (OpenMetrics, "b 1 2 3", "`2 3` is not a time in seconds"),
         (OpenMetrics, "b 1\r", "a carriage return"),
@@ -203,10 +294,15 @@ fn a_line_that_can_not_be_used_costs_that_line_and_is_counted_and_quoted() {
         let error = found.first_unusable.unwrap();
         assert_eq!((found.unusable, error.line), (1, 2), "{line}");
         assert!(error.reason.contains(reason), "{line}: {error}");
-        let quoted = error.to_string().contains(&format!("line 2 (`{}", &line[..1]));
+        let quoted = error
+            .to_string()
+            .contains(&format!("line 2 (`{}", &line[..1]));
         assert!(quoted, "{error}");
         let others: Vec<&Exposed> = found.samples.iter().filter(|one| one.name != "b").collect();
-        let (a, c) = (exposed("a", &[], 1.0, None), exposed("c", &[("y", "3")], 4.0, None));
+        let (a, c) = (
+            exposed("a", &[], 1.0, None),
+            exposed("c", &[("y", "3")], 4.0, None),
+        );
         assert_eq!(others, [&a, &c], "{line}");
     }
 }
@@ -239,8 +335,16 @@ fn a_body_without_a_usable_line_or_without_its_end_is_none() {
     for (format, body, reason) in [
         (Format::Text, "{\"status\":\"ok\"}\n", "line 1"),
         (Format::Text, "a 1\r\nb 2\r\n", "a carriage return"),
-        (Format::OpenMetrics, "a 1\nb 2\n", "line 2 (`b 2`): the text ends without the line `# EOF`"),
-        (Format::OpenMetrics, "a 1\n# EO", "the text ends without the line `# EOF`"),
+        (
+            Format::OpenMetrics,
+            "a 1\nb 2\n",
+            "line 2 (`b 2`): the text ends without the line `# EOF`",
+        ),
+        (
+            Format::OpenMetrics,
+            "a 1\n# EO",
+            "the text ends without the line `# EOF`",
+        ),
     ] {
         // The values of metrics that nobody wants are not parsed.
         for wanted in [true, false] {
@@ -248,7 +352,11 @@ fn a_body_without_a_usable_line_or_without_its_end_is_none() {
             assert!(error.to_string().contains(reason), "{body}: {error}");
         }
     }
-    for (format, body) in [(Format::Text, ""), (Format::Text, "\n# x\n"), (Format::OpenMetrics, "# EOF\n")] {
+    for (format, body) in [
+        (Format::Text, ""),
+        (Format::Text, "\n# x\n"),
+        (Format::OpenMetrics, "# EOF\n"),
+    ] {
         assert_eq!(read(body, format), Exposition::default());
     }
     let found = read("a 1\n# EOF\nb 2\n", Format::OpenMetrics);
@@ -274,7 +382,11 @@ fn buckets_and_quantiles_are_written_in_one_way() {
                 # TYPE \"s s\" summary\n{\"s s\",quantile=\"0.50\",le=\"1\"} 1\n\
                 # TYPE g gauge\ng{le=\"1\"} 1\n#TYPE g histogram\n# TYPEg histogram\ng{le=\"2\"} 1\n";
     let found = read(text, Format::Text);
-    let values: Vec<&str> = found.samples.iter().map(|one| one.labels[0].1.as_str()).collect();
+    let values: Vec<&str> = found
+        .samples
+        .iter()
+        .map(|one| one.labels[0].1.as_str())
+        .collect();
     assert_eq!(values, ["1.0", "x", "0.5", "1", "2"]);
 }
 
@@ -301,7 +413,9 @@ fn reading_takes_linear_time_whatever_the_quotes_do() {
     let body = format!("a{{x=\"\n{}", "b 1\n".repeat(lines));
     let found = parse(body.as_bytes(), Format::Text, |_| true).unwrap();
     assert_eq!((found.samples.len(), found.unusable), (lines, 1));
-    let many: String = (0..lines).map(|number| format!("l{number}=\"\",")).collect();
+    let many: String = (0..lines)
+        .map(|number| format!("l{number}=\"\","))
+        .collect();
     let found = read(&format!("m{{{many}}} 1\n"), Format::Text);
     assert_eq!(found.samples[0].labels.len(), lines);
     assert!(begun.elapsed() < Duration::from_secs(20));
@@ -314,9 +428,9 @@ fn escaped(text: &str) -> String {
 }
 
 fn is_plain(name: &str) -> bool {
-    name.chars().enumerate().all(|(index, c)| {
-        c.is_ascii_alphabetic() || c == '_' || (index > 0 && c.is_ascii_digit())
-    })
+    name.chars()
+        .enumerate()
+        .all(|(index, c)| c.is_ascii_alphabetic() || c == '_' || (index > 0 && c.is_ascii_digit()))
 }
 
 /// Writes a sample in any form that the format allows.
@@ -328,7 +442,11 @@ fn write(text: &mut String, sample: &Exposed, format: Format, commas: bool) {
         text.push_str(&sample.name);
     }
     for (name, value) in &sample.labels {
-        let name = if is_plain(name) { name.clone() } else { format!("\"{}\"", escaped(name)) };
+        let name = if is_plain(name) {
+            name.clone()
+        } else {
+            format!("\"{}\"", escaped(name))
+        };
         parts.push(format!("{name}=\"{}\"", escaped(value)));
     }
     let more = if commas && !parts.is_empty() { "," } else { "" };

@@ -90,7 +90,11 @@ async fn every_encoding_is_read_within_the_limit_and_a_cut_answer_is_told_from_a
         ("chunks", chunked(body, "0\r\n\r\n"), "m 3 whole"),
         ("end of the connection", answer("", body, false), "m 3"),
         ("gzip", answer(gzipped, &packed, true), "m 3 whole"),
-        ("gzip, end of the connection", answer(gzipped, &packed, false), "m 3 whole"),
+        (
+            "gzip, end of the connection",
+            answer(gzipped, &packed, false),
+            "m 3 whole",
+        ),
         (
             "two members",
             answer(gzipped, &[packed.clone(), other].concat(), true),
@@ -106,15 +110,35 @@ async fn every_encoding_is_read_within_the_limit_and_a_cut_answer_is_told_from_a
             answer("content-encoding: deflate\r\n", &zlib(body).await, true),
             "m 3 whole",
         ),
-        ("identity", answer("content-encoding: identity\r\n", body, true), "m 3 whole"),
+        (
+            "identity",
+            answer("content-encoding: identity\r\n", body, true),
+            "m 3 whole",
+        ),
         ("cut gzip", answer(gzipped, cut, true), "cut_short"),
         ("no gzip", answer(gzipped, body, true), "cut_short"),
-        ("cut length", answer("content-length: 9\r\n", body, false), "cut_short"),
+        (
+            "cut length",
+            answer("content-length: 9\r\n", body, false),
+            "cut_short",
+        ),
         ("cut chunks", chunked(body, ""), "cut_short"),
         ("bomb", answer(gzipped, &bomb, true), "too_large"),
-        ("large", answer("", &vec![b'#'; LIMIT + 1], true), "too_large"),
-        ("br", answer("content-encoding: br\r\n", body, true), "malformed"),
-        ("several", answer("content-encoding: gzip, br\r\n", body, true), "malformed"),
+        (
+            "large",
+            answer("", &vec![b'#'; LIMIT + 1], true),
+            "too_large",
+        ),
+        (
+            "br",
+            answer("content-encoding: br\r\n", body, true),
+            "malformed",
+        ),
+        (
+            "several",
+            answer("content-encoding: gzip, br\r\n", body, true),
+            "malformed",
+        ),
     ] {
         let (url, heads) = server(answer);
         let read = match fetch(&url, AccessConfig::default()).await {
@@ -181,41 +205,4 @@ async fn a_server_with_a_private_authority_is_trusted_if_the_authority_is_named(
     assert_eq!(fetch(&url, access).await.unwrap().body, b"m 3\n");
     let refused = fetch(&url, AccessConfig::default()).await;
     assert_eq!(refused.err().map(|error| error.kind()), Some("unreachable"));
-}
-
-#[test]
-fn the_parameters_of_a_base_address_stay_behind_the_path() {
-    for (base, url) in [
-        ("http://h:1", "http://h:1/api/v1/query"),
-        ("http://h:1/", "http://h:1/api/v1/query"),
-        ("http://h/a/b/", "http://h/a/b/api/v1/query"),
-        (
-            "http://h/select/0/prometheus?deny_partial_response=1&x=%2F",
-            "http://h/select/0/prometheus/api/v1/query?deny_partial_response=1&x=%2F",
-        ),
-        ("http://h/?dedup#top", "http://h/api/v1/query?dedup"),
-    ] {
-        let base = HttpUrl::try_from(base.to_owned()).unwrap();
-        assert_eq!(below(&base, "api/v1/query").as_str(), url);
-    }
-}
-
-#[test]
-fn an_address_is_shown_without_its_secrets_even_if_it_is_none() {
-    for (given, shown) in [
-        ("http://h:1/p", "http://h:1/p"),
-        ("http://u:PW@h:1/p?t=KEY#KEY", "http://h:1/p"),
-        ("http://u:PW@h:port/p?t=KEY", "http://h:port/p"),
-        ("http://u:P/W@h:port/p", "http://h:port/p"),
-        ("http://u:P@W@h:port", "http://h:port"),
-        ("http://u:P?W@h:port", "http://…"),
-        ("http://h:port?a=@b&t=KEY", "http://…"),
-        ("u:PW@h:1", "h:1"),
-        ("u:PW@h:1/p?t=KEY", "h:1/p"),
-        ("h:port/p?t=KEY//x", "…//x"),
-        ("here", "here"),
-        ("", ""),
-    ] {
-        assert_eq!(shown_text(given), shown, "{given}");
-    }
 }

@@ -13,6 +13,7 @@ use anomalyzer_domain::{Labels, Sample, Series, UnixMs, millis};
 
 use super::response::{self, Answered, Found};
 use crate::fetch::{self, Bounds, SourceClient};
+use crate::http_url;
 use crate::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
 };
@@ -169,7 +170,7 @@ impl Prometheus {
         promql: &str,
         more: &[(&str, String)],
     ) -> Result<Answered, SourceError> {
-        let place = fetch::below(&self.config.url, &format!("api/v1/{path}"));
+        let place = http_url::below(&self.config.url, &format!("api/v1/{path}"));
         let mut whole = place.clone();
         add_parameters(&mut whole, promql, more);
         let answer = if whole.as_str().len() > MAX_URL {
@@ -188,7 +189,7 @@ impl Prometheus {
         } else {
             self.send(self.client.get(whole)).await?
         };
-        response::read(&fetch::shown(&place), promql, &answer)
+        response::read(&http_url::shown(&place), promql, &answer)
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<fetch::Answer, SourceError> {
@@ -202,7 +203,7 @@ impl Prometheus {
     /// Returns the error for an answer that lacks a part.
     pub(crate) fn partial(&self, reason: &str) -> SourceError {
         SourceError::Partial {
-            url: fetch::shown(self.config.url.url()),
+            url: http_url::shown(self.config.url.url()),
             reason: reason.to_owned(),
         }
     }

@@ -58,11 +58,14 @@ pub fn overlay(
         }
     }
     for secret in config.collect.secrets_mut() {
-        secret.resolve(get).map_err(|name| ConfigError::Environment {
-            name,
-            message: "a secret of a source names it, and it is not set: set it, or drop the secret"
-                .to_owned(),
-        })?;
+        secret
+            .resolve(get)
+            .map_err(|name| ConfigError::Environment {
+                name,
+                message:
+                    "a secret of a source names it, and it is not set: set it, or drop the secret"
+                        .to_owned(),
+            })?;
     }
     if let Some(kubernetes) = config
         .kubernetes

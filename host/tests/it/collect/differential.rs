@@ -52,7 +52,11 @@ async fn serve(bodies: Vec<Body>) -> (String, DropGuard) {
     let list = Value::from_iter(groups).to_string();
     let body = async |State(bodies): State<Arc<Vec<Body>>>, UrlPath(index): UrlPath<usize>| {
         let body = &bodies[index];
-        ([(header::CONTENT_TYPE, body.content_type)], body.text.clone()).into_response()
+        (
+            [(header::CONTENT_TYPE, body.content_type)],
+            body.text.clone(),
+        )
+            .into_response()
     };
     let router = Router::new()
         .route(
@@ -84,7 +88,9 @@ async fn scraped(prometheus: &Prometheus, count: usize) -> Vec<Result<Values, St
     let health = loop {
         let answer = fetch("targets?state=active".to_owned()).await;
         let targets = answer["data"]["activeTargets"].as_array().unwrap();
-        let asked = targets.iter().filter(|target| target["health"] != "unknown");
+        let asked = targets
+            .iter()
+            .filter(|target| target["health"] != "unknown");
         let health: BTreeMap<usize, Option<String>> = asked
             .map(|target| {
                 let index = target["labels"][BODY].as_str().unwrap().parse().unwrap();
@@ -92,7 +98,9 @@ async fn scraped(prometheus: &Prometheus, count: usize) -> Vec<Result<Values, St
                 (index, (target["health"] != "up").then_some(error))
             })
             .collect();
-        if health.len() == count {
+        // The health of a target is known shortly before its samples can be queried.
+        let stored = fetch("query?query=count(up)".to_owned()).await;
+        if health.len() == count && stored["data"]["result"][0]["value"][1] == count.to_string() {
             break health;
         }
         assert!(
@@ -173,13 +181,21 @@ fn compare(body: &Body, ours: &Values, theirs: &Values, now: i64) {
             panic!("{}: only we read {labels:?} in:\n{shown}", body.name);
         };
         let is_equal = value.to_bits() == other.to_bits() || (value.is_nan() && other.is_nan());
-        assert!(is_equal, "{}: {labels:?} is {value}, not {other}, in:\n{shown}", body.name);
+        assert!(
+            is_equal,
+            "{}: {labels:?} is {value}, not {other}, in:\n{shown}",
+            body.name
+        );
         if at.is_some() {
             assert_eq!(at, other_at, "{}: {labels:?}", body.name);
         }
     }
     let more = theirs.keys().find(|labels| !ours.contains_key(*labels));
-    assert_eq!(more, None, "{}: only Prometheus read it in:\n{shown}", body.name);
+    assert_eq!(
+        more, None,
+        "{}: only Prometheus read it in:\n{shown}",
+        body.name
+    );
 }
 
 async fn start_prometheus(test: &str, discovery: String) -> Option<Prometheus> {
@@ -203,7 +219,11 @@ fn recorded(now: i64) -> Vec<Body> {
             let text = text
                 .replace("{now_ms}", &now.to_string())
                 .replace("{now_s}", &(now / 1000).to_string());
-            let content_type = if name.contains(".om.") { OPEN_METRICS } else { TEXT };
+            let content_type = if name.contains(".om.") {
+                OPEN_METRICS
+            } else {
+                TEXT
+            };
             Body {
                 name,
                 content_type,
@@ -229,7 +249,12 @@ async fn bodies_in_the_forms_of_known_exporters_have_the_values_that_prometheus_
     for (body, theirs) in bodies.iter().zip(all) {
         let theirs = theirs.unwrap_or_else(|error| panic!("{}: {error}", body.name));
         let found = exposition::parse(&body.text, Format::of(body.content_type), |_| true).unwrap();
-        assert_eq!((found.unusable, found.first_unusable), (0, None), "{}", body.name);
+        assert_eq!(
+            (found.unusable, found.first_unusable),
+            (0, None),
+            "{}",
+            body.name
+        );
         let ours = stored(found.samples);
         assert!(!ours.is_empty(), "{}", body.name);
         compare(body, &ours, &theirs, now);
@@ -241,7 +266,8 @@ async fn bodies_in_the_forms_of_known_exporters_have_the_values_that_prometheus_
 fn damage(text: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
     const PIECES: [&str; 30] = [
         "{", "}", "\"", "\\", ",", "=", " ", "\t", "\n", "\r", "#", "# ", "# TYPE ", "0", "e", ".",
-        "-", "+", "_", "x", "p", "NaN", "Inf", "{}", "\"\"", "a=\"b\"", "\\n", "\\\"", "ä", "1e400",
+        "-", "+", "_", "x", "p", "NaN", "Inf", "{}", "\"\"", "a=\"b\"", "\\n", "\\\"", "ä",
+        "1e400",
     ];
     let mut text = text.to_vec();
     for _ in 0..random.usize(1..3) {
@@ -274,7 +300,8 @@ fn is_exception(body: &Body) -> bool {
 }
 
 #[tokio::test]
-async fn damaged_and_generated_bodies_that_prometheus_reads_have_its_values_and_others_are_noticed() {
+async fn damaged_and_generated_bodies_that_prometheus_reads_have_its_values_and_others_are_noticed()
+{
     const COUNT: usize = 400;
     let now = now_ms() / 1000 * 1000;
     let seed = now_ms() as u64;
@@ -297,7 +324,9 @@ async fn damaged_and_generated_bodies_that_prometheus_reads_have_its_values_and_
             body.text.extend_from_slice(b"\n# EOF");
             let doubled = body.text.windows(2).any(|pair| pair == b"\n\n");
             if doubled {
-                body.text = String::from_utf8_lossy(&body.text).replace("\n\n", "\n").into_bytes();
+                body.text = String::from_utf8_lossy(&body.text)
+                    .replace("\n\n", "\n")
+                    .into_bytes();
             }
         }
         if !is_exception(&body) {

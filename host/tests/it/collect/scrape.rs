@@ -386,9 +386,14 @@ async fn a_line_that_can_not_be_used_is_noted_and_the_others_are_used() {
     running
         .batch("the value", |batch| values(batch) == [1.0])
         .await;
-    let status = running.status("a note", |status| !status.notes.is_empty()).await;
+    let status = running
+        .status("a note", |status| !status.notes.is_empty())
+        .await;
     let said = "the first: line 2 (`other{x= 3`): a text in quotes is expected";
-    assert!(!status.failing && status.notes[0].contains(said), "{status:?}");
+    assert!(
+        !status.failing && status.notes[0].contains(said),
+        "{status:?}"
+    );
     server.say(text("app_queue_length 2\n"));
     running
         .status("no note", |status| status.notes.is_empty())
@@ -422,7 +427,9 @@ async fn series_beyond_the_limit_of_a_source_are_left_out_and_noted_and_others_s
             })
             .await;
     }
-    let status = running.status("a note", |status| !status.notes.is_empty()).await;
+    let status = running
+        .status("a note", |status| !status.notes.is_empty())
+        .await;
     let said = format!("{}/metrics brings more series", hostile.url);
     assert!(status.notes[0].contains(&said), "{status:?}");
     assert!(status.targets <= 11 && status.series <= 11, "{status:?}");
