@@ -17,7 +17,7 @@ use anomalyzer_wire::solutions::Received;
 pub type EntryPoint = (&'static str, fn(&[u8]));
 
 /// All entry points.
-pub const ENTRY_POINTS: [EntryPoint; 7] = [
+pub const ENTRY_POINTS: [EntryPoint; 8] = [
     ("plugin", plugin),
     ("metrics", metrics),
     ("remote_write", remote_write),
@@ -25,6 +25,7 @@ pub const ENTRY_POINTS: [EntryPoint; 7] = [
     ("incidents", incidents),
     ("config", config),
     ("api", api),
+    ("exposition", exposition),
 ];
 
 fn delivery(topic: Topic, headers: Vec<(String, bytes::Bytes)>, payload: &[u8]) -> Delivery {
@@ -132,6 +133,20 @@ pub fn incidents(bytes: &[u8]) {
             ..delivery(Topic::Incidents, vec![], &[])
         };
         anomalyzer_wire::incidents::decode(&again).expect("what was written can be read");
+    }
+}
+
+/// Reads the metrics that a process exposes, in both formats.
+pub fn exposition(bytes: &[u8]) {
+    use anomalyzer_collect::exposition::{Format, parse};
+    let lines = bytes.split(|byte| *byte == b'\n').count();
+    for format in [Format::Text, Format::OpenMetrics] {
+        for wanted in [true, false] {
+            if let Ok(found) = parse(bytes, format, |_| wanted) {
+                // A line has one sample or a reason. A sample without a readable value has both.
+                assert!(found.samples.len() <= lines && found.unusable <= lines);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A Prometheus server.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,7 +50,15 @@ impl Prometheus {
     /// Installs Prometheus if it is missing, starts it on a free port, and waits until it answers
     /// queries.
     pub async fn start(options: &PrometheusOptions) -> Result<Self> {
-        let program = install::prometheus().await?;
+        Self::run(install::prometheus().await?, options).await
+    }
+
+    /// Starts Prometheus 3, like [`start`](Self::start).
+    pub async fn start_3(options: &PrometheusOptions) -> Result<Self> {
+        Self::run(install::prometheus3().await?, options).await
+    }
+
+    async fn run(program: PathBuf, options: &PrometheusOptions) -> Result<Self> {
         let version = version(&program)?;
         let folder = Folder::new("prometheus")?;
         let configuration = folder.path().join("prometheus.yml");

@@ -22,7 +22,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Kafka, KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, PrometheusEndpoint, Server, State,
+    Kafka, KafkaEndpoint, KubernetesEndpoint, OllamaEndpoint, Prometheus, PrometheusEndpoint,
+    PrometheusOptions, Server, State,
 };
 
 /// Variable that names the state file.
@@ -96,6 +97,20 @@ pub async fn own_kafka(test: &str) -> Option<Kafka> {
     kafka(test)?;
     match Kafka::start().await {
         Ok(kafka) => Some(kafka),
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+/// Starts a Prometheus 3 for the test called `test`.
+///
+/// Without a testbed, the test does not run, because tests must not build Prometheus.
+///
+/// # Panics
+/// Panics if the server does not start.
+pub async fn own_prometheus3(test: &str, options: &PrometheusOptions) -> Option<Prometheus> {
+    prometheus(test)?;
+    match Prometheus::start_3(options).await {
+        Ok(prometheus) => Some(prometheus),
         Err(error) => panic!("{error:#}"),
     }
 }

@@ -127,7 +127,13 @@ impl Testbed {
         let model = started(wanted(Server::Ollama), Server::Ollama, install::model());
         tokio::try_join!(kafka, prometheus, model)?;
         // Builds run one after another: a compiler uses all processors, and two builds at once only
-        // need more memory.
+        // need more memory. Tests start Prometheus 3 by themselves.
+        started(
+            wanted(Server::Prometheus),
+            Server::Prometheus,
+            install::prometheus3(),
+        )
+        .await?;
         started(wanted(Server::Ollama), Server::Ollama, install::ollama()).await?;
         started(
             wanted(Server::Kubernetes),

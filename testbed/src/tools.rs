@@ -20,10 +20,10 @@ pub struct Tool {
 
 type Version = (u32, u32);
 
-/// Builds Kubernetes, etcd and Ollama. It downloads the release of Go that they need.
+/// Builds Kubernetes, etcd, Ollama and Prometheus 3. It downloads the release of Go that they need.
 pub const GO: Tool = Tool {
     program: "go",
-    needed_for: "Kubernetes, etcd, Ollama",
+    needed_for: "Kubernetes, etcd, Ollama, Prometheus 3",
     remedy: "Go 1.21 or newer: Debian's package golang-go (bookworm: from bookworm-backports), or go.dev/dl",
     at_least: Some(("version", (1, 21))),
 };

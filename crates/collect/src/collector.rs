@@ -9,14 +9,18 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{Coverage, UnixMs, millis};
+use anomalyzer_common::blind_spot::BlindSpots;
+use anomalyzer_domain::{Coverage, MetricBatch, millis};
 
+use super::blind_spot_watch::{PaceWatch, RoundResult, SignalWatch};
 use super::derive::{Memory, Store, evaluate};
+use super::error::one_line;
+use super::http_url::shown_text;
+use super::moment::Moment;
 use super::prometheus::Prometheus;
 use super::publisher::{Publisher, Sink};
 use super::query::ask;
-use super::round::{Answer, BatchBuilder};
+use super::round::{Answer, BatchBuilder, PublishBounds};
 use super::scrape::{Discoverer, Groups, Scraper};
 use super::status::StatusBoard;
 use super::{CollectConfig, CollectError, SignalConfig, SignalSource};
@@ -27,6 +31,15 @@ const QUERIES_AT_ONCE: usize = 8;
 /// Maximum number of notes kept for a signal.
 const MAX_NOTES: usize = 10;
 
+/// Maximum number of characters of labels in a note.
+const MAX_SHOWN_LABELS: usize = 200;
+
+/// Maximum number of series of one signal.
+const MAX_SERIES: usize = 50_000;
+
+/// Maximum number of targets of one signal.
+const MAX_TARGETS: usize = 20_000;
+
 /// Collector that asks all sources until the shutdown.
 pub struct Collector {
     config: CollectConfig,
@@ -36,6 +49,7 @@ pub struct Collector {
     scraper: Scraper,
     discoverers: Vec<Discoverer>,
     board: StatusBoard,
+    blind_spots: BlindSpots,
 }
 
 /// A signal, and the state of its publication.
@@ -43,17 +57,92 @@ struct Watched {
     signal: SignalConfig,
     ledger: BatchBuilder,
     memory: Memory,
-    due: UnixMs,
+    watch: SignalWatch,
+    /// Steady time of the next publication.
+    due: i64,
 }
 
 impl Watched {
-    fn new(signal: SignalConfig) -> Self {
+    fn new(signal: SignalConfig, forget_after: Duration) -> Self {
+        let bounds = PublishBounds {
+            max_targets: MAX_TARGETS,
+            max_series: MAX_SERIES,
+            forget_after,
+        };
         Self {
             signal,
-            ledger: BatchBuilder::default(),
+            ledger: BatchBuilder::new(bounds),
             memory: Memory::default(),
-            due: UnixMs::MIN,
+            watch: SignalWatch::default(),
+            due: i64::MIN,
         }
+    }
+
+    /// Returns true if the signal is due in this round, and sets the time of the next one. The
+    /// steady clock decides, so that a wall clock that is set back does not hold up the signal.
+    fn takes_turn(&mut self, now: Moment, interval: Duration) -> bool {
+        // Half a tick early counts as on time, because ticks are not exact to the millisecond.
+        if now.steady.saturating_add(millis(interval) / 2) < self.due {
+            return false;
+        }
+        let own = self.signal.interval.unwrap_or(interval);
+        self.due = now.steady.saturating_add(millis(own));
+        true
+    }
+
+    /// Returns the problems of a round without a failure.
+    fn notes(&self, answer: &mut Answer) -> Vec<String> {
+        let mut notes = std::mem::take(&mut answer.notes);
+        notes.extend_from_slice(&answer.damage);
+        if answer.unattributed > 0 {
+            notes.push(format!(
+                "{} series have no target: they lack a label out of {:?}, or its value makes no name",
+                answer.unattributed,
+                self.signal.target.labels()
+            ));
+        }
+        if answer.histograms > 0 {
+            notes.push(format!(
+                "{} series are native histograms and are left out: ask for histogram_quantile(…) of them",
+                answer.histograms
+            ));
+        }
+        if answer.intake.dropped() > 0 {
+            notes.push(
+                "samples are dropped, because their timestamps are late or more than ten minutes in the future: \
+                 set the clocks of the sources right"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    /// Describes the series that end and begin again and again.
+    fn intermittent(&self) -> Option<String> {
+        let (count, first) = self.ledger.reopenings().intermittent()?;
+        let first = one_line(&first.to_string(), MAX_SHOWN_LABELS);
+        Some(format!(
+            "{count} series end and begin again and again, such as {first}: their detectors never learn; raise `lookback` \
+             above the time between two scrapes, or let the query always return a value, as with `or vector(0)`"
+        ))
+    }
+
+    /// Describes the series and targets beyond the limits.
+    fn surplus(&self) -> Option<String> {
+        if let (_, Some(source)) = self.memory.surplus() {
+            return Some(format!(
+                "{} brings more series to this signal than `series_limit` of [collect]: the surplus is left out; \
+                 drop labels with many values from `by`, or raise the limit",
+                shown_text(&source.url)
+            ));
+        }
+        let surplus = self.ledger.surplus();
+        (surplus > 0).then(|| {
+            format!(
+                "{surplus} series or targets are left out: a signal has at most {MAX_SERIES} series and {MAX_TARGETS} \
+                 targets; drop labels with many values"
+            )
+        })
     }
 }
 
@@ -84,6 +173,7 @@ impl Collector {
             scraper,
             discoverers,
             board,
+            blind_spots: BlindSpots::default(),
         })
     }
 
@@ -92,6 +182,13 @@ impl Collector {
     #[must_use]
     pub fn with_status(mut self, board: StatusBoard) -> Self {
         self.board = board;
+        self
+    }
+
+    /// Reports the blind spots of collection in this table.
+    #[must_use]
+    pub fn with_blind_spots(mut self, blind_spots: BlindSpots) -> Self {
+        self.blind_spots = blind_spots;
         self
     }
 
@@ -114,9 +211,10 @@ impl Collector {
         let rounds = || Rounds {
             outbox: Publisher::new(self.sink.clone(), shutdown.clone()),
             board: self.board.clone(),
-            forget_after: millis(self.config.forget_after),
+            blind_spots: self.blind_spots.clone(),
             shutdown: shutdown.clone(),
         };
+        let forget_after = self.config.forget_after;
         let mut queries: BTreeMap<Duration, Vec<Watched>> = BTreeMap::new();
         let mut derived = Vec::new();
         for signal in self.signals {
@@ -126,15 +224,18 @@ impl Collector {
                     queries
                         .entry(interval)
                         .or_default()
-                        .push(Watched::new(signal));
+                        .push(Watched::new(signal, forget_after));
                 }
-                _ => derived.push(Watched::new(signal)),
+                _ => derived.push(Watched::new(signal, forget_after)),
             }
         }
         for (interval, watched) in queries {
             if let Some(prometheus) = self.prometheus.clone() {
                 tasks.spawn(rounds().query(prometheus, interval, watched));
             }
+        }
+        for watched in &mut derived {
+            watched.memory = Memory::new(self.config.series_limit, self.config.forget_after);
         }
         if !derived.is_empty() {
             tasks.spawn(rounds().scrape(self.scraper, self.config.interval, derived));
@@ -156,17 +257,21 @@ impl Collector {
 struct Rounds {
     outbox: Publisher,
     board: StatusBoard,
-    forget_after: i64,
+    blind_spots: BlindSpots,
     shutdown: CancellationToken,
 }
 
 impl Rounds {
     /// Waits for the next round and returns its time. Returns `None` at the shutdown.
-    async fn next_round(&self, ticks: &mut Interval) -> Option<UnixMs> {
+    async fn next_round(&self, ticks: &mut Interval, pace: &mut PaceWatch) -> Option<Moment> {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => None,
-            _ = ticks.tick() => Some(now_ms()),
+            _ = ticks.tick() => {
+                let now = Moment::now();
+                pace.begin(&self.blind_spots, now);
+                Some(now)
+            }
         }
     }
 
@@ -177,11 +282,12 @@ impl Rounds {
         mut watched: Vec<Watched>,
     ) {
         let mut ticks = ticks(interval);
+        let mut pace = PaceWatch::new("queries", interval);
         // All signals of a round share one timestamp, so that they can be compared with each other.
-        while let Some(at) = self.next_round(&mut ticks).await {
+        while let Some(now) = self.next_round(&mut ticks, &mut pace).await {
             let mut questions = Vec::with_capacity(watched.len());
             for watched in &watched {
-                questions.push(ask(&prometheus, &watched.signal, at, interval));
+                questions.push(ask(&prometheus, &watched.signal, now.wall, interval));
             }
             let answers = futures::stream::iter(questions)
                 .buffered(QUERIES_AT_ONCE)
@@ -190,64 +296,66 @@ impl Rounds {
                 answers = answers => answers,
                 () = self.shutdown.cancelled() => return,
             };
-            for (watched, (answer, warnings)) in watched.iter_mut().zip(answers) {
-                self.publish(watched, at, answer, warnings).await;
+            for (watched, answer) in watched.iter_mut().zip(answers) {
+                self.publish(watched, now, answer).await;
             }
+            pace.end(&self.blind_spots, now.elapsed());
         }
     }
 
     async fn scrape(mut self, scraper: Scraper, interval: Duration, mut derived: Vec<Watched>) {
         let mut store = Store::new(derived.iter().map(|watched| &watched.signal));
         let mut ticks = ticks(interval);
-        while let Some(at) = self.next_round(&mut ticks).await {
+        let mut pace = PaceWatch::new("scrapes", interval);
+        while let Some(now) = self.next_round(&mut ticks, &mut pace).await {
             tokio::select! {
                 () = scraper.round(&mut store) => {}
                 () = self.shutdown.cancelled() => return,
             }
-            let answered_at = now_ms();
+            let answered = Moment::now();
             for watched in &mut derived {
-                let own = watched.signal.interval.unwrap_or(interval);
-                // Half a tick early counts as on time, because ticks are not exact to the
-                // millisecond.
-                if at.saturating_add(millis(interval) / 2) < watched.due {
+                if !watched.takes_turn(now, interval) {
                     continue;
                 }
-                watched.due = at.saturating_add(millis(own));
-                let answer = evaluate(&watched.signal, &store, &mut watched.memory, answered_at);
-                self.publish(watched, at, answer, Vec::new()).await;
+                let answer = evaluate(&watched.signal, &store, &mut watched.memory, answered);
+                self.publish(watched, now, answer).await;
             }
+            pace.end(&self.blind_spots, now.elapsed());
         }
     }
 
-    async fn publish(
-        &mut self,
-        watched: &mut Watched,
-        at: UnixMs,
-        answer: Answer,
-        mut notes: Vec<String>,
-    ) {
-        let Watched { signal, ledger, .. } = watched;
-        if answer.unattributed > 0 {
-            notes.push(format!(
-                "{} series have no target: they lack a label out of {:?}, or its value makes no name",
-                answer.unattributed,
-                signal.target.labels()
-            ));
-        }
-        let failure = answer.failure.clone();
-        let batches = ledger.publish(signal, self.forget_after, at, answer);
-        let mut coverage = Coverage::default();
-        for batch in &batches {
-            coverage.asked += batch.coverage.asked;
-            coverage.answered += batch.coverage.answered;
-            coverage.failed += batch.coverage.failed;
-        }
-        let samples: usize = batches
-            .iter()
-            .flat_map(|batch| &batch.series)
-            .map(|series| series.samples.len())
-            .sum();
-        let dropped = self.outbox.deliver(batches).await;
+    async fn publish(&mut self, watched: &mut Watched, now: Moment, mut answer: Answer) {
+        let mut notes = watched.notes(&mut answer);
+        let (failure, intake) = (answer.failure.clone(), answer.intake);
+        let (histograms, damage) = (answer.histograms, answer.damage.first().cloned());
+        let batches = watched.ledger.publish(&watched.signal, now, answer);
+        let coverage = total_coverage(&batches);
+        let samples = count_samples(&batches);
+        let lost = self.outbox.deliver(batches).await;
+
+        let (surplus, intermittent) = (watched.surplus(), watched.intermittent());
+        let Watched {
+            signal,
+            ledger,
+            memory,
+            watch,
+            ..
+        } = watched;
+        let round = RoundResult {
+            samples,
+            answered: coverage.answered,
+            targets: ledger.targets(),
+            failure: failure.as_ref(),
+            intake,
+            lost,
+            histograms,
+            damage: damage.as_deref(),
+            surplus: surplus.as_deref(),
+            intermittent: intermittent.as_deref(),
+        };
+        watch.observe(&self.blind_spots, &signal.name, &round);
+        notes.extend(surplus.into_iter().chain(intermittent));
+        notes.truncate(MAX_NOTES);
         self.board.update(&signal.name, |status| {
             if status.notes != notes && !notes.is_empty() {
                 tracing::warn!(
@@ -256,20 +364,72 @@ impl Rounds {
                     "answer of the source has problems"
                 );
             }
-            notes.truncate(MAX_NOTES);
             status.notes = notes;
             status.coverage = coverage;
             status.targets = ledger.targets();
             status.series = ledger.series();
             status.samples += samples as u64;
-            status.dropped += dropped;
-            status.round(at, failure);
+            status.dropped += lost;
+            status.late += intake.late;
+            status.future += intake.future;
+            status.left_out += (ledger.surplus() + memory.surplus().0) as u64;
+            status.round(now.wall, failure);
         });
     }
+}
+
+/// Adds up the coverage of all targets.
+fn total_coverage(batches: &[MetricBatch]) -> Coverage {
+    let mut total = Coverage::default();
+    for MetricBatch { coverage, .. } in batches {
+        total.asked += coverage.asked;
+        total.answered += coverage.answered;
+        total.failed += coverage.failed;
+    }
+    total
+}
+
+/// Counts the samples, without stale markers.
+fn count_samples(batches: &[MetricBatch]) -> usize {
+    let samples = batches
+        .iter()
+        .flat_map(|batch| &batch.series)
+        .flat_map(|series| &series.samples);
+    samples.filter(|sample| !sample.is_stale_marker()).count()
 }
 
 fn ticks(interval: Duration) -> Interval {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_is_set_holds_up_no_signal_and_hurries_none() {
+        let text = "name = 's'\ninterval = '30s'\nsource = { gauge = { of = 'm' } }\ntarget = { kind = 'Process', name = 'web' }";
+        for jump in [
+            0,
+            -3_600_000,
+            3_600_000,
+            315_360_000_000,
+            -1_700_000_000_000,
+        ] {
+            let signal = toml::from_str(text).unwrap();
+            let mut watched = Watched::new(signal, Duration::from_secs(3600));
+            let turns: Vec<bool> = (0..6)
+                .map(|round| {
+                    let now = Moment {
+                        wall: 1_700_000_000_000 + 15_000 * round + jump * (round % 3),
+                        steady: 15_000 * round,
+                    };
+                    watched.takes_turn(now, Duration::from_secs(15))
+                })
+                .collect();
+            assert_eq!(turns, [true, false, true, false, true, false], "{jump}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Configuration of the metric sources.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use anomalyzer_domain::{ConfigIssue, duration};
 
+use super::access::{AccessConfig, BasicAuth, Secret};
+use super::http_url::HttpUrl;
 use super::{SignalConfig, SignalSource};
 
 /// Configuration of the metric sources.
@@ -21,6 +23,9 @@ pub struct CollectConfig {
     /// Time after which a target without series is forgotten. A fixed target is never forgotten.
     #[serde(with = "duration")]
     pub forget_after: Duration,
+    /// Maximum number of series of one signal that one source may bring. Further series are counted
+    /// and left out.
+    pub series_limit: usize,
     /// The Prometheus that answers the queries.
     pub prometheus: Option<PrometheusConfig>,
     /// Jobs that are scraped directly.
@@ -32,6 +37,7 @@ impl Default for CollectConfig {
         Self {
             interval: Duration::from_secs(15),
             forget_after: Duration::from_secs(3600),
+            series_limit: 5_000,
             prometheus: None,
             scrape: Vec::new(),
         }
@@ -49,13 +55,22 @@ pub struct PrometheusConfig {
     #[serde(default = "ten_seconds", with = "duration")]
     pub timeout: Duration,
     /// Maximum age of a series' newest sample for it to count as the current value. Defaults to
-    /// three intervals of the signal and at least 90 s, because a Prometheus scrapes every minute
-    /// by default.
+    /// three intervals of the signal and at least six minutes. Prometheus itself takes five minutes;
+    /// a series that is scraped every five minutes would then end whenever a scrape is late.
     #[serde(default, with = "duration::option")]
     pub lookback: Option<Duration>,
     /// File with a bearer token. It is read again for each request, so that the token may change.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
+    /// Headers of each request, such as `X-Scope-OrgID`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Name and password of basic authentication.
+    #[serde(default)]
+    pub basic_auth: Option<BasicAuth>,
+    /// File with the authorities (PEM) to trust instead of those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Maximum size of an answer in bytes.
     #[serde(default = "answer_limit")]
     pub body_limit: usize,
@@ -69,18 +84,33 @@ impl PrometheusConfig {
             timeout: ten_seconds(),
             lookback: None,
             bearer_token_file: None,
+            headers: BTreeMap::new(),
+            basic_auth: None,
+            ca_file: None,
             body_limit: answer_limit(),
+        }
+    }
+
+    /// Returns the credentials of the queries.
+    pub fn access(&self) -> AccessConfig {
+        AccessConfig {
+            headers: self.headers.clone(),
+            basic_auth: self.basic_auth.clone(),
+            bearer_token_file: self.bearer_token_file.clone(),
+            ca_file: self.ca_file.clone(),
         }
     }
 
     /// Returns the maximum age of a series' newest sample, for a signal that is queried every
     /// `interval`.
     pub fn lookback(&self, interval: Duration) -> Duration {
-        const LEAST: Duration = Duration::from_secs(90);
         self.lookback
-            .unwrap_or_else(|| interval.saturating_mul(3).max(LEAST))
+            .unwrap_or_else(|| interval.saturating_mul(3).max(MIN_LOOKBACK))
     }
 }
+
+/// Shortest default of [`PrometheusConfig::lookback`].
+const MIN_LOOKBACK: Duration = Duration::from_secs(6 * 60);
 
 fn ten_seconds() -> Duration {
     Duration::from_secs(10)
@@ -104,9 +134,33 @@ pub struct ScrapeConfig {
     /// File with a bearer token. It is read again for each request, so that the token may change.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
+    /// Headers of each request, such as `X-Scope-OrgID`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Name and password of basic authentication.
+    #[serde(default)]
+    pub basic_auth: Option<BasicAuth>,
+    /// File with the authorities (PEM) to trust instead of those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Access to the server of `http_sd`. The scrapes use the settings above.
+    #[serde(default)]
+    pub discovery: AccessConfig,
     /// Maximum size of an exposition in bytes.
     #[serde(default = "exposition_limit")]
     pub body_limit: usize,
+}
+
+impl ScrapeConfig {
+    /// Returns the credentials of the scrapes.
+    pub fn access(&self) -> AccessConfig {
+        AccessConfig {
+            headers: self.headers.clone(),
+            basic_auth: self.basic_auth.clone(),
+            bearer_token_file: self.bearer_token_file.clone(),
+            ca_file: self.ca_file.clone(),
+        }
+    }
 }
 
 fn exposition_limit() -> usize {
@@ -125,65 +179,6 @@ pub enum ScrapeTargets {
     HttpSd(HttpUrl),
 }
 
-/// An absolute `http` or `https` address.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HttpUrl(reqwest::Url);
-
-impl HttpUrl {
-    /// Returns the address as text, including its credentials.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-/// Shows the address without the credentials that it may hold.
-impl fmt::Debug for HttpUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&super::fetch::shown(&self.0))
-    }
-}
-
-impl TryFrom<String> for HttpUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match reqwest::Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
-            _ => Err(format!(
-                "`{text}` is not an address: write for example http://127.0.0.1:9090"
-            )),
-        }
-    }
-}
-
-impl From<HttpUrl> for String {
-    fn from(url: HttpUrl) -> Self {
-        url.0.into()
-    }
-}
-
-/// A collector that cannot be set up.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CollectError {
-    /// A setting, or a signal, that cannot work.
-    #[error(transparent)]
-    Config(#[from] ConfigIssue),
-    /// The local operator has no such process group.
-    #[error(
-        "the scrape `{job}` wants the process group `{group}`, which the local operator does not have: check the name"
-    )]
-    NoGroup {
-        /// The scrape.
-        job: String,
-        /// The process group.
-        group: String,
-    },
-    /// The HTTP client could not be set up.
-    #[error("cannot set up the HTTP client: {0}")]
-    Client(String),
-}
-
 impl CollectConfig {
     /// Checks the intervals, the timeouts and the names of the scrapes.
     ///
@@ -191,6 +186,10 @@ impl CollectConfig {
     /// Returns the first issue.
     pub fn validate(&self) -> Result<(), ConfigIssue> {
         not_zero("interval", "collect.interval", Some(self.interval))?;
+        if self.series_limit == 0 {
+            let message = "`collect.series_limit` must not be 0".to_owned();
+            return Err(ConfigIssue::at("series_limit", message));
+        }
         if let Some(prometheus) = &self.prometheus {
             let timeout = Some(prometheus.timeout);
             not_zero("timeout", "collect.prometheus.timeout", timeout)
@@ -198,10 +197,16 @@ impl CollectConfig {
                     let lookback = prometheus.lookback;
                     not_zero("lookback", "collect.prometheus.lookback", lookback)
                 })
+                .and_then(|()| prometheus.access().validate())
                 .map_err(|issue| issue.within("prometheus"))?;
         }
         for (index, scrape) in self.scrape.iter().enumerate() {
             not_zero("timeout", "collect.scrape.timeout", scrape.timeout)
+                .and_then(|()| scrape.access().validate())
+                .and_then(|()| {
+                    let issue = scrape.discovery.validate();
+                    issue.map_err(|issue| issue.within("discovery"))
+                })
                 .map_err(|issue| issue.within(index).within("scrape"))?;
         }
         for (index, scrape) in self.scrape.iter().enumerate() {
@@ -217,6 +222,41 @@ impl CollectConfig {
             }
         }
         Ok(())
+    }
+
+    /// Returns every secret of the sources.
+    pub fn secrets_mut(&mut self) -> impl Iterator<Item = &mut Secret> {
+        let prometheus = self
+            .prometheus
+            .iter_mut()
+            .map(|prometheus| (&mut prometheus.headers, &mut prometheus.basic_auth));
+        let scrapes = self.scrape.iter_mut().flat_map(|scrape| {
+            let AccessConfig {
+                headers,
+                basic_auth,
+                ..
+            } = &mut scrape.discovery;
+            [
+                (&mut scrape.headers, &mut scrape.basic_auth),
+                (headers, basic_auth),
+            ]
+        });
+        prometheus.chain(scrapes).flat_map(|(headers, basic)| {
+            let password = basic.iter_mut().map(|basic| &mut basic.password);
+            headers.values_mut().chain(password)
+        })
+    }
+
+    /// Returns the files that the sources need: secrets and certificates.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let prometheus = self.prometheus.iter().map(PrometheusConfig::access);
+        let scrapes = self
+            .scrape
+            .iter()
+            .flat_map(|scrape| [scrape.access(), scrape.discovery.clone()]);
+        let all = prometheus.chain(scrapes);
+        all.flat_map(|access| access.files().cloned().collect::<Vec<_>>())
+            .collect()
     }
 
     /// Checks that each signal has a source, and enough samples to be derived from. The path of an
@@ -310,12 +350,19 @@ mod tests {
             [[scrape]]
             job = "db"
             targets = { urls = ["http://127.0.0.1:9187"] }
+            headers = { X-Scope-OrgID = "team-a", X-Key = { env = "KEY" } }
+            basic_auth = { username = "u", password = { file = "password" } }
+            ca_file = "ca.pem"
+            [scrape.discovery]
+            bearer_token_file = "discovery-token"
             "#,
         )
         .unwrap();
         let query = signal("a", "{ query = 'up' }");
         let rate = signal("b", "{ rate = { of = 'x', window = '1s' } }");
         assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.files().len(), 4);
+        assert_eq!(config.clone().secrets_mut().count(), 3);
         assert_eq!(config.validate_signals(&[query, rate]), Ok(()));
     }
 
@@ -332,6 +379,10 @@ mod tests {
             targets,
             timeout: None,
             bearer_token_file: None,
+            headers: BTreeMap::new(),
+            basic_auth: None,
+            ca_file: None,
+            discovery: AccessConfig::default(),
             body_limit: 1,
         };
         let config = CollectConfig {
@@ -349,25 +400,16 @@ mod tests {
     }
 
     #[test]
-    fn a_value_counts_for_three_intervals_and_for_a_minute_and_a_half_at_least() {
+    fn a_value_counts_for_three_intervals_and_for_six_minutes_at_least() {
         let url = HttpUrl::try_from("http://127.0.0.1:9090".to_owned()).unwrap();
         let usual = PrometheusConfig::at(url);
         let seconds = Duration::from_secs;
-        assert_eq!(usual.lookback(seconds(15)), seconds(90));
-        assert_eq!(usual.lookback(seconds(60)), seconds(180));
+        assert_eq!(usual.lookback(seconds(15)), seconds(360));
+        assert_eq!(usual.lookback(seconds(300)), seconds(900));
         let told = PrometheusConfig {
             lookback: Some(seconds(2)),
             ..usual
         };
         assert_eq!(told.lookback(seconds(60)), seconds(2));
-    }
-
-    #[test]
-    fn an_address_without_a_scheme_is_refused_and_credentials_are_not_shown() {
-        for text in ["127.0.0.1:9090", "ftp://host", "", "http://"] {
-            assert!(HttpUrl::try_from(text.to_owned()).is_err(), "{text}");
-        }
-        let url = HttpUrl::try_from("http://user:secret@host/path?token=1".to_owned()).unwrap();
-        assert_eq!(format!("{url:?}"), "http://host/path");
     }
 }

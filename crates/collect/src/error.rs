@@ -2,7 +2,28 @@
 
 use std::time::Duration;
 
-use anomalyzer_domain::duration;
+use anomalyzer_domain::{ConfigIssue, duration};
+
+/// A collector that cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CollectError {
+    /// A setting, or a signal, that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigIssue),
+    /// The local operator has no such process group.
+    #[error(
+        "the scrape `{job}` wants the process group `{group}`, which the local operator does not have: check the name"
+    )]
+    NoGroup {
+        /// The scrape.
+        job: String,
+        /// The process group.
+        group: String,
+    },
+    /// The HTTP client could not be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+}
 
 /// Error of a source, with its address or query and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +108,16 @@ pub enum SourceError {
         /// Reason given by Prometheus.
         reason: String,
     },
+    /// The server states that its answer lacks a part.
+    #[error(
+        "the answer of {url} is incomplete ({reason}): repair the part that did not answer; incomplete values never justify a drastic action"
+    )]
+    Partial {
+        /// The address that was asked.
+        url: String,
+        /// Reason given by the server.
+        reason: String,
+    },
     /// The answer to the query can't be used as a signal.
     #[error("the query `{query}` {reason}")]
     WrongShape {
@@ -95,10 +126,10 @@ pub enum SourceError {
         /// Shape of the answer, and the remedy.
         reason: String,
     },
-    /// The file with the token can't be read.
-    #[error("cannot read the token in {path}: {reason}")]
+    /// A token, a password or the value of a header can't be read.
+    #[error("cannot read the secret in {path}: {reason}")]
     Token {
-        /// The file.
+        /// The file, or another place.
         path: String,
         /// Reason given by the system.
         reason: String,
@@ -109,6 +140,26 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Returns true if the source answers, but always in a form that can't be used. Asking again
+    /// does not help.
+    pub(super) fn is_unusable(&self) -> bool {
+        match self {
+            Self::Unexpected { .. }
+            | Self::CutShort { .. }
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Refused { .. }
+            | Self::WrongShape { .. }
+            | Self::Token { .. }
+            | Self::Unsupported(_) => true,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Status { .. }
+            | Self::Failed { .. }
+            | Self::Partial { .. } => false,
+        }
+    }
+
     /// Returns the kind as one word, for metrics and the API.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -121,6 +172,7 @@ impl SourceError {
             Self::Malformed { .. } => "malformed",
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
+            Self::Partial { .. } => "partial",
             Self::WrongShape { .. } => "wrong_shape",
             Self::Token { .. } => "token",
             Self::Unsupported(_) => "unsupported",
@@ -139,7 +191,7 @@ fn quoted(excerpt: &str) -> String {
 fn remedy(status: u16) -> &'static str {
     match status {
         301..=308 => "redirects are not followed, give the final address",
-        401 | 403 => "check the token",
+        401 | 403 => "check `bearer_token_file`, `basic_auth` and `headers`",
         404 => "check the path",
         429 => "it is asked too often, raise the interval",
         500.. => "look into its log",
@@ -151,13 +203,23 @@ fn remedy(status: u16) -> &'static str {
 pub(super) fn excerpt(body: &[u8]) -> String {
     const MAX_CHARS: usize = 80;
     let start = String::from_utf8_lossy(&body[..body.len().min(4 * MAX_CHARS)]);
-    let words = start
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty());
-    let line = words.collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= MAX_CHARS {
-        line
-    } else {
-        line.chars().take(MAX_CHARS).collect::<String>() + "…"
+    one_line(&start, MAX_CHARS)
+}
+
+/// Returns the first `max` characters of a text from outside on one line.
+pub(super) fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let mut count = 0;
+    for word in words.filter(|word| !word.is_empty()) {
+        let blank = if line.is_empty() { "" } else { " " };
+        for c in blank.chars().chain(word.chars()) {
+            if count == max {
+                return line + "…";
+            }
+            line.push(c);
+            count += 1;
+        }
     }
+    line
 }

@@ -1,277 +1,250 @@
-//! Parses Prometheus's text exposition format, version 0.0.4.
-//! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details>
+//! Reads the text formats in which a process exposes its metrics, with the values that Prometheus 3
+//! reads: the text format, versions 0.0.4 and 1.0.0, and OpenMetrics 1.0.
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+//!
+//! Prometheus gives up a whole scrape for one line that it can't read. Here such a line costs
+//! itself only, and is counted.
 
 use anomalyzer_domain::UnixMs;
 
-use super::cursor::Cursor;
+use super::error::excerpt;
+use number::format_bound;
+use series::{Line, Series};
 
-/// One sample line of an exposition.
+pub use format::Format;
+pub(crate) use number::parse_float;
+
+mod format;
+mod number;
+mod series;
+
+/// One sample of an exposition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exposed {
     /// The metric.
     pub name: String,
-    /// Names and values, in the order of the line.
+    /// Names and values, in the order of the line. Each name occurs once.
     pub labels: Vec<(String, String)>,
-    /// Value, which may be NaN or infinite.
+    /// Value, which may be NaN or infinite. It is NaN if the line has no readable value.
     pub value: f64,
     /// Timestamp of the sample, if the source gives one. Otherwise the time of the scrape counts.
     pub at: Option<UnixMs>,
 }
 
-/// Error in an exposition, and its line.
+/// What a body exposes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exposition {
+    /// Samples of the wanted metrics, in the order of the body.
+    pub samples: Vec<Exposed>,
+    /// Number of lines that can't be used.
+    pub unusable: usize,
+    /// The first line that can't be used.
+    pub first_unusable: Option<ExpositionError>,
+}
+
+/// A line that can't be used, or a body without any usable line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("line {line} (`{text}`): {reason}")]
 pub struct ExpositionError {
     /// Line number, counted from 1.
     pub line: usize,
+    /// Beginning of the line.
+    pub text: String,
     /// The unexpected text, and the expected one.
     pub reason: String,
 }
 
-/// Parses the samples of the wanted metrics. One broken line invalidates the whole exposition,
-/// because a truncated or garbled text can't be trusted. Lines of other metrics are not parsed
-/// beyond the metric's name.
-pub fn parse(body: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<Exposed>, ExpositionError> {
-    let text = std::str::from_utf8(body).map_err(|error| ExpositionError {
-        line: 1 + body[..error.valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count(),
-        reason: "this is not UTF-8".to_owned(),
-    })?;
-    let mut samples = Vec::new();
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let error = |reason| ExpositionError {
-            line: index + 1,
-            reason,
-        };
-        let line = line
-            .strip_suffix('\n')
-            .ok_or_else(|| error("the text ends in the middle of a line".to_owned()))?;
-        samples.extend(parse_line(line, &wanted).map_err(error)?);
-    }
-    Ok(samples)
+/// Kind of the metric that the last `# TYPE` line names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Histogram,
+    Summary,
+    Other,
 }
 
-fn parse_line(line: &str, wanted: impl Fn(&str) -> bool) -> Result<Option<Exposed>, String> {
-    let mut cursor = Cursor::new(line);
-    cursor.skip_blanks();
-    if cursor.rest().is_empty() || cursor.rest().starts_with('#') {
-        return Ok(None);
-    }
-    let name = cursor.name()?;
-    if !wanted(name) {
-        return Ok(None);
-    }
-    cursor.skip_blanks();
-    let labels = if cursor.take("{") {
-        labels(&mut cursor)?
-    } else {
-        Vec::new()
+/// Reads the samples of the wanted metrics. The values of other metrics are not parsed.
+///
+/// # Errors
+/// Returns the first unusable line if no line is usable: the body is no exposition. Returns the
+/// last line of an OpenMetrics body that does not end with `# EOF`, because it was cut.
+pub fn parse(
+    body: &[u8],
+    format: Format,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Exposition, ExpositionError> {
+    let mut reader = Reader {
+        body,
+        format,
+        kind: Kind::Other,
+        at: 0,
+        line: 1,
+        single_until: 0,
+        usable: 0,
+        ended: false,
+        found: Exposition::default(),
     };
-    let mut words = cursor
-        .rest()
-        .split([' ', '\t'])
-        .filter(|word| !word.is_empty());
-    let value = words
-        .next()
-        .ok_or_else(|| format!("`{name}` has no value"))?;
-    let value: f64 = value
-        .parse()
-        .map_err(|_| format!("`{value}` is not a number"))?;
-    let at = words.next().map(|at| {
-        at.parse()
-            .map_err(|_| format!("`{at}` is not a time in milliseconds"))
-    });
-    let at = at.transpose()?;
-    if let Some(more) = words.next() {
-        return Err(format!("`{more}` stands behind the sample"));
+    let mut series = Series::default();
+    while reader.at < body.len() && !reader.ended {
+        reader.read_next(&mut series, &wanted);
     }
-    Ok(Some(Exposed {
-        name: name.to_owned(),
-        labels,
-        value,
-        at,
-    }))
+    if format == Format::OpenMetrics && !reader.ended && !body.is_empty() {
+        let reason = "the text ends without the line `# EOF`, so a part of it may be missing";
+        let lines = body.trim_ascii_end().split(|byte| *byte == b'\n');
+        let last = lines.clone().next_back().unwrap_or_default();
+        return Err(ExpositionError {
+            line: lines.count(),
+            text: excerpt(last),
+            reason: reason.to_owned(),
+        });
+    }
+    match reader.found {
+        Exposition {
+            first_unusable: Some(error),
+            ..
+        } if reader.usable == 0 => Err(error),
+        found => Ok(found),
+    }
 }
 
-/// Parses the labels after the opening brace.
-fn labels(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, String> {
-    let mut labels = Vec::new();
-    loop {
-        cursor.skip_blanks();
-        if cursor.take("}") {
-            return Ok(labels);
+struct Reader<'a> {
+    body: &'a [u8],
+    format: Format,
+    kind: Kind,
+    /// Start of the next line.
+    at: usize,
+    /// Number of the next line.
+    line: usize,
+    /// Quoted texts of lines before this place must end on their line. A line whose quoted text
+    /// spans several lines and leads to nothing is given up. The text up to that place is then read
+    /// again line by line, and no byte is read a third time.
+    single_until: usize,
+    usable: usize,
+    /// True after `# EOF` of OpenMetrics.
+    ended: bool,
+    found: Exposition,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads one line, or one sample whose quoted texts span several lines.
+    fn read_next(&mut self, series: &mut Series<'a>, wanted: &impl Fn(&str) -> bool) {
+        let (body, start) = (self.body, self.at);
+        let newline = body[start..].iter().position(|byte| *byte == b'\n');
+        let line_end = newline.map_or(body.len(), |length| start + length);
+        let line = &body[start..line_end];
+        match line.trim_ascii_start().first() {
+            // A blank line. A carriage return alone is no blank.
+            None if !line.contains(&b'\r') => self.skip_to(line_end),
+            Some(b'#') => {
+                self.metadata(line, line_end);
+                self.skip_to(line_end);
+            }
+            _ => {
+                let spans = self.format == Format::Text && start >= self.single_until;
+                let end = if spans { body.len() } else { line_end };
+                let mut text = Line::new(&body[start..end], self.format);
+                if let Err(reason) = series.read(&mut text) {
+                    self.single_until = self.single_until.max(start + text.at());
+                    self.unusable(line, reason);
+                    self.skip_to(line_end);
+                    return;
+                }
+                match self.sample(series, &mut text, wanted) {
+                    Ok(()) => self.usable += 1,
+                    Err(reason) => self.unusable(line, reason),
+                }
+                text.skip_line();
+                self.skip_to(start + text.at());
+            }
         }
-        let name = cursor.name()?;
-        cursor.skip_blanks();
-        if !cursor.take("=") {
-            return Err(format!("`=` is expected where {} stands", cursor.here()));
+    }
+
+    /// Moves to the line behind the newline at `end`.
+    fn skip_to(&mut self, end: usize) {
+        let next = self.body.len().min(end + 1);
+        let newlines = self.body[self.at..next].iter();
+        self.line += newlines.filter(|byte| **byte == b'\n').count();
+        self.at = next;
+    }
+
+    fn unusable(&mut self, line: &[u8], reason: String) {
+        self.found.unusable += 1;
+        let (number, text) = (self.line, line);
+        self.found
+            .first_unusable
+            .get_or_insert_with(|| ExpositionError {
+                line: number,
+                text: excerpt(text),
+                reason,
+            });
+    }
+
+    /// Reads the rest of a wanted sample after its series.
+    fn sample(
+        &mut self,
+        series: &Series<'a>,
+        text: &mut Line<'a>,
+        wanted: &impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let name = series.name()?;
+        if !wanted(&name) {
+            return text.without_carriage_return();
         }
-        cursor.skip_blanks();
-        labels.push((name.to_owned(), cursor.quoted()?));
-        cursor.skip_blanks();
-        if !cursor.take(",") && !cursor.rest().starts_with('}') {
-            return Err(format!(
-                "`,` or `}}` is expected where {} stands",
-                cursor.here()
-            ));
+        let histogram = self.kind == Kind::Histogram;
+        let mut labels = series.labels()?;
+        for (label, value) in &mut labels {
+            // Prometheus 3 writes these numbers in one way, so that `1` and `1.0` are one bucket.
+            let is_number =
+                (histogram && label == "le") || (self.kind == Kind::Summary && label == "quantile");
+            if is_number && let Some(number) = parse_float(value) {
+                *value = format_bound(number);
+            }
         }
+        let is_apart = text.is_apart();
+        // A series without a readable value exists, and its value is not known. Without a sample, a
+        // sum would count the series as zero.
+        let (value, at, outcome) = match text.value_and_time() {
+            Ok((value, at)) => (value, at, Ok(())),
+            Err(reason) if is_apart => (f64::NAN, None, Err(reason)),
+            Err(reason) => return Err(reason),
+        };
+        self.found.samples.push(Exposed {
+            name: name.into_owned(),
+            labels,
+            value,
+            at,
+        });
+        outcome
+    }
+
+    /// Reads a line that begins with `#`. Notes the kind of the metric, and the end of OpenMetrics.
+    fn metadata(&mut self, line: &[u8], line_end: usize) {
+        if self.format == Format::OpenMetrics && line == b"# EOF" {
+            self.ended = true;
+            if line_end + 1 < self.body.len() {
+                let reason = "there is text behind the line `# EOF`, which is not read";
+                self.unusable(line, reason.to_owned());
+            }
+            return;
+        }
+        let words = String::from_utf8_lossy(line);
+        let after = |text: &str, word| {
+            let rest = text.strip_prefix(word)?;
+            let trimmed = rest.trim_start_matches([' ', '\t']);
+            (trimmed.len() < rest.len()).then(|| trimmed.to_owned())
+        };
+        let comment = after(words.trim_start_matches([' ', '\t']), "#");
+        let Some(definition) = comment.and_then(|comment| after(&comment, "TYPE")) else {
+            return;
+        };
+        // The name may be a quoted text with blanks.
+        self.kind = match definition.rsplit([' ', '\t']).find(|word| !word.is_empty()) {
+            Some("histogram") => Kind::Histogram,
+            Some("summary") => Kind::Summary,
+            _ => Kind::Other,
+        };
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn all(text: &str) -> Result<Vec<Exposed>, ExpositionError> {
-        parse(text.as_bytes(), |_| true)
-    }
-
-    fn exposed(name: &str, labels: &[(&str, &str)], value: f64, at: Option<UnixMs>) -> Exposed {
-        let labels = labels
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Exposed {
-            name: name.to_owned(),
-            labels,
-            value,
-            at,
-        }
-    }
-
-    #[test]
-    fn the_example_of_the_format_is_read() {
-        // Example from the specification of the format.
-        let text = r##"
-# HELP http_requests_total The total number of HTTP requests.
-# TYPE http_requests_total counter
-http_requests_total{method="post",code="200"} 1027 1395066363000
-http_requests_total{method="post",code="400"}    3 1395066363000
-
-# Escaping in label values:
-msdos_file_access_time_seconds{path="C:\\DIR\\FILE.TXT",error="Cannot find file:\n\"FILE.TXT\""} 1.458255915e9
-
-# Minimalistic line:
-metric_without_timestamp_and_labels 12.47
-
-# A weird metric from before the epoch:
-something_weird{problem="division by zero"} +Inf -3982045
-rpc_duration_seconds{ quantile = "0.01" , } 3102
-"##;
-        let at = Some(1395066363000);
-        let path = [
-            ("path", r"C:\DIR\FILE.TXT"),
-            ("error", "Cannot find file:\n\"FILE.TXT\""),
-        ];
-        assert_eq!(
-            all(text).unwrap(),
-            [
-                exposed(
-                    "http_requests_total",
-                    &[("method", "post"), ("code", "200")],
-                    1027.0,
-                    at
-                ),
-                exposed(
-                    "http_requests_total",
-                    &[("method", "post"), ("code", "400")],
-                    3.0,
-                    at
-                ),
-                exposed("msdos_file_access_time_seconds", &path, 1.458255915e9, None),
-                exposed("metric_without_timestamp_and_labels", &[], 12.47, None),
-                exposed(
-                    "something_weird",
-                    &[("problem", "division by zero")],
-                    f64::INFINITY,
-                    Some(-3982045)
-                ),
-                exposed(
-                    "rpc_duration_seconds",
-                    &[("quantile", "0.01")],
-                    3102.0,
-                    None
-                ),
-            ]
-        );
-    }
-
-    #[test]
-    fn nan_is_a_value_and_never_the_stale_marker() {
-        let samples = all("a NaN\n").unwrap();
-        assert!(samples[0].value.is_nan());
-        assert!(
-            !anomalyzer_domain::Sample {
-                at: 0,
-                value: samples[0].value
-            }
-            .is_stale_marker()
-        );
-    }
-
-    #[test]
-    fn a_broken_line_is_named() {
-        for (text, says) in [
-            ("a 1\nb{x=\"1} 2\n", "line 2: a value in quotes has no end"),
-            ("a 1\nb 2", "line 2: the text ends in the middle of a line"),
-            ("a\n", "line 1: `a` has no value"),
-            ("a one\n", "line 1: `one` is not a number"),
-            ("a 1 2.5\n", "line 1: `2.5` is not a time in milliseconds"),
-            ("a 1 2 3\n", "line 1: `3` stands behind the sample"),
-            ("a{b} 1\n", "line 1: `=` is expected where `} 1` stands"),
-            (
-                "a{b=\"c\" d=\"e\"} 1\n",
-                "line 1: `,` or `}` is expected where `d=\"e\"} 1` stands",
-            ),
-            (
-                "{\"status\":\"ok\"}\n",
-                "line 1: a name is expected where `{\"status\":\"ok\"}` stands",
-            ),
-        ] {
-            assert_eq!(all(text).unwrap_err().to_string(), says);
-        }
-        assert_eq!(
-            parse(b"a 1\n\xff 2\n", |_| true).unwrap_err().to_string(),
-            "line 2: this is not UTF-8"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&body, |_| true);
-        }
-
-        #[test]
-        fn text_that_nearly_is_an_exposition_never_panics(text in r#"([a-z_:#{}=",\\ 0-9.\nNaIinf+-]|ä){0,200}"#) {
-            let _ = parse(text.as_bytes(), |_| true);
-        }
-
-        #[test]
-        fn what_is_written_is_read_back(
-            samples in prop::collection::vec(
-                ("[a-z_:][a-z0-9_:]{0,9}", prop::collection::vec(("[a-z_][a-z0-9_]{0,5}", ".{0,9}"), 0..4),
-                 prop::num::f64::ANY.prop_filter("NaN is not equal to itself", |v| !v.is_nan()),
-                 proptest::option::of(any::<i64>())),
-                0..8,
-            )
-        ) {
-            let mut text = String::new();
-            for (name, labels, value, at) in &samples {
-                let escape = |v: &str| v.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
-                let labels: Vec<String> = labels.iter().map(|(n, v)| format!("{n}=\"{}\"", escape(v))).collect();
-                let at = at.map_or(String::new(), |at| format!(" {at}"));
-                text += &format!("{name}{{{}}} {value}{at}\n", labels.join(","));
-            }
-            let expected: Vec<Exposed> = samples
-                .into_iter()
-                .map(|(name, labels, value, at)| Exposed { name, labels, value, at })
-                .collect();
-            prop_assert_eq!(all(&text).unwrap(), expected);
-        }
-    }
-}
+mod tests;

@@ -1,31 +1,38 @@
 //! Collects metrics for `metrics-topic`. Asks the sources, derives signals from raw samples, and
 //! reports the sources that did not answer.
 
+mod access;
+mod blind_spot_watch;
 mod collector;
 mod config;
 mod cursor;
 mod derive;
 mod error;
-mod exposition;
+pub mod exposition;
 mod fetch;
 pub mod http_sd;
+mod http_url;
 mod metric_source;
+mod moment;
 mod prometheus;
 mod publisher;
 mod query;
+mod reopenings;
 mod round;
 mod scrape;
 mod selector;
+mod series_limit;
 mod signal;
 mod source;
 mod status;
 mod template;
 
+pub use access::{AccessConfig, BasicAuth, Secret};
 pub use collector::Collector;
-pub use config::{
-    CollectConfig, CollectError, HttpUrl, PrometheusConfig, ScrapeConfig, ScrapeTargets,
-};
-pub use error::SourceError;
+pub use config::{CollectConfig, PrometheusConfig, ScrapeConfig, ScrapeTargets};
+pub use error::{CollectError, SourceError};
+pub use fetch::SourceClient;
+pub use http_url::HttpUrl;
 pub use metric_source::MetricSource;
 pub use prometheus::Prometheus;
 pub use publisher::{Sink, SinkError};

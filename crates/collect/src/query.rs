@@ -9,34 +9,27 @@ use super::prometheus::{Prometheus, all_differ};
 use super::round::{Answer, TargetSeries};
 use super::{SignalConfig, SignalSource, SourceError};
 
-/// Asks Prometheus for a signal that is queried every `interval`. Returns the answer and
-/// Prometheus's warnings.
+/// Asks Prometheus for a signal that is queried every `interval`.
 pub async fn ask(
     prometheus: &Prometheus,
     signal: &SignalConfig,
     at: UnixMs,
     interval: Duration,
-) -> (Answer, Vec<String>) {
+) -> Answer {
     let SignalSource::Query(promql) = &signal.source else {
-        return Default::default();
+        return Answer::default();
     };
     match answer(prometheus, promql, signal, at, interval).await {
         Ok(answered) => answered,
-        Err(error) => {
-            let otherwise = Coverage {
+        Err(error) => Answer {
+            otherwise: Coverage {
                 asked: 1,
                 answered: 0,
                 failed: 1,
-            };
-            (
-                Answer {
-                    otherwise,
-                    failure: Some(error),
-                    ..Answer::default()
-                },
-                Vec::new(),
-            )
-        }
+            },
+            failure: Some(error),
+            ..Answer::default()
+        },
     }
 }
 
@@ -46,41 +39,77 @@ async fn answer(
     signal: &SignalConfig,
     at: UnixMs,
     interval: Duration,
-) -> Result<(Answer, Vec<String>), SourceError> {
-    let (series, sources) = tokio::try_join!(instant(prometheus, promql, at, interval), async {
+) -> Result<Answer, SourceError> {
+    let (values, sources) = tokio::try_join!(instant(prometheus, promql, at, interval), async {
         match &signal.coverage {
             Some(coverage) => instant(prometheus, coverage, at, interval).await.map(Some),
             None => Ok(None),
         }
     })?;
-    let (series, mut warnings) = series;
-    all_differ(promql, series.iter().map(|(labels, _)| labels).collect())?;
-    let sources = sources.map(|(sources, more)| {
-        warnings.extend(more);
-        sources
+    let labels = values.series.iter().map(|(labels, _)| labels).collect();
+    all_differ(promql, labels)?;
+    let (mut notes, mut partial) = (values.notes, values.partial);
+    let sources = sources.map(|sources| {
+        notes.extend(sources.notes);
+        partial = partial.take().or(sources.partial);
+        sources.series
     });
-    Ok((lay_together(signal, series, sources), warnings))
+    let mut answer = lay_together(signal, values.series, sources);
+    (answer.notes, answer.histograms) = (notes, values.histograms);
+    if let Some(reason) = partial {
+        lack_a_part(&mut answer, prometheus.partial(&reason));
+    }
+    Ok(answer)
 }
 
 /// Labels without the metric's name, and the value.
 type Vector = Vec<(Labels, f64)>;
+
+/// Answer to an instant query.
+struct Values {
+    series: Vector,
+    histograms: usize,
+    notes: Vec<String>,
+    partial: Option<String>,
+}
 
 async fn instant(
     prometheus: &Prometheus,
     promql: &str,
     at: UnixMs,
     interval: Duration,
-) -> Result<(Vector, Vec<String>), SourceError> {
+) -> Result<Values, SourceError> {
     let answered = prometheus.instant(promql, at, Some(interval)).await?;
-    let unnamed = answered
-        .data
-        .into_series(promql, at)?
-        .into_iter()
-        .filter_map(|series| {
-            let labels = Labels::new(series.labels.iter().filter(|(name, _)| *name != "__name__"));
-            Some((labels, series.samples.first()?.value))
-        });
-    Ok((unnamed.collect(), answered.warnings))
+    let found = answered.data.into_series(promql, at)?;
+    let nulls = found.nulls;
+    let series = found.series.into_iter().filter_map(|series| {
+        let labels = Labels::new(series.labels.iter().filter(|(name, _)| *name != "__name__"));
+        Some((labels, series.samples.first()?.value))
+    });
+    let partial = answered.partial.or_else(|| {
+        (nulls > 0).then(|| "some series have null in the place of a value".to_owned())
+    });
+    Ok(Values {
+        series: series.collect(),
+        histograms: found.histograms,
+        notes: answered.notes,
+        partial,
+    })
+}
+
+/// Counts the missing part of an incomplete answer as a failed source of each target. The values
+/// are used, but no series ends and no drastic action follows. A target without any value is not
+/// absent: only one of its sources is known to have failed.
+fn lack_a_part(answer: &mut Answer, failure: SourceError) {
+    let coverages = answer
+        .targets
+        .values_mut()
+        .map(|reported| &mut reported.coverage);
+    for coverage in coverages.chain([&mut answer.otherwise]) {
+        coverage.asked = coverage.asked.max(1).saturating_add(1);
+        coverage.failed = coverage.failed.saturating_add(1);
+    }
+    answer.failure = Some(failure);
 }
 
 /// Groups the series by target. If `sources` is given, also counts the sources of each target: a
@@ -115,7 +144,7 @@ fn lay_together(signal: &SignalConfig, series: Vector, sources: Option<Vector>) 
             targets,
             otherwise,
             unattributed,
-            failure: None,
+            ..Answer::default()
         };
     };
     for (labels, up) in sources {
@@ -130,9 +159,8 @@ fn lay_together(signal: &SignalConfig, series: Vector, sources: Option<Vector>) 
     }
     Answer {
         targets,
-        otherwise: Coverage::default(),
         unattributed,
-        failure: None,
+        ..Answer::default()
     }
 }
 
@@ -167,5 +195,28 @@ mod tests {
             ((2, 1, 1), (1, 0, 0), (2, 0, 2))
         );
         assert_eq!(answer.otherwise, Coverage::default());
+    }
+
+    #[test]
+    fn an_answer_that_lacks_a_part_is_incomplete_for_each_target_and_no_target_is_absent() {
+        let signal = |coverage: &str| -> SignalConfig {
+            let text = format!(
+                "name = 's'\n{coverage}\nsource = {{ query = 'q' }}\ntarget = {{ kind = 'Pod', name = '{{{{app}}}}' }}"
+            );
+            toml::from_str(&text).unwrap()
+        };
+        let series = || vec![(Labels::new([("app", "web")]), 7.0)];
+        let sources = vec![(Labels::new([("app", "web")]), 1.0)];
+        for (coverage, sources) in [("", None), ("coverage = 'up'", Some(sources))] {
+            let mut answer = lay_together(&signal(coverage), series(), sources);
+            lack_a_part(&mut answer, SourceError::Unsupported(String::new()));
+            let web = &answer.targets[&Target::new("", "Pod", "web")];
+            assert_eq!(web.series.len(), 1);
+            for coverage in [web.coverage, answer.otherwise] {
+                assert!(!coverage.is_complete(), "{coverage:?}");
+                assert!(coverage.failed > 0 && coverage.failed < coverage.asked);
+            }
+            assert!(answer.failure.is_some());
+        }
     }
 }

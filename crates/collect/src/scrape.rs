@@ -1,6 +1,8 @@
 //! Direct scrapes: determines the addresses, and scrapes each of them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -8,21 +10,29 @@ use reqwest::header::ACCEPT;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_common::clock::now_ms;
-use anomalyzer_common::http_client;
-use anomalyzer_domain::{Labels, UnixMs};
+use anomalyzer_domain::Labels;
 
 use super::derive::{SourceKey, Store};
-use super::exposition::Exposed;
-use super::fetch::{Bounds, shown_text};
+use super::exposition::{self, Exposition, Format};
+use super::fetch::{Answer, Bounds};
 use super::http_sd::Discovered;
+use super::http_url::shown_text;
+use super::moment::Moment;
 use super::{
-    CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceError, exposition, fetch,
-    http_sd,
+    AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient,
+    SourceError, http_sd,
 };
 
 /// Maximum number of concurrent scrapes.
 const AT_ONCE: usize = 64;
+
+/// Timeout of a request without a timeout of its own.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Formats that a scrape asks for. Both are read. The older text format comes first, because some
+/// libraries name counters otherwise in OpenMetrics.
+const FORMATS: &str = "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4,\
+    application/openmetrics-text;version=0.0.1;q=0.3,text/plain;version=1.0.0;q=0.2,*/*;q=0.1";
 
 /// A replica of a process group of the local operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +49,7 @@ pub type Groups = BTreeMap<String, watch::Receiver<Vec<Endpoint>>>;
 /// The addresses of one job.
 struct Job {
     config: ScrapeConfig,
+    client: SourceClient,
     bounds: Bounds,
     addresses: Addresses,
 }
@@ -58,14 +69,13 @@ struct Discovery {
 
 /// Scraper of the addresses of all jobs.
 pub struct Scraper {
-    client: reqwest::Client,
     jobs: Vec<Job>,
 }
 
 /// A task that keeps the address list of one job up to date.
 pub struct Discoverer {
     url: String,
-    client: reqwest::Client,
+    client: SourceClient,
     every: Duration,
     sender: watch::Sender<Discovery>,
 }
@@ -76,15 +86,20 @@ impl Scraper {
         config: &CollectConfig,
         groups: &Groups,
     ) -> Result<(Self, Vec<Discoverer>), CollectError> {
-        // Every request has the time-out of its job.
-        let client = http_client::client(Duration::from_secs(60));
-        let client = client.map_err(|error| CollectError::Client(http_client::reason(error)))?;
+        // Every request has a timeout of its own.
+        let mut clients: BTreeMap<Option<PathBuf>, SourceClient> = BTreeMap::new();
+        let mut client = |access: AccessConfig| {
+            Ok::<_, CollectError>(match clients.entry(access.ca_file.clone()) {
+                Entry::Occupied(known) => known.get().with_access(access),
+                Entry::Vacant(new) => new.insert(SourceClient::new(access, MAX_TIMEOUT)?).clone(),
+            })
+        };
         let (mut jobs, mut discoverers) = (Vec::new(), Vec::new());
         for scrape in &config.scrape {
             let addresses = match &scrape.targets {
                 ScrapeTargets::Urls(urls) => Addresses::Fixed(
                     urls.iter()
-                        .map(|url| address(&scrape.job, url.as_str(), []))
+                        .map(|url| address(&scrape.job, &with_path(url.as_str()), []))
                         .collect(),
                 ),
                 ScrapeTargets::Group(group) => {
@@ -103,10 +118,9 @@ impl Scraper {
                     let every = config
                         .interval
                         .clamp(Duration::from_secs(1), Duration::from_secs(30));
-                    let (url, client) = (url.as_str().to_owned(), client.clone());
                     discoverers.push(Discoverer {
-                        url,
-                        client,
+                        url: url.as_str().to_owned(),
+                        client: client(scrape.discovery.clone())?,
                         every,
                         sender,
                     });
@@ -120,11 +134,12 @@ impl Scraper {
             };
             jobs.push(Job {
                 config: scrape.clone(),
+                client: client(scrape.access())?,
                 bounds,
                 addresses,
             });
         }
-        Ok((Self { client, jobs }, discoverers))
+        Ok((Self { jobs }, discoverers))
     }
 
     /// Scrapes every address once.
@@ -153,9 +168,7 @@ impl Scraper {
             let mut scrapes = Vec::with_capacity(asked.len());
             for (job, key) in asked {
                 scrapes.push(async move {
-                    let answer = job
-                        .scrape(&self.client, &key.url, |metric| store.wants(metric))
-                        .await;
+                    let answer = job.scrape(&key.url, |metric| store.wants(metric)).await;
                     (key, answer)
                 });
             }
@@ -166,7 +179,7 @@ impl Scraper {
         };
         for (key, answer) in answers {
             match answer {
-                Ok((samples, at)) => store.answered(&key, samples, at),
+                Ok((found, at)) => store.answered(&key, found, at),
                 Err(failure) => store.failed(&key, failure),
             }
         }
@@ -184,7 +197,8 @@ impl Job {
             Addresses::Group(endpoints) => {
                 let endpoints = endpoints.borrow();
                 let replica = |endpoint: &Endpoint| {
-                    address(job, &endpoint.url, [("replica", endpoint.replica.as_str())])
+                    let url = with_path(&endpoint.url);
+                    address(job, &url, [("replica", endpoint.replica.as_str())])
                 };
                 (endpoints.iter().map(replica).collect(), None)
             }
@@ -215,39 +229,76 @@ impl Job {
     /// Returns the wanted samples of one address, and the time of the answer.
     async fn scrape(
         &self,
-        client: &reqwest::Client,
         url: &str,
         wanted: impl Fn(&str) -> bool,
-    ) -> Result<(Vec<Exposed>, UnixMs), SourceError> {
-        let request = client.get(url).header(ACCEPT, "text/plain;version=0.0.4");
-        let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
-        let body = fetch::get(client, request, url, "Prometheus metrics", self.bounds).await?;
-        let at = now_ms();
-        let samples = exposition::parse(&body, wanted).map_err(|error| SourceError::Malformed {
-            url: shown_text(url),
-            reason: error.to_string(),
-        })?;
-        Ok((samples, at))
+    ) -> Result<(Exposition, Moment), SourceError> {
+        let answer = self
+            .client
+            .page(url, (ACCEPT, FORMATS), "Prometheus metrics", self.bounds)
+            .await?;
+        let at = Moment::now();
+        Ok((read(url, &answer, wanted)?, at))
     }
 }
 
-/// Returns the address with its path, and its labels. Labels `job` and `instance` from discovery
-/// take precedence, as in Prometheus.
+/// Reads the wanted samples of an answer.
+fn read(
+    url: &str,
+    answer: &Answer,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Exposition, SourceError> {
+    let format = Format::of(&answer.content_type);
+    let is_cut = format == Format::Text
+        && !answer.whole
+        && answer.body.last().is_some_and(|last| *last != b'\n');
+    if is_cut {
+        return Err(SourceError::CutShort {
+            url: shown_text(url),
+            reason: "the last line has no end, and nothing shows that the answer is complete"
+                .to_owned(),
+        });
+    }
+    let found = exposition::parse(&answer.body, format, wanted);
+    found.map_err(|error| match format {
+        Format::OpenMetrics if !answer.body.trim_ascii_end().ends_with(b"# EOF") => {
+            SourceError::CutShort {
+                url: shown_text(url),
+                reason: error.to_string(),
+            }
+        }
+        _ => SourceError::Malformed {
+            url: shown_text(url),
+            reason: error.to_string(),
+        },
+    })
+}
+
+/// Returns the address, at the usual path of metrics if it has no path.
+fn with_path(url: &str) -> String {
+    match reqwest::Url::parse(url) {
+        Ok(mut parsed) if parsed.path() == "/" => {
+            parsed.set_path("/metrics");
+            parsed.into()
+        }
+        // The scrape of an address that can't be parsed fails and reports the reason.
+        _ => url.to_owned(),
+    }
+}
+
+/// Returns the address and its labels. Labels `job` and `instance` from discovery take precedence,
+/// as in Prometheus.
 fn address<'a>(
     job: &'a str,
     url: &'a str,
     labels: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> (String, Labels) {
-    let Ok(mut parsed) = reqwest::Url::parse(url) else {
+    let Ok(parsed) = reqwest::Url::parse(url) else {
         // The scrape of this address fails and reports the reason.
         return (
             url.to_owned(),
-            Labels::new([("job", job), ("instance", url)]),
+            Labels::new([("job", job), ("instance", &shown_text(url))]),
         );
     };
-    if parsed.path() == "/" {
-        parsed.set_path("/metrics");
-    }
     let port = parsed
         .port_or_known_default()
         .map_or(String::new(), |port| format!(":{port}"));
@@ -305,12 +356,44 @@ mod tests {
                 "http://127.0.0.1:8000/own?x=1",
             ),
         ] {
-            let (url, labels) = address("web", given, [("pod", "a")]);
+            let (url, labels) = address("web", &with_path(given), [("pod", "a")]);
             assert_eq!(url, asked);
             assert_eq!(
                 labels,
                 Labels::new([("job", "web"), ("instance", "127.0.0.1:8000"), ("pod", "a")])
             );
+        }
+    }
+    #[test]
+    fn an_answer_without_a_last_newline_is_read_if_it_is_known_to_be_complete() {
+        let answer = |content_type: &str, whole: bool, body: &str| Answer {
+            status: 200,
+            html: false,
+            content_type: content_type.to_owned(),
+            whole,
+            body: body.as_bytes().to_vec(),
+        };
+        let open = "application/openmetrics-text; version=1.0.0";
+        for (content_type, whole, body, outcome) in [
+            ("text/plain", true, "m 3", "1"),
+            ("text/plain", false, "m 3", "cut_short"),
+            ("text/plain", false, "m 3\n", "1"),
+            ("text/plain", false, "", "0"),
+            (open, false, "m 3\n# EOF", "1"),
+            (open, true, "m 3\n", "cut_short"),
+            (open, false, "", "0"),
+            ("text/plain", true, "{\"m\": 3}", "malformed"),
+            (open, true, "\"m\": 3\n# EOF\n", "malformed"),
+        ] {
+            let answer = answer(content_type, whole, body);
+            let read = match read("http://h/m", &answer, |_| true) {
+                Ok(found) => found.samples.len().to_string(),
+                Err(error) => {
+                    assert!(error.to_string().contains("http://h/m"), "{error}");
+                    error.kind().to_owned()
+                }
+            };
+            assert_eq!(read, outcome, "{content_type} {whole} {body}");
         }
     }
 }

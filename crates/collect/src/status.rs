@@ -45,6 +45,12 @@ pub struct SignalStatus {
     pub samples: u64,
     /// Number of dropped batches.
     pub dropped: u64,
+    /// Number of dropped samples of sources that were older than the newest of their series.
+    pub late: u64,
+    /// Number of dropped samples of sources that were too far in the future.
+    pub future: u64,
+    /// Number of samples of series and targets beyond the limits.
+    pub left_out: u64,
     /// Problems without a failure: warnings from Prometheus, and series without a target.
     pub notes: Vec<String>,
 }

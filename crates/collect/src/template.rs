@@ -97,7 +97,8 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, TemplateError> {
     while let Some((before, behind)) = rest.split_once("{{") {
         let (label, after) = behind.split_once("}}").ok_or_else(wrong)?;
         let label = label.trim();
-        if label.is_empty() || label.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+        // Prometheus 3 allows any text as the name of a label, such as `k8s.deployment.name`.
+        if label.is_empty() || label.contains(|c: char| c == '{' || c == '}' || c.is_control()) {
             return Err(wrong());
         }
         parts.extend([Part::Text(before), Part::Label(label)]);
@@ -172,8 +173,29 @@ mod tests {
     }
 
     #[test]
+    fn any_name_of_a_label_stands_between_braces() {
+        for label in [
+            "k8s.deployment.name",
+            "service-name",
+            "a b",
+            "größe",
+            "0",
+            "a/b:c",
+        ] {
+            let template = template("", &format!("x-{{{{{label}}}}}")).unwrap();
+            assert_eq!(template.labels(), [label]);
+            assert_eq!(
+                template.render(&Labels::new([(label, "web")])),
+                Some(Target::new("", "Deployment", "x-web"))
+            );
+        }
+    }
+
+    #[test]
     fn broken_braces_are_refused() {
-        for name in ["{{app", "app}}", "{{}}", "{{a b}}", ""] {
+        for name in [
+            "{{app", "app}}", "{{}}", "{{ }}", "{{a{b}}", "{{a}b}}", "{{a\nb}}", "",
+        ] {
             assert!(template("shop", name).is_err(), "{name}");
         }
     }

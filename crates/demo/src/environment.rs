@@ -10,9 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::DemoArgs;
 use super::scene::Scene;
-use anomalyzer_collect::http_sd;
+use anomalyzer_collect::{AccessConfig, SourceClient, http_sd};
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_common::http_client;
 use anomalyzer_diagnose::Role as ModelRole;
 use anomalyzer_domain::Target;
 use anomalyzer_operator_process::Endpoint;
@@ -145,7 +144,7 @@ impl Environment {
     ) -> anyhow::Result<watch::Receiver<Vec<String>>> {
         let (sender, receiver) = watch::channel(Vec::new());
         if let Some(url) = self.sd_url.clone() {
-            let client = http_client::client(Duration::from_secs(2))?;
+            let client = SourceClient::new(AccessConfig::default(), Duration::from_secs(2))?;
             tokio::spawn(async move {
                 while !shutdown.is_cancelled() {
                     if let Ok(found) = http_sd::fetch(&client, &url).await {

@@ -13,6 +13,7 @@ use anomalyzer_api::{
 };
 use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_collect::{SignalConfig, StatusBoard};
+use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::DroppedCounters;
 use anomalyzer_domain::{Decision, DecisionId, Record, Solution, Target, Topic};
@@ -30,6 +31,7 @@ pub(super) struct EngineBackend {
     /// Status of detection by signal. It is empty on a server without an engine.
     pub detection: DetectionStatus,
     pub overlooked: Arc<DroppedCounters>,
+    pub blind_spots: BlindSpots,
     /// Open incidents. They are empty on the engine.
     pub incidents: OpenIncidents,
 }
@@ -64,6 +66,7 @@ impl ProbeBackend for EngineBackend {
         metrics::show_plugins(&self.metrics, &self.plugins);
         metrics::show_incidents(&self.metrics, &self.incidents);
         metrics::show_overlooked(&self.metrics, &self.overlooked);
+        metrics::show_blind_spots(&self.metrics, &self.blind_spots);
         metrics::show_detection(&self.metrics, &self.detection, &self.signals);
     }
 }
@@ -77,6 +80,7 @@ impl ProbeBackend for ServerBackend {
     async fn before_scrape(&self) {
         self.probes.before_scrape().await;
         metrics::show_recent(&self.probes.metrics, &self.recent);
+        metrics::show_collection(&self.probes.metrics, &self.collected);
     }
 }
 
@@ -139,6 +143,7 @@ impl Backend for ServerBackend {
             "signals": signals,
             "overlooked": &*self.probes.overlooked,
             "recent": self.recent.status(),
+            "blind_spots": self.probes.blind_spots.all(),
         })
     }
 

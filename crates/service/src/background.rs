@@ -2,15 +2,18 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use anomalyzer_bus::{Bus, BusError};
+use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_detect::IncidentLog;
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_domain::Clock;
+use anomalyzer_egress::notify::Notifier;
 use anomalyzer_history::{History, HistoryReader};
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
@@ -20,7 +23,7 @@ use anomalyzer_remediate::{Executor, OpenIncidents};
 use super::collector::CollectorFactory;
 use super::engine::EngineFactory;
 use super::tasks::Tasks;
-use super::{incidents, plugins, recent};
+use super::{blind_spots, incidents, plugins, recent};
 
 /// Parts on which the server's tasks work.
 pub(super) struct ServerWork {
@@ -75,6 +78,18 @@ pub(super) fn spawn_incident_follower(tasks: &Tasks, bus: &Arc<dyn Bus>, known: 
 pub(super) fn spawn_plugin_watcher(tasks: &Tasks, plugins: &Plugins, history: Option<&History>) {
     let state = (plugins.clone(), history.cloned());
     tasks.spawn_supervised("plugin folder", &state, watch_plugin_folder);
+}
+
+/// Spawns the task that tells people about blind spots, in every role.
+pub(super) fn spawn_blind_spot_notices(
+    tasks: &Tasks,
+    config: &Config,
+    spots: &BlindSpots,
+) -> Result<()> {
+    let notifier = Arc::new(Notifier::new(config.notify.clone())?);
+    let state = (spots.clone(), notifier, config.silent_after);
+    tasks.spawn_supervised("blind spot notices", &state, tell_of_blind_spots);
+    Ok(())
 }
 
 async fn supervise_process_groups(
@@ -143,6 +158,13 @@ async fn follow_incidents(
     stop: CancellationToken,
 ) -> Result<(), BusError> {
     known.follow(bus.as_ref(), stop).await
+}
+
+async fn tell_of_blind_spots(
+    (spots, notifier, after): (BlindSpots, Arc<Notifier>, Duration),
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    blind_spots::run(spots, &notifier, after, stop).await
 }
 
 async fn watch_plugin_folder(

@@ -10,6 +10,7 @@ use super::sink::BusSink;
 use crate::config::Config;
 use anomalyzer_bus::Bus;
 use anomalyzer_collect::{CollectError, Collector, StatusBoard};
+use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_operator_process::Local;
 
 /// Builds collectors that share one status board.
@@ -18,6 +19,7 @@ pub(super) struct CollectorFactory {
     bus: Arc<dyn Bus>,
     local: Option<Arc<Local>>,
     shutdown: CancellationToken,
+    blind_spots: BlindSpots,
     status: StatusBoard,
     /// Collector that was built at the start, for the first run.
     first: Mutex<Option<Collector>>,
@@ -33,12 +35,14 @@ impl CollectorFactory {
         bus: &Arc<dyn Bus>,
         local: Option<&Arc<Local>>,
         shutdown: &CancellationToken,
+        blind_spots: &BlindSpots,
     ) -> Result<Self, CollectError> {
         let mut factory = Self {
             config: Arc::clone(config),
             bus: Arc::clone(bus),
             local: local.cloned(),
             shutdown: shutdown.clone(),
+            blind_spots: blind_spots.clone(),
             status: StatusBoard::default(),
             first: Mutex::new(None),
         };
@@ -74,6 +78,7 @@ impl CollectorFactory {
             .map(|local| process_targets::process_targets(local, &self.shutdown))
             .unwrap_or_default();
         let (config, signals) = (self.config.collect.clone(), self.config.signals());
-        Collector::new(config, signals, &groups, sink)
+        let collector = Collector::new(config, signals, &groups, sink)?;
+        Ok(collector.with_blind_spots(self.blind_spots.clone()))
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::blind_spots;
 use super::engine::DetectionStatus;
 use super::health::{Health, Status};
 use anomalyzer_bus::Bus;
 use anomalyzer_collect::StatusBoard;
+use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_operator::Operator;
 use anomalyzer_plugin_host::Plugins;
@@ -35,6 +37,8 @@ pub(super) enum HealthCheck {
     Operator(Arc<dyn Operator>),
     /// The sources of metrics.
     Collect(StatusBoard),
+    /// The blind spots of all parts.
+    BlindSpots(BlindSpots),
 }
 
 impl HealthCheck {
@@ -48,6 +52,7 @@ impl HealthCheck {
             Self::KillSwitch(_) => "kill switch",
             Self::Operator(operator) => operator.name(),
             Self::Collect(_) => "collect",
+            Self::BlindSpots(_) => "blind spots",
         }
     }
 
@@ -60,6 +65,7 @@ impl HealthCheck {
             Self::KillSwitch(switch) => kill_switch_health(switch),
             Self::Operator(operator) => operator_health(operator.as_ref()).await,
             Self::Collect(status) => collect_health(status),
+            Self::BlindSpots(spots) => blind_spots::health(spots),
         }
     }
 }

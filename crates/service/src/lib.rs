@@ -8,6 +8,7 @@ pub mod config;
 mod backend;
 mod backfill;
 mod background;
+mod blind_spots;
 mod collector;
 mod engine;
 mod executor;

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::engine::DetectionStatus;
 use super::plugin_metrics;
 use anomalyzer_bus::BusHealth;
-use anomalyzer_collect::SignalConfig;
+use anomalyzer_collect::{SignalConfig, StatusBoard};
+use anomalyzer_common::blind_spot::{BlindSpotKind, BlindSpots};
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::{DetectStatus, DroppedCounters};
 use anomalyzer_plugin_host::Plugins;
@@ -76,6 +77,46 @@ pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &DroppedCounters) {
         "Reports of silent sources beyond the most that are watched.",
         overlooked.silences.load(Relaxed),
     );
+}
+
+pub(super) fn show_blind_spots(metrics: &Metrics, spots: &BlindSpots) {
+    let all = spots.all();
+    for kind in BlindSpotKind::ALL {
+        let count = all.iter().filter(|spot| spot.kind == kind).count();
+        let labels = [("kind", kind.id())];
+        metrics
+            .gauge(
+                "anomalyzer_blind_spots",
+                "Conditions in which the service sees less than it should.",
+                &labels,
+            )
+            .set(count as f64);
+    }
+    counter(
+        metrics,
+        "anomalyzer_blind_spots_overlooked_total",
+        "Blind spots beyond the most that are shown.",
+        spots.dropped(),
+    );
+}
+
+pub(super) fn show_collection(metrics: &Metrics, collected: &StatusBoard) {
+    for status in collected.all() {
+        for (reason, count) in [
+            ("late", status.late),
+            ("future", status.future),
+            ("limit", status.left_out),
+        ] {
+            let labels = [("signal", status.signal.as_str()), ("reason", reason)];
+            metrics
+                .counter(
+                    "anomalyzer_collect_dropped_total",
+                    "Samples of sources that were dropped.",
+                    &labels,
+                )
+                .follow(count);
+        }
+    }
 }
 
 pub(super) fn show_recent(metrics: &Metrics, recent: &RecentSamples) {

@@ -26,6 +26,7 @@ use anomalyzer_bus::Bus;
 use anomalyzer_bus_kafka::KafkaBus;
 use anomalyzer_bus_sqlite::LocalBus;
 use anomalyzer_collect::MetricSource;
+use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::{DroppedCounters, Feedback, IncidentLog, StateStore, state_store};
@@ -107,6 +108,8 @@ impl ServiceBuilder {
             Some(storage) => Some(startup.remediation(storage, &source, open).await?),
             None => None,
         };
+        let (config, spots) = (&startup.config, &startup.blind_spots);
+        background::spawn_blind_spot_notices(&startup.tasks, config, spots)?;
         let service = startup.http(endpoint, engine, server).await;
         tracing::info!(
             address = %service.address,
@@ -174,6 +177,7 @@ impl ServiceBuilder {
             clock: Arc::new(now_ms),
             detection: DetectionStatus::default(),
             overlooked: Arc::default(),
+            blind_spots: BlindSpots::default(),
             incidents: OpenIncidents::default(),
         })
     }
@@ -199,6 +203,7 @@ struct Startup {
     clock: Clock,
     detection: DetectionStatus,
     overlooked: Arc<DroppedCounters>,
+    blind_spots: BlindSpots,
     incidents: OpenIncidents,
 }
 
@@ -239,7 +244,9 @@ impl Startup {
             return Ok(None);
         }
         let (config, shutdown) = (&self.config, self.tasks.shutdown());
-        let collector = CollectorFactory::new(config, &self.bus, local.as_ref(), shutdown)?;
+        let (local_ref, spots) = (local.as_ref(), &self.blind_spots);
+        let collector =
+            CollectorFactory::new(config, &self.bus, local_ref, shutdown, spots)?;
         let path = config.data_dir.join(anomalyzer_history::FILE_NAME);
         let log = self.bus.log_of_record();
         let history = History::open_with(&path, config.history, &self.metrics, log).await?;
@@ -408,6 +415,7 @@ impl Startup {
             signals: self.config.signals(),
             detection: Arc::clone(&self.detection),
             overlooked: Arc::clone(&self.overlooked),
+            blind_spots: self.blind_spots.clone(),
             incidents: self.incidents.clone(),
         }
     }
@@ -431,6 +439,7 @@ impl Startup {
         let mut checks = vec![
             HealthCheck::Bus(Arc::clone(&self.bus)),
             HealthCheck::Plugins(self.plugins.clone()),
+            HealthCheck::BlindSpots(self.blind_spots.clone()),
         ];
         checks.extend(engine.into_iter().flat_map(|engine| engine.checks));
         let server = server.map(|server| {

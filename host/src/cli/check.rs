@@ -101,16 +101,7 @@ async fn check(
 /// Notes secret files that can't be opened. A missing secret is no error: the service reads these
 /// files anew at each request, and `serve` starts without them.
 fn secrets(config: &Config, notes: &mut Vec<String>) {
-    let prometheus = config
-        .collect
-        .prometheus
-        .iter()
-        .filter_map(|prometheus| prometheus.bearer_token_file.as_ref());
-    let scrapes = config
-        .collect
-        .scrape
-        .iter()
-        .filter_map(|scrape| scrape.bearer_token_file.as_ref());
+    let sources = config.collect.files();
     let channels = config
         .notify
         .channels
@@ -121,7 +112,7 @@ fn secrets(config: &Config, notes: &mut Vec<String>) {
         .credentials
         .iter()
         .map(|credential| &credential.value_file);
-    for file in prometheus.chain(scrapes).chain(channels).chain(credentials) {
+    for file in sources.iter().chain(channels).chain(credentials) {
         if let Err(error) = std::fs::File::open(file) {
             notes.push(format!(
                 "{} cannot be read ({error}): what needs it will fail until it can",

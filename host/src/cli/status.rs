@@ -45,6 +45,11 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
     if signals.is_empty() {
         return writeln!(out, "no signal is watched");
     }
+    for spot in watched["blind_spots"].as_array().unwrap_or(&none) {
+        let [kind, subject, detail, remedy] =
+            ["kind", "subject", "detail", "remedy"].map(|key| spot[key].as_str().unwrap_or("?"));
+        writeln!(out, "blind spot {kind} of {subject}: {detail}; {remedy}")?;
+    }
     for signal in signals {
         let (name, detect) = (signal["name"].as_str().unwrap_or("?"), &signal["detect"]);
         if detect.is_null() {
@@ -71,6 +76,9 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
         } else {
             &Value::Null
         };
+        for note in list(&collect["notes"]) {
+            writeln!(out, "  note: {note}")?;
+        }
         for (what, why) in [
             ("the source fails", failure),
             ("a detector failed", &detect["problem"]),
@@ -123,7 +131,7 @@ mod tests {
     #[test]
     fn each_signal_says_what_watches_it_what_is_still_learnt_and_what_is_wrong() {
         let watched = json!({ "signals": [
-            { "name": "traffic", "collect": { "failing": false, "last_failure": { "message": "long ago" } }, "detect": {
+            { "name": "traffic", "collect": { "failing": false, "last_failure": { "message": "long ago" }, "notes": ["half"] }, "detect": {
                 "series": 3, "samples": 210, "findings": 0, "detectors": ["novelty@0.1.0", "peers@0.1.0"],
                 "learning": [{ "detector": "novelty", "series": 3, "min_samples": 200, "least": 60, "ready_at": "2026-11-26T12:35:00Z" }],
                 "quarantined": [], "problem": null, "not_restored": null, "not_saved": null,
@@ -134,12 +142,16 @@ mod tests {
                 "quarantined": ["jump trapped; zscore watches in its place"], "problem": "jump trapped",
             } },
             { "name": "memory", "collect": null, "detect": null },
+        ], "blind_spots": [
+            { "kind": "no_data", "subject": "memory", "detail": "no sample", "remedy": "check the query" },
         ] });
         let mut out = Vec::new();
         text(&watched, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        blind spot no_data of memory: no sample; check the query
         traffic: 3 series, 210 samples, 0 findings, by novelty@0.1.0, peers@0.1.0
           novelty is learning 3 series, of which it has 60 or more of 200 samples: ready about 2026-11-26T12:35:00Z
+          note: half
         latency: 1 series, 1 samples, 0 findings, by zscore@0.1.0
           zscore is learning 1 series, of which it has 1 of 20 samples: when it is ready can't be told yet
           jump trapped; zscore watches in its place

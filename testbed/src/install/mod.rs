@@ -6,6 +6,7 @@ mod kafka;
 mod kubernetes;
 mod ollama;
 mod prometheus;
+mod prometheus3;
 
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +19,7 @@ pub use kafka::{VERSION as KAFKA_VERSION, kafka};
 pub use kubernetes::{VERSION as KUBERNETES_VERSION, kubernetes};
 pub use ollama::{MODEL as OLLAMA_MODEL, VERSION as OLLAMA_VERSION, model, ollama};
 pub use prometheus::prometheus;
+pub use prometheus3::prometheus3;
 
 use crate::process::Process;
 
@@ -40,6 +42,7 @@ pub fn artefacts() -> Vec<Artefact> {
     vec![
         kafka::artefact(),
         prometheus::artefact(),
+        prometheus3::artefact(),
         kubernetes::artefact(),
         etcd::artefact(),
         ollama::artefact(),

@@ -3,17 +3,48 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anomalyzer_domain::{Coverage, Labels, Target, UnixMs, millis};
+use anomalyzer_domain::{Coverage, Labels, Target};
 
-use super::super::round::{Answer, TargetSeries};
+use super::super::moment::Moment;
+use super::super::round::{Answer, Intake, TargetSeries};
+use super::super::series_limit::SeriesLimit;
 use super::super::{Aggregate, Selector, SignalConfig, SignalSource};
 use super::quantile::{Bucket, quantile};
-use super::store::{Source, SourceKey, Store, bucket_metric, is_fresh};
+use super::store::{Source, SourceKey, Store, bucket_metric, metrics};
 
-/// Targets for which each source last had a value. When the source fails, these are the targets
-/// that miss it.
-#[derive(Clone, Debug, Default)]
-pub struct Memory(BTreeMap<SourceKey, BTreeSet<Target>>);
+/// Memory of one signal over the rounds.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Targets for which each source last had a value. When the source fails, these are the targets
+    /// that miss it.
+    targets: BTreeMap<SourceKey, BTreeSet<Target>>,
+    /// Bound of the series that each source brings.
+    limit: SeriesLimit<SourceKey>,
+}
+
+impl Memory {
+    /// Creates the memory of a signal to which each source brings `series_limit` series.
+    pub fn new(series_limit: usize, forget_after: Duration) -> Self {
+        Self {
+            targets: BTreeMap::new(),
+            limit: SeriesLimit::new(series_limit, forget_after),
+        }
+    }
+
+    /// Returns the number of series that the last round left out, and the first source that brought
+    /// some of them.
+    pub fn surplus(&self) -> (usize, Option<&SourceKey>) {
+        let surplus = self.limit.surplus();
+        (surplus.values().sum(), surplus.keys().next())
+    }
+}
+
+/// Memory without a bound.
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(usize::MAX, Duration::MAX)
+    }
+}
 
 /// Values of one source or of several sources under the same labels.
 #[derive(Clone, Debug, Default)]
@@ -35,12 +66,16 @@ impl Part {
 
 type Parts = BTreeMap<Labels, Part>;
 
-/// Values of one source. `pending` holds the labels that will have a value but can't have one yet,
-/// because a counter was seen only once or a gauge is too old.
+/// Labels without a value. They map to true if their series go on: a counter that was seen once
+/// will soon have a rate, and a series whose samples were dropped has not ended. A gauge that is
+/// too old means that its series has ended.
+type Pending = BTreeMap<Labels, bool>;
+
+/// Values of one source, and the labels that have none.
 #[derive(Clone, Debug, Default)]
 struct SourceParts {
     parts: Parts,
-    pending: BTreeSet<Labels>,
+    pending: Pending,
 }
 
 /// Values of one target, and its coverage.
@@ -48,24 +83,24 @@ struct SourceParts {
 struct TargetParts {
     coverage: Coverage,
     parts: Parts,
-    pending: BTreeSet<Labels>,
+    pending: Pending,
 }
 
 /// Derives a signal from the samples of all sources, as of `now`.
-pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: UnixMs) -> Answer {
+pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: Moment) -> Answer {
     let asked: Vec<_> = store
         .sources()
         .filter(|(_, source)| concerns(&signal.source, source))
         .collect();
+    memory.limit.begin(now.instant());
     memory
-        .0
+        .targets
         .retain(|key, _| asked.iter().any(|(known, _)| *known == key));
 
     let mut targets: BTreeMap<Target, TargetParts> = BTreeMap::new();
     let mut unattributed = 0;
     for (key, source) in &asked {
-        let remembered = memory.0.entry((*key).clone()).or_default();
-        unattributed += add_source(signal, source, now, remembered, &mut targets);
+        unattributed += add_source(signal, (key, source), now, memory, &mut targets);
     }
 
     let mut failures = asked
@@ -87,18 +122,41 @@ pub fn evaluate(signal: &SignalConfig, store: &Store, memory: &mut Memory, now: 
         },
         unattributed,
         failure,
+        damage: asked
+            .iter()
+            .filter_map(|(_, source)| source.unusable.clone())
+            .collect(),
+        intake: intake(&signal.source, asked.iter().map(|(_, source)| *source)),
+        ..Answer::default()
     }
 }
 
-/// Adds the values of one source to its targets. `remembered` holds the targets that the source
-/// reported last. Returns the number of values without a target.
+/// Adds up the samples behind a signal in the last scrapes.
+fn intake<'a>(signal: &SignalSource, sources: impl Iterator<Item = &'a Source>) -> Intake {
+    let metrics = metrics(signal);
+    let mut sum = Intake::default();
+    for source in sources.filter(|source| source.failure.is_none()) {
+        for metric in &metrics {
+            let Intake { kept, late, future } = source.intake(metric);
+            sum.kept += kept;
+            sum.late += late;
+            sum.future += future;
+        }
+    }
+    sum
+}
+
+/// Adds the values of one source to its targets. Leaves out series beyond the limit. Returns the
+/// number of values without a target.
 fn add_source(
     signal: &SignalConfig,
-    source: &Source,
-    now: UnixMs,
-    remembered: &mut BTreeSet<Target>,
+    (key, source): (&SourceKey, &Source),
+    now: Moment,
+    memory: &mut Memory,
     targets: &mut BTreeMap<Target, TargetParts>,
 ) -> usize {
+    let (instant, limit) = (now.instant(), &mut memory.limit);
+    let remembered = memory.targets.entry(key.clone()).or_default();
     let answered = source.failure.is_none();
     let SourceParts { parts, pending } = if answered {
         collect_parts(&signal.source, source, now)
@@ -109,12 +167,13 @@ fn add_source(
     let mut reported: BTreeMap<Target, Parts> = BTreeMap::new();
     for (labels, part) in parts {
         match signal.target.render(&labels) {
-            Some(target) => reported
+            Some(target) if limit.admit(key, &labels, instant) => reported
                 .entry(target)
                 .or_default()
                 .entry(labels)
                 .or_default()
                 .join(part),
+            Some(_) => {}
             None => unattributed += 1,
         }
     }
@@ -123,10 +182,13 @@ fn add_source(
     }
     let mut missed = remembered.clone();
     missed.extend(signal.target.render(&source.labels));
-    for labels in pending {
-        if let Some(target) = signal.target.render(&labels) {
+    for (labels, goes_on) in pending {
+        if let Some(target) = signal.target.render(&labels)
+            && limit.admit(key, &labels, instant)
+        {
             missed.insert(target.clone());
-            targets.entry(target).or_default().pending.insert(labels);
+            let pending = &mut targets.entry(target).or_default().pending;
+            *pending.entry(labels).or_default() |= goes_on;
         }
     }
     missed.retain(|target| !reported.contains_key(target));
@@ -156,21 +218,15 @@ impl TargetParts {
         } = self;
         let series = parts.into_iter().filter_map(|(labels, part)| {
             // A missing part must not count as zero.
-            let whole = coverage.failed == 0 && !pending.contains(&labels);
+            let whole = coverage.failed == 0 && !pending.contains_key(&labels);
             Some((labels, value(of, part, whole)?))
         });
         let series = series.collect();
-        // A gauge that is too old means that its series has ended. A counter that was seen once
-        // will soon have a rate.
-        let withheld = if matches!(of, SignalSource::Rate(_)) {
-            pending
-        } else {
-            BTreeSet::new()
-        };
+        let withheld = pending.into_iter().filter(|(_, goes_on)| *goes_on);
         TargetSeries {
             coverage,
             series,
-            withheld,
+            withheld: withheld.map(|(labels, _)| labels).collect(),
         }
     }
 }
@@ -192,16 +248,14 @@ fn concerns(signal: &SignalSource, source: &Source) -> bool {
 }
 
 /// Derives the values of one source.
-fn collect_parts(signal: &SignalSource, source: &Source, now: UnixMs) -> SourceParts {
+fn collect_parts(signal: &SignalSource, source: &Source, now: Moment) -> SourceParts {
     let SourceParts {
         mut parts,
         mut pending,
     } = SourceParts::default();
-    let mut take = |labels: Labels, value: Option<f64>| match value {
+    let mut take = |labels: Labels, value: Option<f64>, goes_on: bool| match value {
         Some(value) => parts.entry(labels).or_default().values.push(value),
-        None => {
-            pending.insert(labels);
-        }
+        None => *pending.entry(labels).or_default() |= goes_on,
     };
     match signal {
         SignalSource::Query(_) => {}
@@ -210,13 +264,13 @@ fn collect_parts(signal: &SignalSource, source: &Source, now: UnixMs) -> SourceP
                 .series(&gauge.of.metric)
                 .filter(|(labels, _)| gauge.of.matches(labels))
             {
-                let newest = points.newest().filter(|newest| is_fresh(newest.at, now));
-                take(kept(labels, &gauge.by), newest.map(|newest| newest.value));
+                let current = points.current(now).map(|newest| newest.value);
+                take(kept(labels, &gauge.by), current, points.is_empty());
             }
         }
         SignalSource::Rate(rate) => {
             for (labels, per_second) in rates(source, &rate.of, rate.window, now) {
-                take(kept(labels, &rate.by), per_second);
+                take(kept(labels, &rate.by), per_second, true);
             }
         }
         SignalSource::Ratio(ratio) => {
@@ -246,13 +300,12 @@ fn collect_parts(signal: &SignalSource, source: &Source, now: UnixMs) -> SourceP
         }
         SignalSource::Quantile(of) => {
             let selector = of.of.of_metric(bucket_metric(&of.of.metric));
-            let after = now.saturating_sub(millis(of.window));
             for (labels, points) in source
                 .series(&selector.metric)
                 .filter(|(labels, _)| selector.matches(labels))
             {
                 let bound = labels.get("le").and_then(|bound| bound.parse().ok());
-                if let (Some(bound), Some(growth)) = (bound, points.growth(after)) {
+                if let (Some(bound), Some(growth)) = (bound, points.growth(now, of.window)) {
                     let buckets = &mut parts.entry(kept(labels, &of.by)).or_default().buckets;
                     match buckets.iter_mut().find(|bucket| bucket.bound == bound) {
                         Some(bucket) => bucket.count += growth.by,
@@ -267,7 +320,7 @@ fn collect_parts(signal: &SignalSource, source: &Source, now: UnixMs) -> SourceP
     }
     // A new series next to older ones with the same kept labels is treated like one after a
     // restart. Labels are pending only if none of their series has a value yet.
-    pending.retain(|labels| !parts.contains_key(labels));
+    pending.retain(|labels, _| !parts.contains_key(labels));
     SourceParts { parts, pending }
 }
 
@@ -277,13 +330,15 @@ fn rates<'a>(
     source: &'a Source,
     selector: &'a Selector,
     window: Duration,
-    now: UnixMs,
+    now: Moment,
 ) -> impl Iterator<Item = (&'a Labels, Option<f64>)> {
-    let after = now.saturating_sub(millis(window));
     let meant = source
         .series(&selector.metric)
         .filter(|(labels, _)| selector.matches(labels));
-    meant.map(move |(labels, points)| (labels, points.growth(after).map(|growth| growth.rate())))
+    meant.map(move |(labels, points)| {
+        let growth = points.growth(now, window);
+        (labels, growth.map(|growth| growth.rate()))
+    })
 }
 
 fn kept(labels: &Labels, by: &[String]) -> Labels {
@@ -329,14 +384,15 @@ fn value(signal: &SignalSource, part: Part, whole: bool) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SourceError, exposition};
+    use crate::SourceError;
+    use crate::exposition::{self, Format};
 
     /// Test world of sources `a`, `b`, … that are scraped every second.
     struct World {
         signal: SignalConfig,
         store: Store,
         memory: Memory,
-        now: UnixMs,
+        now: i64,
     }
 
     fn key(name: &str) -> SourceKey {
@@ -377,17 +433,17 @@ mod tests {
             for (name, text) in answers {
                 match text {
                     Some(text) => {
-                        let samples =
-                            exposition::parse(text.as_bytes(), |name| self.store.wants(name))
-                                .unwrap();
-                        self.store.answered(&key(name), samples, self.now);
+                        let wanted = |name: &str| self.store.wants(name);
+                        let found =
+                            exposition::parse(text.as_bytes(), Format::Text, wanted).unwrap();
+                        self.store.answered(&key(name), found, self.now.into());
                     }
                     None => self
                         .store
                         .failed(&key(name), SourceError::Unsupported(String::new())),
                 }
             }
-            evaluate(&self.signal, &self.store, &mut self.memory, self.now)
+            evaluate(&self.signal, &self.store, &mut self.memory, self.now.into())
         }
     }
 
@@ -485,25 +541,52 @@ mod tests {
     #[test]
     fn a_rate_is_summed_over_replicas_and_survives_a_restart_of_one() {
         let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a", "b"]);
-        let start =
-            |started: u32, count: u32| format!("process_start_time_seconds {started}\nc {count}\n");
-        let both = |world: &mut World, a: &str, b: &str| {
-            outcome(&world.round(&[("a", Some(a)), ("b", Some(b))]))
+        let both = |world: &mut World, a: u32, b: u32| {
+            let [a, b] = [a, b].map(|count| format!("c {count}\n"));
+            outcome(&world.round(&[("a", Some(&a)), ("b", Some(&b))]))
         };
-        assert_eq!(
-            both(&mut world, &start(1, 10), &start(1, 0)),
-            (None, coverage(2, 0, 0))
-        );
-        assert_eq!(
-            both(&mut world, &start(1, 15), &start(1, 3)),
-            (Some(8.0), coverage(2, 2, 0))
-        );
-        // `a` restarts, and its counter is already higher than before: it grew by 5 and 20 in two
-        // seconds. The counter of `b` grew by 3 and 3.
-        assert_eq!(
-            both(&mut world, &start(9, 20), &start(1, 6)),
-            (Some(12.5 + 3.0), coverage(2, 2, 0))
-        );
+        assert_eq!(both(&mut world, 20, 0), (None, coverage(2, 0, 0)));
+        assert_eq!(both(&mut world, 25, 3), (Some(8.0), coverage(2, 2, 0)));
+        // `a` restarts: it grew by 5 and 9 in two seconds. The counter of `b` grew by 3 and 3.
+        assert_eq!(both(&mut world, 9, 6), (Some(7.0 + 3.0), coverage(2, 2, 0)));
+    }
+
+    #[test]
+    fn a_start_time_that_moves_is_no_reset() {
+        // Each start time of the process follows from the round.
+        let moves: [fn(i64) -> f64; 4] = [
+            |round| 1.7e9 + if round > 3 { 37.2 } else { 0.0 },
+            |round| 1.7e9 + 3.0 * round as f64,
+            |round| round as f64,
+            |round| if round % 2 == 0 { 0.0 } else { f64::NAN },
+        ];
+        for start in moves {
+            let mut world = World::new("{ rate = { of = 'c', window = '10s' } }", WEB, &["a"]);
+            for round in 0..8 {
+                let text = format!(
+                    "process_start_time_seconds {}\nc {}\n",
+                    start(round),
+                    1_000_000 + 10 * round
+                );
+                let rate = outcome(&world.round(&[("a", Some(&text))])).0;
+                assert_eq!(rate, (round > 0).then_some(10.0));
+            }
+        }
+    }
+
+    #[test]
+    fn samples_of_the_future_are_dropped_and_counted_and_do_not_end_their_series() {
+        let mut world = World::new("{ gauge = { of = 'm' } }", WEB, &["a", "b"]);
+        let ahead = "m 5 7200000\n";
+        let answer = world.round(&[("a", Some(ahead)), ("b", Some("m 1\n"))]);
+        assert_eq!((answer.intake.kept, answer.intake.future), (1, 1));
+        // The part of `a` is missing in the sum, and does not count as zero.
+        assert_eq!(outcome(&answer), (None, coverage(2, 1, 0)));
+        assert_eq!(answer.targets[&web()].withheld, [Labels::default()].into());
+        let right = format!("m 50 {}\n", world.now + 1000);
+        let answer = world.round(&[("a", Some(&right)), ("b", Some("m 1\n"))]);
+        assert_eq!(outcome(&answer), (Some(51.0), coverage(2, 2, 0)));
+        assert_eq!(answer.intake.dropped(), 0);
     }
 
     #[test]
@@ -658,5 +741,39 @@ mod tests {
         let mut world = World::new(r#"{ gauge = { of = 'm{replica="a"}' } }"#, WEB, &["a", "b"]);
         let answer = world.round(&[("a", Some("m 2\n")), ("b", None)]);
         assert_eq!(outcome(&answer), (Some(2.0), coverage(1, 1, 0)));
+    }
+    #[test]
+    fn an_exporter_of_new_series_each_scrape_takes_nothing_from_others_and_memory_stays_flat() {
+        for source in [
+            "{ gauge = { of = 'm', by = ['t'] } }",
+            "{ rate = { of = 'm', window = '10s', by = ['t'] } }",
+        ] {
+            let target = "{ kind = 'Pod', name = '{{t}}' }";
+            let mut world = World::new(source, target, &["hostile", "honest"]);
+            world.memory = Memory::new(100, Duration::from_secs(3600));
+            for round in 0..20 {
+                let mut hostile = format!("m{{t=\"old\"}} {round}\n");
+                for number in 0..500 {
+                    hostile += &format!("m{{t=\"{round}-{number}\"}} 1\n");
+                }
+                let honest = format!("m{{t=\"web\"}} {round}\nm{{t=\"late-{round}\"}} 1\n");
+                if round == 0 {
+                    world.round(&[("hostile", Some("m{t=\"old\"} 0\n")), ("honest", None)]);
+                }
+                let answer = world.round(&[("hostile", Some(&hostile)), ("honest", Some(&honest))]);
+                let series = |name: &str| {
+                    let spoken = answer.targets.get(&Target::new("", "Pod", name));
+                    spoken.is_some_and(|spoken| {
+                        !spoken.series.is_empty() || !spoken.withheld.is_empty()
+                    })
+                };
+                assert!(series("web") && series("old"), "{round}");
+                assert!(series(&format!("late-{round}")), "{round}");
+                assert!(answer.targets.len() <= 200 && world.memory.limit.len() <= 200);
+                let (surplus, by) = world.memory.surplus();
+                assert!(surplus >= 400, "{surplus}");
+                assert_eq!(by, Some(&key("hostile")));
+            }
+        }
     }
 }

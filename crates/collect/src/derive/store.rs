@@ -3,22 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use anomalyzer_domain::{Labels, UnixMs, millis};
+use anomalyzer_domain::Labels;
 
-use super::super::exposition::Exposed;
+use super::super::exposition::{Exposed, Exposition};
+use super::super::http_url::shown_text;
+use super::super::moment::Moment;
+use super::super::round::Intake;
 use super::super::{SignalConfig, SignalSource, SourceError};
-use super::counter::{Point, Points};
-
-/// Metric that tells one run of a process from the next.
-const START_TIME: &str = "process_start_time_seconds";
-
-/// Tolerance for changes of the start time, in seconds. Some libraries compute the start time anew
-/// for each scrape, from clocks that are corrected now and then.
-const JITTER: f64 = 2.0;
-
-/// Time that a sample counts as current if its own timestamp does not advance. The value is
-/// Prometheus's default look-back delta.
-const STALE_AFTER: Duration = Duration::from_secs(300);
+use super::counter::{Added, Points};
 
 /// A job and an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,10 +28,11 @@ pub struct Source {
     pub labels: Labels,
     /// Reason why the last scrape failed, if it did.
     pub failure: Option<SourceError>,
-    life: u32,
-    scraped_at: UnixMs,
-    started_at: Option<f64>,
+    /// First unusable line of the first of the last scrapes that all had unusable lines.
+    pub unusable: Option<String>,
     series: HashMap<String, BTreeMap<Labels, Points>>,
+    /// Numbers of samples of the last scrape, by metric.
+    intake: HashMap<String, Intake>,
 }
 
 impl Source {
@@ -48,24 +41,14 @@ impl Source {
         self.series.get(metric).into_iter().flatten()
     }
 
-    fn absorb(&mut self, samples: Vec<Exposed>, scraped_at: UnixMs) {
-        self.failure = None;
-        let started_at = samples
-            .iter()
-            .find(|sample| sample.name == START_TIME)
-            .map(|sample| sample.value);
-        if let (Some(before), Some(now)) = (self.started_at, started_at)
-            && now > before + JITTER
-        {
-            self.life += 1;
-        }
-        if scraped_at < self.scraped_at {
-            // The clock was set back, so the stored points have times in the future.
-            self.series.clear();
-        }
-        self.scraped_at = scraped_at;
-        self.started_at = started_at.or(self.started_at);
+    /// Returns the numbers of samples of a metric in the last scrape.
+    pub fn intake(&self, metric: &str) -> Intake {
+        self.intake.get(metric).copied().unwrap_or_default()
+    }
 
+    fn absorb(&mut self, samples: Vec<Exposed>, now: Moment) {
+        self.failure = None;
+        self.intake.clear();
         let mut before = std::mem::take(&mut self.series);
         for Exposed {
             name,
@@ -79,26 +62,43 @@ impl Source {
                 .get_mut(&name)
                 .and_then(|series| series.remove(&labels))
                 .unwrap_or_default();
-            let series = self
+            // A series stays even if all of its samples are dropped: it has not ended.
+            let points = self
                 .series
-                .entry(name)
+                .entry(name.clone())
                 .or_default()
                 .entry(labels)
                 .or_insert(seen);
-            series.push(Point {
-                at: at.unwrap_or(scraped_at),
-                value,
-                life: self.life,
-            });
+            let intake = self.intake.entry(name).or_default();
+            match points.add(at, value, now) {
+                Added::Kept => intake.kept += 1,
+                Added::Late => intake.late += 1,
+                Added::Future => intake.future += 1,
+            }
         }
         // Series left in `before` are no longer exposed. They have ended.
     }
 
-    fn forget(&mut self, until: UnixMs) {
+    /// Remembers the first unusable line until a scrape has none. Logs it once.
+    fn note_unusable(&mut self, key: &SourceKey, found: &Exposition) {
+        let Some(first) = &found.first_unusable else {
+            self.unusable = None;
+            return;
+        };
+        if self.unusable.is_none() {
+            let url = shown_text(&key.url);
+            tracing::warn!(url, lines = found.unusable, %first, "some lines of the answer can't be used");
+            self.unusable = Some(format!(
+                "some lines of {url} can't be used and are left out; the first: {first}"
+            ));
+        }
+    }
+
+    fn forget(&mut self, now: Moment, window: Duration) {
         self.series
             .values_mut()
             .flat_map(BTreeMap::values_mut)
-            .for_each(|points| points.forget(until));
+            .for_each(|points| points.forget(now, window));
     }
 }
 
@@ -131,21 +131,9 @@ pub struct Store {
 impl Store {
     /// Creates a store for the given signals.
     pub fn new<'a>(signals: impl IntoIterator<Item = &'a SignalConfig>) -> Self {
-        let mut store = Self {
-            metrics: [START_TIME.to_owned()].into(),
-            ..Self::default()
-        };
+        let mut store = Self::default();
         for signal in signals {
-            let needed = match &signal.source {
-                SignalSource::Query(_) => vec![],
-                SignalSource::Gauge(gauge) => vec![gauge.of.metric.clone()],
-                SignalSource::Rate(rate) => vec![rate.of.metric.clone()],
-                SignalSource::Ratio(ratio) => {
-                    vec![ratio.of.metric.clone(), ratio.over.metric.clone()]
-                }
-                SignalSource::Quantile(quantile) => vec![bucket_metric(&quantile.of.metric)],
-            };
-            store.metrics.extend(needed);
+            store.metrics.extend(metrics(&signal.source));
             store.longest_window = store
                 .longest_window
                 .max(signal.source.window().unwrap_or_default());
@@ -171,12 +159,12 @@ impl Store {
         }
     }
 
-    /// Stores the samples of a source that answered.
-    pub fn answered(&mut self, key: &SourceKey, samples: Vec<Exposed>, scraped_at: UnixMs) {
-        let until = scraped_at.saturating_sub(millis(self.longest_window));
+    /// Stores the samples of a source that answered at `now`.
+    pub fn answered(&mut self, key: &SourceKey, found: Exposition, now: Moment) {
         if let Some(source) = self.sources.get_mut(key) {
-            source.absorb(samples, scraped_at);
-            source.forget(until);
+            source.note_unusable(key, &found);
+            source.absorb(found.samples, now);
+            source.forget(now, self.longest_window);
         }
     }
 
@@ -194,9 +182,15 @@ impl Store {
     }
 }
 
-/// Returns true if a sample from `at` still counts as current at `now`.
-pub fn is_fresh(at: UnixMs, now: UnixMs) -> bool {
-    at > now.saturating_sub(millis(STALE_AFTER))
+/// Returns the names of the metrics from which a signal is derived.
+pub fn metrics(source: &SignalSource) -> Vec<String> {
+    match source {
+        SignalSource::Query(_) => vec![],
+        SignalSource::Gauge(gauge) => vec![gauge.of.metric.clone()],
+        SignalSource::Rate(rate) => vec![rate.of.metric.clone()],
+        SignalSource::Ratio(ratio) => vec![ratio.of.metric.clone(), ratio.over.metric.clone()],
+        SignalSource::Quantile(quantile) => vec![bucket_metric(&quantile.of.metric)],
+    }
 }
 
 /// Returns the name of the metric that holds a histogram's buckets.
@@ -212,28 +206,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_set_back_begins_the_windows_anew() {
-        let exposed = |value| {
-            vec![Exposed {
-                name: "c".to_owned(),
-                labels: Vec::new(),
-                value,
-                at: None,
-            }]
+    fn dropped_samples_are_counted_by_metric_and_leave_their_series_open() {
+        let exposed = |name: &str, at| Exposed {
+            name: name.to_owned(),
+            labels: Vec::new(),
+            value: 1.0,
+            at,
         };
+        let hour = 3_600_000;
         let mut source = Source::default();
-        source.absorb(exposed(1.0), 3_600_000);
-        source.absorb(exposed(2.0), 3_601_000);
-        source.absorb(exposed(3.0), 1_000);
-        let growth = |source: &Source| {
-            source
-                .series("c")
-                .next()
-                .and_then(|(_, points)| points.growth(0))
-        };
-        assert_eq!(growth(&source), None);
-        source.absorb(exposed(7.0), 2_000);
-        assert_eq!(growth(&source).map(|growth| growth.rate()), Some(4.0));
+        let samples = vec![exposed("a", Some(2 * hour)), exposed("b", None)];
+        source.absorb(samples, hour.into());
+        let intake = |kept, late, future| Intake { kept, late, future };
+        assert_eq!(source.intake("a"), intake(0, 0, 1));
+        assert_eq!(source.intake("b"), intake(1, 0, 0));
+        assert!(source.series("a").all(|(_, points)| points.is_empty()));
+        assert_eq!(source.series("a").count(), 1);
+        source.absorb(vec![exposed("a", Some(hour))], hour.into());
+        source.absorb(vec![exposed("a", Some(hour - 1))], hour.into());
+        assert_eq!(source.intake("a"), intake(0, 1, 0));
+        // A time that stands still is no drop.
+        source.absorb(vec![exposed("a", Some(hour))], hour.into());
+        assert_eq!(source.intake("a"), intake(1, 0, 0));
     }
 
     #[test]

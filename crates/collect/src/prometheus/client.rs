@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{RequestBuilder, Url};
 use tokio::sync::OnceCell;
 
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_common::http_client;
 use anomalyzer_domain::{Labels, Sample, Series, UnixMs, millis};
 
-use super::response::{self, Answered};
-use crate::fetch::{self, Bounds};
+use super::response::{self, Answered, Found};
+use crate::fetch::{self, Bounds, SourceClient};
+use crate::http_url;
 use crate::{
     CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
 };
@@ -21,6 +23,13 @@ use crate::{
 const MAX_POINTS_AT_ONCE: i64 = 10_000;
 /// Longest range, in points per series.
 const MAX_POINTS: i64 = 1_000_000;
+/// Maximum number of points of all series of a range. They take about 160 MB.
+const MAX_POINTS_OF_ALL: usize = 10_000_000;
+/// Longest address of a GET request. Proxies and servers refuse longer ones; the query is then sent
+/// as a form.
+const MAX_URL: usize = 2_000;
+/// Statuses of a server that accepts no POST.
+const NO_POST: [u16; 2] = [405, 501];
 
 /// Query parameter that limits the age of a sample. Prometheus supports it since March 2023
 /// (prometheus/prometheus#12088); older versions ignore it.
@@ -33,21 +42,17 @@ const IGNORES_LOOKBACK: &str = "this Prometheus does not know `lookback_delta`: 
 #[derive(Debug)]
 pub struct Prometheus {
     config: PrometheusConfig,
-    client: reqwest::Client,
-    base: String,
+    client: SourceClient,
     ignores_lookback: OnceCell<bool>,
 }
 
 impl Prometheus {
     /// Sets up the client. Sends no request yet.
     pub fn new(config: PrometheusConfig) -> Result<Self, CollectError> {
-        let client = http_client::client(config.timeout)
-            .map_err(|error| CollectError::Client(http_client::reason(error)))?;
-        let base = config.url.as_str().trim_end_matches('/').to_owned();
+        let client = SourceClient::new(config.access(), config.timeout)?;
         Ok(Self {
             config,
             client,
-            base,
             ignores_lookback: OnceCell::new(),
         })
     }
@@ -68,7 +73,7 @@ impl Prometheus {
             .collect();
         let mut answered = self.ask("query", promql, &more).await?;
         if interval.is_some() && self.ignores_lookback().await {
-            answered.warnings.push(IGNORES_LOOKBACK.to_owned());
+            answered.notes.push(IGNORES_LOOKBACK.to_owned());
         }
         Ok(answered)
     }
@@ -121,7 +126,7 @@ impl Prometheus {
             });
         }
         let mut all: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
-        let mut start = from;
+        let (mut start, mut points) = (from, 0);
         while start <= to {
             let end = start
                 .saturating_add(step.saturating_mul(MAX_POINTS_AT_ONCE - 1))
@@ -132,13 +137,24 @@ impl Prometheus {
                 ("step", seconds(step)),
             ];
             let more: Vec<_> = range.into_iter().chain(more.clone()).collect();
-            let piece = self
-                .ask("query_range", promql, &more)
-                .await?
-                .data
-                .into_matrix(promql)?;
-            for series in piece {
-                all.entry(series.labels).or_default().extend(series.samples);
+            let answered = self.ask("query_range", promql, &more).await?;
+            let piece = self.whole(answered)?.data.into_matrix(promql)?;
+            for series in piece.series {
+                let samples = series.samples.into_iter();
+                let samples = samples.filter(|sample| (start..=end).contains(&sample.at));
+                let all = all.entry(series.labels).or_default();
+                let before = all.len();
+                all.extend(samples);
+                points += all.len() - before;
+            }
+            if points > MAX_POINTS_OF_ALL {
+                let reason = format!(
+                    "answers more than {MAX_POINTS_OF_ALL} points: take a longer step, a shorter range or fewer series"
+                );
+                return Err(SourceError::WrongShape {
+                    query: promql.to_owned(),
+                    reason,
+                });
             }
             start = end.saturating_add(step);
         }
@@ -154,20 +170,57 @@ impl Prometheus {
         promql: &str,
         more: &[(&str, String)],
     ) -> Result<Answered, SourceError> {
-        let url = format!("{}/api/v1/{path}", self.base);
-        let request = self
-            .client
-            .get(&url)
-            .query(&[("query", promql)])
-            .query(more);
-        let request = fetch::authorize(request, self.config.bearer_token_file.as_deref()).await?;
+        let place = http_url::below(&self.config.url, &format!("api/v1/{path}"));
+        let mut whole = place.clone();
+        add_parameters(&mut whole, promql, more);
+        let answer = if whole.as_str().len() > MAX_URL {
+            let mut form = place.clone();
+            form.set_query(None);
+            add_parameters(&mut form, promql, more);
+            let request = self.client.post(place.clone());
+            let request = request
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.query().unwrap_or_default().to_owned());
+            let answer = self.send(request).await?;
+            match NO_POST.contains(&answer.status) {
+                true => self.send(self.client.get(whole)).await?,
+                false => answer,
+            }
+        } else {
+            self.send(self.client.get(whole)).await?
+        };
+        response::read(&http_url::shown(&place), promql, &answer)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<fetch::Answer, SourceError> {
         let bounds = Bounds {
             timeout: self.config.timeout,
             body_limit: self.config.body_limit,
         };
-        let answer = fetch::send(&self.client, request, bounds).await?;
-        response::read(&fetch::shown_text(&url), promql, &answer)
+        self.client.send(request, bounds).await
     }
+
+    /// Returns the error for an answer that lacks a part.
+    pub(crate) fn partial(&self, reason: &str) -> SourceError {
+        SourceError::Partial {
+            url: http_url::shown(self.config.url.url()),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Returns an error if the answer lacks a part.
+    fn whole(&self, answered: Answered) -> Result<Answered, SourceError> {
+        match &answered.partial {
+            Some(reason) => Err(self.partial(reason)),
+            None => Ok(answered),
+        }
+    }
+}
+
+fn add_parameters(url: &mut Url, promql: &str, more: &[(&str, String)]) {
+    url.query_pairs_mut()
+        .append_pair("query", promql)
+        .extend_pairs(more);
 }
 
 /// Formats a time as Unix seconds with three decimals.
@@ -183,10 +236,9 @@ fn seconds(at: UnixMs) -> String {
 #[async_trait]
 impl MetricSource for Prometheus {
     async fn query(&self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError> {
-        self.instant(promql, at, None)
-            .await?
-            .data
-            .into_series(promql, at)
+        let answered = self.instant(promql, at, None).await?;
+        let found = self.whole(answered)?.data.into_series(promql, at)?;
+        numbers_only(promql, found)
     }
 
     async fn query_range(
@@ -223,6 +275,18 @@ impl MetricSource for Prometheus {
     async fn check(&self) -> Result<(), SourceError> {
         self.instant("1", now_ms(), None).await.map(|_| ())
     }
+}
+
+/// Returns the series of an answer. Returns an error if they are native histograms only, because
+/// the caller must not take them for no series.
+fn numbers_only(promql: &str, found: Found) -> Result<Vec<Series>, SourceError> {
+    if found.series.is_empty() && found.histograms > 0 {
+        return Err(SourceError::WrongShape {
+            query: promql.to_owned(),
+            reason: "answers native histograms: ask for histogram_quantile(…) of them".to_owned(),
+        });
+    }
+    Ok(found.series)
 }
 
 /// Checks that all series have different labels. The series of a signal are identified by their

@@ -10,8 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::DemoLoadArgs;
 use super::control;
 use super::running::Load;
-use anomalyzer_collect::http_sd;
-use anomalyzer_common::http_client;
+use anomalyzer_collect::{AccessConfig, SourceClient, http_sd};
 
 /// Time that connections to the control endpoint may stay open after the shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -59,7 +58,7 @@ pub async fn serve(
 
 /// Keeps the list of targets up to date. While the list is unavailable, the last one is used.
 async fn discover(url: String, sender: watch::Sender<Vec<String>>, shutdown: CancellationToken) {
-    let client = match http_client::client(DISCOVERY) {
+    let client = match SourceClient::new(AccessConfig::default(), DISCOVERY) {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "cannot set up the HTTP client"),
     };

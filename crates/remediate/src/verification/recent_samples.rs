@@ -19,6 +19,9 @@ const EVICTION_BATCH: usize = MAX_STREAMS / 16;
 /// Age after which a series without a new sample is dropped, in milliseconds.
 const SERIES_TIMEOUT_MS: i64 = 60 * 60 * 1000;
 
+/// Lateness in milliseconds above which a round shows that the clock of the collector was set back.
+const MAX_LATE_MS: i64 = 60 * 1000;
+
 /// Samples of one signal of one target.
 #[derive(Default)]
 struct Stream {
@@ -27,6 +30,22 @@ struct Stream {
     heard_at: UnixMs,
     foreign: bool,
     series: HashMap<Labels, VecDeque<Sample>>,
+}
+
+impl Stream {
+    /// Drops the rounds and samples after `now` if the clock of the collector was set back. They
+    /// would otherwise count as the newest ones until the clock reaches their times.
+    fn follow_clock(&mut self, now: UnixMs) {
+        let newest = self.rounds.back().map(|(at, _)| *at);
+        if newest.is_none_or(|newest| newest.saturating_sub(now) <= MAX_LATE_MS) {
+            return;
+        }
+        self.heard_at = now;
+        self.rounds.retain(|(at, _)| *at < now);
+        for kept in self.series.values_mut() {
+            kept.retain(|sample| sample.at < now);
+        }
+    }
 }
 
 type Streams = HashMap<(String, Target), Stream>;
@@ -66,6 +85,9 @@ impl RecentSamples {
             }
         }
         let stream = streams.entry(key).or_default();
+        if !batch.foreign {
+            stream.follow_clock(batch.observed_at);
+        }
         // A round that arrives late or twice is ignored, as with samples.
         if stream
             .rounds

@@ -48,7 +48,7 @@ pub fn overlay(
     if let Some(url) = get("PROMETHEUS_URL") {
         let url = HttpUrl::try_from(url.trim_end_matches('/').to_owned()).map_err(|message| {
             ConfigError::Environment {
-                name: "PROMETHEUS_URL",
+                name: "PROMETHEUS_URL".to_owned(),
                 message,
             }
         })?;
@@ -56,6 +56,16 @@ pub fn overlay(
             Some(prometheus) => prometheus.url = url,
             None => config.collect.prometheus = Some(PrometheusConfig::at(url)),
         }
+    }
+    for secret in config.collect.secrets_mut() {
+        secret
+            .resolve(get)
+            .map_err(|name| ConfigError::Environment {
+                name,
+                message:
+                    "a secret of a source names it, and it is not set: set it, or drop the secret"
+                        .to_owned(),
+            })?;
     }
     if let Some(kubernetes) = config
         .kubernetes
@@ -69,7 +79,7 @@ pub fn overlay(
     let model = get("OLLAMA_MODEL");
     if let Some(host) = get("OLLAMA_HOST") {
         let url = ollama_url(&host).map_err(|message| ConfigError::Environment {
-            name: "OLLAMA_HOST",
+            name: "OLLAMA_HOST".to_owned(),
             message,
         })?;
         match (&mut config.ollama, &model) {
@@ -79,7 +89,7 @@ pub fn overlay(
                 let message =
                     "no model is named: set OLLAMA_MODEL, or [ollama] model in the file".to_owned();
                 return Err(ConfigError::Environment {
-                    name: "OLLAMA_HOST",
+                    name: "OLLAMA_HOST".to_owned(),
                     message,
                 });
             }
@@ -101,7 +111,7 @@ fn kubeconfig(list: &str) -> Result<PathBuf, ConfigError> {
     match (files.next(), files.next()) {
         (Some(file), None) => Ok(file),
         _ => Err(ConfigError::Environment {
-            name: "KUBECONFIG",
+            name: "KUBECONFIG".to_owned(),
             message: format!(
                 "`{list}` lists several files, and they are not merged: name one of them in [kubernetes] kubeconfig, or merge \
                  them with `kubectl config view --flatten`"
@@ -180,6 +190,20 @@ mod tests {
             (ollama.url.as_str(), ollama.model.as_str()),
             ("http://127.0.0.1:11434", "small")
         );
+    }
+
+    #[test]
+    fn a_secret_of_a_source_is_taken_from_the_variable_that_it_names() {
+        let text = "[collect.prometheus]\nurl = 'http://p'\nheaders = { X-Key = { env = 'KEY' } }";
+        let config = || toml::from_str::<Config>(text).unwrap();
+        let mut filled = config();
+        with(&[("KEY", "k")], &mut filled).unwrap();
+        assert_eq!(
+            filled.collect.prometheus.unwrap().headers["X-Key"],
+            anomalyzer_collect::Secret::Text("k".to_owned())
+        );
+        let error = with(&[], &mut config()).unwrap_err();
+        assert!(error.starts_with("environment variable KEY: "), "{error}");
     }
 
     #[test]

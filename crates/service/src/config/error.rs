@@ -32,7 +32,7 @@ pub enum ConfigError {
     #[error("environment variable {name}: {message}")]
     Environment {
         /// Name of the variable.
-        name: &'static str,
+        name: String,
         /// The mistake and the remedy.
         message: String,
     },

@@ -1,6 +1,7 @@
 //! Tests of collecting over real sockets.
 
 mod demo;
+mod differential;
 mod prometheus;
 mod real_prometheus;
 mod scrape;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anomalyzer_collect::{
     CollectConfig, Collector, Groups, SignalConfig, SignalStatus, Sink, SinkError, StatusBoard,
 };
+use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_domain::{Coverage, MetricBatch};
 use async_trait::async_trait;
 use axum::Router;
@@ -137,6 +139,7 @@ impl Sink for Kept {
 struct Running {
     kept: Arc<Kept>,
     board: StatusBoard,
+    blind_spots: BlindSpots,
     _ends: DropGuard,
 }
 
@@ -152,7 +155,10 @@ fn start_with(collect: &str, signals: &str, groups: &Groups, permits: usize) -> 
         batches: Mutex::default(),
         permits: Semaphore::new(permits),
     });
-    let collector = Collector::new(config, read_signals(signals), groups, kept.clone()).unwrap();
+    let blind_spots = BlindSpots::default();
+    let collector = Collector::new(config, read_signals(signals), groups, kept.clone())
+        .unwrap()
+        .with_blind_spots(blind_spots.clone());
     let board = collector.status();
     let shutdown = CancellationToken::new();
     let ends = shutdown.clone().drop_guard();
@@ -160,6 +166,7 @@ fn start_with(collect: &str, signals: &str, groups: &Groups, permits: usize) -> 
     Running {
         kept,
         board,
+        blind_spots,
         _ends: ends,
     }
 }

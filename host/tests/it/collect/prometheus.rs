@@ -2,6 +2,7 @@
 
 use anomalyzer_collect::{HttpUrl, MetricSource, NoPrometheus, Prometheus, PrometheusConfig};
 use anomalyzer_domain::Target;
+use axum::http::{Method, Uri};
 
 use super::*;
 
@@ -168,20 +169,126 @@ async fn a_coverage_query_is_asked_beside_and_says_who_fell_silent() {
 }
 
 #[tokio::test]
-async fn warnings_are_passed_on() {
-    let warned = r#"{"status":"success","warnings":["one store is down"],"data":{"resultType":"vector","result":[]}}"#;
+async fn annotations_are_passed_on() {
+    let warned = r#"{"status":"success","warnings":["PromQL warning: x"],"infos":["PromQL info: y"],"data":{"resultType":"vector","result":null}}"#;
     let server = Server::start(text(warned)).await;
     let running = start(&configured(&server), SIGNAL, &Groups::new());
     let status = running
         .status("a note", |status| !status.notes.is_empty())
         .await;
-    assert_eq!(status.notes[0], "one store is down");
+    assert_eq!(status.notes[..2], ["PromQL warning: x", "PromQL info: y"]);
     // The server accepts any value of `lookback_delta`.
     assert!(
-        status.notes[1].contains("--query.lookback-delta"),
+        status.notes[2].contains("--query.lookback-delta"),
         "{:?}",
         status.notes
     );
+    assert!(!status.failing);
+}
+
+#[tokio::test]
+async fn an_answer_that_lacks_a_part_has_a_failed_source_and_closes_nothing() {
+    let partial = |extra: &str, series: &str| {
+        Says::Text(format!(
+            r#"{{"status":"success",{extra},"data":{{"resultType":"vector","result":[{series}]}}}}"#
+        ))
+    };
+    let web = r#"{"metric":{"namespace":"shop","app":"web"},"value":[1,"0.25"]}"#;
+    let null = r#"{"metric":{"namespace":"shop","app":"api"},"value":[1,null]}"#;
+    let server = Server::start(vector(&[("web", "0.5"), ("api", "1")])).await;
+    let running = start(&configured(&server), SIGNAL, &Groups::new());
+    for says in [
+        partial(r#""warnings":["a store is away"]"#, web),
+        partial(r#""isPartial":true"#, web),
+        partial(r#""warnings":null"#, &format!("{web},{null}")),
+    ] {
+        running
+            .batch("an answer", |batch| values(batch) == [0.5])
+            .await;
+        server.say(says);
+        let batch = running
+            .batch("a partial answer", |batch| values(batch) == [0.25])
+            .await;
+        assert_eq!(batch.coverage, coverage(2, 1, 1));
+        let batch = running
+            .batch("a target without a value", |batch| {
+                batch.target == Some(app("api")) && batch.coverage.failed > 0
+            })
+            .await;
+        assert_eq!((batch.series.len(), batch.coverage), (0, coverage(2, 0, 1)));
+        let status = running.status("a failure", |status| status.failing).await;
+        assert_eq!(status.last_failure.unwrap().kind, "partial");
+        let spots = || running.blind_spots.all();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while spots().iter().all(|spot| spot.kind.id() != "partial_answer") {
+            assert!(Instant::now() < deadline, "{:?}", spots());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.say(vector(&[("web", "0.5"), ("api", "1")]));
+        running.status("a recovery", |status| !status.failing).await;
+    }
+}
+
+/// Starts a server that answers with the length of the query as the value, and notes each request:
+/// the method, the address and the body. It refuses a POST with the given status.
+async fn noting(post: Option<u16>) -> (String, Arc<Mutex<Vec<[String; 3]>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&noted);
+    let answer = async move |method: Method, uri: Uri, body: String| {
+        notes
+            .lock()
+            .push([method.to_string(), uri.to_string(), body.clone()]);
+        let refused = post.filter(|_| method == Method::POST);
+        if let Some(status) = refused {
+            return StatusCode::from_u16(status).unwrap().into_response();
+        }
+        let form = format!("http://x/?{body}&{}", uri.query().unwrap_or_default());
+        let form: reqwest::Url = form.parse().unwrap();
+        let query = form.query_pairs().find(|(name, _)| name == "query");
+        let length = query.map_or(0, |(_, query)| query.len());
+        format!(r#"{{"status":"success","data":{{"resultType":"scalar","result":[1,"{length}"]}}}}"#)
+            .into_response()
+    };
+    let router = Router::new().fallback(axum::routing::any(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, noted)
+}
+
+#[tokio::test]
+async fn a_long_query_is_sent_as_a_form_and_the_parameters_of_the_address_stay() {
+    for (post, methods) in [
+        (None, &["GET", "POST"][..]),
+        (Some(405), &["GET", "POST", "GET"]),
+        (Some(501), &["GET", "POST", "GET"]),
+    ] {
+        let (url, noted) = noting(post).await;
+        let base = format!("{url}/select/0/prometheus/?dedup=false&deny_partial_response=1");
+        let prometheus = Prometheus::new(PrometheusConfig::at(address(&base))).unwrap();
+        for length in [10, 5_000] {
+            let query = "ü&+ ".repeat(length / 5);
+            let series = prometheus.query(&query, 7_000).await.unwrap();
+            assert_eq!(series[0].samples[0].value, query.len() as f64);
+        }
+        let noted = noted.lock().clone();
+        let seen: Vec<_> = noted.iter().map(|[method, ..]| method.as_str()).collect();
+        assert_eq!(seen, methods);
+        for [method, address, body] in &noted {
+            let path = "/select/0/prometheus/api/v1/query?dedup=false&deny_partial_response=1";
+            assert!(address.starts_with(path), "{address}");
+            let parameters = if method == "POST" { body } else { address };
+            assert!(parameters.contains("time=7.000"), "{parameters}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_server_decides_on_a_long_query_that_it_refuses() {
+    let (url, noted) = noting(Some(403)).await;
+    let prometheus = Prometheus::new(PrometheusConfig::at(address(&url))).unwrap();
+    let error = prometheus.query(&"x".repeat(5_000), 1).await.unwrap_err();
+    assert_eq!((error.kind(), noted.lock().len()), ("status", 1));
 }
 
 #[tokio::test]

@@ -99,14 +99,14 @@ async fn every_way_to_fail_is_told_apart_and_none_of_them_closes_a_series_or_bec
             "broke off in the middle",
         ),
         (
-            text("app_queue_length 1"),
-            "malformed",
-            "line 1: the text ends in the middle of a line",
-        ),
-        (
             text("{\"queue\": 1}\n"),
             "malformed",
-            "line 1: a name is expected",
+            "line 1 (`{\"queue\": 1}`): `=` is expected",
+        ),
+        (
+            text("app_queue_length 1\r\n"),
+            "malformed",
+            "the line ends with a carriage return",
         ),
         (Says::Nothing, "timed_out", "did not answer within 300ms"),
     ] {
@@ -191,6 +191,25 @@ async fn a_counter_that_begins_anew_makes_no_rate_below_zero_and_no_spike() {
     // The rate is ten requests over at most the ten seconds of the window and at least one
     // interval.
     assert!((1.0..=200.0).contains(&values(&batch)[0]), "{batch:?}");
+}
+
+#[tokio::test]
+async fn a_source_of_the_future_is_dropped_and_told_and_watched_when_its_clock_is_right() {
+    let far = 4_102_444_800_000_u64;
+    let server = Server::start(Says::Text(format!("app_queue_length 5 {far}\n"))).await;
+    let (_sender, groups) = group(&[&server]);
+    let running = start(WEB, QUEUE, &groups);
+    let status = running
+        .status("dropped samples", |status| status.future > 3)
+        .await;
+    assert_eq!((status.samples, status.failing), (0, false));
+    assert!(status.notes[0].contains("ten minutes in the future"));
+    let spots = running.blind_spots.all();
+    assert_eq!(spots[0].kind.id(), "samples_dropped");
+    server.say(text("app_queue_length 50\n"));
+    running
+        .batch("a sample", |batch| values(batch) == [50.0])
+        .await;
 }
 
 #[tokio::test]
@@ -357,4 +376,61 @@ async fn a_group_that_the_operator_does_not_have_is_an_error_at_the_start() {
         error.to_string().contains("the process group `web`"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_line_that_can_not_be_used_is_noted_and_the_others_are_used() {
+    let server = Server::start(text("app_queue_length 1\nother{x= 3\n")).await;
+    let (_sender, groups) = group(&[&server]);
+    let running = start(WEB, QUEUE, &groups);
+    running
+        .batch("the value", |batch| values(batch) == [1.0])
+        .await;
+    let status = running
+        .status("a note", |status| !status.notes.is_empty())
+        .await;
+    let said = "the first: line 2 (`other{x= 3`): a text in quotes is expected";
+    assert!(
+        !status.failing && status.notes[0].contains(said),
+        "{status:?}"
+    );
+    server.say(text("app_queue_length 2\n"));
+    running
+        .status("no note", |status| status.notes.is_empty())
+        .await;
+}
+
+#[tokio::test]
+async fn series_beyond_the_limit_of_a_source_are_left_out_and_noted_and_others_stay() {
+    let series = |round: u32| {
+        let flood = (0..50).map(|number| format!("m{{t=\"{round}-{number}\"}} 1\n"));
+        text(&flood.collect::<String>())
+    };
+    let (hostile, honest) = (
+        Server::start(series(0)).await,
+        Server::start(text("m{t=\"web\"} 1\n")).await,
+    );
+    let (_sender, groups) = group(&[&hostile, &honest]);
+    let signals = r#"
+        [[signal]]
+        name = "m"
+        source = { gauge = { of = "m", by = ["t"] } }
+        target = { kind = "Pod", name = "{{t}}" }
+    "#;
+    let running = start(&format!("series_limit = 10\n{WEB}"), signals, &groups);
+    let web = Some(Target::new("", "Pod", "web"));
+    for round in 1..5 {
+        hostile.say(series(round));
+        running
+            .batch("the honest target", |batch| {
+                batch.target == web && values(batch) == [1.0]
+            })
+            .await;
+    }
+    let status = running
+        .status("a note", |status| !status.notes.is_empty())
+        .await;
+    let said = format!("{}/metrics brings more series", hostile.url);
+    assert!(status.notes[0].contains(&said), "{status:?}");
+    assert!(status.targets <= 11 && status.series <= 11, "{status:?}");
 }

@@ -131,3 +131,25 @@ proptest::proptest! {
         times.into_iter().for_each(|at| recent.take(&batch("web", "a", at, false)));
     }
 }
+
+#[test]
+fn a_clock_that_is_set_back_leaves_no_round_of_the_future() {
+    let hour = 3_600_000;
+    for (back, is_kept) in [(1_000, true), (60_000, true), (61_000, false), (hour, false)] {
+        let recent = RecentSamples::default();
+        let (before, after) = (10 * hour, 10 * hour - back);
+        recent.take(&batch("web", "a", before, false));
+        let mut incomplete = batch("web", "a", after, false);
+        incomplete.coverage.failed = 1;
+        recent.take(&incomplete);
+        let target = Target::new("", "Process", "web");
+        let (coverage, newest) = recent.coverage("latency", &target).unwrap();
+        let expected = if is_kept { (0, before) } else { (1, after) };
+        assert_eq!((coverage.failed, newest.unwrap()), expected, "{back}");
+    }
+    // Another producer may replay old samples.
+    let recent = RecentSamples::default();
+    recent.take(&batch("web", "a", 10 * hour, false));
+    recent.take(&batch("web", "a", hour, true));
+    assert_eq!(newest(&recent, "web"), Some(10 * hour));
+}
