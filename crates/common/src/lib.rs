@@ -1,5 +1,6 @@
 //! Small utilities used by every part of the host.
 
+pub mod blind_spot;
 pub mod clock;
 pub mod disk_probe;
 pub mod failpoint;
