@@ -14,7 +14,7 @@ use anomalyzer_api::{
 use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_collect::{SignalConfig, StatusBoard};
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_detect::DroppedCounters;
+use anomalyzer_detect::{DroppedCounters, EngineProgress};
 use anomalyzer_domain::{Decision, DecisionId, Record, Solution, Target, Topic};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::verification::RecentSamples;
@@ -30,6 +30,8 @@ pub(super) struct EngineBackend {
     /// Status of detection by signal. It is empty on a server without an engine.
     pub detection: DetectionStatus,
     pub overlooked: Arc<DroppedCounters>,
+    /// Progress of the engine. It stays at zero on a server without an engine.
+    pub progress: Arc<EngineProgress>,
     /// Open incidents. They are empty on the engine.
     pub incidents: OpenIncidents,
 }
@@ -64,6 +66,7 @@ impl ProbeBackend for EngineBackend {
         metrics::show_plugins(&self.metrics, &self.plugins);
         metrics::show_incidents(&self.metrics, &self.incidents);
         metrics::show_overlooked(&self.metrics, &self.overlooked);
+        metrics::show_engine(&self.metrics, &self.progress);
         metrics::show_detection(&self.metrics, &self.detection, &self.signals);
     }
 }

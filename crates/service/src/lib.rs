@@ -10,6 +10,7 @@ mod backfill;
 mod background;
 mod collector;
 mod engine;
+mod engine_watch;
 mod executor;
 mod health;
 mod health_check;
