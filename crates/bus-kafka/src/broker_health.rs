@@ -1,24 +1,32 @@
 //! Health of the Kafka broker: counts events and remembers problems.
 
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 use tokio::sync::Notify;
+
+use super::read_progress::ReadProgress;
+use anomalyzer_bus::PartitionLag;
 
 /// State of the broker, shared by all clients of one bus.
 pub(super) struct BrokerHealth {
     brokers: String,
     pub(super) full: AtomicU64,
     pub(super) dead_letters: AtomicU64,
+    /// Number of messages or batches that no client can read, and that were passed over.
+    pub(super) passed_over: AtomicU64,
     given_up: Mutex<Option<String>>,
     silent: Mutex<Option<String>>,
     refused: Mutex<Option<String>>,
     last_error: Mutex<Option<String>>,
+    /// Progress of the open consumers.
+    reading: Mutex<Vec<Weak<ReadProgress>>>,
     /// Notified when a client reported an error, so that the broker is probed early.
     pub(super) ask: Notify,
 }
@@ -34,10 +42,12 @@ impl BrokerHealth {
             brokers: brokers.to_owned(),
             full: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            passed_over: AtomicU64::new(0),
             given_up: Mutex::default(),
             silent: Mutex::default(),
             refused: Mutex::default(),
             last_error: Mutex::default(),
+            reading: Mutex::default(),
             ask: Notify::new(),
         }
     }
@@ -52,6 +62,22 @@ impl BrokerHealth {
     /// Returns the last error that a client reported.
     pub(super) fn last_error(&self) -> Option<String> {
         locked(&self.last_error).clone()
+    }
+
+    /// Returns the progress of a new consumer, which counts until it is dropped.
+    pub(super) fn start_reading(&self, topic: &str, group: &str) -> Arc<ReadProgress> {
+        let progress = Arc::new(ReadProgress::new(topic, group));
+        let mut reading = locked(&self.reading);
+        reading.retain(|progress| progress.strong_count() > 0);
+        reading.push(Arc::downgrade(&progress));
+        progress
+    }
+
+    /// Returns the lag of each partition that the open consumers read.
+    pub(super) fn lags(&self) -> Vec<PartitionLag> {
+        let reading = locked(&self.reading);
+        let open = reading.iter().filter_map(Weak::upgrade);
+        open.flat_map(|progress| progress.lags()).collect()
     }
 
     pub(super) fn count_full(&self) {
@@ -115,7 +141,28 @@ impl BrokerHealth {
 /// Context of every client. It forwards the client's log to `tracing` and its errors to the
 /// [`BrokerHealth`].
 #[derive(Clone)]
-pub(super) struct Context(pub(super) Arc<BrokerHealth>);
+pub(super) struct Context {
+    pub(super) health: Arc<BrokerHealth>,
+    /// Progress of the client, if it is a consumer that is watched.
+    progress: Option<Arc<ReadProgress>>,
+}
+
+impl Context {
+    pub(super) fn new(health: Arc<BrokerHealth>) -> Self {
+        Self {
+            health,
+            progress: None,
+        }
+    }
+
+    /// Makes the context of a consumer that is watched.
+    pub(super) fn reading(health: Arc<BrokerHealth>, progress: Arc<ReadProgress>) -> Self {
+        Self {
+            health,
+            progress: Some(progress),
+        }
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -129,13 +176,24 @@ impl ClientContext for Context {
         }
     }
 
+    fn stats(&self, statistics: Statistics) {
+        if let Some(progress) = &self.progress {
+            progress.update(&statistics);
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka client");
         // The message "1/1 brokers are down" follows the real reason and would replace it.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *locked(&self.0.last_error) = Some(reason.to_owned());
+            *locked(&self.health.last_error) = Some(reason.to_owned());
         }
-        self.0.ask.notify_one();
+        if let Some(progress) = &self.progress
+            && reason.contains("receive.message.max.bytes")
+        {
+            progress.note_too_large();
+        }
+        self.health.ask.notify_one();
     }
 }
 

@@ -11,6 +11,8 @@ mod broker_probe;
 mod config;
 mod log;
 mod producer;
+mod raw_batch;
+mod read_progress;
 mod subscription;
 mod topics;
 
@@ -32,6 +34,7 @@ use broker_health::{BrokerHealth, Context};
 pub use config::{KafkaConfig, TopicNames, WhenAbsent};
 use log::KafkaLog;
 use producer::RecordProducer;
+use read_progress::ReadProgress;
 use subscription::{KafkaSubscription, Shared};
 use topics::Topics;
 
@@ -112,8 +115,8 @@ impl KafkaBus {
         newest: usize,
     ) -> Result<Vec<Delivery>, BusError> {
         let name = dead_letter_name(self.config.topics.of(topic));
-        let consumer = self
-            .consumer("anomalyzer-dead-letters")
+        let (consumer, progress) = self
+            .consumer(&name, "anomalyzer-dead-letters")
             .map_err(unavailable("cannot read dead letters"))?;
         let consumer = Arc::new(consumer);
         let ends = self.ends(&consumer, &name).await?;
@@ -132,7 +135,13 @@ impl KafkaBus {
             .assign(&wanted)
             .map_err(unavailable("cannot read dead letters"))?;
         let consumer = Arc::into_inner(consumer).ok_or(BusError::Closed)?;
-        let mut subscription = KafkaSubscription::new(consumer, topic, name, false, self.shared());
+        let mut subscription = KafkaSubscription::new(
+            (consumer, progress),
+            topic,
+            name,
+            false,
+            self.shared(),
+        );
         let deadline = Instant::now() + self.config.publish_timeout;
         let mut letters = Vec::new();
         while !from.is_empty() && Instant::now() < deadline {
@@ -151,8 +160,15 @@ impl KafkaBus {
     }
 
     /// Creates a consumer without a subscription or an assignment.
-    fn consumer(&self, group: &str) -> KafkaResult<StreamConsumer<Context>> {
-        self.client
+    fn consumer(
+        &self,
+        name: &str,
+        group: &str,
+    ) -> KafkaResult<(StreamConsumer<Context>, Arc<ReadProgress>)> {
+        let progress = self.watch.start_reading(name, group);
+        let context = Context::reading(Arc::clone(&self.watch), Arc::clone(&progress));
+        let consumer = self
+            .client
             .clone()
             .set("group.id", group)
             .set("enable.auto.commit", "false")
@@ -175,14 +191,29 @@ impl KafkaBus {
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "32768")
-            .create_with_context(Context(Arc::clone(&self.watch)))
+            .set(
+                "receive.message.max.bytes",
+                raw_batch::MAX_ANSWER_BYTES.to_string(),
+            )
+            .set(
+                "statistics.interval.ms",
+                read_progress::STATISTICS_INTERVAL_MS.to_string(),
+            )
+            .create_with_context(context)?;
+        Ok((consumer, progress))
+    }
+
+    /// Returns an error if the topic does not take a message of this size.
+    fn check_size(&self, topic: Topic, record: &Record) -> Result<(), BusError> {
+        let (size, limit) = (record.size(), self.limits[&topic]);
+        match size > limit {
+            true => Err(BusError::TooLarge { topic, size, limit }),
+            false => Ok(()),
+        }
     }
 
     async fn send(&self, topic: Topic, record: &Record, confirmed: bool) -> Result<(), BusError> {
-        let (size, limit) = (record.size(), self.limits[&topic]);
-        if size > limit {
-            return Err(BusError::TooLarge { topic, size, limit });
-        }
+        self.check_size(topic, record)?;
         self.outbox
             .send(topic, self.config.topics.of(topic), record, confirmed)
             .await
@@ -193,6 +224,7 @@ impl KafkaBus {
             outbox: Arc::clone(&self.outbox),
             watch: Arc::clone(&self.watch),
             commit_timeout: self.config.publish_timeout,
+            max_message_bytes: self.config.max_message_bytes,
             closing: self.closing.clone(),
         }
     }
@@ -281,6 +313,21 @@ impl Bus for KafkaBus {
         self.send(topic, &record, true).await
     }
 
+    async fn publish_all(&self, topic: Topic, records: &[Record]) -> Result<(), BusError> {
+        for record in records {
+            self.check_size(topic, record)?;
+        }
+        let name = self.config.topics.of(topic);
+        let mut sent = Vec::with_capacity(records.len());
+        for record in records {
+            sent.push(self.outbox.queue(topic, name, record, true).await?);
+        }
+        for sent in sent {
+            sent.confirmed().await?;
+        }
+        Ok(())
+    }
+
     async fn subscribe(
         &self,
         topic: Topic,
@@ -288,10 +335,10 @@ impl Bus for KafkaBus {
     ) -> Result<Box<dyn Subscription>, BusError> {
         let name = self.config.topics.of(topic).to_owned();
         let what = format!("cannot read {name}");
-        let consumer = self.consumer(group).map_err(unavailable(&what))?;
+        let (consumer, progress) = self.consumer(&name, group).map_err(unavailable(&what))?;
         consumer.subscribe(&[&name]).map_err(unavailable(&what))?;
         Ok(Box::new(KafkaSubscription::new(
-            consumer,
+            (consumer, progress),
             topic,
             name,
             true,
@@ -303,10 +350,10 @@ impl Bus for KafkaBus {
         let name = self.config.topics.of(topic).to_owned();
         let what = format!("cannot follow {name}");
         // The broker does not know a group that never joins and never commits.
-        let consumer = Arc::new(
-            self.consumer("anomalyzer-tail")
-                .map_err(unavailable(&what))?,
-        );
+        let (consumer, progress) = self
+            .consumer(&name, "anomalyzer-tail")
+            .map_err(unavailable(&what))?;
+        let consumer = Arc::new(consumer);
         let mut wanted = TopicPartitionList::new();
         for (partition, _, high) in self.ends(&consumer, &name).await? {
             wanted
@@ -316,7 +363,7 @@ impl Bus for KafkaBus {
         consumer.assign(&wanted).map_err(unavailable(&what))?;
         let consumer = Arc::into_inner(consumer).ok_or(BusError::Closed)?;
         Ok(Box::new(KafkaSubscription::new(
-            consumer,
+            (consumer, progress),
             topic,
             name,
             false,
@@ -327,10 +374,10 @@ impl Bus for KafkaBus {
     async fn replay(&self, topic: Topic) -> Result<Replay, BusError> {
         let name = self.config.topics.of(topic).to_owned();
         let what = format!("cannot replay {name}");
-        let consumer = Arc::new(
-            self.consumer("anomalyzer-replay")
-                .map_err(unavailable(&what))?,
-        );
+        let (consumer, progress) = self
+            .consumer(&name, "anomalyzer-replay")
+            .map_err(unavailable(&what))?;
+        let consumer = Arc::new(consumer);
         let mut wanted = TopicPartitionList::new();
         let mut ends = BTreeMap::new();
         for (partition, low, high) in self.ends(&consumer, &name).await? {
@@ -344,7 +391,7 @@ impl Bus for KafkaBus {
         consumer.assign(&wanted).map_err(unavailable(&what))?;
         let consumer = Arc::into_inner(consumer).ok_or(BusError::Closed)?;
         let subscription = Box::new(KafkaSubscription::new(
-            consumer,
+            (consumer, progress),
             topic,
             name,
             false,
@@ -360,7 +407,7 @@ impl Bus for KafkaBus {
     fn log_of_record(&self) -> Option<Box<dyn LogOfRecord>> {
         Some(Box::new(KafkaLog {
             client: self.client.clone(),
-            context: Context(Arc::clone(&self.watch)),
+            context: Context::new(Arc::clone(&self.watch)),
             name: self.config.topics.decisions.clone(),
             limit: self.limits[&Topic::Decisions],
             patience: self.config.publish_timeout,
@@ -377,6 +424,8 @@ impl Bus for KafkaBus {
             capacity: self.outbox.capacity(),
             full: self.watch.full.load(Ordering::Relaxed),
             dead_letters: self.watch.dead_letters.load(Ordering::Relaxed),
+            unreadable: self.watch.passed_over.load(Ordering::Relaxed),
+            lags: self.watch.lags(),
         }
     }
 

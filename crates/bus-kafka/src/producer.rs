@@ -39,6 +39,31 @@ pub(super) struct InFlight {
     told: Option<oneshot::Sender<KafkaResult<()>>>,
 }
 
+/// Message in the queue, whose confirmation can be awaited.
+pub(super) struct Queued {
+    topic: Topic,
+    name: String,
+    size: usize,
+    patience: Duration,
+    word: oneshot::Receiver<KafkaResult<()>>,
+}
+
+impl Queued {
+    /// Waits for the broker's confirmation.
+    pub(super) async fn confirmed(self) -> Result<(), BusError> {
+        match timeout(self.patience, self.word).await {
+            Ok(Ok(result)) => result.map_err(|error| explain(self.topic, self.size, &error)),
+            Ok(Err(_)) => Err(BusError::Closed),
+            Err(_) => Err(BusError::Unavailable(format!(
+                "kafka did not confirm a message for {} within {} s; it goes on trying, so that it may arrive twice \
+                 when it is sent again",
+                self.name,
+                self.patience.as_secs_f32()
+            ))),
+        }
+    }
+}
+
 struct RecordContext(Context);
 
 impl ClientContext for RecordContext {
@@ -67,8 +92,8 @@ impl ProducerContext for RecordContext {
                 let _ = told.send(result);
             }
             None => match result {
-                Ok(()) => self.0.0.report_taken(),
-                Err(error) => self.0.0.report_refused(&error),
+                Ok(()) => self.0.health.report_taken(),
+                Err(error) => self.0.health.report_refused(&error),
             },
         }
     }
@@ -93,7 +118,7 @@ impl RecordProducer {
             .set("message.timeout.ms", "0")
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647")
-            .create_with_context(RecordContext(Context(Arc::clone(&watch))))?;
+            .create_with_context(RecordContext(Context::new(Arc::clone(&watch))))?;
         let (queue_messages, queue_bytes) =
             (config.queue_messages.max(1), config.queue_bytes.max(1));
         Ok(Self {
@@ -131,6 +156,22 @@ impl RecordProducer {
         record: &Record,
         confirmed: bool,
     ) -> Result<(), BusError> {
+        let queued = self.queue(topic, name, record, confirmed).await?;
+        match confirmed {
+            true => queued.confirmed().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Queues a message for `name`. Messages are written in the order of the calls. `confirmed` is
+    /// true if the caller waits for the broker's confirmation.
+    pub(super) async fn queue(
+        &self,
+        topic: Topic,
+        name: &str,
+        record: &Record,
+        confirmed: bool,
+    ) -> Result<Queued, BusError> {
         if let Some((name, _)) = record.headers.iter().find(|(name, _)| name.contains('\0')) {
             return Err(BusError::Unavailable(format!(
                 "kafka can't carry the header name {name:?}: it holds a NUL"
@@ -153,18 +194,13 @@ impl RecordProducer {
         self.producer
             .send(message)
             .map_err(|(error, _)| explain(topic, size, &error))?;
-        if !confirmed {
-            return Ok(());
-        }
-        match timeout(self.publish_timeout, word).await {
-            Ok(Ok(result)) => result.map_err(|error| explain(topic, size, &error)),
-            Ok(Err(_)) => Err(BusError::Closed),
-            Err(_) => Err(BusError::Unavailable(format!(
-                "kafka did not confirm a message for {name} within {} s; it goes on trying, so that it may arrive twice \
-                 when it is sent again",
-                self.publish_timeout.as_secs_f32()
-            ))),
-        }
+        Ok(Queued {
+            topic,
+            name: name.to_owned(),
+            size,
+            patience: self.publish_timeout,
+            word,
+        })
     }
 
     /// Acquires permits for one message of `size` bytes. Returns None on a timeout.

@@ -1,6 +1,7 @@
 //! Kafka consumer: either a member of a group with manual commits, or a follower without group and
 //! commits.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,17 +16,28 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::broker_health::{BrokerHealth, Context};
 use super::producer::RecordProducer;
+use super::raw_batch::{self, RawBatch};
+use super::read_progress::{ReadProgress, Unread};
 use anomalyzer_bus::{BusError, Subscription, dead_letter_name, dead_letter_of};
 use anomalyzer_domain::{Delivery, Record, Topic};
 
 /// Size in bytes after which a batch ends.
 const BATCH_BYTES: usize = 8 << 20;
 const COMMIT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Number of consecutive empty polls after which the consumer has no message left. One poll may be
+/// empty because it handled another event.
+const EMPTY_POLLS: u32 = 3;
+/// Number of seconds without progress after which the batch that does not arrive is looked at.
+const LOOK_AFTER: u32 = 3;
+/// Timeout of each step of that look.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Number of seconds without progress after which a batch without a visible fault is passed over.
+const PASS_OVER_AFTER: u32 = 45;
 /// Maximum number of retries of a commit during a rebalance.
 const COMMITS_IN_REBALANCE: u32 = 10;
 
@@ -35,10 +47,14 @@ pub(super) struct KafkaSubscription {
     topic: Topic,
     name: String,
     member: bool,
+    progress: Arc<ReadProgress>,
     outbox: Arc<RecordProducer>,
     watch: Arc<BrokerHealth>,
     commit_timeout: Duration,
+    max_message_bytes: usize,
     closing: TaskTracker,
+    /// Delivery in place of a batch that was passed over, until it is returned.
+    passed_over: Option<Delivery>,
 }
 
 /// Parts of the bus that its subscriptions share.
@@ -46,12 +62,13 @@ pub(super) struct Shared {
     pub(super) outbox: Arc<RecordProducer>,
     pub(super) watch: Arc<BrokerHealth>,
     pub(super) commit_timeout: Duration,
+    pub(super) max_message_bytes: usize,
     pub(super) closing: TaskTracker,
 }
 
 impl KafkaSubscription {
     pub(super) fn new(
-        consumer: StreamConsumer<Context>,
+        (consumer, progress): (StreamConsumer<Context>, Arc<ReadProgress>),
         topic: Topic,
         name: String,
         member: bool,
@@ -61,6 +78,7 @@ impl KafkaSubscription {
             outbox,
             watch,
             commit_timeout,
+            max_message_bytes,
             closing,
         } = shared;
         Self {
@@ -68,15 +86,104 @@ impl KafkaSubscription {
             topic,
             name,
             member,
+            progress,
             outbox,
             watch,
             commit_timeout,
+            max_message_bytes,
             closing,
+            passed_over: None,
         }
     }
 
     fn consumer(&self) -> Result<&Arc<StreamConsumer<Context>>, BusError> {
         self.consumer.as_ref().ok_or(BusError::Closed)
+    }
+
+    /// Looks at a batch whose messages have not arrived for a while. If no client can read it, moves
+    /// the consumer behind it, and returns a delivery in its place.
+    async fn pass_over_unreadable(&mut self) -> Option<Delivery> {
+        // A call that was cancelled may have left it here.
+        if let Some(delivery) = self.passed_over.take() {
+            return Some(delivery);
+        }
+        let unread = self.progress.take_unread(LOOK_AFTER)?;
+        let batch = match timeout(LOOK_TIMEOUT, self.read_batch(unread)).await {
+            Ok(Ok(batch)) => batch?,
+            Ok(Err(error)) => {
+                tracing::debug!(topic = self.name, ?unread, %error, "cannot look at a batch");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let Unread {
+            partition, next, ..
+        } = unread;
+        let last = batch.last.min(unread.stable_end - 1);
+        let fault = batch.fault.or_else(|| {
+            let waited = unread.ticks >= PASS_OVER_AFTER;
+            waited.then(|| "it cannot be decompressed or read".to_owned())
+        })?;
+        let reason = format!(
+            "unreadable batch of the offsets {next} to {last} ({}): {fault}",
+            batch.description
+        );
+        let mut bytes = batch.bytes;
+        bytes.truncate(self.max_message_bytes);
+        self.passed_over = Some(Delivery::unreadable(
+            self.topic,
+            partition,
+            last,
+            &reason,
+            bytes.into(),
+        ));
+        let (consumer, name) = (Arc::clone(self.consumer().ok()?), self.name.clone());
+        let sought = tokio::task::spawn_blocking(move || {
+            consumer.seek(&name, partition, Offset::Offset(last + 1), LOOK_TIMEOUT)
+        });
+        match sought.await {
+            Ok(Ok(())) => {
+                tracing::error!(
+                    topic = self.name,
+                    partition,
+                    reason,
+                    "passing over an unreadable batch"
+                );
+                self.watch.passed_over.fetch_add(1, Ordering::Relaxed);
+                self.passed_over.take()
+            }
+            Ok(Err(error)) => {
+                // The next tick tries again.
+                tracing::warn!(topic = self.name, partition, %error, "cannot pass over a batch");
+                self.passed_over = None;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Reads the batch that does not arrive from the partition's leader.
+    async fn read_batch(&self, unread: Unread) -> io::Result<Option<RawBatch>> {
+        let consumer = Arc::clone(self.consumer().map_err(io::Error::other)?);
+        let (name, partition) = (self.name.clone(), unread.partition);
+        let asked =
+            tokio::task::spawn_blocking(move || consumer.fetch_metadata(Some(&name), LOOK_TIMEOUT));
+        let metadata = asked.await?.map_err(io::Error::other)?;
+        let partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions());
+        let leader = partitions
+            .filter(|it| it.id() == partition)
+            .map(|it| it.leader())
+            .next();
+        let broker = metadata
+            .brokers()
+            .iter()
+            .find(|broker| Some(broker.id()) == leader)
+            .ok_or_else(|| io::Error::other("the partition has no leader"))?;
+        let port = u16::try_from(broker.port()).map_err(io::Error::other)?;
+        raw_batch::read((broker.host(), port), &self.name, partition, unread.next).await
     }
 
     /// Returns an error if a person must act. Other consumer errors are only logged, because
@@ -92,6 +199,19 @@ impl KafkaSubscription {
                 "cannot read {}: {error}",
                 self.name
             )));
+        }
+        if matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::BadMessage
+                    | RDKafkaErrorCode::MessageSizeTooLarge
+                    | RDKafkaErrorCode::NotImplemented
+            )
+        ) {
+            // librdkafka passes over a message of an unknown format by itself.
+            tracing::error!(topic = self.name, %error, "kafka has a message that cannot be read");
+            self.watch.passed_over.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
         }
         tracing::debug!(topic = self.name, %error, "kafka consumer error; retrying");
         Ok(())
@@ -152,6 +272,9 @@ fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
 impl Subscription for KafkaSubscription {
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError> {
         let deadline = Instant::now() + wait;
+        if let Some(delivery) = self.pass_over_unreadable().await {
+            return Ok(vec![delivery]);
+        }
         let consumer = self.consumer()?;
         let mut stream = consumer.stream();
         let mut batch = Vec::new();
@@ -161,24 +284,30 @@ impl Subscription for KafkaSubscription {
                 Ok(Some(Ok(message))) => batch.push(delivery(self.topic, &message)),
                 Ok(Some(Err(error))) => self.judge(&error)?,
                 Ok(None) => return Err(BusError::Closed),
-                Err(_) => return Ok(batch),
+                Err(_) => break,
             }
         }
         // From here on there is no await, so a caller that drops the future can't lose messages
         // that were already taken.
-        while batch.len() < max && bytes < BATCH_BYTES {
+        let mut empty = 0;
+        while batch.len() < max && bytes < BATCH_BYTES && empty < EMPTY_POLLS {
             match stream.next().now_or_never() {
                 Some(Some(Ok(message))) => {
                     let delivery = delivery(self.topic, &message);
                     bytes += delivery.record.payload.len();
                     batch.push(delivery);
+                    empty = 0;
                 }
                 Some(Some(Err(error))) => {
                     tracing::debug!(topic = self.name, %error, "kafka consumer error; retrying");
                     break;
                 }
-                _ => break,
+                Some(None) => break,
+                None => empty += 1,
             }
+        }
+        if empty == EMPTY_POLLS {
+            self.progress.note_drained();
         }
         Ok(batch)
     }
@@ -247,6 +376,10 @@ impl Subscription for KafkaSubscription {
     fn is_active(&self) -> bool {
         let assigned = self.consumer.as_ref().map(|consumer| consumer.assignment());
         !self.member || matches!(assigned, Some(Ok(assigned)) if assigned.count() > 0)
+    }
+
+    fn has_read_to(&self, partition: i32, end: i64) -> bool {
+        self.progress.has_read_to(partition, end)
     }
 
     async fn dead_letter(&mut self, delivery: &Delivery, reason: &str) -> Result<(), BusError> {

@@ -95,6 +95,14 @@ impl LocalBus {
         store::read(&self.shared.readers, topic, &name, from, newest).await
     }
 
+    fn check_size(&self, topic: Topic, record: &Record) -> Result<(), BusError> {
+        let (size, limit) = (record.size(), self.shared.config.max_message_bytes);
+        match size > limit {
+            true => Err(BusError::TooLarge { topic, size, limit }),
+            false => Ok(()),
+        }
+    }
+
     fn gate(&self, topic: Topic, group: &str) -> Arc<Semaphore> {
         let mut gates = self.gates.lock();
         Arc::clone(
@@ -108,15 +116,12 @@ impl LocalBus {
 #[async_trait]
 impl Bus for LocalBus {
     async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError> {
-        let (size, limit) = (record.size(), self.shared.config.max_message_bytes);
-        if size > limit {
-            return Err(BusError::TooLarge { topic, size, limit });
-        }
+        self.check_size(topic, &record)?;
         if is_durable(topic) {
             let change = Change::Append {
                 topic: topic.default_name().to_owned(),
                 at: now_ms(),
-                record,
+                records: vec![record],
             };
             return self.shared.write(topic, change).await.map(drop);
         }
@@ -131,6 +136,24 @@ impl Bus for LocalBus {
         } else {
             Err(BusError::Full(topic))
         }
+    }
+
+    async fn publish_all(&self, topic: Topic, records: &[Record]) -> Result<(), BusError> {
+        for record in records {
+            self.check_size(topic, record)?;
+        }
+        if !is_durable(topic) {
+            for record in records {
+                self.publish(topic, record.clone()).await?;
+            }
+            return Ok(());
+        }
+        let change = Change::Append {
+            topic: topic.default_name().to_owned(),
+            at: now_ms(),
+            records: records.to_vec(),
+        };
+        self.shared.write(topic, change).await.map(drop)
     }
 
     async fn subscribe(
@@ -201,6 +224,8 @@ impl Bus for LocalBus {
             capacity: (shared.writer.max_capacity() + shared.config.metrics_messages) as u64,
             full: shared.counters.full.load(Ordering::Relaxed),
             dead_letters: shared.counters.dead_letters.load(Ordering::Relaxed),
+            unreadable: 0,
+            lags: vec![],
         }
     }
 
@@ -338,7 +363,7 @@ mod tests {
         let append = |byte: u8| Change::Append {
             topic: topic.clone(),
             at: 1,
-            record: record(&[byte; 100]),
+            records: vec![record(&[byte; 100])],
         };
         let changes: Vec<_> = (0..5).map(append).collect();
         store::apply(&connection, &changes).await.unwrap();

@@ -24,11 +24,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// One change. Several changes share a transaction.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Appends a record to a topic; the answer is its position.
+    /// Appends records to a topic; the answer is the position of the last one.
     Append {
         topic: String,
         at: UnixMs,
-        record: Record,
+        records: Vec<Record>,
     },
     /// Registers a group; the answer is its next position.
     Join { topic: Topic, group: String },
@@ -106,17 +106,21 @@ pub(super) async fn apply(
 
 async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result<i64, sqlx::Error> {
     match change {
-        Change::Append { topic, at, record } => {
-            let written =
-                sqlx::query("INSERT INTO messages (topic, published_at, key, headers, payload) VALUES (?, ?, ?, ?, ?)")
-                    .bind(topic)
-                    .bind(at)
-                    .bind(&record.key)
-                    .bind(headers::encode(&record.headers))
-                    .bind(&record.payload[..])
-                    .execute(connection)
-                    .await?;
-            Ok(written.last_insert_rowid())
+        Change::Append { topic, at, records } => {
+            let mut last = 0;
+            for record in records {
+                let written =
+                    sqlx::query("INSERT INTO messages (topic, published_at, key, headers, payload) VALUES (?, ?, ?, ?, ?)")
+                        .bind(topic)
+                        .bind(at)
+                        .bind(&record.key)
+                        .bind(headers::encode(&record.headers))
+                        .bind(&record.payload[..])
+                        .execute(&mut *connection)
+                        .await?;
+                last = written.last_insert_rowid();
+            }
+            Ok(last)
         }
         Change::Join { topic, group } => {
             sqlx::query("INSERT INTO group_offsets (topic, name, next) VALUES (?, ?, 0) ON CONFLICT DO NOTHING")

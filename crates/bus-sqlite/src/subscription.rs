@@ -153,7 +153,7 @@ impl Subscription for LocalSubscription {
         let change = Change::Append {
             topic: dead_letter_name(name),
             at: now_ms(),
-            record,
+            records: vec![record],
         };
         self.shared.write(self.topic, change).await?;
         self.shared.counters.add_dead_letter();

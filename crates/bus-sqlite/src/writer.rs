@@ -15,7 +15,7 @@ use super::store::{Change, apply};
 use anomalyzer_bus::{BusError, dead_letter_name};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::disk_probe;
-use anomalyzer_domain::Topic;
+use anomalyzer_domain::{Record, Topic};
 
 /// Maximum number of changes, and of bytes, in one transaction.
 const GROUP_CHANGES: usize = 256;
@@ -114,7 +114,7 @@ impl Writer {
 
 fn gather(first: Write, writes: &mut mpsc::Receiver<Write>) -> Vec<Write> {
     let bytes = |write: &Write| match &write.change {
-        Change::Append { record, .. } => record.size(),
+        Change::Append { records, .. } => records.iter().map(Record::size).sum(),
         _ => 0,
     };
     let mut total = bytes(&first);

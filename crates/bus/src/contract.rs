@@ -23,6 +23,25 @@ pub struct BusHealth {
     pub full: u64,
     /// Number of dead letters.
     pub dead_letters: u64,
+    /// Number of messages or batches that no client can read, and that were passed over.
+    pub unreadable: u64,
+    /// Lag of each partition that this process reads. The local bus reports none.
+    pub lags: Vec<PartitionLag>,
+}
+
+/// Lag of a consumer of this process in one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct PartitionLag {
+    /// Name of the topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Consumer group.
+    pub group: String,
+    /// Number of messages that the consumer has not taken yet.
+    pub messages: u64,
+    /// The reason, with the remedy, if the partition stands still.
+    pub problem: Option<String>,
 }
 
 /// A bus: it publishes to topics and opens subscriptions.
@@ -36,6 +55,15 @@ pub trait Bus: Send + Sync {
     /// needs this before it gives up its own copy of the message. See [`Self::publish`].
     async fn publish_confirmed(&self, topic: Topic, record: Record) -> Result<(), BusError> {
         self.publish(topic, record).await
+    }
+
+    /// Publishes messages in their order, and returns when all of them are as durable as their
+    /// topic. After an error, part of them may have been published: publish all of them again.
+    async fn publish_all(&self, topic: Topic, records: &[Record]) -> Result<(), BusError> {
+        for record in records {
+            self.publish(topic, record.clone()).await?;
+        }
+        Ok(())
     }
 
     /// Joins a consumer group. The subscription starts at the committed offset of the group, or at
@@ -107,6 +135,12 @@ pub trait Subscription: Send {
     /// answer.
     fn is_active(&self) -> bool {
         true
+    }
+
+    /// Returns true if [`Self::next`] has returned all messages of a partition before the offset
+    /// `end`. A reader needs this if the partition ends with marks that are no messages.
+    fn has_read_to(&self, _partition: i32, _end: i64) -> bool {
+        false
     }
 
     /// Commits all messages of the partition up to and including `delivery`. The commit is durable

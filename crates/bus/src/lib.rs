@@ -13,6 +13,6 @@ pub mod fake;
 pub mod retry;
 
 pub use consume::{Batch, Ended, Handler, OnReadError, consume};
-pub use contract::{Bus, BusHealth, LogOfRecord, Replay, Subscription};
+pub use contract::{Bus, BusHealth, LogOfRecord, PartitionLag, Replay, Subscription};
 pub use dead_letter::{dead_letter_name, dead_letter_of};
 pub use error::BusError;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::pauses::{ExcusedTime, Pause};
 use anomalyzer_domain::{
     Coverage, Direction, Finding, FindingId, Incident, Labels, Meaning, Phase, Target, UnixMs,
     millis,
@@ -30,6 +31,8 @@ pub(super) struct AbsenceDetector {
     absent: HashMap<(String, Target), Absent>,
     /// Number of reports dropped because [`MAX_ABSENT`] was reached.
     pub(super) dropped: u64,
+    /// The pauses of this process.
+    time: ExcusedTime,
 }
 
 impl AbsenceDetector {
@@ -39,6 +42,7 @@ impl AbsenceDetector {
             after,
             absent: HashMap::new(),
             dropped: 0,
+            time: ExcusedTime::default(),
         }
     }
 
@@ -86,7 +90,11 @@ impl AbsenceDetector {
             reported: false,
         });
         absent.heard_at = absent.heard_at.max(now);
-        let absent_for = now.saturating_sub(absent.since);
+        if !absent.reported {
+            // A clock that was ahead must not hide a silence for years.
+            absent.since = absent.since.min(now);
+        }
+        let absent_for = self.time.passed(absent.since, now);
         if absent.reported || absent_for < millis(self.after) {
             return None;
         }
@@ -98,6 +106,11 @@ impl AbsenceDetector {
         );
         let since = absent.since;
         Some(finding(signal, target, since, now, Phase::Onset, reason))
+    }
+
+    /// Excuses a pause of this process: that is no silence of the sources.
+    pub(super) fn excuse(&mut self, pause: Pause) {
+        self.time.excuse(pause);
     }
 
     /// Ends an absence. Returns a finding if the absence was reported.
@@ -171,6 +184,42 @@ mod tests {
             );
         }
         assert_eq!(phases, [(30, Phase::Onset), (50, Phase::Clear)]);
+    }
+
+    /// Coverage of a round in which the only source failed.
+    const FAILING: Coverage = Coverage {
+        asked: 1,
+        answered: 0,
+        failed: 1,
+    };
+
+    #[test]
+    fn a_pause_of_this_process_is_no_silence_of_the_sources() {
+        let mut absence = AbsenceDetector::new(Duration::from_millis(100));
+        let target = Target::new("", "Process", "web");
+        let observe = |absence: &mut AbsenceDetector, now| {
+            absence.observe("latency", &target, now, FAILING).is_some()
+        };
+        assert!(!observe(&mut absence, 0));
+        absence.excuse(Pause {
+            from: 10,
+            to: 60_010,
+        });
+        assert!(!observe(&mut absence, 60_050), "60 s were a pause");
+        assert!(
+            observe(&mut absence, 60_100),
+            "silent for 100 ms besides the pause"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_hides_no_silence() {
+        let mut absence = AbsenceDetector::new(Duration::from_millis(100));
+        let target = Target::new("", "Process", "web");
+        let ten_years = 10 * 365 * 24 * 3600 * 1000;
+        let told = [ten_years, 0, 50, 100]
+            .map(|now| absence.observe("latency", &target, now, FAILING).is_some());
+        assert_eq!(told, [false, false, false, true]);
     }
 
     #[test]

@@ -104,6 +104,14 @@ pub(super) fn newest_time<'m, 'a: 'm>(
     times.max().unwrap_or(UnixMs::MIN)
 }
 
+/// Returns the time of the newest message that the service collected itself.
+pub(super) fn newest_own_time(messages: &[Message<'_>]) -> Option<UnixMs> {
+    let own = messages.iter().filter(|message| {
+        !message.origin.foreign && matches!(message.content, Content::Encoded(_))
+    });
+    own.map(|message| message.observed_at).max()
+}
+
 /// Returns the last message of each partition.
 pub(super) fn last_of_partitions(deliveries: &[Delivery]) -> impl Iterator<Item = &Delivery> {
     let last: BTreeMap<i32, &Delivery> = deliveries

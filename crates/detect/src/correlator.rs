@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::incident_log::IncidentLog;
+use super::pauses::{ExcusedTime, Pause};
 use anomalyzer_domain::duration;
 use anomalyzer_domain::{
     Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, IncidentView,
@@ -169,12 +170,21 @@ impl OpenIncident {
         self.incident.active().next().is_none()
     }
 
+    /// Moves starting times after `latest` back to it. They come from a clock that was ahead, and
+    /// must not hold the incident open for years.
+    fn bound(&mut self, latest: UnixMs) {
+        let others = self.quiet_since.iter_mut().chain(&mut self.inherited_at);
+        for since in others.chain([&mut self.confirm_from]) {
+            *since = (*since).min(latest);
+        }
+    }
+
     /// Clears the inherited findings that no detector confirmed within `within`: their detector has
     /// lost its state, or is gone. Keeps a finding whose sources all fail, because nothing shows
     /// that it is over. Returns true if a finding was cleared.
-    fn expire_inherited(&mut self, now: UnixMs, within: Duration) -> bool {
+    fn expire_inherited(&mut self, now: UnixMs, within: Duration, time: &ExcusedTime) -> bool {
         let since = *self.inherited_at.get_or_insert(now);
-        if now.saturating_sub(since) < millis(within) {
+        if time.passed(since, now) < millis(within) {
             return false;
         }
         let mut expired = false;
@@ -195,25 +205,32 @@ impl OpenIncident {
             );
         }
         if expired {
-            self.incident.changed_at = now;
+            self.incident.changed_at = self.incident.changed_at.max(now);
             self.quiet_since = self.is_quiet().then_some(now);
         }
         expired
     }
 
-    /// Returns the events that are due at `now`.
-    fn advance(&mut self, now: UnixMs, config: &IncidentConfig) -> Vec<IncidentEvent> {
+    /// Returns the events that are due at `now`. The pauses of this process count as no time: it
+    /// saw nothing then.
+    fn advance(
+        &mut self,
+        now: UnixMs,
+        config: &IncidentConfig,
+        time: &ExcusedTime,
+    ) -> Vec<IncidentEvent> {
         let mut events = Vec::new();
-        if !self.inherited.is_empty() && self.expire_inherited(now, config.reaffirm_within) {
+        if !self.inherited.is_empty() && self.expire_inherited(now, config.reaffirm_within, time) {
             events.push(event(IncidentEventKind::Changed, now, &self.incident));
         }
-        let passed = |since: UnixMs, time| now.saturating_sub(since) >= millis(time);
+        let passed = |since: UnixMs, wanted| time.passed(since, now) >= millis(wanted);
         let is_over = self
             .quiet_since
             .is_some_and(|since| passed(since, config.quiet_for));
         if is_over {
             self.incident.cleared_at = self.quiet_since;
-            self.incident.changed_at = now;
+            // An event that is older than the known state would be ignored.
+            self.incident.changed_at = self.incident.changed_at.max(now);
         }
         // A quiet incident is confirmed only after it comes back or is over, so that a short
         // deviation is never treated.
@@ -241,6 +258,8 @@ pub struct IncidentCorrelator {
     adopted: Vec<Incident>,
     /// True if an incident may have inherited findings.
     inherits: bool,
+    /// The pauses of this process.
+    time: ExcusedTime,
 }
 
 impl IncidentCorrelator {
@@ -253,6 +272,7 @@ impl IncidentCorrelator {
             log,
             adopted: vec![],
             inherits: false,
+            time: ExcusedTime::default(),
         }
     }
 
@@ -413,6 +433,16 @@ impl IncidentCorrelator {
         }
     }
 
+    /// Excuses a pause of this process: nothing is confirmed and nothing is over because of it.
+    pub(super) fn excuse(&mut self, pause: Pause) {
+        self.time.excuse(pause);
+    }
+
+    /// Moves starting times after `latest`, from a clock that was ahead, back to it.
+    pub(super) fn bound(&mut self, latest: UnixMs) {
+        self.open.values_mut().for_each(|open| open.bound(latest));
+    }
+
     /// Returns the confirmations and all-clears that are due at `now`, in the order of the targets.
     pub(super) fn advance(&mut self, now: UnixMs) -> Vec<IncidentEvent> {
         let mut targets: Vec<Target> = self.open.keys().cloned().collect();
@@ -427,7 +457,7 @@ impl IncidentCorrelator {
                 self.open.remove(&target);
                 continue;
             }
-            events.extend(open.advance(now, &self.config));
+            events.extend(open.advance(now, &self.config, &self.time));
             self.inherits |= !open.inherited.is_empty();
             if !open.incident.is_open() {
                 self.open.remove(&target);
@@ -713,6 +743,61 @@ mod tests {
         assert_eq!(correlator.take_adopted(), [theirs]);
     }
 
+    /// Returns the kinds of the events at these times after an onset at 0.
+    fn kinds_at(
+        correlator: &mut IncidentCorrelator,
+        times: &[UnixMs],
+    ) -> Vec<Vec<IncidentEventKind>> {
+        let due = times.iter().map(|at| correlator.advance(*at));
+        due.map(|events| events.iter().map(|event| event.kind).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_pause_of_this_process_confirms_nothing_and_clears_nothing() {
+        use IncidentEventKind::{Cleared, Confirmed};
+        let mut correlator = IncidentCorrelator::new(config(), IncidentLog::default());
+        correlator.record(&web(), finding("a", Onset, 0), none(), origin());
+        correlator.excuse(Pause {
+            from: 1,
+            to: 60_001,
+        });
+        let told = kinds_at(&mut correlator, &[60_002, 60_009, 60_010]);
+        assert_eq!(told, [vec![], vec![], vec![Confirmed]]);
+        correlator.record(&web(), finding("a", Clear, 60_020), none(), origin());
+        correlator.excuse(Pause {
+            from: 60_021,
+            to: 120_021,
+        });
+        let told = kinds_at(&mut correlator, &[120_022, 120_025]);
+        assert_eq!(told, [vec![], vec![Cleared]]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_holds_no_incident_open() {
+        use IncidentEventKind::{Cleared, Confirmed};
+        const AHEAD: UnixMs = 10 * 365 * 24 * 3600 * 1000;
+        let known = IncidentLog::default();
+        let mut correlator = IncidentCorrelator::new(config(), known.clone());
+        let onset = Finding {
+            onset_at: AHEAD,
+            ..finding("a", Onset, AHEAD)
+        };
+        let opened = correlator.record(&web(), onset, none(), origin()).unwrap();
+        correlator.note_published(&opened);
+        correlator.bound(100);
+        assert_eq!(
+            kinds_at(&mut correlator, &[105, 110]),
+            [vec![], vec![Confirmed]]
+        );
+        correlator.record(&web(), finding("a", Clear, 120), none(), origin());
+        let cleared = correlator.advance(125);
+        assert_eq!(cleared[0].kind, Cleared);
+        correlator.note_published(&cleared[0]);
+        assert!(known.open().is_empty());
+        assert!(cleared[0].incident.changed_at >= opened.incident.changed_at);
+    }
+
     proptest::proptest! {
         #[test]
         fn no_time_makes_it_panic(times in proptest::collection::vec(proptest::prelude::any::<i64>(), 1..9)) {
@@ -720,6 +805,7 @@ mod tests {
             for (at, phase) in times.iter().zip([Onset, Clear, Phase::Ongoing].into_iter().cycle()) {
                 correlator.update_coverage(&web(), "a", *at, answering());
                 correlator.record(&web(), finding("a", phase, *at), none(), origin());
+                correlator.bound(at.wrapping_neg());
                 correlator.advance(at.wrapping_neg());
                 correlator.advance(*at);
             }

@@ -47,6 +47,9 @@ pub(super) struct Detector {
     pub(super) must_reopen: bool,
     /// Number of faults since the last evaluated frame.
     faults: u32,
+    /// True if the instance was lost because the machine was overloaded. That is no fault of the
+    /// saved state.
+    is_starved: bool,
     /// Findings from the replayed past that no evaluation has returned yet.
     pending: Vec<SeriesFinding>,
     /// True if its series may share state that must be saved.
@@ -75,6 +78,7 @@ impl Detector {
             onsets: HashMap::new(),
             must_reopen: false,
             faults: 0,
+            is_starved: false,
             pending: Vec::new(),
             shares_state: true,
             not_saved: None,
@@ -101,6 +105,11 @@ impl Detector {
     /// Returns the progress of the warm-up, if a series is still in it.
     pub(super) fn learning(&mut self, table: &SeriesTable, now: UnixMs) -> Option<Learning> {
         self.warmup.status(&self.config.name, table, now)
+    }
+
+    /// Returns the reason if the detector never learns; see [`Warmup::never_learns`].
+    pub(super) fn never_learns(&self, now: UnixMs) -> Option<String> {
+        self.warmup.never_learns(&self.config.name, now)
     }
 
     /// Returns true if the detector knows an ongoing anomaly of a series.
@@ -144,6 +153,7 @@ impl Detector {
                 Err(error) => {
                     tracing::warn!(%error, "detector failed; reopening it with its saved state");
                     self.must_reopen = true;
+                    self.is_starved = error.is_starvation();
                 }
             }
         }
@@ -161,7 +171,7 @@ impl Detector {
     ) -> Result<(), PluginError> {
         self.handle.reopen().await?;
         let is_trusted = self.faults < MAX_TRUSTED_FAULTS;
-        self.faults += 1;
+        self.faults += u32::from(!std::mem::take(&mut self.is_starved));
         let mut report = RestoreReport::default();
         if let Some(store) = store.filter(|_| is_trusted && self.handle.is_stateful()) {
             let restored = self.restore_from(store, &self.handle, of, &mut report);
@@ -190,8 +200,11 @@ impl Detector {
             ..Frame::clone(frame)
         };
         let verdict = self.handle.observe(without_opened, false).await;
-        if verdict.as_ref().is_err_and(PluginError::lost_instance) {
+        if let Err(error) = &verdict
+            && error.lost_instance()
+        {
             self.must_reopen = true;
+            self.is_starved = error.is_starvation();
         }
         let verdict = verdict?;
         self.faults = 0;

@@ -20,7 +20,9 @@ use super::correlator::{IncidentCorrelator, SampleOrigin};
 use super::detector::SeriesFinding;
 use super::dropped::DroppedCounters;
 use super::feedback::Feedback;
-use super::publish::{publish_event, set_aside};
+use super::pauses::PauseWatch;
+use super::progress::EngineProgress;
+use super::publish::{publish_events, set_aside};
 use super::quarantine::DetectorFailure;
 use super::recorder::IncidentRecorder;
 use super::replay_context::replay_contexts;
@@ -43,6 +45,8 @@ const BATCH: Batch = Batch {
     wait: Duration::from_millis(500),
     on_error: OnReadError::Retry,
 };
+/// Maximum number of incident events that are published together.
+const MAX_EVENTS: usize = 256;
 /// Maximum number of watched signals that are not configured. Each one has detectors of its own,
 /// which need memory.
 const MAX_UNCONFIGURED: usize = 256;
@@ -99,6 +103,8 @@ pub struct Engine {
     checkpointer: Option<Checkpointer>,
     status: Arc<Mutex<BTreeMap<String, DetectStatus>>>,
     dropped: Arc<DroppedCounters>,
+    progress: Arc<EngineProgress>,
+    pauses: PauseWatch,
     /// Changes when a plugin changes.
     generation: watch::Receiver<u64>,
 }
@@ -133,6 +139,8 @@ impl Engine {
             checkpointer: None,
             status: Arc::default(),
             dropped: Arc::default(),
+            progress: Arc::default(),
+            pauses: PauseWatch::new(),
         }
     }
 
@@ -172,6 +180,13 @@ impl Engine {
         self
     }
 
+    /// Notes its progress in `progress`.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Arc<EngineProgress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
     /// Opens the detectors of every configured signal, so that a wrong setting fails the start.
     ///
     /// # Errors
@@ -194,7 +209,11 @@ impl Engine {
         group: &str,
         shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
+        let watching = CancellationToken::new();
+        tokio::spawn(self.pauses.clone().run(watching.clone()));
+        let _watching = watching.drop_guard();
         let ended = self.consume(group, &shutdown).await;
+        self.progress.end();
         if let Some(checkpointer) = &mut self.checkpointer {
             checkpointer.save_all(&mut self.signals).await;
         }
@@ -223,9 +242,18 @@ impl Engine {
         deliveries: &[Delivery],
         subscription: &mut dyn Subscription,
     ) -> Result<(), EngineError> {
-        let (messages, unreadable) = batch::open(deliveries, AcceptedTime::at(now_ms()));
+        let clock = now_ms();
+        let believed = AcceptedTime::at(clock);
+        let (messages, unreadable) = batch::open(deliveries, believed);
+        let newest = batch::newest_own_time(&messages);
+        self.progress
+            .note(clock, newest, messages.len(), unreadable.len());
+        self.dropped
+            .unreadable
+            .fetch_add(unreadable.len() as u64, Relaxed);
         set_all_aside(subscription, unreadable).await?;
         let now = batch::newest_time(&messages);
+        self.incidents.correlator.bound(believed.latest());
 
         let (misplaced, ours): (Vec<_>, Vec<_>) = messages
             .into_iter()
@@ -233,7 +261,7 @@ impl Engine {
         let not_moved = self.republish(misplaced).await;
 
         for (signal, messages) in batch::by_signal(ours.iter().chain(&not_moved)) {
-            self.process_signal(signal, &messages, now, subscription)
+            self.process_signal(signal, &messages, (now, believed), subscription)
                 .await?;
         }
         // Without a readable message, the batch has no time.
@@ -248,11 +276,13 @@ impl Engine {
     /// Publishes the pending events, and saves the state that belongs to them. The messages behind
     /// them may be committed after this.
     async fn publish(&mut self) -> Result<(), BusError> {
-        for event in self.incidents.take_events() {
+        for events in self.incidents.take_events().chunks(MAX_EVENTS) {
             fail_point("before", "incident_published");
-            publish_event(self.bus.as_ref(), &event).await?;
+            publish_events(self.bus.as_ref(), events).await?;
             fail_point("after", "incident_published");
-            self.incidents.note_published(&event);
+            for event in events {
+                self.incidents.note_published(event);
+            }
         }
         if let Some(checkpointer) = &mut self.checkpointer {
             checkpointer.before_commit(&mut self.signals).await;
@@ -287,7 +317,7 @@ impl Engine {
         &mut self,
         signal: &str,
         messages: &[&Message<'_>],
-        now: UnixMs,
+        (now, believed): (UnixMs, AcceptedTime),
         subscription: &mut dyn Subscription,
     ) -> Result<(), BusError> {
         if !self.has_room_for(signal, now) {
@@ -295,7 +325,7 @@ impl Engine {
             self.dropped.count_messages(signal, count, MAX_UNCONFIGURED);
             return Ok(());
         }
-        match self.evaluate_signal(signal, messages).await {
+        match self.evaluate_signal(signal, messages, believed).await {
             Ok(unreadable) => set_all_aside(subscription, unreadable).await,
             Err(error) => {
                 tracing::error!(signal, %error, "cannot evaluate the samples of a signal");
@@ -316,6 +346,7 @@ impl Engine {
         &mut self,
         signal: &str,
         messages: &[&Message<'a>],
+        believed: AcceptedTime,
     ) -> Result<Vec<Unreadable<'a>>, EngineError> {
         let known = self.signals.get(signal);
         let is_new = known.is_none_or(|state| state.table.len() == 0);
@@ -328,7 +359,7 @@ impl Engine {
         let Some(state) = self.signals.get_mut(signal) else {
             return Ok(vec![]);
         };
-        let (frame, unreadable) = state.feed(messages, now);
+        let (frame, unreadable) = state.feed(messages, now, believed.latest());
         let frame = Arc::new(frame);
         let evaluation = state.evaluate(signal, &frame, &self.context).await;
         let store = self.context.store.as_ref();
@@ -512,7 +543,12 @@ impl bus::Handler for Engine {
         deliveries: Vec<Delivery>,
         subscription: &mut dyn Subscription,
     ) -> Result<ControlFlow<()>, EngineError> {
+        for pause in self.pauses.take() {
+            self.incidents.excuse(pause);
+        }
+        self.progress.begin();
         if deliveries.is_empty() {
+            self.progress.caught_up();
             // Incidents are confirmed and end also while no message arrives.
             self.incidents.advance(now_ms());
             self.publish().await?;
@@ -520,6 +556,7 @@ impl bus::Handler for Engine {
             self.follow_plugins().await;
             self.process_batch(&deliveries, subscription).await?;
         }
+        self.progress.end();
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -203,7 +203,7 @@ impl bus::Handler for Follower<'_> {
     async fn handle(
         &mut self,
         deliveries: Vec<Delivery>,
-        _: &mut dyn Subscription,
+        subscription: &mut dyn Subscription,
     ) -> Result<ControlFlow<()>, BusError> {
         for delivery in deliveries {
             // The consumers with a group set unreadable messages aside.
@@ -215,6 +215,8 @@ impl bus::Handler for Follower<'_> {
                 self.ends.remove(&delivery.partition);
             }
         }
+        self.ends
+            .retain(|partition, end| !subscription.has_read_to(*partition, *end));
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -5,6 +5,7 @@ use super::batch::Message;
 use super::correlator::{IncidentCorrelator, SampleOrigin};
 use super::detector::SeriesFinding;
 use super::feedback::{Feedback, strength};
+use super::pauses::Pause;
 use super::signal_state::SignalState;
 use anomalyzer_domain::{Finding, IncidentEvent, Phase, ReplayContext, Series, Target, UnixMs};
 
@@ -110,6 +111,12 @@ impl IncidentRecorder {
                 }
             }
         }
+    }
+
+    /// Excuses a pause of this process.
+    pub(super) fn excuse(&mut self, pause: Pause) {
+        self.absence.excuse(pause);
+        self.correlator.excuse(pause);
     }
 
     /// Lets time pass until `now`: incidents are confirmed and closed.

@@ -43,21 +43,47 @@ struct Group {
 }
 
 /// The interned series of one signal. Ids are dense and never reused.
-#[derive(Default)]
 pub(super) struct SeriesTable {
     groups: HashMap<Target, Group>,
     known: Vec<Option<KnownSeries>>,
     open: usize,
     scan_at: UnixMs,
+    /// Latest time that a sample can have by the present clock.
+    latest: UnixMs,
     /// Number of samples that were late or repeated.
     pub(super) late: u64,
+    /// Number of samples among them that repeat the newest one.
+    pub(super) repeated: u64,
     /// Number of samples that were not finite.
     pub(super) not_finite: u64,
     /// Number of samples of series beyond [`MAX_SERIES`].
     pub(super) dropped: u64,
 }
 
+impl Default for SeriesTable {
+    fn default() -> Self {
+        Self {
+            groups: HashMap::new(),
+            known: Vec::new(),
+            open: 0,
+            scan_at: UnixMs::MIN,
+            latest: UnixMs::MAX,
+            late: 0,
+            repeated: 0,
+            not_finite: 0,
+            dropped: 0,
+        }
+    }
+}
+
 impl SeriesTable {
+    /// Sets the latest time that a sample can have by the present clock. A series with a later
+    /// watermark comes from a time when the clock was ahead. It ends with its next sample, and
+    /// begins anew: otherwise all its samples would be late until that time comes.
+    pub(super) fn set_latest(&mut self, latest: UnixMs) {
+        self.latest = latest;
+    }
+
     /// Adds the samples of a target's series to the frame. Drops and counts samples that are late,
     /// repeated or not finite. Prometheus's stale marker closes the series.
     pub(super) fn feed(&mut self, frame: &mut Frame, target: &Target, series: &[Series]) {
@@ -138,13 +164,17 @@ impl SeriesTable {
 
     /// Closes the series without a sample for [`IDLE_MS`] before `now`.
     pub(super) fn close_idle(&mut self, frame: &mut Frame, now: UnixMs) {
-        if now < self.scan_at {
+        let is_ahead = self.scan_at > now.saturating_add(SCAN_INTERVAL_MS);
+        if now < self.scan_at && !is_ahead {
             return;
         }
         self.scan_at = now.saturating_add(SCAN_INTERVAL_MS);
         let active_at = |known: &KnownSeries| known.watermark.max(known.restored_at);
+        let latest = self.latest;
         let idle = |known: &KnownSeries| {
-            known.watermark != UnixMs::MAX && now.saturating_sub(active_at(known)) > IDLE_MS
+            let active_at = active_at(known);
+            let is_idle = now.saturating_sub(active_at) > IDLE_MS || active_at > latest;
+            known.watermark != UnixMs::MAX && is_idle
         };
         let idle: Vec<(u32, Target)> = (0..)
             .zip(&self.known)
@@ -192,7 +222,7 @@ impl SeriesTable {
     /// Adds the past that a source kept, up to `now`. Returns all open series with that past,
     /// including the samples before their watermarks.
     pub(super) fn fill(&mut self, past: Vec<(Target, Series)>, now: UnixMs) -> History {
-        let counted = (self.late, self.not_finite);
+        let counted = (self.late, self.repeated, self.not_finite);
         let mut samples: HashMap<u32, Vec<Sample>> = HashMap::new();
         for (target, mut series) in past {
             series.samples.retain(|sample| sample.value.is_finite());
@@ -208,7 +238,7 @@ impl SeriesTable {
                 samples.insert(id, series.samples);
             }
         }
-        (self.late, self.not_finite) = counted;
+        (self.late, self.repeated, self.not_finite) = counted;
         self.history(now, |id, _| samples.remove(&id).unwrap_or_default())
     }
 
@@ -392,6 +422,12 @@ impl Feed<'_> {
                 }
                 continue;
             }
+            if let Some(index) = id
+                && self.is_ahead(index)
+            {
+                self.table.close(self.frame, self.group, index);
+                id = None;
+            }
             let index = match id {
                 Some(index) => index,
                 None => {
@@ -408,6 +444,7 @@ impl Feed<'_> {
             };
             if sample.at <= known.watermark {
                 self.table.late += 1;
+                self.table.repeated += u64::from(sample.at == known.watermark);
                 continue;
             }
             known.watermark = sample.at;
@@ -418,6 +455,12 @@ impl Feed<'_> {
             self.frame.push(index, sample.at, sample.value);
         }
         Ok(id)
+    }
+
+    /// Returns true if the watermark of an open series is from a time when the clock was ahead.
+    fn is_ahead(&self, id: u32) -> bool {
+        let watermark = self.table.watermark(id);
+        watermark.is_some_and(|watermark| watermark > self.table.latest)
     }
 
     fn intern(&mut self, labels: Labels) -> Option<u32> {
@@ -449,6 +492,29 @@ mod tests {
 
     fn walk(payload: &[u8]) -> Walk<'_> {
         remote_write::walk(payload, AcceptedTime::at(i64::MAX))
+    }
+
+    #[test]
+    fn a_series_of_a_clock_that_was_ahead_begins_anew_and_loses_no_sample() {
+        let mut table = SeriesTable::default();
+        let feed = |table: &mut SeriesTable, latest: i64, at: i64| {
+            let mut frame = Frame::default();
+            table.set_latest(latest);
+            let series = Series {
+                labels: Labels::new([("a", "b")]),
+                samples: vec![Sample { at, value: 1.0 }],
+            };
+            table.feed(&mut frame, &web(), &[series]);
+            (frame.opened.len(), frame.closed, frame.ids)
+        };
+        assert_eq!(feed(&mut table, 1_000_100, 1_000_000), (1, vec![], vec![0]));
+        // The clock is right again.
+        assert_eq!(feed(&mut table, 600, 500), (1, vec![0], vec![1]));
+        assert_eq!(feed(&mut table, 700, 600), (0, vec![], vec![1]));
+        assert_eq!((table.len(), table.late), (1, 0));
+        // A sample that is only late stays late.
+        assert_eq!(feed(&mut table, 800, 550), (0, vec![], vec![]));
+        assert_eq!((table.late, table.repeated), (1, 0));
     }
 
     fn feed(samples: &[(i64, f64)]) -> (Frame, SeriesTable) {

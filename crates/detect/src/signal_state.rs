@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::batch::{Message, Unreadable};
 use super::context::{DetectContext, SignalView};
 use super::detector::{Detector, SeriesFinding};
+use super::dropped::{DropShare, Dropped};
 use super::quarantine::{DetectorFailure, DetectorSet, Evaluation};
 use super::series::SeriesTable;
 use super::warmup::Learning;
@@ -29,6 +30,13 @@ pub struct DetectStatus {
     pub not_finite: u64,
     /// Number of dropped samples of series beyond the maximum number of series.
     pub overlooked: u64,
+    /// A large share of samples that were dropped in the last minute: late, with a time that is not
+    /// plausible, or beyond the maximum number of series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Dropped>,
+    /// The reasons why detectors never learn.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub never_learns: Vec<String>,
     /// Number of findings.
     pub findings: u64,
     /// The detectors, as `name@version`.
@@ -57,6 +65,7 @@ pub(super) struct SignalState {
     pub(super) heard_at: UnixMs,
     pub(super) detectors: DetectorSet,
     pub(super) status: DetectStatus,
+    dropped: DropShare,
     /// True if the saved state of the signal was restored.
     pub(super) is_restored: bool,
 }
@@ -78,6 +87,7 @@ impl SignalState {
             heard_at: UnixMs::MIN,
             detectors: DetectorSet::open(signal, configs, context).await?,
             status: DetectStatus::default(),
+            dropped: DropShare::default(),
             is_restored: false,
         })
     }
@@ -96,12 +106,17 @@ impl SignalState {
     }
 
     /// Adds the samples of messages to the series. Returns them as a frame, and the messages that
-    /// could not be read to their end.
+    /// could not be read to their end. `latest` is the latest time that a sample can have by the
+    /// present clock.
     pub(super) fn feed<'a>(
         &mut self,
         messages: &[&Message<'a>],
         now: UnixMs,
+        latest: UnixMs,
     ) -> (Frame, Vec<Unreadable<'a>>) {
+        self.table.set_latest(latest);
+        let dropped = |table: &SeriesTable| table.late - table.repeated + table.dropped;
+        let before = dropped(&self.table);
         let mut frame = Frame {
             now,
             ..Frame::default()
@@ -125,7 +140,13 @@ impl SignalState {
                 });
             }
         }
-        self.heard_at = self.heard_at.max(now);
+        // A time from when the clock was ahead must not keep a signal busy for years.
+        self.heard_at = match self.heard_at > latest {
+            true => now,
+            false => self.heard_at.max(now),
+        };
+        let lost = dropped(&self.table) - before + unreadable.len() as u64;
+        self.dropped.count(now, frame.ids.len() as u64, lost);
         self.table.close_idle(&mut frame, now);
         self.status.samples += frame.ids.len() as u64;
         (frame, unreadable)
@@ -172,6 +193,10 @@ impl SignalState {
             .iter_mut()
             .filter_map(|detector| detector.learning(&self.table, self.heard_at))
             .collect();
+        let never_learns = active
+            .iter()
+            .filter_map(|detector| detector.never_learns(self.heard_at))
+            .collect();
         let restored = active.iter().map(|detector| detector.restored).max();
         self.status = DetectStatus {
             series: self.table.len(),
@@ -179,6 +204,8 @@ impl SignalState {
             late: self.table.late,
             not_finite: self.table.not_finite,
             overlooked: self.table.dropped,
+            dropped: self.dropped.large(),
+            never_learns,
             detectors: active.iter().map(Detector::title).collect(),
             restored: restored.unwrap_or(0),
             not_restored: active.iter().find_map(refused),

@@ -39,7 +39,17 @@ pub(super) struct Warmup {
     seen: HashMap<u32, Seen>,
     /// The last status and its time.
     last: Option<(UnixMs, Learning)>,
+    /// Number of series that ended in their warm-up since the last one that completed it.
+    ended: u32,
+    /// Time of the last such end.
+    ended_at: UnixMs,
 }
+
+/// Number of series in a row that end in their warm-up before the detector counts as one that never
+/// learns.
+const MIN_ENDED: u32 = 5;
+/// Time after which the ends are forgotten.
+const ENDED_MAX_AGE_MS: i64 = 60 * 60 * 1000;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -101,11 +111,28 @@ impl Warmup {
             seen.first.get_or_insert((seen.samples, *at));
             if seen.samples >= self.min_samples {
                 self.seen.remove(id);
+                self.ended = 0;
             }
         }
         for id in &frame.closed {
-            self.seen.remove(id);
+            if self.seen.remove(id).is_some() {
+                self.ended = self.ended.saturating_add(1);
+                self.ended_at = frame.now;
+            }
         }
+    }
+
+    /// Returns the reason if the detector never learns, because its series end again and again
+    /// before they have enough samples.
+    pub(super) fn never_learns(&self, detector: &str, now: UnixMs) -> Option<String> {
+        let age = now.saturating_sub(self.ended_at);
+        let is_recent = (-ENDED_MAX_AGE_MS..ENDED_MAX_AGE_MS).contains(&age);
+        (self.ended >= MIN_ENDED && is_recent).then(|| {
+            format!(
+                "{detector}: {} series in a row ended before they had the {} samples that it needs",
+                self.ended, self.min_samples
+            )
+        })
     }
 
     /// Returns the number of samples of a series in warm-up.
@@ -263,6 +290,37 @@ mod tests {
         rig.show("b", 2, 1000);
         rig.table.close_idle(&mut frame, UnixMs::MAX);
         assert_eq!(rig.told(10_000), None);
+    }
+
+    #[test]
+    fn a_detector_whose_series_end_again_and_again_never_learns_until_one_completes() {
+        let mut rig = Rig::new();
+        let close = |rig: &mut Rig, pod: &str| {
+            let series = Series {
+                labels: Labels::new([("pod", pod)]),
+                samples: vec![Sample {
+                    at: 100_000,
+                    value: f64::from_bits(0x7ff0_0000_0000_0002),
+                }],
+            };
+            let mut frame = Frame::default();
+            rig.table
+                .feed(&mut frame, &Target::new("", "Process", "web"), &[series]);
+            assert_eq!(frame.closed.len(), 1);
+            rig.warmup.count(&frame);
+        };
+        for ended in 1..=MIN_ENDED {
+            assert_eq!(rig.warmup.never_learns("novelty", 0), None);
+            rig.show("a", i64::from(ended), 1000);
+            close(&mut rig, "a");
+        }
+        let told = rig.warmup.never_learns("novelty", 0).unwrap();
+        assert!(told.starts_with("novelty: 5 series in a row"), "{told}");
+        assert_eq!(rig.warmup.never_learns("novelty", ENDED_MAX_AGE_MS), None);
+        rig.show("b", 10, 1000);
+        assert_eq!(rig.warmup.never_learns("novelty", 0), None);
+        close(&mut rig, "b");
+        assert_eq!(rig.warmup.never_learns("novelty", 0), None, "it had learnt");
     }
 
     #[test]

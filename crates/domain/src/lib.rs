@@ -42,7 +42,7 @@ pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};
 pub use incident::{Incident, IncidentEvent, IncidentEventKind};
 pub use incident_view::IncidentView;
 pub use labels::Labels;
-pub use message::{Delivery, Record, Topic};
+pub use message::{Delivery, Record, Topic, UNREADABLE};
 pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
 pub use operation_record::{OperationRecord, Outcome, OutcomeKind, Undo, UndoState};
 pub use parameters::Parameters;

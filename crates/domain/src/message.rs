@@ -70,6 +70,9 @@ impl Record {
     }
 }
 
+/// Header of a delivery that stands for messages which no client can read. Its value is the reason.
+pub const UNREADABLE: &str = "anomalyzer-unreadable";
+
 /// A delivered message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -83,4 +86,29 @@ pub struct Delivery {
     pub published_at: Option<UnixMs>,
     /// The message.
     pub record: Record,
+}
+
+impl Delivery {
+    /// Makes a delivery in place of messages that no client can read. `offset` is that of the last
+    /// of them, and `bytes` are their bytes as far as they are known. A consumer sets it aside like
+    /// any message that it can't read.
+    pub fn unreadable(
+        topic: Topic,
+        partition: i32,
+        offset: i64,
+        reason: &str,
+        bytes: Bytes,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            offset,
+            published_at: None,
+            record: Record {
+                key: None,
+                headers: vec![(UNREADABLE.to_owned(), Bytes::from(reason.to_owned()))],
+                payload: bytes,
+            },
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::bindings::types;
 use super::limits::LimitReached;
+use super::sandbox::Starved;
 use super::text::one_line;
 
 /// Error of a plugin.
@@ -58,6 +59,21 @@ pub enum PluginError {
         call: &'static str,
         /// Deadline of the call.
         limit: Duration,
+    },
+    /// The machine gave the guest too little processor time. Its instance is gone, and the guest is
+    /// not to blame.
+    #[error(
+        "the machine is overloaded: plugin `{plugin}` got {used:?} of processor time in {waited:?} for `{call}`"
+    )]
+    Starved {
+        /// Name of the plugin.
+        plugin: String,
+        /// Name of the call.
+        call: &'static str,
+        /// Processor time of the call.
+        used: Duration,
+        /// Time since its beginning.
+        waited: Duration,
     },
     /// The guest asked for more than its limit. Its instance is gone.
     #[error(
@@ -162,7 +178,17 @@ impl PluginError {
     /// Returns true if the instance, with its memory, is gone. It must be opened again before its
     /// next use.
     pub fn lost_instance(&self) -> bool {
-        self.is_fault() || matches!(self, Self::Lost(_))
+        self.is_fault() || self.is_starvation() || matches!(self, Self::Lost(_))
+    }
+
+    /// Returns true if the instance is gone because the machine was overloaded.
+    pub fn is_starvation(&self) -> bool {
+        matches!(self, Self::Starved { .. })
+    }
+
+    /// Returns true if the guest used too much time.
+    pub(super) fn is_overrun(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
     }
 
     /// Returns true if the instance is not opened again until someone lifts the quarantine or
@@ -196,6 +222,14 @@ impl PluginError {
                 plugin,
                 call,
                 limit: deadline,
+            };
+        }
+        if let Some(Starved { used, waited }) = error.downcast_ref().copied() {
+            return Self::Starved {
+                plugin,
+                call,
+                used,
+                waited,
             };
         }
         // Most guests end themselves when they get no memory. The reason is then the limit, and not

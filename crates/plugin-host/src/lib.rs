@@ -36,6 +36,7 @@ mod state;
 mod stats;
 mod supervised;
 mod text;
+mod thread_time;
 mod worker;
 
 pub use action::{ActionIncident, ActionOutcome, ActionStep};

@@ -200,6 +200,7 @@ impl Plugins {
     /// async thread.
     pub fn look(&self) -> Vec<PathBuf> {
         self.inner.registry.settle();
+        self.inner.registry.lift_overdue();
         self.inner.registry.look()
     }
 

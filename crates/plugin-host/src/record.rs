@@ -11,6 +11,9 @@ pub struct Quarantine {
     pub reason: String,
     /// Time when the quarantine began.
     pub since: UnixMs,
+    /// Time when the quarantine lifts itself. None if a person must lift it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifts_at: Option<UnixMs>,
 }
 
 /// Record of a plugin, kept over restarts.

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,11 @@ pub static CALL_SECONDS: [f64; 20] = {
 
 /// Number of signals with a quarantined instance at which the whole plugin is quarantined.
 const QUARANTINED_SIGNALS: u32 = 3;
+/// First quiet time after which a quarantine lifts itself. Each further one is twice as long, up to
+/// [`MAX_QUIET`].
+const QUIET: Duration = Duration::from_secs(10 * 60);
+/// Longest quiet time.
+pub(super) const MAX_QUIET: Duration = Duration::from_secs(6 * 60 * 60);
 /// Number of consecutive faulted runs at which an action is quarantined.
 const FAULTED_RUNS: u32 = 5;
 
@@ -50,6 +55,10 @@ pub(super) struct Stats {
     quarantine: Mutex<Option<String>>,
     /// Number of times that a quarantine was lifted or another version went live.
     chances: AtomicU64,
+    /// Time at which a quarantine lifts itself. None if it does not.
+    quiet_until: Mutex<Option<Instant>>,
+    /// Number of quarantines that lifted themselves.
+    retries: AtomicU32,
 }
 
 impl Default for Stats {
@@ -66,6 +75,8 @@ impl Default for Stats {
             last_fault: Mutex::default(),
             quarantine: Mutex::default(),
             chances: AtomicU64::default(),
+            quiet_until: Mutex::default(),
+            retries: AtomicU32::default(),
         }
     }
 }
@@ -137,6 +148,42 @@ impl Stats {
         self.memory.fetch_add(bytes, Relaxed);
     }
 
+    /// Starts or ends the quiet time before a quarantine lifts itself. `of_time` is true if the
+    /// last fault was a call that took too long: then the machine may be the cause.
+    pub(super) fn begin_quiet_time(&self, of_time: bool) {
+        *self.quiet_until.lock() = of_time.then(|| {
+            let longer = 1 << self.retries.load(Relaxed).min(16);
+            Instant::now() + (QUIET * longer).min(MAX_QUIET)
+        });
+    }
+
+    /// Returns the rest of the quiet time, if the quarantine lifts itself.
+    pub(super) fn quiet_time_left(&self) -> Option<Duration> {
+        let until = *self.quiet_until.lock();
+        until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Returns true once when the quiet time is over.
+    pub(super) fn is_quiet_time_over(&self) -> bool {
+        let mut until = self.quiet_until.lock();
+        until.take_if(|until| *until <= Instant::now()).is_some()
+    }
+
+    /// Ends the quiet time now.
+    #[cfg(test)]
+    pub(super) fn end_quiet_time(&self) {
+        *self.quiet_until.lock() = Some(Instant::now());
+    }
+
+    /// Returns the number of quarantines that lifted themselves since a person lifted one.
+    pub(super) fn retries(&self) -> u32 {
+        self.retries.load(Relaxed)
+    }
+
+    pub(super) fn set_retries(&self, retries: u32) {
+        self.retries.store(retries, Relaxed);
+    }
+
     /// Records that one signal's instance was given up. Gives up the plugin when it has lost the
     /// instances of [`QUARANTINED_SIGNALS`] signals.
     pub(super) fn signal_quarantined(&self, reason: &str) {
@@ -182,6 +229,8 @@ impl Stats {
         *self.quarantine.lock() = reason;
         self.quarantined_signals.store(0, Relaxed);
         self.faulted_runs.store(0, Relaxed);
+        self.retries.store(0, Relaxed);
+        *self.quiet_until.lock() = None;
     }
 
     pub(super) fn times(&self) -> CallTimes {
@@ -316,6 +365,26 @@ mod tests {
     fn the_shortest_and_the_longest_call_have_a_place() {
         assert!(bucket(Duration::ZERO) < BUCKETS);
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn only_a_quarantine_of_time_lifts_itself_and_each_time_later() {
+        let stats = Stats::default();
+        stats.begin_quiet_time(false);
+        assert_eq!(stats.quiet_time_left(), None);
+        let mut last = Duration::ZERO;
+        for retries in 0..40 {
+            stats.set_retries(retries);
+            stats.begin_quiet_time(true);
+            let left = stats.quiet_time_left().unwrap() + Duration::from_secs(1);
+            assert!(left > last.min(MAX_QUIET) && left <= MAX_QUIET + Duration::from_secs(1));
+            assert!(!stats.is_quiet_time_over());
+            last = left;
+        }
+        stats.set_given_up(None);
+        assert_eq!((stats.retries(), stats.quiet_time_left()), (0, None));
+        stats.end_quiet_time();
+        assert!(stats.is_quiet_time_over() && !stats.is_quiet_time_over());
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl SupervisedDetector {
         let stats = self.plugin.ground.stats.of(&self.plugin.name);
         stats.fault(&self.last_fault);
         if self.faults == QUARANTINE_AFTER {
+            stats.begin_quiet_time(error.is_overrun());
             stats.signal_quarantined(&self.last_fault);
         }
         let (plugin, digest) = (self.plugin.name.as_ref(), self.plugin.digest.as_str());
@@ -227,6 +228,51 @@ mod tests {
             watch.reopen(now + Duration::from_secs(3600)),
             Err(quarantined)
         );
+    }
+
+    /// Lets a new instance fault until it is quarantined.
+    fn quarantine(plugins: &Plugins, mood: f64) {
+        let detector = plugins.find_detector("moody").unwrap();
+        let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
+        let mut now = Instant::now();
+        loop {
+            assert!(watch.observe(now, &frame(mood), false).is_err());
+            match watch.reopen(now) {
+                Ok(()) => {}
+                Err(PluginError::BackingOff { retry_in, .. }) => {
+                    now += retry_in;
+                    watch.reopen(now).unwrap();
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    #[test]
+    fn a_quarantine_of_time_lifts_itself_after_a_quiet_time_and_one_of_traps_does_not() {
+        let plugins = moody();
+        let stats = plugins
+            .find_detector("moody")
+            .unwrap()
+            .ground
+            .stats
+            .by_name("moody");
+        let before = plugins.chances("moody");
+        quarantine(&plugins, mood::TRAP);
+        assert_eq!(stats.quiet_time_left(), None);
+        quarantine(&plugins, mood::SPIN);
+        let quiet = stats.quiet_time_left().unwrap();
+        plugins.look();
+        assert_eq!(
+            plugins.chances("moody"),
+            before,
+            "the quiet time is not over"
+        );
+        stats.end_quiet_time();
+        plugins.look();
+        assert_eq!((plugins.chances("moody"), stats.retries()), (before + 1, 1));
+        quarantine(&plugins, mood::SPIN);
+        assert!(stats.quiet_time_left().unwrap() > quiet, "each time later");
     }
 
     #[test]

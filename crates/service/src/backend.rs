@@ -15,7 +15,7 @@ use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_collect::{SignalConfig, StatusBoard};
 use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_detect::DroppedCounters;
+use anomalyzer_detect::{DroppedCounters, EngineProgress};
 use anomalyzer_domain::{Decision, DecisionId, Record, Solution, Target, Topic};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::verification::RecentSamples;
@@ -32,6 +32,8 @@ pub(super) struct EngineBackend {
     pub detection: DetectionStatus,
     pub overlooked: Arc<DroppedCounters>,
     pub blind_spots: BlindSpots,
+    /// Progress of the engine. It stays at zero on a server without an engine.
+    pub progress: Arc<EngineProgress>,
     /// Open incidents. They are empty on the engine.
     pub incidents: OpenIncidents,
 }
@@ -67,6 +69,7 @@ impl ProbeBackend for EngineBackend {
         metrics::show_incidents(&self.metrics, &self.incidents);
         metrics::show_overlooked(&self.metrics, &self.overlooked);
         metrics::show_blind_spots(&self.metrics, &self.blind_spots);
+        metrics::show_engine(&self.metrics, &self.progress);
         metrics::show_detection(&self.metrics, &self.detection, &self.signals);
     }
 }

@@ -11,8 +11,8 @@ use crate::config::Config;
 use anomalyzer_bus::Bus;
 use anomalyzer_collect::{MetricSource, SignalConfig};
 use anomalyzer_detect::{
-    Backfill, DetectStatus, DroppedCounters, Engine, Feedback, IncidentCorrelator, IncidentLog,
-    StateStore,
+    Backfill, DetectStatus, DroppedCounters, Engine, EngineProgress, Feedback, IncidentCorrelator,
+    IncidentLog, StateStore,
 };
 use anomalyzer_plugin_host::Plugins;
 
@@ -27,6 +27,7 @@ pub(super) struct EngineParts {
     pub source: Arc<dyn MetricSource>,
     pub status: DetectionStatus,
     pub overlooked: Arc<DroppedCounters>,
+    pub progress: Arc<EngineProgress>,
     pub known: IncidentLog,
     pub feedback: Feedback,
     pub memory: StateStore,
@@ -88,6 +89,7 @@ impl EngineParts {
         .with_backfill(backfill)
         .with_status(Arc::clone(&self.status))
         .with_dropped(Arc::clone(&self.overlooked))
+        .with_progress(Arc::clone(&self.progress))
         .with_feedback(self.feedback.clone())
         .with_state_store(self.memory.clone());
         engine.open_configured().await?;

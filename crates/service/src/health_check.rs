@@ -97,10 +97,31 @@ fn bus_health(bus: &dyn Bus) -> (Status, String) {
     let bus = bus.health();
     match bus.problem {
         Some(problem) => (Status::Broken, problem),
-        None => (
-            Status::Ok,
-            format!("{}: {} of {} waiting", bus.kind, bus.waiting, bus.capacity),
-        ),
+        None => {
+            let waiting = format!("{}: {} of {} waiting", bus.kind, bus.waiting, bus.capacity);
+            let stalled: Vec<_> = bus
+                .lags
+                .iter()
+                .filter_map(|lag| {
+                    let problem = lag.problem.as_ref()?;
+                    let (topic, partition) = (&lag.topic, lag.partition);
+                    Some(format!(
+                        "partition {partition} of {topic} {problem}; {} messages wait",
+                        lag.messages
+                    ))
+                })
+                .collect();
+            match stalled.first() {
+                Some(first) => (
+                    Status::Degraded,
+                    format!(
+                        "{waiting}; {} partitions stand still; {first}",
+                        stalled.len()
+                    ),
+                ),
+                None => (Status::Ok, waiting),
+            }
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The view of incidents in the acting half: each event goes into the history, and into the
 //! incidents that the guard consults.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, consume};
@@ -98,20 +100,28 @@ impl Handler for IncidentRecorder {
         deliveries: Vec<Delivery>,
         subscription: &mut dyn Subscription,
     ) -> Result<ControlFlow<()>, BusError> {
-        for delivery in deliveries {
-            match anomalyzer_wire::incidents::decode(&delivery) {
-                Ok(event) => {
-                    if self.record(&event).await.is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
+        let mut events = Vec::with_capacity(deliveries.len());
+        for delivery in &deliveries {
+            match anomalyzer_wire::incidents::decode(delivery) {
+                Ok(event) => events.push(event),
                 Err(error) => {
                     subscription
-                        .dead_letter(&delivery, &error.to_string())
+                        .dead_letter(delivery, &error.to_string())
                         .await?;
                 }
             }
-            subscription.commit(&delivery).await?;
+        }
+        // The events are handed to the writer in their order, and share its next durable write.
+        let recorded = join_all(events.iter().map(|event| self.record(event))).await;
+        if recorded.iter().any(ControlFlow::is_break) {
+            return Ok(ControlFlow::Break(()));
+        }
+        let last: BTreeMap<i32, &Delivery> = deliveries
+            .iter()
+            .map(|delivery| (delivery.partition, delivery))
+            .collect();
+        for delivery in last.into_values() {
+            subscription.commit(delivery).await?;
         }
         Ok(ControlFlow::Continue(()))
     }

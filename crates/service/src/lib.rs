@@ -11,6 +11,7 @@ mod background;
 mod blind_spots;
 mod collector;
 mod engine;
+mod engine_watch;
 mod executor;
 mod health;
 mod health_check;

@@ -5,15 +5,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::engine::DetectionStatus;
 use super::plugin_metrics;
-use anomalyzer_bus::BusHealth;
+use anomalyzer_bus::{BusHealth, PartitionLag};
 use anomalyzer_collect::{SignalConfig, StatusBoard};
 use anomalyzer_common::blind_spot::{BlindSpotKind, BlindSpots};
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_detect::{DetectStatus, DroppedCounters};
+use anomalyzer_detect::{DetectStatus, DroppedCounters, EngineProgress};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::OpenIncidents;
 use anomalyzer_remediate::verification::RecentSamples;
 
+const LAG: &str = "anomalyzer_bus_lag_messages";
 /// Label of all signals together that are not configured. Others choose their names, and a label
 /// never goes away.
 const NOT_CONFIGURED: &str = "(not configured)";
@@ -42,6 +43,41 @@ pub(super) fn show_bus(metrics: &Metrics, bus: &BusHealth) {
         "anomalyzer_bus_dead_letters_total",
         "Messages set aside as unreadable.",
         bus.dead_letters,
+    );
+    counter(
+        metrics,
+        "anomalyzer_bus_unreadable_total",
+        "Messages or batches of messages that no client can read, passed over.",
+        bus.unreadable,
+    );
+    let labels = |lag: &PartitionLag| {
+        let partition = lag.partition.to_string();
+        [lag.topic.clone(), partition, lag.group.clone()]
+    };
+    // A partition that another process reads now has no lag here.
+    metrics.retain(LAG, |kept| {
+        let kept = kept.iter().map(|(_, value)| value.clone());
+        let mut read = bus.lags.iter().map(labels);
+        read.any(|labels| labels.into_iter().eq(kept.clone()))
+    });
+    for lag in &bus.lags {
+        let [topic, partition, group] = &labels(lag);
+        let labels = [
+            ("topic", topic.as_str()),
+            ("partition", partition),
+            ("group", group),
+        ];
+        let help = "Messages of a partition that are not read yet.";
+        metrics.gauge(LAG, help, &labels).set(lag.messages as f64);
+    }
+}
+
+pub(super) fn show_engine(metrics: &Metrics, progress: &EngineProgress) {
+    gauge(
+        metrics,
+        "anomalyzer_engine_lag_seconds",
+        "Time by which the engine is behind the newest samples.",
+        progress.lag().behind.as_secs_f64(),
     );
 }
 
@@ -76,6 +112,12 @@ pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &DroppedCounters) {
         "anomalyzer_silences_overlooked_total",
         "Reports of silent sources beyond the most that are watched.",
         overlooked.silences.load(Relaxed),
+    );
+    counter(
+        metrics,
+        "anomalyzer_messages_unreadable_total",
+        "Messages of metrics that were set aside.",
+        overlooked.unreadable.load(Relaxed),
     );
 }
 
@@ -219,6 +261,28 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn a_partition_that_another_process_reads_has_no_lag_here() {
+        let lag = |partition| PartitionLag {
+            topic: "metrics-topic".to_owned(),
+            partition,
+            group: "g".to_owned(),
+            messages: 7,
+            problem: None,
+        };
+        let bus = |partitions: &[i32]| BusHealth {
+            lags: partitions.iter().copied().map(lag).collect(),
+            ..BusHealth::default()
+        };
+        let metrics = Metrics::default();
+        for partitions in [&[1, 2][..], &[2]] {
+            show_bus(&metrics, &bus(partitions));
+            let text = metrics.render();
+            let shown = text.matches("anomalyzer_bus_lag_messages{").count();
+            assert_eq!(shown, partitions.len(), "{text}");
+        }
+    }
 
     #[test]
     fn names_that_someone_else_chose_share_one_label() {

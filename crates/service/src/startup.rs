@@ -15,6 +15,7 @@ use super::backend::{EngineBackend, ServerBackend};
 use super::background::{self, EngineWork, ServerWork};
 use super::collector::CollectorFactory;
 use super::engine::{DetectionStatus, EngineFactory, EngineParts};
+use super::engine_watch::EngineWatch;
 use super::executor::{self, ExecutorParts};
 use super::health_check::{HealthCheck, health_loop, refresh_health};
 use super::incidents;
@@ -29,7 +30,9 @@ use anomalyzer_collect::MetricSource;
 use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_detect::{DroppedCounters, Feedback, IncidentLog, StateStore, state_store};
+use anomalyzer_detect::{
+    DroppedCounters, EngineProgress, Feedback, IncidentLog, StateStore, state_store,
+};
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_domain::{Clock, Incident, IncidentEvent, IncidentEventKind};
 use anomalyzer_evaluate::backtest;
@@ -177,6 +180,7 @@ impl ServiceBuilder {
             clock: Arc::new(now_ms),
             detection: DetectionStatus::default(),
             overlooked: Arc::default(),
+            progress: Arc::default(),
             blind_spots: BlindSpots::default(),
             incidents: OpenIncidents::default(),
         })
@@ -203,6 +207,7 @@ struct Startup {
     clock: Clock,
     detection: DetectionStatus,
     overlooked: Arc<DroppedCounters>,
+    progress: Arc<EngineProgress>,
     blind_spots: BlindSpots,
     incidents: OpenIncidents,
 }
@@ -290,6 +295,7 @@ impl Startup {
             source: Arc::clone(source),
             status: Arc::clone(&self.detection),
             overlooked: Arc::clone(&self.overlooked),
+            progress: Arc::clone(&self.progress),
             known,
             feedback: self.feedback.clone(),
             memory: StateStore::open(&memory_path, config.memory.clone()).await?,
@@ -416,7 +422,18 @@ impl Startup {
             detection: Arc::clone(&self.detection),
             overlooked: Arc::clone(&self.overlooked),
             blind_spots: self.blind_spots.clone(),
+            progress: Arc::clone(&self.progress),
             incidents: self.incidents.clone(),
+        }
+    }
+
+    fn engine_watch(&self) -> EngineWatch {
+        EngineWatch {
+            spots: self.blind_spots.clone(),
+            bus: Arc::clone(&self.bus),
+            detection: Arc::clone(&self.detection),
+            progress: Arc::clone(&self.progress),
+            plugins: self.plugins.clone(),
         }
     }
 
@@ -448,7 +465,8 @@ impl Startup {
         });
         refresh_health(&checks, tasks.health()).await;
         let (health, shutdown) = (tasks.health().clone(), tasks.shutdown().clone());
-        tasks.spawn(health_loop(checks, health, shutdown));
+        tasks.spawn(health_loop(checks, health, shutdown.clone()));
+        tasks.spawn(self.engine_watch().run(shutdown));
 
         let router = match server {
             Some((backend, history)) => {

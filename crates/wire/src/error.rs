@@ -1,6 +1,6 @@
 //! Errors of decoding a message.
 
-use anomalyzer_domain::UnixMs;
+use anomalyzer_domain::{Record, UNREADABLE, UnixMs};
 
 /// Error of decoding a message, with its position. It becomes the reason of the dead letter, so it
 /// is kept short.
@@ -30,6 +30,9 @@ pub enum DecodeError {
         /// Problem.
         reason: String,
     },
+    /// The message stands for messages that no client can read.
+    #[error("{0}")]
+    Unreadable(String),
     /// A field is missing or invalid.
     #[error("the field `{name}` {reason}")]
     Field {
@@ -77,6 +80,14 @@ impl DecodeError {
         }
     }
 
+    /// Returns an error if the message stands for messages that no client can read.
+    pub(super) fn unreadable(record: &Record) -> Result<(), Self> {
+        match record.header(UNREADABLE) {
+            Some(reason) => Err(Self::Unreadable(shortened_to(reason, 500))),
+            None => Ok(()),
+        }
+    }
+
     /// Returns an error if `size` is greater than `limit`.
     pub(super) fn limit(what: &'static str, size: usize, limit: usize) -> Result<(), Self> {
         if size > limit {
@@ -99,4 +110,30 @@ pub(super) fn shortened_to(text: &str, most: usize) -> String {
     }
     let end = text.floor_char_boundary(most);
     format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{AcceptedTime, incidents, metrics, solutions};
+    use anomalyzer_domain::{Delivery, Topic};
+
+    use super::DecodeError;
+
+    #[test]
+    fn every_consumer_sets_aside_what_no_client_can_read_with_the_reason() {
+        let reason = "unreadable batch of the offsets 5 to 7: its checksum is wrong";
+        let told = DecodeError::Unreadable(reason.to_owned());
+        // The bytes could be taken for a message.
+        for bytes in [
+            &b"{\"name\": \"m\", \"value\": 1, \"timestamp\": 1}"[..],
+            b"",
+        ] {
+            let of = |topic| Delivery::unreadable(topic, 0, 7, reason, bytes.to_vec().into());
+            let metrics = metrics::decode(&of(Topic::Metrics), AcceptedTime::at(i64::MAX));
+            assert_eq!(metrics, Err(told.clone()));
+            assert_eq!(incidents::decode(&of(Topic::Incidents)), Err(told.clone()));
+            let solution = solutions::decode(&of(Topic::Solutions), 1);
+            assert_eq!(solution.err(), Some(told.clone()));
+        }
+    }
 }

@@ -131,6 +131,7 @@ fn short_labels(labels: &Labels, left: &Left) -> Labels {
 
 /// Decodes an event.
 pub fn decode(delivery: &Delivery) -> Result<IncidentEvent, DecodeError> {
+    DecodeError::unreadable(&delivery.record)?;
     serde_json::from_slice(&delivery.record.payload).map_err(DecodeError::json("an incident event"))
 }
 

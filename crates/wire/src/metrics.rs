@@ -138,6 +138,7 @@ pub fn open(
     believed: AcceptedTime,
 ) -> Result<(Head, Content<'_>), DecodeError> {
     let record = &delivery.record;
+    DecodeError::unreadable(record)?;
     if is_write_request(record) {
         return Ok((
             head(record, believed)?,

@@ -54,6 +54,7 @@ pub enum Received {
 
 /// Decodes a solution.
 pub fn decode(delivery: &Delivery, received_at: UnixMs) -> Result<Received, DecodeError> {
+    DecodeError::unreadable(&delivery.record)?;
     let wrong = DecodeError::json("a solution");
     let message: Map<String, Value> =
         serde_json::from_slice(&delivery.record.payload).map_err(&wrong)?;
@@ -160,10 +161,11 @@ fn adopt(
     let time =
         |name, value: Option<Value>| value.map(|value| external::time(name, &value)).transpose();
     // The time of publication is the fallback, so that a message that is days old expires even if
-    // its producer gives no time.
+    // its producer gives no time. A time in the future must not make it last longer.
     let proposed_at = time("timestamp", message.timestamp)?
         .or(delivery.published_at)
-        .unwrap_or(received_at);
+        .unwrap_or(received_at)
+        .min(received_at);
     let lasts = UnixMs::try_from(FOREIGN_LASTS.as_millis()).unwrap_or(UnixMs::MAX);
     let expires_at = time("expires_at", message.expires_at)?
         .unwrap_or_else(|| proposed_at.saturating_add(lasts));
@@ -310,6 +312,21 @@ mod tests {
                 &three.explanation[..]
             ),
             ("latency_above", "scale_up", "the queue is full")
+        );
+    }
+
+    #[test]
+    fn a_time_in_the_future_makes_no_solution_last_longer() {
+        let message =
+            json!({"anomaly_type": "cpu", "solution_type": "scale_up", "explanation": "busy"});
+        let ahead = Delivery {
+            published_at: Some(PUBLISHED + 3_600_000),
+            ..delivered(message.to_string())
+        };
+        let solution = foreign_at(&ahead).unwrap();
+        assert_eq!(
+            (solution.proposed_at, solution.expires_at),
+            (PUBLISHED, PUBLISHED + 300_000)
         );
     }
 

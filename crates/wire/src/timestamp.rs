@@ -25,6 +25,11 @@ impl AcceptedTime {
         }
     }
 
+    /// Returns the latest accepted time.
+    pub const fn latest(self) -> UnixMs {
+        self.latest
+    }
+
     /// Returns the time if it is accepted. `what` names the item that has the time.
     #[inline]
     pub(super) fn check(self, what: &'static str, at: UnixMs) -> Result<UnixMs, DecodeError> {

@@ -2,6 +2,7 @@
 
 mod kafka_only;
 mod local_only;
+mod other_producers;
 mod promises;
 mod raw;
 mod rig;
@@ -40,6 +41,7 @@ promises![
     a_tail_sees_only_what_comes_after_it,
     a_replay_begins_at_the_oldest_message_tells_the_end_and_goes_on,
     a_confirmed_message_of_metrics_is_there,
+    messages_published_together_keep_their_order_or_none_is_there,
     a_message_over_the_limit_is_refused_and_one_at_the_limit_travels,
     next_returns_nothing_when_there_is_nothing_in_time,
     a_cancelled_next_loses_nothing,

@@ -43,6 +43,27 @@ pub async fn messages_of_one_key_keep_their_order(rig: &dyn Rig) {
     }
 }
 
+pub async fn messages_published_together_keep_their_order_or_none_is_there(rig: &dyn Rig) {
+    let bus = rig.open(Bounds::default()).await;
+    for topic in [Topic::Incidents, Topic::Metrics] {
+        let mut records: Vec<_> = (0..300).map(|i| record("one-key", i.to_string())).collect();
+        bus.publish_all(topic, &records).await.unwrap();
+        records.push(record("one-key", vec![7; 2 << 20]));
+        let refused = bus.publish_all(topic, &records).await;
+        assert!(
+            matches!(refused, Err(BusError::TooLarge { .. })),
+            "{refused:?}"
+        );
+        bus.publish_confirmed(topic, record("one-key", "300"))
+            .await
+            .unwrap();
+        let mut subscription = bus.subscribe(topic, "together").await.unwrap();
+        let taken = take(&mut *subscription, 301).await;
+        let numbers: Vec<_> = taken.iter().map(number).collect();
+        assert_eq!(numbers, (0..=300).collect::<Vec<_>>(), "{topic:?}");
+    }
+}
+
 pub async fn what_was_not_committed_is_delivered_again(rig: &dyn Rig) {
     let bus = rig.open(Bounds::default()).await;
     for topic in [Topic::Metrics, Topic::Solutions] {

@@ -1,6 +1,7 @@
 //! Changes of detectors while the engine runs.
 
 mod quarantine;
+mod storm;
 mod swap;
 
 use parking_lot::Mutex;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod files;
+mod self_lift;
 mod settings;
 mod signatures;
 mod table;

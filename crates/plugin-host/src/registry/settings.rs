@@ -8,7 +8,7 @@ use super::views::PluginView;
 use super::{ManageError, Registry};
 use crate::record::{PluginRecord, Quarantine};
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{Allowance, Mode, PluginChangeKind};
+use anomalyzer_domain::{Allowance, Mode, PluginChangeKind, millis};
 
 impl Registry {
     /// Changes the record of a plugin.
@@ -135,6 +135,12 @@ impl Registry {
             let quarantine = Quarantine {
                 reason: reason.clone(),
                 since: now_ms(),
+                lifts_at: self
+                    .ground
+                    .stats
+                    .by_name(&name)
+                    .quiet_time_left()
+                    .map(|left| now_ms().saturating_add(millis(left))),
             };
             let set = |record: &mut PluginRecord| record.quarantine = Some(quarantine);
             let told = self.edit(

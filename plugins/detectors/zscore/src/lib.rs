@@ -113,6 +113,13 @@ struct Normal {
     deviation: f64,
 }
 
+impl Normal {
+    /// Returns true if a sample can be out of the range of this mean and this deviation.
+    fn is_sound(self) -> bool {
+        !self.mean.is_nan() && self.deviation >= 0.0
+    }
+}
+
 impl ZScore {
     /// Returns the square of the largest distance in range, on the side of `distance`. Both are in
     /// the window's scale.

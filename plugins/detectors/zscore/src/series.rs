@@ -56,7 +56,14 @@ impl Series {
 
     /// Returns true if the state can belong to a detector with that window.
     pub(crate) fn fits(&self, window: usize) -> bool {
-        self.window.fits(window)
+        let is_sound = match &self.state {
+            State::Calm => true,
+            State::Doubt(doubt) => doubt.normal.is_sound(),
+            State::Anomaly(anomaly) => {
+                anomaly.normal.is_sound() && anomaly.told.is_finite() && anomaly.told >= 0.0
+            }
+        };
+        self.window.fits(window) && is_sound
     }
 
     #[inline]

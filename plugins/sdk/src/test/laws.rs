@@ -96,27 +96,18 @@ fn memory_law<D: StatefulDetector>(settings: &str, seed: u64) -> Result<(), Stri
         .restore(Some(the_series()), D::about().version, &saved)
         .is_ok()
     {
-        other
-            .observe(
-                &Frame {
-                    opened: vec![],
-                    ..frame
-                },
-                true,
-            )
-            .map_err(said)?;
+        let frame = Frame {
+            opened: vec![],
+            ..frame
+        };
+        let verdict = other.observe(&frame, true).map_err(said)?;
+        figures_law(&verdict).map_err(|broken| format!("after a damaged state: {broken}"))?;
     }
     Ok(())
 }
 
+/// Checks the phases and the figures of a verdict.
 fn verdict_law(verdict: &Verdict) -> Result<(), String> {
-    let good = |value: f64| value.is_finite() && value >= 0.0;
-    if let Some(at) = verdict.scores.iter().position(|score| !good(*score)) {
-        return Err(format!(
-            "the score of sample {at} is {}",
-            verdict.scores[at]
-        ));
-    }
     let mut open = false;
     for finding in &verdict.findings {
         let at = finding.sample;
@@ -128,6 +119,21 @@ fn verdict_law(verdict: &Verdict) -> Result<(), String> {
             ));
         }
         open = finding.phase != Phase::Clear;
+    }
+    figures_law(verdict)
+}
+
+/// Checks the figures of a verdict.
+fn figures_law(verdict: &Verdict) -> Result<(), String> {
+    let good = |value: f64| value.is_finite() && value >= 0.0;
+    if let Some(at) = verdict.scores.iter().position(|score| !good(*score)) {
+        return Err(format!(
+            "the score of sample {at} is {}",
+            verdict.scores[at]
+        ));
+    }
+    for finding in &verdict.findings {
+        let at = finding.sample;
         if !good(finding.severity) || !good(finding.score) {
             return Err(format!(
                 "score {} and severity {} at sample {at}",

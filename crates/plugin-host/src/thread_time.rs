@@ -1,0 +1,29 @@
+//! Processor time of the present thread.
+
+use std::time::Duration;
+
+/// Returns the processor time that this thread has used, from `schedstat` of proc(5). Returns None
+/// if the kernel keeps no such statistics.
+pub(super) fn used() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn only_the_time_on_a_processor_counts() {
+        let before = used().unwrap();
+        std::thread::park_timeout(Duration::from_millis(200));
+        let parked = used().unwrap();
+        assert!(parked - before < Duration::from_millis(150), "{parked:?}");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while used().unwrap() < parked + Duration::from_millis(20) {
+            assert!(Instant::now() < deadline, "the loop above used no time");
+        }
+    }
+}
