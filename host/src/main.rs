@@ -20,8 +20,8 @@ use anomalyzer::cli::score::ScoreArgs;
 use anomalyzer::cli::silences::SilencesCommand;
 use anomalyzer::cli::status::StatusArgs;
 use anomalyzer::cli::{
-    Output, audit, backtest, check, decisions, feedback, history, kill_switch, nab, plot, plugins,
-    policy, replay, score, silences, status,
+    Output, audit, backtest, check, decisions, exit_code, feedback, history, kill_switch, nab,
+    plot, plugins, policy, replay, score, silences, status,
 };
 use anomalyzer_common::log;
 use anomalyzer_demo::DemoArgs;
@@ -145,7 +145,7 @@ fn main() -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
-    ExitCode::FAILURE
+    ExitCode::from(exit_code(error))
 }
 
 /// Runs a subcommand.

@@ -2,5 +2,6 @@
 //! the replay of decisions.
 
 pub mod backtest;
+pub mod csv;
 pub mod quality;
 pub mod replay;

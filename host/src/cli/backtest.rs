@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::Output;
 use anomalyzer_domain::{UnixMs, duration};
 use anomalyzer_evaluate::backtest;
-use anomalyzer_evaluate::backtest::{Recorded, TrialLimits};
+use anomalyzer_evaluate::backtest::{ReadFile, RecordedData, TrialLimits};
+use anomalyzer_evaluate::csv::CsvOptions;
 use anomalyzer_plot::svg;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_service::config;
@@ -23,7 +24,8 @@ const PANEL: (u32, u32) = (1200, 240);
 /// Show what this configuration would have found, decided, allowed and done on recorded metrics
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "With --most-incidents or --most-operations it exits 1 if there are more: run it before a policy or a plugin goes live."
+    after_help = "With --most-incidents or --most-operations it exits 1 if there are more: run it before a policy or a plugin goes live. \
+                  It exits 2 if a CSV file cannot be read, or if more than 1 % of its rows (at least three) are unreadable."
 )]
 pub struct BacktestArgs {
     /// A CSV file (named after its signal), a folder of CSV files, the address of a Prometheus, or
@@ -48,6 +50,9 @@ pub struct BacktestArgs {
     /// Draw the series with the most incidents to this file, as SVG
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+    /// Meaning of ambiguous fields in CSV files
+    #[command(flatten)]
+    pub csv: CsvOptions,
     /// Limits on incidents and operations
     #[command(flatten)]
     pub limits: TrialLimits,
@@ -60,7 +65,7 @@ pub struct BacktestArgs {
 }
 
 fn time(text: &str) -> Result<UnixMs, String> {
-    anomalyzer_evaluate::quality::parse_time(text)
+    anomalyzer_evaluate::csv::parse_time(text)
         .ok_or_else(|| format!("`{text}` is no time: write for example 2026-11-26T12:00:00Z"))
 }
 
@@ -77,7 +82,10 @@ pub async fn run<W: Write>(
 ) -> anyhow::Result<bool> {
     let began = Instant::now();
     let config = configuration(&args, environment)?;
-    let recorded = recorded(&args, &config).await?;
+    let RecordedData {
+        series: recorded,
+        files,
+    } = recorded(&args, &config).await?;
     let mut plugin_config = config.plugins.clone();
     plugin_config.compiler.clone_from(&args.compiler);
     plugin_config
@@ -109,11 +117,16 @@ pub async fn run<W: Write>(
             writeln!(
                 out,
                 "{}",
-                json!({ "good": too_many.is_empty(), "too_many": too_many, "took_s": took, "report": report })
+                json!({ "good": too_many.is_empty(), "too_many": too_many, "took_s": took, "report": report, "files": files })
             )?;
         }
         Output::Text => {
             write!(out, "{}", report.text())?;
+            for ReadFile { path, report } in &files {
+                for note in report.notes() {
+                    writeln!(out, "{}: {note}", path.display())?;
+                }
+            }
             writeln!(
                 out,
                 "\nin {took:.1} s; the rules decided, no model was asked, and what was done had no effect on what was recorded"
@@ -141,14 +154,19 @@ fn configuration(args: &BacktestArgs, environment: Environment<'_>) -> anyhow::R
     Ok(config)
 }
 
-async fn recorded(args: &BacktestArgs, config: &Config) -> anyhow::Result<Vec<Recorded>> {
+async fn recorded(args: &BacktestArgs, config: &Config) -> anyhow::Result<RecordedData> {
     if args.from.contains("://") {
         let (Some(start), Some(end)) = (args.start, args.end) else {
             anyhow::bail!("say of when: --start 2026-11-25T00:00:00Z --end 2026-11-26T00:00:00Z");
         };
-        return Ok(backtest::of_prometheus(&config.backtest(), start, end, args.step).await?);
+        let setup = config.backtest();
+        let series = backtest::of_prometheus(&setup, start, end, args.step).await?;
+        return Ok(RecordedData {
+            series,
+            files: vec![],
+        });
     }
-    Ok(backtest::recorded(&args.from, &config.backtest()).await?)
+    Ok(backtest::recorded(&args.from, &config.backtest(), &args.csv).await?)
 }
 
 /// Shows the progress as a percentage on standard error. Prints nothing unless standard error is a

@@ -1,12 +1,13 @@
 //! Arguments and output shared by the commands that run detectors on files.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use anomalyzer_evaluate::csv::{CsvError, ReadReport};
 use anomalyzer_evaluate::quality::{Detectors, QualityError};
 use anomalyzer_plugin_host::PluginConfig;
 use anomalyzer_service::config;
@@ -91,6 +92,13 @@ pub(super) fn unless_closed<T: Default>(
         }
         result => result,
     }
+}
+
+/// Returns the reason to refuse a file of which too much is unreadable. Its results are written all
+/// the same, with the counts.
+pub(super) fn refusal(path: &Path, input: &ReadReport) -> Option<CsvError> {
+    let why = input.refusal()?;
+    Some(CsvError::new(path, format!("not all of it: {why}")))
 }
 
 /// Formats a count with commas between groups of three digits.

@@ -20,6 +20,9 @@ pub mod status;
 
 use clap::ValueEnum;
 
+use anomalyzer_evaluate::backtest::BacktestError;
+use anomalyzer_evaluate::quality::QualityError;
+
 pub use detector_args::DetectorArgs;
 
 /// Format of the output.
@@ -29,4 +32,18 @@ pub enum Output {
     Text,
     /// For programs.
     Json,
+}
+
+/// Exit code for wrong arguments, as of clap, and for input files that cannot be read.
+const WRONG_INPUT: u8 = 2;
+
+/// Returns the exit code of a command that failed.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let of_quality = error.downcast_ref().is_some_and(QualityError::is_input);
+    let of_backtest = error.downcast_ref().is_some_and(BacktestError::is_input);
+    if of_quality || of_backtest {
+        WRONG_INPUT
+    } else {
+        1
+    }
 }

@@ -8,7 +8,8 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use super::detector_args::{DetectorArgs, blocking, count, progress, unless_closed};
+use super::detector_args::{DetectorArgs, blocking, count, progress, refusal, unless_closed};
+use anomalyzer_evaluate::csv::CsvOptions;
 use anomalyzer_evaluate::quality::QualityError;
 use anomalyzer_evaluate::quality::nab::{At, Corpus, FileReport, Report};
 
@@ -18,9 +19,12 @@ use anomalyzer_evaluate::quality::nab::{At, Corpus, FileReport, Report};
 /// are below 0. SHIPPED is at the detector's own threshold: an alarm is a sample with a score of 1
 /// or more. BEST is at the threshold that would have been best. It is chosen with knowledge of the
 /// labels, so it is an upper bound that the detector does not reach in practice. POINTS are a
-/// file's share in the standard score. A sample that is not later than the one before is not shown
-/// to a detector, as in the service, and counts as calm.
+/// file's share in the standard score. The first sample of each time is shown to a detector, in the
+/// order of time. Other rows count as calm, and the report counts unreadable ones.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "It exits 2 if a file cannot be read, or if more than 1 % of its rows (at least three) are unreadable."
+)]
 pub struct NabArgs {
     /// The benchmark's folder, which contains `data` and `labels`
     #[arg(long, value_name = "DIR")]
@@ -28,6 +32,9 @@ pub struct NabArgs {
     /// Detectors by name, or the files of plugins; by default all detectors of the plugin folder
     #[arg(long, value_name = "NAME|FILE.wasm", value_delimiter = ',')]
     pub detector: Vec<String>,
+    /// Meaning of ambiguous fields
+    #[command(flatten)]
+    pub csv: CsvOptions,
     /// Folder, settings and compiler of the detectors
     #[command(flatten)]
     pub detectors: DetectorArgs,
@@ -40,29 +47,36 @@ pub struct NabArgs {
 ///
 /// # Errors
 /// Returns an error if the data or a detector can't be loaded, if a detector failed, if the run was
-/// interrupted, or if the output can't be written.
+/// interrupted, if the output can't be written, or if too many rows of a file are unreadable.
 pub async fn run<W: Write>(
     args: NabArgs,
     out: &mut W,
     shutdown: CancellationToken,
 ) -> Result<(), QualityError> {
-    let (output, stop) = (args.output, shutdown.clone());
+    let (output, stop, data) = (args.output, shutdown.clone(), args.data.join("data"));
     let reports = blocking(&shutdown, move || reports(args, &stop)).await?;
-    unless_closed(write(&reports, output, out).map_err(QualityError::from))
+    unless_closed(write(&reports, output, out).map_err(QualityError::from))?;
+    // Every detector reads the same files.
+    let files = reports.first().map(|report| report.per_file.as_slice());
+    let refused = files
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|file| refusal(&data.join(&file.file), &file.input).map(QualityError::from));
+    QualityError::all(refused.collect())
 }
 
 fn reports(args: NabArgs, stop: &CancellationToken) -> Result<Vec<Report>, QualityError> {
-    let corpus = Corpus::load(&args.data)?;
+    let corpus = Corpus::load(&args.data, args.csv)?;
     let detectors = args.detectors.load(&args.detector)?;
     let report = |detector| {
         let start = Instant::now();
-        let series = corpus.run(
+        let scored = corpus.run(
             &detectors,
             detector,
             stop,
             progress(&detector.name, corpus.files.len()),
         )?;
-        let report = Report::new(detector, &corpus, &series);
+        let report = Report::new(detector, &corpus, scored);
         Ok(Report {
             seconds: start.elapsed().as_secs_f64(),
             ..report
@@ -104,6 +118,12 @@ fn text<W: Write>(report: &Report, out: &mut W) -> io::Result<()> {
         out,
         "{detector} {version}: {rows} rows of {files} files with {windows} windows in {seconds:.2} s\n"
     )?;
+    for FileReport { file, input, .. } in &report.per_file {
+        if input.unreadable > 0 {
+            let notes = input.notes().join("; ");
+            writeln!(out, "{file}: {notes}")?;
+        }
+    }
     writeln!(out, "{:<54}  {:^26}  {:^37}", "", "SHIPPED", "BEST")?;
     let head = "    SCORE  FOUND     FALSE";
     writeln!(out, "{:<54}  {head}  {head}  THRESHOLD", "PROFILE")?;

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::detector_args::{DetectorArgs, blocking, unless_closed};
+use super::detector_args::{DetectorArgs, blocking, refusal, unless_closed};
 use anomalyzer_domain::{DecisionId, UnixMs};
-use anomalyzer_evaluate::quality::{Judged, QualityError, csv, judge, panel_of_rows, parse_time};
+use anomalyzer_evaluate::csv::{self, CsvOptions, ReadReport, parse_time};
+use anomalyzer_evaluate::quality::{Judged, QualityError, judge, panel_of_samples};
 use anomalyzer_history::{FILE_NAME, HistoryReader};
 use anomalyzer_plot::{Panel, svg};
 
@@ -23,6 +24,9 @@ use anomalyzer_plot::{Panel, svg};
 /// each series of the decision's incident, and the range expected at that time. The picture is an
 /// SVG.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "It exits 2 if the file cannot be read, or if more than 1 % of its rows (at least three) are unreadable."
+)]
 pub struct PlotArgs {
     /// A CSV file
     #[arg(
@@ -53,16 +57,19 @@ pub struct PlotArgs {
     /// Height of each series in pixels
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(100..=20_000))]
     pub height: u32,
+    /// Meaning of ambiguous fields
+    #[command(flatten)]
+    pub csv: CsvOptions,
     /// Folder, settings and compiler of the detectors
     #[command(flatten)]
     pub detectors: DetectorArgs,
 }
 
-/// Draws the picture, and prints its path.
+/// Draws the picture, and prints its path with the counts of rows that are not drawn.
 ///
 /// # Errors
 /// Returns an error if the file, labels, detector or decision can't be loaded, if there is nothing
-/// to draw, or if the picture can't be written.
+/// to draw, if the picture can't be written, or if too many rows are unreadable.
 pub async fn run<W: Write>(
     args: PlotArgs,
     out: &mut W,
@@ -78,14 +85,30 @@ pub async fn run<W: Write>(
             "a picture is an SVG: give --output a name that ends in .svg",
         ));
     }
-    let panels = match args.decision.clone() {
-        Some(id) => of_decision(&args.data_dir, &id).await?,
-        None => blocking(&shutdown, move || Ok(vec![of_file(args)?])).await?,
+    let file = args.file.clone().unwrap_or_default();
+    let (panels, input) = match args.decision.clone() {
+        Some(id) => {
+            let panels = of_decision(&args.data_dir, &id).await?;
+            (panels, ReadReport::default())
+        }
+        None => {
+            let (panel, input) = blocking(&shutdown, move || of_file(args)).await?;
+            (vec![panel], input)
+        }
     };
     let height = height.saturating_mul(u32::try_from(panels.len()).unwrap_or(u32::MAX));
     let drawn = svg(&panels, (width, height)).map_err(QualityError::Wrong)?;
     fs::write(&output, drawn).map_err(|error| QualityError::unwritable(&output, &error))?;
-    unless_closed(writeln!(out, "{}", output.display()).map_err(QualityError::from))
+    unless_closed(tell(&output, &input, out).map_err(QualityError::from))?;
+    refusal(&file, &input).map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn tell<W: Write>(output: &Path, input: &ReadReport, out: &mut W) -> io::Result<()> {
+    writeln!(out, "{}", output.display())?;
+    for note in input.notes() {
+        writeln!(out, "    {note}")?;
+    }
+    Ok(())
 }
 
 async fn of_decision(data_dir: &Path, id: &str) -> Result<Vec<Panel>, QualityError> {
@@ -111,26 +134,26 @@ async fn of_decision(data_dir: &Path, id: &str) -> Result<Vec<Panel>, QualityErr
     Ok(panels)
 }
 
-fn of_file(args: PlotArgs) -> Result<Panel, QualityError> {
+fn of_file(args: PlotArgs) -> Result<(Panel, ReadReport), QualityError> {
     let PlotArgs {
         file,
         detector,
         labels,
+        csv: options,
         detectors,
         ..
     } = args;
     let path = file.ok_or_else(|| QualityError::Wrong("name a file or a decision".to_owned()))?;
-    let text = csv::read(&path)?;
-    let rows = csv::rows(&text).map_err(|reason| QualityError::unreadable(&path, &reason))?;
+    let (samples, input) = csv::load(&path, &options, |table| (table.samples, table.report))?;
     let labels = labels.map_or_else(|| Ok(Vec::new()), |labels| windows(&labels, &path))?;
     let name = path
         .file_stem()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let samples = rows.iter().map(|row| (row.at, row.value));
     let Some(detector) = detector else {
-        return Ok(panel_of_rows(name, &rows, &Judged::calm(samples), labels));
+        let panel = panel_of_samples(name, &samples, &Judged::calm(&samples), labels);
+        return Ok((panel, input));
     };
     let detectors = detectors.load(&[detector])?;
     let [detector] = detectors.all() else {
@@ -139,11 +162,11 @@ fn of_file(args: PlotArgs) -> Result<Panel, QualityError> {
         ));
     };
     let mut monitor = detectors.open(detector)?;
-    let judged = judge(&mut monitor, &name, samples).map_err(|error| {
+    let judged = judge(&mut monitor, &name, &samples).map_err(|error| {
         QualityError::plugin(format!("{} on {}", detector.name, path.display()), error)
     })?;
     let title = format!("{name}, {} {}", detector.name, detector.version);
-    Ok(panel_of_rows(title, &rows, &judged, labels))
+    Ok((panel_of_samples(title, &samples, &judged, labels), input))
 }
 
 #[derive(Deserialize)]

@@ -10,15 +10,19 @@ use std::time::Instant;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::detector_args::{DetectorArgs, blocking, count, progress, unless_closed};
+use super::detector_args::{DetectorArgs, blocking, count, progress, refusal, unless_closed};
 use anomalyzer_domain::Phase;
-use anomalyzer_evaluate::quality::{Detectors, QualityError, csv, judge, over, write};
+use anomalyzer_evaluate::csv::{self, CsvOptions, ReadReport};
+use anomalyzer_evaluate::quality::{Detectors, QualityError, judge, over, write};
 
 /// Run a detector over CSV files, and write its result for each sample
 ///
-/// An input row has a time (`2014-04-01 00:05:00` is UTC; RFC 3339; or seconds or milliseconds
-/// since 1970) and a value. They are in the columns called `timestamp` and `value` (also time,
-/// datetime, date, ts; val, v), or else in the first two columns. The header may be missing.
+/// An input row has a time and a value, in the columns called `timestamp` and `value` (also time,
+/// datetime, date, ts; val, v), or else in the first columns that hold times and numbers. The
+/// delimiter is a comma, a semicolon, a tab or `|`. Times, numbers and encodings are read as most
+/// programs write them; a time without a zone is UTC. If they have two meanings, the command asks
+/// for `--time-format` or `--decimal`. The detector sees the rows in the order of their time, the
+/// first row of each time.
 ///
 /// For each input, DIR gets a file of the same name with one row for each row of the input, in the
 /// order of the input. `timestamp` and `value` are as written in the input. `score` is the score of
@@ -27,9 +31,12 @@ use anomalyzer_evaluate::quality::{Detectors, QualityError, csv, judge, over, wr
 /// `expected_high` are the newest range given by the anomaly's findings, from the onset to the row
 /// where the anomaly is over; an open end is empty. `phase` is onset, then ongoing, then clear, and
 /// empty between anomalies. A row that is not shown to the detector has nothing but its time and
-/// value: a row with an unreadable time or value, with a value that is not finite, or with a time
-/// that is not later than the ones before.
+/// value: a row with an unreadable time or value, without a finite value, or with the time of
+/// another row.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "It exits 2 if a file cannot be read, or if more than 1 % of its rows (at least three) are unreadable."
+)]
 pub struct ScoreArgs {
     /// CSV files, no two of the same name
     #[arg(value_name = "FILE.csv", required = true)]
@@ -40,6 +47,9 @@ pub struct ScoreArgs {
     /// The folder for the results, made if it does not exist
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Meaning of ambiguous fields
+    #[command(flatten)]
+    pub csv: CsvOptions,
     /// Folder, settings and compiler of the detectors
     #[command(flatten)]
     pub detectors: DetectorArgs,
@@ -47,8 +57,9 @@ pub struct ScoreArgs {
 
 /// Result of one scored file.
 struct Done {
+    from: PathBuf,
     path: PathBuf,
-    rows: usize,
+    input: ReadReport,
     /// Number of rows that the detector was not shown.
     left_out: usize,
     onsets: usize,
@@ -58,7 +69,8 @@ struct Done {
 ///
 /// # Errors
 /// Returns an error if the arguments do not fit together, if the run was interrupted, if the output
-/// can't be written, or if a file failed. The error names every failed file.
+/// can't be written, if a file failed, or if too many of its rows are unreadable. The error names
+/// every failed file.
 pub async fn run<W: Write>(
     args: ScoreArgs,
     out: &mut W,
@@ -66,30 +78,28 @@ pub async fn run<W: Write>(
 ) -> Result<(), QualityError> {
     let (start, stop) = (Instant::now(), shutdown.clone());
     let results = blocking(&shutdown, move || score(args, &stop)).await?;
-    let (done, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    let done: Vec<Done> = done.into_iter().flatten().collect();
-    let failed: Vec<String> = failed
-        .into_iter()
-        .filter_map(|result| Some(result.err()?.to_string()))
-        .collect();
-    unless_closed(tell(&done, start, out))?;
-    match failed.as_slice() {
-        [] => Ok(()),
-        [one] => Err(QualityError::Wrong(one.clone())),
-        many => Err(QualityError::Wrong(format!(
-            "{} files failed:\n{}",
-            many.len(),
-            many.join("\n")
-        ))),
+    let mut done: Vec<Done> = Vec::new();
+    let mut failed: Vec<QualityError> = Vec::new();
+    for result in results {
+        match result {
+            Ok(one) => {
+                failed.extend(refusal(&one.from, &one.input).map(QualityError::from));
+                done.push(one);
+            }
+            Err(error) => failed.push(error),
+        }
     }
+    unless_closed(tell(&done, start, out))?;
+    QualityError::all(failed)
 }
 
 fn tell<W: Write>(done: &[Done], start: Instant, out: &mut W) -> Result<(), QualityError> {
     for Done {
         path,
-        rows,
+        input,
         left_out,
         onsets,
+        ..
     } in done
     {
         let left_out = match left_out {
@@ -100,11 +110,14 @@ fn tell<W: Write>(done: &[Done], start: Instant, out: &mut W) -> Result<(), Qual
             out,
             "{}: {} rows{left_out}, anomalies: {}",
             path.display(),
-            count(*rows),
+            count(input.rows),
             count(*onsets)
         )?;
+        for note in input.notes() {
+            writeln!(out, "    {note}")?;
+        }
     }
-    let rows = count(done.iter().map(|done| done.rows).sum());
+    let rows = count(done.iter().map(|done| done.input.rows).sum());
     writeln!(
         out,
         "{rows} rows of {} files in {:.2} s",
@@ -122,6 +135,7 @@ fn score(
         files,
         detector,
         output,
+        csv,
         detectors,
     } = args;
     let pairs = pairs(&files, &output)?;
@@ -130,7 +144,7 @@ fn score(
         &pairs,
         stop,
         progress("score", pairs.len()),
-        |(from, to)| one(&detectors, from, to),
+        |(from, to)| one(&detectors, &csv, from, to),
     );
     done.ok_or(QualityError::Interrupted)
 }
@@ -167,35 +181,35 @@ fn pairs(files: &[PathBuf], folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Qu
     Ok(pairs)
 }
 
-fn one(detectors: &Detectors, from: &Path, to: &Path) -> Result<Done, QualityError> {
-    let text = csv::read(from)?;
-    let rows = csv::rows(&text).map_err(|reason| QualityError::unreadable(from, &reason))?;
+fn one(
+    detectors: &Detectors,
+    options: &CsvOptions,
+    from: &Path,
+    to: &Path,
+) -> Result<Done, QualityError> {
     let name = from.file_stem().unwrap_or_default().to_string_lossy();
     let [detector] = detectors.all() else {
         return Err(QualityError::Wrong(
             "more than one detector was loaded".to_owned(),
         ));
     };
-    let mut monitor = detectors.open(detector)?;
-    let judged = judge(
-        &mut monitor,
-        &name,
-        rows.iter().map(|row| (row.at, row.value)),
-    )
-    .map_err(|error| {
-        QualityError::plugin(format!("{} on {}", detector.name, from.display()), error)
-    })?;
-    let written =
-        File::create(to).and_then(|file| write(&mut BufWriter::new(file), &rows, &judged));
-    written.map_err(|error| QualityError::unwritable(to, &error))?;
-    Ok(Done {
-        path: to.to_owned(),
-        rows: rows.len(),
-        left_out: judged.scores.iter().filter(|score| score.is_nan()).count(),
-        onsets: judged
-            .findings
-            .iter()
-            .filter(|(_, finding)| finding.phase == Phase::Onset)
-            .count(),
-    })
+    csv::load(from, options, |table| {
+        let mut monitor = detectors.open(detector)?;
+        let judged = judge(&mut monitor, &name, &table.samples).map_err(|error| {
+            QualityError::plugin(format!("{} on {}", detector.name, from.display()), error)
+        })?;
+        let written =
+            File::create(to).and_then(|file| write(&mut BufWriter::new(file), &table, &judged));
+        written.map_err(|error| QualityError::unwritable(to, &error))?;
+        let onsets = judged.findings.iter();
+        Ok(Done {
+            from: from.to_owned(),
+            path: to.to_owned(),
+            left_out: table.rows.len() - table.samples.len(),
+            input: table.report,
+            onsets: onsets
+                .filter(|(_, finding)| finding.phase == Phase::Onset)
+                .count(),
+        })
+    })?
 }

@@ -11,6 +11,7 @@ use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
 use anomalyzer_domain::{Decision, solutions};
 use anomalyzer_evaluate::backtest::TrialLimits;
+use anomalyzer_evaluate::csv::CsvOptions;
 use anomalyzer_history::{Exported, FILE_NAME, HistoryError, HistoryReader};
 use anomalyzer_service::Service;
 use serde_json::Value;
@@ -173,6 +174,7 @@ fn backtest(from: &Path, config: &Path) -> BacktestArgs {
         step: None,
         data_dir: None,
         plot: None,
+        csv: CsvOptions::default(),
         limits: TrialLimits::default(),
         output: Output::Json,
         compiler: None,
@@ -320,6 +322,12 @@ async fn recorded_metrics_show_what_would_have_been_done_and_what_the_policy_wou
     let json: Value = serde_json::from_str(&json).unwrap();
     assert!(good);
     assert_eq!(json["report"]["samples"], 600);
+    let file = &json["files"][0];
+    assert_eq!(
+        (&file["rows"], &file["unreadable"]),
+        (&600.into(), &0.into()),
+        "{json}"
+    );
     assert_eq!(
         json["report"]["incidents"].as_array().unwrap().len(),
         1,
@@ -378,6 +386,52 @@ async fn data_of_no_use_is_told() {
             .unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     }
+    // A limit must not pass because rows are missing, or because they mean something else.
+    let rows = |form: &str| {
+        (1..300)
+            .map(|n| form.replace("{}", &n.to_string()))
+            .collect::<String>()
+    };
+    for (name, text, why) in [
+        (
+            "late.csv",
+            format!("timestamp,value\n{}", rows("line {},5\n")),
+            "no row can be read: 299 of 299 rows",
+        ),
+        (
+            "few.csv",
+            format!("{}oops,1\noops,1\noops,1\noops,1\n", rows("{},5\n")),
+            "4 of 303 rows are unreadable; the first is line 300: `oops` is no time",
+        ),
+        (
+            "order.csv",
+            "time,value\n03/04/2024,5\n03/05/2024,5\n".to_owned(),
+            "--time-format dmy",
+        ),
+        (
+            "mark.csv",
+            "time,value\n1,5\n2,\"1,500\"\n".to_owned(),
+            "--decimal comma",
+        ),
+        ("hosts.csv", rows("{},5\n{},6\n"), "several series"),
+        ("empty.csv", String::new(), "it is empty"),
+    ] {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        let mut args = backtest(&file, &config);
+        args.limits.most_incidents = Some(0.0);
+        let error = backtest::run(args, &|_| None, &mut Vec::new(), CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(why), "{name}: {error}");
+        assert_eq!(anomalyzer::cli::exit_code(&error), 2, "{name}");
+    }
+    fs::write(folder.path().join("one.csv"), "time,value\n1,5\n").unwrap();
+    let mut one = backtest(&folder.path().join("one.csv"), &config);
+    one.limits.most_incidents = Some(5.0);
+    let (good, text) = tested(one).await;
+    assert!(!good && text.contains("cover no time"), "{text}");
+
     let mut prometheus = backtest(folder.path(), &config);
     prometheus.from = "http://127.0.0.1:9".to_owned();
     let error = backtest::run(

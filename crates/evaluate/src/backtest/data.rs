@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
+
+use serde::Serialize;
 
 use super::setup::BacktestSetup;
-use crate::quality::csv;
+use crate::csv::{self, CsvError, CsvOptions, ReadReport};
 use anomalyzer_collect::{SignalConfig, SignalSource};
 use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs, millis};
 use anomalyzer_history::{HistoryError, HistoryReader};
@@ -29,13 +32,8 @@ pub struct Recorded {
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// An unusable file or folder, with the remedy.
-    #[error("{path}: {why}")]
-    File {
-        /// Path of the file or folder.
-        path: PathBuf,
-        /// Reason.
-        why: String,
-    },
+    #[error(transparent)]
+    Csv(#[from] CsvError),
     /// The history cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -47,53 +45,66 @@ pub enum DataError {
     Wrong(String),
 }
 
+/// Recorded metrics, with the counts of the rows that they were read from.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedData {
+    /// Recorded series.
+    pub series: Vec<Recorded>,
+    /// Files that were read. Empty for other sources.
+    pub files: Vec<ReadFile>,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReadFile {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// Counts of its rows.
+    #[serde(flatten)]
+    pub report: ReadReport,
+}
+
 /// Reads a CSV file, or all CSV files of a folder. The name of a file is the name of its signal.
 /// The fallback detectors watch a signal that is not configured.
 ///
 /// # Errors
-/// Returns an error if a file cannot be read, or if the folder has none.
-pub fn of_files(path: &Path, setup: &BacktestSetup) -> Result<Vec<Recorded>, DataError> {
-    let wrong = |path: &Path, why: String| DataError::File {
-        path: path.to_owned(),
-        why,
-    };
+/// Returns an error if a file cannot be read, if more than a few of its rows are unreadable, or if
+/// the folder has none. A backtest on a part of the rows could pass because the rest is missing.
+pub fn of_files(
+    path: &Path,
+    setup: &BacktestSetup,
+    options: &CsvOptions,
+) -> Result<RecordedData, DataError> {
     let mut files = Vec::new();
     if path.is_dir() {
-        find(path, 0, &mut files);
+        find(path, 0, &mut files)?;
         files.sort_unstable();
         if files.is_empty() {
-            return Err(wrong(
-                path,
-                "there is no file that ends in .csv in it".to_owned(),
-            ));
+            let why = "there is no file that ends in .csv in it";
+            return Err(CsvError::new(path, why).into());
         }
     } else {
         files.push(path.to_owned());
     }
-    let mut recorded = Vec::new();
-    for file in files {
-        let text = csv::read(&file).map_err(|error| DataError::Wrong(error.to_string()))?;
-        let rows = csv::rows(&text).map_err(|why| wrong(&file, why))?;
-        let samples = rows.iter().filter_map(|row| {
-            Some(Sample {
-                at: row.at?,
-                value: row.value,
-            })
-        });
-        let name = file
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        recorded.push(of(&setup.signals, name, samples.collect()));
+    let mut data = RecordedData::default();
+    for path in files {
+        let name = path.file_stem().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        if data.series.iter().any(|one| one.signal == name) {
+            let why = format!("another file has the name of its signal, `{name}`: rename one");
+            return Err(CsvError::new(&path, why).into());
+        }
+        let (samples, report) = csv::load(&path, options, |table| (table.samples, table.report))?;
+        if let Some(why) = report.refusal() {
+            return Err(CsvError::new(&path, why).into());
+        }
+        data.series.push(of(&setup.signals, name, samples));
+        data.files.push(ReadFile { path, report });
     }
-    Ok(recorded)
+    Ok(data)
 }
 
-fn of(signals: &[SignalConfig], name: String, mut samples: Vec<Sample>) -> Recorded {
-    samples.retain(|sample| sample.value.is_finite());
-    samples.sort_by_key(|sample| sample.at);
-    samples.dedup_by_key(|sample| sample.at);
+fn of(signals: &[SignalConfig], name: String, samples: Vec<Sample>) -> Recorded {
     let labels = Labels::new([("__name__", name.as_str())]);
     let configured = signals.iter().find(|signal| signal.name == name);
     let target = configured.and_then(|signal| signal.target.render(&labels));
@@ -104,19 +115,26 @@ fn of(signals: &[SignalConfig], name: String, mut samples: Vec<Sample>) -> Recor
     }
 }
 
-fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    for path in std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-    {
-        if path.is_dir() && depth < MAX_DEPTH {
-            find(&path, depth + 1, files);
-        } else if path.extension().is_some_and(|extension| extension == "csv") {
+/// Finds the CSV files in a folder. A part that cannot be read is an error, because a backtest
+/// without it could pass.
+fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), CsvError> {
+    let unreadable = |error: io::Error| CsvError::new(folder, error.to_string());
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_dir() {
+            if depth == MAX_DEPTH {
+                let why = format!("it is more than {MAX_DEPTH} folders deep: move it up");
+                return Err(CsvError::new(&path, why));
+            }
+            find(&path, depth + 1, files)?;
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
+        {
             files.push(path);
         }
     }
+    Ok(())
 }
 
 /// Reads the samples of the configured queries between two times from Prometheus.

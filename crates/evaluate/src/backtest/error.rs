@@ -19,3 +19,10 @@ pub enum BacktestError {
     #[error("interrupted")]
     Interrupted,
 }
+
+impl BacktestError {
+    /// Returns true if a file of recorded metrics cannot be read.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::Data(DataError::Csv(_)))
+    }
+}

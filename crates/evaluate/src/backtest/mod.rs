@@ -15,7 +15,7 @@ mod trial;
 mod trial_config;
 mod world;
 
-pub use data::{DataError, Recorded, of_files, of_history, of_prometheus};
+pub use data::{DataError, ReadFile, Recorded, RecordedData, of_files, of_history, of_prometheus};
 pub use error::BacktestError;
 pub use report::{Count, Incident, Outcome, Report, Tried, panels};
 pub use run::run;

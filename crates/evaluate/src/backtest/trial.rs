@@ -9,12 +9,13 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::data::{DataError, Recorded, of_files, of_history, of_prometheus};
+use super::data::{DataError, RecordedData, of_files, of_history, of_prometheus};
 use super::error::BacktestError;
 use super::report::Report;
 use super::run::run;
 use super::setup::BacktestSetup;
 use super::trial_config::{HISTORY, PROMETHEUS, TrialConfig};
+use crate::csv::CsvOptions;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{PluginKind, millis};
 use anomalyzer_history::HistoryReader;
@@ -35,18 +36,24 @@ pub struct TrialLimits {
 }
 
 impl TrialLimits {
-    /// Returns a sentence for each bound that the report exceeds.
+    /// Returns a sentence for each bound that the report exceeds, or for which it has no figure.
     pub fn too_many(&self, report: &Report) -> Vec<String> {
-        [
+        let bounds = [
             ("incidents", report.incidents_a_day, self.most_incidents),
             ("operations", report.operations_a_day, self.most_operations),
-        ]
-        .into_iter()
-        .filter_map(|(what, were, most)| {
-            let most = most.filter(|most| were > *most)?;
-            Some(format!("{were:.2} {what} a day, at most {most} may be"))
-        })
-        .collect()
+        ];
+        let is_bounded = bounds.iter().any(|(_, _, most)| most.is_some());
+        if is_bounded && report.days <= 0.0 {
+            // Every figure a day is 0 then, so that any configuration would pass.
+            return vec!["the samples cover no time, so nothing can be judged".to_owned()];
+        }
+        bounds
+            .into_iter()
+            .filter_map(|(what, were, most)| {
+                let most = most.filter(|most| were > *most)?;
+                Some(format!("{were:.2} {what} a day, at most {most} may be"))
+            })
+            .collect()
     }
 }
 
@@ -54,14 +61,21 @@ impl TrialLimits {
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, or if it is empty.
-pub async fn recorded(from: &str, setup: &BacktestSetup) -> Result<Vec<Recorded>, BacktestError> {
+pub async fn recorded(
+    from: &str,
+    setup: &BacktestSetup,
+    options: &CsvOptions,
+) -> Result<RecordedData, BacktestError> {
     if from == HISTORY {
         let history =
             HistoryReader::open(&setup.data_dir.join(anomalyzer_history::FILE_NAME)).await;
         let history = history.map_err(|error| BacktestError::Wrong(error.to_string()))?;
-        return Ok(of_history(&history).await?);
+        return Ok(RecordedData {
+            series: of_history(&history).await?,
+            files: vec![],
+        });
     }
-    Ok(of_files(from.as_ref(), setup)?)
+    Ok(of_files(from.as_ref(), setup, options)?)
 }
 
 /// Runs the trial of a configuration with these plugins. Returns false if there is no data yet, and
@@ -88,7 +102,10 @@ async fn try_out(
         HISTORY if !setup.data_dir.join(anomalyzer_history::FILE_NAME).exists() => {
             Err(DataError::Nothing.into())
         }
-        from => recorded(from, setup).await,
+        from => {
+            let data = recorded(from, setup, &trial.csv()).await;
+            data.map(|data| data.series)
+        }
     };
     let data = match data {
         Err(BacktestError::Data(error @ DataError::Nothing)) => {

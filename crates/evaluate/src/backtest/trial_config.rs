@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::csv::{CsvOptions, Decimal, TimeFormat};
 use anomalyzer_domain::{ConfigIssue, duration};
 
 /// Value of [`TrialConfig::from`] for the history.
@@ -27,6 +28,12 @@ pub struct TrialConfig {
     /// Maximum number of operations per day that change a target.
     #[serde(default)]
     pub most_operations: Option<f64>,
+    /// Form of the times in CSV files, as `--time-format` of `anomalyzer backtest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_format: Option<TimeFormat>,
+    /// Decimal mark in CSV files, as `--decimal` of `anomalyzer backtest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<Decimal>,
 }
 
 fn week() -> Duration {
@@ -34,6 +41,13 @@ fn week() -> Duration {
 }
 
 impl TrialConfig {
+    pub(super) fn csv(&self) -> CsvOptions {
+        CsvOptions {
+            time_format: self.time_format.clone(),
+            decimal: self.decimal,
+        }
+    }
+
     /// Checks that the trial has a bound, and that its data exists.
     ///
     /// # Errors

@@ -5,24 +5,22 @@
 //! a file's future.
 
 mod batch;
-pub mod csv;
 mod detectors;
 pub mod nab;
 mod panel;
 mod scorer;
 mod table;
-mod timestamp;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use batch::over;
 pub use detectors::Detectors;
-pub use panel::panel_of_rows;
+pub use panel::panel_of_samples;
 pub use scorer::{Judged, Said, judge};
 pub use table::{HEAD, write};
-pub use timestamp::parse as parse_time;
 
+use crate::csv::CsvError;
 use anomalyzer_history::HistoryError;
 use anomalyzer_plugin_host::PluginError;
 
@@ -37,6 +35,12 @@ pub enum QualityError {
         /// Cause of the failure, with the remedy.
         reason: String,
     },
+    /// Samples that cannot be read.
+    #[error(transparent)]
+    Csv(#[from] CsvError),
+    /// Files that failed, while others did not.
+    #[error("{} files failed:\n{}", .0.len(), lines(.0))]
+    Several(Vec<QualityError>),
     /// File that cannot be written.
     #[error("cannot write {path}: {reason}", path = .path.display())]
     Unwritable {
@@ -67,7 +71,33 @@ pub enum QualityError {
     Output(#[from] io::Error),
 }
 
+fn lines(errors: &[QualityError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
 impl QualityError {
+    /// Returns one error for the failures of many files.
+    ///
+    /// # Errors
+    /// Returns an error if anything failed.
+    pub fn all(mut failed: Vec<Self>) -> Result<(), Self> {
+        match failed.len() {
+            0 => Ok(()),
+            1 => failed.pop().map_or(Ok(()), Err),
+            _ => Err(Self::Several(failed)),
+        }
+    }
+
+    /// Returns true if the samples of a file cannot be read.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Csv(_) => true,
+            Self::Several(errors) => errors.iter().any(Self::is_input),
+            _ => false,
+        }
+    }
+
     /// Returns the error of a file that cannot be read.
     pub fn unreadable(path: &Path, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unreadable {

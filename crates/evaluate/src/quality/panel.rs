@@ -1,14 +1,13 @@
 //! Panels of scored files.
 
-use super::csv::Row;
 use super::scorer::Judged;
-use anomalyzer_domain::{Phase, UnixMs};
+use anomalyzer_domain::{Phase, Sample, UnixMs};
 use anomalyzer_plot::{Expected, Mark, Panel};
 
-/// Builds the panel of a file from the rows that the detector saw and its verdicts.
-pub fn panel_of_rows(
+/// Builds the panel of a file from its samples and the verdicts of a detector.
+pub fn panel_of_samples(
     title: String,
-    rows: &[Row<'_>],
+    samples: &[Sample],
     judged: &Judged,
     labels: Vec<(UnixMs, UnixMs)>,
 ) -> Panel {
@@ -17,10 +16,7 @@ pub fn panel_of_rows(
         labels,
         ..Panel::default()
     };
-    for (Row { at, value, .. }, said) in rows.iter().zip(judged.rows()) {
-        let (Some(at), value, Some(said)) = (*at, *value, said) else {
-            continue;
-        };
+    for (Sample { at, value }, said) in samples.iter().copied().zip(judged.said()) {
         panel.points.push((at, value));
         // A range lasts until the following sample, so that the range of a single sample is
         // visible.
@@ -61,7 +57,6 @@ pub fn panel_of_rows(
 
 #[cfg(test)]
 mod tests {
-    use super::super::csv::rows;
     use super::*;
     use anomalyzer_domain::{Direction, Range};
     use anomalyzer_plugin_host::RawFinding;
@@ -83,8 +78,11 @@ mod tests {
 
     #[test]
     fn a_range_lasts_from_the_onset_to_the_sample_after_the_end() {
-        let text: String = (0..8).map(|n| format!("{n},{n}\n")).collect();
-        let rows = rows(&text).unwrap();
+        let sample = |n: i64| Sample {
+            at: n * 1000,
+            value: n as f64,
+        };
+        let samples: Vec<Sample> = (0..8).map(sample).collect();
         let findings = [
             (1, Phase::Onset, 1.0),
             (3, Phase::Ongoing, 2.0),
@@ -96,7 +94,7 @@ mod tests {
             scores: vec![0.0; 8],
             findings: findings.into(),
         };
-        let panel = panel_of_rows("t".to_owned(), &rows, &judged, vec![]);
+        let panel = panel_of_samples("t".to_owned(), &samples, &judged, vec![]);
         let spans: Vec<_> = panel
             .expected
             .iter()

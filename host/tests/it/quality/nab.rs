@@ -2,12 +2,13 @@
 //! unnoticed.
 
 use anomalyzer::cli::Output;
-use anomalyzer::cli::nab::{NabArgs, run};
+use anomalyzer::cli::nab::{NabArgs, run as run_nab};
+use anomalyzer_evaluate::csv::CsvOptions;
 use anomalyzer_evaluate::quality::nab::{Corpus, PROFILES, Series, Tally, best};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::benchmark;
+use super::{benchmark, put, spiky};
 
 /// Scores of each detector in the profiles standard, few false alarms and few misses. The first
 /// three are at the threshold that the detector ships with, and the last three at the best
@@ -85,11 +86,14 @@ async fn nab(detectors: &[&str], output: Output) -> String {
     let args = NabArgs {
         data: benchmark(),
         detector,
+        csv: CsvOptions::default(),
         detectors: super::detectors(),
         output,
     };
     let mut out = Vec::new();
-    run(args, &mut out, CancellationToken::new()).await.unwrap();
+    run_nab(args, &mut out, CancellationToken::new())
+        .await
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -137,8 +141,13 @@ async fn the_detectors_that_come_with_the_host_reach_what_they_reached() {
     assert_eq!(reports.as_array().unwrap().len(), PINS.len());
     for report in reports.as_array().unwrap() {
         assert_eq!(
-            (&report["rows"], &report["files"], &report["windows"]),
-            (&365_558.into(), &58.into(), &116.into())
+            (
+                &report["rows"],
+                &report["files"],
+                &report["windows"],
+                &report["unreadable"]
+            ),
+            (&365_558.into(), &58.into(), &116.into(), &0.into())
         );
         for which in ["shipped", "best"] {
             for (index, profile) in PROFILES.iter().enumerate() {
@@ -221,12 +230,12 @@ fn record(scores: &[f64]) -> Vec<f64> {
 
 #[test]
 fn a_plain_z_score_scores_what_is_published() {
-    let corpus = Corpus::load(&benchmark()).unwrap();
+    let corpus = Corpus::load(&benchmark(), CsvOptions::default()).unwrap();
     let read = |file: &anomalyzer_evaluate::quality::nab::Labelled| {
-        let (windows, scores) = file
-            .read(|rows| {
+        let (windows, scores) = corpus
+            .read(file, |table| {
                 Ok(plain_z(
-                    &rows.iter().map(|row| row.value).collect::<Vec<_>>(),
+                    &table.rows.iter().map(|row| row.value).collect::<Vec<_>>(),
                 ))
             })
             .unwrap();
@@ -278,4 +287,51 @@ fn a_plain_z_score_scores_what_is_published() {
         (format!("{threshold:.1}"), at(&records, threshold)),
         ("6.7".to_owned(), "31.8".to_owned())
     );
+}
+
+#[tokio::test]
+async fn unreadable_rows_of_a_file_are_counted_and_a_file_may_begin_with_the_newest() {
+    let rows = |ordinary: bool| {
+        let mut rows: Vec<String> = spiky().lines().skip(1).map(str::to_owned).collect();
+        if !ordinary {
+            rows.reverse();
+            rows.extend(["soon,1", "soon,2", "soon,3"].map(str::to_owned));
+        }
+        format!("timestamp,value\n{}\n", rows.join("\n"))
+    };
+    let run = async |ordinary: bool| {
+        let folder = tempfile::TempDir::new().unwrap();
+        put(folder.path(), "data/a.csv", &rows(ordinary));
+        let labels = r#"{"a.csv": [["2014-04-01 01:28:00", "2014-04-01 01:32:00"]]}"#;
+        put(folder.path(), "labels/combined_windows.json", labels);
+        let args = NabArgs {
+            data: folder.path().to_owned(),
+            detector: vec!["zscore".to_owned()],
+            csv: CsvOptions::default(),
+            detectors: super::detectors(),
+            output: Output::Json,
+        };
+        let mut out = Vec::new();
+        let result = run_nab(args, &mut out, CancellationToken::new()).await;
+        let reports: Value = serde_json::from_slice(&out).unwrap();
+        (reports[0].clone(), result.map_err(anyhow::Error::from))
+    };
+    let (clean, result) = run(true).await;
+    assert!(result.is_ok());
+    let (reversed, result) = run(false).await;
+    let error = result.unwrap_err();
+    assert!(
+        error.to_string().contains(
+            "a.csv: not all of it: 3 of 103 rows are unreadable; the first is line 102: `soon`"
+        ),
+        "{error}"
+    );
+    assert_eq!(anomalyzer::cli::exit_code(&error), 2);
+    assert_eq!(
+        (&reversed["unreadable"], &clean["unreadable"]),
+        (&3.into(), &0.into())
+    );
+    assert_eq!(reversed["per_file"][0]["input"]["out_of_order"], 99);
+    let found = |report: &Value| report["shipped"][0]["found"].clone();
+    assert_eq!((found(&reversed), found(&clean)), (1.into(), 1.into()));
 }

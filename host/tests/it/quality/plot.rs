@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anomalyzer::cli::plot::{PlotArgs, run};
 use anomalyzer_domain::{IncidentEvent, IncidentEventKind, Labels, Range, Sample, Series};
+use anomalyzer_evaluate::csv::CsvOptions;
 use anomalyzer_history::DecisionEventKind::Proposed;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ fn args(output: &Path) -> PlotArgs {
         output: output.to_owned(),
         width: 1000,
         height: 300,
+        csv: CsvOptions::default(),
         detectors: detectors(),
     }
 }
@@ -76,6 +78,25 @@ async fn a_file_is_drawn_with_what_was_expected_found_and_labelled() {
             .unwrap_err()
             .contains("there is nothing about ")
     );
+    // The picture is drawn, and the missing rows are reported.
+    let text = format!("{}soon,1\nsoon,2\nsoon,3\n", spiky());
+    let gappy = PlotArgs {
+        file: Some(put(folder.path(), "gappy.csv", &text)),
+        ..args()
+    };
+    let mut out = Vec::new();
+    fs::remove_file(&output).unwrap();
+    let error = run(gappy, &mut out, CancellationToken::new())
+        .await
+        .unwrap_err();
+    let said = String::from_utf8(out).unwrap();
+    assert!(
+        said.contains("3 of 103 rows are unreadable; the first is line 102: `soon` is no time"),
+        "{said}"
+    );
+    assert_eq!(anomalyzer::cli::exit_code(&error.into()), 2);
+    assert!(output.is_file());
+
     let png = PlotArgs {
         output: folder.path().join("cpu.png"),
         ..whole

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anomalyzer::cli::score::{ScoreArgs, run};
+use anomalyzer_evaluate::csv::CsvOptions;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -14,13 +15,16 @@ async fn score(files: Vec<PathBuf>, output: &Path) -> Result<String, String> {
         files,
         detector: "zscore".to_owned(),
         output: output.to_owned(),
+        csv: CsvOptions::default(),
         detectors: detectors(),
     };
     let mut out = Vec::new();
     let result = run(args, &mut out, CancellationToken::new()).await;
-    result
-        .map(|()| String::from_utf8(out).unwrap())
-        .map_err(|error| error.to_string())
+    let said = String::from_utf8(out).unwrap();
+    match result {
+        Ok(()) => Ok(said),
+        Err(error) => Err(format!("{said}{error}")),
+    }
 }
 
 #[tokio::test]
@@ -72,10 +76,10 @@ async fn rows_that_a_detector_is_not_shown_change_nothing_for_the_others() {
         dirty.push_str(line);
         dirty.push_str("\r\n");
         if index % 20 == 7 {
-            // Add a repeated line, an earlier sample, a sample without a value, a line without a
-            // time, and a value that is not a number.
+            // Add a repeated line, a sample without a value, a line without a time, and a value
+            // that is not a number.
             dirty.push_str(&format!(
-                "{line}\r\n2014-03-01 00:00:00,5\r\n2014-05-01 00:00:00,NaN\r\nsoon,5\r\n2014-05-01 00:00:00,much\r\n"
+                "{line}\r\n2014-05-01 00:00:00,NaN\r\nsoon,5\r\n2014-05-01 00:00:00,much\r\n"
             ));
         }
     }
@@ -84,20 +88,72 @@ async fn rows_that_a_detector_is_not_shown_change_nothing_for_the_others() {
         put(folder.path(), "dirty.csv", &dirty),
     ];
     let output = folder.path().join("out");
-    let said = score(inputs, &output).await.unwrap();
-    assert!(
-        said.contains("dirty.csv: 125 rows (25 not shown to the detector), anomalies: 1"),
-        "{said}"
-    );
+    let said = score(inputs, &output).await.unwrap_err();
+    for what in [
+        "dirty.csv: 120 rows (20 not shown to the detector), anomalies: 1\n",
+        "    10 of 120 rows are unreadable; the first is line 11: `soon` is no time\n",
+        "    5 rows without a finite value\n",
+        "    5 rows with the time of another row; the first of them counts\n",
+        "dirty.csv: not all of it: 10 of 120 rows are unreadable; the first is line 11",
+    ] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
     let [clean, dirty] =
         ["clean.csv", "dirty.csv"].map(|name| fs::read_to_string(output.join(name)).unwrap());
     let (left_out, shown): (Vec<&str>, Vec<&str>) =
         dirty.lines().partition(|line| line.ends_with(",,,,,"));
     assert_eq!(shown, clean.lines().collect::<Vec<_>>());
     assert_eq!(
-        (left_out.len(), left_out[2], left_out[3]),
-        (25, "2014-05-01 00:00:00,NaN,,,,,", "soon,5,,,,,")
+        (left_out.len(), left_out[1], left_out[2]),
+        (20, "2014-05-01 00:00:00,NaN,,,,,", "soon,5,,,,,")
     );
+}
+
+#[tokio::test]
+async fn a_file_in_another_layout_has_the_same_scores() {
+    let folder = TempDir::new().unwrap();
+    let clean = spiky();
+    let lines: Vec<(&str, &str)> = clean
+        .lines()
+        .filter_map(|line| line.split_once(','))
+        .collect();
+    let (head, rows) = lines.split_first().unwrap();
+    let newest_first: String = [head]
+        .into_iter()
+        .chain(rows.iter().rev())
+        .map(|(time, value)| format!("{time},{value}\n"))
+        .collect();
+    let german: String = rows
+        .iter()
+        .map(|(time, value)| format!("{time};\"in der\nKüche\";{}\r\n", value.replace('.', ",")))
+        .collect();
+    let german = format!("Zeit;Gerät;Wert\r\n{german}");
+    let utf_16: Vec<u8> = german.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let inputs = vec![
+        put(folder.path(), "clean.csv", &clean),
+        put(folder.path(), "newest.csv", &newest_first),
+        put(folder.path(), "german.csv", ""),
+    ];
+    fs::write(&inputs[2], utf_16).unwrap();
+    let output = folder.path().join("out");
+    let said = score(inputs, &output).await.unwrap();
+    assert_eq!(
+        said.matches(": 100 rows, anomalies: 1\n").count(),
+        3,
+        "{said}"
+    );
+    assert!(
+        said.contains("    99 rows before the row above; the rows are sorted by time\n"),
+        "{said}"
+    );
+    let [clean, newest, german] = ["clean.csv", "newest.csv", "german.csv"].map(|name| {
+        let text = fs::read_to_string(output.join(name)).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines[1..].sort_unstable();
+        lines
+    });
+    assert_eq!(newest, clean);
+    assert_eq!(german[91], clean[91].replace("99.0", "\"99,0\""));
 }
 
 #[tokio::test]
@@ -160,8 +216,7 @@ async fn what_cannot_be_done_is_said_and_the_other_files_are() {
         .await
         .unwrap_err();
     assert!(
-        error.starts_with("2 files failed:\ncannot read ")
-            && error.contains("gone.csv: No such file"),
+        error.contains("2 files failed:\ncannot read ") && error.contains("gone.csv: No such file"),
         "{error}"
     );
     assert!(error.contains("empty.csv: it is empty"), "{error}");
@@ -182,6 +237,7 @@ async fn what_cannot_be_done_is_said_and_the_other_files_are() {
             files: vec![input.clone()],
             detector: detector.to_owned(),
             output: output.clone(),
+            csv: CsvOptions::default(),
             detectors,
         }
     };

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::score::{Series, Window};
-use crate::quality::csv::Row;
-use crate::quality::{Detectors, QualityError, csv, judge, over, parse_time};
+use crate::csv::{self, CsvOptions, ReadReport, Row, Table, parse_time};
+use crate::quality::{Detectors, QualityError, judge, over};
 use anomalyzer_domain::UnixMs;
 use anomalyzer_plugin_host::PluginInfo;
 
@@ -19,6 +19,15 @@ const WINDOWS: &str = "labels/combined_windows.json";
 pub struct Corpus {
     /// Labelled files. Their rows are read when a detector runs.
     pub files: Vec<Labelled>,
+    options: CsvOptions,
+}
+
+/// Result of a detector on one file.
+pub struct Scored {
+    /// Scores and windows.
+    pub series: Series,
+    /// Counts of the file's rows.
+    pub input: ReadReport,
 }
 
 /// A file with the times of its anomalies.
@@ -34,7 +43,7 @@ impl Corpus {
     ///
     /// # Errors
     /// Returns an error if the labels cannot be read or have no window.
-    pub fn load(folder: &Path) -> Result<Self, QualityError> {
+    pub fn load(folder: &Path, options: CsvOptions) -> Result<Self, QualityError> {
         let path = folder.join(WINDOWS);
         let remedy = "give the folder of the benchmark, with `data` and `labels` in it";
         let text = fs::read_to_string(&path)
@@ -61,6 +70,7 @@ impl Corpus {
             files: files.ok_or_else(|| {
                 QualityError::unreadable(&path, "a window has no time from and to")
             })?,
+            options,
         })
     }
 
@@ -76,57 +86,53 @@ impl Corpus {
         detector: &PluginInfo,
         stop: &CancellationToken,
         done: impl Fn(usize) + Sync,
-    ) -> Result<Vec<Series>, QualityError> {
+    ) -> Result<Vec<Scored>, QualityError> {
         let files = over(&self.files, stop, done, |file| {
-            let judged = file.read(|rows| {
+            let judged = self.read(file, |table| {
                 let mut monitor = detectors.open(detector)?;
-                let samples = rows.iter().map(|row| (row.at, row.value));
-                let judged = judge(&mut monitor, &file.name, samples);
-                judged.map_err(|error| {
+                let judged = judge(&mut monitor, &file.name, &table.samples);
+                let judged = judged.map_err(|error| {
                     QualityError::plugin(format!("{} on {}", detector.name, file.name), error)
-                })
+                })?;
+                // Rows that the detector did not see count as calm.
+                let mut scores = vec![0.0; table.rows.len()];
+                for (place, score) in table.places.iter().zip(judged.scores) {
+                    scores[*place] = score;
+                }
+                Ok((scores, table.report.clone()))
             });
-            let (windows, judged) = judged?;
-            let scores = judged
-                .scores
-                .into_iter()
-                .map(|score| if score.is_nan() { 0.0 } else { score })
-                .collect();
-            Ok(Series { scores, windows })
+            let (windows, (scores, input)) = judged?;
+            let series = Series { scores, windows };
+            Ok(Scored { series, input })
         });
         files
             .ok_or(QualityError::Interrupted)?
             .into_iter()
             .collect()
     }
-}
 
-impl Labelled {
-    /// Reads the file and calls `with` on its rows.
+    /// Reads a file and calls `with` on its table, whose rows are in the order of time.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or does not match its labels, or if `with`
     /// failed.
     pub fn read<T>(
         &self,
-        with: impl FnOnce(&[Row<'_>]) -> Result<T, QualityError>,
+        file: &Labelled,
+        with: impl FnOnce(&Table<'_>) -> Result<T, QualityError>,
     ) -> Result<(Vec<Window>, T), QualityError> {
-        let text = csv::read(&self.path)?;
-        let rows =
-            csv::rows(&text).map_err(|reason| QualityError::unreadable(&self.path, &reason))?;
-        let windows = self
-            .windows
-            .iter()
-            .map(|window| rows_of(&rows, *window))
-            .collect::<Option<Vec<_>>>();
-        let windows = windows.filter(|windows| windows.is_sorted_by(|a, b| a.last < b.first));
-        let windows = windows.ok_or_else(|| {
-            QualityError::unreadable(
-                &self.path,
-                "its labels name windows without rows, or some that overlap",
-            )
-        })?;
-        Ok((windows, with(&rows)?))
+        csv::load(&file.path, &self.options, |table| {
+            let table = table.in_time_order();
+            let windows = file
+                .windows
+                .iter()
+                .map(|window| rows_of(&table.rows, *window))
+                .collect::<Option<Vec<_>>>();
+            let windows = windows.filter(|windows| windows.is_sorted_by(|a, b| a.last < b.first));
+            let why = "its labels name windows without rows, or some that overlap";
+            let windows = windows.ok_or_else(|| QualityError::unreadable(&file.path, why))?;
+            Ok((windows, with(&table)?))
+        })?
     }
 }
 
@@ -153,16 +159,17 @@ mod tests {
         fs::create_dir_all(folder.path().join("data")).unwrap();
         fs::write(folder.path().join(WINDOWS), labels).unwrap();
         fs::write(folder.path().join("data/a.csv"), data).unwrap();
-        let corpus = Corpus::load(folder.path())?;
+        let corpus = Corpus::load(folder.path(), CsvOptions::default())?;
         for file in &corpus.files {
-            file.read(|_| Ok(()))?;
+            corpus.read(file, |_| Ok(()))?;
         }
         Ok(corpus)
     }
 
     #[test]
     fn windows_become_rows_both_ends_included() {
-        let rows = csv::rows("timestamp,value\n1,0\n2,0\n3,0\n5,0\n").unwrap();
+        let text = "timestamp,value\n1,0\n2,0\n3,0\n5,0\n";
+        let rows = csv::parse(text, &CsvOptions::default()).unwrap().rows;
         assert_eq!(
             rows_of(&rows, (2000, 3000)),
             Some(Window { first: 1, last: 2 })
@@ -198,7 +205,7 @@ mod tests {
                 .unwrap_or_default();
             assert!(error.contains(says), "{labels}: {error}");
         }
-        let error = Corpus::load("/nowhere".as_ref())
+        let error = Corpus::load("/nowhere".as_ref(), CsvOptions::default())
             .err()
             .map(|error| error.to_string())
             .unwrap_or_default();

@@ -6,7 +6,7 @@ mod report;
 mod score;
 mod sweep;
 
-pub use corpus::{Corpus, Labelled};
+pub use corpus::{Corpus, Labelled, Scored};
 pub use report::{At, FileReport, Report};
 pub use score::{PROFILES, Profile, Series, Tally, Window, probation};
 pub use sweep::best;

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::score::{PROFILES, Profile, Series, Tally};
-use super::{Corpus, SHIPPED, best};
+use super::{Corpus, SHIPPED, Scored, best};
+use crate::csv::ReadReport;
 use anomalyzer_plugin_host::PluginInfo;
 
 /// Result of one detector on the whole benchmark.
@@ -19,6 +20,8 @@ pub struct Report {
     pub files: usize,
     /// Number of rows in all files.
     pub rows: usize,
+    /// Number of unreadable rows in all files.
+    pub unreadable: usize,
     /// Number of windows in all files.
     pub windows: usize,
     /// Scores at the threshold that the detector ships with, for each of [`PROFILES`].
@@ -53,6 +56,8 @@ pub struct FileReport {
     pub file: String,
     /// Number of rows.
     pub rows: usize,
+    /// Counts of the rows by their fate.
+    pub input: ReadReport,
     /// Number of windows.
     pub windows: usize,
     /// Contribution to the scores at the shipped threshold.
@@ -63,9 +68,14 @@ pub struct FileReport {
 
 impl Report {
     /// Scores the verdicts of a detector on all files. Leaves `seconds` at 0.
-    pub fn new(detector: &PluginInfo, corpus: &Corpus, series: &[Series]) -> Self {
+    pub fn new(detector: &PluginInfo, corpus: &Corpus, scored: Vec<Scored>) -> Self {
+        let (series, inputs): (Vec<Series>, Vec<ReadReport>) = scored
+            .into_iter()
+            .map(|scored| (scored.series, scored.input))
+            .unzip();
+        let unreadable = inputs.iter().map(|input| input.unreadable).sum();
         let shipped = [Some(SHIPPED); 3];
-        let best = best(series);
+        let best = best(&series);
         let tallies = |thresholds: [Option<f64>; 3]| -> [Vec<Tally>; 3] {
             thresholds.map(|threshold| {
                 let threshold = threshold.unwrap_or(f64::INFINITY);
@@ -85,33 +95,34 @@ impl Report {
         let sum = |tallies: &[Vec<Tally>; 3], thresholds| {
             at(tallies.each_ref().map(total), thresholds, windows)
         };
-        let per_file =
-            corpus
-                .files
-                .iter()
-                .zip(series)
-                .enumerate()
-                .map(|(index, (file, series))| {
-                    let of = |tallies: &[Vec<Tally>; 3], thresholds| {
-                        let tallies = tallies
-                            .each_ref()
-                            .map(|files| files.get(index).copied().unwrap_or_default());
-                        at(tallies, thresholds, windows)
-                    };
-                    FileReport {
-                        file: file.name.clone(),
-                        rows: series.scores.len(),
-                        windows: series.windows(),
-                        shipped: of(&at_shipped, shipped),
-                        best: of(&at_best, best),
-                    }
-                });
+        let per_file = corpus
+            .files
+            .iter()
+            .zip(series.iter().zip(inputs))
+            .enumerate()
+            .map(|(index, (file, (series, input)))| {
+                let of = |tallies: &[Vec<Tally>; 3], thresholds| {
+                    let tallies = tallies
+                        .each_ref()
+                        .map(|files| files.get(index).copied().unwrap_or_default());
+                    at(tallies, thresholds, windows)
+                };
+                FileReport {
+                    file: file.name.clone(),
+                    rows: series.scores.len(),
+                    input,
+                    windows: series.windows(),
+                    shipped: of(&at_shipped, shipped),
+                    best: of(&at_best, best),
+                }
+            });
         Self {
             detector: detector.name.clone(),
             version: detector.version.clone(),
             digest: detector.digest.clone(),
             files: series.len(),
             rows: series.iter().map(|series| series.scores.len()).sum(),
+            unreadable,
             windows,
             shipped: sum(&at_shipped, shipped),
             best: sum(&at_best, best),

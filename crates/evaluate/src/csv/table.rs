@@ -1,0 +1,295 @@
+//! Rows of a file, and its samples in the order of time.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::field::{bare, quoted};
+use super::file::{self, CsvError};
+use super::layout::{self, Columns, Layout};
+use super::number::{Decimal, Mark, Number, mark};
+use super::options::CsvOptions;
+use super::records::Records;
+use super::report::ReadReport;
+use super::time::TimeForm;
+use anomalyzer_domain::{Sample, UnixMs};
+
+/// Maximum number of rows of a file.
+const MAX_ROWS: usize = 10_000_000;
+
+/// A row: its fields as text, and their parsed values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// Number of the row's first line.
+    pub line: usize,
+    /// Field of the time as written, including quotes.
+    pub time: Cow<'a, str>,
+    /// Field of the value as written, including quotes.
+    pub number: &'a str,
+    /// Time of the sample. `None` if the row cannot be read.
+    pub at: Option<UnixMs>,
+    /// Value of the sample. NaN if the row cannot be read, or has no finite value.
+    pub value: f64,
+    /// True if the row has too few or too many fields.
+    malformed: bool,
+}
+
+impl Row<'_> {
+    /// Returns the fields of the time and the value. They are empty in a malformed row, because
+    /// they may be parts of other fields.
+    fn fields(&self) -> (&str, &str) {
+        match self.malformed {
+            false => (&self.time, self.number),
+            true => ("", ""),
+        }
+    }
+}
+
+/// Rows of a file in its order, and its samples in the order of time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table<'a> {
+    /// All rows in the order of the file.
+    pub rows: Vec<Row<'a>>,
+    /// Finite samples in ascending order of time, one for each time.
+    pub samples: Vec<Sample>,
+    /// Index of each sample's row.
+    pub places: Vec<usize>,
+    /// Counts of the rows.
+    pub report: ReadReport,
+}
+
+/// Reads a file, and calls `with` on its table.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, if its meaning is ambiguous, or if it has no
+/// readable row.
+pub fn load<T>(
+    path: &Path,
+    options: &CsvOptions,
+    with: impl FnOnce(Table<'_>) -> T,
+) -> Result<T, CsvError> {
+    let text = file::read(path)?;
+    let table = parse(&text, options).map_err(|reason| CsvError::new(path, reason))?;
+    Ok(with(table))
+}
+
+/// Reads the rows of a text.
+///
+/// # Errors
+/// Returns an error if the meaning of the fields is ambiguous, or if no row can be read.
+pub fn parse<'a>(text: &'a str, options: &CsvOptions) -> Result<Table<'a>, String> {
+    let layout = layout::of(text, options)?;
+    let (mut rows, mut first_problem) = split(text, &layout)?;
+    let written = || rows.iter().map(Row::fields);
+    let times = TimeForm::of(
+        written().map(|(time, _)| time),
+        options.time_format.as_ref(),
+    );
+    let times = times.map_err(|ambiguity| two_times(&rows[ambiguity.index], ambiguity.forms))?;
+    let decimal = match options.decimal {
+        Some(decimal) => decimal,
+        None => match mark(written().map(|(_, number)| number)) {
+            Mark::Shown(decimal) => decimal,
+            Mark::Ambiguous(index) => return Err(two_values(&rows[index])),
+        },
+    };
+    for (index, row) in rows
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, row)| !row.malformed)
+    {
+        let problem = match (times.at(&row.time), Number::value(row.number, decimal)) {
+            (Some(at), Some(value)) => {
+                (row.at, row.value) = (Some(at), value);
+                continue;
+            }
+            (None, _) => format!("{} is no time", quoted(&row.time)),
+            (_, None) => format!("{} is no number", quoted(row.number)),
+        };
+        if first_problem
+            .as_ref()
+            .is_none_or(|(first, _)| index < *first)
+        {
+            first_problem = Some((index, format!("line {}: {problem}", row.line)));
+        }
+    }
+    let table = Table::new(rows, first_problem.map(|(_, problem)| problem));
+    match table.samples.is_empty() {
+        false => Ok(table),
+        true => Err(table.report.nothing()),
+    }
+}
+
+fn two_times(row: &Row<'_>, [one, other]: [&str; 2]) -> String {
+    format!(
+        "line {}: the time {} has two meanings: say which with --time-format {one} or \
+         --time-format {other}",
+        row.line,
+        quoted(&row.time)
+    )
+}
+
+fn two_values(row: &Row<'_>) -> String {
+    let values = [Decimal::Point, Decimal::Comma].map(|decimal| {
+        let value = Number::value(row.number, decimal);
+        value.map_or_else(String::new, |value| value.to_string())
+    });
+    let [point, comma] = values;
+    format!(
+        "line {}: the value {} may be {point} or {comma}: say which with --decimal point or \
+         --decimal comma",
+        row.line,
+        quoted(row.number)
+    )
+}
+
+/// Index of a row, and the description of its problem.
+type Problem = (usize, String);
+
+/// Splits the text into rows with their fields as written. Returns the first malformed row as well.
+fn split<'a>(
+    text: &'a str,
+    layout: &Layout<'_>,
+) -> Result<(Vec<Row<'a>>, Option<Problem>), String> {
+    let (mut rows, mut first_problem) = (Vec::new(), None);
+    let (mut columns, mut width) = (layout.columns, layout.header.len());
+    let mut first_series: Option<&str> = None;
+    let (mut records, mut fields) = (Records::new(text, layout.delimiter), Vec::new());
+    while let Some(line) = records.next(&mut fields) {
+        if Some(line) == layout.header_line {
+            continue;
+        }
+        if let Some(again) = repeated_header(&fields, layout) {
+            (columns, width) = (again, fields.len());
+            continue;
+        }
+        if rows.len() == MAX_ROWS {
+            return Err(format!(
+                "it has more than {MAX_ROWS} rows, the most that are read: split it"
+            ));
+        }
+        if let Some(series) = layout.series.and_then(|series| fields.get(series))
+            && bare(first_series.get_or_insert(series)) != bare(series)
+        {
+            let remedy = "export each into a file of its own";
+            return Err(format!(
+                "line {line}: it holds several series (column `table`): {remedy}"
+            ));
+        }
+        let (row, problem) = row(line, &fields, columns, width);
+        if let (Some(problem), None) = (problem, &first_problem) {
+            first_problem = Some((rows.len(), format!("line {line}: {problem}")));
+        }
+        rows.push(row);
+    }
+    Ok((rows, first_problem))
+}
+
+/// Returns the columns of a header in the middle, as in joined files.
+fn repeated_header(fields: &[&str], layout: &Layout<'_>) -> Option<Columns> {
+    let Columns { date, time, value } = layout.columns;
+    let find = |column: usize| {
+        let name = layout.header.get(column).filter(|name| !name.is_empty())?;
+        fields.iter().position(|field| bare(field) == *name)
+    };
+    Some(Columns {
+        time: find(time)?,
+        value: find(value)?,
+        date: date.and_then(find),
+    })
+}
+
+/// Returns a row with its problem. `width` is the number of names in the header, 0 without one.
+fn row<'a>(
+    line: usize,
+    fields: &[&'a str],
+    columns: Columns,
+    width: usize,
+) -> (Row<'a>, Option<String>) {
+    let surplus = |fields: &[&str]| fields.iter().any(|field| !bare(field).is_empty());
+    let (time, number) = (columns.time_of(fields), fields.get(columns.value));
+    let problem = match (&time, number) {
+        (None, _) => Some("there is no field for the time".to_owned()),
+        (_, None) => Some("there is no field for the value".to_owned()),
+        _ if width > 0 && fields.len() > width && surplus(&fields[width..]) => Some(format!(
+            "there are {} fields, and the header has {width}",
+            fields.len()
+        )),
+        _ => None,
+    };
+    let row = Row {
+        line,
+        time: time.unwrap_or_default(),
+        number: number.copied().unwrap_or_default(),
+        at: None,
+        value: f64::NAN,
+        malformed: problem.is_some(),
+    };
+    (row, problem)
+}
+
+impl<'a> Table<'a> {
+    fn new(rows: Vec<Row<'a>>, first_unreadable: Option<String>) -> Self {
+        let mut report = ReadReport {
+            rows: rows.len(),
+            first_unreadable,
+            ..ReadReport::default()
+        };
+        let mut found: Vec<(UnixMs, usize)> = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            match row.at {
+                None => report.unreadable += 1,
+                Some(_) if !row.value.is_finite() => report.without_value += 1,
+                Some(at) => {
+                    let before = found.last().is_some_and(|(last, _)| at < *last);
+                    report.out_of_order += usize::from(before);
+                    found.push((at, index));
+                }
+            }
+        }
+        report.read = found.len();
+        found.sort_by_key(|(at, _)| *at);
+        let (mut samples, mut places): (Vec<Sample>, Vec<usize>) = (Vec::new(), Vec::new());
+        for (at, index) in found {
+            let value = rows[index].value;
+            match samples.last() {
+                Some(last) if last.at == at => {
+                    report.repeated += 1;
+                    report.contradicting += usize::from(last.value != value);
+                }
+                _ => {
+                    samples.push(Sample { at, value });
+                    places.push(index);
+                }
+            }
+        }
+        Self {
+            rows,
+            samples,
+            places,
+            report,
+        }
+    }
+
+    /// Sorts the rows by time if more than 1 % of them are out of order, as in a file that begins
+    /// with the newest row. An hour that is repeated at the end of summer time stays in its place.
+    pub fn in_time_order(mut self) -> Self {
+        if self.report.out_of_order * 100 <= self.report.rows {
+            return self;
+        }
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by_key(|index| self.rows[*index].at);
+        let mut rows: Vec<Option<Row<'a>>> = self.rows.into_iter().map(Some).collect();
+        self.rows = order
+            .iter()
+            .filter_map(|index| rows[*index].take())
+            .collect();
+        let mut moved = vec![0; order.len()];
+        for (new, old) in order.iter().enumerate() {
+            moved[*old] = new;
+        }
+        for place in &mut self.places {
+            *place = moved[*place];
+        }
+        self
+    }
+}
