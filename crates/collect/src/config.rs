@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use anomalyzer_common::secret_url;
 use anomalyzer_domain::{ConfigIssue, duration};
 
 use super::{SignalConfig, SignalSource};
@@ -151,7 +152,8 @@ impl TryFrom<String> for HttpUrl {
         match reqwest::Url::parse(&text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
             _ => Err(format!(
-                "`{text}` is not an address: write for example http://127.0.0.1:9090"
+                "`{}` is not an address: write for example http://127.0.0.1:9090",
+                secret_url::shown(&text)
             )),
         }
     }

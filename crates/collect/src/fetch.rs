@@ -7,6 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder};
 
 use anomalyzer_common::http_client::reason;
+use anomalyzer_common::secret_url;
 
 use super::SourceError;
 use super::error::excerpt;
@@ -115,12 +116,13 @@ pub fn shown(url: &reqwest::Url) -> String {
     let _ = url.set_password(None);
     let _ = url.set_username("");
     url.set_query(None);
+    url.set_fragment(None);
     url.into()
 }
 
 /// Returns an address given as text without its credentials and query; see [`shown`].
 pub fn shown_text(url: &str) -> String {
-    reqwest::Url::parse(url).map_or_else(|_| url.to_owned(), |url| shown(&url))
+    reqwest::Url::parse(url).map_or_else(|_| secret_url::shown(url), |url| shown(&url))
 }
 
 /// Adds the token in `file` to a request. Reads the file each time, so that the token may change.
