@@ -143,6 +143,9 @@ impl Access {
         );
         if changes {
             check_origin(request)?;
+            if self.tokens.is_empty() {
+                check_browser(request)?;
+            }
         }
         let caller = self.caller(request.headers())?;
         if changes && !may_change.contains(&caller.role) {
@@ -247,11 +250,139 @@ fn check_origin(request: &Request) -> Result<(), Problem> {
     if site.is_some() && site == host(request) {
         return Ok(());
     }
-    Err(Problem::new(
+    Err(foreign_page(format!("the header Origin is `{origin}`")))
+}
+
+/// Refuses a request that a browser could have sent for the page of another site, although it has no
+/// `Origin`. Old browsers and some proxies leave that header out. Such a request needs no consent of
+/// this service (it is "simple" in the terms of CORS) only with the content types of forms.
+fn check_browser(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("unreadable"))
+    };
+    if let Some(site) = text("sec-fetch-site")
+        && !matches!(site, "same-origin" | "none")
+    {
+        return Err(foreign_page(format!(
+            "the header Sec-Fetch-Site is `{site}`"
+        )));
+    }
+    let kind = text("content-type").and_then(|kind| kind.split(';').next());
+    let kind = kind.unwrap_or_default().trim().to_ascii_lowercase();
+    let is_browser = text("user-agent").is_some_and(|agent| agent.contains("Mozilla/"));
+    let has_origin = headers.contains_key(header::ORIGIN);
+    if is_browser && !has_origin {
+        return Err(foreign_page(
+            "a browser sent it without the header Origin".to_owned(),
+        ));
+    }
+    // An upload may be a form: it names its parts, and a browser sends the header Origin with it.
+    if matches!(
+        kind.as_str(),
+        "text/plain" | "application/x-www-form-urlencoded"
+    ) {
+        return Err(foreign_page(format!(
+            "the header Content-Type is `{kind}`, as of a form"
+        )));
+    }
+    Ok(())
+}
+
+fn foreign_page(detail: String) -> Problem {
+    Problem::new(
         StatusCode::FORBIDDEN,
         "foreign-origin",
         "Pages of other sites may not do that",
-        format!("the header Origin is `{origin}`"),
-        "send the request without a browser, or from a page of this service",
-    ))
+        detail,
+        "send the request without a browser and as application/json, or from a page of this service",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+    use crate::config::Token;
+
+    fn request(method: Method, headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method;
+        for (name, value) in [&("host", "127.0.0.1:9000")].into_iter().chain(headers) {
+            let name: header::HeaderName = name.parse().unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        request
+    }
+
+    #[test]
+    fn without_tokens_no_page_of_another_site_changes_anything() {
+        let config = ApiConfig::default();
+        let access = Access::load(&config, config.listen).unwrap();
+        let check = |method, headers: &[(&str, &str)]| {
+            access
+                .check(&request(method, headers), &[Role::Admin])
+                .is_ok()
+        };
+        let origin = ("origin", "http://127.0.0.1:9000");
+        let firefox = (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/55.0",
+        );
+        for allowed in [
+            &[][..],
+            &[("user-agent", "curl/8")],
+            &[("content-type", "application/json")],
+            &[("content-type", "application/wasm")],
+            &[("content-type", "multipart/form-data; boundary=x")],
+            &[origin, firefox, ("sec-fetch-site", "same-origin")],
+        ] {
+            assert!(check(Method::POST, allowed), "{allowed:?}");
+        }
+        for refused in [
+            &[firefox][..],
+            &[firefox, ("content-type", "multipart/form-data; boundary=x")],
+            &[("sec-fetch-site", "cross-site")],
+            &[
+                ("sec-fetch-site", "same-site"),
+                ("content-type", "application/json"),
+            ],
+            &[("content-type", "text/plain")],
+            &[("content-type", "Text/Plain; charset=utf-8")],
+            &[("content-type", "application/x-www-form-urlencoded")],
+            &[origin, ("content-type", "text/plain")],
+            &[("origin", "http://evil.example")],
+            &[("origin", "null")],
+        ] {
+            for method in [Method::POST, Method::PUT, Method::DELETE] {
+                assert!(!check(method, refused), "{refused:?}");
+            }
+            assert!(check(Method::GET, refused), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn with_tokens_the_token_shows_that_no_foreign_page_sent_the_request() {
+        let token = Token {
+            name: "ci".to_owned(),
+            role: Role::Admin,
+            sha256: Some(hex::encode(Sha256::digest("0123456789abcdef"))),
+            file: None,
+        };
+        let config = ApiConfig {
+            tokens: vec![token],
+            ..ApiConfig::default()
+        };
+        let access = Access::load(&config, config.listen).unwrap();
+        let bearer = ("authorization", "Bearer 0123456789abcdef");
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let check = |headers: &[(&str, &str)]| {
+            access.check(&request(Method::POST, headers), &[Role::Admin])
+        };
+        assert!(check(&[bearer, form]).is_ok());
+        assert!(check(&[form]).is_err());
+    }
 }

@@ -14,6 +14,7 @@ mod incidents;
 mod kill_switch;
 mod limits;
 mod middleware;
+mod places;
 mod plugin_changes;
 mod plugins;
 mod plugins_state;

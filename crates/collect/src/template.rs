@@ -52,8 +52,7 @@ impl TargetTemplate {
     }
 
     /// Returns the target of a series. Returns `None` if a label is missing or makes an invalid
-    /// target. A value makes an invalid target if it is empty or holds a slash or a control
-    /// character.
+    /// target: see [`Target::check`].
     pub fn render(&self, labels: &Labels) -> Option<Target> {
         let fill = |text: &str| {
             let mut filled = String::new();
@@ -62,8 +61,7 @@ impl TargetTemplate {
                     Part::Text(text) => filled.push_str(text),
                     Part::Label(label) => {
                         let value = labels.get(label)?;
-                        if value.is_empty() || value.contains(|c: char| c == '/' || c.is_control())
-                        {
+                        if value.is_empty() {
                             return None;
                         }
                         filled.push_str(value);
@@ -72,12 +70,13 @@ impl TargetTemplate {
             }
             Some(filled)
         };
-        Some(Target {
+        let target = Target {
             cluster: fill(&self.0.cluster)?,
             namespace: fill(&self.0.namespace)?,
             kind: fill(&self.0.kind)?,
             name: fill(&self.0.name)?,
-        })
+        };
+        target.check().is_ok().then_some(target)
     }
 
     fn texts(&self) -> [&str; 4] {

@@ -8,3 +8,4 @@ pub mod http_client;
 pub mod json_store;
 pub mod log;
 pub mod metrics;
+pub mod secret_url;

@@ -76,18 +76,17 @@ impl Diagnoser {
         clock: Clock,
     ) -> Result<Self, String> {
         let ollama = ollama.map(Ollama::new).transpose()?;
-        let (after, pause, places) = ollama.as_ref().map_or((1, Duration::ZERO, 1), |ollama| {
-            let config = ollama.config();
-            (
-                config.breaker_after,
-                config.breaker_pause,
+        let (breaker, places) = match ollama.as_ref().map(Ollama::config) {
+            Some(config) => (
+                Breaker::new(config.breaker_after, config.breaker_pause, config.timeout),
                 config.concurrency.max(1),
-            )
-        });
+            ),
+            None => (Breaker::new(1, Duration::ZERO, Duration::ZERO), 1),
+        };
         Ok(Self {
             config,
             ollama,
-            breaker: Mutex::new(Breaker::new(after, pause)),
+            breaker: Mutex::new(breaker),
             places: Semaphore::new(places),
             offer,
             clock,
@@ -149,14 +148,14 @@ impl Diagnoser {
                 evidence,
             );
         }
-        if !self.breaker.lock().await.closed(Instant::now()) {
+        let left_alone = || {
             let pause = ollama.config().breaker_pause;
-            return (
-                by_rules(format!(
-                    "ollama failed repeatedly and is left alone for {pause:?}"
-                )),
-                evidence,
-            );
+            by_rules(format!(
+                "ollama failed repeatedly and is left alone for {pause:?}"
+            ))
+        };
+        if self.breaker.lock().await.refuses(Instant::now()) {
+            return (left_alone(), evidence);
         }
         let patience = ollama.config().timeout;
         let Ok(Ok(_place)) = tokio::time::timeout(patience, self.places.acquire()).await else {
@@ -167,6 +166,10 @@ impl Diagnoser {
                 evidence,
             );
         };
+        // Others may have failed while this one waited for its place.
+        if !self.breaker.lock().await.admit(Instant::now()) {
+            return (left_alone(), evidence);
+        }
         // The time-out of the client covers one request. This one covers all requests together.
         let asked = tokio::time::timeout(patience, ollama.ask(event, &evidence, offered)).await;
         match asked {

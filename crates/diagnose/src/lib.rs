@@ -6,6 +6,7 @@ mod diagnoser;
 mod diagnosis;
 mod evidence;
 mod ollama;
+mod prompt;
 mod reproduce;
 mod rules;
 

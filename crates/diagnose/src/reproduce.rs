@@ -1,7 +1,7 @@
 //! Reproduces a recorded diagnosis. The same event and the stored answer give the same proposals.
 
 use super::evidence::number;
-use super::{ollama, rules};
+use super::{ollama, prompt, rules};
 use anomalyzer_domain::{Analyst, AnalystKind, Basis, Evidence, Proposal};
 
 /// Reproduced diagnosis.
@@ -30,7 +30,12 @@ pub fn reproduce(basis: &Basis, analyst: &Analyst) -> Result<Reproduction, Strin
             .as_deref()
             .ok_or("the model's answer is not on record")?;
         let (proposals, cites) = ollama::reread(&evidence, offered, content)?;
-        let prompt = ollama::prompt(event, &evidence, offered);
+        // A record of an earlier version holds the prompt that this version wrote.
+        let former = prompt::former(event, &evidence, offered);
+        let prompt = match &analyst.prompt {
+            Some(recorded) if *recorded == former => former,
+            _ => prompt::prompt(event, &evidence, offered),
+        };
         return Ok(Reproduction {
             proposals,
             cites,

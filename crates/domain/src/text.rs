@@ -16,3 +16,102 @@ pub fn truncate(text: &str, longest: usize) -> String {
         .unwrap_or(0);
     format!("{}… [cut]", &clean[..end])
 }
+
+/// Returns true for a character that shows nothing or changes the order of others: control
+/// characters, line separators, marks of the writing direction, zero-width characters and tags
+/// (Unicode 16, general categories `Cc`, `Zl` and `Zp`, and the default-ignorable ones of `Cf`).
+/// A name with such a character looks like another name.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// Error of a name from outside that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name is too long.
+    #[error("has {size} bytes, and at most {limit} are allowed")]
+    TooLong {
+        /// Size in bytes.
+        size: usize,
+        /// Largest accepted size.
+        limit: usize,
+    },
+    /// The name has a character that is not visible.
+    #[error("holds the hidden character U+{:04X} at byte {at}: write visible characters only", u32::from(*.character))]
+    Hidden {
+        /// The character.
+        character: char,
+        /// Position in bytes.
+        at: usize,
+    },
+}
+
+/// Checks a name from outside: at most `limit` bytes, and visible characters only.
+///
+/// # Errors
+/// The name is too long, or has a hidden character.
+pub fn check_name(name: &str, limit: usize) -> Result<(), NameError> {
+    let size = name.len();
+    if size > limit {
+        return Err(NameError::TooLong { size, limit });
+    }
+    match name.char_indices().find(|(_, c)| is_hidden(*c)) {
+        Some((at, character)) => Err(NameError::Hidden { character, at }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_visible_characters_only_and_a_bounded_length() {
+        for name in ["", "web", "wéb-7", "ウェブ", "web 2", "a/b", "👍"] {
+            assert_eq!(check_name(name, 16), Ok(()), "{name}");
+        }
+        for hidden in [
+            "web\n",
+            "\0",
+            "\u{7f}",
+            "\u{9b}1m",
+            "w\u{202e}bew",
+            "\u{2066}x",
+            "\u{200b}",
+            "\u{feff}web",
+            "web\u{2028}",
+            "web\u{2029}",
+            "\u{61c}",
+            "\u{e0041}",
+            "\u{ad}",
+        ] {
+            let error = check_name(hidden, 64).unwrap_err();
+            assert!(
+                matches!(error, NameError::Hidden { .. }),
+                "{hidden:?}: {error}"
+            );
+            assert!(!error.to_string().contains(is_hidden), "{error}");
+        }
+        let error = check_name("xxxx", 3).unwrap_err().to_string();
+        assert_eq!(error, "has 4 bytes, and at most 3 are allowed");
+    }
+}

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Anchor, Chain, HistoryError, HistoryReader};
 use anomalyzer_bus::Bus;
 use anomalyzer_common::http_client;
+use anomalyzer_common::secret_url::SecretUrl;
 use anomalyzer_domain::{Clock, Record, Topic, duration, rfc3339};
 
 /// Timeout of a webhook request.
@@ -30,7 +31,7 @@ pub struct AnchorConfig {
     /// File to which anchors are appended. It should be on another disk or be append-only.
     pub file: Option<PathBuf>,
     /// URL to which anchors are sent as JSON.
-    pub webhook: Option<String>,
+    pub webhook: Option<SecretUrl>,
     /// True to publish anchors on `decisions-topic`.
     pub topic: bool,
 }
@@ -151,7 +152,7 @@ async fn tell(
     if let Some(url) = &config.webhook {
         let sent = match http_client::client(DELIVERY_TIMEOUT) {
             Ok(client) => client
-                .post(url)
+                .post(url.reveal())
                 .json(&body)
                 .send()
                 .await

@@ -319,11 +319,12 @@ impl HistoryReader {
             .collect()
     }
 
-    /// Returns finished decisions that scaled a target at `from` or later, newest first.
+    /// Returns finished decisions that scaled or patched a target at `from` or later, newest first. A
+    /// patch may scale too.
     pub async fn scaled_since(&self, from: UnixMs) -> Result<Vec<Decision>, HistoryError> {
         let mut query = QueryBuilder::new(
             "SELECT seq, body FROM decisions WHERE state = 'done' AND id IN (SELECT decision FROM operations \
-             WHERE kind = 'scale' AND outcome = 'done' AND asked_at >= ",
+             WHERE kind IN ('scale', 'patch') AND outcome = 'done' AND asked_at >= ",
         );
         query.push_bind(from).push(") ORDER BY seq DESC");
         self.bodies(query, "decision").await

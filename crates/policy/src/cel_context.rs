@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Facts;
 use super::policy_case::NOON;
 use super::time_zone::time_zone;
-use anomalyzer_domain::{Operation, UnixMs};
+use anomalyzer_domain::UnixMs;
 
 /// The variables by name.
 pub(super) struct CelContext(pub Vec<(&'static str, Value)>);
@@ -22,11 +22,12 @@ impl CelContext {
             json!({ "signals": incident.signals, "severity": incident.severity, "minutes": lasted.unwrap_or(0) })
         });
         let operation = facts.operation.as_ref().map(|operation| {
-            let replicas = match operation {
-                Operation::Scale { replicas, .. } => Some(*replicas),
-                _ => None,
-            };
-            json!({ "kind": operation.kind(), "replicas": replicas })
+            let effect = facts.effect();
+            json!({
+                "kind": operation.kind(),
+                "replicas": effect.replicas,
+                "interrupts": effect.interrupts,
+            })
         });
         let replicas = facts
             .snapshot
@@ -55,7 +56,10 @@ impl CelContext {
                 "target",
                 json!({"cluster": "default", "namespace": "shop", "kind": "Deployment", "name": "web"}),
             ),
-            ("operation", json!({"kind": "scale", "replicas": 4})),
+            (
+                "operation",
+                json!({"kind": "scale", "replicas": 4, "interrupts": false}),
+            ),
             ("replicas", json!({"desired": 2, "ready": 2})),
             (
                 "incident",
@@ -94,7 +98,10 @@ pub(super) fn samples() -> Vec<(&'static str, CelContext)> {
         ),
         (
             "of a restart",
-            CelContext::full().with("operation", json!({"kind": "restart", "replicas": null})),
+            CelContext::full().with(
+                "operation",
+                json!({"kind": "restart", "replicas": null, "interrupts": true}),
+            ),
         ),
         (
             "of a target without replicas",
@@ -121,6 +128,7 @@ fn time(now: UnixMs, timezone: &str) -> Result<Value, String> {
 mod tests {
     use super::*;
     use crate::tests::facts;
+    use anomalyzer_domain::Operation;
 
     /// Conditions are parsed against the variables of [`CelContext::full`]. These must have the
     /// names that [`CelContext::new`] provides when a condition is evaluated.

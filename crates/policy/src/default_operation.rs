@@ -1,6 +1,6 @@
 //! Default operations of the solutions that come with the host.
 
-use serde_json::Value;
+use serde_json::json;
 
 use anomalyzer_domain::{MergePatch, Notice, Operation, Target, solutions};
 
@@ -20,7 +20,7 @@ pub fn usual(solution: &str, target: &Target, replicas: u32) -> Option<Operation
         solutions::RESTART_SERVICE => Operation::Restart { target },
         solutions::RATE_LIMIT => Operation::Patch(MergePatch {
             target,
-            patch: Value::Null,
+            patch: json!({}),
         }),
         solutions::ALARM => notice(),
         _ => return None,

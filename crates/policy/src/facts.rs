@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Effect;
 use anomalyzer_domain::{
-    AnalystKind, Coverage, Incident, Mode, Operation, Snapshot, Target, UnixMs, millis,
+    AnalystKind, Coverage, Incident, Mode, Operation, Snapshot, Target, UnixMs, millis, solutions,
 };
 
 /// Origin of a request.
@@ -158,6 +159,10 @@ pub struct Facts {
     pub diagnosis: DiagnosisFacts,
     /// The operation. `None` if the solution itself is judged, before its action runs.
     pub operation: Option<Operation>,
+    /// Effect of the operation on its target, derived when the facts were gathered; see
+    /// [`Facts::with_effect`]. `None` without an operation, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// True if the operation is a rollback of an earlier operation of the same decision.
     #[serde(default)]
     pub takes_back: bool,
@@ -188,6 +193,25 @@ impl Facts {
     pub(super) fn before(&self, time: Duration) -> UnixMs {
         let time = millis(time);
         self.now.saturating_sub(time).saturating_sub(self.jumped)
+    }
+
+    /// Records the effect of the operation. The snapshot must be whole for this.
+    #[must_use]
+    pub fn with_effect(mut self) -> Self {
+        // A configured limit without an object to patch is a request.
+        let limits_rate = self.solution == solutions::RATE_LIMIT
+            && matches!(self.rate_limit, Some(RateLimitFacts { patches: None }));
+        let effect =
+            |operation: &Operation| Effect::of(operation, self.snapshot.as_ref(), limits_rate);
+        self.effect = self.operation.as_ref().map(effect);
+        self
+    }
+
+    /// Returns the recorded effect of the operation. A record of an earlier version holds none, and
+    /// its verdict followed from the verb.
+    pub(super) fn effect(&self) -> Effect {
+        let of_verb = || self.operation.as_ref().map(Effect::of_verb);
+        self.effect.or_else(of_verb).unwrap_or_default()
     }
 
     /// Marks the operation as a rollback. A rollback never expires.

@@ -7,6 +7,7 @@ mod cel;
 mod cel_context;
 mod custom_rule;
 mod default_operation;
+mod effect;
 mod facts;
 mod judge;
 mod maintenance;
@@ -19,6 +20,7 @@ mod time_zone;
 pub use cel::Expression;
 pub use custom_rule::PolicyRule;
 pub use default_operation::usual;
+pub use effect::Effect;
 pub use facts::{
     Approved, DiagnosisFacts, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
 };

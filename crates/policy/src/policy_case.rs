@@ -2,7 +2,7 @@
 //! day.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::default_operation::{notice, usual};
 use super::{Approved, DiagnosisFacts, Facts, IncidentFacts, RateLimitFacts, Source, Spent};
@@ -54,6 +54,9 @@ struct CaseOperation {
     kind: Kind,
     /// Number of replicas to scale to, for `scale`.
     replicas: Option<u32>,
+    /// Merge patch, for `patch`. By default it changes nothing that a rule looks at.
+    #[serde(default)]
+    patch: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -170,6 +173,7 @@ impl Case {
                 attempt: self.diagnosis.attempt,
             },
             operation: Some(self.operation(&solution)?),
+            effect: None,
             takes_back: false,
             approved: self.approved.then(|| Approved {
                 by: "a person".into(),
@@ -189,7 +193,8 @@ impl Case {
                 patches: Some(self.target.clone()),
             }),
             solution,
-        })
+        }
+        .with_effect())
     }
 
     fn operation(&self, solution: &str) -> Result<Operation, String> {
@@ -212,7 +217,7 @@ impl Case {
             Kind::RollBack => Operation::RollBack { target },
             Kind::Patch => Operation::Patch(MergePatch {
                 target,
-                patch: Value::Null,
+                patch: asked.patch.clone().unwrap_or_else(|| json!({})),
             }),
             Kind::Http => Operation::Http(HttpRequest {
                 method: "POST".into(),

@@ -43,7 +43,7 @@ fn deny(reason: impl Into<String>) -> Answer {
     Some((Verdict::Deny, reason.into()))
 }
 
-/// Returns true if the operation changes the target itself, unlike a notice or a request to a hook.
+/// Returns true if the operation names a target and changes it, unlike a notice or a request.
 fn changes_target(operation: &Operation) -> bool {
     !operation.is_read() && operation.target().is_some()
 }
@@ -53,6 +53,16 @@ fn changed(facts: &Facts) -> Option<&Operation> {
         .operation
         .as_ref()
         .filter(|operation| changes_target(operation))
+}
+
+/// Returns the operation if it changes its target, or changes the solution's target by a request.
+fn affecting(facts: &Facts) -> Option<&Operation> {
+    changed(facts).or_else(|| {
+        facts
+            .operation
+            .as_ref()
+            .filter(|_| facts.effect().is_some())
+    })
 }
 
 fn no_target(facts: &Facts, _: &Policy) -> Answer {
@@ -218,7 +228,7 @@ fn maintenance(facts: &Facts, policy: &Policy) -> Answer {
 /// Holds changes while there are many open incidents. Their common cause can't be fixed at each
 /// single target.
 fn storm(facts: &Facts, policy: &Policy) -> Answer {
-    changed(facts)?;
+    affecting(facts)?;
     if facts.open_incidents <= policy.storm_above
         || a_person_wants_it(facts, policy)
         || approved(facts)
@@ -267,14 +277,14 @@ fn incident_cleared(facts: &Facts, _: &Policy) -> Answer {
 
 /// Denies drastic operations without complete and fresh data. Missing data does not mean zero. An
 /// operation is drastic if it removes capacity or interrupts service. A person who requests it has
-/// checked the situation.
+/// checked the situation. A rollback that replaces what this decision changed restores the state
+/// from before, which needs no data.
 fn missing_data(facts: &Facts, policy: &Policy) -> Answer {
+    let effect = facts.effect();
+    let current = current_replicas(facts.snapshot.as_ref());
+    let removes = |replicas| current.is_none_or(|current| replicas < current);
     let drastic = match &facts.operation {
-        Some(Operation::Scale { replicas, .. }) => {
-            current_replicas(facts.snapshot.as_ref()).is_none_or(|current| *replicas < current)
-        }
-        Some(Operation::Restart { .. } | Operation::RollBack { .. }) => true,
-        Some(_) => false,
+        Some(_) => effect.replicas.is_some_and(removes) || effect.interrupts && !facts.takes_back,
         None => matches!(
             facts.solution.as_str(),
             solutions::SCALE_DOWN | solutions::RESTART_SERVICE
@@ -313,7 +323,7 @@ fn unknown_state(facts: &Facts, _: &Policy) -> Answer {
 }
 
 fn rollout_in_progress(facts: &Facts, _: &Policy) -> Answer {
-    changed(facts)?;
+    affecting(facts)?;
     if !facts.snapshot.as_ref()?.rolling_out {
         return None;
     }
@@ -321,9 +331,7 @@ fn rollout_in_progress(facts: &Facts, _: &Policy) -> Answer {
 }
 
 fn autoscaler(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
-        return None;
-    };
+    let replicas = facts.effect().replicas?;
     let autoscaler = facts.snapshot.as_ref()?.autoscaler.as_ref()?;
     if policy.override_autoscaler {
         return None;
@@ -331,7 +339,7 @@ fn autoscaler(facts: &Facts, policy: &Policy) -> Answer {
     deny(format!(
         "{}{}",
         scales(autoscaler),
-        other_bounds(autoscaler, *replicas)
+        other_bounds(autoscaler, replicas)
     ))
 }
 
@@ -375,10 +383,8 @@ fn gitops(facts: &Facts, policy: &Policy) -> Answer {
 }
 
 fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
-        return None;
-    };
-    if (policy.min_replicas..=policy.max_replicas).contains(replicas) {
+    let replicas = facts.effect().replicas?;
+    if (policy.min_replicas..=policy.max_replicas).contains(&replicas) {
         return None;
     }
     deny(format!(
@@ -391,13 +397,11 @@ fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
 /// of the replicas at once. The host can't choose the replicas that are removed, so it assumes that
 /// ready ones go first. A person who requests it has checked the situation.
 fn healthy_floor(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { replicas, .. }) = &facts.operation else {
-        return None;
-    };
+    let replicas = facts.effect().replicas?;
     let now = facts.snapshot.as_ref()?.replicas?;
     let taken = now
         .desired
-        .checked_sub(*replicas)
+        .checked_sub(replicas)
         .filter(|taken| *taken > 0)?;
     if a_person_wants_it(facts, policy) {
         return None;
@@ -453,9 +457,9 @@ fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
 /// Denies scaling that goes up and down repeatedly, because the number of replicas is then not the
 /// cause. A person who requests the scaling has seen the earlier ones.
 fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
-    let Some(Operation::Scale { target, replicas }) = &facts.operation else {
-        return None;
-    };
+    let replicas = facts.effect().replicas?;
+    let operation = facts.operation.as_ref()?;
+    let target = operation.target().or(facts.target.as_ref())?;
     if a_person_wants_it(facts, policy) {
         return None;
     }
@@ -471,7 +475,7 @@ fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
     let mut steps: Vec<u32> = scaled
         .into_iter()
         .map(|(_, replicas)| replicas)
-        .chain([*replicas])
+        .chain([replicas])
         .collect();
     steps.dedup();
     let turns = steps

@@ -165,6 +165,7 @@ impl World {
             }),
             diagnosis: DiagnosisFacts::default(),
             operation: Some(operation),
+            effect: None,
             takes_back: false,
             approved: approved.then(|| Approved {
                 by: "ada".into(),
@@ -195,6 +196,7 @@ impl World {
                 .collect(),
             rate_limit: None,
         };
+        let facts = facts.with_effect();
         if judge(&facts, &self.policy).verdict != Verdict::Allow {
             return;
         }

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use anomalyzer_domain::{
@@ -7,9 +7,9 @@ use anomalyzer_domain::{
     Target, Verdict,
 };
 
-const NOW: i64 = 1_000_000_000;
+pub(super) const NOW: i64 = 1_000_000_000;
 
-fn target() -> Target {
+pub(super) fn target() -> Target {
     Target::new("shop", "Deployment", "web")
 }
 
@@ -53,6 +53,7 @@ pub(super) fn facts(operation: Operation) -> Facts {
         }),
         diagnosis: DiagnosisFacts::default(),
         operation: Some(operation),
+        effect: None,
         takes_back: false,
         approved: None,
         snapshot: Some(snapshot()),
@@ -63,6 +64,7 @@ pub(super) fn facts(operation: Operation) -> Facts {
         past: vec![],
         rate_limit: None,
     }
+    .with_effect()
 }
 
 fn scale(replicas: u32) -> Operation {
@@ -237,7 +239,7 @@ fn a_notice_goes_out_although_the_target_cannot_be_looked_at() {
 fn patch(target: Target) -> Operation {
     Operation::Patch(MergePatch {
         target,
-        patch: Value::Null,
+        patch: json!({"metadata": {"annotations": {"limit": "5"}}}),
     })
 }
 

@@ -1,12 +1,16 @@
 //! Attempt of an operation: the call of the operator, and the outcome that comes of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Executor;
+use super::alarm_storm::{Alarm, SendNotice};
 use super::guard_input::inspect;
-use anomalyzer_domain::{Decision, OperationRecord, Outcome, OutcomeKind, Snapshot};
+use anomalyzer_domain::{
+    Decision, Notice, Operation, OperationRecord, Outcome, OutcomeKind, Snapshot, Target,
+};
 use anomalyzer_egress::notify::About;
 use anomalyzer_operator::{OperatorError, Performed};
 use anomalyzer_plugin_host::ActionOutcome;
@@ -27,9 +31,19 @@ pub(super) async fn attempt(
         severity: severity(decision),
         at: (executor.clock)(),
     };
-    let performed = executor
-        .dispatcher
-        .perform(&record.id, &record.operation, snapshot, &about);
+    let performed = async {
+        match (&record.operation, &about.incident, &about.target) {
+            (Operation::Notify(notice), Some(_), Some(target)) => {
+                raise(executor, notice, &about, target).await
+            }
+            (operation, ..) => {
+                let dispatcher = &executor.dispatcher;
+                dispatcher
+                    .perform(&record.id, operation, snapshot, &about)
+                    .await
+            }
+        }
+    };
     let result = tokio::time::timeout(timeout, performed)
         .await
         .unwrap_or_else(|_| {
@@ -43,6 +57,28 @@ pub(super) async fn attempt(
         }
         result => result,
     }
+}
+
+/// Tells people of an incident, by itself or with the other alarms of a storm.
+async fn raise(
+    executor: &Executor,
+    notice: &Notice,
+    about: &About,
+    target: &Target,
+) -> Result<Performed, OperatorError> {
+    let dispatcher = executor.dispatcher.clone();
+    let send: SendNotice = Arc::new(move |notice, about| {
+        let dispatcher = dispatcher.clone();
+        Box::pin(async move { dispatcher.notify(&notice, &about).await })
+    });
+    let alarm = Alarm {
+        notice: notice.clone(),
+        about: about.clone(),
+        target: target.clone(),
+        open_incidents: executor.incidents.count(),
+        storm_above: executor.policy.storm_above as usize,
+    };
+    executor.in_flight.alarm_storms.tell(alarm, send).await
 }
 
 /// Returns true if the operation's target carries the operation's mark. Returns false if the

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use anomalyzer_collect::MetricSource;
-use anomalyzer_domain::{Clock, Operation, OperationId, Snapshot, Target};
+use anomalyzer_domain::{Clock, Notice, Operation, OperationId, Snapshot, Target};
 use anomalyzer_egress::http::HttpSender;
 use anomalyzer_egress::notify::{About, Notifier};
 use anomalyzer_operator::{Operator, OperatorError, Performed};
@@ -102,28 +102,37 @@ impl Dispatcher {
             | Operation::RollBack { target } => self.change(id, operation, target, basis).await,
             Operation::Patch(patch) => self.change(id, operation, &patch.target, basis).await,
             Operation::Http(request) => self.http.perform(id, request).await,
-            Operation::Notify(notice) => {
-                let told = self.notifier.notify(notice, about).await;
-                let told = told.map_err(|error| OperatorError::Unsupported(error.to_string()))?;
-                let failed: Vec<_> = told
-                    .failed
-                    .iter()
-                    .map(|(name, why)| format!("{name}: {why}"))
-                    .collect();
-                if told.delivered.is_empty() {
-                    return Err(OperatorError::Unavailable(format!(
-                        "nobody was told: {}",
-                        failed.join("; ")
-                    )));
-                }
-                Ok(only(
-                    json!({ "delivered": told.delivered, "failed": failed }),
-                ))
-            }
+            Operation::Notify(notice) => self.notify(notice, about).await,
             Operation::Custom { name, .. } => Err(OperatorError::Unsupported(format!(
                 "the host does not know an operation `{name}`"
             ))),
         }
+    }
+
+    /// Sends a notice through its channels.
+    ///
+    /// # Errors
+    /// No channel accepted the notice.
+    pub async fn notify(&self, notice: &Notice, about: &About) -> Result<Performed, OperatorError> {
+        let told = self.notifier.notify(notice, about).await;
+        let told = told.map_err(|error| OperatorError::Unsupported(error.to_string()))?;
+        let failed: Vec<_> = told
+            .failed
+            .iter()
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect();
+        if told.delivered.is_empty() {
+            return Err(OperatorError::Unavailable(format!(
+                "nobody was told: {}",
+                failed.join("; ")
+            )));
+        }
+        Ok(Performed {
+            result: json!({ "delivered": told.delivered, "failed": failed }),
+            before: None,
+            after: None,
+            version: None,
+        })
     }
 
     async fn change(

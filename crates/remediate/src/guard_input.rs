@@ -93,6 +93,7 @@ pub(super) async fn facts(
             attempt: decision.attempt,
         },
         operation: operation.cloned(),
+        effect: None,
         takes_back: false,
         approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
         snapshot: snapshot.cloned(),
@@ -106,6 +107,7 @@ pub(super) async fn facts(
             .as_ref()
             .and_then(|target| rate_limit(executor, target)),
     }
+    .with_effect()
 }
 
 /// Returns the approval of `operation` on a target in the state `touched`, if a person gave one.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, Notify, OwnedMutexGuard};
 
+use super::alarm_storm::AlarmStorms;
 use super::clock_skew::ClockSkew;
 use anomalyzer_domain::{DecisionId, Target, UnixMs};
 
@@ -23,6 +24,8 @@ pub struct InFlight {
     pub(super) answering: Arc<AsyncMutex<()>>,
     /// Time at which people were told of a storm. A storm is one alarm.
     pub(super) storm_told: Arc<Mutex<Option<UnixMs>>>,
+    /// Alarms that join the notice of a storm.
+    pub(super) alarm_storms: AlarmStorms,
     /// Deferred decisions about which the analyst was asked again.
     pub(super) retried: Arc<Mutex<HashSet<DecisionId>>>,
     /// Jumps of the wall clock.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use anomalyzer_domain::{MergePatch, Operation, OperationRecord};
 use anomalyzer_operator::merge_patch;
+use anomalyzer_policy::Effect;
 
 /// Reads the number of replicas from the state that an operator reported.
 fn replicas(value: Option<&Value>) -> Option<u32> {
@@ -55,13 +56,8 @@ pub(super) fn inverse(record: &OperationRecord) -> Result<Operation, String> {
 
 /// Returns true if the inverse leaves fewer replicas than there are now.
 pub(super) fn takes_capacity(record: &OperationRecord, inverse: &Operation) -> bool {
-    match (&record.operation, inverse) {
-        (
-            Operation::Scale { replicas: now, .. },
-            Operation::Scale {
-                replicas: before, ..
-            },
-        ) => before < now,
-        _ => false,
-    }
+    let replicas = |operation| Effect::of(operation, None, false).replicas;
+    replicas(&record.operation)
+        .zip(replicas(inverse))
+        .is_some_and(|(now, before)| before < now)
 }

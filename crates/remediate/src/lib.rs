@@ -7,6 +7,7 @@
 mod action;
 mod action_limits;
 mod admission;
+mod alarm_storm;
 mod approval;
 mod attempt;
 mod candidates;

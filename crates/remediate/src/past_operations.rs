@@ -4,7 +4,7 @@ use super::Executor;
 use anomalyzer_domain::{
     Decision, Operation, OperationRecord, OutcomeKind, Target, UnixMs, millis,
 };
-use anomalyzer_policy::{HOUR, PastOperation, Spent};
+use anomalyzer_policy::{Effect, HOUR, PastOperation, Spent};
 
 /// Returns the operations of other decisions on a target since a time.
 pub(super) async fn past_operations(
@@ -21,10 +21,7 @@ pub(super) async fn past_operations(
                 target: target.clone(),
                 solution: past.solution.clone(),
                 kind: past.operation.kind.clone(),
-                replicas: match &past.operation.operation {
-                    Operation::Scale { replicas, .. } => Some(*replicas),
-                    _ => None,
-                },
+                replicas: Effect::of(&past.operation.operation, None, false).replicas,
                 notice: match &past.operation.operation {
                     Operation::Notify(notify) => Some(notify.title.clone()),
                     _ => None,

@@ -7,9 +7,10 @@ use super::past_operations::spent;
 use super::rollback::{VERSION_LOOKBACK_MS, is_as_left};
 use super::{Executor, life, provenance};
 use anomalyzer_domain::{
-    Decision, DecisionId, DecisionState, GuardVerdict, Operation, OperationRecord, OutcomeKind,
-    Target, UndoState, Verdict, millis,
+    Decision, DecisionId, DecisionState, GuardVerdict, OperationRecord, OutcomeKind, Target,
+    UndoState, Verdict, millis,
 };
+use anomalyzer_policy::Effect;
 
 /// Takes back added replicas wherever this is due and the guard allows it now; a later call tries
 /// the others again. Returns the decisions that a person is asked about.
@@ -101,7 +102,9 @@ fn added_replicas(decision: &Decision) -> Option<OperationRecord> {
         return None;
     }
     let done = |record: &&OperationRecord| {
-        matches!(record.operation, Operation::Scale { .. })
+        Effect::of(&record.operation, None, false)
+            .replicas
+            .is_some()
             && record
                 .outcome
                 .as_ref()

@@ -1,6 +1,6 @@
 //! Errors of decoding a message.
 
-use anomalyzer_domain::{Record, UNREADABLE, UnixMs};
+use anomalyzer_domain::{Record, UNREADABLE, UnixMs, is_hidden};
 
 /// Error of decoding a message, with its position. It becomes the reason of the dead letter, so it
 /// is kept short.
@@ -98,9 +98,9 @@ impl DecodeError {
     }
 }
 
-/// Shortens a text from another producer for a log line.
+/// Shortens a text from another producer for a log line. Spaces replace hidden characters.
 pub(super) fn shortened(text: &str) -> String {
-    shortened_to(text, 200)
+    shortened_to(text, 200).replace(is_hidden, " ")
 }
 
 /// Shortens a text to at most `most` bytes, followed by an ellipsis if it was cut.

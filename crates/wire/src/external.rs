@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::DecodeError;
 use super::error::shortened;
 use super::timestamp::LATEST;
-use anomalyzer_domain::{Target, UnixMs, duration};
+use anomalyzer_domain::{Target, UnixMs, check_name, duration};
 
 /// Smallest number that is read as milliseconds. In seconds it would be the year 5138, in
 /// milliseconds it is 1973.
@@ -61,28 +61,21 @@ fn rfc3339(text: &str) -> Option<UnixMs> {
 
 /// Reads a target: `cluster/namespace/kind/name`, or an object with these four fields.
 pub(super) fn target(value: &Value) -> Result<Target, DecodeError> {
-    let reason = match value {
-        Value::String(text) => match text.parse::<Target>() {
-            Ok(target) => return Ok(target),
-            Err(error) => error.to_string(),
-        },
-        _ => match serde_json::from_value::<Target>(value.clone()) {
-            Ok(target)
-                if target
-                    .to_string()
-                    .parse::<Target>()
-                    .is_ok_and(|same| same == target) =>
-            {
-                return Ok(target);
-            }
-            Ok(_) => "has an empty part or a slash in a part".to_owned(),
-            Err(error) => error.to_string(),
-        },
+    let target = match value {
+        Value::String(text) => text.parse::<Target>().map_err(|error| error.to_string()),
+        _ => serde_json::from_value::<Target>(value.clone()).map_err(|error| error.to_string()),
     };
-    Err(DecodeError::field(
-        "target",
-        format!("is none: {}", shortened(&reason)),
-    ))
+    target
+        .and_then(|target| match target.check() {
+            Ok(()) => Ok(target),
+            Err(error) => Err(error.to_string()),
+        })
+        .map_err(|reason| DecodeError::field("target", format!("is none: {}", shortened(&reason))))
+}
+
+/// Checks a name or a text in one line of another producer.
+pub(super) fn name(field: &'static str, text: &str, limit: usize) -> Result<(), DecodeError> {
+    check_name(text, limit).map_err(|error| DecodeError::field(field, error.to_string()))
 }
 
 /// Reads a step: a number of seconds, or a duration such as `15s`.
@@ -162,6 +155,9 @@ mod tests {
             json!("web"),
             json!({"kind": "", "name": "x"}),
             json!({"kind": "a/b", "name": "x"}),
+            json!({"kind": "Process", "name": "x\ny"}),
+            json!("default//Process/web\u{202e}"),
+            json!(format!("default//Process/{}", "x".repeat(300))),
             json!(7),
         ] {
             assert!(target(&wrong).is_err(), "{wrong}");

@@ -20,9 +20,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::error::shortened;
 use super::{AcceptedTime, DecodeError, external, remote_write};
 use anomalyzer_domain::{
-    Coverage, Delivery, Labels, MetricBatch, Record, Sample, Series, Target, UnixMs,
+    Coverage, Delivery, Labels, MetricBatch, Record, Sample, Series, Target, UnixMs, check_name,
 };
 
 const CONTENT_TYPE: &str = "content-type";
@@ -181,12 +182,16 @@ fn is_write_request(record: &Record) -> bool {
 fn head(record: &Record, believed: AcceptedTime) -> Result<Head, DecodeError> {
     let signal = required(record, SIGNAL)?.to_owned();
     DecodeError::limit("bytes of a signal's name", signal.len(), MOST_NAME_BYTES)?;
-    let target = record
+    check_name(&signal, MOST_NAME_BYTES).map_err(wrong(SIGNAL))?;
+    let target: Option<Target> = record
         .header(TARGET)
         .map(str::parse)
         .transpose()
         .map_err(wrong(TARGET))?;
     short(target.as_ref())?;
+    if let Some(target) = &target {
+        target.check().map_err(wrong(TARGET))?;
+    }
     let observed_at = required(record, OBSERVED_AT)?
         .parse()
         .map_err(wrong(OBSERVED_AT))?;
@@ -223,7 +228,7 @@ fn required<'a>(record: &'a Record, name: &'static str) -> Result<&'a str, Decod
 fn wrong<E: fmt::Display>(name: &'static str) -> impl Fn(E) -> DecodeError {
     move |error| DecodeError::Header {
         name,
-        reason: format!("can't be read: {error}"),
+        reason: shortened(&format!("can't be read: {error}")),
     }
 }
 
@@ -277,7 +282,7 @@ impl Number {
                 Ok(value) => Ok(Some(value)),
                 Err(_) => Err(DecodeError::field(
                     name,
-                    format!("holds `{}`", super::error::shortened(text)),
+                    format!("holds `{}`", shortened(text)),
                 )),
             },
             Self::Nothing(()) => Ok(None),
@@ -295,6 +300,7 @@ fn decode_json(payload: &[u8], believed: AcceptedTime) -> Result<MetricBatch, De
     if message.name.is_empty() {
         return Err(DecodeError::field("name", "is empty"));
     }
+    external::name("name", &message.name, MOST_NAME_BYTES)?;
     // The other values of a window are older than this time.
     let observed_at = believed.check(
         "the field `timestamp`",
@@ -327,9 +333,11 @@ fn decode_json(payload: &[u8], believed: AcceptedTime) -> Result<MetricBatch, De
     let target = match &message.target {
         Some(target) => Some(external::target(target)?),
         // The label may have another purpose, so text that is not a target is ignored.
-        None => labels.get(TARGET).and_then(|text| text.parse().ok()),
+        None => labels
+            .get(TARGET)
+            .and_then(|text| text.parse().ok())
+            .filter(|target: &Target| target.check().is_ok()),
     };
-    short(target.as_ref())?;
     Ok(MetricBatch {
         signal: message.name,
         target,
@@ -385,6 +393,8 @@ fn labels(message: &Foreign) -> Result<Labels, DecodeError> {
             text.len(),
             remote_write::MOST_VALUE_BYTES,
         )?;
+        external::name("labels", name, remote_write::MOST_NAME_BYTES)?;
+        external::name("labels", &text, remote_write::MOST_VALUE_BYTES)?;
         pairs.push((name.clone(), text));
     }
     pairs.push(("__name__".to_owned(), message.name.clone()));
@@ -462,7 +472,7 @@ mod tests {
                 failed,
             });
         (
-            ".{1,20}",
+            "[^\\p{C}\\p{Z}]{1,20}".prop_filter("visible", |name| check_name(name, 100).is_ok()),
             proptest::option::of(target),
             0..=LATEST,
             coverage,
@@ -677,7 +687,10 @@ mod tests {
         );
         let long = format!("default/shop/Deployment/{}", "x".repeat(MOST_NAME_BYTES));
         let long = error(json!({"name": "cpu", "timestamp": 1, "value": 1, "target": long}));
-        assert_eq!(long, "1048 bytes of a target are more than 1024");
+        assert!(
+            long.contains("the name of the target has 1024 bytes"),
+            "{long}"
+        );
         assert!(error(json!([1, 2])).starts_with("not samples as JSON"));
         let mut record = json_record(&json!(null));
         record.payload = Bytes::from_static(b"{\"name\": oops}");
@@ -687,6 +700,37 @@ mod tests {
                 .to_string()
                 .contains("line 1 column 10")
         );
+    }
+
+    #[test]
+    fn a_name_with_a_hidden_character_is_refused_wherever_it_is() {
+        for hidden in ["a\nb", "\u{7}", "we\u{202e}b", "\u{200b}x", "\u{2028}"] {
+            let mut messages = vec![json!({"name": hidden}), json!({"labels": {hidden: "x"}})];
+            messages.push(json!({"labels": {"pod": hidden}}));
+            messages.push(json!({"target": format!("default//Process/{hidden}")}));
+            messages.push(json!({"target": {"kind": hidden, "name": "web"}}));
+            for part in messages {
+                let mut message = json!({"name": "cpu", "value": 1, "timestamp": 1_700_000_000});
+                let fields = part.as_object().unwrap().clone();
+                message.as_object_mut().unwrap().extend(fields);
+                let error = read(&message).unwrap_err().to_string();
+                assert!(!error.contains(anomalyzer_domain::is_hidden), "{error:?}");
+            }
+            let batch = |signal: &str, name: &str| MetricBatch {
+                signal: signal.to_owned(),
+                target: Some(Target::new("", "Process", name)),
+                observed_at: 5,
+                coverage: Coverage::default(),
+                series: vec![],
+                foreign: false,
+            };
+            assert!(decode(&delivered(encode(&batch("s", "web"))), EVERY).is_ok());
+            for wrong in [batch(hidden, "web"), batch("s", hidden)] {
+                let error = decode(&delivered(encode(&wrong)), EVERY).unwrap_err();
+                let told = error.to_string();
+                assert!(!told.contains(anomalyzer_domain::is_hidden), "{told:?}");
+            }
+        }
     }
 
     #[test]

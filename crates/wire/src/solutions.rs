@@ -146,6 +146,8 @@ fn adopt(
         message.explanation.len(),
         MOST_EXPLANATION_BYTES,
     )?;
+    external::name("anomaly_type", &message.anomaly_type, MOST_NAME_BYTES)?;
+    external::name("solution_type", &message.solution_type, MOST_NAME_BYTES)?;
     if message.solution_type.is_empty() {
         return Err(DecodeError::field("solution_type", "is empty"));
     }
@@ -205,6 +207,7 @@ fn short(incident: IncidentId) -> Result<IncidentId, DecodeError> {
             format!("is too long: {}", shortened(incident.as_str())),
         ));
     }
+    external::name("incident", incident.as_str(), MOST_NAME_BYTES)?;
     Ok(incident)
 }
 
@@ -424,6 +427,18 @@ mod tests {
                 .to_string()
                 .contains("bytes of an explanation")
         );
+    }
+
+    #[test]
+    fn a_name_with_a_hidden_character_is_refused() {
+        for field in ["anomaly_type", "solution_type", "target", "incident"] {
+            let mut message = json!({"anomaly_type": "a", "solution_type": "b", "explanation": "c",
+                "target": "default//Process/web", "incident": "inc-1"});
+            assert!(read(&message).is_ok());
+            message[field] = json!("default//Process/w\u{202e}bew");
+            let error = read(&message).unwrap_err().to_string();
+            assert!(error.contains("U+202E") && error.contains(field), "{error}");
+        }
     }
 
     #[test]

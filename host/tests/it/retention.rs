@@ -272,7 +272,7 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
     let config = AnchorConfig {
         every: Duration::from_secs(1),
         file: Some(file.clone()),
-        webhook: Some(receiver.url("/anchors")),
+        webhook: Some(receiver.url("/anchors").into()),
         topic: false,
     };
     let bus = LocalBus::open(

@@ -2,6 +2,8 @@
 
 use reqwest::Url;
 
+use anomalyzer_common::secret_url::shown;
+
 /// One entry of `http.allow`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
@@ -15,6 +17,7 @@ pub(super) struct Allowed {
 impl Allowed {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
+            let text = shown(text);
             format!(
                 "http.allow: `{text}` is not host:port or host:*, as hooks.example.com:443 or https://hooks.example.com:*"
             )

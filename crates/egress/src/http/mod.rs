@@ -10,6 +10,7 @@ mod resolve;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use serde_json::json;
 
 use allow::Allowed;
 use anomalyzer_common::http_client;
+use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::{ConfigIssue, HttpRequest, OperationId, duration};
 use anomalyzer_operator::{OperatorError, Performed};
 use resolve::{Forbidden, Resolver};
@@ -114,7 +116,7 @@ impl Credential {
         let url = Url::parse(&self.url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none())
-            .ok_or_else(|| wrong("url", &self.url, "is no URL to begin with"))?;
+            .ok_or_else(|| wrong("url", &shown(&self.url), "is no URL to begin with"))?;
         let header = self.header.parse();
         let header = header.map_err(|_| wrong("header", &self.header, "is no header"))?;
         Ok((url, header, self.value_file.clone()))
@@ -188,6 +190,14 @@ impl HttpSender {
         let place = place(&url);
         let mut headers = headers(&request.headers)?;
         let credentials = self.credentials(&url).await?;
+        if let Some((name, _)) = credentials
+            .iter()
+            .find(|(name, _)| headers.contains_key(name))
+        {
+            return Err(OperatorError::Refused(format!(
+                "the header {name} is the host's to set: http.credentials configures it for {place}"
+            )));
+        }
         headers.extend(credentials.iter().cloned());
         if let Ok(key) = HeaderValue::from_str(id.as_str()) {
             headers.insert("idempotency-key", key);
@@ -275,11 +285,22 @@ impl HttpSender {
         url: &Url,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, OperatorError> {
         let mut headers = Vec::new();
-        for (prefix, header, file) in self
-            .credentials
-            .iter()
-            .filter(|(prefix, ..)| is_below(prefix, url))
-        {
+        // A receiver may decode the path further than a URL is decoded.
+        let decoded = decoded_path(url.path());
+        for (prefix, header, file) in &self.credentials {
+            let is_here = prefix.origin() == url.origin();
+            let as_written = is_here && is_below(prefix.path(), url.path());
+            let as_decoded = is_here && is_below(&decoded_path(prefix.path()), &decoded);
+            if as_written != as_decoded {
+                return Err(OperatorError::Refused(format!(
+                    "{} can be read in two ways, below {} and elsewhere: write its path without encoded dots and slashes",
+                    place(url),
+                    place(prefix)
+                )));
+            }
+            if !as_written {
+                continue;
+            }
             let unusable = |why: String| {
                 OperatorError::Unavailable(format!(
                     "cannot use http.credentials.value_file {}: {why}",
@@ -344,14 +365,41 @@ fn place(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// Returns true if `url` is equal to `prefix` or below it: the origin is equal, and the rest of the
-/// path starts at a `/`.
-fn is_below(prefix: &Url, url: &Url) -> bool {
-    let rest = url.path().strip_prefix(prefix.path());
-    let at_border = rest.is_some_and(|rest| {
-        rest.is_empty() || rest.starts_with('/') || prefix.path().ends_with('/')
-    });
-    prefix.origin() == url.origin() && at_border
+/// Returns the path as the most generous receiver reads it: decoded until nothing is encoded, with
+/// backslashes as slashes, without parameters of its segments (`;x=1`), and without dot segments.
+fn decoded_path(path: &str) -> String {
+    let mut text = path.to_owned();
+    // Each round makes the text shorter, so that the loop ends.
+    loop {
+        let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+        if decoded.len() >= text.len() {
+            break;
+        }
+        text = decoded;
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    let mut is_folder = true;
+    for segment in text.split(['/', '\\']) {
+        let name = segment.split(';').next().unwrap_or_default();
+        is_folder = matches!(name, "" | "." | "..");
+        match name {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            name => segments.push(name),
+        }
+    }
+    let end = if is_folder && !segments.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    format!("/{}{end}", segments.join("/"))
+}
+
+/// Returns true if `path` is equal to `prefix` or below it: its rest starts at a `/`.
+fn is_below(prefix: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
 }
 
 /// Removes credentials from `text`, because a response that repeats the request must not reveal
@@ -401,29 +449,102 @@ async fn read_body(mut answer: Response, limit: usize) -> Option<(String, bool)>
 mod tests {
     use super::*;
 
-    fn url(text: &str) -> Url {
-        Url::parse(text).unwrap()
+    #[test]
+    fn a_path_is_decoded_as_the_most_generous_receiver_reads_it() {
+        for (path, decoded) in [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("/a/b/", "/a/b/"),
+            ("//a///b", "/a/b"),
+            ("/priv/..%2fpub", "/pub"),
+            ("/priv/..%2Fpub", "/pub"),
+            ("/priv/%2e%2e%2fpub", "/pub"),
+            ("/priv/..%252fpub", "/pub"),
+            ("/priv/..%25252fpub", "/pub"),
+            ("/priv/..%5cpub", "/pub"),
+            ("/priv/..;/pub", "/pub"),
+            ("/priv/..;x=1%2fpub", "/pub"),
+            ("/pub/..%2fpriv/x", "/priv/x"),
+            ("/a%2fb", "/a/b"),
+            ("/..%2f..%2f", "/"),
+            ("/%", "/%"),
+            ("/%ff%2f..%2fb", "/b"),
+        ] {
+            assert_eq!(decoded_path(path), decoded, "{path}");
+        }
     }
 
-    #[test]
-    fn credentials_go_below_their_url_and_nowhere_else() {
-        let prefix = url("https://hooks.example.com/team");
-        for inside in [
-            "https://hooks.example.com/team",
-            "https://hooks.example.com/team/a?x=1",
+    #[tokio::test]
+    async fn a_credential_goes_only_where_the_path_leads_in_every_reading() {
+        let file = std::env::temp_dir().join(format!("egress-credential-{}", std::process::id()));
+        std::fs::write(&file, "REAL").unwrap();
+        let credential = |path: &str, header: &str| Credential {
+            url: format!("http://127.0.0.1:9{path}"),
+            header: header.to_owned(),
+            value_file: file.clone(),
+        };
+        let sender = HttpSender::new(&HttpConfig {
+            allow: vec!["127.0.0.1:*".into()],
+            credentials: vec![
+                credential("/priv/", "x-api-key"),
+                credential("/te%20am", "x-team"),
+            ],
+            ..HttpConfig::default()
+        })
+        .unwrap();
+        let at = |url: String| {
+            let (sender, url) = (&sender, Url::parse(&url).unwrap());
+            async move { sender.credentials(&url).await.map(|headers| headers.len()) }
+        };
+        let given = |path: &str| at(format!("http://127.0.0.1:9{path}"));
+        for (path, count) in [
+            ("/priv/x", 1),
+            ("/priv/a%2fb", 1),
+            ("/pub/x", 0),
+            ("/priv/../pub", 0),
+            ("/priv/%2e%2e/pub", 0),
+            ("/priv", 0),
+            ("/te%20am", 1),
+            ("/te%20am/a?x=1", 1),
+            ("/te%20ams", 0),
         ] {
-            assert!(is_below(&prefix, &url(inside)), "{inside}");
+            assert_eq!(given(path).await.unwrap(), count, "{path}");
         }
-        for outside in [
-            "https://hooks.example.com/teams",
-            "https://hooks.example.com/team/../other",
-            "https://hooks.example.com/team/%2e%2e/other",
-            "http://hooks.example.com/team",
-            "https://hooks.example.com:444/team",
-            "https://hooks.example.com.evil.net/team",
+        for other in [
+            "https://127.0.0.1:9",
+            "http://127.0.0.1:10",
+            "http://127.0.0.1.evil.net:9",
         ] {
-            assert!(!is_below(&prefix, &url(outside)), "{outside}");
+            assert_eq!(at(format!("{other}/priv/x")).await.unwrap(), 0, "{other}");
         }
+        for path in [
+            "/priv/..%2fpub",
+            "/priv/..%252fpub",
+            "/priv/..%5cpub",
+            "/priv/..;/pub",
+            "/pub/..%2fpriv/x",
+            "/%70riv/x",
+        ] {
+            let error = given(path).await.unwrap_err().to_string();
+            assert!(error.contains("in two ways"), "{path}: {error}");
+        }
+        let request = |header: &str| HttpRequest {
+            method: "POST".into(),
+            url: "http://127.0.0.1:9/priv/x".into(),
+            headers: vec![(header.into(), "MINE".into())],
+            body: None,
+        };
+        let id = OperationId::from("op-1");
+        for header in ["x-api-key", "X-API-Key"] {
+            let refused = sender.perform(&id, &request(header)).await;
+            assert!(
+                matches!(&refused, Err(OperatorError::Refused(why)) if why.contains("x-api-key")),
+                "{refused:?}"
+            );
+        }
+        let sent = sender.perform(&id, &request("x-other")).await;
+        assert!(!matches!(sent, Err(OperatorError::Refused(_))), "{sent:?}");
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use anomalyzer_common::secret_url::SecretUrl;
 use anomalyzer_domain::{ConfigIssue, duration};
 
 /// The `[notify]` table.
@@ -49,7 +50,7 @@ pub struct ChannelConfig {
     pub default: bool,
     /// URL of the receiver, or of the Alertmanager (without `/api/v2/alerts`).
     #[serde(default)]
-    pub url: Option<String>,
+    pub url: Option<SecretUrl>,
     /// File with the URL, for a URL that is secret (such as Slack's). It is read again for each
     /// notice.
     #[serde(default)]
@@ -82,7 +83,7 @@ impl ChannelConfig {
         Self {
             kind,
             default: false,
-            url,
+            url: url.map(SecretUrl::from),
             url_file: None,
             labels: BTreeMap::new(),
             generator_url: None,
@@ -126,7 +127,8 @@ impl ChannelConfig {
             (Some(_), Some(_)) => return Err(wrong(" has url and url_file: give one of them")),
             (None, None) if !log => return Err(wrong(" needs url or url_file")),
             (Some(url), None) if !log => {
-                check_url(url).map_err(|why| wrong(&format!(".url {why}")).within("url"))?;
+                check_url(url.reveal())
+                    .map_err(|why| wrong(&format!(".url {why}")).within("url"))?;
             }
             (Some(_), None) | (None, Some(_)) if log => {
                 return Err(wrong(": the log has no url"));

@@ -174,7 +174,7 @@ impl Notifier {
 
 async fn address(channel: &ChannelConfig) -> Result<reqwest::Url, String> {
     let url = match (&channel.url, &channel.url_file) {
-        (Some(url), _) => url.clone(),
+        (Some(url), _) => url.reveal().to_owned(),
         (None, Some(file)) => tokio::fs::read_to_string(file)
             .await
             .map_err(|error| format!("cannot read its url_file {}: {error}", file.display()))?,

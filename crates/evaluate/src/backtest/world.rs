@@ -165,6 +165,7 @@ impl<'a> World<'a> {
                 attempt: solution.attempt,
             },
             operation: operation.cloned(),
+            effect: None,
             takes_back: false,
             approved: None,
             snapshot: Some(Snapshot::plain(
@@ -188,7 +189,8 @@ impl<'a> World<'a> {
             rate_limit: rate_limited.then(|| RateLimitFacts {
                 patches: Some(target.clone()),
             }),
-        };
+        }
+        .with_effect();
         anomalyzer_policy::judge(&facts, &self.setup.policy)
     }
 

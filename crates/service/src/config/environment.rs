@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::error::ConfigError;
 use super::settings::Config;
 use anomalyzer_collect::{HttpUrl, PrometheusConfig};
+use anomalyzer_common::secret_url;
 use anomalyzer_diagnose::OllamaConfig;
 
 /// Lookup of a variable of the environment: [`process_variable`], or a test's own variables.
@@ -83,7 +84,7 @@ pub fn overlay(
             message,
         })?;
         match (&mut config.ollama, &model) {
-            (Some(ollama), _) => ollama.url = url,
+            (Some(ollama), _) => ollama.url = url.into(),
             (None, Some(model)) => config.ollama = Some(OllamaConfig::new(url, model.clone())),
             (None, None) => {
                 let message =
@@ -124,7 +125,10 @@ fn kubeconfig(list: &str) -> Result<PathBuf, ConfigError> {
 /// `0.0.0.0:11434`, `http://host`. An address to listen on on all interfaces becomes the loopback
 /// address to connect to.
 fn ollama_url(text: &str) -> Result<String, String> {
-    let wrong = || format!("`{text}` is not an address: write host:port or http://host:port");
+    let wrong = || {
+        let text = secret_url::shown(text);
+        format!("`{text}` is not an address: write host:port or http://host:port")
+    };
     let bare = text.trim().trim_matches(['"', '\'']);
     let (scheme, rest) = bare.split_once("://").unwrap_or(("", bare));
     let (scheme, default) = match scheme {
@@ -187,7 +191,7 @@ mod tests {
         );
         let ollama = config.ollama.unwrap();
         assert_eq!(
-            (ollama.url.as_str(), ollama.model.as_str()),
+            (ollama.url.reveal(), ollama.model.as_str()),
             ("http://127.0.0.1:11434", "small")
         );
     }
