@@ -1,5 +1,6 @@
 //! Tasks of the workspace: set-up, plugins, the demo, the checks and the tests.
 
+mod attack;
 mod demo;
 mod doctor;
 mod fuzz;
@@ -39,7 +40,7 @@ enum Task {
     },
     /// Run all checks and tests, and print which tests ran against which real server
     Test {
-        /// Also run the long ones: 1,000 kills, and each fuzz target for one minute
+        /// Also run the long ones: the attacks, 1,000 kills, and each fuzz target for one minute
         #[arg(long)]
         all: bool,
     },
@@ -83,6 +84,12 @@ enum Task {
         #[arg(long, default_value_t = 2000)]
         times: u32,
     },
+    /// Attack a running service from outside, and print the attempts and the faults of each row
+    Attack {
+        /// Arguments for `attack`, such as `--only roles,raw` and `--seed 7`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Start the real servers, and print the environment variables to use
     Up {
         /// Arguments for `testbed up`
@@ -118,6 +125,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { all } => {
             suite::run()?;
             if all {
+                attack::run(&[])?;
                 kill(1000)?;
                 fuzz::run(fuzz::Time::PerTarget(60), &[])?;
             }
@@ -139,6 +147,7 @@ fn run(task: Task) -> Result<()> {
             fuzz::run(time, &targets)
         }
         Task::Kill { times } => kill(times),
+        Task::Attack { rest } => attack::run(&rest),
         Task::Up { rest } => demo::servers(&rest),
         Task::Down => process::run(process::command(&testbed::binary()?).arg("down")),
     }

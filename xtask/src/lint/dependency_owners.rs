@@ -51,14 +51,16 @@ const RULES: [Rule; 12] = [
         &["anomalyzer-api", "anomalyzer-demo", "anomalyzer-testbed"],
     ),
     only("plotters", &["anomalyzer-plot"]),
-    only(
-        "sqlx",
-        &[
+    Rule {
+        dependency: "sqlx",
+        owners: &[
             "anomalyzer-bus-sqlite",
             "anomalyzer-detect",
             "anomalyzer-history",
         ],
-    ),
+        // It edits the files of a service that it attacks.
+        also_allowed: &["anomalyzer-attack"],
+    },
     Rule {
         dependency: "toml",
         owners: &["anomalyzer-service"],

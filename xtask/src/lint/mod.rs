@@ -30,7 +30,7 @@ const CRATES: &str = "crates";
 /// Folders with code that runs in the service or in its guests.
 const PRODUCT: [&str; 3] = [CRATES, "host", "plugins"];
 /// Folders with Rust code whose comments are checked.
-const COMMENTED: [&str; 5] = [CRATES, "host", "plugins", "xtask", "testbed"];
+const COMMENTED: [&str; 6] = [CRATES, "attack", "host", "plugins", "xtask", "testbed"];
 
 /// A name for the output, and the function that checks.
 type Check = (&'static str, fn(&Tree) -> Result<Report>);

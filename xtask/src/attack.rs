@@ -1,0 +1,23 @@
+//! Attacks of the release program from outside.
+
+use anyhow::Result;
+
+use crate::{demo, process, workspace};
+
+/// Builds the program, the plugins and the attacker, and runs the attacks.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let binary = demo::build()?;
+    process::run(workspace::cargo().args(["build", "--locked", "--workspace", "--bin", "attack"]))?;
+    let target = workspace::target();
+    let mut attack = process::command(&target.join("debug").join("attack"));
+    attack
+        .arg("--binary")
+        .arg(binary)
+        .arg("--plugins")
+        .arg(target.join("plugins"))
+        .arg("--cores")
+        .arg(target.join("guests/wasm32-unknown-unknown/guest"))
+        .arg("--out")
+        .arg(target.join("attack"));
+    process::run(attack.args(arguments))
+}
