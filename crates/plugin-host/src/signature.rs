@@ -8,8 +8,12 @@ use std::path::Path;
 use minisign::{PError, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
 use serde::{Deserialize, Serialize};
 
+use super::regular_file;
+
 /// Maximum size of a signature, in bytes. A signature has four short lines.
 pub(super) const SIGNATURE_BYTES: u64 = 4096;
+/// Maximum size of a public key, in bytes. A public key has two short lines.
+const KEY_BYTES: u64 = 4096;
 
 /// Public key whose signatures count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +133,8 @@ pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let text = fs::read_to_string(&path).map_err(|error| told(&path, &error))?;
+            let text = regular_file::read(&path, KEY_BYTES).map_err(|error| told(&path, &error))?;
+            let text = String::from_utf8_lossy(&text);
             keys.push(TrustedKey::parse(&name, &text).map_err(|error| told(&path, &error))?);
         }
     }

@@ -36,10 +36,13 @@ pub fn candidate_actions(candidates: Candidates, plugins: Plugins) -> Offer {
                     && view.quarantine.is_none()
                     && plugins.has_action(&view.info.name)
             })
-            // An action that needs operations and is granted none can do nothing.
+            // An action that needs operations and is granted none can do nothing. An action that
+            // needs none is offered only if someone who may decide what runs is on record for it:
+            // its name and its presence in the list speak to the model.
             .filter(|view| {
                 let granted = || grants::in_force(&view.info.name, view.grants.clone(), &granted);
-                view.info.needs.is_empty() || !granted().is_empty()
+                let approved = view.info.needs.is_empty() && view.has_known_approver();
+                approved || !granted().is_empty()
             })
             .filter(|view| capabilities.covers(target, &view.info.needs))
             .map(|view| view.info.name.replace('-', "_"))
