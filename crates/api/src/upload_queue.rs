@@ -123,7 +123,10 @@ mod tests {
         assert!(second.as_mut().now_or_never().is_none(), "it waits");
         assert!(queue.enter(Some("eve")).await.is_err(), "too many wait");
         for other in [Some("bob"), None] {
-            assert!(queue.enter(other).now_or_never().unwrap().is_ok(), "{other:?}");
+            assert!(
+                queue.enter(other).now_or_never().unwrap().is_ok(),
+                "{other:?}"
+            );
         }
         drop(first);
         let second = second.await.unwrap();

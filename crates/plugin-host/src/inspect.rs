@@ -475,8 +475,21 @@ mod tests {
             assert!(is_name(good), "{good}");
         }
         for bad in [
-            "", "-", "--", "--help", "-rf", "a-", "A", "a_b", "a/b", "..", "a b", "a\n", "ä",
-            "a\u{202e}b", &"a".repeat(64),
+            "",
+            "-",
+            "--",
+            "--help",
+            "-rf",
+            "a-",
+            "A",
+            "a_b",
+            "a/b",
+            "..",
+            "a b",
+            "a\n",
+            "ä",
+            "a\u{202e}b",
+            &"a".repeat(64),
         ] {
             assert!(!is_name(bad), "{bad:?}");
         }

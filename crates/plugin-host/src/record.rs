@@ -143,13 +143,22 @@ impl PluginRecord {
         }
     }
 
+    /// Records the signer of a version.
+    pub(super) fn sign(&mut self, digest: &str, signer: &str) {
+        for version in &mut self.versions {
+            if version.digest == digest {
+                version.signed_by = Some(signer.to_owned());
+            }
+        }
+    }
+
     /// Records the approvers that an earlier release did not record: the live version, versions of
     /// the folder, and the versions of `live_once` were live.
     pub(super) fn upgrade(&mut self, live_once: &[String]) {
         let active = self.active.clone();
         for version in &mut self.versions {
-            let was_live = Some(&version.digest) == active.as_ref()
-                || live_once.contains(&version.digest);
+            let was_live =
+                Some(&version.digest) == active.as_ref() || live_once.contains(&version.digest);
             let approver = match &version.origin {
                 Origin::Folder { .. } => Some(Approver::of(&version.origin)),
                 Origin::Upload { .. } => was_live.then_some(Approver::EarlierRelease),
@@ -172,9 +181,9 @@ impl PluginRecord {
         &'r self,
         uploader: &'r str,
     ) -> impl Iterator<Item = &'r Version> {
-        self.candidates().filter(move |version| {
-            matches!(&version.origin, Origin::Upload { by, .. } if by == uploader)
-        })
+        self.candidates().filter(
+            move |version| matches!(&version.origin, Origin::Upload { by, .. } if by == uploader),
+        )
     }
 
     /// Returns the versions that nobody made live, oldest first.

@@ -65,7 +65,10 @@ mod tests {
         let told = |path: &Path, max| read(path, max).unwrap_err().to_string();
         assert!(told(&path("file"), 4).contains("larger than 4 bytes"));
         for irregular in [&path("pipe"), folder.path(), Path::new("/dev/zero")] {
-            assert!(told(irregular, 5).contains("no regular file"), "{irregular:?}");
+            assert!(
+                told(irregular, 5).contains("no regular file"),
+                "{irregular:?}"
+            );
         }
         assert_eq!(
             read(&path("none"), 5).unwrap_err().kind(),

@@ -69,7 +69,11 @@ impl Runtime {
 
     /// Returns an error if the plugin was given up as a whole, so that no instance of it is opened.
     pub(super) fn admit(&self, plugin: &Arc<str>) -> Result<(), PluginError> {
-        match self.stats.by_name(plugin).and_then(|stats| stats.given_up()) {
+        match self
+            .stats
+            .by_name(plugin)
+            .and_then(|stats| stats.given_up())
+        {
             Some(reason) => Err(PluginError::GivenUp {
                 plugin: plugin.to_string(),
                 reason,

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use minisign::{PError, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
@@ -143,7 +144,14 @@ pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
 }
 
 /// Returns the name of the key that signed the bytes. The error tells the defect of the signature.
+/// The text of the signature comes from outside, so that not even a panic over it leaves this
+/// function.
 pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
+    catch_unwind(AssertUnwindSafe(|| verified(bytes, signature, trusted)))
+        .unwrap_or_else(|_| Err("the signature can't be read".to_owned()))
+}
+
+fn verified(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
     let signature = SignatureBox::from_string(signature)
         .map_err(|error| format!("the signature can't be read: {error}"))?;
     for key in trusted {
@@ -173,6 +181,7 @@ pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<S
 #[cfg(test)]
 mod tests {
     use minisign::KeyPair;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -210,6 +219,22 @@ mod tests {
                 .unwrap_err()
                 .contains("can't be read")
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_taken_for_a_signature(text in "\\PC{0,400}", cut in 0_usize..400, at in 0_usize..400) {
+            let (ours, key) = pair("ada");
+            let signature = minisign::sign(None, &ours.sk, Cursor::new(b"component"), None, None);
+            let signature = signature.unwrap().into_string();
+            let keys = std::slice::from_ref(&key);
+            prop_assert!(signer(b"component", &text, keys).is_err());
+            let mut changed: Vec<char> = signature.chars().collect();
+            let at = at % changed.len();
+            changed.drain(at..(at + cut).min(changed.len()));
+            let changed: String = changed.into_iter().collect();
+            let _ = signer(b"component", &changed, keys);
+        }
     }
 
     #[test]

@@ -57,8 +57,17 @@ mod tests {
     #[test]
     fn a_text_can_not_read_as_another_one() {
         for mark in [
-            '\u{202e}', '\u{2066}', '\u{2069}', '\u{200f}', '\u{61c}', '\u{2028}', '\u{feff}',
-            '\u{200b}', '\u{e0041}', '\u{9b}', '\r',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{200f}',
+            '\u{61c}',
+            '\u{2028}',
+            '\u{feff}',
+            '\u{200b}',
+            '\u{e0041}',
+            '\u{9b}',
+            '\r',
         ] {
             let text = format!("restart{mark}drain");
             assert_eq!(one_line(&text, 64), "restart drain", "{mark:?}");

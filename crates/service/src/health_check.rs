@@ -113,7 +113,10 @@ fn plugin_health(plugins: &Plugins) -> (Status, String) {
     match (plugins.broken.first(), plugins.loading) {
         (Some(broken), _) => (Status::Degraded, format!("{detail}; {broken}")),
         (None, 0) => (Status::Ok, detail),
-        (None, loading) => (Status::Degraded, format!("loading: {loading} left; {detail}")),
+        (None, loading) => (
+            Status::Degraded,
+            format!("loading: {loading} left; {detail}"),
+        ),
     }
 }
 

@@ -506,7 +506,13 @@ async fn bytes_that_end_the_encoder_are_refused_through_every_door() {
     for role in ["uploader", "admin"] {
         let upload = host.upload(role, cycle());
         let problem = done(upload, StatusCode::UNPROCESSABLE_ENTITY).await;
-        assert!(problem["detail"].as_str().unwrap().contains("nested too deeply"), "{problem}");
+        assert!(
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains("nested too deeply"),
+            "{problem}"
+        );
     }
     host.put("cycle.wasm", &cycle());
     let broken = async || {
@@ -521,7 +527,10 @@ async fn bytes_that_end_the_encoder_are_refused_through_every_door() {
     let all = host.ask("viewer", Method::GET, "/api/v1/plugins");
     let all = done(all, StatusCode::OK).await;
     let broken = all["health"]["broken"][0].as_str().unwrap();
-    assert!(broken.contains("cycle.wasm is not a usable plugin"), "{all}");
+    assert!(
+        broken.contains("cycle.wasm is not a usable plugin"),
+        "{all}"
+    );
 }
 
 #[tokio::test]
@@ -561,14 +570,21 @@ async fn the_api_answers_while_plugins_still_load() {
         done(request, StatusCode::SERVICE_UNAVAILABLE).await
     };
     let (host, problem) = tokio::join!(starting, watching);
-    assert_eq!(problem["type"], "urn:anomalyzer:problem:loading", "{problem}");
+    assert_eq!(
+        problem["type"], "urn:anomalyzer:problem:loading",
+        "{problem}"
+    );
     let loaded = async || {
         let all = host.ask("viewer", Method::GET, "/api/v1/plugins");
         let all = done(all, StatusCode::OK).await;
         (all["health"]["loading"] == 0).then_some(all)
     };
     let all = until("all plugins were tried", MINUTE, loaded).await;
-    assert_eq!(all["health"]["broken"].as_array().unwrap().len(), 6, "{all}");
+    assert_eq!(
+        all["health"]["broken"].as_array().unwrap().len(),
+        6,
+        "{all}"
+    );
     assert_eq!(host.plugin("zscore").await["error"], Value::Null);
 }
 
@@ -593,7 +609,10 @@ async fn bodies_that_trickle_in_hold_up_their_sender_only() {
     for stream in &mut slow {
         let mut answer = [0; 12];
         let read = stream.read_exact(&mut answer);
-        if tokio::time::timeout(Duration::from_secs(2), read).await.is_ok() {
+        if tokio::time::timeout(Duration::from_secs(2), read)
+            .await
+            .is_ok()
+        {
             assert_eq!(&answer, b"HTTP/1.1 429");
             refused += 1;
         }

@@ -67,7 +67,7 @@ pub(super) enum Compiled {
 /// Reason why bytes were refused, with the description up to that point.
 pub(super) struct Refusal {
     pub(super) reason: String,
-    pub(super) description: Option<Description>,
+    pub(super) description: Option<Box<Description>>,
 }
 
 impl From<String> for Refusal {
@@ -255,7 +255,7 @@ impl ChildCompiler<'_> {
         };
         Err(Refusal {
             reason,
-            description: store.description(desk.path()).ok(),
+            description: store.description(desk.path()).ok().map(Box::new),
         })
     }
 }

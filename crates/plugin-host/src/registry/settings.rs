@@ -181,7 +181,11 @@ impl Registry {
                 return false;
             };
             if !was_failing {
-                tracing::error!(plugin = name, error, "failed to persist plugin quarantine; trying again");
+                tracing::error!(
+                    plugin = name,
+                    error,
+                    "failed to persist plugin quarantine; trying again"
+                );
             }
             fails = true;
             true

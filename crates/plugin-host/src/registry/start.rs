@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::table::{Entry, Live};
-use super::{ManageError, Registry};
+use super::{Checked, Examined, ManageError, Registry};
 use crate::compile::Turn;
 use crate::inspect::{blank, examine};
 use crate::record::PluginRecord;
-use anomalyzer_domain::{Origin, PluginKind, Version};
+use anomalyzer_domain::{Origin, Version};
 
 /// Plugin that is not loaded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,13 +159,24 @@ impl Registry {
         });
     }
 
-    /// Reads a version from the repository, checks its signature, and has it examined.
+    /// Reads a version from the repository, and makes it ready to be opened.
     pub(super) fn open_stored(
         &self,
         name: &str,
         digest: &str,
         turn: &Turn<'_>,
     ) -> Result<Live, ManageError> {
+        let examined = self.examine_stored(name, digest, turn)?;
+        self.open_examined(examined)
+    }
+
+    /// Reads a version from the repository, checks its signature, and has it examined.
+    pub(super) fn examine_stored(
+        &self,
+        name: &str,
+        digest: &str,
+        turn: &Turn<'_>,
+    ) -> Result<Examined, ManageError> {
         let record = self
             .record(name)
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
@@ -183,23 +194,30 @@ impl Registry {
             .map_err(ManageError::Store)?;
         self.check_stored_signature(&bytes, version)
             .map_err(ManageError::Refused)?;
-        self.examine_and_open(name, record.kind, &bytes, turn)
-            .map_err(ManageError::Refused)
+        let mut info = blank(Path::new(""));
+        let prepared = examine(&self.ground, &self.linker, &bytes, turn, &mut info)
+            .map_err(ManageError::Refused)?;
+        if info.name != name || info.kind != Some(record.kind) {
+            let kind = record.kind.as_str();
+            return Err(ManageError::Refused(format!("it is no {kind} `{name}`")));
+        }
+        Ok(Examined {
+            checked: Checked {
+                info,
+                bytes,
+                signature: None,
+            },
+            prepared,
+        })
     }
 
-    fn examine_and_open(
-        &self,
-        name: &str,
-        kind: PluginKind,
-        bytes: &[u8],
-        turn: &Turn<'_>,
-    ) -> Result<Live, String> {
-        let mut info = blank(Path::new(""));
-        let prepared = examine(&self.ground, &self.linker, bytes, turn, &mut info)?;
-        if info.name != name || info.kind != Some(kind) {
-            return Err(format!("it is no {} `{name}`", kind.as_str()));
-        }
-        let code = prepared.open(&self.ground, &self.linker, bytes, &info)?;
+    /// Makes an examined version ready to be opened. Its compiled code is kept from now on.
+    pub(super) fn open_examined(&self, examined: Examined) -> Result<Live, ManageError> {
+        let Examined { checked, prepared } = examined;
+        let Checked { info, bytes, .. } = checked;
+        let code = prepared
+            .open(&self.ground, &self.linker, &bytes, &info)
+            .map_err(ManageError::Refused)?;
         Ok(Live { info, code })
     }
 

@@ -66,9 +66,7 @@ impl Registry {
     pub(crate) fn try_out(&self, examined: &Examined) -> Result<(), String> {
         let info = examined.info();
         let digest = info.digest.as_str();
-        let live = self
-            .record(&info.name)
-            .and_then(|record| record.active);
+        let live = self.record(&info.name).and_then(|record| record.active);
         let Some(trial) = self.trial.get().filter(|_| live.as_deref() != Some(digest)) else {
             return Ok(());
         };
@@ -154,13 +152,13 @@ impl Registry {
             Some(entry) => entry.record = record,
             None => drop(table.entries.insert(info.name.clone(), Entry::of(record))),
         });
-        self.told(PluginChangeKind::Stored, checked, origin, before);
+        self.told(PluginChangeKind::Stored, checked, origin, before.as_deref());
         self.moved();
         Ok(())
     }
 
-    /// Adds a version, and makes it live if `live` is true. The caller holds `changing`, and `origin` is someone
-    /// who may decide what runs.
+    /// Adds a version, and makes it live if `live` is true. The caller holds `changing`, and `origin`
+    /// is then someone who may decide what runs.
     pub(super) fn install(
         &self,
         examined: Examined,
@@ -184,6 +182,8 @@ impl Registry {
         if !is_known || matches!(origin, Origin::Upload { .. }) {
             let version = version_of(&checked, origin, Some(approver.clone()));
             record.add(version, self.keep_versions);
+        } else if let Some(signature) = &checked.signature {
+            record.sign(&info.digest, &signature.signer);
         }
         record.go_live(&info.digest, &approver);
         if is_other {
@@ -221,7 +221,12 @@ impl Registry {
             self.ground.stats.of(&name.as_str().into()).begin();
         }
         if is_other || !is_known {
-            self.told(PluginChangeKind::Installed, &checked, origin, was);
+            self.told(
+                PluginChangeKind::Installed,
+                &checked,
+                origin,
+                was.as_deref(),
+            );
         }
         self.sweep();
         self.moved();
@@ -256,7 +261,7 @@ impl Registry {
         kind: PluginChangeKind,
         checked: &Checked,
         origin: &Origin,
-        before: Option<String>,
+        before: Option<&str>,
     ) {
         let info = &checked.info;
         let (name, by) = (info.name.as_str(), origin.by());
@@ -296,7 +301,14 @@ impl Registry {
             cancel,
         };
         // The compilation may take minutes. Other changes go on meanwhile.
-        let live = self.open_stored(name, &digest, &turn)?;
+        let examined = self.examine_stored(name, &digest, &turn)?;
+        if record
+            .candidates()
+            .any(|candidate| candidate.digest == digest)
+        {
+            self.try_out(&examined).map_err(ManageError::Refused)?;
+        }
+        let live = self.open_examined(examined)?;
         let _changing = self.changing.lock();
         let mut record = self
             .record(name)
@@ -355,7 +367,7 @@ fn version_to_revert_to<'r>(
         }),
         None => record.previous().ok_or_else(|| {
             ManageError::Conflict(format!(
-                "`{name}` has no version that was live before the one that is live; name another one by its digest"
+                "`{name}` has no version before the one that is live; name another one by its digest"
             ))
         }),
     }

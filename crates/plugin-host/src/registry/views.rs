@@ -127,13 +127,10 @@ impl Registry {
     pub(crate) fn problems(&self) -> Vec<String> {
         let is_loading = self.loading() > 0;
         self.read(|table| {
-            let plugins = table
-                .entries
-                .values()
-                .map(|entry| {
-                    let why = entry.of_no_use(is_loading);
-                    (entry.file(), entry.record.name.as_str(), why)
-                });
+            let plugins = table.entries.values().map(|entry| {
+                let why = entry.of_no_use(is_loading);
+                (entry.file(), entry.record.name.as_str(), why)
+            });
             let broken = table
                 .broken
                 .values()

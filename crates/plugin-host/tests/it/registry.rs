@@ -441,8 +441,18 @@ fn candidates_have_quotas_by_plugin_by_uploader_and_in_bytes() {
     for edition in [1, 2, 3] {
         candidate(&plugins, "eve", drain(edition)).unwrap();
     }
-    let digests: Vec<String> = plugins.view("drain").unwrap().versions.into_iter().map(|it| it.digest).collect();
-    assert_eq!(digests, [digest_of(&drain(2)), digest_of(&drain(3))], "an own one makes room");
+    let digests: Vec<String> = plugins
+        .view("drain")
+        .unwrap()
+        .versions
+        .into_iter()
+        .map(|it| it.digest)
+        .collect();
+    assert_eq!(
+        digests,
+        [digest_of(&drain(2)), digest_of(&drain(3))],
+        "an own one makes room"
+    );
     assert!(refused("bob", drain(4)).contains("per_plugin"));
     candidate(&plugins, "eve", guest::action("second")).unwrap();
     assert!(refused("eve", guest::action("third")).contains("plugins_per_uploader"));
@@ -466,7 +476,11 @@ fn candidates_have_quotas_by_plugin_by_uploader_and_in_bytes() {
         .filter(|entry| entry.path().extension().is_some_and(|it| it == "wasm"))
         .map(|entry| entry.metadata().unwrap().len())
         .sum();
-    assert_eq!(on_disk, plugins.health().store_bytes, "what was refused left nothing");
+    assert_eq!(
+        on_disk,
+        plugins.health().store_bytes,
+        "what was refused left nothing"
+    );
 }
 
 #[test]
@@ -499,7 +513,10 @@ fn signatures_and_keys_are_checked_at_every_start_and_when_the_keys_change() {
 
     fs::remove_file(trusted.join("ada.pub")).unwrap();
     plugins.look();
-    assert!(!plugins.has_action("drain"), "the key went while the host runs");
+    assert!(
+        !plugins.has_action("drain"),
+        "the key went while the host runs"
+    );
     put(&trusted, "ada.pub", public.as_bytes());
     plugins.look();
     assert!(plugins.has_action("drain"), "the key is back");
@@ -508,7 +525,10 @@ fn signatures_and_keys_are_checked_at_every_start_and_when_the_keys_change() {
     fs::remove_file(trusted.join("ada.pub")).unwrap();
     config.require_signature = false;
     let plugins = Plugins::load(config).unwrap();
-    assert!(!plugins.has_action("drain"), "the key went between two starts");
+    assert!(
+        !plugins.has_action("drain"),
+        "the key went between two starts"
+    );
     let error = plugins.view("drain").unwrap().info.error.unwrap();
     assert!(error.contains("not trusted"), "{error}");
     assert!(plugins.has_action("unsigned"));
@@ -544,9 +564,14 @@ fn a_store_of_an_earlier_release_goes_on_with_what_was_live() {
 
 #[test]
 fn a_pipe_in_place_of_a_signature_a_plugin_or_a_key_blocks_nobody() {
-    let (dir, config) = kept(&[("moody.wasm", build(1)), ("other.wasm", guest::action("other"))]);
+    let (dir, config) = kept(&[
+        ("moody.wasm", build(1)),
+        ("other.wasm", guest::action("other")),
+    ]);
     let pipe = |name: &str| {
-        let made = std::process::Command::new("mkfifo").arg(dir.path().join(name)).status();
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join(name))
+            .status();
         assert!(made.unwrap().success());
     };
     pipe("moody.wasm.minisig");
@@ -554,11 +579,17 @@ fn a_pipe_in_place_of_a_signature_a_plugin_or_a_key_blocks_nobody() {
     let plugins = Plugins::load(config.clone()).unwrap();
     assert!(plugins.has_action("other") && !plugins.has_detector("moody"));
     let broken = plugins.health().broken;
-    assert!(broken[0].contains("no regular file") && broken[0].contains("minisig"), "{broken:?}");
+    assert!(
+        broken[0].contains("no regular file") && broken[0].contains("minisig"),
+        "{broken:?}"
+    );
     fs::create_dir_all(config.store.clone().unwrap().join("trusted")).unwrap();
     pipe("store/trusted/eve.pub");
     let error = Plugins::load(config).err().unwrap().to_string();
-    assert!(error.contains("eve.pub") && error.contains("no regular file"), "{error}");
+    assert!(
+        error.contains("eve.pub") && error.contains("no regular file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -574,7 +605,10 @@ fn the_name_of_a_plugin_is_no_option() {
 
 #[tokio::test]
 async fn a_caller_waits_for_its_own_plugin_while_the_others_load() {
-    let (_dir, config) = kept(&[("moody.wasm", build(1)), ("other.wasm", guest::action("other"))]);
+    let (_dir, config) = kept(&[
+        ("moody.wasm", build(1)),
+        ("other.wasm", guest::action("other")),
+    ]);
     let plugins = Plugins::open(config).unwrap();
     assert_eq!((plugins.loading(), plugins.list().len()), (3, 0));
     assert_eq!(plugins.health().broken, [""; 0], "loading is no defect");
@@ -596,12 +630,8 @@ async fn a_caller_waits_for_its_own_plugin_while_the_others_load() {
     assert_eq!(plugins.loading(), 0);
 }
 
-#[tokio::test]
-async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_version_gets_another_chance()
- {
-    let (_dir, config) = kept(&[]);
-    let plugins = Plugins::load(config).unwrap();
-    install(&plugins, guest::action("drain")).unwrap();
+/// Lets runs of the action `drain` fault until it is given up.
+async fn give_up(plugins: &Plugins) {
     for _ in 0..5 {
         let run = plugins
             .action("drain", incident(), &json!({}))
@@ -613,6 +643,48 @@ async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_versio
                 .is_err()
         );
     }
+}
+
+#[tokio::test]
+async fn a_quarantine_that_can_not_be_stored_counts_once_and_is_stored_later() {
+    let (_dir, config) = kept(&[]);
+    let store = config.store.clone().unwrap();
+    let plugins = Plugins::load(config.clone()).unwrap();
+    install(&plugins, drain(1)).unwrap();
+    let _ = plugins.changes();
+    give_up(&plugins).await;
+    // Nothing can be written where there is no folder.
+    let aside = store.with_extension("aside");
+    fs::rename(&store, &aside).unwrap();
+    for _ in 0..3 {
+        plugins.look();
+    }
+    assert_eq!(kinds(&plugins), [PluginChangeKind::Quarantined]);
+    let is_given_up = async || {
+        let opened = plugins.action("drain", incident(), &json!({})).await;
+        matches!(opened.err(), Some(PluginError::GivenUp { .. }))
+    };
+    let lifted = plugins.lift("drain", "ada");
+    assert!(matches!(lifted, Err(ManageError::Store(_))), "{lifted:?}");
+    assert!(is_given_up().await, "what can't be recorded changes nothing");
+    assert!(matches!(plugins.lift("nobody", "ada"), Err(ManageError::NotFound(_))));
+    fs::rename(&aside, &store).unwrap();
+    plugins.look();
+    let stored = fs::read_to_string(store.join("drain.json")).unwrap();
+    assert!(stored.contains("\"quarantine\""), "{stored}");
+    plugins.lift("drain", "ada").unwrap();
+    plugins.look();
+    assert!(!is_given_up().await);
+    assert_eq!(kinds(&plugins), [PluginChangeKind::Lifted]);
+}
+
+#[tokio::test]
+async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_version_gets_another_chance()
+ {
+    let (_dir, config) = kept(&[]);
+    let plugins = Plugins::load(config).unwrap();
+    install(&plugins, guest::action("drain")).unwrap();
+    give_up(&plugins).await;
     let error = plugins
         .action("drain", incident(), &json!({}))
         .await

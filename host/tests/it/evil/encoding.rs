@@ -103,7 +103,9 @@ fn no_core_module_ends_the_host_or_keeps_another_plugin_from_loading() {
     let mut bad = changed_names();
     assert!(!bad.is_empty());
     bad.extend((0..MUTATIONS).map(|_| mutated(&mut random)));
-    let names: Vec<String> = (0..bad.len()).map(|number| format!("bad-{number:02}")).collect();
+    let names: Vec<String> = (0..bad.len())
+        .map(|number| format!("bad-{number:02}"))
+        .collect();
     let mut files: Vec<(&str, Vec<u8>)> =
         names.iter().map(String::as_str).zip(bad.clone()).collect();
     let good = Detector {
@@ -130,7 +132,11 @@ fn an_encoding_that_takes_too_long_is_stopped_by_the_limit_of_processor_time() {
     let error = plugins.list()[0].error.clone().unwrap();
     println!("{:?}: {error}", begun.elapsed());
     assert!(error.contains("is not a usable plugin"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -158,7 +164,10 @@ fn a_start_runs_nothing_of_a_plugin_that_it_knows() {
         let error = plugins.health().broken.concat();
         assert!(error.contains("can't be started"), "{part}: {error}");
         fs::write(file, before).unwrap();
-        assert_eq!(Plugins::load(config.clone()).unwrap().health().broken, [""; 0]);
+        assert_eq!(
+            Plugins::load(config.clone()).unwrap().health().broken,
+            [""; 0]
+        );
     }
 }
 
@@ -191,9 +200,8 @@ fn refused_and_unapproved_uploads_leave_no_compiled_code_behind() {
     let (_folder, config) = config(&[]);
     let cache = config.cache.clone().unwrap();
     let plugins = Plugins::load(config).unwrap();
-    let examine = |bytes: Vec<u8>| {
-        plugins.examine_for(Some("eve"), bytes, None, &CancellationToken::new())
-    };
+    let examine =
+        |bytes: Vec<u8>| plugins.examine_for(Some("eve"), bytes, None, &CancellationToken::new());
     let bad_name = Detector {
         name: "BAD",
         ..Detector::default()
@@ -202,10 +210,19 @@ fn refused_and_unapproved_uploads_leave_no_compiled_code_behind() {
         describe: "(unreachable)",
         ..Detector::default()
     };
-    for bad in [bad_name.build(), bad_name.module(), spins.build(), changed_names()[0].clone()] {
+    for bad in [
+        bad_name.build(),
+        bad_name.module(),
+        spins.build(),
+        changed_names()[0].clone(),
+    ] {
         assert!(matches!(examine(bad), Err(ManageError::Refused(_))));
         let left = files(&cache);
-        assert!(left.iter().all(|path| path.starts_with(cache.join("refused"))), "{left:?}");
+        assert!(
+            left.iter()
+                .all(|path| path.starts_with(cache.join("refused"))),
+            "{left:?}"
+        );
     }
     let good = examine(Detector::default().module()).unwrap();
     let digest = good.info().digest.clone();
@@ -258,5 +275,9 @@ fn an_examination_ends_when_its_caller_goes_away() {
             assert!(examined.join().unwrap().is_err());
         }
     });
-    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        begun.elapsed()
+    );
 }
