@@ -41,10 +41,14 @@ fn solution_named(state: &ApiState, name: &str) -> Result<String, Problem> {
             .as_ref()
             .is_some_and(|state| state.plugins.has_action(name))
     };
-    if known || uploaded() {
-        Ok(solution)
-    } else {
-        Err(Problem::unknown_action(name))
+    let is_loading = || {
+        let plugins = state.plugins.as_ref();
+        plugins.is_some_and(|state| state.plugins.loading() > 0)
+    };
+    match known || uploaded() {
+        true => Ok(solution),
+        false if is_loading() => Err(Problem::loading()),
+        false => Err(Problem::unknown_action(name)),
     }
 }
 

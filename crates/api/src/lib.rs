@@ -27,6 +27,7 @@ mod state;
 mod target;
 mod test_metric;
 mod upload;
+mod upload_queue;
 mod write_timeout;
 
 pub use auth::Access;

@@ -23,5 +23,12 @@ pub(super) const MAX_PARAMETER_BYTES: usize = 64 << 10;
 /// Test metrics that may wait for their decision at the same time.
 pub(super) const MAX_CONCURRENT_TESTS: usize = 16;
 
-/// Uploads that are examined at the same time. Further uploads wait.
+/// Uploads of uploaders that are received or examined at the same time. Further uploads wait, before
+/// their bodies are read.
 pub(super) const MAX_CONCURRENT_UPLOADS: usize = 2;
+
+/// Uploads of admins that are received or examined at the same time.
+pub(super) const MAX_CONCURRENT_ADMIN_UPLOADS: usize = 2;
+
+/// Longest time until the body of an upload has arrived.
+pub(super) const UPLOAD_BODY_TIMEOUT: Duration = Duration::from_secs(60);

@@ -42,6 +42,13 @@ impl From<ManageError> for Problem {
                 text,
                 "GET /api/v1/plugins/NAME shows how they are",
             ),
+            ManageError::Quota(_) => Self::new(
+                StatusCode::CONFLICT,
+                "quota",
+                "A quota of plugins is used up",
+                text,
+                "remove what is not needed, or raise the limit that the detail names; nothing was stored",
+            ),
             ManageError::Store(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store",
@@ -128,10 +135,7 @@ pub(super) async fn one(
     Path(name): Path,
 ) -> Result<Answer<PluginDetail>, Problem> {
     let plugins = plugins_of(&state)?;
-    let view = plugins
-        .plugins
-        .view(&name)
-        .ok_or(ManageError::NotFound(name.clone()))?;
+    let view = plugins.find(&name)?;
     let changes = state
         .history
         .plugin_changes(&name, MAX_SHOWN_CHANGES)

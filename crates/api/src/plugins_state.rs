@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use anomalyzer_domain::{Allowance, Grant, PluginChange, PluginKind};
-use anomalyzer_plugin_host::{PluginView, Plugins};
+use anomalyzer_plugin_host::{ManageError, PluginView, Plugins};
 use anomalyzer_remediate::grants::in_force;
 
-use super::limits::MAX_CONCURRENT_UPLOADS;
+use super::problem::Problem;
+use super::upload_queue::UploadQueue;
 
 /// Bytes that a multipart body has besides the file, at most.
 const MULTIPART_OVERHEAD_BYTES: usize = 64 << 10;
@@ -22,17 +22,18 @@ pub(super) struct PluginsState {
     configured: Arc<[Grant]>,
     /// Detectors that a configured signal names.
     pub watched_by: Arc<[String]>,
-    /// Permits of uploads that are examined at the same time.
-    pub uploads: Arc<Semaphore>,
+    /// Places of uploads that are received or examined at the same time.
+    pub uploads: UploadQueue,
 }
 
 impl PluginsState {
     pub(super) fn new(plugins: Plugins, configured: Vec<Grant>, watched_by: Vec<String>) -> Self {
+        let quota = plugins.candidate_quota();
         Self {
             plugins,
             configured: configured.into(),
             watched_by: watched_by.into(),
-            uploads: Arc::new(Semaphore::new(MAX_CONCURRENT_UPLOADS)),
+            uploads: UploadQueue::new(quota.uploads_per_uploader),
         }
     }
 
@@ -41,6 +42,18 @@ impl PluginsState {
         self.plugins
             .most_bytes()
             .saturating_add(MULTIPART_OVERHEAD_BYTES)
+    }
+
+    /// Returns a plugin.
+    ///
+    /// # Errors
+    /// Returns a problem if there is no such plugin, or if nobody knows while plugins are loading.
+    pub(super) fn find(&self, name: &str) -> Result<PluginView, Problem> {
+        match self.plugins.view(name) {
+            Some(view) => Ok(view),
+            None if self.plugins.loading() > 0 => Err(Problem::loading()),
+            None => Err(ManageError::NotFound(name.to_owned()).into()),
+        }
     }
 
     /// Returns the grants in force for a plugin.

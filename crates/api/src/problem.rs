@@ -91,6 +91,17 @@ impl Problem {
         )
     }
 
+    /// Creates the problem of a question about plugins that are still loading.
+    pub(super) fn loading() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "loading",
+            "The plugins are still loading",
+            "there is no plugin of that name yet, and not all plugins are loaded",
+            "try again; /health tells how many plugins are still loading",
+        )
+    }
+
     /// Creates the problem of a body that is longer than `max_bytes`.
     pub(super) fn too_large(max_bytes: usize) -> Self {
         let status = StatusCode::PAYLOAD_TOO_LARGE;

@@ -1,7 +1,5 @@
 //! `POST /api/v1/plugins`: uploads of plugins.
 
-use std::sync::Arc;
-
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{StatusCode, header};
@@ -11,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use tracing::{Span, field, instrument};
 
 use anomalyzer_domain::Origin;
@@ -18,6 +17,7 @@ use anomalyzer_domain::Origin;
 use super::auth::Caller;
 use super::config::Role;
 use super::extract::{Peer, Query};
+use super::limits::UPLOAD_BODY_TIMEOUT;
 use super::plugins::{blocking, plugins_of, record_changes, require_recordable};
 use super::problem::Problem;
 use super::state::ApiState;
@@ -180,25 +180,30 @@ async fn from_multipart(request: Request, state: &ApiState) -> Result<UploadedPl
     })
 }
 
-/// Stores an uploaded plugin, and answers 201 with it. An upload of a caller who is not an admin is
-/// live at once only if its name is new and was granted nothing in advance. Otherwise it waits for
-/// an admin.
+/// Stores an uploaded plugin, and answers 201 with it. A version of a caller who is not an admin is
+/// a candidate: it waits for an admin to make it live.
 #[instrument(skip_all, fields(by = caller.name, plugin = field::Empty))]
 pub(super) async fn upload(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     peer: Option<Extension<Peer>>,
     Query(UploadQuery { live }): Query<UploadQuery>,
-    uploaded: UploadedPlugin,
+    request: Request,
 ) -> Result<Response, Problem> {
     let plugins = plugins_of(&state)?;
     require_recordable(&state.history)?;
-    let permit = Arc::clone(&plugins.uploads).acquire_owned().await;
+    let is_admin = caller.role == Role::Admin;
+    let uploader = (!is_admin).then(|| caller.name.clone());
+    let place = plugins.uploads.enter(uploader.as_deref()).await?;
+    let uploaded = receive(request, &state).await?;
+    // A caller who goes away drops the guard, which ends the examination.
+    let cancel = CancellationToken::new();
+    let _guard = cancel.clone().drop_guard();
     let registry = plugins.plugins.clone();
-    let UploadedPlugin { bytes, signature } = uploaded;
     let examined = blocking(move || {
-        let _permit = permit;
-        registry.examine(bytes, signature.as_deref())
+        let _place = place;
+        let UploadedPlugin { bytes, signature } = uploaded;
+        registry.examine_for(uploader.as_deref(), bytes, signature.as_deref(), &cancel)
     })
     .await?;
     let examined = match examined {
@@ -210,8 +215,6 @@ pub(super) async fn upload(
     };
     let name = examined.info().name.clone();
     Span::current().record("plugin", name.as_str());
-    let harmless = plugins.plugins.view(&name).is_none() && plugins.granted(&name).is_empty();
-    let live = live && (caller.role == Role::Admin || harmless);
     let address = peer.map_or_else(
         || "unknown".to_owned(),
         |Extension(Peer(address))| address.ip().to_string(),
@@ -222,8 +225,10 @@ pub(super) async fn upload(
     };
     let digest = examined.info().digest.clone();
     let registry = plugins.plugins.clone();
-    let view = blocking(move || registry.install(examined, &origin, live)).await??;
+    let to_live = live && is_admin;
+    let view = blocking(move || registry.install(examined, &origin, to_live)).await??;
     record_changes(&state, &plugins).await;
+    let live = view.info.error.is_none() && view.info.digest == digest;
     let shown = plugins.shown(&view);
     let location = format!("/api/v1/plugins/{name}");
     let note = (!live).then(|| {
@@ -236,4 +241,19 @@ pub(super) async fn upload(
         Answer(body),
     )
         .into_response())
+}
+
+/// Receives the body of an upload. A body that arrives slowly must not hold its place for long.
+async fn receive(request: Request, state: &ApiState) -> Result<UploadedPlugin, Problem> {
+    let receiving = UploadedPlugin::from_request(request, state);
+    let received = tokio::time::timeout(UPLOAD_BODY_TIMEOUT, receiving).await;
+    received.unwrap_or_else(|_| {
+        Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow-body",
+            "The body arrived too slowly",
+            format!("it did not arrive within {UPLOAD_BODY_TIMEOUT:?}"),
+            "send it over a faster connection, or put the file into the plugin folder",
+        ))
+    })
 }

@@ -135,13 +135,8 @@ impl KafkaBus {
             .assign(&wanted)
             .map_err(unavailable("cannot read dead letters"))?;
         let consumer = Arc::into_inner(consumer).ok_or(BusError::Closed)?;
-        let mut subscription = KafkaSubscription::new(
-            (consumer, progress),
-            topic,
-            name,
-            false,
-            self.shared(),
-        );
+        let mut subscription =
+            KafkaSubscription::new((consumer, progress), topic, name, false, self.shared());
         let deadline = Instant::now() + self.config.publish_timeout;
         let mut letters = Vec::new();
         while !from.is_empty() && Instant::now() < deadline {

@@ -47,7 +47,7 @@ pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
 pub use operation_record::{OperationRecord, Outcome, OutcomeKind, Undo, UndoState};
 pub use parameters::Parameters;
 pub use permission::{Allowance, Grant, Mode};
-pub use plugin::{Origin, PluginChange, PluginChangeKind, PluginKind, Version};
+pub use plugin::{Approver, Origin, PluginChange, PluginChangeKind, PluginKind, Version};
 pub use replay_context::{ReplayContext, WitnessMemory};
 pub use sample::{Coverage, MetricBatch, STALE_NAN_BITS, Sample, Series};
 pub use signal::{DetectorConfig, WatchedSignal};

@@ -52,6 +52,35 @@ impl Origin {
     }
 }
 
+/// Authority that made a version live.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "door", rename_all = "snake_case")]
+pub enum Approver {
+    /// Someone who may write to the plugin folder.
+    Folder {
+        /// Name of the file.
+        file: String,
+    },
+    /// An admin.
+    Admin {
+        /// Name of the token, or a note that there was none.
+        by: String,
+    },
+    /// An earlier release of this program, which did not record who made a version live.
+    EarlierRelease,
+}
+
+impl Approver {
+    /// Returns the authority behind a version that goes live as it arrives. Only an admin may
+    /// upload such a version.
+    pub fn of(origin: &Origin) -> Self {
+        match origin {
+            Origin::Folder { file } => Self::Folder { file: file.clone() },
+            Origin::Upload { by, .. } => Self::Admin { by: by.clone() },
+        }
+    }
+}
+
 /// One version of a plugin, identified by the SHA-256 of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
@@ -68,6 +97,9 @@ pub struct Version {
     /// Name of the trusted key that signed the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
+    /// Authority that made the version live. None stands for a candidate, which nobody approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<Approver>,
 }
 
 /// Change to a plugin, for the history.

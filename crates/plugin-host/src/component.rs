@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
@@ -62,7 +62,7 @@ fn whole(module: &[u8]) -> Result<(), String> {
 }
 
 /// Imports and exports of a file, read without compiling or running any of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Surface {
     /// True if the host must make a component of the file first.
     pub core_module: bool,
@@ -73,19 +73,18 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// Reads the imports and exports from the bytes.
+    /// Reads the imports and exports of `file`. `component` is the component in it.
     ///
     /// # Errors
-    /// Returns an error if the bytes are not WebAssembly, or if they are a core module that can't
-    /// be made a component.
-    pub fn of(bytes: &[u8]) -> Result<Self, String> {
+    /// Returns an error if the component can't be read.
+    pub(super) fn of(file: &[u8], component: &[u8]) -> Result<Self, String> {
         let mut surface = Self {
-            core_module: Parser::is_core_wasm(bytes),
+            core_module: Parser::is_core_wasm(file),
             ..Self::default()
         };
         // Nested modules and components have imports and exports of their own.
         let mut depth = 0_usize;
-        for payload in Parser::new(0).parse_all(&component(bytes)?) {
+        for payload in Parser::new(0).parse_all(component) {
             match payload.map_err(broken)? {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
@@ -130,6 +129,10 @@ mod tests {
     use super::*;
     use anomalyzer_test_support::guest::{Detector, core_module};
 
+    fn surface(file: &[u8]) -> Result<Surface, String> {
+        Surface::of(file, &component(file)?)
+    }
+
     #[test]
     fn a_core_module_with_the_contract_embedded_is_made_a_component() {
         let module = core_module("moody");
@@ -144,8 +147,8 @@ mod tests {
 
     #[test]
     fn the_surface_of_both_is_the_same_but_for_what_they_are() {
-        let of_module = Surface::of(&core_module("moody")).unwrap();
-        let of_component = Surface::of(&Detector::default().build()).unwrap();
+        let of_module = surface(&core_module("moody")).unwrap();
+        let of_component = surface(&Detector::default().build()).unwrap();
         assert!(of_module.core_module && !of_component.core_module);
         assert_eq!(of_module.exports, ["anomalyzer:plugin/detector@0.1.0"]);
         assert_eq!(
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_no_plugin_is_told_so() {
         for bytes in [&b""[..], b"no wasm at all", b"\0asm\x01\0"] {
-            assert!(Surface::of(bytes).unwrap_err().contains("no WebAssembly"));
+            assert!(surface(bytes).unwrap_err().contains("no WebAssembly"));
         }
         let wasi =
             wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#)
@@ -170,13 +173,13 @@ mod tests {
         );
         let mut cut = Detector::default().build();
         cut.truncate(cut.len() / 2);
-        assert!(Surface::of(&cut).unwrap_err().contains("can't be read"));
+        assert!(surface(&cut).unwrap_err().contains("can't be read"));
     }
 
     #[test]
     fn a_section_that_ends_beyond_the_module_is_an_error() {
         // The code section claims 127 bytes, but only three follow.
-        let error = Surface::of(b"\0asm\x01\0\0\0\x0a\xff\0\0\0\0").unwrap_err();
+        let error = surface(b"\0asm\x01\0\0\0\x0a\xff\0\0\0\0").unwrap_err();
         assert!(error.contains("can't be read"), "{error}");
     }
 
@@ -184,7 +187,7 @@ mod tests {
     fn a_foreign_import_is_named() {
         let component =
             wat::parse_str(r#"(component (import "wasi:sockets/tcp@0.2.0" (instance)))"#).unwrap();
-        let surface = Surface::of(&component).unwrap();
+        let surface = surface(&component).unwrap();
         assert_eq!(
             surface.foreign_imports().collect::<Vec<_>>(),
             ["wasi:sockets/tcp@0.2.0"]

@@ -26,8 +26,15 @@ pub struct PluginConfig {
     /// Folder that keeps versions, grants and modes over restarts. `serve` uses `plugin-store` in
     /// its data folder. Without it, nothing is kept.
     pub store: Option<PathBuf>,
-    /// Number of versions that are kept of a plugin.
+    /// Maximum size of the compiled code in `cache`, in bytes. The code that was not used for the
+    /// longest time makes room.
+    pub cache_bytes: u64,
+    /// Maximum size of all versions in `store`, in bytes. Candidates may take half of it.
+    pub store_bytes: u64,
+    /// Number of versions that are kept of a plugin, besides candidates.
     pub keep_versions: usize,
+    /// Quotas for uploads that nobody approved yet.
+    pub candidates: CandidateQuota,
     /// True if the host accepts only plugins that a trusted key has signed.
     pub require_signature: bool,
     /// Keys whose signatures count, besides the keys in `trusted` below `store`.
@@ -60,13 +67,42 @@ impl Default for PluginConfig {
             folder: "target/plugins".into(),
             cache: None,
             store: None,
+            cache_bytes: 1 << 30,
+            store_bytes: 1 << 30,
             keep_versions: 10,
+            candidates: CandidateQuota::default(),
             require_signature: false,
             trusted: Vec::new(),
             limits: Limits::default(),
             compiler: None,
             canonical_nan: true,
             contained: true,
+        }
+    }
+}
+
+/// Quotas for candidates: uploaded versions that no admin made live yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CandidateQuota {
+    /// Maximum number of candidates of one plugin. The next candidate of an uploader replaces the
+    /// oldest one of that uploader.
+    pub per_plugin: usize,
+    /// Maximum number of plugins of which one uploader has candidates.
+    pub plugins_per_uploader: usize,
+    /// Maximum size of all candidates of one uploader, in bytes.
+    pub bytes_per_uploader: u64,
+    /// Maximum number of uploads of one uploader at a time: one is examined, the others wait.
+    pub uploads_per_uploader: usize,
+}
+
+impl Default for CandidateQuota {
+    fn default() -> Self {
+        Self {
+            per_plugin: 3,
+            plugins_per_uploader: 10,
+            bytes_per_uploader: 128 << 20,
+            uploads_per_uploader: 4,
         }
     }
 }

@@ -1,8 +1,7 @@
-//! Inspects the bytes of a plugin before any of them is used: compiles them, links them, and asks
-//! the plugin to describe itself.
+//! Inspects the bytes of a plugin before any of them is used: has them compiled, linked, and asked
+//! to describe themselves.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +14,15 @@ use wasmtime::component::{Component, Linker};
 use super::action::Action;
 use super::bindings::action::ActionPluginPre;
 use super::bindings::types::About;
+use super::compile::{Compiled, Foreign, Turn};
+use super::component::Surface;
 use super::detector::Detector;
 use super::error::PluginError;
 use super::exports::DetectorPre;
 use super::runtime::{OPENING_BYTES, Runtime};
 use super::sandbox::State;
 use super::text::one_line;
-use super::{component, linker};
+use super::{component, linker, regular_file};
 use anomalyzer_domain::PluginKind;
 
 const DETECTOR: &str = "anomalyzer:plugin/detector@0.1.0";
@@ -75,6 +76,9 @@ pub struct PluginInfo {
     pub file: String,
     /// Reason why the plugin can't be used.
     pub error: Option<String>,
+    /// Imports and exports of the file; None if they can't be read.
+    #[serde(skip)]
+    pub surface: Option<Surface>,
 }
 
 /// Plugin that passed every check.
@@ -83,26 +87,127 @@ pub(super) enum Code {
     Action(Arc<Action>),
 }
 
+/// Foreign bytes that passed every check. Nothing of them is kept before [`Prepared::open`].
+pub(super) enum Prepared {
+    /// Code that this process compiled.
+    Here(Code),
+    /// Code that a child process compiled.
+    Outside(Compiled),
+}
+
 /// Inspects a plugin's bytes. Fills in `info` on the way, so that a refused plugin is described as
 /// well. The error is one line. Takes as long as the compilation.
+///
+/// A child process does all of the work. Without a program for it, this process does.
 pub(super) fn examine(
+    ground: &Arc<Runtime>,
+    linker: &Linker<State>,
+    bytes: &[u8],
+    turn: &Turn<'_>,
+    info: &mut PluginInfo,
+) -> Result<Prepared, String> {
+    info.digest = digest(bytes);
+    info.size = bytes.len() as u64;
+    let examined = match ground.compiler.child() {
+        Some(child) => {
+            let foreign = Foreign {
+                bytes,
+                digest: &info.digest,
+                name: &info.name,
+            };
+            match child.examine(&ground.engine, &foreign, turn) {
+                Ok((compiled, description)) => description
+                    .describe(info)
+                    .map(|()| Prepared::Outside(compiled)),
+                Err(refusal) => {
+                    // An unusable description leaves the file without one.
+                    let _ = refusal.description.map(|found| found.describe(info));
+                    Err(refusal.reason)
+                }
+            }
+        }
+        None => catch_unwind(AssertUnwindSafe(|| {
+            examine_here(ground, linker, bytes, info).map(Prepared::Here)
+        }))
+        .unwrap_or_else(|_| Err("the runtime panicked over it".to_owned())),
+    };
+    examined.map_err(|reason| one_line(&reason, 1024))
+}
+
+fn examine_here(
     ground: &Arc<Runtime>,
     linker: &Linker<State>,
     bytes: &[u8],
     info: &mut PluginInfo,
 ) -> Result<Code, String> {
-    let looked = catch_unwind(AssertUnwindSafe(|| {
-        info.digest = digest(bytes);
-        info.size = bytes.len() as u64;
-        let component =
-            ground
+    let encoded = component::component(bytes)?;
+    info.surface = Surface::of(bytes, &encoded).ok();
+    let component = ground.compiler.compile_here(&ground.engine, &encoded)?;
+    let linked = link(ground, linker, &component, info)?;
+    describe(ground, &linked, info)?;
+    Ok(linked.code(ground, info))
+}
+
+impl Prepared {
+    /// Returns true if the compiled code is not in the cache.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(self, Self::Outside(Compiled::Fresh(_)))
+    }
+
+    /// Takes the compiled code over, and makes it ready to be opened. Runs nothing of it.
+    pub(super) fn open(
+        self,
+        ground: &Arc<Runtime>,
+        linker: &Linker<State>,
+        bytes: &[u8],
+        info: &PluginInfo,
+    ) -> Result<Code, String> {
+        let compiled = match self {
+            Self::Here(code) => return Ok(code),
+            Self::Outside(compiled) => compiled,
+        };
+        let load = || {
+            let component = ground
                 .compiler
-                .compile(&ground.engine, &component::component(bytes)?, &info.digest)?;
-        inspect(ground, linker, &component, info)
-    }));
-    looked
-        .unwrap_or_else(|_| Err("the runtime panicked over it".to_owned()))
-        .map_err(|reason| one_line(&reason, 1024))
+                .load(&ground.engine, bytes, &info.digest, compiled)?;
+            let linked = link(ground, linker, &component, &mut info.clone())?;
+            Ok(linked.code(ground, info))
+        };
+        load().map_err(|reason: String| one_line(&reason, 1024))
+    }
+}
+
+/// Description of a plugin by the child process that examined it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Description {
+    info: PluginInfo,
+    surface: Option<Surface>,
+}
+
+impl Description {
+    pub(super) fn of(info: &PluginInfo) -> Self {
+        Self {
+            info: info.clone(),
+            surface: info.surface.clone(),
+        }
+    }
+
+    /// Copies the description to `info`, apart from the facts that do not come from the plugin.
+    fn describe(self, info: &mut PluginInfo) -> Result<(), String> {
+        let named = info.name == self.info.name;
+        if !named && !is_name(&self.info.name) {
+            return Err("its description in the cache has no valid name".to_owned());
+        }
+        *info = PluginInfo {
+            digest: std::mem::take(&mut info.digest),
+            size: info.size,
+            file: std::mem::take(&mut info.file),
+            error: None,
+            surface: self.surface,
+            ..self.info
+        };
+        Ok(())
+    }
 }
 
 /// Returns the SHA-256, in hex.
@@ -129,45 +234,57 @@ pub(super) fn blank(path: &Path) -> PluginInfo {
         stateful: false,
         file: text(path.file_name()),
         error: None,
+        surface: None,
     }
 }
 
-/// Reads a file of at most `max` bytes, even if it grows meanwhile.
+/// Reads the file of a plugin, of at most `max` bytes.
 pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("it can't be read: {error}");
-    let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(unreadable)?
-        .take(max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > max {
-        return Err(format!(
-            "it is larger than {max} bytes; see `max_component_bytes`"
-        ));
-    }
-    Ok(bytes)
+    regular_file::read(path, max).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => {
+            format!("it is larger than {max} bytes; see `max_component_bytes`")
+        }
+        _ => format!("it can't be read: {error}"),
+    })
 }
 
-/// Determines the kind of a component, links it, and asks it to describe itself.
-fn inspect(
-    ground: &Arc<Runtime>,
+/// Component whose imports and exports fit the contract.
+pub(super) enum Linked {
+    Detector(DetectorPre),
+    Action(ActionPluginPre<State>),
+}
+
+/// Determines the kind of a component, and links it. Runs nothing of it.
+pub(super) fn link(
+    ground: &Runtime,
     linker: &Linker<State>,
     component: &Component,
     info: &mut PluginInfo,
-) -> Result<Code, String> {
+) -> Result<Linked, String> {
     linker::refuse_foreign_imports(&ground.engine, component)?;
     let kind = kind_of(&ground.engine, component)?;
     info.kind = Some(kind);
     let mismatch = |error: wasmtime::Error| format!("it does not match the contract: {error:#}");
     let pre = linker.instantiate_pre(component).map_err(mismatch)?;
+    match kind {
+        PluginKind::Detector => DetectorPre::new(pre).map(Linked::Detector),
+        PluginKind::Action => ActionPluginPre::new(pre).map(Linked::Action),
+    }
+    .map_err(mismatch)
+}
+
+/// Asks a plugin to describe itself, within the limits of a call.
+pub(super) fn describe(
+    ground: &Runtime,
+    linked: &Linked,
+    info: &mut PluginInfo,
+) -> Result<(), String> {
     let told = |error: PluginError| error.to_string();
     let deadline = ground.limits.describe_deadline;
-    let mut sandbox = ground.sandbox(info.name.as_str().into());
+    let mut sandbox = ground.sandbox_of_nobody(info.name.as_str().into());
     let bytes = OPENING_BYTES + SCHEMA_BYTES;
-    match kind {
-        PluginKind::Detector => {
-            let pre = DetectorPre::new(pre).map_err(mismatch)?;
+    match linked {
+        Linked::Detector(pre) => {
             let exports = sandbox
                 .call("instantiate", deadline, bytes, |store| {
                     pre.instantiate(store)
@@ -187,18 +304,8 @@ fn inspect(
                     info.history_ms
                 ));
             }
-            Ok(Code::Detector(Arc::new(Detector {
-                name: info.name.as_str().into(),
-                version: info.version.clone(),
-                digest: info.digest.clone(),
-                history_ms: info.history_ms,
-                min_samples: min_samples(&info.settings),
-                pre,
-                ground: ground.clone(),
-            })))
         }
-        PluginKind::Action => {
-            let pre = ActionPluginPre::new(pre).map_err(mismatch)?;
+        Linked::Action(pre) => {
             let guest = sandbox
                 .call("instantiate", deadline, bytes, |store| {
                     pre.instantiate(store)
@@ -224,13 +331,33 @@ fn inspect(
                     scope: one_line(&need.scope, 512),
                 })
                 .collect();
-            Ok(Code::Action(Arc::new(Action {
-                name: info.name.as_str().into(),
-                version: info.version.clone(),
-                digest: info.digest.clone(),
+        }
+    }
+    Ok(())
+}
+
+impl Linked {
+    /// Returns the plugin that `info` describes, ready to be opened.
+    fn code(self, ground: &Arc<Runtime>, info: &PluginInfo) -> Code {
+        let (name, ground) = (Arc::from(info.name.as_str()), Arc::clone(ground));
+        let (version, digest) = (info.version.clone(), info.digest.clone());
+        match self {
+            Self::Detector(pre) => Code::Detector(Arc::new(Detector {
+                name,
+                version,
+                digest,
+                history_ms: info.history_ms,
+                min_samples: min_samples(&info.settings),
                 pre,
-                ground: ground.clone(),
-            })))
+                ground,
+            })),
+            Self::Action(pre) => Code::Action(Arc::new(Action {
+                name,
+                version,
+                digest,
+                pre,
+                ground,
+            })),
         }
     }
 }
@@ -279,10 +406,10 @@ fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
         summary,
         settings,
     } = about;
-    let proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 63 || !name.chars().all(proper) {
+    if !is_name(&name) {
         return Err(format!(
-            "it calls itself `{}`; a name has lower-case letters, digits and hyphens, at most 63",
+            "it calls itself `{}`; a name has lower-case letters, digits and hyphens, at most 63, and no hyphen at \
+             its ends",
             one_line(&name, 80)
         ));
     }
@@ -311,6 +438,16 @@ fn introduce(info: &mut PluginInfo, about: About) -> Result<(), String> {
     Ok(())
 }
 
+/// Returns true if a plugin may have this name. A name is part of file names, paths and commands, so
+/// that it must not look like an option.
+fn is_name(name: &str) -> bool {
+    let proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&name.len())
+        && name.chars().all(proper)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
 /// Returns true if `version` is `major.minor.patch`, optionally with `-pre-release` and `+build`.
 fn is_semantic(version: &str) -> bool {
     let end = version.find(['-', '+']).unwrap_or(version.len());
@@ -331,6 +468,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_name_is_no_option_and_no_path() {
+        for good in ["a", "zscore", "scale-up", "9lives", &"a".repeat(63)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            "-",
+            "--",
+            "--help",
+            "-rf",
+            "a-",
+            "A",
+            "a_b",
+            "a/b",
+            "..",
+            "a b",
+            "a\n",
+            "ä",
+            "a\u{202e}b",
+            &"a".repeat(64),
+        ] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn versions_are_semantic() {

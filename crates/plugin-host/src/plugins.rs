@@ -8,15 +8,16 @@ use std::sync::{Arc, Weak};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch::Receiver;
+use tokio_util::sync::CancellationToken;
 
 use super::action::ActionIncident;
-use super::config::PluginConfig;
+use super::config::{CandidateQuota, PluginConfig};
 use super::detector::{Detector, DetectorInstance};
 use super::error::PluginError;
 use super::handle::{ActionRun, DetectorHandle};
 use super::inspect::PluginInfo;
 use super::record::Quarantine;
-use super::registry::{Examined, LivePlugin, ManageError, PluginView, Registry, Trial};
+use super::registry::{Examined, LivePlugin, ManageError, Pending, PluginView, Registry, Trial};
 use super::runtime::Runtime;
 use super::text::one_line;
 use super::worker::{Counts, Worker};
@@ -71,6 +72,16 @@ pub struct PluginHealth {
     pub faults: u64,
     /// Linear memory of all instances, in bytes.
     pub memory_bytes: u64,
+    /// Number of plugins that are still loading after the start.
+    pub loading: usize,
+    /// Size of the stored versions, in bytes.
+    pub store_bytes: u64,
+    /// Maximum size of the stored versions, in bytes.
+    pub store_capacity_bytes: u64,
+    /// Size of the compiled code in the cache, in bytes.
+    pub cache_bytes: u64,
+    /// Maximum size of the compiled code in the cache, in bytes.
+    pub cache_capacity_bytes: u64,
 }
 
 impl Plugins {
@@ -78,8 +89,21 @@ impl Plugins {
     /// means that no plugin can be used at all. Takes seconds if the cache is empty, so don't call
     /// it from an async thread.
     pub fn load(config: PluginConfig) -> Result<Self, PluginError> {
+        let plugins = Self::open(config)?;
+        let never = CancellationToken::new();
+        for pending in plugins.take_pending() {
+            plugins.load_pending(&pending, &never);
+        }
+        plugins.finish_start(&never);
+        Ok(plugins)
+    }
+
+    /// Starts the threads, and reads which plugins there are. Loads none of them: for each of
+    /// [`Plugins::take_pending`] the caller must call [`Plugins::load_pending`], and then
+    /// [`Plugins::finish_start`].
+    pub fn open(config: PluginConfig) -> Result<Self, PluginError> {
         let ground = Arc::new(Runtime::new(&config)?);
-        let registry = Registry::load(&ground, &config)?;
+        let registry = Registry::open(&ground, &config)?;
         let threads = match config.limits.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -122,6 +146,48 @@ impl Plugins {
             folder: folder.path().to_owned(),
             ..config
         })
+    }
+
+    /// Returns the plugins to load at the start. Returns them once.
+    pub fn take_pending(&self) -> Vec<Pending> {
+        self.inner.registry.take_pending()
+    }
+
+    /// Loads one plugin at the start. Takes as long as the compilation, unless it is cancelled.
+    pub fn load_pending(&self, pending: &Pending, cancel: &CancellationToken) {
+        self.inner.registry.load_pending(pending, cancel);
+    }
+
+    /// Ends the start, after all plugins were loaded.
+    pub fn finish_start(&self, cancel: &CancellationToken) {
+        self.inner.registry.finish_start(cancel);
+    }
+
+    /// Waits until the start has ended.
+    pub async fn loaded(&self) {
+        self.inner.registry.loaded_or(|_| false).await;
+    }
+
+    /// Returns the number of plugins that are not loaded yet, including one for the end of the
+    /// start.
+    pub fn loading(&self) -> usize {
+        self.inner.registry.loading()
+    }
+
+    /// Returns the names of plugins whose record an earlier release wrote. Such a record does not
+    /// tell which versions were live.
+    pub fn upgraded(&self) -> Vec<String> {
+        self.inner.registry.upgraded()
+    }
+
+    /// Records which versions of a plugin of [`Plugins::upgraded`] were live, by their digests.
+    pub fn approve_earlier(&self, name: &str, live_once: &[String]) {
+        self.inner.registry.approve_earlier(name, live_once);
+    }
+
+    /// Returns the quotas for uploads that nobody approved.
+    pub fn candidate_quota(&self) -> CandidateQuota {
+        self.inner.config.candidates
     }
 
     /// Returns every plugin, sorted by file name. Includes files in the folder that can't be used.
@@ -171,7 +237,8 @@ impl Plugins {
     /// Returns the number of times that a plugin got another chance after it may have been
     /// quarantined.
     pub fn chances(&self, name: &str) -> u64 {
-        self.inner.ground.stats.by_name(name).chances()
+        let stats = self.inner.ground.stats.by_name(name);
+        stats.map_or(0, |stats| stats.chances())
     }
 
     /// Returns the declared needs of an action, as (operation, scope). Returns nothing if there is
@@ -195,18 +262,24 @@ impl Plugins {
         self.inner.registry.generation()
     }
 
-    /// Polls the folder, and puts plugins that faulted too often into quarantine. Returns new and
-    /// changed files for [`Plugins::take_file`]. Call it about twice a second, and not from an
+    /// Polls the folder and the trusted keys, and puts plugins that faulted too often into
+    /// quarantine. Returns new and changed files for [`Plugins::take_file`]. Call it about twice a second, and not from an
     /// async thread.
     pub fn look(&self) -> Vec<PathBuf> {
         self.inner.registry.settle();
         self.inner.registry.lift_overdue();
+        self.inner.registry.follow_keys();
         self.inner.registry.look()
     }
 
     /// Inspects a file of the folder and adds it to the plugins. Takes as long as the compilation.
     pub fn take_file(&self, path: &Path) {
-        self.inner.registry.take_file(path, false);
+        self.take_file_unless(path, &CancellationToken::new());
+    }
+
+    /// Inspects a file of the folder and adds it to the plugins, unless it is cancelled before.
+    pub fn take_file_unless(&self, path: &Path, cancel: &CancellationToken) {
+        self.inner.registry.take_file(path, false, cancel);
     }
 
     /// Inspects bytes without storing anything. Takes as long as the compilation, so don't call it
@@ -220,12 +293,29 @@ impl Plugins {
         bytes: Vec<u8>,
         signature: Option<&str>,
     ) -> Result<Examined, ManageError> {
-        let examined = self.inner.registry.examine(bytes, signature)?;
-        self.inner.registry.admits(&examined)?;
-        self.inner
-            .registry
-            .try_out(&examined)
-            .map_err(ManageError::Refused)?;
+        self.examine_for(None, bytes, signature, &CancellationToken::new())
+    }
+
+    /// Inspects bytes that someone sent, without storing anything. `uploader` names a sender who
+    /// may not decide what runs. Such senders have a queue and quotas of their own. The inspection
+    /// ends soon after it is cancelled.
+    ///
+    /// # Errors
+    /// Returns an error in the cases of [`Plugins::examine`], and if a quota is used up.
+    pub fn examine_for(
+        &self,
+        uploader: Option<&str>,
+        bytes: Vec<u8>,
+        signature: Option<&str>,
+        cancel: &CancellationToken,
+    ) -> Result<Examined, ManageError> {
+        let registry = &self.inner.registry;
+        let examined = registry.examine(bytes, signature, uploader, cancel)?;
+        registry.admits(&examined)?;
+        // A version of an uploader passes the trial when an admin makes it live.
+        if uploader.is_none() {
+            registry.try_out(&examined).map_err(ManageError::Refused)?;
+        }
         Ok(examined)
     }
 
@@ -263,8 +353,9 @@ impl Plugins {
         self.view(&name).ok_or(ManageError::NotFound(name))
     }
 
-    /// Makes a stored version live. `to` is the digest of that version or the beginning of its
-    /// digest. Without `to`, the version before the live version becomes live.
+    /// Makes a stored version live, in the name of the admin `by`. `to` is the digest of that
+    /// version or the beginning of its digest. Without `to`, the version that was live before the
+    /// live version becomes live.
     ///
     /// # Errors
     /// Returns an error if that version does not exist or can't be read any more.
@@ -274,7 +365,8 @@ impl Plugins {
         to: Option<&str>,
         by: &str,
     ) -> Result<PluginView, ManageError> {
-        self.inner.registry.revert(name, to, by)
+        let never = CancellationToken::new();
+        self.inner.registry.revert(name, to, by, &never)
     }
 
     /// Sets the grants of a plugin. None stands for the grants of the configuration.
@@ -322,12 +414,17 @@ impl Plugins {
         self.inner.registry.put_back(unrecorded);
     }
 
-    /// Opens a detector in a store of its own. Each signal and partition has one.
+    /// Opens a detector in a store of its own. Each signal and partition has one. Waits for the
+    /// detector while the plugins are still loading.
     pub async fn detector(
         &self,
         name: &str,
         settings: &Value,
     ) -> Result<DetectorHandle, PluginError> {
+        self.inner
+            .registry
+            .loaded_or(|registry| registry.detector(name).is_some())
+            .await;
         DetectorHandle::open(&self.inner.workers, self.find_detector(name)?, settings).await
     }
 
@@ -337,15 +434,21 @@ impl Plugins {
         DetectorInstance::open(self.find_detector(name)?, &settings.to_string())
     }
 
-    /// Opens a run of an action, in a store of its own.
+    /// Opens a run of an action, in a store of its own. Waits for the action while the plugins are
+    /// still loading.
     pub async fn action(
         &self,
         name: &str,
         incident: ActionIncident,
         parameters: &Value,
     ) -> Result<ActionRun, PluginError> {
-        let found = self.inner.registry.action(&action_name(name));
-        let plugin = found.ok_or_else(|| self.not_found("action", name))?;
+        let registry = &self.inner.registry;
+        let plugin_name = action_name(name);
+        let is_there = |registry: &Registry| registry.action(&plugin_name).is_some();
+        registry.loaded_or(is_there).await;
+        let plugin = registry
+            .action(&plugin_name)
+            .ok_or_else(|| self.not_found("action", name))?;
         plugin.ground.admit(&plugin.name)?;
         ActionRun::open(&self.inner.workers, plugin, incident, parameters).await
     }
@@ -373,6 +476,11 @@ impl Plugins {
             calls: counts.calls.load(Ordering::Relaxed),
             faults: counts.faults.load(Ordering::Relaxed),
             memory_bytes: ground.total.used(),
+            loading: registry.loading(),
+            store_bytes: registry.stored_bytes(),
+            store_capacity_bytes: config.store_bytes,
+            cache_bytes: ground.compiler.cache_bytes(),
+            cache_capacity_bytes: config.cache_bytes,
         }
     }
 

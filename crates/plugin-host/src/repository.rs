@@ -2,13 +2,18 @@
 //! plugin.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::record::PluginRecord;
+use super::regular_file;
+use super::signature::SIGNATURE_BYTES;
+
+/// Maximum size of a record, in bytes.
+const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// Plugin repository in a folder that belongs to the host alone. Bytes are checked against their
 /// digest before they run.
@@ -39,7 +44,8 @@ impl PluginRepository {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let read = fs::read(&path).map_err(|error| error.to_string());
+            let read =
+                regular_file::read(&path, MAX_RECORD_BYTES).map_err(|error| error.to_string());
             match read.and_then(|bytes| {
                 serde_json::from_slice::<PluginRecord>(&bytes).map_err(|error| error.to_string())
             }) {
@@ -60,12 +66,7 @@ impl PluginRepository {
     pub(super) fn bytes(&self, digest: &str, max: u64) -> Result<Vec<u8>, String> {
         let path = self.of_bytes(digest);
         let told = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut bytes = Vec::new();
-        File::open(&path)
-            .map_err(told)?
-            .take(max.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(told)?;
+        let bytes = regular_file::read(&path, max).map_err(told)?;
         if hex::encode(Sha256::digest(&bytes)) != digest {
             return Err(format!(
                 "{} was changed: its SHA-256 is another",
@@ -75,12 +76,27 @@ impl PluginRepository {
         Ok(bytes)
     }
 
+    /// Stores the bytes of a version. Bytes that are stored and intact stay as they are.
     pub(super) fn put_bytes(&self, digest: &str, bytes: &[u8]) -> Result<(), String> {
-        let path = self.of_bytes(digest);
-        if fs::metadata(&path).is_ok_and(|known| known.len() == bytes.len() as u64) {
-            return Ok(());
+        match self.bytes(digest, bytes.len() as u64) {
+            Ok(_) => Ok(()),
+            Err(_) => self.replace(&self.of_bytes(digest), bytes),
         }
-        self.replace(&path, bytes)
+    }
+
+    /// Stores the signature of a version.
+    pub(super) fn put_signature(&self, digest: &str, signature: &str) -> Result<(), String> {
+        self.replace(&self.of_signature(digest), signature.as_bytes())
+    }
+
+    /// Returns the stored signature of a version. Returns None if there is none.
+    pub(super) fn signature(&self, digest: &str) -> Result<Option<String>, String> {
+        let path = self.of_signature(digest);
+        match regular_file::read(&path, SIGNATURE_BYTES) {
+            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
     }
 
     pub(super) fn put_record(&self, record: &PluginRecord) -> Result<(), String> {
@@ -99,7 +115,7 @@ impl PluginRepository {
         }
     }
 
-    /// Removes bytes that no record names.
+    /// Removes bytes and signatures that no record names.
     pub(super) fn sweep(&self, named: impl Fn(&str) -> bool) {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
@@ -114,7 +130,7 @@ impl PluginRepository {
             if ours
                 && path
                     .extension()
-                    .is_some_and(|extension| extension == "wasm")
+                    .is_some_and(|extension| extension == "wasm" || extension == "minisig")
                 && !named(stem)
                 && let Err(error) = fs::remove_file(&path)
             {
@@ -139,6 +155,10 @@ impl PluginRepository {
         self.folder.join(format!("{digest}.wasm"))
     }
 
+    fn of_signature(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.minisig"))
+    }
+
     /// Returns the path of a record. A plugin's name has only lower-case letters, digits and
     /// hyphens.
     fn of_record(&self, name: &str) -> PathBuf {
@@ -159,6 +179,7 @@ mod tests {
         {
             let shelf = PluginRepository::open(folder.path()).unwrap();
             shelf.put_bytes(&digest, b"bytes").unwrap();
+            shelf.put_signature(&digest, "signature").unwrap();
             shelf.put_record(&record).unwrap();
         }
         let shelf = PluginRepository::open(folder.path()).unwrap();
@@ -167,7 +188,9 @@ mod tests {
         fs::write(folder.path().join("somebody-elses.wasm"), b"other").unwrap();
         shelf.sweep(|named| named == digest);
         assert!(shelf.bytes(&digest, 100).is_ok());
+        assert_eq!(shelf.signature(&digest).unwrap().unwrap(), "signature");
         shelf.sweep(|_| false);
+        assert_eq!(shelf.signature(&digest), Ok(None));
         assert!(shelf.bytes(&digest, 100).is_err());
         assert!(folder.path().join("somebody-elses.wasm").exists());
         shelf.remove("spike").unwrap();
@@ -186,6 +209,12 @@ mod tests {
                 .bytes(&digest, 100)
                 .unwrap_err()
                 .contains("was changed")
+        );
+        shelf.put_bytes(&digest, b"bytes").unwrap();
+        assert_eq!(
+            shelf.bytes(&digest, 100).unwrap(),
+            b"bytes",
+            "bytes of the same length are replaced too"
         );
         fs::write(folder.path().join("a.json"), b"{").unwrap();
         let (records, broken) = shelf.records().unwrap();

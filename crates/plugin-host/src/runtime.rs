@@ -9,7 +9,7 @@ use super::engine::{self, Ticker};
 use super::error::PluginError;
 use super::limits::{Meter, Total};
 use super::sandbox::Sandbox;
-use super::stats::AllStats;
+use super::stats::{AllStats, Stats};
 
 /// Maximum size of the data that a guest may hand to the host at a time in a call without samples,
 /// in bytes.
@@ -45,6 +45,15 @@ impl Runtime {
     /// Makes an empty sandbox for an instance of a plugin.
     pub(super) fn sandbox(&self, plugin: Arc<str>) -> Sandbox {
         let stats = self.stats.of(&plugin);
+        self.counted_sandbox(plugin, stats)
+    }
+
+    /// Makes an empty sandbox for bytes whose name is not known yet. Nobody sees its statistics.
+    pub(super) fn sandbox_of_nobody(&self, plugin: Arc<str>) -> Sandbox {
+        self.counted_sandbox(plugin, Arc::default())
+    }
+
+    fn counted_sandbox(&self, plugin: Arc<str>, stats: Arc<Stats>) -> Sandbox {
         let meter = Meter::new(
             self.limits.memory_bytes,
             Arc::clone(&self.total),
@@ -60,7 +69,11 @@ impl Runtime {
 
     /// Returns an error if the plugin was given up as a whole, so that no instance of it is opened.
     pub(super) fn admit(&self, plugin: &Arc<str>) -> Result<(), PluginError> {
-        match self.stats.of(plugin).given_up() {
+        match self
+            .stats
+            .by_name(plugin)
+            .and_then(|stats| stats.given_up())
+        {
             Some(reason) => Err(PluginError::GivenUp {
                 plugin: plugin.to_string(),
                 reason,

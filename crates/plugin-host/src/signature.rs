@@ -3,13 +3,18 @@
 
 use std::fs;
 use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use minisign::{PError, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
 use serde::{Deserialize, Serialize};
 
+use super::regular_file;
+
 /// Maximum size of a signature, in bytes. A signature has four short lines.
 pub(super) const SIGNATURE_BYTES: u64 = 4096;
+/// Maximum size of a public key, in bytes. A public key has two short lines.
+const KEY_BYTES: u64 = 4096;
 
 /// Public key whose signatures count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +134,8 @@ pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let text = fs::read_to_string(&path).map_err(|error| told(&path, &error))?;
+            let text = regular_file::read(&path, KEY_BYTES).map_err(|error| told(&path, &error))?;
+            let text = String::from_utf8_lossy(&text);
             keys.push(TrustedKey::parse(&name, &text).map_err(|error| told(&path, &error))?);
         }
     }
@@ -138,7 +144,14 @@ pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
 }
 
 /// Returns the name of the key that signed the bytes. The error tells the defect of the signature.
+/// The text of the signature comes from outside, so that not even a panic over it leaves this
+/// function.
 pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
+    catch_unwind(AssertUnwindSafe(|| verified(bytes, signature, trusted)))
+        .unwrap_or_else(|_| Err("the signature can't be read".to_owned()))
+}
+
+fn verified(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
     let signature = SignatureBox::from_string(signature)
         .map_err(|error| format!("the signature can't be read: {error}"))?;
     for key in trusted {
@@ -168,6 +181,7 @@ pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<S
 #[cfg(test)]
 mod tests {
     use minisign::KeyPair;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -205,6 +219,22 @@ mod tests {
                 .unwrap_err()
                 .contains("can't be read")
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_taken_for_a_signature(text in "\\PC{0,400}", cut in 0_usize..400, at in 0_usize..400) {
+            let (ours, key) = pair("ada");
+            let signature = minisign::sign(None, &ours.sk, Cursor::new(b"component"), None, None);
+            let signature = signature.unwrap().into_string();
+            let keys = std::slice::from_ref(&key);
+            prop_assert!(signer(b"component", &text, keys).is_err());
+            let mut changed: Vec<char> = signature.chars().collect();
+            let at = at % changed.len();
+            changed.drain(at..(at + cut).min(changed.len()));
+            let changed: String = changed.into_iter().collect();
+            let _ = signer(b"component", &changed, keys);
+        }
     }
 
     #[test]

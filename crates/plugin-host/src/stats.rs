@@ -286,18 +286,21 @@ fn upper(bucket: usize) -> f64 {
     2f64.powi(power as i32) * (1.0 + f64::from(part + 1) / f64::from(PARTS))
 }
 
-/// Statistics of every plugin that was ever opened, by name.
+/// Statistics of every plugin that was ever live, by name.
 #[derive(Debug, Default)]
 pub(super) struct AllStats(Mutex<HashMap<Arc<str>, Arc<Stats>>>);
 
 impl AllStats {
+    /// Returns the statistics of a plugin that is live. Makes them if there are none.
     pub(super) fn of(&self, plugin: &Arc<str>) -> Arc<Stats> {
         let mut all = self.0.lock();
         Arc::clone(all.entry(Arc::clone(plugin)).or_default())
     }
 
-    pub(super) fn by_name(&self, plugin: &str) -> Arc<Stats> {
-        self.of(&plugin.into())
+    /// Returns the statistics of a plugin. Returns None if no plugin of that name was ever live, as
+    /// anyone can ask for any name.
+    pub(super) fn by_name(&self, plugin: &str) -> Option<Arc<Stats>> {
+        self.0.lock().get(plugin).map(Arc::clone)
     }
 }
 
@@ -359,6 +362,15 @@ mod tests {
             ..PluginStats::default()
         };
         assert_eq!((stats.snapshot(), stats.times().seconds), (left, 0.0));
+    }
+
+    #[test]
+    fn a_question_about_a_name_leaves_no_statistics_behind() {
+        let all = AllStats::default();
+        assert!(all.by_name("nobody").is_none());
+        all.of(&"zscore".into()).call(Duration::from_millis(1));
+        assert_eq!(all.by_name("zscore").unwrap().snapshot().calls, 1);
+        assert_eq!(all.0.lock().len(), 1);
     }
 
     #[test]

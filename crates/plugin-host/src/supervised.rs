@@ -256,7 +256,8 @@ mod tests {
             .unwrap()
             .ground
             .stats
-            .by_name("moody");
+            .by_name("moody")
+            .unwrap();
         let before = plugins.chances("moody");
         quarantine(&plugins, mood::TRAP);
         assert_eq!(stats.quiet_time_left(), None);

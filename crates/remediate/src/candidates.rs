@@ -36,10 +36,13 @@ pub fn candidate_actions(candidates: Candidates, plugins: Plugins) -> Offer {
                     && view.quarantine.is_none()
                     && plugins.has_action(&view.info.name)
             })
-            // An action that needs operations and is granted none can do nothing.
+            // An action that needs operations and is granted none can do nothing. An action that
+            // needs none is offered only if someone who may decide what runs is on record for it:
+            // its name and its presence in the list speak to the model.
             .filter(|view| {
                 let granted = || grants::in_force(&view.info.name, view.grants.clone(), &granted);
-                view.info.needs.is_empty() || !granted().is_empty()
+                let approved = view.info.needs.is_empty() && view.has_known_approver();
+                approved || !granted().is_empty()
             })
             .filter(|view| capabilities.covers(target, &view.info.needs))
             .map(|view| view.info.name.replace('-', "_"))
@@ -52,4 +55,67 @@ pub fn candidate_actions(candidates: Candidates, plugins: Plugins) -> Offer {
         offered.sort();
         offered
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use anomalyzer_domain::Target;
+    use anomalyzer_plugin_host::PluginConfig;
+
+    /// Returns the solutions that are offered, if the action `no-action`, which needs nothing, is
+    /// live by this record of an uploader's version.
+    fn offered(in_folder: bool, record: &Value) -> Vec<String> {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins");
+        let file = shipped.join("no-action.wasm");
+        let bytes = fs::read(&file).unwrap();
+        let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        if in_folder {
+            fs::write(folder.path().join("no-action.wasm"), &bytes).unwrap();
+        }
+        let config = PluginConfig {
+            folder: folder.path().to_owned(),
+            cache: Some(shipped.with_file_name("compiled")),
+            ..PluginConfig::default()
+        };
+        let alone = Plugins::of_files([("it".to_owned(), file.as_path())], config.clone());
+        let digest = alone.unwrap().list().remove(0).digest;
+        fs::write(store.path().join(format!("{digest}.wasm")), &bytes).unwrap();
+        let mut whole = json!({
+            "name": "no-action", "kind": "action", "active": digest,
+            "versions": [{ "digest": digest, "version": "0.1.0", "size": bytes.len(), "at": 1,
+                           "origin": { "door": "upload", "by": "eve", "address": "" } }],
+        });
+        for (key, value) in record.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        fs::write(store.path().join("no-action.json"), whole.to_string()).unwrap();
+        let plugins = Plugins::load(PluginConfig {
+            store: Some(store.path().to_owned()),
+            ..config
+        })
+        .unwrap();
+        candidate_actions(Candidates::default(), plugins)(&Target::new("shop", "Deployment", "web"))
+    }
+
+    #[test]
+    fn an_action_without_needs_is_offered_only_if_its_approver_or_a_grant_is_on_record() {
+        let nothing: [&str; 0] = [];
+        assert_eq!(
+            offered(false, &json!({})),
+            nothing,
+            "an uploader made it live"
+        );
+        let candidate = json!({ "active": null, "has_approvers": true });
+        assert_eq!(offered(false, &candidate), nothing, "nobody made it live");
+        let granted = json!({ "grants": [{ "operation": "notify" }] });
+        assert_eq!(offered(false, &granted), ["no_action"]);
+        let shipped = json!({ "active": null, "versions": [] });
+        assert_eq!(offered(true, &shipped), ["no_action"]);
+    }
 }

@@ -36,31 +36,29 @@ pub(super) struct EngineParts {
 /// Builds engines. An engine that replaces a failed one starts with the saved state.
 pub(super) struct EngineFactory {
     parts: EngineParts,
-    /// Engine that was built at the start, for the first run.
-    first: Mutex<Option<Engine>>,
+    /// Is cancelled when an engine was built for the first time, or could not be built.
+    built: CancellationToken,
 }
 
 impl EngineFactory {
-    /// Builds the first engine.
-    ///
-    /// # Errors
-    /// A configured detector cannot be opened.
-    pub(super) async fn new(parts: EngineParts) -> anyhow::Result<Self> {
-        let first = Mutex::new(Some(parts.build().await?));
-        Ok(Self { parts, first })
+    pub(super) fn new(parts: EngineParts) -> Self {
+        let built = CancellationToken::new();
+        Self { parts, built }
     }
 
-    /// Runs the first engine, and in each further call a new one.
+    /// Builds an engine, and runs it. Waits for the detectors that are still loading.
     ///
     /// # Errors
     /// The engine cannot be built, or it failed.
     pub(super) async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let first = self.first.lock().take();
-        let engine = match first {
-            Some(first) => first,
-            None => self.parts.build().await?,
-        };
-        Ok(engine.run("anomalyzer-detect", stop).await?)
+        let engine = self.parts.build().await;
+        self.built.cancel();
+        Ok(engine?.run("anomalyzer-detect", stop).await?)
+    }
+
+    /// Waits until an engine was built for the first time, or could not be built.
+    pub(super) async fn built(&self) {
+        self.built.cancelled().await;
     }
 }
 

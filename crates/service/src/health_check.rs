@@ -72,7 +72,7 @@ impl HealthCheck {
 
 /// Runs all checks every few seconds until the shutdown.
 pub(super) async fn health_loop(
-    checks: Vec<HealthCheck>,
+    checks: Arc<[HealthCheck]>,
     health: Health,
     shutdown: CancellationToken,
 ) {
@@ -128,12 +128,22 @@ fn bus_health(bus: &dyn Bus) -> (Status, String) {
 fn plugin_health(plugins: &Plugins) -> (Status, String) {
     let plugins = plugins.health();
     let detail = format!(
-        "{} detectors, {} actions, {} faults",
-        plugins.detectors, plugins.actions, plugins.faults
+        "{} detectors, {} actions, {} faults; {} of {} MiB stored, {} of {} MiB compiled",
+        plugins.detectors,
+        plugins.actions,
+        plugins.faults,
+        plugins.store_bytes.div_ceil(1 << 20),
+        plugins.store_capacity_bytes >> 20,
+        plugins.cache_bytes.div_ceil(1 << 20),
+        plugins.cache_capacity_bytes >> 20,
     );
-    match plugins.broken.first() {
-        Some(broken) => (Status::Degraded, format!("{detail}; {broken}")),
-        None => (Status::Ok, detail),
+    match (plugins.broken.first(), plugins.loading) {
+        (Some(broken), _) => (Status::Degraded, format!("{detail}; {broken}")),
+        (None, 0) => (Status::Ok, detail),
+        (None, loading) => (
+            Status::Degraded,
+            format!("loading: {loading} left; {detail}"),
+        ),
     }
 }
 

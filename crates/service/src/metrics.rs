@@ -82,12 +82,42 @@ pub(super) fn show_engine(metrics: &Metrics, progress: &EngineProgress) {
 }
 
 pub(super) fn show_plugins(metrics: &Metrics, plugins: &Plugins) {
+    let health = plugins.health();
     counter(
         metrics,
         "anomalyzer_plugin_queue_full_total",
         "How often a queue of calls was full.",
-        plugins.health().full,
+        health.full,
     );
+    for (name, help, value) in [
+        (
+            "anomalyzer_plugins_loading",
+            "Plugins that are still loading after the start.",
+            health.loading as u64,
+        ),
+        (
+            "anomalyzer_plugin_store_bytes",
+            "Size of the stored versions of plugins.",
+            health.store_bytes,
+        ),
+        (
+            "anomalyzer_plugin_store_capacity_bytes",
+            "Maximum size of the stored versions of plugins.",
+            health.store_capacity_bytes,
+        ),
+        (
+            "anomalyzer_plugin_cache_bytes",
+            "Size of the compiled code of plugins.",
+            health.cache_bytes,
+        ),
+        (
+            "anomalyzer_plugin_cache_capacity_bytes",
+            "Maximum size of the compiled code of plugins.",
+            health.cache_capacity_bytes,
+        ),
+    ] {
+        gauge(metrics, name, help, value as f64);
+    }
     plugin_metrics::show(metrics, &plugins.live());
 }
 

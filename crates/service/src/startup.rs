@@ -1,7 +1,9 @@
 //! Start-up of the service, step by step.
 //!
 //! [`ServiceBuilder::run_steps`] shows the order. The API's address and tokens come first: a port
-//! that is taken, or a token that cannot be read, must end the start before anything acts.
+//! that is taken, or a token that cannot be read, must end the start before anything acts. The
+//! plugins come last: they are foreign code, and must not keep the API, the operators and the
+//! recovery of decisions from starting.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use super::engine_watch::EngineWatch;
 use super::executor::{self, ExecutorParts};
 use super::health_check::{HealthCheck, health_loop, refresh_health};
 use super::incidents;
+use super::plugins;
 use super::role::Role;
 use super::running::Service;
 use super::tasks::Tasks;
@@ -45,6 +48,10 @@ use anomalyzer_remediate::{KillSwitch, OpenIncidents, Silences, candidate_action
 /// Longest wait at the start until the engine has read the open incidents from the bus.
 const INCIDENTS_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Longest wait at the start for the plugins, and for the engine to open its detectors. Only the
+/// report that the service is ready waits for them.
+const PLUGINS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Time that the tasks have to end after the shutdown, besides the stop timeout of process groups.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
 
@@ -70,24 +77,29 @@ impl ServiceBuilder {
         self
     }
 
-    /// Starts the service, and returns it once the API answers. Returns `None`, with all tasks
-    /// ended, if the shutdown came first.
+    /// Starts the service, and returns it once the API answers and the plugins are loaded. Plugins
+    /// that load slowly are not waited for. Returns `None`, with all tasks ended, if the shutdown
+    /// came first.
     ///
     /// # Errors
-    /// The configuration is wrong, or the port, the broker, a plugin or the data folder is not
-    /// available.
+    /// The configuration is wrong or does not pass its trial, or the port, the broker, the plugin
+    /// folder or the data folder is not available.
     pub async fn start(self, shutdown: CancellationToken) -> anyhow::Result<Option<Service>> {
-        let (tasks, grace) = (Tasks::new(shutdown.clone()), shutdown_grace(&self.config));
-        tokio::select! {
-            service = self.run_steps(tasks.clone()) => service.map(Some),
-            // A step may wait, for example for a broker. The tasks that already run then get the
-            // same time to end as at any other shutdown.
-            () = shutdown.cancelled() => {
-                tasks.close();
-                tasks.join(grace).await;
-                Ok(None)
-            }
-        }
+        let stop = shutdown.child_token();
+        let (tasks, grace) = (Tasks::new(stop.clone()), shutdown_grace(&self.config));
+        let ended = tokio::select! {
+            service = self.run_steps(tasks.clone()) => match service {
+                Ok(service) => return Ok(Some(service)),
+                Err(error) => Err(error),
+            },
+            // A step may wait, for example for a broker. The shutdown ends the tasks that run by
+            // then as at any other time.
+            () = shutdown.cancelled() => Ok(None),
+        };
+        stop.cancel();
+        tasks.close();
+        tasks.join(grace).await;
+        ended
     }
 
     /// Runs the steps of the start-up in order.
@@ -98,11 +110,14 @@ impl ServiceBuilder {
         let local = startup.process_groups()?;
         let source = anomalyzer_collect::source(&startup.config.collect)?;
         let storage = startup.history(local).await?;
-        startup.check_detectors().await?;
         let open = match &storage {
-            Some(storage) => storage.history.open_incidents().await?,
+            Some(storage) => {
+                plugins::approve_earlier(&startup.plugins, &storage.history).await?;
+                storage.history.open_incidents().await?
+            }
             None => vec![],
         };
+        startup.set_trial();
         let engine = match role.detects() {
             true => Some(startup.detection(&source, &open).await?),
             false => None,
@@ -113,7 +128,10 @@ impl ServiceBuilder {
         };
         let (config, spots) = (&startup.config, &startup.blind_spots);
         background::spawn_blind_spot_notices(&startup.tasks, config, spots)?;
-        let service = startup.http(endpoint, engine, server).await;
+        let (work, checks) = engine.map_or((None, vec![]), |it| (Some(it.work), it.checks));
+        let (service, checks) = startup.http(endpoint, checks, server).await;
+        startup.plugins(work).await?;
+        refresh_health(&checks, startup.tasks.health()).await;
         tracing::info!(
             address = %service.address,
             ?role,
@@ -149,7 +167,7 @@ impl ServiceBuilder {
         })
     }
 
-    /// Opens the data folder, loads the plugins, and connects to the bus.
+    /// Opens the data folder and the plugin folder, and connects to the bus.
     async fn bus(self, tasks: Tasks) -> anyhow::Result<Startup> {
         let Self { config, role } = self;
         let data_dir = &config.data_dir;
@@ -160,7 +178,7 @@ impl ServiceBuilder {
         let mut plugin_config = config.plugins.clone();
         let store = &mut plugin_config.store;
         store.get_or_insert_with(|| data_dir.join(anomalyzer_plugin_host::STORE));
-        let plugins = tokio::task::spawn_blocking(move || Plugins::load(plugin_config)).await??;
+        let plugins = tokio::task::spawn_blocking(move || Plugins::open(plugin_config)).await??;
         let bus: Arc<dyn Bus> = match &config.kafka {
             Some(kafka) => Arc::new(KafkaBus::connect(kafka.clone()).await?),
             None => {
@@ -227,8 +245,9 @@ struct Server {
     checks: Vec<HealthCheck>,
 }
 
-/// Health checks of the engine.
+/// Parts of the engine, and its health checks.
 struct Engine {
+    work: Arc<EngineWork>,
     checks: Vec<HealthCheck>,
 }
 
@@ -250,8 +269,7 @@ impl Startup {
         }
         let (config, shutdown) = (&self.config, self.tasks.shutdown());
         let (local_ref, spots) = (local.as_ref(), &self.blind_spots);
-        let collector =
-            CollectorFactory::new(config, &self.bus, local_ref, shutdown, spots)?;
+        let collector = CollectorFactory::new(config, &self.bus, local_ref, shutdown, spots)?;
         let path = config.data_dir.join(anomalyzer_history::FILE_NAME);
         let log = self.bus.log_of_record();
         let history = History::open_with(&path, config.history, &self.metrics, log).await?;
@@ -262,11 +280,10 @@ impl Startup {
         }))
     }
 
-    /// Runs the trial: a backtest that the configuration must pass, if `[trial]` demands one. Makes
-    /// every later version of a detector pass the same trial.
-    async fn check_detectors(&self) -> anyhow::Result<()> {
+    /// Makes every version of a detector that is added from now on pass the trial, if the
+    /// configuration asks for one.
+    fn set_trial(&self) {
         let setup = self.config.backtest();
-        backtest::must_pass(&setup, &self.plugins).await?;
         if setup.trial.is_some() {
             // The plugins own this closure, so a strong reference would be a cycle.
             let plugins = self.plugins.downgrade();
@@ -276,10 +293,29 @@ impl Startup {
                     None => Err("the service ends".to_owned()),
                 }));
         }
+    }
+
+    /// Loads the plugins, replays recorded metrics to the detectors if the configuration asks for
+    /// it, and starts detection and diagnosis. Without a trial, plugins that load slowly are not
+    /// waited for: whoever needs one of them waits for it alone.
+    async fn plugins(&self, work: Option<Arc<EngineWork>>) -> anyhow::Result<()> {
+        let (plugins, shutdown) = (self.plugins.clone(), self.tasks.shutdown().clone());
+        self.tasks.spawn(plugins::load(plugins, shutdown));
+        let setup = self.config.backtest();
+        match setup.trial.is_some() {
+            true => self.plugins.loaded().await,
+            // The time only bounds the wait.
+            false => drop(tokio::time::timeout(PLUGINS_TIMEOUT, self.plugins.loaded()).await),
+        }
+        backtest::must_pass(&setup, &self.plugins).await?;
+        if let Some(work) = work {
+            background::spawn_engine_tasks(&self.tasks, &work);
+            drop(tokio::time::timeout(PLUGINS_TIMEOUT, work.engine.built()).await);
+        }
         Ok(())
     }
 
-    /// Starts detection and diagnosis.
+    /// Prepares detection and diagnosis.
     async fn detection(
         &self,
         source: &Arc<dyn MetricSource>,
@@ -299,8 +335,7 @@ impl Startup {
             known,
             feedback: self.feedback.clone(),
             memory: StateStore::open(&memory_path, config.memory.clone()).await?,
-        })
-        .await?;
+        });
         let (diagnose, ollama) = (config.diagnose.clone(), config.ollama.clone());
         let offer = candidate_actions(config.candidates(), self.plugins.clone());
         let diagnoser = Diagnoser::new(diagnose, ollama, offer, self.clock.clone());
@@ -310,9 +345,9 @@ impl Startup {
             engine,
             diagnoser: Arc::clone(&diagnoser),
         };
-        background::spawn_engine_tasks(&self.tasks, &Arc::new(work));
         let detectors = HealthCheck::Detectors(Arc::clone(&self.detection));
         Ok(Engine {
+            work: Arc::new(work),
             checks: vec![detectors, HealthCheck::Analyst(diagnoser)],
         })
     }
@@ -443,11 +478,11 @@ impl Startup {
 
     /// Starts the tasks that watch the plugin folder and the health, then the API.
     async fn http(
-        self,
+        &self,
         endpoint: Endpoint,
-        engine: Option<Engine>,
+        engine_checks: Vec<HealthCheck>,
         server: Option<Server>,
-    ) -> Service {
+    ) -> (Service, Arc<[HealthCheck]>) {
         let tasks = &self.tasks;
         let history = server.as_ref().map(|server| server.history.clone());
         let local = server.as_ref().and_then(|server| server.local.clone());
@@ -458,14 +493,15 @@ impl Startup {
             HealthCheck::Plugins(self.plugins.clone()),
             HealthCheck::BlindSpots(self.blind_spots.clone()),
         ];
-        checks.extend(engine.into_iter().flat_map(|engine| engine.checks));
+        checks.extend(engine_checks);
         let server = server.map(|server| {
             checks.extend(server.checks);
             (server.backend, server.history)
         });
+        let checks: Arc<[HealthCheck]> = checks.into();
         refresh_health(&checks, tasks.health()).await;
         let (health, shutdown) = (tasks.health().clone(), tasks.shutdown().clone());
-        tasks.spawn(health_loop(checks, health, shutdown.clone()));
+        tasks.spawn(health_loop(Arc::clone(&checks), health, shutdown.clone()));
         tasks.spawn(self.engine_watch().run(shutdown));
 
         let router = match server {
@@ -483,17 +519,18 @@ impl Startup {
             }
         });
         tasks.close();
-        Service {
+        let service = Service {
             grace: shutdown_grace(&self.config),
             signals: self.config.signals().len(),
-            bus: self.bus,
+            bus: Arc::clone(&self.bus),
             history,
             local,
-            incidents: self.incidents,
-            detection: self.detection,
+            incidents: self.incidents.clone(),
+            detection: Arc::clone(&self.detection),
             address: endpoint.address,
-            tasks: self.tasks,
-        }
+            tasks: self.tasks.clone(),
+        };
+        (service, checks)
     }
 
     fn server_state(

@@ -69,11 +69,10 @@ impl ApiClient {
     /// Creates a client of the routes below the path `at`.
     pub(super) fn open(args: &ServerArgs, at: &'static str) -> Result<Self, ApiError> {
         let server = args.server.trim_end_matches('/').to_owned();
-        let client =
-            http_client::client(REQUEST_TIMEOUT).map_err(|error| ApiError::NoAnswer {
-                server: server.clone(),
-                reason: http_client::reason(error),
-            })?;
+        let client = http_client::client(REQUEST_TIMEOUT).map_err(|error| ApiError::NoAnswer {
+            server: server.clone(),
+            reason: http_client::reason(error),
+        })?;
         let token = match &args.token_file {
             Some(path) => Some(text_of(path)?.trim().to_owned()),
             None => None,

@@ -53,7 +53,9 @@ pub async fn run<W: Write>(command: KillSwitchCommand, out: &mut W) -> Result<()
         What::On { why, server } => (server, Method::PUT, Some(json!({ "why": why }))),
         What::Off(server) => (server, Method::DELETE, None),
     };
-    let answer = ApiClient::open(&server, PATH)?.ask(method, "", body).await?;
+    let answer = ApiClient::open(&server, PATH)?
+        .ask(method, "", body)
+        .await?;
     match (command.output, answer["why"].as_str()) {
         (Output::Json, _) => writeln!(out, "{answer}")?,
         (Output::Text, Some(why)) => writeln!(out, "on, nothing is changed: {why}")?,

@@ -33,7 +33,10 @@ fn every_entry_point_survives_its_corpus_and_mutations() {
                     enter(&mutated(&corpus, &mut random));
                     entered += 1;
                 }
-                println!("{name}: {} from the corpus, {entered} mutated", corpus.len());
+                println!(
+                    "{name}: {} from the corpus, {entered} mutated",
+                    corpus.len()
+                );
             });
         }
     });

@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use anomalyzer_test_support::guest::{self, Detector, SPIN};
+
 use crate::wait::until;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,20 +46,25 @@ impl Host {
     }
 
     async fn on(folder: TempDir) -> Self {
+        Self::listening_on(folder, "127.0.0.1:0").await
+    }
+
+    async fn listening_on(folder: TempDir, address: &str) -> Self {
         let token = |role: &str| {
             let hash = hex::encode(Sha256::digest(format!("the token of the {role}")));
             format!("{{ name = 'the {role}', role = '{role}', sha256 = '{hash}' }}")
         };
         let text = format!(
-            "data_dir = '{0}'\ngrant = []\n[api]\nlisten = '127.0.0.1:0'\ntokens = [{1}, {2}, {3}, {4}]\n\
-             [plugins]\nfolder = '{0}/plugins'\n[notify.channels.log]\ntype = 'log'\n[guard]\ncooldown = '0s'\n",
+            "data_dir = '{0}'\ngrant = []\n[api]\nlisten = '{address}'\ntokens = [{1}, {2}, {3}, {4}]\n\
+             [plugins]\nfolder = '{0}/plugins'\n[plugins.limits]\ndescribe_deadline = '2s'\n[notify.channels.log]\ntype = 'log'\n[guard]\ncooldown = '0s'\n",
             folder.path().display(),
             token("viewer"),
             token("approver"),
             token("uploader"),
             token("admin"),
         );
-        let config = config::parse("test.toml".as_ref(), &text).unwrap();
+        let mut config = config::parse("test.toml".as_ref(), &text).unwrap();
+        config.plugins.compiler = Some(env!("CARGO_BIN_EXE_anomalyzer").into());
         let shutdown = CancellationToken::new();
         let running = Service::builder(config)
             .start(shutdown.clone())
@@ -139,16 +146,23 @@ fn other_build(mut bytes: Vec<u8>) -> Vec<u8> {
 #[tokio::test]
 async fn an_uploaded_action_can_do_nothing_until_it_is_granted_and_all_of_it_is_on_record() {
     let host = Host::new().await;
-    let installed = done(
+    let stored = done(
         host.upload("uploader", shipped("alarm")),
         StatusCode::CREATED,
     )
     .await;
     assert_eq!(
-        (&installed["live"], &installed["plugin"]["name"]),
-        (&json!(true), &json!("alarm"))
+        (&stored["live"], &stored["plugin"]["name"]),
+        (&json!(false), &json!("alarm")),
+        "nobody approved it"
     );
-    assert_eq!(installed["plugin"]["granted"], json!([]));
+    let approve = host.ask("admin", Method::POST, "/api/v1/plugins/alarm/revert");
+    let installed = done(
+        approve.json(&json!({ "digest": stored["digest"] })),
+        StatusCode::OK,
+    )
+    .await;
+    assert_eq!(installed["granted"], json!([]));
 
     let denied = host.act("alarm").await;
     assert_eq!(
@@ -193,6 +207,10 @@ async fn an_uploaded_action_can_do_nothing_until_it_is_granted_and_all_of_it_is_
         (&version["origin"]["by"], &version["origin"]["address"]),
         (&json!("the uploader"), &json!("127.0.0.1"))
     );
+    assert_eq!(
+        version["approved_by"],
+        json!({ "door": "admin", "by": "the admin" })
+    );
     let changes: Vec<(&str, &str)> = plugin["changes"]
         .as_array()
         .unwrap()
@@ -209,7 +227,8 @@ async fn an_uploaded_action_can_do_nothing_until_it_is_granted_and_all_of_it_is_
         [
             ("mode_set", "the admin"),
             ("granted", "the admin"),
-            ("installed", "the uploader")
+            ("reverted", "the admin"),
+            ("stored", "the uploader")
         ]
     );
 }
@@ -462,4 +481,148 @@ async fn a_form_will_do_and_what_is_no_plugin_is_refused_with_the_reason() {
         StatusCode::NO_CONTENT,
     )
     .await;
+}
+
+/// Returns a detector as a compiler leaves it, with the name of one package of the contract changed
+/// where the encoder reads it. The two packages then depend on each other.
+fn cycle() -> Vec<u8> {
+    let mut module = guest::core_module("moody");
+    let section = module.len() - find(&module, b"component-type").len();
+    let at = section + module[section..].len()
+        - find(&module[section..], b"anomalyzer:plugin/detector").len();
+    module[at] = b'q';
+    module
+}
+
+/// Returns the rest of the bytes from the first occurrence of `wanted`.
+fn find<'b>(bytes: &'b [u8], wanted: &[u8]) -> &'b [u8] {
+    let at = bytes.windows(wanted.len()).position(|it| it == wanted);
+    &bytes[at.expect("it is in the module")..]
+}
+
+#[tokio::test]
+async fn bytes_that_end_the_encoder_are_refused_through_every_door() {
+    let host = Host::new().await;
+    for role in ["uploader", "admin"] {
+        let upload = host.upload(role, cycle());
+        let problem = done(upload, StatusCode::UNPROCESSABLE_ENTITY).await;
+        assert!(
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains("nested too deeply"),
+            "{problem}"
+        );
+    }
+    host.put("cycle.wasm", &cycle());
+    let broken = async || {
+        let all = host.ask("viewer", Method::GET, "/api/v1/plugins");
+        let all = done(all, StatusCode::OK).await;
+        all["health"]["broken"][0].as_str().map(str::to_owned)
+    };
+    let why = until("the file is told", MINUTE, broken).await;
+    assert!(why.contains("cycle.wasm is not a usable plugin"), "{why}");
+    let host = host.restarted().await;
+    assert_eq!(host.plugin("zscore").await["error"], Value::Null);
+    let all = host.ask("viewer", Method::GET, "/api/v1/plugins");
+    let all = done(all, StatusCode::OK).await;
+    let broken = all["health"]["broken"][0].as_str().unwrap();
+    assert!(
+        broken.contains("cycle.wasm is not a usable plugin"),
+        "{all}"
+    );
+}
+
+#[tokio::test]
+async fn the_api_answers_while_plugins_still_load() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("plugins")).unwrap();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let spins = Detector {
+            name,
+            start: SPIN,
+            ..Detector::default()
+        };
+        let file = folder.path().join(format!("plugins/{name}.wasm"));
+        fs::write(file, spins.build()).unwrap();
+    }
+    fs::copy(
+        format!("{PLUGINS}/zscore.wasm"),
+        folder.path().join("plugins/zscore.wasm"),
+    )
+    .unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let starting = Host::listening_on(folder, &address);
+    let watching = async {
+        let http = reqwest::Client::new();
+        let url = format!("http://{address}/health");
+        let loading = async || {
+            let request = http.get(&url).bearer_auth("the token of the viewer");
+            let health: Value = request.send().await.ok()?.json().await.ok()?;
+            let detail = health["parts"]["plugins"]["detail"].as_str()?.to_owned();
+            detail.starts_with("loading: ").then_some(())
+        };
+        until("the API answers that plugins load", MINUTE, loading).await;
+        let url = format!("http://{address}/api/v1/plugins/nobody");
+        let request = http.get(&url).bearer_auth("the token of the viewer");
+        done(request, StatusCode::SERVICE_UNAVAILABLE).await
+    };
+    let (host, problem) = tokio::join!(starting, watching);
+    assert_eq!(
+        problem["type"], "urn:anomalyzer:problem:loading",
+        "{problem}"
+    );
+    let loaded = async || {
+        let all = host.ask("viewer", Method::GET, "/api/v1/plugins");
+        let all = done(all, StatusCode::OK).await;
+        (all["health"]["loading"] == 0).then_some(all)
+    };
+    let all = until("all plugins were tried", MINUTE, loaded).await;
+    assert_eq!(
+        all["health"]["broken"].as_array().unwrap().len(),
+        6,
+        "{all}"
+    );
+    assert_eq!(host.plugin("zscore").await["error"], Value::Null);
+}
+
+#[tokio::test]
+async fn bodies_that_trickle_in_hold_up_their_sender_only() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let host = Host::new().await;
+    let address = host.running.as_ref().unwrap().address();
+    let mut slow = Vec::new();
+    // One upload is received, three wait, and the rest is refused before its body is read.
+    for _ in 0..8 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /api/v1/plugins HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer the token of the uploader\r\n\
+             content-type: application/wasm\r\ncontent-length: 1000000\r\n\r\n\0asm"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let mut refused = 0;
+    for stream in &mut slow {
+        let mut answer = [0; 12];
+        let read = stream.read_exact(&mut answer);
+        if tokio::time::timeout(Duration::from_secs(2), read)
+            .await
+            .is_ok()
+        {
+            assert_eq!(&answer, b"HTTP/1.1 429");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 4);
+    done(host.upload("admin", shipped("alarm")), StatusCode::CREATED).await;
+    drop(slow);
+    let taken = async || {
+        let answer = host.upload("uploader", shipped("no-action")).send().await;
+        (answer.unwrap().status() == StatusCode::CREATED).then_some(())
+    };
+    until("the places are free again", 3 * MINUTE, taken).await;
 }

@@ -1,21 +1,29 @@
-//! Compiles foreign bytes in a child process. Compilation is the step at which a small file can do
-//! the most harm: 126 KB can take 75 s and 2.5 GB. The child therefore has limits on its processor
-//! time and its memory. Its output reaches this process only through the runtime's own cache.
+//! Examines foreign bytes in a child process: encodes, compiles, links and describes them.
+//!
+//! Compilation is the step at which a small file can do the most harm: 126 KB can take 75 s and
+//! 2.5 GB. The child therefore has limits on its processor time, its memory and its stack, and is
+//! killed when nobody waits for it any more. Its code reaches this process only through the
+//! runtime's own cache, and only after someone decided to run it.
 
 mod artifact_index;
 mod child;
 mod parent;
+mod queue;
 
-use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use wasmtime::Cache;
 use wasmtime::component::Component;
 
 use super::config::{Limits, PluginConfig};
 use super::error::PluginError;
-use artifact_index::Kept;
-use parent::Failure;
+use super::inspect::Description;
+use artifact_index::{Artifact, ArtifactStore};
+use parent::{Failure, Job};
+use queue::Queue;
 
 pub use child::{CompileArgs, compile_and_exit};
 
@@ -30,34 +38,91 @@ pub fn this_program() -> PathBuf {
     }
 }
 
+/// Foreign bytes to examine.
+pub(super) struct Foreign<'a> {
+    pub(super) bytes: &'a [u8],
+    /// SHA-256 of the bytes, in hex.
+    pub(super) digest: &'a str,
+    /// Name for messages, as long as the plugin has not told its name.
+    pub(super) name: &'a str,
+}
+
+/// Place of an examination in the queues, and the right to give it up.
+#[derive(Clone, Copy)]
+pub(super) struct Turn<'a> {
+    /// True for bytes of someone who may not decide what runs. They have a queue of their own.
+    pub(super) uploader: bool,
+    /// Is cancelled when nobody waits for the result any more.
+    pub(super) cancel: &'a CancellationToken,
+}
+
+/// Compiled code of examined bytes.
+pub(super) enum Compiled {
+    /// Code in the cache.
+    Cached(Artifact),
+    /// Code in the work folder of a child. It goes with the folder.
+    Fresh(TempDir),
+}
+
+/// Reason why bytes were refused, with the description up to that point.
+pub(super) struct Refusal {
+    pub(super) reason: String,
+    pub(super) description: Option<Box<Description>>,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            description: None,
+        }
+    }
+}
+
 /// Compiler for one engine.
 pub(super) struct Compiler {
-    program: Option<PathBuf>,
-    kept: Option<Kept>,
+    store: Option<ArtifactStore>,
     cache: Option<Cache>,
+    child: Option<PathBuf>,
     canonical_nan: bool,
     limits: Limits,
-    /// Lock for one child at a time, because each child may use all the memory that it is allowed.
-    turn: Mutex<()>,
+    /// Children of files in the folder, of admins, and of versions that are to go live.
+    trusted: Queue,
+    /// Children of uploaders. Another uploader waits, but nobody else does.
+    uploaders: Queue,
 }
+
+/// Compiler whose work is done by a child process.
+#[derive(Clone, Copy)]
+pub(super) struct ChildCompiler<'c> {
+    compiler: &'c Compiler,
+    program: &'c Path,
+    store: &'c ArtifactStore,
+}
+
+/// Number of children at a time for trusted bytes. Each may use all the memory of its limit.
+const TRUSTED_CHILDREN: usize = 2;
+/// Number of children at a time for the bytes of uploaders.
+const UPLOADER_CHILDREN: usize = 1;
 
 impl Compiler {
     /// Prepares the cache. A child needs a folder even if none is configured. That folder is
     /// private, and is removed with the compiler.
     pub(super) fn new(config: &PluginConfig) -> Result<Self, PluginError> {
-        let kept = match (&config.cache, &config.compiler) {
-            (Some(folder), _) => Some(Kept::at(folder)?),
-            (None, Some(_)) => Some(Kept::temporary()?),
+        let store = match (&config.cache, &config.compiler) {
+            (Some(folder), _) => Some(ArtifactStore::at(folder, config.cache_bytes)?),
+            (None, Some(_)) => Some(ArtifactStore::temporary(config.cache_bytes)?),
             (None, None) => None,
         };
-        let cache = kept.as_ref().map(Kept::cache).transpose()?;
+        let cache = store.as_ref().map(ArtifactStore::cache).transpose()?;
         Ok(Self {
-            program: config.compiler.clone(),
-            kept,
+            store,
             cache,
+            child: config.compiler.clone(),
             canonical_nan: config.canonical_nan,
             limits: config.limits.clone(),
-            turn: Mutex::new(()),
+            trusted: Queue::new(TRUSTED_CHILDREN),
+            uploaders: Queue::new(UPLOADER_CHILDREN),
         })
     }
 
@@ -66,63 +131,72 @@ impl Compiler {
         self.cache.clone()
     }
 
-    /// Compiles a component, or takes it from the cache. Only components that were compiled within
-    /// the limits get into the cache. `digest` is the digest of `bytes`.
-    pub(super) fn compile(
+    /// Returns the compiler of foreign bytes, if a program for it is configured.
+    pub(super) fn child(&self) -> Option<ChildCompiler<'_>> {
+        Some(ChildCompiler {
+            compiler: self,
+            program: self.child.as_deref()?,
+            store: self.store.as_ref()?,
+        })
+    }
+
+    /// Compiles a component in this process, or takes it from the runtime's cache.
+    pub(super) fn compile_here(
+        &self,
+        engine: &wasmtime::Engine,
+        component: &[u8],
+    ) -> Result<Component, String> {
+        Component::from_binary(engine, component).map_err(|error| format!("{error:#}"))
+    }
+
+    /// Takes compiled code over into the cache, and loads it. `bytes` are the bytes that were
+    /// examined, and `digest` is their digest.
+    pub(super) fn load(
         &self,
         engine: &wasmtime::Engine,
         bytes: &[u8],
         digest: &str,
+        compiled: Compiled,
     ) -> Result<Component, String> {
-        if let (Some(program), Some(kept)) = (&self.program, &self.kept) {
-            self.compile_outside(program, kept, engine, bytes, digest)?;
-        }
+        let Some(store) = &self.store else {
+            return Err("there is no folder for compiled code; see plugins.cache".to_owned());
+        };
+        let artifact = match compiled {
+            Compiled::Cached(artifact) => artifact,
+            Compiled::Fresh(desk) => store.take_over(engine, digest, desk.path())?,
+        };
+        let component = match artifact.component() {
+            Some(encoded) => Cow::Owned(store.encoded(digest, encoded)?),
+            None => Cow::Borrowed(bytes),
+        };
         let before = self.compiled_here();
-        let component =
-            Component::from_binary(engine, bytes).map_err(|error| format!("{error:#}"))?;
-        if self.program.is_some() && self.compiled_here() > before {
+        let loaded = self.compile_here(engine, &component);
+        if self.compiled_here() > before {
+            // The code was checked a moment ago, so that only its removal since then explains this.
             tracing::warn!(
                 plugin.digest = digest,
                 "cached plugin code was unusable, compiled in this process"
             );
         }
-        Ok(component)
+        loaded
     }
 
-    /// Compiles the component in a child, unless it is in the cache.
-    fn compile_outside(
-        &self,
-        program: &Path,
-        kept: &Kept,
-        engine: &wasmtime::Engine,
-        bytes: &[u8],
-        digest: &str,
-    ) -> Result<(), String> {
-        if kept.has(engine, digest) {
-            return Ok(());
+    /// Returns true if the compiled code of these bytes is in the cache.
+    pub(super) fn knows(&self, engine: &wasmtime::Engine, digest: &str) -> bool {
+        let find = |store: &ArtifactStore| store.find(engine, digest).is_some();
+        self.store.as_ref().is_some_and(find)
+    }
+
+    /// Removes the compiled code of bytes that were refused after all.
+    pub(super) fn forget(&self, engine: &wasmtime::Engine, digest: &str) {
+        if let Some(store) = &self.store {
+            store.forget(engine, digest);
         }
-        let _turn = self.turn.lock();
-        if kept.has(engine, digest) {
-            return Ok(());
-        }
-        if let Some(why) = kept.refused(engine, digest, &self.limits) {
-            return Err(why);
-        }
-        let desk = kept.desk()?;
-        match parent::compile(
-            program,
-            bytes,
-            desk.path(),
-            self.canonical_nan,
-            &self.limits,
-        ) {
-            Ok(()) => kept.take_over(engine, digest, desk.path()),
-            Err(Failure::Limit(why)) => {
-                kept.refuse(engine, digest, &self.limits, &why);
-                Err(why)
-            }
-            Err(Failure::Other(why)) => Err(why),
-        }
+    }
+
+    /// Returns the size of the cache, in bytes.
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.store.as_ref().map_or(0, ArtifactStore::bytes)
     }
 
     /// Returns the number of times that code was not found in the cache and was compiled in this
@@ -130,4 +204,62 @@ impl Compiler {
     pub(super) fn compiled_here(&self) -> usize {
         self.cache.as_ref().map_or(0, Cache::cache_misses)
     }
+}
+
+impl ChildCompiler<'_> {
+    /// Examines foreign bytes in a child, or finds them in the cache. Keeps nothing of bytes that
+    /// are refused, apart from a note about a limit that they reached.
+    pub(super) fn examine(
+        &self,
+        engine: &wasmtime::Engine,
+        foreign: &Foreign<'_>,
+        turn: &Turn<'_>,
+    ) -> Result<(Compiled, Description), Refusal> {
+        let (store, compiler) = (self.store, self.compiler);
+        let digest = foreign.digest;
+        if let Some(found) = store.find(engine, digest) {
+            return Ok((Compiled::Cached(found.0), found.1));
+        }
+        if let Some(reason) = store.refused(engine, digest, &compiler.limits) {
+            return Err(reason.into());
+        }
+        let queue = match turn.uploader {
+            true => &compiler.uploaders,
+            false => &compiler.trusted,
+        };
+        let _place = queue.enter(turn.cancel).ok_or_else(given_up)?;
+        let desk = store.desk()?;
+        let job = Job {
+            program: self.program,
+            bytes: foreign.bytes,
+            name: foreign.name,
+            into: desk.path(),
+            canonical_nan: compiler.canonical_nan,
+            limits: &compiler.limits,
+            cancel: turn.cancel,
+        };
+        let failure = match job.run() {
+            Ok(()) => {
+                let description = store.description(desk.path())?;
+                return Ok((Compiled::Fresh(desk), description));
+            }
+            Err(failure) => failure,
+        };
+        let reason = match failure {
+            Failure::Limit(reason) => {
+                store.refuse(engine, digest, &compiler.limits, &reason);
+                reason
+            }
+            Failure::Other(reason) => reason,
+            Failure::Cancelled => given_up(),
+        };
+        Err(Refusal {
+            reason,
+            description: store.description(desk.path()).ok().map(Box::new),
+        })
+    }
+}
+
+fn given_up() -> String {
+    "its examination was given up, because nobody waits for it any more".to_owned()
 }

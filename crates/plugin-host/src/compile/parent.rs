@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use rustix::process::Signal;
+use tokio_util::sync::CancellationToken;
 
 use super::super::config::Limits;
 use super::super::text::one_line;
@@ -29,44 +30,64 @@ pub(super) enum Failure {
     Limit(String),
     /// The child failed for another reason.
     Other(String),
+    /// The child was killed, because nobody waits for it any more.
+    Cancelled,
 }
 
-/// Compiles in a child, into the folder `into`.
-pub(super) fn compile(
-    program: &Path,
-    bytes: &[u8],
-    into: &Path,
-    canonical_nan: bool,
-    limits: &Limits,
-) -> Result<(), Failure> {
-    let seconds = limits.compile_cpu.as_secs().max(1);
-    let mut command = Command::new(program);
-    command.arg("compile-plugin").arg("--into").arg(into);
-    command.args(["--cpu-seconds", &seconds.to_string()]);
-    command.args(["--memory-bytes", &limits.compile_memory_bytes.to_string()]);
-    if !canonical_nan {
-        command.arg("--any-nan");
+/// Work for one child.
+pub(super) struct Job<'a> {
+    pub(super) program: &'a Path,
+    pub(super) bytes: &'a [u8],
+    /// Name of the bytes, for messages.
+    pub(super) name: &'a str,
+    /// Folder for the child's output.
+    pub(super) into: &'a Path,
+    pub(super) canonical_nan: bool,
+    pub(super) limits: &'a Limits,
+    /// Kills the child.
+    pub(super) cancel: &'a CancellationToken,
+}
+
+impl Job<'_> {
+    /// Runs the child until its end.
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let limits = self.limits;
+        let seconds = limits.compile_cpu.as_secs().max(1);
+        let mut command = Command::new(self.program);
+        command.arg("compile-plugin").arg("--into").arg(self.into);
+        command.arg(format!("--name={}", self.name));
+        command.args(["--cpu-seconds", &seconds.to_string()]);
+        command.args(["--memory-bytes", &limits.compile_memory_bytes.to_string()]);
+        command.args(["--guest-memory-bytes", &limits.memory_bytes.to_string()]);
+        let deadline = limits.describe_deadline.as_millis();
+        command.args(["--describe-ms", &deadline.to_string()]);
+        if !self.canonical_nan {
+            command.arg("--any-nan");
+        }
+        // The child needs nothing from the environment, which may hold credentials.
+        command
+            .env_clear()
+            .env("RAYON_NUM_THREADS", THREADS)
+            .env("MALLOC_ARENA_MAX", HEAPS);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let child = command.spawn().map_err(|error| {
+            Failure::Other(format!(
+                "the compiler {} can't be started: {error}",
+                self.program.display()
+            ))
+        })?;
+        // On a machine that is busy with other things, processor time comes slowly.
+        let patience = Duration::from_secs(seconds.saturating_mul(4).saturating_add(10));
+        let ended = feed(child, self.bytes, patience, self.cancel)
+            .map_err(|error| Failure::Other(format!("the compiler can't be watched: {error}")))?;
+        if ended.status.is_none() && self.cancel.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        ended.judge(limits, patience)
     }
-    // The child needs nothing from the environment, which may hold credentials.
-    command
-        .env_clear()
-        .env("RAYON_NUM_THREADS", THREADS)
-        .env("MALLOC_ARENA_MAX", HEAPS);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let child = command.spawn().map_err(|error| {
-        Failure::Other(format!(
-            "the compiler {} can't be started: {error}",
-            program.display()
-        ))
-    })?;
-    // On a machine that is busy with other things, processor time comes slowly.
-    let patience = Duration::from_secs(seconds.saturating_mul(4).saturating_add(10));
-    let ended = feed(child, bytes, patience)
-        .map_err(|error| Failure::Other(format!("the compiler can't be watched: {error}")))?;
-    ended.judge(limits, patience)
 }
 
 /// End of a child.
@@ -76,7 +97,12 @@ struct Ended {
     said: String,
 }
 
-fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended> {
+fn feed(
+    mut child: Child,
+    bytes: &[u8],
+    patience: Duration,
+    cancel: &CancellationToken,
+) -> io::Result<Ended> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     thread::scope(|scope| {
         let both = (|| {
@@ -103,7 +129,7 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
                 return Err(error);
             }
         };
-        let status = wait(&mut child, patience)?;
+        let status = wait(&mut child, patience, cancel)?;
         Ok(Ended {
             status,
             said: reader.join().unwrap_or_default(),
@@ -111,12 +137,16 @@ fn feed(mut child: Child, bytes: &[u8], patience: Duration) -> io::Result<Ended>
     })
 }
 
-/// Waits for the end of the child. Kills the child after `patience`.
-fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+/// Waits for the end of the child. Kills the child after `patience`, or when it is cancelled.
+fn wait(
+    child: &mut Child,
+    patience: Duration,
+    cancel: &CancellationToken,
+) -> io::Result<Option<ExitStatus>> {
     const LONGEST_NAP: Duration = Duration::from_millis(20);
     let begun = Instant::now();
     let mut nap = Duration::from_millis(1);
-    while begun.elapsed() < patience {
+    while begun.elapsed() < patience && !cancel.is_cancelled() {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -191,6 +221,7 @@ mod tests {
         {
             Failure::Limit(why) => format!("limit: {why}"),
             Failure::Other(why) => why,
+            Failure::Cancelled => "cancelled".to_owned(),
         }
     }
 
@@ -244,8 +275,23 @@ mod tests {
     fn who_takes_too_long_is_stopped() {
         let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
         let begun = Instant::now();
-        assert_eq!(wait(&mut sleeper, Duration::from_millis(50)).unwrap(), None);
+        let never = CancellationToken::new();
+        let patience = Duration::from_millis(50);
+        assert_eq!(wait(&mut sleeper, patience, &never).unwrap(), None);
         assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_child_is_killed_when_its_caller_goes_away() {
+        let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        let (begun, cancel) = (Instant::now(), CancellationToken::new());
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| wait(&mut sleeper, Duration::from_secs(500), &cancel));
+            cancel.cancel();
+            assert_eq!(waiter.join().unwrap().unwrap(), None);
+        });
+        assert!(sleeper.try_wait().unwrap().is_some(), "it is dead");
+        assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
     #[test]
@@ -260,6 +306,7 @@ mod tests {
                 command.spawn().unwrap(),
                 &vec![0; 4 << 20],
                 Duration::from_secs(20),
+                &CancellationToken::new(),
             )
             .unwrap()
         };

@@ -3,17 +3,19 @@
 use std::path::Path;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::signatures::path_of_signature;
 use super::table::Entry;
-use super::{Examined, Registry};
+use super::{Checked, Examined, Registry};
+use crate::compile::Turn;
 use crate::error::PluginError;
 use crate::inspect;
 use crate::inspect::{PluginInfo, blank, examine};
 use crate::record::PluginRecord;
 use crate::text::one_line;
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{Origin, PluginChange, PluginChangeKind};
+use anomalyzer_domain::{Origin, PluginChange, PluginChangeKind, Version};
 
 impl Registry {
     /// Polls the folder. Returns the due files for [`Registry::take_file`].
@@ -65,10 +67,13 @@ impl Registry {
 
     /// Adds a file of the folder to the plugins. An unusable file leaves the running version as it
     /// is, and is reported.
-    pub(crate) fn take_file(&self, path: &Path, at_start: bool) {
+    pub(crate) fn take_file(&self, path: &Path, at_start: bool, cancel: &CancellationToken) {
         let mut info = blank(path);
-        let taken = self.try_file(path, at_start, &mut info);
+        let taken = self.try_file(path, at_start, &mut info, cancel);
         self.folder.done(path);
+        if cancel.is_cancelled() {
+            return;
+        }
         let file = info.file.clone();
         match taken {
             Ok(()) => drop(self.write(|table| table.broken.remove(&file))),
@@ -92,7 +97,13 @@ impl Registry {
         }
     }
 
-    fn try_file(&self, path: &Path, at_start: bool, info: &mut PluginInfo) -> Result<(), String> {
+    fn try_file(
+        &self,
+        path: &Path,
+        at_start: bool,
+        info: &mut PluginInfo,
+        cancel: &CancellationToken,
+    ) -> Result<(), String> {
         self.folder.inside(path)?;
         let bytes = inspect::read(path, self.ground.limits.max_component_bytes)?;
         let digest = inspect::digest(&bytes);
@@ -115,7 +126,7 @@ impl Registry {
         if let Some(record) = &known {
             let _changing = self.changing.lock();
             info.name.clone_from(&record.name);
-            self.claim(&record.name, &file)?;
+            self.claim(&record.name, &file, at_start)?;
             // If someone reverted to another version, that version stays live over a restart. A
             // file that is put back later goes live.
             if at_start
@@ -128,26 +139,36 @@ impl Registry {
                 return Ok(());
             }
         }
-        let signed_by = self.signed(&bytes, &path_of_signature(path))?;
-        let code = examine(&self.ground, &self.linker, &bytes, info)?;
-        let examined = Examined {
-            info: info.clone(),
-            code,
-            bytes,
-            signed_by,
+        let signature = self.signed(&bytes, &path_of_signature(path))?;
+        let turn = Turn {
+            uploader: false,
+            cancel,
         };
-        self.try_out(&examined)?;
+        let prepared = examine(&self.ground, &self.linker, &bytes, &turn, info)?;
+        let examined = Examined {
+            checked: Checked {
+                info: info.clone(),
+                bytes,
+                signature,
+            },
+            prepared,
+        };
+        // The trial of the configuration judges the plugins of the start together.
+        if !at_start {
+            self.try_out(&examined)?;
+        }
         let _changing = self.changing.lock();
-        self.claim(&examined.info.name, &file)?;
-        let name = examined.info.name.clone();
+        let name = info.name.clone();
+        self.claim(&name, &file, at_start)?;
         self.install(examined, &Origin::Folder { file: file.clone() }, true)
             .map_err(|error| error.to_string())?;
         self.attach(&name, &file, &digest);
         Ok(())
     }
 
-    /// Returns an error if another file holds the plugin's name, because one plugin is one file.
-    fn claim(&self, name: &str, file: &str) -> Result<(), String> {
+    /// Returns an error if another file holds the plugin's name, because one plugin is one file. At
+    /// the start the files are loaded in any order, and the first of them in the alphabet counts.
+    fn claim(&self, name: &str, file: &str, at_start: bool) -> Result<(), String> {
         let holder = self.read(|table| {
             table
                 .entries
@@ -156,7 +177,8 @@ impl Registry {
                 .as_ref()
                 .map(|(holder, _)| holder.clone())
         });
-        match holder.filter(|holder| holder != file && self.folder.has(holder)) {
+        let is_later = |holder: &String| at_start && holder.as_str() > file;
+        match holder.filter(|it| it != file && self.folder.has(it) && !is_later(it)) {
             Some(holder) => Err(format!(
                 "its name `{name}` is taken by {holder}; remove one of the two files"
             )),
@@ -168,7 +190,11 @@ impl Registry {
         self.write(|table| {
             for entry in table.entries.values_mut() {
                 if entry.record.name == name {
-                    entry.file = Some((file.to_owned(), digest.to_owned()));
+                    let before = entry.file.replace((file.to_owned(), digest.to_owned()));
+                    if let Some((before, _)) = before.filter(|(before, _)| before != file) {
+                        // The next poll reports that its name is taken, if it is still there.
+                        self.folder.again(&before);
+                    }
                 } else if entry.file.as_ref().is_some_and(|(known, _)| known == file) {
                     entry.file = None;
                 }
@@ -177,52 +203,32 @@ impl Registry {
     }
 
     /// Removes the versions that came from the folder, after their file is gone. Uploaded versions
-    /// stay. If the live version was removed, the newest uploaded version goes live.
+    /// stay. If the live version was removed, the uploaded version that was live last goes live
+    /// again. A version that nobody approved never does. The caller holds `changing`.
     pub(super) fn lose_file(&self, name: &str, why: &str) {
         let Some(mut record) = self.record(name) else {
             return;
         };
-        record
+        let of_folder = |version: &&Version| matches!(version.origin, Origin::Folder { .. });
+        let lost: Vec<String> = record
             .versions
-            .retain(|version| matches!(version.origin, Origin::Upload { .. }));
-        let still_there = record
-            .active
-            .as_deref()
-            .is_some_and(|active| record.version(active).is_some());
-        let next = record.versions.last().map(|version| version.digest.clone());
-        match next {
-            Some(_) if still_there => {
-                self.keep(&record);
-                self.write(|table| {
-                    if let Some(entry) = table.entries.get_mut(name) {
-                        (entry.record, entry.file) = (record, None);
-                    }
-                });
-            }
-            Some(digest) => {
-                self.write(|table| {
-                    if let Some(entry) = table.entries.get_mut(name) {
-                        (entry.record, entry.file) = (record, None);
-                    }
-                });
-                if let Err(error) = self.activate(name, &digest) {
-                    tracing::error!(plugin = name, %error, "no usable plugin version left");
+            .iter()
+            .filter(of_folder)
+            .map(|version| version.digest.clone())
+            .collect();
+        lost.iter().for_each(|digest| record.forget(digest));
+        if record.live().is_some() {
+            self.keep(&record);
+            self.write(|table| {
+                if let Some(entry) = table.entries.get_mut(name) {
+                    (entry.record, entry.file) = (record, None);
                 }
-            }
-            None => {
-                if let Some(shelf) = &self.shelf
-                    && let Err(error) = shelf.remove(name)
-                {
-                    tracing::error!(
-                        plugin = name,
-                        error,
-                        "failed to delete plugin record; plugin returns at next start"
-                    );
-                }
-                self.write(|table| table.entries.remove(name));
-                self.moved();
-            }
+            });
+        } else {
+            self.live_before(name, record);
         }
+        self.sweep();
+        self.moved();
         let digest = record_digest(self.record(name).as_ref());
         self.change(
             name,
@@ -231,6 +237,58 @@ impl Registry {
             None,
             json!({ "reason": why, "now_live": digest }),
         );
+    }
+
+    /// Makes the version live that was live last and can be used. Without one, only candidates are
+    /// left of the plugin: its grants and its mode went with the versions that had them.
+    fn live_before(&self, name: &str, mut record: PluginRecord) {
+        (record.active, record.quarantine) = (None, None);
+        while let Some(digest) = record.previous().map(|version| version.digest.clone()) {
+            record.go_back(&digest);
+            self.replace_record(&record);
+            let turn = Turn {
+                uploader: false,
+                cancel: &CancellationToken::new(),
+            };
+            match self.open_stored(name, &digest, &turn) {
+                Ok(live) => {
+                    self.ground.stats.of(&name.into()).begin();
+                    self.keep(&record);
+                    self.show_live(name, &digest, Ok(live));
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(plugin = name, %error, "a version that was live before can't be used");
+                }
+            }
+        }
+        let mut rest = PluginRecord::new(name, record.kind);
+        rest.versions = record.candidates().cloned().collect();
+        if !rest.versions.is_empty() {
+            self.replace_record(&rest);
+            self.keep(&rest);
+            return;
+        }
+        if let Some(shelf) = &self.shelf
+            && let Err(error) = shelf.remove(name)
+        {
+            tracing::error!(
+                plugin = name,
+                error,
+                "failed to delete plugin record; plugin returns at next start"
+            );
+        }
+        self.write(|table| table.entries.remove(name));
+    }
+
+    /// Shows a record without a version that is live, and without a file.
+    fn replace_record(&self, record: &PluginRecord) {
+        self.write(|table| {
+            if let Some(entry) = table.entries.get_mut(&record.name) {
+                (entry.live, entry.problem, entry.file) = (None, None, None);
+                entry.record = record.clone();
+            }
+        });
     }
 }
 

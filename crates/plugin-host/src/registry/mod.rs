@@ -2,34 +2,38 @@
 
 mod changes;
 mod files;
+mod quota;
 mod self_lift;
 mod settings;
 mod signatures;
+mod start;
 mod table;
 mod versions;
 mod views;
 
 use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 use wasmtime::component::Linker;
 
-use super::config::PluginConfig;
+use super::config::{CandidateQuota, PluginConfig};
 use super::error::PluginError;
 use super::folder::Folder;
-use super::inspect::{Code, PluginInfo};
+use super::inspect::{PluginInfo, Prepared};
 use super::linker;
-use super::record::PluginRecord;
 use super::repository::PluginRepository;
 use super::runtime::Runtime;
 use super::sandbox::State;
 use super::signature::TrustedKey;
-use anomalyzer_domain::{Origin, PluginChange, Version};
+use anomalyzer_domain::PluginChange;
 
+pub use start::Pending;
 pub use views::{LivePlugin, PluginView};
 
-use table::{Entry, Table};
+use table::Table;
 
 /// Reason why a plugin could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +47,9 @@ pub enum ManageError {
     /// The change conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
+    /// A quota is used up.
+    #[error("{0}")]
+    Quota(String),
     /// The disk failed.
     #[error("the plugin can't be kept: {0}")]
     Store(String),
@@ -50,21 +57,32 @@ pub enum ManageError {
 
 /// Bytes of a plugin that passed every check, but are not live yet.
 pub struct Examined {
+    checked: Checked,
+    prepared: Prepared,
+}
+
+/// Bytes that passed every check, and the known facts about them.
+struct Checked {
     info: PluginInfo,
-    code: Code,
     bytes: Vec<u8>,
-    signed_by: Option<String>,
+    signature: Option<Signature>,
+}
+
+/// Signature that was checked, with the name of its signer.
+struct Signature {
+    text: String,
+    signer: String,
 }
 
 impl Examined {
     /// Returns the known facts about the plugin.
     pub fn info(&self) -> &PluginInfo {
-        &self.info
+        &self.checked.info
     }
 
     /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.checked.bytes
     }
 }
 
@@ -80,6 +98,8 @@ pub(super) struct Registry {
     shelf: Option<PluginRepository>,
     require_signature: bool,
     keep_versions: usize,
+    quota: CandidateQuota,
+    store_bytes: u64,
     trusted: Vec<TrustedKey>,
     trusted_folder: Option<std::path::PathBuf>,
     table: RwLock<Table>,
@@ -89,11 +109,22 @@ pub(super) struct Registry {
     /// Reason why the folder or the repository can't be read as a whole.
     problem: Mutex<Option<String>>,
     trial: OnceLock<Trial>,
+    /// Plugins to load at the start.
+    pending: Mutex<Vec<Pending>>,
+    /// Number of plugins that are not loaded yet, including one for the end of the start.
+    loading: watch::Sender<usize>,
+    /// Trusted keys at the last poll.
+    keys_seen: Mutex<Vec<TrustedKey>>,
+    /// Names of plugins whose quarantine could not be stored yet.
+    unsaved: Mutex<BTreeSet<String>>,
+    /// True if the last attempt to store a quarantine failed.
+    quarantine_fails: AtomicBool,
 }
 
 impl Registry {
-    /// Loads the plugins of the repository and of the folder.
-    pub(super) fn load(ground: &Arc<Runtime>, config: &PluginConfig) -> Result<Self, PluginError> {
+    /// Reads the records of the repository and the names of the files in the folder. Loads no
+    /// plugin; see [`Registry::take_pending`].
+    pub(super) fn open(ground: &Arc<Runtime>, config: &PluginConfig) -> Result<Self, PluginError> {
         let runtime = |reason: String| PluginError::Runtime(reason);
         let registry = Self {
             ground: Arc::clone(ground),
@@ -108,6 +139,8 @@ impl Registry {
                 .map_err(runtime)?,
             require_signature: config.require_signature,
             keep_versions: config.keep_versions,
+            quota: config.candidates,
+            store_bytes: config.store_bytes,
             trusted: config.trusted.clone(),
             trusted_folder: config.store.as_ref().map(|store| store.join("trusted")),
             table: RwLock::default(),
@@ -116,26 +149,18 @@ impl Registry {
             changes: Mutex::default(),
             problem: Mutex::default(),
             trial: OnceLock::new(),
+            pending: Mutex::default(),
+            loading: watch::Sender::new(0),
+            keys_seen: Mutex::default(),
+            unsaved: Mutex::default(),
+            quarantine_fails: AtomicBool::new(false),
         };
-        registry.trusted_keys().map_err(runtime)?;
+        *registry.keys_seen.lock() = registry.trusted_keys().map_err(runtime)?;
         if let Some(shelf) = &registry.shelf {
             let (records, broken) = shelf.records().map_err(runtime)?;
             *registry.problem.lock() = broken.into_iter().next();
             for record in records {
-                let stats = registry.ground.stats.by_name(&record.name);
-                stats.set_given_up(
-                    record
-                        .quarantine
-                        .as_ref()
-                        .map(|quarantine| quarantine.reason.clone()),
-                );
-                let entry = Entry {
-                    record,
-                    live: None,
-                    problem: None,
-                    file: None,
-                };
-                registry.write(|table| table.entries.insert(entry.record.name.clone(), entry));
+                registry.adopt(record);
             }
         }
         let folder = config.folder.clone();
@@ -146,10 +171,7 @@ impl Registry {
                 folder,
                 reason: error.to_string(),
             })?;
-        for path in look.due {
-            registry.take_file(&path, true);
-        }
-        registry.settle_after_start();
+        registry.begin(look.due);
         Ok(registry)
     }
 
@@ -159,46 +181,5 @@ impl Registry {
 
     fn write<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
         change(&mut self.table.write())
-    }
-
-    /// Removes the versions whose file left the folder between two starts. Loads live versions
-    /// without a file from the repository.
-    fn settle_after_start(&self) {
-        let without: Vec<PluginRecord> = self.read(|table| {
-            let live = |entry: &&Entry| entry.live.is_none() && entry.problem.is_none();
-            table
-                .entries
-                .values()
-                .filter(live)
-                .map(|entry| entry.record.clone())
-                .collect()
-        });
-        for record in without {
-            let has_file = self.read(|table| {
-                table
-                    .entries
-                    .get(&record.name)
-                    .is_some_and(|entry| entry.file.is_some())
-            });
-            let uploaded = |version: &Version| matches!(version.origin, Origin::Upload { .. });
-            let active = record
-                .active
-                .as_deref()
-                .and_then(|digest| record.version(digest));
-            if !has_file && !active.is_some_and(uploaded) {
-                self.lose_file(&record.name, "its file is gone since the last start");
-            } else if let Some(active) = active {
-                let told = self.activate(&record.name, &active.digest.clone());
-                if let Err(error) = told {
-                    tracing::error!(plugin = record.name, %error, "failed to load live plugin version");
-                    self.write(|table| {
-                        if let Some(entry) = table.entries.get_mut(&record.name) {
-                            entry.problem = Some(error.to_string());
-                        }
-                    });
-                }
-            }
-        }
-        self.sweep();
     }
 }

@@ -1,6 +1,8 @@
 //! Lifts quarantines whose cause was time, after a quiet time. A machine without free processor
 //! time may be their cause, and nobody would lift them after it has recovered.
 
+use std::sync::Arc;
+
 use super::Registry;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{UnixMs, millis};
@@ -19,7 +21,8 @@ impl Registry {
             let is_due = |name: &str, lifts_at: Option<UnixMs>| {
                 let in_record = lifts_at.is_some_and(|at| is_over(at, now));
                 // Both are asked, because asking ends the quiet time.
-                self.ground.stats.by_name(name).is_quiet_time_over() || in_record
+                let stats = self.ground.stats.by_name(name);
+                stats.is_some_and(|stats| stats.is_quiet_time_over()) || in_record
             };
             entries
                 .map(|entry| &entry.record)
@@ -31,7 +34,8 @@ impl Registry {
                 .collect()
         });
         for name in due {
-            let retries = self.ground.stats.by_name(&name).retries();
+            let stats = self.ground.stats.of(&Arc::from(name.as_str()));
+            let retries = stats.retries();
             match self.lift(&name, HOST) {
                 Ok(_) => tracing::warn!(plugin = name, "quarantine lifted after a quiet time"),
                 Err(error) => {
@@ -39,7 +43,7 @@ impl Registry {
                 }
             }
             // The next quiet time is longer, unless a person lifts the quarantine.
-            self.ground.stats.by_name(&name).set_retries(retries + 1);
+            stats.set_retries(retries + 1);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Applies the decisions of people and of the host about a plugin: grants, mode, quarantine,
 //! removal.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde_json::{Value, json};
 
 use super::table::Entry;
@@ -29,6 +31,13 @@ impl Registry {
             shelf.put_record(&record).map_err(ManageError::Store)?;
         }
         let digest = record.active.clone();
+        // The poll of the folder must not see the plugin as given up and not quarantined.
+        if record.quarantine.is_none()
+            && kind == PluginChangeKind::Lifted
+            && let Some(stats) = self.ground.stats.by_name(name)
+        {
+            stats.set_given_up(None);
+        }
         self.write(|table| {
             if let Some(entry) = table.entries.get_mut(name) {
                 entry.record = record;
@@ -72,14 +81,15 @@ impl Registry {
 
     pub(crate) fn lift(&self, name: &str, by: &str) -> Result<PluginView, ManageError> {
         let was = self.record(name).and_then(|record| record.quarantine);
-        self.ground.stats.by_name(name).set_given_up(None);
-        self.edit(
+        let view = self.edit(
             name,
             PluginChangeKind::Lifted,
             by,
             json!({ "was": was }),
             |record| record.quarantine = None,
-        )
+        )?;
+        self.unsaved.lock().remove(name);
+        Ok(view)
     }
 
     /// Removes a plugin. Returns an error if its file is still in the folder, because the next poll
@@ -118,41 +128,74 @@ impl Registry {
         Ok(())
     }
 
-    /// Records the quarantine of plugins for which the threads counted too many faults.
+    /// Records the quarantine of plugins for which the threads counted too many faults. A quarantine
+    /// counts at once, also if it can't be stored: the next polls try to store it.
     pub(crate) fn settle(&self) {
-        let given_up: Vec<(String, String)> = self.read(|table| {
+        let _changing = self.changing.lock();
+        self.store_unsaved();
+        let given_up: Vec<(PluginRecord, String)> = self.read(|table| {
             let healthy = table
                 .entries
                 .values()
                 .filter(|entry| entry.record.quarantine.is_none());
-            let reason = |entry: &Entry| self.ground.stats.by_name(&entry.record.name).given_up();
-            healthy
-                .filter_map(|entry| Some((entry.record.name.clone(), reason(entry)?)))
-                .collect()
+            let given_up = |entry: &Entry| {
+                let stats = self.ground.stats.by_name(&entry.record.name)?;
+                Some((entry.record.clone(), stats.given_up()?))
+            };
+            healthy.filter_map(given_up).collect()
         });
-        for (name, reason) in given_up {
+        for (mut record, reason) in given_up {
+            let name = record.name.clone();
             tracing::error!(plugin = name, reason, "plugin quarantined");
-            let quarantine = Quarantine {
+            record.quarantine = Some(Quarantine {
                 reason: reason.clone(),
                 since: now_ms(),
                 lifts_at: self
                     .ground
                     .stats
                     .by_name(&name)
-                    .quiet_time_left()
+                    .and_then(|stats| stats.quiet_time_left())
                     .map(|left| now_ms().saturating_add(millis(left))),
-            };
-            let set = |record: &mut PluginRecord| record.quarantine = Some(quarantine);
-            let told = self.edit(
-                &name,
-                PluginChangeKind::Quarantined,
-                "host",
-                json!({ "reason": reason }),
-                set,
-            );
-            if let Err(error) = told {
-                tracing::error!(plugin = name, %error, "failed to persist plugin quarantine");
-            }
+            });
+            let digest = record.active.clone();
+            self.write(|table| {
+                if let Some(entry) = table.entries.get_mut(&name) {
+                    entry.record = record;
+                }
+            });
+            let detail = json!({ "reason": reason });
+            self.change(&name, PluginChangeKind::Quarantined, "host", digest, detail);
+            self.moved();
+            self.unsaved.lock().insert(name);
+            self.store_unsaved();
         }
+    }
+
+    /// Stores the quarantines that are not stored yet. Logs the first failure of each.
+    fn store_unsaved(&self) {
+        let Some(shelf) = &self.shelf else {
+            return;
+        };
+        let mut unsaved = self.unsaved.lock();
+        let was_failing = self.quarantine_fails.load(Relaxed);
+        let mut fails = false;
+        unsaved.retain(|name| {
+            let Some(record) = self.record(name) else {
+                return false;
+            };
+            let Err(error) = shelf.put_record(&record) else {
+                return false;
+            };
+            if !was_failing {
+                tracing::error!(
+                    plugin = name,
+                    error,
+                    "failed to persist plugin quarantine; trying again"
+                );
+            }
+            fails = true;
+            true
+        });
+        self.quarantine_fails.store(fails, Relaxed);
     }
 }

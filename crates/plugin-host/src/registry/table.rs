@@ -1,6 +1,6 @@
 //! Holds the state of each plugin in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::inspect::{Code, PluginInfo};
 use crate::record::PluginRecord;
@@ -20,6 +20,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Returns the entry of a plugin of which no version is loaded.
+    pub(super) fn of(record: PluginRecord) -> Self {
+        Self {
+            record,
+            live: None,
+            problem: None,
+            file: None,
+        }
+    }
+
     pub(super) fn file(&self) -> &str {
         self.file
             .as_ref()
@@ -28,23 +38,31 @@ impl Entry {
     }
 
     /// Returns the reason why no version of the plugin can be opened.
-    pub(super) fn error(&self) -> Option<String> {
-        match &self.live {
-            Some(live) => live.info.error.clone(),
-            None => self
-                .problem
-                .clone()
-                .or_else(|| Some("no version of it is live".to_owned())),
+    pub(super) fn error(&self, is_loading: bool) -> Option<String> {
+        if self.live.is_some() {
+            return None;
         }
+        let nothing = match (&self.record.active, is_loading) {
+            (None, _) => "no version of it is live: an admin must approve one",
+            (Some(_), true) => "it is still loading",
+            (Some(_), false) => "no version of it is live",
+        };
+        self.problem.clone().or_else(|| Some(nothing.to_owned()))
     }
 
-    /// Returns the reason why the plugin is not opened now.
-    pub(super) fn of_no_use(&self) -> Option<String> {
+    /// Returns the reason why the plugin is not opened now, although a version of it was approved.
+    /// Nobody waits for a plugin of which there are only candidates, and for a plugin that is still
+    /// loading.
+    pub(super) fn of_no_use(&self, is_loading: bool) -> Option<String> {
         let quarantined = || {
             let reason = &self.record.quarantine.as_ref()?.reason;
             Some(format!("{} is quarantined: {reason}", self.record.name))
         };
-        self.error().or_else(quarantined)
+        let idle = self.problem.is_none() && (is_loading || self.record.active.is_none());
+        match self.live.is_none() && idle {
+            true => None,
+            false => self.error(is_loading).or_else(quarantined),
+        }
     }
 }
 
@@ -53,4 +71,6 @@ pub(super) struct Table {
     pub(super) entries: BTreeMap<String, Entry>,
     /// Files that can't be used, by name.
     pub(super) broken: BTreeMap<String, PluginInfo>,
+    /// Names of the plugins whose record an earlier release wrote.
+    pub(super) upgraded: BTreeSet<String>,
 }

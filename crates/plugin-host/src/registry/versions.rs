@@ -1,23 +1,29 @@
-//! Sets the live version of a plugin: adds a version, or reverts to another one.
+//! Sets the live version of a plugin: adds a version, or reverts to another one. Adds candidates.
 
 use std::path::Path;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::table::{Entry, Live};
 use super::views::PluginView;
-use super::{Examined, ManageError, Registry, Trial};
-use crate::inspect::{blank, examine};
+use super::{Checked, Examined, ManageError, Registry, Trial};
+use crate::compile::Turn;
+use crate::inspect::{PluginInfo, blank, examine};
 use crate::record::PluginRecord;
+use crate::text::one_line;
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{Origin, PluginChangeKind, PluginKind, Version};
+use anomalyzer_domain::{Approver, Origin, PluginChangeKind, PluginKind, Version};
 
 impl Registry {
-    /// Inspects uploaded bytes. Stores nothing.
+    /// Inspects uploaded bytes. Stores nothing. `uploader` is the sender, if that is someone who may
+    /// not decide what runs.
     pub(crate) fn examine(
         &self,
         bytes: Vec<u8>,
         signature: Option<&str>,
+        uploader: Option<&str>,
+        cancel: &CancellationToken,
     ) -> Result<Examined, ManageError> {
         let most = self.ground.limits.max_component_bytes;
         if bytes.len() as u64 > most {
@@ -26,17 +32,26 @@ impl Registry {
                 "it has {size} bytes, and at most {most} are taken; see `max_component_bytes`"
             )));
         }
+        if let Some(uploader) = uploader {
+            self.bytes_left(uploader, 0)?;
+        }
         let mut info = blank(Path::new(""));
-        let signed_by = self
+        let signature = self
             .check_signature(&bytes, signature)
             .map_err(ManageError::Refused)?;
-        let code =
-            examine(&self.ground, &self.linker, &bytes, &mut info).map_err(ManageError::Refused)?;
+        let turn = Turn {
+            uploader: uploader.is_some(),
+            cancel,
+        };
+        let prepared = examine(&self.ground, &self.linker, &bytes, &turn, &mut info)
+            .map_err(ManageError::Refused)?;
         Ok(Examined {
-            info,
-            code,
-            bytes,
-            signed_by,
+            checked: Checked {
+                info,
+                bytes,
+                signature,
+            },
+            prepared,
         })
     }
 
@@ -46,17 +61,22 @@ impl Registry {
         let _ = self.trial.set(trial);
     }
 
-    /// Runs the trial on a version, if there is a trial. The live version has passed it already.
+    /// Runs the trial on a version, if there is a trial. The live version has passed it already. A
+    /// version that fails leaves no compiled code behind.
     pub(crate) fn try_out(&self, examined: &Examined) -> Result<(), String> {
-        let live = self
-            .record(&examined.info.name)
-            .and_then(|record| record.active);
-        match self.trial.get() {
-            Some(trial) if live.as_deref() != Some(examined.info.digest.as_str()) => {
-                trial(examined)
+        let info = examined.info();
+        let digest = info.digest.as_str();
+        let live = self.record(&info.name).and_then(|record| record.active);
+        let Some(trial) = self.trial.get().filter(|_| live.as_deref() != Some(digest)) else {
+            return Ok(());
+        };
+        let (compiler, engine) = (&self.ground.compiler, &self.ground.engine);
+        let was_known = compiler.knows(engine, digest);
+        trial(examined).inspect_err(|_| {
+            if !was_known {
+                compiler.forget(engine, digest);
             }
-            _ => Ok(()),
-        }
+        })
     }
 
     /// Returns the live plugins, sorted by name, with their bytes.
@@ -78,7 +98,7 @@ impl Registry {
     /// Returns an error if the inspected version can't be added. The caller checks this before the
     /// addition is recorded.
     pub(crate) fn admits(&self, examined: &Examined) -> Result<(), ManageError> {
-        let info = &examined.info;
+        let info = examined.info();
         match self.record(&info.name) {
             Some(record) if Some(record.kind) != info.kind => Err(ManageError::Conflict(format!(
                 "the name `{}` is taken by {} {}; give it another",
@@ -94,7 +114,7 @@ impl Registry {
         }
     }
 
-    /// Adds a version, and makes it live or leaves that to an admin.
+    /// Adds a version. A version that is not to be live is a candidate, which an admin can make live.
     pub(crate) fn upload(
         &self,
         examined: Examined,
@@ -102,138 +122,221 @@ impl Registry {
         live: bool,
     ) -> Result<(), ManageError> {
         let _changing = self.changing.lock();
-        self.install(examined, origin, live)
+        let added = match live {
+            true => self.install(examined, origin, true),
+            false => self.add_candidate(&examined, origin),
+        };
+        // A version that could not be added leaves nothing behind.
+        self.sweep();
+        added
     }
 
+    /// Adds a candidate. Changes nothing if the version is known: neither its origin, nor its time,
+    /// nor its place in the order.
+    fn add_candidate(&self, examined: &Examined, origin: &Origin) -> Result<(), ManageError> {
+        self.admits(examined)?;
+        let checked = &examined.checked;
+        let (info, by) = (&checked.info, origin.by());
+        let mut record = self.record_of(info)?;
+        if record.exact(&info.digest).is_some() {
+            return Ok(());
+        }
+        if let Some(replaced) = self.room_for_candidate(info, &by, &record)? {
+            record.forget(&replaced);
+        }
+        self.room_in_store(info).map_err(ManageError::Quota)?;
+        record.add(version_of(checked, origin, None), self.keep_versions);
+        self.store(checked, &record).map_err(ManageError::Store)?;
+        let before = record.active.clone();
+        self.write(|table| match table.entries.get_mut(&info.name) {
+            Some(entry) => entry.record = record,
+            None => drop(table.entries.insert(info.name.clone(), Entry::of(record))),
+        });
+        self.told(PluginChangeKind::Stored, checked, origin, before.as_deref());
+        self.moved();
+        Ok(())
+    }
+
+    /// Adds a version, and makes it live if `live` is true. The caller holds `changing`, and `origin`
+    /// is then someone who may decide what runs.
     pub(super) fn install(
         &self,
         examined: Examined,
         origin: &Origin,
         live: bool,
     ) -> Result<(), ManageError> {
+        if !live {
+            return self.add_candidate(&examined, origin);
+        }
         self.admits(&examined)?;
-        let Examined {
-            info,
-            code,
-            bytes,
-            signed_by,
-        } = examined;
-        let name = info.name.clone();
-        let kind = info
-            .kind
-            .ok_or_else(|| ManageError::Refused("it is not known what it is".to_owned()))?;
-        let mut record = self
-            .record(&name)
-            .unwrap_or_else(|| PluginRecord::new(&name, kind));
-        let known = record
-            .versions
-            .iter()
-            .any(|version| version.digest == info.digest);
+        let Examined { checked, prepared } = examined;
+        let info = checked.info.clone();
+        let (name, approver) = (info.name.clone(), Approver::of(origin));
+        let mut record = self.record_of(&info)?;
         let was = record.active.clone();
-        if live {
-            if was.as_deref() != Some(info.digest.as_str()) {
-                record.quarantine = None;
-                self.ground.stats.by_name(&name).begin();
-            }
-            record.active = Some(info.digest.clone());
-        }
-        let (at, by) = (now_ms(), origin.by());
-        let version = Version {
-            digest: info.digest.clone(),
-            version: info.version.clone(),
-            size: info.size,
-            origin: origin.clone(),
-            at,
-            signed_by: signed_by.clone(),
-        };
-        if !known || matches!(origin, Origin::Upload { .. }) {
+        let is_other = was.as_deref() != Some(info.digest.as_str());
+        // Someone who may not decide what runs may have sent the same bytes before.
+        let is_known = record
+            .exact(&info.digest)
+            .is_some_and(|known| known.approved_by.is_some());
+        if !is_known || matches!(origin, Origin::Upload { .. }) {
+            let version = version_of(&checked, origin, Some(approver.clone()));
             record.add(version, self.keep_versions);
+        } else if let Some(signature) = &checked.signature {
+            record.sign(&info.digest, &signature.signer);
         }
-        if let Some(shelf) = &self.shelf {
-            let kept = shelf
-                .put_bytes(&info.digest, &bytes)
-                .and_then(|()| shelf.put_record(&record));
-            match (kept, origin) {
-                (Ok(()), _) => {}
-                // The version can be loaded again from the folder.
-                (Err(error), Origin::Folder { .. }) => {
-                    tracing::error!(plugin = name, error, "failed to store plugin");
+        record.go_live(&info.digest, &approver);
+        if is_other {
+            record.quarantine = None;
+        }
+        let is_fresh = prepared.is_fresh();
+        let code = prepared
+            .open(&self.ground, &self.linker, &checked.bytes, &info)
+            .map_err(ManageError::Refused)?;
+        let stored = self
+            .room_in_store(&info)
+            .map_err(ManageError::Quota)
+            .and_then(|()| self.store(&checked, &record).map_err(ManageError::Store));
+        match (stored, origin) {
+            (Ok(()), _) => {}
+            // The version can be loaded again from the folder.
+            (Err(error), Origin::Folder { .. }) => {
+                tracing::error!(plugin = name, %error, "failed to store plugin");
+            }
+            (Err(error), Origin::Upload { .. }) => {
+                if is_fresh {
+                    let engine = &self.ground.engine;
+                    self.ground.compiler.forget(engine, &info.digest);
                 }
-                (Err(error), Origin::Upload { .. }) => return Err(ManageError::Store(error)),
+                return Err(error);
             }
         }
-        let digest = info.digest.clone();
-        let (needs, version) = (info.needs.clone(), info.version.clone());
         self.write(|table| {
-            let entry = table.entries.entry(name.clone()).or_insert_with(|| Entry {
-                record: record.clone(),
-                live: None,
-                problem: None,
-                file: None,
-            });
-            entry.record = record;
-            if live {
-                entry.live = Some(Live { info, code });
-                entry.problem = None;
-            }
+            let new = || Entry::of(record.clone());
+            let entry = table.entries.entry(name.clone()).or_insert_with(new);
+            (entry.record, entry.problem) = (record, None);
+            entry.live = Some(Live { info, code });
         });
-        if live && was.as_deref() != Some(digest.as_str()) || !known {
-            let kind = if live {
-                PluginChangeKind::Installed
-            } else {
-                PluginChangeKind::Stored
-            };
-            let detail = json!({
-                "version": version, "before": was, "origin": origin, "signed_by": signed_by,
-                "needs": needs.iter().map(|need| format!("{} of {}", need.operation, need.scope)).collect::<Vec<_>>(),
-            });
-            tracing::info!(
-                plugin = name,
-                plugin.digest = digest,
-                version,
-                live,
-                by,
-                "plugin version added"
+        if is_other {
+            self.ground.stats.of(&name.as_str().into()).begin();
+        }
+        if is_other || !is_known {
+            self.told(
+                PluginChangeKind::Installed,
+                &checked,
+                origin,
+                was.as_deref(),
             );
-            self.change(&name, kind, &by, Some(digest), detail);
         }
         self.sweep();
         self.moved();
         Ok(())
     }
 
+    /// Returns the record of a plugin, or a new one.
+    fn record_of(&self, info: &PluginInfo) -> Result<PluginRecord, ManageError> {
+        let kind = info
+            .kind
+            .ok_or_else(|| ManageError::Refused("it is not known what it is".to_owned()))?;
+        let known = self.record(&info.name);
+        Ok(known.unwrap_or_else(|| PluginRecord::new(&info.name, kind)))
+    }
+
+    /// Stores the bytes, the signature and the record of a version.
+    fn store(&self, checked: &Checked, record: &PluginRecord) -> Result<(), String> {
+        let Some(shelf) = &self.shelf else {
+            return Ok(());
+        };
+        let digest = &checked.info.digest;
+        shelf.put_bytes(digest, &checked.bytes)?;
+        if let Some(signature) = &checked.signature {
+            shelf.put_signature(digest, &signature.text)?;
+        }
+        shelf.put_record(record)
+    }
+
+    /// Logs and queues the addition of a version.
+    fn told(
+        &self,
+        kind: PluginChangeKind,
+        checked: &Checked,
+        origin: &Origin,
+        before: Option<&str>,
+    ) {
+        let info = &checked.info;
+        let (name, by) = (info.name.as_str(), origin.by());
+        let needs = info.needs.iter();
+        let needs = needs.map(|need| format!("{} of {}", need.operation, need.scope));
+        let detail = json!({
+            "version": info.version, "before": before, "origin": origin,
+            "signed_by": checked.signature.as_ref().map(|signature| &signature.signer),
+            "needs": needs.collect::<Vec<_>>(),
+        });
+        tracing::info!(
+            plugin = name,
+            plugin.digest = info.digest,
+            version = info.version,
+            live = kind == PluginChangeKind::Installed,
+            by,
+            "plugin version added"
+        );
+        self.change(name, kind, &by, Some(info.digest.clone()), detail);
+    }
+
     /// Makes another version live: the version with the digest `to`, or without `to` the version
-    /// before the live version.
+    /// that was live before the live version.
     pub(crate) fn revert(
         &self,
         name: &str,
         to: Option<&str>,
         by: &str,
+        cancel: &CancellationToken,
     ) -> Result<PluginView, ManageError> {
-        let _changing = self.changing.lock();
         let record = self
             .record(name)
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
-        let version = match to {
-            Some(digest) => record.version(digest).ok_or_else(|| {
-                ManageError::Conflict(format!(
-                    "`{name}` has no version `{digest}`; there are {}",
-                    record
-                        .versions
-                        .iter()
-                        .map(|known| known.digest.get(..12).unwrap_or(""))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ))
-            })?,
-            None => record.previous().ok_or_else(|| {
-                ManageError::Conflict(format!(
-                    "`{name}` has no version before the one that is live"
-                ))
-            })?,
+        let digest = version_to_revert_to(&record, to)?.digest.clone();
+        let turn = Turn {
+            uploader: false,
+            cancel,
         };
-        let (digest, before) = (version.digest.clone(), record.active.clone());
-        self.activate(name, &digest)?;
+        // The compilation may take minutes. Other changes go on meanwhile.
+        let examined = self.examine_stored(name, &digest, &turn)?;
+        if record
+            .candidates()
+            .any(|candidate| candidate.digest == digest)
+        {
+            self.try_out(&examined).map_err(ManageError::Refused)?;
+        }
+        let live = self.open_examined(examined)?;
+        let _changing = self.changing.lock();
+        let mut record = self
+            .record(name)
+            .filter(|record| record.exact(&digest).is_some())
+            .ok_or_else(|| ManageError::Conflict(format!("`{name}` was changed meanwhile")))?;
+        let before = record.active.clone();
+        match to {
+            Some(_) => record.go_live(&digest, &Approver::Admin { by: by.to_owned() }),
+            None => record.go_back(&digest),
+        }
+        let is_other = before.as_deref() != Some(digest.as_str());
+        if is_other {
+            record.quarantine = None;
+        }
+        if let Some(shelf) = &self.shelf {
+            shelf.put_record(&record).map_err(ManageError::Store)?;
+        }
+        if is_other {
+            self.ground.stats.of(&name.into()).begin();
+        }
+        self.write(|table| {
+            if let Some(entry) = table.entries.get_mut(name) {
+                entry.record = record;
+                entry.live = Some(live);
+                entry.problem = None;
+            }
+        });
+        self.moved();
         self.change(
             name,
             PluginChangeKind::Reverted,
@@ -244,38 +347,42 @@ impl Registry {
         self.view(name)
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))
     }
+}
 
-    /// Makes a version of the repository live.
-    pub(super) fn activate(&self, name: &str, digest: &str) -> Result<(), ManageError> {
-        let mut record = self
-            .record(name)
-            .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
-        let shelf = self.shelf.as_ref().ok_or_else(|| {
-            ManageError::Conflict(
-                "versions are not kept: no folder is configured for them (`plugins.store`)"
-                    .to_owned(),
-            )
-        })?;
-        let bytes = shelf
-            .bytes(digest, self.ground.limits.max_component_bytes)
-            .map_err(ManageError::Store)?;
-        let mut info = blank(Path::new(""));
-        let code =
-            examine(&self.ground, &self.linker, &bytes, &mut info).map_err(ManageError::Refused)?;
-        if record.active.as_deref() != Some(digest) {
-            record.active = Some(digest.to_owned());
-            record.quarantine = None;
-            self.ground.stats.by_name(name).begin();
-        }
-        shelf.put_record(&record).map_err(ManageError::Store)?;
-        self.write(|table| {
-            if let Some(entry) = table.entries.get_mut(name) {
-                entry.record = record;
-                entry.live = Some(Live { info, code });
-                entry.problem = None;
-            }
-        });
-        self.moved();
-        Ok(())
+/// Returns the version with the digest `to`, or the previous version.
+fn version_to_revert_to<'r>(
+    record: &'r PluginRecord,
+    to: Option<&str>,
+) -> Result<&'r Version, ManageError> {
+    let name = &record.name;
+    match to {
+        Some(digest) => record.version(digest).ok_or_else(|| {
+            let known = record.versions.iter();
+            let known = known.map(|known| known.digest.get(..12).unwrap_or(""));
+            ManageError::Conflict(format!(
+                "`{name}` has no version `{}`; there are {}",
+                one_line(digest, 80),
+                known.collect::<Vec<_>>().join(", ")
+            ))
+        }),
+        None => record.previous().ok_or_else(|| {
+            ManageError::Conflict(format!(
+                "`{name}` has no version before the one that is live; name another one by its digest"
+            ))
+        }),
+    }
+}
+
+/// Returns the record of an examined version.
+fn version_of(checked: &Checked, origin: &Origin, approved_by: Option<Approver>) -> Version {
+    let (info, signature) = (&checked.info, checked.signature.as_ref());
+    Version {
+        digest: info.digest.clone(),
+        version: info.version.clone(),
+        size: info.size,
+        origin: origin.clone(),
+        at: now_ms(),
+        signed_by: signature.map(|signature| signature.signer.clone()),
+        approved_by,
     }
 }

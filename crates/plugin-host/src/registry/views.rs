@@ -13,7 +13,7 @@ use crate::detector::Detector;
 use crate::inspect::{Code, PluginInfo, blank};
 use crate::record::{PluginRecord, Quarantine};
 use crate::stats::{CallTimes, PluginStats};
-use anomalyzer_domain::{Allowance, Mode, PluginKind, Version};
+use anomalyzer_domain::{Allowance, Approver, Mode, PluginKind, Version};
 
 /// Full view of one plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,10 +27,23 @@ pub struct PluginView {
     pub grants: Option<Vec<Allowance>>,
     /// Quarantine that keeps the plugin from being opened.
     pub quarantine: Option<Quarantine>,
-    /// Stored versions, oldest first.
+    /// Stored versions, oldest first. A version without an approver is a candidate.
     pub versions: Vec<Version>,
     /// Statistics since the start, or since the live version became live.
     pub stats: PluginStats,
+}
+
+impl PluginView {
+    /// Returns true if a person or the plugin folder is on record as the approver of the live
+    /// version.
+    pub fn has_known_approver(&self) -> bool {
+        let live = self
+            .versions
+            .iter()
+            .find(|version| version.digest == self.info.digest);
+        live.and_then(|live| live.approved_by.as_ref())
+            .is_some_and(|approver| *approver != Approver::EarlierRelease)
+    }
 }
 
 /// Live plugin, for `/metrics`.
@@ -93,7 +106,7 @@ impl Registry {
     pub(crate) fn live(&self) -> Vec<LivePlugin> {
         let live = |entry: &Entry| {
             let info = &entry.live.as_ref()?.info;
-            let stats = self.ground.stats.by_name(&info.name);
+            let stats = self.ground.stats.of(&info.name.as_str().into());
             let (name, version) = (info.name.clone(), info.version.clone());
             Some(LivePlugin {
                 name,
@@ -112,11 +125,12 @@ impl Registry {
     /// Returns the reasons why plugins can't be used now, sorted by the name of the file and then
     /// by the name of the plugin.
     pub(crate) fn problems(&self) -> Vec<String> {
+        let is_loading = self.loading() > 0;
         self.read(|table| {
-            let plugins = table
-                .entries
-                .values()
-                .map(|entry| (entry.file(), entry.record.name.as_str(), entry.of_no_use()));
+            let plugins = table.entries.values().map(|entry| {
+                let why = entry.of_no_use(is_loading);
+                (entry.file(), entry.record.name.as_str(), why)
+            });
             let broken = table
                 .broken
                 .values()
@@ -168,7 +182,7 @@ impl Registry {
                 name: record.name.clone(),
                 kind: Some(record.kind),
                 digest: record.active.clone().unwrap_or_default(),
-                error: entry.error(),
+                error: entry.error(self.loading() > 0),
                 ..blank(Path::new(""))
             },
         };
@@ -179,7 +193,11 @@ impl Registry {
             grants: record.grants.clone(),
             quarantine: record.quarantine.clone(),
             versions: record.versions.clone(),
-            stats: self.ground.stats.by_name(&record.name).snapshot(),
+            stats: self
+                .ground
+                .stats
+                .by_name(&record.name)
+                .map_or_else(PluginStats::default, |stats| stats.snapshot()),
         }
     }
 }

@@ -92,7 +92,8 @@ pub(super) async fn run<W: Write>(
     let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
     let body = json!({ "question": asked.id, "reason": reason });
     let answered: Decision = read(
-        client.ask(Method::POST, &format!("{id}/{word}"), Some(body))
+        client
+            .ask(Method::POST, &format!("{id}/{word}"), Some(body))
             .await?,
     )?;
     match output {

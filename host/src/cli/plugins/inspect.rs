@@ -45,13 +45,13 @@ pub(super) async fn run<W: Write>(
     out: &mut W,
 ) -> Result<bool, PluginsError> {
     let Loaded { info, bytes, .. } = load(&args.file, compiler).await?;
-    let surface = Surface::of(&bytes);
-    let refusals = refusals(&info, &surface);
+    let surface = info.surface.as_ref();
+    let refusals = refusals(&info);
     let inspected = Inspected {
         usable: refusals.is_empty(),
         size: bytes.len(),
         info: &info,
-        surface: surface.as_ref().ok(),
+        surface,
         refusals: &refusals,
     };
     match output {
@@ -66,8 +66,9 @@ pub(super) async fn run<W: Write>(
 
 /// Lists the reasons for a refusal. The host stops at the first problem that it finds. The imports
 /// are visible without running the file, so this function reports every foreign import at once.
-fn refusals(info: &PluginInfo, surface: &Result<Surface, String>) -> Vec<Refusal> {
-    let mut refusals: Vec<Refusal> = surface
+fn refusals(info: &PluginInfo) -> Vec<Refusal> {
+    let mut refusals: Vec<Refusal> = info
+        .surface
         .iter()
         .flat_map(Surface::foreign_imports)
         .map(foreign)
@@ -118,7 +119,7 @@ fn remedy(what: &str) -> &'static str {
         ),
         (
             "calls itself",
-            "give it a name of lower-case letters, digits and hyphens, at most 63",
+            "give it a name of lower-case letters, digits and hyphens, at most 63, without a hyphen at its ends",
         ),
         ("semantic version", "give it a version such as 0.1.0"),
         (

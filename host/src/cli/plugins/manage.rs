@@ -28,8 +28,8 @@ pub enum Manage {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Upload a component. It is live at once if your role allows it. An action can do nothing
-    /// before it has a grant.
+    /// Upload a component. It is live at once if you are an admin, and waits for an admin otherwise.
+    /// An action can do nothing before it has a grant.
     Install {
         /// File of the component. A signature `FILE.minisig` beside it is uploaded too.
         file: PathBuf,
@@ -196,7 +196,9 @@ async fn ask(
     path: &str,
     body: Option<Value>,
 ) -> Result<Value, ApiError> {
-    ApiClient::open(server, PLUGINS)?.ask(method, path, body).await
+    ApiClient::open(server, PLUGINS)?
+        .ask(method, path, body)
+        .await
 }
 
 /// Path of the plugin routes.
@@ -415,9 +417,11 @@ fn version_text(version: &Version, live: &str) -> String {
     };
     let signed_by = version.signed_by.as_ref();
     let signed = signed_by.map_or_else(String::new, |name| format!(", signed by {name}"));
-    let mark = match version.digest == live {
-        true => " (live)",
-        false => "",
+    let is_upload = matches!(version.origin, Origin::Upload { .. });
+    let mark = match (version.digest == live, &version.approved_by) {
+        (true, _) => " (live)",
+        (false, None) if is_upload => " (waits for an admin)",
+        (false, _) => "",
     };
     let digest = short(&version.digest);
     format!("{digest} {} {from}{signed}{mark}", version.version)

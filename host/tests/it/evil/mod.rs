@@ -5,6 +5,7 @@ mod actions;
 mod bomb;
 mod compiling;
 mod detectors;
+mod encoding;
 mod memory;
 mod neighbours;
 
