@@ -23,7 +23,7 @@ use anomalyzer_history::HistoryError;
 use super::auth::Caller;
 use super::extract::{Json, Path, Query};
 
-use super::limits::MAX_ACTION_WAIT;
+use super::limits::{MAX_ACTION_WAIT, MAX_PARAMETERS_BYTES, MAX_REQUEST_REASON_BYTES};
 use super::problem::Problem;
 use super::state::ApiState;
 use super::target;
@@ -92,6 +92,7 @@ pub(super) async fn act(
 ) -> Result<Response, Problem> {
     let now = (state.clock)();
     let solution = solution_named(&state, &name)?;
+    require_bounded(&body)?;
     let id = decision_id(&headers, &caller, &solution, &body.target)?;
     Span::current().record("decision.id", id.as_str());
     let accepted = (
@@ -121,6 +122,24 @@ pub(super) async fn act(
         },
         () = tokio::time::sleep_until(deadline) => Ok(accepted.into_response()),
         () = state.shutdown.cancelled() => Ok(accepted.into_response()),
+    }
+}
+
+/// Refuses a reason or parameters that are too large for the record.
+fn require_bounded(body: &ActionBody) -> Result<(), Problem> {
+    let reason = body.reason.as_ref().map_or(0, String::len);
+    let parameters = serde_json::to_vec(&body.parameters).map_or(usize::MAX, |json| json.len());
+    let fields = [
+        ("reason", reason, MAX_REQUEST_REASON_BYTES),
+        ("parameters", parameters, MAX_PARAMETERS_BYTES),
+    ];
+    match fields.into_iter().find(|(_, length, most)| length > most) {
+        Some((field, length, most)) => Err(Problem::bad_field(
+            field,
+            format!("it has {length} bytes, and {most} are the most"),
+            "shorten it: it stands in the record of each step",
+        )),
+        None => Ok(()),
     }
 }
 
@@ -217,6 +236,31 @@ async fn wait_for_end(
                 Err(RecvError::Lagged(_)) => break,
                 Err(RecvError::Closed) => return Ok(None),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_with_each_event_is_bounded() {
+        let body = |reason: usize, parameter: usize| ActionBody {
+            target: Target::new("shop", "Deployment", "web"),
+            parameters: [("text".to_owned(), "x".repeat(parameter).into())]
+                .into_iter()
+                .collect(),
+            reason: Some("x".repeat(reason)),
+        };
+        let around = MAX_PARAMETERS_BYTES - r#"{"text":""}"#.len();
+        for (reason, parameter, taken) in [
+            (MAX_REQUEST_REASON_BYTES, around, true),
+            (MAX_REQUEST_REASON_BYTES + 1, 0, false),
+            (0, around + 1, false),
+        ] {
+            let answer = require_bounded(&body(reason, parameter));
+            assert_eq!(answer.is_ok(), taken, "{reason} and {parameter}");
         }
     }
 }

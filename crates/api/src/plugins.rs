@@ -134,6 +134,7 @@ pub(super) async fn one(
         .ok_or(ManageError::NotFound(name.clone()))?;
     let changes = state
         .history
+        .searches()
         .plugin_changes(&name, MAX_SHOWN_CHANGES)
         .await?;
     Ok(Answer(PluginDetail {

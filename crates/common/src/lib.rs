@@ -1,9 +1,11 @@
 //! Small utilities used by every part of the host.
 
 pub mod clock;
+pub mod data_folder;
 pub mod disk_probe;
 pub mod failpoint;
 pub mod http_client;
 pub mod json_store;
 pub mod log;
 pub mod metrics;
+pub mod set_aside;

@@ -106,7 +106,7 @@ pub struct PastOperation {
     pub replicas: Option<u32>,
     /// Title of the notice, if the operation was a notice.
     pub notice: Option<String>,
-    /// Time of the request.
+    /// Time of the request by the present clock: now less its age.
     pub asked_at: UnixMs,
     /// True if the operation took effect, or may have taken effect.
     pub took_effect: bool,
@@ -137,8 +137,8 @@ pub struct Spent {
 pub struct Facts {
     /// Time of the request.
     pub now: UnixMs,
-    /// Milliseconds that the clock jumped ahead within the hour. Look-back windows are extended by
-    /// them.
+    /// Milliseconds by which look-back windows are extended. Records of earlier versions have them:
+    /// the distance that the clock jumped ahead within the hour.
     #[serde(default)]
     pub jumped: i64,
     /// Origin of the request.
@@ -168,6 +168,10 @@ pub struct Facts {
     pub snapshot: Option<Snapshot>,
     /// Reason why the kill switch is on, if it is on.
     pub stopped: Option<String>,
+    /// First difference of the record from what was recorded, if nothing may be changed because of
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_mismatch: Option<String>,
     /// Reason why the target is silenced, if it is silenced.
     #[serde(default)]
     pub silenced: Option<String>,
@@ -188,6 +192,12 @@ impl Facts {
     pub(super) fn before(&self, time: Duration) -> UnixMs {
         let time = millis(time);
         self.now.saturating_sub(time).saturating_sub(self.jumped)
+    }
+
+    /// Returns true if a time lies after `since` and not in the future. A time in the future was
+    /// recorded while the clock was ahead, and says nothing about when it was.
+    pub(super) fn is_since(&self, at: UnixMs, since: UnixMs) -> bool {
+        since < at && at <= self.now
     }
 
     /// Marks the operation as a rollback. A rollback never expires.

@@ -5,6 +5,7 @@
 
 mod cel;
 mod cel_context;
+mod clock_skew;
 mod custom_rule;
 mod default_operation;
 mod facts;
@@ -17,6 +18,7 @@ mod selector;
 mod time_zone;
 
 pub use cel::Expression;
+pub use clock_skew::ClockSkew;
 pub use custom_rule::PolicyRule;
 pub use default_operation::usual;
 pub use facts::{

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::engine::DetectionStatus;
 use super::health::{Health, Status};
+use super::storage::Stores;
 use super::metrics;
 use anomalyzer_api::{
     ApprovalAnswer, Backend, BackendError, PartHealth, PartStatus, ProbeBackend, TestMetric,
@@ -32,6 +33,7 @@ pub(super) struct EngineBackend {
     pub overlooked: Arc<DroppedCounters>,
     /// Open incidents. They are empty on the engine.
     pub incidents: OpenIncidents,
+    pub storage: Stores,
 }
 
 /// Backend of a server, with or without an engine in its process.
@@ -64,6 +66,7 @@ impl ProbeBackend for EngineBackend {
         metrics::show_plugins(&self.metrics, &self.plugins);
         metrics::show_incidents(&self.metrics, &self.incidents);
         metrics::show_overlooked(&self.metrics, &self.overlooked);
+        metrics::show_stores(&self.metrics, &self.storage);
         metrics::show_detection(&self.metrics, &self.detection, &self.signals);
     }
 }

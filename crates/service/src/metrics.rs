@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::engine::DetectionStatus;
 use super::plugin_metrics;
+use super::storage::Stores;
 use anomalyzer_bus::BusHealth;
 use anomalyzer_collect::SignalConfig;
 use anomalyzer_common::metrics::Metrics;
@@ -76,6 +77,23 @@ pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &DroppedCounters) {
         "Reports of silent sources beyond the most that are watched.",
         overlooked.silences.load(Relaxed),
     );
+}
+
+pub(super) fn show_stores(metrics: &Metrics, stores: &Stores) {
+    for store in stores.sizes() {
+        let labels = [("store", store.name)];
+        let gauge = |name, help, value: f64| metrics.gauge(name, help, &labels).set(value);
+        gauge(
+            "anomalyzer_store_bytes",
+            "Size of a file in the data folder.",
+            store.bytes as f64,
+        );
+        gauge(
+            "anomalyzer_store_max_bytes",
+            "Size that the file may have.",
+            store.max_bytes as f64,
+        );
+    }
 }
 
 pub(super) fn show_recent(metrics: &Metrics, recent: &RecentSamples) {

@@ -308,6 +308,20 @@ impl Door {
         .await
     }
 
+    /// Asks for the health of the server, which also a broken part answers.
+    pub(in crate::cli) async fn health(&self) -> Result<Value, ManageError> {
+        let request = self.client.get(format!("{}/health", self.server));
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = async { request.send().await?.json().await };
+        answer.await.map_err(|error| ManageError::NoAnswer {
+            server: self.server.clone(),
+            reason: http_client::reason(error),
+        })
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Value, ManageError> {
         let no_answer = |error| ManageError::NoAnswer {
             server: self.server.clone(),
