@@ -428,10 +428,14 @@ mod tests {
         for (what, damage) in damages {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("bus.sqlite");
-            let bus = LocalBus::open(&path, LocalBusConfig::default()).await.unwrap();
+            let bus = LocalBus::open(&path, LocalBusConfig::default())
+                .await
+                .unwrap();
             assert!(bus.set_aside().is_none());
             for _ in 0..50 {
-                bus.publish(Topic::Incidents, record(&[7; 3000])).await.unwrap();
+                bus.publish(Topic::Incidents, record(&[7; 3000]))
+                    .await
+                    .unwrap();
             }
             let shared = Arc::clone(&bus.shared);
             drop(bus);
@@ -441,14 +445,19 @@ mod tests {
             let closed = folder.path().join("bus.sqlite-wal");
             let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
             while closed.exists() {
-                assert!(tokio::time::Instant::now() < deadline, "the bus never closed");
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "the bus never closed"
+                );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             let mut bytes = std::fs::read(&path).unwrap();
             damage(&mut bytes);
             std::fs::write(&path, bytes).unwrap();
 
-            let bus = LocalBus::open(&path, LocalBusConfig::default()).await.unwrap();
+            let bus = LocalBus::open(&path, LocalBusConfig::default())
+                .await
+                .unwrap();
             let aside = bus.set_aside().map(|aside| aside.path.clone());
             assert!(aside.is_some_and(|aside| aside.exists()), "{what}");
             bus.publish(Topic::Incidents, record(b"new")).await.unwrap();

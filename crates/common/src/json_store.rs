@@ -149,14 +149,20 @@ mod tests {
                 mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
             }),
             ("a huge file", &|| {
-                std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+                std::fs::File::create(&path)
+                    .unwrap()
+                    .set_len(1 << 40)
+                    .unwrap();
             }),
         ];
         for (what, make) in make {
             make();
             let store = JsonStore::<u32>::open(path.clone(), "nothing is known").unwrap();
             let aside = store.set_aside().unwrap();
-            assert!(aside.reason.ends_with("; nothing is known"), "{what}: {aside}");
+            assert!(
+                aside.reason.ends_with("; nothing is known"),
+                "{what}: {aside}"
+            );
             assert!(!path.exists() && aside.path.exists(), "{what}");
             assert!(store.with(<[u32]>::is_empty));
             let again = JsonStore::<u32>::open(path.clone(), "nothing is known").unwrap();

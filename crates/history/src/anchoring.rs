@@ -80,7 +80,9 @@ pub(super) async fn read_heads(
         .fetch_all(executor)
         .await?;
     let heads = heads.into_iter().filter_map(|(name, seq, hash)| {
-        let chain = Chain::ALL.into_iter().find(|chain| chain.as_str() == name)?;
+        let chain = Chain::ALL
+            .into_iter()
+            .find(|chain| chain.as_str() == name)?;
         Some(Anchor {
             chain,
             seq,

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::chain::{GENESIS, Hash, Link};
 use super::cuts::Cuts;
-use super::{HistoryError, HistoryReader, RetentionConfig, chain, derived};
+use super::{HistoryError, HistoryReader, RetentionConfig, chain, derived, heads};
 
 /// One of the chains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,9 +150,9 @@ impl Walked {
     pub fn problem(&self) -> Option<String> {
         let name = self.chain.as_str();
         match (&self.broken, &self.differs) {
-            (Some(Break { seq, what, .. }), _) => {
-                Some(format!("the chain of {name} is broken at event {seq}: {what}"))
-            }
+            (Some(Break { seq, what, .. }), _) => Some(format!(
+                "the chain of {name} is broken at event {seq}: {what}"
+            )),
             (None, Some(Difference { table, row, what })) => Some(format!(
                 "the table {table} differs from the chain of {name} at {row}: {what}"
             )),
@@ -222,6 +222,27 @@ impl HistoryReader {
                 path: self.path().to_owned(),
             })?;
         Ok([decisions, plugins, incidents, walked_cuts])
+    }
+
+    /// Verifies like [`HistoryReader::audit_with`], and compares the chains with the heads in the
+    /// file beside the history too. These heads do not count as anchors.
+    pub async fn audit_with_heads(
+        &self,
+        anchors: &[Anchor],
+        retention: Option<&RetentionConfig>,
+    ) -> Result<[Walked; 4], HistoryError> {
+        // The heads are never newer than the history, so they are read first.
+        let heads = heads::beside(self.path());
+        let all = [anchors, &heads].concat();
+        let mut walked = self.audit_with(&all, retention).await?;
+        for walked in &mut walked {
+            let cut = walked.cut;
+            let of_chain = heads.iter().filter(|head| head.chain == walked.chain);
+            let (pruned, found): (Vec<_>, Vec<_>) = of_chain.partition(|head| head.seq <= cut);
+            walked.anchored = walked.anchored.saturating_sub(found.len());
+            walked.pruned_anchors = walked.pruned_anchors.saturating_sub(pruned.len());
+        }
+        Ok(walked)
     }
 
     /// Computes the chain of the decisions again from the stored events.
@@ -294,9 +315,12 @@ async fn walk_after_cut(
     };
     let unconfirmed = cuts.unconfirmed(chain, &stored);
     // The table checks the length of the hash, so the conversion can't fail.
-    let cut = stored.into_iter().last().map_or((0, GENESIS), |(seq, hash)| {
-        (seq, hash.try_into().unwrap_or(GENESIS))
-    });
+    let cut = stored
+        .into_iter()
+        .last()
+        .map_or((0, GENESIS), |(seq, hash)| {
+            (seq, hash.try_into().unwrap_or(GENESIS))
+        });
     let mut walk = Walk::new(chain, anchors, cut);
     if let Some(what) = unconfirmed {
         walk.breaks_at(cut.0 + 1, None, what);

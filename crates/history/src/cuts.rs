@@ -254,12 +254,14 @@ mod tests {
         let stored = |cuts: &[(i64, u8)]| -> Vec<(i64, Vec<u8>)> {
             cuts.iter().map(|(seq, hash)| (*seq, vec![*hash])).collect()
         };
-        let confirmed = |all: &[(i64, u8)]| cuts.unconfirmed(Chain::Decisions, &stored(all)).is_none();
+        let confirmed =
+            |all: &[(i64, u8)]| cuts.unconfirmed(Chain::Decisions, &stored(all)).is_none();
         assert!(confirmed(&[]) && confirmed(&[(10, 1), (30, 30)]));
         assert!(!confirmed(&[(30, 31)]), "another hash");
         assert!(!confirmed(&[(30, 30), (31, 31)]), "a later one");
         assert!(
-            cuts.unconfirmed(Chain::Incidents, &stored(&[(30, 30)])).is_some(),
+            cuts.unconfirmed(Chain::Incidents, &stored(&[(30, 30)]))
+                .is_some(),
             "an earlier version did not have this chain"
         );
         assert!(cuts.is_of_earlier_version(Chain::Decisions, 30));

@@ -176,7 +176,11 @@ fn edited(columns: &[(&str, bool)]) -> Result<(), String> {
 
 /// Returns true if the stored bytes are those of `expected`, or give the same value. Another version
 /// may have written the same value in other bytes.
-fn same<T: PartialEq + serde::de::DeserializeOwned>(stored: &[u8], bytes: &[u8], value: &T) -> bool {
+fn same<T: PartialEq + serde::de::DeserializeOwned>(
+    stored: &[u8],
+    bytes: &[u8],
+    value: &T,
+) -> bool {
     stored == bytes || serde_json::from_slice::<T>(stored).is_ok_and(|stored| stored == *value)
 }
 

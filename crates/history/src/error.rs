@@ -88,7 +88,9 @@ pub enum HistoryError {
         limit: Duration,
     },
     /// All connections of these readers are in use.
-    #[error("all {connections} connections that read {path} for this purpose are in use; try again")]
+    #[error(
+        "all {connections} connections that read {path} for this purpose are in use; try again"
+    )]
     NoConnection {
         /// Path of the file.
         path: PathBuf,

@@ -121,7 +121,8 @@ impl Filter {
             .collect();
         let with_words = column != "decisions.seq";
         for (at, (name, value)) in conditions.iter().enumerate() {
-            let pair = at == 1 && *name == "solution" && matches!(conditions[0].0, "state" | "outcome");
+            let pair =
+                at == 1 && *name == "solution" && matches!(conditions[0].0, "state" | "outcome");
             let plus = match with_words || at > 0 && !pair {
                 true => "+",
                 false => "",

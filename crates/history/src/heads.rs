@@ -29,16 +29,9 @@ pub(super) struct HeadsFile {
 impl HeadsFile {
     /// Reads the heads beside a history. Without the file, and if it is damaged, none are known.
     pub(super) fn beside(history: &Path) -> Self {
-        let path = history.with_file_name(HEADS_FILE_NAME);
-        let known = read(&path).unwrap_or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(path = %path.display(), %error, "cannot read the heads of the chains");
-            }
-            Vec::new()
-        });
         Self {
-            path,
-            known,
+            path: history.with_file_name(HEADS_FILE_NAME),
+            known: beside(history),
             written: Mutex::default(),
         }
     }
@@ -75,11 +68,18 @@ impl HeadsFile {
     }
 }
 
-/// Reads the heads of a file.
-///
-/// # Errors
-/// Returns an error if there is no file, or if it can't be read.
-pub(super) fn read(path: &Path) -> io::Result<Vec<Anchor>> {
+/// Returns the heads beside a history. Without the file, and if it is damaged, there are none.
+pub(super) fn beside(history: &Path) -> Vec<Anchor> {
+    let path = history.with_file_name(HEADS_FILE_NAME);
+    read(&path).unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::warn!(path = %path.display(), %error, "cannot read the heads of the chains");
+        }
+        Vec::new()
+    })
+}
+
+fn read(path: &Path) -> io::Result<Vec<Anchor>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no file"));
     }

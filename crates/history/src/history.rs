@@ -10,12 +10,12 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::broadcast;
 
 use super::columns::{EventColumns, IncidentColumns};
-use super::schema::MIGRATIONS;
 use super::heads::HeadsFile;
 use super::integrity::Integrity;
-use super::rows::begin_chains;
-use super::writer::{Witness, Work, Writer};
 use super::read::SearchLimits;
+use super::rows::begin_chains;
+use super::schema::MIGRATIONS;
+use super::writer::{Witness, Work, Writer};
 use super::{DecisionEvent, HistoryError, HistoryHealth, HistoryOptions, HistoryReader};
 use anomalyzer_bus::LogOfRecord;
 use anomalyzer_common::clock::now_ms;
@@ -327,7 +327,9 @@ mod tests {
             acquire_timeout: Duration::from_millis(50),
             deadline: Some(Duration::ZERO),
         };
-        let searches = HistoryReader::open_for_searches(&path, limits).await.unwrap();
+        let searches = HistoryReader::open_for_searches(&path, limits)
+            .await
+            .unwrap();
         let held = [
             searches.pool.acquire().await.unwrap(),
             searches.pool.acquire().await.unwrap(),
@@ -345,7 +347,10 @@ mod tests {
         // A search beyond its deadline is interrupted by SQLite, and its connection works on.
         let endless = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
         for _ in 0..3 {
-            let error = sqlx::query(endless).fetch_one(&searches.pool).await.unwrap_err();
+            let error = sqlx::query(endless)
+                .fetch_one(&searches.pool)
+                .await
+                .unwrap_err();
             let slow = searches.failed(&error);
             assert!(matches!(slow, HistoryError::TooSlow { .. }), "{slow}");
         }
@@ -370,13 +375,26 @@ mod tests {
         };
         let alarm = Some("alarm");
         for (filter, index) in [
-            (filter(Some("held"), None, alarm), "decisions_by_state_and_solution (state=? AND solution=?)"),
-            (filter(Some("done"), None, alarm), "decisions_by_state_and_solution (state=? AND solution=?)"),
-            (filter(None, Some("worse"), alarm), "decisions_by_outcome_and_solution (outcome=? AND solution=?)"),
+            (
+                filter(Some("held"), None, alarm),
+                "decisions_by_state_and_solution (state=? AND solution=?)",
+            ),
+            (
+                filter(Some("done"), None, alarm),
+                "decisions_by_state_and_solution (state=? AND solution=?)",
+            ),
+            (
+                filter(None, Some("worse"), alarm),
+                "decisions_by_outcome_and_solution (outcome=? AND solution=?)",
+            ),
             (filter(Some("held"), Some("worse"), alarm), "(state=?)"),
-            (filter(None, None, alarm), "decisions_by_solution (solution=?)"),
+            (
+                filter(None, None, alarm),
+                "decisions_by_solution (solution=?)",
+            ),
         ] {
-            let mut query = sqlx::QueryBuilder::new("EXPLAIN QUERY PLAN SELECT decisions.seq, decisions.body");
+            let mut query =
+                sqlx::QueryBuilder::new("EXPLAIN QUERY PLAN SELECT decisions.seq, decisions.body");
             let column = filter.push(&mut query);
             Page::default().push(&mut query, column);
             let plan: Vec<(i64, i64, i64, String)> = query
@@ -385,7 +403,10 @@ mod tests {
                 .await
                 .unwrap();
             let plan: Vec<_> = plan.into_iter().map(|(.., step)| step).collect();
-            assert!(plan[0].contains(index) && plan.len() == 1, "{filter:?}: {plan:?}");
+            assert!(
+                plan[0].contains(index) && plan.len() == 1,
+                "{filter:?}: {plan:?}"
+            );
         }
     }
 }

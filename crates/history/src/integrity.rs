@@ -105,7 +105,9 @@ impl Integrity {
     pub(super) async fn verified_once(&self) {
         let mut last = self.0.subscribe();
         // An error means that nobody verifies any more, which ends the wait too.
-        let _ = last.wait_for(|last| last.at.is_some() || !last.periodic).await;
+        let _ = last
+            .wait_for(|last| last.at.is_some() || !last.periodic)
+            .await;
     }
 }
 
@@ -178,10 +180,7 @@ impl Walked {
 }
 
 /// Walks the chains through a connection of its own, so that a long walk delays no other reader.
-async fn walk(
-    path: &std::path::Path,
-    anchors: &[Anchor],
-) -> Result<[Walked; 4], HistoryError> {
+async fn walk(path: &std::path::Path, anchors: &[Anchor]) -> Result<[Walked; 4], HistoryError> {
     let reader = HistoryReader::open(path).await?;
     let walked = reader.audit(anchors).await;
     reader.close().await;

@@ -406,7 +406,10 @@ impl HistoryReader {
 
     /// Counts the operations that are dated after `now`, and returns the date of the last one. They
     /// were recorded while the clock was ahead.
-    pub async fn operations_after(&self, now: UnixMs) -> Result<Option<(u64, UnixMs)>, HistoryError> {
+    pub async fn operations_after(
+        &self,
+        now: UnixMs,
+    ) -> Result<Option<(u64, UnixMs)>, HistoryError> {
         let (count, last): (i64, Option<UnixMs>) =
             sqlx::query_as("SELECT count(*), max(asked_at) FROM operations WHERE asked_at > ?")
                 .bind(now)

@@ -27,12 +27,13 @@ pub struct Rebuilt {
 /// unchanged then.
 pub async fn rebuild(path: &Path) -> Result<Rebuilt, HistoryError> {
     let reader = HistoryReader::open(path).await?;
-    let walked = reader.audit(&[]).await;
+    let walked = reader.audit_with_heads(&[], None).await;
     reader.close().await;
     // A difference of the tables is the reason for a rebuild, a broken chain leaves no base for it.
     if let Some(broken) = walked?.iter().find(|walked| walked.broken.is_some()) {
         let problem = broken.problem().unwrap_or_default();
-        let remedy = "nothing can be rebuilt from it: restore a copy with `anomalyzer history restore`";
+        let remedy =
+            "nothing can be rebuilt from it: restore a copy with `anomalyzer history restore`";
         return Err(refused(path, &format!("{problem}; {remedy}")));
     }
     unused(path).await?;

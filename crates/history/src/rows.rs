@@ -63,7 +63,10 @@ pub(super) async fn append(
     // All statements are sent as one text, because each separate statement costs a round trip to
     // the thread of the connection.
     let mut sql = format!("{PUT_EVENT}{PUT_DECISION}");
-    event.operations.iter().for_each(|_| sql.push_str(PUT_OPERATION));
+    event
+        .operations
+        .iter()
+        .for_each(|_| sql.push_str(PUT_OPERATION));
     let query = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(seq)
         .bind(id)
@@ -82,7 +85,10 @@ pub(super) async fn put_state(
     event: &EventColumns,
 ) -> sqlx::Result<()> {
     let mut sql = PUT_DECISION.to_owned();
-    event.operations.iter().for_each(|_| sql.push_str(PUT_OPERATION));
+    event
+        .operations
+        .iter()
+        .for_each(|_| sql.push_str(PUT_OPERATION));
     let query = sqlx::query(sqlx::AssertSqlSafe(sql));
     bind_state(query, event).execute(connection).await?;
     Ok(())

@@ -148,7 +148,11 @@ mod tests {
         assert_eq!(skew.observe(1_180_100, 180_000), Some(-7_200_000));
         assert_eq!(skew.age(8_320_100), Some(60_000), "while it was ahead");
         assert_eq!(skew.age(1_180_100), Some(0));
-        assert_eq!(skew.age(1_180_100 + 10 * YEAR), None, "of an earlier process");
+        assert_eq!(
+            skew.age(1_180_100 + 10 * YEAR),
+            None,
+            "of an earlier process"
+        );
         assert_eq!(ClockSkew::default().observe(i64::MAX, i64::MIN), None);
     }
 
@@ -158,7 +162,11 @@ mod tests {
         skew.observe(0, 0);
         skew.observe(10 * YEAR, 60_000);
         assert_eq!(skew.age(10 * YEAR - 30_000), Some(30_000));
-        assert_eq!(skew.age(10 * YEAR - 600_000), Some(600_000), "of an earlier process");
+        assert_eq!(
+            skew.age(10 * YEAR - 600_000),
+            Some(600_000),
+            "of an earlier process"
+        );
     }
 
     proptest! {

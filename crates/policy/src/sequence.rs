@@ -119,7 +119,11 @@ impl World {
             self.done
                 .iter()
                 .filter(|done| is(done.target))
-                .filter(|done| recent.iter().any(|(from, to)| (*from..=*to).contains(&done.at)))
+                .filter(|done| {
+                    recent
+                        .iter()
+                        .any(|(from, to)| (*from..=*to).contains(&done.at))
+                })
                 .count() as u32
         };
         Spent {

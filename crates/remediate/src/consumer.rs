@@ -175,7 +175,10 @@ impl SolutionConsumer {
 
     /// Tells people of our analyst's solution that cannot be recorded, so that nothing is done.
     fn tell_people(&self, delivery: &Delivery, error: &HistoryError) {
-        if !matches!(error, HistoryError::Full { .. } | HistoryError::Store { .. }) {
+        if !matches!(
+            error,
+            HistoryError::Full { .. } | HistoryError::Store { .. }
+        ) {
             return;
         }
         let executor = Arc::clone(&self.run.executor);

@@ -18,8 +18,8 @@ use anomalyzer_plugin_host::Plugins;
 use anomalyzer_policy::Policy;
 
 use super::in_flight::InFlight;
-use super::off_record::OffRecord;
 use super::incidents::OpenIncidents;
+use super::off_record::OffRecord;
 
 /// Limits for carrying out decisions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

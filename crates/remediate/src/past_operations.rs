@@ -85,7 +85,10 @@ pub(super) async fn spent(executor: &Executor, target: &Target) -> Spent {
 fn clock_skew(executor: &Executor, now: UnixMs) -> ClockSkew {
     let mut skew = executor.in_flight.clock_skew.lock();
     if let Some(jump_ms) = skew.observe(now, (executor.monotonic)()) {
-        tracing::warn!(jump_ms, "wall clock jumped: counting past operations by their true age");
+        tracing::warn!(
+            jump_ms,
+            "wall clock jumped: counting past operations by their true age"
+        );
     }
     skew.clone()
 }

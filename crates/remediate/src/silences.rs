@@ -222,7 +222,10 @@ mod tests {
         assert_eq!(silences.of(&web, 1_000), None);
         assert_eq!(silences.all(1_000), [silence.clone()]);
         assert!(silences.of(&web, ahead + 1).is_some());
-        assert!(silences.of(&web, ahead - 60_000).is_some(), "a clock set right");
+        assert!(
+            silences.of(&web, ahead - 60_000).is_some(),
+            "a clock set right"
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::engine::DetectionStatus;
 use super::health::{Health, Status};
-use super::storage::Stores;
 use super::metrics;
+use super::storage::Stores;
 use anomalyzer_api::{
     ApprovalAnswer, Backend, BackendError, PartHealth, PartStatus, ProbeBackend, TestMetric,
 };

@@ -197,7 +197,10 @@ fn storage_health(stores: &Stores) -> (Status, String) {
         })
         .collect();
     match full {
-        true => (Status::Degraded, format!("nearly full: {}", sizes.join(", "))),
+        true => (
+            Status::Degraded,
+            format!("nearly full: {}", sizes.join(", ")),
+        ),
         false => (Status::Ok, sizes.join(", ")),
     }
 }
@@ -209,8 +212,14 @@ fn mebibytes(bytes: u64) -> u64 {
 /// Operations that are dated in the future were recorded while the clock was ahead. They count for
 /// nothing, neither for the cooldown nor for the budgets.
 async fn clock_health(history: &HistoryReader, now: UnixMs) -> (Status, String) {
-    match history.operations_after(now.saturating_add(CLOCK_TOLERANCE_MS)).await {
-        Ok(None) => (Status::Ok, "no time on record lies in the future".to_owned()),
+    match history
+        .operations_after(now.saturating_add(CLOCK_TOLERANCE_MS))
+        .await
+    {
+        Ok(None) => (
+            Status::Ok,
+            "no time on record lies in the future".to_owned(),
+        ),
         Ok(Some((count, last))) => (
             Status::Degraded,
             format!(

@@ -213,7 +213,9 @@ mod tests {
             max_bytes: 0,
             ..LocalBusConfig::default()
         };
-        let full = LocalBus::open(&folder.join("bus.sqlite"), config).await.unwrap();
+        let full = LocalBus::open(&folder.join("bus.sqlite"), config)
+            .await
+            .unwrap();
         let filler = Record {
             payload: vec![7; 10_000].into(),
             ..Record::default()

@@ -31,14 +31,14 @@ use anomalyzer_bus_kafka::KafkaBus;
 use anomalyzer_bus_sqlite::LocalBus;
 use anomalyzer_collect::MetricSource;
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_common::data_folder::DataFolder;
-use anomalyzer_common::set_aside::SetAside;
+use anomalyzer_common::data_folder::{DataFolder, make_private};
 use anomalyzer_common::metrics::Metrics;
+use anomalyzer_common::set_aside::SetAside;
 use anomalyzer_detect::{DroppedCounters, Feedback, IncidentLog, StateStore, state_store};
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_domain::{Clock, Incident, IncidentEvent, IncidentEventKind};
-use anomalyzer_evaluate::backtest;
 use anomalyzer_egress::notify::Notifier;
+use anomalyzer_evaluate::backtest;
 use anomalyzer_history::{History, HistoryReader};
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
@@ -487,6 +487,8 @@ impl Startup {
         engine: Option<Engine>,
         server: Option<Server>,
     ) -> Service {
+        // The parts have made their files by now.
+        make_private(&self.config.data_dir);
         let tasks = &self.tasks;
         let history = server.as_ref().map(|server| server.history.clone());
         let local = server.as_ref().and_then(|server| server.local.clone());

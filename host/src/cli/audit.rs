@@ -119,7 +119,9 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         } => Some(config::load(Some(path), &config::process_variable)?.retention),
         _ => None,
     };
-    let chains = history.audit_with(&anchors, retention.as_ref()).await?;
+    let chains = history
+        .audit_with_heads(&anchors, retention.as_ref())
+        .await?;
     let good = chains.iter().all(Walked::is_intact);
     for walked in &chains {
         match what {

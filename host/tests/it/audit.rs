@@ -76,7 +76,7 @@ async fn an_edited_event_is_named_while_the_history_is_open() {
 }
 
 #[tokio::test]
-async fn a_removed_end_is_found_with_the_anchor_that_was_printed() {
+async fn a_removed_end_is_found_by_the_tables_and_with_the_anchor_that_was_printed() {
     let place = place().await;
     let (_, anchors) = audit(place.folder.path(), &["anchor"]).await.unwrap();
     let file = place.folder.path().join("anchors.jsonl");
@@ -84,8 +84,15 @@ async fn a_removed_end_is_found_with_the_anchor_that_was_printed() {
     let with_anchor = ["verify", "--anchor", file.to_str().unwrap()];
     assert!(audit(place.folder.path(), &with_anchor).await.unwrap().0);
     tamper(&place, "DELETE FROM decision_events WHERE seq = 3").await;
-    assert!(audit(place.folder.path(), &["verify"]).await.unwrap().0);
-    assert!(!audit(place.folder.path(), &with_anchor).await.unwrap().0);
+    let (good, text) = audit(place.folder.path(), &["verify"]).await.unwrap();
+    assert!(
+        !good && text.contains("the table decisions DIFFERS"),
+        "{text}"
+    );
+    // The chain itself is intact without its end, and the tables can be edited too.
+    assert!(place.history.verify_chain().await.is_ok());
+    let (good, text) = audit(place.folder.path(), &with_anchor).await.unwrap();
+    assert!(!good && text.contains("BROKEN at event 3"), "{text}");
 }
 
 #[tokio::test]
@@ -239,9 +246,13 @@ async fn every_edit_of_a_table_is_found_and_undone_by_a_rebuild() {
         assert!(text.contains("2 decisions, 2 incidents"), "{text}");
         let (good, text) = audit(folder, &["verify"]).await.unwrap();
         assert!(good, "{edited}: {text}");
-        let history = History::open(&place.file(), HistoryOptions::default(), &Metrics::default())
-            .await
-            .unwrap();
+        let history = History::open(
+            &place.file(),
+            HistoryOptions::default(),
+            &Metrics::default(),
+        )
+        .await
+        .unwrap();
         assert_eq!(history.decision(&done(1).id).await.unwrap(), before);
         let words = anomalyzer_history::Filter {
             text: Some("latency".to_owned()),
@@ -262,10 +273,10 @@ async fn every_edit_of_a_chain_is_found_also_with_a_cut_that_nobody_recorded() {
         let file = folder.join("anchors.jsonl");
         std::fs::write(&file, anchors).unwrap();
         edit(&place, edited).await;
-        let (good, text) = audit(folder, &["verify"]).await.unwrap();
-        assert!(!good, "{edited}: {text}");
         let with_anchor = ["verify", "--anchor", file.to_str().unwrap()];
         let (good, text) = audit(folder, &with_anchor).await.unwrap();
+        assert!(!good && text.contains("BROKEN"), "{edited}: {text}");
+        let (good, text) = audit(folder, &["verify"]).await.unwrap();
         assert!(!good, "{edited}: {text}");
         place.history.close().await;
         if text.contains("BROKEN") {
@@ -296,12 +307,15 @@ async fn a_history_that_was_emptied_or_lost_its_end_is_noticed_at_the_next_start
                 std::fs::copy(place.folder.path().join(name), to.join(name)).unwrap();
             }
         }),
-        ("emptied", |_, to| std::fs::write(to.join(FILE_NAME), "").unwrap()),
+        ("emptied", |_, to| {
+            std::fs::write(to.join(FILE_NAME), "").unwrap()
+        }),
         ("without the write-ahead log", |place, to| {
             std::fs::copy(place.file(), to.join(FILE_NAME)).unwrap();
         }),
     ];
     for (what, damage) in damages {
+        let as_it_was = what == "as it was";
         let mut place = full_place().await;
         // The events so far move from the write-ahead log into the file.
         place.reopen(HistoryOptions::default()).await;
@@ -318,10 +332,13 @@ async fn a_history_that_was_emptied_or_lost_its_end_is_noticed_at_the_next_start
         let history = History::open(&file, HistoryOptions::default(), &Metrics::default())
             .await
             .unwrap();
+        let (good, text) = audit(elsewhere.path(), &["verify"]).await.unwrap();
+        assert_eq!(good, as_it_was, "{what}: {text}");
+        assert!(text.contains("anchors found in it: 0"), "{text}");
         for _ in 0..2 {
             // The evidence outlasts a restart and new records.
             let found = history.verify_once(&config, NOON).await.mismatch;
-            assert_eq!(found.is_none(), what == "as it was", "{what}: {found:?}");
+            assert_eq!(found.is_none(), as_it_was, "{what}: {found:?}");
             let event = crate::fixture::event(Proposed, proposed(9));
             history.record(event).await.unwrap();
         }

@@ -563,13 +563,16 @@ async fn a_folder_belongs_to_one_service_and_its_files_to_their_owner() {
 
 #[tokio::test]
 async fn a_record_that_was_altered_is_told_and_nothing_is_changed_by_it() {
-    let whole = Whole::start(&format!("{AT_ONCE}[audit]\nverify_every = '1s'")).await;
+    let whole = Whole::start("[audit]\nverify_every = '1s'\n").await;
     whole.ordinary().await;
     whole.show(now_ms(), 6.0, 6.0).await;
     ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
     let file = format!("sqlite://{}", whole.folder.path().join(FILE_NAME).display());
     let mut other = SqliteConnection::connect(&file).await.unwrap();
-    sqlx::raw_sql("DELETE FROM operations").execute(&mut other).await.unwrap();
+    sqlx::raw_sql("DELETE FROM operations")
+        .execute(&mut other)
+        .await
+        .unwrap();
     other.close().await.unwrap();
     until("the record is said to be altered", MINUTE, async || {
         let (status, said) = whole.health().await;
