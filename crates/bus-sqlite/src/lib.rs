@@ -61,7 +61,7 @@ impl LocalBus {
             Err(error) if error.damaged => error.reason,
             Err(error) => return Err(BusError::Store(error.reason)),
         };
-        let aside = store::move_aside(path, damage)?;
+        let aside = store::move_aside(path, &damage)?;
         let (connection, readers) = store::open(path, config.max_bytes).await?;
         let mut bus = Self::on(connection, readers, config);
         bus.set_aside = Some(aside);
@@ -416,7 +416,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_damaged_file_is_moved_aside_and_the_bus_works() {
-        let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+        type Damage = fn(&mut Vec<u8>);
+        let damages: [(&str, Damage); 4] = [
             ("no database", |bytes| bytes.fill(b'x')),
             ("cut off", |bytes| bytes.truncate(5000)),
             ("a garbled page", |bytes| {

@@ -134,7 +134,7 @@ pub(super) async fn damage(readers: &SqlitePool) -> Option<String> {
 }
 
 /// Moves a damaged file aside, with the files that belong to it.
-pub(super) fn move_aside(path: &Path, damage: String) -> Result<SetAside, BusError> {
+pub(super) fn move_aside(path: &Path, damage: &str) -> Result<SetAside, BusError> {
     let effect = "messages that no consumer had handled are lost";
     let aside = set_aside(path, format!("{damage}; {effect}")).map_err(error)?;
     for part in ["-wal", "-shm"] {

@@ -276,7 +276,7 @@ async fn walk_cuts(
     anchors: &[Anchor],
     retention: Option<&RetentionConfig>,
 ) -> sqlx::Result<(Walked, Cuts)> {
-    let mut cuts = Cuts::default();
+    let mut cuts = Cuts::under(retention);
     let mut walk = Walk::new(Chain::Cuts, anchors, (0, GENESIS));
     let mut rows = sqlx::query_as(Chain::Cuts.query()).fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
@@ -284,7 +284,7 @@ async fn walk_cuts(
             break;
         }
         let (seq, chain, at, kind, body, ..) = &row;
-        cuts.take(*seq, chain, *at, kind, body, retention);
+        cuts.take(*seq, chain, *at, kind, body);
     }
     let mut walked = walk.end();
     if walked.events == 0 && walked.broken.is_none() {

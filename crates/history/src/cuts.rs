@@ -60,6 +60,8 @@ pub(super) struct Cut {
 /// Cuts of all chains, collected while the chain of the cuts is walked.
 #[derive(Debug, Default)]
 pub(super) struct Cuts {
+    /// Configured retention, which the cuts must fit, if it is known.
+    retention: Option<RetentionConfig>,
     begun: Option<Begun>,
     /// Hashes of the recorded cuts by chain and sequence number.
     recorded: HashMap<(String, i64), String>,
@@ -67,17 +69,17 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    /// Takes the next event of the chain. The cut must fit the retention that it names, and
-    /// `retention`, if it is given.
-    pub(super) fn take(
-        &mut self,
-        seq: i64,
-        chain: &str,
-        at: UnixMs,
-        kind: &str,
-        body: &[u8],
-        retention: Option<&RetentionConfig>,
-    ) {
+    /// Creates a collection of cuts that must fit `retention`, if it is given.
+    pub(super) fn under(retention: Option<&RetentionConfig>) -> Self {
+        Self {
+            retention: retention.cloned(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next event of the chain. The cut must fit the retention that it names, and the
+    /// configured one.
+    pub(super) fn take(&mut self, seq: i64, chain: &str, at: UnixMs, kind: &str, body: &[u8]) {
         let wrong = if seq == 1 {
             match (kind, serde_json::from_slice(body)) {
                 (BEGUN, Ok(begun)) => {
@@ -89,7 +91,7 @@ impl Cuts {
         } else {
             match serde_json::from_slice::<Cut>(body) {
                 Ok(cut) => {
-                    let wrong = does_not_fit(kind, &cut, at, retention);
+                    let wrong = does_not_fit(kind, &cut, at, self.retention.as_ref());
                     let key = (chain.to_owned(), cut.last.seq);
                     self.recorded.insert(key, cut.last.hash);
                     wrong
@@ -201,11 +203,10 @@ mod tests {
         .unwrap()
     }
 
-    fn problem(reason: CutReason, retention: Option<RetentionConfig>) -> Option<i64> {
-        let mut cuts = Cuts::default();
-        cuts.take(1, "history", 0, BEGUN, br#"{"cut":null}"#, None);
-        let body = cut(reason);
-        cuts.take(2, "decisions", 5_000, CUT, &body, retention.as_ref());
+    fn problem(reason: CutReason, retention: Option<&RetentionConfig>) -> Option<i64> {
+        let mut cuts = Cuts::under(retention);
+        cuts.take(1, "history", 0, BEGUN, br#"{"cut":null}"#);
+        cuts.take(2, "decisions", 5_000, CUT, &cut(reason));
         cuts.problem().map(|broken| broken.seq)
     }
 
@@ -241,7 +242,7 @@ mod tests {
             (age(1), none, false),
         ];
         for (reason, retention, fits) in cases {
-            let found = problem(reason, retention.clone());
+            let found = problem(reason, retention.as_ref());
             assert_eq!(found.is_none(), fits, "{reason:?} under {retention:?}");
         }
     }
@@ -250,7 +251,7 @@ mod tests {
     fn only_the_cut_of_an_earlier_version_needs_no_event_of_its_own() {
         let mut cuts = Cuts::default();
         let begun = br#"{"cut":{"seq":30,"hash":"1e"}}"#;
-        cuts.take(1, "history", 0, BEGUN, begun, None);
+        cuts.take(1, "history", 0, BEGUN, begun);
         let stored = |cuts: &[(i64, u8)]| -> Vec<(i64, Vec<u8>)> {
             cuts.iter().map(|(seq, hash)| (*seq, vec![*hash])).collect()
         };

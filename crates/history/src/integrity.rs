@@ -145,7 +145,8 @@ impl History {
         match walked {
             Ok(walked) => {
                 result.events = walked.iter().map(|walked| walked.events).sum();
-                result.mismatch = walked.iter().find_map(Walked::problem).map(with_remedy);
+                result.mismatch = walked.iter().find_map(Walked::problem);
+                result.mismatch = result.mismatch.as_deref().map(with_remedy);
                 result.stops = config.on_mismatch == OnMismatch::Stop;
                 if result.mismatch.is_none() {
                     let heads = walked.iter().filter(|walked| walked.events > 0);
@@ -187,7 +188,7 @@ async fn walk(path: &std::path::Path, anchors: &[Anchor]) -> Result<[Walked; 4],
     walked
 }
 
-fn with_remedy(mismatch: String) -> String {
+fn with_remedy(mismatch: &str) -> String {
     format!(
         "{mismatch}; see `anomalyzer audit verify`, then restore a copy, or make the tables anew from the events with \
          `anomalyzer audit rebuild`; if you replaced the history yourself, delete {} beside it and restart",

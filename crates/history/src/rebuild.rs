@@ -72,7 +72,7 @@ async fn last_events(
     sqlx::query_scalar(query).fetch_all(connection).await
 }
 
-fn unreadable(seq: i64, error: serde_json::Error) -> sqlx::Error {
+fn unreadable(seq: i64, error: &serde_json::Error) -> sqlx::Error {
     sqlx::Error::Decode(format!("event {seq} can't be read: {error}").into())
 }
 
@@ -95,7 +95,7 @@ async fn rebuild_decisions(connection: &mut SqliteConnection) -> sqlx::Result<us
                 .fetch_one(&mut *connection)
                 .await?;
         let columns =
-            EventColumns::recorded(&kind, at, &body).map_err(|error| unreadable(*seq, error))?;
+            EventColumns::recorded(&kind, at, &body).map_err(|error| unreadable(*seq, &error))?;
         put_state(&mut *connection, &columns).await?;
     }
     Ok(last.len())
@@ -113,8 +113,8 @@ async fn rebuild_incidents(connection: &mut SqliteConnection) -> sqlx::Result<us
             .bind(seq)
             .fetch_one(&mut *connection)
             .await?;
-        let incident = serde_json::from_slice(&body).map_err(|error| unreadable(*seq, error))?;
-        let columns = IncidentColumns::of(&incident).map_err(|error| unreadable(*seq, error))?;
+        let incident = serde_json::from_slice(&body).map_err(|error| unreadable(*seq, &error))?;
+        let columns = IncidentColumns::of(&incident).map_err(|error| unreadable(*seq, &error))?;
         // The stored bytes are kept unchanged.
         put_incident_row(&mut *connection, &IncidentColumns { body, ..columns }).await?;
     }

@@ -104,6 +104,11 @@ impl StateFile {
             }
         }
         let path = data_dir.join("local.json");
+        // A pipe would keep the start waiting for ever.
+        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            let error = io::Error::other("it is no regular file: remove it");
+            return Err(StateError::Io { path, error });
+        }
         let saved = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
                 path: path.clone(),

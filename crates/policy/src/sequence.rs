@@ -133,6 +133,28 @@ impl World {
         }
     }
 
+    /// Returns the operations on a target, each with its time by the present clock.
+    fn past(&self, of: usize) -> Vec<PastOperation> {
+        let on_target = self.done.iter().filter(|done| done.target == of);
+        on_target
+            .filter_map(|done| {
+                let age = self.skew.age(done.at)?;
+                Some(PastOperation {
+                    target: target(of),
+                    solution: match done.replicas {
+                        Some(_) => "scale_up".into(),
+                        None => "restart_service".into(),
+                    },
+                    kind: String::new(),
+                    replicas: done.replicas,
+                    notice: None,
+                    asked_at: self.now() - age,
+                    took_effect: true,
+                })
+            })
+            .collect()
+    }
+
     fn wish(&mut self, of: usize, replicas: Option<u32>, approved: bool) {
         let now = self.now();
         self.skew.observe(now, self.truly);
@@ -178,27 +200,7 @@ impl World {
             silenced: None,
             open_incidents: 1,
             spent: self.spent(of),
-            past: self
-                .done
-                .iter()
-                .filter(|done| done.target == of)
-                .filter_map(|done| {
-                    let age = self.skew.age(done.at)?;
-                    Some(PastOperation {
-                        target: on.clone(),
-                        solution: if done.replicas.is_some() {
-                            "scale_up".into()
-                        } else {
-                            "restart_service".into()
-                        },
-                        kind: String::new(),
-                        replicas: done.replicas,
-                        notice: None,
-                        asked_at: now - age,
-                        took_effect: true,
-                    })
-                })
-                .collect(),
+            past: self.past(of),
             rate_limit: None,
         };
         if judge(&facts, &self.policy).verdict != Verdict::Allow {

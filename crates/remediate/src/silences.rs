@@ -220,7 +220,7 @@ mod tests {
             .unwrap();
         let web = Target::new("shop", "Deployment", "web");
         assert_eq!(silences.of(&web, 1_000), None);
-        assert_eq!(silences.all(1_000), [silence.clone()]);
+        assert_eq!(silences.all(1_000), [silence]);
         assert!(silences.of(&web, ahead + 1).is_some());
         assert!(
             silences.of(&web, ahead - 60_000).is_some(),

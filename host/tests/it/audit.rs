@@ -301,7 +301,8 @@ async fn a_mismatch_stops_nothing_if_it_is_only_to_be_reported() {
 
 #[tokio::test]
 async fn a_history_that_was_emptied_or_lost_its_end_is_noticed_at_the_next_start() {
-    let damages: [(&str, fn(&Place, &std::path::Path)); 3] = [
+    type Damage = fn(&Place, &std::path::Path);
+    let damages: [(&str, Damage); 3] = [
         ("as it was", |place, to| {
             for name in [FILE_NAME, "history.sqlite-wal"] {
                 std::fs::copy(place.folder.path().join(name), to.join(name)).unwrap();
