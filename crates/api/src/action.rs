@@ -23,7 +23,7 @@ use anomalyzer_history::HistoryError;
 use super::auth::Caller;
 use super::extract::{Json, Path, Query};
 
-use super::limits::{MAX_ACTION_WAIT, MAX_PARAMETER_BYTES, MAX_REASON_BYTES};
+use super::limits::{MAX_ACTION_WAIT, MAX_PARAMETERS_BYTES, MAX_REQUEST_REASON_BYTES};
 use super::problem::Problem;
 use super::state::ApiState;
 use super::target;
@@ -63,29 +63,6 @@ pub(super) struct ActionBody {
     reason: Option<String>,
 }
 
-impl ActionBody {
-    /// Refuses texts that are too long for a record: each event of the decision holds them.
-    fn check(&self) -> Result<(), Problem> {
-        let reason = self.reason.as_ref().map_or(0, String::len);
-        if reason > MAX_REASON_BYTES {
-            let why = format!("it has {reason} bytes, and at most {MAX_REASON_BYTES} are allowed");
-            return Err(Problem::bad_field("reason", why, "say it in fewer words"));
-        }
-        let parameters = serde_json::to_vec(&self.parameters).map_or(usize::MAX, |json| json.len());
-        if parameters > MAX_PARAMETER_BYTES {
-            let why = format!(
-                "they have {parameters} bytes, and at most {MAX_PARAMETER_BYTES} are allowed"
-            );
-            return Err(Problem::bad_field(
-                "parameters",
-                why,
-                "pass a reference instead",
-            ));
-        }
-        Ok(())
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitQuery {
@@ -117,9 +94,9 @@ pub(super) async fn act(
     headers: HeaderMap,
     Json(body): Json<ActionBody>,
 ) -> Result<Response, Problem> {
-    body.check()?;
     let now = (state.clock)();
     let solution = solution_named(&state, &name)?;
+    require_bounded(&body)?;
     let id = decision_id(&headers, &caller, &solution, &body.target)?;
     Span::current().record("decision.id", id.as_str());
     let accepted = (
@@ -149,6 +126,24 @@ pub(super) async fn act(
         },
         () = tokio::time::sleep_until(deadline) => Ok(accepted.into_response()),
         () = state.shutdown.cancelled() => Ok(accepted.into_response()),
+    }
+}
+
+/// Refuses a reason or parameters that are too large for the record.
+fn require_bounded(body: &ActionBody) -> Result<(), Problem> {
+    let reason = body.reason.as_ref().map_or(0, String::len);
+    let parameters = serde_json::to_vec(&body.parameters).map_or(usize::MAX, |json| json.len());
+    let fields = [
+        ("reason", reason, MAX_REQUEST_REASON_BYTES),
+        ("parameters", parameters, MAX_PARAMETERS_BYTES),
+    ];
+    match fields.into_iter().find(|(_, length, most)| length > most) {
+        Some((field, length, most)) => Err(Problem::bad_field(
+            field,
+            format!("it has {length} bytes, and {most} are the most"),
+            "shorten it: it stands in the record of each step",
+        )),
+        None => Ok(()),
     }
 }
 
@@ -254,18 +249,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_is_too_long_for_a_record_is_refused() {
-        let check = |reason: usize, parameters: usize| {
-            let body = json!({
-                "target": "default//Process/web",
-                "reason": "x".repeat(reason),
-                "parameters": {"message": "x".repeat(parameters)},
-            });
-            let body: ActionBody = serde_json::from_value(body).unwrap();
-            body.check().is_ok()
+    fn what_is_written_with_each_event_is_bounded() {
+        let body = |reason: usize, parameter: usize| ActionBody {
+            target: Target::new("shop", "Deployment", "web"),
+            parameters: [("text".to_owned(), "x".repeat(parameter).into())]
+                .into_iter()
+                .collect(),
+            reason: Some("x".repeat(reason)),
         };
-        assert!(check(MAX_REASON_BYTES, 1_000));
-        assert!(!check(MAX_REASON_BYTES + 1, 0));
-        assert!(!check(0, MAX_PARAMETER_BYTES));
+        let around = MAX_PARAMETERS_BYTES - r#"{"text":""}"#.len();
+        for (reason, parameter, taken) in [
+            (MAX_REQUEST_REASON_BYTES, around, true),
+            (MAX_REQUEST_REASON_BYTES + 1, 0, false),
+            (0, around + 1, false),
+        ] {
+            let answer = require_bounded(&body(reason, parameter));
+            assert_eq!(answer.is_ok(), taken, "{reason} and {parameter}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use tracing::instrument;
 use anomalyzer_domain::{
     Decision, DecisionId, DecisionState, IncidentId, Target, UnixMs, VerificationOutcome,
 };
-use anomalyzer_history::{Filter, History, Page, parse_time};
+use anomalyzer_history::{Filter, HistoryReader, Page, parse_time};
 
 use super::extract::{Path, Query};
 use super::problem::Problem;
@@ -89,7 +89,7 @@ struct Decisions {
 /// Lists decisions, newest first. With `Accept: application/jsonl` the answer holds all decisions,
 /// one a line, and `limit` bounds their number.
 pub(super) async fn list(
-    State(history): State<History>,
+    State(history): State<HistoryReader>,
     Query(query): Query<DecisionQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -143,7 +143,7 @@ fn accepts_lines(headers: &HeaderMap) -> bool {
 /// history that cannot be read is a problem and no 200. A later error ends the connection without
 /// the closing chunk, so that nobody takes a part for the whole.
 async fn lines(
-    history: &History,
+    history: &HistoryReader,
     filter: Filter,
     limit: Option<u32>,
     cursor: Option<i64>,
@@ -174,7 +174,7 @@ async fn lines(
 /// Returns one decision.
 #[instrument(skip_all, fields(decision.id = %id))]
 pub(super) async fn one(
-    State(history): State<History>,
+    State(history): State<HistoryReader>,
     Path(id): Path,
 ) -> Result<Json<Decision>, Problem> {
     let decision = history.decision(&DecisionId::from(id.as_str())).await?;

@@ -46,7 +46,7 @@ pub(super) async fn add(
         return Err(Problem::bad_field("why", wrong, "say it in a few words"));
     }
     let known = feedback(&state)?;
-    let found = state.history.finding(&id).await?;
+    let found = state.history.searches().finding(&id).await?;
     let Some((target, finding)) = found else {
         return Err(Problem::not_found("finding", &id, "/api/v1/incidents"));
     };

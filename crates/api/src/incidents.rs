@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
 use anomalyzer_domain::{Incident, IncidentId};
-use anomalyzer_history::History;
+use anomalyzer_history::HistoryReader;
 
 use super::decisions::page;
 use super::extract::{Path, Query};
@@ -30,7 +30,7 @@ pub(super) struct Incidents {
 
 /// Lists incidents, newest first.
 pub(super) async fn list(
-    State(history): State<History>,
+    State(history): State<HistoryReader>,
     Query(query): Query<IncidentQuery>,
 ) -> Result<Json<Incidents>, Problem> {
     let (incidents, next) = history
@@ -45,7 +45,7 @@ pub(super) async fn list(
 /// Returns one incident.
 #[instrument(skip_all, fields(incident.id = %id))]
 pub(super) async fn one(
-    State(history): State<History>,
+    State(history): State<HistoryReader>,
     Path(id): Path,
 ) -> Result<Json<Incident>, Problem> {
     let incident = history.incident(&IncidentId::from(id.as_str())).await?;

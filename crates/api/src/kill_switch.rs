@@ -10,12 +10,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use anomalyzer_domain::rfc3339;
-use anomalyzer_history::{Filter, HistoryError, Page};
+use anomalyzer_history::HistoryError;
 use anomalyzer_remediate::KillSwitch;
 
 use super::audit_entry::{record_admin_event, try_record_admin_event};
 use super::auth::Caller;
 use super::extract;
+use super::limits::MAX_REASON_BYTES;
 use super::problem::Problem;
 use super::state::ApiState;
 
@@ -49,6 +50,14 @@ pub(super) async fn on(
     extract::Json(reason): extract::Json<Reason>,
 ) -> Result<Json<Value>, Problem> {
     let switch = switch(&state)?;
+    if reason.why.len() > MAX_REASON_BYTES {
+        let length = reason.why.len();
+        return Err(Problem::bad_field(
+            "why",
+            format!("it has {length} bytes, and there are 1 to {MAX_REASON_BYTES}"),
+            "say in a few words why nothing may be changed",
+        ));
+    }
     if reason.why.trim().is_empty() {
         let remedy = r#"send {"why": "the network is being rebuilt"}"#;
         return Err(Problem::new(
@@ -66,12 +75,20 @@ pub(super) async fn on(
         rfc3339((state.clock)())
     );
     let mut recorded = state.recorded_switch.lock().await;
-    switch.on(&why).await.map_err(|error| not_written(&error))?;
+    if let Err(error) = switch.on(&why).await {
+        // On a full disk the file is there, without the reason, and counts.
+        if switch.why().is_none() {
+            return Err(not_written(&error));
+        }
+        tracing::error!(%error, "the kill switch is on, and its reason could not be written");
+    }
     tracing::warn!(by = caller.name, why = reason.why, "kill switch turned on");
-    if record_admin_event(&state, ON, &caller.name, reason.why.trim().to_owned()).await {
+    let on_record =
+        record_admin_event(&state, ON, &caller.name, reason.why.trim().to_owned()).await;
+    if on_record {
         *recorded = Some(true);
     }
-    Ok(shown(switch))
+    Ok(switched(switch, on_record))
 }
 
 /// Switches off.
@@ -83,10 +100,11 @@ pub(super) async fn off(
     let mut recorded = state.recorded_switch.lock().await;
     switch.off().await.map_err(|error| not_written(&error))?;
     tracing::warn!(by = caller.name, "kill switch turned off");
-    if record_admin_event(&state, OFF, &caller.name, RESUMED.to_owned()).await {
+    let on_record = record_admin_event(&state, OFF, &caller.name, RESUMED.to_owned()).await;
+    if on_record {
         *recorded = Some(false);
     }
-    Ok(shown(switch))
+    Ok(switched(switch, on_record))
 }
 
 /// Records switches through the file alone, until the shutdown. After a failure it tries again.
@@ -129,24 +147,8 @@ async fn record_file_switch(
 
 /// Returns the state of the switch in the record.
 async fn last_recorded(state: &ApiState) -> Result<bool, HistoryError> {
-    let newest = async |what: &str| {
-        let filter = Filter {
-            solution: Some(what.to_owned()),
-            ..Filter::default()
-        };
-        let (decisions, _) = state
-            .history
-            .decisions(
-                &filter,
-                Page {
-                    limit: 1,
-                    ..Page::default()
-                },
-            )
-            .await?;
-        Ok(decisions.first().map(|decision| decision.decided_at))
-    };
-    Ok(newest(ON).await? > newest(OFF).await?)
+    let newest = state.history.newest_of([ON, OFF]).await?;
+    Ok(newest.is_some_and(|newest| newest == ON))
 }
 
 fn switch(state: &ApiState) -> Result<&KillSwitch, Problem> {
@@ -159,6 +161,16 @@ fn switch(state: &ApiState) -> Result<&KillSwitch, Problem> {
 fn shown(switch: &KillSwitch) -> Json<Value> {
     let why = switch.why();
     Json(json!({ "on": why.is_some(), "why": why }))
+}
+
+/// Shows the switch after it was turned, and says so if that is not on record. It is recorded once
+/// the disk has room.
+fn switched(switch: &KillSwitch, recorded: bool) -> Json<Value> {
+    let Json(mut shown) = shown(switch);
+    if !recorded {
+        shown["recorded"] = false.into();
+    }
+    Json(shown)
 }
 
 fn not_written(error: &std::io::Error) -> Problem {

@@ -14,11 +14,15 @@ pub(super) const MAX_ACTION_WAIT: Duration = Duration::from_secs(300);
 /// Largest body of a request, in bytes. Uploads of plugins have a limit of their own.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// Longest reason of a request, of a silence or of feedback, in bytes.
-pub(super) const MAX_REASON_BYTES: usize = 1_000;
+/// Longest reason of a request for an action, in bytes. It is written with each event.
+pub(super) const MAX_REQUEST_REASON_BYTES: usize = 4 * 1024;
 
-/// Longest parameters of a requested action as JSON, in bytes.
-pub(super) const MAX_PARAMETER_BYTES: usize = 64 << 10;
+/// Largest parameters of a request for an action as JSON, in bytes. They are written with each
+/// event.
+pub(super) const MAX_PARAMETERS_BYTES: usize = 64 * 1024;
+
+/// Longest reason of a silence, of feedback or of the kill switch, in bytes.
+pub(super) const MAX_REASON_BYTES: usize = 1_000;
 
 /// Test metrics that may wait for their decision at the same time.
 pub(super) const MAX_CONCURRENT_TESTS: usize = 16;

@@ -138,6 +138,7 @@ pub(super) async fn one(
     let view = plugins.find(&name)?;
     let changes = state
         .history
+        .searches()
         .plugin_changes(&name, MAX_SHOWN_CHANGES)
         .await?;
     Ok(Answer(PluginDetail {

@@ -182,6 +182,15 @@ impl Problem {
 
 impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
+        if let HistoryError::TooSlow { .. } = error {
+            return Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "too-slow",
+                "The answer took too long",
+                error.to_string(),
+                "name a target, an incident or a shorter time",
+            );
+        }
         tracing::error!(%error, "cannot answer a request from the history");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

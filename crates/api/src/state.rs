@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::Feedback;
 use anomalyzer_domain::{Clock, Grant};
-use anomalyzer_history::History;
+use anomalyzer_history::{History, HistoryReader};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::{KillSwitch, Silences};
 
@@ -130,9 +130,9 @@ impl FromRef<ApiState> for ProbeState {
     }
 }
 
-impl FromRef<ApiState> for History {
+impl FromRef<ApiState> for HistoryReader {
     fn from_ref(state: &ApiState) -> Self {
-        state.history.clone()
+        state.history.searches().clone()
     }
 }
 

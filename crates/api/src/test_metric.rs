@@ -181,6 +181,7 @@ async fn wait_for_decision(state: &ApiState, id: &str) {
         // A failed read is not an error here: the next one may succeed.
         let decisions = state
             .history
+            .searches()
             .decisions(&filter, Page::default())
             .await
             .map(|(decisions, _)| decisions);

@@ -28,6 +28,8 @@ pub struct LocalBusConfig {
     pub retention: Duration,
     /// Maximum total size of the dead letters in bytes. The oldest are deleted first.
     pub dead_letter_bytes: u64,
+    /// Maximum size of the file in bytes. Beyond it, publishers get an error until consumers commit.
+    pub max_bytes: u64,
 }
 
 impl Default for LocalBusConfig {
@@ -40,6 +42,7 @@ impl Default for LocalBusConfig {
             publish_timeout: Duration::from_secs(30),
             retention: Duration::from_secs(7 * 24 * 3600),
             dead_letter_bytes: 256 << 20,
+            max_bytes: 4 << 30,
         }
     }
 }

@@ -35,19 +35,42 @@ use writer::Writer;
 
 use anomalyzer_bus::{Bus, BusError, BusHealth, Replay, Subscription, dead_letter_name};
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::set_aside::SetAside;
 use anomalyzer_domain::{Delivery, Record, Topic};
 
 /// Bus inside this process.
 pub struct LocalBus {
     shared: Arc<Shared>,
+    set_aside: Option<SetAside>,
     gates: Mutex<HashMap<(Topic, String), Arc<Semaphore>>>,
 }
 
 impl LocalBus {
-    /// Opens the bus on a file, and creates the file if it does not exist.
+    /// Opens the bus on a file, and creates the file if it does not exist. Moves a damaged file
+    /// aside: what was on record is in the history, and sources are asked again.
     pub async fn open(path: &Path, config: LocalBusConfig) -> Result<Self, BusError> {
-        let (connection, readers) = store::open(path).await?;
-        Ok(Self::on(connection, readers, config))
+        let damage = match store::open(path, config.max_bytes).await {
+            Ok((connection, readers)) => match store::damage(&readers).await {
+                None => return Ok(Self::on(connection, readers, config)),
+                Some(damage) => {
+                    connection.close().await;
+                    readers.close().await;
+                    damage
+                }
+            },
+            Err(error) if error.damaged => error.reason,
+            Err(error) => return Err(BusError::Store(error.reason)),
+        };
+        let aside = store::move_aside(path, &damage)?;
+        let (connection, readers) = store::open(path, config.max_bytes).await?;
+        let mut bus = Self::on(connection, readers, config);
+        bus.set_aside = Some(aside);
+        Ok(bus)
+    }
+
+    /// Returns the damaged file that was moved aside when the bus was opened.
+    pub fn set_aside(&self) -> Option<&SetAside> {
+        self.set_aside.as_ref()
     }
 
     fn on(connection: SqlitePool, readers: SqlitePool, config: LocalBusConfig) -> Self {
@@ -81,6 +104,7 @@ impl LocalBus {
         Self {
             shared,
             gates: Mutex::default(),
+            set_aside: None,
         }
     }
 
@@ -244,6 +268,8 @@ impl Bus for LocalBus {
 mod tests {
     use super::*;
 
+    const MAX_BYTES: u64 = 1 << 30;
+
     fn record(payload: &[u8]) -> Record {
         Record {
             payload: payload.to_vec().into(),
@@ -255,7 +281,7 @@ mod tests {
     async fn a_full_disk_is_an_error_that_health_shows_until_there_is_room_and_what_was_taken_stays()
      {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"), MAX_BYTES)
             .await
             .unwrap();
         let pages = |count: i64| {
@@ -300,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn only_what_every_group_has_done_and_is_old_is_pruned() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"), MAX_BYTES)
             .await
             .unwrap();
         let bus = LocalBus::on(
@@ -356,7 +382,7 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_dead_letters_go_first() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"))
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"), MAX_BYTES)
             .await
             .unwrap();
         let topic = "metrics-topic-dead-letter".to_owned();
@@ -381,5 +407,86 @@ mod tests {
                 .collect::<Vec<_>>(),
             [3, 4]
         );
+    }
+
+    #[tokio::test]
+    async fn one_pruning_deletes_a_bounded_number_of_dead_letters() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, readers) = store::open(&folder.path().join("bus.sqlite"), MAX_BYTES)
+            .await
+            .unwrap();
+        let topic = "metrics-topic-dead-letter".to_owned();
+        let count = 2 * store::PRUNE_ROWS + 1;
+        let changes: Vec<_> = (0..count)
+            .map(|_| Change::Append {
+                topic: topic.clone(),
+                at: 1,
+                records: vec![record(b"x")],
+            })
+            .collect();
+        store::apply(&connection, &changes).await.unwrap();
+        let mut left = count;
+        while left > 0 {
+            let prune = Change::PruneDeadLetters {
+                topic: topic.clone(),
+                keep_bytes: 0,
+            };
+            let pruned = store::apply(&connection, &[prune]).await.unwrap()[0];
+            assert_eq!(pruned, left.min(store::PRUNE_ROWS));
+            left -= pruned;
+        }
+        let span = store::span(&readers, &topic).await.unwrap();
+        assert_eq!(span, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_moved_aside_and_the_bus_works() {
+        type Damage = fn(&mut Vec<u8>);
+        let damages: [(&str, Damage); 4] = [
+            ("no database", |bytes| bytes.fill(b'x')),
+            ("cut off", |bytes| bytes.truncate(5000)),
+            ("a garbled page", |bytes| {
+                let page = bytes.len() / 4096 / 2 * 4096;
+                bytes[page..page + 4096].fill(0x5a);
+            }),
+            ("a garbled header", |bytes| bytes[30..90].fill(0xff)),
+        ];
+        for (what, damage) in damages {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("bus.sqlite");
+            let bus = LocalBus::open(&path, LocalBusConfig::default())
+                .await
+                .unwrap();
+            assert!(bus.set_aside().is_none());
+            for _ in 0..50 {
+                bus.publish(Topic::Incidents, record(&[7; 3000]))
+                    .await
+                    .unwrap();
+            }
+            let shared = Arc::clone(&bus.shared);
+            drop(bus);
+            shared.readers.close().await;
+            drop(shared);
+            // The writer closes the file when all senders are gone.
+            let closed = folder.path().join("bus.sqlite-wal");
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+            while closed.exists() {
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "the bus never closed"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, bytes).unwrap();
+
+            let bus = LocalBus::open(&path, LocalBusConfig::default())
+                .await
+                .unwrap();
+            let aside = bus.set_aside().map(|aside| aside.path.clone());
+            assert!(aside.is_some_and(|aside| aside.exists()), "{what}");
+            bus.publish(Topic::Incidents, record(b"new")).await.unwrap();
+        }
     }
 }

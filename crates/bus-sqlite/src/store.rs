@@ -10,15 +10,23 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Row};
 
+use sqlx::migrate::MigrateError;
+
 use super::headers;
 use anomalyzer_bus::BusError;
+use anomalyzer_common::data_folder::private_file;
+use anomalyzer_common::set_aside::{SetAside, set_aside};
 use anomalyzer_domain::{Delivery, Record, Topic, UnixMs};
 
 /// Payload size in bytes after which a read ends, so that big messages don't pile up in memory.
 const READ_BYTES: usize = 8 << 20;
 /// Maximum number of rows that one pruning deletes. Queued writes wait for it.
-const PRUNE_ROWS: i64 = 1000;
+pub(super) const PRUNE_ROWS: i64 = 1000;
 const READERS: u32 = 4;
+/// Size of a page of SQLite, in bytes.
+const SQLITE_PAGE_BYTES: u64 = 4096;
+/// Least number of pages that the schema and some messages need.
+const MIN_PAGES: u64 = 64;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One change. Several changes share a transaction.
@@ -50,31 +58,95 @@ pub(super) fn error(error: impl std::fmt::Display) -> BusError {
     BusError::Store(error.to_string())
 }
 
+/// Reason why the file cannot be opened.
+#[derive(Debug)]
+pub(super) struct OpenError {
+    pub(super) reason: String,
+    /// True if the file is damaged, and would open if it were not there.
+    pub(super) damaged: bool,
+}
+
+impl From<OpenError> for BusError {
+    fn from(error: OpenError) -> Self {
+        Self::Store(error.reason)
+    }
+}
+
+/// SQLite's primary result codes of a damaged file (sqlite.org/rescode.html).
+const DAMAGED_CODES: [i32; 2] = [11, 26];
+
+fn is_damage(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let code = code.and_then(|code| code.parse::<i32>().ok());
+    // The lowest byte of an extended code is the primary code.
+    code.is_some_and(|code| DAMAGED_CODES.contains(&(code & 0xff)))
+}
+
 /// Opens the file. Creates the file and its schema if they do not exist.
-pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), BusError> {
+pub(super) async fn open(
+    path: &Path,
+    max_bytes: u64,
+) -> Result<(SqlitePool, SqlitePool), OpenError> {
+    let named = |damaged: bool, error: &dyn std::fmt::Display| OpenError {
+        reason: format!("{}: {error}", path.display()),
+        damaged,
+    };
+    private_file(path).map_err(|error| named(false, &error))?;
+    let pages = (max_bytes / SQLITE_PAGE_BYTES).max(MIN_PAGES);
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
+        .pragma("max_page_count", pages.to_string())
         .disable_statement_logging();
-    let named = |e: sqlx::Error| BusError::Store(format!("{}: {e}", path.display()));
     let one = SqlitePoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None);
-    let writer = one.connect_with(options.clone()).await.map_err(named)?;
-    sqlx::migrate!("../../migrations/bus")
-        .run(&writer)
-        .await
-        .map_err(|e| named(e.into()))?;
+    let failed = |error: sqlx::Error| named(is_damage(&error), &error);
+    let writer = one.connect_with(options.clone()).await.map_err(failed)?;
+    let migrated = sqlx::migrate!("../../migrations/bus").run(&writer).await;
+    migrated.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+        other => named(false, &other),
+    })?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .connect_with(options.read_only(true))
         .await
-        .map_err(named)?;
+        .map_err(failed)?;
     Ok((writer, readers))
+}
+
+/// Returns the first damage of the file, if there is one.
+pub(super) async fn damage(readers: &SqlitePool) -> Option<String> {
+    let checked: Result<String, _> = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(readers)
+        .await;
+    match checked {
+        Ok(found) => (found != "ok").then_some(found),
+        Err(error) if is_damage(&error) => Some(error.to_string()),
+        // The first use reports any other error.
+        Err(_) => None,
+    }
+}
+
+/// Moves a damaged file aside, with the files that belong to it.
+pub(super) fn move_aside(path: &Path, damage: &str) -> Result<SetAside, BusError> {
+    let effect = "messages that no consumer had handled are lost";
+    let aside = set_aside(path, format!("{damage}; {effect}")).map_err(error)?;
+    for part in ["-wal", "-shm"] {
+        let with_part = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(part);
+            name
+        };
+        // These files usually do not exist.
+        let _ = std::fs::rename(with_part(path), with_part(&aside.path));
+    }
+    Ok(aside)
 }
 
 /// Applies all changes in one transaction, or none. Returns one number per change.
@@ -162,14 +234,17 @@ async fn apply_one(connection: &mut SqliteConnection, change: &Change) -> Result
         }
         Change::PruneDeadLetters { topic, keep_bytes } => {
             let pruned = sqlx::query(
-                "DELETE FROM messages WHERE topic = ?1 AND position <= (
-                     SELECT max(position) FROM (
-                         SELECT position, sum(length(payload)) OVER (ORDER BY position DESC) AS kept
-                         FROM messages WHERE topic = ?1)
-                     WHERE kept > ?2)",
+                "DELETE FROM messages WHERE position IN (
+                     SELECT position FROM messages WHERE topic = ?1 AND position <= (
+                         SELECT max(position) FROM (
+                             SELECT position, sum(length(payload)) OVER (ORDER BY position DESC) AS kept
+                             FROM messages WHERE topic = ?1)
+                         WHERE kept > ?2)
+                     ORDER BY position LIMIT ?3)",
             )
             .bind(topic)
             .bind(i64::try_from(*keep_bytes).unwrap_or(i64::MAX))
+            .bind(PRUNE_ROWS)
             .execute(connection)
             .await?;
             Ok(i64::try_from(pruned.rows_affected()).unwrap_or(i64::MAX))

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::config::LocalBusConfig;
 use super::counters::Counters;
-use super::store::{Change, apply};
+use super::store::{Change, PRUNE_ROWS, apply};
 use anomalyzer_bus::{BusError, dead_letter_name};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::disk_probe;
@@ -51,7 +51,12 @@ impl Writer {
                     let group = gather(first, &mut writes);
                     self.write(group).await;
                 }
-                _ = prune.tick() => self.prune().await,
+                _ = prune.tick() => {
+                    // Queued writes come between two prunings.
+                    if self.prune().await {
+                        prune.reset_immediately();
+                    }
+                }
                 _ = again.tick(), if self.counters.has_problem() => self.try_again().await,
             }
         }
@@ -96,7 +101,8 @@ impl Writer {
         }
     }
 
-    async fn prune(&self) {
+    /// Prunes a bounded number of messages. Returns true if there may be more.
+    async fn prune(&self) -> bool {
         let retention = millis(self.config.retention);
         let before = now_ms().saturating_sub(retention);
         let mut changes: Vec<_> = [Topic::Incidents, Topic::Solutions]
@@ -106,8 +112,12 @@ impl Writer {
             topic: dead_letter_name(topic.default_name()),
             keep_bytes: self.config.dead_letter_bytes,
         }));
-        if let Err(error) = apply(&self.connection, &changes).await {
-            tracing::warn!(%error, "cannot prune the local bus; retrying later");
+        match apply(&self.connection, &changes).await {
+            Ok(pruned) => pruned.into_iter().any(|rows| rows >= PRUNE_ROWS),
+            Err(error) => {
+                tracing::warn!(%error, "cannot prune the local bus; retrying later");
+                false
+            }
         }
     }
 }

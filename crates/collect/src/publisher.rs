@@ -1,6 +1,7 @@
 //! Delivers batches to the sink, no faster than the sink takes them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -62,12 +63,18 @@ impl Publisher {
     /// dropped.
     pub async fn deliver(&mut self, batches: Vec<MetricBatch>) -> u64 {
         let deadline = Instant::now() + PUBLISH_TIMEOUT;
+        let (all, taken_batches) = (batches.len() as u64, AtomicU64::new(0));
         let offers = batches
             .into_iter()
             .map(|batch| offer(self.sink.as_ref(), batch, deadline));
         let dropped = futures::stream::iter(offers)
             .buffer_unordered(AT_ONCE)
-            .fold(0, async |sum, taken| sum + u64::from(!taken));
+            .fold(0, async |sum, taken| {
+                if taken {
+                    taken_batches.fetch_add(1, Ordering::Relaxed);
+                }
+                sum + u64::from(!taken)
+            });
         let mut dropped = std::pin::pin!(dropped);
         let shut_down = async {
             self.shutdown.cancelled().await;
@@ -89,7 +96,7 @@ impl Publisher {
             dropped = &mut dropped => dropped,
             () = shut_down => {
                 tracing::warn!("dropping undelivered samples at shutdown");
-                0
+                all - taken_batches.load(Ordering::Relaxed)
             }
         }
     }
@@ -116,7 +123,7 @@ async fn offer(sink: &dyn Sink, batch: MetricBatch, deadline: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use anomalyzer_domain::Coverage;
 
@@ -140,6 +147,23 @@ mod tests {
                 Err(_) => Ok(()),
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_that_the_shutdown_cuts_off_count_as_dropped() {
+        let sink = Arc::new(Fussy(AtomicU32::new(u32::MAX)));
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let mut outbox = Publisher::new(sink, shutdown);
+        let batch = || MetricBatch {
+            signal: "good".to_owned(),
+            target: None,
+            observed_at: 0,
+            coverage: Coverage::default(),
+            series: Vec::new(),
+            foreign: false,
+        };
+        assert_eq!(outbox.deliver(vec![batch(), batch(), batch()]).await, 3);
     }
 
     #[tokio::test]

@@ -1,13 +1,18 @@
 //! Small lists stored in JSON files that survive restarts.
 
 use parking_lot::RwLock;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
+
+use super::set_aside::{SetAside, set_aside};
+
+/// Maximum size of a file in bytes.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Error of reading or writing a list.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +29,7 @@ pub struct JsonStore<T> {
     known: Arc<RwLock<Vec<T>>>,
     /// Lock held while the file is written.
     writing: Arc<Mutex<()>>,
+    set_aside: Option<Arc<SetAside>>,
 }
 
 impl<T> Clone for JsonStore<T> {
@@ -32,33 +38,39 @@ impl<T> Clone for JsonStore<T> {
             path: self.path.clone(),
             known: Arc::clone(&self.known),
             writing: Arc::clone(&self.writing),
+            set_aside: self.set_aside.clone(),
         }
     }
 }
 
 impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
-    /// Reads the list from the file; it is empty if there is no file. `without` describes the
-    /// effect of removing the file, for the error message.
+    /// Reads the list from the file; it is empty if there is no file. A damaged file is moved aside,
+    /// and the list is empty then too. `without` describes the effect.
     ///
     /// # Errors
-    /// Returns an error if the file exists and can't be read or does not contain a list of `T`.
+    /// Returns an error if a damaged file can't be moved aside.
     pub fn open(path: PathBuf, without: &str) -> Result<Self, JsonStoreError> {
-        let read = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error.to_string()),
+        let (known, aside) = match read(&path) {
+            Ok(known) => (known, None),
+            Err(why) => match set_aside(&path, format!("{why}; {without}")) {
+                Ok(aside) => (Vec::new(), Some(Arc::new(aside))),
+                Err(error) => {
+                    let reason = format!("{why}, and it can't be moved aside: {error}; remove it");
+                    return Err(JsonStoreError { path, reason });
+                }
+            },
         };
-        match read {
-            Ok(known) => Ok(Self {
-                path,
-                known: Arc::new(RwLock::new(known)),
-                writing: Arc::default(),
-            }),
-            Err(why) => Err(JsonStoreError {
-                path,
-                reason: format!("{why}; correct or remove the file, and {without}"),
-            }),
-        }
+        Ok(Self {
+            path,
+            known: Arc::new(RwLock::new(known)),
+            writing: Arc::default(),
+            set_aside: aside,
+        })
+    }
+
+    /// Returns the damaged file that was moved aside when the list was opened.
+    pub fn set_aside(&self) -> Option<&SetAside> {
+        self.set_aside.as_deref()
     }
 
     /// Calls `look` with the list.
@@ -91,6 +103,25 @@ impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
     }
 }
 
+/// Reads a list. A pipe or a device would keep the reader waiting for ever, so that only a regular
+/// file of a bounded size is read.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_BYTES => {}
+        Ok(metadata) if metadata.is_file() => {
+            return Err(format!("it is larger than {} MiB", MAX_BYTES >> 20));
+        }
+        Ok(_) => return Err("it is no regular file".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.to_string()),
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+}
+
 /// Replaces the file with a new one. After a crash there is either the old or the new file,
 /// complete.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -100,4 +131,43 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path)?;
     std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_moved_aside_and_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.json");
+        let make: [(&str, &dyn Fn()); 4] = [
+            ("half a list", &|| std::fs::write(&path, "[1, ").unwrap()),
+            ("another type", &|| std::fs::write(&path, "{}").unwrap()),
+            ("a pipe", &|| {
+                use rustix::fs::{CWD, FileType, Mode, mknodat};
+                mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            }),
+            ("a huge file", &|| {
+                std::fs::File::create(&path)
+                    .unwrap()
+                    .set_len(1 << 40)
+                    .unwrap();
+            }),
+        ];
+        for (what, make) in make {
+            make();
+            let store = JsonStore::<u32>::open(path.clone(), "nothing is known").unwrap();
+            let aside = store.set_aside().unwrap();
+            assert!(
+                aside.reason.ends_with("; nothing is known"),
+                "{what}: {aside}"
+            );
+            assert!(!path.exists() && aside.path.exists(), "{what}");
+            assert!(store.with(<[u32]>::is_empty));
+            let again = JsonStore::<u32>::open(path.clone(), "nothing is known").unwrap();
+            assert!(again.set_aside().is_none(), "{what}");
+            std::fs::remove_file(&aside.path).unwrap();
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod blind_spot;
 pub mod clock;
+pub mod data_folder;
 pub mod disk_probe;
 pub mod failpoint;
 pub mod http_client;
@@ -9,3 +10,4 @@ pub mod json_store;
 pub mod log;
 pub mod metrics;
 pub mod secret_url;
+pub mod set_aside;

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use anomalyzer_common::json_store::{JsonStore, JsonStoreError};
+use anomalyzer_common::set_aside::SetAside;
 use anomalyzer_domain::{Finding, Labels, Target, UnixMs, as_rfc3339, derive};
 use serde::{Deserialize, Serialize};
 
@@ -75,15 +76,20 @@ pub enum FeedbackError {
 pub struct Feedback(JsonStore<Judged>);
 
 impl Feedback {
-    /// Opens the feedback in this data folder.
+    /// Opens the feedback in this data folder. A damaged file is moved aside.
     ///
     /// # Errors
-    /// The file exists and cannot be read.
+    /// A damaged file cannot be moved aside.
     pub fn open(data_dir: &Path) -> Result<Self, FeedbackError> {
         Ok(Self(JsonStore::open(
             data_dir.join(FILE_NAME),
             "all thresholds are the detectors' own",
         )?))
+    }
+
+    /// Returns the damaged file that was moved aside at the start.
+    pub fn set_aside(&self) -> Option<&SetAside> {
+        self.0.set_aside()
     }
 
     /// Returns all feedback.
@@ -245,13 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_can_not_be_read_is_an_error_with_the_remedy() {
+    fn a_file_that_can_not_be_read_is_moved_aside_and_named() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE_NAME), "[{").unwrap();
-        let error = Feedback::open(folder.path()).unwrap_err().to_string();
+        let feedback = Feedback::open(folder.path()).unwrap();
+        let aside = feedback.set_aside().unwrap().to_string();
         assert!(
-            error.contains(FILE_NAME) && error.contains("correct or remove"),
-            "{error}"
+            aside.contains(FILE_NAME) && aside.contains("the detectors' own"),
+            "{aside}"
         );
     }
 }

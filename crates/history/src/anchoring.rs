@@ -59,29 +59,38 @@ impl HistoryReader {
     /// # Errors
     /// Returns an error if the history can't be read.
     pub async fn heads(&self) -> Result<Vec<Anchor>, HistoryError> {
-        let mut heads = Vec::new();
-        for (chain, query) in [
-            (
-                Chain::Decisions,
-                "SELECT seq, hash FROM decision_events ORDER BY seq DESC LIMIT 1",
-            ),
-            (
-                Chain::Plugins,
-                "SELECT seq, hash FROM plugin_events ORDER BY seq DESC LIMIT 1",
-            ),
-        ] {
-            let head: Option<(i64, Vec<u8>)> = sqlx::query_as(query)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(|error| self.failed(&error))?;
-            heads.extend(head.map(|(seq, hash)| Anchor {
-                chain,
-                seq,
-                hash: hex::encode(hash),
-            }));
-        }
-        Ok(heads)
+        read_heads(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))
     }
+}
+
+/// Reads the last event of each chain that is not empty.
+pub(super) async fn read_heads(
+    executor: impl sqlx::SqliteExecutor<'_>,
+) -> sqlx::Result<Vec<Anchor>> {
+    let of = |chain: Chain| {
+        format!(
+            "SELECT * FROM (SELECT '{}', seq, hash FROM {} ORDER BY seq DESC LIMIT 1)",
+            chain.as_str(),
+            chain.table()
+        )
+    };
+    let query = Chain::ALL.map(of).join(" UNION ALL ");
+    let heads: Vec<(String, i64, Vec<u8>)> = sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .fetch_all(executor)
+        .await?;
+    let heads = heads.into_iter().filter_map(|(name, seq, hash)| {
+        let chain = Chain::ALL
+            .into_iter()
+            .find(|chain| chain.as_str() == name)?;
+        Some(Anchor {
+            chain,
+            seq,
+            hash: hex::encode(hash),
+        })
+    });
+    Ok(heads.collect())
 }
 
 /// Writes the heads periodically until `shutdown` is cancelled, and one last time after that. After

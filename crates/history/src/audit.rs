@@ -4,10 +4,13 @@
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::chain::{GENESIS, Hash, Link};
-use super::{HistoryError, HistoryReader, chain};
+use sqlx::SqliteConnection;
 
-/// One of the two chains.
+use super::chain::{GENESIS, Hash, Link};
+use super::cuts::Cuts;
+use super::{HistoryError, HistoryReader, RetentionConfig, chain, derived, heads};
+
+/// One of the chains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chain {
@@ -15,14 +18,52 @@ pub enum Chain {
     Decisions,
     /// Events of plugins.
     Plugins,
+    /// Events of incidents.
+    Incidents,
+    /// Cuts of the other chains by the retention.
+    Cuts,
 }
 
 impl Chain {
+    /// All chains.
+    pub const ALL: [Self; 4] = [Self::Decisions, Self::Plugins, Self::Incidents, Self::Cuts];
+
     /// Returns the name of the chain in texts and anchors.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Decisions => "decisions",
             Self::Plugins => "plugins",
+            Self::Incidents => "incidents",
+            Self::Cuts => "cuts",
+        }
+    }
+
+    /// Returns the table of the events.
+    pub(super) const fn table(self) -> &'static str {
+        match self {
+            Self::Decisions => "decision_events",
+            Self::Plugins => "plugin_events",
+            Self::Incidents => "incident_events",
+            Self::Cuts => "cut_events",
+        }
+    }
+
+    /// Returns the column with the subject of an event.
+    pub(super) const fn subject(self) -> &'static str {
+        match self {
+            Self::Decisions => "decision",
+            Self::Plugins => "plugin",
+            Self::Incidents => "incident",
+            Self::Cuts => "chain",
+        }
+    }
+
+    /// Returns the table of the cuts, if the retention prunes the chain.
+    pub(super) const fn cuts(self) -> Option<&'static str> {
+        match self {
+            Self::Decisions => Some("cuts"),
+            Self::Incidents => Some("incident_cuts"),
+            Self::Plugins | Self::Cuts => None,
         }
     }
 
@@ -33,6 +74,12 @@ impl Chain {
             }
             Self::Plugins => {
                 "SELECT seq, plugin, at, kind, body, prev_hash, hash FROM plugin_events ORDER BY seq"
+            }
+            Self::Incidents => {
+                "SELECT seq, incident, at, kind, body, prev_hash, hash FROM incident_events ORDER BY seq"
+            }
+            Self::Cuts => {
+                "SELECT seq, chain, at, kind, body, prev_hash, hash FROM cut_events ORDER BY seq"
             }
         }
     }
@@ -60,13 +107,26 @@ pub struct Break {
     pub what: String,
 }
 
-/// Result of verifying a chain.
+/// First row of a table that is not as the last event about it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Name of the table.
+    pub table: &'static str,
+    /// Id of the row.
+    pub row: String,
+    /// Description of the difference.
+    pub what: String,
+}
+
+/// Result of verifying a chain, and the tables that are derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Walked {
     /// Chain that was verified.
     pub chain: Chain,
     /// Sequence number of the last pruned event; 0 if no event was pruned.
     pub cut: i64,
+    /// True if an earlier version pruned, which left no event about it.
+    pub cut_by_earlier_version: bool,
     /// Sequence number of the last valid event.
     pub events: i64,
     /// SHA-256 of the last valid event in hex; zeros if there is no event.
@@ -77,8 +137,33 @@ pub struct Walked {
     pub last_at: Option<i64>,
     /// Number of anchors of this chain that match an event.
     pub anchored: usize,
+    /// Number of anchors of this chain whose event was pruned, so that they prove nothing.
+    pub pruned_anchors: usize,
     /// First invalid event, if there is one.
     pub broken: Option<Break>,
+    /// First row that differs from the events, if there is one.
+    pub differs: Option<Difference>,
+}
+
+impl Walked {
+    /// Returns the first problem in words, if there is one.
+    pub fn problem(&self) -> Option<String> {
+        let name = self.chain.as_str();
+        match (&self.broken, &self.differs) {
+            (Some(Break { seq, what, .. }), _) => Some(format!(
+                "the chain of {name} is broken at event {seq}: {what}"
+            )),
+            (None, Some(Difference { table, row, what })) => Some(format!(
+                "the table {table} differs from the chain of {name} at {row}: {what}"
+            )),
+            (None, None) => None,
+        }
+    }
+
+    /// Returns true if the chain and its tables are as recorded.
+    pub fn is_intact(&self) -> bool {
+        self.broken.is_none() && self.differs.is_none()
+    }
 }
 
 /// Last link of the chain. It should be anchored outside the file, because an editor of the file
@@ -92,38 +177,72 @@ pub struct ChainHead {
 }
 
 impl HistoryReader {
-    /// Verifies both chains in one snapshot, so concurrent writes have no effect. Verification of a
-    /// chain stops at its first invalid event.
-    pub async fn audit(&self, anchors: &[Anchor]) -> Result<[Walked; 2], HistoryError> {
+    /// Verifies all chains and the tables that are derived from them, in one snapshot, so
+    /// concurrent writes have no effect. Verification of a chain stops at its first invalid event.
+    pub async fn audit(&self, anchors: &[Anchor]) -> Result<[Walked; 4], HistoryError> {
+        self.audit_with(anchors, None).await
+    }
+
+    /// Verifies like [`HistoryReader::audit`]. The cuts must also fit `retention`, if it is given.
+    pub async fn audit_with(
+        &self,
+        anchors: &[Anchor],
+        retention: Option<&RetentionConfig>,
+    ) -> Result<[Walked; 4], HistoryError> {
         let mut snapshot = self
             .pool
             .begin()
             .await
             .map_err(|error| self.failed(&error))?;
-        let mut walk = async |chain: Chain| {
-            let cut: Option<(i64, Vec<u8>)> = match chain {
-                Chain::Decisions => {
-                    sqlx::query_as("SELECT seq, hash FROM cuts ORDER BY seq DESC LIMIT 1")
-                        .fetch_optional(&mut *snapshot)
-                        .await
-                        .map_err(|error| self.failed(&error))?
-                }
-                Chain::Plugins => None,
-            };
-            // The table checks the length of the hash, so the conversion can't fail.
-            let cut = cut.map_or((0, GENESIS), |(seq, hash)| {
-                (seq, hash.try_into().unwrap_or(GENESIS))
-            });
-            let mut walked = Walk::new(chain, anchors, cut);
-            let mut rows = sqlx::query_as(chain.query()).fetch(&mut *snapshot);
-            while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
-                if !walked.step(&row) {
-                    break;
-                }
+        let failed = |error: sqlx::Error| self.failed(&error);
+        let (mut walked_cuts, cuts) = walk_cuts(&mut snapshot, anchors, retention)
+            .await
+            .map_err(failed)?;
+        let mut walked = Vec::with_capacity(3);
+        for chain in [Chain::Decisions, Chain::Plugins, Chain::Incidents] {
+            walked.push(
+                walk_after_cut(&mut snapshot, chain, anchors, &cuts)
+                    .await
+                    .map_err(failed)?,
+            );
+        }
+        if walked_cuts.broken.is_none() {
+            walked_cuts.broken = cuts.problem();
+        }
+        for walked in &mut walked {
+            // The tables say nothing if the events are not the recorded ones.
+            if walked.broken.is_none() {
+                walked.differs = derived::difference(&mut snapshot, walked.chain)
+                    .await
+                    .map_err(failed)?;
             }
-            Ok(walked.end())
-        };
-        Ok([walk(Chain::Decisions).await?, walk(Chain::Plugins).await?])
+        }
+        let [decisions, plugins, incidents] =
+            <[Walked; 3]>::try_from(walked).map_err(|_| HistoryError::Closed {
+                path: self.path().to_owned(),
+            })?;
+        Ok([decisions, plugins, incidents, walked_cuts])
+    }
+
+    /// Verifies like [`HistoryReader::audit_with`], and compares the chains with the heads in the
+    /// file beside the history too. These heads do not count as anchors.
+    pub async fn audit_with_heads(
+        &self,
+        anchors: &[Anchor],
+        retention: Option<&RetentionConfig>,
+    ) -> Result<[Walked; 4], HistoryError> {
+        // The heads are never newer than the history, so they are read first.
+        let heads = heads::beside(self.path());
+        let all = [anchors, &heads].concat();
+        let mut walked = self.audit_with(&all, retention).await?;
+        for walked in &mut walked {
+            let cut = walked.cut;
+            let of_chain = heads.iter().filter(|head| head.chain == walked.chain);
+            let (pruned, found): (Vec<_>, Vec<_>) = of_chain.partition(|head| head.seq <= cut);
+            walked.anchored = walked.anchored.saturating_sub(found.len());
+            walked.pruned_anchors = walked.pruned_anchors.saturating_sub(pruned.len());
+        }
+        Ok(walked)
     }
 
     /// Computes the chain of the decisions again from the stored events.
@@ -131,7 +250,12 @@ impl HistoryReader {
     /// # Errors
     /// Returns an error if the history can't be read, or if its events are not the recorded ones.
     pub async fn verify_chain(&self) -> Result<ChainHead, HistoryError> {
-        let [decisions, _] = self.audit(&[]).await?;
+        let failed = |error: sqlx::Error| self.failed(&error);
+        let mut snapshot = self.pool.begin().await.map_err(failed)?;
+        let (_, cuts) = walk_cuts(&mut snapshot, &[], None).await.map_err(failed)?;
+        let decisions = walk_after_cut(&mut snapshot, Chain::Decisions, &[], &cuts)
+            .await
+            .map_err(failed)?;
         match decisions.broken {
             Some(Break { seq, what, .. }) => Err(HistoryError::BrokenChain {
                 path: self.path().to_owned(),
@@ -144,6 +268,80 @@ impl HistoryReader {
             }),
         }
     }
+}
+
+/// Walks the chain of the cuts. Returns the cuts that it records too.
+async fn walk_cuts(
+    snapshot: &mut SqliteConnection,
+    anchors: &[Anchor],
+    retention: Option<&RetentionConfig>,
+) -> sqlx::Result<(Walked, Cuts)> {
+    let mut cuts = Cuts::under(retention);
+    let mut walk = Walk::new(Chain::Cuts, anchors, (0, GENESIS));
+    let mut rows = sqlx::query_as(Chain::Cuts.query()).fetch(snapshot);
+    while let Some(row) = rows.try_next().await? {
+        if !walk.step(&row) {
+            break;
+        }
+        let (seq, chain, at, kind, body, ..) = &row;
+        cuts.take(*seq, chain, *at, kind, body);
+    }
+    let mut walked = walk.end();
+    if walked.events == 0 && walked.broken.is_none() {
+        walked.broken = Some(Break {
+            seq: 1,
+            subject: None,
+            what: "its first event was removed".to_owned(),
+        });
+    }
+    Ok((walked, cuts))
+}
+
+/// Walks a chain from its cut, which the chain of the cuts must confirm.
+async fn walk_after_cut(
+    snapshot: &mut SqliteConnection,
+    chain: Chain,
+    anchors: &[Anchor],
+    cuts: &Cuts,
+) -> sqlx::Result<Walked> {
+    let stored: Vec<(i64, Vec<u8>)> = match chain.cuts() {
+        Some(table) => {
+            let query = format!("SELECT seq, hash FROM {table} ORDER BY seq");
+            sqlx::query_as(sqlx::AssertSqlSafe(query))
+                .fetch_all(&mut *snapshot)
+                .await?
+        }
+        None => Vec::new(),
+    };
+    let unconfirmed = cuts.unconfirmed(chain, &stored);
+    // The table checks the length of the hash, so the conversion can't fail.
+    let cut = stored
+        .into_iter()
+        .last()
+        .map_or((0, GENESIS), |(seq, hash)| {
+            (seq, hash.try_into().unwrap_or(GENESIS))
+        });
+    let mut walk = Walk::new(chain, anchors, cut);
+    if let Some(what) = unconfirmed {
+        walk.breaks_at(cut.0 + 1, None, what);
+    }
+    walk.walked.cut_by_earlier_version = cuts.is_of_earlier_version(chain, cut.0);
+    let mut rows = sqlx::query_as(chain.query()).fetch(snapshot);
+    while let Some(row) = rows.try_next().await? {
+        if !walk.step(&row) {
+            break;
+        }
+    }
+    let mut walked = walk.end();
+    if walked.cut > 0 && walked.events == walked.cut && walked.broken.is_none() {
+        // The retention always keeps the last event.
+        walked.broken = Some(Break {
+            seq: walked.cut + 1,
+            subject: None,
+            what: "no event is left after the cut: they were removed".to_owned(),
+        });
+    }
+    Ok(walked)
 }
 
 /// Exported event.
@@ -168,7 +366,7 @@ pub struct Exported<'a> {
 }
 
 impl HistoryReader {
-    /// Passes every event of both chains to `to`, one at a time and unverified. All events come
+    /// Passes every event of all chains to `to`, one at a time and unverified. All events come
     /// from one snapshot.
     pub async fn export<E: From<HistoryError>>(
         &self,
@@ -179,7 +377,7 @@ impl HistoryReader {
             .begin()
             .await
             .map_err(|error| self.failed(&error))?;
-        for chain in [Chain::Decisions, Chain::Plugins] {
+        for chain in Chain::ALL {
             let mut rows = sqlx::query_as::<_, Row>(chain.query()).fetch(&mut *snapshot);
             while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
                 let (seq, subject, at, kind, body, prev_hash, hash) = &row;
@@ -217,39 +415,47 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Starts at `cut`, the sequence number and hash of the last pruned event.
     fn new(chain: Chain, anchors: &'a [Anchor], (cut, hash): (i64, Hash)) -> Self {
-        let mut anchors: Vec<_> = anchors
+        let (pruned, mut anchors): (Vec<_>, Vec<_>) = anchors
             .iter()
-            .filter(|anchor| anchor.chain == chain && anchor.seq >= cut)
-            .collect();
+            .filter(|anchor| anchor.chain == chain)
+            .partition(|anchor| anchor.seq <= cut);
         // The order is descending, so the next anchor is the last item.
         anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.seq));
         let previous = hash;
         let hash = hex::encode(hash);
+        let other = pruned
+            .iter()
+            .find(|anchor| anchor.seq == cut && !anchor.hash.eq_ignore_ascii_case(&hash))
+            .map(|anchor| differs_from(anchor));
         let walked = Walked {
             chain,
             cut,
+            cut_by_earlier_version: false,
             events: cut,
             hash,
             first_at: None,
             last_at: None,
             anchored: 0,
+            pruned_anchors: pruned.len(),
             broken: None,
+            differs: None,
         };
         let mut walk = Self {
             anchors,
             previous,
             walked,
         };
-        if cut > 0
-            && let Some(what) = walk.differs_from_anchor(cut, &hex::encode(previous))
-        {
-            walk.walked.broken = Some(Break {
-                seq: cut,
-                subject: None,
-                what,
-            });
+        if let Some(what) = other {
+            walk.breaks_at(cut, None, what);
         }
         walk
+    }
+
+    /// Notes a break, unless there is one already.
+    fn breaks_at(&mut self, seq: i64, subject: Option<String>, what: String) {
+        self.walked
+            .broken
+            .get_or_insert(Break { seq, subject, what });
     }
 
     /// Returns true if the event is valid.
@@ -299,10 +505,7 @@ impl<'a> Walk<'a> {
         while let Some(anchor) = self.anchors.pop_if(|anchor| anchor.seq <= seq) {
             // `<=` also catches an anchor whose `seq` no event can have.
             if anchor.seq != seq || !anchor.hash.eq_ignore_ascii_case(hash) {
-                return Some(format!(
-                    "the anchor has {} here: the chain up to it was computed anew",
-                    anchor.hash
-                ));
+                return Some(differs_from(anchor));
             }
             self.walked.anchored += 1;
         }
@@ -324,6 +527,13 @@ impl<'a> Walk<'a> {
         }
         self.walked
     }
+}
+
+fn differs_from(anchor: &Anchor) -> String {
+    format!(
+        "the anchor has {} here: the chain up to it was computed anew",
+        anchor.hash
+    )
 }
 
 #[cfg(test)]
@@ -403,10 +613,16 @@ mod tests {
             seq,
             hash: hash.to_owned(),
         };
-        assert_eq!(
-            walk(&[anchor(1, "00"), anchor(3, &hex::encode(hash))], hash).anchored,
-            1
+        let walked = walk(
+            &[
+                anchor(1, "00"),
+                anchor(3, &hex::encode(hash)),
+                anchor(6, &hex::encode(&good[5].6)),
+            ],
+            hash,
         );
+        // The event at the cut is gone, so its anchor proves nothing.
+        assert_eq!((walked.anchored, walked.pruned_anchors), (1, 2));
         assert_eq!(walk(&[anchor(3, "00")], hash).broken.unwrap().seq, 3);
     }
 

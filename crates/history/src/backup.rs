@@ -14,7 +14,7 @@ impl HistoryReader {
     ///
     /// # Errors
     /// Returns an error if the file exists already or can't be written.
-    pub async fn back_up(&self, to: &Path) -> Result<[Walked; 2], HistoryError> {
+    pub async fn back_up(&self, to: &Path) -> Result<[Walked; 4], HistoryError> {
         if to.exists() {
             return Err(refused(
                 to,
@@ -26,9 +26,7 @@ impl HistoryReader {
             .execute(&self.pool)
             .await
             .map_err(|error| HistoryError::from_sqlx(to, &error))?;
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(to, fs::Permissions::from_mode(0o600))
-            .map_err(|error| refused(to, &error.to_string()))?;
+        make_private(to)?;
         let copy = Self::open(to).await?;
         let walked = copy.audit(&[]).await;
         copy.close().await;
@@ -46,17 +44,8 @@ pub async fn restore(copy: &Path, to: &Path) -> Result<Option<PathBuf>, HistoryE
     let reader = HistoryReader::open(copy).await?;
     let walked = reader.audit(&[]).await;
     reader.close().await;
-    if let Some((chain, broken)) = walked?
-        .into_iter()
-        .find_map(|walked| Some((walked.chain, walked.broken?)))
-    {
-        let why = format!(
-            "its chain of {} is broken at event {}: {}",
-            chain.as_str(),
-            broken.seq,
-            broken.what
-        );
-        return Err(refused(copy, &why));
+    if let Some(problem) = walked?.iter().find_map(Walked::problem) {
+        return Err(refused(copy, &problem));
     }
     let mut aside = None;
     if to.exists() {
@@ -72,15 +61,26 @@ pub async fn restore(copy: &Path, to: &Path) -> Result<Option<PathBuf>, HistoryE
         }
         aside = Some(name);
     }
+    // The heads are those of the replaced history.
+    let _ = fs::remove_file(to.with_file_name(super::HEADS_FILE_NAME));
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(|error| refused(folder, &error.to_string()))?;
     }
     fs::copy(copy, to).map_err(|error| refused(to, &error.to_string()))?;
+    make_private(to)?;
     Ok(aside)
 }
 
+/// Gives the file to its owner alone, because it contains logs and prompts.
+fn make_private(path: &Path) -> Result<(), HistoryError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(|error| refused(path, &error.to_string()))
+}
+
 /// Returns an error if another process has the file open.
-async fn unused(path: &Path) -> Result<(), HistoryError> {
+pub(super) async fn unused(path: &Path) -> Result<(), HistoryError> {
     let failed = |error: sqlx::Error| match HistoryError::from_sqlx(path, &error) {
         HistoryError::Store { reason, .. } if reason.contains("locked") => {
             refused(path, "somebody uses it: stop the service first")
@@ -100,7 +100,7 @@ async fn unused(path: &Path) -> Result<(), HistoryError> {
     connection.map_err(failed)?.close().await.map_err(failed)
 }
 
-fn refused(path: &Path, why: &str) -> HistoryError {
+pub(super) fn refused(path: &Path, why: &str) -> HistoryError {
     HistoryError::Open {
         path: path.to_owned(),
         reason: why.to_owned(),

@@ -44,6 +44,8 @@ pub(super) struct OperationColumns {
 #[derive(Debug)]
 pub(super) struct IncidentColumns {
     pub id: String,
+    /// Kind of the event.
+    pub kind: &'static str,
     pub target: String,
     pub opened_at: UnixMs,
     pub changed_at: UnixMs,
@@ -150,6 +152,10 @@ impl IncidentColumns {
         }
         Ok(Self {
             id: incident.id.to_string(),
+            kind: match incident.cleared_at {
+                Some(_) => "cleared",
+                None => "open",
+            },
             target: incident.target.to_string(),
             opened_at: incident.opened_at,
             changed_at: incident.changed_at,

@@ -77,6 +77,26 @@ pub enum HistoryError {
         /// Reason and remedy.
         reason: String,
     },
+    /// The search took longer than searches may.
+    #[error(
+        "the search in {path} took longer than {limit:?} and was ended; narrow it: name a target, a time or fewer words"
+    )]
+    TooSlow {
+        /// Path of the file.
+        path: PathBuf,
+        /// Time that a search may take.
+        limit: Duration,
+    },
+    /// All connections of these readers are in use.
+    #[error(
+        "all {connections} connections that read {path} for this purpose are in use; try again"
+    )]
+    NoConnection {
+        /// Path of the file.
+        path: PathBuf,
+        /// Number of connections.
+        connections: u32,
+    },
     /// SQLite reported another error.
     #[error("{path}: {reason}")]
     Store {
@@ -112,6 +132,7 @@ pub enum HistoryError {
 /// SQLite's primary result codes (sqlite.org/rescode.html).
 mod code {
     pub const READONLY: i32 = 8;
+    pub const INTERRUPT: i32 = 9;
     pub const CORRUPT: i32 = 11;
     pub const FULL: i32 = 13;
     pub const CANTOPEN: i32 = 14;
@@ -126,6 +147,11 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
         .parse::<i32>()
         .ok()
         .map(|code| code & 0xff)
+}
+
+/// Returns true if SQLite ended the query because it was told to.
+pub(super) fn is_interrupted(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(code::INTERRUPT)
 }
 
 impl HistoryError {

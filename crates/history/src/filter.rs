@@ -98,26 +98,39 @@ impl Filter {
             query.push(" FROM decisions WHERE TRUE");
             "decisions.seq"
         };
-        // SQLite uses an index only for the first of these conditions. The `+` prevents the use of
-        // an index for the others. Otherwise SQLite, which does not know that targets are more
-        // selective than outcomes, might read all decisions with the outcome `improved`.
-        let mut plus = if column == "decisions.seq" { "" } else { "+" };
-        let mut equals = |column: &str, value: Option<String>| {
-            if let Some(value) = value {
-                query
-                    .push(format_args!(" AND {plus}decisions.{column} = "))
-                    .push_bind(value);
-                plus = "+";
-            }
-        };
-        equals("incident", self.incident.as_ref().map(ToString::to_string));
-        equals("target", self.target.as_ref().map(Target::to_string));
-        equals("solution", self.solution.clone());
-        equals(
-            "outcome",
-            self.outcome.map(|outcome| outcome.as_str().to_owned()),
-        );
-        equals("state", self.state.map(|state| state.as_str().to_owned()));
+        // SQLite uses an index only for the first of these conditions, and for the first two if they
+        // are a state or an outcome and then a solution. The `+` prevents the use of an index for
+        // the others. Otherwise SQLite, which does not know that targets are more selective than
+        // outcomes, might read all decisions with the outcome `improved`.
+        let unfinished = self.state.filter(|state| !state.is_terminal());
+        let ended = self.state.filter(|state| state.is_terminal());
+        let state = |state: Option<DecisionState>| state.map(|state| state.as_str().to_owned());
+        let outcome = self.outcome.map(|outcome| outcome.as_str().to_owned());
+        // Few decisions are unfinished at a time.
+        let order = [
+            ("incident", self.incident.as_ref().map(ToString::to_string)),
+            ("state", state(unfinished)),
+            ("target", self.target.as_ref().map(Target::to_string)),
+            ("outcome", outcome),
+            ("state", state(ended)),
+            ("solution", self.solution.clone()),
+        ];
+        let conditions: Vec<_> = order
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        let with_words = column != "decisions.seq";
+        for (at, (name, value)) in conditions.iter().enumerate() {
+            let pair =
+                at == 1 && *name == "solution" && matches!(conditions[0].0, "state" | "outcome");
+            let plus = match with_words || at > 0 && !pair {
+                true => "+",
+                false => "",
+            };
+            query
+                .push(format_args!(" AND {plus}decisions.{name} = "))
+                .push_bind(value.clone());
+        }
         if let Some(from) = self.from {
             query.push(" AND decisions.decided_at >= ").push_bind(from);
         }

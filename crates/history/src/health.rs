@@ -9,6 +9,10 @@ pub struct HistoryHealth {
     pub waiting: usize,
     /// Maximum number of waiting records.
     pub capacity: usize,
+    /// Number of reads of the acting part that got no connection within the last minute.
+    pub reads_refused: u64,
+    /// Number of searches that got no connection within the last minute.
+    pub searches_refused: u64,
     /// True if this process is the one that records. None if there is no log of record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leads: Option<bool>,

@@ -10,10 +10,15 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::broadcast;
 
 use super::columns::{EventColumns, IncidentColumns};
+use super::heads::HeadsFile;
+use super::integrity::Integrity;
+use super::read::SearchLimits;
+use super::rows::begin_chains;
 use super::schema::MIGRATIONS;
-use super::writer::{Work, Writer};
+use super::writer::{Witness, Work, Writer};
 use super::{DecisionEvent, HistoryError, HistoryHealth, HistoryOptions, HistoryReader};
 use anomalyzer_bus::LogOfRecord;
+use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_domain::{Decision, IncidentEvent};
 
@@ -25,7 +30,10 @@ pub const FILE_NAME: &str = "history.sqlite";
 #[derive(Clone, Debug)]
 pub struct History {
     reader: HistoryReader,
+    searches: HistoryReader,
     pub(super) writer: Arc<Writer>,
+    pub(super) heads: Arc<HeadsFile>,
+    pub(super) integrity: Integrity,
 }
 
 impl Deref for History {
@@ -64,14 +72,38 @@ impl History {
             .run(&mut connection)
             .await
             .map_err(|error| HistoryError::from_migrate(path, error))?;
-        connection
-            .close()
+        let begun = async {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            begin_chains(&mut transaction, now_ms()).await?;
+            transaction.commit().await?;
+            connection.close().await
+        };
+        begun
             .await
             .map_err(|error| HistoryError::from_sqlx(path, &error))?;
 
         let reader = HistoryReader::open(path).await?;
-        let writer = Arc::new(Writer::start(path, connect, &options, metrics, log));
-        Ok(Self { reader, writer })
+        let searches = HistoryReader::open_for_searches(path, SearchLimits::default()).await?;
+        let heads = Arc::new(HeadsFile::beside(path));
+        let integrity = Integrity::default();
+        let witness = Witness {
+            heads: Arc::clone(&heads),
+            integrity: integrity.clone(),
+        };
+        let writer = Writer::start(path, connect, &options, metrics, log, witness);
+        Ok(Self {
+            reader,
+            searches,
+            writer: Arc::new(writer),
+            heads,
+            integrity,
+        })
+    }
+
+    /// Returns the reader for searches by people. It has connections of its own, so that searches
+    /// cannot keep the acting part waiting, and interrupts a search that takes too long.
+    pub fn searches(&self) -> &HistoryReader {
+        &self.searches
     }
 
     /// Records an event and the decision's state after it. Returns the event's `seq` when the event
@@ -113,13 +145,28 @@ impl History {
 
     /// Returns the health of the history.
     pub fn health(&self) -> HistoryHealth {
-        self.writer.health()
+        HistoryHealth {
+            reads_refused: self.reader.refused_lately(),
+            searches_refused: self.searches.refused_lately(),
+            ..self.writer.health()
+        }
+    }
+
+    /// Returns the numbers of refused reads of the acting part, refused searches, and interrupted
+    /// searches, since the start.
+    pub fn read_counts(&self) -> [u64; 3] {
+        [
+            self.reader.counts()[0],
+            self.searches.counts()[0],
+            self.searches.counts()[1],
+        ]
     }
 
     /// Writes the waiting records and closes the file. Later records are refused.
     pub async fn close(&self) {
         self.writer.close().await;
         self.reader.close().await;
+        self.searches.close().await;
     }
 }
 
@@ -212,6 +259,154 @@ mod tests {
                 "of schema {released}"
             );
             history.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_of_an_earlier_version_is_told_as_such_and_a_later_one_needs_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        make_file(&path).unwrap();
+        let url = format!("sqlite://{}", path.display());
+        let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let old: Vec<_> = MIGRATIONS.iter().take(4).cloned().collect();
+        Migrator::with_migrations(old).run(&mut file).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO cuts VALUES (3, zeroblob(32), 5, 6), (7, randomblob(32), 5, 6);",
+        )
+        .execute(&mut file)
+        .await
+        .unwrap();
+        let cut: Vec<u8> = sqlx::query_scalar("SELECT hash FROM cuts WHERE seq = 7")
+            .fetch_one(&mut file)
+            .await
+            .unwrap();
+        let link = Link {
+            seq: 8,
+            decision: "dec-1",
+            at: 7,
+            kind: "ended",
+            body: b"{}",
+        };
+        let hash = chain::hash(&cut.clone().try_into().unwrap(), &link);
+        sqlx::query(
+            "INSERT INTO decision_events VALUES (8, 'dec-1', 7, 'ended', CAST('{}' AS BLOB), ?, ?)",
+        )
+        .bind(cut)
+        .bind(hash.to_vec())
+        .execute(&mut file)
+        .await
+        .unwrap();
+        file.close().await.unwrap();
+
+        let metrics = Metrics::default();
+        let history = History::open(&path, HistoryOptions::default(), &metrics)
+            .await
+            .unwrap();
+        let [decisions, .., cuts] = history.audit(&[]).await.unwrap();
+        assert_eq!((decisions.broken, cuts.broken), (None, None));
+        assert!(decisions.cut_by_earlier_version && decisions.cut == 7);
+
+        let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("INSERT INTO cuts SELECT seq, hash, at, 9 FROM decision_events")
+            .execute(&mut file)
+            .await
+            .unwrap();
+        assert!(history.verify_chain().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn searches_that_take_all_their_connections_delay_nobody_else_and_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let history = History::open(&path, HistoryOptions::default(), &Metrics::default())
+            .await
+            .unwrap();
+        let limits = SearchLimits {
+            connections: 2,
+            acquire_timeout: Duration::from_millis(50),
+            deadline: Some(Duration::ZERO),
+        };
+        let searches = HistoryReader::open_for_searches(&path, limits)
+            .await
+            .unwrap();
+        let held = [
+            searches.pool.acquire().await.unwrap(),
+            searches.pool.acquire().await.unwrap(),
+        ];
+        let refused = searches.all_incidents().await.unwrap_err();
+        assert!(
+            matches!(refused, HistoryError::NoConnection { connections: 2, .. }),
+            "{refused}"
+        );
+        assert_eq!((searches.refused_lately(), searches.counts()), (1, [1, 0]));
+        assert_eq!(history.all_incidents().await.unwrap(), []);
+        assert_eq!(history.health().reads_refused, 0);
+        drop(held);
+
+        // A search beyond its deadline is interrupted by SQLite, and its connection works on.
+        let endless = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
+        for _ in 0..3 {
+            let error = sqlx::query(endless)
+                .fetch_one(&searches.pool)
+                .await
+                .unwrap_err();
+            let slow = searches.failed(&error);
+            assert!(matches!(slow, HistoryError::TooSlow { .. }), "{slow}");
+        }
+        assert_eq!(searches.counts(), [1, 3]);
+        assert_eq!(searches.last_event().await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn two_filters_at_once_use_the_index_that_has_both() {
+        use super::super::{Filter, Page};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let history = History::open(&path, HistoryOptions::default(), &Metrics::default())
+            .await
+            .unwrap();
+        let filter = |state: Option<&str>, outcome: Option<&str>, solution: Option<&str>| Filter {
+            state: state.map(|state| serde_json::from_value(state.into()).unwrap()),
+            outcome: outcome.map(|outcome| serde_json::from_value(outcome.into()).unwrap()),
+            solution: solution.map(str::to_owned),
+            ..Filter::default()
+        };
+        let alarm = Some("alarm");
+        for (filter, index) in [
+            (
+                filter(Some("held"), None, alarm),
+                "decisions_by_state_and_solution (state=? AND solution=?)",
+            ),
+            (
+                filter(Some("done"), None, alarm),
+                "decisions_by_state_and_solution (state=? AND solution=?)",
+            ),
+            (
+                filter(None, Some("worse"), alarm),
+                "decisions_by_outcome_and_solution (outcome=? AND solution=?)",
+            ),
+            (filter(Some("held"), Some("worse"), alarm), "(state=?)"),
+            (
+                filter(None, None, alarm),
+                "decisions_by_solution (solution=?)",
+            ),
+        ] {
+            let mut query =
+                sqlx::QueryBuilder::new("EXPLAIN QUERY PLAN SELECT decisions.seq, decisions.body");
+            let column = filter.push(&mut query);
+            Page::default().push(&mut query, column);
+            let plan: Vec<(i64, i64, i64, String)> = query
+                .build_query_as()
+                .fetch_all(&history.searches().pool)
+                .await
+                .unwrap();
+            let plan: Vec<_> = plan.into_iter().map(|(.., step)| step).collect();
+            assert!(
+                plan[0].contains(index) && plan.len() == 1,
+                "{filter:?}: {plan:?}"
+            );
         }
     }
 }

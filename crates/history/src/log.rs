@@ -11,6 +11,7 @@ use sqlx::SqliteTransaction;
 use super::chain;
 use super::chain::{GENESIS, Hash, Link};
 use super::columns::EventColumns;
+use super::rows::record_log_start;
 use anomalyzer_domain::{Delivery, Record, UnixMs};
 
 /// One message of the log.
@@ -116,13 +117,8 @@ impl Entry {
         }
         if last == 0 && hash == GENESIS && self.seq > 1 {
             // The earlier events were removed from the log, or never were on it.
-            sqlx::query("INSERT INTO cuts (seq, hash, at, cut_at) VALUES (?, ?, ?, ?)")
-                .bind(self.seq - 1)
-                .bind(self.previous.to_vec())
-                .bind(self.at)
-                .bind(anomalyzer_common::clock::now_ms())
-                .execute(&mut **transaction)
-                .await?;
+            let times = (self.at, anomalyzer_common::clock::now_ms());
+            record_log_start(transaction, self.seq - 1, &self.previous, times).await?;
         } else if self.seq > last + 1 {
             return Err(apart("the events before it are missing"));
         } else if self.previous != hash {

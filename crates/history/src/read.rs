@@ -1,19 +1,24 @@
 //! Reader of the history, with connections that cannot write.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
 
 use anomalyzer_domain::{
     Control, Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs,
 };
 
+use super::error::is_interrupted;
 use super::{Filter, HistoryError, Order, Page, schema};
 
 /// Reader of a history that another task or process may write at the same time.
@@ -21,7 +26,55 @@ use super::{Filter, HistoryError, Order, Page, schema};
 pub struct HistoryReader {
     path: PathBuf,
     pub(super) pool: SqlitePool,
+    limits: SearchLimits,
+    counts: Arc<ReadCounts>,
 }
+
+/// Limits of the readers of one purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchLimits {
+    /// Number of connections.
+    pub connections: u32,
+    /// Time to wait for a connection.
+    pub acquire_timeout: Duration,
+    /// Time that a query may take. None for no limit.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for SearchLimits {
+    fn default() -> Self {
+        Self {
+            connections: 3,
+            acquire_timeout: Duration::from_secs(5),
+            deadline: Some(Duration::from_secs(5)),
+        }
+    }
+}
+
+impl SearchLimits {
+    /// Limits of the acting part. Its queries are short.
+    const ACTING: Self = Self {
+        connections: 4,
+        acquire_timeout: Duration::from_secs(5),
+        deadline: None,
+    };
+}
+
+/// Counters of the readers of one purpose.
+#[derive(Debug, Default)]
+struct ReadCounts {
+    refused: AtomicU64,
+    interrupted: AtomicU64,
+    /// Times of the last refusals.
+    lately: Mutex<VecDeque<Instant>>,
+}
+
+/// Time for which a refusal counts as recent.
+const LATELY: Duration = Duration::from_secs(60);
+/// Maximum number of recent refusals that are counted.
+const MAX_LATELY: usize = 1000;
+/// Number of instructions of SQLite between two looks at the clock, well under a millisecond.
+const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
 
 /// Past operation with its context.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +132,14 @@ impl RecordedEvent {
 impl HistoryReader {
     /// Opens an existing file. Its schema must be the one of this version.
     pub async fn open(path: &Path) -> Result<Self, HistoryError> {
+        Self::open_for_searches(path, SearchLimits::ACTING).await
+    }
+
+    /// Opens an existing file like [`HistoryReader::open`], with these limits.
+    pub async fn open_for_searches(
+        path: &Path,
+        limits: SearchLimits,
+    ) -> Result<Self, HistoryError> {
         if !path.is_file() {
             let reason = "there is no such file; check the data folder".to_owned();
             return Err(HistoryError::Open {
@@ -92,18 +153,42 @@ impl HistoryReader {
             .busy_timeout(Duration::from_secs(5))
             .thread_name(|_| "history-reader".to_owned())
             .disable_statement_logging();
+        let deadline = limits.deadline;
         let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
+            .max_connections(limits.connections)
+            .acquire_timeout(limits.acquire_timeout)
+            .after_connect(move |connection, _| Box::pin(set_deadline(connection, deadline)))
+            .before_acquire(move |connection, _| {
+                Box::pin(async move { set_deadline(connection, deadline).await.map(|()| true) })
+            })
             .connect_with(connect)
             .await
             .map_err(|error| HistoryError::from_sqlx(path, &error))?;
         let reader = Self {
             path: path.to_owned(),
             pool,
+            limits,
+            counts: Arc::default(),
         };
         reader.check_schema().await?;
         Ok(reader)
+    }
+
+    /// Returns the number of reads within the last minute that got no connection.
+    pub(super) fn refused_lately(&self) -> u64 {
+        let mut lately = self.counts.lately.lock();
+        lately.retain(|at| at.elapsed() < LATELY);
+        lately.len() as u64
+    }
+
+    /// Returns the numbers of reads without a connection and of interrupted reads.
+    pub(super) fn counts(&self) -> [u64; 2] {
+        let ReadCounts {
+            refused,
+            interrupted,
+            ..
+        } = &*self.counts;
+        [refused, interrupted].map(|count| count.load(Ordering::Relaxed))
     }
 
     async fn check_schema(&self) -> Result<(), HistoryError> {
@@ -319,6 +404,34 @@ impl HistoryReader {
             .collect()
     }
 
+    /// Counts the operations that are dated after `now`, and returns the date of the last one. They
+    /// were recorded while the clock was ahead.
+    pub async fn operations_after(
+        &self,
+        now: UnixMs,
+    ) -> Result<Option<(u64, UnixMs)>, HistoryError> {
+        let (count, last): (i64, Option<UnixMs>) =
+            sqlx::query_as("SELECT count(*), max(asked_at) FROM operations WHERE asked_at > ?")
+                .bind(now)
+                .fetch_one(&self.pool)
+                .await
+                .map_err(|error| self.failed(&error))?;
+        Ok(last.map(|last| (count.unsigned_abs(), last)))
+    }
+
+    /// Returns the solution of the newest decision with one of these two solutions, in the order of
+    /// the record. Times may lie if the clock was wrong.
+    pub async fn newest_of(&self, solutions: [&str; 2]) -> Result<Option<String>, HistoryError> {
+        sqlx::query_scalar(
+            "SELECT solution FROM decisions WHERE solution IN (?, ?) ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(solutions[0])
+        .bind(solutions[1])
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))
+    }
+
     /// Returns finished decisions that scaled or patched a target at `from` or later, newest first. A
     /// patch may scale too.
     pub async fn scaled_since(&self, from: UnixMs) -> Result<Vec<Decision>, HistoryError> {
@@ -330,17 +443,19 @@ impl HistoryReader {
         self.bodies(query, "decision").await
     }
 
-    /// Counts operations since `from` that changed something or may have: on this target, in its
-    /// namespace, and in its cluster. Reads, notices and HTTP requests do not count.
-    pub async fn changes_since(
+    /// Counts operations requested from `from` to `to` that changed something or may have: on this
+    /// target, in its namespace, and in its cluster. Reads, notices and HTTP requests do not count.
+    /// Operations after `to` were recorded while the clock was ahead.
+    pub async fn changes_between(
         &self,
         target: &Target,
         from: UnixMs,
+        to: UnixMs,
     ) -> Result<[u32; 3], HistoryError> {
         let query = "SELECT count(*) FILTER (WHERE target = ?2), \
              count(*) FILTER (WHERE substr(target, 1, length(?3)) = ?3), \
              count(*) FILTER (WHERE substr(target, 1, length(?4)) = ?4) \
-             FROM operations WHERE asked_at >= ?1 \
+             FROM operations WHERE asked_at BETWEEN ?1 AND ?5 \
              AND kind NOT IN ('inspect', 'read_logs', 'query', 'http', 'notify') \
              AND (outcome IS NULL OR outcome IN ('done', 'in_doubt'))";
         let (on_target, in_namespace, in_cluster): (u32, u32, u32) = sqlx::query_as(query)
@@ -348,6 +463,7 @@ impl HistoryReader {
             .bind(target.to_string())
             .bind(format!("{}/{}/", target.cluster, target.namespace))
             .bind(format!("{}/", target.cluster))
+            .bind(to)
             .fetch_one(&self.pool)
             .await
             .map_err(|error| self.failed(&error))?;
@@ -469,6 +585,38 @@ impl HistoryReader {
     }
 
     pub(super) fn failed(&self, error: &sqlx::Error) -> HistoryError {
-        HistoryError::from_sqlx(&self.path, error)
+        let counts = &*self.counts;
+        let path = self.path.clone();
+        match (error, self.limits.deadline) {
+            (sqlx::Error::PoolTimedOut, _) => {
+                counts.refused.fetch_add(1, Ordering::Relaxed);
+                let mut lately = counts.lately.lock();
+                lately.truncate(MAX_LATELY);
+                lately.push_front(Instant::now());
+                let connections = self.limits.connections;
+                HistoryError::NoConnection { path, connections }
+            }
+            (error, Some(limit)) if is_interrupted(error) => {
+                counts.interrupted.fetch_add(1, Ordering::Relaxed);
+                HistoryError::TooSlow { path, limit }
+            }
+            (error, _) => HistoryError::from_sqlx(&self.path, error),
+        }
     }
+}
+
+/// Gives the next query on the connection its time. SQLite interrupts the query after it, also if
+/// nobody waits for its result any more.
+async fn set_deadline(
+    connection: &mut SqliteConnection,
+    deadline: Option<Duration>,
+) -> sqlx::Result<()> {
+    if let Some(deadline) = deadline {
+        let until = Instant::now() + deadline;
+        connection
+            .lock_handle()
+            .await?
+            .set_progress_handler(INSTRUCTIONS_PER_LOOK, move || Instant::now() < until);
+    }
+    Ok(())
 }

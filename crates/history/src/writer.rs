@@ -18,9 +18,14 @@ use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_common::metrics::{Counter, Gauge, Histogram, Metrics};
 use anomalyzer_common::{disk_probe, metrics};
-use anomalyzer_domain::Decision;
+use anomalyzer_domain::{Decision, UnixMs};
 
+use super::anchoring::read_heads;
+use super::audit::Chain;
 use super::columns::{EventColumns, IncidentColumns, PluginColumns};
+use super::cuts::CutReason;
+use super::heads::HeadsFile;
+use super::integrity::Integrity;
 use super::log::{ApplyError, Entry};
 use super::rows::{append, append_plugin_change, last_link, prune_up_to, put_incident, read_up_to};
 use super::{HistoryError, HistoryHealth, HistoryOptions};
@@ -44,12 +49,22 @@ pub(super) enum Work {
     Event(Box<EventColumns>),
     Incident(Box<IncidentColumns>),
     Plugin(Box<PluginColumns>),
-    /// Prunes all events up to and including `until`.
+    /// Prunes all events of a chain up to and including `until`.
     Cut {
+        chain: Chain,
         until: i64,
+        reason: CutReason,
+        now: UnixMs,
     },
     /// Makes this process the writer of the log of record.
     TakeOver,
+}
+
+/// Parts that attest the record outside of the file.
+#[derive(Clone, Debug)]
+pub(super) struct Witness {
+    pub heads: Arc<HeadsFile>,
+    pub integrity: Integrity,
 }
 
 struct Job {
@@ -87,6 +102,7 @@ impl Writer {
         options: &HistoryOptions,
         metrics: &Metrics,
         log: Option<Box<dyn LogOfRecord>>,
+        witness: Witness,
     ) -> Self {
         let (leads, led) = watch::channel(log.is_none());
         let name = log.as_ref().map(|log| log.name().to_owned());
@@ -106,6 +122,8 @@ impl Writer {
             leads,
             decisions: decisions.clone(),
             problem: Arc::clone(&problem),
+            heads: witness.heads,
+            integrity: witness.integrity,
             waiting: metrics.gauge("anomalyzer_queue_waiting", "How many wait.", &queue),
             took: metrics.histogram(
                 "anomalyzer_history_commit_seconds",
@@ -210,6 +228,8 @@ impl Writer {
             problem: self.problem.lock().clone(),
             waiting: self.waiting(),
             capacity: self.sender.max_capacity(),
+            reads_refused: 0,
+            searches_refused: 0,
             leads: self.log.is_some().then(|| *self.leads.borrow()),
         }
     }
@@ -242,6 +262,8 @@ struct WriterTask {
     leads: watch::Sender<bool>,
     decisions: broadcast::Sender<Arc<Decision>>,
     problem: Arc<Mutex<Option<String>>>,
+    heads: Arc<HeadsFile>,
+    integrity: Integrity,
     waiting: Gauge,
     took: Histogram,
     failed: Counter,
@@ -415,7 +437,29 @@ impl WriterTask {
             self.connection = None;
         }
         self.took.observe(started.elapsed().as_secs_f64());
+        if result.is_ok() {
+            self.write_heads().await;
+        }
         result.map_err(|error| self.explain(error))
+    }
+
+    /// Writes the heads beside the file. Heads of a record that was not verified would hide what
+    /// became of it.
+    async fn write_heads(&mut self) {
+        if !self.integrity.is_verified() {
+            return;
+        }
+        let heads = match self.connected().await {
+            Ok(connection) => read_heads(connection).await,
+            Err(error) => Err(error),
+        };
+        let written = match heads {
+            Ok(heads) => self.heads.write(heads).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = written {
+            tracing::debug!(error, "cannot write the heads of the chains");
+        }
     }
 
     /// Runs [`Self::write_through`], and gives up the log of record if it may have come apart from
@@ -458,7 +502,7 @@ impl WriterTask {
                 Work::Event(event) => {
                     let last = match head {
                         Some(last) => last,
-                        None => last_link(&mut transaction).await?,
+                        None => last_link(&mut transaction, Chain::Decisions).await?,
                     };
                     let (seq, hash) = append(&mut transaction, last, event).await?;
                     if log.is_some() {
@@ -467,9 +511,16 @@ impl WriterTask {
                     head = Some((seq, hash));
                     seq
                 }
-                Work::Incident(incident) => put_incident(&mut transaction, incident).await?,
+                Work::Incident(incident) => {
+                    put_incident(&mut transaction, incident, now_ms()).await?
+                }
                 Work::Plugin(change) => append_plugin_change(&mut transaction, change).await?,
-                Work::Cut { until } => prune_up_to(&mut transaction, *until, now_ms()).await?,
+                Work::Cut {
+                    chain,
+                    until,
+                    reason,
+                    now,
+                } => prune_up_to(&mut transaction, *chain, *until, *reason, *now).await?,
                 Work::TakeOver => 0,
             });
         }
@@ -576,7 +627,8 @@ impl WriterTask {
             .await?
             .begin_with("BEGIN IMMEDIATE")
             .await?;
-        let (mut taken, mut head) = (Vec::new(), last_link(&mut transaction).await?);
+        let mut head = last_link(&mut transaction, Chain::Decisions).await?;
+        let mut taken = Vec::new();
         for delivery in &page {
             let Some(entry) = Entry::decode(delivery) else {
                 continue;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -89,6 +90,7 @@ impl StateFile {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&lock_path)
             .map_err(io(&lock_path))?;
         match lock.try_lock() {
@@ -102,6 +104,11 @@ impl StateFile {
             }
         }
         let path = data_dir.join("local.json");
+        // A pipe would keep the start waiting for ever.
+        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            let error = io::Error::other("it is no regular file: remove it");
+            return Err(StateError::Io { path, error });
+        }
         let saved = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
                 path: path.clone(),

@@ -107,7 +107,7 @@ pub struct PastOperation {
     pub replicas: Option<u32>,
     /// Title of the notice, if the operation was a notice.
     pub notice: Option<String>,
-    /// Time of the request.
+    /// Time of the request by the present clock: now less its age.
     pub asked_at: UnixMs,
     /// True if the operation took effect, or may have taken effect.
     pub took_effect: bool,
@@ -138,8 +138,8 @@ pub struct Spent {
 pub struct Facts {
     /// Time of the request.
     pub now: UnixMs,
-    /// Milliseconds by which the clock jumped ahead within the last hour. Look-back windows are
-    /// that much longer.
+    /// Milliseconds by which look-back windows are extended. Records of earlier versions have them:
+    /// the distance that the clock jumped ahead within the hour.
     #[serde(default)]
     pub jumped: i64,
     /// Origin of the request.
@@ -173,6 +173,10 @@ pub struct Facts {
     pub snapshot: Option<Snapshot>,
     /// Reason why the kill switch is on, if it is on.
     pub stopped: Option<String>,
+    /// First difference of the record from what was recorded, if nothing may be changed because of
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_mismatch: Option<String>,
     /// Reason why the target is silenced, if it is silenced.
     #[serde(default)]
     pub silenced: Option<String>,
@@ -212,6 +216,12 @@ impl Facts {
     pub(super) fn effect(&self) -> Effect {
         let of_verb = || self.operation.as_ref().map(Effect::of_verb);
         self.effect.or_else(of_verb).unwrap_or_default()
+    }
+
+    /// Returns true if a time lies after `since` and not in the future. A time in the future was
+    /// recorded while the clock was ahead, and says nothing about when it was.
+    pub(super) fn is_since(&self, at: UnixMs, since: UnixMs) -> bool {
+        since < at && at <= self.now
     }
 
     /// Marks the operation as a rollback. A rollback never expires.

@@ -5,6 +5,7 @@
 
 mod cel;
 mod cel_context;
+mod clock_skew;
 mod custom_rule;
 mod default_operation;
 mod effect;
@@ -18,6 +19,7 @@ mod selector;
 mod time_zone;
 
 pub use cel::Expression;
+pub use clock_skew::ClockSkew;
 pub use custom_rule::PolicyRule;
 pub use default_operation::usual;
 pub use effect::Effect;

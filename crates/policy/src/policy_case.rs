@@ -181,6 +181,7 @@ impl Case {
             }),
             snapshot: Some(Snapshot::plain(self.target.clone(), self.at, self.replicas)),
             stopped: None,
+            record_mismatch: None,
             silenced: None,
             open_incidents: self.open_incidents,
             spent: Spent {

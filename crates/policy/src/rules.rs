@@ -19,6 +19,7 @@ pub(super) const BOUNDS: &[(&str, Rule)] = &[
     ("foreign", foreign),
     ("read", read),
     ("kill_switch", kill_switch),
+    ("record", record),
     ("silence", silence),
     ("maintenance", maintenance),
     ("incident_unknown", incident_unknown),
@@ -163,7 +164,27 @@ fn read(facts: &Facts, _: &Policy) -> Answer {
 /// notices and reads remain allowed.
 fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
     let why = facts.stopped.as_ref()?;
-    let harmless = match &facts.operation {
+    if only_tells_people(facts) {
+        None
+    } else {
+        deny(format!("the kill switch is on: {why}"))
+    }
+}
+
+/// Denies almost everything while the record is not what was recorded. The cooldown, the budgets
+/// and the memory of what was done come from the record.
+fn record(facts: &Facts, _: &Policy) -> Answer {
+    let mismatch = facts.record_mismatch.as_ref()?;
+    if only_tells_people(facts) {
+        None
+    } else {
+        deny(format!("the record can't be trusted: {mismatch}"))
+    }
+}
+
+/// Returns true if the operation, or the solution as a whole, changes nothing.
+fn only_tells_people(facts: &Facts) -> bool {
+    match &facts.operation {
         Some(operation) => matches!(operation, Operation::Notify(_)),
         None => matches!(
             facts.solution.as_str(),
@@ -172,11 +193,6 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
                 | solutions::CHECK_LOGS
                 | solutions::INVESTIGATE
         ),
-    };
-    if harmless {
-        None
-    } else {
-        deny(format!("the kill switch is on: {why}"))
     }
 }
 
@@ -443,7 +459,7 @@ fn cooldown(facts: &Facts, policy: &Policy) -> Answer {
             let same = past.solution == facts.solution
                 && past.notice.as_ref() == notice
                 && past.target == *target;
-            past.took_effect && same && past.asked_at > since
+            past.took_effect && same && facts.is_since(past.asked_at, since)
         })
         .map(|past| past.asked_at)
         .max()?;
@@ -467,7 +483,8 @@ fn oscillation(facts: &Facts, policy: &Policy) -> Answer {
     let scaled = facts
         .past
         .iter()
-        .filter(|past| past.took_effect && past.target == *target && past.asked_at > since);
+        .filter(|past| past.took_effect && past.target == *target)
+        .filter(|past| facts.is_since(past.asked_at, since));
     let mut scaled: Vec<_> = scaled
         .filter_map(|past| Some((past.asked_at, past.replicas?)))
         .collect();

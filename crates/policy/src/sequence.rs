@@ -32,7 +32,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let target = 0..3_usize;
     let event = prop_oneof![
         3 => (1_i64..900_000).prop_map(Event::Pass),
-        1 => (-2 * HOUR_MS..2 * HOUR_MS).prop_map(Event::Jump),
+        // A shorter jump counts as an adjustment of the clock.
+        1 => (10_000..2 * HOUR_MS).prop_map(Event::Jump),
+        1 => (-2 * HOUR_MS..-10_000).prop_map(Event::Jump),
         1 => Just(Event::Restart),
         2 => target.clone().prop_map(Event::Open),
         1 => target.clone().prop_map(Event::Clear),
@@ -56,10 +58,11 @@ struct World {
     truly: i64,
     /// Offset of the clock from the true time.
     off: i64,
-    /// Forward jumps that the process has seen: the true time and the distance.
-    jumps: Vec<(i64, i64)>,
-    /// True time of the last restart that made the process forget a forward jump.
+    /// True time of the last jump.
+    jumped: Option<i64>,
+    /// True time of the last restart that made the process forget a jump.
     forgot: Option<i64>,
+    skew: ClockSkew,
     open: [bool; 3],
     replicas: [Replicas; 3],
     done: Vec<Done>,
@@ -94,8 +97,9 @@ impl World {
             policy,
             truly: 1_000_000_000_000,
             off: 0,
-            jumps: vec![],
+            jumped: None,
             forgot: None,
+            skew: ClockSkew::default(),
             open: [false; 3],
             replicas: [Replicas {
                 desired: 3,
@@ -109,20 +113,17 @@ impl World {
         self.truly + self.off
     }
 
-    fn jumped(&self) -> i64 {
-        self.jumps
-            .iter()
-            .filter(|(at, _)| self.truly - at <= HOUR_MS)
-            .map(|(_, ahead)| ahead)
-            .sum()
-    }
-
     fn spent(&self, of: usize) -> Spent {
-        let since = self.now() - HOUR_MS - self.jumped();
+        let recent = self.skew.recent(HOUR_MS);
         let count = |is: &dyn Fn(usize) -> bool| {
             self.done
                 .iter()
-                .filter(|done| done.at > since && is(done.target))
+                .filter(|done| is(done.target))
+                .filter(|done| {
+                    recent
+                        .iter()
+                        .any(|(from, to)| (*from..=*to).contains(&done.at))
+                })
                 .count() as u32
         };
         Spent {
@@ -132,8 +133,31 @@ impl World {
         }
     }
 
+    /// Returns the operations on a target, each with its time by the present clock.
+    fn past(&self, of: usize) -> Vec<PastOperation> {
+        let on_target = self.done.iter().filter(|done| done.target == of);
+        on_target
+            .filter_map(|done| {
+                let age = self.skew.age(done.at)?;
+                Some(PastOperation {
+                    target: target(of),
+                    solution: match done.replicas {
+                        Some(_) => "scale_up".into(),
+                        None => "restart_service".into(),
+                    },
+                    kind: String::new(),
+                    replicas: done.replicas,
+                    notice: None,
+                    asked_at: self.now() - age,
+                    took_effect: true,
+                })
+            })
+            .collect()
+    }
+
     fn wish(&mut self, of: usize, replicas: Option<u32>, approved: bool) {
         let now = self.now();
+        self.skew.observe(now, self.truly);
         let on = target(of);
         let (solution, operation) = match replicas {
             Some(replicas) => (
@@ -147,7 +171,7 @@ impl World {
         };
         let facts = Facts {
             now,
-            jumped: self.jumped(),
+            jumped: 0,
             source: Source::Engine,
             solution: solution.into(),
             plugin_mode: Mode::Auto,
@@ -173,27 +197,11 @@ impl World {
             }),
             snapshot: Some(Snapshot::plain(on.clone(), now, Some(self.replicas[of]))),
             stopped: None,
+            record_mismatch: None,
             silenced: None,
             open_incidents: 1,
             spent: self.spent(of),
-            past: self
-                .done
-                .iter()
-                .filter(|done| done.target == of)
-                .map(|done| PastOperation {
-                    target: on.clone(),
-                    solution: if done.replicas.is_some() {
-                        "scale_up".into()
-                    } else {
-                        "restart_service".into()
-                    },
-                    kind: String::new(),
-                    replicas: done.replicas,
-                    notice: None,
-                    asked_at: done.at,
-                    took_effect: true,
-                })
-                .collect(),
+            past: self.past(of),
             rate_limit: None,
         };
         let facts = facts.with_effect();
@@ -275,15 +283,14 @@ impl World {
             Event::Pass(time) => self.truly += time,
             Event::Jump(by) => {
                 self.off += by;
-                if by > 0 {
-                    self.jumps.push((self.truly, by));
-                }
+                self.jumped = Some(self.truly);
             }
             Event::Restart => {
-                if self.jumped() > 0 {
+                if self.jumped.is_some_and(|at| self.truly - at <= HOUR_MS) {
                     self.forgot = Some(self.truly);
                 }
-                self.jumps.clear();
+                self.skew = ClockSkew::default();
+                self.skew.observe(self.now(), self.truly);
             }
             Event::Open(of) => self.open[of] = true,
             Event::Clear(of) => self.open[of] = false,

@@ -58,6 +58,7 @@ pub(super) fn facts(operation: Operation) -> Facts {
         approved: None,
         snapshot: Some(snapshot()),
         stopped: None,
+        record_mismatch: None,
         silenced: None,
         open_incidents: 1,
         spent: Spent::default(),
@@ -852,6 +853,57 @@ fn each_budget_holds_what_the_host_does_by_itself_and_no_person() {
         Verdict::Deny,
         "budget",
     );
+}
+
+proptest! {
+    #[test]
+    fn an_operation_of_the_future_changes_no_verdict(
+        past in proptest::collection::vec((0_i64..7_200_000, 1_u32..9), 0..5),
+        future in proptest::collection::vec((1_i64..400_000_000_000, 1_u32..9), 1..5),
+        replicas in 1_u32..9, restart: bool, person: bool,
+    ) {
+        let operation = |at: i64, replicas: u32| PastOperation {
+            target: target(),
+            solution: "scale_up".into(),
+            kind: "scale".into(),
+            replicas: Some(replicas),
+            notice: None,
+            asked_at: at,
+            took_effect: true,
+        };
+        let mut facts = facts(match restart {
+            true => Operation::Restart { target: target() },
+            false => scale(replicas),
+        });
+        facts.source = if person { Source::Person } else { Source::Engine };
+        facts.past = past.into_iter().map(|(age, n)| operation(NOW - age, n)).collect();
+        let without = judge(&facts, &Policy::default());
+        facts.past.extend(future.into_iter().map(|(ahead, n)| operation(NOW + ahead, n)));
+        prop_assert_eq!(judge(&facts, &Policy::default()), without);
+    }
+}
+
+#[test]
+fn while_the_record_is_not_what_was_recorded_people_are_told_and_nothing_else_is_done() {
+    let altered = |operation| Facts {
+        record_mismatch: Some("the table decisions differs".into()),
+        ..facts(operation)
+    };
+    let policy = Policy::default();
+    check(&altered(scale(4)), &policy, Verdict::Deny, "record");
+    let person = Facts {
+        source: Source::Person,
+        ..altered(scale(4))
+    };
+    check(&person, &policy, Verdict::Deny, "record");
+    let look = Operation::Inspect { target: target() };
+    check(&altered(look), &policy, Verdict::Allow, "read");
+    let alarm = Operation::Notify(Notice {
+        channel: "default".into(),
+        title: "t".into(),
+        text: "t".into(),
+    });
+    check(&altered(alarm), &policy, Verdict::Allow, "default");
 }
 
 #[test]

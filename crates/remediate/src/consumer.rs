@@ -2,6 +2,7 @@
 //! a task of its own.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -9,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::decision_run::{DecisionRun, RunError};
 use super::follow_up::asks_again;
 use super::life::run_decision;
+use super::off_record::Unrecorded;
 use super::proposal::proposed;
 use super::{deferred, provenance, scale_back};
 use anomalyzer_bus::retry::Backoff;
@@ -158,6 +160,7 @@ impl SolutionConsumer {
                     return retry::set_aside(subscription, delivery, &why, &self.run.stop).await;
                 }
                 Err(Refused::History(error)) => {
+                    self.tell_people(delivery, &error);
                     tracing::error!(
                         offset = delivery.offset, %error,
                         "cannot record solution, so nothing is executed; retrying"
@@ -168,6 +171,39 @@ impl SolutionConsumer {
                 return Err(BusError::Closed);
             }
         }
+    }
+
+    /// Tells people of our analyst's solution that cannot be recorded, so that nothing is done.
+    fn tell_people(&self, delivery: &Delivery, error: &HistoryError) {
+        if !matches!(
+            error,
+            HistoryError::Full { .. } | HistoryError::Store { .. }
+        ) {
+            return;
+        }
+        let executor = Arc::clone(&self.run.executor);
+        let Ok(Received::Claimed(solution)) = decode(delivery, (executor.clock)()) else {
+            return;
+        };
+        let error = error.to_string();
+        self.tasks.spawn(async move {
+            if !provenance::is_plausibly_ours(&executor, &solution).await {
+                return;
+            }
+            let target = solution.target.as_ref().map(ToString::to_string);
+            let unrecorded = Unrecorded {
+                key: solution.id.clone(),
+                title: format!(
+                    "{} of {} is not done: it cannot be recorded",
+                    solution.solution_type,
+                    target.unwrap_or_default()
+                ),
+                text: format!("{}\n{error}", solution.explanation),
+                incident: solution.incident.clone(),
+                target: solution.target.clone(),
+            };
+            executor.off_record.tell(unrecorded).await;
+        });
     }
 
     async fn try_accept(&self, delivery: &Delivery) -> Result<(), Refused> {

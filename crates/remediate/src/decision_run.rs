@@ -114,6 +114,8 @@ fn is_temporary(error: &HistoryError) -> bool {
         HistoryError::Full { .. }
         | HistoryError::Busy { .. }
         | HistoryError::Unanswered { .. }
+        | HistoryError::TooSlow { .. }
+        | HistoryError::NoConnection { .. }
         | HistoryError::Store { .. }
         | HistoryError::Open { .. }
         | HistoryError::Log { .. }

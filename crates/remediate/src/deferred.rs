@@ -90,7 +90,7 @@ async fn blocked(run: &DecisionRun, decision: &Decision) -> Blocked {
         anomalyzer_policy::is_not_now(&facts, &executor.policy) || rollout && snapshot.is_none();
     if !in_the_way {
         Blocked::Cleared
-    } else if rollout && facts.now - decision.decided_at > ROLLOUT_TIMEOUT_MS {
+    } else if rollout && !(0..=ROLLOUT_TIMEOUT_MS).contains(&(facts.now - decision.decided_at)) {
         Blocked::TooLong
     } else {
         Blocked::Still

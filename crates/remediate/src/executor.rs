@@ -19,6 +19,7 @@ use anomalyzer_policy::Policy;
 
 use super::in_flight::InFlight;
 use super::incidents::OpenIncidents;
+use super::off_record::OffRecord;
 
 /// Limits for carrying out decisions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +85,8 @@ pub struct Executor {
     pub kill_switch: KillSwitch,
     /// Silences of targets.
     pub silences: Silences,
+    /// Notices about what cannot be recorded.
+    pub off_record: OffRecord,
     /// State that the decisions in flight share.
     pub in_flight: InFlight,
 }

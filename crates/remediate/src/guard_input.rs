@@ -1,10 +1,10 @@
 //! Input of the guard: the state of the world at the moment of asking.
 
-use super::past_operations::{clock_skew, past_operations};
+use super::past_operations::past_operations;
 use super::{Executor, provenance};
 use anomalyzer_domain::{
     Coverage, Decision, GuardVerdict, Incident, Operation, Provenance, Question, Snapshot, Target,
-    UnixMs, millis, rfc3339,
+    UnixMs, rfc3339,
 };
 use anomalyzer_history::{Asked, Input};
 use anomalyzer_policy::{
@@ -58,20 +58,20 @@ pub(super) async fn facts(
             None => IncidentFacts::default(),
         }),
     };
-    let jumped = clock_skew(executor);
-    let since = now
-        .saturating_sub(millis(executor.policy.cooldown.max(HOUR)))
-        .saturating_sub(jumped);
     let touched = operation
         .and_then(Operation::target)
         .or(decision.target.as_ref());
     let past = match touched {
-        Some(touched) => past_operations(executor, decision, touched, since).await,
+        Some(touched) => {
+            let length = executor.policy.cooldown.max(HOUR);
+            past_operations(executor, decision, touched, length, now).await
+        }
         None => vec![],
     };
     Facts {
         now,
-        jumped,
+        // The past operations have their true ages.
+        jumped: 0,
         // The record counts, not the message: see `provenance`.
         source: match decision.provenance.source.as_str() {
             Provenance::ENGINE => Source::Engine,
@@ -98,6 +98,7 @@ pub(super) async fn facts(
         approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
         snapshot: snapshot.cloned(),
         stopped: executor.kill_switch.why(),
+        record_mismatch: executor.history.mismatch(),
         silenced: touched.and_then(|target| silenced(executor, target, now)),
         open_incidents: u32::try_from(executor.incidents.count()).unwrap_or(u32::MAX),
         spent: Spent::default(),

@@ -28,6 +28,7 @@ pub(super) async fn wait_for_answer(
     id: &DecisionId,
 ) -> Result<Waited, RunError> {
     let executor = &*run.executor;
+    let began = (executor.clock)();
     loop {
         // Register for the notification before reading the record, so that no answer is missed.
         let mut answered = std::pin::pin!(executor.in_flight.answered.notified());
@@ -36,11 +37,15 @@ pub(super) async fn wait_for_answer(
         let Some(question) = &decision.question else {
             return Ok(Waited::Answered(Box::new(decision)));
         };
-        let left = question.expires_at - (executor.clock)();
+        // The clock may have been ahead when the question was asked. Then it lapses after the time
+        // that it was given, counted from now.
+        let given = question.expires_at.saturating_sub(question.asked_at);
+        let expires_at = question.expires_at.min(began.saturating_add(given));
+        let left = expires_at - (executor.clock)();
         if left < 0 {
             return Ok(Waited::Lapsed {
                 rule: "answer",
-                reason: format!("nobody said yes until {}", rfc3339(question.expires_at)),
+                reason: format!("nobody said yes until {}", rfc3339(expires_at)),
             });
         }
         if !is_still_needed(executor, &decision).await {

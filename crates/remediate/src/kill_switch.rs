@@ -65,7 +65,13 @@ impl KillSwitch {
     /// # Errors
     /// The file can't be written. A half-written file counts as on.
     pub async fn on(&self, why: &str) -> io::Result<()> {
-        let mut file = fs::File::create(&self.path).await?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.path)
+            .await?;
         file.write_all(why.as_bytes()).await?;
         file.write_all(b"\n").await?;
         file.sync_all().await?;

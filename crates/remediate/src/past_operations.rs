@@ -1,33 +1,43 @@
 //! Past operations: facts for the cooldown and the budgets, and the clock that measures both.
 
+use std::time::Duration;
+
 use super::Executor;
 use anomalyzer_domain::{
     Decision, Operation, OperationRecord, OutcomeKind, Target, UnixMs, millis,
 };
-use anomalyzer_policy::{Effect, HOUR, PastOperation, Spent};
+use anomalyzer_policy::{ClockSkew, Effect, HOUR, PastOperation, Spent};
 
-/// Returns the operations of other decisions on a target since a time.
+/// Returns the operations of other decisions on a target within the last `length`, each with its
+/// time by the present clock.
 pub(super) async fn past_operations(
     executor: &Executor,
     decision: &Decision,
     target: &Target,
-    since: UnixMs,
+    length: Duration,
+    now: UnixMs,
 ) -> Vec<PastOperation> {
+    let skew = clock_skew(executor, now);
+    let recent = skew.recent(millis(length));
+    let since = recent.iter().map(|(from, _)| *from).min().unwrap_or(now);
     match executor.history.operations_since(Some(target), since).await {
         Ok(past) => past
             .into_iter()
             .filter(|past| past.decision != decision.id)
-            .map(|past| PastOperation {
-                target: target.clone(),
-                solution: past.solution.clone(),
-                kind: past.operation.kind.clone(),
-                replicas: Effect::of(&past.operation.operation, None, false).replicas,
-                notice: match &past.operation.operation {
-                    Operation::Notify(notify) => Some(notify.title.clone()),
-                    _ => None,
-                },
-                asked_at: past.operation.asked_at,
-                took_effect: may_have_taken_effect(&past.operation),
+            .filter_map(|past| {
+                let age = skew.age(past.operation.asked_at)?;
+                Some(PastOperation {
+                    target: target.clone(),
+                    solution: past.solution.clone(),
+                    kind: past.operation.kind.clone(),
+                    replicas: Effect::of(&past.operation.operation, None, false).replicas,
+                    notice: match &past.operation.operation {
+                        Operation::Notify(notify) => Some(notify.title.clone()),
+                        _ => None,
+                    },
+                    asked_at: now.saturating_sub(age),
+                    took_effect: may_have_taken_effect(&past.operation),
+                })
             })
             .collect(),
         Err(error) => {
@@ -39,7 +49,7 @@ pub(super) async fn past_operations(
                 kind: "unknown".into(),
                 replicas: None,
                 notice: None,
-                asked_at: (executor.clock)(),
+                asked_at: now,
                 took_effect: true,
             }]
         }
@@ -49,14 +59,18 @@ pub(super) async fn past_operations(
 /// Counts the changes of the last hour that count towards the budgets of a target. If the history
 /// cannot be read, the budgets count as used up.
 pub(super) async fn spent(executor: &Executor, target: &Target) -> Spent {
-    let since = (executor.clock)()
-        .saturating_sub(millis(HOUR))
-        .saturating_sub(clock_skew(executor));
-    let changes = executor.history.changes_since(target, since).await;
-    let [on_target, in_namespace, in_cluster] = changes.unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot count past operations; assuming that the budgets are used up");
-        [u32::MAX; 3]
-    });
+    let mut sum = [0_u32; 3];
+    for (from, to) in clock_skew(executor, (executor.clock)()).recent(millis(HOUR)) {
+        let changes = executor.history.changes_between(target, from, to).await;
+        let changes = changes.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot count past operations; assuming that the budgets are used up");
+            [u32::MAX; 3]
+        });
+        for (sum, changes) in sum.iter_mut().zip(changes) {
+            *sum = sum.saturating_add(changes);
+        }
+    }
+    let [on_target, in_namespace, in_cluster] = sum;
     Spent {
         on_target,
         in_namespace,
@@ -64,10 +78,16 @@ pub(super) async fn spent(executor: &Executor, target: &Target) -> Spent {
     }
 }
 
-/// Returns how far the wall clock jumped ahead within the last hour, in milliseconds.
-pub(super) fn clock_skew(executor: &Executor) -> i64 {
-    let mut clock_skew = executor.in_flight.clock_skew.lock();
-    clock_skew.observe((executor.clock)(), (executor.monotonic)())
+/// Returns the true ages of recorded times at `now`.
+fn clock_skew(executor: &Executor, now: UnixMs) -> ClockSkew {
+    let mut skew = executor.in_flight.clock_skew.lock();
+    if let Some(jump_ms) = skew.observe(now, (executor.monotonic)()) {
+        tracing::warn!(
+            jump_ms,
+            "wall clock jumped: counting past operations by their true age"
+        );
+    }
+    skew.clone()
 }
 
 /// Returns true unless the operation certainly changed nothing. A notice in doubt counts as not

@@ -103,7 +103,8 @@ fn is_first_of_storm(executor: &Executor) -> bool {
     let now = (executor.clock)();
     let within = millis(executor.policy.approve_within);
     let mut told = executor.in_flight.storm_told.lock();
-    let first = told.is_none_or(|told| now.saturating_sub(told) >= within);
+    // After a jump of the clock back, the last alarm lies in the future.
+    let first = told.is_none_or(|told| !(0..within).contains(&now.saturating_sub(told)));
     if first {
         *told = Some(now);
     }

@@ -160,9 +160,12 @@ pub(super) async fn is_as_left(
     if now.replicas.is_none_or(|now| now.desired != *replicas) {
         return Ok(false);
     }
+    let now_ms = (executor.clock)();
+    // The clock may have been ahead when the operation was recorded.
     let since = record
         .asked_at
-        .max((executor.clock)() - VERSION_LOOKBACK_MS);
+        .min(now_ms)
+        .max(now_ms - VERSION_LOOKBACK_MS);
     let later = executor
         .history
         .operations_since(Some(target), since)

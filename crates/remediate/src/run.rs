@@ -15,6 +15,10 @@ use anomalyzer_bus::retry::Backoff;
 use anomalyzer_bus::{Batch, BusError, Ended, Handler, OnReadError, Subscription, consume};
 use anomalyzer_domain::{Delivery, Topic};
 
+/// Time that the first verification of the record may hold up decisions. It takes longer for a very
+/// large record.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Bounds of a read while this server is on standby. It looks often whether it acts now.
 const STANDBY_BATCH: Batch = Batch {
     topic: Topic::Solutions,
@@ -54,6 +58,14 @@ impl Executor {
                 continue;
             }
             pauses = Backoff::default();
+            // A decision must not begin by a record that somebody altered.
+            let verified = tokio::time::timeout(VERIFY_TIMEOUT, self.history.verified_once());
+            tokio::select! {
+                verified = verified => if verified.is_err() {
+                    tracing::warn!("the record is not verified yet; acting meanwhile");
+                },
+                () = shutdown.cancelled() => return Ok(()),
+            }
             let stop = shutdown.child_token();
             // After a panic too, the tasks of this run end with it.
             let _end = stop.clone().drop_guard();

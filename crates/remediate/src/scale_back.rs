@@ -52,7 +52,9 @@ async fn is_due(executor: &Executor, decision: &Decision, target: &Target) -> bo
         return false;
     };
     let wait = millis(executor.verify.scale_back_after);
-    (executor.clock)() >= cleared.saturating_add(wait)
+    let now = (executor.clock)();
+    // A time in the future was recorded while the clock was ahead: the incident is over by now.
+    (cleared > now || now >= cleared.saturating_add(wait))
         && executor
             .incidents
             .open()

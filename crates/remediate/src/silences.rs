@@ -6,11 +6,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use anomalyzer_common::json_store::{JsonStore, JsonStoreError};
+use anomalyzer_common::set_aside::SetAside;
 use anomalyzer_domain::{Target, UnixMs, as_rfc3339, derive};
 use anomalyzer_policy::Selector;
 
 /// Name of the file in the data folder.
 pub const FILE_NAME: &str = "silences.json";
+/// Distance into the future that the start of a silence in force may have, in milliseconds. A later
+/// start was recorded while the clock was ahead.
+const MAX_AHEAD_MS: i64 = 300_000;
 /// Maximum number of silences at a time.
 const MAX_SILENCES: usize = 1_000;
 
@@ -34,6 +38,14 @@ pub struct Silence {
     pub until: UnixMs,
 }
 
+impl Silence {
+    /// Returns true if the silence is in force at `now`. A silence that was made while the clock was
+    /// ahead is not: it would hold until that time comes.
+    fn is_in_force(&self, now: UnixMs) -> bool {
+        now < self.until && self.since <= now.saturating_add(MAX_AHEAD_MS)
+    }
+}
+
 /// Reason why a silence was not added or not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SilenceError {
@@ -55,10 +67,10 @@ pub enum SilenceError {
 pub struct Silences(JsonStore<Silence>);
 
 impl Silences {
-    /// Opens the silences of the server with this data folder.
+    /// Opens the silences of the server with this data folder. A damaged file is moved aside.
     ///
     /// # Errors
-    /// The file exists and cannot be read, so that the silenced targets are unknown.
+    /// A damaged file cannot be moved aside.
     pub fn open(data_dir: &Path) -> Result<Self, SilenceError> {
         Ok(Self(JsonStore::open(
             data_dir.join(FILE_NAME),
@@ -66,7 +78,13 @@ impl Silences {
         )?))
     }
 
-    /// Returns the silences in force at `now`.
+    /// Returns the damaged file that was moved aside at the start. The targets that it silenced are
+    /// unknown.
+    pub fn set_aside(&self) -> Option<&SetAside> {
+        self.0.set_aside()
+    }
+
+    /// Returns the silences that are not over at `now`, also those from a clock that was ahead.
     pub fn all(&self, now: UnixMs) -> Vec<Silence> {
         self.0.with(|known| {
             known
@@ -82,7 +100,7 @@ impl Silences {
         self.0.with(|known| {
             known
                 .iter()
-                .find(|silence| now < silence.until && silence.targets.matches(target))
+                .find(|silence| silence.is_in_force(now) && silence.targets.matches(target))
                 .cloned()
         })
     }
@@ -190,14 +208,35 @@ mod tests {
         assert_eq!(silences.all(5_000).len(), 1);
     }
 
+    #[tokio::test]
+    async fn a_silence_from_a_clock_that_was_ahead_holds_nothing_and_is_listed() {
+        const YEAR: UnixMs = 365 * 24 * 3_600_000;
+        let folder = tempfile::tempdir().unwrap();
+        let silences = Silences::open(folder.path()).unwrap();
+        let ahead = 10 * YEAR;
+        let silence = silences
+            .add(shop(), "why".into(), "anna".into(), ahead, ahead + 60_000)
+            .await
+            .unwrap();
+        let web = Target::new("shop", "Deployment", "web");
+        assert_eq!(silences.of(&web, 1_000), None);
+        assert_eq!(silences.all(1_000), [silence]);
+        assert!(silences.of(&web, ahead + 1).is_some());
+        assert!(
+            silences.of(&web, ahead - 60_000).is_some(),
+            "a clock set right"
+        );
+    }
+
     #[test]
-    fn a_file_that_can_not_be_read_is_an_error_with_the_remedy() {
+    fn a_file_that_can_not_be_read_is_moved_aside_and_named() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE_NAME), "[{").unwrap();
-        let error = Silences::open(folder.path()).unwrap_err().to_string();
+        let silences = Silences::open(folder.path()).unwrap();
+        let aside = silences.set_aside().unwrap().to_string();
         assert!(
-            error.contains(FILE_NAME) && error.contains("correct or remove"),
-            "{error}"
+            aside.contains(FILE_NAME) && aside.contains("nothing is silenced any more"),
+            "{aside}"
         );
     }
 }

@@ -34,7 +34,9 @@ pub(super) async fn verify(
         .iter()
         .filter_map(|record| record.done_at)
         .max()
-        .unwrap_or(decision.decided_at);
+        .unwrap_or(decision.decided_at)
+        // The clock may have been ahead when the operation was recorded.
+        .min((executor.clock)());
     let from = acted_at + millis(config.settle);
     let until = from + millis(config.observe);
     let left = u64::try_from(until - (executor.clock)()).unwrap_or(0);

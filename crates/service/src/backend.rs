@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::engine::DetectionStatus;
 use super::health::{Health, Status};
 use super::metrics;
+use super::storage::Stores;
 use anomalyzer_api::{
     ApprovalAnswer, Backend, BackendError, PartHealth, PartStatus, ProbeBackend, TestMetric,
 };
@@ -36,6 +37,7 @@ pub(super) struct EngineBackend {
     pub progress: Arc<EngineProgress>,
     /// Open incidents. They are empty on the engine.
     pub incidents: OpenIncidents,
+    pub storage: Stores,
 }
 
 /// Backend of a server, with or without an engine in its process.
@@ -70,6 +72,7 @@ impl ProbeBackend for EngineBackend {
         metrics::show_overlooked(&self.metrics, &self.overlooked);
         metrics::show_blind_spots(&self.metrics, &self.blind_spots);
         metrics::show_engine(&self.metrics, &self.progress);
+        metrics::show_stores(&self.metrics, &self.storage);
         metrics::show_detection(&self.metrics, &self.detection, &self.signals);
     }
 }

@@ -47,6 +47,8 @@ pub(super) fn spawn_server_tasks(tasks: &Tasks, work: &Arc<ServerWork>) {
         tasks.spawn_supervised("groups", local, supervise_process_groups);
     }
     tasks.spawn_supervised("anchors", work, anchor_history);
+    work.history.expect_verification();
+    tasks.spawn_supervised("audit", work, verify_history);
     tasks.spawn_supervised("retention", work, retain_history);
     tasks.spawn_supervised("incidents", work, record_incidents);
     tasks.spawn_supervised("recent", work, follow_samples);
@@ -113,6 +115,11 @@ async fn anchor_history(work: Arc<ServerWork>, stop: CancellationToken) -> Resul
         stop,
     )
     .await
+}
+
+async fn verify_history(work: Arc<ServerWork>, stop: CancellationToken) -> Result<(), Infallible> {
+    let (config, history) = (work.config.audit.clone(), work.history.clone());
+    anomalyzer_history::verify(config, history, work.clock.clone(), stop).await
 }
 
 async fn retain_history(work: Arc<ServerWork>, stop: CancellationToken) -> Result<(), Infallible> {

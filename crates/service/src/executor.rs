@@ -15,7 +15,9 @@ use anomalyzer_operator_kubernetes::Kubernetes;
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::verification::RecentSamples;
-use anomalyzer_remediate::{Dispatcher, Executor, InFlight, KillSwitch, OpenIncidents, Silences};
+use anomalyzer_remediate::{
+    Dispatcher, Executor, InFlight, KillSwitch, OffRecord, OpenIncidents, Silences,
+};
 
 /// Shared parts of the executor.
 pub(super) struct ExecutorParts {
@@ -32,6 +34,7 @@ pub(super) struct ExecutorParts {
 pub(super) fn executor(
     config: &Config,
     dispatcher: Dispatcher,
+    off_record: OffRecord,
     parts: ExecutorParts,
 ) -> Arc<Executor> {
     let began = std::time::Instant::now();
@@ -51,6 +54,7 @@ pub(super) fn executor(
         monotonic: Arc::new(move || millis(began.elapsed())),
         kill_switch: KillSwitch::in_folder(&config.data_dir),
         silences: parts.silences,
+        off_record,
         in_flight: InFlight::default(),
     })
 }
@@ -63,6 +67,7 @@ pub(super) async fn dispatcher(
     config: &Config,
     local: Option<&Arc<Local>>,
     source: &Arc<dyn MetricSource>,
+    notifier: Arc<Notifier>,
     clock: Clock,
 ) -> anyhow::Result<Dispatcher> {
     let mut operators: Vec<Arc<dyn Operator>> = Vec::new();
@@ -74,7 +79,7 @@ pub(super) async fn dispatcher(
     }
     Ok(Dispatcher {
         operators,
-        notifier: Arc::new(Notifier::new(config.notify.clone())?),
+        notifier,
         http: Arc::new(HttpSender::new(&config.http).map_err(anyhow::Error::msg)?),
         metrics: Arc::clone(source),
         queries: queries(config),

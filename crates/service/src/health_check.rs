@@ -8,10 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::blind_spots;
 use super::engine::DetectionStatus;
 use super::health::{Health, Status};
+use super::storage::Stores;
 use anomalyzer_bus::Bus;
 use anomalyzer_collect::StatusBoard;
 use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_diagnose::Diagnoser;
+use anomalyzer_domain::{Clock, UnixMs, rfc3339};
+use anomalyzer_history::HistoryReader;
 use anomalyzer_operator::Operator;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::KillSwitch;
@@ -20,6 +23,11 @@ use anomalyzer_remediate::KillSwitch;
 const HEALTH_INTERVAL: Duration = Duration::from_secs(3);
 /// Longest wait for the answer of an operator.
 const OPERATOR_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Share of its bound from which a file is nearly full.
+const NEARLY_FULL_PERCENT: u64 = 95;
+/// Difference between clocks that is no error, in milliseconds.
+const CLOCK_TOLERANCE_MS: i64 = 5_000;
 
 /// A part that is asked for its health. Supervised tasks report theirs by themselves.
 pub(super) enum HealthCheck {
@@ -39,6 +47,10 @@ pub(super) enum HealthCheck {
     Collect(StatusBoard),
     /// The blind spots of all parts.
     BlindSpots(BlindSpots),
+    /// The files of the data folder.
+    Storage(Stores),
+    /// The wall clock, compared with the times on record.
+    Clock(HistoryReader, Clock),
 }
 
 impl HealthCheck {
@@ -53,6 +65,8 @@ impl HealthCheck {
             Self::Operator(operator) => operator.name(),
             Self::Collect(_) => "collect",
             Self::BlindSpots(_) => "blind spots",
+            Self::Storage(_) => "storage",
+            Self::Clock(..) => "clock",
         }
     }
 
@@ -66,6 +80,8 @@ impl HealthCheck {
             Self::Operator(operator) => operator_health(operator.as_ref()).await,
             Self::Collect(status) => collect_health(status),
             Self::BlindSpots(spots) => blind_spots::health(spots),
+            Self::Storage(stores) => storage_health(stores),
+            Self::Clock(history, clock) => clock_health(history, clock()).await,
         }
     }
 }
@@ -193,6 +209,62 @@ async fn operator_health(operator: &dyn Operator) -> (Status, String) {
         Ok(Ok(())) => (Status::Ok, "answers".to_owned()),
         Ok(Err(error)) => (Status::Broken, error.to_string()),
         Err(_) => (Status::Broken, "no answer within 3 s".to_owned()),
+    }
+}
+
+/// A file near its bound soon loses its oldest part, or takes no more.
+fn storage_health(stores: &Stores) -> (Status, String) {
+    if let Some(first) = stores.set_aside().first() {
+        let more = stores.set_aside().len() - 1;
+        let more = match more {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        return (Status::Degraded, format!("{first}{more}"));
+    }
+    let sizes = stores.sizes();
+    let full = sizes
+        .iter()
+        .any(|store| store.bytes > store.max_bytes / 100 * NEARLY_FULL_PERCENT);
+    let sizes: Vec<_> = sizes
+        .iter()
+        .map(|store| {
+            let (bytes, most) = (mebibytes(store.bytes), mebibytes(store.max_bytes));
+            format!("{} {bytes} of {most} MiB", store.name)
+        })
+        .collect();
+    match full {
+        true => (
+            Status::Degraded,
+            format!("nearly full: {}", sizes.join(", ")),
+        ),
+        false => (Status::Ok, sizes.join(", ")),
+    }
+}
+
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+/// Operations that are dated in the future were recorded while the clock was ahead. They count for
+/// nothing, neither for the cooldown nor for the budgets.
+async fn clock_health(history: &HistoryReader, now: UnixMs) -> (Status, String) {
+    match history
+        .operations_after(now.saturating_add(CLOCK_TOLERANCE_MS))
+        .await
+    {
+        Ok(None) => (
+            Status::Ok,
+            "no time on record lies in the future".to_owned(),
+        ),
+        Ok(Some((count, last))) => (
+            Status::Degraded,
+            format!(
+                "the clock was ahead: {count} operations on record are dated up to {}, and do not count as recent",
+                rfc3339(last)
+            ),
+        ),
+        Err(error) => (Status::Degraded, error.to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! incidents that the guard consults.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, consume};
+use anomalyzer_common::data_folder::private_file;
 use anomalyzer_domain::{Delivery, IncidentEvent, Topic};
 use anomalyzer_history::History;
 use anomalyzer_remediate::OpenIncidents;
@@ -43,7 +44,7 @@ pub(super) fn group(bus: &dyn Bus, data_dir: &Path) -> io::Result<String> {
         Err(error) => return Err(error),
     }
     let id = format!("{:032x}", fastrand::u128(..));
-    std::fs::write(&path, &id)?;
+    private_file(&path)?.write_all(id.as_bytes())?;
     Ok(format!("{GROUP}-{id}"))
 }
 

@@ -17,14 +17,18 @@ mod health;
 mod health_check;
 mod incidents;
 mod metrics;
+mod off_record_bus;
 mod plugin_metrics;
 mod plugins;
 mod process_targets;
 mod recent;
+mod record_watch;
 mod role;
+mod room;
 mod running;
 mod sink;
 mod startup;
+mod storage;
 mod supervise;
 mod tasks;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::engine::DetectionStatus;
 use super::plugin_metrics;
+use super::storage::Stores;
 use anomalyzer_bus::{BusHealth, PartitionLag};
 use anomalyzer_collect::{SignalConfig, StatusBoard};
 use anomalyzer_common::blind_spot::{BlindSpotKind, BlindSpots};
@@ -188,6 +189,23 @@ pub(super) fn show_collection(metrics: &Metrics, collected: &StatusBoard) {
                 )
                 .follow(count);
         }
+    }
+}
+
+pub(super) fn show_stores(metrics: &Metrics, stores: &Stores) {
+    for store in stores.sizes() {
+        let labels = [("store", store.name)];
+        let gauge = |name, help, value: f64| metrics.gauge(name, help, &labels).set(value);
+        gauge(
+            "anomalyzer_store_bytes",
+            "Size of a file in the data folder.",
+            store.bytes as f64,
+        );
+        gauge(
+            "anomalyzer_store_max_bytes",
+            "Size that the file may have.",
+            store.max_bytes as f64,
+        );
     }
 }
 

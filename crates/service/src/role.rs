@@ -13,6 +13,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Returns the names of the locks of the data folder. Server and engine may share a folder.
+    pub(super) fn locks(self) -> &'static [&'static str] {
+        match self {
+            Self::Both => &["server", "engine"],
+            Self::Server => &["server"],
+            Self::Engine => &["engine"],
+        }
+    }
+
     /// Returns true if the role collects, acts and answers the whole API.
     pub(super) fn serves(self) -> bool {
         matches!(self, Self::Server | Self::Both)

@@ -9,6 +9,7 @@ use super::engine::DetectionStatus;
 use super::health::Status;
 use super::tasks::Tasks;
 use anomalyzer_bus::Bus;
+use anomalyzer_common::data_folder::DataFolder;
 use anomalyzer_detect::DetectStatus;
 use anomalyzer_history::History;
 use anomalyzer_operator_process::Local;
@@ -29,6 +30,8 @@ pub struct Service {
     pub(super) tasks: Tasks,
     /// Time that the tasks have to end after the shutdown.
     pub(super) grace: Duration,
+    /// Lock of the data folder, held as long as the service lives.
+    pub(super) _folder: Arc<DataFolder>,
 }
 
 impl Service {

@@ -21,9 +21,13 @@ use super::engine_watch::EngineWatch;
 use super::executor::{self, ExecutorParts};
 use super::health_check::{HealthCheck, health_loop, refresh_health};
 use super::incidents;
+use super::off_record_bus::OffRecordBus;
 use super::plugins;
+use super::record_watch;
 use super::role::Role;
+use super::room::{missing_room, wait_for_room};
 use super::running::Service;
+use super::storage::{BUS_FILE_NAME, Stores};
 use super::tasks::Tasks;
 use crate::config::Config;
 use anomalyzer_bus::Bus;
@@ -32,18 +36,21 @@ use anomalyzer_bus_sqlite::LocalBus;
 use anomalyzer_collect::MetricSource;
 use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::data_folder::{DataFolder, make_private};
 use anomalyzer_common::metrics::Metrics;
+use anomalyzer_common::set_aside::SetAside;
 use anomalyzer_detect::{
     DroppedCounters, EngineProgress, Feedback, IncidentLog, StateStore, state_store,
 };
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_domain::{Clock, Incident, IncidentEvent, IncidentEventKind};
+use anomalyzer_egress::notify::Notifier;
 use anomalyzer_evaluate::backtest;
-use anomalyzer_history::History;
+use anomalyzer_history::{History, HistoryReader};
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::verification::RecentSamples;
-use anomalyzer_remediate::{KillSwitch, OpenIncidents, Silences, candidate_actions};
+use anomalyzer_remediate::{KillSwitch, OffRecord, OpenIncidents, Silences, candidate_actions};
 
 /// Longest wait at the start until the engine has read the open incidents from the bus.
 const INCIDENTS_TIMEOUT: Duration = Duration::from_secs(15);
@@ -56,6 +63,7 @@ const PLUGINS_TIMEOUT: Duration = Duration::from_secs(10);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
 
 /// Configures and starts a [`Service`].
+#[derive(Clone)]
 pub struct ServiceBuilder {
     config: Config,
     role: Role,
@@ -85,27 +93,40 @@ impl ServiceBuilder {
     /// The configuration is wrong or does not pass its trial, or the port, the broker, the plugin
     /// folder or the data folder is not available.
     pub async fn start(self, shutdown: CancellationToken) -> anyhow::Result<Option<Service>> {
-        let stop = shutdown.child_token();
-        let (tasks, grace) = (Tasks::new(stop.clone()), shutdown_grace(&self.config));
-        let ended = tokio::select! {
-            service = self.run_steps(tasks.clone()) => match service {
-                Ok(service) => return Ok(Some(service)),
-                Err(error) => Err(error),
-            },
-            // A step may wait, for example for a broker. The shutdown ends the tasks that run by
-            // then as at any other time.
-            () = shutdown.cancelled() => Ok(None),
-        };
-        stop.cancel();
-        tasks.close();
-        tasks.join(grace).await;
-        ended
+        let grace = shutdown_grace(&self.config);
+        let endpoint = self.listen().await?;
+        loop {
+            let tasks = Tasks::new(shutdown.child_token());
+            let another = endpoint.try_clone()?;
+            let error = tokio::select! {
+                service = self.clone().run_steps(another, tasks.clone()) => match service {
+                    Ok(service) => return Ok(Some(service)),
+                    Err(error) => error,
+                },
+                // A step may wait, for example for a broker. The shutdown ends the tasks that run
+                // by then as at any other time.
+                () = shutdown.cancelled() => {
+                    tasks.close();
+                    tasks.join(grace).await;
+                    return Ok(None);
+                }
+            };
+            tasks.shutdown().cancel();
+            tasks.close();
+            tasks.join(grace).await;
+            let Some(reason) = missing_room(&self.config.data_dir) else {
+                return Err(error);
+            };
+            let Endpoint {
+                listener, access, ..
+            } = endpoint.try_clone()?;
+            wait_for_room(&self.config, (listener, access), reason, &shutdown).await?;
+        }
     }
 
-    /// Runs the steps of the start-up in order.
-    async fn run_steps(self, tasks: Tasks) -> anyhow::Result<Service> {
+    /// Runs the steps of the start-up in their order.
+    async fn run_steps(self, endpoint: Endpoint, tasks: Tasks) -> anyhow::Result<Service> {
         let (began, role) = (Instant::now(), self.role);
-        let endpoint = self.listen().await?;
         let startup = self.bus(tasks).await?;
         let local = startup.process_groups()?;
         let source = anomalyzer_collect::source(&startup.config.collect)?;
@@ -143,7 +164,7 @@ impl ServiceBuilder {
     }
 
     /// Opens the port of the API, and reads its tokens.
-    async fn listen(&self) -> anyhow::Result<Endpoint> {
+    async fn listen(&self) -> anyhow::Result<Endpoint<std::net::TcpListener>> {
         let Self { config, role } = self;
         if *role != Role::Both && config.kafka.is_none() {
             anyhow::bail!(
@@ -161,7 +182,7 @@ impl ServiceBuilder {
         let address = listener.local_addr()?;
         let access = anomalyzer_api::Access::load(&config.api, listen)?;
         Ok(Endpoint {
-            listener,
+            listener: listener.into_std()?,
             address,
             access,
         })
@@ -171,21 +192,31 @@ impl ServiceBuilder {
     async fn bus(self, tasks: Tasks) -> anyhow::Result<Startup> {
         let Self { config, role } = self;
         let data_dir = &config.data_dir;
-        std::fs::create_dir_all(data_dir)
-            .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
+        let folder = Arc::new(DataFolder::open(data_dir, role.locks())?);
         let silences = Silences::open(data_dir)?;
         let feedback = Feedback::open(data_dir)?;
+        let mut set_aside: Vec<SetAside> = Vec::new();
+        set_aside.extend(silences.set_aside().cloned());
+        set_aside.extend(feedback.set_aside().cloned());
         let mut plugin_config = config.plugins.clone();
         let store = &mut plugin_config.store;
         store.get_or_insert_with(|| data_dir.join(anomalyzer_plugin_host::STORE));
         let plugins = tokio::task::spawn_blocking(move || Plugins::open(plugin_config)).await??;
+        let clock: Clock = Arc::new(now_ms);
+        let notifier = Arc::new(Notifier::new(config.notify.clone())?);
+        let off_record = OffRecord::new(Arc::clone(&notifier), clock.clone());
         let bus: Arc<dyn Bus> = match &config.kafka {
             Some(kafka) => Arc::new(KafkaBus::connect(kafka.clone()).await?),
             None => {
-                let path = data_dir.join("bus.sqlite");
-                Arc::new(LocalBus::open(&path, config.local_bus.clone()).await?)
+                let path = data_dir.join(BUS_FILE_NAME);
+                let bus = LocalBus::open(&path, config.local_bus.clone()).await?;
+                set_aside.extend(bus.set_aside().cloned());
+                let bus = Arc::new(OffRecordBus::new(Arc::new(bus), off_record.clone()));
+                tasks.spawn(Arc::clone(&bus).run(tasks.shutdown().clone()));
+                bus
             }
         };
+        let storage = Stores::new(&config, set_aside);
         Ok(Startup {
             config: Arc::new(config),
             role,
@@ -195,7 +226,11 @@ impl ServiceBuilder {
             silences,
             feedback,
             metrics: Metrics::default(),
-            clock: Arc::new(now_ms),
+            clock,
+            notifier,
+            off_record,
+            folder,
+            storage,
             detection: DetectionStatus::default(),
             overlooked: Arc::default(),
             progress: Arc::default(),
@@ -206,10 +241,21 @@ impl ServiceBuilder {
 }
 
 /// The open port of the API, with the tokens that it admits.
-struct Endpoint {
-    listener: TcpListener,
+struct Endpoint<Listener = TcpListener> {
+    listener: Listener,
     address: SocketAddr,
     access: anomalyzer_api::Access,
+}
+
+impl Endpoint<std::net::TcpListener> {
+    /// Returns another handle of the port, for one attempt to start.
+    fn try_clone(&self) -> anyhow::Result<Endpoint> {
+        Ok(Endpoint {
+            listener: TcpListener::from_std(self.listener.try_clone()?)?,
+            address: self.address,
+            access: self.access.clone(),
+        })
+    }
 }
 
 /// Parts that every role has, for the steps after [`ServiceBuilder::bus`].
@@ -223,6 +269,10 @@ struct Startup {
     feedback: Feedback,
     metrics: Metrics,
     clock: Clock,
+    notifier: Arc<Notifier>,
+    off_record: OffRecord,
+    folder: Arc<DataFolder>,
+    storage: Stores,
     detection: DetectionStatus,
     overlooked: Arc<DroppedCounters>,
     progress: Arc<EngineProgress>,
@@ -383,15 +433,25 @@ impl Startup {
         } = storage;
         let config = &self.config;
         self.restore_incidents(open);
-        let clock = self.clock.clone();
-        let dispatcher = executor::dispatcher(config, local.as_ref(), source, clock).await?;
-        let mut checks = vec![HealthCheck::KillSwitch(self.kill_switch())];
+        let (notifier, clock) = (Arc::clone(&self.notifier), self.clock.clone());
+        let dispatcher =
+            executor::dispatcher(config, local.as_ref(), source, notifier, clock).await?;
+        let mut checks = vec![
+            HealthCheck::KillSwitch(self.kill_switch()),
+            HealthCheck::Clock(HistoryReader::clone(&history), self.clock.clone()),
+        ];
         let operators = dispatcher.operators.iter().cloned();
         checks.extend(operators.map(HealthCheck::Operator));
         checks.push(HealthCheck::Collect(collector.status()));
         let recent = RecentSamples::default();
         let parts = self.executor_parts(&history, &recent);
-        let executor = executor::executor(config, dispatcher, parts);
+        let executor = executor::executor(config, dispatcher, self.off_record.clone(), parts);
+        self.tasks.spawn(record_watch::run(
+            Arc::clone(&self.bus),
+            history.clone(),
+            self.off_record.clone(),
+            self.tasks.shutdown().clone(),
+        ));
         let incident_group = incidents::group(self.bus.as_ref(), &config.data_dir)
             .with_context(|| format!("cannot use the data folder {}", config.data_dir.display()))?;
         let backend = ServerBackend {
@@ -459,6 +519,7 @@ impl Startup {
             blind_spots: self.blind_spots.clone(),
             progress: Arc::clone(&self.progress),
             incidents: self.incidents.clone(),
+            storage: self.storage.clone(),
         }
     }
 
@@ -483,6 +544,8 @@ impl Startup {
         engine_checks: Vec<HealthCheck>,
         server: Option<Server>,
     ) -> (Service, Arc<[HealthCheck]>) {
+        // The parts have made their files by now.
+        make_private(&self.config.data_dir);
         let tasks = &self.tasks;
         let history = server.as_ref().map(|server| server.history.clone());
         let local = server.as_ref().and_then(|server| server.local.clone());
@@ -492,6 +555,7 @@ impl Startup {
             HealthCheck::Bus(Arc::clone(&self.bus)),
             HealthCheck::Plugins(self.plugins.clone()),
             HealthCheck::BlindSpots(self.blind_spots.clone()),
+            HealthCheck::Storage(self.storage.clone()),
         ];
         checks.extend(engine_checks);
         let server = server.map(|server| {
@@ -529,6 +593,7 @@ impl Startup {
             detection: Arc::clone(&self.detection),
             address: endpoint.address,
             tasks: self.tasks.clone(),
+            _folder: Arc::clone(&self.folder),
         };
         (service, checks)
     }

@@ -116,6 +116,20 @@ impl ApiClient {
         .await
     }
 
+    /// Returns the health of the server. A server with a broken part answers too.
+    pub(super) async fn health(&self) -> Result<Value, ApiError> {
+        let request = self.client.get(format!("{}/health", self.server));
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = async { request.send().await?.json().await };
+        answer.await.map_err(|error| ApiError::NoAnswer {
+            server: self.server.clone(),
+            reason: http_client::reason(error),
+        })
+    }
+
     /// Sends a request, and returns the JSON answer.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Value, ApiError> {
         let no_answer = |error| ApiError::NoAnswer {

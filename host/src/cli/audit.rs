@@ -1,5 +1,5 @@
-//! `anomalyzer audit verify|anchor|export`: checks that nobody altered the recorded history. Reads
-//! the history file directly, so that the service need not run.
+//! `anomalyzer audit verify|anchor|export|rebuild`: checks that nobody altered the recorded history.
+//! Reads the history file directly, so that the service need not run.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Output;
+use anomalyzer_common::data_folder::{DataFolder, DataFolderError};
 use anomalyzer_domain::rfc3339;
-use anomalyzer_history::{Anchor, FILE_NAME, HistoryError, HistoryReader, Walked};
+use anomalyzer_history::{
+    Anchor, Difference, FILE_NAME, HistoryError, HistoryReader, Walked, rebuild,
+};
+use anomalyzer_service::config::{self, ConfigError};
 
 /// Check that the history is what was recorded.
 #[derive(Clone, Debug, Args)]
@@ -29,8 +33,13 @@ pub struct AuditCommand {
 /// Subcommands of `anomalyzer audit`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// Walk the chains; the exit code is 1 if an event was edited, removed, inserted or reordered.
+    /// Walk the chains, and compare the tables with them; the exit code is 1 if an event was edited,
+    /// removed, inserted or reordered, or if a table says something else than the events.
     Verify {
+        /// Configuration whose [retention] must allow the cuts. Without it, each cut must fit the
+        /// retention that it names.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// Heads of chains that were kept elsewhere, in the format of `audit anchor`.
         #[arg(long, value_name = "FILE")]
         anchor: Option<PathBuf>,
@@ -42,6 +51,9 @@ pub enum What {
     Anchor,
     /// Print every event as a line of JSON, which docs/verify_audit.py verifies.
     Export,
+    /// Make the tables anew from the events, while the service is stopped: decisions, operations,
+    /// incidents and the index of words.
+    Rebuild,
 }
 
 /// Error of `anomalyzer audit`.
@@ -60,6 +72,12 @@ pub enum AuditError {
         /// Reason that the file can't be read.
         reason: String,
     },
+    /// The configuration can't be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder is in use.
+    #[error(transparent)]
+    Folder(#[from] DataFolderError),
     /// The output can't be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -74,7 +92,19 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         } => read(path)?,
         _ => Vec::new(),
     };
-    let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
+    let file = data_dir.join(FILE_NAME);
+    if matches!(what, What::Rebuild) {
+        // The lock keeps a service from starting meanwhile.
+        let _folder = DataFolder::open(&data_dir, &["server"])?;
+        let rebuilt = rebuild(&file).await?;
+        let (decisions, incidents) = (rebuilt.decisions, rebuilt.incidents);
+        writeln!(
+            out,
+            "made anew from the events: {decisions} decisions, {incidents} incidents"
+        )?;
+        return Ok(true);
+    }
+    let history = HistoryReader::open(&file).await?;
     if matches!(what, What::Export) {
         let mut out = io::BufWriter::new(out);
         history
@@ -83,8 +113,16 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         out.flush()?;
         return Ok(true);
     }
-    let chains = history.audit(&anchors).await?;
-    let good = chains.iter().all(|walked| walked.broken.is_none());
+    let retention = match &what {
+        What::Verify {
+            config: Some(path), ..
+        } => Some(config::load(Some(path), &config::process_variable)?.retention),
+        _ => None,
+    };
+    let chains = history
+        .audit_with_heads(&anchors, retention.as_ref())
+        .await?;
+    let good = chains.iter().all(Walked::is_intact);
     for walked in &chains {
         match what {
             What::Verify {
@@ -93,14 +131,7 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
             } => json(walked, out)?,
             What::Anchor if good && walked.events == 0 => {}
             What::Anchor if good => {
-                json(
-                    &Anchor {
-                        chain: walked.chain,
-                        seq: walked.events,
-                        hash: walked.hash.clone(),
-                    },
-                    out,
-                )?;
+                json(&walked.head(), out)?;
             }
             // A broken chain must not be anchored, so its state is printed instead.
             _ => text(walked, out)?,
@@ -141,16 +172,19 @@ fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
     let Walked {
         chain,
         cut,
+        cut_by_earlier_version,
         events,
         hash,
         first_at,
         last_at,
         anchored,
+        pruned_anchors,
         broken,
+        differs,
     } = walked;
     let name = chain.as_str();
-    match broken {
-        Some(broken) => {
+    match (broken, differs) {
+        (Some(broken), _) => {
             let subject = broken.subject.as_deref().unwrap_or("-");
             writeln!(
                 out,
@@ -160,7 +194,12 @@ fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
                 broken.what
             )
         }
-        None => writeln!(out, "{name}: intact"),
+        (None, Some(Difference { table, row, what })) => writeln!(
+            out,
+            "{name}: the table {table} DIFFERS at {}: {what}",
+            row.escape_debug()
+        ),
+        (None, None) => writeln!(out, "{name}: intact"),
     }?;
     writeln!(
         out,
@@ -168,10 +207,21 @@ fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
         events - cut
     )?;
     if *cut > 0 {
-        writeln!(out, "  events up to {cut} were old and let go of")?;
+        let by = match cut_by_earlier_version {
+            true => " by an earlier version, which kept no record of it",
+            false => "",
+        };
+        writeln!(out, "  events up to {cut} were old and let go of{by}")?;
     }
     if let (Some(first), Some(last)) = (first_at, last_at) {
         writeln!(out, "  from {} to {}", rfc3339(*first), rfc3339(*last))?;
     }
-    writeln!(out, "  anchors found in it: {anchored}")
+    writeln!(out, "  anchors found in it: {anchored}")?;
+    if *pruned_anchors > 0 {
+        writeln!(
+            out,
+            "  anchors of events that were let go of, which prove nothing: {pruned_anchors}"
+        )?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Output;
-use anomalyzer_history::{FILE_NAME, HistoryReader, restore};
+use anomalyzer_history::{FILE_NAME, HistoryReader, Walked, restore};
 
 /// Back up the history, and restore a backup.
 #[derive(Clone, Debug, Args)]
@@ -52,7 +52,7 @@ pub async fn run<W: Write>(command: HistoryCommand, out: &mut W) -> anyhow::Resu
     match command.what {
         What::Backup { file } => {
             let walked = HistoryReader::open(&here).await?.back_up(&file).await?;
-            let good = walked.iter().all(|walked| walked.broken.is_none());
+            let good = walked.iter().all(Walked::is_intact);
             match command.output {
                 Output::Json => writeln!(
                     out,
@@ -61,7 +61,7 @@ pub async fn run<W: Write>(command: HistoryCommand, out: &mut W) -> anyhow::Resu
                 )?,
                 Output::Text => {
                     for walked in &walked {
-                        let held = if walked.broken.is_none() {
+                        let held = if walked.is_intact() {
                             "intact"
                         } else {
                             "BROKEN: see `anomalyzer audit verify`"

@@ -58,6 +58,12 @@ pub async fn run<W: Write>(command: KillSwitchCommand, out: &mut W) -> Result<()
         .await?;
     match (command.output, answer["why"].as_str()) {
         (Output::Json, _) => writeln!(out, "{answer}")?,
+        (Output::Text, Some(why)) if answer["recorded"] == Value::Bool(false) => {
+            writeln!(
+                out,
+                "on, nothing is changed: {why} (not on record yet: see /health)"
+            )?;
+        }
         (Output::Text, Some(why)) => writeln!(out, "on, nothing is changed: {why}")?,
         (Output::Text, None) if answer["on"] == Value::Bool(false) => writeln!(out, "off")?,
         (Output::Text, None) => writeln!(out, "{answer}")?,

@@ -1,5 +1,5 @@
-//! `anomalyzer status`: shows the signals that a running server watches, their problems, and the
-//! detectors that are still learning.
+//! `anomalyzer status`: shows the signals that a running server watches, their problems, the
+//! detectors that are still learning, and the parts that have a problem.
 
 use std::io::{self, Write};
 
@@ -28,12 +28,18 @@ pub struct StatusArgs {
 /// Returns an error if the server can't be reached or refuses the request, or if the output can't
 /// be written.
 pub async fn run<W: Write>(args: StatusArgs, out: &mut W) -> Result<(), ApiError> {
-    let watched = ApiClient::open(&args.server, "/api/v1/signals")?
-        .ask(Method::GET, "", None)
-        .await?;
+    let client = ApiClient::open(&args.server, "/api/v1/signals")?;
+    let mut watched = client.ask(Method::GET, "", None).await?;
+    let health = client.health().await?;
     match args.output {
-        Output::Json => writeln!(out, "{watched}")?,
-        Output::Text => text(&watched, out)?,
+        Output::Json => {
+            watched["health"] = health;
+            writeln!(out, "{watched}")?;
+        }
+        Output::Text => {
+            text(&watched, out)?;
+            parts(&health, out)?;
+        }
     }
     Ok(())
 }
@@ -93,6 +99,18 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes one line for each part that does not work as it should, and for the record and the files.
+fn parts<W: Write>(health: &Value, out: &mut W) -> io::Result<()> {
+    for (name, part) in health["parts"].as_object().into_iter().flatten() {
+        let status = part["status"].as_str().unwrap_or("?");
+        if status != "ok" || matches!(name.as_str(), "record" | "storage") {
+            let detail = part["detail"].as_str().unwrap_or("");
+            writeln!(out, "{name}: {status}: {detail}")?;
+        }
+    }
+    Ok(())
+}
+
 fn learns(learning: &Value) -> String {
     let detector = learning["detector"].as_str().unwrap_or("?");
     let [series, least, wanted] =
@@ -127,6 +145,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_record_the_files_and_each_part_with_a_problem_are_shown() {
+        let health = json!({ "status": "broken", "parts": {
+            "act": { "status": "ok", "detail": "running" },
+            "bus": { "status": "degraded", "detail": "full" },
+            "record": { "status": "ok", "detail": "7 events verified" },
+            "storage": { "status": "ok", "detail": "history 1 of 32768 MiB" },
+        } });
+        let mut out = Vec::new();
+        parts(&health, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        bus: degraded: full
+        record: ok: 7 events verified
+        storage: ok: history 1 of 32768 MiB
+        ");
+    }
 
     #[test]
     fn each_signal_says_what_watches_it_what_is_still_learnt_and_what_is_wrong() {

@@ -3,11 +3,16 @@
 use std::process::Command;
 
 use anomalyzer::cli::audit::{AuditCommand, AuditError, run};
+use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::{IncidentEvent, IncidentEventKind};
 use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
+use anomalyzer_history::{
+    AuditConfig, FILE_NAME, HEADS_FILE_NAME, History, HistoryOptions, OnMismatch,
+};
 use clap::Parser;
 use sqlx::{Connection, SqliteConnection};
 
-use crate::fixture::{Place, done, proposed};
+use crate::fixture::{NOON, Place, done, incident, proposed};
 
 #[derive(Parser)]
 struct Binary {
@@ -71,7 +76,7 @@ async fn an_edited_event_is_named_while_the_history_is_open() {
 }
 
 #[tokio::test]
-async fn a_removed_end_is_found_with_the_anchor_that_was_printed() {
+async fn a_removed_end_is_found_by_the_tables_and_with_the_anchor_that_was_printed() {
     let place = place().await;
     let (_, anchors) = audit(place.folder.path(), &["anchor"]).await.unwrap();
     let file = place.folder.path().join("anchors.jsonl");
@@ -79,8 +84,15 @@ async fn a_removed_end_is_found_with_the_anchor_that_was_printed() {
     let with_anchor = ["verify", "--anchor", file.to_str().unwrap()];
     assert!(audit(place.folder.path(), &with_anchor).await.unwrap().0);
     tamper(&place, "DELETE FROM decision_events WHERE seq = 3").await;
-    assert!(audit(place.folder.path(), &["verify"]).await.unwrap().0);
-    assert!(!audit(place.folder.path(), &with_anchor).await.unwrap().0);
+    let (good, text) = audit(place.folder.path(), &["verify"]).await.unwrap();
+    assert!(
+        !good && text.contains("the table decisions DIFFERS"),
+        "{text}"
+    );
+    // The chain itself is intact without its end, and the tables can be edited too.
+    assert!(place.history.verify_chain().await.is_ok());
+    let (good, text) = audit(place.folder.path(), &with_anchor).await.unwrap();
+    assert!(!good && text.contains("BROKEN at event 3"), "{text}");
 }
 
 #[tokio::test]
@@ -129,4 +141,207 @@ async fn a_missing_file_and_a_foreign_one_are_told_apart() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("not an SQLite database"), "{error}");
+}
+
+/// Returns a history with decisions, operations and incidents.
+async fn full_place() -> Place {
+    let place = place().await;
+    place.record(Ended, done(2)).await;
+    for (n, cleared) in [(1, None), (2, None), (2, Some(NOON + 900_000))] {
+        let mut incident = incident(n);
+        incident.cleared_at = cleared;
+        incident.changed_at = cleared.unwrap_or(incident.changed_at);
+        let event = IncidentEvent {
+            kind: IncidentEventKind::Changed,
+            at: incident.changed_at,
+            incident,
+            evidence: vec![],
+            attempt: 0,
+            witnesses: vec![],
+        };
+        place.history.record_incident(&event).await.unwrap();
+    }
+    place
+}
+
+/// Edits the file as somebody would who can write it.
+async fn edit(place: &Place, statements: &'static str) {
+    let url = format!("sqlite://{}", place.file().display());
+    let mut file = SqliteConnection::connect(&url).await.unwrap();
+    let triggers: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .fetch_all(&mut file)
+            .await
+            .unwrap();
+    for trigger in triggers {
+        let drop = sqlx::AssertSqlSafe(format!("DROP TRIGGER {trigger}"));
+        sqlx::query(drop).execute(&mut file).await.unwrap();
+    }
+    sqlx::raw_sql(statements).execute(&mut file).await.unwrap();
+    file.close().await.unwrap();
+}
+
+/// Edits of the tables that are derived from the events.
+const TABLE_EDITS: [&str; 22] = [
+    "UPDATE decisions SET body = CAST(replace(CAST(body AS TEXT), 'number 1', 'number 7') AS BLOB) WHERE seq = 1",
+    "UPDATE decisions SET body = CAST(replace(CAST(body AS TEXT), '0.8', '0.9') AS BLOB) WHERE seq = 1",
+    "UPDATE decisions SET body = CAST('{}' AS BLOB)",
+    "UPDATE decisions SET state = 'denied' WHERE seq = 1",
+    "UPDATE decisions SET outcome = 'worse'",
+    "UPDATE decisions SET outcome = NULL",
+    "UPDATE decisions SET solution = 'alarm'",
+    "UPDATE decisions SET target = 'default/shop/Deployment/db'",
+    "UPDATE decisions SET namespace = 'pay'",
+    "UPDATE decisions SET incident = NULL",
+    "UPDATE decisions SET opened_at = opened_at + 1",
+    "UPDATE decisions SET decided_at = 0",
+    "DELETE FROM decisions WHERE seq = 1",
+    "DELETE FROM decisions",
+    "INSERT INTO decisions SELECT 99, 'dec-x', incident, target, namespace, solution, state, outcome, opened_at, decided_at, body
+         FROM decisions WHERE seq = 1",
+    "DELETE FROM operations",
+    "UPDATE operations SET asked_at = asked_at - 3600000",
+    "UPDATE operations SET outcome = 'failed'",
+    "INSERT INTO operations SELECT 'op-x', decision, target, solution, kind, asked_at, outcome, body FROM operations LIMIT 1",
+    "DELETE FROM incidents WHERE cleared_at IS NOT NULL",
+    "UPDATE incidents SET cleared_at = NULL",
+    "UPDATE incidents SET body = CAST(replace(CAST(body AS TEXT), 'web', 'db') AS BLOB)",
+];
+
+/// Edits of the events and of the cuts.
+const CHAIN_EDITS: [&str; 12] = [
+    "INSERT INTO cuts SELECT seq, hash, at, 0 FROM decision_events ORDER BY seq DESC LIMIT 1; DELETE FROM decision_events",
+    "INSERT INTO cuts SELECT seq, hash, at, 0 FROM decision_events WHERE seq = 2; DELETE FROM decision_events WHERE seq <= 2",
+    "INSERT INTO cuts SELECT seq, hash, at, 0 FROM decision_events WHERE seq = 2; DELETE FROM decision_events WHERE seq <= 2;
+     DELETE FROM cut_events",
+    "INSERT INTO incident_cuts SELECT seq, hash, at, 0 FROM incident_events WHERE seq = 1; DELETE FROM incident_events WHERE seq = 1",
+    "UPDATE decision_events SET body = CAST(replace(CAST(body AS TEXT), '0.8', '0.9') AS BLOB) WHERE seq = 2",
+    "DELETE FROM decision_events WHERE seq = 2",
+    "DELETE FROM decision_events WHERE seq = 4",
+    "DELETE FROM incident_events WHERE seq = 3",
+    "UPDATE incident_events SET at = at + 1",
+    "DELETE FROM incident_events",
+    "DELETE FROM cut_events",
+    "UPDATE cut_events SET body = CAST('{\"cut\":{\"seq\":4,\"hash\":\"00\"}}' AS BLOB)",
+];
+
+#[tokio::test]
+async fn every_edit_of_a_table_is_found_and_undone_by_a_rebuild() {
+    for edited in TABLE_EDITS {
+        let place = full_place().await;
+        let folder = place.folder.path();
+        let before = place.history.decision(&done(1).id).await.unwrap();
+        edit(&place, edited).await;
+        let (good, text) = audit(folder, &["verify"]).await.unwrap();
+        assert!(!good && text.contains("DIFFERS"), "{edited}: {text}");
+        let found = place
+            .history
+            .verify_once(&AuditConfig::default(), NOON)
+            .await;
+        assert!(found.mismatch.is_some(), "{edited}");
+        assert_eq!(place.history.mismatch(), found.mismatch, "{edited}");
+
+        place.history.close().await;
+        let (_, text) = audit(folder, &["rebuild"]).await.unwrap();
+        assert!(text.contains("2 decisions, 2 incidents"), "{text}");
+        let (good, text) = audit(folder, &["verify"]).await.unwrap();
+        assert!(good, "{edited}: {text}");
+        let history = History::open(
+            &place.file(),
+            HistoryOptions::default(),
+            &Metrics::default(),
+        )
+        .await
+        .unwrap();
+        assert_eq!(history.decision(&done(1).id).await.unwrap(), before);
+        let words = anomalyzer_history::Filter {
+            text: Some("latency".to_owned()),
+            ..Default::default()
+        };
+        let (found, _) = history.decisions(&words, Default::default()).await.unwrap();
+        assert_eq!(found.len(), 2, "{edited}");
+        history.close().await;
+    }
+}
+
+#[tokio::test]
+async fn every_edit_of_a_chain_is_found_also_with_a_cut_that_nobody_recorded() {
+    for edited in CHAIN_EDITS {
+        let place = full_place().await;
+        let folder = place.folder.path();
+        let (_, anchors) = audit(folder, &["anchor"]).await.unwrap();
+        let file = folder.join("anchors.jsonl");
+        std::fs::write(&file, anchors).unwrap();
+        edit(&place, edited).await;
+        let with_anchor = ["verify", "--anchor", file.to_str().unwrap()];
+        let (good, text) = audit(folder, &with_anchor).await.unwrap();
+        assert!(!good && text.contains("BROKEN"), "{edited}: {text}");
+        let (good, text) = audit(folder, &["verify"]).await.unwrap();
+        assert!(!good, "{edited}: {text}");
+        place.history.close().await;
+        if text.contains("BROKEN") {
+            let refused = audit(folder, &["rebuild"]).await.unwrap_err().to_string();
+            assert!(refused.contains("history restore"), "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mismatch_stops_nothing_if_it_is_only_to_be_reported() {
+    let place = full_place().await;
+    let config = AuditConfig {
+        on_mismatch: OnMismatch::Report,
+        ..AuditConfig::default()
+    };
+    edit(&place, TABLE_EDITS[0]).await;
+    let found = place.history.verify_once(&config, NOON).await;
+    assert!(found.mismatch.unwrap().contains("audit rebuild"));
+    assert_eq!(place.history.mismatch(), None);
+}
+
+#[tokio::test]
+async fn a_history_that_was_emptied_or_lost_its_end_is_noticed_at_the_next_start() {
+    type Damage = fn(&Place, &std::path::Path);
+    let damages: [(&str, Damage); 3] = [
+        ("as it was", |place, to| {
+            for name in [FILE_NAME, "history.sqlite-wal"] {
+                std::fs::copy(place.folder.path().join(name), to.join(name)).unwrap();
+            }
+        }),
+        ("emptied", |_, to| {
+            std::fs::write(to.join(FILE_NAME), "").unwrap()
+        }),
+        ("without the write-ahead log", |place, to| {
+            std::fs::copy(place.file(), to.join(FILE_NAME)).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        let as_it_was = what == "as it was";
+        let mut place = full_place().await;
+        // The events so far move from the write-ahead log into the file.
+        place.reopen(HistoryOptions::default()).await;
+        let config = AuditConfig::default();
+        let verified = place.history.verify_once(&config, NOON).await;
+        assert_eq!((verified.mismatch, verified.events), (None, 4 + 3 + 1));
+        place.record(Proposed, proposed(3)).await;
+
+        let elsewhere = tempfile::tempdir().unwrap();
+        damage(&place, elsewhere.path());
+        let heads = place.folder.path().join(HEADS_FILE_NAME);
+        std::fs::copy(heads, elsewhere.path().join(HEADS_FILE_NAME)).unwrap();
+        let file = elsewhere.path().join(FILE_NAME);
+        let history = History::open(&file, HistoryOptions::default(), &Metrics::default())
+            .await
+            .unwrap();
+        let (good, text) = audit(elsewhere.path(), &["verify"]).await.unwrap();
+        assert_eq!(good, as_it_was, "{what}: {text}");
+        assert!(text.contains("anchors found in it: 0"), "{text}");
+        for _ in 0..2 {
+            // The evidence outlasts a restart and new records.
+            let found = history.verify_once(&config, NOON).await.mismatch;
+            assert_eq!(found.is_none(), as_it_was, "{what}: {found:?}");
+            let event = crate::fixture::event(Proposed, proposed(9));
+            history.record(event).await.unwrap();
+        }
+    }
 }

@@ -566,13 +566,17 @@ async fn the_budgets_count_what_changed_something_or_may_have() {
     };
     place.record(Ended, at(6, &denied)).await;
     assert_eq!(
-        place.history.changes_since(&web(), 0).await.unwrap(),
+        place
+            .history
+            .changes_between(&web(), 0, i64::MAX)
+            .await
+            .unwrap(),
         [2, 3, 4]
     );
-    assert_eq!(
-        place.history.changes_since(&web(), i64::MAX).await.unwrap(),
-        [0, 0, 0]
-    );
+    for (from, to) in [(i64::MAX, i64::MAX), (0, NOON)] {
+        let changes = place.history.changes_between(&web(), from, to).await;
+        assert_eq!(changes.unwrap(), [0, 0, 0], "from {from} to {to}");
+    }
 }
 
 #[tokio::test]

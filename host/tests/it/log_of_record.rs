@@ -141,7 +141,7 @@ impl Server {
     }
 
     async fn head(&self) -> String {
-        let [walked, _] = self.history.audit(&[]).await.unwrap();
+        let [walked, ..] = self.history.audit(&[]).await.unwrap();
         assert_eq!(walked.broken, None);
         walked.hash
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use anomalyzer::cli::Output;
 use anomalyzer::cli::history::{HistoryCommand, What, run};
 use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
-use anomalyzer_history::{FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, retain_once};
+use anomalyzer_history::{
+    FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, Walked, retain_once,
+};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::fixture::{NOON, Place, done, proposed};
@@ -57,11 +59,25 @@ async fn what_is_old_goes_from_the_beginning_and_the_rest_can_be_verified() {
         head,
         "the end is what it was"
     );
-    let [decisions, _] = place.history.audit(&[]).await.unwrap();
+    let walked = place.history.audit(&[]).await.unwrap();
+    assert!(walked.iter().all(Walked::is_intact), "{walked:?}");
     assert_eq!(
-        (u64::try_from(decisions.cut).unwrap(), decisions.events),
+        (u64::try_from(walked[0].cut).unwrap(), walked[0].events),
         (gone, 1000)
     );
+    // The configured retention must allow the cuts too.
+    let longer = RetentionConfig {
+        keep_for: Some(Duration::from_secs(60 * 200)),
+        max_bytes: None,
+    };
+    for (retention, fits) in [(&keep, true), (&longer, false)] {
+        let walked = place
+            .history
+            .audit_with(&[], Some(retention))
+            .await
+            .unwrap();
+        assert_eq!(walked.iter().all(Walked::is_intact), fits, "{walked:?}");
+    }
     let left = ids(&place).await.len();
     assert!((100..=105).contains(&left), "{left}");
     assert_eq!(
@@ -119,6 +135,25 @@ async fn what_has_not_ended_stays_with_all_that_is_newer_and_the_last_event_alwa
     );
     assert_eq!(ids(&place).await, [proposed(1).id.to_string()]);
     assert_eq!(place.history.verify_chain().await.unwrap().seq, 12);
+}
+
+#[tokio::test]
+async fn events_from_a_clock_that_was_ahead_hold_up_no_retention_and_are_no_reason_for_one() {
+    const YEAR: i64 = 365 * 24 * 60;
+    let place = Place::new().await;
+    for n in [0, 1, 10 * YEAR, 2, 3, 500, 501] {
+        place.record(Ended, done(n)).await;
+    }
+    let keep = RetentionConfig {
+        keep_for: Some(Duration::from_secs(60 * 100)),
+        max_bytes: None,
+    };
+    let now = NOON + 510 * MINUTE;
+    assert_eq!(retain_once(&keep, &place.history, now).await.unwrap(), 5);
+    // A clock that was set back makes nothing old.
+    let back = NOON - YEAR * MINUTE;
+    assert_eq!(retain_once(&keep, &place.history, back).await.unwrap(), 0);
+    place.history.verify_chain().await.unwrap();
 }
 
 #[tokio::test]
@@ -259,7 +294,7 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
 
     use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
     use anomalyzer_common::clock::now_ms;
-    use anomalyzer_history::{Anchor, AnchorConfig, anchor};
+    use anomalyzer_history::{Anchor, AnchorConfig, Chain, anchor};
     use tokio_util::sync::CancellationToken;
 
     use crate::receiver::Receiver;
@@ -306,6 +341,7 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
     let anchors: Vec<Anchor> = text
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|anchor: &Anchor| anchor.chain == Chain::Decisions)
         .collect();
     assert_eq!(
         anchors.iter().map(|anchor| anchor.seq).collect::<Vec<_>>(),
@@ -315,6 +351,6 @@ async fn the_heads_are_told_to_a_file_and_a_webhook_and_an_audit_finds_them_agai
         receiver.received()[1].json()["anchors"][0]["hash"],
         anchors[1].hash
     );
-    let [decisions, _] = place.history.audit(&anchors).await.unwrap();
+    let [decisions, ..] = place.history.audit(&anchors).await.unwrap();
     assert_eq!((decisions.anchored, decisions.broken), (2, None));
 }

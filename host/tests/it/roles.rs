@@ -66,7 +66,7 @@ impl Half {
 
     /// Returns the number of events in the chain of decisions, and its last hash.
     async fn chain(&self) -> (i64, String) {
-        let [decisions, _] = self.history().audit(&[]).await.unwrap();
+        let [decisions, ..] = self.history().audit(&[]).await.unwrap();
         assert_eq!(decisions.broken, None);
         (decisions.events, decisions.hash)
     }

@@ -23,6 +23,7 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::receiver::Receiver;
 use crate::wait::until;
 
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -475,9 +476,14 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn with_the_disk_full_health_is_broken_and_what_happened_is_on_record_once_there_is_room() {
+async fn with_the_disk_full_people_are_told_and_what_happened_is_on_record_once_there_is_room() {
+    let people = Receiver::start([]).await;
+    let channel = format!(
+        "[notify.channels.people]\ntype = 'webhook'\nurl = '{}'\ndefault = true\n",
+        people.url("/people")
+    );
     let whole = Whole::start_with(
-        "",
+        &channel,
         HistoryOptions {
             max_pages: Some(200),
             ..HistoryOptions::default()
@@ -500,6 +506,14 @@ async fn with_the_disk_full_health_is_broken_and_what_happened_is_on_record_once
     })
     .await;
     assert!(said.contains("history.sqlite"), "{said}");
+    until("people are told of what is not done", MINUTE, async || {
+        let told = people.received();
+        let of_solution = |title: &str| title.contains("of default//Process/web is not done");
+        told.iter()
+            .any(|notice| of_solution(&notice.json().to_string()))
+            .then_some(())
+    })
+    .await;
     sqlx::raw_sql("DROP TABLE other")
         .execute(&mut other)
         .await
@@ -516,6 +530,67 @@ async fn with_the_disk_full_health_is_broken_and_what_happened_is_on_record_once
         .verify_chain()
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_belongs_to_one_service_and_its_files_to_their_owner() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let whole = Whole::start("").await;
+    let error = Service::builder(configured(whole.folder.path(), ""))
+        .start(CancellationToken::new())
+        .await
+        .map(drop)
+        .unwrap_err();
+    let error = format!("{error:#}");
+    let first = format!("process {}, since ", std::process::id());
+    assert!(
+        error.contains("another anomalyzer uses") && error.contains(&first),
+        "{error}"
+    );
+    let mut folders = vec![whole.folder.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            let most = if kind.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode & !most, 0, "{} has {mode:o}", entry.path().display());
+            folders.extend(kind.is_dir().then(|| entry.path()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_was_altered_is_told_and_nothing_is_changed_by_it() {
+    let whole = Whole::start("[audit]\nverify_every = '1s'\n").await;
+    whole.ordinary().await;
+    whole.show(now_ms(), 6.0, 6.0).await;
+    ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
+    let file = format!("sqlite://{}", whole.folder.path().join(FILE_NAME).display());
+    let mut other = SqliteConnection::connect(&file).await.unwrap();
+    sqlx::raw_sql("DELETE FROM operations")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    other.close().await.unwrap();
+    until("the record is said to be altered", MINUTE, async || {
+        let (status, said) = whole.health().await;
+        (status == 503 && said.contains("the table operations differs")).then_some(())
+    })
+    .await;
+    let http = reqwest::Client::new();
+    let asked = http
+        .post(format!(
+            "http://{}/action/restart-service?wait=60s",
+            whole.running.address()
+        ))
+        .json(&serde_json::json!({ "target": "default//Process/web" }))
+        .send()
+        .await
+        .unwrap();
+    let decision: Value = asked.json().await.unwrap();
+    assert_eq!(decision["guard"]["rule"], "record", "{decision}");
 }
 
 #[tokio::test]

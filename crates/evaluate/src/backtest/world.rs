@@ -177,6 +177,7 @@ impl<'a> World<'a> {
                 }),
             )),
             stopped: None,
+            record_mismatch: None,
             silenced: None,
             open_incidents: u32::try_from(self.open.len()).unwrap_or(u32::MAX),
             spent: self.spent(target, now),

@@ -2,6 +2,7 @@
 
 mod act;
 mod approve;
+mod clock_ahead;
 mod deny;
 mod fixture;
 mod provenance;

@@ -14,8 +14,8 @@ use crate::decision_run::DecisionRun;
 use crate::proposal::proposed;
 use crate::verification::{RecentSamples, VerifyConfig};
 use crate::{
-    Dispatcher, Executor, ExecutorConfig, InFlight, KillSwitch, OpenIncidents, Silences, deferred,
-    grants, life, scale_back,
+    Dispatcher, Executor, ExecutorConfig, InFlight, KillSwitch, OffRecord, OpenIncidents, Silences,
+    deferred, grants, life, scale_back,
 };
 use anomalyzer_bus::fake::FakeBus;
 use anomalyzer_collect::NoPrometheus;
@@ -84,7 +84,9 @@ impl Rig {
             allow: vec!["127.0.0.1:*".into()],
             ..HttpConfig::default()
         };
+        let notifier = Arc::new(Notifier::new(NotifyConfig::default()).unwrap());
         let mut executor = Executor {
+            off_record: OffRecord::new(Arc::clone(&notifier), Arc::clone(&clock)),
             config: ExecutorConfig::default(),
             verify: VerifyConfig {
                 settle: Duration::ZERO,
@@ -98,7 +100,7 @@ impl Rig {
             plugins: plugins(),
             dispatcher: Dispatcher {
                 operators: vec![Arc::clone(&world) as Arc<dyn Operator>],
-                notifier: Arc::new(Notifier::new(NotifyConfig::default()).unwrap()),
+                notifier,
                 http: Arc::new(HttpSender::new(&http).unwrap()),
                 metrics: Arc::new(NoPrometheus),
                 queries: HashMap::new(),

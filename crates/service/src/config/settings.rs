@@ -17,7 +17,7 @@ use anomalyzer_domain::{DetectorConfig, Grant, Target, duration};
 use anomalyzer_egress::http::HttpConfig;
 use anomalyzer_egress::notify::NotifyConfig;
 use anomalyzer_evaluate::backtest::{BacktestSetup, TrialConfig};
-use anomalyzer_history::{AnchorConfig, HistoryOptions, RetentionConfig};
+use anomalyzer_history::{AnchorConfig, AuditConfig, HistoryOptions, RetentionConfig};
 use anomalyzer_operator_kubernetes::KubernetesConfig;
 use anomalyzer_operator_process::LocalConfig;
 use anomalyzer_plugin_host::PluginConfig;
@@ -78,6 +78,8 @@ pub struct Config {
     pub anchor: AnchorConfig,
     /// Retention of the record.
     pub retention: RetentionConfig,
+    /// Verification of the record while the service runs.
+    pub audit: AuditConfig,
     /// Backtest that a policy or a detector must pass before it goes live.
     pub trial: Option<TrialConfig>,
     /// Bounds of the history. The file cannot set them.
@@ -112,6 +114,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             anchor: AnchorConfig::default(),
             retention: RetentionConfig::default(),
+            audit: AuditConfig::default(),
             trial: None,
             history: HistoryOptions::default(),
             plugins: PluginConfig {
