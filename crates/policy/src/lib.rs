@@ -21,6 +21,7 @@ pub use custom_rule::PolicyRule;
 pub use default_operation::usual;
 pub use facts::{
     Approved, DiagnosisFacts, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
+    TargetFacts,
 };
 pub use judge::judge;
 pub use maintenance::Maintenance;

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::default_operation::{notice, usual};
-use super::{Approved, DiagnosisFacts, Facts, IncidentFacts, RateLimitFacts, Source, Spent};
+use super::{
+    Approved, DiagnosisFacts, Facts, IncidentFacts, RateLimitFacts, Source, Spent, TargetFacts,
+};
 use anomalyzer_domain::{
     AnalystKind, Coverage, HttpRequest, MergePatch, Mode, Operation, Replicas, Snapshot, Target,
     UnixMs, Verdict, as_rfc3339, solutions,
@@ -176,6 +178,7 @@ impl Case {
                 expires_at: self.at.saturating_add(60_000),
             }),
             snapshot: Some(Snapshot::plain(self.target.clone(), self.at, self.replicas)),
+            target_facts: TargetFacts::default(),
             stopped: None,
             silenced: None,
             open_incidents: self.open_incidents,

@@ -171,6 +171,7 @@ impl World {
                 expires_at: now + 1,
             }),
             snapshot: Some(Snapshot::plain(on.clone(), now, Some(self.replicas[of]))),
+            target_facts: TargetFacts::default(),
             stopped: None,
             silenced: None,
             open_incidents: 1,

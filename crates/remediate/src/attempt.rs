@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Executor;
 use super::guard_input::inspect;
-use anomalyzer_domain::{Decision, OperationRecord, Outcome, OutcomeKind, Snapshot};
+use anomalyzer_domain::{Decision, OperationRecord, Outcome, OutcomeKind, Snapshot, UnixMs};
 use anomalyzer_egress::notify::About;
 use anomalyzer_operator::{OperatorError, Performed};
 use anomalyzer_plugin_host::ActionOutcome;
@@ -20,13 +20,7 @@ pub(super) async fn attempt(
     snapshot: Option<&Snapshot>,
     timeout: Duration,
 ) -> Result<Performed, OperatorError> {
-    let about = About {
-        operation: record.id.clone(),
-        incident: decision.incident.clone(),
-        target: decision.target.clone(),
-        severity: severity(decision),
-        at: (executor.clock)(),
-    };
+    let about = about(decision, record, (executor.clock)());
     let performed = executor
         .dispatcher
         .perform(&record.id, &record.operation, snapshot, &about);
@@ -42,6 +36,18 @@ pub(super) async fn attempt(
             Ok(performed_by_mark())
         }
         result => result,
+    }
+}
+
+/// Returns the context of an operation that is a notice, requested at `at`.
+pub(super) fn about(decision: &Decision, record: &OperationRecord, at: UnixMs) -> About {
+    About {
+        operation: record.id.clone(),
+        incident: decision.incident.clone(),
+        target: decision.target.clone(),
+        severity: severity(decision),
+        at,
+        until: None,
     }
 }
 

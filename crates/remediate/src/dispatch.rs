@@ -110,15 +110,17 @@ impl Dispatcher {
                     .iter()
                     .map(|(name, why)| format!("{name}: {why}"))
                     .collect();
-                if told.delivered.is_empty() {
+                if told.delivered.is_empty() && told.pending.is_empty() {
                     return Err(OperatorError::Unavailable(format!(
                         "nobody was told: {}",
                         failed.join("; ")
                     )));
                 }
-                Ok(only(
-                    json!({ "delivered": told.delivered, "failed": failed }),
-                ))
+                let mut result = json!({ "delivered": told.delivered, "failed": failed });
+                if !told.pending.is_empty() {
+                    result["pending"] = json!(told.pending);
+                }
+                Ok(only(result))
             }
             Operation::Custom { name, .. } => Err(OperatorError::Unsupported(format!(
                 "the host does not know an operation `{name}`"

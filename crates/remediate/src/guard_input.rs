@@ -1,5 +1,6 @@
 //! Input of the guard: the state of the world at the moment of asking.
 
+use super::echo::target_facts;
 use super::past_operations::{clock_skew, past_operations};
 use super::{Executor, provenance};
 use anomalyzer_domain::{
@@ -49,15 +50,16 @@ pub(super) async fn facts(
     snapshot: Option<&Snapshot>,
 ) -> Facts {
     let now = (executor.clock)();
-    let incident = match &decision.incident {
+    let known = match &decision.incident {
         None => None,
-        Some(id) => Some(match provenance::incident(executor, id).await {
-            Some(incident) => incident_facts(&incident, |signal| {
-                executor.recent.coverage(signal, &incident.target)
-            }),
-            None => IncidentFacts::default(),
-        }),
+        Some(id) => provenance::incident(executor, id).await,
     };
+    let incident = decision.incident.as_ref().map(|_| match &known {
+        Some(incident) => incident_facts(incident, |signal| {
+            executor.recent.coverage(signal, &incident.target)
+        }),
+        None => IncidentFacts::default(),
+    });
     let jumped = clock_skew(executor);
     let since = now
         .saturating_sub(millis(executor.policy.cooldown.max(HOUR)))
@@ -96,6 +98,7 @@ pub(super) async fn facts(
         takes_back: false,
         approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
         snapshot: snapshot.cloned(),
+        target_facts: target_facts(executor, decision, operation, known.as_ref(), since).await,
         stopped: executor.kill_switch.why(),
         silenced: touched.and_then(|target| silenced(executor, target, now)),
         open_incidents: u32::try_from(executor.incidents.count()).unwrap_or(u32::MAX),

@@ -77,6 +77,8 @@ impl ProbeBackend for ServerBackend {
     async fn before_scrape(&self) {
         self.probes.before_scrape().await;
         metrics::show_recent(&self.probes.metrics, &self.recent);
+        let notifier = &self.executor.dispatcher.notifier;
+        metrics::show_notices(&self.probes.metrics, &notifier.status());
     }
 }
 

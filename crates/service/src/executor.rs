@@ -17,6 +17,9 @@ use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_remediate::{Dispatcher, Executor, InFlight, KillSwitch, OpenIncidents, Silences};
 
+/// Folder of the undelivered notices in the data folder.
+const OUTBOX: &str = "notices";
+
 /// Shared parts of the executor.
 pub(super) struct ExecutorParts {
     pub plugins: Plugins,
@@ -72,9 +75,12 @@ pub(super) async fn dispatcher(
     if let Some(kubernetes) = &config.kubernetes {
         operators.push(Arc::new(Kubernetes::connect(kubernetes).await?));
     }
+    let outbox = config.data_dir.join(OUTBOX);
+    let notifier = Notifier::in_folder(config.notify.clone(), outbox)?;
+    notifier.resume().await;
     Ok(Dispatcher {
         operators,
-        notifier: Arc::new(Notifier::new(config.notify.clone())?),
+        notifier: Arc::new(notifier),
         http: Arc::new(HttpSender::new(&config.http).map_err(anyhow::Error::msg)?),
         metrics: Arc::clone(source),
         queries: queries(config),

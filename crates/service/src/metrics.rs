@@ -9,6 +9,7 @@ use anomalyzer_bus::BusHealth;
 use anomalyzer_collect::SignalConfig;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::{DetectStatus, DroppedCounters};
+use anomalyzer_egress::notify::ChannelStatus;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::OpenIncidents;
 use anomalyzer_remediate::verification::RecentSamples;
@@ -76,6 +77,30 @@ pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &DroppedCounters) {
         "Reports of silent sources beyond the most that are watched.",
         overlooked.silences.load(Relaxed),
     );
+}
+
+pub(super) fn show_notices(metrics: &Metrics, channels: &[ChannelStatus]) {
+    for channel in channels {
+        let labels = [("channel", channel.channel.as_str())];
+        let counter = |name, help, count| metrics.counter(name, help, &labels).follow(count);
+        metrics
+            .gauge(
+                "anomalyzer_notices_waiting",
+                "Notices that a channel has not accepted yet.",
+                &labels,
+            )
+            .set(channel.waiting as f64);
+        counter(
+            "anomalyzer_notices_delivered_total",
+            "Notices that a channel accepted.",
+            channel.delivered,
+        );
+        counter(
+            "anomalyzer_notices_lost_total",
+            "Notices that were given up.",
+            channel.lost,
+        );
+    }
 }
 
 pub(super) fn show_recent(metrics: &Metrics, recent: &RecentSamples) {

@@ -339,6 +339,7 @@ impl Startup {
         let mut checks = vec![HealthCheck::KillSwitch(self.kill_switch())];
         let operators = dispatcher.operators.iter().cloned();
         checks.extend(operators.map(HealthCheck::Operator));
+        checks.push(HealthCheck::Notices(Arc::clone(&dispatcher.notifier)));
         checks.push(HealthCheck::Collect(collector.status()));
         let recent = RecentSamples::default();
         let parts = self.executor_parts(&history, &recent);
