@@ -135,6 +135,15 @@ impl Operation {
         )
     }
 
+    /// Returns true if the operation replaces the pods of a target.
+    pub fn replaces_pods(&self) -> bool {
+        match self {
+            Self::Restart { .. } | Self::RollBack { .. } => true,
+            Self::Patch(patch) => patch.patch.pointer("/spec/template").is_some(),
+            _ => false,
+        }
+    }
+
     /// Returns the target that the operation touches. None for operations without a target (HTTP,
     /// notices, queries, custom operations).
     pub fn target(&self) -> Option<&Target> {

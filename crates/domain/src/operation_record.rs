@@ -65,6 +65,9 @@ pub struct OperationRecord {
     /// Operation that this one takes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<OperationId>,
+    /// Name of the client that put the target back after the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted_by: Option<String>,
 }
 
 /// State of a rollback.

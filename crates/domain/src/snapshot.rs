@@ -65,6 +65,10 @@ pub struct Snapshot {
     pub managed_by: Vec<String>,
     /// Id of the operation whose mark the target carries.
     pub last_operation: Option<String>,
+    /// Name of the client that changed the target last (on Kubernetes its field manager). None if
+    /// it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<String>,
     /// State of each replica.
     pub pods: Vec<PodSummary>,
     /// Recent events, newest last, one line each.
@@ -85,6 +89,7 @@ impl Snapshot {
             autoscaler: None,
             managed_by: vec![],
             last_operation: None,
+            changed_by: None,
             pods: vec![],
             events: vec![],
             raw: Value::Null,

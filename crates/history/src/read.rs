@@ -286,6 +286,19 @@ impl HistoryReader {
         self.bodies(QueryBuilder::new(query), "decision").await
     }
 
+    /// Returns one page of the decisions about open incidents, and the position of the next page if
+    /// there is one.
+    pub async fn decisions_of_open_incidents(
+        &self,
+        page: Page,
+    ) -> Result<(Vec<Decision>, Option<i64>), HistoryError> {
+        let mut query = QueryBuilder::new(
+            "SELECT seq, body FROM decisions WHERE incident IN (SELECT id FROM incidents WHERE cleared_at IS NULL)",
+        );
+        page.push(&mut query, "seq");
+        self.page(query, page, "decision").await
+    }
+
     /// Returns the current state of an incident.
     pub async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>, HistoryError> {
         let body: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM incidents WHERE id = ?")

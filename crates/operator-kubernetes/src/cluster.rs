@@ -2,126 +2,89 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams, ValidationDirective};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::DynamicObject;
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::config::KubernetesConfig;
-use super::error::{ApiError, classify};
+use super::error::{ApiError, classify, short};
+pub use super::login::ConnectError;
+use super::login::Login;
 use super::object::{Kind, Object};
-use anomalyzer_common::http_client::install_tls_provider;
 use anomalyzer_domain::Target;
 
 /// Name of our changes in the `managedFields` of the API server.
-const FIELD_MANAGER: &str = "anomalyzer";
+pub const FIELD_MANAGER: &str = "anomalyzer";
 /// Maximum number of objects in one response.
 const PAGE: u32 = 500;
 /// Maximum number of pages that are read of one list.
 const MOST_PAGES: usize = 10;
 
-/// Reason why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Unusable kubeconfig.
-    #[error("cannot use the kubeconfig {path}: {error}")]
-    Kubeconfig {
-        /// Path of the file.
-        path: String,
-        /// Cause of the failure.
-        error: String,
-    },
-    /// Missing service account.
-    #[error(
-        "no kubeconfig is configured and this does not run in a pod ({0}): set kubernetes.kubeconfig"
-    )]
-    NotInCluster(String),
-    /// Failure to make the client.
-    #[error("cannot make a Kubernetes client: {0}")]
-    Client(String),
-}
-
 /// A connection to a cluster.
 #[derive(Clone)]
 pub struct Cluster {
-    client: Client,
+    login: Arc<Login>,
     limit: Duration,
 }
 
 impl Cluster {
     /// Reads the configuration. Sends no request to the cluster yet.
     pub async fn connect(config: &KubernetesConfig) -> Result<Self, ConnectError> {
-        install_tls_provider();
-        let mut access = match &config.kubeconfig {
-            Some(path) => {
-                let wrong = |error: kube::config::KubeconfigError| ConnectError::Kubeconfig {
-                    path: path.display().to_string(),
-                    error: error.to_string(),
-                };
-                let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-                let options = KubeConfigOptions {
-                    context: config.context.clone(),
-                    ..KubeConfigOptions::default()
-                };
-                Config::from_custom_kubeconfig(kubeconfig, &options)
-                    .await
-                    .map_err(wrong)?
-            }
-            None => Config::incluster()
-                .map_err(|error| ConnectError::NotInCluster(error.to_string()))?,
-        };
-        // The host does its own retries. Those of kube wait for minutes and know nothing of marks.
-        access.default_retry = false;
-        access.connect_timeout = Some(config.request_timeout);
-        access.read_timeout = Some(config.request_timeout);
-        access.write_timeout = Some(config.request_timeout);
-        access.reset_reader_on_write = true;
-        let client =
-            Client::try_from(access).map_err(|error| ConnectError::Client(error.to_string()))?;
         Ok(Self {
-            client,
+            login: Arc::new(Login::open(config).await?),
             limit: config.request_timeout,
         })
     }
 
-    async fn ask<T>(
+    /// Sends a request. If the server refuses the credentials, nothing was done, and the request is
+    /// sent once more with new ones.
+    async fn ask<T, F: Future<Output = kube::Result<T>>>(
         &self,
         what: &str,
-        request: impl Future<Output = kube::Result<T>>,
+        request: impl Fn(Client) -> F,
     ) -> Result<T, ApiError> {
-        match timeout(self.limit, request).await {
-            Ok(answer) => answer.map_err(|error| classify(what, error)),
-            Err(_late) => Err(ApiError::Unknown(format!(
-                "{what}: the Kubernetes API did not answer within {:?}",
-                self.limit
-            ))),
+        let mut repeated = false;
+        loop {
+            let client = self.login.client().await;
+            let (client, number) =
+                client.map_err(|why| ApiError::Unavailable(format!("{what}: {}", short(&why))))?;
+            let Ok(answer) = timeout(self.limit, request(client)).await else {
+                return Err(ApiError::Unknown(format!(
+                    "{what}: the Kubernetes API did not answer within {:?}",
+                    self.limit
+                )));
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if repeated || !is_unauthorized(&error) || !self.login.refused(number).await {
+                return Err(classify(what, error));
+            }
+            repeated = true;
         }
-    }
-
-    fn dynamic(&self, kind: Kind, target: &Target) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &target.namespace, &kind.resource())
     }
 
     /// Returns the version of the API server.
     pub async fn version(&self) -> Result<String, ApiError> {
-        self.ask("asking for the version", self.client.apiserver_version())
-            .await
-            .map(|info| info.git_version)
+        let version = |client: Client| async move { client.apiserver_version().await };
+        let info = self.ask("asking for the version", version).await?;
+        Ok(info.git_version)
     }
 
     /// Reads the object of `target`.
     pub async fn get(&self, kind: Kind, target: &Target) -> Result<Object, ApiError> {
-        let api = self.dynamic(kind, target);
-        let object = self
-            .ask(&format!("reading {target}"), api.get(&target.name))
-            .await?;
+        let what = format!("reading {target}");
+        let read = |client| async move { of(client, kind, target).get(&target.name).await };
+        let object = self.ask(&what, read).await?;
         Ok(Object { kind, object })
     }
 
@@ -133,19 +96,18 @@ impl Cluster {
         target: &Target,
         patch: &Value,
     ) -> Result<Object, ApiError> {
-        let api = self.dynamic(kind, target);
         let parameters = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             field_validation: Some(ValidationDirective::Strict),
             ..PatchParams::default()
         };
-        let patch = Patch::Merge(patch);
-        let object = self
-            .ask(
-                &format!("patching {target}"),
-                api.patch(&target.name, &parameters, &patch),
-            )
-            .await?;
+        let (what, patch) = (format!("patching {target}"), Patch::Merge(patch));
+        let (parameters, patch) = (&parameters, &patch);
+        let write = |client| async move {
+            let api = of(client, kind, target);
+            api.patch(&target.name, parameters, patch).await
+        };
+        let object = self.ask(&what, write).await?;
         Ok(Object { kind, object })
     }
 
@@ -157,21 +119,21 @@ impl Cluster {
             + DeserializeOwned
             + Debug,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let api = |client| Api::<K>::namespaced(client, namespace);
         let parameters = ListParams {
             label_selector: labels.map(str::to_owned),
             ..ListParams::default()
         };
-        self.pages(&api, &K::plural(&()), namespace, parameters)
+        self.pages(api, &K::plural(&()), namespace, parameters)
             .await
     }
 
     /// Lists the events about the object with the given `uid`. The API server filters, because a
     /// namespace may have more events than can be read.
     pub async fn events(&self, namespace: &str, uid: &str) -> Result<Vec<Event>, ApiError> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let api = |client| Api::<Event>::namespaced(client, namespace);
         let parameters = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
-        self.pages(&api, &Event::plural(&()), namespace, parameters)
+        self.pages(api, &Event::plural(&()), namespace, parameters)
             .await
     }
 
@@ -182,21 +144,20 @@ impl Cluster {
         resource: &kube::core::ApiResource,
         namespace: &str,
     ) -> Result<Option<Vec<DynamicObject>>, ApiError> {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), namespace, resource);
+        let api = |client| Api::<DynamicObject>::namespaced_with(client, namespace, resource);
         match self
-            .pages(&api, &resource.plural, namespace, ListParams::default())
+            .pages(api, &resource.plural, namespace, ListParams::default())
             .await
         {
             Ok(objects) => Ok(Some(objects)),
-            Err(ApiError::NotFound(_)) => Ok(None),
+            Err(ApiError::NotFound(_) | ApiError::NoSuchPath(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     async fn pages<K: Clone + DeserializeOwned + Debug>(
         &self,
-        api: &Api<K>,
+        api: impl Fn(Client) -> Api<K>,
         plural: &str,
         namespace: &str,
         parameters: ListParams,
@@ -205,7 +166,9 @@ impl Cluster {
         let mut parameters = parameters.limit(PAGE);
         let mut objects = Vec::new();
         for _ in 0..MOST_PAGES {
-            let page = self.ask(&what, api.list(&parameters)).await?;
+            let (api, parameters_now) = (&api, &parameters);
+            let read = |client| async move { api(client).list(parameters_now).await };
+            let page = self.ask(&what, read).await?;
             objects.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
@@ -222,12 +185,19 @@ impl Cluster {
         pod: &str,
         parameters: &kube::api::LogParams,
     ) -> Result<String, ApiError> {
-        let api: Api<k8s_openapi::api::core::v1::Pod> =
-            Api::namespaced(self.client.clone(), namespace);
-        self.ask(
-            &format!("reading the log of {namespace}/{pod}"),
-            api.logs(pod, parameters),
-        )
-        .await
+        let what = format!("reading the log of {namespace}/{pod}");
+        let read = |client| async move {
+            let api = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(client, namespace);
+            api.logs(pod, parameters).await
+        };
+        self.ask(&what, read).await
     }
+}
+
+fn of(client: Client, kind: Kind, target: &Target) -> Api<DynamicObject> {
+    Api::namespaced_with(client, &target.namespace, &kind.resource())
+}
+
+fn is_unauthorized(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 401)
 }

@@ -10,11 +10,17 @@ use anomalyzer_operator::OperatorError;
 /// a page of HTML.
 const LONGEST: usize = 300;
 
+/// Reason that kube gives for an answer that is no `Status`.
+const UNREADABLE: &str = "Failed to parse error data";
+
 /// Reason why a request to the API failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
     /// Status 404.
     NotFound(String),
+    /// Status 404 of a server that does not know the path: the kind does not exist there, or the
+    /// server is not the Kubernetes API.
+    NoSuchPath(String),
     /// Status 409.
     Conflict(String),
     /// Status 400, 401, 403, 405 or 422: a retry does not help.
@@ -33,7 +39,9 @@ impl ApiError {
             Self::NotFound(_) => OperatorError::NotFound(target.clone()),
             Self::Conflict(why) => OperatorError::Conflict(why),
             Self::Refused(why) => OperatorError::Refused(why),
-            Self::Unavailable(why) | Self::Unknown(why) => OperatorError::Unavailable(why),
+            Self::Unavailable(why) | Self::Unknown(why) | Self::NoSuchPath(why) => {
+                OperatorError::Unavailable(why)
+            }
         }
     }
 }
@@ -43,7 +51,7 @@ pub fn classify(what: &str, error: kube::Error) -> ApiError {
     let kube::Error::Api(status) = error else {
         return without_answer(what, &error);
     };
-    let said = if status.reason == "Failed to parse error data" {
+    let said = if status.reason == UNREADABLE {
         format!(
             "something that is not the Kubernetes API: {}",
             short(&status.message)
@@ -55,7 +63,10 @@ pub fn classify(what: &str, error: kube::Error) -> ApiError {
         "{what}: the Kubernetes API answered {}: {said}",
         status.code
     );
+    let not_kubernetes = status.reason == UNREADABLE;
     match status.code {
+        // Another server knows nothing of the object.
+        404 if not_kubernetes => ApiError::NoSuchPath(why),
         404 => ApiError::NotFound(why),
         409 => ApiError::Conflict(why),
         401 => ApiError::Refused(format!(

@@ -4,8 +4,10 @@
 
 mod cluster;
 mod config;
+mod credential_plugin;
 mod error;
 mod events;
+mod login;
 mod logs;
 mod object;
 mod owners;
@@ -105,6 +107,7 @@ impl Operator for Kubernetes {
             autoscaler,
             managed_by: owners::managed_by(&object),
             last_operation: object.mark().map(str::to_owned),
+            changed_by: owners::changed_by(&object),
             pods: belongings.pods.iter().map(pods::summary).collect(),
             events: events::newest(&events),
             raw: object.shown(),
@@ -153,6 +156,7 @@ impl Operator for Kubernetes {
             error::ApiError::Refused(why) => OperatorError::Refused(why),
             error::ApiError::NotFound(why)
             | error::ApiError::Conflict(why)
+            | error::ApiError::NoSuchPath(why)
             | error::ApiError::Unavailable(why)
             | error::ApiError::Unknown(why) => OperatorError::Unavailable(why),
         })

@@ -40,11 +40,16 @@ pub async fn read(
                     .lines()
                     .map(|line| format!("{label}: {line}"))
                     .collect(),
-                Err(ApiError::Refused(_) | ApiError::NotFound(_)) if previous => Vec::new(),
+                Err(ApiError::Refused(_) | ApiError::NotFound(_) | ApiError::NoSuchPath(_))
+                    if previous =>
+                {
+                    Vec::new()
+                }
                 Err(
                     ApiError::Refused(why)
                     | ApiError::NotFound(why)
                     | ApiError::Conflict(why)
+                    | ApiError::NoSuchPath(why)
                     | ApiError::Unavailable(why)
                     | ApiError::Unknown(why),
                 ) => vec![format!("{label}: (no log: {})", short(&why))],

@@ -8,11 +8,10 @@ use kube::core::{ApiResource, DynamicObject, Selector};
 use serde_json::{Map, Value, json};
 
 use anomalyzer_domain::Replicas;
+use anomalyzer_operator::merge_patch;
 
 /// Annotation that holds the id of the last operation.
 pub const MARK: &str = "anomalyzer.dev/operation";
-/// Text that replaces secret values in the shown object.
-const HIDDEN: &str = "(hidden)";
 
 /// Kind of an object that this operator knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +182,16 @@ impl Object {
         json!({"metadata": metadata, "spec": self.at("/spec")})
     }
 
+    /// Returns the object as a merge patch would leave its spec.
+    pub fn patched(&self, patch: &Value) -> Self {
+        let mut object = self.clone();
+        if let Some(spec) = patch.get("spec") {
+            let patch = json!({ "spec": spec });
+            merge_patch::apply(&mut object.object.data, &patch);
+        }
+        object
+    }
+
     /// Returns the object as evidence, without bookkeeping fields. Hides the values of variables
     /// whose names sound like secrets.
     pub fn shown(&self) -> Value {
@@ -221,7 +230,7 @@ fn hide_secrets(value: &mut Value) {
                 .and_then(Value::as_str)
                 .is_some_and(sounds_secret);
             if secret && fields.get("value").is_some_and(Value::is_string) {
-                fields.insert("value".into(), HIDDEN.into());
+                fields.insert("value".into(), merge_patch::HIDDEN.into());
             }
             fields.values_mut().for_each(hide_secrets);
         }

@@ -4,7 +4,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, FIELD_MANAGER};
 use super::error::ApiError;
 use super::object::Object;
 use anomalyzer_domain::{Autoscaler, Target};
@@ -74,6 +74,18 @@ fn horizontal(autoscaler: &HorizontalPodAutoscaler, target: &Target) -> Option<A
     })
 }
 
+/// Returns the field manager that changed the object last. Writers of the status do not count.
+pub fn changed_by(object: &Object) -> Option<String> {
+    let fields = object.object.metadata.managed_fields.iter().flatten();
+    let changes = fields.filter(|field| field.subresource.as_deref() != Some("status"));
+    // Times are in whole seconds. Of two changes in one second, that of someone else counts.
+    let last = changes.max_by_key(|field| {
+        let time = field.time.as_ref().map(|time| time.0);
+        (time, field.manager.as_deref() != Some(FIELD_MANAGER))
+    })?;
+    last.manager.clone()
+}
+
 /// Returns the deployment tools of the object. Argo CD, Flux and Helm are recognised by their
 /// labels, annotations and field managers.
 pub fn managed_by(object: &Object) -> Vec<String> {
@@ -141,6 +153,54 @@ mod tests {
             managed(&json!({"managedFields": [{"manager": "kubectl-client-side-apply"}]}))
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn the_last_change_of_the_spec_names_its_manager() {
+        let field = |manager: &str, time: &str, subresource: Option<&str>| json!({"manager": manager, "time": time, "subresource": subresource});
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z");
+        for (fields, expected) in [
+            (
+                json!([field("anomalyzer", early, None)]),
+                Some("anomalyzer"),
+            ),
+            (
+                json!([
+                    field("argocd-controller", late, None),
+                    field("anomalyzer", early, None)
+                ]),
+                Some("argocd-controller"),
+            ),
+            (
+                json!([
+                    field("argocd-controller", early, None),
+                    field("anomalyzer", early, None)
+                ]),
+                Some("argocd-controller"),
+            ),
+            (
+                json!([
+                    field("kube-controller-manager", late, Some("status")),
+                    field("helm", early, None)
+                ]),
+                Some("helm"),
+            ),
+            (
+                json!([
+                    field("kube-controller-manager", late, Some("scale")),
+                    field("helm", early, None)
+                ]),
+                Some("kube-controller-manager"),
+            ),
+            (json!([]), None),
+            (json!(null), None),
+        ] {
+            let web = object(
+                Kind::Deployment,
+                json!({"metadata": {"managedFields": fields}}),
+            );
+            assert_eq!(changed_by(&web).as_deref(), expected, "{fields}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use super::cluster::Cluster;
 use super::error::ApiError;
 use super::object::{Kind, Object};
-use super::plan::{can_roll, has_template, marked, plan};
+use super::owners::changed_by;
+use super::plan::{can_roll, has_template, marked, not_deleted, plan};
 use super::revision::{is_observed, previous_template};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Operation, OperationId, Snapshot, Target};
@@ -102,6 +103,7 @@ async fn change(
     target: &Target,
     operation: &Operation,
 ) -> Result<Value, OperatorError> {
+    not_deleted(object)?;
     let Operation::RollBack { .. } = operation else {
         return plan(object, operation, now_ms());
     };
@@ -138,6 +140,13 @@ async fn settle(
     for _ in 0..LOOKS {
         match cluster.get(patched.kind, target).await {
             Ok(object) if object.mark() == Some(id.as_str()) => return Ok(object),
+            // The controller of a deployment tool may have put the change back, and removed the mark.
+            Ok(object) if object.version() != patched.version() => {
+                let by = changed_by(&object).unwrap_or_else(|| "somebody else".to_owned());
+                return Err(OperatorError::InDoubt(format!(
+                    "{why}; {by} changed {target} since, so that it can't be told whether it was done"
+                )));
+            }
             Ok(object) if object.resource_version() != patched.resource_version() => {
                 return Err(OperatorError::Unavailable(format!(
                     "{why}; it was not done: the target was written to by others and does not carry its mark"

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::object::{Kind, MARK, Object};
+use super::rollout::partition;
 use anomalyzer_domain::{Operation, rfc3339};
 use anomalyzer_operator::{OperatorError, merge_patch};
 
@@ -33,6 +34,9 @@ pub fn plan(object: &Object, operation: &Operation, now: i64) -> Result<Value, O
         }
         Operation::Patch(patch) => {
             check(&patch.patch)?;
+            if !patch.patch["spec"]["template"].is_null() {
+                can_roll(&object.patched(&patch.patch))?;
+            }
             Ok(patch.patch.clone())
         }
         other => Err(OperatorError::Unsupported(format!(
@@ -62,17 +66,34 @@ pub fn has_template(object: &Object, what: &str) -> Result<(), OperatorError> {
     )))
 }
 
+/// Checks that nobody deletes the object.
+pub fn not_deleted(object: &Object) -> Result<(), OperatorError> {
+    match object.object.metadata.deletion_timestamp {
+        Some(_) => Err(OperatorError::Refused(
+            "the target is being deleted".to_owned(),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Checks that a change of the pod template would replace the pods.
 pub fn can_roll(object: &Object) -> Result<(), OperatorError> {
+    let refused = |why: &str| Err(OperatorError::Refused(why.to_owned()));
     if object.at("/spec/paused") == true {
-        return Err(OperatorError::Refused(
-            "the Deployment is paused: resume it first".to_owned(),
-        ));
+        return refused(
+            "the Deployment is paused, so that no pod would be replaced: resume it first, with `kubectl rollout resume`",
+        );
     }
     if object.at("/spec/updateStrategy/type") == "OnDelete" {
         return Err(unsupported(
-            "its update strategy is OnDelete: pods are replaced only when they are deleted",
+            "its update strategy is OnDelete: pods are replaced only when somebody deletes them",
         ));
+    }
+    let partition = partition(object);
+    if object.kind == Kind::StatefulSet && partition > 0 && partition >= object.wanted_replicas() {
+        return refused(
+            "its partition leaves all pods alone, so that no pod would be replaced: lower spec.updateStrategy.rollingUpdate.partition first",
+        );
     }
     Ok(())
 }
@@ -181,17 +202,63 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_replace_pods_is_no_restart() {
+    fn a_change_that_would_replace_no_pod_is_refused_with_the_reason() {
         let restart = Operation::Restart { target: target() };
-        assert!(plan(&web(&json!({"paused": true})), &restart, 0).is_err());
-        assert!(
-            plan(
-                &web(&json!({"updateStrategy": {"type": "OnDelete"}})),
-                &restart,
-                0
-            )
-            .is_err()
-        );
+        let image = |more: Value| {
+            let mut patch = json!({"spec": {"template": {"spec": {"nodeName": "n"}}}});
+            merge_patch::join(&mut patch, &json!({ "spec": more }));
+            Operation::Patch(MergePatch {
+                target: target(),
+                patch,
+            })
+        };
+        let partition = |partition: u32| json!({"replicas": 3, "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}});
+        let on_delete = json!({"updateStrategy": {"type": "OnDelete"}});
+        for (kind, spec, reason) in [
+            (Kind::Deployment, json!({"paused": true}), "paused"),
+            (Kind::StatefulSet, on_delete.clone(), "OnDelete"),
+            (Kind::DaemonSet, on_delete.clone(), "OnDelete"),
+            (Kind::StatefulSet, partition(3), "partition"),
+            (Kind::StatefulSet, partition(9), "partition"),
+        ] {
+            let object = object(
+                kind,
+                json!({"metadata": {"resourceVersion": "7"}, "spec": spec}),
+            );
+            for operation in [&restart, &image(json!({}))] {
+                let error = plan(&object, operation, 0).unwrap_err().to_string();
+                assert!(error.contains(reason), "{spec}: {error}");
+            }
+        }
+        for (kind, spec, operation) in [
+            (Kind::Deployment, json!({"paused": false}), restart.clone()),
+            (Kind::StatefulSet, partition(2), restart.clone()),
+            (Kind::StatefulSet, partition(0), restart.clone()),
+            (Kind::DaemonSet, json!({}), restart.clone()),
+            // The patch itself lets the pods be replaced, or needs no replacement.
+            (
+                Kind::Deployment,
+                json!({"paused": true}),
+                image(json!({"paused": false})),
+            ),
+            (
+                Kind::Deployment,
+                json!({"paused": true}),
+                Operation::Scale {
+                    target: target(),
+                    replicas: 2,
+                },
+            ),
+        ] {
+            let object = object(
+                kind,
+                json!({"metadata": {"resourceVersion": "7"}, "spec": spec}),
+            );
+            assert!(plan(&object, &operation, 0).is_ok(), "{spec}");
+        }
+        let deleted =
+            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}});
+        assert!(not_deleted(&object(Kind::Deployment, deleted)).is_err());
         for kind in [Kind::Pod, Kind::Ingress] {
             let other = object(kind, json!({"metadata": {}}));
             assert!(matches!(

@@ -199,6 +199,7 @@ impl Operator for Local {
             autoscaler: None,
             managed_by: Vec::new(),
             last_operation: wanted.last_operation.clone(),
+            changed_by: None,
             pods,
             events: group.events(),
             // Values of configured variables may be secrets. Values of patched variables were

@@ -65,6 +65,50 @@ pub fn inverse(before: &Value, patch: &Value) -> Value {
     Value::Object(inverse.collect())
 }
 
+/// Text that stands for a secret value in a shown object. It may be any value.
+pub const HIDDEN: &str = "(hidden)";
+
+/// Returns true if `value` holds what `patch` sets. The server completes objects and lists of
+/// objects with its defaults, so that further fields are no difference. Numbers as text and hidden
+/// values count as equal to any text, because the server writes quantities in its own way.
+pub fn holds(value: &Value, patch: &Value) -> bool {
+    match (value, patch) {
+        (Value::Object(fields), Value::Object(changes)) => {
+            changes.iter().all(|(name, change)| match fields.get(name) {
+                Some(value) => !change.is_null() && holds(value, change),
+                None => change.is_null() || is_empty(change),
+            })
+        }
+        (Value::Array(values), Value::Array(changes)) => {
+            values.len() == changes.len()
+                && values
+                    .iter()
+                    .zip(changes)
+                    .all(|(value, change)| holds(value, change))
+        }
+        (Value::String(value), Value::String(change)) => {
+            value == change || value == HIDDEN || is_quantity(value) && is_quantity(change)
+        }
+        (value, patch) => value == patch || is_empty(value) && is_empty(patch),
+    }
+}
+
+/// Returns true for a value that the server may leave out.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(is_empty),
+        Value::Array(values) => values.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// Returns true for a quantity of Kubernetes, such as `500m` or `1Gi`.
+fn is_quantity(text: &str) -> bool {
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    text.len() - number.len() <= 2 && number.parse::<f64>().is_ok()
+}
+
 /// Adds the fields of `more` to `patch`; where both speak of a field, `more` wins.
 pub fn join(patch: &mut Value, more: &Value) {
     match (patch, more) {
@@ -114,6 +158,68 @@ mod tests {
             apply(&mut value, &patch);
             apply(&mut value, &inverse(&before, &patch));
             prop_assert_eq!(value, before);
+        }
+    }
+
+    #[test]
+    fn a_change_holds_though_the_server_completes_it() {
+        let deployed = json!({"spec": {"replicas": 3, "paused": false, "template": {
+            "metadata": {"annotations": {"restartedAt": "t2"}},
+            "spec": {"containers": [{"name": "web", "image": "web:2", "imagePullPolicy": "Always",
+                "env": [{"name": "TOKEN", "value": HIDDEN}], "resources": {"limits": {"cpu": "1"}}}]}
+        }}});
+        let container = |more: Value| {
+            let mut container = json!({"name": "web", "image": "web:2"});
+            join(&mut container, &more);
+            json!({"spec": {"template": {"spec": {"containers": [container]}}}})
+        };
+        for (patch, expected) in [
+            (json!({"spec": {"replicas": 3}}), true),
+            (json!({"spec": {"replicas": 2}}), false),
+            (
+                json!({"spec": {"template": {"metadata": {"annotations": {"restartedAt": "t2"}}}}}),
+                true,
+            ),
+            (
+                json!({"spec": {"template": {"metadata": {"annotations": {"restartedAt": "t1"}}}}}),
+                false,
+            ),
+            (
+                json!({"spec": {"template": {"metadata": {"labels": null}}}}),
+                true,
+            ),
+            (
+                json!({"spec": {"template": {"metadata": {"labels": {}}}}}),
+                true,
+            ),
+            (json!({"spec": {"template": {"metadata": null}}}), false),
+            (container(json!({})), true),
+            (container(json!({"image": "web:1"})), false),
+            (
+                container(json!({"env": [{"name": "TOKEN", "value": "hush"}]})),
+                true,
+            ),
+            (
+                container(json!({"resources": {"limits": {"cpu": "1000m"}}})),
+                true,
+            ),
+            (
+                container(json!({"resources": {"limits": {"memory": "1Gi"}}})),
+                false,
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"containers": []}}}}),
+                false,
+            ),
+        ] {
+            assert_eq!(holds(&deployed, &patch), expected, "{patch}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_applied_patch_holds(from in without_nulls(), to in without_nulls()) {
+            prop_assert!(holds(&to, &between(&from, &to)));
         }
     }
 

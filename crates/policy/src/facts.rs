@@ -133,6 +133,29 @@ pub struct Spent {
     pub in_cluster: u32,
 }
 
+/// Knowledge about the target of an operation besides its snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TargetFacts {
+    /// Reason why there is no snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
+    /// Name of the client that put an earlier operation of this kind back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverted_by: Option<String>,
+    /// Time until which the signals of the incident may repeat the values of pods that were
+    /// replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub echo_until: Option<UnixMs>,
+}
+
+impl TargetFacts {
+    /// Returns true if nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// All facts that the guard may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -171,6 +194,9 @@ pub struct Facts {
     pub approved: Option<Approved>,
     /// Current state of the target. `None` if it can't be read.
     pub snapshot: Option<Snapshot>,
+    /// Further knowledge about the target.
+    #[serde(default, skip_serializing_if = "TargetFacts::is_empty")]
+    pub target_facts: TargetFacts,
     /// Reason why the kill switch is on, if it is on.
     pub stopped: Option<String>,
     /// First difference of the record from what was recorded, if nothing may be changed because of

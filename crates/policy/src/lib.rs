@@ -25,6 +25,7 @@ pub use default_operation::usual;
 pub use effect::Effect;
 pub use facts::{
     Approved, DiagnosisFacts, Facts, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
+    TargetFacts,
 };
 pub use judge::judge;
 pub use maintenance::Maintenance;

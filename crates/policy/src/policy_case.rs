@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::default_operation::{notice, usual};
-use super::{Approved, DiagnosisFacts, Facts, IncidentFacts, RateLimitFacts, Source, Spent};
+use super::{
+    Approved, DiagnosisFacts, Facts, IncidentFacts, RateLimitFacts, Source, Spent, TargetFacts,
+};
 use anomalyzer_domain::{
     AnalystKind, Coverage, HttpRequest, MergePatch, Mode, Operation, Replicas, Snapshot, Target,
     UnixMs, Verdict, as_rfc3339, solutions,
@@ -180,6 +182,7 @@ impl Case {
                 expires_at: self.at.saturating_add(60_000),
             }),
             snapshot: Some(Snapshot::plain(self.target.clone(), self.at, self.replicas)),
+            target_facts: TargetFacts::default(),
             stopped: None,
             record_mismatch: None,
             silenced: None,

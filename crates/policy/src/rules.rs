@@ -27,6 +27,8 @@ pub(super) const BOUNDS: &[(&str, Rule)] = &[
     ("missing_data", missing_data),
     ("unknown_state", unknown_state),
     ("rollout_in_progress", rollout_in_progress),
+    ("echo", echo),
+    ("reverted", reverted),
     ("autoscaler", autoscaler),
     ("gitops", gitops),
     ("replica_bounds", replica_bounds),
@@ -197,7 +199,7 @@ fn only_tells_people(facts: &Facts) -> bool {
 }
 
 /// Rules that object only for a while. A decision that they deny is deferred and retried later.
-pub const NOT_NOW: [&str; 3] = ["silence", "maintenance", "rollout_in_progress"];
+pub const NOT_NOW: [&str; 4] = ["silence", "maintenance", "rollout_in_progress", "echo"];
 
 /// Returns true if one of the rules in [`NOT_NOW`] objects, whatever the other rules return.
 pub fn is_not_now(facts: &Facts, policy: &Policy) -> bool {
@@ -335,7 +337,10 @@ fn unknown_state(facts: &Facts, _: &Policy) -> Answer {
     if facts.snapshot.is_some() {
         return None;
     }
-    deny("the target can't be looked at")
+    match &facts.target_facts.unseen {
+        Some(why) => deny(format!("the target can't be looked at: {why}")),
+        None => deny("the target can't be looked at"),
+    }
 }
 
 fn rollout_in_progress(facts: &Facts, _: &Policy) -> Answer {
@@ -344,6 +349,34 @@ fn rollout_in_progress(facts: &Facts, _: &Policy) -> Answer {
         return None;
     }
     deny("a rollout of the target is in progress")
+}
+
+/// Denies a further replacement of pods while the signals of the incident may still repeat the
+/// values of the pods that were replaced before: cAdvisor reports the memory of a dead container
+/// for five minutes.
+fn echo(facts: &Facts, policy: &Policy) -> Answer {
+    let until = facts.target_facts.echo_until?;
+    let replaces = changed(facts)?.replaces_pods();
+    if !replaces || facts.takes_back || facts.now >= until || a_person_wants_it(facts, policy) {
+        return None;
+    }
+    deny(format!(
+        "the pods were replaced, and until {} the signals may repeat the values of the old ones",
+        rfc3339(until)
+    ))
+}
+
+/// Denies an operation that another controller put back the last time: it would do so again.
+fn reverted(facts: &Facts, policy: &Policy) -> Answer {
+    let by = facts.target_facts.reverted_by.as_ref()?;
+    let operation = changed(facts)?;
+    if facts.takes_back || a_person_wants_it(facts, policy) {
+        return None;
+    }
+    deny(format!(
+        "{by} put the last {} of the target back: change the target where {by} takes it from",
+        operation.kind()
+    ))
 }
 
 fn autoscaler(facts: &Facts, policy: &Policy) -> Answer {

@@ -196,6 +196,7 @@ impl World {
                 expires_at: now + 1,
             }),
             snapshot: Some(Snapshot::plain(on.clone(), now, Some(self.replicas[of]))),
+            target_facts: TargetFacts::default(),
             stopped: None,
             record_mismatch: None,
             silenced: None,

@@ -26,6 +26,7 @@ fn snapshot() -> Snapshot {
         autoscaler: None,
         managed_by: vec![],
         last_operation: None,
+        changed_by: None,
         pods: vec![],
         events: vec![],
         raw: Value::Null,
@@ -57,6 +58,7 @@ pub(super) fn facts(operation: Operation) -> Facts {
         takes_back: false,
         approved: None,
         snapshot: Some(snapshot()),
+        target_facts: TargetFacts::default(),
         stopped: None,
         record_mismatch: None,
         silenced: None,
@@ -1013,4 +1015,73 @@ proptest! {
             prop_assert!((min..=min + span).contains(&replicas));
         }
     }
+}
+
+#[test]
+fn an_echo_of_replaced_pods_replaces_no_further_pods() {
+    let echoing = |operation: Operation, until: i64| Facts {
+        target_facts: TargetFacts {
+            echo_until: Some(until),
+            ..TargetFacts::default()
+        },
+        ..facts(operation)
+    };
+    let policy = Policy::default();
+    let restart = || Operation::Restart { target: target() };
+    let roll_back = || Operation::RollBack { target: target() };
+    let patch = |patch: Value| {
+        Operation::Patch(MergePatch {
+            target: target(),
+            patch,
+        })
+    };
+    let template = patch(serde_json::json!({"spec": {"template": {"spec": {}}}}));
+    for operation in [restart(), roll_back(), template] {
+        let denied = echoing(operation.clone(), NOW + 1);
+        check(&denied, &policy, Verdict::Deny, "echo");
+        assert!(is_not_now(&denied, &policy));
+        check(&echoing(operation, NOW), &policy, Verdict::Allow, "default");
+    }
+    for operation in [
+        scale(4),
+        patch(serde_json::json!({"spec": {"minReadySeconds": 1}})),
+    ] {
+        check(
+            &echoing(operation, NOW + 1),
+            &policy,
+            Verdict::Allow,
+            "default",
+        );
+    }
+    let person = Facts {
+        source: Source::Person,
+        ..echoing(restart(), NOW + 1)
+    };
+    check(&person, &policy, Verdict::Allow, "default");
+    let mut taken_back = echoing(roll_back(), NOW + 1);
+    taken_back.take_back();
+    check(&taken_back, &policy, Verdict::Allow, "default");
+}
+
+#[test]
+fn what_another_controller_put_back_is_not_repeated_unless_a_person_wants_it() {
+    let policy = Policy::default();
+    let mut reverted = facts(scale(4));
+    reverted.target_facts.reverted_by = Some("argocd-controller".into());
+    check(&reverted, &policy, Verdict::Deny, "reverted");
+    assert!(
+        judge(&reverted, &policy)
+            .reason
+            .contains("argocd-controller")
+    );
+    reverted.source = Source::Person;
+    check(&reverted, &policy, Verdict::Allow, "default");
+}
+
+#[test]
+fn facts_without_further_knowledge_are_recorded_as_before() {
+    let recorded = serde_json::to_value(facts(scale(4))).unwrap();
+    assert!(recorded.get("target_facts").is_none());
+    let read: Facts = serde_json::from_value(recorded).unwrap();
+    assert_eq!(read, facts(scale(4)));
 }

@@ -84,9 +84,26 @@ pub(super) async fn run_action(
                 run.record_with_retry(DecisionEventKind::EvidenceGathered, decision)
                     .await?;
             }
-            Next::End(DecisionState::Done, Some(summary))
+            Next::End(DecisionState::Done, Some(told(decision, summary)))
         }
     })
+}
+
+/// Returns the summary of an action, with the channels that have not accepted its notices yet.
+fn told(decision: &Decision, summary: String) -> String {
+    let outcomes = decision
+        .operations
+        .iter()
+        .filter_map(|it| it.outcome.as_ref());
+    let pending = outcomes.filter_map(|outcome| outcome.detail.get("pending")?.as_array());
+    let pending: Vec<&str> = pending.flatten().filter_map(Value::as_str).collect();
+    if pending.is_empty() {
+        return summary;
+    }
+    format!(
+        "{summary} (not accepted yet by {}: the notice goes on to be sent)",
+        pending.join(", ")
+    )
 }
 
 /// Performs the operations that the action asks for, one after the other.

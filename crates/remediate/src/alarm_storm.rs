@@ -244,6 +244,7 @@ impl Storm {
             target: None,
             severity: severity.to_owned(),
             at: about.at,
+            until: None,
         };
         (notice, about)
     }
@@ -334,6 +335,7 @@ mod tests {
                 target: Some(target.clone()),
                 severity: if number == 7 { "critical" } else { "warning" }.into(),
                 at: 0,
+                until: None,
             },
             target,
             open_incidents,

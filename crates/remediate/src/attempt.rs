@@ -9,7 +9,7 @@ use super::Executor;
 use super::alarm_storm::{Alarm, SendNotice};
 use super::guard_input::inspect;
 use anomalyzer_domain::{
-    Decision, Notice, Operation, OperationRecord, Outcome, OutcomeKind, Snapshot, Target,
+    Decision, Notice, Operation, OperationRecord, Outcome, OutcomeKind, Snapshot, Target, UnixMs,
 };
 use anomalyzer_egress::notify::About;
 use anomalyzer_operator::{OperatorError, Performed};
@@ -24,13 +24,7 @@ pub(super) async fn attempt(
     snapshot: Option<&Snapshot>,
     timeout: Duration,
 ) -> Result<Performed, OperatorError> {
-    let about = About {
-        operation: record.id.clone(),
-        incident: decision.incident.clone(),
-        target: decision.target.clone(),
-        severity: severity(decision),
-        at: (executor.clock)(),
-    };
+    let about = about(decision, record, (executor.clock)());
     let performed = async {
         match (&record.operation, &about.incident, &about.target) {
             (Operation::Notify(notice), Some(_), Some(target)) => {
@@ -79,6 +73,18 @@ async fn raise(
         storm_above: executor.policy.storm_above as usize,
     };
     executor.in_flight.alarm_storms.tell(alarm, send).await
+}
+
+/// Returns the context of an operation that is a notice, requested at `at`.
+pub(super) fn about(decision: &Decision, record: &OperationRecord, at: UnixMs) -> About {
+    About {
+        operation: record.id.clone(),
+        incident: decision.incident.clone(),
+        target: decision.target.clone(),
+        severity: severity(decision),
+        at,
+        until: None,
+    }
 }
 
 /// Returns true if the operation's target carries the operation's mark. Returns false if the

@@ -12,7 +12,7 @@ use super::follow_up::asks_again;
 use super::life::run_decision;
 use super::off_record::Unrecorded;
 use super::proposal::proposed;
-use super::{deferred, provenance, scale_back};
+use super::{alerts, deferred, provenance, scale_back};
 use anomalyzer_bus::retry::Backoff;
 use anomalyzer_bus::{Batch, BusError, Handler, OnReadError, Subscription, consume, retry};
 use anomalyzer_domain::{
@@ -75,6 +75,9 @@ impl SolutionConsumer {
         self.resume_unfinished().await?;
         let consumer = self.clone();
         self.tasks.spawn(async move { consumer.rescan().await });
+        let run = self.run.clone();
+        self.tasks
+            .spawn(async move { alerts::follow_alerts(&run).await });
         self.accept_all(subscription, first).await?;
         let stop = self.run.stop.clone();
         consume(subscription, BATCH, &stop, self).await.map(drop)

@@ -121,14 +121,18 @@ impl Dispatcher {
             .iter()
             .map(|(name, why)| format!("{name}: {why}"))
             .collect();
-        if told.delivered.is_empty() {
+        if told.delivered.is_empty() && told.pending.is_empty() {
             return Err(OperatorError::Unavailable(format!(
                 "nobody was told: {}",
                 failed.join("; ")
             )));
         }
+        let mut result = json!({ "delivered": told.delivered, "failed": failed });
+        if !told.pending.is_empty() {
+            result["pending"] = json!(told.pending);
+        }
         Ok(Performed {
-            result: json!({ "delivered": told.delivered, "failed": failed }),
+            result,
             before: None,
             after: None,
             version: None,

@@ -1,6 +1,7 @@
 //! Follow-up of an ended decision: the analyst is asked again while the incident goes on.
 
 use super::decision_run::{DecisionRun, RunError};
+use super::held::TARGET_GONE;
 use super::provenance;
 use anomalyzer_domain::{
     Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent, IncidentEventKind,
@@ -104,7 +105,7 @@ pub(super) fn asks_again(decision: &Decision) -> bool {
                 .guard
                 .as_ref()
                 .map_or("", |guard| guard.rule.as_str());
-            let too_late = matches!(rule, "expired" | "incident_cleared");
+            let too_late = matches!(rule, "expired" | "incident_cleared" | TARGET_GONE);
             let last = matches!(
                 decision.solution.as_str(),
                 solutions::NO_ACTION | solutions::ALARM

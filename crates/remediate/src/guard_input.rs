@@ -1,10 +1,11 @@
 //! Input of the guard: the state of the world at the moment of asking.
 
+use super::echo::target_facts;
 use super::past_operations::past_operations;
 use super::{Executor, provenance};
 use anomalyzer_domain::{
     Coverage, Decision, GuardVerdict, Incident, Operation, Provenance, Question, Snapshot, Target,
-    UnixMs, rfc3339,
+    UnixMs, millis, rfc3339,
 };
 use anomalyzer_history::{Asked, Input};
 use anomalyzer_policy::{
@@ -49,23 +50,23 @@ pub(super) async fn facts(
     snapshot: Option<&Snapshot>,
 ) -> Facts {
     let now = (executor.clock)();
-    let incident = match &decision.incident {
+    let known = match &decision.incident {
         None => None,
-        Some(id) => Some(match provenance::incident(executor, id).await {
-            Some(incident) => incident_facts(&incident, |signal| {
-                executor.recent.coverage(signal, &incident.target)
-            }),
-            None => IncidentFacts::default(),
-        }),
+        Some(id) => provenance::incident(executor, id).await,
     };
+    let incident = decision.incident.as_ref().map(|_| match &known {
+        Some(incident) => incident_facts(incident, |signal| {
+            executor.recent.coverage(signal, &incident.target)
+        }),
+        None => IncidentFacts::default(),
+    });
+    let length = executor.policy.cooldown.max(HOUR);
+    let since = now.saturating_sub(millis(length));
     let touched = operation
         .and_then(Operation::target)
         .or(decision.target.as_ref());
     let past = match touched {
-        Some(touched) => {
-            let length = executor.policy.cooldown.max(HOUR);
-            past_operations(executor, decision, touched, length, now).await
-        }
+        Some(touched) => past_operations(executor, decision, touched, length, now).await,
         None => vec![],
     };
     Facts {
@@ -97,6 +98,7 @@ pub(super) async fn facts(
         takes_back: false,
         approved: operation.and_then(|operation| approved(decision, operation, snapshot)),
         snapshot: snapshot.cloned(),
+        target_facts: target_facts(executor, decision, operation, known.as_ref(), since).await,
         stopped: executor.kill_switch.why(),
         record_mismatch: executor.history.mismatch(),
         silenced: touched.and_then(|target| silenced(executor, target, now)),

@@ -2,13 +2,24 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::decision_run::{DecisionRun, RunError};
 use super::undo::is_rolling_back;
-use super::{Executor, provenance};
+use super::{Executor, aftermath, provenance};
 use anomalyzer_domain::{Decision, DecisionId, rfc3339};
 
 /// Interval at which a held decision checks the time and its incident.
 const HELD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval at which a held decision checks that its target exists.
+const TARGET_CHECK_INTERVAL: Duration = if cfg!(test) {
+    Duration::from_millis(20)
+} else {
+    Duration::from_secs(30)
+};
+
+/// Name of the rule on the record of a question whose target was deleted.
+pub(super) const TARGET_GONE: &str = "target_gone";
 
 /// End of a wait.
 pub(super) enum Waited {
@@ -29,6 +40,7 @@ pub(super) async fn wait_for_answer(
 ) -> Result<Waited, RunError> {
     let executor = &*run.executor;
     let began = (executor.clock)();
+    let mut target_check = Instant::now() + TARGET_CHECK_INTERVAL;
     loop {
         // Register for the notification before reading the record, so that no answer is missed.
         let mut answered = std::pin::pin!(executor.in_flight.answered.notified());
@@ -54,10 +66,21 @@ pub(super) async fn wait_for_answer(
                 reason: "the incident has cleared by itself, before anybody said yes".to_owned(),
             });
         }
+        if target_check <= Instant::now() {
+            if let Some(target) = question.operation.target()
+                && aftermath::is_gone(executor, target).await
+            {
+                return Ok(Waited::Lapsed {
+                    rule: TARGET_GONE,
+                    reason: format!("{target} was deleted before anybody said yes"),
+                });
+            }
+            target_check = Instant::now() + TARGET_CHECK_INTERVAL;
+        }
         let left = Duration::from_millis(u64::try_from(left).unwrap_or_default().saturating_add(1));
         tokio::select! {
             () = answered => {}
-            () = tokio::time::sleep(left.min(HELD_CHECK_INTERVAL)) => {}
+            () = tokio::time::sleep(left.min(HELD_CHECK_INTERVAL.min(TARGET_CHECK_INTERVAL))) => {}
             () = run.stop.cancelled() => return Err(RunError::Cancelled),
         }
     }

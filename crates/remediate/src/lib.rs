@@ -7,7 +7,9 @@
 mod action;
 mod action_limits;
 mod admission;
+mod aftermath;
 mod alarm_storm;
+mod alerts;
 mod approval;
 mod attempt;
 mod candidates;
@@ -16,6 +18,7 @@ mod consumer;
 mod decision_run;
 mod deferred;
 mod dispatch;
+mod echo;
 mod effects;
 mod evidence;
 mod executor;

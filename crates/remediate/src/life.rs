@@ -109,7 +109,9 @@ pub(super) async fn advance(
         }
         // A person is asked. The answer leads to `proposed`, `acting`, `verifying` or the end.
         DecisionState::Held if decision.question.is_some() => {
+            let told = question::notice_id(decision);
             *decision = await_answer(run, &decision.id).await?;
+            run.executor.dispatcher.notifier.end_question(&told);
             if !decision.state().is_terminal() {
                 return Ok(ControlFlow::Continue(()));
             }

@@ -72,6 +72,7 @@ impl OffRecord {
             target: unrecorded.target,
             severity: "critical".to_owned(),
             at: (self.clock)(),
+            until: None,
         };
         tracing::error!(title = notice.title, "telling people off the record");
         let notified = self.notifier.notify(&notice, &about);

@@ -112,6 +112,7 @@ pub(super) async fn perform(
         after: None,
         version: None,
         undoes: context.undoes.clone(),
+        reverted_by: None,
     };
     match refusal {
         Some(kind) => refuse(run, decision, record, judged, kind).await,
@@ -160,10 +161,13 @@ async fn judge_operation<'lock>(
             budget_lock: None,
         });
     }
-    let snapshot = inspect(executor, touched(decision, operation))
-        .await
-        .and_then(Result::ok);
+    let (snapshot, unseen) = match inspect(executor, touched(decision, operation)).await {
+        Some(Ok(snapshot)) => (Some(snapshot), None),
+        Some(Err(why)) => (None, Some(why)),
+        None => (None, None),
+    };
     let mut facts = facts(executor, decision, Some(operation), snapshot.as_ref()).await;
+    facts.target_facts.unseen = unseen;
     // Only an operation with a target of its own spends from budgets.
     let budget_lock = match (target_lock, operation.target()) {
         (Some(lock), Some(target)) => {

@@ -63,23 +63,33 @@ pub(super) async fn tell_people(
         text: text(decision, question),
     };
     let about = About {
-        operation: OperationId::derive(&[decision.id.as_str(), &question.id]),
+        operation: notice_id(decision),
         incident: decision.incident.clone(),
         target: decision.target.clone(),
         severity: "warning".to_owned(),
         at: (executor.clock)(),
+        until: Some(question.expires_at),
     };
     let notified = executor.dispatcher.notifier.notify(&notice, &about);
     match run
         .wait(tokio::time::timeout(NOTIFY_TIMEOUT, notified))
         .await?
     {
-        Ok(Ok(told)) if told.failed.is_empty() => {}
-        Ok(Ok(told)) => tracing::warn!(failed = ?told.failed, "some channels failed"),
+        Ok(Ok(told)) if told.failed.is_empty() && told.pending.is_empty() => {}
+        Ok(Ok(told)) => tracing::warn!(
+            failed = ?told.failed, pending = ?told.pending, "some channels were not told yet"
+        ),
         Ok(Err(error)) => tracing::warn!(%error, "all channels failed"),
         Err(_) => tracing::warn!("the channels took longer than {NOTIFY_TIMEOUT:?}"),
     }
     Ok(())
+}
+
+/// Returns the id of the notice that tells people of the decision's question.
+pub(super) fn notice_id(decision: &Decision) -> OperationId {
+    let question = decision.question.as_ref();
+    let question = question.map_or("", |question| question.id.as_str());
+    OperationId::derive(&[decision.id.as_str(), question])
 }
 
 fn text(decision: &Decision, question: &Question) -> String {

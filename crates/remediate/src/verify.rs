@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Executor;
 use super::decision_run::{DecisionRun, RunError};
-use crate::verification::{SignalCheck, judge};
+use super::{aftermath, echo};
+use crate::verification::{SignalCheck, VerifyConfig, judge};
 use anomalyzer_domain::{
     Control, Decision, UnixMs, Verdict, Verification, VerificationOutcome, millis,
 };
@@ -37,7 +38,7 @@ pub(super) async fn verify(
         .unwrap_or(decision.decided_at)
         // The clock may have been ahead when the operation was recorded.
         .min((executor.clock)());
-    let from = acted_at + millis(config.settle);
+    let from = acted_at + millis(settling_time(config, decision));
     let until = from + millis(config.observe);
     let left = u64::try_from(until - (executor.clock)()).unwrap_or(0);
     run.wait(tokio::time::sleep(Duration::from_millis(left)))
@@ -51,6 +52,11 @@ pub(super) async fn verify(
                 "the incident {id} was not known here when it was decided: nothing to compare with"
             ),
         };
+    }
+    if let Some(reason) = aftermath::lost_effect(executor, decision).await {
+        // Nothing of the operation is left, so that the samples say nothing about it.
+        verification.outcome = VerificationOutcome::Unknown;
+        verification.reason = format!("{reason}; {}", verification.reason);
     }
     compare_with_control_group(executor, decision, &mut verification, acted_at).await;
     let outcome = verification.outcome;
@@ -68,6 +74,16 @@ pub(super) async fn verify(
     } else {
         Verified::NotHelpful
     })
+}
+
+/// Returns the time until the effect of the operations can show. After pods were replaced, the
+/// memory of the old ones is reported for a while.
+fn settling_time(config: &VerifyConfig, decision: &Decision) -> Duration {
+    let mut findings = decision.findings.iter();
+    match echo::replaces_pods(decision) && findings.any(echo::can_echo) {
+        true => config.settle.max(config.echo),
+        false => config.settle,
+    }
 }
 
 /// Returns a check for each finding with an expected range.

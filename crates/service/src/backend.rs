@@ -87,6 +87,8 @@ impl ProbeBackend for ServerBackend {
         self.probes.before_scrape().await;
         metrics::show_recent(&self.probes.metrics, &self.recent);
         metrics::show_collection(&self.probes.metrics, &self.collected);
+        let notifier = &self.executor.dispatcher.notifier;
+        metrics::show_notices(&self.probes.metrics, &notifier.status());
     }
 }
 

@@ -87,6 +87,7 @@ fn notice(spots: &[BlindSpot]) -> (Notice, About) {
         target: None,
         severity: "warning".to_owned(),
         at: now_ms(),
+        until: None,
     };
     (notice, about)
 }

@@ -77,6 +77,7 @@ pub(super) async fn dispatcher(
     if let Some(kubernetes) = &config.kubernetes {
         operators.push(Arc::new(Kubernetes::connect(kubernetes).await?));
     }
+    notifier.resume().await;
     Ok(Dispatcher {
         operators,
         notifier,

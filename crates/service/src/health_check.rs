@@ -14,6 +14,7 @@ use anomalyzer_collect::StatusBoard;
 use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_diagnose::Diagnoser;
 use anomalyzer_domain::{Clock, UnixMs, rfc3339};
+use anomalyzer_egress::notify::{ChannelStatus, Notifier};
 use anomalyzer_history::HistoryReader;
 use anomalyzer_operator::Operator;
 use anomalyzer_plugin_host::Plugins;
@@ -43,6 +44,8 @@ pub(super) enum HealthCheck {
     KillSwitch(KillSwitch),
     /// An operator.
     Operator(Arc<dyn Operator>),
+    /// The channels for notices.
+    Notices(Arc<Notifier>),
     /// The sources of metrics.
     Collect(StatusBoard),
     /// The blind spots of all parts.
@@ -63,6 +66,7 @@ impl HealthCheck {
             Self::Analyst(_) => "analyst",
             Self::KillSwitch(_) => "kill switch",
             Self::Operator(operator) => operator.name(),
+            Self::Notices(_) => "notices",
             Self::Collect(_) => "collect",
             Self::BlindSpots(_) => "blind spots",
             Self::Storage(_) => "storage",
@@ -78,6 +82,7 @@ impl HealthCheck {
             Self::Analyst(diagnoser) => analyst_health(diagnoser).await,
             Self::KillSwitch(switch) => kill_switch_health(switch),
             Self::Operator(operator) => operator_health(operator.as_ref()).await,
+            Self::Notices(notifier) => notice_health(&notifier.status()),
             Self::Collect(status) => collect_health(status),
             Self::BlindSpots(spots) => blind_spots::health(spots),
             Self::Storage(stores) => storage_health(stores),
@@ -268,6 +273,20 @@ async fn clock_health(history: &HistoryReader, now: UnixMs) -> (Status, String) 
     }
 }
 
+/// A channel that fails makes the service worse: people hear of less.
+fn notice_health(channels: &[ChannelStatus]) -> (Status, String) {
+    let failing = channels.iter().filter_map(|channel| {
+        let problem = channel.problem.as_ref()?;
+        let (name, waiting) = (&channel.channel, channel.waiting);
+        Some(format!("{name} {problem} ({waiting} waiting)"))
+    });
+    let failing: Vec<_> = failing.collect();
+    match failing.is_empty() {
+        true => (Status::Ok, format!("{} channels", channels.len())),
+        false => (Status::Degraded, failing.join("; ")),
+    }
+}
+
 /// The service sees less while some sources fail, and nothing while all of them fail.
 fn collect_health(status: &StatusBoard) -> (Status, String) {
     let signals = status.all();
@@ -286,5 +305,29 @@ fn collect_health(status: &StatusBoard) -> (Status, String) {
     match failing.len() == signals.len() {
         true => (Status::Broken, detail),
         false => (Status::Degraded, detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_fails_is_named_with_what_waits_for_it() {
+        let channel = |name: &str, problem: Option<&str>| ChannelStatus {
+            channel: name.into(),
+            waiting: 3,
+            delivered: 0,
+            lost: 0,
+            problem: problem.map(str::to_owned),
+        };
+        let log = channel("log", None);
+        assert_eq!(
+            notice_health(&[log.clone()]),
+            (Status::Ok, "1 channels".into())
+        );
+        let (status, detail) = notice_health(&[channel("chat", Some("fails since noon")), log]);
+        assert_eq!(status, Status::Degraded);
+        assert_eq!(detail, "chat fails since noon (3 waiting)");
     }
 }

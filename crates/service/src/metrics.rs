@@ -11,6 +11,7 @@ use anomalyzer_collect::{SignalConfig, StatusBoard};
 use anomalyzer_common::blind_spot::{BlindSpotKind, BlindSpots};
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::{DetectStatus, DroppedCounters, EngineProgress};
+use anomalyzer_egress::notify::ChannelStatus;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::OpenIncidents;
 use anomalyzer_remediate::verification::RecentSamples;
@@ -205,6 +206,30 @@ pub(super) fn show_stores(metrics: &Metrics, stores: &Stores) {
             "anomalyzer_store_max_bytes",
             "Size that the file may have.",
             store.max_bytes as f64,
+        );
+    }
+}
+
+pub(super) fn show_notices(metrics: &Metrics, channels: &[ChannelStatus]) {
+    for channel in channels {
+        let labels = [("channel", channel.channel.as_str())];
+        let counter = |name, help, count| metrics.counter(name, help, &labels).follow(count);
+        metrics
+            .gauge(
+                "anomalyzer_notices_waiting",
+                "Notices that a channel has not accepted yet.",
+                &labels,
+            )
+            .set(channel.waiting as f64);
+        counter(
+            "anomalyzer_notices_delivered_total",
+            "Notices that a channel accepted.",
+            channel.delivered,
+        );
+        counter(
+            "anomalyzer_notices_lost_total",
+            "Notices that were given up.",
+            channel.lost,
         );
     }
 }

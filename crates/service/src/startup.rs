@@ -52,6 +52,9 @@ use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_remediate::{KillSwitch, OffRecord, OpenIncidents, Silences, candidate_actions};
 
+/// Folder of the undelivered notices in the data folder.
+const OUTBOX: &str = "notices";
+
 /// Longest wait at the start until the engine has read the open incidents from the bus.
 const INCIDENTS_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -203,7 +206,10 @@ impl ServiceBuilder {
         store.get_or_insert_with(|| data_dir.join(anomalyzer_plugin_host::STORE));
         let plugins = tokio::task::spawn_blocking(move || Plugins::open(plugin_config)).await??;
         let clock: Clock = Arc::new(now_ms);
-        let notifier = Arc::new(Notifier::new(config.notify.clone())?);
+        let notifier = Arc::new(Notifier::in_folder(
+            config.notify.clone(),
+            data_dir.join(OUTBOX),
+        )?);
         let off_record = OffRecord::new(Arc::clone(&notifier), clock.clone());
         let bus: Arc<dyn Bus> = match &config.kafka {
             Some(kafka) => Arc::new(KafkaBus::connect(kafka.clone()).await?),
@@ -442,6 +448,7 @@ impl Startup {
         ];
         let operators = dispatcher.operators.iter().cloned();
         checks.extend(operators.map(HealthCheck::Operator));
+        checks.push(HealthCheck::Notices(Arc::clone(&dispatcher.notifier)));
         checks.push(HealthCheck::Collect(collector.status()));
         let recent = RecentSamples::default();
         let parts = self.executor_parts(&history, &recent);

@@ -111,6 +111,7 @@ pub fn done(n: i64) -> Decision {
         after: Some(json!({"replicas": 4})),
         version: None,
         undoes: None,
+        reverted_by: None,
     }];
     decision.summary = Some("scaled from 2 to 4".to_owned());
     decision.verification = Some(Verification {

@@ -41,6 +41,8 @@ pub enum Answer {
     Status(u16),
     Say(u16, String),
     Redirect(String),
+    /// A status with the header `Retry-After`.
+    RetryAfter(u16, String),
     /// Repeats the request's headers.
     Echo,
     /// Takes the request and never answers.
@@ -107,6 +109,7 @@ async fn receive(
     match answer {
         Answer::Status(code) => status(code).into_response(),
         Answer::Say(code, text) => (status(code), text).into_response(),
+        Answer::RetryAfter(code, wait) => (status(code), [("retry-after", wait)]).into_response(),
         Answer::Redirect(to) => (StatusCode::FOUND, [("location", to)]).into_response(),
         Answer::Echo => echo.into_response(),
         Answer::Silence => {

@@ -34,6 +34,7 @@ pub(super) fn usual(kind: &str) -> ActionIncident {
         autoscaler: None,
         managed_by: Vec::new(),
         last_operation: None,
+        changed_by: None,
         pods: vec![pod("web-1", 0), pod("web-2", 3)],
         events: vec!["BackOff: restarting web-2".to_owned()],
         raw: json!({"spec": {"replicas": 2}}),

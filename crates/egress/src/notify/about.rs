@@ -1,9 +1,11 @@
 //! Context of a notice.
 
+use serde::{Deserialize, Serialize};
+
 use anomalyzer_domain::{IncidentId, OperationId, Target, UnixMs};
 
 /// Context of a notice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Id of the operation, which is also the `Idempotency-Key`.
     pub operation: OperationId,
@@ -15,4 +17,7 @@ pub struct About {
     pub severity: String,
     /// Time of the request.
     pub at: UnixMs,
+    /// Time at which a question lapses. `None` for every other notice.
+    #[serde(default)]
+    pub until: Option<UnixMs>,
 }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{About, ChannelConfig};
-use anomalyzer_domain::{Notice, rfc3339};
+use anomalyzer_domain::{Notice, UnixMs, rfc3339};
 
 /// Maximum number of characters of a text that are sent.
 const MAX_TEXT_CHARS: usize = 8_000;
+/// Age in milliseconds from which a notice is late.
+const LATE_MS: i64 = 60_000;
 
 /// Builds the body for a webhook, which holds all fields.
 pub fn webhook(notice: &Notice, about: &About) -> Value {
@@ -23,9 +25,10 @@ pub fn webhook(notice: &Notice, about: &About) -> Value {
     })
 }
 
-/// Builds the body for Alertmanager: one alert. Alertmanager identifies alerts by their labels. The
-/// labels therefore name the target and the incident, and not the title.
-pub fn alertmanager(channel: &ChannelConfig, notice: &Notice, about: &About) -> Value {
+/// Builds one alert for Alertmanager, without its end. Alertmanager identifies alerts by their
+/// labels. The labels therefore name the target and the incident, and not the title. A question has
+/// a label of its own, because it ends before its incident.
+pub fn alert(channel: &ChannelConfig, notice: &Notice, about: &About) -> Value {
     let mut labels: BTreeMap<String, String> = channel.labels.clone();
     let mut label = |name: &str, value: &str| {
         // Alertmanager treats an empty label as a missing one.
@@ -37,6 +40,9 @@ pub fn alertmanager(channel: &ChannelConfig, notice: &Notice, about: &About) -> 
     label("severity", &about.severity);
     if let Some(incident) = &about.incident {
         label("incident", incident.as_str());
+    }
+    if about.until.is_some() {
+        label("question", about.operation.as_str());
     }
     if let Some(target) = &about.target {
         label("target", &target.to_string());
@@ -56,19 +62,24 @@ pub fn alertmanager(channel: &ChannelConfig, notice: &Notice, about: &About) -> 
     if let Some(url) = &channel.generator_url {
         alert.insert("generatorURL".to_owned(), url.clone().into());
     }
-    json!([alert])
+    Value::Object(alert)
 }
 
 /// Builds the body for Slack. Escapes the three characters that have a meaning there, so that a log
-/// line cannot mention everybody.
-pub fn slack(notice: &Notice) -> Value {
+/// line cannot mention everybody. A late notice tells its time, because the text speaks of the
+/// present.
+pub fn slack(notice: &Notice, about: &About, now: UnixMs) -> Value {
+    let late = match now.saturating_sub(about.at) > LATE_MS {
+        true => format!("\n(of {}, delivered late)", rfc3339(about.at)),
+        false => String::new(),
+    };
     let escaped = |text: &str| {
         cut(text)
             .replace('&', "&amp;")
             .replace('<', "&lt;")
             .replace('>', "&gt;")
     };
-    json!({ "text": format!("*{}*\n{}", escaped(&notice.title), escaped(&notice.text)) })
+    json!({ "text": format!("*{}*\n{}{late}", escaped(&notice.title), escaped(&notice.text)) })
 }
 
 fn cut(text: &str) -> String {
@@ -99,14 +110,20 @@ mod tests {
             target: Some(Target::new("", "Process", "web")),
             severity: "critical".into(),
             at: 0,
+            until: None,
         }
     }
 
     #[test]
     fn slack_cannot_be_made_to_call_everybody() {
         assert_eq!(
-            slack(&notice()),
+            slack(&notice(), &about(), 0),
             json!({"text": "*web is slow*\n&lt;!channel&gt; p99 &gt; 1s &amp; rising"})
+        );
+        let late = slack(&notice(), &about(), 61_000).to_string();
+        assert!(
+            late.contains("(of 1970-01-01T00:00:00.000Z, delivered late)"),
+            "{late}"
         );
     }
 
@@ -116,8 +133,8 @@ mod tests {
         channel.labels.insert("team".into(), "shop".into());
         channel.generator_url = Some("http://127.0.0.1:9000".into());
         assert_eq!(
-            alertmanager(&channel, &notice(), &about()),
-            json!([{
+            alert(&channel, &notice(), &about()),
+            json!({
                 "labels": {
                     "alertname": "Anomalyzer", "severity": "critical", "incident": "inc-1", "team": "shop",
                     "target": "default//Process/web", "cluster": "default", "kind": "Process", "name": "web"
@@ -127,7 +144,15 @@ mod tests {
                 },
                 "startsAt": "1970-01-01T00:00:00.000Z",
                 "generatorURL": "http://127.0.0.1:9000"
-            }])
+            })
+        );
+        let asks = About {
+            until: Some(1),
+            ..about()
+        };
+        assert_eq!(
+            alert(&channel, &notice(), &asks)["labels"]["question"],
+            "op-1"
         );
     }
 }

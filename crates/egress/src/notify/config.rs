@@ -18,12 +18,20 @@ pub struct NotifyConfig {
     /// Timeout of one attempt.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// Maximum number of attempts. A notice is retried if there is no connection or no response,
-    /// and on status 429 and 5xx.
+    /// Minimum number of attempts before a notice is given up. A notice is retried if there is no
+    /// connection or no response, and on status 408, 425, 429 and 5xx.
     pub attempts: u32,
-    /// Wait after the first attempt. It doubles with each further one.
+    /// Wait after the first attempt. It doubles with each further one, up to a minute. A receiver
+    /// that asks for a longer wait gets it, up to five minutes.
     #[serde(with = "duration")]
     pub retry_delay: Duration,
+    /// Age at which an undelivered notice is given up.
+    #[serde(with = "duration")]
+    pub give_up_after: Duration,
+    /// Interval at which an alert is sent to an Alertmanager again while its incident is open. The
+    /// alert is valid for five intervals.
+    #[serde(with = "duration")]
+    pub resend_interval: Duration,
 }
 
 impl Default for NotifyConfig {
@@ -33,6 +41,8 @@ impl Default for NotifyConfig {
             timeout: Duration::from_secs(10),
             attempts: 3,
             retry_delay: Duration::from_secs(1),
+            give_up_after: Duration::from_secs(3_600),
+            resend_interval: Duration::from_secs(60),
         }
     }
 }
@@ -104,6 +114,10 @@ impl NotifyConfig {
         if self.timeout.is_zero() {
             let message = "notify.timeout must be above 0, for example \"10s\"";
             return Err(ConfigIssue::at("timeout", message));
+        }
+        if self.resend_interval < Duration::from_millis(100) {
+            let message = "notify.resend_interval must be at least 100ms, for example \"1m\"";
+            return Err(ConfigIssue::at("resend_interval", message));
         }
         for (name, channel) in &self.channels {
             channel
@@ -191,6 +205,10 @@ mod tests {
             ),
             ("channels.default = {type = 'log'}", "choose another name"),
             ("attempts = 0", "notify.attempts is 0"),
+            (
+                "resend_interval = '0s'",
+                "notify.resend_interval must be at least",
+            ),
         ] {
             let config: NotifyConfig = toml::from_str(text).unwrap();
             let error = config.validate().unwrap_err().message;

@@ -1,24 +1,39 @@
 //! Sender of notices.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
-use serde_json::Value;
-use tokio::time::sleep;
+use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use super::body;
-use super::config::check_url;
-use super::{About, ChannelConfig, ChannelKind, NotifyConfig};
+use super::alerts::Alerts;
+use super::channel::{Channel, MAX_WAITING};
+use super::delivery::write_to_log;
+use super::outbox::{Letter, Outbox};
+use super::shared::Shared;
+use super::{About, ChannelConfig, ChannelKind, ChannelStatus, NotifyConfig, body};
+use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
-use anomalyzer_domain::{IncidentId, Notice, Target};
+use anomalyzer_domain::{IncidentId, Notice, OperationId, UnixMs};
 
-/// Result of a delivery, by channel.
+/// Time that the channels have to accept a notice before the sender goes on.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Time that the other channels have once one has accepted the notice.
+const FURTHER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Result of a notice so far, by channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Delivered {
     /// Channels that accepted the notice.
     pub delivered: Vec<String>,
     /// Channels that failed, each with the reason.
     pub failed: Vec<(String, String)>,
+    /// Channels that have not accepted the notice yet. The host goes on to send it.
+    pub pending: Vec<String>,
 }
 
 /// Reason why a notice cannot be sent.
@@ -40,23 +55,24 @@ pub enum NotifyError {
     },
 }
 
-/// Sender of notices.
-#[derive(Debug)]
+/// Sender of notices. Clones share the channels.
+#[derive(Clone, Debug)]
 pub struct Notifier {
-    config: NotifyConfig,
-    client: reqwest::Client,
-}
-
-/// Result of one attempt to send.
-enum Try {
-    Done,
-    Again(String),
-    Failed(String),
+    shared: Arc<Shared>,
 }
 
 impl Notifier {
-    /// Checks the configuration. Sends nothing.
-    pub fn new(mut config: NotifyConfig) -> Result<Self, NotifyError> {
+    /// Checks the configuration. Sends nothing, and keeps nothing over a restart.
+    pub fn new(config: NotifyConfig) -> Result<Self, NotifyError> {
+        Self::with_outbox(config, Outbox::default())
+    }
+
+    /// Checks the configuration. Keeps undelivered notices in `folder`; see [`Self::resume`].
+    pub fn in_folder(config: NotifyConfig, folder: PathBuf) -> Result<Self, NotifyError> {
+        Self::with_outbox(config, Outbox::in_folder(folder))
+    }
+
+    fn with_outbox(mut config: NotifyConfig, outbox: Outbox) -> Result<Self, NotifyError> {
         config
             .validate()
             .map_err(|issue| NotifyError::Config(issue.message))?;
@@ -70,115 +86,167 @@ impl Notifier {
             log.default = true;
         }
         let client = http_client::client(config.timeout)?;
-        Ok(Self { config, client })
+        let channels = config.channels.iter().map(|(name, config)| {
+            let channel = Channel::new(name.clone(), config.clone());
+            (name.clone(), Arc::new(channel))
+        });
+        Ok(Self {
+            shared: Arc::new(Shared {
+                channels: channels.collect(),
+                config,
+                client,
+                outbox,
+                alerts: Alerts::default(),
+                under_way: Mutex::default(),
+            }),
+        })
     }
 
-    /// Sends a notice to its channel, or for `default` to all channels that are marked as default,
-    /// concurrently. Ends after at most `attempts` × `timeout` plus the waits between the attempts.
-    pub async fn notify(&self, notice: &Notice, about: &About) -> Result<Delivered, NotifyError> {
-        let wanted = |name: &str, channel: &ChannelConfig| match notice.channel.as_str() {
-            "default" => channel.default,
-            other => other == name,
-        };
-        let channels: Vec<_> = self
-            .config
-            .channels
-            .iter()
-            .filter(|(name, channel)| wanted(name, channel))
-            .collect();
-        if channels.is_empty() {
-            return Err(NotifyError::UnknownChannel {
-                channel: notice.channel.clone(),
-                known: self
-                    .config
-                    .channels
-                    .keys()
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            });
-        }
-        let sent = channels
-            .iter()
-            .map(|(name, channel)| self.send(name, channel, notice, about));
-        let mut all = Delivered::default();
-        for ((name, _), result) in channels.iter().zip(join_all(sent).await) {
-            match result {
-                Ok(()) => all.delivered.push((*name).clone()),
-                Err(why) => all.failed.push(((*name).clone(), why)),
+    /// Sends the notices that an earlier run could not deliver.
+    pub async fn resume(&self) {
+        let outbox = self.shared.outbox.clone();
+        let most = MAX_WAITING * self.shared.channels.len();
+        let letters = tokio::task::spawn_blocking(move || outbox.letters(most)).await;
+        for letter in letters.unwrap_or_default() {
+            match self.shared.channels.get(&letter.channel) {
+                Some(channel) => {
+                    self.follow(channel, &letter.notice, &letter.about, false);
+                    self.shared.deliver(letter, false).await;
+                }
+                None => {
+                    tracing::error!(
+                        channel = letter.channel,
+                        title = letter.notice.title,
+                        "undelivered notice is dropped: its channel is not configured any more"
+                    );
+                    self.shared.outbox.remove(&letter);
+                }
             }
         }
+    }
+
+    /// Sends a notice to its channel, or for `default` to all channels that are marked as default.
+    /// Returns after two seconds at the latest; the notice is on its way to the pending channels.
+    ///
+    /// # Errors
+    /// There is no such channel.
+    pub async fn notify(&self, notice: &Notice, about: &About) -> Result<Delivered, NotifyError> {
+        let mut all = Delivered::default();
+        let mut waiting = FuturesUnordered::new();
+        for channel in self.channels_of(notice)? {
+            if channel.config.kind == ChannelKind::Log {
+                write_to_log(notice, about);
+                all.delivered.push(channel.name.clone());
+                continue;
+            }
+            if !self.follow(channel, notice, about, false) {
+                tracing::error!(
+                    channel = channel.name,
+                    "too many alerts: this one is sent once and not repeated"
+                );
+            }
+            let letter = Letter {
+                channel: channel.name.clone(),
+                notice: notice.clone(),
+                about: about.clone(),
+            };
+            let mut progress = self.shared.deliver(letter, false).await;
+            all.pending.push(channel.name.clone());
+            waiting.push(async move {
+                let result = progress.wait_for(Option::is_some).await;
+                let result = result.ok().and_then(|result| result.clone());
+                (channel.name.clone(), result)
+            });
+        }
+        let now = Instant::now();
+        let mut deadline = now + PATIENCE;
+        if !all.delivered.is_empty() {
+            deadline = now + FURTHER_PATIENCE;
+        }
+        while let Ok(Some((name, result))) = tokio::time::timeout_at(deadline, waiting.next()).await
+        {
+            let Some(result) = result else { continue };
+            all.pending.retain(|pending| *pending != name);
+            match result {
+                Ok(()) => {
+                    all.delivered.push(name);
+                    deadline = deadline.min(Instant::now() + FURTHER_PATIENCE);
+                }
+                Err(why) => all.failed.push((name, why)),
+            }
+        }
+        all.delivered.sort();
+        all.failed.sort();
         Ok(all)
     }
 
-    async fn send(
-        &self,
-        name: &str,
-        channel: &ChannelConfig,
-        notice: &Notice,
-        about: &About,
-    ) -> Result<(), String> {
-        let body = match channel.kind {
-            ChannelKind::Log => {
-                let target = about.target.as_ref().map(Target::to_string);
-                let incident = about.incident.as_ref().map(IncidentId::as_str);
-                tracing::warn!(
-                    incident.id = incident, operation.id = %about.operation, target, severity = about.severity,
-                    text = notice.text, "{}", notice.title
-                );
-                return Ok(());
-            }
-            ChannelKind::Webhook => body::webhook(notice, about),
-            ChannelKind::Alertmanager => body::alertmanager(channel, notice, about),
-            ChannelKind::Slack => body::slack(notice),
+    fn channels_of(&self, notice: &Notice) -> Result<Vec<&Arc<Channel>>, NotifyError> {
+        let channels = &self.shared.channels;
+        let wanted: Vec<_> = match notice.channel.as_str() {
+            "default" => channels
+                .values()
+                .filter(|channel| channel.config.default)
+                .collect(),
+            name => channels.get(name).into_iter().collect(),
         };
-        let mut url = address(channel).await?;
-        if channel.kind == ChannelKind::Alertmanager {
-            let path = format!("{}/api/v2/alerts", url.path().trim_end_matches('/'));
-            url.set_path(&path);
+        if wanted.is_empty() {
+            let known: Vec<_> = channels.keys().cloned().collect();
+            return Err(NotifyError::UnknownChannel {
+                channel: notice.channel.clone(),
+                known: known.join(", "),
+            });
         }
-        let mut delay = self.config.retry_delay;
-        let mut attempt = 1;
-        loop {
-            match self.post(&url, &body, about).await {
-                Try::Done => return Ok(()),
-                Try::Again(why) if attempt < self.config.attempts => {
-                    tracing::debug!(channel = name, attempt, why, "retrying notice");
-                    sleep(delay).await;
-                    delay = delay.saturating_mul(2).min(Duration::from_secs(30));
-                    attempt += 1;
-                }
-                Try::Again(why) => return Err(format!("{why} (tried {attempt} times)")),
-                Try::Failed(why) => return Err(why),
-            }
+        Ok(wanted)
+    }
+
+    /// Begins to follow the alert of a notice, if `channel` is an Alertmanager. Returns false if
+    /// there are too many alerts.
+    fn follow(&self, channel: &Channel, notice: &Notice, about: &About, sent: bool) -> bool {
+        let alertmanager = channel.config.kind == ChannelKind::Alertmanager;
+        !alertmanager || {
+            let alert = body::alert(&channel.config, notice, about);
+            self.shared.alerts.begin(&channel.name, alert, about, sent)
         }
     }
 
-    async fn post(&self, url: &reqwest::Url, body: &Value, about: &About) -> Try {
-        let request = self
-            .client
-            .post(url.clone())
-            .header("Idempotency-Key", about.operation.as_str())
-            .json(body);
-        match request.send().await {
-            Ok(answer) if answer.status().is_success() => Try::Done,
-            Ok(answer) if answer.status().is_server_error() || answer.status() == 429 => {
-                Try::Again(format!("it answered {}", answer.status()))
-            }
-            Ok(answer) => Try::Failed(format!("it answered {}", answer.status())),
-            // The URL may be a secret.
-            Err(error) => Try::Again(http_client::reason(error)),
+    /// Follows the alert of a notice that an earlier run, or another server, has sent.
+    pub fn restore_alert(&self, notice: &Notice, about: &About) {
+        for channel in self.channels_of(notice).unwrap_or_default() {
+            self.follow(channel, notice, about, true);
         }
     }
-}
 
-async fn address(channel: &ChannelConfig) -> Result<reqwest::Url, String> {
-    let url = match (&channel.url, &channel.url_file) {
-        (Some(url), _) => url.reveal().to_owned(),
-        (None, Some(file)) => tokio::fs::read_to_string(file)
-            .await
-            .map_err(|error| format!("cannot read its url_file {}: {error}", file.display()))?,
-        (None, None) => return Err("it has no url".to_owned()),
-    };
-    check_url(url.trim()).map_err(|why| format!("its url {why}"))
+    /// Returns the incidents that Alertmanagers were told of, and whose end they do not know yet.
+    pub fn alerted_incidents(&self) -> Vec<IncidentId> {
+        self.shared.alerts.incidents()
+    }
+
+    /// Ends the alerts of an incident that is over since `at`.
+    pub fn end_incident(&self, incident: &IncidentId, at: UnixMs) {
+        self.shared.alerts.end_incident(incident, at.min(now_ms()));
+    }
+
+    /// Ends the alert of a question that is answered or lapsed.
+    pub fn end_question(&self, operation: &OperationId) {
+        self.shared.alerts.end_operation(operation, now_ms());
+    }
+
+    /// Sends the alerts that are due again. A channel that hangs delays no other one.
+    pub async fn resend_alerts(&self) {
+        let channels = self.shared.channels.values();
+        let alertmanagers =
+            channels.filter(|channel| channel.config.kind == ChannelKind::Alertmanager);
+        join_all(alertmanagers.map(|channel| self.shared.resend(channel))).await;
+    }
+
+    /// Returns the interval at which alerts are sent again.
+    pub fn resend_interval(&self) -> Duration {
+        self.shared.config.resend_interval
+    }
+
+    /// Returns the state of each channel.
+    pub fn status(&self) -> Vec<ChannelStatus> {
+        let channels = self.shared.channels.values();
+        channels.map(|channel| channel.status()).collect()
+    }
 }

@@ -11,7 +11,8 @@ use anomalyzer_domain::{
     Solution, Target, UnixMs, Verdict, millis, solutions,
 };
 use anomalyzer_policy::{
-    DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent, usual,
+    DiagnosisFacts, Facts, HOUR, IncidentFacts, PastOperation, RateLimitFacts, Source, Spent,
+    TargetFacts, usual,
 };
 
 /// Assumed number of replicas of a target. The recorded metrics do not state it.
@@ -176,6 +177,7 @@ impl<'a> World<'a> {
                     ready: desired,
                 }),
             )),
+            target_facts: TargetFacts::default(),
             stopped: None,
             record_mismatch: None,
             silenced: None,

@@ -277,3 +277,23 @@ async fn what_someone_else_wrote_is_done_as_soon_as_a_person_says_so() {
     assert_eq!(rig.world.performed(), [question.operation]);
     running.end().await;
 }
+
+#[tokio::test]
+async fn a_question_about_a_target_that_is_deleted_ends_with_that_reason() {
+    let (rig, running, decision) = held(solutions::SCALE_UP).await;
+    rig.world.delete();
+    let ended = rig
+        .when(&decision.id, |decision| decision.state().is_terminal())
+        .await;
+    let guard = ended.guard.as_ref().unwrap();
+    assert_eq!(
+        (ended.state(), guard.rule.as_str(), guard.reason.as_str()),
+        (
+            DecisionState::Denied,
+            "target_gone",
+            "default/shop/Deployment/web was deleted before anybody said yes"
+        )
+    );
+    assert_eq!((rig.world.performed(), rig.asked_again()), (vec![], vec![]));
+    running.end().await;
+}

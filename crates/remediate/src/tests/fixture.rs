@@ -122,6 +122,7 @@ pub fn interrupted(decision: &Decision, operation: Operation) -> OperationRecord
         after: None,
         version: None,
         undoes: None,
+        reverted_by: None,
     }
 }
 

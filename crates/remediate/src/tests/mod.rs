@@ -1,6 +1,7 @@
 //! Tests of the executor against targets that the test controls.
 
 mod act;
+mod aftermath;
 mod approve;
 mod clock_ahead;
 mod deny;

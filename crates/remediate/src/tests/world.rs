@@ -17,6 +17,8 @@ pub struct World {
     version: Mutex<String>,
     replicas: Mutex<u32>,
     rolling_out: AtomicBool,
+    gone: AtomicBool,
+    changed_by: Mutex<Option<String>>,
     marks: Mutex<HashMap<Target, String>>,
     performed: Mutex<Vec<(OperationId, Operation)>>,
     /// One permit for each operation that may be answered.
@@ -31,6 +33,8 @@ impl World {
             version: Mutex::new("1".into()),
             replicas: Mutex::new(2),
             rolling_out: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            changed_by: Mutex::default(),
             marks: Mutex::default(),
             performed: Mutex::default(),
             answers: Semaphore::new(1_000),
@@ -58,6 +62,19 @@ impl World {
         version.clone_into(&mut Self::lock(&self.version));
     }
 
+    /// Deletes every target.
+    pub fn delete(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts every target back, as a deployment tool would: without our mark.
+    pub fn revert(&self, by: &str, replicas: u32) {
+        *Self::lock(&self.changed_by) = Some(by.to_owned());
+        *Self::lock(&self.replicas) = replicas;
+        Self::lock(&self.version).push('!');
+        Self::lock(&self.marks).clear();
+    }
+
     /// Begins or ends a rollout of someone else.
     pub fn roll_out(&self, begins: bool) {
         self.rolling_out.store(begins, Ordering::Relaxed);
@@ -79,6 +96,9 @@ impl Operator for World {
     }
 
     async fn inspect(&self, target: &Target) -> Result<Snapshot, OperatorError> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(OperatorError::NotFound(target.clone()));
+        }
         Ok(Snapshot {
             target: target.clone(),
             at: now_ms(),
@@ -90,6 +110,7 @@ impl Operator for World {
             rolling_out: self.rolling_out.load(Ordering::Relaxed),
             autoscaler: None,
             managed_by: vec![],
+            changed_by: Self::lock(&self.changed_by).clone(),
             last_operation: Self::lock(&self.marks).get(target).cloned(),
             pods: vec![],
             events: vec![],

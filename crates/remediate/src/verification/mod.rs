@@ -23,6 +23,10 @@ pub struct VerifyConfig {
     /// Time during which samples are gathered after that.
     #[serde(with = "duration")]
     pub observe: Duration,
+    /// Time for which the memory of pods that were replaced may still be reported. An incident that
+    /// consists of memory alone leads to no further replacement meanwhile.
+    #[serde(with = "duration")]
+    pub echo: Duration,
     /// Minimum number of fresh samples per signal. With fewer the outcome is `unknown`.
     pub min_samples: u32,
     /// True if operations that did not help are taken back.
@@ -37,6 +41,7 @@ impl Default for VerifyConfig {
         Self {
             settle: Duration::from_secs(60),
             observe: Duration::from_secs(120),
+            echo: Duration::from_secs(420),
             min_samples: 3,
             undo: true,
             scale_back_after: Duration::from_secs(900),

@@ -52,6 +52,7 @@ fn basis() -> Snapshot {
         autoscaler: None,
         managed_by: vec![],
         last_operation: None,
+        changed_by: None,
         pods: vec![],
         events: vec![],
         raw: Value::Null,
@@ -268,6 +269,39 @@ async fn a_patch_that_has_not_come_through_yet_is_in_doubt_until_somebody_else_h
             1
         );
     }
+}
+
+#[tokio::test]
+async fn a_patch_without_an_answer_that_somebody_may_have_put_back_is_in_doubt() {
+    let mut reverted = web_at("9", 3, None);
+    reverted["metadata"]["managedFields"] =
+        json!([{"manager": "argocd-controller", "time": "2026-01-01T00:00:00Z"}]);
+    let (result, _) = scale(vec![
+        say(&web(1, None)),
+        status(500, "InternalError"),
+        say(&reverted),
+    ])
+    .await;
+    let error = result.unwrap_err();
+    assert_eq!(meaning(&error), "in doubt");
+    assert!(error.to_string().contains("argocd-controller"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_kubernetes_knows_nothing_of_the_target() {
+    let (result, _) = scale(vec![Answer::Say(404, "404 page not found".into())]).await;
+    assert_eq!(meaning(&result.unwrap_err()), "unavailable");
+}
+
+#[tokio::test]
+async fn nothing_is_done_to_a_target_that_is_being_deleted() {
+    let mut deleted = web(1, None);
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let (result, receiver) = scale(vec![say(&deleted)]).await;
+    let error = result.unwrap_err();
+    assert_eq!(meaning(&error), "refused");
+    assert!(error.to_string().contains("being deleted"), "{error}");
+    assert_eq!(receiver.received().len(), 1);
 }
 
 #[tokio::test]
