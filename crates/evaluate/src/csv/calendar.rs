@@ -205,9 +205,9 @@ impl Clock {
         loop {
             rest = rest.trim_start_matches([' ', ',']);
             let (letters, behind) = word(rest);
-            if rest.is_empty() || rest.starts_with("m=") {
+            if rest.is_empty() || is_monotonic_clock(rest) {
                 break;
-            } else if rest.starts_with(['[', '(']) && rest.ends_with([']', ')']) {
+            } else if is_in_brackets(rest) {
                 unknown |= rest.starts_with('[');
                 break;
             } else if let Some(east) = rest.strip_prefix('+') {
@@ -255,6 +255,24 @@ impl Clock {
         let at = TimeZone::UTC.to_timestamp(civil).ok()?.as_millisecond();
         at.checked_sub(self.offset.unwrap_or(0) * 1000)
     }
+}
+
+/// Returns true for the reading of the monotonic clock that Go writes behind a time.
+fn is_monotonic_clock(text: &str) -> bool {
+    let clock = text.strip_prefix("m=");
+    clock.is_some_and(|clock| {
+        clock
+            .trim_matches(|c: char| "+-.0123456789".contains(c))
+            .is_empty()
+    })
+}
+
+/// Returns true for the name of a zone in brackets. A delimiter belongs to no name.
+fn is_in_brackets(text: &str) -> bool {
+    let in_name = |c: char| c.is_alphanumeric() || " /_-+.:".contains(c);
+    let inside = text.strip_prefix(['[', '(']);
+    let inside = inside.and_then(|inside| inside.strip_suffix([']', ')']));
+    inside.is_some_and(|inside| inside.chars().all(in_name))
 }
 
 /// Returns the text behind `AM`, `a.m.`, `PM` or `p.m.`.
@@ -478,6 +496,8 @@ mod tests {
             "2024-03",
             "2024-03-30 00:05:00 and more",
             "2024-03-30 00:05:00 +0100 +0200",
+            "2024-03-30 00:05:00 +0000 UTC m=+0.5;0",
+            "2024-03-30 00:05:00 +0000 (UTC);(5)",
             "2024-03-30 00:05:00[Europe/Berlin]",
         ] {
             assert_eq!(read(text), None, "{text}");

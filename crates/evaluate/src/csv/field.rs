@@ -19,9 +19,17 @@ pub(super) fn bare(field: &str) -> &str {
 /// Quotes a field in a message: short, and without control characters.
 pub(super) fn quoted(field: &str) -> String {
     let field = bare(field);
-    let shown: String = field.chars().take(MAX_QUOTED).collect();
-    let end = if shown.len() < field.len() { "…" } else { "" };
-    format!("`{}{end}`", shown.escape_debug())
+    let mut quoted = String::from("`");
+    for c in field.chars().take(MAX_QUOTED) {
+        match c {
+            '"' | '\'' => quoted.push(c),
+            c => quoted.extend(c.escape_debug()),
+        }
+    }
+    if field.chars().nth(MAX_QUOTED).is_some() {
+        quoted.push('…');
+    }
+    quoted + "`"
 }
 
 #[cfg(test)]
@@ -30,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_quoted_field_is_short_and_shows_no_control_characters() {
-        assert_eq!(quoted(" \"a\u{1b}[2J\" "), "`a\\u{1b}[2J`");
+        assert_eq!(quoted(" \"a\u{1b}[2J 'b'\" "), "`a\\u{1b}[2J 'b'`");
         assert_eq!(quoted(&"x".repeat(1000)).chars().count(), MAX_QUOTED + 3);
     }
 }

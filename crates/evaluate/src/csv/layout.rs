@@ -52,6 +52,10 @@ pub(super) struct Layout<'a> {
     /// Names of the header as written. Empty without a header.
     pub header: Vec<&'a str>,
     pub columns: Columns,
+    /// Name of the value column, or its number.
+    pub value_name: String,
+    /// Number of other columns with numbers, unless the name of the value column is known.
+    pub other_values: usize,
     /// Column that numbers the series, in the annotated CSV of InfluxDB.
     pub series: Option<usize>,
 }
@@ -151,11 +155,16 @@ impl<'a> Sample<'a> {
             _ => !has_date,
         };
         if is_header {
+            let header: Vec<&str> = first.iter().map(|name| bare(name)).collect();
+            let (columns, other_values) = self.columns(&names_of_first, Some(*line), format);
+            let name = header.get(columns.value).copied().unwrap_or_default();
             return Some(Layout {
                 delimiter: self.delimiter,
                 header_line: Some(*line),
-                header: first.iter().map(|name| bare(name)).collect(),
-                columns: self.columns(&names_of_first, Some(*line), format),
+                value_name: name.to_owned(),
+                header,
+                columns,
+                other_values,
                 series: series(&names_of_first),
             });
         }
@@ -168,22 +177,26 @@ impl<'a> Sample<'a> {
         if names.len() != first.len() || known(&names) == (None, None) {
             names.clear();
         }
+        let (columns, other_values) = self.columns(&names, None, format);
         Some(Layout {
             delimiter: self.delimiter,
             header_line: None,
             header: Vec::new(),
-            columns: self.columns(&names, None, format),
+            value_name: (columns.value + 1).to_string(),
+            columns,
+            other_values,
             series: None,
         })
     }
 
-    /// Finds the columns by their names, and a column without a known name by its fields.
+    /// Finds the columns by their names, and a column without a known name by its fields. Returns
+    /// the number of other columns that the values could be in as well.
     fn columns(
         &self,
         names: &[String],
         header: Option<usize>,
         format: Option<&TimeFormat>,
-    ) -> Columns {
+    ) -> (Columns, usize) {
         let rows = || {
             let rows = self
                 .records
@@ -197,25 +210,39 @@ impl<'a> Sample<'a> {
         };
         // A column without a name numbers the rows, as in tables of pandas.
         let is_index = |column: usize| names.get(column).is_some_and(String::is_empty);
-        let find = |taken: [Option<usize>; 2], good: &dyn Fn(&str) -> bool| {
+        let fitting = |taken: [Option<usize>; 2], good: &dyn Fn(&str) -> bool| {
             let widest = rows().map(Vec::len).max().unwrap_or(0);
             let free = |column: &usize| !taken.contains(&Some(*column)) && !is_index(*column);
-            (0..widest.min(MAX_SEARCHED))
-                .filter(free)
-                .find(|column| most(&|fields| fields.get(*column).is_some_and(|field| good(field))))
+            let fits = |column: &usize| {
+                most(&|fields| fields.get(*column).is_some_and(|field| good(field)))
+            };
+            let columns = (0..widest.min(MAX_SEARCHED)).filter(free).filter(fits);
+            columns.collect::<Vec<usize>>()
         };
         let (time, value) = known(names);
         let time = time.unwrap_or_else(|| {
-            let taken = [value, series(names)];
-            find(taken, &|field| likeness(field, format) == Likeness::Dated)
-                .or_else(|| find(taken, &|field| likeness(field, format) >= Likeness::Number))
-                .unwrap_or_else(|| usize::from(value == Some(0)))
+            let like = |least: Likeness| {
+                let taken = [value, series(names)];
+                fitting(taken, &|field| likeness(field, format) >= least)
+            };
+            let first = usize::from(value == Some(0));
+            let dated = like(Likeness::Dated).first().copied();
+            let small = like(Likeness::Small).first().copied();
+            // Only the first column may hold small numbers, because later ones may be values.
+            let small = small.filter(|column| *column == first);
+            let number = like(Likeness::Number).first().copied();
+            dated.or(small).or(number).unwrap_or(first)
         });
-        let value = value.unwrap_or_else(|| {
-            let taken = [Some(time), series(names)];
-            find(taken, &|field| !bare(field).is_empty() && is_number(field))
-                .unwrap_or_else(|| usize::from(time == 0))
-        });
+        let (value, others) = match value {
+            Some(value) => (value, 0),
+            None => {
+                let taken = [Some(time), series(names)];
+                let numbers = fitting(taken, &|field| !bare(field).is_empty() && is_number(field));
+                let first = numbers.first().copied();
+                let others = numbers.len().saturating_sub(1);
+                (first.unwrap_or_else(|| usize::from(time == 0)), others)
+            }
+        };
         let alone = Columns {
             date: None,
             time,
@@ -230,9 +257,9 @@ impl<'a> Sample<'a> {
         let date = names.iter().position(|name| name == "date");
         let joined = Columns { date, ..alone };
         if date.is_some_and(|date| date != time) && !reads(&alone) && reads(&joined) {
-            return joined;
+            return (joined, others);
         }
-        alone
+        (alone, others)
     }
 
     /// Counts the readable records with a date, all readable records, and those with two fields.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::field::quoted;
+
 /// Number of unreadable rows from which a file may be refused.
 const FEW: usize = 3;
 
@@ -14,6 +16,8 @@ pub struct ReadReport {
     pub read: usize,
     /// Number of rows whose time or value cannot be read.
     pub unreadable: usize,
+    /// Number of the unreadable rows that seem to have a number of another form, like `1.5k`.
+    pub unclear: usize,
     /// First unreadable row, with its line and the reason.
     pub first_unreadable: Option<String>,
     /// Number of rows without a value, or with a value that is not finite.
@@ -24,13 +28,24 @@ pub struct ReadReport {
     pub contradicting: usize,
     /// Number of rows whose time is before that of the row above. Rows are sorted by time.
     pub out_of_order: usize,
+    /// Name of the value column, or its number.
+    pub column: String,
+    /// Number of other columns with numbers, unless the header names the value column.
+    pub other_columns: usize,
 }
 
 impl ReadReport {
-    /// Returns the reason to refuse the file: more than 1 % of its rows, and at least three, cannot
-    /// be read, or a tenth contradicts other rows.
+    /// Returns the reason to refuse the file: at least three unreadable rows that are more than 1 %
+    /// of the rows or seem to have numbers of another form, or a tenth of rows that contradict
+    /// others. Only the large numbers of a column may have another form, so even a small share can
+    /// be all of its anomalies.
     pub fn refusal(&self) -> Option<String> {
         let Self { rows, read, .. } = *self;
+        if self.unclear >= FEW {
+            let why = "of them seem to have a number of another form";
+            let unreadable = self.unreadable_rows();
+            return Some(format!("{unreadable}; {} {why}", self.unclear));
+        }
         if self.unreadable >= FEW && self.unreadable * 100 > rows {
             return Some(self.unreadable_rows());
         }
@@ -63,7 +78,7 @@ impl ReadReport {
         } = self;
         let first = self.first_unreadable.as_deref().unwrap_or_default();
         let are = if *unreadable == 1 {
-            "row is unreadable:"
+            "rows is unreadable:"
         } else {
             "rows are unreadable; the first is"
         };
@@ -75,6 +90,13 @@ impl ReadReport {
         let mut notes = Vec::new();
         if self.unreadable > 0 {
             notes.push(self.unreadable_rows());
+        }
+        if self.other_columns > 0 {
+            notes.push(format!(
+                "the values are those of column {}; {} other columns have numbers as well",
+                quoted(&self.column),
+                self.other_columns
+            ));
         }
         let kinds = [
             (self.without_value, "without a finite value"),
@@ -105,20 +127,23 @@ mod tests {
 
     #[test]
     fn a_file_is_refused_if_more_than_a_few_rows_are_missing() {
-        let report = |rows, unreadable, contradicting| ReadReport {
+        let report = |rows, unreadable, unclear, contradicting| ReadReport {
             rows,
             read: rows - unreadable,
             unreadable,
+            unclear,
             contradicting,
             ..ReadReport::default()
         };
         for (report, refused) in [
-            (report(5, 2, 0), false),
-            (report(100, 3, 0), true),
-            (report(300, 3, 0), false),
-            (report(299, 3, 0), true),
-            (report(400, 0, 12), false),
-            (report(400, 0, 41), true),
+            (report(5, 2, 2, 0), false),
+            (report(100, 3, 0, 0), true),
+            (report(300, 3, 0, 0), false),
+            (report(299, 3, 0, 0), true),
+            (report(10_000, 3, 2, 0), false),
+            (report(10_000, 3, 3, 0), true),
+            (report(400, 0, 0, 12), false),
+            (report(400, 0, 0, 41), true),
         ] {
             assert_eq!(report.refusal().is_some(), refused, "{report:?}");
         }

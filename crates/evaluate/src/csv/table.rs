@@ -29,17 +29,24 @@ pub struct Row<'a> {
     pub at: Option<UnixMs>,
     /// Value of the sample. NaN if the row cannot be read, or has no finite value.
     pub value: f64,
-    /// True if the row has too few or too many fields.
-    malformed: bool,
+    shape: Shape,
+}
+
+/// Number of the fields of a row, compared with the header and the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    Short,
+    Long,
 }
 
 impl Row<'_> {
-    /// Returns the fields of the time and the value. They are empty in a malformed row, because
-    /// they may be parts of other fields.
+    /// Returns the fields of the time and the value. They are empty in a row of another shape,
+    /// because they may be parts of other fields.
     fn fields(&self) -> (&str, &str) {
-        match self.malformed {
-            false => (&self.time, self.number),
-            true => ("", ""),
+        match self.shape {
+            Shape::Whole => (&self.time, self.number),
+            Shape::Short | Shape::Long => ("", ""),
         }
     }
 }
@@ -78,7 +85,7 @@ pub fn load<T>(
 /// Returns an error if the meaning of the fields is ambiguous, or if no row can be read.
 pub fn parse<'a>(text: &'a str, options: &CsvOptions) -> Result<Table<'a>, String> {
     let layout = layout::of(text, options)?;
-    let (mut rows, mut first_problem) = split(text, &layout)?;
+    let mut rows = split(text, &layout)?;
     let written = || rows.iter().map(Row::fields);
     let times = TimeForm::of(
         written().map(|(time, _)| time),
@@ -92,27 +99,32 @@ pub fn parse<'a>(text: &'a str, options: &CsvOptions) -> Result<Table<'a>, Strin
             Mark::Ambiguous(index) => return Err(two_values(&rows[index])),
         },
     };
-    for (index, row) in rows
-        .iter_mut()
-        .enumerate()
-        .filter(|(_, row)| !row.malformed)
-    {
-        let problem = match (times.at(&row.time), Number::value(row.number, decimal)) {
-            (Some(at), Some(value)) => {
+    let mut report = ReadReport {
+        rows: rows.len(),
+        column: layout.value_name,
+        other_columns: layout.other_values,
+        ..ReadReport::default()
+    };
+    for row in &mut rows {
+        let at = times.at(&row.time);
+        let value = Number::value(row.number, decimal);
+        let problem = match (row.shape, at, value) {
+            (Shape::Whole, Some(at), Some(value)) => {
                 (row.at, row.value) = (Some(at), value);
                 continue;
             }
-            (None, _) => format!("{} is no time", quoted(&row.time)),
-            (_, None) => format!("{} is no number", quoted(row.number)),
+            (Shape::Short, ..) => "it has too few fields".to_owned(),
+            (Shape::Long, ..) => "it has more fields than the header".to_owned(),
+            (_, None, _) => format!("{} is no time", quoted(&row.time)),
+            (_, _, None) => format!("{} is no number", quoted(row.number)),
         };
-        if first_problem
-            .as_ref()
-            .is_none_or(|(first, _)| index < *first)
-        {
-            first_problem = Some((index, format!("line {}: {problem}", row.line)));
-        }
+        let has_digits = row.number.contains(|c: char| c.is_numeric());
+        report.unclear += usize::from(at.is_some() && row.shape != Shape::Short && has_digits);
+        let line = row.line;
+        let first = &mut report.first_unreadable;
+        first.get_or_insert_with(|| format!("line {line}: {problem}"));
     }
-    let table = Table::new(rows, first_problem.map(|(_, problem)| problem));
+    let table = Table::new(rows, report);
     match table.samples.is_empty() {
         false => Ok(table),
         true => Err(table.report.nothing()),
@@ -142,15 +154,9 @@ fn two_values(row: &Row<'_>) -> String {
     )
 }
 
-/// Index of a row, and the description of its problem.
-type Problem = (usize, String);
-
-/// Splits the text into rows with their fields as written. Returns the first malformed row as well.
-fn split<'a>(
-    text: &'a str,
-    layout: &Layout<'_>,
-) -> Result<(Vec<Row<'a>>, Option<Problem>), String> {
-    let (mut rows, mut first_problem) = (Vec::new(), None);
+/// Splits the text into rows with their fields as written.
+fn split<'a>(text: &'a str, layout: &Layout<'_>) -> Result<Vec<Row<'a>>, String> {
+    let mut rows = Vec::new();
     let (mut columns, mut width) = (layout.columns, layout.header.len());
     let mut first_series: Option<&str> = None;
     let (mut records, mut fields) = (Records::new(text, layout.delimiter), Vec::new());
@@ -175,13 +181,9 @@ fn split<'a>(
                 "line {line}: it holds several series (column `table`): {remedy}"
             ));
         }
-        let (row, problem) = row(line, &fields, columns, width);
-        if let (Some(problem), None) = (problem, &first_problem) {
-            first_problem = Some((rows.len(), format!("line {line}: {problem}")));
-        }
-        rows.push(row);
+        rows.push(row(line, &fields, columns, width));
     }
-    Ok((rows, first_problem))
+    Ok(rows)
 }
 
 /// Returns the columns of a header in the middle, as in joined files.
@@ -198,42 +200,30 @@ fn repeated_header(fields: &[&str], layout: &Layout<'_>) -> Option<Columns> {
     })
 }
 
-/// Returns a row with its problem. `width` is the number of names in the header, 0 without one.
-fn row<'a>(
-    line: usize,
-    fields: &[&'a str],
-    columns: Columns,
-    width: usize,
-) -> (Row<'a>, Option<String>) {
-    let surplus = |fields: &[&str]| fields.iter().any(|field| !bare(field).is_empty());
+/// Returns a row. `width` is the number of names in the header, 0 without one.
+fn row<'a>(line: usize, fields: &[&'a str], columns: Columns, width: usize) -> Row<'a> {
+    let surplus = fields
+        .get(width..)
+        .filter(|_| width > 0)
+        .unwrap_or_default();
     let (time, number) = (columns.time_of(fields), fields.get(columns.value));
-    let problem = match (&time, number) {
-        (None, _) => Some("there is no field for the time".to_owned()),
-        (_, None) => Some("there is no field for the value".to_owned()),
-        _ if width > 0 && fields.len() > width && surplus(&fields[width..]) => Some(format!(
-            "there are {} fields, and the header has {width}",
-            fields.len()
-        )),
-        _ => None,
+    let shape = match (&time, number) {
+        (None, _) | (_, None) => Shape::Short,
+        _ if surplus.iter().any(|field| !bare(field).is_empty()) => Shape::Long,
+        _ => Shape::Whole,
     };
-    let row = Row {
+    Row {
         line,
         time: time.unwrap_or_default(),
         number: number.copied().unwrap_or_default(),
         at: None,
         value: f64::NAN,
-        malformed: problem.is_some(),
-    };
-    (row, problem)
+        shape,
+    }
 }
 
 impl<'a> Table<'a> {
-    fn new(rows: Vec<Row<'a>>, first_unreadable: Option<String>) -> Self {
-        let mut report = ReadReport {
-            rows: rows.len(),
-            first_unreadable,
-            ..ReadReport::default()
-        };
+    fn new(rows: Vec<Row<'a>>, mut report: ReadReport) -> Self {
         let mut found: Vec<(UnixMs, usize)> = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             match row.at {

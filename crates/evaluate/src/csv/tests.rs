@@ -76,11 +76,14 @@ fn a_row_is_kept_as_it_was_written_and_counted() {
         rows: 9,
         read: 4,
         unreadable: 3,
+        unclear: 1,
         first_unreadable: Some("line 4: `oops` is no time".to_owned()),
         without_value: 2,
         repeated: 2,
         contradicting: 1,
         out_of_order: 1,
+        column: "value".to_owned(),
+        other_columns: 0,
     };
     assert_eq!(table.report, counts);
 }
@@ -245,9 +248,9 @@ fn a_file_without_a_sample_is_refused_with_the_reason() {
         ("timestamp,value\n1,much\n", "line 2: `much` is no number"),
         (
             "timestamp,value\n1,1,500.25\n",
-            "there are 3 fields, and the header has 2",
+            "it has more fields than the header",
         ),
-        ("time,value,x\n1\n2\n", "there is no field for the value"),
+        ("time,value,x\n1\n2\n", "it has too few fields"),
         ("{\"a\": 1,\n \"b\": 2}", "no row can be read"),
         (
             ",result,table,_time,_value\n,,0,1,5\n,,1,1,6\n",
@@ -289,6 +292,34 @@ fn two_series_in_one_file_contradict_each_other() {
         .refusal()
         .unwrap();
     assert!(refusal.contains("several series"), "{refusal}");
+}
+
+#[test]
+fn numbers_of_another_form_refuse_a_file_however_few_they_are() {
+    let ordinary: String = (0..10_000).map(|n| format!("{n},5\n")).collect();
+    for (odd, refused) in [
+        ("1.5k", true),
+        ("1,500.25", true),
+        ("1.5 GiB", true),
+        ("1 500 25", true),
+        ("much", false),
+        ("", false),
+    ] {
+        let text = format!(
+            "time,value\n{ordinary}{}",
+            format!("20000,{odd}\n").repeat(3)
+        );
+        assert_eq!(report(&text).refusal().is_some(), refused, "{odd}");
+    }
+}
+
+#[test]
+fn the_column_is_named_if_there_are_others() {
+    let notes = report("time,healthy,cpu,host\n1,1,5,a\n2,1,6,b\n").notes();
+    assert!(notes[0].contains("column `healthy`; 1 other"), "{notes:?}");
+    let notes = report("1,5,6\n").notes();
+    assert!(notes[0].contains("column `2`; 1 other"), "{notes:?}");
+    assert_eq!(report("time,healthy,value\n1,1,5\n").notes(), [""; 0]);
 }
 
 #[test]
@@ -373,7 +404,7 @@ fn write_number(cents: i64, form: usize) -> String {
     let digits = (cents.abs() / 100).to_string();
     let mut whole = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             whole.push_str(group);
         }
         whole.push(digit);

@@ -237,7 +237,7 @@ impl Evidence {
     fn numbers(&self) -> Result<Numbers, Ambiguity> {
         match self.first_days {
             // A number among other times is a broken row, and shows nothing.
-            _ if self.numbers * 2 < self.times => Ok(Numbers::Since1970),
+            _ if self.numbers * 2 <= self.times => Ok(Numbers::Since1970),
             _ if self.numbers > 0 && self.compact == self.numbers => Ok(Numbers::Compact),
             // A count of seconds from 0 on leaves the range soon.
             Some(index) if self.days * 10 >= self.numbers * 9 => match self.fractions {
