@@ -37,7 +37,7 @@ impl Default for CollectConfig {
         Self {
             interval: Duration::from_secs(15),
             forget_after: Duration::from_secs(3600),
-            series_limit: 5_000,
+            series_limit: 10_000,
             prometheus: None,
             scrape: Vec::new(),
         }
