@@ -117,14 +117,13 @@ impl SignalWatch {
                 self.partial >= LOSS_ROUNDS,
                 round.damage.map_or_else(reason, str::to_owned),
             ),
-            (
-                BlindSpotKind::SamplesDropped,
-                self.dropping >= LOSS_ROUNDS,
-                drops,
-            ),
         ] {
             spots.set(kind, signal, lasts.then_some(detail));
         }
+        // The engine reports the samples that it drops under the name of the signal.
+        let drops = (self.dropping >= LOSS_ROUNDS).then_some(drops);
+        let subject = format!("sources of {signal}");
+        spots.set(BlindSpotKind::SamplesDropped, &subject, drops);
         let surplus = round.surplus.map(str::to_owned);
         spots.set(BlindSpotKind::TooManySeries, signal, surplus);
         let intermittent = round.intermittent.map(str::to_owned);

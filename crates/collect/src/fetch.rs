@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
 use anomalyzer_common::http_client::{ReadClient, reason};
+use anomalyzer_domain::excerpt;
 
-use super::error::excerpt;
 use super::http_url::{shown, shown_text};
 use super::{AccessConfig, CollectError, SourceError};
 

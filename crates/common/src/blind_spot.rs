@@ -196,6 +196,8 @@ impl BlindSpots {
                 }
             }
             row.detail = detail;
+            // The clock may have been ahead when the row was made.
+            row.since = row.since.min(now_ms());
             return;
         }
         if table.rows.len() >= MAX_ROWS && !table.make_room(now) {

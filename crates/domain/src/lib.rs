@@ -54,7 +54,7 @@ pub use signal::{DetectorConfig, WatchedSignal};
 pub use snapshot::{Autoscaler, PodSummary, Replicas, Snapshot};
 pub use solution::{Analyst, AnalystKind, Proposal, Provenance, Solution, solutions};
 pub use target::{PROCESS_KIND, ParseTargetError, Target};
-pub use text::truncate;
+pub use text::{excerpt, one_line, truncate};
 pub use time::{Clock, UnixMs, as_rfc3339, as_rfc3339_option, millis, rfc3339};
 pub use verdict::{GuardVerdict, Verdict};
 pub use verification::{Control, Verification, VerificationOutcome};

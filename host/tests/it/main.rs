@@ -8,6 +8,7 @@
 mod api;
 mod app;
 mod audit;
+mod blind_spots;
 #[path = "../bus_contract/mod.rs"]
 mod bus_contract;
 mod check;
