@@ -10,11 +10,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_common::blind_spot::BlindSpots;
-use anomalyzer_domain::{Coverage, MetricBatch, millis};
+use anomalyzer_domain::{Coverage, MetricBatch, millis, one_line};
 
 use super::blind_spot_watch::{PaceWatch, RoundResult, SignalWatch};
 use super::derive::{Memory, Store, evaluate};
-use super::error::one_line;
 use super::http_url::shown_text;
 use super::moment::Moment;
 use super::prometheus::Prometheus;

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
 use anomalyzer_common::http_client::{ReadClient, reason};
+use anomalyzer_domain::excerpt;
 
-use super::error::excerpt;
 use super::http_url::{shown, shown_text};
 use super::{AccessConfig, CollectError, SourceError};
 
@@ -115,10 +115,14 @@ impl SourceClient {
         expected: &'static str,
         bounds: Bounds,
     ) -> Result<Answer, SourceError> {
-        let parsed = Url::parse(url).map_err(|error| SourceError::Unreachable {
+        let unreachable = |reason: String| SourceError::Unreachable {
             url: shown_text(url),
-            reason: error.to_string(),
-        })?;
+            reason,
+        };
+        let parsed = Url::parse(url).map_err(|error| unreachable(error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(unreachable("it is no http or https address".to_owned()));
+        }
         let request = self.get(parsed).header(accept.0, accept.1);
         let answer = self.send(request, bounds).await?;
         if answer.status != 200 {

@@ -54,7 +54,7 @@ pub use signal::{DetectorConfig, WatchedSignal};
 pub use snapshot::{Autoscaler, PodSummary, Replicas, Snapshot};
 pub use solution::{Analyst, AnalystKind, Proposal, Provenance, Solution, solutions};
 pub use target::{PROCESS_KIND, ParseTargetError, Target, TargetPartError};
-pub use text::{NameError, check_name, is_hidden, truncate};
+pub use text::{NameError, check_name, excerpt, is_hidden, one_line, truncate};
 pub use time::{Clock, UnixMs, as_rfc3339, as_rfc3339_option, millis, rfc3339};
 pub use verdict::{GuardVerdict, Verdict};
 pub use verification::{Control, Verification, VerificationOutcome};

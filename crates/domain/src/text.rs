@@ -17,6 +17,31 @@ pub fn truncate(text: &str, longest: usize) -> String {
     format!("{}… [cut]", &clean[..end])
 }
 
+/// Returns the beginning of bytes from outside on one line, short enough for a message.
+pub fn excerpt(body: &[u8]) -> String {
+    const MAX_CHARS: usize = 80;
+    let start = String::from_utf8_lossy(&body[..body.len().min(4 * MAX_CHARS)]);
+    one_line(&start, MAX_CHARS)
+}
+
+/// Returns the first `max` characters of a text from outside on one line.
+pub fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let mut count = 0;
+    for word in words.filter(|word| !word.is_empty()) {
+        let blank = if line.is_empty() { "" } else { " " };
+        for c in blank.chars().chain(word.chars()) {
+            if count == max {
+                return line + "…";
+            }
+            line.push(c);
+            count += 1;
+        }
+    }
+    line
+}
+
 /// Returns true for a character that shows nothing or changes the order of others: control
 /// characters, line separators, marks of the writing direction, zero-width characters and tags
 /// (Unicode 16, general categories `Cc`, `Zl` and `Zp`, and the default-ignorable ones of `Cf`).

@@ -11,9 +11,8 @@ use serde::de::{IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use anomalyzer_domain::{Labels, Sample, Series, UnixMs};
+use anomalyzer_domain::{Labels, Sample, Series, UnixMs, excerpt, one_line};
 
-use crate::error::{excerpt, one_line};
 use crate::{SourceError, fetch};
 
 /// Beginning of a warning about the query itself. Any other warning means that the answer lacks a

@@ -85,6 +85,7 @@ async fn scraped(prometheus: &Prometheus, count: usize) -> Vec<Result<Values, St
         answer.json().await.unwrap()
     };
     let deadline = Instant::now() + Duration::from_secs(120);
+    let expected = Some(count.to_string());
     let health = loop {
         let answer = fetch("targets?state=active".to_owned()).await;
         let targets = answer["data"]["activeTargets"].as_array().unwrap();
@@ -100,7 +101,8 @@ async fn scraped(prometheus: &Prometheus, count: usize) -> Vec<Result<Values, St
             .collect();
         // The health of a target is known shortly before its samples can be queried.
         let stored = fetch("query?query=count(up)".to_owned()).await;
-        if health.len() == count && stored["data"]["result"][0]["value"][1] == count.to_string() {
+        let stored = stored["data"]["result"][0]["value"][1].as_str();
+        if health.len() == count && stored == expected.as_deref() {
             break health;
         }
         assert!(

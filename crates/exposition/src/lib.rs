@@ -6,18 +6,19 @@
 //! Prometheus gives up a whole scrape for one line that it can't read. Here such a line costs
 //! itself only, and is counted.
 
-use anomalyzer_domain::UnixMs;
+mod cursor;
+mod format;
+mod number;
+mod selector;
+mod series;
 
-use super::error::excerpt;
+use anomalyzer_domain::{UnixMs, excerpt};
+
 use number::format_bound;
 use series::{Line, Series};
 
 pub use format::Format;
-pub(crate) use number::parse_float;
-
-mod format;
-mod number;
-mod series;
+pub use selector::{ParseSelectorError, Selector};
 
 /// One sample of an exposition.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use anomalyzer_domain::Labels;
 
 use super::cursor::Cursor;
-use super::exposition::parse_float;
+use super::number::parse_float;
 
 /// A metric and conditions on its labels. A missing label counts as empty, as in PromQL. Unlike
 /// PromQL, there is no `=~`.
@@ -55,7 +55,7 @@ pub struct ParseSelectorError {
 impl Selector {
     /// Returns a selector with the same label conditions for another metric.
     #[must_use]
-    pub(super) fn of_metric(&self, metric: String) -> Self {
+    pub fn of_metric(&self, metric: String) -> Self {
         Self {
             metric,
             matchers: self.matchers.clone(),
