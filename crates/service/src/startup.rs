@@ -245,8 +245,7 @@ impl Startup {
         }
         let (config, shutdown) = (&self.config, self.tasks.shutdown());
         let (local_ref, spots) = (local.as_ref(), &self.blind_spots);
-        let collector =
-            CollectorFactory::new(config, &self.bus, local_ref, shutdown, spots)?;
+        let collector = CollectorFactory::new(config, &self.bus, local_ref, shutdown, spots)?;
         let path = config.data_dir.join(anomalyzer_history::FILE_NAME);
         let log = self.bus.log_of_record();
         let history = History::open_with(&path, config.history, &self.metrics, log).await?;

@@ -220,7 +220,10 @@ async fn an_answer_that_lacks_a_part_has_a_failed_source_and_closes_nothing() {
         assert_eq!(status.last_failure.unwrap().kind, "partial");
         let spots = || running.blind_spots.all();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while spots().iter().all(|spot| spot.kind.id() != "partial_answer") {
+        while spots()
+            .iter()
+            .all(|spot| spot.kind.id() != "partial_answer")
+        {
             assert!(Instant::now() < deadline, "{:?}", spots());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -248,8 +251,10 @@ async fn noting(post: Option<u16>) -> (String, Arc<Mutex<Vec<[String; 3]>>>) {
         let form: reqwest::Url = form.parse().unwrap();
         let query = form.query_pairs().find(|(name, _)| name == "query");
         let length = query.map_or(0, |(_, query)| query.len());
-        format!(r#"{{"status":"success","data":{{"resultType":"scalar","result":[1,"{length}"]}}}}"#)
-            .into_response()
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"scalar","result":[1,"{length}"]}}}}"#
+        )
+        .into_response()
     };
     let router = Router::new().fallback(axum::routing::any(answer));
     tokio::spawn(async move { axum::serve(listener, router).await });

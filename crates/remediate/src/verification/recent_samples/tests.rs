@@ -135,7 +135,12 @@ proptest::proptest! {
 #[test]
 fn a_clock_that_is_set_back_leaves_no_round_of_the_future() {
     let hour = 3_600_000;
-    for (back, is_kept) in [(1_000, true), (60_000, true), (61_000, false), (hour, false)] {
+    for (back, is_kept) in [
+        (1_000, true),
+        (60_000, true),
+        (61_000, false),
+        (hour, false),
+    ] {
         let recent = RecentSamples::default();
         let (before, after) = (10 * hour, 10 * hour - back);
         recent.take(&batch("web", "a", before, false));
