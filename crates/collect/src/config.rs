@@ -55,8 +55,9 @@ pub struct PrometheusConfig {
     #[serde(default = "ten_seconds", with = "duration")]
     pub timeout: Duration,
     /// Maximum age of a series' newest sample for it to count as the current value. Defaults to
-    /// three intervals of the signal and at least six minutes. Prometheus itself takes five minutes;
-    /// a series that is scraped every five minutes would then end whenever a scrape is late.
+    /// three intervals of the signal and at least six minutes. Prometheus itself takes five
+    /// minutes; a series that is scraped every five minutes would then end whenever a scrape is
+    /// late.
     #[serde(default, with = "duration::option")]
     pub lookback: Option<Duration>,
     /// File with a bearer token. It is read again for each request, so that the token may change.

@@ -119,8 +119,9 @@ impl BatchBuilder {
     ///
     /// Closes a series with a stale marker, once, if it vanished from an answer in which no source
     /// failed. If a source failed, keeps all series open, because none of them is known to have
-    /// ended, until they have been gone for long. Withheld series stay open too. If the wall clock was set back, closes all series and
-    /// begins those with a value anew, because consumers would drop their samples as late.
+    /// ended, until they have been gone for long. Withheld series stay open too. If the wall clock
+    /// was set back, closes all series and begins those with a value anew, because consumers would
+    /// drop their samples as late.
     pub fn publish(
         &mut self,
         signal: &SignalConfig,

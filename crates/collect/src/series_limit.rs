@@ -20,9 +20,9 @@ struct Place<S> {
 /// fills only its own places: its older series and the series of other sources stay. Memory is
 /// bounded by the number of sources times `limit`.
 ///
-/// A series belongs to the source that brought it first. Other sources may report it too, because a
-/// sum without one of its parts would be wrong. A series that was refused from one source in a round
-/// is therefore not admitted from another one before the next round.
+/// A series belongs to the source that brought it first. Other sources may report it too, because
+/// a sum without one of its parts would be wrong. A series that was refused from one source in a
+/// round is therefore not admitted from another one before the next round.
 #[derive(Clone, Debug)]
 pub struct SeriesLimit<S> {
     limit: usize,
