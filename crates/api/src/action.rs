@@ -23,7 +23,7 @@ use anomalyzer_history::HistoryError;
 use super::auth::Caller;
 use super::extract::{Json, Path, Query};
 
-use super::limits::{MAX_ACTION_WAIT, MAX_PARAMETER_BYTES, MAX_REASON_BYTES};
+use super::limits::{MAX_ACTION_REASON_BYTES, MAX_ACTION_WAIT, MAX_PARAMETER_BYTES};
 use super::problem::Problem;
 use super::state::ApiState;
 use super::target;
@@ -63,8 +63,9 @@ impl ActionBody {
     /// Refuses texts that are too long for a record: each event of the decision holds them.
     fn check(&self) -> Result<(), Problem> {
         let reason = self.reason.as_ref().map_or(0, String::len);
-        if reason > MAX_REASON_BYTES {
-            let why = format!("it has {reason} bytes, and at most {MAX_REASON_BYTES} are allowed");
+        if reason > MAX_ACTION_REASON_BYTES {
+            let why =
+                format!("it has {reason} bytes, and at most {MAX_ACTION_REASON_BYTES} are allowed");
             return Err(Problem::bad_field("reason", why, "say it in fewer words"));
         }
         let parameters = serde_json::to_vec(&self.parameters).map_or(usize::MAX, |json| json.len());
@@ -260,8 +261,8 @@ mod tests {
             let body: ActionBody = serde_json::from_value(body).unwrap();
             body.check().is_ok()
         };
-        assert!(check(MAX_REASON_BYTES, 1_000));
-        assert!(!check(MAX_REASON_BYTES + 1, 0));
+        assert!(check(MAX_ACTION_REASON_BYTES, 1_000));
+        assert!(!check(MAX_ACTION_REASON_BYTES + 1, 0));
         assert!(!check(0, MAX_PARAMETER_BYTES));
     }
 }

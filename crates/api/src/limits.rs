@@ -14,8 +14,11 @@ pub(super) const MAX_ACTION_WAIT: Duration = Duration::from_secs(300);
 /// Largest body of a request, in bytes. Uploads of plugins have a limit of their own.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// Longest reason of a request, of a silence or of feedback, in bytes.
+/// Longest reason of a silence or of feedback, in bytes.
 pub(super) const MAX_REASON_BYTES: usize = 1_000;
+
+/// Longest reason of a requested action, in bytes.
+pub(super) const MAX_ACTION_REASON_BYTES: usize = 4_096;
 
 /// Longest parameters of a requested action as JSON, in bytes.
 pub(super) const MAX_PARAMETER_BYTES: usize = 64 << 10;

@@ -196,8 +196,7 @@ impl World {
                 .collect(),
             rate_limit: None,
         };
-        let facts = facts.with_effect();
-        if judge(&facts, &self.policy).verdict != Verdict::Allow {
+        if judge(&facts.with_effect(), &self.policy).verdict != Verdict::Allow {
             return;
         }
         assert!(
