@@ -1,5 +1,5 @@
-//! A storm of alarms is one notice. Once many targets alarm, their alarms join a notice with a count
-//! and the first names, and later alarms join its updates.
+//! A storm of alarms is one notice. Once many targets alarm, their alarms join a notice with a
+//! count and the first names, and later alarms join its updates.
 //!
 //! The alarms that no update has told yet are in memory only. After a crash in a storm, people know
 //! of the storm, and each alarm is on record.

@@ -39,5 +39,6 @@ mod receiver;
 mod replay;
 mod retention;
 mod roles;
+mod secrets;
 mod serve;
 mod wait;
