@@ -23,7 +23,7 @@ use anomalyzer_history::HistoryError;
 use super::auth::Caller;
 use super::extract::{Json, Path, Query};
 
-use super::limits::{MAX_ACTION_REASON_BYTES, MAX_ACTION_WAIT, MAX_PARAMETER_BYTES};
+use super::limits::MAX_ACTION_WAIT;
 use super::problem::Problem;
 use super::state::ApiState;
 use super::target;
@@ -59,30 +59,6 @@ pub(super) struct ActionBody {
     reason: Option<String>,
 }
 
-impl ActionBody {
-    /// Refuses texts that are too long for a record: each event of the decision holds them.
-    fn check(&self) -> Result<(), Problem> {
-        let reason = self.reason.as_ref().map_or(0, String::len);
-        if reason > MAX_ACTION_REASON_BYTES {
-            let why =
-                format!("it has {reason} bytes, and at most {MAX_ACTION_REASON_BYTES} are allowed");
-            return Err(Problem::bad_field("reason", why, "say it in fewer words"));
-        }
-        let parameters = serde_json::to_vec(&self.parameters).map_or(usize::MAX, |json| json.len());
-        if parameters > MAX_PARAMETER_BYTES {
-            let why = format!(
-                "they have {parameters} bytes, and at most {MAX_PARAMETER_BYTES} are allowed"
-            );
-            return Err(Problem::bad_field(
-                "parameters",
-                why,
-                "pass a reference instead",
-            ));
-        }
-        Ok(())
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitQuery {
@@ -114,7 +90,6 @@ pub(super) async fn act(
     headers: HeaderMap,
     Json(body): Json<ActionBody>,
 ) -> Result<Response, Problem> {
-    body.check()?;
     let now = (state.clock)();
     let solution = solution_named(&state, &name)?;
     let id = decision_id(&headers, &caller, &solution, &body.target)?;
@@ -243,26 +218,5 @@ async fn wait_for_end(
                 Err(RecvError::Closed) => return Ok(None),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_that_is_too_long_for_a_record_is_refused() {
-        let check = |reason: usize, parameters: usize| {
-            let body = json!({
-                "target": "default//Process/web",
-                "reason": "x".repeat(reason),
-                "parameters": {"message": "x".repeat(parameters)},
-            });
-            let body: ActionBody = serde_json::from_value(body).unwrap();
-            body.check().is_ok()
-        };
-        assert!(check(MAX_ACTION_REASON_BYTES, 1_000));
-        assert!(!check(MAX_ACTION_REASON_BYTES + 1, 0));
-        assert!(!check(0, MAX_PARAMETER_BYTES));
     }
 }

@@ -17,12 +17,6 @@ pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Longest reason of a silence or of feedback, in bytes.
 pub(super) const MAX_REASON_BYTES: usize = 1_000;
 
-/// Longest reason of a requested action, in bytes.
-pub(super) const MAX_ACTION_REASON_BYTES: usize = 4_096;
-
-/// Longest parameters of a requested action as JSON, in bytes.
-pub(super) const MAX_PARAMETER_BYTES: usize = 64 << 10;
-
 /// Test metrics that may wait for their decision at the same time.
 pub(super) const MAX_CONCURRENT_TESTS: usize = 16;
 

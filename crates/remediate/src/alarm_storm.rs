@@ -243,7 +243,7 @@ impl Storm {
             incident: None,
             target: None,
             severity: severity.to_owned(),
-            at: about.at,
+            ..about
         };
         (notice, about)
     }
