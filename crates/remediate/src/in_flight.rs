@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, Notify, OwnedMutexGuard};
 
-use super::alarm_storm::AlarmStorms;
 use super::clock_skew::ClockSkew;
 use anomalyzer_domain::{DecisionId, Target, UnixMs};
+use anomalyzer_egress::notify::AlarmStorms;
 
 /// Shared state of the decisions in flight. It lives as long as the process, so that a restarted
 /// executor does not begin a decision that still runs.

@@ -7,7 +7,6 @@
 mod action;
 mod action_limits;
 mod admission;
-mod alarm_storm;
 mod approval;
 mod attempt;
 mod candidates;
