@@ -253,9 +253,10 @@ fn check_origin(request: &Request) -> Result<(), Problem> {
     Err(foreign_page(format!("the header Origin is `{origin}`")))
 }
 
-/// Refuses a request that a browser could have sent for the page of another site, although it has no
-/// `Origin`. Old browsers and some proxies leave that header out. Such a request needs no consent of
-/// this service (it is "simple" in the terms of CORS) only with the content types of forms.
+/// Refuses a request that a browser could have sent for the page of another site, although it has
+/// no `Origin`. Old browsers and some proxies leave that header out. A browser sends a request
+/// without asking this service first (a "simple" one in the terms of CORS) only with the content
+/// types of forms.
 fn check_browser(request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
     let text = |name: &str| {
@@ -284,9 +285,10 @@ fn check_browser(request: &Request) -> Result<(), Problem> {
         kind.as_str(),
         "text/plain" | "application/x-www-form-urlencoded"
     ) {
-        return Err(foreign_page(format!(
-            "the header Content-Type is `{kind}`, as of a form"
-        )));
+        let detail = format!(
+            "Expected request with `Content-Type: application/json`, not with `{kind}` of a form"
+        );
+        return Err(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail));
     }
     Ok(())
 }

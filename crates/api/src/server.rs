@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::connection_limits::{Limits, Places, admit};
 use super::extract::Peer;
-use super::places::{Limits, Places, admit};
 use super::write_timeout::WriteTimeout;
 
 /// A connection is closed when its client reads nothing of an answer for this time.

@@ -41,8 +41,8 @@ impl Effect {
         interrupts: true,
     };
 
-    /// Returns the effect of an operation on a target in the state `snapshot`. `limits_rate` is true
-    /// if the configuration declares that a request of this solution only limits the rate.
+    /// Returns the effect of an operation on a target in the state `snapshot`. `limits_rate` is
+    /// true if the configuration declares that a request of this solution only limits the rate.
     pub fn of(operation: &Operation, snapshot: Option<&Snapshot>, limits_rate: bool) -> Self {
         match operation {
             Operation::Inspect { .. }

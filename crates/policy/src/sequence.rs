@@ -205,8 +205,7 @@ impl World {
             past: self.past(of),
             rate_limit: None,
         };
-        let facts = facts.with_effect();
-        if judge(&facts, &self.policy).verdict != Verdict::Allow {
+        if judge(&facts.with_effect(), &self.policy).verdict != Verdict::Allow {
             return;
         }
         assert!(

@@ -6,12 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Executor;
-use super::alarm_storm::{Alarm, SendNotice};
 use super::guard_input::inspect;
 use anomalyzer_domain::{
     Decision, Notice, Operation, OperationRecord, Outcome, OutcomeKind, Snapshot, Target, UnixMs,
 };
-use anomalyzer_egress::notify::About;
+use anomalyzer_egress::notify::{About, Alarm, SendNotice};
 use anomalyzer_operator::{OperatorError, Performed};
 use anomalyzer_plugin_host::ActionOutcome;
 

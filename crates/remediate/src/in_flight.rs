@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, Notify, OwnedMutexGuard};
 
-use super::alarm_storm::AlarmStorms;
 use anomalyzer_domain::{DecisionId, Target, UnixMs};
+use anomalyzer_egress::notify::AlarmStorms;
 use anomalyzer_policy::ClockSkew;
 
 /// Shared state of the decisions in flight. It lives as long as the process, so that a restarted

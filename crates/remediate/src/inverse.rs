@@ -61,3 +61,48 @@ pub(super) fn takes_capacity(record: &OperationRecord, inverse: &Operation) -> b
         .zip(replicas(inverse))
         .is_some_and(|(now, before)| before < now)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use anomalyzer_domain::Target;
+
+    /// Returns the record of a patch that changed the target from `before` to `after`.
+    fn patched(before: Value, after: Value) -> OperationRecord {
+        let operation = Operation::Patch(MergePatch {
+            target: Target::new("shop", "Deployment", "web"),
+            patch: after.clone(),
+        });
+        OperationRecord {
+            id: "op-1".into(),
+            kind: operation.kind().to_owned(),
+            target: operation.target().cloned(),
+            operation,
+            asked_at: 0,
+            done_at: Some(0),
+            guard: None,
+            outcome: None,
+            before: Some(before),
+            after: Some(after),
+            version: None,
+            undoes: None,
+        }
+    }
+
+    #[test]
+    fn a_patch_that_added_replicas_takes_capacity_when_it_is_taken_back() {
+        let replicas = |replicas: u32| json!({"spec": {"replicas": replicas}});
+        let template = |image: &str| json!({"spec": {"template": {"image": image}}});
+        for (before, after, takes) in [
+            (replicas(2), replicas(4), true),
+            (replicas(4), replicas(2), false),
+            (template("a"), template("b"), false),
+        ] {
+            let record = patched(before, after);
+            let inverse = inverse(&record).unwrap();
+            assert_eq!(takes_capacity(&record, &inverse), takes, "{inverse:?}");
+        }
+    }
+}

@@ -8,7 +8,6 @@ mod action;
 mod action_limits;
 mod admission;
 mod aftermath;
-mod alarm_storm;
 mod alerts;
 mod approval;
 mod attempt;

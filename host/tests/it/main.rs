@@ -41,5 +41,6 @@ mod receiver;
 mod replay;
 mod retention;
 mod roles;
+mod secrets;
 mod serve;
 mod wait;

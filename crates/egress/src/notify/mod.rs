@@ -6,6 +6,7 @@
 //! `Idempotency-Key`.
 
 mod about;
+mod alarm_storm;
 mod alerts;
 mod answer;
 mod body;
@@ -17,6 +18,7 @@ mod outbox;
 mod shared;
 
 pub use about::About;
+pub use alarm_storm::{Alarm, AlarmStorms, SendNotice, Sending};
 pub use channel::ChannelStatus;
 pub use config::{ChannelConfig, ChannelKind, NotifyConfig};
 pub use notifier::{Delivered, Notifier, NotifyError};

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
-use super::rig::{Rig, event, incident, proposal, request};
+use serde_json::json;
+
+use super::rig::{Rig, event, incident, proposal, request, web};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{
-    Coverage, DecisionState, Incident, IncidentEvent, IncidentEventKind, Solution, Topic, Verdict,
-    solutions,
+    Coverage, DecisionState, Incident, IncidentEvent, IncidentEventKind, Parameters, Solution,
+    Topic, Verdict, solutions,
 };
 use anomalyzer_policy::{Foreign, Selector};
 
@@ -197,4 +199,39 @@ fn kinds(rig: &Rig) -> Vec<IncidentEventKind> {
                 .kind
         })
         .collect()
+}
+
+#[tokio::test]
+async fn a_patch_that_restarts_or_scales_down_needs_data_like_the_operation_of_that_name() {
+    for (patch, rule) in [
+        (
+            json!({"spec": {"template": {"rate": "{rate}"}}}),
+            Some("missing_data"),
+        ),
+        (json!({"spec": {"replicas": 1}}), Some("missing_data")),
+        (json!({"spec": {"replicas": 0}}), Some("missing_data")),
+        (json!({"spec": {"replicas": 99}}), Some("replica_bounds")),
+        (
+            json!({"metadata": {"annotations": {"rate": "{rate}"}}}),
+            None,
+        ),
+    ] {
+        let configured =
+            json!({"patch": {"target": web(), "patch": patch}, "requests_per_second": 5});
+        let parameters: Parameters = serde_json::from_value(configured).unwrap();
+        let rig = Rig::with(|executor| {
+            executor.rate_limits = [(web().key(), parameters)].into();
+        })
+        .await;
+        let incident = half_seen(&rig);
+        let decision = rig
+            .drive(&proposal(&incident, solutions::RATE_LIMIT, 0))
+            .await;
+        let denied = decision.operations.iter().find_map(|record| {
+            let verdict = record.guard.clone()?;
+            (verdict.verdict == Verdict::Deny).then_some(verdict.rule)
+        });
+        assert_eq!(denied.as_deref(), rule, "{patch}: {decision:?}");
+        assert_eq!(rig.world.performed().is_empty(), rule.is_some());
+    }
 }

@@ -1,8 +1,8 @@
 //! Places of connections and requests, so that slow or hostile clients cost themselves only.
 //!
-//! A connection that sends no request is closed when its place is needed: the oldest one of the peer
-//! with the most connections. Requests take places too, and requests of probes need none. Their
-//! number is smaller than that of connections, so that a new connection always gets a place.
+//! A connection that sends no request is closed when its place is needed: the oldest one of the
+//! peer with the most connections. Requests take places too, and requests of probes need none.
+//! Their number is smaller than that of connections, so that a new connection always gets a place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};

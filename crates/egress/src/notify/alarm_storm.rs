@@ -1,5 +1,5 @@
-//! A storm of alarms is one notice. Once many targets alarm, their alarms join a notice with a count
-//! and the first names, and later alarms join its updates.
+//! A storm of alarms is one notice. Once many targets alarm, their alarms join a notice with a
+//! count and the first names, and later alarms join its updates.
 //!
 //! The alarms that no update has told yet are in memory only. After a crash in a storm, people know
 //! of the storm, and each alarm is on record.
@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use super::About;
 use anomalyzer_domain::{Notice, OperationId, Target};
-use anomalyzer_egress::notify::About;
 use anomalyzer_operator::{OperatorError, Performed};
 
 /// Number of targets that may alarm within [`WINDOW`] before their alarms are a storm.
@@ -34,14 +34,18 @@ const MAX_NAMED: usize = 10;
 /// Maximum number of targets that are told apart in one storm.
 const MAX_COUNTED: usize = 100_000;
 
-type Sending = Pin<Box<dyn Future<Output = Result<Performed, OperatorError>> + Send>>;
+/// Result of sending a notice.
+pub type Sending = Pin<Box<dyn Future<Output = Result<Performed, OperatorError>> + Send>>;
 /// Sends a notice through the channels.
-pub(super) type SendNotice = Arc<dyn Fn(Notice, About) -> Sending + Send + Sync>;
+pub type SendNotice = Arc<dyn Fn(Notice, About) -> Sending + Send + Sync>;
 
 /// An alarm about a target.
-pub(super) struct Alarm {
+pub struct Alarm {
+    /// Notice of the alarm alone.
     pub notice: Notice,
+    /// Context of the notice.
     pub about: About,
+    /// Target that alarms.
     pub target: Target,
     /// Number of open incidents.
     pub open_incidents: usize,
@@ -51,7 +55,7 @@ pub(super) struct Alarm {
 
 /// The storms of each channel. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct AlarmStorms(Arc<Mutex<HashMap<String, Channel>>>);
+pub struct AlarmStorms(Arc<Mutex<HashMap<String, Channel>>>);
 
 #[derive(Default)]
 struct Channel {
@@ -95,11 +99,10 @@ enum Joined {
 
 impl AlarmStorms {
     /// Tells people of an alarm, by itself or with the notice of a storm.
-    pub(super) async fn tell(
-        &self,
-        alarm: Alarm,
-        send: SendNotice,
-    ) -> Result<Performed, OperatorError> {
+    ///
+    /// # Errors
+    /// The notice was not delivered.
+    pub async fn tell(&self, alarm: Alarm, send: SendNotice) -> Result<Performed, OperatorError> {
         let counted = match self.join(&alarm, &send) {
             Joined::Alone => return send(alarm.notice, alarm.about).await,
             Joined::Counted(counted) => counted,
@@ -243,8 +246,8 @@ impl Storm {
             incident: None,
             target: None,
             severity: severity.to_owned(),
-            at: about.at,
             until: None,
+            ..about
         };
         (notice, about)
     }
