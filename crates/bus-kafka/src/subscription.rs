@@ -100,8 +100,8 @@ impl KafkaSubscription {
         self.consumer.as_ref().ok_or(BusError::Closed)
     }
 
-    /// Looks at a batch whose messages have not arrived for a while. If no client can read it, moves
-    /// the consumer behind it, and returns a delivery in its place.
+    /// Looks at a batch whose messages have not arrived for a while. If no client can read it,
+    /// moves the consumer behind it, and returns a delivery in its place.
     async fn pass_over_unreadable(&mut self) -> Option<Delivery> {
         // A call that was cancelled may have left it here.
         if let Some(delivery) = self.passed_over.take() {

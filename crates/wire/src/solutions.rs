@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::shortened;
-use super::{DecodeError, JSON, external};
+use super::{AcceptedTime, DecodeError, JSON, external};
 use anomalyzer_domain::{
     Analyst, AnalystKind, DecisionId, Delivery, IncidentId, Parameters, Provenance, Record,
     Solution, Target, UnixMs,
@@ -167,7 +167,7 @@ fn adopt(
     let proposed_at = time("timestamp", message.timestamp)?
         .or(delivery.published_at)
         .unwrap_or(received_at)
-        .min(received_at);
+        .min(AcceptedTime::at(received_at).latest());
     let lasts = UnixMs::try_from(FOREIGN_LASTS.as_millis()).unwrap_or(UnixMs::MAX);
     let expires_at = time("expires_at", message.expires_at)?
         .unwrap_or_else(|| proposed_at.saturating_add(lasts));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_in_the_future_makes_no_solution_last_longer() {
+    fn a_time_in_the_far_future_makes_no_solution_last_longer() {
         let message =
             json!({"anomaly_type": "cpu", "solution_type": "scale_up", "explanation": "busy"});
         let ahead = Delivery {
@@ -327,9 +327,10 @@ mod tests {
             ..delivered(message.to_string())
         };
         let solution = foreign_at(&ahead).unwrap();
+        let latest = AcceptedTime::at(PUBLISHED).latest();
         assert_eq!(
             (solution.proposed_at, solution.expires_at),
-            (PUBLISHED, PUBLISHED + 300_000)
+            (latest, latest + 300_000)
         );
     }
 

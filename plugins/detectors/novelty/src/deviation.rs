@@ -25,6 +25,11 @@ impl Deviation {
         }
     }
 
+    /// Returns true if the saved state can be a deviation.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.mean.is_finite() && self.variance >= 0.0 && self.rate > 0.0 && self.rate <= 2.0
+    }
+
     /// Returns z = (value − mean) / σ, or 0 if that is negative, then learns the value. The mean
     /// and σ do not include the value.
     #[inline]

@@ -109,6 +109,14 @@ struct Averages {
     last: f64,
 }
 
+impl Averages {
+    fn is_sound(&self) -> bool {
+        [self.slow, self.smooth, self.slowest, self.last]
+            .iter()
+            .all(|average| average.is_finite())
+    }
+}
+
 /// Judgement of one sample.
 pub(crate) struct Sight {
     /// Distance in each view, at most `FURTHEST`.
@@ -153,6 +161,9 @@ impl Ensemble {
             && self.spread.fits()
             && (SCALES..=2.0).contains(&self.rate)
             && self.streams.iter().all(Stream::is_sound)
+            && self.deviations.iter().all(Deviation::is_sound)
+            && self.averages.as_ref().is_none_or(Averages::is_sound)
+            && !(self.seen.0.is_nan() || self.seen.1.is_nan())
             && self
                 .leaders
                 .iter()
@@ -295,7 +306,11 @@ impl Sight {
                 centre + off
             };
             Expected {
-                range: Range { low, high },
+                // A damaged state may know extremes that its averages contradict.
+                range: Range {
+                    low,
+                    high: high.max(low),
+                },
                 source,
             }
         };

@@ -255,3 +255,47 @@ impl Seen {
         Observation::change(self.score, change)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restored_range_that_cannot_be_is_refused() {
+        let good = Normal {
+            mean: 100.0,
+            deviation: 10.0,
+        };
+        let doubt = |normal| {
+            State::Doubt(Box::new(Doubt {
+                normal,
+                direction: Direction::Above,
+                samples: 1,
+            }))
+        };
+        let anomaly = |normal, told| {
+            State::Anomaly(Box::new(Anomaly {
+                normal,
+                direction: Direction::Above,
+                lasted: 1,
+                back: 0,
+                told,
+            }))
+        };
+        let fits = |state| {
+            let series = Series {
+                state,
+                ..Series::new(5)
+            };
+            series.fits(5)
+        };
+        assert!(fits(State::Calm) && fits(doubt(good)) && fits(anomaly(good, 2.0)));
+        for (mean, deviation) in [(f64::NAN, 1.0), (1.0, f64::NAN), (1.0, -1.0)] {
+            let bad = Normal { mean, deviation };
+            assert!(!fits(doubt(bad)) && !fits(anomaly(bad, 2.0)), "{bad:?}");
+        }
+        for told in [f64::NAN, f64::INFINITY, -1.0] {
+            assert!(!fits(anomaly(good, told)), "{told}");
+        }
+    }
+}
