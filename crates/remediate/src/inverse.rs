@@ -74,6 +74,7 @@ mod tests {
         let operation = Operation::Patch(MergePatch {
             target: Target::new("shop", "Deployment", "web"),
             patch: after.clone(),
+            reverted_by: None,
         });
         OperationRecord {
             id: "op-1".into(),
