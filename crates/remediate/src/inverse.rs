@@ -74,7 +74,6 @@ mod tests {
         let operation = Operation::Patch(MergePatch {
             target: Target::new("shop", "Deployment", "web"),
             patch: after.clone(),
-            reverted_by: None,
         });
         OperationRecord {
             id: "op-1".into(),
@@ -89,6 +88,7 @@ mod tests {
             after: Some(after),
             version: None,
             undoes: None,
+            reverted_by: None,
         }
     }
 
