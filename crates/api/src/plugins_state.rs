@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use anomalyzer_domain::{Allowance, Grant, PluginChange, PluginKind};
 use anomalyzer_plugin_host::{ManageError, PluginView, Plugins};
-use anomalyzer_remediate::grants::in_force;
+use anomalyzer_policy::grants::in_force;
 
 use super::problem::Problem;
 use super::upload_queue::UploadQueue;

@@ -10,6 +10,7 @@ mod custom_rule;
 mod default_operation;
 mod effect;
 mod facts;
+pub mod grants;
 mod judge;
 mod maintenance;
 mod policy;

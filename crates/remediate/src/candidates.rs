@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::capability::Capabilities;
-use super::grants;
 use anomalyzer_diagnose::Offer;
 use anomalyzer_domain::{Grant, solutions};
 use anomalyzer_plugin_host::Plugins;
+use anomalyzer_policy::grants;
 
 /// Configuration that decides which actions are candidates.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Dispatcher, KillSwitch, Silences};
-use crate::verification::{RecentSamples, VerifyConfig};
 use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
@@ -16,6 +15,7 @@ use anomalyzer_domain::{
 use anomalyzer_history::{DecisionEvent, DecisionEventKind, History, HistoryError, Input};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_policy::Policy;
+use anomalyzer_verification::{RecentSamples, VerifyConfig};
 
 use super::in_flight::InFlight;
 use super::incidents::OpenIncidents;

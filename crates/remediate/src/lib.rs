@@ -22,7 +22,6 @@ mod effects;
 mod evidence;
 mod executor;
 mod follow_up;
-pub mod grants;
 mod guard_input;
 mod held;
 mod in_flight;
@@ -44,7 +43,6 @@ mod run;
 mod scale_back;
 mod silences;
 mod undo;
-pub mod verification;
 mod verify;
 
 #[cfg(test)]

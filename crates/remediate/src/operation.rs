@@ -11,7 +11,6 @@ use super::guard_input::{facts, inspect, judge};
 use super::in_flight::{BudgetLock, TargetLock};
 use super::past_operations::spent;
 use super::question::ask;
-use crate::grants::{in_force, permit};
 use anomalyzer_common::failpoint::fail_point;
 use anomalyzer_domain::{
     Decision, GuardVerdict, Operation, OperationId, OperationRecord, Outcome, OutcomeKind,
@@ -19,6 +18,7 @@ use anomalyzer_domain::{
 };
 use anomalyzer_history::{DecisionEventKind, Input};
 use anomalyzer_plugin_host::ActionOutcome;
+use anomalyzer_policy::grants::{in_force, permit};
 
 /// The action that asks for an operation, and the deadline of its run.
 pub(super) struct OperationContext<'a> {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::Executor;
 use super::decision_run::{DecisionRun, RunError};
 use super::{aftermath, echo};
-use crate::verification::{SignalCheck, VerifyConfig, judge};
 use anomalyzer_domain::{
     Control, Decision, UnixMs, Verdict, Verification, VerificationOutcome, millis,
 };
 use anomalyzer_history::DecisionEventKind;
+use anomalyzer_verification::{SignalCheck, VerifyConfig, judge};
 
 /// Result of a verification. It is on record.
 pub(super) enum Verified {

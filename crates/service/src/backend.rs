@@ -19,8 +19,8 @@ use anomalyzer_common::metrics::Metrics;
 use anomalyzer_detect::{DroppedCounters, EngineProgress};
 use anomalyzer_domain::{Decision, DecisionId, Record, Solution, Target, Topic};
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_remediate::{AcceptError, AnswerError, Executor, OpenIncidents};
+use anomalyzer_verification::RecentSamples;
 
 /// Backend of an engine: health and metrics, which every role has.
 pub(super) struct EngineBackend {

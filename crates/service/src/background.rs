@@ -17,8 +17,8 @@ use anomalyzer_egress::notify::Notifier;
 use anomalyzer_history::{History, HistoryReader};
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_remediate::{Executor, OpenIncidents};
+use anomalyzer_verification::RecentSamples;
 
 use super::collector::CollectorFactory;
 use super::engine::EngineFactory;

@@ -14,10 +14,10 @@ use anomalyzer_operator::Operator;
 use anomalyzer_operator_kubernetes::Kubernetes;
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_remediate::{
     Dispatcher, Executor, InFlight, KillSwitch, OffRecord, OpenIncidents, Silences,
 };
+use anomalyzer_verification::RecentSamples;
 
 /// Shared parts of the executor.
 pub(super) struct ExecutorParts {

@@ -14,7 +14,7 @@ use anomalyzer_detect::{DetectStatus, DroppedCounters, EngineProgress};
 use anomalyzer_egress::notify::ChannelStatus;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_remediate::OpenIncidents;
-use anomalyzer_remediate::verification::RecentSamples;
+use anomalyzer_verification::RecentSamples;
 
 const LAG: &str = "anomalyzer_bus_lag_messages";
 /// Label of all signals together that are not configured. Others choose their names, and a label

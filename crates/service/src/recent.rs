@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_bus::{Batch, Bus, BusError, Handler, OnReadError, Subscription, consume};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Delivery, Topic};
-use anomalyzer_remediate::verification::RecentSamples;
+use anomalyzer_verification::RecentSamples;
 use anomalyzer_wire::AcceptedTime;
 
 /// Bounds of one read.

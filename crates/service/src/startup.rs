@@ -49,8 +49,8 @@ use anomalyzer_evaluate::backtest;
 use anomalyzer_history::{History, HistoryReader};
 use anomalyzer_operator_process::Local;
 use anomalyzer_plugin_host::Plugins;
-use anomalyzer_remediate::verification::RecentSamples;
 use anomalyzer_remediate::{KillSwitch, OffRecord, OpenIncidents, Silences, candidate_actions};
+use anomalyzer_verification::RecentSamples;
 
 /// Folder of the undelivered notices in the data folder.
 const OUTBOX: &str = "notices";

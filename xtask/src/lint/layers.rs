@@ -29,6 +29,7 @@ const FLOORS: [&[&str]; 9] = [
         "operator-process",
         "egress",
         "plot",
+        "verification",
     ],
     &["detect", "diagnose", "bus-sqlite", "bus-kafka", "history"],
     &["remediate"],

@@ -11,8 +11,8 @@ use anomalyzer_domain::{Allowance, Operation, UnixMs};
 use anomalyzer_plugin_host::{
     ActionIncident, ActionOutcome, ActionRun, ActionStep, PluginError, PluginInfo, Plugins,
 };
+use anomalyzer_policy::grants::permit;
 use anomalyzer_remediate::ExecutorConfig;
-use anomalyzer_remediate::grants::permit;
 
 /// The time 2026-01-01T00:00:00Z.
 const NOW: UnixMs = 1_767_225_600_000;

@@ -11,7 +11,7 @@ use anomalyzer_domain::DetectorConfig;
 use anomalyzer_plugin_host::PluginConfig;
 use anomalyzer_policy::Policy;
 use anomalyzer_remediate::Candidates;
-use anomalyzer_remediate::verification::VerifyConfig;
+use anomalyzer_verification::VerifyConfig;
 
 /// The settings of the service that a backtest depends on.
 #[derive(Clone, Debug)]

@@ -12,10 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decision_run::DecisionRun;
 use crate::proposal::proposed;
-use crate::verification::{RecentSamples, VerifyConfig};
 use crate::{
     Dispatcher, Executor, ExecutorConfig, InFlight, KillSwitch, OffRecord, OpenIncidents, Silences,
-    deferred, grants, life, scale_back,
+    deferred, life, scale_back,
 };
 use anomalyzer_bus::fake::FakeBus;
 use anomalyzer_collect::NoPrometheus;
@@ -31,6 +30,7 @@ use anomalyzer_history::{FILE_NAME, History, HistoryOptions};
 use anomalyzer_operator::Operator;
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use anomalyzer_policy::Policy;
+use anomalyzer_verification::{RecentSamples, VerifyConfig};
 
 pub use super::fixture::{
     event, foreign_id, incident, interrupted, proposal, recorded_as, request, walk, web,
@@ -95,7 +95,7 @@ impl Rig {
                 ..VerifyConfig::default()
             },
             policy: Policy::default(),
-            grants: grants::shipped(),
+            grants: anomalyzer_policy::grants::shipped(),
             rate_limits: HashMap::new(),
             plugins: plugins(),
             dispatcher: Dispatcher {

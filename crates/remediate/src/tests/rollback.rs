@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use super::rig::{Rig, TEST_TIMEOUT, incident, proposal, recorded_as, web};
 use crate::Executor;
-use crate::verification::VerifyConfig;
 use anomalyzer_domain::{
     Coverage, Decision, DecisionId, DecisionState, Incident, Mode, Operation, Solution, UndoState,
     VerificationOutcome, solutions,
 };
+use anomalyzer_verification::VerifyConfig;
 
 pub(super) const WHOLE: Coverage = Coverage {
     asked: 1,

@@ -21,9 +21,9 @@ use anomalyzer_history::{AnchorConfig, AuditConfig, HistoryOptions, RetentionCon
 use anomalyzer_operator_kubernetes::KubernetesConfig;
 use anomalyzer_operator_process::LocalConfig;
 use anomalyzer_plugin_host::PluginConfig;
-use anomalyzer_policy::Policy;
-use anomalyzer_remediate::verification::VerifyConfig;
-use anomalyzer_remediate::{Candidates, Capabilities, ExecutorConfig, grants};
+use anomalyzer_policy::{Policy, grants};
+use anomalyzer_remediate::{Candidates, Capabilities, ExecutorConfig};
+use anomalyzer_verification::VerifyConfig;
 
 /// All settings. `anomalyzer.example.toml` explains every key.
 #[derive(Clone, Debug, Deserialize)]

@@ -114,13 +114,13 @@ fn scopes(operation: &Operation) -> Vec<String> {
             paths
         }
         Operation::Http(request) => {
-            let url = reqwest::Url::parse(&request.url).ok();
-            let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("?");
+            let url = url::Url::parse(&request.url).ok();
+            let host = url.as_ref().and_then(url::Url::host_str).unwrap_or("?");
             let port = url
                 .as_ref()
-                .and_then(reqwest::Url::port_or_known_default)
+                .and_then(url::Url::port_or_known_default)
                 .unwrap_or(0);
-            let scheme = url.as_ref().map_or("?", reqwest::Url::scheme);
+            let scheme = url.as_ref().map_or("?", url::Url::scheme);
             vec![format!("{scheme}://{host}:{port}")]
         }
         Operation::Notify(notice) => vec![notice.channel.clone()],
