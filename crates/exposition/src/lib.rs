@@ -14,7 +14,7 @@ mod series;
 
 use anomalyzer_domain::{UnixMs, excerpt};
 
-use number::format_bound;
+use number::{format_bound, parse_float};
 use series::{Line, Series};
 
 pub use format::Format;
