@@ -140,7 +140,7 @@ async fn settle(
     for _ in 0..LOOKS {
         match cluster.get(patched.kind, target).await {
             Ok(object) if object.mark() == Some(id.as_str()) => return Ok(object),
-            // The controller of a deployment tool may have put the change back, and removed the mark.
+            // A deployment tool may have put the change back, and removed the mark.
             Ok(object) if object.version() != patched.version() => {
                 let by = changed_by(&object).unwrap_or_else(|| "somebody else".to_owned());
                 return Err(OperatorError::InDoubt(format!(

@@ -1,5 +1,5 @@
-//! Alerts of open incidents: an Alertmanager hears of each one again while its incident is open, and
-//! once of its end.
+//! Alerts of open incidents: an Alertmanager hears of each one again while its incident is open,
+//! and once of its end.
 //!
 //! The record tells which alerts there are, so that a server that starts or takes over continues
 //! them.
@@ -68,7 +68,7 @@ async fn over_since(run: &DecisionRun, id: &IncidentId) -> Option<UnixMs> {
     known.map_or_else(|| Some((executor.clock)()), |incident| incident.cleared_at)
 }
 
-/// Follows the alerts that were sent for the incidents that are open, from the newest to the oldest.
+/// Follows the alerts that were sent for the open incidents, from the newest to the oldest.
 async fn restore(run: &DecisionRun) -> Result<(), HistoryError> {
     let mut next = Some(Page {
         limit: PAGE,

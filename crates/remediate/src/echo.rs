@@ -1,5 +1,5 @@
-//! Echo of replaced pods: cAdvisor repeats the memory of a dead container for five minutes, so that a
-//! sum over the pods is too high after a restart. An echo leads to no further restart.
+//! Echo of replaced pods: cAdvisor repeats the memory of a dead container for five minutes, so that
+//! a sum over the pods is too high after a restart. An echo leads to no further restart.
 
 use super::Executor;
 use super::effects::is_change;

@@ -153,7 +153,8 @@ impl Channel {
 }
 
 impl Failing {
-    /// Returns true if the failures are worth a report. A receiver that is busy for a moment is not.
+    /// Returns true if the failures are worth a report. A receiver that is busy for a moment is
+    /// not.
     fn is_problem(&self) -> bool {
         self.lost > 0 || self.began.elapsed() >= REPORT_AFTER
     }

@@ -21,9 +21,9 @@ use anomalyzer_common::http_client;
 use anomalyzer_domain::{IncidentId, Notice, OperationId, UnixMs};
 
 /// Time that the channels have to accept a notice before the sender goes on.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that the other channels have once one has accepted the notice.
-const FURTHER_PATIENCE: Duration = Duration::from_millis(250);
+const FURTHER_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Result of a notice so far, by channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -159,9 +159,9 @@ impl Notifier {
             });
         }
         let now = Instant::now();
-        let mut deadline = now + PATIENCE;
+        let mut deadline = now + ANSWER_TIMEOUT;
         if !all.delivered.is_empty() {
-            deadline = now + FURTHER_PATIENCE;
+            deadline = now + FURTHER_ANSWER_TIMEOUT;
         }
         while let Ok(Some((name, result))) = tokio::time::timeout_at(deadline, waiting.next()).await
         {
@@ -170,7 +170,7 @@ impl Notifier {
             match result {
                 Ok(()) => {
                     all.delivered.push(name);
-                    deadline = deadline.min(Instant::now() + FURTHER_PATIENCE);
+                    deadline = deadline.min(Instant::now() + FURTHER_ANSWER_TIMEOUT);
                 }
                 Err(why) => all.failed.push((name, why)),
             }
