@@ -402,7 +402,9 @@ impl Detector {
                 Ok(_) => break,
                 Err(error) => {
                     // An instance that was lost before did not fail over this save.
-                    if error.lost_instance() && !matches!(error, PluginError::Lost(_)) {
+                    if error.is_starvation() {
+                        (self.must_reopen, self.is_starved) = (true, true);
+                    } else if error.lost_instance() && !matches!(error, PluginError::Lost(_)) {
                         let plugin = &self.config.name;
                         tracing::warn!(plugin, %error, "detector failed to save its state; its state is no longer saved");
                         self.not_saved = Some(error.to_string());

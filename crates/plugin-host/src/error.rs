@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::bindings::types;
 use super::limits::LimitReached;
-use super::sandbox::Starved;
 use super::text::one_line;
+use super::thread_time::Starved;
 
 /// Error of a plugin.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -63,13 +63,15 @@ pub enum PluginError {
     /// The machine gave the guest too little processor time. Its instance is gone, and the guest is
     /// not to blame.
     #[error(
-        "the machine is overloaded: plugin `{plugin}` got {used:?} of processor time in {waited:?} for `{call}`"
+        "plugin `{plugin}` did not return from `{call}` within {limit:?}: the machine is overloaded, and it got {used:?} in {waited:?}"
     )]
     Starved {
         /// Name of the plugin.
         plugin: String,
         /// Name of the call.
         call: &'static str,
+        /// Deadline of the call.
+        limit: Duration,
         /// Processor time of the call.
         used: Duration,
         /// Time since its beginning.
@@ -186,9 +188,9 @@ impl PluginError {
         matches!(self, Self::Starved { .. })
     }
 
-    /// Returns true if the guest used too much time.
+    /// Returns true if the call took too long, so that the machine may be the cause.
     pub(super) fn is_overrun(&self) -> bool {
-        matches!(self, Self::Deadline { .. })
+        matches!(self, Self::Deadline { .. } | Self::Starved { .. })
     }
 
     /// Returns true if the instance is not opened again until someone lifts the quarantine or
@@ -228,6 +230,7 @@ impl PluginError {
             return Self::Starved {
                 plugin,
                 call,
+                limit: deadline,
                 used,
                 waited,
             };

@@ -13,6 +13,9 @@ use super::state::Saved;
 const BACK_OFF: Duration = Duration::from_millis(250);
 /// Number of faults in a row after which the instance is not opened again.
 const QUARANTINE_AFTER: u32 = 5;
+/// Number of calls in a row that the machine starved after which the instance is not opened again
+/// for a while. Such calls are no faults, but each one holds up the signal.
+const STARVED_CALLS: u32 = 10;
 
 /// Supervised detector: an instance, with everything that is needed to open it again.
 pub(super) struct SupervisedDetector {
@@ -20,6 +23,8 @@ pub(super) struct SupervisedDetector {
     settings: String,
     monitor: DetectorInstance,
     faults: u32,
+    /// Number of calls in a row that the machine starved.
+    starved: u32,
     not_before: Instant,
     last_fault: String,
 }
@@ -33,6 +38,7 @@ impl SupervisedDetector {
             settings,
             monitor,
             faults: 0,
+            starved: 0,
             not_before: Instant::now(),
             last_fault: String::new(),
         })
@@ -53,7 +59,7 @@ impl SupervisedDetector {
         self.plugin.ground.admit(&self.plugin.name)?;
         let answer = self.monitor.observe(frame, want_scores);
         if answer.is_ok() {
-            self.faults = 0;
+            (self.faults, self.starved) = (0, 0);
         }
         self.note(now, answer.as_ref().err());
         answer
@@ -80,8 +86,16 @@ impl SupervisedDetector {
 
     /// Counts the error of a call if it is a fault of the plugin.
     fn note(&mut self, now: Instant, error: Option<&PluginError>) {
-        if let Some(error) = error.filter(|error| error.is_fault()) {
-            self.fault(now, error);
+        match error {
+            Some(error) if error.is_fault() => self.fault(now, error),
+            Some(error) if error.is_starvation() => {
+                self.starved += 1;
+                if self.starved >= STARVED_CALLS {
+                    self.faults = self.faults.max(QUARANTINE_AFTER - 1);
+                    self.fault(now, error);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -110,9 +124,12 @@ impl SupervisedDetector {
                 Ok(())
             }
             Err(error) => {
-                // Every error counts as a fault, because the detector opened with these settings
-                // before.
-                self.fault(now, &error);
+                // Every other error counts as a fault, because the detector opened with these
+                // settings before.
+                match error.is_starvation() {
+                    true => self.note(now, Some(&error)),
+                    false => self.fault(now, &error),
+                }
                 Err(error)
             }
         }
@@ -274,6 +291,35 @@ mod tests {
         assert_eq!((plugins.chances("moody"), stats.retries()), (before + 1, 1));
         quarantine(&plugins, mood::SPIN);
         assert!(stats.quiet_time_left().unwrap() > quiet, "each time later");
+    }
+
+    #[test]
+    fn starved_calls_are_no_faults_and_a_long_row_of_them_is_a_quarantine_that_lifts_itself() {
+        let plugins = moody();
+        let detector = plugins.find_detector("moody").unwrap();
+        let stats = detector.ground.stats.by_name("moody");
+        let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
+        let starved = PluginError::Starved {
+            plugin: "moody".to_owned(),
+            call: "observe",
+            limit: Duration::from_millis(400),
+            used: Duration::from_millis(10),
+            waited: Duration::from_secs(2),
+        };
+        let now = Instant::now();
+        for _ in 0..3 {
+            for _ in 1..STARVED_CALLS {
+                watch.note(now, Some(&starved));
+                assert!(!watch.has_faulted());
+            }
+            watch.observe(now, &frame(mood::GOOD), false).unwrap();
+        }
+        for _ in 0..STARVED_CALLS {
+            watch.note(now, Some(&starved));
+        }
+        let quarantined = watch.reopen(now).unwrap_err();
+        assert!(quarantined.is_quarantine(), "{quarantined}");
+        assert!(stats.quiet_time_left().is_some());
     }
 
     #[test]

@@ -1,6 +1,14 @@
-//! Processor time of the present thread.
+//! Processor time of the present thread, and the error of a call that got too little of it.
 
 use std::time::Duration;
+
+/// Error of a call that got too little processor time.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{used:?} of processor time in {waited:?}")]
+pub(super) struct Starved {
+    pub(super) used: Duration,
+    pub(super) waited: Duration,
+}
 
 /// Returns the processor time that this thread has used, from `schedstat` of proc(5). Returns None
 /// if the kernel keeps no such statistics.
