@@ -297,7 +297,7 @@ mod tests {
     fn starved_calls_are_no_faults_and_a_long_row_of_them_is_a_quarantine_that_lifts_itself() {
         let plugins = moody();
         let detector = plugins.find_detector("moody").unwrap();
-        let stats = detector.ground.stats.by_name("moody");
+        let stats = detector.ground.stats.by_name("moody").unwrap();
         let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
         let starved = PluginError::Starved {
             plugin: "moody".to_owned(),
