@@ -8,10 +8,14 @@ use anomalyzer_domain::Target;
 
 /// Reads a target, for `#[serde(deserialize_with)]`.
 pub(super) fn either<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Target, D::Error> {
-    let target: Target = match Value::deserialize(deserializer)? {
-        Value::String(text) => text.parse().map_err(D::Error::custom)?,
-        value => serde_json::from_value(value).map_err(D::Error::custom)?,
+    let text = match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        value => serde_json::from_value::<Target>(value)
+            .map_err(D::Error::custom)?
+            .to_string(),
     };
+    // Parsing the text form checks that the target is complete, and that no name holds a slash.
+    let target: Target = text.parse().map_err(D::Error::custom)?;
     target.check().map_err(D::Error::custom)?;
     Ok(target)
 }
