@@ -323,7 +323,7 @@ mod tests {
         };
         let log = channel("log", None);
         assert_eq!(
-            notice_health(&[log.clone()]),
+            notice_health(std::slice::from_ref(&log)),
             (Status::Ok, "1 channels".into())
         );
         let (status, detail) = notice_health(&[channel("chat", Some("fails since noon")), log]);

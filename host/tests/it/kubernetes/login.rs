@@ -321,9 +321,8 @@ async fn requests_go_through_the_proxy_of_the_kubeconfig() {
         .check()
         .await
         .unwrap();
-    let [connect] = &heads.lock()[..] else {
-        panic!()
-    };
+    let seen = heads.lock().clone();
+    let [connect] = &seen[..] else { panic!() };
     assert!(
         connect.starts_with(&format!("CONNECT {}", receiver.address)),
         "{connect}"
