@@ -106,7 +106,11 @@ mod tests {
     #[test]
     fn an_action_without_needs_is_offered_only_if_its_approver_or_a_grant_is_on_record() {
         let nothing: [&str; 0] = [];
-        assert_eq!(offered(false, &json!({})), nothing, "an uploader made it live");
+        assert_eq!(
+            offered(false, &json!({})),
+            nothing,
+            "an uploader made it live"
+        );
         let candidate = json!({ "active": null, "has_approvers": true });
         assert_eq!(offered(false, &candidate), nothing, "nobody made it live");
         let granted = json!({ "grants": [{ "operation": "notify" }] });

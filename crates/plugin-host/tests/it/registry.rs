@@ -666,8 +666,14 @@ async fn a_quarantine_that_can_not_be_stored_counts_once_and_is_stored_later() {
     };
     let lifted = plugins.lift("drain", "ada");
     assert!(matches!(lifted, Err(ManageError::Store(_))), "{lifted:?}");
-    assert!(is_given_up().await, "what can't be recorded changes nothing");
-    assert!(matches!(plugins.lift("nobody", "ada"), Err(ManageError::NotFound(_))));
+    assert!(
+        is_given_up().await,
+        "what can't be recorded changes nothing"
+    );
+    assert!(matches!(
+        plugins.lift("nobody", "ada"),
+        Err(ManageError::NotFound(_))
+    ));
     fs::rename(&aside, &store).unwrap();
     plugins.look();
     let stored = fs::read_to_string(store.join("drain.json")).unwrap();
