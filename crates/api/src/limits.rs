@@ -27,8 +27,8 @@ pub(super) const MAX_REASON_BYTES: usize = 1_000;
 /// Test metrics that may wait for their decision at the same time.
 pub(super) const MAX_CONCURRENT_TESTS: usize = 16;
 
-/// Uploads of uploaders that are received or examined at the same time. Further uploads wait, before
-/// their bodies are read.
+/// Uploads of uploaders that are received or examined at the same time. Further uploads wait,
+/// before their bodies are read.
 pub(super) const MAX_CONCURRENT_UPLOADS: usize = 2;
 
 /// Uploads of admins that are received or examined at the same time.

@@ -15,7 +15,7 @@ use super::config::{CandidateQuota, PluginConfig};
 use super::detector::{Detector, DetectorInstance};
 use super::error::PluginError;
 use super::handle::{ActionRun, DetectorHandle};
-use super::inspect::PluginInfo;
+use super::plugin_info::PluginInfo;
 use super::record::Quarantine;
 use super::registry::{Examined, LivePlugin, ManageError, Pending, PluginView, Registry, Trial};
 use super::runtime::Runtime;
@@ -263,8 +263,8 @@ impl Plugins {
     }
 
     /// Polls the folder and the trusted keys, and puts plugins that faulted too often into
-    /// quarantine. Returns new and changed files for [`Plugins::take_file`]. Call it about twice a second, and not from an
-    /// async thread.
+    /// quarantine. Returns new and changed files for [`Plugins::take_file`]. Call it about twice a
+    /// second, and not from an async thread.
     pub fn look(&self) -> Vec<PathBuf> {
         self.inner.registry.settle();
         self.inner.registry.lift_overdue();

@@ -23,7 +23,7 @@ use wasmtime::{Cache, CacheConfig};
 
 use super::super::config::Limits;
 use super::super::error::PluginError;
-use super::super::inspect::{Description, digest as digest_of};
+use super::super::plugin_info::{Description, digest as digest_of};
 use super::super::regular_file;
 
 /// File of the description, in the work folder of a child.

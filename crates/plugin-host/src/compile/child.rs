@@ -1,6 +1,6 @@
-//! Examines foreign bytes in a child process. The child limits itself, then reads the bytes from its
-//! standard input, makes a component of them, compiles it into a cache folder, links it, and asks it
-//! to describe itself.
+//! Examines foreign bytes in a child process. The child limits itself, then reads the bytes from
+//! its standard input, makes a component of them, compiles it into a cache folder, links it, and
+//! asks it to describe itself.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
@@ -17,16 +17,12 @@ use rustix::process::{
 
 use super::super::component::{Surface, component};
 use super::super::config::{Limits, PluginConfig};
-use super::super::inspect::{Description, PluginInfo, blank, describe, link};
+use super::super::inspect::{describe, link};
 use super::super::linker;
+use super::super::plugin_info::{Description, PluginInfo, blank};
 use super::super::runtime::Runtime;
 use super::artifact_index::{DESCRIPTION, ENCODED};
-
-/// Exit code if the runtime does not accept the component. The reason is on standard error.
-pub(super) const UNUSABLE: u8 = 3;
-/// Exit code if the child was stopped by something that is not the component's fault. The reason is
-/// on standard error.
-pub(super) const UNABLE: u8 = 4;
+use super::parent::{UNABLE, UNUSABLE};
 
 /// Stack of the thread that examines, in bytes. The stack of a main thread depends on the limits of
 /// the user.

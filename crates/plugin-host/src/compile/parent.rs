@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{io, thread};
@@ -12,7 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::config::Limits;
 use super::super::text::one_line;
-use super::child::{UNABLE, UNUSABLE};
+
+/// Exit code if the runtime does not accept the component. The reason is on standard error.
+pub(super) const UNUSABLE: u8 = 3;
+/// Exit code if the child was stopped by something that is not the component's fault. The reason is
+/// on standard error.
+pub(super) const UNABLE: u8 = 4;
 
 /// Number of threads that one child compiles with. More threads would only use up address space,
 /// because each has a stack and a heap.
@@ -32,6 +37,17 @@ pub(super) enum Failure {
     Other(String),
     /// The child was killed, because nobody waits for it any more.
     Cancelled,
+}
+
+/// Returns the path of the running program, even if its file was replaced meanwhile. Parent and
+/// child must be the same build, or the parent would not find the child's output in the cache.
+pub fn this_program() -> PathBuf {
+    const SELF: &str = "/proc/self/exe";
+    if Path::new(SELF).exists() {
+        SELF.into()
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| SELF.into())
+    }
 }
 
 /// Work for one child.

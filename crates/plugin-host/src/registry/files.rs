@@ -11,7 +11,8 @@ use super::{Checked, Examined, Registry};
 use crate::compile::Turn;
 use crate::error::PluginError;
 use crate::inspect;
-use crate::inspect::{PluginInfo, blank, examine};
+use crate::inspect::examine;
+use crate::plugin_info::{self, PluginInfo, blank};
 use crate::record::PluginRecord;
 use crate::text::one_line;
 use anomalyzer_common::clock::now_ms;
@@ -106,7 +107,7 @@ impl Registry {
     ) -> Result<(), String> {
         self.folder.inside(path)?;
         let bytes = inspect::read(path, self.ground.limits.max_component_bytes)?;
-        let digest = inspect::digest(&bytes);
+        let digest = plugin_info::digest(&bytes);
         info.digest.clone_from(&digest);
         let file = info.file.clone();
         let known = self.read(|table| {

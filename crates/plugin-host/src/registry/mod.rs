@@ -22,15 +22,16 @@ use wasmtime::component::Linker;
 use super::config::{CandidateQuota, PluginConfig};
 use super::error::PluginError;
 use super::folder::Folder;
-use super::inspect::{PluginInfo, Prepared};
+use super::inspect::Prepared;
 use super::linker;
+use super::plugin_info::PluginInfo;
 use super::repository::PluginRepository;
 use super::runtime::Runtime;
 use super::sandbox::State;
 use super::signature::TrustedKey;
 use anomalyzer_domain::PluginChange;
 
-pub use start::Pending;
+pub use table::Pending;
 pub use views::{LivePlugin, PluginView};
 
 use table::Table;

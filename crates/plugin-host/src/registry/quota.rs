@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{ManageError, Registry};
-use crate::inspect::PluginInfo;
+use crate::plugin_info::PluginInfo;
 use crate::record::PluginRecord;
 
 /// Part of the repository that all candidates together may take.

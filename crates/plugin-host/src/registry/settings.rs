@@ -128,8 +128,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Records the quarantine of plugins for which the threads counted too many faults. A quarantine
-    /// counts at once, also if it can't be stored: the next polls try to store it.
+    /// Records the quarantine of plugins for which the threads counted too many faults. A
+    /// quarantine counts at once, also if it can't be stored: the next polls try to store it.
     pub(crate) fn settle(&self) {
         let _changing = self.changing.lock();
         self.store_unsaved();

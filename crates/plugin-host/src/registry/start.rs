@@ -6,21 +6,13 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::table::{Entry, Live};
+use super::table::{Entry, Live, Pending};
 use super::{Checked, Examined, ManageError, Registry};
 use crate::compile::Turn;
-use crate::inspect::{blank, examine};
+use crate::inspect::examine;
+use crate::plugin_info::blank;
 use crate::record::PluginRecord;
 use anomalyzer_domain::{Origin, Version};
-
-/// Plugin that is not loaded yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pending {
-    /// File in the plugin folder.
-    File(PathBuf),
-    /// Live version in the repository, by the name of its plugin.
-    Stored(String),
-}
 
 impl Registry {
     /// Adds a record of the repository. Its live version is not loaded.

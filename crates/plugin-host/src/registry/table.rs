@@ -1,9 +1,20 @@
 //! Holds the state of each plugin in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use crate::inspect::{Code, PluginInfo};
+use crate::inspect::Code;
+use crate::plugin_info::PluginInfo;
 use crate::record::PluginRecord;
+
+/// Plugin that is not loaded yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// File in the plugin folder.
+    File(PathBuf),
+    /// Live version in the repository, by the name of its plugin.
+    Stored(String),
+}
 
 pub(super) struct Live {
     pub(super) info: PluginInfo,

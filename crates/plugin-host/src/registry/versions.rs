@@ -9,15 +9,16 @@ use super::table::{Entry, Live};
 use super::views::PluginView;
 use super::{Checked, Examined, ManageError, Registry, Trial};
 use crate::compile::Turn;
-use crate::inspect::{PluginInfo, blank, examine};
+use crate::inspect::examine;
+use crate::plugin_info::{PluginInfo, blank};
 use crate::record::PluginRecord;
 use crate::text::one_line;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Approver, Origin, PluginChangeKind, PluginKind, Version};
 
 impl Registry {
-    /// Inspects uploaded bytes. Stores nothing. `uploader` is the sender, if that is someone who may
-    /// not decide what runs.
+    /// Inspects uploaded bytes. Stores nothing. `uploader` is the sender, if that is someone who
+    /// may not decide what runs.
     pub(crate) fn examine(
         &self,
         bytes: Vec<u8>,
@@ -114,7 +115,8 @@ impl Registry {
         }
     }
 
-    /// Adds a version. A version that is not to be live is a candidate, which an admin can make live.
+    /// Adds a version. A version that is not to be live is a candidate, which an admin can make
+    /// live.
     pub(crate) fn upload(
         &self,
         examined: Examined,
@@ -157,8 +159,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds a version, and makes it live if `live` is true. The caller holds `changing`, and `origin`
-    /// is then someone who may decide what runs.
+    /// Adds a version, and makes it live if `live` is true. The caller holds `changing`, and
+    /// `origin` is then someone who may decide what runs.
     pub(super) fn install(
         &self,
         examined: Examined,

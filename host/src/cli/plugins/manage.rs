@@ -28,8 +28,8 @@ pub enum Manage {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Upload a component. It is live at once if you are an admin, and waits for an admin otherwise.
-    /// An action can do nothing before it has a grant.
+    /// Upload a component. It is live at once if you are an admin, and waits for an admin
+    /// otherwise. An action can do nothing before it has a grant.
     Install {
         /// File of the component. A signature `FILE.minisig` beside it is uploaded too.
         file: PathBuf,
