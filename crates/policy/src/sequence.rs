@@ -194,7 +194,7 @@ impl World {
                 by: "ada".into(),
                 expires_at: now + 1,
             }),
-            snapshot: Some(Snapshot::plain(on.clone(), now, Some(self.replicas[of]))),
+            snapshot: Some(Snapshot::plain(on, now, Some(self.replicas[of]))),
             stopped: None,
             record_mismatch: None,
             silenced: None,
