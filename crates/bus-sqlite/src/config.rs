@@ -28,7 +28,8 @@ pub struct LocalBusConfig {
     pub retention: Duration,
     /// Maximum total size of the dead letters in bytes. The oldest are deleted first.
     pub dead_letter_bytes: u64,
-    /// Maximum size of the file in bytes. Beyond it, publishers get an error until consumers commit.
+    /// Maximum size of the file in bytes. Beyond it, publishers get an error until consumers
+    /// commit.
     pub max_bytes: u64,
 }
 

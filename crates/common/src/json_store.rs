@@ -44,8 +44,8 @@ impl<T> Clone for JsonStore<T> {
 }
 
 impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
-    /// Reads the list from the file; it is empty if there is no file. A damaged file is moved aside,
-    /// and the list is empty then too. `without` describes the effect.
+    /// Reads the list from the file; it is empty if there is no file. A damaged file is moved
+    /// aside, and the list is empty then too. `without` describes the effect.
     ///
     /// # Errors
     /// Returns an error if a damaged file can't be moved aside.

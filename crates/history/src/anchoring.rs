@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Anchor, Chain, HistoryError, HistoryReader};
+use super::chains::{Anchor, Chain};
+use super::{HistoryError, HistoryReader};
 use anomalyzer_bus::Bus;
 use anomalyzer_common::http_client;
 use anomalyzer_common::secret_url::SecretUrl;

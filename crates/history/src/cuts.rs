@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::audit::{Break, Chain};
-use super::retention::RetentionConfig;
+use super::chains::{Break, Chain};
+use super::retention_config::RetentionConfig;
 use anomalyzer_domain::{UnixMs, millis, rfc3339};
 
 /// Kind of the first event: the state in which this version found the file.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 
-use super::audit::{Chain, Difference};
+use super::chains::{Chain, Difference};
 use super::columns::{EventColumns, OperationColumns};
 use anomalyzer_domain::{Incident, OperationRecord, UnixMs};
 
@@ -174,8 +174,8 @@ fn edited(columns: &[(&str, bool)]) -> Result<(), String> {
     }
 }
 
-/// Returns true if the stored bytes are those of `expected`, or give the same value. Another version
-/// may have written the same value in other bytes.
+/// Returns true if the stored bytes are those of `expected`, or give the same value. Another
+/// version may have written the same value in other bytes.
 fn same<T: PartialEq + serde::de::DeserializeOwned>(
     stored: &[u8],
     bytes: &[u8],

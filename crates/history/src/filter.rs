@@ -98,10 +98,10 @@ impl Filter {
             query.push(" FROM decisions WHERE TRUE");
             "decisions.seq"
         };
-        // SQLite uses an index only for the first of these conditions, and for the first two if they
-        // are a state or an outcome and then a solution. The `+` prevents the use of an index for
-        // the others. Otherwise SQLite, which does not know that targets are more selective than
-        // outcomes, might read all decisions with the outcome `improved`.
+        // SQLite uses an index only for the first of these conditions, and for the first two if
+        // they are a state or an outcome and then a solution. The `+` prevents the use of an index
+        // for the others. Otherwise SQLite, which does not know that targets are more selective
+        // than outcomes, might read all decisions with the outcome `improved`.
         let unfinished = self.state.filter(|state| !state.is_terminal());
         let ended = self.state.filter(|state| state.is_terminal());
         let state = |state: Option<DecisionState>| state.map(|state| state.as_str().to_owned());

@@ -1,5 +1,5 @@
-//! Heads of the chains in a small file beside the history. They reveal that the history was emptied,
-//! replaced or cut off at its end while nobody looked.
+//! Heads of the chains in a small file beside the history. They reveal that the history was
+//! emptied, replaced or cut off at its end while nobody looked.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::Anchor;
+use super::chains::Anchor;
 
 /// Name of the file, beside the history.
 pub const HEADS_FILE_NAME: &str = "history.heads";
@@ -41,8 +41,8 @@ impl HeadsFile {
         &self.known
     }
 
-    /// Replaces the heads, unless they are older than the written ones. The file is not flushed: the
-    /// heads may be older than the history after a power cut, and never newer.
+    /// Replaces the heads, unless they are older than the written ones. The file is not flushed:
+    /// the heads may be older than the history after a power cut, and never newer.
     pub(super) fn write(&self, heads: Vec<Anchor>) -> io::Result<()> {
         let mut written = self.written.lock();
         let sum = |heads: &[Anchor]| heads.iter().map(|head| head.seq).sum::<i64>();
@@ -95,7 +95,7 @@ fn read(path: &Path) -> io::Result<Vec<Anchor>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Chain;
+    use super::super::chains::Chain;
     use super::*;
 
     #[test]

@@ -11,10 +11,10 @@ use tokio::sync::broadcast;
 
 use super::columns::{EventColumns, IncidentColumns};
 use super::heads::HeadsFile;
-use super::integrity::Integrity;
 use super::read::SearchLimits;
 use super::rows::begin_chains;
 use super::schema::MIGRATIONS;
+use super::verification::Integrity;
 use super::writer::{Witness, Work, Writer};
 use super::{DecisionEvent, HistoryError, HistoryHealth, HistoryOptions, HistoryReader};
 use anomalyzer_bus::LogOfRecord;

@@ -3,7 +3,7 @@
 //! removed event is kept, because the first remaining event follows it. SQLite reuses the freed
 //! pages, and nothing is copied.
 
-use super::audit::Chain;
+use super::chains::Chain;
 use super::cuts::CutReason;
 use super::writer::Work;
 use super::{History, HistoryError};
@@ -95,8 +95,8 @@ impl History {
             .map_err(|error| self.failed(&error))
     }
 
-    /// Returns the time of the first event that is not after `now`. An event that was recorded while
-    /// the clock was ahead says nothing about the age of the history.
+    /// Returns the time of the first event that is not after `now`. An event that was recorded
+    /// while the clock was ahead says nothing about the age of the history.
     pub(super) async fn oldest(&self, now: UnixMs) -> Result<Option<UnixMs>, HistoryError> {
         sqlx::query_scalar("SELECT at FROM decision_events WHERE at <= ? ORDER BY seq LIMIT 1")
             .bind(now)

@@ -23,8 +23,8 @@ pub struct Rebuilt {
 /// index of words, and incidents.
 ///
 /// # Errors
-/// Returns an error if a chain is broken, if the history is in use, or if it can't be written. It is
-/// unchanged then.
+/// Returns an error if a chain is broken, if the history is in use, or if it can't be written. It
+/// is unchanged then.
 pub async fn rebuild(path: &Path) -> Result<Rebuilt, HistoryError> {
     let reader = HistoryReader::open(path).await?;
     let walked = reader.audit_with_heads(&[], None).await;

@@ -3,47 +3,25 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use tokio::time::Instant;
 
 use super::cuts::CutReason;
 use super::prune::Prune;
+use super::retention_config::RetentionConfig;
 use super::{History, HistoryError};
-use anomalyzer_domain::{Clock, UnixMs, duration, millis};
+use anomalyzer_domain::{Clock, UnixMs, millis};
 
 /// Time between two checks.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 /// Fraction of the covered time, as a divisor. If the file is too large, each step prunes this
 /// fraction.
 const SHARE: i64 = 20;
-/// Default of [`RetentionConfig::max_bytes`].
-const DEFAULT_MAX_BYTES: u64 = 32 << 30;
 /// Jump of the clock ahead, or gap since the last event, that may be an error of the clock.
 const DOUBTFUL_JUMP: Duration = Duration::from_secs(24 * 3600);
 /// Time without pruning after a doubtful jump. People can correct the clock meanwhile.
 const DOUBT: Duration = Duration::from_secs(24 * 3600);
-
-/// Configuration of the retention.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetentionConfig {
-    /// Maximum age of events; older events are pruned. By default no event is pruned.
-    #[serde(with = "duration::option")]
-    pub keep_for: Option<Duration>,
-    /// Maximum size of the file in bytes; beyond it the oldest events are pruned.
-    pub max_bytes: Option<u64>,
-}
-
-impl Default for RetentionConfig {
-    fn default() -> Self {
-        Self {
-            keep_for: None,
-            max_bytes: Some(DEFAULT_MAX_BYTES),
-        }
-    }
-}
 
 /// Doubt about the wall clock. An event that is old by a wrong clock must not be pruned.
 struct ClockDoubt {

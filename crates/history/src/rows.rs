@@ -2,8 +2,8 @@
 
 use sqlx::{SqliteConnection, SqliteTransaction};
 
-use super::audit::Chain;
 use super::chain::{self, GENESIS, Hash, Link};
+use super::chains::Chain;
 use super::columns::{EventColumns, IncidentColumns, PluginColumns};
 use super::cuts::{BEGUN, Begun, CUT, Cut, CutReason, LOG_START, Position};
 use anomalyzer_domain::UnixMs;

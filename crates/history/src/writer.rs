@@ -21,13 +21,13 @@ use anomalyzer_common::{disk_probe, metrics};
 use anomalyzer_domain::{Decision, UnixMs};
 
 use super::anchoring::read_heads;
-use super::audit::Chain;
+use super::chains::Chain;
 use super::columns::{EventColumns, IncidentColumns, PluginColumns};
 use super::cuts::CutReason;
 use super::heads::HeadsFile;
-use super::integrity::Integrity;
 use super::log::{ApplyError, Entry};
 use super::rows::{append, append_plugin_change, last_link, prune_up_to, put_incident, read_up_to};
+use super::verification::Integrity;
 use super::{HistoryError, HistoryHealth, HistoryOptions};
 
 /// Maximum number of records that share one commit.

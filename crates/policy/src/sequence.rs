@@ -195,7 +195,7 @@ impl World {
                 by: "ada".into(),
                 expires_at: now + 1,
             }),
-            snapshot: Some(Snapshot::plain(on.clone(), now, Some(self.replicas[of]))),
+            snapshot: Some(Snapshot::plain(on, now, Some(self.replicas[of]))),
             target_facts: TargetFacts::default(),
             stopped: None,
             record_mismatch: None,

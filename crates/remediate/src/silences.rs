@@ -39,8 +39,8 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// Returns true if the silence is in force at `now`. A silence that was made while the clock was
-    /// ahead is not: it would hold until that time comes.
+    /// Returns true if the silence is in force at `now`. A silence that was made while the clock
+    /// was ahead is not: it would hold until that time comes.
     fn is_in_force(&self, now: UnixMs) -> bool {
         now < self.until && self.since <= now.saturating_add(MAX_AHEAD_MS)
     }

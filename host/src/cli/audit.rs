@@ -1,5 +1,5 @@
-//! `anomalyzer audit verify|anchor|export|rebuild`: checks that nobody altered the recorded history.
-//! Reads the history file directly, so that the service need not run.
+//! `anomalyzer audit verify|anchor|export|rebuild`: checks that nobody altered the recorded
+//! history. Reads the history file directly, so that the service need not run.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ pub struct AuditCommand {
 /// Subcommands of `anomalyzer audit`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
-    /// Walk the chains, and compare the tables with them; the exit code is 1 if an event was edited,
-    /// removed, inserted or reordered, or if a table says something else than the events.
+    /// Walk the chains, and compare the tables with them; the exit code is 1 if an event was
+    /// edited, removed, inserted or reordered, or if a table says something else than the events.
     Verify {
         /// Configuration whose [retention] must allow the cuts. Without it, each cut must fit the
         /// retention that it names.

@@ -309,7 +309,7 @@ async fn a_history_that_was_emptied_or_lost_its_end_is_noticed_at_the_next_start
             }
         }),
         ("emptied", |_, to| {
-            std::fs::write(to.join(FILE_NAME), "").unwrap()
+            std::fs::write(to.join(FILE_NAME), "").unwrap();
         }),
         ("without the write-ahead log", |place, to| {
             std::fs::copy(place.file(), to.join(FILE_NAME)).unwrap();

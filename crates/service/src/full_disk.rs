@@ -1,5 +1,5 @@
-//! A start on a full disk: people are told, `/health` answers with the reason, and the start goes on
-//! once there is room.
+//! A start on a full disk: people are told, `/health` answers with the reason, and the start goes
+//! on once there is room.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
