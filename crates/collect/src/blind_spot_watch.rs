@@ -214,6 +214,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of conditions")]
     fn each_condition_is_a_blind_spot_after_its_rounds_and_not_before() {
         let partial = SourceError::Partial {
             url: url(),

@@ -445,8 +445,8 @@ impl HistoryReader {
         .map_err(|error| self.failed(&error))
     }
 
-    /// Returns finished decisions that scaled or patched a target at `from` or later, newest first. A
-    /// patch may scale too.
+    /// Returns finished decisions that scaled or patched a target at `from` or later, newest first.
+    /// A patch may scale too.
     pub async fn scaled_since(&self, from: UnixMs) -> Result<Vec<Decision>, HistoryError> {
         let mut query = QueryBuilder::new(
             "SELECT seq, body FROM decisions WHERE state = 'done' AND id IN (SELECT decision FROM operations \

@@ -217,7 +217,7 @@ mod tests {
         for (kind, spec, reason) in [
             (Kind::Deployment, json!({"paused": true}), "paused"),
             (Kind::StatefulSet, on_delete.clone(), "OnDelete"),
-            (Kind::DaemonSet, on_delete.clone(), "OnDelete"),
+            (Kind::DaemonSet, on_delete, "OnDelete"),
             (Kind::StatefulSet, partition(3), "partition"),
             (Kind::StatefulSet, partition(9), "partition"),
         ] {

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::object::{Kind, Object};
 
 /// Value of `progressDeadlineSeconds` that means no deadline. It is the default of old API
-/// versions, and objects from that time keep it. The controller then keeps no condition `Progressing`.
+/// versions, and objects from that time keep it. The controller then keeps no condition
+/// `Progressing`.
 const NO_DEADLINE: u64 = i32::MAX as u64;
 
 /// Returns true if pods are being replaced by those of another revision.

@@ -6,39 +6,33 @@
 //! can import `log` and nothing else. It therefore has no clock, no socket, no file and no
 //! randomness: the same input gives the same output.
 
+use anomalyzer_plugin_store::{
+    config, folder, log_gate, record, regular_file, repository, signature, stats, text, thread_time,
+};
+
 mod action;
 mod bindings;
 mod call;
 mod compile;
 mod component;
-mod config;
 mod detach;
 mod detector;
 mod engine;
 mod error;
 mod exports;
-mod folder;
 mod handle;
 mod inspect;
 mod instance;
 mod limits;
 mod linker;
-mod log_gate;
 mod plugin_info;
 mod plugins;
-mod record;
 mod registry;
-mod regular_file;
-mod repository;
 mod runtime;
 mod sandbox;
 mod scheduler;
-mod signature;
 mod state;
-mod stats;
 mod supervised;
-mod text;
-mod thread_time;
 mod worker;
 
 pub use action::{ActionIncident, ActionOutcome, ActionStep};

@@ -94,7 +94,7 @@ impl Sandbox {
     ) -> Self {
         let state = State {
             plugin,
-            log_gate: LogGate::new(),
+            log_gate: LogGate::default(),
             last_words: None,
             left: 0,
             budget: Budget::default(),

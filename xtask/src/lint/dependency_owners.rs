@@ -41,7 +41,7 @@ const RULES: [Rule; 12] = [
         // Both make components of guests' modules.
         also_allowed: &["xtask", "anomalyzer-test-support"],
     },
-    only("minisign", PLUGIN_HOST),
+    only("minisign", &["anomalyzer-plugin-store"]),
     only("rdkafka", &["anomalyzer-bus-kafka"]),
     only("kube", KUBERNETES),
     only("k8s-openapi", KUBERNETES),
@@ -160,11 +160,12 @@ mod tests {
     use super::*;
     use crate::lint::metadata::fixture::packages;
 
-    const GOOD: [(&str, &[&str]); 14] = [
+    const GOOD: [(&str, &[&str]); 15] = [
         (
             "anomalyzer-plugin-host",
-            &["wasmtime", "wasmparser", "wit-component", "minisign"],
+            &["wasmtime", "wasmparser", "wit-component"],
         ),
+        ("anomalyzer-plugin-store", &["minisign"]),
         ("anomalyzer-bus-kafka", &["rdkafka"]),
         ("anomalyzer-operator-kubernetes", &["kube", "k8s-openapi"]),
         ("anomalyzer-testbed", &["kube", "k8s-openapi", "axum"]),

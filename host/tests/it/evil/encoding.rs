@@ -76,7 +76,7 @@ fn mutated(random: &mut fastrand::Rng) -> Vec<u8> {
 fn repeated(times: usize) -> Vec<u8> {
     let module = guest::core_module("moody");
     let described = wasmparser_section(&module);
-    let mut all = module.clone();
+    let mut all = module;
     for number in 0..times {
         let mut again = described.clone();
         // The name of the section differs, so that each is another world.

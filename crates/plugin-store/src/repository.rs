@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::record::PluginRecord;
-use super::regular_file;
-use super::signature::SIGNATURE_BYTES;
+use crate::record::PluginRecord;
+use crate::regular_file;
+use crate::signature::SIGNATURE_BYTES;
 
 /// Maximum size of a record, in bytes.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
@@ -18,12 +18,13 @@ const MAX_RECORD_BYTES: u64 = 16 << 20;
 /// Plugin repository in a folder that belongs to the host alone. Bytes are checked against their
 /// digest before they run.
 #[derive(Debug)]
-pub(super) struct PluginRepository {
+pub struct PluginRepository {
     folder: PathBuf,
 }
 
 impl PluginRepository {
-    pub(super) fn open(folder: &Path) -> Result<Self, String> {
+    /// Opens the repository in a folder, and makes the folder.
+    pub fn open(folder: &Path) -> Result<Self, String> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -35,7 +36,7 @@ impl PluginRepository {
     }
 
     /// Returns every readable record, sorted by name, and the errors of the other records.
-    pub(super) fn records(&self) -> Result<(Vec<PluginRecord>, Vec<String>), String> {
+    pub fn records(&self) -> Result<(Vec<PluginRecord>, Vec<String>), String> {
         let unreadable =
             |error: std::io::Error| format!("cannot read {}: {error}", self.folder.display());
         let (mut records, mut broken) = (Vec::new(), Vec::new());
@@ -63,7 +64,7 @@ impl PluginRepository {
     }
 
     /// Returns the bytes of a version. Returns an error if they no longer match their digest.
-    pub(super) fn bytes(&self, digest: &str, max: u64) -> Result<Vec<u8>, String> {
+    pub fn bytes(&self, digest: &str, max: u64) -> Result<Vec<u8>, String> {
         let path = self.of_bytes(digest);
         let told = |error: std::io::Error| format!("{}: {error}", path.display());
         let bytes = regular_file::read(&path, max).map_err(told)?;
@@ -77,7 +78,7 @@ impl PluginRepository {
     }
 
     /// Stores the bytes of a version. Bytes that are stored and intact stay as they are.
-    pub(super) fn put_bytes(&self, digest: &str, bytes: &[u8]) -> Result<(), String> {
+    pub fn put_bytes(&self, digest: &str, bytes: &[u8]) -> Result<(), String> {
         match self.bytes(digest, bytes.len() as u64) {
             Ok(_) => Ok(()),
             Err(_) => self.replace(&self.of_bytes(digest), bytes),
@@ -85,12 +86,12 @@ impl PluginRepository {
     }
 
     /// Stores the signature of a version.
-    pub(super) fn put_signature(&self, digest: &str, signature: &str) -> Result<(), String> {
+    pub fn put_signature(&self, digest: &str, signature: &str) -> Result<(), String> {
         self.replace(&self.of_signature(digest), signature.as_bytes())
     }
 
     /// Returns the stored signature of a version. Returns None if there is none.
-    pub(super) fn signature(&self, digest: &str) -> Result<Option<String>, String> {
+    pub fn signature(&self, digest: &str) -> Result<Option<String>, String> {
         let path = self.of_signature(digest);
         match regular_file::read(&path, SIGNATURE_BYTES) {
             Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
@@ -99,13 +100,14 @@ impl PluginRepository {
         }
     }
 
-    pub(super) fn put_record(&self, record: &PluginRecord) -> Result<(), String> {
+    /// Stores the record of a plugin.
+    pub fn put_record(&self, record: &PluginRecord) -> Result<(), String> {
         let text = serde_json::to_vec_pretty(record).map_err(|error| error.to_string())?;
         self.replace(&self.of_record(&record.name), &text)
     }
 
     /// Removes the record of a plugin. The next [`PluginRepository::sweep`] removes its bytes.
-    pub(super) fn remove(&self, name: &str) -> Result<(), String> {
+    pub fn remove(&self, name: &str) -> Result<(), String> {
         let path = self.of_record(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -116,7 +118,7 @@ impl PluginRepository {
     }
 
     /// Removes bytes and signatures that no record names.
-    pub(super) fn sweep(&self, named: impl Fn(&str) -> bool) {
+    pub fn sweep(&self, named: impl Fn(&str) -> bool) {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };

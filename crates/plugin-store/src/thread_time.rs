@@ -5,14 +5,16 @@ use std::time::Duration;
 /// Error of a call that got too little processor time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{used:?} of processor time in {waited:?}")]
-pub(super) struct Starved {
-    pub(super) used: Duration,
-    pub(super) waited: Duration,
+pub struct Starved {
+    /// Processor time that the call got.
+    pub used: Duration,
+    /// Time that passed.
+    pub waited: Duration,
 }
 
 /// Returns the processor time that this thread has used, from `schedstat` of proc(5). Returns None
 /// if the kernel keeps no such statistics.
-pub(super) fn used() -> Option<Duration> {
+pub fn used() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let nanos = text.split_ascii_whitespace().next()?.parse().ok()?;
     Some(Duration::from_nanos(nanos))

@@ -46,7 +46,8 @@ pub struct PluginRecord {
 }
 
 impl PluginRecord {
-    pub(super) fn new(name: &str, kind: PluginKind) -> Self {
+    /// Creates the record of a plugin without versions.
+    pub fn new(name: &str, kind: PluginKind) -> Self {
         Self {
             name: name.to_owned(),
             kind,
@@ -85,7 +86,8 @@ impl PluginRecord {
         self.exact(self.active.as_deref()?)
     }
 
-    pub(super) fn exact(&self, digest: &str) -> Option<&Version> {
+    /// Returns the version with a digest.
+    pub fn exact(&self, digest: &str) -> Option<&Version> {
         self.versions
             .iter()
             .find(|version| version.digest == digest)
@@ -98,7 +100,7 @@ impl PluginRecord {
 
     /// Adds a version as the newest one. Forgets the oldest approved versions beyond `keep`, and
     /// never the live version.
-    pub(super) fn add(&mut self, version: Version, keep: usize) {
+    pub fn add(&mut self, version: Version, keep: usize) {
         self.versions.retain(|known| known.digest != version.digest);
         self.versions.push(version);
         loop {
@@ -115,13 +117,13 @@ impl PluginRecord {
     }
 
     /// Forgets a version.
-    pub(super) fn forget(&mut self, digest: &str) {
+    pub fn forget(&mut self, digest: &str) {
         self.versions.retain(|version| version.digest != digest);
         self.past.retain(|known| known != digest);
     }
 
     /// Makes a version live in place of the live version, which becomes the previous one.
-    pub(super) fn go_live(&mut self, digest: &str, approver: &Approver) {
+    pub fn go_live(&mut self, digest: &str, approver: &Approver) {
         self.approve(digest, approver);
         let before = self.active.replace(digest.to_owned());
         self.past.retain(|known| known != digest);
@@ -130,7 +132,7 @@ impl PluginRecord {
 
     /// Makes the previous version live. The version before the previous one is now the previous
     /// one.
-    pub(super) fn go_back(&mut self, digest: &str) {
+    pub fn go_back(&mut self, digest: &str) {
         if let Some(at) = self.past.iter().position(|known| known == digest) {
             self.past.truncate(at);
         }
@@ -147,7 +149,7 @@ impl PluginRecord {
     }
 
     /// Records the signer of a version.
-    pub(super) fn sign(&mut self, digest: &str, signer: &str) {
+    pub fn sign(&mut self, digest: &str, signer: &str) {
         for version in &mut self.versions {
             if version.digest == digest {
                 version.signed_by = Some(signer.to_owned());
@@ -157,7 +159,7 @@ impl PluginRecord {
 
     /// Records the approvers that an earlier release did not record: the live version, versions of
     /// the folder, and the versions of `live_once` were live.
-    pub(super) fn upgrade(&mut self, live_once: &[String]) {
+    pub fn upgrade(&mut self, live_once: &[String]) {
         let active = self.active.clone();
         for version in &mut self.versions {
             let was_live =
@@ -180,17 +182,14 @@ impl PluginRecord {
     }
 
     /// Returns the candidates of an uploader, oldest first.
-    pub(super) fn candidates_of<'r>(
-        &'r self,
-        uploader: &'r str,
-    ) -> impl Iterator<Item = &'r Version> {
+    pub fn candidates_of<'r>(&'r self, uploader: &'r str) -> impl Iterator<Item = &'r Version> {
         self.candidates().filter(
             move |version| matches!(&version.origin, Origin::Upload { by, .. } if by == uploader),
         )
     }
 
     /// Returns the versions that nobody made live, oldest first.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = &Version> {
+    pub fn candidates(&self) -> impl Iterator<Item = &Version> {
         self.versions
             .iter()
             .filter(|version| version.approved_by.is_none())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::signature::TrustedKey;
+use crate::signature::TrustedKey;
 use anomalyzer_domain::duration;
 
 /// Name of the folder, below the data folder, in which `serve` keeps versions, grants, modes and

@@ -8,24 +8,26 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Rate limit on the log messages of one instance.
 #[derive(Debug)]
-pub(super) struct LogGate {
+pub struct LogGate {
     since: Instant,
     written: u32,
     suppressed: u64,
 }
 
-impl LogGate {
-    pub(super) fn new() -> Self {
+impl Default for LogGate {
+    fn default() -> Self {
         Self {
             since: Instant::now(),
             written: 0,
             suppressed: 0,
         }
     }
+}
 
+impl LogGate {
     /// Returns the number of messages that were suppressed before this message. Returns None if
     /// this message is suppressed too.
-    pub(super) fn pass(&mut self, now: Instant) -> Option<u64> {
+    pub fn pass(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= WINDOW {
             self.since = now;
             self.written = 0;
@@ -46,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_messages_is_held_back_and_counted() {
-        let mut gate = LogGate::new();
+        let mut gate = LogGate::default();
         let start = gate.since;
         let passed = (0..1000).filter(|_| gate.pass(start).is_some()).count();
         assert_eq!(passed, MESSAGES as usize);

@@ -2,12 +2,12 @@
 
 /// Returns `text` as one line of at most `max` bytes. Control characters and invisible characters
 /// become spaces, and an ellipsis marks a cut.
-pub(super) fn one_line(text: &str, max: usize) -> String {
+pub fn one_line(text: &str, max: usize) -> String {
     cut(text, max, is_deceptive)
 }
 
 /// Returns `text` of at most `max` bytes, with its line ends and tabs; see [`one_line`].
-pub(super) fn several_lines(text: &str, max: usize) -> String {
+pub fn several_lines(text: &str, max: usize) -> String {
     cut(text, max, |c| is_deceptive(c) && c != '\n' && c != '\t')
 }
 

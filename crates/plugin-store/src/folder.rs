@@ -29,16 +29,16 @@ struct Seen {
 
 /// Result of one poll.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Look {
+pub struct Look {
     /// Files that are new or have changed, and were not written to since the poll before.
-    pub(super) due: Vec<PathBuf>,
+    pub due: Vec<PathBuf>,
     /// Names of files that are gone.
-    pub(super) gone: Vec<String>,
+    pub gone: Vec<String>,
 }
 
 /// Plugin folder, with the state of its files at the last poll.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     path: PathBuf,
     seen: Mutex<BTreeMap<String, Seen>>,
     /// Names of files that are being inspected. They are not handed out again meanwhile.
@@ -46,7 +46,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn new(path: &Path) -> Self {
+    /// Creates the view of a folder.
+    pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             seen: Mutex::default(),
@@ -57,7 +58,7 @@ impl Folder {
     /// Polls the folder. On the first poll, every file is due at once. On a later poll, a file is
     /// due only if it has not changed since the poll before, so that a file that is being written
     /// is left alone. If the folder can't be read, no file counts as gone.
-    pub(super) fn look(&self, first: bool) -> std::io::Result<Look> {
+    pub fn look(&self, first: bool) -> std::io::Result<Look> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
@@ -122,7 +123,7 @@ impl Folder {
     }
 
     /// Marks a due file as handled.
-    pub(super) fn done(&self, path: &Path) {
+    pub fn done(&self, path: &Path) {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -131,20 +132,20 @@ impl Folder {
     }
 
     /// Hands a file out again at the next poll.
-    pub(super) fn again(&self, name: &str) {
+    pub fn again(&self, name: &str) {
         if let Some(known) = self.seen.lock().get_mut(name) {
             known.taken = false;
         }
     }
 
     /// Returns true if the file exists now.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.path.join(name).is_file()
     }
 
     /// Refuses a link that leads out of the folder, because nobody checked the write access to its
     /// destination.
-    pub(super) fn inside(&self, path: &Path) -> Result<(), String> {
+    pub fn inside(&self, path: &Path) -> Result<(), String> {
         let (folder, file) = match (fs::canonicalize(&self.path), fs::canonicalize(path)) {
             (Ok(folder), Ok(file)) => (folder, file),
             (Err(error), _) | (_, Err(error)) => return Err(format!("it can't be read: {error}")),

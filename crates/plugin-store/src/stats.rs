@@ -35,13 +35,13 @@ const QUARANTINED_SIGNALS: u32 = 3;
 /// [`MAX_QUIET`].
 const QUIET: Duration = Duration::from_secs(10 * 60);
 /// Longest quiet time.
-pub(super) const MAX_QUIET: Duration = Duration::from_secs(6 * 60 * 60);
+pub const MAX_QUIET: Duration = Duration::from_secs(6 * 60 * 60);
 /// Number of consecutive faulted runs at which an action is quarantined.
 const FAULTED_RUNS: u32 = 5;
 
 /// Statistics of one plugin since the start, or since its live version became live.
 #[derive(Debug)]
-pub(super) struct Stats {
+pub struct Stats {
     calls: AtomicU64,
     faults: AtomicU64,
     instances: AtomicU64,
@@ -111,7 +111,8 @@ pub struct CallTimes {
 }
 
 impl Stats {
-    pub(super) fn call(&self, took: Duration) {
+    /// Counts a call and its time.
+    pub fn call(&self, took: Duration) {
         self.calls.fetch_add(1, Relaxed);
         self.took[bucket(took)].fetch_add(1, Relaxed);
         self.took_nanos
@@ -119,7 +120,7 @@ impl Stats {
     }
 
     /// Restarts the counts when another version goes live, and gives the plugin another chance.
-    pub(super) fn begin(&self) {
+    pub fn begin(&self) {
         for count in [&self.calls, &self.faults, &self.took_nanos]
             .into_iter()
             .chain(&self.took)
@@ -130,27 +131,31 @@ impl Stats {
         self.set_given_up(None);
     }
 
-    pub(super) fn fault(&self, reason: &str) {
+    /// Counts a fault.
+    pub fn fault(&self, reason: &str) {
         self.faults.fetch_add(1, Relaxed);
         *self.last_fault.lock() = Some(reason.to_owned());
     }
 
-    pub(super) fn opened(&self) {
+    /// Counts an instance that was opened.
+    pub fn opened(&self) {
         self.instances.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn closed(&self, memory: u64) {
+    /// Counts an instance with `memory` bytes that was closed.
+    pub fn closed(&self, memory: u64) {
         self.instances.fetch_sub(1, Relaxed);
         self.memory.fetch_sub(memory, Relaxed);
     }
 
-    pub(super) fn grew(&self, bytes: u64) {
+    /// Counts bytes of memory that an instance gained.
+    pub fn grew(&self, bytes: u64) {
         self.memory.fetch_add(bytes, Relaxed);
     }
 
     /// Starts or ends the quiet time before a quarantine lifts itself. `of_time` is true if the
     /// last fault was a call that took too long: then the machine may be the cause.
-    pub(super) fn begin_quiet_time(&self, of_time: bool) {
+    pub fn begin_quiet_time(&self, of_time: bool) {
         *self.quiet_until.lock() = of_time.then(|| {
             let longer = 1 << self.retries.load(Relaxed).min(16);
             Instant::now() + (QUIET * longer).min(MAX_QUIET)
@@ -158,35 +163,36 @@ impl Stats {
     }
 
     /// Returns the rest of the quiet time, if the quarantine lifts itself.
-    pub(super) fn quiet_time_left(&self) -> Option<Duration> {
+    pub fn quiet_time_left(&self) -> Option<Duration> {
         let until = *self.quiet_until.lock();
         until.map(|until| until.saturating_duration_since(Instant::now()))
     }
 
     /// Returns true once when the quiet time is over.
-    pub(super) fn is_quiet_time_over(&self) -> bool {
+    pub fn is_quiet_time_over(&self) -> bool {
         let mut until = self.quiet_until.lock();
         until.take_if(|until| *until <= Instant::now()).is_some()
     }
 
     /// Ends the quiet time now.
-    #[cfg(test)]
-    pub(super) fn end_quiet_time(&self) {
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn end_quiet_time(&self) {
         *self.quiet_until.lock() = Some(Instant::now());
     }
 
     /// Returns the number of quarantines that lifted themselves since a person lifted one.
-    pub(super) fn retries(&self) -> u32 {
+    pub fn retries(&self) -> u32 {
         self.retries.load(Relaxed)
     }
 
-    pub(super) fn set_retries(&self, retries: u32) {
+    /// Sets the number of quarantines that lifted themselves.
+    pub fn set_retries(&self, retries: u32) {
         self.retries.store(retries, Relaxed);
     }
 
     /// Records that one signal's instance was given up. Gives up the plugin when it has lost the
     /// instances of [`QUARANTINED_SIGNALS`] signals.
-    pub(super) fn signal_quarantined(&self, reason: &str) {
+    pub fn signal_quarantined(&self, reason: &str) {
         if self.quarantined_signals.fetch_add(1, Relaxed) + 1 >= QUARANTINED_SIGNALS {
             self.give_up(format!(
                 "{QUARANTINED_SIGNALS} of its instances were given up, the last: {reason}"
@@ -195,7 +201,7 @@ impl Stats {
     }
 
     /// Records the end of an action's run, with or without a fault.
-    pub(super) fn run_ended(&self, fault: Option<&str>) {
+    pub fn run_ended(&self, fault: Option<&str>) {
         match fault {
             None => self.faulted_runs.store(0, Relaxed),
             Some(reason) => {
@@ -213,18 +219,18 @@ impl Stats {
     }
 
     /// Returns the reason if the plugin is given up.
-    pub(super) fn given_up(&self) -> Option<String> {
+    pub fn given_up(&self) -> Option<String> {
         self.quarantine.lock().clone()
     }
 
     /// Returns the number of times that the plugin got another chance: its quarantine was lifted,
     /// or another version went live.
-    pub(super) fn chances(&self) -> u64 {
+    pub fn chances(&self) -> u64 {
         self.chances.load(Relaxed)
     }
 
     /// Gives the plugin up for a reason that is already known, or gives the plugin another chance.
-    pub(super) fn set_given_up(&self, reason: Option<String>) {
+    pub fn set_given_up(&self, reason: Option<String>) {
         self.chances.fetch_add(u64::from(reason.is_none()), Relaxed);
         *self.quarantine.lock() = reason;
         self.quarantined_signals.store(0, Relaxed);
@@ -233,7 +239,8 @@ impl Stats {
         *self.quiet_until.lock() = None;
     }
 
-    pub(super) fn times(&self) -> CallTimes {
+    /// Returns the times of the calls.
+    pub fn times(&self) -> CallTimes {
         let mut counts = vec![0; CALL_SECONDS.len() + 1];
         for (bucket, count) in self.took.iter().enumerate() {
             let power = bucket as u32 / PARTS;
@@ -246,7 +253,8 @@ impl Stats {
         }
     }
 
-    pub(super) fn snapshot(&self) -> PluginStats {
+    /// Returns the figures of now.
+    pub fn snapshot(&self) -> PluginStats {
         let counts: Vec<u64> = self.took.iter().map(|count| count.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         let quantile = |share: f64| {
@@ -288,18 +296,18 @@ fn upper(bucket: usize) -> f64 {
 
 /// Statistics of every plugin that was ever live, by name.
 #[derive(Debug, Default)]
-pub(super) struct AllStats(Mutex<HashMap<Arc<str>, Arc<Stats>>>);
+pub struct AllStats(Mutex<HashMap<Arc<str>, Arc<Stats>>>);
 
 impl AllStats {
     /// Returns the statistics of a plugin that is live. Makes them if there are none.
-    pub(super) fn of(&self, plugin: &Arc<str>) -> Arc<Stats> {
+    pub fn of(&self, plugin: &Arc<str>) -> Arc<Stats> {
         let mut all = self.0.lock();
         Arc::clone(all.entry(Arc::clone(plugin)).or_default())
     }
 
     /// Returns the statistics of a plugin. Returns None if no plugin of that name was ever live, as
     /// anyone can ask for any name.
-    pub(super) fn by_name(&self, plugin: &str) -> Option<Arc<Stats>> {
+    pub fn by_name(&self, plugin: &str) -> Option<Arc<Stats>> {
         self.0.lock().get(plugin).map(Arc::clone)
     }
 }

@@ -9,10 +9,10 @@ use std::path::Path;
 use minisign::{PError, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
 use serde::{Deserialize, Serialize};
 
-use super::regular_file;
+use crate::regular_file;
 
 /// Maximum size of a signature, in bytes. A signature has four short lines.
-pub(super) const SIGNATURE_BYTES: u64 = 4096;
+pub const SIGNATURE_BYTES: u64 = 4096;
 /// Maximum size of a public key, in bytes. A public key has two short lines.
 const KEY_BYTES: u64 = 4096;
 
