@@ -77,6 +77,12 @@ pub enum HistoryError {
         /// Reason and remedy.
         reason: String,
     },
+    /// An earlier version wrote the file.
+    #[error("cannot open {path}: its schema is older; start `serve` once to bring it up to date")]
+    Older {
+        /// Path of the file.
+        path: PathBuf,
+    },
     /// The search took longer than searches may.
     #[error(
         "the search in {path} took longer than {limit:?} and was ended; narrow it: name a target, a time or fewer words"

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite, SqlitePool};
+use tempfile::TempDir;
 
 use anomalyzer_domain::{
     Control, Decision, DecisionId, Finding, Incident, IncidentId, OperationRecord, Target, UnixMs,
@@ -24,6 +25,8 @@ use super::{Filter, HistoryError, Order, Page, schema};
 /// Reader of a history that another task or process may write at the same time.
 #[derive(Clone, Debug)]
 pub struct HistoryReader {
+    /// Folder of the file that is read in place of the one at `path`.
+    _copy: Option<Arc<TempDir>>,
     path: PathBuf,
     pub(super) pool: SqlitePool,
     limits: SearchLimits,
@@ -166,6 +169,7 @@ impl HistoryReader {
             .map_err(|error| HistoryError::from_sqlx(path, &error))?;
         let reader = Self {
             path: path.to_owned(),
+            _copy: None,
             pool,
             limits,
             counts: Arc::default(),
@@ -202,7 +206,11 @@ impl HistoryReader {
             Ok(found) if found > wanted => {
                 "it was written by a newer version; use that one".to_owned()
             }
-            Ok(_) => "its schema is older; start `serve` once to bring it up to date".to_owned(),
+            Ok(_) => {
+                return Err(HistoryError::Older {
+                    path: self.path.clone(),
+                });
+            }
             Err(error) => match HistoryError::from_sqlx(&self.path, &error) {
                 HistoryError::Store { reason, .. } => reason,
                 other => return Err(other),
@@ -212,6 +220,15 @@ impl HistoryReader {
             path: self.path.clone(),
             reason,
         })
+    }
+
+    /// Makes the reader of a copy stand for the file at `path`. The copy lives in `folder`.
+    pub(super) fn in_place_of(self, path: &Path, folder: TempDir) -> Self {
+        Self {
+            path: path.to_owned(),
+            _copy: Some(Arc::new(folder)),
+            ..self
+        }
     }
 
     /// Returns the path of the file.

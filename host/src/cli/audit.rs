@@ -104,7 +104,7 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         )?;
         return Ok(true);
     }
-    let history = HistoryReader::open(&file).await?;
+    let history = anomalyzer_history::open_any_version(&file).await?;
     if matches!(what, What::Export) {
         let mut out = io::BufWriter::new(out);
         history

@@ -204,7 +204,7 @@ async fn perform<W: Write>(
         What::Reject(args) => return answer::run(args, false, output, out).await,
         what => what,
     };
-    let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
+    let history = anomalyzer_history::open_any_version(&data_dir.join(FILE_NAME)).await?;
     match what {
         What::List { filter, limit, all } => {
             list(

@@ -112,7 +112,7 @@ fn tell<W: Write>(output: &Path, input: &ReadReport, out: &mut W) -> io::Result<
 }
 
 async fn of_decision(data_dir: &Path, id: &str) -> Result<Vec<Panel>, QualityError> {
-    let history = HistoryReader::open(&data_dir.join(FILE_NAME)).await?;
+    let history = anomalyzer_history::open_any_version(&data_dir.join(FILE_NAME)).await?;
     let decision = history.decision(&DecisionId::from(id)).await?.ok_or_else(|| {
         QualityError::Wrong(format!(
             "there is no decision `{id}`; `anomalyzer decisions list` shows those that there are"

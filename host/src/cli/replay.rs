@@ -71,7 +71,7 @@ pub async fn run<W: Write>(
     let events = match &args.from {
         Some(file) => exported(file, &id)?,
         None => {
-            HistoryReader::open(&args.data_dir.join(FILE_NAME))
+            anomalyzer_history::open_any_version(&args.data_dir.join(FILE_NAME))
                 .await?
                 .events_of(&id)
                 .await?

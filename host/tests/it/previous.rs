@@ -351,9 +351,11 @@ async fn the_service_goes_on_with_the_data_of_the_previous_version() {
 
     let known: Value = serde_json::from_str(&read("plugins.json")).unwrap();
     let alarm = served.json("/api/v1/plugins/alarm").await;
-    for key in ["mode", "granted", "digest", "versions", "changes"] {
+    for key in ["mode", "granted", "digest", "changes"] {
         assert_eq!(alarm[key], known["alarm"][key], "{key} of {alarm}");
     }
+    let approver = &alarm["versions"][0]["approved_by"]["door"];
+    assert_eq!(approver, "earlier_release", "{alarm}");
     assert_eq!(alarm["mode"], "shadow");
     assert_eq!(alarm["granted"][0]["operation"], "notify");
     let zscore = served.json("/api/v1/plugins/zscore").await;
@@ -474,6 +476,10 @@ fn every_command_takes_what_it_took_in_the_previous_version() {
     let mut commands = 0;
     for path in files.map(|entry| entry.unwrap().path()) {
         let name = path.file_stem().unwrap().to_str().unwrap();
+        // The service calls it for itself, in its own version.
+        if name == "compile-plugin" {
+            continue;
+        }
         let words = name.split('_').filter(|word| *word != "anomalyzer");
         let arguments: Vec<&str> = words.chain(["--help"]).collect();
         let known = entries(&fs::read_to_string(&path).unwrap());
