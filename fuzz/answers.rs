@@ -96,10 +96,11 @@ pub fn prometheus(bytes: &[u8]) {
                 assert!(matches!(&series.samples[..], [one] if one.at == NOW_MS));
             }
         }
-        let minute = Duration::from_secs(60);
-        let _ = prometheus
-            .query_range("q", NOW_MS - 3_600_000, NOW_MS, minute)
-            .await;
+        let (from, minute) = (NOW_MS - 3_600_000, Duration::from_secs(60));
+        if let Ok(series) = prometheus.query_range("q", from, NOW_MS, minute).await {
+            let mut samples = series.iter().flat_map(|series| &series.samples);
+            assert!(samples.all(|sample| (from..=NOW_MS).contains(&sample.at)));
+        }
     });
 }
 
