@@ -2,8 +2,12 @@
 //! panic nor hang. The fuzz targets, which run without a time limit, and the tests of the host,
 //! which run for seconds, share this file.
 
+mod answers;
+mod texts;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -13,12 +17,16 @@ use anomalyzer_service::Service;
 use anomalyzer_wire::AcceptedTime;
 use anomalyzer_wire::solutions::Received;
 
+pub use answers::{http_sd, kubernetes, ollama, prometheus};
+pub use texts::{cel, csv, names};
+
 /// Entry point, with the name of its corpus.
 pub type EntryPoint = (&'static str, fn(&[u8]));
 
 /// All entry points.
-pub const ENTRY_POINTS: [EntryPoint; 8] = [
+pub const ENTRY_POINTS: [EntryPoint; 16] = [
     ("plugin", plugin),
+    ("encoder", encoder),
     ("metrics", metrics),
     ("remote_write", remote_write),
     ("solutions", solutions),
@@ -26,6 +34,13 @@ pub const ENTRY_POINTS: [EntryPoint; 8] = [
     ("config", config),
     ("api", api),
     ("exposition", exposition),
+    ("prometheus", prometheus),
+    ("http_sd", http_sd),
+    ("ollama", ollama),
+    ("kubernetes", kubernetes),
+    ("csv", csv),
+    ("cel", cel),
+    ("names", names),
 ];
 
 fn delivery(topic: Topic, headers: Vec<(String, bytes::Bytes)>, payload: &[u8]) -> Delivery {
@@ -43,20 +58,36 @@ fn delivery(topic: Topic, headers: Vec<(String, bytes::Bytes)>, payload: &[u8]) 
     }
 }
 
-/// Inspects a component, as for an uploaded plugin or a plugin in the folder.
+/// Inspects a component, as for an uploaded plugin or a plugin in the folder. Compiles in this
+/// process, so that the fuzzer sees which code is reached.
 pub fn plugin(bytes: &[u8]) {
+    inspect(bytes, None);
+}
+
+/// Encodes a core module as a component, compiles it and asks it to describe itself, all in a child
+/// process, as the service does. The child may end in any way, and the service reports the end.
+pub fn encoder(bytes: &[u8]) {
+    // A fuzz target is its own compiler. See `fuzz_targets/encoder.rs`.
+    let compiler = option_env!("CARGO_BIN_EXE_anomalyzer")
+        .map_or_else(anomalyzer_plugin_host::this_program, PathBuf::from);
+    inspect(bytes, Some(compiler));
+}
+
+fn inspect(bytes: &[u8], compiler: Option<PathBuf>) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     std::fs::write(folder.path().join("it.wasm"), bytes).expect("there is room for a file");
     let limits = Limits {
         memory_bytes: 8 << 20,
         describe_deadline: Duration::from_millis(100),
         max_component_bytes: 64 << 10,
+        compile_cpu: Duration::from_secs(2),
         threads: 1,
         ..Limits::default()
     };
     let config = PluginConfig {
         folder: folder.path().to_owned(),
         limits,
+        compiler,
         ..PluginConfig::default()
     };
     let plugins = Plugins::load(config).expect("a broken file is no error of the folder");
@@ -94,6 +125,12 @@ pub fn metrics(bytes: &[u8]) {
             anomalyzer_wire::metrics::decode(&again, NOW).expect("what was written can be read");
         assert_eq!(format!("{again:?}"), format!("{batch:?}"));
     }
+    // A foreign content type and a key are no reason to trust the rest of the record.
+    let mut foreign = delivery(Topic::Metrics, vec![], bytes);
+    let content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    foreign.record.key = Some(String::from_utf8_lossy(bytes).into_owned());
+    foreign.record.headers = vec![("content-type".to_owned(), content_type.into())];
+    let _ = anomalyzer_wire::metrics::decode(&foreign, NOW);
 }
 
 /// Decodes the samples of a message, which are a snappy block of protobuf.
@@ -110,9 +147,12 @@ pub fn remote_write(bytes: &[u8]) {
 
 /// Decodes a message with a solution.
 pub fn solutions(bytes: &[u8]) {
-    if let Ok(Received::Claimed(solution) | Received::Foreign(solution)) =
-        anomalyzer_wire::solutions::decode(&delivery(Topic::Solutions, vec![], bytes), NOW_MS)
-    {
+    let received = delivery(Topic::Solutions, vec![], bytes);
+    let decoded = anomalyzer_wire::solutions::decode(&received, NOW_MS);
+    if let Ok(Received::Claimed(solution)) = &decoded {
+        let _ = anomalyzer_wire::solutions::disown(solution.clone(), &received, NOW_MS);
+    }
+    if let Ok(Received::Claimed(solution) | Received::Foreign(solution)) = decoded {
         let again = anomalyzer_wire::solutions::encode(&solution);
         let again = Delivery {
             record: again,
@@ -133,6 +173,11 @@ pub fn incidents(bytes: &[u8]) {
             ..delivery(Topic::Incidents, vec![], &[])
         };
         anomalyzer_wire::incidents::decode(&again).expect("what was written can be read");
+        for limit in [1 << 10, 64 << 10] {
+            if let Some(record) = anomalyzer_wire::incidents::encode_within(&event, limit) {
+                assert!(record.size() <= limit);
+            }
+        }
     }
 }
 

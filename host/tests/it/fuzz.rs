@@ -42,6 +42,24 @@ fn every_entry_point_survives_its_corpus_and_mutations() {
     });
 }
 
+#[test]
+fn every_entry_point_has_a_corpus_and_a_fuzz_target() {
+    let stems = |folder: &str| {
+        let entries = fs::read_dir(format!("{}/../fuzz/{folder}", env!("CARGO_MANIFEST_DIR")));
+        let mut stems: Vec<String> = entries
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        stems.sort();
+        stems
+    };
+    let mut names = entry_points::ENTRY_POINTS.map(|(name, _)| name);
+    names.sort_unstable();
+    assert_eq!(stems("corpus"), names);
+    assert_eq!(stems("fuzz_targets"), names);
+}
+
 /// Returns an input of the corpus with bytes changed, doubled, left out, or joined to another
 /// input.
 fn mutated(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
