@@ -117,6 +117,7 @@ fn is_temporary(error: &HistoryError) -> bool {
         | HistoryError::TooSlow { .. }
         | HistoryError::NoConnection { .. }
         | HistoryError::Store { .. }
+        | HistoryError::Older { .. }
         | HistoryError::Open { .. }
         | HistoryError::Log { .. }
         | HistoryError::StandsBy { .. } => true,

@@ -9,9 +9,7 @@ use clap::{Args, Subcommand};
 use super::Output;
 use anomalyzer_common::data_folder::{DataFolder, DataFolderError};
 use anomalyzer_domain::rfc3339;
-use anomalyzer_history::{
-    Anchor, Difference, FILE_NAME, HistoryError, HistoryReader, Walked, rebuild,
-};
+use anomalyzer_history::{Anchor, Difference, FILE_NAME, HistoryError, Walked, rebuild};
 use anomalyzer_service::config::{self, ConfigError};
 
 /// Check that the history is what was recorded.

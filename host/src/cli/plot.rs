@@ -13,7 +13,7 @@ use super::detector_args::{DetectorArgs, blocking, refusal, unless_closed};
 use anomalyzer_domain::{DecisionId, UnixMs};
 use anomalyzer_evaluate::csv::{self, CsvOptions, ReadReport, parse_time};
 use anomalyzer_evaluate::quality::{Judged, QualityError, judge, panel_of_samples};
-use anomalyzer_history::{FILE_NAME, HistoryReader};
+use anomalyzer_history::FILE_NAME;
 use anomalyzer_plot::{Panel, svg};
 
 /// Draw a series with its expected ranges, findings and labels, or the series behind a decision

@@ -11,7 +11,7 @@ use super::Output;
 use anomalyzer_diagnose::OllamaConfig;
 use anomalyzer_domain::{DecisionId, UnixMs};
 use anomalyzer_evaluate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
-use anomalyzer_history::{FILE_NAME, HistoryReader, RecordedEvent};
+use anomalyzer_history::{FILE_NAME, RecordedEvent};
 use anomalyzer_plugin_host::{PluginConfig, STORE};
 use anomalyzer_service::config;
 use anomalyzer_service::config::Environment;
