@@ -90,7 +90,7 @@ enum Task {
         /// Divisor of all times; the tests use 40
         #[arg(long, default_value_t = 1)]
         scale: u32,
-        /// Arguments for the experiments, such as `outages`
+        /// Arguments for the experiments, such as `absences`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
@@ -189,7 +189,8 @@ fn kill(times: u32) -> Result<()> {
     )
 }
 
-/// Runs the experiments of `host/tests/trouble` at the same time, with all times divided by `scale`.
+/// Runs the experiments of `host/tests/trouble` at the same time, with all times divided by
+/// `scale`.
 fn trouble(scale: u32, rest: &[String]) -> Result<()> {
     guests::build()?;
     let broker = testbed::Testbed::up("trouble", &["--only".to_owned(), "kafka".to_owned()])?;

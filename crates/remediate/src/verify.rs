@@ -86,8 +86,8 @@ fn settling_time(config: &VerifyConfig, decision: &Decision) -> Duration {
     }
 }
 
-/// Returns a check for each finding with an expected range. A sample that depends on the time before
-/// the operation is not fresh.
+/// Returns a check for each finding with an expected range. A sample that depends on the time
+/// before the operation is not fresh.
 fn signal_checks(
     executor: &Executor,
     decision: &Decision,

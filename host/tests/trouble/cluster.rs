@@ -66,7 +66,8 @@ impl Cluster {
         *self.shared.web.lock() = None;
     }
 
-    /// Puts the Deployment back as a deployment tool does: `spec` as it was, and no annotation of ours.
+    /// Puts the Deployment back as a deployment tool does: `spec` as it was, and no annotation of
+    /// ours.
     pub fn revert(&self, by: &str) {
         let mut web = self.shared.web.lock();
         let web = web.as_mut().unwrap();

@@ -2,17 +2,18 @@
 //! still. Each experiment asserts what is done, what is not done, and what people are told.
 //!
 //! All times, windows and back-offs are those of reality divided by [`scale::scale`], which is 40
-//! unless `ANOMALYZER_TROUBLE_SCALE` is set. `cargo xtask trouble` runs the experiments in real time.
+//! unless `ANOMALYZER_TROUBLE_SCALE` is set. `cargo xtask trouble` runs the experiments in real
+//! time.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect is to fail"
 )]
 
+mod absences;
 mod app;
 mod cluster;
 mod folder;
 mod notices;
-mod outages;
 mod pauses;
 #[path = "../demo/program.rs"]
 mod program;
@@ -70,10 +71,10 @@ const WAITING: [Experiment; 10] = [
     }),
 ];
 
-/// Runs each experiment in a thread of its own, which has its name. Together they take as long as the
-/// longest one.
+/// Runs each experiment in a thread of its own, which has its name. Together they take as long as
+/// the longest one. The test runner orders tests by name, so this one and [`absences`] begin first.
 #[test]
-fn targets_signals_and_pauses_lead_to_no_wrong_action_and_no_wrong_verdict() {
+fn echoes_growth_and_pauses_lead_to_no_wrong_action_and_no_wrong_verdict() {
     std::thread::scope(|scope| {
         let run = |(name, experiment): Experiment| {
             let runtime = tokio::runtime::Builder::new_current_thread()

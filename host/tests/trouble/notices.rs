@@ -10,7 +10,7 @@ use crate::service::{Running, channel};
 use crate::wait::until;
 
 /// Number of operations of each service.
-const OPERATIONS: usize = 100;
+const OPERATIONS: usize = 60;
 
 /// Returns the time from the request of an operation to its end.
 async fn act(http: &reqwest::Client, running: &Running, number: usize) -> Duration {
@@ -33,6 +33,7 @@ fn p99(mut times: Vec<Duration>) -> Duration {
 async fn a_webhook_that_hangs_delays_neither_operations_nor_the_healthy_one() {
     let _progress = Progress::of("notices");
     let (alone, beside) = (Receiver::start([]).await, Receiver::start([]).await);
+    let second = Receiver::start([]).await;
     let hanging = Receiver::start(vec![Answer::Silence; 10_000]).await;
     let group =
         "[local.groups.web]\ncommand = ['sleep', '7200']\nfirst_port = 9\nstop_timeout = '1s'\n";
@@ -40,7 +41,13 @@ async fn a_webhook_that_hangs_delays_neither_operations_nor_the_healthy_one() {
         let more = format!("[guard]\ncooldown = '0s'\n{group}{channels}");
         Running::start(tempfile::tempdir().unwrap(), &more).await
     };
-    let well = start(channel("healthy", &alone)).await;
+    // Each channel keeps its notices on disk, so both services have two.
+    let both = format!(
+        "{}{}",
+        channel("healthy", &alone),
+        channel("second", &second)
+    );
+    let well = start(both).await;
     let both = format!(
         "{}{}",
         channel("healthy", &beside),

@@ -112,7 +112,7 @@ pub async fn growth_after_a_start_is_no_leak() {
     let running = watching(&app, "memory", gauge, &detectors).await;
     for _start in 0..2 {
         *started.lock() = Instant::now();
-        tokio::time::sleep(minutes(20)).await;
+        tokio::time::sleep(minutes(18)).await;
     }
     let restarts = running.decisions().await;
     let restarts: Vec<_> = restarts

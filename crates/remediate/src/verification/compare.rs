@@ -16,8 +16,8 @@ pub struct SignalCheck {
     pub fresh: Vec<Series>,
     /// Coverage of each round in that time, oldest first.
     pub rounds: Vec<Coverage>,
-    /// Time before an instant that a sample depends on. A sample that depends on the time before the
-    /// operation is not among the fresh ones.
+    /// Time before an instant that a sample depends on. A sample that depends on the time before
+    /// the operation is not among the fresh ones.
     pub look_back: Duration,
 }
 
