@@ -64,7 +64,8 @@ async fn a_webhook_that_hangs_delays_neither_operations_nor_the_healthy_one() {
     let (before, with) = (p99(before), p99(with));
     println!("p99 of an operation: {before:?} without, {with:?} beside a webhook that hangs");
     assert!(
-        with < before * 3 + Duration::from_millis(100),
+        // An operation that waits for the webhook takes at least the timeout of ten seconds.
+        with < before * 3 + Duration::from_secs(1),
         "{with:?} instead of {before:?}"
     );
     for healthy in [&alone, &beside] {
