@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anomalyzer_common::http_client;
 use serde_json::{Value, json};
 
 use crate::receiver::{Answer, Receiver};
@@ -54,7 +55,7 @@ async fn a_webhook_that_hangs_delays_neither_operations_nor_the_healthy_one() {
         channel("hanging", &hanging)
     );
     let sick = start(both).await;
-    let http = reqwest::Client::new();
+    let http = http_client::client(SLACK).unwrap();
     let (mut before, mut with) = (vec![], vec![]);
     // The two services take turns, so that the load of the machine is that of both.
     for number in 0..OPERATIONS {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use anomalyzer_common::http_client;
 use anomalyzer_testbed::shared;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ impl Server {
         Self {
             folder,
             address,
-            http: reqwest::Client::new(),
+            http: http_client::client(SLACK).unwrap(),
         }
     }
 

@@ -93,10 +93,14 @@ pub async fn a_counter_that_falls_by_one_is_no_anomaly() {
 
 pub async fn growth_after_a_start_is_no_leak() {
     const MIB: f64 = 1_048_576.0;
-    let started = Arc::new(Mutex::new(Instant::now()));
+    let started = Arc::new(Mutex::new(None::<Instant>));
     let scraped = Arc::clone(&started);
     let app = App::start(move || {
-        let grown = scraped.lock().elapsed().as_secs_f64() / minutes(15).as_secs_f64();
+        // The application has not started yet.
+        let Some(started) = *scraped.lock() else {
+            return String::new();
+        };
+        let grown = started.elapsed().as_secs_f64() / minutes(15).as_secs_f64();
         let bytes = (100.0 + 200.0 * grown.min(1.0) + fastrand::f64()) * MIB;
         format!(
             "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {bytes}\n"
@@ -111,7 +115,7 @@ pub async fn growth_after_a_start_is_no_leak() {
     let gauge = "{ gauge = { of = 'process_resident_memory_bytes' } }";
     let running = watching(&app, "memory", gauge, &detectors).await;
     for _start in 0..2 {
-        *started.lock() = Instant::now();
+        *started.lock() = Some(Instant::now());
         tokio::time::sleep(minutes(18)).await;
     }
     let restarts = running.decisions().await;
