@@ -84,6 +84,16 @@ enum Task {
         #[arg(long, default_value_t = 2000)]
         times: u32,
     },
+    /// Experiment with trouble in real time: servers that are away, processes that stand still,
+    /// targets that change
+    Trouble {
+        /// Divisor of all times; the tests use 40
+        #[arg(long, default_value_t = 1)]
+        scale: u32,
+        /// Arguments for the experiments, such as `absences`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Attack a running service from outside, and print the attempts and the faults of each row
     Attack {
         /// Arguments for `attack`, such as `--only roles,raw` and `--seed 7`
@@ -147,6 +157,7 @@ fn run(task: Task) -> Result<()> {
             fuzz::run(time, &targets)
         }
         Task::Kill { times } => kill(times),
+        Task::Trouble { scale, rest } => trouble(scale, &rest),
         Task::Attack { rest } => attack::run(&rest),
         Task::Up { rest } => demo::servers(&rest),
         Task::Down => process::run(process::command(&testbed::binary()?).arg("down")),
@@ -175,6 +186,22 @@ fn kill(times: u32) -> Result<()> {
         workspace::cargo()
             .args(arguments)
             .env("ANOMALYZER_TEST_KILLS", times.to_string()),
+    )
+}
+
+/// Runs the experiments of `host/tests/trouble` at the same time, with all times divided by
+/// `scale`.
+fn trouble(scale: u32, rest: &[String]) -> Result<()> {
+    guests::build()?;
+    let broker = testbed::Testbed::up("trouble", &["--only".to_owned(), "kafka".to_owned()])?;
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--locked", "--workspace", "--test", "trouble", "--"]);
+    cargo.args(["--nocapture", "--test-threads", "16"]);
+    process::run(
+        cargo
+            .args(rest)
+            .env("ANOMALYZER_TROUBLE_SCALE", scale.to_string())
+            .envs(broker.environment()),
     )
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod fetch;
 pub mod http_sd;
 mod http_url;
+mod look_back;
 mod metric_source;
 mod moment;
 mod prometheus;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use anomalyzer_domain::{ConfigIssue, DetectorConfig, Meaning, WatchedSignal, duration};
 
+use super::look_back::look_back;
 use super::{Selector, TargetTemplate};
 
 /// A signal: its source, its target and its detectors.
@@ -113,6 +114,14 @@ impl SignalSource {
             Self::Rate(Rate { window, .. })
             | Self::Ratio(Ratio { window, .. })
             | Self::Quantile(Quantile { window, .. }) => Some(*window),
+        }
+    }
+
+    /// Returns the time before an instant that a value depends on.
+    pub fn look_back(&self) -> Duration {
+        match self {
+            Self::Query(query) => look_back(query),
+            _ => self.window().unwrap_or_default(),
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Executor {
     pub config: ExecutorConfig,
     /// Timing and thresholds of verifications.
     pub verify: VerifyConfig,
+    /// Time before an instant that the samples of a signal depend on, by signal.
+    pub look_back: HashMap<String, Duration>,
     /// Policy that the guard judges by.
     pub policy: Policy,
     /// Grants of the configuration.

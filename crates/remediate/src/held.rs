@@ -11,8 +11,10 @@ use anomalyzer_domain::{Decision, DecisionId, rfc3339};
 
 /// Interval at which a held decision checks the time and its incident.
 const HELD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Interval at which a held decision checks that its target exists.
-const TARGET_CHECK_INTERVAL: Duration = if cfg!(test) {
+/// Shortest time between two checks that the target of a held decision exists.
+const MIN_TARGET_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Longest time between two checks that the target of a held decision exists.
+const MAX_TARGET_CHECK_INTERVAL: Duration = if cfg!(test) {
     Duration::from_millis(20)
 } else {
     Duration::from_secs(30)
@@ -40,7 +42,7 @@ pub(super) async fn wait_for_answer(
 ) -> Result<Waited, RunError> {
     let executor = &*run.executor;
     let began = (executor.clock)();
-    let mut target_check = Instant::now() + TARGET_CHECK_INTERVAL;
+    let mut target_check = None;
     loop {
         // Register for the notification before reading the record, so that no answer is missed.
         let mut answered = std::pin::pin!(executor.in_flight.answered.notified());
@@ -54,6 +56,8 @@ pub(super) async fn wait_for_answer(
         let given = question.expires_at.saturating_sub(question.asked_at);
         let expires_at = question.expires_at.min(began.saturating_add(given));
         let left = expires_at - (executor.clock)();
+        let check_interval = target_check_interval(given);
+        let check_at = *target_check.get_or_insert_with(|| Instant::now() + check_interval);
         if left < 0 {
             return Ok(Waited::Lapsed {
                 rule: "answer",
@@ -66,7 +70,7 @@ pub(super) async fn wait_for_answer(
                 reason: "the incident has cleared by itself, before anybody said yes".to_owned(),
             });
         }
-        if target_check <= Instant::now() {
+        if check_at <= Instant::now() {
             if let Some(target) = question.operation.target()
                 && aftermath::is_gone(executor, target).await
             {
@@ -75,15 +79,22 @@ pub(super) async fn wait_for_answer(
                     reason: format!("{target} was deleted before anybody said yes"),
                 });
             }
-            target_check = Instant::now() + TARGET_CHECK_INTERVAL;
+            target_check = None;
         }
         let left = Duration::from_millis(u64::try_from(left).unwrap_or_default().saturating_add(1));
         tokio::select! {
             () = answered => {}
-            () = tokio::time::sleep(left.min(HELD_CHECK_INTERVAL.min(TARGET_CHECK_INTERVAL))) => {}
+            () = tokio::time::sleep(left.min(HELD_CHECK_INTERVAL.min(check_interval))) => {}
             () = run.stop.cancelled() => return Err(RunError::Cancelled),
         }
     }
+}
+
+/// Returns the time between two checks of a target whose question may be answered for `given`
+/// milliseconds.
+fn target_check_interval(given: i64) -> Duration {
+    let given = Duration::from_millis(u64::try_from(given).unwrap_or_default());
+    (given / 60).clamp(MIN_TARGET_CHECK_INTERVAL, MAX_TARGET_CHECK_INTERVAL)
 }
 
 /// Returns false if the decision's incident is over. Taking operations back needs no incident.

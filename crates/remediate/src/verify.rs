@@ -43,7 +43,7 @@ pub(super) async fn verify(
     let left = u64::try_from(until - (executor.clock)()).unwrap_or(0);
     run.wait(tokio::time::sleep(Duration::from_millis(left)))
         .await?;
-    let checks = signal_checks(executor, decision, from, until);
+    let checks = signal_checks(executor, decision, acted_at, (from, until));
     let mut verification = judge(&checks, config.min_samples, (executor.clock)());
     if decision.findings.is_empty() {
         verification.reason = match &decision.incident {
@@ -86,12 +86,13 @@ fn settling_time(config: &VerifyConfig, decision: &Decision) -> Duration {
     }
 }
 
-/// Returns a check for each finding with an expected range.
+/// Returns a check for each finding with an expected range. A sample that depends on the time
+/// before the operation is not fresh.
 fn signal_checks(
     executor: &Executor,
     decision: &Decision,
-    from: UnixMs,
-    until: UnixMs,
+    acted_at: UnixMs,
+    (from, until): (UnixMs, UnixMs),
 ) -> Vec<SignalCheck> {
     let Some(target) = &decision.target else {
         return vec![];
@@ -101,10 +102,16 @@ fn signal_checks(
         .findings
         .iter()
         .filter(|finding| finding.expected.is_some())
-        .map(|finding| SignalCheck {
-            finding: finding.clone(),
-            fresh: recent.samples(&finding.signal, target, from, until),
-            rounds: recent.rounds(&finding.signal, target, from, until),
+        .map(|finding| {
+            let signal = &finding.signal;
+            let look_back = executor.look_back.get(signal).copied().unwrap_or_default();
+            let from = from.max(acted_at.saturating_add(millis(look_back)));
+            SignalCheck {
+                finding: finding.clone(),
+                fresh: recent.samples(signal, target, from, until),
+                rounds: recent.rounds(signal, target, from, until),
+                look_back,
+            }
         })
         .collect()
 }

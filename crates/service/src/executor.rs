@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Config;
 use anomalyzer_bus::Bus;
@@ -41,6 +42,7 @@ pub(super) fn executor(
     Arc::new(Executor {
         config: config.act.clone(),
         verify: config.verify.clone(),
+        look_back: look_back(config),
         policy: config.guard.clone(),
         grants: config.grants(),
         rate_limits: rate_limits(config),
@@ -93,6 +95,14 @@ fn rate_limits(config: &Config) -> HashMap<String, Parameters> {
     let limits = config.rate_limit.iter();
     limits
         .map(|limit| (limit.target.key(), limit.parameters()))
+        .collect()
+}
+
+/// Time that each signal looks back.
+fn look_back(config: &Config) -> HashMap<String, Duration> {
+    let signals = config.signals().into_iter();
+    signals
+        .map(|signal| (signal.name, signal.source.look_back()))
         .collect()
 }
 

@@ -1,7 +1,10 @@
 //! Compares fresh samples with the expected range and with the value at the time of the decision.
 
+use std::time::Duration;
+
 use anomalyzer_domain::{
-    Coverage, Direction, Finding, Meaning, Range, Series, UnixMs, Verification, VerificationOutcome,
+    Coverage, Direction, Finding, Meaning, Range, Series, UnixMs, Verification,
+    VerificationOutcome, duration,
 };
 
 /// One signal to check: its finding, and its fresh samples.
@@ -13,6 +16,9 @@ pub struct SignalCheck {
     pub fresh: Vec<Series>,
     /// Coverage of each round in that time, oldest first.
     pub rounds: Vec<Coverage>,
+    /// Time before an instant that a sample depends on. A sample that depends on the time before
+    /// the operation is not among the fresh ones.
+    pub look_back: Duration,
 }
 
 /// Share of the distance to the expected range that must be gone to count as improved, where the
@@ -83,9 +89,16 @@ fn check_signal(check: &SignalCheck, min_samples: u32) -> (VerificationOutcome, 
     let count: usize = check.fresh.iter().map(|series| series.samples.len()).sum();
     let seen = u32::try_from(count).unwrap_or(u32::MAX);
     if seen < min_samples.max(1) {
-        let reason = format!(
+        let mut reason = format!(
             "{signal}: {seen} fresh samples, {min_samples} are needed: no samples is unknown, not good"
         );
+        if !check.look_back.is_zero() {
+            reason.push_str(&format!(
+                "; a sample depends on the {} before it, and none counts that depends on the time before the \
+                 operation: let `[verify] settle` and `observe` together be longer than that",
+                duration::format(check.look_back)
+            ));
+        }
         return (VerificationOutcome::Unknown, seen, reason);
     }
     if let Some(gap) = coverage_gap(&check.rounds) {

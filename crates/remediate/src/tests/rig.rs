@@ -94,6 +94,7 @@ impl Rig {
                 min_samples: 1,
                 ..VerifyConfig::default()
             },
+            look_back: HashMap::new(),
             policy: Policy::default(),
             grants: anomalyzer_policy::grants::shipped(),
             rate_limits: HashMap::new(),

@@ -98,3 +98,30 @@ async fn that_an_incident_is_not_known_is_not_said_to_be_no_incident() {
     let reason = nothing.verification.unwrap().reason;
     assert!(reason.contains("not about an incident"), "{reason}");
 }
+
+#[tokio::test]
+async fn samples_that_depend_on_the_time_before_the_operation_judge_nothing() {
+    for (look_back, outcome) in [
+        (Duration::from_secs(300), VerificationOutcome::Unknown),
+        (Duration::from_millis(150), VerificationOutcome::NotImproved),
+    ] {
+        let rig = Rig::with(|executor| {
+            executor.verify.observe = Duration::from_millis(300);
+            executor.look_back = ["latency", "errors"]
+                .map(|it| (it.to_owned(), look_back))
+                .into();
+        })
+        .await;
+        let open = incident(&["errors", "latency"]);
+        rig.know(&open);
+        let mut decision = rig.decision(&proposal(&open, solutions::RESTART_SERVICE, 0));
+        verified(&rig, &mut decision, 200.0, 200.0, WHOLE).await;
+        let verification = decision.verification.unwrap();
+        assert_eq!(verification.outcome, outcome, "{}", verification.reason);
+        if outcome == VerificationOutcome::Unknown {
+            let reason = &verification.reason;
+            assert!(reason.contains("depends on the 5m before it"), "{reason}");
+            assert_eq!(rig.world.performed(), [], "nothing is taken back");
+        }
+    }
+}

@@ -43,6 +43,7 @@ fn claim(meaning: Meaning, fresh: &[f64]) -> SignalCheck {
             };
             fresh.len()
         ],
+        look_back: Duration::ZERO,
     }
 }
 

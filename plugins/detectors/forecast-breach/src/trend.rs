@@ -6,13 +6,22 @@ use serde::{Deserialize, Serialize};
 
 /// Maximum number of points in a trend.
 const POINTS: usize = 32;
-/// Minimum number of points in a trend.
-const LEAST: usize = 8;
+/// Minimum number of points in a trend: half of the window.
+const LEAST: usize = 16;
+/// Number of the newest points that must show the trend too: a quarter of the window.
+const RECENT: usize = 8;
+/// Minimum share of the slope that the newest points have. Noise changes the slope of few points.
+const RECENT_RATIO: f64 = 0.25;
+/// Share of its value below which a series that falls begins anew, as after a restart.
+const FALL_RATIO: f64 = 0.5;
 
 /// Trend of the samples in the window, as up to 32 points and a line through them. Each point is
 /// the mean over an equal number of milliseconds. The line is that of Theil and Sen. Its slope is
 /// the median of the slopes of all pairs, so that nearly a third of the points may have any value
 /// (Sen 1968, "Estimates of the regression coefficient based on Kendall's tau").
+///
+/// The newest quarter of the window must show the trend too, and a series that falls to less than
+/// half begins anew: what grew after a start and now stays has no trend.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trend {
     /// Time and mean of each point, the oldest first.
@@ -80,6 +89,12 @@ impl Trend {
             if self.points.last().is_none_or(|(last, _)| *last < at) {
                 self.points.push((at, self.mean));
             }
+            // A single outlier is no fall. The point between may hold samples of both sides.
+            if let [.., (_, a), (_, b), _, (_, c), (_, d)] = *self.points
+                && c.max(d) < a.min(b) * FALL_RATIO
+            {
+                self.points.drain(..self.points.len() - 2);
+            }
         }
     }
 }
@@ -88,13 +103,10 @@ fn line(points: &[(UnixMs, f64)]) -> Option<Line> {
     if points.len() < LEAST {
         return None;
     }
-    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
-    for (i, (early, low)) in points.iter().enumerate() {
-        for (late, high) in &points[i + 1..] {
-            slopes.push((high - low) / late.saturating_sub(*early) as f64);
-        }
-    }
-    let slope = middle(&mut slopes);
+    let recent = points.len().saturating_sub(RECENT);
+    let (whole, recent) = (slope(points), slope(&points[recent..]));
+    let goes_on = recent * whole.signum() >= whole.abs() * RECENT_RATIO;
+    let slope = if goes_on { whole } else { 0.0 };
     let at = points.last()?.0;
     let mut levels: Vec<f64> = points
         .iter()
@@ -105,6 +117,17 @@ fn line(points: &[(UnixMs, f64)]) -> Option<Line> {
         level: middle(&mut levels),
         slope,
     })
+}
+
+/// Returns the median of the slopes of all pairs of points.
+fn slope(points: &[(UnixMs, f64)]) -> f64 {
+    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+    for (i, (early, low)) in points.iter().enumerate() {
+        for (late, high) in &points[i + 1..] {
+            slopes.push((high - low) / late.saturating_sub(*early) as f64);
+        }
+    }
+    middle(&mut slopes)
 }
 
 impl Line {
@@ -133,9 +156,32 @@ mod tests {
     #[test]
     fn too_few_points_are_no_trend() {
         let mut trend = Trend::new();
-        let lines: Vec<_> = (0..100)
+        let lines: Vec<_> = (0..200)
             .map(|i| trend.observe(i * 1000, 1.0, 320_000))
             .collect();
-        assert!(lines[..80].iter().all(Option::is_none) && lines[80].is_some());
+        assert!(lines[..160].iter().all(Option::is_none) && lines[160].is_some());
+    }
+
+    #[test]
+    fn growth_for_a_quarter_of_the_window_after_each_start_is_no_trend() {
+        // A window of an hour, a sample every 15 s, growth for 15 minutes, and various uptimes.
+        for uptime in [20, 45, 60, 90, 240] {
+            let mut trend = Trend::new();
+            for i in 0..2 * uptime * 4 {
+                let minutes = (i % (uptime * 4)) as f64 / 4.0;
+                let value = 100.0 + 200.0 * (minutes / 15.0).min(1.0);
+                let line = trend.observe(i * 15_000, value, 3_600_000);
+                let rise = line.map_or(0.0, |line| line.slope * 3_600_000.0);
+                assert!(rise < 100.0, "{rise} in an hour, {minutes} min of {uptime}");
+            }
+        }
+        // A leak goes on.
+        let mut trend = Trend::new();
+        let mut line = None;
+        for i in 0..600 {
+            line = trend.observe(i * 15_000, 100.0 + i as f64, 3_600_000);
+        }
+        let rise = line.unwrap().slope * 3_600_000.0;
+        assert!((rise - 240.0).abs() < 1.0, "{rise}");
     }
 }
