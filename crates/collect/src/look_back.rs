@@ -13,8 +13,8 @@ const UNITS: [(&str, u64); 7] = [
     ("y", 31_536_000_000),
 ];
 
-/// Returns the longest time that `query` looks back: its ranges, with the subqueries around them and
-/// the offsets behind them. A part that cannot be read adds nothing.
+/// Returns the longest time that `query` looks back: its ranges, with the subqueries around them
+/// and the offsets behind them. A part that cannot be read adds nothing.
 pub fn look_back(query: &str) -> Duration {
     let mut rest = query;
     // The longest time of each open parenthesis, innermost last.
