@@ -119,10 +119,9 @@ fn copy(from: &Path, to: &Path) {
 fn the_record_of_the_previous_version_is_whole_and_exported_byte_for_byte() {
     let data = Data::new();
     data.is_whole();
-    assert_eq!(
-        output(&["audit", "export", &data.argument()]),
-        read("export.jsonl")
-    );
+    // The chains of incidents and of cuts begin with this version, and follow.
+    let exported = output(&["audit", "export", &data.argument()]);
+    assert!(exported.starts_with(&read("export.jsonl")), "{exported}");
 }
 
 #[test]

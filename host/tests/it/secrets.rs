@@ -69,7 +69,8 @@ fn configured(folder: &Path, api: &str, world: &str, closed: &str) -> String {
 }
 
 async fn text(url: String) -> Option<String> {
-    reqwest::get(url).await.ok()?.text().await.ok()
+    let client = anomalyzer_common::http_client::client(MINUTE).ok()?;
+    client.get(url).send().await.ok()?.text().await.ok()
 }
 
 #[tokio::test]
@@ -85,7 +86,18 @@ async fn no_secret_of_an_address_is_in_the_log_the_health_the_metrics_or_a_recor
     let text_of_config = configured(&folder.path().join("data"), &api, &place, &closed);
     std::fs::write(&config, text_of_config).unwrap();
     let output = File::create(&log).unwrap();
-    let program = Command::new(env!("CARGO_BIN_EXE_anomalyzer"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_anomalyzer"));
+    // Variables that would override the addresses of the configuration.
+    for name in [
+        "KAFKA_BROKERS",
+        "OLLAMA_HOST",
+        "OLLAMA_MODEL",
+        "PROMETHEUS_URL",
+        "KUBECONFIG",
+    ] {
+        program.env_remove(name);
+    }
+    let program = program
         .args(["serve", "--config"])
         .arg(&config)
         .env("RUST_LOG", "info,anomalyzer=debug")

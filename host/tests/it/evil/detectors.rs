@@ -12,7 +12,7 @@ use crate::wait::until;
 async fn each_attack_ends_in_an_error_of_its_own_and_the_neighbour_loses_no_sample() {
     let plugins = detector(1);
     let neighbour = begin(&plugins, "well-behaved").await;
-    let mut counted = 0.0;
+    let (mut counted, mut faults) = (0.0, 0);
     for (attack, told) in [
         ("hoard", "memory (bytes) is limited to 8388608"),
         ("flood", "did not return from `observe` within 500ms"),
@@ -32,12 +32,15 @@ async fn each_attack_ends_in_an_error_of_its_own_and_the_neighbour_loses_no_samp
                 break error;
             }
         };
+        // A call that spins on a busy machine ends for want of processor time: no fault.
+        faults += u64::from(!matches!(error, PluginError::Starved { .. }));
         assert!(
             error.lost_instance() && error.to_string().contains(told),
             "{attack}: {error}"
         );
     }
-    assert_eq!(plugins.health().faults, 6);
+    assert_eq!(plugins.health().faults, faults);
+    assert!(faults >= 5, "{faults}");
 }
 
 #[tokio::test]

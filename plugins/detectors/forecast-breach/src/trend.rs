@@ -13,15 +13,17 @@ const RECENT: usize = 8;
 /// Minimum share of the slope that the newest points have. Noise changes the slope of few points.
 const RECENT_RATIO: f64 = 0.25;
 /// Share of its value below which a series that falls begins anew, as after a restart.
-const FALL_RATIO: f64 = 0.5;
+const FALL_RATIO: f64 = 0.6;
+/// Share of its former value that the next point of such a series may have grown to again.
+const REGROWTH_RATIO: f64 = 0.75;
 
 /// Trend of the samples in the window, as up to 32 points and a line through them. Each point is
 /// the mean over an equal number of milliseconds. The line is that of Theil and Sen. Its slope is
 /// the median of the slopes of all pairs, so that nearly a third of the points may have any value
 /// (Sen 1968, "Estimates of the regression coefficient based on Kendall's tau").
 ///
-/// The newest quarter of the window must show the trend too, and a series that falls to less than
-/// half begins anew: what grew after a start and now stays has no trend.
+/// The newest quarter of the window must show the trend too, and a series that falls far begins
+/// anew: what grew after a start and now stays has no trend.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trend {
     /// Time and mean of each point, the oldest first.
@@ -91,7 +93,8 @@ impl Trend {
             }
             // A single outlier is no fall. The point between may hold samples of both sides.
             if let [.., (_, a), (_, b), _, (_, c), (_, d)] = *self.points
-                && c.max(d) < a.min(b) * FALL_RATIO
+                && c < a.min(b) * FALL_RATIO
+                && d < a.min(b) * REGROWTH_RATIO
             {
                 self.points.drain(..self.points.len() - 2);
             }
@@ -165,10 +168,12 @@ mod tests {
     #[test]
     fn growth_for_a_quarter_of_the_window_after_each_start_is_no_trend() {
         // A window of an hour, a sample every 15 s, growth for 15 minutes, and various uptimes.
-        for uptime in [20, 45, 60, 90, 240] {
+        // The restart falls on any sample of a point.
+        let runs = [20, 45, 60, 90, 240].map(|uptime| (0..8).map(move |offset| (uptime, offset)));
+        for (uptime, offset) in runs.into_iter().flatten() {
             let mut trend = Trend::new();
             for i in 0..2 * uptime * 4 {
-                let minutes = (i % (uptime * 4)) as f64 / 4.0;
+                let minutes = ((i + offset) % (uptime * 4)) as f64 / 4.0;
                 let value = 100.0 + 200.0 * (minutes / 15.0).min(1.0);
                 let line = trend.observe(i * 15_000, value, 3_600_000);
                 let rise = line.map_or(0.0, |line| line.slope * 3_600_000.0);
