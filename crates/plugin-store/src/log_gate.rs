@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Maximum number of messages that one instance may write per [`WINDOW`].
+/// Maximum number of messages that one instance may write per `WINDOW`.
 const MESSAGES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
 

@@ -191,7 +191,7 @@ impl Stats {
     }
 
     /// Records that one signal's instance was given up. Gives up the plugin when it has lost the
-    /// instances of [`QUARANTINED_SIGNALS`] signals.
+    /// instances of `QUARANTINED_SIGNALS` signals.
     pub fn signal_quarantined(&self, reason: &str) {
         if self.quarantined_signals.fetch_add(1, Relaxed) + 1 >= QUARANTINED_SIGNALS {
             self.give_up(format!(

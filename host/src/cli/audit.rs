@@ -34,7 +34,7 @@ pub enum What {
     /// Walk the chains, and compare the tables with them; the exit code is 1 if an event was
     /// edited, removed, inserted or reordered, or if a table says something else than the events.
     Verify {
-        /// Configuration whose [retention] must allow the cuts. Without it, each cut must fit the
+        /// Configuration whose `[retention]` must allow the cuts. Without it, each cut must fit the
         /// retention that it names.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,

@@ -312,7 +312,7 @@ fn a_fault_of_requests_is_located() {
         ),
         (
             format!("{credential}{}", with(credential, "https:", "ftp:")),
-            "a.toml:5:1: http.credentials: `ftp://a.example.com/` is no URL to begin with",
+            "a.toml:5:1: http.credentials: `ftp://a.example.com` is no URL to begin with",
         ),
         (
             format!("{credential}header = \"a b\"\n"),
