@@ -25,12 +25,16 @@ pub async fn run(arguments: &Arguments) -> Result<Tally> {
     Ok(tally)
 }
 
+/// Returns the digest of the live version, or null without one.
 async fn live(service: &Service, name: &str) -> Value {
     let page = service
         .client("admin")
         .json(&format!("/api/v1/plugins/{name}"))
         .await;
-    page.map_or(Value::Null, |plugin| plugin["digest"].clone())
+    page.map(|plugin| plugin["digest"].clone())
+        .ok()
+        .filter(|digest| digest != "")
+        .unwrap_or_default()
 }
 
 /// The uploader sends a version, and the file of the approved version leaves the folder.

@@ -141,7 +141,9 @@ impl Service {
             if let Some(status) = self.ended()? {
                 bail!("serve ended with {status}: {}", self.log_end());
             }
-            if self.client("admin").get("/health").await.is_ok() {
+            // The API answers before the plugins are loaded.
+            let health = self.client("admin").get("/health").await;
+            if health.is_ok_and(|(_, text)| !text.contains("loading")) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
