@@ -33,7 +33,7 @@ pub struct Exposed {
     pub at: Option<UnixMs>,
 }
 
-/// What a body exposes.
+/// Content of a body.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exposition {
     /// Samples of the wanted metrics, in the order of the body.
