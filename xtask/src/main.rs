@@ -181,6 +181,8 @@ fn kill(times: u32) -> Result<()> {
         "--test",
         "demo",
         "kills::however",
+        "--",
+        "--nocapture",
     ];
     process::run(
         workspace::cargo()

@@ -32,6 +32,8 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(6);
 const SETTLED: Duration = Duration::from_secs(120);
 /// Number of kills between two checks.
 const LOOK_EVERY: usize = 25;
+/// Time between two lines of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Steps at which a decision can be cut short: before and after each record and each effect.
 const STEPS: [&str; 13] = [
@@ -380,8 +382,13 @@ fn however_often_it_is_killed_nothing_is_lost_and_nothing_is_done_twice() {
     let group =
         "[local.groups.web]\ncommand = ['sleep', '600']\nfirst_port = 9\nstop_timeout = '1s'\n";
     let mut victim = Victim::new(json!({"kind": "Process", "name": "web"}), group);
+    let mut last_line = Instant::now();
     for number in 0..many(EMBEDDED) {
         victim.round(number);
+        if last_line.elapsed() >= PROGRESS_INTERVAL {
+            println!("killed {} of {} times", number + 1, many(EMBEDDED));
+            last_line = Instant::now();
+        }
         if number % LOOK_EVERY == LOOK_EVERY - 1 {
             victim.judge(|| victim.generation_of_group());
         }
