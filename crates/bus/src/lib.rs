@@ -10,9 +10,11 @@ mod dead_letter;
 mod error;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fake;
+mod layer;
 pub mod retry;
 
 pub use consume::{Batch, Ended, Handler, OnReadError, consume};
 pub use contract::{Bus, BusHealth, LogOfRecord, PartitionLag, Replay, Subscription};
 pub use dead_letter::{dead_letter_name, dead_letter_of};
 pub use error::BusError;
+pub use layer::BusLayer;
