@@ -125,7 +125,7 @@ async fn offer(sink: &dyn Sink, batch: MetricBatch, deadline: Instant) -> bool {
 mod tests {
     use std::sync::atomic::AtomicU32;
 
-    use anomalyzer_domain::Coverage;
+    use anomalyzer_domain::testing::empty_batch;
 
     use super::*;
 
@@ -155,14 +155,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         shutdown.cancel();
         let mut outbox = Publisher::new(sink, shutdown);
-        let batch = || MetricBatch {
-            signal: "good".to_owned(),
-            target: None,
-            observed_at: 0,
-            coverage: Coverage::default(),
-            series: Vec::new(),
-            foreign: false,
-        };
+        let batch = || empty_batch("good");
         assert_eq!(outbox.deliver(vec![batch(), batch(), batch()]).await, 3);
     }
 
@@ -170,20 +163,8 @@ mod tests {
     async fn a_busy_sink_is_offered_again_and_a_refusal_is_counted() {
         let sink = Arc::new(Fussy(AtomicU32::new(3)));
         let mut outbox = Publisher::new(sink.clone(), CancellationToken::new());
-        let batch = |signal: &str| MetricBatch {
-            signal: signal.to_owned(),
-            target: None,
-            observed_at: 0,
-            coverage: Coverage::default(),
-            series: Vec::new(),
-            foreign: false,
-        };
-        assert_eq!(
-            outbox
-                .deliver(vec![batch("good"), batch("bad"), batch("good")])
-                .await,
-            1
-        );
+        let batches = ["good", "bad", "good"].map(empty_batch);
+        assert_eq!(outbox.deliver(batches.into()).await, 1);
         assert_eq!(sink.0.load(Ordering::SeqCst), 0);
     }
 }

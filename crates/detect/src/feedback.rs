@@ -187,25 +187,15 @@ pub(super) fn strength(finding: &Finding) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anomalyzer_domain::{Direction, Meaning, Phase};
+    use anomalyzer_domain::testing::{self, web};
 
     fn finding() -> Finding {
         Finding {
             id: "find-1".into(),
-            signal: "latency".into(),
-            meaning: Meaning::Latency,
             labels: Labels::new([("pod", "web-1")]),
-            detector: "zscore".into(),
-            detector_digest: String::new(),
-            onset_at: 0,
-            at: 0,
-            phase: Phase::Onset,
-            direction: Direction::Above,
             score: 1.2,
             severity: 1.2,
-            observed: None,
-            expected: None,
-            reason: String::new(),
+            ..testing::finding("latency")
         }
     }
 
@@ -223,7 +213,7 @@ mod tests {
     async fn noise_raises_the_threshold_of_that_series_within_bounds_and_use_lowers_it() {
         let folder = tempfile::tempdir().unwrap();
         let feedback = Feedback::open(folder.path()).unwrap();
-        let (target, finding) = (Target::new("shop", "Deployment", "web"), &finding());
+        let (target, finding) = (web(), &finding());
         let now = |feedback: &Feedback, detector: &str| {
             feedback.threshold(&finding.signal, &target, &finding.labels, detector)
         };

@@ -226,28 +226,17 @@ mod tests {
     use super::*;
     use IncidentEventKind::{Changed, Cleared, Confirmed, Opened};
     use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
-    use anomalyzer_domain::{Coverage, IncidentEventKind, UnixMs};
+    use anomalyzer_domain::testing::{self, web_process};
+    use anomalyzer_domain::{IncidentEventKind, UnixMs};
 
     fn event(kind: IncidentEventKind, id: &str, at: UnixMs) -> IncidentEvent {
         let incident = Incident {
-            id: id.into(),
-            target: Target::new("", "Process", "web"),
-            opened_at: 0,
+            target: web_process(),
             changed_at: at,
             cleared_at: (kind == Cleared).then_some(at),
-            findings: vec![],
-            coverage: Coverage::default(),
-            samples: vec![],
-            foreign: false,
+            ..testing::incident(id, vec![])
         };
-        IncidentEvent {
-            kind,
-            at,
-            incident,
-            evidence: vec![],
-            attempt: 0,
-            witnesses: vec![],
-        }
+        IncidentEvent::new(kind, at, incident)
     }
 
     /// Returns id, last change and confirmation of the incident that is open after these events.
@@ -256,7 +245,7 @@ mod tests {
         events
             .iter()
             .for_each(|(kind, id, at)| known.take(&event(*kind, id, *at)));
-        let open = known.on(&Target::new("", "Process", "web"));
+        let open = known.on(&web_process());
         open.map(|open| {
             (
                 open.incident.id.to_string(),
@@ -355,7 +344,7 @@ mod tests {
         );
         let reading = async {
             assert!(known.caught_up(Duration::from_secs(60)).await);
-            let web = Target::new("", "Process", "web");
+            let web = web_process();
             assert_eq!(known.on(&web).unwrap().incident.id.as_str(), "b");
             bus.publish(
                 Topic::Incidents,

@@ -118,31 +118,20 @@ pub(super) async fn set_aside(
 mod tests {
     use super::*;
     use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
-    use anomalyzer_domain::{Coverage, Incident, IncidentEventKind, Series, Target};
+    use anomalyzer_domain::{Incident, IncidentEventKind, Labels, Series, Target, testing};
 
     /// Makes the event of an incident whose samples have a label of `size` bytes.
     fn event(number: usize, size: usize) -> IncidentEvent {
-        IncidentEvent {
-            kind: IncidentEventKind::Opened,
-            at: 1,
-            incident: Incident {
-                id: number.to_string().as_str().into(),
-                target: Target::new("", "Process", &number.to_string()),
-                opened_at: 1,
-                changed_at: 1,
-                cleared_at: None,
-                findings: vec![],
-                coverage: Coverage::default(),
-                samples: vec![Series {
-                    labels: anomalyzer_domain::Labels::new([("x", "y".repeat(size).as_str())]),
-                    samples: vec![],
-                }],
-                foreign: false,
-            },
-            evidence: vec![],
-            attempt: 0,
-            witnesses: vec![],
-        }
+        let number = number.to_string();
+        let incident = Incident {
+            target: Target::new("", "Process", &number),
+            samples: vec![Series {
+                labels: Labels::new([("x", "y".repeat(size).as_str())]),
+                samples: vec![],
+            }],
+            ..testing::incident(&number, vec![])
+        };
+        IncidentEvent::new(IncidentEventKind::Opened, 1, incident)
     }
 
     /// Publishes events, and returns the numbers of the incidents on the topic.

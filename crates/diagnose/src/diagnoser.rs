@@ -484,50 +484,13 @@ fn advised(model: Diagnosis, by_rules: impl FnOnce(String) -> Diagnosis) -> Diag
 mod tests {
     use super::*;
     use anomalyzer_bus::fake::{Failing, FakeBus};
-    use anomalyzer_domain::{
-        Coverage, Direction, Finding, FindingId, Incident, IncidentId, Labels, Phase, Record,
-    };
+    use anomalyzer_domain::{Record, testing};
 
     fn event(attempt: u32) -> IncidentEvent {
-        let finding = Finding {
-            id: FindingId::derive(&["f"]),
-            signal: "latency".into(),
-            meaning: Meaning::Latency,
-            labels: Labels::default(),
-            detector: "zscore".into(),
-            detector_digest: String::new(),
-            onset_at: 0,
-            at: 0,
-            phase: Phase::Onset,
-            direction: Direction::Above,
-            score: 2.0,
-            severity: 2.0,
-            observed: Some(2.0),
-            expected: None,
-            reason: String::new(),
-        };
-        let incident = Incident {
-            id: IncidentId::derive(&["i"]),
-            target: Target::new("shop", "Deployment", "web"),
-            opened_at: 0,
-            changed_at: 0,
-            cleared_at: None,
-            findings: vec![finding],
-            coverage: Coverage {
-                asked: 1,
-                answered: 1,
-                failed: 0,
-            },
-            samples: vec![],
-            foreign: false,
-        };
+        let incident = testing::incident("inc-1", vec![testing::finding("latency")]);
         IncidentEvent {
-            kind: IncidentEventKind::Gathered,
-            at: 0,
-            incident,
-            evidence: vec![],
             attempt,
-            witnesses: vec![],
+            ..IncidentEvent::new(IncidentEventKind::Gathered, 0, incident)
         }
     }
 

@@ -117,28 +117,17 @@ mod tests {
     use super::*;
     use crate::evidence::number;
     use anomalyzer_domain::{
-        Coverage, Direction, EvidenceKind, Finding, FindingId, Incident, IncidentEventKind,
-        IncidentId, Labels, Meaning, Phase, Target,
+        EvidenceKind, Finding, Incident, IncidentEventKind, Labels, Target, testing,
     };
 
     /// Builds an event in which every text from outside is `text`.
     fn event(text: &str) -> IncidentEvent {
         let finding = Finding {
-            id: FindingId::derive(&["f"]),
-            signal: text.into(),
-            meaning: Meaning::Latency,
             labels: Labels::new([(text, text)]),
             detector: text.into(),
-            detector_digest: String::new(),
-            onset_at: 0,
-            at: 0,
-            phase: Phase::Onset,
-            direction: Direction::Above,
-            score: 2.0,
-            severity: 2.0,
             observed: Some(2.0),
-            expected: None,
             reason: text.into(),
+            ..testing::finding(text)
         };
         let target = Target {
             cluster: text.into(),
@@ -147,15 +136,8 @@ mod tests {
             name: text.into(),
         };
         let incident = Incident {
-            id: IncidentId::derive(&["i"]),
             target,
-            opened_at: 0,
-            changed_at: 0,
-            cleared_at: None,
-            findings: vec![finding],
-            coverage: Coverage::default(),
-            samples: vec![],
-            foreign: false,
+            ..testing::incident("inc-1", vec![finding])
         };
         let log = Evidence {
             id: text.into(),
@@ -163,12 +145,8 @@ mod tests {
             text: text.into(),
         };
         IncidentEvent {
-            kind: IncidentEventKind::Gathered,
-            at: 0,
-            incident,
             evidence: vec![log],
-            attempt: 0,
-            witnesses: vec![],
+            ..IncidentEvent::new(IncidentEventKind::Gathered, 0, incident)
         }
     }
 

@@ -126,40 +126,10 @@ mod tests {
 
     use super::DecisionState::{Acting, Denied, Done, Held, Proposed, Undone, Verifying};
     use super::*;
-    use crate::{Analyst, AnalystKind, Decision, Parameters, Provenance, Solution};
+    use crate::{Decision, Solution, testing};
 
     fn solution() -> Solution {
-        Solution {
-            anomaly_type: "latency_above".into(),
-            solution_type: "scale-up".into(),
-            explanation: String::new(),
-            id: "dec-1".into(),
-            incident: None,
-            target: None,
-            parameters: Parameters::new(),
-            confidence: 1.0,
-            evidence: vec![],
-            cites: vec![],
-            alternatives: vec![],
-            analyst: Analyst {
-                kind: AnalystKind::External,
-                model: None,
-                digest: None,
-                took_ms: 0,
-                why_rules: None,
-                prompt: None,
-                prompt_sha256: None,
-                raw_answer: None,
-            },
-            provenance: Provenance {
-                source: Provenance::API.into(),
-                by: "anna".into(),
-            },
-            attempt: 0,
-            proposed_at: 0,
-            expires_at: 0,
-            basis: None,
-        }
+        testing::solution("dec-1", "scale_up")
     }
 
     fn walk(path: &[DecisionState]) -> Result<Decision, InvalidTransition> {

@@ -115,3 +115,17 @@ pub struct IncidentEvent {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<ReplayContext>,
 }
+
+impl IncidentEvent {
+    /// Creates the first event of its kind about an incident, without evidence or witnesses.
+    pub fn new(kind: IncidentEventKind, at: UnixMs, incident: Incident) -> Self {
+        Self {
+            kind,
+            at,
+            incident,
+            evidence: vec![],
+            attempt: 0,
+            witnesses: vec![],
+        }
+    }
+}

@@ -68,48 +68,17 @@ fn asks_for_diagnosis(event: &IncidentEvent) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Coverage, Direction, Finding, FindingId, Labels, Meaning, Phase, Target};
+    use crate::testing::{self, finding};
     use IncidentEventKind::{Changed, Cleared, Confirmed, Opened};
 
-    fn finding(name: &str) -> Finding {
-        Finding {
-            id: FindingId::derive(&[name]),
-            signal: name.to_owned(),
-            meaning: Meaning::Latency,
-            labels: Labels::default(),
-            detector: "zscore".to_owned(),
-            detector_digest: String::new(),
-            onset_at: 0,
-            at: 0,
-            phase: Phase::Onset,
-            direction: Direction::Above,
-            score: 2.0,
-            severity: 2.0,
-            observed: None,
-            expected: None,
-            reason: String::new(),
-        }
-    }
-
     fn event(kind: IncidentEventKind, at: UnixMs, findings: &[&str]) -> IncidentEvent {
-        IncidentEvent {
-            kind,
-            at,
-            incident: Incident {
-                id: "a".into(),
-                target: Target::new("", "Process", "web"),
-                opened_at: 0,
-                changed_at: at,
-                cleared_at: (kind == Cleared).then_some(at),
-                findings: findings.iter().map(|name| finding(name)).collect(),
-                coverage: Coverage::default(),
-                samples: vec![],
-                foreign: false,
-            },
-            evidence: vec![],
-            attempt: 0,
-            witnesses: vec![],
-        }
+        let findings = findings.iter().map(|name| finding(name)).collect();
+        let incident = Incident {
+            changed_at: at,
+            cleared_at: (kind == Cleared).then_some(at),
+            ..testing::incident("a", findings)
+        };
+        IncidentEvent::new(kind, at, incident)
     }
 
     fn supersedes(

@@ -26,6 +26,8 @@ mod signal;
 mod snapshot;
 mod solution;
 mod target;
+#[cfg(any(test, feature = "test-support"))]
+pub mod testing;
 mod text;
 mod time;
 mod verdict;

@@ -142,11 +142,7 @@ pub fn marked(change: &Value, id: &str, object: &Object) -> Value {
 mod tests {
     use super::*;
     use crate::object::tests::object;
-    use anomalyzer_domain::{MergePatch, Target};
-
-    fn target() -> Target {
-        Target::new("shop", "Deployment", "web")
-    }
+    use anomalyzer_domain::{MergePatch, Target, testing};
 
     fn web(spec: &Value) -> Object {
         object(
@@ -158,15 +154,7 @@ mod tests {
     #[test]
     fn the_field_the_mark_and_the_precondition_travel_in_one_patch() {
         let object = web(&json!({"replicas": 1}));
-        let change = plan(
-            &object,
-            &Operation::Scale {
-                target: target(),
-                replicas: 3,
-            },
-            0,
-        )
-        .unwrap();
+        let change = plan(&object, &testing::scale(testing::web(), 3), 0).unwrap();
         assert_eq!(
             marked(&change, "op-1", &object),
             json!({
@@ -188,7 +176,7 @@ mod tests {
             json!({"metadata": {"annotations": {"anomalyzer.dev/operation": "op-0"}}}),
         ] {
             let operation = Operation::Patch(MergePatch {
-                target: target(),
+                target: testing::web(),
                 patch: patch.clone(),
             });
             assert!(
@@ -203,12 +191,14 @@ mod tests {
 
     #[test]
     fn a_change_that_would_replace_no_pod_is_refused_with_the_reason() {
-        let restart = Operation::Restart { target: target() };
+        let restart = Operation::Restart {
+            target: testing::web(),
+        };
         let image = |more: Value| {
             let mut patch = json!({"spec": {"template": {"spec": {"nodeName": "n"}}}});
             merge_patch::join(&mut patch, &json!({ "spec": more }));
             Operation::Patch(MergePatch {
-                target: target(),
+                target: testing::web(),
                 patch,
             })
         };
@@ -244,10 +234,7 @@ mod tests {
             (
                 Kind::Deployment,
                 json!({"paused": true}),
-                Operation::Scale {
-                    target: target(),
-                    replicas: 2,
-                },
+                testing::scale(testing::web(), 2),
             ),
         ] {
             let object = object(

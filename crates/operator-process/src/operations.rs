@@ -97,16 +97,13 @@ fn object(config: &GroupConfig, overlay: &Overlay) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anomalyzer_domain::{MergePatch, Target};
+    use anomalyzer_domain::MergePatch;
+    use anomalyzer_domain::testing::{self, web_process};
 
     fn config() -> GroupConfig {
         let mut config = GroupConfig::new(vec!["web".into()], 8000);
         config.environment.insert("MODE".into(), "fast".into());
         config
-    }
-
-    fn target() -> Target {
-        Target::new("", "Process", "web")
     }
 
     fn perform(
@@ -122,10 +119,7 @@ mod tests {
         let (next, performed) = perform(
             &Wanted::default(),
             "op-1",
-            &Operation::Scale {
-                target: target(),
-                replicas: 3,
-            },
+            &testing::scale(web_process(), 3),
         )
         .unwrap();
         assert_eq!((next.replicas, next.generation, next.revision), (3, 1, 0));
@@ -140,7 +134,7 @@ mod tests {
                 &Wanted::default(),
                 "op-1",
                 &Operation::Scale {
-                    target: target(),
+                    target: web_process(),
                     replicas,
                 },
             );
@@ -152,7 +146,7 @@ mod tests {
     fn a_patch_says_how_to_take_it_back_and_a_roll_back_does() {
         let patch = json!({"environment": {"MODE": "slow", "LIMIT": "5"}});
         let patch = Operation::Patch(MergePatch {
-            target: target(),
+            target: web_process(),
             patch,
         });
         let (patched, performed) = perform(&Wanted::default(), "op-1", &patch).unwrap();
@@ -160,8 +154,14 @@ mod tests {
             performed.before,
             Some(json!({"environment": {"MODE": "fast", "LIMIT": null}}))
         );
-        let (back, performed) =
-            perform(&patched, "op-2", &Operation::RollBack { target: target() }).unwrap();
+        let (back, performed) = perform(
+            &patched,
+            "op-2",
+            &Operation::RollBack {
+                target: web_process(),
+            },
+        )
+        .unwrap();
         assert_eq!(back.environment, Overlay::new());
         assert_eq!(
             performed.after,
@@ -175,7 +175,9 @@ mod tests {
         let refused = perform(
             &Wanted::default(),
             "op-1",
-            &Operation::RollBack { target: target() },
+            &Operation::RollBack {
+                target: web_process(),
+            },
         );
         assert!(matches!(refused, Err(OperatorError::Refused(_))));
     }

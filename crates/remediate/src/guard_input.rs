@@ -185,15 +185,12 @@ fn incident_facts(
 mod tests {
     use super::*;
     use crate::tests::rig;
+    use anomalyzer_domain::testing::coverage;
 
     #[test]
     fn an_incident_is_as_fresh_as_the_signal_that_lags_behind_most() {
         let incident = rig::incident(&["errors", "latency"]);
-        let whole = Coverage {
-            asked: 2,
-            answered: 2,
-            failed: 0,
-        };
+        let whole = coverage(2, 2);
         let facts = |latency: Option<(Coverage, Option<UnixMs>)>| {
             incident_facts(&incident, |signal| {
                 if signal == "latency" {
@@ -207,23 +204,8 @@ mod tests {
         assert_eq!(facts(Some((whole, Some(140)))).as_of, Some(100));
         assert_eq!(facts(Some((whole, None))).as_of, None);
         assert_eq!(facts(None).as_of, None);
-        let partly = facts(Some((
-            Coverage {
-                asked: 2,
-                answered: 1,
-                failed: 1,
-            },
-            Some(40),
-        )))
-        .coverage;
-        assert_eq!(
-            partly,
-            Coverage {
-                asked: 4,
-                answered: 3,
-                failed: 1
-            }
-        );
+        let partly = facts(Some((coverage(2, 1), Some(40)))).coverage;
+        assert_eq!(partly, coverage(4, 3));
     }
 
     #[test]

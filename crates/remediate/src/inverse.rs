@@ -67,28 +67,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use anomalyzer_domain::Target;
+    use anomalyzer_domain::testing;
 
     /// Returns the record of a patch that changed the target from `before` to `after`.
     fn patched(before: Value, after: Value) -> OperationRecord {
         let operation = Operation::Patch(MergePatch {
-            target: Target::new("shop", "Deployment", "web"),
+            target: testing::web(),
             patch: after.clone(),
         });
         OperationRecord {
-            id: "op-1".into(),
-            kind: operation.kind().to_owned(),
-            target: operation.target().cloned(),
-            operation,
-            asked_at: 0,
             done_at: Some(0),
-            guard: None,
-            outcome: None,
             before: Some(before),
             after: Some(after),
-            version: None,
-            undoes: None,
-            reverted_by: None,
+            ..testing::operation_record("op-1", operation)
         }
     }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_bus::{Bus, BusError, BusHealth, LogOfRecord, Replay, Subscription};
+use anomalyzer_bus::{Bus, BusError, BusLayer};
 use anomalyzer_domain::{Delivery, IncidentEvent, IncidentEventKind, Record, Topic};
 use anomalyzer_remediate::{OffRecord, Unrecorded};
 
@@ -115,7 +115,11 @@ fn about(record: &Record, problem: &str) -> Option<Unrecorded> {
 }
 
 #[async_trait]
-impl Bus for OffRecordBus {
+impl BusLayer for OffRecordBus {
+    fn below(&self) -> &dyn Bus {
+        self.bus.as_ref()
+    }
+
     async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError> {
         match topic {
             Topic::Incidents => self.publish_incident(record).await,
@@ -142,72 +146,20 @@ impl Bus for OffRecordBus {
         }
         Ok(())
     }
-
-    async fn publish_confirmed(&self, topic: Topic, record: Record) -> Result<(), BusError> {
-        self.bus.publish_confirmed(topic, record).await
-    }
-
-    async fn subscribe(
-        &self,
-        topic: Topic,
-        group: &str,
-    ) -> Result<Box<dyn Subscription>, BusError> {
-        self.bus.subscribe(topic, group).await
-    }
-
-    async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
-        self.bus.tail(topic).await
-    }
-
-    async fn replay(&self, topic: Topic) -> Result<Replay, BusError> {
-        self.bus.replay(topic).await
-    }
-
-    fn is_partitioned(&self) -> bool {
-        self.bus.is_partitioned()
-    }
-
-    fn log_of_record(&self) -> Option<Box<dyn LogOfRecord>> {
-        self.bus.log_of_record()
-    }
-
-    fn health(&self) -> BusHealth {
-        self.bus.health()
-    }
-
-    async fn drain(&self, timeout: Duration) -> Result<(), BusError> {
-        self.bus.drain(timeout).await
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
     use anomalyzer_common::clock::now_ms;
-    use anomalyzer_domain::{Coverage, Incident, IncidentId, Target};
+    use anomalyzer_domain::testing;
     use anomalyzer_egress::notify::{Notifier, NotifyConfig};
 
     use super::*;
 
     fn event(kind: IncidentEventKind) -> Record {
-        anomalyzer_wire::incidents::encode(&IncidentEvent {
-            kind,
-            at: 7,
-            incident: Incident {
-                id: IncidentId::derive(&["test"]),
-                target: Target::new("shop", "Deployment", "web"),
-                opened_at: 7,
-                changed_at: 7,
-                cleared_at: None,
-                findings: vec![],
-                coverage: Coverage::default(),
-                samples: vec![],
-                foreign: false,
-            },
-            evidence: vec![],
-            attempt: 0,
-            witnesses: vec![],
-        })
+        let incident = testing::incident("inc-1", vec![]);
+        anomalyzer_wire::incidents::encode(&IncidentEvent::new(kind, 7, incident))
     }
 
     #[test]
@@ -251,7 +203,8 @@ mod tests {
                 0 => IncidentEventKind::Opened,
                 _ => IncidentEventKind::Cleared,
             };
-            bus.publish(Topic::Incidents, event(kind)).await.unwrap();
+            let record = event(kind);
+            Bus::publish(&bus, Topic::Incidents, record).await.unwrap();
             published += 1;
             assert!(published < 1_000, "the disk is never full");
         }

@@ -491,14 +491,8 @@ impl Startup {
     /// Restores the open incidents of the history for the executor.
     fn restore_incidents(&self, open: Vec<Incident>) {
         for incident in open {
-            self.incidents.take(&IncidentEvent {
-                kind: IncidentEventKind::Changed,
-                at: incident.changed_at,
-                incident,
-                evidence: vec![],
-                attempt: 0,
-                witnesses: vec![],
-            });
+            let (kind, at) = (IncidentEventKind::Changed, incident.changed_at);
+            self.incidents.take(&IncidentEvent::new(kind, at, incident));
         }
     }
 

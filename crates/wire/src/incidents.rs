@@ -138,9 +138,7 @@ pub fn decode(delivery: &Delivery) -> Result<IncidentEvent, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anomalyzer_domain::{
-        Coverage, Direction, IncidentEventKind, Meaning, Sample, Series, Target, Topic,
-    };
+    use anomalyzer_domain::{IncidentEventKind, Sample, Series, Topic, testing};
 
     /// Creates an event with `findings` findings and their samples. Each finding has `labels`
     /// labels of the given length.
@@ -156,24 +154,15 @@ mod tests {
         };
         let finding = |number: usize| Finding {
             id: format!("find-{number}").into(),
-            signal: "latency".into(),
-            meaning: Meaning::Latency,
             labels: of(number),
-            detector: "zscore".into(),
-            detector_digest: String::new(),
-            onset_at: 0,
-            at: 0,
             phase: if number == 0 {
                 Phase::Clear
             } else {
                 Phase::Onset
             },
-            direction: Direction::Above,
-            score: 1.0,
             severity: number as f64,
-            observed: None,
-            expected: None,
             reason: "x".repeat(length),
+            ..testing::finding("latency")
         };
         let series = |number| Series {
             labels: of(number),
@@ -186,35 +175,14 @@ mod tests {
             ],
         };
         let incident = Incident {
-            id: "inc-1".into(),
-            target: Target::new("shop", "Deployment", "web"),
-            opened_at: 0,
-            changed_at: 0,
-            cleared_at: None,
-            findings: (0..findings).map(finding).collect(),
-            coverage: Coverage::default(),
             samples: (0..findings).map(series).collect(),
-            foreign: false,
+            ..testing::incident("inc-1", (0..findings).map(finding).collect())
         };
-        IncidentEvent {
-            kind: IncidentEventKind::Opened,
-            at: 0,
-            incident,
-            evidence: vec![],
-            attempt: 0,
-            witnesses: vec![],
-        }
+        IncidentEvent::new(IncidentEventKind::Opened, 0, incident)
     }
 
     fn read(record: Record) -> IncidentEvent {
-        decode(&Delivery {
-            topic: Topic::Incidents,
-            partition: 0,
-            offset: 0,
-            published_at: None,
-            record,
-        })
-        .unwrap()
+        decode(&testing::delivery(Topic::Incidents, record)).unwrap()
     }
 
     #[test]

@@ -217,7 +217,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use anomalyzer_domain::{Evidence, EvidenceKind, Proposal, Topic};
+    use anomalyzer_domain::{Evidence, EvidenceKind, Proposal, Topic, testing};
 
     const PUBLISHED: UnixMs = 1_700_000_000_000;
 
@@ -227,11 +227,9 @@ mod tests {
             ..Record::default()
         };
         Delivery {
-            topic: Topic::Solutions,
-            partition: 0,
             offset: 7,
             published_at: Some(PUBLISHED),
-            record,
+            ..testing::delivery(Topic::Solutions, record)
         }
     }
 

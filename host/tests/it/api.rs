@@ -718,14 +718,7 @@ async fn incidents_signals_and_plugins_are_listed() {
     let mut over = incident(1);
     over.cleared_at = Some(over.changed_at);
     for incident in [over.clone(), incident(2)] {
-        let event = IncidentEvent {
-            kind: IncidentEventKind::Opened,
-            at: NOON,
-            incident,
-            evidence: Vec::new(),
-            attempt: 0,
-            witnesses: vec![],
-        };
+        let event = IncidentEvent::new(IncidentEventKind::Opened, NOON, incident);
         server.place.history.record_incident(&event).await.unwrap();
     }
     assert_eq!(

@@ -151,14 +151,7 @@ async fn full_place() -> Place {
         let mut incident = incident(n);
         incident.cleared_at = cleared;
         incident.changed_at = cleared.unwrap_or(incident.changed_at);
-        let event = IncidentEvent {
-            kind: IncidentEventKind::Changed,
-            at: incident.changed_at,
-            incident,
-            evidence: vec![],
-            attempt: 0,
-            witnesses: vec![],
-        };
+        let event = IncidentEvent::new(IncidentEventKind::Changed, incident.changed_at, incident);
         place.history.record_incident(&event).await.unwrap();
     }
     place

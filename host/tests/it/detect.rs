@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use anomalyzer_bus::{Bus, BusError, BusHealth, Replay, Subscription};
+use anomalyzer_bus::{Bus, BusError, BusLayer, Subscription};
 use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
 use anomalyzer_common::clock::now_ms;
@@ -12,9 +12,10 @@ use anomalyzer_detect::{
     Backfill, DetectStatus, DroppedCounters, Engine, Feedback, IncidentConfig, IncidentCorrelator,
     IncidentLog, Vote,
 };
+use anomalyzer_domain::testing::{self, web};
 use anomalyzer_domain::{
-    Coverage, Delivery, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch,
-    Record, Sample, Series, Target, Topic, UnixMs,
+    Delivery, DetectorConfig, IncidentEvent, IncidentEventKind, Labels, MetricBatch, Record,
+    Sample, Series, Target, Topic, UnixMs,
 };
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use anomalyzer_service::config;
@@ -26,10 +27,6 @@ use crate::wait::until;
 
 const START: UnixMs = 1_769_860_800_000;
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn web() -> Target {
-    Target::new("shop", "Deployment", "web")
-}
 
 fn series(samples: Vec<Sample>) -> Series {
     Series {
@@ -94,16 +91,8 @@ fn engine(bus: &Arc<dyn Bus>, backfill: Option<Arc<dyn Backfill>>) -> Engine {
 /// Builds a batch with one sample of a signal about the target.
 fn batch(signal: &str, at: UnixMs, value: f64) -> Record {
     anomalyzer_wire::metrics::encode(&MetricBatch {
-        signal: signal.into(),
-        target: Some(web()),
-        observed_at: at,
-        coverage: Coverage {
-            asked: 1,
-            answered: 1,
-            failed: 0,
-        },
         series: vec![series(vec![Sample { at, value }])],
-        foreign: false,
+        ..testing::batch(signal, at, value)
     })
 }
 
@@ -314,9 +303,9 @@ struct StubbornSubscription {
 }
 
 #[async_trait]
-impl Bus for Stubborn {
-    async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError> {
-        self.bus.publish(topic, record).await
+impl BusLayer for Stubborn {
+    fn below(&self) -> &dyn Bus {
+        &self.bus
     }
 
     async fn subscribe(
@@ -329,26 +318,6 @@ impl Bus for Stubborn {
             subscription,
             sets_aside: Arc::clone(&self.sets_aside),
         }))
-    }
-
-    async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
-        self.bus.tail(topic).await
-    }
-
-    async fn replay(&self, topic: Topic) -> Result<Replay, BusError> {
-        self.bus.replay(topic).await
-    }
-
-    fn is_partitioned(&self) -> bool {
-        self.bus.is_partitioned()
-    }
-
-    fn health(&self) -> BusHealth {
-        self.bus.health()
-    }
-
-    async fn drain(&self, timeout: Duration) -> Result<(), BusError> {
-        self.bus.drain(timeout).await
     }
 }
 

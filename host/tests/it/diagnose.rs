@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anomalyzer_diagnose::{Diagnoser, DiagnoserConfig, Diagnosis, OllamaConfig};
 use anomalyzer_domain::{
-    AnalystKind, Coverage, Direction, Finding, FindingId, Incident, IncidentEvent,
-    IncidentEventKind, IncidentId, Labels, Meaning, Phase, Range, Target, solutions,
+    AnalystKind, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, Meaning, Range,
+    Target, solutions, testing,
 };
 use anomalyzer_testbed::shared;
 use axum::Router;
@@ -16,16 +16,8 @@ use serde_json::json;
 
 fn event() -> IncidentEvent {
     let finding = |signal: &str, meaning| Finding {
-        id: FindingId::derive(&[signal]),
-        signal: signal.into(),
         meaning,
-        labels: Labels::default(),
-        detector: "zscore".into(),
-        detector_digest: String::new(),
-        onset_at: 0,
         at: 1_000,
-        phase: Phase::Onset,
-        direction: Direction::Above,
         score: 4.0,
         severity: 4.0,
         observed: Some(160.0),
@@ -34,33 +26,18 @@ fn event() -> IncidentEvent {
             high: Some(60.0),
         }),
         reason: "160 is 9 standard deviations above the mean 40".into(),
+        ..testing::finding(signal)
     };
-    let target = Target::new("shop", "Deployment", "web");
-    IncidentEvent {
-        kind: IncidentEventKind::Confirmed,
-        at: 1_000,
-        incident: Incident {
-            id: IncidentId::derive(&["a"]),
-            target,
-            opened_at: 0,
-            changed_at: 1_000,
-            cleared_at: None,
-            findings: vec![
-                finding("traffic", Meaning::Traffic),
-                finding("latency", Meaning::Latency),
-            ],
-            coverage: Coverage {
-                asked: 2,
-                answered: 2,
-                failed: 0,
-            },
-            samples: vec![],
-            foreign: false,
-        },
-        evidence: vec![],
-        attempt: 0,
-        witnesses: vec![],
-    }
+    let findings = vec![
+        finding("traffic", Meaning::Traffic),
+        finding("latency", Meaning::Latency),
+    ];
+    let incident = Incident {
+        changed_at: 1_000,
+        coverage: testing::coverage(2, 2),
+        ..testing::incident(IncidentId::derive(&["a"]).as_str(), findings)
+    };
+    IncidentEvent::new(IncidentEventKind::Confirmed, 1_000, incident)
 }
 
 fn diagnoser(ollama: Option<OllamaConfig>) -> Diagnoser {

@@ -3,31 +3,28 @@
 use std::path::PathBuf;
 
 use anomalyzer_common::metrics::Metrics;
+use anomalyzer_domain::testing::{self, scale, walk};
 use anomalyzer_domain::{
-    Analyst, AnalystKind, Anomaly, Coverage, Decision, DecisionId, DecisionState, Direction,
-    Evidence, EvidenceKind, Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels,
-    Meaning, Operation, OperationId, OperationRecord, Outcome, OutcomeKind, Phase, Provenance,
-    Range, Solution, Target, UnixMs, Verdict, Verification, VerificationOutcome,
+    Analyst, AnalystKind, Anomaly, Decision, DecisionId, DecisionState, Direction, Evidence,
+    EvidenceKind, Finding, FindingId, GuardVerdict, Incident, IncidentId, Labels, OperationId,
+    OperationRecord, Outcome, OutcomeKind, Provenance, Range, Solution, UnixMs, Verdict,
+    Verification, VerificationOutcome,
 };
 use anomalyzer_history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
 use serde_json::json;
 use tempfile::TempDir;
 
+pub use anomalyzer_domain::testing::web;
+
 /// 2026-01-31T12:00:00Z.
 pub const NOON: UnixMs = 1_769_860_800_000;
-
-pub fn web() -> Target {
-    Target::new("shop", "Deployment", "web")
-}
 
 /// Returns decision number `n`, proposed `n` minutes after noon.
 pub fn proposed(n: i64) -> Decision {
     let at = NOON + n * 60_000;
+    let id = DecisionId::derive(&["test", &n.to_string()]);
     let mut decision = Decision::proposed(&Solution {
-        anomaly_type: "latency_above".to_owned(),
-        solution_type: "scale_up".to_owned(),
         explanation: format!("latency rises with the queue, number {n}"),
-        id: DecisionId::derive(&["test", &n.to_string()]).to_string(),
         incident: Some(IncidentId::from("inc-0000000000000001")),
         target: Some(web()),
         parameters: json!({"replicas": 4}).as_object().unwrap().clone(),
@@ -38,25 +35,18 @@ pub fn proposed(n: i64) -> Decision {
             text: "web_latency is 1.25 s, expected 0.05 to 0.5".to_owned(),
         }],
         cites: vec!["e1".to_owned()],
-        alternatives: Vec::new(),
         analyst: Analyst {
-            kind: AnalystKind::Rules,
-            model: None,
-            digest: None,
             took_ms: 1,
             why_rules: Some("ollama is not configured".to_owned()),
-            prompt: None,
-            prompt_sha256: None,
-            raw_answer: None,
+            ..Analyst::of(AnalystKind::Rules)
         },
         provenance: Provenance {
             source: "engine".to_owned(),
             by: "engine".to_owned(),
         },
-        attempt: 0,
         proposed_at: at,
         expires_at: at + 600_000,
-        basis: None,
+        ..testing::solution(id.as_str(), "scale_up")
     });
     decision.opened_at = at - 5_000;
     decision.anomaly = Some(Anomaly {
@@ -77,8 +67,7 @@ pub fn proposed(n: i64) -> Decision {
 /// Decision number `n` after these transitions.
 pub fn in_state(n: i64, path: &[DecisionState]) -> Decision {
     let mut decision = proposed(n);
-    path.iter()
-        .for_each(|next| decision.transition(*next).unwrap());
+    walk(&mut decision, path);
     decision
 }
 
@@ -92,14 +81,8 @@ pub fn done(n: i64) -> Decision {
     let mut decision = in_state(n, &[DecisionState::Acting, DecisionState::Done]);
     let at = decision.decided_at;
     decision.guard = Some(allow());
+    let id = OperationId::derive(&[decision.id.as_str(), "1"]);
     decision.operations = vec![OperationRecord {
-        id: OperationId::derive(&[decision.id.as_str(), "1"]),
-        kind: "scale".to_owned(),
-        target: Some(web()),
-        operation: Operation::Scale {
-            target: web(),
-            replicas: 4,
-        },
         asked_at: at + 100,
         done_at: Some(at + 250),
         guard: Some(allow()),
@@ -109,9 +92,7 @@ pub fn done(n: i64) -> Decision {
         }),
         before: Some(json!({"replicas": 2})),
         after: Some(json!({"replicas": 4})),
-        version: None,
-        undoes: None,
-        reverted_by: None,
+        ..testing::operation_record(id.as_str(), scale(web(), 4))
     }];
     decision.summary = Some("scaled from 2 to 4".to_owned());
     decision.verification = Some(Verification {
@@ -135,36 +116,23 @@ pub fn event(kind: DecisionEventKind, decision: Decision) -> DecisionEvent {
 
 pub fn incident(n: i64) -> Incident {
     let at = NOON + n * 60_000;
+    let finding = Finding {
+        id: FindingId::from("find-1"),
+        labels: Labels::new([("pod", "web-1")]),
+        detector_digest: "00ff".to_owned(),
+        onset_at: at,
+        at,
+        score: 2.5,
+        severity: 3.0,
+        observed: Some(1.25),
+        reason: "far above".to_owned(),
+        ..testing::finding("web_latency")
+    };
+    let id = IncidentId::derive(&["test", &n.to_string()]);
     Incident {
-        id: IncidentId::derive(&["test", &n.to_string()]),
-        target: web(),
         opened_at: at,
         changed_at: at,
-        cleared_at: None,
-        findings: vec![Finding {
-            id: FindingId::from("find-1"),
-            signal: "web_latency".to_owned(),
-            meaning: Meaning::Latency,
-            labels: Labels::new([("pod", "web-1")]),
-            detector: "zscore".to_owned(),
-            detector_digest: "00ff".to_owned(),
-            onset_at: at,
-            at,
-            phase: Phase::Onset,
-            direction: Direction::Above,
-            score: 2.5,
-            severity: 3.0,
-            observed: Some(1.25),
-            expected: None,
-            reason: "far above".to_owned(),
-        }],
-        coverage: Coverage {
-            asked: 1,
-            answered: 1,
-            failed: 0,
-        },
-        samples: Vec::new(),
-        foreign: false,
+        ..testing::incident(id.as_str(), vec![finding])
     }
 }
 

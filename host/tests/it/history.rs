@@ -586,14 +586,7 @@ async fn an_incident_is_kept_as_it_was_last_and_never_goes_back_in_time() {
     let mut cleared = opened.clone();
     cleared.changed_at += 1000;
     cleared.cleared_at = Some(cleared.changed_at);
-    let record = |kind, incident| IncidentEvent {
-        kind,
-        at: NOON,
-        incident,
-        evidence: Vec::new(),
-        attempt: 0,
-        witnesses: vec![],
-    };
+    let record = |kind, incident| IncidentEvent::new(kind, NOON, incident);
     place
         .history
         .record_incident(&record(IncidentEventKind::Opened, incident(2)))
@@ -778,14 +771,7 @@ async fn those_that_were_left_alone_are_counted_for_a_comparison() {
             1 => one.cleared_at = Some(at + 1),
             _ => {}
         }
-        let event = IncidentEvent {
-            kind: IncidentEventKind::Changed,
-            at,
-            incident: one,
-            evidence: vec![],
-            attempt: 0,
-            witnesses: vec![],
-        };
+        let event = IncidentEvent::new(IncidentEventKind::Changed, at, one);
         place.history.record_incident(&event).await.unwrap();
     }
     let mut treated = done(1);

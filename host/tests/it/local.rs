@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anomalyzer_domain::testing::{self, web_process as target};
 use anomalyzer_domain::{LogRequest, MergePatch, Operation, OperationId, Snapshot, Target, derive};
 use anomalyzer_operator::{Operator, OperatorError};
 use anomalyzer_operator_process::{GroupConfig, Local, LocalConfig, Readiness};
@@ -129,15 +130,8 @@ impl Host {
     }
 }
 
-fn target() -> Target {
-    Target::new("", "Process", "web")
-}
-
 fn scale(replicas: u32) -> Operation {
-    Operation::Scale {
-        target: target(),
-        replicas,
-    }
+    testing::scale(target(), replicas)
 }
 
 fn patch(environment: &Value) -> Operation {

@@ -13,10 +13,8 @@ use anomalyzer_detect::{
     DetectStatus, Engine, EngineError, IncidentConfig, IncidentCorrelator, IncidentLog, StateStore,
     StateStoreConfig, state_store,
 };
-use anomalyzer_domain::{
-    Coverage, DetectorConfig, Finding, IncidentEventKind, Labels, MetricBatch, Phase, Sample,
-    Series, Target, Topic, UnixMs,
-};
+use anomalyzer_domain::testing;
+use anomalyzer_domain::{DetectorConfig, Finding, IncidentEventKind, Labels, Phase, Topic, UnixMs};
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use serde_json::json;
 use tempfile::TempDir;
@@ -28,10 +26,6 @@ use anomalyzer_test_support::guest::{self, Stateful};
 
 const START: UnixMs = 1_769_860_800_000;
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn web() -> Target {
-    Target::new("shop", "Deployment", "web")
-}
 
 fn zscore() -> DetectorConfig {
     let settings = json!({"spike": 5, "drop": 5, "clear_samples": 2});
@@ -164,21 +158,8 @@ impl Rig {
         for value in values {
             let at = START + self.sent * 1000;
             let labels = Labels::new([("__name__", "latency"), ("pod", "a")]);
-            let batch = MetricBatch {
-                signal: "latency".into(),
-                target: Some(web()),
-                observed_at: at,
-                coverage: Coverage {
-                    asked: 1,
-                    answered: 1,
-                    failed: 0,
-                },
-                series: vec![Series {
-                    labels,
-                    samples: vec![Sample { at, value: *value }],
-                }],
-                foreign: false,
-            };
+            let mut batch = testing::batch("latency", at, *value);
+            batch.series[0].labels = labels;
             self.bus
                 .publish(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))
                 .await

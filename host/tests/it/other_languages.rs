@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use anomalyzer_domain::testing::web;
 use anomalyzer_domain::{Direction, Labels, Notice, Operation, Phase, PluginKind, Range, Target};
 use anomalyzer_plugin_host::{
     ActionIncident, ActionOutcome, ActionStep, DetectorHandle, Frame, PluginConfig, PluginError,
@@ -284,10 +285,6 @@ async fn wrong_keys(language: &str) {
 
 fn names(error: &PluginError, key: &str) -> bool {
     matches!(error, PluginError::Invalid(message) if message.contains(&format!("`{key}`")))
-}
-
-fn web() -> Target {
-    Target::new("shop", "Deployment", "web")
 }
 
 fn incident(target: Option<Target>) -> ActionIncident {

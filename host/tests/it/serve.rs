@@ -11,9 +11,10 @@ use anomalyzer::cli::{Output, status};
 use anomalyzer_bus::{Bus, BusError};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client;
+use anomalyzer_domain::testing::{coverage, empty_batch, web_process};
 use anomalyzer_domain::{
-    Coverage, Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Record, Sample,
-    Series, Target, Topic, VerificationOutcome, solutions,
+    Decision, DecisionState, Labels, MetricBatch, Operation, OutcomeKind, Record, Sample, Series,
+    Target, Topic, VerificationOutcome, solutions,
 };
 use anomalyzer_history::{FILE_NAME, Filter, HistoryOptions, Page};
 use anomalyzer_service::config::Config;
@@ -187,19 +188,14 @@ pub async fn heal(server: &Service) -> Infallible {
 
 fn batch(signal: &str, samples: Vec<Sample>) -> MetricBatch {
     MetricBatch {
-        signal: signal.to_owned(),
-        target: Some(Target::new("", "Process", "web")),
+        target: Some(web_process()),
         observed_at: samples.last().map_or(0, |sample| sample.at),
-        coverage: Coverage {
-            asked: 1,
-            answered: 1,
-            failed: 0,
-        },
+        coverage: coverage(1, 1),
         series: vec![Series {
             labels: Labels::new([("__name__", signal)]),
             samples,
         }],
-        foreign: false,
+        ..empty_batch(signal)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::testing::web;
 use anomalyzer_domain::{AnalystKind, Decision, OutcomeKind};
 use anomalyzer_testbed::{Kafka, shared};
 use axum::routing::{get, post};
@@ -13,7 +14,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::cluster::{Cluster, kubeconfig, web};
+use crate::cluster::{Cluster, kubeconfig};
 use crate::proxy::Proxy;
 use crate::receiver::Receiver;
 use crate::scale::{Progress, SLACK, minutes, scale, seconds, text};

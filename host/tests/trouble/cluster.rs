@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{Target, rfc3339};
+use anomalyzer_domain::rfc3339;
 use anomalyzer_operator::merge_patch;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
@@ -17,10 +17,6 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 const MARK: &str = "anomalyzer.dev/operation";
-
-pub fn web() -> Target {
-    Target::new("shop", "Deployment", "web")
-}
 
 /// The cluster. It stops with the test's runtime.
 pub struct Cluster {

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use anomalyzer_bus::Bus;
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_domain::{
-    Coverage, Decision, Incident, Labels, MetricBatch, Sample, Series, Target, Topic, millis,
-};
+use anomalyzer_domain::{Decision, Incident, MetricBatch, Target, Topic, millis, testing};
 use anomalyzer_history::{Filter, Page};
 use anomalyzer_service::{Service, config};
 use parking_lot::Mutex;
@@ -192,19 +190,8 @@ async fn send(
     for (signal, value) in values {
         let value = value * (0.98 + 0.04 * fastrand::f64());
         let batch = MetricBatch {
-            signal: signal.to_owned(),
             target: Some(target.clone()),
-            observed_at: at,
-            coverage: Coverage {
-                asked: 1,
-                answered: 1,
-                failed: 0,
-            },
-            series: vec![Series {
-                labels: Labels::new([("__name__", signal)]),
-                samples: vec![Sample { at, value }],
-            }],
-            foreign: false,
+            ..testing::batch(signal, at, value)
         };
         // A bus that is away is part of some experiments.
         let _sent = bus

@@ -1,8 +1,9 @@
 //! Trouble with a target on Kubernetes: an echo, a deployment tool, a deletion.
 
+use anomalyzer_domain::testing::web;
 use anomalyzer_domain::{Decision, DecisionState, VerificationOutcome, solutions};
 
-use crate::cluster::{Cluster, kubeconfig, web};
+use crate::cluster::{Cluster, kubeconfig};
 use crate::receiver::Receiver;
 use crate::scale::{SLACK, minutes, seconds};
 use crate::service::{Feed, Running, channel, guard, no_scrape, sent_signal};

@@ -13,7 +13,7 @@ use super::*;
 use anomalyzer_bus::{Bus, Subscription};
 use anomalyzer_bus_sqlite::{LocalBus, LocalBusConfig};
 use anomalyzer_domain::{
-    Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic, WatchedSignal,
+    DetectorConfig, Labels, MetricBatch, Target, Topic, WatchedSignal, testing,
 };
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use anomalyzer_test_support::guest;
@@ -106,24 +106,8 @@ impl Rig {
         self.sent += 1;
         for signal in signals {
             let labels = Labels::new([("__name__", *signal), ("pod", "a")]);
-            let batch = MetricBatch {
-                signal: (*signal).to_owned(),
-                target: Some(Target::new("shop", "Deployment", "web")),
-                observed_at: self.sent,
-                coverage: Coverage {
-                    asked: 1,
-                    answered: 1,
-                    failed: 0,
-                },
-                series: vec![Series {
-                    labels,
-                    samples: vec![Sample {
-                        at: self.sent,
-                        value: guest::mood::GOOD,
-                    }],
-                }],
-                foreign: false,
-            };
+            let mut batch = testing::batch(signal, self.sent, guest::mood::GOOD);
+            batch.series[0].labels = labels;
             self.bus
                 .publish(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))
                 .await

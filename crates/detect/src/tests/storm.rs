@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
-use anomalyzer_bus::{BusError, BusHealth, Replay};
+use anomalyzer_bus::{BusError, BusLayer};
 use anomalyzer_domain::Record;
 use async_trait::async_trait;
 
@@ -16,7 +16,11 @@ struct Counting {
 }
 
 #[async_trait]
-impl Bus for Counting {
+impl BusLayer for Counting {
+    fn below(&self) -> &dyn Bus {
+        self.bus.as_ref()
+    }
+
     async fn publish(&self, topic: Topic, record: Record) -> Result<(), BusError> {
         self.writes.fetch_add(1, Relaxed);
         self.bus.publish(topic, record).await
@@ -25,34 +29,6 @@ impl Bus for Counting {
     async fn publish_all(&self, topic: Topic, records: &[Record]) -> Result<(), BusError> {
         self.writes.fetch_add(1, Relaxed);
         self.bus.publish_all(topic, records).await
-    }
-
-    async fn subscribe(
-        &self,
-        topic: Topic,
-        group: &str,
-    ) -> Result<Box<dyn Subscription>, BusError> {
-        self.bus.subscribe(topic, group).await
-    }
-
-    async fn tail(&self, topic: Topic) -> Result<Box<dyn Subscription>, BusError> {
-        self.bus.tail(topic).await
-    }
-
-    async fn replay(&self, topic: Topic) -> Result<Replay, BusError> {
-        self.bus.replay(topic).await
-    }
-
-    fn is_partitioned(&self) -> bool {
-        self.bus.is_partitioned()
-    }
-
-    fn health(&self) -> BusHealth {
-        self.bus.health()
-    }
-
-    async fn drain(&self, timeout: Duration) -> Result<(), BusError> {
-        self.bus.drain(timeout).await
     }
 }
 
@@ -76,16 +52,10 @@ async fn the_incidents_of_one_pass_share_a_few_durable_writes() {
     );
     for number in 0..TARGETS {
         let batch = MetricBatch {
-            signal: "latency".to_owned(),
             target: Some(Target::new("shop", "Deployment", &number.to_string())),
             observed_at: 1,
-            coverage: Coverage {
-                asked: 1,
-                answered: 0,
-                failed: 1,
-            },
-            series: vec![],
-            foreign: false,
+            coverage: testing::coverage(1, 0),
+            ..testing::empty_batch("latency")
         };
         rig.bus
             .publish(Topic::Metrics, anomalyzer_wire::metrics::encode(&batch))

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::rig::{Rig, event, incident, proposal, request, web};
+use super::rig::{Rig, coverage, event, incident, proposal, request, web};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{
-    Coverage, DecisionState, Incident, IncidentEvent, IncidentEventKind, Parameters, Solution,
-    Topic, Verdict, solutions,
+    DecisionState, Incident, IncidentEvent, IncidentEventKind, Parameters, Solution, Topic,
+    Verdict, solutions,
 };
 use anomalyzer_policy::{Foreign, Selector};
 
@@ -14,15 +14,7 @@ use anomalyzer_policy::{Foreign, Selector};
 fn half_seen(rig: &Rig) -> Incident {
     let incident = incident(&["latency"]);
     rig.know(&incident);
-    rig.hear(
-        "latency",
-        50.0,
-        Coverage {
-            asked: 2,
-            answered: 1,
-            failed: 1,
-        },
-    );
+    rig.hear("latency", 50.0, coverage(2, 1));
     incident
 }
 

@@ -3,30 +3,20 @@
 use serde_json::json;
 
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_domain::testing;
 use anomalyzer_domain::{
-    Analyst, AnalystKind, Coverage, Decision, DecisionId, DecisionState, Direction, Finding,
-    FindingId, Incident, IncidentEvent, IncidentEventKind, IncidentId, Labels, Meaning, Operation,
-    OperationId, OperationRecord, Parameters, Phase, Provenance, Range, Solution, Target,
+    Decision, DecisionId, DecisionState, Finding, Incident, IncidentEvent, IncidentEventKind,
+    IncidentId, Operation, OperationId, OperationRecord, Provenance, Range, Solution, UnixMs,
 };
 
-pub fn web() -> Target {
-    Target::new("shop", "Deployment", "web")
-}
+pub use anomalyzer_domain::testing::{coverage, scale, walk, web};
 
 /// Builds an open incident of the target, with a finding for each signal.
 pub fn incident(signals: &[&str]) -> Incident {
     let now = now_ms();
     let finding = |signal: &&str| Finding {
-        id: FindingId::derive(&[signal]),
-        signal: (*signal).to_owned(),
-        meaning: Meaning::Latency,
-        labels: Labels::default(),
-        detector: "zscore".into(),
-        detector_digest: String::new(),
         onset_at: now - 10_000,
         at: now - 1_000,
-        phase: Phase::Onset,
-        direction: Direction::Above,
         score: 4.0,
         severity: 4.0,
         observed: Some(200.0),
@@ -35,60 +25,42 @@ pub fn incident(signals: &[&str]) -> Incident {
             high: Some(100.0),
         }),
         reason: "high".into(),
+        ..testing::finding(signal)
     };
+    let findings = signals.iter().map(finding).collect();
     Incident {
-        id: IncidentId::derive(&["incident"]),
-        target: web(),
         opened_at: now - 10_000,
         changed_at: now - 1_000,
-        cleared_at: None,
-        findings: signals.iter().map(finding).collect(),
-        coverage: Coverage {
-            asked: 1,
-            answered: 1,
-            failed: 0,
-        },
-        samples: vec![],
-        foreign: false,
+        ..testing::incident(IncidentId::derive(&["incident"]).as_str(), findings)
     }
 }
 
 pub fn event(incident: &Incident) -> IncidentEvent {
-    let (kind, at) = (IncidentEventKind::Confirmed, incident.changed_at);
-    IncidentEvent {
-        kind,
-        at,
-        incident: incident.clone(),
-        evidence: vec![],
-        attempt: 0,
-        witnesses: vec![],
-    }
+    let at = incident.changed_at;
+    IncidentEvent::new(IncidentEventKind::Confirmed, at, incident.clone())
+}
+
+/// Returns the event that the incident cleared at the given time.
+pub fn cleared(incident: &Incident, at: UnixMs) -> IncidentEvent {
+    let incident = Incident {
+        cleared_at: Some(at),
+        changed_at: at,
+        ..incident.clone()
+    };
+    IncidentEvent::new(IncidentEventKind::Cleared, at, incident)
 }
 
 /// Builds a solution of our analyst for the incident.
 pub fn proposal(incident: &Incident, solution: &str, attempt: u32) -> Solution {
     let now = now_ms();
+    let id = Solution::id_of(&incident.id, solution, attempt);
     Solution {
-        anomaly_type: "latency_above".into(),
-        solution_type: solution.into(),
-        explanation: "because".into(),
-        id: Solution::id_of(&incident.id, solution, attempt).to_string(),
         incident: Some(incident.id.clone()),
         target: Some(incident.target.clone()),
-        parameters: Parameters::new(),
-        confidence: 0.5,
-        evidence: vec![],
-        cites: vec![],
-        alternatives: vec![],
-        analyst: Analyst::of(AnalystKind::Rules),
-        provenance: Provenance {
-            source: Provenance::ENGINE.into(),
-            by: "analyst".into(),
-        },
         attempt,
         proposed_at: now,
         expires_at: now + 60_000,
-        basis: None,
+        ..testing::solution(id.as_str(), solution)
     }
 }
 
@@ -109,27 +81,12 @@ pub fn request(solution: &str) -> Solution {
 
 /// Builds the record of an operation that a crash left without an outcome.
 pub fn interrupted(decision: &Decision, operation: Operation) -> OperationRecord {
+    let step = decision.operations.len().to_string();
+    let id = OperationId::derive(&[decision.id.as_str(), &step]);
     OperationRecord {
-        id: OperationId::derive(&[decision.id.as_str(), &decision.operations.len().to_string()]),
-        kind: operation.kind().to_owned(),
-        target: operation.target().cloned(),
-        operation,
         asked_at: now_ms(),
-        done_at: None,
-        guard: None,
-        outcome: None,
-        before: None,
-        after: None,
-        version: None,
-        undoes: None,
-        reverted_by: None,
+        ..testing::operation_record(id.as_str(), operation)
     }
-}
-
-/// Takes the decision through these states.
-pub fn walk(decision: &mut Decision, path: &[DecisionState]) {
-    path.iter()
-        .for_each(|next| decision.transition(*next).unwrap());
 }
 
 /// Returns the decision as it would be on record in another state.

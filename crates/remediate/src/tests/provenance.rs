@@ -1,4 +1,4 @@
-use super::rig::{Rig, foreign_id, incident, proposal, request};
+use super::rig::{Rig, cleared, foreign_id, incident, proposal, request};
 use crate::AcceptError;
 use anomalyzer_bus::fake::Failing;
 use anomalyzer_domain::{
@@ -173,17 +173,11 @@ async fn an_incident_from_before_the_start_is_known_by_the_history() {
         (DecisionState::Done, Provenance::ENGINE)
     );
     // Over by now: nothing is done about it any more.
-    let over = anomalyzer_domain::Incident {
-        cleared_at: Some(before.changed_at + 1),
-        changed_at: before.changed_at + 1,
-        ..before
-    };
-    rig.executor
-        .history
-        .record_incident(&super::rig::event(&over))
-        .await
-        .unwrap();
-    let decision = rig.drive(&proposal(&over, solutions::SCALE_UP, 0)).await;
+    let over = cleared(&before, before.changed_at + 1);
+    rig.executor.history.record_incident(&over).await.unwrap();
+    let decision = rig
+        .drive(&proposal(&over.incident, solutions::SCALE_UP, 0))
+        .await;
     assert_eq!(
         (decision.state(), decision.guard.unwrap().rule.as_str()),
         (DecisionState::Denied, "incident_cleared")

@@ -2,7 +2,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::rig::{Rig, incident, interrupted, proposal, web};
+use super::rig::{Rig, incident, interrupted, proposal, scale, web};
 use anomalyzer_domain::{
     Decision, DecisionState, HttpRequest, Notice, Operation, OutcomeKind, solutions,
 };
@@ -25,14 +25,7 @@ fn outcome(decision: &Decision) -> OutcomeKind {
 #[tokio::test]
 async fn what_left_its_mark_was_done_and_is_verified() {
     let rig = Rig::new().await;
-    let mut decision = crashed(
-        &rig,
-        solutions::SCALE_UP,
-        Operation::Scale {
-            target: web(),
-            replicas: 3,
-        },
-    );
+    let mut decision = crashed(&rig, solutions::SCALE_UP, scale(web(), 3));
     rig.world.mark(&web(), &decision.operations[0].id);
     rig.advance(&mut decision).await;
     assert_eq!(
@@ -45,14 +38,7 @@ async fn what_left_its_mark_was_done_and_is_verified() {
 #[tokio::test]
 async fn what_left_no_mark_is_in_doubt_and_not_done_again_but_its_effect_is_looked_for() {
     let rig = Rig::new().await;
-    let mut decision = crashed(
-        &rig,
-        solutions::SCALE_UP,
-        Operation::Scale {
-            target: web(),
-            replicas: 3,
-        },
-    );
+    let mut decision = crashed(&rig, solutions::SCALE_UP, scale(web(), 3));
     rig.advance(&mut decision).await;
     assert_eq!(
         (outcome(&decision), decision.state()),

@@ -21,8 +21,7 @@ use anomalyzer_collect::NoPrometheus;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_domain::{
-    Coverage, Decision, DecisionId, Incident, IncidentEvent, Labels, MetricBatch, Sample, Series,
-    Solution, Topic,
+    Coverage, Decision, DecisionId, Incident, IncidentEvent, MetricBatch, Solution, Topic, testing,
 };
 use anomalyzer_egress::http::{HttpConfig, HttpSender};
 use anomalyzer_egress::notify::{Notifier, NotifyConfig};
@@ -33,7 +32,8 @@ use anomalyzer_policy::Policy;
 use anomalyzer_verification::{RecentSamples, VerifyConfig};
 
 pub use super::fixture::{
-    event, foreign_id, incident, interrupted, proposal, recorded_as, request, walk, web,
+    cleared, coverage, event, foreign_id, incident, interrupted, proposal, recorded_as, request,
+    scale, walk, web,
 };
 pub use super::world::World;
 
@@ -139,15 +139,7 @@ impl Rig {
     pub fn know(&self, incident: &Incident) {
         self.executor.incidents.take(&event(incident));
         for finding in &incident.findings {
-            self.hear(
-                &finding.signal,
-                50.0,
-                Coverage {
-                    asked: 1,
-                    answered: 1,
-                    failed: 0,
-                },
-            );
+            self.hear(&finding.signal, 50.0, coverage(1, 1));
         }
     }
 
@@ -156,15 +148,8 @@ impl Rig {
         let at = now_ms().max(self.heard_at.load(Ordering::Relaxed) + 1);
         self.heard_at.store(at, Ordering::Relaxed);
         self.executor.recent.take(&MetricBatch {
-            signal: signal.into(),
-            target: Some(web()),
-            observed_at: at,
             coverage,
-            series: vec![Series {
-                labels: Labels::default(),
-                samples: vec![Sample { at, value }],
-            }],
-            foreign: false,
+            ..testing::batch(signal, at, value)
         });
     }
 

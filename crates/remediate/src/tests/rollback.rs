@@ -1,18 +1,12 @@
 use std::time::Duration;
 
-use super::rig::{Rig, TEST_TIMEOUT, incident, proposal, recorded_as, web};
+use super::rig::{Rig, TEST_TIMEOUT, coverage, incident, proposal, recorded_as, web};
 use crate::Executor;
 use anomalyzer_domain::{
-    Coverage, Decision, DecisionId, DecisionState, Incident, Mode, Operation, Solution, UndoState,
+    Decision, DecisionId, DecisionState, Incident, Mode, Operation, Solution, UndoState,
     VerificationOutcome, solutions,
 };
 use anomalyzer_verification::VerifyConfig;
-
-pub(super) const WHOLE: Coverage = Coverage {
-    asked: 1,
-    answered: 1,
-    failed: 0,
-};
 
 /// Carries a solution out while its signal stays as bad as it was.
 pub(super) async fn in_vain(rig: &Rig, solution: &Solution) -> Decision {
@@ -24,7 +18,7 @@ pub(super) async fn in_vain(rig: &Rig, solution: &Solution) -> Decision {
         "{:?}",
         decision.summary
     );
-    rig.hear("latency", 200.0, WHOLE);
+    rig.hear("latency", 200.0, coverage(1, 1));
     rig.advance(&mut decision).await;
     decision
 }
@@ -90,7 +84,7 @@ async fn what_someone_else_changed_since_is_left_alone() {
     let mut decision = rig.decision(&proposal(&incident, solutions::SCALE_DOWN, 0));
     rig.advance(&mut decision).await;
     rig.world.change("9");
-    rig.hear("latency", 200.0, WHOLE);
+    rig.hear("latency", 200.0, coverage(1, 1));
     rig.advance(&mut decision).await;
     let undo = decision.undo.as_ref().unwrap();
     assert_eq!(
@@ -137,7 +131,7 @@ async fn an_undo_that_a_crash_cut_off_is_finished_and_not_done_twice() {
 async fn asked_back(rig: &Rig, id: &DecisionId) -> Decision {
     let asked = async {
         loop {
-            rig.hear("latency", 200.0, WHOLE);
+            rig.hear("latency", 200.0, coverage(1, 1));
             let decision = rig.executor.history.decision(id).await.unwrap().unwrap();
             if decision.state() == DecisionState::Held && decision.undo.is_some() {
                 return decision;

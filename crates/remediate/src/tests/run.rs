@@ -5,11 +5,12 @@ use sqlx::{ConnectOptions, Connection, Executor};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{
-    Rig, TEST_TIMEOUT, event, foreign_id, incident, interrupted, proposal, request, walk, web,
+    Rig, TEST_TIMEOUT, event, foreign_id, incident, interrupted, proposal, request, scale, walk,
+    web,
 };
 use anomalyzer_bus::fake::Failing;
 use anomalyzer_domain::{
-    Decision, DecisionId, DecisionState, Operation, OutcomeKind, Record, Solution, Topic, solutions,
+    Decision, DecisionId, DecisionState, OutcomeKind, Record, Solution, Topic, solutions,
 };
 use anomalyzer_history::{DecisionEvent, DecisionEventKind, FILE_NAME};
 
@@ -168,13 +169,7 @@ async fn what_was_acting_at_a_crash_is_settled_at_the_start() {
     rig.know(&incident);
     let mut left = rig.decision(&proposal(&incident, solutions::SCALE_UP, 0));
     left.transition(DecisionState::Acting).unwrap();
-    let record = interrupted(
-        &left,
-        Operation::Scale {
-            target: web(),
-            replicas: 3,
-        },
-    );
+    let record = interrupted(&left, scale(web(), 3));
     rig.world.mark(&web(), &record.id);
     left.operations.push(record);
     put_on_record(&rig, &left).await;

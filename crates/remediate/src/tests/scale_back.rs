@@ -1,28 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{proposal, web};
-use super::rollback::{WHOLE, in_vain, rig, rig_with, scaled};
+use super::rig::{cleared, coverage, proposal, web};
+use super::rollback::{in_vain, rig, rig_with, scaled};
 use anomalyzer_domain::{
-    Coverage, DecisionState, Incident, IncidentEvent, IncidentEventKind, Mode, Operation,
-    UndoState, VerificationOutcome, solutions,
+    DecisionState, Mode, Operation, UndoState, VerificationOutcome, solutions,
 };
-
-fn over(incident: &Incident, at: i64) -> IncidentEvent {
-    let incident = Incident {
-        cleared_at: Some(at),
-        changed_at: at,
-        ..incident.clone()
-    };
-    IncidentEvent {
-        kind: IncidentEventKind::Cleared,
-        at,
-        incident,
-        evidence: vec![],
-        attempt: 0,
-        witnesses: vec![],
-    }
-}
 
 #[tokio::test]
 async fn a_target_under_load_keeps_what_it_got_until_the_incident_is_over() {
@@ -37,8 +20,8 @@ async fn a_target_under_load_keeps_what_it_got_until_the_incident_is_over() {
     assert_eq!(rig.world.replicas(), 4);
     rig.executor
         .incidents
-        .take(&over(&incident, (rig.executor.clock)()));
-    rig.hear("latency", 50.0, WHOLE);
+        .take(&cleared(&incident, (rig.executor.clock)()));
+    rig.hear("latency", 50.0, coverage(1, 1));
     rig.scale_back_once().await;
     rig.scale_back_once().await;
     assert_eq!(scaled(&rig), [4, 2]);
@@ -60,7 +43,7 @@ async fn what_helped_goes_back_as_well_once_it_is_over_but_not_while_data_are_mi
     let (rig, incident) = rig().await;
     let mut decision = rig.decision(&proposal(&incident, solutions::SCALE_UP, 0));
     rig.advance(&mut decision).await;
-    rig.hear("latency", 50.0, WHOLE);
+    rig.hear("latency", 50.0, coverage(1, 1));
     rig.advance(&mut decision).await;
     assert_eq!(
         decision.verification.unwrap().outcome,
@@ -68,19 +51,11 @@ async fn what_helped_goes_back_as_well_once_it_is_over_but_not_while_data_are_mi
     );
     rig.executor
         .incidents
-        .take(&over(&incident, (rig.executor.clock)()));
-    rig.hear(
-        "latency",
-        50.0,
-        Coverage {
-            asked: 2,
-            answered: 1,
-            failed: 1,
-        },
-    );
+        .take(&cleared(&incident, (rig.executor.clock)()));
+    rig.hear("latency", 50.0, coverage(2, 1));
     rig.scale_back_once().await;
     assert_eq!(scaled(&rig), [4]);
-    rig.hear("latency", 50.0, WHOLE);
+    rig.hear("latency", 50.0, coverage(1, 1));
     rig.scale_back_once().await;
     assert_eq!(scaled(&rig), [4, 2]);
 }
@@ -93,8 +68,8 @@ async fn two_steps_up_are_taken_back_one_after_the_other() {
     }
     rig.executor
         .incidents
-        .take(&over(&incident, (rig.executor.clock)()));
-    rig.hear("latency", 50.0, WHOLE);
+        .take(&cleared(&incident, (rig.executor.clock)()));
+    rig.hear("latency", 50.0, coverage(1, 1));
     rig.scale_back_once().await;
     assert_eq!(scaled(&rig), [4, 8, 4, 2]);
 }
@@ -105,8 +80,8 @@ async fn they_are_also_before_what_was_scaled_up_goes_back() {
     let decision = in_vain(&rig, &proposal(&incident, solutions::SCALE_UP, 0)).await;
     rig.executor
         .incidents
-        .take(&over(&incident, (rig.executor.clock)()));
-    rig.hear("latency", 50.0, WHOLE);
+        .take(&cleared(&incident, (rig.executor.clock)()));
+    rig.hear("latency", 50.0, coverage(1, 1));
     // From now on.
     Arc::get_mut(&mut rig.executor).unwrap().policy.mode = Mode::Approve;
     assert_eq!(

@@ -1,14 +1,8 @@
 use std::time::Duration;
 
-use super::rig::{Rig, event, incident, proposal, request, walk};
+use super::rig::{Rig, coverage, event, incident, proposal, request, walk};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Coverage, Decision, DecisionState, Phase, VerificationOutcome, solutions};
-
-const WHOLE: Coverage = Coverage {
-    asked: 2,
-    answered: 2,
-    failed: 0,
-};
 
 /// A decision that has acted and is to be verified on what comes within the next 300 ms.
 async fn verified(
@@ -48,7 +42,7 @@ async fn a_signal_that_cleared_meanwhile_is_compared_with_what_it_was_when_it_wa
     open.changed_at += 1;
     (open.findings[0].phase, open.findings[0].observed) = (Phase::Clear, Some(90.0));
     rig.executor.incidents.take(&event(&open));
-    verified(&rig, &mut decision, 95.0, 101.0, WHOLE).await;
+    verified(&rig, &mut decision, 95.0, 101.0, coverage(2, 2)).await;
     let verification = decision.verification.unwrap();
     assert_eq!(
         verification.outcome,
@@ -64,18 +58,7 @@ async fn a_replica_that_does_not_answer_makes_it_unknown_and_the_analyst_is_aske
     let incident = incident(&["errors", "latency"]);
     rig.know(&incident);
     let mut decision = rig.decision(&proposal(&incident, solutions::RESTART_SERVICE, 0));
-    verified(
-        &rig,
-        &mut decision,
-        50.0,
-        50.0,
-        Coverage {
-            asked: 2,
-            answered: 1,
-            failed: 1,
-        },
-    )
-    .await;
+    verified(&rig, &mut decision, 50.0, 50.0, coverage(2, 1)).await;
     let verification = decision.verification.unwrap();
     assert_eq!(verification.outcome, VerificationOutcome::Unknown);
     assert!(
@@ -90,11 +73,11 @@ async fn a_replica_that_does_not_answer_makes_it_unknown_and_the_analyst_is_aske
 async fn that_an_incident_is_not_known_is_not_said_to_be_no_incident() {
     let rig = Rig::new().await;
     let mut unknown = rig.decision(&proposal(&incident(&["latency"]), solutions::SCALE_UP, 0));
-    verified(&rig, &mut unknown, 50.0, 50.0, WHOLE).await;
+    verified(&rig, &mut unknown, 50.0, 50.0, coverage(2, 2)).await;
     let reason = unknown.verification.unwrap().reason;
     assert!(reason.contains("was not known here"), "{reason}");
     let mut nothing = rig.decision(&request(solutions::SCALE_UP));
-    verified(&rig, &mut nothing, 50.0, 50.0, WHOLE).await;
+    verified(&rig, &mut nothing, 50.0, 50.0, coverage(2, 2)).await;
     let reason = nothing.verification.unwrap().reason;
     assert!(reason.contains("not about an incident"), "{reason}");
 }
@@ -115,7 +98,7 @@ async fn samples_that_depend_on_the_time_before_the_operation_judge_nothing() {
         let open = incident(&["errors", "latency"]);
         rig.know(&open);
         let mut decision = rig.decision(&proposal(&open, solutions::RESTART_SERVICE, 0));
-        verified(&rig, &mut decision, 200.0, 200.0, WHOLE).await;
+        verified(&rig, &mut decision, 200.0, 200.0, coverage(2, 2)).await;
         let verification = decision.verification.unwrap();
         assert_eq!(verification.outcome, outcome, "{}", verification.reason);
         if outcome == VerificationOutcome::Unknown {

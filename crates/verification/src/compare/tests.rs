@@ -1,5 +1,5 @@
 use super::*;
-use anomalyzer_domain::{FindingId, Labels, Phase, Sample};
+use anomalyzer_domain::{Sample, testing};
 
 fn claim(meaning: Meaning, fresh: &[f64]) -> SignalCheck {
     let samples = fresh
@@ -12,37 +12,16 @@ fn claim(meaning: Meaning, fresh: &[f64]) -> SignalCheck {
         .collect();
     SignalCheck {
         finding: Finding {
-            id: FindingId::derive(&[]),
-            signal: "s".into(),
             meaning,
-            labels: Labels::default(),
-            detector: "zscore".into(),
-            detector_digest: String::new(),
-            onset_at: 0,
-            at: 0,
-            phase: Phase::Onset,
-            direction: Direction::Above,
-            score: 2.0,
-            severity: 2.0,
             observed: Some(200.0),
             expected: Some(Range {
                 low: Some(50.0),
                 high: Some(100.0),
             }),
-            reason: String::new(),
+            ..testing::finding("s")
         },
-        fresh: vec![Series {
-            labels: Labels::default(),
-            samples,
-        }],
-        rounds: vec![
-            Coverage {
-                asked: 2,
-                answered: 2,
-                failed: 0
-            };
-            fresh.len()
-        ],
+        fresh: vec![testing::series(samples)],
+        rounds: vec![testing::coverage(2, 2); fresh.len()],
         look_back: Duration::ZERO,
     }
 }
@@ -79,11 +58,9 @@ fn demand_that_goes_on_does_not_hide_that_it_is_served() {
 fn replicas_that_do_not_answer_are_not_outvoted_by_those_that_do() {
     use VerificationOutcome::{Improved, Unknown};
     let rounds = |answered: &[u32]| {
-        let rounds = answered.iter().map(|answered| Coverage {
-            asked: 3,
-            answered: *answered,
-            failed: 3 - answered,
-        });
+        let rounds = answered
+            .iter()
+            .map(|answered| testing::coverage(3, *answered));
         [SignalCheck {
             rounds: rounds.collect(),
             ..claim(Meaning::Latency, &[90.0; 3])

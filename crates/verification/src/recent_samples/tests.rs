@@ -1,21 +1,14 @@
 use super::*;
+use anomalyzer_domain::testing::{self, web};
 
 fn batch(name: &str, labels: &str, at: UnixMs, foreign: bool) -> MetricBatch {
-    MetricBatch {
-        signal: "latency".to_owned(),
+    let mut batch = MetricBatch {
         target: Some(Target::new("", "Process", name)),
-        observed_at: at,
-        coverage: Coverage {
-            asked: 1,
-            answered: 1,
-            failed: 0,
-        },
-        series: vec![Series {
-            labels: Labels::new([("pod", labels)]),
-            samples: vec![Sample { at, value: 1.0 }],
-        }],
         foreign,
-    }
+        ..testing::batch("latency", at, 1.0)
+    };
+    batch.series[0].labels = Labels::new([("pod", labels)]);
+    batch
 }
 
 fn newest(recent: &RecentSamples, name: &str) -> Option<UnixMs> {
@@ -27,7 +20,7 @@ fn newest(recent: &RecentSamples, name: &str) -> Option<UnixMs> {
 #[test]
 fn rounds_without_samples_are_remembered_for_who_did_not_answer() {
     let recent = RecentSamples::default();
-    let target = Target::new("shop", "Deployment", "web");
+    let target = web();
     let round = |at: UnixMs, answered: u32| {
         let samples = if answered > 0 {
             vec![Sample { at, value: 1.0 }]
@@ -35,19 +28,9 @@ fn rounds_without_samples_are_remembered_for_who_did_not_answer() {
             vec![]
         };
         recent.take(&MetricBatch {
-            signal: "latency".into(),
-            target: Some(target.clone()),
-            observed_at: at,
-            coverage: Coverage {
-                asked: 2,
-                answered,
-                failed: 2 - answered,
-            },
-            series: vec![Series {
-                labels: Labels::default(),
-                samples,
-            }],
-            foreign: false,
+            coverage: testing::coverage(2, answered),
+            series: vec![testing::series(samples)],
+            ..testing::batch("latency", at, 1.0)
         });
     };
     round(10, 2);

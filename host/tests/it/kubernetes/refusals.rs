@@ -3,16 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anomalyzer_domain::testing::web as target;
 use anomalyzer_domain::{MergePatch, Operation, OperationId, Snapshot, Target};
 use anomalyzer_operator::{Operator, OperatorError, Performed};
 use anomalyzer_operator_kubernetes::{Kubernetes, KubernetesConfig};
 use serde_json::{Value, json};
 
 use crate::receiver::{Answer, Receiver, nobody};
-
-fn target() -> Target {
-    Target::new("shop", "Deployment", "web")
-}
 
 /// Returns the Deployment at the given generation, with the given mark.
 fn web(generation: u32, mark: Option<&str>) -> Value {
@@ -44,18 +41,8 @@ fn status(code: u16, reason: &str) -> Answer {
 /// Returns the snapshot that `inspect` would have taken of [`web`] at generation 1.
 fn basis() -> Snapshot {
     Snapshot {
-        target: target(),
-        at: 0,
         version: "u/1".into(),
-        replicas: None,
-        rolling_out: false,
-        autoscaler: None,
-        managed_by: vec![],
-        last_operation: None,
-        changed_by: None,
-        pods: vec![],
-        events: vec![],
-        raw: Value::Null,
+        ..Snapshot::plain(target(), 0, None)
     }
 }
 

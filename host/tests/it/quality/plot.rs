@@ -113,14 +113,7 @@ async fn a_decision_is_drawn_from_the_samples_of_its_incident() {
         low: None,
         high: Some(0.5),
     });
-    let event = |incident| IncidentEvent {
-        kind: IncidentEventKind::Opened,
-        at: NOON,
-        incident,
-        evidence: vec![],
-        attempt: 0,
-        witnesses: vec![],
-    };
+    let event = |incident| IncidentEvent::new(IncidentEventKind::Opened, NOON, incident);
     place.record(Proposed, proposed(1)).await;
     place
         .history
