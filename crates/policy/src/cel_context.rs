@@ -127,22 +127,13 @@ fn time(now: UnixMs, timezone: &str) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::facts;
-    use anomalyzer_domain::Operation;
+    use crate::tests::{facts, scale};
 
     /// Conditions are parsed against the variables of [`CelContext::full`]. These must have the
     /// names that [`CelContext::new`] provides when a condition is evaluated.
     #[test]
     fn what_is_seen_has_the_names_that_are_promised() {
-        let target = anomalyzer_domain::Target::new("shop", "Deployment", "web");
-        let seen = CelContext::new(
-            &facts(Operation::Scale {
-                target,
-                replicas: 4,
-            }),
-            "UTC",
-        )
-        .unwrap();
+        let seen = CelContext::new(&facts(scale(4)), "UTC").unwrap();
         for ((name, promised), (seen_name, seen)) in CelContext::full().0.iter().zip(&seen.0) {
             assert_eq!(name, seen_name);
             let fields = |value: &Value| {

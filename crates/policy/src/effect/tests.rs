@@ -1,9 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tests::{NOW, facts, target};
+use crate::tests::{NOW, facts, scale};
 use crate::{Facts, PastOperation, Policy, RateLimitFacts, judge};
-use anomalyzer_domain::{Autoscaler, Coverage, Replicas, Target, Verdict};
+use anomalyzer_domain::testing::{coverage, web};
+use anomalyzer_domain::{Autoscaler, Replicas, Target, Verdict};
 
 fn patch_of(kind: &str, patch: Value) -> Operation {
     let target = Target::new("shop", kind, "web");
@@ -27,13 +28,6 @@ fn custom() -> Operation {
     Operation::Custom {
         name: "notify".into(),
         arguments: Value::Null,
-    }
-}
-
-fn scale(replicas: u32) -> Operation {
-    Operation::Scale {
-        target: target(),
-        replicas,
     }
 }
 
@@ -75,8 +69,8 @@ fn unknown_scalings() -> Vec<Operation> {
 /// Operations that interrupt their target without a new number of replicas.
 fn interruptions() -> Vec<Operation> {
     vec![
-        Operation::Restart { target: target() },
-        Operation::RollBack { target: target() },
+        Operation::Restart { target: web() },
+        Operation::RollBack { target: web() },
         patch(json!({"spec": {"template": {"spec": {"containers": []}}}})),
         patch(json!({"spec": {"template": null}})),
         patch(json!({"spec": {"paused": false}})),
@@ -142,11 +136,7 @@ fn check(facts: &Facts, verdict: Verdict, rule: &str) {
 
 fn blind(facts: &mut Facts) {
     if let Some(incident) = &mut facts.incident {
-        incident.coverage = Coverage {
-            asked: 1,
-            answered: 0,
-            failed: 1,
-        };
+        incident.coverage = coverage(1, 0);
     }
 }
 
@@ -170,7 +160,7 @@ fn each_rule_judges_every_operation_by_its_effect() {
         check(&on_four(&operation, 4, hpa), deny, "autoscaler");
         let turned = |facts: &mut Facts| {
             let past = |(replicas, minutes): (u32, i64)| PastOperation {
-                target: target(),
+                target: web(),
                 solution: "other".into(),
                 kind: "patch".into(),
                 replicas: Some(replicas),
@@ -233,7 +223,7 @@ fn a_configured_request_that_limits_the_rate_is_not_drastic_and_no_other_request
     check(&limit("rate_limit", None), Verdict::Allow, "default");
     check(&limit("my_limit", None), Verdict::Deny, "missing_data");
     check(
-        &limit("rate_limit", Some(target())),
+        &limit("rate_limit", Some(web())),
         Verdict::Deny,
         "missing_data",
     );
