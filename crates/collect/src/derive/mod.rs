@@ -4,6 +4,7 @@
 
 mod counter;
 mod evaluate;
+mod parts;
 mod quantile;
 mod store;
 
