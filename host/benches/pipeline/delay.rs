@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{
-    Coverage, Labels, MetricBatch, Operation, Sample, Series, Target, Topic, solutions,
+    Labels, MetricBatch, Operation, Sample, Series, Target, Topic, solutions, testing,
 };
 use anomalyzer_history::{Filter, Order, Page};
 use anomalyzer_service::{Service, config};
@@ -152,16 +152,11 @@ async fn show(running: &Service, group: usize, at: i64, factor: f64) -> anyhow::
     let latency = PATHS.map(|path| series(of_path(path), 0.1)).to_vec();
     for (signal, series) in [("traffic", traffic), ("latency", latency)] {
         let batch = MetricBatch {
-            signal: signal.to_owned(),
             target: Some(Target::new("", "Process", &name)),
             observed_at: at,
-            coverage: Coverage {
-                asked: 1,
-                answered: 1,
-                failed: 0,
-            },
+            coverage: testing::coverage(1, 1),
             series,
-            foreign: false,
+            ..testing::empty_batch(signal)
         };
         running
             .bus()

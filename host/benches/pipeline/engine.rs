@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use anomalyzer_bus::Bus;
 use anomalyzer_bus_kafka::{KafkaBus, KafkaConfig, TopicNames};
 use anomalyzer_detect::{Engine, IncidentConfig, IncidentCorrelator, IncidentLog};
-use anomalyzer_domain::{
-    Coverage, DetectorConfig, Labels, MetricBatch, Sample, Series, Target, Topic,
-};
+use anomalyzer_domain::{DetectorConfig, Labels, MetricBatch, Sample, Series, Topic, testing};
 use anomalyzer_plugin_host::{PluginConfig, Plugins};
 use tokio_util::sync::CancellationToken;
 
@@ -80,16 +78,11 @@ impl Shape {
             }
         };
         MetricBatch {
-            signal: SIGNAL.to_owned(),
-            target: Some(Target::new("shop", "Deployment", "web")),
+            target: Some(testing::web()),
             observed_at: series_end(&series),
-            coverage: Coverage {
-                asked: 1,
-                answered: 1,
-                failed: 0,
-            },
+            coverage: testing::coverage(1, 1),
             series,
-            foreign: false,
+            ..testing::empty_batch(SIGNAL)
         }
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::program::Program;
+use crate::program::{Program, serve};
 
 /// Numbers of rounds on the embedded services and, in `REAL`, on the real ones. Each round ends in
 /// a kill. On the real services, taking over from a killed server takes the broker's time.
@@ -103,19 +103,7 @@ impl Victim {
     }
 
     fn start(&self, crash_at: Option<&str>) -> Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_anomalyzer"));
-        command.args(["serve", "--config"]).arg(&self.config);
-        // Remove the settings of the real services: only tests that name these services use them.
-        for name in [
-            "KAFKA_BROKERS",
-            "KAFKA_TOPIC_METRICS",
-            "KAFKA_TOPIC_SOLUTIONS",
-            "OLLAMA_HOST",
-            "OLLAMA_MODEL",
-            "PROMETHEUS_URL",
-        ] {
-            command.env_remove(name);
-        }
+        let mut command = serve(&self.config);
         if let Some(point) = crash_at {
             command.env("ANOMALYZER_TEST_CRASH_AT", point);
         }

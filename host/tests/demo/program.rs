@@ -11,6 +11,28 @@ use tempfile::TempDir;
 /// Maximum time that the program may take to end after a signal.
 const END: Duration = Duration::from_secs(40);
 
+/// Variables that name real services. Only tests that use these services may see them.
+const SETTINGS: [&str; 7] = [
+    "KAFKA_BROKERS",
+    "KAFKA_TOPIC_METRICS",
+    "KAFKA_TOPIC_SOLUTIONS",
+    "KUBECONFIG",
+    "OLLAMA_HOST",
+    "OLLAMA_MODEL",
+    "PROMETHEUS_URL",
+];
+
+/// Returns `anomalyzer serve` with the configuration at `config`, and without the settings of the
+/// environment.
+pub fn serve(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anomalyzer"));
+    command.args(["serve", "--config"]).arg(config);
+    for name in SETTINGS {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// `anomalyzer` as a child process. Its output goes to files, because a pipe that nobody reads
 /// would block it.
 pub struct Program {

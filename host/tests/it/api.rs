@@ -168,6 +168,11 @@ impl Server {
         self.request(Method::POST, path).json(body)
     }
 
+    async fn text(&self, path: &str) -> String {
+        let response = self.get(path).send().await.unwrap();
+        response.text().await.unwrap()
+    }
+
     async fn json(&self, path: &str) -> Value {
         let response = self.get(path).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -509,13 +514,8 @@ async fn a_test_metric_is_a_window_that_ends_in_a_spike() {
     let server = Server::new().await;
     assert!(
         !server
-            .get("/metrics-test")
-            .send()
+            .text("/metrics-test")
             .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
             .contains("\nanomalyzer_test_metric")
     );
     let sent: Value = server
@@ -557,14 +557,7 @@ async fn a_test_metric_is_a_window_that_ends_in_a_spike() {
     );
     assert_eq!((sent[1].values.len(), sent[1].values[2]), (3, 5.0));
 
-    let text = server
-        .get("/metrics-test")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let text = server.text("/metrics-test").await;
     insta::assert_snapshot!(text, @r"
     # HELP anomalyzer_test_metric What /send-test-metric sent last.
     # TYPE anomalyzer_test_metric gauge
@@ -834,44 +827,33 @@ async fn what_is_held_is_answered_by_an_approver_who_says_why() {
         assert_eq!(decision.explanation, format!("{said:?}"));
     }
     let unknown = DecisionId::from("dec-unknown");
-    for (request, status, kind) in [
+    let long = "x".repeat(5_000);
+    for (id, word, who, question, reason, status, kind) in [
+        (&held.id, "approve", "vera", "1234", "why", 403, "forbidden"),
         (
-            say(&held.id, "approve", "vera", "1234", "why"),
+            &held.id,
+            "approve",
+            "ursula",
+            "1234",
+            "why",
             403,
             "forbidden",
         ),
+        (&held.id, "approve", "anna", "1234", "  ", 422, "bad-field"),
         (
-            say(&held.id, "approve", "ursula", "1234", "why"),
-            403,
-            "forbidden",
-        ),
-        (
-            say(&held.id, "approve", "anna", "1234", "  "),
+            &held.id,
+            "approve",
+            "anna",
+            "1234",
+            long.as_str(),
             422,
             "bad-field",
         ),
-        (
-            say(&held.id, "approve", "anna", "1234", &"x".repeat(5_000)),
-            422,
-            "bad-field",
-        ),
-        (
-            say(&held.id, "approve", "anna", "late", "why"),
-            409,
-            "expired",
-        ),
-        (
-            say(&ended.id, "reject", "anna", "1234", "why"),
-            409,
-            "not-held",
-        ),
-        (
-            say(&unknown, "approve", "anna", "1234", "why"),
-            404,
-            "not-found",
-        ),
+        (&held.id, "approve", "anna", "late", "why", 409, "expired"),
+        (&ended.id, "reject", "anna", "1234", "why", 409, "not-held"),
+        (&unknown, "approve", "anna", "1234", "why", 404, "not-found"),
     ] {
-        let refused = problem(request).await;
+        let refused = problem(say(id, word, who, question, reason)).await;
         assert_eq!(
             (&refused["status"], &refused["type"]),
             (

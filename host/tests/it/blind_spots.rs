@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anomalyzer_common::http_client;
-use anomalyzer_service::{Service, config};
+use anomalyzer_service::config;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::receiver::Receiver;
+use crate::serve::start;
 use crate::wait::until;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -30,11 +31,7 @@ async fn a_source_that_never_answers_usefully_is_in_health_metrics_api_and_one_n
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = Service::builder(config)
-        .start(shutdown.clone())
-        .await
-        .unwrap()
-        .unwrap();
+    let running = start(config, &shutdown).await;
     let client = http_client::client(MINUTE).unwrap();
     let base = format!("http://{}", running.address());
     let get = async |path: &str| {

@@ -10,7 +10,9 @@ use anomalyzer_domain::{
     OperationRecord, Outcome, OutcomeKind, Provenance, Range, Solution, UnixMs, Verdict,
     Verification, VerificationOutcome,
 };
-use anomalyzer_history::{DecisionEvent, DecisionEventKind, FILE_NAME, History, HistoryOptions};
+use anomalyzer_history::{
+    DecisionEvent, DecisionEventKind, FILE_NAME, Filter, History, HistoryOptions, Page,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -165,6 +167,12 @@ impl Place {
         self.history = History::open(&self.file(), options, &Metrics::default())
             .await
             .unwrap();
+    }
+
+    /// Returns a page of all decisions, and the place of the next page.
+    pub async fn page(&self, page: Page) -> (Vec<Decision>, Option<i64>) {
+        let all = Filter::default();
+        self.history.decisions(&all, page).await.unwrap()
     }
 
     pub async fn record(&self, kind: DecisionEventKind, decision: Decision) -> i64 {

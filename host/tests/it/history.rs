@@ -84,11 +84,7 @@ async fn pages_lead_through_all_decisions_once_in_both_directions() {
             Vec::new(),
         );
         loop {
-            let (decisions, next) = place
-                .history
-                .decisions(&Filter::default(), page)
-                .await
-                .unwrap();
+            let (decisions, next) = place.page(page).await;
             sizes.push(decisions.len());
             seen.extend(decisions.into_iter().map(|decision| decision.id));
             let Some(next) = next else { break };
@@ -134,15 +130,7 @@ async fn a_full_last_page_has_no_next() {
         limit: 10,
         ..Page::default()
     };
-    assert_eq!(
-        place
-            .history
-            .decisions(&Filter::default(), page)
-            .await
-            .unwrap()
-            .1,
-        None
-    );
+    assert_eq!(place.page(page).await.1, None);
 }
 
 async fn found(place: &Place, filter: Filter) -> Vec<String> {
@@ -158,7 +146,6 @@ async fn found(place: &Place, filter: Filter) -> Vec<String> {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn each_filter_finds_what_it_names_and_nothing_else() {
     let place = Place::new().await;
     place.record(Proposed, proposed(1)).await;
@@ -171,106 +158,70 @@ async fn each_filter_finds_what_it_names_and_nothing_else() {
     place.record(Proposed, other.clone()).await;
 
     let (first, second) = (proposed(1).explanation, done(2).explanation);
-    let none = Filter::default;
+    let with = |set: fn(&mut Filter)| {
+        let mut filter = Filter::default();
+        set(&mut filter);
+        filter
+    };
     let cases = [
-        (none(), vec![&first, &second, &other.explanation]),
+        (Filter::default(), vec![&first, &second, &other.explanation]),
         (
-            Filter {
-                target: Some(web()),
-                ..none()
-            },
+            with(|filter| filter.target = Some(web())),
             vec![&first, &second],
         ),
         (
-            Filter {
-                solution: Some("restart_service".into()),
-                ..none()
-            },
+            with(|filter| filter.solution = Some("restart_service".into())),
             vec![&other.explanation],
         ),
         (
-            Filter {
-                outcome: Some(VerificationOutcome::Improved),
-                ..none()
-            },
+            with(|filter| filter.outcome = Some(VerificationOutcome::Improved)),
             vec![&second],
         ),
         (
-            Filter {
-                state: Some(DecisionState::Proposed),
-                ..none()
-            },
+            with(|filter| filter.state = Some(DecisionState::Proposed)),
             vec![&first, &other.explanation],
         ),
         (
-            Filter {
-                incident: proposed(1).incident,
-                ..none()
-            },
+            with(|filter| filter.incident = proposed(1).incident),
             vec![&first, &second],
         ),
         (
-            Filter {
-                from: Some(proposed(2).decided_at),
-                ..none()
-            },
+            with(|filter| filter.from = Some(proposed(2).decided_at)),
             vec![&second, &other.explanation],
         ),
         (
-            Filter {
-                to: Some(proposed(2).decided_at),
-                ..none()
-            },
+            with(|filter| filter.to = Some(proposed(2).decided_at)),
             vec![&first],
         ),
         (
-            Filter {
-                text: Some("memory".into()),
-                ..none()
-            },
+            with(|filter| filter.text = Some("memory".into())),
             vec![&other.explanation],
         ),
         (
-            Filter {
-                text: Some("GROWS memory".into()),
-                ..none()
-            },
+            with(|filter| filter.text = Some("GROWS memory".into())),
             vec![&other.explanation],
         ),
         (
-            Filter {
-                text: Some("memory latency nothing".into()),
-                ..none()
-            },
+            with(|filter| filter.text = Some("memory latency nothing".into())),
             vec![],
         ),
         (
-            Filter {
-                text: Some(done(2).id.to_string()),
-                ..none()
-            },
+            with(|filter| filter.text = Some(done(2).id.to_string())),
             vec![&second],
         ),
         (
-            Filter {
-                text: Some("shop/Deployment/db".into()),
-                ..none()
-            },
+            with(|filter| filter.text = Some("shop/Deployment/db".into())),
             vec![&other.explanation],
         ),
         (
-            Filter {
-                text: Some("median".into()),
-                state: Some(DecisionState::Done),
-                ..none()
-            },
+            with(|filter| {
+                filter.text = Some("median".into());
+                filter.state = Some(DecisionState::Done);
+            }),
             vec![&second],
         ),
         (
-            Filter {
-                text: Some("  ".into()),
-                ..none()
-            },
+            with(|filter| filter.text = Some("  ".into())),
             vec![&first, &second, &other.explanation],
         ),
     ];
@@ -291,30 +242,13 @@ async fn text_that_a_decision_no_longer_has_no_longer_finds_it() {
     place.record(Proposed, decision.clone()).await;
     decision.explanation = "giraffes".to_owned();
     place.record(Ended, decision).await;
-    assert_eq!(
-        found(
-            &place,
-            Filter {
-                text: Some("elephants".into()),
-                ..Filter::default()
-            }
-        )
-        .await
-        .len(),
-        0
-    );
-    assert_eq!(
-        found(
-            &place,
-            Filter {
-                text: Some("giraffes".into()),
-                ..Filter::default()
-            }
-        )
-        .await
-        .len(),
-        1
-    );
+    for (text, number) in [("elephants", 0), ("giraffes", 1)] {
+        let filter = Filter {
+            text: Some(text.into()),
+            ..Filter::default()
+        };
+        assert_eq!(found(&place, filter).await.len(), number, "{text}");
+    }
 }
 
 #[test]
@@ -434,30 +368,14 @@ async fn a_full_disk_is_named_loses_nothing_and_is_left_behind_once_there_is_roo
         order: Order::Oldest,
         ..Page::default()
     };
-    assert_eq!(
-        place
-            .history
-            .decisions(&Filter::default(), page)
-            .await
-            .unwrap()
-            .0,
-        acknowledged
-    );
+    assert_eq!(place.page(page).await.0, acknowledged);
     assert_eq!(
         place.history.verify_chain().await.unwrap().seq,
         i64::try_from(acknowledged.len()).unwrap()
     );
 
     place.reopen(HistoryOptions::default()).await;
-    assert_eq!(
-        place
-            .history
-            .decisions(&Filter::default(), page)
-            .await
-            .unwrap()
-            .0,
-        acknowledged
-    );
+    assert_eq!(place.page(page).await.0, acknowledged);
     place.record(Proposed, proposed(50_000)).await;
     assert_eq!(place.history.health().problem, None);
 }

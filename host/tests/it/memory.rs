@@ -120,6 +120,12 @@ impl Rig {
         self.start_with(plugins, vec![detector]).await
     }
 
+    /// Starts this version of the detector that counts its frames.
+    async fn start_counting(&self, version: &str) -> Running {
+        let counting = counting(version, "", Stateful::default());
+        self.start(only(&counting), moody(&json!({}))).await
+    }
+
     pub(crate) async fn start_with(
         &self,
         plugins: Plugins,
@@ -362,20 +368,10 @@ async fn what_is_still_learnt_and_until_when_is_known_over_restarts() {
 #[tokio::test]
 async fn the_next_version_is_told_which_one_it_goes_on_from() {
     let mut rig = Rig::new().await;
-    let mut running = rig
-        .start(
-            only(&counting("0.1.0", "", Stateful::default())),
-            moody(&json!({})),
-        )
-        .await;
+    let mut running = rig.start_counting("0.1.0").await;
     rig.feed(&mut running, &[1.0, 1.0]).await;
     running.stop().await;
-    let mut running = rig
-        .start(
-            only(&counting("0.2.0", "", Stateful::default())),
-            moody(&json!({})),
-        )
-        .await;
+    let mut running = rig.start_counting("0.2.0").await;
     rig.feed(&mut running, &[1.0]).await;
     let last = rig.findings(3).await.last().unwrap().clone();
     assert_eq!((last.score, last.reason.as_str()), (3.0, "0.1.0"));
@@ -389,12 +385,7 @@ async fn what_is_refused_or_trips_the_detector_costs_the_memory_only_and_is_told
         ("(unreachable)", "trapped in `restore`"),
     ] {
         let mut rig = Rig::new().await;
-        let mut running = rig
-            .start(
-                only(&counting("0.1.0", "", Stateful::default())),
-                moody(&json!({})),
-            )
-            .await;
+        let mut running = rig.start_counting("0.1.0").await;
         rig.feed(&mut running, &[1.0, 1.0]).await;
         running.stop().await;
         let other = counting("0.2.0", "", Stateful { restore, save: "" });
@@ -428,12 +419,7 @@ async fn what_was_saved_by_another_detector_or_under_other_settings_is_not_hande
         }
         .build()
     };
-    let mut running = rig
-        .start(
-            only(&counting("0.1.0", "", Stateful::default())),
-            moody(&json!({})),
-        )
-        .await;
+    let mut running = rig.start_counting("0.1.0").await;
     rig.feed(&mut running, &[1.0]).await;
     running.stop().await;
 

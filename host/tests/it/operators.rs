@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::serve::start;
 use crate::wait::until;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,11 +40,7 @@ impl Host {
         );
         let config = config::parse("test.toml".as_ref(), &text).unwrap();
         let shutdown = CancellationToken::new();
-        let running = Service::builder(config)
-            .start(shutdown.clone())
-            .await
-            .unwrap()
-            .unwrap();
+        let running = start(config, &shutdown).await;
         Self {
             running,
             shutdown,
@@ -220,11 +217,7 @@ async fn what_people_say_of_findings_is_kept_and_shown() {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '1h'\nquiet_for = '100ms'\n";
     let shutdown = CancellationToken::new();
-    let running = Service::builder(configured(folder.path(), at_once))
-        .start(shutdown.clone())
-        .await
-        .unwrap()
-        .unwrap();
+    let running = start(configured(folder.path(), at_once), &shutdown).await;
     let url = |path: &str| format!("http://{}{path}", running.address());
     let http = reqwest::Client::new();
     let ask = async |method: Method, path: &str, body: Option<Value>| {

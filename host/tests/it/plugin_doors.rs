@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use anomalyzer_test_support::guest::{self, Detector, SPIN};
 
+use crate::serve::start;
 use crate::wait::until;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -66,11 +67,7 @@ impl Host {
         let mut config = config::parse("test.toml".as_ref(), &text).unwrap();
         config.plugins.compiler = Some(env!("CARGO_BIN_EXE_anomalyzer").into());
         let shutdown = CancellationToken::new();
-        let running = Service::builder(config)
-            .start(shutdown.clone())
-            .await
-            .unwrap()
-            .unwrap();
+        let running = start(config, &shutdown).await;
         Self {
             running: Some(running),
             shutdown,

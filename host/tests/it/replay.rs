@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::{MINUTE, configured, ended, show, show_ordinary};
+use crate::serve::{MINUTE, configured, ended, show, show_ordinary, start};
 
 fn plugins() -> PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins").into()
@@ -29,11 +29,7 @@ async fn scaled_up() -> (TempDir, Decision) {
     let folder = tempfile::tempdir().unwrap();
     let at_once = "[incidents]\nconfirm_after = '0s'\nquiet_for = '500ms'\n";
     let shutdown = CancellationToken::new();
-    let running = Service::builder(configured(folder.path(), at_once))
-        .start(shutdown.clone())
-        .await
-        .unwrap()
-        .unwrap();
+    let running = start(configured(folder.path(), at_once), &shutdown).await;
     show_ordinary(running.bus().as_ref(), &running).await;
     show(running.bus().as_ref(), now_ms(), 6.0, 6.0).await;
     let decision = ended(&running, solutions::SCALE_UP, MINUTE).await;
@@ -212,7 +208,7 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
         folder.path().join("data"),
     );
     fs::write(&data, recorded(1)).unwrap();
-    let start = async |most: f64| {
+    let try_start = async |most: f64| {
         let trial = format!(
             "[trial]\nfrom = '{}'\nmost_incidents = {most}\n",
             data.display()
@@ -223,13 +219,13 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
             .await;
         running.map(|running| (running.unwrap(), shutdown))
     };
-    let refused = start(1.0).await.map(drop).unwrap_err().to_string();
+    let refused = try_start(1.0).await.map(drop).unwrap_err().to_string();
     assert!(
         refused.contains("is not passed: 2.4") && refused.contains("at most 1 may be"),
         "{refused}"
     );
 
-    let (running, shutdown) = start(3.0).await.unwrap();
+    let (running, shutdown) = try_start(3.0).await.unwrap();
     // The code is the same, but a remark at its end changes the bytes.
     let version = |remark: u8| {
         let mut bytes = fs::read(plugins().join("zscore.wasm")).unwrap();
@@ -277,21 +273,20 @@ async fn a_configuration_and_each_new_version_of_a_detector_must_pass_the_trial(
     let (empty, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     for _ in 0..2 {
         let stop = stop.child_token();
-        let running = Service::builder(configured(empty.path(), trial))
-            .start(stop.clone())
-            .await
-            .unwrap()
-            .unwrap();
+        let running = start(configured(empty.path(), trial), &stop).await;
         stop.cancel();
         running.ended().await;
         assert!(!empty.path().join("trial.passed").exists());
     }
 
     // A configuration that has passed the trial is not tried again.
-    let (running, shutdown) = start(3.0).await.map_err(|error| error.to_string()).unwrap();
+    let (running, shutdown) = try_start(3.0)
+        .await
+        .map_err(|error| error.to_string())
+        .unwrap();
     shutdown.cancel();
     running.ended().await;
-    let refused = start(3.5).await.map(drop).unwrap_err().to_string();
+    let refused = try_start(3.5).await.map(drop).unwrap_err().to_string();
     assert!(refused.contains("is not passed: 4.8"), "{refused}");
 }
 

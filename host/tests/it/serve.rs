@@ -110,11 +110,7 @@ impl Whole {
             ..configured(folder.path(), &format!("{AT_ONCE}{more}"))
         };
         let shutdown = CancellationToken::new();
-        let running = Service::builder(config)
-            .start(shutdown.clone())
-            .await
-            .unwrap()
-            .unwrap();
+        let running = start(config, &shutdown).await;
         Self {
             running,
             shutdown,
@@ -145,6 +141,24 @@ impl Whole {
     async fn ended(&self, solution: &str) -> Decision {
         ended(&self.running, solution, MINUTE).await
     }
+
+    /// Checks that nobody altered the history.
+    async fn verify_chain(&self) {
+        let history = self.running.history().unwrap();
+        history.verify_chain().await.unwrap();
+    }
+}
+
+/// Starts a service that runs until `shutdown`.
+pub async fn start(config: Config, shutdown: &CancellationToken) -> Service {
+    let started = Service::builder(config).start(shutdown.clone()).await;
+    started.unwrap().unwrap()
+}
+
+/// Returns the number of replicas of the process group `web`.
+pub fn replicas(server: &Service) -> usize {
+    let local = server.local().unwrap();
+    local.endpoints("web").unwrap().borrow().len()
 }
 
 /// Waits until the decision on `solution` is over, and returns the decision.
@@ -229,24 +243,8 @@ async fn a_surge_on_the_topic_leads_to_a_scale_that_is_verified_and_on_record() 
         Operation::Scale { replicas: 2, .. }
     ));
     assert_eq!(scale.outcome.as_ref().unwrap().kind, OutcomeKind::Done);
-    assert_eq!(
-        whole
-            .running
-            .local()
-            .unwrap()
-            .endpoints("web")
-            .unwrap()
-            .borrow()
-            .len(),
-        2
-    );
-    whole
-        .running
-        .history()
-        .unwrap()
-        .verify_chain()
-        .await
-        .unwrap();
+    assert_eq!(replicas(&whole.running), 2);
+    whole.verify_chain().await;
 }
 
 #[tokio::test]
@@ -263,17 +261,7 @@ async fn a_dry_run_decides_and_records_and_does_nothing() {
         "{}",
         verification.reason
     );
-    assert_eq!(
-        whole
-            .running
-            .local()
-            .unwrap()
-            .endpoints("web")
-            .unwrap()
-            .borrow()
-            .len(),
-        1
-    );
+    assert_eq!(replicas(&whole.running), 1);
 }
 
 #[tokio::test]
@@ -519,13 +507,7 @@ async fn with_the_disk_full_people_are_told_and_what_happened_is_on_record_once_
     until("the history is well again", MINUTE, well).await;
     let decision = ended(&whole.running, solutions::SCALE_UP, 2 * MINUTE).await;
     assert_eq!(decision.target, Some(Target::new("", "Process", "web")));
-    whole
-        .running
-        .history()
-        .unwrap()
-        .verify_chain()
-        .await
-        .unwrap();
+    whole.verify_chain().await;
 }
 
 #[tokio::test]
@@ -599,11 +581,7 @@ async fn without_a_signal_to_collect_it_is_well_and_waits_for_what_others_write(
     );
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
-    let running = Service::builder(config)
-        .start(shutdown.clone())
-        .await
-        .unwrap()
-        .unwrap();
+    let running = start(config, &shutdown).await;
     let client = http_client::client(MINUTE).unwrap();
     let url = format!("http://{}/health", running.address());
     // Poll for long enough to notice a part that ends by itself.

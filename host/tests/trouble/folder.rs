@@ -1,31 +1,11 @@
 //! Two services on one folder.
 
-use std::process::Command;
 use std::time::Duration;
 
-use crate::program::Program;
+use crate::program::{Program, serve};
 use crate::scale::SLACK;
 use crate::service::base;
 use crate::wait::until;
-
-/// Returns `anomalyzer serve` with the configuration at `config`.
-pub fn serve(config: &std::path::Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_anomalyzer"));
-    command.args(["serve", "--config"]).arg(config);
-    // Remove the settings of the real services: only tests that name these services use them.
-    for name in [
-        "KAFKA_BROKERS",
-        "KAFKA_TOPIC_METRICS",
-        "KAFKA_TOPIC_SOLUTIONS",
-        "OLLAMA_HOST",
-        "OLLAMA_MODEL",
-        "PROMETHEUS_URL",
-        "KUBECONFIG",
-    ] {
-        command.env_remove(name);
-    }
-    command
-}
 
 #[tokio::test]
 async fn of_two_services_on_one_folder_the_second_is_refused_and_names_the_first() {

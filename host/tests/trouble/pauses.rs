@@ -13,8 +13,7 @@ use tempfile::TempDir;
 
 use crate::app::App;
 use crate::cluster::{Cluster, kubeconfig};
-use crate::folder::serve;
-use crate::program::Program;
+use crate::program::{Program, serve};
 use crate::scale::{SLACK, minutes, text};
 use crate::service::{INTERVAL, base, guard};
 use crate::wait::until;

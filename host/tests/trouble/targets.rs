@@ -52,6 +52,17 @@ impl Scene {
         scene
     }
 
+    /// Waits until the scaling is verified, and returns the reason why its effect is unknown.
+    async fn unknown_effect(&self) -> String {
+        let scaled = self
+            .running
+            .decision("the scaling is verified", verified(solutions::SCALE_UP))
+            .await;
+        let verification = scaled.verification.unwrap();
+        assert_eq!(verification.outcome, VerificationOutcome::Unknown);
+        verification.reason
+    }
+
     async fn patched(&self) {
         until(
             "the Deployment is patched",
@@ -112,13 +123,7 @@ pub async fn a_change_that_a_deployment_tool_puts_back_is_not_repeated() {
     scene.patched().await;
     assert!(scene.cluster.replicas() > 2);
     scene.cluster.revert("argocd-controller");
-    let scaled = scene
-        .running
-        .decision("the scaling is verified", verified(solutions::SCALE_UP))
-        .await;
-    let verification = scaled.verification.unwrap();
-    assert_eq!(verification.outcome, VerificationOutcome::Unknown);
-    let reason = verification.reason;
+    let reason = scene.unknown_effect().await;
     assert!(
         reason.starts_with("argocd-controller put the scale of default/shop/Deployment/web back"),
         "{reason}"
@@ -154,13 +159,7 @@ pub async fn the_effect_on_a_deleted_target_is_unknown() {
     scene.cluster.delete();
     // The samples would show a success.
     scene.feed.set("latency", 0.1);
-    let scaled = scene
-        .running
-        .decision("the scaling is verified", verified(solutions::SCALE_UP))
-        .await;
-    let verification = scaled.verification.unwrap();
-    assert_eq!(verification.outcome, VerificationOutcome::Unknown);
-    let reason = verification.reason;
+    let reason = scene.unknown_effect().await;
     assert!(
         reason.starts_with("default/shop/Deployment/web was deleted after the scale"),
         "{reason}"

@@ -16,6 +16,19 @@ fn now() -> i64 {
     now_ms() / 1000 * 1000
 }
 
+/// Starts a Prometheus that scrapes the application at `url`, as job `web`.
+async fn scraping(url: &str) -> anomalyzer_testbed::Prometheus {
+    let scraped = vec![url.strip_prefix("http://").unwrap().to_owned()];
+    let options = PrometheusOptions {
+        interval: Duration::from_millis(200),
+        targets: vec![("web".to_owned(), scraped)],
+        discoveries: Vec::new(),
+    };
+    anomalyzer_testbed::Prometheus::start(&options)
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn queries_and_their_errors_are_understood() {
     let Some(endpoint) =
@@ -138,16 +151,7 @@ async fn an_application_that_prometheus_can_not_scrape_any_more_is_silent_and_no
         return;
     };
     let app = demo_app::start(&[]).await;
-    let scraped = vec![app.url.strip_prefix("http://").unwrap().to_owned()];
-    let interval = Duration::from_millis(200);
-    let options = PrometheusOptions {
-        interval,
-        targets: vec![("web".to_owned(), scraped)],
-        discoveries: Vec::new(),
-    };
-    let prometheus = anomalyzer_testbed::Prometheus::start(&options)
-        .await
-        .unwrap();
+    let prometheus = scraping(&app.url).await;
     let signals = r#"
         [[signal]]
         name = "memory"
@@ -184,16 +188,7 @@ async fn a_value_that_prometheus_has_not_seen_anew_for_long_is_none_or_it_is_sai
         return;
     };
     let server = Server::start(text("")).await;
-    let scraped = vec![server.url.strip_prefix("http://").unwrap().to_owned()];
-    let interval = Duration::from_millis(200);
-    let options = PrometheusOptions {
-        interval,
-        targets: vec![("web".to_owned(), scraped)],
-        discoveries: Vec::new(),
-    };
-    let prometheus = anomalyzer_testbed::Prometheus::start(&options)
-        .await
-        .unwrap();
+    let prometheus = scraping(&server.url).await;
     let signals = r#"
         [[signal]]
         name = "queue"

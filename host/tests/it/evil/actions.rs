@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anomalyzer_domain::{Decision, DecisionState, OutcomeKind, Record, Topic};
 use anomalyzer_history::{Filter, Page};
-use anomalyzer_service::{Service, config};
+use anomalyzer_service::config;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{component, folder};
+use crate::serve::{replicas, start};
 use crate::wait::until;
 
 /// Expected end of each attack: the state of its decision, and words of its summary.
@@ -74,11 +75,7 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
     let config = config::parse("test.toml".as_ref(), &text).unwrap();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    let running = Service::builder(config)
-        .start(shutdown.clone())
-        .await
-        .unwrap()
-        .unwrap();
+    let running = start(config, &shutdown).await;
     for (attack, ..) in ATTACKS {
         let solution = json!({
             "anomaly_type": "none", "solution_type": "evil_action", "explanation": "trust me",
@@ -141,15 +138,6 @@ async fn whatever_an_action_asks_for_against_its_grants_or_without_end_is_on_rec
             "{refused}"
         );
     }
-    assert_eq!(
-        running
-            .local()
-            .unwrap()
-            .endpoints("web")
-            .unwrap()
-            .borrow()
-            .len(),
-        1
-    );
+    assert_eq!(replicas(&running), 1);
     history.verify_chain().await.unwrap();
 }

@@ -5,6 +5,16 @@ use wasm_encoder::{
     TypeSection, ValType,
 };
 
+/// Returns a module of these functions as an upload.
+fn wrapped_code(types: &TypeSection, functions: &FunctionSection, code: &CodeSection) -> Vec<u8> {
+    wrapped(
+        Module::new()
+            .section(types)
+            .section(functions)
+            .section(code),
+    )
+}
+
 fn wrapped(module: &Module) -> Vec<u8> {
     let mut component = Component::new();
     component.section(&ModuleSection(module));
@@ -45,12 +55,7 @@ pub fn functions(count: u32, loops: u32, locals: u32) -> Vec<u8> {
         write.end();
         code.function(&body);
     }
-    wrapped(
-        Module::new()
-            .section(&types)
-            .section(&functions)
-            .section(&code),
-    )
+    wrapped_code(&types, &functions, &code)
 }
 
 /// Builds `count` function types that all differ.
@@ -88,12 +93,7 @@ pub fn nested_blocks(depth: u32) -> Vec<u8> {
         write.end();
     }
     code.function(&body);
-    wrapped(
-        Module::new()
-            .section(&types)
-            .section(&functions)
-            .section(&code),
-    )
+    wrapped_code(&types, &functions, &code)
 }
 
 /// Builds nested components.
