@@ -2,28 +2,15 @@ use super::rig::{Rig, incident, proposal, web};
 use crate::guard_input::facts;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{
-    Decision, DecisionState, Incident, Meaning, Operation, VerificationOutcome, millis, solutions,
+    DecisionState, Meaning, Operation, VerificationOutcome, millis, solutions,
 };
-
-/// Performs the solution and returns the decision before its verification.
-async fn acted(rig: &Rig, incident: &Incident, solution: &str) -> Decision {
-    let mut decision = rig.decision(&proposal(incident, solution, 0));
-    rig.advance(&mut decision).await;
-    assert_eq!(
-        decision.state(),
-        DecisionState::Verifying,
-        "{:?}",
-        decision.summary
-    );
-    decision
-}
 
 #[tokio::test]
 async fn a_target_that_is_deleted_meanwhile_is_the_reason_why_the_effect_is_unknown() {
     let rig = Rig::new().await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
-    let mut decision = acted(&rig, &incident, solutions::SCALE_UP).await;
+    let mut decision = rig.act(&proposal(&incident, solutions::SCALE_UP, 0)).await;
     rig.world.delete();
     rig.hear("latency", 50.0, incident.coverage);
     rig.advance(&mut decision).await;
@@ -49,7 +36,7 @@ async fn what_a_deployment_tool_put_back_is_reported_and_not_repeated() {
     let rig = Rig::with(|executor| executor.policy.cooldown = std::time::Duration::ZERO).await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
-    let mut decision = acted(&rig, &incident, solutions::SCALE_UP).await;
+    let mut decision = rig.act(&proposal(&incident, solutions::SCALE_UP, 0)).await;
     rig.world.revert("argocd-controller", 2);
     rig.hear("latency", 200.0, incident.coverage);
     rig.advance(&mut decision).await;
@@ -96,7 +83,9 @@ async fn only_memory_alone_counts_as_an_echo_of_the_pods_before() {
     };
     rig.know(&incident_of(&[Meaning::Latency]));
     let incident = incident_of(&[Meaning::Latency]);
-    let first = acted(&rig, &incident, solutions::RESTART_SERVICE).await;
+    let first = rig
+        .act(&proposal(&incident, solutions::RESTART_SERVICE, 0))
+        .await;
     let restarted_at = first
         .operations
         .iter()

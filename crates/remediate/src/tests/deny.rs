@@ -99,11 +99,7 @@ async fn nothing_follows_on_what_is_too_late_on_the_last_word_and_on_what_others
 async fn on_record(rig: &Rig) -> Incident {
     let incident = incident(&["latency"]);
     rig.know(&incident);
-    rig.executor
-        .history
-        .record_incident(&event(&incident))
-        .await
-        .unwrap();
+    rig.record(&event(&incident)).await;
     incident
 }
 

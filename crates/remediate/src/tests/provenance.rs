@@ -1,4 +1,4 @@
-use super::rig::{Rig, cleared, foreign_id, incident, proposal, request};
+use super::rig::{Rig, cleared, event, foreign_id, incident, proposal, request};
 use crate::AcceptError;
 use anomalyzer_bus::fake::Failing;
 use anomalyzer_domain::{
@@ -162,11 +162,7 @@ async fn a_solution_waits_for_its_incident_and_is_someone_elses_if_it_never_come
 async fn an_incident_from_before_the_start_is_known_by_the_history() {
     let rig = Rig::new().await;
     let before = incident(&["latency"]);
-    rig.executor
-        .history
-        .record_incident(&super::rig::event(&before))
-        .await
-        .unwrap();
+    rig.record(&event(&before)).await;
     let decision = rig.drive(&proposal(&before, solutions::NO_ACTION, 0)).await;
     assert_eq!(
         (decision.state(), decision.provenance.source.as_str()),
@@ -174,7 +170,7 @@ async fn an_incident_from_before_the_start_is_known_by_the_history() {
     );
     // Over by now: nothing is done about it any more.
     let over = cleared(&before, before.changed_at + 1);
-    rig.executor.history.record_incident(&over).await.unwrap();
+    rig.record(&over).await;
     let decision = rig
         .drive(&proposal(&over.incident, solutions::SCALE_UP, 0))
         .await;

@@ -21,7 +21,8 @@ use anomalyzer_collect::NoPrometheus;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_domain::{
-    Coverage, Decision, DecisionId, Incident, IncidentEvent, MetricBatch, Solution, Topic, testing,
+    Coverage, Decision, DecisionId, DecisionState, Incident, IncidentEvent, MetricBatch, Solution,
+    Topic, testing,
 };
 use anomalyzer_egress::http::{HttpConfig, HttpSender};
 use anomalyzer_egress::notify::{Notifier, NotifyConfig};
@@ -141,6 +142,25 @@ impl Rig {
         for finding in &incident.findings {
             self.hear(&finding.signal, 50.0, coverage(1, 1));
         }
+    }
+
+    /// Puts the event on record in the history.
+    pub async fn record(&self, event: &IncidentEvent) {
+        let recorded = self.executor.history.record_incident(event).await;
+        recorded.unwrap();
+    }
+
+    /// Performs the solution, and returns the decision before its verification.
+    pub async fn act(&self, solution: &Solution) -> Decision {
+        let mut decision = self.decision(solution);
+        self.advance(&mut decision).await;
+        assert_eq!(
+            decision.state(),
+            DecisionState::Verifying,
+            "{:?}",
+            decision.summary
+        );
+        decision
     }
 
     /// Takes in a sample of a signal of the target, newer than every earlier one.

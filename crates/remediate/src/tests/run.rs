@@ -190,11 +190,7 @@ async fn the_analyst_is_asked_again_about_what_ended_just_before_a_crash_unless_
     let rig = Rig::new().await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
-    rig.executor
-        .history
-        .record_incident(&event(&incident))
-        .await
-        .unwrap();
+    rig.record(&event(&incident)).await;
     let mut left = rig.decision(&proposal(&incident, solutions::SCALE_UP, 0));
     walk(&mut left, &[DecisionState::Acting, DecisionState::Failed]);
     put_on_record(&rig, &left).await;
