@@ -22,12 +22,7 @@ pub async fn of(
     object: &Object,
     belongings: &Belongings,
 ) -> Result<Vec<Event>, ApiError> {
-    let namespace = object
-        .object
-        .metadata
-        .namespace
-        .as_deref()
-        .unwrap_or_default();
+    let namespace = object.namespace();
     let mut pods: Vec<_> = belongings.pods.iter().collect();
     pods.sort_by_key(|pod| pods::summary(pod).ready);
     let mut sets: Vec<_> = belongings.replica_sets.iter().collect();

@@ -82,6 +82,15 @@ impl Object {
         self.object.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// Returns the namespace; empty for an object without one.
+    pub fn namespace(&self) -> &str {
+        self.object
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
+    }
+
     /// Returns the generation, which rises with each change of the spec.
     pub fn generation(&self) -> i64 {
         self.object.metadata.generation.unwrap_or_default()

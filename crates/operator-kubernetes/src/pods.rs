@@ -23,12 +23,7 @@ pub struct Belongings {
 /// Finds the objects that belong to `object`. Checks the selector and also the owner, because
 /// foreign objects may have equal labels.
 pub async fn of(cluster: &Cluster, object: &Object) -> Result<Belongings, ApiError> {
-    let namespace = object
-        .object
-        .metadata
-        .namespace
-        .as_deref()
-        .unwrap_or_default();
+    let namespace = object.namespace();
     if object.kind == Kind::Pod {
         let pod = object.object.clone().try_parse::<Pod>();
         let pod = pod.map_err(|error| {

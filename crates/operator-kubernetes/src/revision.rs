@@ -31,12 +31,7 @@ pub async fn previous_template(
     cluster: &Cluster,
     object: &Object,
 ) -> Result<Option<Value>, ApiError> {
-    let namespace = object
-        .object
-        .metadata
-        .namespace
-        .as_deref()
-        .unwrap_or_default();
+    let namespace = object.namespace();
     let Some(selector) = object.selector() else {
         return Ok(None);
     };

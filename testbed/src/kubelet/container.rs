@@ -161,14 +161,7 @@ impl Keeper<'_> {
             }
         };
         self.cell.update(|status| {
-            if status
-                .state
-                .as_ref()
-                .is_some_and(|state| state.terminated.is_some())
-            {
-                status.last_state = status.state.take();
-            }
-            status.state = Some(status::running(started_at));
+            status::enter(status, status::running(started_at));
             status.container_id = Some(id.clone());
             status.restart_count = number;
         });
@@ -334,14 +327,7 @@ impl Keeper<'_> {
 
     fn wait_because(&self, reason: &str, message: &str) {
         self.cell.update(|status| {
-            if status
-                .state
-                .as_ref()
-                .is_some_and(|state| state.terminated.is_some())
-            {
-                status.last_state = status.state.take();
-            }
-            status.state = Some(status::waiting(reason, message));
+            status::enter(status, status::waiting(reason, message));
         });
     }
 

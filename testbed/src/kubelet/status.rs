@@ -22,6 +22,14 @@ pub(super) fn waiting(reason: &str, message: impl Into<String>) -> ContainerStat
     }
 }
 
+/// Enters a state. If the container had terminated, that becomes its last state.
+pub(super) fn enter(status: &mut ContainerStatus, state: ContainerState) {
+    let before = status.state.replace(state);
+    if let Some(before) = before.filter(|before| before.terminated.is_some()) {
+        status.last_state = Some(before);
+    }
+}
+
 /// Returns the state of a container that has run since `started_at`.
 pub(super) fn running(started_at: Timestamp) -> ContainerState {
     let running = ContainerStateRunning {
