@@ -10,11 +10,11 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_common::blind_spot::BlindSpots;
+use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::{Coverage, MetricBatch, millis, one_line};
 
 use super::blind_spot_watch::{PaceWatch, RoundResult, SignalWatch};
 use super::derive::{Memory, Store, evaluate};
-use super::http_url::shown_text;
 use super::moment::Moment;
 use super::prometheus::Prometheus;
 use super::publisher::{Publisher, Sink};
@@ -132,7 +132,7 @@ impl Watched {
             return Some(format!(
                 "{} brings more series to this signal than `series_limit` of [collect]: the surplus is left out; \
                  drop labels with many values from `by`, or raise the limit",
-                shown_text(&source.url)
+                shown(&source.url)
             ));
         }
         let surplus = self.ledger.surplus();

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
 use anomalyzer_common::http_client::{ReadClient, reason};
+use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::excerpt;
 
-use super::http_url::{shown, shown_text};
 use super::{AccessConfig, CollectError, SourceError};
 
 /// Number of bytes after which the reader of an answer lets other tasks run.
@@ -98,7 +98,7 @@ impl SourceClient {
                 url: "the address".to_owned(),
                 reason: reason(error),
             })?;
-        let url = shown(request.url());
+        let url = shown(request.url().as_str());
         let response = self
             .http
             .execute(request)
@@ -116,7 +116,7 @@ impl SourceClient {
         bounds: Bounds,
     ) -> Result<Answer, SourceError> {
         let unreachable = |reason: String| SourceError::Unreachable {
-            url: shown_text(url),
+            url: shown(url),
             reason,
         };
         let parsed = Url::parse(url).map_err(|error| unreachable(error.to_string()))?;
@@ -127,14 +127,14 @@ impl SourceClient {
         let answer = self.send(request, bounds).await?;
         if answer.status != 200 {
             return Err(SourceError::Status {
-                url: shown_text(url),
+                url: shown(url),
                 status: answer.status,
                 excerpt: excerpt(&answer.body),
             });
         }
         if answer.html {
             return Err(SourceError::Unexpected {
-                url: shown_text(url),
+                url: shown(url),
                 expected,
                 excerpt: excerpt(&answer.body),
             });

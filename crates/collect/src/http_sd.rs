@@ -8,9 +8,10 @@ use reqwest::Url;
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
 
+use anomalyzer_common::secret_url::shown;
+
 use super::SourceError;
 use super::fetch::{Bounds, SourceClient};
-use super::http_url::shown_text;
 
 const BOUNDS: Bounds = Bounds {
     timeout: Duration::from_secs(5),
@@ -74,7 +75,7 @@ pub async fn fetch(client: &SourceClient, url: &str) -> Result<Vec<Discovered>, 
         .page(url, accept, "HTTP service discovery", BOUNDS)
         .await?;
     parse(&answer.body).map_err(|error| {
-        let (url, reason) = (shown_text(url), error.to_string());
+        let (url, reason) = (shown(url), error.to_string());
         if error.is_eof() {
             SourceError::CutShort { url, reason }
         } else {

@@ -10,13 +10,13 @@ use reqwest::header::ACCEPT;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::Labels;
 
 use super::derive::{SourceKey, Store};
 use super::exposition::{self, Exposition, Format};
 use super::fetch::{Answer, Bounds};
 use super::http_sd::Discovered;
-use super::http_url::shown_text;
 use super::moment::Moment;
 use super::{
     AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient,
@@ -253,7 +253,7 @@ fn read(
         && answer.body.last().is_some_and(|last| *last != b'\n');
     if is_cut {
         return Err(SourceError::CutShort {
-            url: shown_text(url),
+            url: shown(url),
             reason: "the last line has no end, and nothing shows that the answer is complete"
                 .to_owned(),
         });
@@ -262,12 +262,12 @@ fn read(
     found.map_err(|error| match format {
         Format::OpenMetrics if !answer.body.trim_ascii_end().ends_with(b"# EOF") => {
             SourceError::CutShort {
-                url: shown_text(url),
+                url: shown(url),
                 reason: error.to_string(),
             }
         }
         _ => SourceError::Malformed {
-            url: shown_text(url),
+            url: shown(url),
             reason: error.to_string(),
         },
     })
@@ -296,7 +296,7 @@ fn address<'a>(
         // The scrape of this address fails and reports the reason.
         return (
             url.to_owned(),
-            Labels::new([("job", job), ("instance", &shown_text(url))]),
+            Labels::new([("job", job), ("instance", &shown(url))]),
         );
     };
     let port = parsed
@@ -386,10 +386,10 @@ mod tests {
             (open, true, "\"m\": 3\n# EOF\n", "malformed"),
         ] {
             let answer = answer(content_type, whole, body);
-            let read = match read("http://h/m", &answer, |_| true) {
+            let read = match read("http://h/metrics", &answer, |_| true) {
                 Ok(found) => found.samples.len().to_string(),
                 Err(error) => {
-                    assert!(error.to_string().contains("http://h/m"), "{error}");
+                    assert!(error.to_string().contains("http://h/metrics"), "{error}");
                     error.kind().to_owned()
                 }
             };

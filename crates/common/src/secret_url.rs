@@ -48,73 +48,190 @@ impl Serialize for SecretUrl {
     }
 }
 
-/// Returns scheme, host and port of an address. An ellipsis stands for a path and a query, because
-/// webhooks carry their token there. The text need not be a valid address.
+/// Segments of paths that are shown: the usual names of endpoints of metrics and of the servers that
+/// are asked. Any other segment may be a token.
+const SHOWN_SEGMENTS: [&str; 32] = [
+    "actuator",
+    "api",
+    "cadvisor",
+    "chat",
+    "federate",
+    "generate",
+    "graph",
+    "healthz",
+    "http_sd",
+    "labels",
+    "loki",
+    "metrics",
+    "metrics-test",
+    "mimir",
+    "probe",
+    "probes",
+    "prom",
+    "prometheus",
+    "query",
+    "query_range",
+    "resource",
+    "sd",
+    "select",
+    "series",
+    "stats",
+    "status",
+    "tags",
+    "targets",
+    "v1",
+    "v2",
+    "values",
+    "version",
+];
+
+/// Returns an address without anything that may be secret: scheme, host, port, and the path as far
+/// as its segments are the usual names of endpoints. An ellipsis stands for the rest, because
+/// webhooks carry their token in the path, and other servers in the query. The text need not be a
+/// valid address.
 pub fn shown(text: &str) -> String {
     let text = text.trim();
-    let (origin, more) = match Url::parse(text) {
-        // A password with a slash would be read as a host and a path.
-        Ok(url) if url.has_host() && (!text.contains('@') || has_credentials(&url)) => {
-            let host = url.host_str().unwrap_or_default();
-            let port = url.port().map(|port| format!(":{port}"));
-            let more = url.path().len() > 1 || url.query().is_some() || url.fragment().is_some();
-            let origin = format!("{}://{host}{}", url.scheme(), port.unwrap_or_default());
-            (origin, more)
-        }
-        _ => unparsed(text),
+    let url = match Url::parse(text) {
+        Ok(url) if url.has_host() => url,
+        _ => return unparsed(text),
     };
-    if more {
-        format!("{origin}/…")
-    } else {
-        origin
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}"));
+    let mut shown = format!("{}://{host}{}", url.scheme(), port.unwrap_or_default());
+    let beyond = [Some(url.path()), url.query(), url.fragment()];
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    // An `@` behind the host may end a password with a slash, a question mark or a hash. What looks
+    // like the host is then a part of the credentials.
+    if beyond.iter().flatten().any(|part| has_at(part)) || (has_at(text) && !has_credentials) {
+        return "…".to_owned();
     }
+    let mut segments = url.path().split('/').filter(|segment| !segment.is_empty());
+    let known: Vec<&str> = segments.by_ref().take_while(|it| is_usual(it)).collect();
+    let whole = known.len() == url.path().split('/').filter(|it| !it.is_empty()).count();
+    for segment in &known {
+        shown.push('/');
+        shown.push_str(segment);
+    }
+    let has_more = url.query().is_some() || url.fragment().is_some();
+    shown.push_str(match (whole, has_more, known.is_empty()) {
+        (true, false, _) => "",
+        (true, true, false) => "?…",
+        _ => "/…",
+    });
+    shown
 }
 
-fn has_credentials(url: &Url) -> bool {
-    let username = url.username();
-    (!username.is_empty() || url.password().is_some()) && !url.path().contains('@')
+/// Returns true for a segment that is the name of an endpoint, or the number of a tenant.
+fn is_usual(segment: &str) -> bool {
+    let is_number = segment.len() <= 3 && segment.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || SHOWN_SEGMENTS.contains(&segment)
 }
 
-/// Returns the part of a text that can be shown although it is no address, and true if the text has
-/// more behind it.
-fn unparsed(text: &str) -> (String, bool) {
+/// Returns true if the text has an `@`, which may be written as `%40`.
+fn has_at(text: &str) -> bool {
+    text.contains('@') || text.contains("%40")
+}
+
+/// Returns the part of a text that can be shown although it is no address.
+fn unparsed(text: &str) -> String {
+    if has_at(text) {
+        return "…".to_owned();
+    }
     let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), text),
+        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            (format!("{scheme}://"), rest)
+        }
+        _ => (String::new(), text),
     };
-    if rest.contains('@') {
-        return ("…".to_owned(), false);
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    (format!("{scheme}{}", &rest[..end]), end < rest.len())
+    let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
+    let more = if end < rest.len() { "/…" } else { "" };
+    format!("{scheme}{}{more}", &rest[..end])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// `MARK` stands for a secret. Nothing that is shown may have it.
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of addresses")]
     fn an_address_is_shown_without_anything_that_may_be_secret() {
         for (text, expected) in [
             ("http://127.0.0.1:11434", "http://127.0.0.1:11434"),
             ("http://gpu/", "http://gpu"),
+            // Credentials.
             ("http://ada:MARK@gpu:1?key=MARK", "http://gpu:1/…"),
             ("http://MARK@gpu", "http://gpu"),
             ("http://:MARK@gpu", "http://gpu"),
+            ("http://ada:MARK@MARK@gpu", "http://gpu"),
+            ("http://ada:M%2FMARK@gpu/metrics", "http://gpu/metrics"),
+            (
+                "http://ada:MARK@[::1]:8443/metrics",
+                "http://[::1]:8443/metrics",
+            ),
+            ("http:\\\\ada:MARK@gpu\\metrics", "http://gpu/metrics"),
+            // Passwords that are not encoded.
+            ("http://ada:MA/MARK@gpu", "…"),
+            ("http://ada:1/MARK@gpu", "…"),
+            ("http://ada:MA?MARK@gpu", "…"),
+            ("http://ada@MARK:1?MARK@gpu", "…"),
+            ("http://ada@MARK:1#MARK@gpu", "…"),
+            ("http://ada@MARK:1/MARK@gpu", "…"),
+            ("http://ada:MARK@gpu:port", "…"),
+            ("http://ada%3AMARK%40gpu/metrics", "…"),
+            ("ada:MARK@gpu", "…"),
+            ("ada:MARK@gpu:1/p?t=MARK", "…"),
+            // Queries and fragments.
+            ("http://gpu/metrics?token=MARK", "http://gpu/metrics?…"),
+            (
+                "http://gpu/metrics?api_key=MARK&sig=MARK",
+                "http://gpu/metrics?…",
+            ),
+            ("http://gpu/?key=MARK", "http://gpu/…"),
+            ("http://gpu/metrics?to%6Ben=MARK", "http://gpu/metrics?…"),
+            ("http://gpu/probe?target=http://ada:MARK@web", "…"),
+            ("http://gpu/probe?target=http%3A%2F%2Fada%3AMARK%40web", "…"),
+            (
+                "http://gpu/probe?target=http://web/MARK",
+                "http://gpu/probe?…",
+            ),
+            ("https://gpu/#MARK", "https://gpu/…"),
+            ("https://gpu/metrics#MARK", "https://gpu/metrics?…"),
+            // Paths.
             (
                 "https://hooks.slack.com/services/T/B/MARK",
                 "https://hooks.slack.com/…",
             ),
+            (
+                "https://discord.com/api/webhooks/12/MARK",
+                "https://discord.com/api/…",
+            ),
+            (
+                "https://api.telegram.org/bot1:MARK/sendMessage",
+                "https://api.telegram.org/…",
+            ),
             ("https://[::1]:8443/MARK#MARK", "https://[::1]:8443/…"),
-            ("https://gpu/#MARK", "https://gpu/…"),
-            ("http://ada:MA/MARK@gpu", "…"),
-            ("http://ada:1/MARK@gpu", "…"),
-            ("http://ada:MA?MARK@gpu", "…"),
-            ("http://ada:MARK@MARK@gpu", "http://gpu"),
-            ("http://ada:MARK@gpu:port", "…"),
-            ("ada:MARK@gpu", "…"),
+            (
+                "http://gpu/https://hooks.slack.com/services/MARK",
+                "http://gpu/…",
+            ),
+            ("http://gpu//metrics//MARK", "http://gpu/metrics/…"),
+            ("http://gpu/metrics/../MARK", "http://gpu/…"),
+            ("http://gpu/%6Detrics/MARK", "http://gpu/…"),
+            ("http://gpu/metrics/cadvisor", "http://gpu/metrics/cadvisor"),
+            (
+                "http://vm:8481/select/0/prometheus/api/v1/query?query=MARK",
+                "http://vm:8481/select/0/prometheus/api/v1/query?…",
+            ),
+            // No addresses.
             ("ftp://gpu/MARK", "ftp://gpu/…"),
             ("gpu/MARK?MARK", "gpu/…"),
+            ("gpu:port/metrics?token=MARK", "gpu:port/…"),
+            ("http://gpu:port/MARK?token=MARK", "http://gpu:port/…"),
+            ("http://gpu:port?t=MARK", "http://gpu:port/…"),
+            ("http://[fe80::1%25eth0]/MARK", "http://[fe80::1%25eth0]/…"),
+            ("gpu?next=http://MARK", "gpu/…"),
+            ("127.0.0.1:9090", "127.0.0.1:9090"),
             ("here", "here"),
             ("", ""),
         ] {
@@ -126,6 +243,18 @@ mod tests {
             );
             assert!(!debug.contains("MARK"), "{debug}");
             assert_eq!(url.reveal(), text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_place_of_an_address_shows_a_secret(
+            before in "(http|https)://(ada:)?", mid in "[/?#@:%&=. a-z0-9]{0,12}", after in "[/?#@:%&=a-z0-9]{0,12}",
+        ) {
+            for separator in ["/", "?", "#", "?token=", "/metrics/", "?a=1&sig="] {
+                let text = format!("{before}gpu{mid}{separator}MARK{after}");
+                proptest::prop_assert!(!shown(&text).contains("MARK"), "{text}: {}", shown(&text));
+            }
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::Labels;
 
 use super::super::exposition::{Exposed, Exposition};
-use super::super::http_url::shown_text;
 use super::super::moment::Moment;
 use super::super::round::Intake;
 use super::super::{SignalConfig, SignalSource, SourceError};
@@ -86,7 +86,7 @@ impl Source {
             return;
         };
         if self.unusable.is_none() {
-            let url = shown_text(&key.url);
+            let url = shown(&key.url);
             tracing::warn!(url, lines = found.unusable, %first, "some lines of the answer can't be used");
             self.unusable = Some(format!(
                 "some lines of {url} can't be used and are left out; the first: {first}"

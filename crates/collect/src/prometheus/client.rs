@@ -9,6 +9,7 @@ use reqwest::{RequestBuilder, Url};
 use tokio::sync::OnceCell;
 
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::{Labels, Sample, Series, UnixMs, millis};
 
 use super::response::{self, Answered, Found};
@@ -189,7 +190,7 @@ impl Prometheus {
         } else {
             self.send(self.client.get(whole)).await?
         };
-        response::read(&http_url::shown(&place), promql, &answer)
+        response::read(&shown(place.as_str()), promql, &answer)
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<fetch::Answer, SourceError> {
@@ -203,7 +204,7 @@ impl Prometheus {
     /// Returns the error for an answer that lacks a part.
     pub(crate) fn partial(&self, reason: &str) -> SourceError {
         SourceError::Partial {
-            url: http_url::shown(self.config.url.url()),
+            url: shown(self.config.url.as_str()),
             reason: reason.to_owned(),
         }
     }
