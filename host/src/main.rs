@@ -23,7 +23,7 @@ use anomalyzer::cli::{
     Output, audit, backtest, check, decisions, exit_code, feedback, history, kill_switch, nab,
     plot, plugins, policy, replay, score, silences, status,
 };
-use anomalyzer_common::log;
+use anomalyzer_common::{error_chain, log};
 use anomalyzer_demo::DemoArgs;
 use anomalyzer_demo::app::DemoAppArgs;
 use anomalyzer_demo::load::DemoLoadArgs;
@@ -144,7 +144,8 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
+    let error_line = error_chain::describe(error.as_ref());
+    let _ = writeln!(std::io::stderr().lock(), "error: {error_line}");
     ExitCode::from(exit_code(error))
 }
 

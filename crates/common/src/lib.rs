@@ -4,6 +4,7 @@ pub mod blind_spot;
 pub mod clock;
 pub mod data_folder;
 pub mod disk_probe;
+pub mod error_chain;
 pub mod failpoint;
 pub mod http_client;
 pub mod json_store;

@@ -10,6 +10,7 @@ use super::scene::Scene;
 use super::scene_context::{SceneContext, poll};
 use super::traffic::Traffic;
 use anomalyzer_common::clock::now_ms;
+use anomalyzer_common::error_chain;
 use anomalyzer_detect::DetectStatus;
 use anomalyzer_domain::{
     Decision, DecisionState, Operation, OutcomeKind, UnixMs, VerificationOutcome, solutions,
@@ -54,7 +55,7 @@ impl<'a> Scenario<'a> {
         for (scene, result) in &results {
             let (good, line) = match result {
                 Ok(line) => (true, line.clone()),
-                Err(error) => (false, format!("{error:#}")),
+                Err(error) => (false, error_chain::describe(error.as_ref())),
             };
             all &= good;
             let mark = if good { "✓" } else { "✗" };
