@@ -47,6 +47,8 @@ pub struct RoundResult<'a> {
     pub damage: Option<&'a str>,
     /// Description of the series and targets beyond the limits, if any.
     pub surplus: Option<&'a str>,
+    /// Description of the series whose labels can't be used, if any.
+    pub refused: Option<&'a str>,
     /// Description of the series that end and begin again and again, if any.
     pub intermittent: Option<&'a str>,
 }
@@ -126,6 +128,9 @@ impl SignalWatch {
         spots.set(BlindSpotKind::SamplesDropped, &subject, drops);
         let surplus = round.surplus.map(str::to_owned);
         spots.set(BlindSpotKind::TooManySeries, signal, surplus);
+        // The engine reports the series of other producers under the name of the signal.
+        let refused = round.refused.map(str::to_owned);
+        spots.set(BlindSpotKind::UnacceptableSeries, &subject, refused);
         let intermittent = round.intermittent.map(str::to_owned);
         spots.set(BlindSpotKind::IntermittentSeries, signal, intermittent);
     }
@@ -341,6 +346,15 @@ mod tests {
                 },
                 1,
                 Some("too_many_series"),
+            ),
+            (
+                "labels that can't be used",
+                RoundResult {
+                    refused: Some("one"),
+                    ..good.clone()
+                },
+                1,
+                Some("unacceptable_series"),
             ),
             (
                 "intermittent series",

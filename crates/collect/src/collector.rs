@@ -19,7 +19,7 @@ use super::moment::Moment;
 use super::prometheus::Prometheus;
 use super::publisher::{Publisher, Sink};
 use super::query::ask;
-use super::round::{Answer, BatchBuilder, PublishBounds};
+use super::round::{Answer, BatchBuilder, MAX_SHOWN_LABELS, PublishBounds};
 use super::scrape::{Discoverer, Groups, Scraper};
 use super::status::StatusBoard;
 use super::{CollectConfig, CollectError, SignalConfig, SignalSource};
@@ -29,15 +29,6 @@ const QUERIES_AT_ONCE: usize = 8;
 
 /// Maximum number of notes kept for a signal.
 const MAX_NOTES: usize = 10;
-
-/// Maximum number of characters of labels in a note.
-const MAX_SHOWN_LABELS: usize = 200;
-
-/// Maximum number of series of one signal.
-const MAX_SERIES: usize = 50_000;
-
-/// Maximum number of targets of one signal.
-const MAX_TARGETS: usize = 20_000;
 
 /// Collector that asks all sources until the shutdown.
 pub struct Collector {
@@ -62,11 +53,11 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(signal: SignalConfig, forget_after: Duration) -> Self {
+    fn new(signal: SignalConfig, config: &CollectConfig) -> Self {
         let bounds = PublishBounds {
-            max_targets: MAX_TARGETS,
-            max_series: MAX_SERIES,
-            forget_after,
+            max_targets: config.signal_target_limit,
+            max_series: config.signal_series_limit,
+            forget_after: config.forget_after,
         };
         Self {
             signal,
@@ -126,6 +117,12 @@ impl Watched {
         ))
     }
 
+    /// Describes the series whose labels can't be used.
+    fn refused(&self) -> Option<String> {
+        let (count, first) = self.ledger.refused()?;
+        Some(format!("{count} series are left out: {first}"))
+    }
+
     /// Describes the series and targets beyond the limits.
     fn surplus(&self) -> Option<String> {
         if let (_, Some(source)) = self.memory.surplus() {
@@ -136,10 +133,16 @@ impl Watched {
             ));
         }
         let surplus = self.ledger.surplus();
+        let PublishBounds {
+            max_targets,
+            max_series,
+            ..
+        } = self.ledger.bounds();
         (surplus > 0).then(|| {
             format!(
-                "{surplus} series or targets are left out: a signal has at most {MAX_SERIES} series and {MAX_TARGETS} \
-                 targets; drop labels with many values"
+                "{surplus} series or targets are left out: a signal has at most {max_series} series \
+                 (`signal_series_limit` of [collect]) and {max_targets} targets (`signal_target_limit`); \
+                 drop labels with many values"
             )
         })
     }
@@ -213,7 +216,6 @@ impl Collector {
             blind_spots: self.blind_spots.clone(),
             shutdown: shutdown.clone(),
         };
-        let forget_after = self.config.forget_after;
         let mut queries: BTreeMap<Duration, Vec<Watched>> = BTreeMap::new();
         let mut derived = Vec::new();
         for signal in self.signals {
@@ -223,9 +225,9 @@ impl Collector {
                     queries
                         .entry(interval)
                         .or_default()
-                        .push(Watched::new(signal, forget_after));
+                        .push(Watched::new(signal, &self.config));
                 }
-                _ => derived.push(Watched::new(signal, forget_after)),
+                _ => derived.push(Watched::new(signal, &self.config)),
             }
         }
         for (interval, watched) in queries {
@@ -333,6 +335,7 @@ impl Rounds {
         let lost = self.outbox.deliver(batches).await;
 
         let (surplus, intermittent) = (watched.surplus(), watched.intermittent());
+        let refused = watched.refused();
         let Watched {
             signal,
             ledger,
@@ -350,10 +353,11 @@ impl Rounds {
             histograms,
             damage: damage.as_deref(),
             surplus: surplus.as_deref(),
+            refused: refused.as_deref(),
             intermittent: intermittent.as_deref(),
         };
         watch.observe(&self.blind_spots, &signal.name, &round);
-        notes.extend(surplus.into_iter().chain(intermittent));
+        notes.extend(surplus.into_iter().chain(refused).chain(intermittent));
         notes.truncate(MAX_NOTES);
         self.board.update(&signal.name, |status| {
             if status.notes != notes && !notes.is_empty() {
@@ -372,6 +376,7 @@ impl Rounds {
             status.late += intake.late;
             status.future += intake.future;
             status.left_out += (ledger.surplus() + memory.surplus().0) as u64;
+            status.refused += ledger.refused().map_or(0, |(count, _)| count) as u64;
             status.round(now.wall, failure);
         });
     }
@@ -418,7 +423,7 @@ mod tests {
             -1_700_000_000_000,
         ] {
             let signal = toml::from_str(text).unwrap();
-            let mut watched = Watched::new(signal, Duration::from_secs(3600));
+            let mut watched = Watched::new(signal, &CollectConfig::default());
             let turns: Vec<bool> = (0..6)
                 .map(|round| {
                     let now = Moment {
@@ -429,6 +434,52 @@ mod tests {
                 })
                 .collect();
             assert_eq!(turns, [true, false, true, false, true, false], "{jump}");
+        }
+    }
+
+    #[test]
+    fn the_limits_of_a_signal_are_settings() {
+        for (key, left_out) in [
+            ("signal_series_limit", 2),
+            ("signal_target_limit", 4),
+            ("", 0),
+        ] {
+            let limit = match key {
+                "" => String::new(),
+                key => format!("{key} = 1"),
+            };
+            let config: CollectConfig = toml::from_str(&limit).unwrap();
+            let text =
+                "name = 's'\nsource = { query = 'q' }\ntarget = { kind = 'Pod', name = '{pod}' }";
+            let mut watched = Watched::new(toml::from_str(text).unwrap(), &config);
+            // Three targets with one series each, or two if it is one of them.
+            let mut answer = Answer::default();
+            for pod in ["a", "b", "c"] {
+                let series = [1, 2].map(|path: i32| {
+                    let labels = [("pod", pod.to_owned()), ("path", path.to_string())];
+                    (anomalyzer_domain::Labels::new(labels), 1.0)
+                });
+                let take = if key == "signal_series_limit" { 1 } else { 2 };
+                let reported = answer
+                    .targets
+                    .entry(anomalyzer_domain::Target::new("", "Pod", pod));
+                reported
+                    .or_default()
+                    .series
+                    .extend(series.into_iter().take(take));
+            }
+            watched
+                .ledger
+                .publish(&watched.signal, Moment::now(), answer);
+            assert_eq!(watched.ledger.surplus(), left_out, "{key}");
+            let told = watched.surplus();
+            assert_eq!(told.is_some(), left_out > 0);
+            assert!(told.unwrap_or_default().contains(key));
+        }
+        for key in ["series_limit", "signal_series_limit", "signal_target_limit"] {
+            let config: CollectConfig = toml::from_str(&format!("{key} = 0")).unwrap();
+            let issue = config.validate().unwrap_err();
+            assert!(issue.message.contains(key), "{}", issue.message);
         }
     }
 }

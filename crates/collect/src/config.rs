@@ -26,6 +26,10 @@ pub struct CollectConfig {
     /// Maximum number of series of one signal that one source may bring. Further series are counted
     /// and left out.
     pub series_limit: usize,
+    /// Maximum number of series of one signal. Further series are counted and left out.
+    pub signal_series_limit: usize,
+    /// Maximum number of targets of one signal. Further targets are counted and left out.
+    pub signal_target_limit: usize,
     /// The Prometheus that answers the queries.
     pub prometheus: Option<PrometheusConfig>,
     /// Jobs that are scraped directly.
@@ -38,6 +42,8 @@ impl Default for CollectConfig {
             interval: Duration::from_secs(15),
             forget_after: Duration::from_secs(3600),
             series_limit: 10_000,
+            signal_series_limit: 50_000,
+            signal_target_limit: 20_000,
             prometheus: None,
             scrape: Vec::new(),
         }
@@ -187,9 +193,15 @@ impl CollectConfig {
     /// Returns the first issue.
     pub fn validate(&self) -> Result<(), ConfigIssue> {
         not_zero("interval", "collect.interval", Some(self.interval))?;
-        if self.series_limit == 0 {
-            let message = "`collect.series_limit` must not be 0".to_owned();
-            return Err(ConfigIssue::at("series_limit", message));
+        for (key, limit) in [
+            ("series_limit", self.series_limit),
+            ("signal_series_limit", self.signal_series_limit),
+            ("signal_target_limit", self.signal_target_limit),
+        ] {
+            if limit == 0 {
+                let message = format!("`collect.{key}` must not be 0");
+                return Err(ConfigIssue::at(key, message));
+            }
         }
         if let Some(prometheus) = &self.prometheus {
             let timeout = Some(prometheus.timeout);

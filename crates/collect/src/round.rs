@@ -15,6 +15,8 @@ use super::{SignalConfig, SourceError};
 const MIN_SET_BACK_MS: i64 = 10_000;
 /// Longest step back that loses samples instead.
 const MAX_SET_BACK_MS: i64 = 300_000;
+/// Maximum number of characters of labels in a message.
+pub(super) const MAX_SHOWN_LABELS: usize = 200;
 /// Number of rounds of samples that may be lost to a step back.
 const MAX_LOST_ROUNDS: i64 = 4;
 
@@ -100,6 +102,10 @@ pub struct BatchBuilder {
     last: Option<(Moment, UnixMs)>,
     /// Number of series and targets of the last answer beyond the maximum.
     surplus: usize,
+    /// Number of series of the last answer whose labels can't be used.
+    refused: usize,
+    /// The first of these series, and the reason.
+    first_refused: Option<String>,
 }
 
 impl BatchBuilder {
@@ -112,6 +118,8 @@ impl BatchBuilder {
             reopenings: Reopenings::default(),
             last: None,
             surplus: 0,
+            refused: 0,
+            first_refused: None,
         }
     }
 
@@ -130,6 +138,7 @@ impl BatchBuilder {
     ) -> Vec<MetricBatch> {
         let begins_anew = self.is_set_back(now);
         let fixed = signal.target.fixed();
+        self.refuse(&mut answer);
         self.bound(&mut answer, fixed, now);
         let stale = Sample::stale_marker(now.wall);
         let mut batches = Vec::with_capacity(self.known.len());
@@ -194,6 +203,27 @@ impl BatchBuilder {
         is_set_back
     }
 
+    /// Leaves out the series whose labels can't be used. The labels of known series were checked
+    /// before.
+    fn refuse(&mut self, answer: &mut Answer) {
+        (self.refused, self.first_refused) = (0, None);
+        for reported in answer.targets.values_mut() {
+            reported.series.retain(|(labels, _)| {
+                let checked = match self.limit.has(labels) {
+                    true => Ok(()),
+                    false => labels.check(),
+                };
+                if let Err(error) = &checked {
+                    self.refused += 1;
+                    self.first_refused.get_or_insert_with(|| {
+                        format!("{} {error}", labels.excerpt(MAX_SHOWN_LABELS))
+                    });
+                }
+                checked.is_ok()
+            });
+        }
+    }
+
     /// Adds the new targets, and leaves out the targets and series of an answer beyond the maximum.
     /// Known targets with series, and known series, keep their place.
     fn bound(&mut self, answer: &mut Answer, fixed: Option<&Target>, now: Moment) {
@@ -250,6 +280,11 @@ impl BatchBuilder {
         }
     }
 
+    /// Returns the bounds.
+    pub fn bounds(&self) -> PublishBounds {
+        self.bounds
+    }
+
     /// Returns the number of open series.
     pub fn series(&self) -> usize {
         self.known.values().map(|known| known.series.len()).sum()
@@ -263,6 +298,11 @@ impl BatchBuilder {
     /// Returns the number of series and targets of the last answer beyond the maximum.
     pub fn surplus(&self) -> usize {
         self.surplus
+    }
+
+    /// Describes the series of the last answer whose labels can't be used.
+    pub fn refused(&self) -> Option<(usize, &str)> {
+        Some((self.refused, self.first_refused.as_deref()?))
     }
 
     /// Returns the series that end and begin again and again.
@@ -630,6 +670,24 @@ mod tests {
             let answer = answer("web", &[(&path, 1.0)], coverage(2, 1, 1));
             ledger.publish(&signal, round(number, 0), answer);
             assert!(ledger.series() <= 6, "{}", ledger.series());
+        }
+    }
+
+    #[test]
+    fn a_series_with_labels_that_can_t_be_used_costs_itself_only_and_is_described() {
+        let long = "x".repeat(anomalyzer_domain::MAX_LABEL_VALUE_BYTES + 1);
+        for wrong in ["/\u{202e}a", "/\n", "\u{200b}", "\u{1b}[2J", &long] {
+            let (signal, mut ledger) = (signal("p"), builder(10));
+            let values = [("/a", 1.0), (wrong, 2.0), ("/b", 3.0)];
+            let both = coverage(1, 1, 0);
+            let batches = ledger.publish(&signal, 1.into(), answer("p", &values, both));
+            assert_eq!(shown(&batches[0]), ["/a 1", "/b 3"], "{wrong:?}");
+            let (count, first) = ledger.refused().unwrap();
+            assert_eq!(count, 1);
+            assert!(first.contains("`path`") && first.len() < 500, "{first}");
+            assert!(!first.contains(anomalyzer_domain::is_hidden), "{first:?}");
+            ledger.publish(&signal, 2.into(), answer("p", &[("/a", 1.0)], both));
+            assert_eq!(ledger.refused(), None);
         }
     }
 }

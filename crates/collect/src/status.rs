@@ -51,6 +51,8 @@ pub struct SignalStatus {
     pub future: u64,
     /// Number of samples of series and targets beyond the limits.
     pub left_out: u64,
+    /// Number of samples of series whose labels can't be used.
+    pub refused: u64,
     /// Problems without a failure: warnings from Prometheus, and series without a target.
     pub notes: Vec<String>,
 }

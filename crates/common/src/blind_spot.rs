@@ -40,6 +40,8 @@ pub enum BlindSpotKind {
     SamplesDropped,
     /// A source or a signal has more series or targets than the limit.
     TooManySeries,
+    /// A series has labels that can't be used: hidden characters, or too many bytes.
+    UnacceptableSeries,
     /// A series ends and begins again and again, so that its detectors never learn.
     IntermittentSeries,
     /// A detector never learns, because its series end too early.
@@ -60,13 +62,14 @@ pub enum BlindSpotKind {
 
 impl BlindSpotKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoData,
         Self::SourceFails,
         Self::UnusableAnswer,
         Self::PartialAnswer,
         Self::SamplesDropped,
         Self::TooManySeries,
+        Self::UnacceptableSeries,
         Self::IntermittentSeries,
         Self::NeverLearns,
         Self::ClockJump,
@@ -86,6 +89,7 @@ impl BlindSpotKind {
             Self::PartialAnswer => "partial_answer",
             Self::SamplesDropped => "samples_dropped",
             Self::TooManySeries => "too_many_series",
+            Self::UnacceptableSeries => "unacceptable_series",
             Self::IntermittentSeries => "intermittent_series",
             Self::NeverLearns => "never_learns",
             Self::ClockJump => "clock_jump",
@@ -111,6 +115,9 @@ impl BlindSpotKind {
             Self::SamplesDropped => "set the clocks of the sources right, and see the reason",
             Self::TooManySeries => {
                 "drop labels with many values from the signal, or raise the limit"
+            }
+            Self::UnacceptableSeries => {
+                "repair the label in the program that exposes the series, or drop it from the signal"
             }
             Self::IntermittentSeries => {
                 "raise `lookback` above the time between two scrapes, or let the query always return a value, as with `or vector(0)`"

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::history::{History, Past};
-use anomalyzer_domain::{Labels, Sample, Series, Target, UnixMs};
+use anomalyzer_domain::{Labels, LabelsError, Sample, Series, Target, UnixMs};
 use anomalyzer_plugin_host::Frame;
 use anomalyzer_wire::DecodeError;
 use anomalyzer_wire::remote_write::{self, Walk};
@@ -58,6 +58,10 @@ pub(super) struct SeriesTable {
     pub(super) not_finite: u64,
     /// Number of samples of series beyond [`MAX_SERIES`].
     pub(super) dropped: u64,
+    /// Number of samples of series whose labels can't be used.
+    pub(super) refused: u64,
+    /// The last series whose labels can't be used, with the reason.
+    pub(super) refused_series: Option<String>,
 }
 
 impl Default for SeriesTable {
@@ -72,6 +76,8 @@ impl Default for SeriesTable {
             repeated: 0,
             not_finite: 0,
             dropped: 0,
+            refused: 0,
+            refused_series: None,
         }
     }
 }
@@ -90,6 +96,13 @@ impl SeriesTable {
         let mut group = self.groups.remove(target).unwrap_or_default();
         for Series { labels, samples } in series {
             let id = group.ids.get(labels).copied();
+            // The labels of a known series were checked when it was opened.
+            if id.is_none()
+                && let Err(error) = labels.check()
+            {
+                self.refuse(samples.len(), &error);
+                continue;
+            }
             let mut into = Feed {
                 table: self,
                 frame,
@@ -103,7 +116,8 @@ impl SeriesTable {
         self.put_back(target, group);
     }
 
-    /// Adds the samples of an encoded `WriteRequest` to the frame; see [`Self::feed`].
+    /// Adds the samples of an encoded `WriteRequest` to the frame; see [`Self::feed`]. Drops and
+    /// counts the series whose labels can't be used.
     ///
     /// # Errors
     /// The request is malformed. The samples before the fault are in the frame.
@@ -131,7 +145,14 @@ impl SeriesTable {
                     )
                     .map(drop);
             }
-            let labels = remote_write::labels(&series.labels)?;
+            let labels = match remote_write::labels(&series.labels) {
+                Ok(labels) => labels,
+                Err(DecodeError::Labels(error)) => {
+                    into.table.refuse(series.samples.count(), &error);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
             let id = into.group.ids.get(&labels).copied();
             if let Some(id) = into.push(id, || Ok(labels.clone()), series.samples)? {
                 into.remember_encoding(id, &series.labels);
@@ -140,6 +161,12 @@ impl SeriesTable {
         });
         self.put_back(target, group);
         done
+    }
+
+    /// Counts the samples of a series whose labels can't be used.
+    fn refuse(&mut self, samples: usize, error: &LabelsError) {
+        self.refused += samples as u64;
+        self.refused_series = Some(format!("a series {error}"));
     }
 
     fn put_back(&mut self, target: &Target, group: Group) {
@@ -727,5 +754,33 @@ mod tests {
         };
         table.feed(&mut frame, &web(), &[stale, series(MAX_SERIES, 2)]);
         assert_eq!((table.len(), table.dropped), (MAX_SERIES, 2));
+    }
+
+    #[test]
+    fn a_series_with_labels_that_can_t_be_used_costs_itself_only_and_is_counted() {
+        let series = |pod: &str| Series {
+            labels: Labels::new([("pod", pod)]),
+            samples: vec![Sample { at: 1, value: 1.0 }],
+        };
+        let long = "x".repeat(anomalyzer_domain::MAX_LABEL_VALUE_BYTES + 1);
+        for wrong in ["we\u{202e}b", "web\n", "\u{200b}", "\u{1b}[2J", &long] {
+            let all = [series("a"), series(wrong), series("b")];
+            for is_encoded in [true, false] {
+                let (mut table, mut frame) = (SeriesTable::default(), Frame::default());
+                if is_encoded {
+                    let payload = remote_write::encode(&all);
+                    table
+                        .feed_encoded(&mut frame, &web(), walk(&payload))
+                        .unwrap();
+                } else {
+                    table.feed(&mut frame, &web(), &all);
+                }
+                assert_eq!((table.len(), frame.ids.len()), (2, 2), "{wrong:?}");
+                assert_eq!(table.refused, 1);
+                let told = table.refused_series.unwrap();
+                assert!(told.contains("`pod`"), "{told}");
+                assert!(!told.contains(anomalyzer_domain::is_hidden), "{told:?}");
+            }
+        }
     }
 }

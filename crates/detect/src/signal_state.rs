@@ -15,6 +15,9 @@ use anomalyzer_domain::{DetectorConfig, Meaning, UnixMs, as_rfc3339_option};
 use anomalyzer_plugin_host::Frame;
 use anomalyzer_wire::metrics::Content;
 
+/// Time for which a series whose labels can't be used is shown.
+const REFUSED_SHOWN_MS: i64 = 5 * 60 * 1000;
+
 /// The state of a signal's detection, for the API.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DetectStatus {
@@ -30,6 +33,11 @@ pub struct DetectStatus {
     pub not_finite: u64,
     /// Number of dropped samples of series beyond the maximum number of series.
     pub overlooked: u64,
+    /// Number of dropped samples of series whose labels can't be used.
+    pub refused: u64,
+    /// A series whose labels can't be used that arrived in the last minutes, with the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_series: Option<String>,
     /// A large share of samples that were dropped in the last minute: late, with a time that is not
     /// plausible, or beyond the maximum number of series.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +74,8 @@ pub(super) struct SignalState {
     pub(super) detectors: DetectorSet,
     pub(super) status: DetectStatus,
     dropped: DropShare,
+    /// Time of the last series whose labels can't be used.
+    refused_at: Option<UnixMs>,
     /// True if the saved state of the signal was restored.
     pub(super) is_restored: bool,
 }
@@ -88,6 +98,7 @@ impl SignalState {
             detectors: DetectorSet::open(signal, configs, context).await?,
             status: DetectStatus::default(),
             dropped: DropShare::default(),
+            refused_at: None,
             is_restored: false,
         })
     }
@@ -116,7 +127,7 @@ impl SignalState {
     ) -> (Frame, Vec<Unreadable<'a>>) {
         self.table.set_latest(latest);
         let dropped = |table: &SeriesTable| table.late - table.repeated + table.dropped;
-        let before = dropped(&self.table);
+        let (before, refused) = (dropped(&self.table), self.table.refused);
         let mut frame = Frame {
             now,
             ..Frame::default()
@@ -139,6 +150,9 @@ impl SignalState {
                     reason: format!("{error}; what came before that was used"),
                 });
             }
+        }
+        if self.table.refused > refused {
+            self.refused_at = Some(now);
         }
         // A time from when the clock was ahead must not keep a signal busy for years.
         self.heard_at = match self.heard_at > latest {
@@ -198,12 +212,19 @@ impl SignalState {
             .filter_map(|detector| detector.never_learns(self.heard_at))
             .collect();
         let restored = active.iter().map(|detector| detector.restored).max();
+        let is_recent = |at: UnixMs| self.heard_at.saturating_sub(at) < REFUSED_SHOWN_MS;
+        let refused_series = self.refused_at.is_some_and(is_recent).then(|| {
+            let reason = self.table.refused_series.clone();
+            reason.unwrap_or_default()
+        });
         self.status = DetectStatus {
             series: self.table.len(),
             learning,
             late: self.table.late,
             not_finite: self.table.not_finite,
             overlooked: self.table.dropped,
+            refused: self.table.refused,
+            refused_series,
             dropped: self.dropped.large(),
             never_learns,
             detectors: active.iter().map(Detector::title).collect(),

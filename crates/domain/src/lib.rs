@@ -43,7 +43,9 @@ pub use finding::{Direction, Finding, Meaning, Phase, Range};
 pub use id::{DecisionId, FindingId, IncidentId, OperationId, derive};
 pub use incident::{Incident, IncidentEvent, IncidentEventKind};
 pub use incident_view::IncidentView;
-pub use labels::Labels;
+pub use labels::{
+    Labels, LabelsError, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LABELS_BYTES,
+};
 pub use message::{Delivery, Record, Topic, UNREADABLE};
 pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
 pub use operation_record::{OperationRecord, Outcome, OutcomeKind, Undo, UndoState};

@@ -101,6 +101,11 @@ fn of_signal(signal: &str, status: &DetectStatus) -> Conditions {
         );
         (key(BlindSpotKind::SamplesDropped), detail)
     });
+    let refused = status.refused_series.as_ref().map(|series| {
+        let refused = status.refused;
+        let detail = format!("{series}; {refused} samples of such series were dropped so far");
+        (key(BlindSpotKind::UnacceptableSeries), detail)
+    });
     let never_learns = (!status.never_learns.is_empty()).then(|| {
         let detail = status.never_learns.join(", ");
         (key(BlindSpotKind::NeverLearns), detail)
@@ -111,6 +116,7 @@ fn of_signal(signal: &str, status: &DetectStatus) -> Conditions {
     });
     dropped
         .into_iter()
+        .chain(refused)
         .chain(never_learns)
         .chain(quarantined)
         .collect()
@@ -182,6 +188,7 @@ mod tests {
             "latency",
             &DetectStatus {
                 dropped,
+                refused_series: Some("a series has more than 128 labels".to_owned()),
                 never_learns: vec!["novelty: 5 series".to_owned()],
                 quarantined: vec!["spike is quarantined".to_owned()],
                 ..DetectStatus::default()
@@ -191,6 +198,7 @@ mod tests {
             kinds(&signal),
             [
                 ("samples_dropped", "latency"),
+                ("unacceptable_series", "latency"),
                 ("never_learns", "latency"),
                 ("plugin_quarantined", "latency")
             ]

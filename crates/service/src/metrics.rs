@@ -180,6 +180,7 @@ pub(super) fn show_collection(metrics: &Metrics, collected: &StatusBoard) {
             ("late", status.late),
             ("future", status.future),
             ("limit", status.left_out),
+            ("labels", status.refused),
         ] {
             let labels = [("signal", status.signal.as_str()), ("reason", reason)];
             metrics
@@ -285,6 +286,11 @@ pub(super) fn show_detection(
             "Samples of series beyond the most that are watched, dropped.",
             status.overlooked,
         );
+        counter(
+            "anomalyzer_samples_refused_total",
+            "Samples of series whose labels can't be used, dropped.",
+            status.refused,
+        );
         counter("anomalyzer_findings_total", "Findings.", status.findings);
         gauge("anomalyzer_series", "Open series.", status.series as f64);
         let learning: usize = status.learning.iter().map(|learning| learning.series).sum();
@@ -322,6 +328,7 @@ fn by_label(
         sum.late += status.late;
         sum.not_finite += status.not_finite;
         sum.overlooked += status.overlooked;
+        sum.refused += status.refused;
         sum.series += status.series;
         sum.findings += status.findings;
         sum.learning.extend(status.learning.iter().cloned());

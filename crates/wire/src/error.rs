@@ -1,6 +1,6 @@
 //! Errors of decoding a message.
 
-use anomalyzer_domain::{Record, UNREADABLE, UnixMs, is_hidden};
+use anomalyzer_domain::{LabelsError, Record, UNREADABLE, UnixMs, is_hidden};
 
 /// Error of decoding a message, with its position. It becomes the reason of the dead letter, so it
 /// is kept short.
@@ -51,6 +51,9 @@ pub enum DecodeError {
         /// Problem and remedy.
         why: &'static str,
     },
+    /// The labels of one series can't be used. The other series of the message can.
+    #[error("a series {0}")]
+    Labels(#[from] LabelsError),
     /// A size is over its limit.
     #[error("{size} {what} are more than {limit}")]
     TooMuch {

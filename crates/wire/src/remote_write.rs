@@ -11,17 +11,20 @@ use std::borrow::Cow;
 use prost::Message;
 
 use super::{AcceptedTime, DecodeError};
-use anomalyzer_domain::{Labels, Sample, Series, UnixMs};
+use anomalyzer_domain::{
+    Labels, LabelsError, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, Sample, Series,
+    UnixMs,
+};
 
 /// Header `content-type` of a message whose payload is a `WriteRequest`.
 pub const CONTENT_TYPE: &str = "application/x-protobuf;proto=prometheus.WriteRequest";
 
 /// Maximum number of labels of one series.
-pub const MOST_LABELS: usize = 128;
+pub const MOST_LABELS: usize = MAX_LABELS;
 /// Maximum length of a label's name in bytes.
-pub const MOST_NAME_BYTES: usize = 1024;
+pub const MOST_NAME_BYTES: usize = MAX_LABEL_NAME_BYTES;
 /// Maximum length of a label's value in bytes.
-pub const MOST_VALUE_BYTES: usize = 16 << 10;
+pub const MOST_VALUE_BYTES: usize = MAX_LABEL_VALUE_BYTES;
 
 /// `prometheus.WriteRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -87,17 +90,20 @@ pub fn encode(series: &[Series]) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Decodes series and copies their labels and samples into owned memory.
+/// Decodes series and copies their labels and samples into owned memory. Leaves out the series whose
+/// labels can't be used; the engine reports them.
 pub fn decode(payload: &[u8], believed: AcceptedTime) -> Result<Vec<Series>, DecodeError> {
-    walk(payload, believed)
-        .map(|series| {
-            let series = series?;
-            Ok(Series {
-                labels: labels(&series.labels)?,
-                samples: series.samples.collect::<Result<_, _>>()?,
-            })
-        })
-        .collect()
+    let mut decoded = Vec::new();
+    for series in walk(payload, believed) {
+        let series = series?;
+        let samples = series.samples.collect::<Result<_, _>>()?;
+        match labels(&series.labels) {
+            Ok(labels) => decoded.push(Series { labels, samples }),
+            Err(DecodeError::Labels(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(decoded)
 }
 
 /// One series, borrowed from the message's bytes.
@@ -154,14 +160,12 @@ impl<'a> RawSeries<'a> {
         let start = rest.at;
         // Encoders normally write the labels before the samples. The labels are then one slice.
         let mut end = start;
-        let mut count = 0;
         while !rest.is_empty() {
             let (field, _) = rest.field()?;
             if field != 1 {
                 break;
             }
             end = rest.at;
-            count += 1;
         }
         let samples = RawSamples {
             rest: Reader { at: end, ..series },
@@ -176,10 +180,8 @@ impl<'a> RawSeries<'a> {
                 labels
                     .to_mut()
                     .extend_from_slice(&series.whole[before..rest.at]);
-                count += 1;
             }
         }
-        DecodeError::limit("labels of a series", count, MOST_LABELS)?;
         Ok(Self { labels, samples })
     }
 }
@@ -225,6 +227,10 @@ fn sample(mut fields: Reader<'_>, believed: AcceptedTime) -> Result<Sample, Deco
 }
 
 /// Decodes the labels of a [`RawSeries`]. If a name occurs twice, the last value is used.
+///
+/// # Errors
+/// Returns [`DecodeError::Labels`] if these labels can't be used, and another error if the message
+/// is malformed.
 pub fn labels(raw: &[u8]) -> Result<Labels, DecodeError> {
     let mut rest = Reader { whole: raw, at: 0 };
     let mut pairs = Vec::new();
@@ -233,18 +239,24 @@ pub fn labels(raw: &[u8]) -> Result<Labels, DecodeError> {
         while !label.is_empty() {
             match label.field()? {
                 (1, Value::Bytes(text)) => {
-                    name = text.text("bytes of a label's name", MOST_NAME_BYTES)?;
+                    name = text.text()?;
                 }
                 (2, Value::Bytes(text)) => {
-                    value = text.text("bytes of a label's value", MOST_VALUE_BYTES)?;
+                    value = text.text()?;
                 }
                 (1 | 2, _) => return Err(label.error("a label of the wrong type")),
                 _ => {}
             }
         }
+        // The name of the metric comes on top.
+        if pairs.len() > MAX_LABELS {
+            return Err(LabelsError::TooMany.into());
+        }
         pairs.push((name, value));
     }
-    Ok(Labels::new(pairs))
+    let labels = Labels::new(pairs);
+    labels.check()?;
+    Ok(labels)
 }
 
 /// Reader of protobuf's wire format for one part of a message
@@ -351,9 +363,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the rest of this part as text.
-    fn text(self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
+    fn text(self) -> Result<&'a str, DecodeError> {
         let bytes = &self.whole[self.at..];
-        DecodeError::limit(what, bytes.len(), limit)?;
         std::str::from_utf8(bytes).map_err(|_| self.error("a label is not UTF-8"))
     }
 }
@@ -369,7 +380,8 @@ mod tests {
     const EVERY: AcceptedTime = AcceptedTime::at(LATEST);
 
     fn any_series() -> impl Strategy<Value = Vec<TimeSeries>> {
-        let label = (".{0,8}", ".{0,20}").prop_map(|(name, value)| Label { name, value });
+        let label =
+            ("[a-zé]{0,8}", "[ -~ü👍]{0,20}").prop_map(|(name, value)| Label { name, value });
         let sample = (any::<u64>(), 0..=LATEST).prop_map(|(bits, timestamp)| WireSample {
             value: Some(f64::from_bits(bits)),
             timestamp,
@@ -532,13 +544,31 @@ mod tests {
             decode(cut, EVERY).unwrap_err().to_string(),
             "not a WriteRequest: it ends in the middle at byte 2"
         );
-        let long = Series {
-            labels: Labels::new([("a", "x".repeat(MOST_VALUE_BYTES + 1))]),
-            samples: vec![],
+    }
+
+    #[test]
+    fn a_series_with_labels_that_can_t_be_used_costs_itself_only() {
+        let series = |labels: Labels| Series {
+            labels,
+            samples: vec![Sample { at: 1, value: 1.0 }],
         };
-        assert_eq!(
-            decode(&encode(&[long]), EVERY).unwrap_err().to_string(),
-            "16385 bytes of a label's value are more than 16384"
-        );
+        let good = [("a", "1"), ("b", "2")].map(|label| series(Labels::new([label])));
+        let many = (0..=MOST_LABELS).map(|at| (at.to_string(), "x"));
+        for wrong in [
+            Labels::new([("a", "x".repeat(MOST_VALUE_BYTES + 1))]),
+            Labels::new([("x".repeat(MOST_NAME_BYTES + 1), "a")]),
+            Labels::new(many),
+            Labels::new([("pod", "we\u{202e}b")]),
+            Labels::new([("pod\u{0}", "web")]),
+            Labels::new([("pod", "web\n")]),
+        ] {
+            let [first, last] = good.clone();
+            let message = encode(&[first, series(wrong), last]);
+            assert_eq!(decode(&message, EVERY).unwrap(), good);
+            let raw: Vec<_> = walk(&message, EVERY).map(Result::unwrap).collect();
+            let error = labels(&raw[1].labels).unwrap_err();
+            assert!(matches!(error, DecodeError::Labels(_)), "{error}");
+            assert!(!error.to_string().contains(anomalyzer_domain::is_hidden));
+        }
     }
 }
