@@ -10,7 +10,10 @@ use super::attempt::about;
 use super::decision_run::{DecisionRun, RunError};
 use super::effects::is_done;
 use anomalyzer_bus::retry::Backoff;
-use anomalyzer_domain::{Decision, IncidentId, Operation, UnixMs};
+use anomalyzer_domain::{
+    Decision, IncidentId, Notice, Operation, OperationId, OperationRecord, UnixMs,
+};
+use anomalyzer_egress::notify::{About, JOINED};
 use anomalyzer_history::{HistoryError, Page};
 
 /// Longest interval between two looks at the incidents.
@@ -92,19 +95,48 @@ fn restore_alerts(run: &DecisionRun, decision: &Decision) {
     for record in decision.operations.iter().filter(|record| is_done(record)) {
         if let Operation::Notify(notice) = &record.operation {
             let about = about(decision, record, record.asked_at);
-            run.executor
-                .dispatcher
-                .notifier
-                .restore_alert(notice, &about);
+            let notifier = &run.executor.dispatcher.notifier;
+            match &about.incident {
+                Some(incident) if joined_a_storm(record) => {
+                    let (storm, notice, about) = storm_before(notice, &about);
+                    notifier.join_storm(&storm, incident);
+                    notifier.restore_alert(&notice, &about);
+                }
+                _ => notifier.restore_alert(notice, &about),
+            }
         }
     }
+}
+
+/// Returns true if the notice of a storm told of the alarm.
+fn joined_a_storm(record: &OperationRecord) -> bool {
+    let outcome = record.outcome.as_ref();
+    outcome.is_some_and(|outcome| outcome.detail.get(JOINED).is_some())
+}
+
+/// Returns the one alert that continues the alarms of storms before a restart.
+fn storm_before(notice: &Notice, about: &About) -> (OperationId, Notice, About) {
+    let storm = OperationId::derive(&["storm", "before a restart", &notice.channel]);
+    let told = Notice {
+        channel: notice.channel.clone(),
+        title: "a storm of alarms that began before the restart of this service".to_owned(),
+        text: "all of them: GET /api/v1/incidents?open=true".to_owned(),
+    };
+    let about = About {
+        operation: storm.clone(),
+        incident: None,
+        target: None,
+        storm: Some(storm.clone()),
+        ..about.clone()
+    };
+    (storm, told, about)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tests::rig::{Rig, event, incident, interrupted, proposal, recorded_as};
-    use anomalyzer_domain::{DecisionState, Notice, Outcome, OutcomeKind, solutions};
+    use anomalyzer_domain::{DecisionState, Outcome, OutcomeKind, solutions};
     use anomalyzer_egress::notify::{ChannelConfig, ChannelKind, Notifier, NotifyConfig};
     use anomalyzer_history::DecisionEventKind;
     use std::sync::Arc;
@@ -123,6 +155,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_alerts_on_record_are_continued_after_a_restart_until_their_incident_is_over() {
+        for detail in [
+            serde_json::Value::Null,
+            serde_json::json!({"joined": "a storm"}),
+        ] {
+            continued_until_over(detail).await;
+        }
+    }
+
+    /// Checks the alert of an alarm whose outcome has this detail.
+    async fn continued_until_over(detail: serde_json::Value) {
         let rig = Rig::with(|executor| executor.dispatcher.notifier = Arc::new(notifier())).await;
         let mut open = incident(&["latency"]);
         rig.executor
@@ -139,7 +181,7 @@ mod tests {
         let mut record = interrupted(&told, notice);
         record.outcome = Some(Outcome {
             kind: OutcomeKind::Done,
-            detail: serde_json::Value::Null,
+            detail,
         });
         told.operations.push(record);
         let told = recorded_as(&told, DecisionState::Done);

@@ -10,7 +10,7 @@ use super::guard_input::inspect;
 use anomalyzer_domain::{
     Decision, Notice, Operation, OperationRecord, Outcome, OutcomeKind, Snapshot, Target, UnixMs,
 };
-use anomalyzer_egress::notify::{About, Alarm, SendNotice};
+use anomalyzer_egress::notify::{About, Alarm, AlarmRoute, SendNotice};
 use anomalyzer_operator::{OperatorError, Performed};
 use anomalyzer_plugin_host::ActionOutcome;
 
@@ -71,7 +71,12 @@ async fn raise(
         open_incidents: executor.incidents.count(),
         storm_above: executor.policy.storm_above as usize,
     };
-    executor.in_flight.alarm_storms.tell(alarm, send).await
+    let notifier = Arc::clone(&executor.dispatcher.notifier);
+    let route = AlarmRoute {
+        send,
+        join: Arc::new(move |storm, incident| notifier.join_storm(storm, incident)),
+    };
+    executor.in_flight.alarm_storms.tell(alarm, route).await
 }
 
 /// Returns the context of an operation that is a notice, requested at `at`.
@@ -83,6 +88,7 @@ pub(super) fn about(decision: &Decision, record: &OperationRecord, at: UnixMs) -
         severity: severity(decision),
         at,
         until: None,
+        storm: None,
     }
 }
 

@@ -73,6 +73,7 @@ impl OffRecord {
             severity: "critical".to_owned(),
             at: (self.clock)(),
             until: None,
+            storm: None,
         };
         tracing::error!(title = notice.title, "telling people off the record");
         let notified = self.notifier.notify(&notice, &about);

@@ -69,6 +69,7 @@ pub(super) async fn tell_people(
         severity: "warning".to_owned(),
         at: (executor.clock)(),
         until: Some(question.expires_at),
+        storm: None,
     };
     let notified = executor.dispatcher.notifier.notify(&notice, &about);
     match run

@@ -82,14 +82,19 @@ pub(super) fn spawn_plugin_watcher(tasks: &Tasks, plugins: &Plugins, history: Op
     tasks.spawn_supervised("plugin folder", &state, watch_plugin_folder);
 }
 
-/// Spawns the task that tells people about blind spots, in every role.
+/// Spawns the task that tells people about blind spots, in every role. It watches the channels of
+/// the notifier `watched` too.
 pub(super) fn spawn_blind_spot_notices(
     tasks: &Tasks,
     config: &Config,
     spots: &BlindSpots,
+    watched: &Arc<Notifier>,
 ) -> Result<()> {
-    let notifier = Arc::new(Notifier::new(config.notify.clone())?);
-    let state = (spots.clone(), notifier, config.silent_after);
+    let notifiers = Notifiers {
+        own: Arc::new(Notifier::new(config.notify.clone())?),
+        watched: Arc::clone(watched),
+    };
+    let state = (spots.clone(), notifiers, config.silent_after);
     tasks.spawn_supervised("blind spot notices", &state, tell_of_blind_spots);
     Ok(())
 }
@@ -167,11 +172,20 @@ async fn follow_incidents(
     known.follow(bus.as_ref(), stop).await
 }
 
+/// The notifier that tells of blind spots, and the notifier of all other notices, whose channels are
+/// watched.
+#[derive(Clone)]
+struct Notifiers {
+    own: Arc<Notifier>,
+    watched: Arc<Notifier>,
+}
+
 async fn tell_of_blind_spots(
-    (spots, notifier, after): (BlindSpots, Arc<Notifier>, Duration),
+    (spots, notifiers, after): (BlindSpots, Notifiers, Duration),
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    blind_spots::run(spots, &notifier, after, stop).await
+    let Notifiers { own, watched } = notifiers;
+    blind_spots::run(spots, &own, &watched, after, stop).await
 }
 
 async fn watch_plugin_folder(

@@ -3,15 +3,16 @@
 //! The notices go to the channels directly and not through a decision: no target is concerned, and
 //! they must arrive while nothing can be recorded.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use anomalyzer_common::blind_spot::{BlindSpot, BlindSpots};
+use anomalyzer_common::blind_spot::{BlindSpot, BlindSpotKind, BlindSpots};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Notice, OperationId, rfc3339};
-use anomalyzer_egress::notify::{About, Notifier};
+use anomalyzer_egress::notify::{About, ChannelStatus, Notifier};
 
 use super::health::Status;
 
@@ -23,14 +24,18 @@ const RETRY_DELAY: Duration = Duration::from_secs(60);
 const MAX_LISTED: usize = 20;
 
 /// Notifies people of each blind spot that lasts for `after`, until the shutdown. Blind spots that
-/// are due together share one notice.
+/// are due together share one notice. Reports the channels of `watched` and of `notifier` that do
+/// not deliver.
 pub(super) async fn run(
     spots: BlindSpots,
     notifier: &Notifier,
+    watched: &Notifier,
     after: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), Infallible> {
     loop {
+        let channels = watched.status().into_iter().chain(notifier.status());
+        report_channels(&spots, channels);
         let overdue = spots.overdue(after);
         let pause = match overdue.is_empty() || notify(notifier, &overdue).await {
             true => SCAN_INTERVAL,
@@ -43,6 +48,25 @@ pub(super) async fn run(
             () = shutdown.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// Reports each channel that does not deliver, and the end of that. Several notifiers may use one
+/// channel.
+fn report_channels(spots: &BlindSpots, channels: impl Iterator<Item = ChannelStatus>) {
+    let mut problems: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for status in channels {
+        let problem = problems.entry(status.channel).or_default();
+        if problem.is_none() {
+            let waiting = status.waiting;
+            *problem = status
+                .problem
+                .map(|why| format!("the channel {why}; {waiting} notices wait"));
+        }
+    }
+    for (channel, problem) in problems {
+        let subject = format!("channel {channel}");
+        spots.set(BlindSpotKind::NoticeUndelivered, &subject, problem);
     }
 }
 
@@ -88,6 +112,7 @@ fn notice(spots: &[BlindSpot]) -> (Notice, About) {
         severity: "warning".to_owned(),
         at: now_ms(),
         until: None,
+        storm: None,
     };
     (notice, about)
 }
@@ -137,6 +162,41 @@ mod tests {
         assert_eq!(many.text.lines().count(), MAX_LISTED + 1);
         assert!(many.text.len() < 20_000);
         assert_ne!(about.operation, other.operation);
+    }
+
+    #[test]
+    fn a_channel_that_does_not_deliver_is_a_blind_spot_until_it_does() {
+        let spots = BlindSpots::default();
+        let status = |channel: &str, problem: Option<&str>| ChannelStatus {
+            channel: channel.to_owned(),
+            waiting: 3,
+            delivered: 0,
+            lost: 0,
+            problem: problem.map(str::to_owned),
+        };
+        let failing = status("pager", Some("fails since 09:00: refused"));
+        for (statuses, shown) in [
+            (vec![status("pager", None), status("log", None)], 0),
+            (
+                vec![status("pager", None), failing.clone(), status("log", None)],
+                1,
+            ),
+            (vec![failing, status("pager", None)], 1),
+            (vec![status("pager", None), status("pager", None)], 0),
+        ] {
+            report_channels(&spots, statuses.into_iter());
+            let all = spots.all();
+            assert_eq!(all.len(), shown, "{all:?}");
+            if let [spot] = &all[..] {
+                assert_eq!(spot.kind, BlindSpotKind::NoticeUndelivered);
+                assert_eq!(spot.subject, "channel pager");
+                assert!(
+                    spot.detail.ends_with("refused; 3 notices wait"),
+                    "{}",
+                    spot.detail
+                );
+            }
+        }
     }
 
     #[test]

@@ -151,7 +151,8 @@ impl ServiceBuilder {
             None => None,
         };
         let (config, spots) = (&startup.config, &startup.blind_spots);
-        background::spawn_blind_spot_notices(&startup.tasks, config, spots)?;
+        let watched = &startup.notifier;
+        background::spawn_blind_spot_notices(&startup.tasks, config, spots, watched)?;
         let (work, checks) = engine.map_or((None, vec![]), |it| (Some(it.work), it.checks));
         let (service, checks) = startup.http(endpoint, checks, server).await;
         startup.plugins(work).await?;

@@ -40,6 +40,7 @@ async fn try_notify(config: NotifyConfig, channel: &str) -> Result<Delivered, No
         severity: "critical".into(),
         at: now_ms(),
         until: None,
+        storm: None,
     };
     let notice = Notice {
         channel: channel.into(),
@@ -209,6 +210,7 @@ fn about(operation: &str) -> About {
         severity: "critical".into(),
         at: now_ms(),
         until: None,
+        storm: None,
     }
 }
 

@@ -20,4 +20,7 @@ pub struct About {
     /// Time at which a question lapses. `None` for every other notice.
     #[serde(default)]
     pub until: Option<UnixMs>,
+    /// Storm of alarms that the notice tells of. `None` for every other notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<OperationId>,
 }

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::About;
-use anomalyzer_domain::{Notice, OperationId, Target};
+use anomalyzer_domain::{IncidentId, Notice, OperationId, Target};
 use anomalyzer_operator::{OperatorError, Performed};
 
 /// Number of targets that may alarm within [`WINDOW`] before their alarms are a storm.
@@ -34,10 +35,25 @@ const MAX_NAMED: usize = 10;
 /// Maximum number of targets that are told apart in one storm.
 const MAX_COUNTED: usize = 100_000;
 
+/// Field of an operation's result that says that the notice of a storm told of the alarm.
+pub const JOINED: &str = "joined";
+
 /// Result of sending a notice.
 pub type Sending = Pin<Box<dyn Future<Output = Result<Performed, OperatorError>> + Send>>;
 /// Sends a notice through the channels.
 pub type SendNotice = Arc<dyn Fn(Notice, About) -> Sending + Send + Sync>;
+/// Learns that a storm tells of an incident.
+pub type JoinStorm = Arc<dyn Fn(&OperationId, &IncidentId) + Send + Sync>;
+
+/// The way of alarms to people.
+#[derive(Clone)]
+pub struct AlarmRoute {
+    /// Sends a notice.
+    pub send: SendNotice,
+    /// Is called for each alarm of a storm that has an incident. The alert of the storm lasts as
+    /// long as one of these incidents.
+    pub join: JoinStorm,
+}
 
 /// An alarm about a target.
 pub struct Alarm {
@@ -55,7 +71,14 @@ pub struct Alarm {
 
 /// The storms of each channel. Clones share them.
 #[derive(Clone, Default)]
-pub struct AlarmStorms(Arc<Mutex<HashMap<String, Channel>>>);
+pub struct AlarmStorms(Arc<Storms>);
+
+#[derive(Default)]
+struct Storms {
+    channels: Mutex<HashMap<String, Channel>>,
+    /// Number of alarms that joined the notice of a storm.
+    bundled: AtomicU64,
+}
 
 #[derive(Default)]
 struct Channel {
@@ -64,8 +87,9 @@ struct Channel {
     storm: Option<Storm>,
 }
 
-#[derive(Default)]
 struct Storm {
+    /// Id of the storm, which its alert has as a label.
+    id: OperationId,
     targets: HashSet<Target>,
     open_incidents: usize,
     /// Number of notices about this storm.
@@ -102,9 +126,9 @@ impl AlarmStorms {
     ///
     /// # Errors
     /// The notice was not delivered.
-    pub async fn tell(&self, alarm: Alarm, send: SendNotice) -> Result<Performed, OperatorError> {
-        let counted = match self.join(&alarm, &send) {
-            Joined::Alone => return send(alarm.notice, alarm.about).await,
+    pub async fn tell(&self, alarm: Alarm, route: AlarmRoute) -> Result<Performed, OperatorError> {
+        let counted = match self.join(&alarm, &route) {
+            Joined::Alone => return (route.send)(alarm.notice, alarm.about).await,
             Joined::Counted(counted) => counted,
             Joined::Waits(told) => told
                 .await
@@ -114,17 +138,22 @@ impl AlarmStorms {
             OperatorError::Unavailable(format!("the notice of the storm was not delivered: {why}"))
         })?;
         Ok(Performed {
-            result: json!({ "delivered": [], "failed": [], "joined": "the notice of a storm" }),
+            result: json!({ "delivered": [], "failed": [], JOINED: "the notice of a storm" }),
             before: None,
             after: None,
             version: None,
         })
     }
 
-    fn join(&self, alarm: &Alarm, send: &SendNotice) -> Joined {
+    /// Returns the number of alarms that joined the notice of a storm, since the start.
+    pub fn bundled(&self) -> u64 {
+        self.0.bundled.load(Relaxed)
+    }
+
+    fn join(&self, alarm: &Alarm, route: &AlarmRoute) -> Joined {
         let now = Instant::now();
         let name = &alarm.notice.channel;
-        let mut channels = self.0.lock();
+        let mut channels = self.0.channels.lock();
         channels.retain(|_, channel| {
             let is_recent = |(at, _): &(Instant, Target)| now.duration_since(*at) < WINDOW;
             channel.recent.retain(is_recent);
@@ -142,9 +171,15 @@ impl AlarmStorms {
             if channel.recent.len() <= MAX_TARGETS && alarm.open_incidents <= alarm.storm_above {
                 return Joined::Alone;
             }
-            tokio::spawn(self.clone().run(name.clone(), Arc::clone(send)));
+            tokio::spawn(self.clone().run(name.clone(), Arc::clone(&route.send)));
         }
-        channel.storm.get_or_insert_default().join(alarm)
+        let begin = || Storm::new(&alarm.about.operation);
+        let storm = channel.storm.get_or_insert_with(begin);
+        if let Some(incident) = &alarm.about.incident {
+            (route.join)(&storm.id, incident);
+        }
+        self.0.bundled.fetch_add(1, Relaxed);
+        storm.join(alarm)
     }
 
     /// Sends the notices of a channel's storm until the storm is over.
@@ -164,7 +199,8 @@ impl AlarmStorms {
                     FIRST_UPDATE
                 }
             };
-            if let Some(storm) = self.0.lock().get_mut(&channel).and_then(Channel::storm) {
+            let mut channels = self.0.channels.lock();
+            if let Some(storm) = channels.get_mut(&channel).and_then(Channel::storm) {
                 storm.note(sent, told);
             }
         }
@@ -172,7 +208,7 @@ impl AlarmStorms {
 
     /// Returns the next notice and the alarms in it. Ends the storm if there are none.
     fn due(&self, channel: &str) -> Option<(Notice, About, Untold)> {
-        let mut channels = self.0.lock();
+        let mut channels = self.0.channels.lock();
         let storm = channels.get_mut(channel)?.storm()?;
         let untold = std::mem::take(&mut storm.untold);
         let Some((notice, about)) = untold.last.clone() else {
@@ -191,6 +227,19 @@ impl Channel {
 }
 
 impl Storm {
+    /// Creates the storm that begins with the alarm of this operation.
+    fn new(first: &OperationId) -> Self {
+        Self {
+            id: OperationId::derive(&["storm", "of", first.as_str()]),
+            targets: HashSet::new(),
+            open_incidents: 0,
+            notices: 0,
+            failure: None,
+            untold: Untold::default(),
+            waiting: Vec::new(),
+        }
+    }
+
     fn join(&mut self, alarm: &Alarm) -> Joined {
         if self.targets.len() < MAX_COUNTED {
             self.targets.insert(alarm.target.clone());
@@ -247,6 +296,7 @@ impl Storm {
             target: None,
             severity: severity.to_owned(),
             until: None,
+            storm: Some(self.id.clone()),
             ..about
         };
         (notice, about)
@@ -288,10 +338,21 @@ mod tests {
     struct Receiver {
         received: Arc<Mutex<Vec<(Duration, Notice, About)>>>,
         failures: Arc<Mutex<u32>>,
+        joined: Arc<Mutex<Vec<(OperationId, IncidentId)>>>,
     }
 
     impl Receiver {
-        fn sender(&self) -> SendNotice {
+        fn sender(&self) -> AlarmRoute {
+            let joined = Arc::clone(&self.joined);
+            AlarmRoute {
+                send: self.send(),
+                join: Arc::new(move |storm, incident| {
+                    joined.lock().push((storm.clone(), incident.clone()));
+                }),
+            }
+        }
+
+        fn send(&self) -> SendNotice {
             let (receiver, start) = (self.clone(), Instant::now());
             Arc::new(move |notice, about| {
                 let receiver = receiver.clone();
@@ -339,6 +400,7 @@ mod tests {
                 severity: if number == 7 { "critical" } else { "warning" }.into(),
                 at: 0,
                 until: None,
+                storm: None,
             },
             target,
             open_incidents,
@@ -353,7 +415,7 @@ mod tests {
             let send = receiver.sender();
             let alarms: Vec<_> = (0..10_000)
                 .map(|number| {
-                    let (storms, send) = (storms.clone(), Arc::clone(&send));
+                    let (storms, send) = (storms.clone(), send.clone());
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(10 * number as u64)).await;
                         storms.tell(alarm(number, open_incidents), send).await
@@ -396,7 +458,17 @@ mod tests {
                 received.len(),
                 "each notice has an id of its own"
             );
-            assert!(storms.0.lock().is_empty(), "the storm is over");
+            assert!(storms.0.channels.lock().is_empty(), "the storm is over");
+            assert_eq!(storms.bundled(), counted as u64);
+            let joined = receiver.joined.lock();
+            assert_eq!(joined.len(), counted);
+            let of_storm = received
+                .iter()
+                .filter_map(|(_, _, about)| about.storm.as_ref());
+            let ids: HashSet<_> = of_storm
+                .chain(joined.iter().map(|(storm, _)| storm))
+                .collect();
+            assert_eq!(ids.len(), 1, "the storm keeps its id");
         }
     }
 
@@ -405,21 +477,15 @@ mod tests {
         let (storms, receiver) = (AlarmStorms::default(), Receiver::default());
         let send = receiver.sender();
         for number in 0..30 {
-            storms
-                .tell(alarm(number, 20), Arc::clone(&send))
-                .await
-                .unwrap();
+            storms.tell(alarm(number, 20), send.clone()).await.unwrap();
             sleep(WINDOW / 5).await;
         }
         // One target that alarms again and again is no storm.
         for _ in 0..30 {
-            storms.tell(alarm(99, 20), Arc::clone(&send)).await.unwrap();
+            storms.tell(alarm(99, 20), send.clone()).await.unwrap();
         }
         sleep(WINDOW).await;
-        storms
-            .tell(alarm(100, 5_000), Arc::clone(&send))
-            .await
-            .unwrap();
+        storms.tell(alarm(100, 5_000), send.clone()).await.unwrap();
         let titles = receiver.titles();
         assert_eq!(titles.len(), 61);
         assert!(
@@ -434,7 +500,7 @@ mod tests {
         *receiver.failures.lock() = 2;
         let send = receiver.sender();
         let tell = |number| {
-            let (storms, send) = (storms.clone(), Arc::clone(&send));
+            let (storms, send) = (storms.clone(), send.clone());
             tokio::spawn(async move { storms.tell(alarm(number, 100), send).await })
         };
         let first: Vec<_> = (0..20).map(tell).collect();

@@ -1,7 +1,7 @@
 //! Alerts that an Alertmanager holds. It takes an alert back that is not repeated, so that each one
 //! is sent again while its incident is open, and once more with its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,6 +13,8 @@ use anomalyzer_domain::{IncidentId, OperationId, UnixMs, millis, rfc3339};
 
 /// Maximum number of alerts that are followed.
 const MAX_ALERTS: usize = 20_000;
+/// Maximum number of open incidents that the alerts of storms tell of.
+const MAX_JOINED: usize = 100_000;
 /// Maximum number of alerts in one request.
 pub const BATCH: usize = 500;
 /// Number of intervals for which an alert is valid. An Alertmanager takes it back after that, as
@@ -28,6 +30,8 @@ pub type AlertKey = (String, String);
 #[derive(Debug, Default)]
 pub struct Alerts {
     known: Mutex<HashMap<AlertKey, Alert>>,
+    /// The open incidents that the alert of each storm tells of. It is locked after `known`.
+    storms: Mutex<HashMap<OperationId, HashSet<IncidentId>>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +40,7 @@ struct Alert {
     body: Value,
     incident: Option<IncidentId>,
     operation: OperationId,
+    storm: Option<OperationId>,
     until: Option<UnixMs>,
     ended: Option<(UnixMs, Instant)>,
     /// Time of the next repetition. `None` until the first request succeeded.
@@ -64,14 +69,17 @@ pub fn key(channel: &str, body: &Value) -> AlertKey {
 
 impl Alerts {
     /// Begins to follow an alert. A known alert keeps its beginning, and is open again. An alert
-    /// that belongs to no incident and to no question has no end that could be followed. A
+    /// that belongs to no incident, no question and no storm of incidents has no end that could be
+    /// followed. A
     /// `restored` alert was sent before, and restored alerts come from the newest to the oldest.
     /// Returns false if there are too many.
     pub fn begin(&self, channel: &str, mut body: Value, about: &About, restored: bool) -> bool {
-        if about.incident.is_none() && about.until.is_none() {
+        let mut known = self.known.lock();
+        let is_storm = |storm| self.storms.lock().contains_key(storm);
+        let of_storm = about.storm.as_ref().is_some_and(is_storm);
+        if about.incident.is_none() && about.until.is_none() && !of_storm {
             return true;
         }
-        let mut known = self.known.lock();
         let full = known.len() >= MAX_ALERTS;
         let key = key(channel, &body);
         let before = known.get(&key);
@@ -90,6 +98,7 @@ impl Alerts {
             body,
             incident: about.incident.clone(),
             operation: about.operation.clone(),
+            storm: about.storm.clone(),
             until: about.until,
             ended: None,
             due: due.or_else(|| restored.then(Instant::now)),
@@ -121,14 +130,39 @@ impl Alerts {
         let known = self.known.lock();
         let open = known.values().filter(|alert| alert.ended.is_none());
         let mut incidents: Vec<_> = open.filter_map(|alert| alert.incident.clone()).collect();
+        incidents.extend(self.storms.lock().values().flatten().cloned());
         incidents.sort_unstable();
         incidents.dedup();
         incidents
     }
 
-    /// Ends the alerts of an incident.
+    /// Lets the alert of a storm last as long as this incident, besides others. Returns false if
+    /// there are too many.
+    pub fn join_storm(&self, storm: &OperationId, incident: &IncidentId) -> bool {
+        let mut storms = self.storms.lock();
+        let joined: usize = storms.values().map(HashSet::len).sum();
+        let has_room = joined < MAX_JOINED;
+        if has_room {
+            let incidents = storms.entry(storm.clone()).or_default();
+            incidents.insert(incident.clone());
+        }
+        has_room
+    }
+
+    /// Ends the alerts of an incident, and those of storms whose last incident it was.
     pub fn end_incident(&self, incident: &IncidentId, at: UnixMs) {
-        self.end(at, |alert| alert.incident.as_ref() == Some(incident));
+        let mut over = Vec::new();
+        self.storms.lock().retain(|storm, incidents| {
+            let was_last = incidents.remove(incident) && incidents.is_empty();
+            if was_last {
+                over.push(storm.clone());
+            }
+            !was_last
+        });
+        self.end(at, |alert| {
+            let storm = alert.storm.as_ref();
+            alert.incident.as_ref() == Some(incident) || storm.is_some_and(|it| over.contains(it))
+        });
     }
 
     /// Ends the alert of an operation, for example of a question that is answered.
@@ -204,6 +238,7 @@ mod tests {
             severity: "critical".into(),
             at: 0,
             until,
+            storm: None,
         }
     }
 
@@ -290,6 +325,43 @@ mod tests {
         alerts.begin("am", body("q", "0"), &about, true);
         assert_eq!(send(&alerts, 1_800_001), []);
         assert!(alerts.known.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alert_of_a_storm_is_repeated_until_the_last_of_its_incidents_is_over() {
+        let (alerts, storm) = (Alerts::default(), OperationId::from("storm-1"));
+        let about = About {
+            storm: Some(storm.clone()),
+            ..about(None, None)
+        };
+        assert!(alerts.join_storm(&storm, &"inc-a".into()));
+        assert!(alerts.join_storm(&storm, &"inc-b".into()));
+        alerts.begin("am", body("s", "0"), &about, false);
+        let first = key("am", &body("s", ""));
+        alerts.sent(
+            [(&first, &alerts.shown(&first, 0, MINUTE).unwrap())],
+            MINUTE,
+        );
+        assert_eq!(alerts.incidents(), ["inc-a".into(), "inc-b".into()]);
+        let repeated = |end: UnixMs| [("s".to_owned(), rfc3339(end))];
+        for minute in 1..=20 {
+            tokio::time::advance(MINUTE).await;
+            assert_eq!(
+                send(&alerts, minute * 60_000),
+                repeated((minute + 5) * 60_000)
+            );
+            if minute == 10 {
+                alerts.end_incident(&"inc-a".into(), 600_001);
+            }
+            // An update of the storm keeps the alert.
+            alerts.begin("am", body("s", "1"), &about, false);
+        }
+        assert_eq!(alerts.incidents(), ["inc-b".into()]);
+        alerts.end_incident(&"inc-b".into(), 1_200_001);
+        assert_eq!(alerts.incidents(), []);
+        assert_eq!(send(&alerts, 1_200_002), repeated(1_200_001));
+        tokio::time::advance(10 * MINUTE).await;
+        assert_eq!(send(&alerts, 1_800_002), []);
     }
 
     #[test]

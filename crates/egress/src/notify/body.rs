@@ -27,7 +27,8 @@ pub fn webhook(notice: &Notice, about: &About) -> Value {
 
 /// Builds one alert for Alertmanager, without its end. Alertmanager identifies alerts by their
 /// labels. The labels therefore name the target and the incident, and not the title. A question has
-/// a label of its own, because it ends before its incident.
+/// a label of its own, because it ends before its incident. So has a storm, which has many
+/// incidents.
 pub fn alert(channel: &ChannelConfig, notice: &Notice, about: &About) -> Value {
     let mut labels: BTreeMap<String, String> = channel.labels.clone();
     let mut label = |name: &str, value: &str| {
@@ -43,6 +44,9 @@ pub fn alert(channel: &ChannelConfig, notice: &Notice, about: &About) -> Value {
     }
     if about.until.is_some() {
         label("question", about.operation.as_str());
+    }
+    if let Some(storm) = &about.storm {
+        label("storm", storm.as_str());
     }
     if let Some(target) = &about.target {
         label("target", &target.to_string());
@@ -111,6 +115,7 @@ mod tests {
             severity: "critical".into(),
             at: 0,
             until: None,
+            storm: None,
         }
     }
 

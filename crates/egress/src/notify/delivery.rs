@@ -248,6 +248,7 @@ impl Shared {
                     severity: "warning".to_owned(),
                     at,
                     until: None,
+                    storm: None,
                 },
             };
             self.launch(letter);

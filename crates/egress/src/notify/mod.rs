@@ -18,7 +18,7 @@ mod outbox;
 mod shared;
 
 pub use about::About;
-pub use alarm_storm::{Alarm, AlarmStorms, SendNotice, Sending};
+pub use alarm_storm::{Alarm, AlarmRoute, AlarmStorms, JOINED, SendNotice, Sending};
 pub use channel::ChannelStatus;
 pub use config::{ChannelConfig, ChannelKind, NotifyConfig};
 pub use notifier::{Delivered, Notifier, NotifyError};

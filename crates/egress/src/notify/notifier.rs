@@ -221,6 +221,18 @@ impl Notifier {
         self.shared.alerts.incidents()
     }
 
+    /// Lets the alert of a storm last as long as this incident, besides others.
+    pub fn join_storm(&self, storm: &OperationId, incident: &IncidentId) {
+        let mut channels = self.shared.channels.values();
+        let has_alerts = channels.any(|it| it.config.kind == ChannelKind::Alertmanager);
+        if has_alerts && !self.shared.alerts.join_storm(storm, incident) {
+            tracing::error!(
+                incident.id = %incident,
+                "too many incidents in storms: an alert may end before this incident"
+            );
+        }
+    }
+
     /// Ends the alerts of an incident that is over since `at`.
     pub fn end_incident(&self, incident: &IncidentId, at: UnixMs) {
         self.shared.alerts.end_incident(incident, at.min(now_ms()));

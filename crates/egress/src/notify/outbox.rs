@@ -138,6 +138,7 @@ mod tests {
                 severity: "critical".into(),
                 at,
                 until: None,
+                storm: None,
             },
         }
     }
