@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::problem::Problem;
+use anomalyzer_common::metrics::{Counter, Metrics};
 
 /// Time that a connection has in any case to send the head of its request.
 const MIN_HEAD_TIME: Duration = Duration::from_millis(200);
@@ -54,9 +55,40 @@ impl Default for Limits {
     }
 }
 
+/// Counters of the connections and requests that got no place.
+#[derive(Clone)]
+pub(super) struct Refusals {
+    /// Idle connections that were closed to make room.
+    pub closed: Counter,
+    /// Connections that could not be accepted.
+    pub not_accepted: Counter,
+    requests: Counter,
+}
+
+impl Refusals {
+    /// Registers the counters.
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let connections = |reason| {
+            let name = "anomalyzer_http_connections_refused_total";
+            let help = "Connections that were closed to make room, or could not be accepted.";
+            metrics.counter(name, help, &[("reason", reason)])
+        };
+        Self {
+            closed: connections("room"),
+            not_accepted: connections("accept"),
+            requests: metrics.counter(
+                "anomalyzer_http_requests_refused_total",
+                "Requests that were refused because too many were under way.",
+                &[],
+            ),
+        }
+    }
+}
+
 /// The places of a server.
 pub(super) struct Places {
     limits: Limits,
+    pub(super) refusals: Refusals,
     taken: Mutex<Taken>,
 }
 
@@ -80,9 +112,10 @@ struct Connection {
 }
 
 impl Places {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub(super) fn new(limits: Limits, metrics: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             limits,
+            refusals: Refusals::new(metrics),
             taken: Mutex::default(),
         })
     }
@@ -130,6 +163,7 @@ impl Places {
             && let Some(task) = connection.task
         {
             tracing::debug!(peer = %connection.peer, "closing an idle connection to make room");
+            self.refusals.closed.increment();
             task.abort();
         }
     }
@@ -271,6 +305,7 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let Some(place) = connection.begin(is_probe(&request)) else {
+        connection.places.refusals.requests.increment();
         let mut response = busy().into_response();
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -364,7 +399,7 @@ mod tests {
             requests: 2,
             peer_requests: 2,
         };
-        let places = Places::new(limits);
+        let places = Places::new(limits, &Metrics::default());
         let (greedy, honest): (IpAddr, IpAddr) =
             ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let open = |peer| {
@@ -384,6 +419,7 @@ mod tests {
         let (first, second) = (open(greedy), open(greedy));
         places.make_room(honest).await;
         assert!(first.1.await.unwrap_err().is_cancelled());
+        assert_eq!(places.refusals.closed.value(), 1);
         assert!(!old.1.is_finished() && !busy.1.is_finished() && !second.1.is_finished());
     }
 }

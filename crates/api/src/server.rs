@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection_limits::{Limits, Places, admit};
 use super::extract::Peer;
 use super::write_timeout::WriteTimeout;
+use anomalyzer_common::metrics::Metrics;
 
 /// A connection is closed when its client reads nothing of an answer for this time.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,25 +27,31 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until the shutdown, then finishes the requests under way. A request that does not end in
-/// time is cut off.
+/// time is cut off. Counts refused connections and requests in `metrics`.
 ///
 /// # Errors
 /// The listener failed.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    serve_within(listener, router, shutdown, Limits::default()).await
+    serve_within(
+        listener,
+        router,
+        shutdown,
+        Places::new(Limits::default(), metrics),
+    )
+    .await
 }
 
 async fn serve_within(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
-    limits: Limits,
+    places: Arc<Places>,
 ) -> io::Result<()> {
-    let places = Places::new(limits);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -57,6 +64,7 @@ async fn serve_within(
                 // No file descriptors are left, or the client was gone already. The next connection
                 // may succeed.
                 tracing::warn!(%error, "cannot accept a connection");
+                places.refusals.not_accepted.increment();
                 places.close_one();
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
@@ -139,6 +147,7 @@ mod tests {
     /// Serves until dropped. `/wait` answers when `free` is cancelled.
     struct Server {
         address: SocketAddr,
+        metrics: Metrics,
         free: CancellationToken,
         shutdown: CancellationToken,
     }
@@ -163,9 +172,12 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let shutdown = CancellationToken::new();
-            tokio::spawn(serve(listener, router, shutdown.clone()));
+            let (metrics, stop) = (Metrics::default(), shutdown.clone());
+            let counted = metrics.clone();
+            tokio::spawn(async move { serve(listener, router, &counted, stop).await });
             Self {
                 address,
+                metrics,
                 free,
                 shutdown,
             }
@@ -225,6 +237,13 @@ mod tests {
                 let mut answer = Vec::new();
                 let closed = timeout(60 * SECOND, idle.read_to_end(&mut answer));
                 closed.await.unwrap().unwrap_or_default();
+                let metrics = server.metrics.render();
+                let refused = "anomalyzer_http_connections_refused_total{reason=\"room\"} ";
+                let count = metrics
+                    .split(refused)
+                    .nth(1)
+                    .and_then(|it| it.lines().next());
+                assert!(count.is_some_and(|count| count != "0"), "{metrics}");
             }
             for path in ["/health", "/metrics"].repeat(10) {
                 let answer = timeout(3 * SECOND, server.get(path)).await.unwrap();
@@ -254,6 +273,11 @@ mod tests {
         let answer = timeout(60 * SECOND, refused).await.unwrap();
         assert!(
             answer.contains("retry-after: 1") && answer.contains("urn:anomalyzer:problem:busy")
+        );
+        let metrics = server.metrics.render();
+        assert!(
+            metrics.contains("\nanomalyzer_http_requests_refused_total 1\n"),
+            "{metrics}"
         );
         assert!(server.get("/health").await.contains("well"));
         assert!(server.get("/metrics").await.contains("m 1"));

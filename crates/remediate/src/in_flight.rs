@@ -69,6 +69,11 @@ impl TargetLock {
 }
 
 impl InFlight {
+    /// Returns the number of alarms that joined the notice of a storm, since the start.
+    pub fn bundled_alarms(&self) -> u64 {
+        self.alarm_storms.bundled()
+    }
+
     /// Begins a decision. Returns `None` if the decision is in flight already.
     pub(super) fn begin(&self, id: &DecisionId) -> Option<Entry> {
         let mut running = self.running.lock();

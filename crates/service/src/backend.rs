@@ -88,7 +88,8 @@ impl ProbeBackend for ServerBackend {
         metrics::show_recent(&self.probes.metrics, &self.recent);
         metrics::show_collection(&self.probes.metrics, &self.collected);
         let notifier = &self.executor.dispatcher.notifier;
-        metrics::show_notices(&self.probes.metrics, &notifier.status());
+        let bundled = self.executor.in_flight.bundled_alarms();
+        metrics::show_notices(&self.probes.metrics, &notifier.status(), bundled);
     }
 }
 

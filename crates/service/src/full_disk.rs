@@ -74,9 +74,13 @@ pub(super) async fn wait_for_room(
     };
     let stop = shutdown.child_token();
     let backend = Arc::new(NoRoom { reason });
-    let router =
-        anomalyzer_api::engine_router(EngineState::new(access, backend, Metrics::default()));
-    let served = tokio::spawn(anomalyzer_api::serve(listener, router, stop.clone()));
+    let metrics = Metrics::default();
+    let router = anomalyzer_api::engine_router(EngineState::new(access, backend, metrics.clone()));
+    let stopped = stop.clone();
+    let served =
+        tokio::spawn(
+            async move { anomalyzer_api::serve(listener, router, &metrics, stopped).await },
+        );
     let told = OffRecord::new(notifier, Arc::new(now_ms));
     let told = tokio::spawn(async move { told.tell(unrecorded).await });
     while missing_room(&config.data_dir).is_some() && !shutdown.is_cancelled() {

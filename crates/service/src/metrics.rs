@@ -211,7 +211,13 @@ pub(super) fn show_stores(metrics: &Metrics, stores: &Stores) {
     }
 }
 
-pub(super) fn show_notices(metrics: &Metrics, channels: &[ChannelStatus]) {
+pub(super) fn show_notices(metrics: &Metrics, channels: &[ChannelStatus], bundled: u64) {
+    counter(
+        metrics,
+        "anomalyzer_alarms_bundled_total",
+        "Alarms that joined the notice of a storm.",
+        bundled,
+    );
     for channel in channels {
         let labels = [("channel", channel.channel.as_str())];
         let counter = |name, help, count| metrics.counter(name, help, &labels).follow(count);

@@ -579,8 +579,10 @@ impl Startup {
             None => anomalyzer_api::engine_router(self.engine_state(endpoint.access)),
         };
         let (listener, shutdown) = (endpoint.listener, tasks.shutdown().clone());
+        let metrics = self.metrics.clone();
         tasks.spawn(async move {
-            if let Err(error) = anomalyzer_api::serve(listener, router, shutdown).await {
+            let served = anomalyzer_api::serve(listener, router, &metrics, shutdown);
+            if let Err(error) = served.await {
                 tracing::error!(%error, "the API ended");
             }
         });
