@@ -27,6 +27,8 @@ pub(super) struct BrokerHealth {
     last_error: Mutex<Option<String>>,
     /// Progress of the open consumers.
     reading: Mutex<Vec<Weak<ReadProgress>>>,
+    /// Standstill of the log of record, if a batch of it can't be read.
+    log: Mutex<Option<PartitionLag>>,
     /// Notified when a client reported an error, so that the broker is probed early.
     pub(super) ask: Notify,
 }
@@ -48,6 +50,7 @@ impl BrokerHealth {
             refused: Mutex::default(),
             last_error: Mutex::default(),
             reading: Mutex::default(),
+            log: Mutex::default(),
             ask: Notify::new(),
         }
     }
@@ -73,11 +76,27 @@ impl BrokerHealth {
         progress
     }
 
-    /// Returns the lag of each partition that the open consumers read.
+    /// Returns the lag of each partition that the open consumers read, and of the log of record if
+    /// it stands still.
     pub(super) fn lags(&self) -> Vec<PartitionLag> {
         let reading = locked(&self.reading);
         let open = reading.iter().filter_map(Weak::upgrade);
-        open.flat_map(|progress| progress.lags()).collect()
+        let lags = open.flat_map(|progress| progress.lags());
+        lags.chain(locked(&self.log).clone()).collect()
+    }
+
+    /// Reports that the log of record stands still, or with `None` that it was read.
+    pub(super) fn report_log(&self, standstill: Option<PartitionLag>) {
+        let mut known = locked(&self.log);
+        match (&standstill, &*known) {
+            (Some(new), None) => {
+                let (topic, problem) = (&new.topic, new.problem.as_deref());
+                tracing::error!(topic, problem, "the log of record stands still");
+            }
+            (None, Some(_)) => tracing::info!("the log of record is read again"),
+            _ => {}
+        }
+        *known = standstill;
     }
 
     pub(super) fn count_full(&self) {

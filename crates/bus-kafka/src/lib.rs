@@ -408,6 +408,7 @@ impl Bus for KafkaBus {
             patience: self.config.publish_timeout,
             reader: None,
             writer: None,
+            silent: (0, 0),
         }))
     }
 

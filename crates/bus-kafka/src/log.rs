@@ -4,6 +4,7 @@
 //! A server that takes over initialises transactions under the one transactional id of this topic.
 //! The broker then fences the previous writer and ends its unfinished transactions (KIP-98).
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,16 +15,27 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::timeout;
 
 use super::broker_health::Context;
 use super::producer::{explain, headers};
+use super::raw_batch::{self, RawBatch};
 use super::subscription::delivery;
-use anomalyzer_bus::{BusError, LogOfRecord};
+use anomalyzer_bus::{BusError, LogOfRecord, PartitionLag};
 use anomalyzer_domain::{Delivery, Record, Topic};
 
+/// Group of the reader. It never joins the group and never commits.
+const GROUP: &str = "anomalyzer-log";
 /// Maximum time without an answer of the broker during a read. The caller, which writes the view,
 /// has other work too.
 const SILENT: Duration = Duration::from_secs(5);
+/// Number of reads in a row without an answer after which a batch without a visible fault counts as
+/// unreadable.
+const MAX_SILENT_READS: u32 = 4;
+/// Timeout of the look at a batch that does not arrive.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of batches that are looked at. Marks of transactions are batches too.
+const MAX_LOOKS: usize = 16;
 /// Timeout of one poll for messages.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -38,6 +50,16 @@ pub(super) struct KafkaLog {
     pub reader: Option<Arc<BaseConsumer<Context>>>,
     /// Producer of the transactions. None if this server never took over, or after an error.
     pub writer: Option<FutureProducer<Context>>,
+    /// Number of reads in a row without an answer from the same offset, and that offset.
+    pub silent: (u32, i64),
+}
+
+/// A batch of the log that no client can read.
+struct Unreadable {
+    batch: RawBatch,
+    fault: String,
+    /// Number of messages of the log from this batch on.
+    messages: u64,
 }
 
 impl KafkaLog {
@@ -48,7 +70,7 @@ impl KafkaLog {
         let consumer: BaseConsumer<Context> = self
             .client
             .clone()
-            .set("group.id", "anomalyzer-log")
+            .set("group.id", GROUP)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
@@ -61,6 +83,63 @@ impl KafkaLog {
 
     fn failed(&self, what: &str, error: &KafkaError) -> BusError {
         BusError::Unavailable(format!("{} cannot {what}: {error}", self.name))
+    }
+
+    /// Looks at the batches from an offset on, and returns the first one that no client can read.
+    async fn find_unreadable(&mut self, from: i64) -> io::Result<Option<Unreadable>> {
+        let reader = self.reader().map_err(io::Error::other)?;
+        let name = self.name.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = reader.fetch_metadata(Some(&name), LOOK_TIMEOUT)?;
+            let (_, end) = reader.fetch_watermarks(&name, 0, LOOK_TIMEOUT)?;
+            Ok::<_, KafkaError>((metadata, end))
+        });
+        let (metadata, end) = asked.await?.map_err(io::Error::other)?;
+        let (host, port) = raw_batch::leader_of(&metadata, 0)?;
+        let mut next = from;
+        for _ in 0..MAX_LOOKS {
+            let Some(batch) = raw_batch::read((&host, port), &self.name, 0, next).await? else {
+                return Ok(None);
+            };
+            let is_silent = self.silent.0 >= MAX_SILENT_READS && !batch.is_mark;
+            let decompressed = || "it cannot be decompressed or read".to_owned();
+            let fault = batch.fault.clone();
+            if let Some(fault) = fault.or_else(|| is_silent.then(decompressed)) {
+                let messages = u64::try_from(end.saturating_sub(next)).unwrap_or(0);
+                return Ok(Some(Unreadable {
+                    batch,
+                    fault,
+                    messages,
+                }));
+            }
+            next = batch.last.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// Reports a batch that no client can read. It is never passed over: each event has the hash of
+    /// the one before it, so a record without the events of this batch would not be the record.
+    fn report(&self, from: i64, unreadable: &Unreadable) -> BusError {
+        let Unreadable {
+            batch,
+            fault,
+            messages,
+        } = unreadable;
+        let problem = format!(
+            "has an unreadable batch of the offsets {from} to {} ({}): {fault}. The log is a chain, so the batch is not              passed over, and this server records nothing and does nothing until it has read it: restore the topic, or              start this server with a copy of a complete history.db, and delete the records before offset {}              (kafka-delete-records.sh)",
+            batch.last,
+            batch.description,
+            batch.last.saturating_add(1)
+        );
+        let error = BusError::Unavailable(format!("{} {problem}", self.name));
+        self.context.health.report_log(Some(PartitionLag {
+            topic: self.name.clone(),
+            partition: 0,
+            group: GROUP.to_owned(),
+            messages: *messages,
+            problem: Some(problem),
+        }));
+        error
     }
 
     async fn blocking<T: Send + 'static>(
@@ -176,6 +255,8 @@ impl LogOfRecord for KafkaLog {
                     Some(Ok(message)) => page.push(delivery(Topic::Decisions, &message)),
                     Some(Err(KafkaError::PartitionEOF(_))) => return Ok((page, true)),
                     Some(Err(error)) => tracing::debug!(topic = name, %error, "retrying log read"),
+                    // The next read begins at the message that does not arrive.
+                    None if Instant::now() > until && !page.is_empty() => return Ok((page, false)),
                     None if Instant::now() > until => {
                         let silent = RDKafkaErrorCode::OperationTimedOut;
                         return Err(KafkaError::MessageConsumption(silent));
@@ -185,9 +266,26 @@ impl LogOfRecord for KafkaLog {
             }
             Ok((page, false))
         });
-        read.await
-            .map_err(|_| BusError::Closed)?
-            .map_err(|error| self.failed("be read", &error))
+        let error = match read.await.map_err(|_| BusError::Closed)? {
+            Ok((page, all)) => {
+                if all || !page.is_empty() {
+                    self.silent = (0, from);
+                    self.context.health.report_log(None);
+                }
+                return Ok((page, all));
+            }
+            Err(error) => error,
+        };
+        let silent = if self.silent.1 == from {
+            self.silent.0
+        } else {
+            0
+        };
+        self.silent = (silent + 1, from);
+        match timeout(LOOK_TIMEOUT, self.find_unreadable(from)).await {
+            Ok(Ok(Some(unreadable))) => Err(self.report(from, &unreadable)),
+            _ => Err(self.failed("be read", &error)),
+        }
     }
 
     async fn append(&mut self, records: Vec<Record>) -> Result<i64, BusError> {

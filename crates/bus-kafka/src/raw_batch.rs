@@ -5,6 +5,7 @@
 
 use std::io;
 
+use rdkafka::metadata::{Metadata, MetadataPartition};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -15,6 +16,8 @@ const MAX_READ_BYTES: usize = 32 << 20;
 const FETCH: i16 = 1;
 const FETCH_VERSION: i16 = 4;
 const CORRELATION: i32 = 1;
+/// Bit of the attributes of a batch that is the mark of a transaction.
+const CONTROL: u8 = 1 << 5;
 /// Codecs of the record batches: none, gzip, snappy, lz4, zstd.
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
@@ -27,8 +30,24 @@ pub(super) struct RawBatch {
     pub(super) bytes: Vec<u8>,
     /// Description: format, codec and size.
     pub(super) description: String,
+    /// True for the mark of a transaction, which is no message.
+    pub(super) is_mark: bool,
     /// Reason why no client can read it, if there is one.
     pub(super) fault: Option<String>,
+}
+
+/// Returns host and port of the broker that leads a partition.
+pub(super) fn leader_of(metadata: &Metadata, partition: i32) -> io::Result<(String, u16)> {
+    let topics = metadata.topics().iter();
+    let mut partitions = topics.flat_map(|topic| topic.partitions());
+    let leader = partitions.find(|it| it.id() == partition);
+    let leader = leader.map(MetadataPartition::leader);
+    let mut brokers = metadata.brokers().iter();
+    let broker = brokers
+        .find(|broker| Some(broker.id()) == leader)
+        .ok_or_else(|| io::Error::other("the partition has no leader"))?;
+    let port = u16::try_from(broker.port()).map_err(io::Error::other)?;
+    Ok((broker.host().to_owned(), port))
 }
 
 /// Reads the batch with the message at `offset` from the partition's leader. Returns None if the
@@ -115,11 +134,17 @@ impl RawBatch {
     /// Judges a batch of `size` bytes that was asked for by `offset`. `bytes` may be only its
     /// beginning. No header is trusted: the bytes may be damaged.
     fn judge(bytes: Vec<u8>, size: usize, offset: i64) -> Self {
-        let Header { last, codec, fault } = Header::read(&bytes, size);
+        let Header {
+            last,
+            codec,
+            is_mark,
+            fault,
+        } = Header::read(&bytes, size);
         let name = CODECS.get(codec).copied().unwrap_or("unknown");
         Self {
             last: last.map_or(offset, |last| last.max(offset)),
             description: format!("{size} bytes, codec {name}"),
+            is_mark,
             fault,
             bytes,
         }
@@ -129,6 +154,7 @@ impl RawBatch {
 struct Header {
     last: Option<i64>,
     codec: usize,
+    is_mark: bool,
     fault: Option<String>,
 }
 
@@ -152,6 +178,7 @@ impl Header {
         // The lowest three bits are the codec.
         let codec = usize::from(attributes.unwrap_or(0) & 7);
         let most = if version == Some(2) { 5 } else { 4 };
+        let is_mark = version == Some(2) && attributes.unwrap_or(0) & CONTROL != 0;
         let is_whole =
             length.and_then(|length| usize::try_from(length).ok()) == size.checked_sub(12);
         let is_damaged = bytes.len() == size
@@ -173,7 +200,12 @@ impl Header {
         } else {
             None
         };
-        Self { last, codec, fault }
+        Self {
+            last,
+            codec,
+            is_mark,
+            fault,
+        }
     }
 }
 

@@ -169,21 +169,8 @@ impl KafkaSubscription {
         let asked =
             tokio::task::spawn_blocking(move || consumer.fetch_metadata(Some(&name), LOOK_TIMEOUT));
         let metadata = asked.await?.map_err(io::Error::other)?;
-        let partitions = metadata
-            .topics()
-            .iter()
-            .flat_map(|topic| topic.partitions());
-        let leader = partitions
-            .filter(|it| it.id() == partition)
-            .map(|it| it.leader())
-            .next();
-        let broker = metadata
-            .brokers()
-            .iter()
-            .find(|broker| Some(broker.id()) == leader)
-            .ok_or_else(|| io::Error::other("the partition has no leader"))?;
-        let port = u16::try_from(broker.port()).map_err(io::Error::other)?;
-        raw_batch::read((broker.host(), port), &self.name, partition, unread.next).await
+        let (host, port) = raw_batch::leader_of(&metadata, partition)?;
+        raw_batch::read((&host, port), &self.name, partition, unread.next).await
     }
 
     /// Returns an error if a person must act. Other consumer errors are only logged, because

@@ -145,6 +145,50 @@ async fn an_unreadable_batch_is_set_aside_and_the_rest_is_read() {
     }
 }
 
+#[tokio::test]
+async fn an_unreadable_batch_of_the_log_of_record_is_reported_and_never_passed_over() {
+    let Some(kafka) = own_kafka("unreadable_log").await else {
+        return;
+    };
+    let data = kafka.folder().join("data");
+    let kinds: [(&str, Damage); 3] = [
+        ("log-codec", |batch| batch[CODEC] = 7),
+        ("log-gzip", |batch| batch[CODEC] = 1),
+        ("log-record", |batch| batch[RECORDS..].fill(0xff)),
+    ];
+    for (kind, damage) in kinds {
+        let rig = Kafka::on(&kafka.brokers(), kind);
+        let (bus, topics) = open(&rig).await;
+        let mut log = bus.log_of_record().unwrap();
+        log.take_over().await.unwrap();
+        for number in 0..3 {
+            log.append(vec![numbered(number)]).await.unwrap();
+        }
+        // A message and the mark of its transaction are a batch each.
+        damage_on_disk(&data, &topics.decisions, 2, damage);
+        let mut log = bus.log_of_record().unwrap();
+        let (page, all) = log.read(0, 9).await.unwrap();
+        assert_eq!(page.iter().map(number).collect::<Vec<_>>(), [0], "{kind}");
+        assert!(!all, "the end was not reached");
+        for _ in 0..2 {
+            let error = log.read(1, 9).await.unwrap_err().to_string();
+            assert!(error.contains("checksum is wrong"), "{kind}: {error}");
+            assert!(error.contains("kafka-delete-records.sh"), "{error}");
+            let lags = bus.health().lags;
+            let lag = lags.iter().find(|lag| lag.topic == topics.decisions);
+            let lag = lag.expect("the standstill is reported");
+            assert!(lag.problem.is_some() && lag.messages >= 2, "{lag:?}");
+        }
+        // The remedy: another server has the events, and the log begins behind them.
+        let (page, all) = log.read(4, 9).await.unwrap();
+        assert_eq!(
+            (page.iter().map(number).collect::<Vec<_>>(), all),
+            (vec![2], true)
+        );
+        assert_eq!(bus.health().lags, []);
+    }
+}
+
 /// Polls a bus with a reader until `so` returns true.
 async fn read_until(
     reader: &mut dyn Subscription,

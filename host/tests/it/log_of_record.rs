@@ -37,6 +37,8 @@ struct Inside {
     /// Appends whose answer gets lost, the next append last. True if the append is done
     /// nevertheless.
     lost: Vec<bool>,
+    /// Offset of a record that nobody can read.
+    unreadable: Option<i64>,
 }
 
 struct Shared {
@@ -60,6 +62,17 @@ impl LogOfRecord for Shared {
 
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
         let topics = self.topics.0.lock();
+        if let Some(offset) = topics.unreadable.filter(|offset| from >= *offset) {
+            let why = format!("log has an unreadable batch of the offsets {offset} to {offset}");
+            return Err(BusError::Unavailable(why));
+        }
+        let max = match topics
+            .unreadable
+            .map(|offset| usize::try_from(offset - from))
+        {
+            Some(readable) => max.min(readable.unwrap()),
+            None => max,
+        };
         let all = topics
             .records
             .iter()
@@ -208,4 +221,34 @@ async fn a_log_without_its_beginning_is_followed_from_where_it_begins() {
         matches!(&refused, HistoryError::Apart { reason, .. } if reason.contains("event 5")),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn behind_a_record_that_nobody_can_read_nothing_is_recorded_until_it_can_be_read() {
+    let topics = Topics::default();
+    let server = Server::start(&topics).await;
+    server.history.take_over().await.unwrap();
+    for at in 1..=3 {
+        server.record(at).await.unwrap();
+    }
+    topics.0.lock().unreadable = Some(1);
+    let other = Server::start(&topics).await;
+    for _ in 0..2 {
+        let refused = other.history.take_over().await.unwrap_err().to_string();
+        assert!(
+            refused.contains("unreadable batch of the offsets 1 to 1"),
+            "{refused}"
+        );
+        assert!(
+            matches!(other.record(9).await, Err(HistoryError::StandsBy { .. })),
+            "nothing is recorded, so nothing is done"
+        );
+        assert!(other.history.health().problem.is_some());
+        assert_eq!(other.times().await, [1], "the event behind it is not taken");
+    }
+    topics.0.lock().unreadable = None;
+    other.history.take_over().await.unwrap();
+    other.record(4).await.unwrap();
+    assert_eq!(other.times().await, [1, 2, 3, 4]);
+    assert_eq!(other.history.health().problem, None);
 }
