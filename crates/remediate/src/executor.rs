@@ -1,6 +1,6 @@
 //! Executor: the parts that decisions are carried out with, and the record of what they do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use anomalyzer_domain::{
 use anomalyzer_history::{DecisionEvent, DecisionEventKind, History, HistoryError, Input};
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_policy::Policy;
-use anomalyzer_verification::{RecentSamples, VerifyConfig};
+use anomalyzer_verification::{RecentSamples, SignalTiming, VerifyConfig};
 
 use super::in_flight::InFlight;
 use super::incidents::OpenIncidents;
@@ -59,8 +59,8 @@ pub struct Executor {
     pub config: ExecutorConfig,
     /// Timing and thresholds of verifications.
     pub verify: VerifyConfig,
-    /// Time before an instant that the samples of a signal depend on, by signal.
-    pub look_back: HashMap<String, Duration>,
+    /// Timing of the samples, by signal.
+    pub timing: BTreeMap<String, SignalTiming>,
     /// Policy that the guard judges by.
     pub policy: Policy,
     /// Grants of the configuration.

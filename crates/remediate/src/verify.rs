@@ -9,7 +9,7 @@ use anomalyzer_domain::{
     Control, Decision, UnixMs, Verdict, Verification, VerificationOutcome, millis,
 };
 use anomalyzer_history::DecisionEventKind;
-use anomalyzer_verification::{SignalCheck, VerifyConfig, judge};
+use anomalyzer_verification::{Observation, SignalCheck, VerifyConfig, judge};
 
 /// Result of a verification. It is on record.
 pub(super) enum Verified {
@@ -38,8 +38,15 @@ pub(super) async fn verify(
         .unwrap_or(decision.decided_at)
         // The clock may have been ahead when the operation was recorded.
         .min((executor.clock)());
-    let from = acted_at + millis(settling_time(config, decision));
-    let until = from + millis(config.observe);
+    let settle = settling_time(config, decision);
+    let judged = decision.findings.iter().filter(|it| it.expected.is_some());
+    let timings = judged.filter_map(|finding| {
+        let timing = executor.timing.get(&finding.signal)?;
+        Some((finding.signal.as_str(), *timing))
+    });
+    let Observation { until, lengthened } = config.observation(settle, timings);
+    let from = acted_at + millis(settle);
+    let until = acted_at + millis(until);
     let left = u64::try_from(until - (executor.clock)()).unwrap_or(0);
     run.wait(tokio::time::sleep(Duration::from_millis(left)))
         .await?;
@@ -57,6 +64,9 @@ pub(super) async fn verify(
         // Nothing of the operation is left, so that the samples say nothing about it.
         verification.outcome = VerificationOutcome::Unknown;
         verification.reason = format!("{reason}; {}", verification.reason);
+    }
+    if let Some(why) = lengthened {
+        verification.reason.push_str(&format!("; {why}"));
     }
     compare_with_control_group(executor, decision, &mut verification, acted_at).await;
     let outcome = verification.outcome;
@@ -104,7 +114,8 @@ fn signal_checks(
         .filter(|finding| finding.expected.is_some())
         .map(|finding| {
             let signal = &finding.signal;
-            let look_back = executor.look_back.get(signal).copied().unwrap_or_default();
+            let timing = executor.timing.get(signal).copied().unwrap_or_default();
+            let look_back = timing.look_back;
             let from = from.max(acted_at.saturating_add(millis(look_back)));
             SignalCheck {
                 finding: finding.clone(),

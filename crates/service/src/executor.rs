@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::Config;
 use anomalyzer_bus::Bus;
@@ -42,7 +41,7 @@ pub(super) fn executor(
     Arc::new(Executor {
         config: config.act.clone(),
         verify: config.verify.clone(),
-        look_back: look_back(config),
+        timing: config.signal_timing(),
         policy: config.guard.clone(),
         grants: config.grants(),
         rate_limits: rate_limits(config),
@@ -95,14 +94,6 @@ fn rate_limits(config: &Config) -> HashMap<String, Parameters> {
     let limits = config.rate_limit.iter();
     limits
         .map(|limit| (limit.target.key(), limit.parameters()))
-        .collect()
-}
-
-/// Time that each signal looks back.
-fn look_back(config: &Config) -> HashMap<String, Duration> {
-    let signals = config.signals().into_iter();
-    signals
-        .map(|signal| (signal.name, signal.source.look_back()))
         .collect()
 }
 

@@ -95,7 +95,7 @@ fn check_signal(check: &SignalCheck, min_samples: u32) -> (VerificationOutcome, 
         if !check.look_back.is_zero() {
             reason.push_str(&format!(
                 "; a sample depends on the {} before it, and none counts that depends on the time before the \
-                 operation: let `[verify] settle` and `observe` together be longer than that",
+                 operation: let `[verify] settle` and `observe` together, or `observe_at_most`, be longer than that",
                 duration::format(check.look_back)
             ));
         }

@@ -2,9 +2,11 @@
 //! expected at the onset.
 
 mod compare;
+mod observation;
 mod recent_samples;
 
 pub use compare::{SignalCheck, judge};
+pub use observation::{Observation, SignalTiming};
 pub use recent_samples::{RecentSamples, RecentStatus};
 
 use std::time::Duration;
@@ -23,6 +25,10 @@ pub struct VerifyConfig {
     /// Time during which samples are gathered after that.
     #[serde(with = "duration")]
     pub observe: Duration,
+    /// Longest time from an operation to the end of the gathering, if `observe` is lengthened for
+    /// signals whose samples depend on a long time before them.
+    #[serde(with = "duration")]
+    pub observe_at_most: Duration,
     /// Time for which the memory of pods that were replaced may still be reported. An incident that
     /// consists of memory alone leads to no further replacement meanwhile.
     #[serde(with = "duration")]
@@ -41,6 +47,7 @@ impl Default for VerifyConfig {
         Self {
             settle: Duration::from_secs(60),
             observe: Duration::from_secs(120),
+            observe_at_most: Duration::from_secs(1_800),
             echo: Duration::from_secs(420),
             min_samples: 3,
             undo: true,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use anomalyzer_api::Access;
-use anomalyzer_domain::{ConfigIssue, DetectorConfig, Step};
+use anomalyzer_domain::{ConfigIssue, DetectorConfig, Step, duration};
 use anomalyzer_operator_kubernetes::Kubernetes;
 use anomalyzer_plugin_host::Plugins;
 use anomalyzer_service::config::{Config, ConfigError, Environment, File};
@@ -94,6 +94,7 @@ async fn check(
         }
     }
     secrets(&config, notes);
+    verifications(&config, notes);
     plugins(&file, &config, notes).await?;
     Ok(config)
 }
@@ -119,6 +120,30 @@ fn secrets(config: &Config, notes: &mut Vec<String>) {
                 file.display()
             ));
         }
+    }
+}
+
+/// Notes the signals for which a verification takes longer than configured, and those that it can't
+/// judge.
+fn verifications(config: &Config, notes: &mut Vec<String>) {
+    let (verify, timings) = (&config.verify, config.signal_timing());
+    let configured = verify.settle.saturating_add(verify.observe);
+    for (signal, timing) in timings {
+        let needed = verify.needed(verify.settle, timing);
+        if needed <= configured || timing.look_back.is_zero() || verify.observe.is_zero() {
+            continue;
+        }
+        let observation = verify.observation(verify.settle, [(signal.as_str(), timing)]);
+        notes.push(match observation.lengthened {
+            Some(lengthened) => format!("the effect of an operation is {lengthened}"),
+            None => format!(
+                "the effect of an operation on {signal} is always `unknown`: a sample depends on the {} before it, so a \
+                 verdict needs {}, and `[verify] observe_at_most` is {}",
+                duration::format(timing.look_back),
+                duration::format(needed),
+                duration::format(verify.observe_at_most)
+            ),
+        });
     }
 }
 

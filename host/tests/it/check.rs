@@ -61,6 +61,35 @@ async fn detectors_that_are_not_there_or_refuse_their_settings_are_found_in_thei
 }
 
 #[tokio::test]
+async fn a_signal_with_a_long_range_is_noted_with_the_time_of_its_verdict() {
+    let note = async |range: &str, verify: &str| {
+        let text = format!(
+            "[collect.prometheus]\nurl = 'http://127.0.0.1:9'\n[[signal]]\nname = 'errors'\n\
+             source = {{ query = 'rate(x[{range}])' }}\ntarget = {{ kind = 'Process', name = 'web' }}\n{verify}"
+        );
+        let (good, said) = check(&with_plugins(&text)).await;
+        assert!(good, "{said}");
+        said.split_once('\n').unwrap().1.to_owned()
+    };
+    let notes = note("5m", "").await;
+    let told = "judged 6m after the operation instead of 3m, because a sample of errors depends on the 5m before it";
+    assert!(notes.contains(told), "{notes}");
+    let notes = note("1h", "").await;
+    assert!(notes.contains("is always `unknown`"), "{notes}");
+    assert!(
+        notes.contains("`[verify] observe_at_most` is 30m"),
+        "{notes}"
+    );
+    for (range, verify) in [
+        ("1m", ""),
+        ("5m", "[verify]\nobserve = '10m'\n"),
+        ("5m", "[verify]\nobserve = '0s'\n"),
+    ] {
+        assert_eq!(note(range, verify).await, "", "{range} {verify}");
+    }
+}
+
+#[tokio::test]
 async fn without_plugins_it_says_what_was_not_checked() {
     let (good, said) = check(&format!(
         "plugins.folder = '/nowhere'\n{}",

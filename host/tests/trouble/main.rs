@@ -56,7 +56,7 @@ const WAITING: [Experiment; 10] = [
         Box::pin(signals::growth_after_a_start_is_no_leak())
     }),
     ("a long range", || {
-        Box::pin(signals::a_range_longer_than_the_verification_judges_nothing())
+        Box::pin(signals::a_range_longer_than_the_verification_lengthens_it())
     }),
     ("a pause", || {
         Box::pin(pauses::a_server_that_stands_still_in_an_operation_finishes_it_once_and_reports_no_silence())

@@ -27,7 +27,7 @@ pub fn base(folder: &Path) -> String {
         "data_dir = '{}'\nsilent_after = {}\n\
          [api]\nlisten = '127.0.0.1:0'\nengine_listen = '127.0.0.1:0'\n[plugins]\nfolder = '{}'\n\
          [incidents]\nconfirm_after = {}\nquiet_for = {}\nreaffirm_within = {}\n\
-         [verify]\nsettle = {}\nobserve = {}\necho = {}\nscale_back_after = {}\n\
+         [verify]\nsettle = {}\nobserve = {}\nobserve_at_most = {}\necho = {}\nscale_back_after = {}\n\
          [diagnose]\nsolution_lifetime = {}\n",
         folder.display(),
         text(600),
@@ -37,6 +37,7 @@ pub fn base(folder: &Path) -> String {
         text(300),
         text(60),
         text(120),
+        text(1800),
         text(420),
         text(900),
         text(300),

@@ -1,5 +1,6 @@
 //! Settings of a backtest.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anomalyzer_domain::DetectorConfig;
 use anomalyzer_plugin_host::PluginConfig;
 use anomalyzer_policy::Policy;
 use anomalyzer_remediate::Candidates;
-use anomalyzer_verification::VerifyConfig;
+use anomalyzer_verification::{SignalTiming, VerifyConfig};
 
 /// The settings of the service that a backtest depends on.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct BacktestSetup {
     pub candidates: Candidates,
     /// Times after which the effect of an operation is verified.
     pub verify: VerifyConfig,
+    /// Timing of the samples, by signal. It may lengthen a verification.
+    pub timing: BTreeMap<String, SignalTiming>,
     /// Limits and compiler of the plugins, for the trial of an uploaded detector.
     pub plugins: PluginConfig,
     /// Trial that a configuration or a detector must pass.

@@ -187,7 +187,7 @@ fn key(setup: &BacktestSetup, plugins: &Plugins) -> anyhow::Result<String> {
     let rest = serde_json::to_vec(&(
         &setup.diagnose,
         &setup.policy,
-        &setup.verify,
+        (&setup.verify, &setup.timing),
         &setup.trial,
         detectors,
     ))?;

@@ -122,13 +122,25 @@ impl<'a> World<'a> {
         {
             known.tried.push(tried);
         }
-        let verify = &self.setup.verify;
         match name.as_str() {
             solutions::CHECK_LOGS | solutions::INVESTIGATE if allowed => Some(0),
             solutions::NO_ACTION | solutions::ALARM => None,
-            _ if allowed => Some(millis(verify.settle).saturating_add(millis(verify.observe))),
+            _ if allowed => Some(self.verification_time(event)),
             _ => None,
         }
+    }
+
+    /// Returns the time from an operation to its verdict, in milliseconds.
+    fn verification_time(&self, event: &IncidentEvent) -> i64 {
+        let (verify, timing) = (&self.setup.verify, &self.setup.timing);
+        let mut findings = event.incident.findings.iter();
+        let timings = findings.by_ref().filter_map(|finding| {
+            let timing = timing
+                .get(&finding.signal)
+                .filter(|_| finding.expected.is_some())?;
+            Some((finding.signal.as_str(), *timing))
+        });
+        millis(verify.observation(verify.settle, timings).until)
     }
 
     fn ask(

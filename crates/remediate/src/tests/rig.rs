@@ -1,6 +1,6 @@
 //! Executor with a real history and the real actions, on a bus and targets that the test controls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -95,7 +95,7 @@ impl Rig {
                 min_samples: 1,
                 ..VerifyConfig::default()
             },
-            look_back: HashMap::new(),
+            timing: BTreeMap::new(),
             policy: Policy::default(),
             grants: anomalyzer_policy::grants::shipped(),
             rate_limits: HashMap::new(),

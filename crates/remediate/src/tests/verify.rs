@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rig::{Rig, coverage, event, incident, proposal, request, walk};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Coverage, Decision, DecisionState, Phase, VerificationOutcome, solutions};
+use anomalyzer_verification::SignalTiming;
 
 /// A decision that has acted and is to be verified on what comes within the next 300 ms.
 async fn verified(
@@ -82,6 +84,46 @@ async fn that_an_incident_is_not_known_is_not_said_to_be_no_incident() {
     assert!(reason.contains("not about an incident"), "{reason}");
 }
 
+fn timing(look_back: Duration) -> BTreeMap<String, SignalTiming> {
+    let interval = Duration::from_millis(20);
+    let timing = SignalTiming {
+        look_back,
+        interval,
+    };
+    ["latency", "errors"]
+        .map(|it| (it.to_owned(), timing))
+        .into()
+}
+
+#[tokio::test]
+async fn an_observation_lasts_until_there_are_samples_without_the_time_before_and_says_so() {
+    let look_back = Duration::from_millis(700);
+    let rig = Rig::with(|executor| {
+        executor.verify.observe = Duration::from_millis(300);
+        executor.timing = timing(look_back);
+    })
+    .await;
+    let open = incident(&["errors", "latency"]);
+    rig.know(&open);
+    let mut decision = rig.decision(&proposal(&open, solutions::RESTART_SERVICE, 0));
+    verified(&rig, &mut decision, 200.0, 200.0, WHOLE).await;
+    let verification = decision.verification.unwrap();
+    let reason = &verification.reason;
+    assert_eq!(
+        verification.outcome,
+        VerificationOutcome::NotImproved,
+        "{reason}"
+    );
+    assert!(
+        reason.contains("instead of 300ms, because a sample of"),
+        "{reason}"
+    );
+    assert!(
+        verification.at >= decision.decided_at + 700,
+        "{verification:?}"
+    );
+}
+
 #[tokio::test]
 async fn samples_that_depend_on_the_time_before_the_operation_judge_nothing() {
     for (look_back, outcome) in [
@@ -90,9 +132,8 @@ async fn samples_that_depend_on_the_time_before_the_operation_judge_nothing() {
     ] {
         let rig = Rig::with(|executor| {
             executor.verify.observe = Duration::from_millis(300);
-            executor.look_back = ["latency", "errors"]
-                .map(|it| (it.to_owned(), look_back))
-                .into();
+            executor.verify.observe_at_most = Duration::ZERO;
+            executor.timing = timing(look_back);
         })
         .await;
         let open = incident(&["errors", "latency"]);

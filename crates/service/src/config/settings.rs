@@ -1,5 +1,6 @@
 //! All settings, and their defaults.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use anomalyzer_operator_process::LocalConfig;
 use anomalyzer_plugin_host::PluginConfig;
 use anomalyzer_policy::{Policy, grants};
 use anomalyzer_remediate::{Candidates, Capabilities, ExecutorConfig};
-use anomalyzer_verification::VerifyConfig;
+use anomalyzer_verification::{SignalTiming, VerifyConfig};
 
 /// All settings. `anomalyzer.example.toml` explains every key.
 #[derive(Clone, Debug, Deserialize)]
@@ -156,6 +157,19 @@ impl Config {
         }
     }
 
+    /// Returns the timing of the samples of each signal.
+    pub fn signal_timing(&self) -> BTreeMap<String, SignalTiming> {
+        let signals = self.signals().into_iter();
+        let timing = signals.map(|signal| {
+            let timing = SignalTiming {
+                look_back: signal.source.look_back(),
+                interval: signal.interval.unwrap_or(self.collect.interval),
+            };
+            (signal.name, timing)
+        });
+        timing.collect()
+    }
+
     /// Returns the settings of a backtest.
     pub fn backtest(&self) -> BacktestSetup {
         BacktestSetup {
@@ -169,6 +183,7 @@ impl Config {
             policy: self.guard.clone(),
             candidates: self.candidates(),
             verify: self.verify.clone(),
+            timing: self.signal_timing(),
             plugins: self.plugins.clone(),
             trial: self.trial.clone(),
         }
