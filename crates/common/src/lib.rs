@@ -10,5 +10,6 @@ pub mod http_client;
 pub mod json_store;
 pub mod log;
 pub mod metrics;
+pub mod pause_watch;
 pub mod secret_url;
 pub mod set_aside;

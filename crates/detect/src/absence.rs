@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::pauses::{ExcusedTime, Pause};
+use super::pauses::ExcusedTime;
+use anomalyzer_common::pause_watch::Pause;
 use anomalyzer_domain::{
     Coverage, Direction, Finding, FindingId, Incident, Labels, Meaning, Phase, Target, UnixMs,
     millis,
@@ -31,7 +32,7 @@ pub(super) struct AbsenceDetector {
     absent: HashMap<(String, Target), Absent>,
     /// Number of reports dropped because [`MAX_ABSENT`] was reached.
     pub(super) dropped: u64,
-    /// The pauses of this process.
+    /// The excused pauses.
     time: ExcusedTime,
 }
 
@@ -108,7 +109,7 @@ impl AbsenceDetector {
         Some(finding(signal, target, since, now, Phase::Onset, reason))
     }
 
-    /// Excuses a pause of this process: that is no silence of the sources.
+    /// Excuses a pause of this process or of the collector: that is no silence of the sources.
     pub(super) fn excuse(&mut self, pause: Pause) {
         self.time.excuse(pause);
     }

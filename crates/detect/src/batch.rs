@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::correlator::SampleOrigin;
+use anomalyzer_common::pause_watch::Pause;
 use anomalyzer_domain::{Delivery, MetricBatch, Target, UnixMs};
 use anomalyzer_wire::metrics::{self, Content, Head};
 use anomalyzer_wire::{AcceptedTime, DecodeError};
@@ -14,6 +15,8 @@ pub(super) struct Message<'a> {
     pub(super) target: Target,
     pub(super) observed_at: UnixMs,
     pub(super) origin: SampleOrigin,
+    /// The latest pause of the collector.
+    pub(super) paused: Option<Pause>,
     pub(super) content: Content<'a>,
 }
 
@@ -32,6 +35,7 @@ impl<'a> Message<'a> {
             observed_at,
             coverage,
             foreign,
+            paused,
         } = head;
         Ok(Self {
             delivery,
@@ -39,8 +43,14 @@ impl<'a> Message<'a> {
             signal,
             observed_at,
             origin: SampleOrigin { coverage, foreign },
+            paused: paused.map(|(from, to)| Pause { from, to }),
             content,
         })
+    }
+
+    /// Returns true if the service collected the samples itself.
+    pub(super) fn is_own(&self) -> bool {
+        !self.origin.foreign && matches!(self.content, Content::Encoded(_))
     }
 
     /// Returns true if the key of the message is not the key of its target. A foreign producer may
@@ -106,9 +116,7 @@ pub(super) fn newest_time<'m, 'a: 'm>(
 
 /// Returns the time of the newest message that the service collected itself.
 pub(super) fn newest_own_time(messages: &[Message<'_>]) -> Option<UnixMs> {
-    let own = messages.iter().filter(|message| {
-        !message.origin.foreign && matches!(message.content, Content::Encoded(_))
-    });
+    let own = messages.iter().filter(|message| message.is_own());
     own.map(|message| message.observed_at).max()
 }
 

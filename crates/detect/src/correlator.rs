@@ -11,7 +11,8 @@ use self::open_incident::{
     FindingKey, MAX_REPLAY_CONTEXTS, OpenIncident, event, have_same_key, newest,
 };
 use super::incident_log::IncidentLog;
-use super::pauses::{ExcusedTime, Pause};
+use super::pauses::ExcusedTime;
+use anomalyzer_common::pause_watch::Pause;
 use anomalyzer_domain::{
     Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, IncidentView, Phase,
     ReplayContext, Series, Target, UnixMs, duration,
@@ -60,7 +61,7 @@ pub struct IncidentCorrelator {
     adopted: Vec<Incident>,
     /// True if an incident may have inherited findings.
     inherits: bool,
-    /// The pauses of this process.
+    /// The excused pauses.
     time: ExcusedTime,
 }
 
@@ -235,7 +236,8 @@ impl IncidentCorrelator {
         }
     }
 
-    /// Excuses a pause of this process: nothing is confirmed and nothing is over because of it.
+    /// Excuses a pause of this process or of the collector: nothing is confirmed and nothing is over
+    /// because of it.
     pub(super) fn excuse(&mut self, pause: Pause) {
         self.time.excuse(pause);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::absence::AbsenceDetector;
 use super::backfill::Backfill;
@@ -20,7 +21,7 @@ use super::correlator::{IncidentCorrelator, SampleOrigin};
 use super::detector::SeriesFinding;
 use super::dropped::DroppedCounters;
 use super::feedback::Feedback;
-use super::pauses::PauseWatch;
+use super::pauses::CollectorSilence;
 use super::progress::EngineProgress;
 use super::publish::{publish_events, set_aside};
 use super::quarantine::DetectorFailure;
@@ -32,6 +33,7 @@ use super::warm_start::WarmStart;
 use anomalyzer_bus::{self as bus, Batch, Bus, BusError, OnReadError, Subscription};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::failpoint::fail_point;
+use anomalyzer_common::pause_watch::{Pause, PauseWatch};
 use anomalyzer_domain::{
     Coverage, Delivery, DetectorConfig, Meaning, Target, Topic, UnixMs, WatchedSignal,
 };
@@ -105,6 +107,7 @@ pub struct Engine {
     dropped: Arc<DroppedCounters>,
     progress: Arc<EngineProgress>,
     pauses: PauseWatch,
+    silence: CollectorSilence,
     /// Changes when a plugin changes.
     generation: watch::Receiver<u64>,
 }
@@ -140,7 +143,8 @@ impl Engine {
             status: Arc::default(),
             dropped: Arc::default(),
             progress: Arc::default(),
-            pauses: PauseWatch::new(),
+            pauses: PauseWatch::default(),
+            silence: CollectorSilence::default(),
         }
     }
 
@@ -209,9 +213,7 @@ impl Engine {
         group: &str,
         shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
-        let watching = CancellationToken::new();
-        tokio::spawn(self.pauses.clone().run(watching.clone()));
-        let _watching = watching.drop_guard();
+        let _watching = AbortOnDropHandle::new(tokio::spawn(self.pauses.clone().run()));
         let ended = self.consume(group, &shutdown).await;
         self.progress.end();
         if let Some(checkpointer) = &mut self.checkpointer {
@@ -252,6 +254,7 @@ impl Engine {
             .unreadable
             .fetch_add(unreadable.len() as u64, Relaxed);
         set_all_aside(subscription, unreadable).await?;
+        self.excuse_collector(clock, &messages);
         let now = batch::newest_time(&messages);
         self.incidents.correlator.bound(believed.latest());
 
@@ -271,6 +274,20 @@ impl Engine {
         self.publish().await?;
         commit(subscription, deliveries).await;
         Ok(())
+    }
+
+    /// Excuses the pauses that the collector reports in its messages, and the time in which it was
+    /// silent until the present `clock`.
+    fn excuse_collector(&mut self, clock: UnixMs, messages: &[Message<'_>]) {
+        let own = messages.iter().filter(|message| message.is_own());
+        let mut pauses: Vec<Pause> = own.clone().filter_map(|message| message.paused).collect();
+        pauses.dedup();
+        if own.count() > 0 {
+            pauses.extend(self.silence.hear(clock));
+        }
+        for pause in pauses {
+            self.incidents.excuse(pause);
+        }
     }
 
     /// Publishes the pending events, and saves the state that belongs to them. The messages behind
@@ -549,8 +566,9 @@ impl bus::Handler for Engine {
         self.progress.begin();
         if deliveries.is_empty() {
             self.progress.caught_up();
-            // Incidents are confirmed and end also while no message arrives.
-            self.incidents.advance(now_ms());
+            // Incidents are confirmed and end also while no message arrives, but not while the
+            // collector is silent: nobody knows what happens then.
+            self.incidents.advance(self.silence.known_until(now_ms()));
             self.publish().await?;
         } else {
             self.follow_plugins().await;

@@ -5,8 +5,8 @@ use super::batch::Message;
 use super::correlator::{IncidentCorrelator, SampleOrigin};
 use super::detector::SeriesFinding;
 use super::feedback::{Feedback, strength};
-use super::pauses::Pause;
 use super::signal_state::SignalState;
+use anomalyzer_common::pause_watch::Pause;
 use anomalyzer_domain::{Finding, IncidentEvent, Phase, ReplayContext, Series, Target, UnixMs};
 
 /// Turns coverage and findings into the events of incidents.
@@ -113,7 +113,7 @@ impl IncidentRecorder {
         }
     }
 
-    /// Excuses a pause of this process.
+    /// Excuses a pause of this process or of the collector.
     pub(super) fn excuse(&mut self, pause: Pause) {
         self.absence.excuse(pause);
         self.correlator.excuse(pause);

@@ -2,8 +2,9 @@
 //!
 //! Our format is a `WriteRequest` with the headers `content-type`, `signal`, `target`,
 //! `observed-at` (milliseconds since 1970) and `coverage` (`asked/answered/failed`). Samples of
-//! another producer have the header `foreign` too. Two JSON formats of other producers are also
-//! read; see [`foreign`].
+//! another producer have the header `foreign` too. After a pause of the collector, its messages have
+//! the header `paused` for a while (`from-to`, milliseconds since 1970). Two JSON formats of other
+//! producers are also read; see [`foreign`].
 
 mod foreign;
 
@@ -24,6 +25,10 @@ const TARGET: &str = "target";
 const OBSERVED_AT: &str = "observed-at";
 const COVERAGE: &str = "coverage";
 const FOREIGN: &str = "foreign";
+const PAUSED: &str = "paused";
+
+/// Longest pause that a message can report, in milliseconds. A longer one is cut at its beginning.
+const MAX_PAUSE_MS: i64 = 3_600_000;
 
 /// Maximum length of a metric's name in bytes.
 const MOST_NAME_BYTES: usize = 1024;
@@ -41,6 +46,14 @@ pub struct Head {
     pub coverage: Coverage,
     /// True if the samples came from another producer.
     pub foreign: bool,
+    /// Beginning and end of the collector's latest pause, if it was recent.
+    pub paused: Option<(UnixMs, UnixMs)>,
+}
+
+/// Adds to an encoded batch that the collector stood still from `from` to `to`.
+pub fn add_pause(record: &mut Record, from: UnixMs, to: UnixMs) {
+    let value = Bytes::from(format!("{from}-{to}"));
+    record.headers.push((PAUSED.to_owned(), value));
 }
 
 /// Encodes a batch. Its key is the target, or the signal if there is no target.
@@ -106,6 +119,7 @@ pub fn decode(delivery: &Delivery, believed: AcceptedTime) -> Result<MetricBatch
             observed_at,
             coverage,
             foreign,
+            ..
         },
         content,
     ) = open(delivery, believed)?;
@@ -151,6 +165,7 @@ pub fn open(
             observed_at,
             coverage,
             foreign,
+            paused: None,
         },
         Content::Read(series),
     ))
@@ -192,13 +207,28 @@ fn head(record: &Record, believed: AcceptedTime) -> Result<Head, DecodeError> {
             "must be asked/answered/failed, three counts of which the first is the largest",
         )
     })?;
+    let paused = record.header(PAUSED).map(read_pause).transpose()?;
+    if let Some((_, to)) = paused {
+        believed.check("the header `paused`", to)?;
+    }
     Ok(Head {
         signal,
         target,
         observed_at,
         coverage,
         foreign: record.header(FOREIGN).is_some(),
+        paused,
     })
+}
+
+fn read_pause(text: &str) -> Result<(UnixMs, UnixMs), DecodeError> {
+    let times = text.split_once('-');
+    let times: Option<(UnixMs, UnixMs)> =
+        times.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match times {
+        Some((from, to)) if from <= to => Ok((to.saturating_sub(MAX_PAUSE_MS).max(from), to)),
+        _ => Err(wrong(PAUSED)("must be from-to, in milliseconds since 1970")),
+    }
 }
 
 /// Returns an error if the target is too long. The target becomes a message key, so it must fit

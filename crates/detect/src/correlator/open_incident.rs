@@ -174,7 +174,7 @@ impl OpenIncident {
         expired
     }
 
-    /// Returns the events that are due at `now`. The pauses of this process count as no time: it
+    /// Returns the events that are due at `now`. The excused pauses count as no time: it
     /// saw nothing then.
     pub(super) fn advance(
         &mut self,

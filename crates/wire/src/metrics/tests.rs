@@ -335,3 +335,46 @@ fn a_write_request_without_coverage_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_pause_of_the_collector_comes_with_its_samples_and_is_bounded() {
+    let batch = MetricBatch {
+        signal: "s".to_owned(),
+        target: None,
+        observed_at: 5,
+        coverage: Coverage::default(),
+        series: vec![],
+        foreign: false,
+    };
+    let paused = |text: &str| {
+        let mut record = encode(&batch);
+        let value = Bytes::copy_from_slice(text.as_bytes());
+        record.headers.push((PAUSED.to_owned(), value));
+        let delivery = delivered(record);
+        let opened = open(&delivery, AcceptedTime::at(10_000_000));
+        opened.map(|(head, _)| head.paused)
+    };
+    let mut record = encode(&batch);
+    add_pause(&mut record, 7, 9);
+    assert_eq!(
+        open(&delivered(record), EVERY).unwrap().0.paused,
+        Some((7, 9))
+    );
+    assert_eq!(
+        open(&delivered(encode(&batch)), EVERY).unwrap().0.paused,
+        None
+    );
+    assert_eq!(paused("0-9000000"), Ok(Some((5_400_000, 9_000_000))));
+    for wrong in [
+        "",
+        "7",
+        "9-7",
+        "a-b",
+        "7-",
+        "-7-9",
+        "7-99999999999999",
+        "1-2-3",
+    ] {
+        assert!(paused(wrong).is_err(), "{wrong}");
+    }
+}
