@@ -2,6 +2,11 @@
 
 use anomalyzer::cli::Output;
 use anomalyzer::cli::check::{CheckArgs, run};
+use anomalyzer_common::error_chain;
+use anomalyzer_detect::EngineError;
+use anomalyzer_domain::PluginKind;
+use anomalyzer_plugin_host::{PluginConfig, Plugins};
+use serde_json::{Value, json};
 
 /// Checks a file that contains `text`. Returns true if the file is good, and the output.
 async fn check(text: &str) -> (bool, String) {
@@ -131,5 +136,58 @@ async fn a_grant_of_an_action_that_is_not_there_yet_is_noted() {
     assert!(
         good && said.contains("note: `scale` of `mine` is granted and there is no such action"),
         "{said}"
+    );
+}
+
+/// Returns values that may be wrong for a setting with this default.
+fn doubtful(default: &Value) -> Vec<Value> {
+    let wrong_types = [json!("text"), json!([1]), json!({"a": 1})];
+    let numbers = [json!(-1), json!(0), json!(1), json!(1e300), json!(u32::MAX)];
+    let all = wrong_types.into_iter().chain(numbers);
+    all.filter(|value| value != default).collect()
+}
+
+#[tokio::test]
+async fn a_setting_that_a_detector_refuses_is_stated_once() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins");
+    let config = PluginConfig {
+        folder: folder.into(),
+        ..PluginConfig::default()
+    };
+    let plugins = tokio::task::spawn_blocking(|| Plugins::load(config).unwrap());
+    let plugins = plugins.await.unwrap();
+    let detectors = plugins.list().into_iter();
+    let detectors = detectors.filter(|info| info.kind == Some(PluginKind::Detector));
+    let (mut tried, mut refused) = (0, 0);
+    for info in detectors {
+        let properties = info.settings["properties"].as_object().cloned();
+        for (key, schema) in properties.unwrap_or_default() {
+            tried += 1;
+            let mut is_refused = false;
+            for value in doubtful(&schema["default"]) {
+                let settings = json!({ &key: value });
+                let Err(source) = plugins.detector(&info.name, &settings).await else {
+                    continue;
+                };
+                is_refused = true;
+                let error = anyhow::Error::from(EngineError::Detector {
+                    signal: "web".to_owned(),
+                    detector: info.name.clone(),
+                    source,
+                });
+                // `serve` fails with the error of the engine, and with more around it.
+                let error = error.context("cannot start");
+                let line = error_chain::describe(error.as_ref());
+                let parts: Vec<&str> = line.split(": ").collect();
+                let once = parts.iter().collect::<std::collections::BTreeSet<_>>();
+                assert_eq!(once.len(), parts.len(), "{settings}: {line}");
+                assert!(line.starts_with("cannot start: signal `web`: "), "{line}");
+            }
+            refused += usize::from(is_refused);
+        }
+    }
+    assert!(
+        tried >= 40 && refused > tried * 9 / 10,
+        "{refused} of {tried}"
     );
 }
