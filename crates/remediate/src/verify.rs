@@ -9,7 +9,7 @@ use anomalyzer_domain::{
     Control, Decision, UnixMs, Verdict, Verification, VerificationOutcome, millis,
 };
 use anomalyzer_history::DecisionEventKind;
-use anomalyzer_verification::{Observation, SignalCheck, VerifyConfig, judge};
+use anomalyzer_verification::{Observation, SignalCheck, judge};
 
 /// Result of a verification. It is on record.
 pub(super) enum Verified {
@@ -38,20 +38,15 @@ pub(super) async fn verify(
         .unwrap_or(decision.decided_at)
         // The clock may have been ahead when the operation was recorded.
         .min((executor.clock)());
-    let settle = settling_time(config, decision);
-    let judged = decision.findings.iter().filter(|it| it.expected.is_some());
-    let timings = judged.filter_map(|finding| {
-        let timing = executor.timing.get(&finding.signal)?;
-        Some((finding.signal.as_str(), *timing))
-    });
-    let Observation { until, lengthened } = config.observation(settle, timings);
-    let from = acted_at + millis(settle);
-    let until = acted_at + millis(until);
-    let left = u64::try_from(until - (executor.clock)()).unwrap_or(0);
-    run.wait(tokio::time::sleep(Duration::from_millis(left)))
-        .await?;
-    let checks = signal_checks(executor, decision, acted_at, (from, until));
-    let mut verification = judge(&checks, config.min_samples, (executor.clock)());
+    let mut verification = observe(run, decision, acted_at, config.settle).await?;
+    // An echo of the old pods makes a value look too high, and never good. Only a bad result
+    // therefore waits until the echo is over.
+    if verification.outcome != VerificationOutcome::Improved
+        && config.settle < config.echo
+        && may_be_echo(decision)
+    {
+        verification = observe(run, decision, acted_at, config.echo).await?;
+    }
     if decision.findings.is_empty() {
         verification.reason = match &decision.incident {
             None => "it was not about an incident, so that there is nothing to compare with".into(),
@@ -64,9 +59,6 @@ pub(super) async fn verify(
         // Nothing of the operation is left, so that the samples say nothing about it.
         verification.outcome = VerificationOutcome::Unknown;
         verification.reason = format!("{reason}; {}", verification.reason);
-    }
-    if let Some(why) = lengthened {
-        verification.reason.push_str(&format!("; {why}"));
     }
     compare_with_control_group(executor, decision, &mut verification, acted_at).await;
     let outcome = verification.outcome;
@@ -86,14 +78,36 @@ pub(super) async fn verify(
     })
 }
 
-/// Returns the time until the effect of the operations can show. After pods were replaced, the
-/// memory of the old ones is reported for a while.
-fn settling_time(config: &VerifyConfig, decision: &Decision) -> Duration {
-    let mut findings = decision.findings.iter();
-    match echo::replaces_pods(decision) && findings.any(echo::can_echo) {
-        true => config.settle.max(config.echo),
-        false => config.settle,
+/// Gathers the samples after the operation, from the time `settle` after it on, and judges them.
+async fn observe(
+    run: &DecisionRun,
+    decision: &Decision,
+    acted_at: UnixMs,
+    settle: Duration,
+) -> Result<Verification, RunError> {
+    let executor = &*run.executor;
+    let config = &executor.verify;
+    let judged = decision.findings.iter().filter(|it| it.expected.is_some());
+    let timings = judged.filter_map(|finding| {
+        let timing = executor.timing.get(&finding.signal)?;
+        Some((finding.signal.as_str(), *timing))
+    });
+    let Observation { until, lengthened } = config.observation(settle, timings);
+    let (from, until) = (acted_at + millis(settle), acted_at + millis(until));
+    let left = u64::try_from(until - (executor.clock)()).unwrap_or(0);
+    run.wait(tokio::time::sleep(Duration::from_millis(left)))
+        .await?;
+    let checks = signal_checks(executor, decision, acted_at, (from, until));
+    let mut verification = judge(&checks, config.min_samples, (executor.clock)());
+    if let Some(why) = lengthened {
+        verification.reason.push_str(&format!("; {why}"));
     }
+    Ok(verification)
+}
+
+/// Returns true if pods were replaced, so that a signal may still include the old ones.
+fn may_be_echo(decision: &Decision) -> bool {
+    echo::replaces_pods(decision) && decision.findings.iter().any(echo::can_echo)
 }
 
 /// Returns a check for each finding with an expected range. A sample that depends on the time

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::rig::{Rig, incident, proposal, web};
 use crate::guard_input::facts;
 use anomalyzer_common::clock::now_ms;
@@ -118,4 +120,39 @@ async fn only_memory_alone_counts_as_an_echo_of_the_pods_before() {
         }
     }
     assert!(now_ms() < echo);
+}
+
+#[tokio::test]
+async fn a_good_value_is_believed_at_once_and_a_bad_one_only_after_the_echo() {
+    let (observe, echo) = (Duration::from_millis(100), Duration::from_millis(900));
+    for (value, outcome, after_echo) in [
+        (50.0, VerificationOutcome::Improved, false),
+        (200.0, VerificationOutcome::NotImproved, true),
+    ] {
+        let rig = Rig::with(|executor| {
+            executor.verify.observe = observe;
+            executor.verify.echo = echo;
+        })
+        .await;
+        let mut incident = incident(&["memory"]);
+        incident.findings[0].meaning = Meaning::Memory;
+        rig.know(&incident);
+        let restart = proposal(&incident, solutions::RESTART_SERVICE, 0);
+        let mut decision = rig.act(&restart).await;
+        let hearing = async {
+            loop {
+                rig.hear("memory", value, incident.coverage);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = rig.advance(&mut decision) => {}
+            () = hearing => unreachable!(),
+        }
+        let done_at = decision.operations.iter().find_map(|it| it.done_at);
+        let verification = decision.verification.unwrap();
+        assert_eq!(verification.outcome, outcome, "{}", verification.reason);
+        let waited = verification.at - done_at.unwrap();
+        assert_eq!(waited >= millis(echo), after_echo, "{waited} ms");
+    }
 }
