@@ -34,16 +34,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    metrics: &Metrics,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    serve_within(
-        listener,
-        router,
-        shutdown,
-        Places::new(Limits::default(), metrics),
-    )
-    .await
+    let places = Places::new(Limits::default(), &metrics);
+    serve_within(listener, router, shutdown, places).await
 }
 
 async fn serve_within(
@@ -173,8 +168,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let shutdown = CancellationToken::new();
             let (metrics, stop) = (Metrics::default(), shutdown.clone());
-            let counted = metrics.clone();
-            tokio::spawn(async move { serve(listener, router, &counted, stop).await });
+            tokio::spawn(serve(listener, router, metrics.clone(), stop));
             Self {
                 address,
                 metrics,

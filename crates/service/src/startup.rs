@@ -581,7 +581,7 @@ impl Startup {
         let (listener, shutdown) = (endpoint.listener, tasks.shutdown().clone());
         let metrics = self.metrics.clone();
         tasks.spawn(async move {
-            let served = anomalyzer_api::serve(listener, router, &metrics, shutdown);
+            let served = anomalyzer_api::serve(listener, router, metrics, shutdown);
             if let Err(error) = served.await {
                 tracing::error!(%error, "the API ended");
             }

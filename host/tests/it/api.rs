@@ -143,7 +143,12 @@ impl Server {
             Arc::new(|| NOON),
             shutdown.clone(),
         );
-        let task = tokio::spawn(serve(listener, router(state), shutdown.clone()));
+        let task = tokio::spawn(serve(
+            listener,
+            router(state),
+            Metrics::default(),
+            shutdown.clone(),
+        ));
         Self {
             place,
             parts,
@@ -1012,6 +1017,7 @@ async fn the_engine_answers_health_and_metrics_only() {
     tokio::spawn(serve(
         listener,
         engine_router(state),
+        Metrics::default(),
         server.shutdown.clone(),
     ));
 

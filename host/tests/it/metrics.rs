@@ -37,10 +37,10 @@ impl ProbeBackend for NoParts {
 async fn expose(metrics: Metrics, shutdown: CancellationToken) -> String {
     let config = ApiConfig::default();
     let access = Access::load(&config, config.engine_listen).unwrap();
-    let state = EngineState::new(access, Arc::new(NoParts), metrics);
+    let state = EngineState::new(access, Arc::new(NoParts), metrics.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(serve(listener, engine_router(state), shutdown));
+    tokio::spawn(serve(listener, engine_router(state), metrics, shutdown));
     address
 }
 

@@ -14,7 +14,7 @@ const LIMIT: usize = 1 << 20;
 /// Returns the address, and the head of the first request.
 fn server(answer: Vec<u8>) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/m", listener.local_addr().unwrap());
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
     let (sender, heads) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
@@ -158,16 +158,23 @@ async fn every_encoding_is_read_within_the_limit_and_a_cut_answer_is_told_from_a
 
 #[tokio::test]
 async fn each_failure_names_the_address_without_its_secrets() {
-    for url in [
-        "http://user:PW@127.0.0.1:port/m?key=KEY",
-        "http://user:PW@127.0.0.1:1/m?key=KEY",
-        "user:PW@127.0.0.1:1/m?key=KEY",
+    for (url, shown) in [
+        ("http://user:PW@127.0.0.1:port/metrics?key=KEY", "…"),
+        (
+            "http://127.0.0.1:port/metrics?key=KEY",
+            "http://127.0.0.1:port/…",
+        ),
+        (
+            "http://user:PW@127.0.0.1:1/metrics?key=KEY",
+            "http://127.0.0.1:1/metrics?…",
+        ),
+        ("user:PW@127.0.0.1:1/metrics?key=KEY", "…"),
     ] {
         let Err(error) = fetch(url, AccessConfig::default()).await else {
             panic!("{url} answered");
         };
         let text = error.to_string();
-        assert!(text.contains("127.0.0.1:"), "{text}");
+        assert!(text.contains(shown), "{text}");
         assert!(!text.contains("PW") && !text.contains("KEY"), "{text}");
     }
 }
@@ -184,7 +191,7 @@ async fn a_server_with_a_private_authority_is_trusted_if_the_authority_is_named(
         .unwrap();
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}/m", listener.local_addr().unwrap());
+    let url = format!("https://{}/metrics", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
             let connection = rustls::ServerConnection::new(config.clone()).unwrap();
