@@ -76,11 +76,8 @@ pub(super) async fn wait_for_room(
     let backend = Arc::new(NoRoom { reason });
     let metrics = Metrics::default();
     let router = anomalyzer_api::engine_router(EngineState::new(access, backend, metrics.clone()));
-    let stopped = stop.clone();
-    let served =
-        tokio::spawn(
-            async move { anomalyzer_api::serve(listener, router, &metrics, stopped).await },
-        );
+    let served = anomalyzer_api::serve(listener, router, metrics, stop.clone());
+    let served = tokio::spawn(served);
     let told = OffRecord::new(notifier, Arc::new(now_ms));
     let told = tokio::spawn(async move { told.tell(unrecorded).await });
     while missing_room(&config.data_dir).is_some() && !shutdown.is_cancelled() {
