@@ -10,7 +10,7 @@ use super::chain::{GENESIS, Hash, Link};
 use super::chains::{Anchor, Break, Chain, Difference};
 use super::cuts::Cuts;
 use super::retention_config::RetentionConfig;
-use super::{HistoryError, HistoryReader, chain, derived, heads};
+use super::{HistoryError, HistoryReader, chain, derived, derived_cuts, heads};
 
 /// Result of verifying a chain, and the tables that are derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +50,18 @@ impl Walked {
             (None, Some(Difference { table, row, what })) => Some(format!(
                 "the table {table} differs from the chain of {name} at {row}: {what}"
             )),
+            (None, None) => None,
+        }
+    }
+
+    /// Returns the remedy of the problem, if there is one.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match (&self.broken, &self.differs) {
+            (Some(_), _) => Some("restore a copy with `anomalyzer history restore`"),
+            (None, Some(_)) => Some(
+                "stop the service, keep a copy of the file as evidence, and make the tables anew from the events with \
+                 `anomalyzer audit rebuild`",
+            ),
             (None, None) => None,
         }
     }
@@ -103,10 +115,15 @@ impl HistoryReader {
         if walked_cuts.broken.is_none() {
             walked_cuts.broken = cuts.problem();
         }
+        if walked_cuts.broken.is_none() {
+            walked_cuts.differs = derived_cuts::difference(&mut snapshot, &cuts)
+                .await
+                .map_err(failed)?;
+        }
         for walked in &mut walked {
             // The tables say nothing if the events are not the recorded ones.
             if walked.broken.is_none() {
-                walked.differs = derived::difference(&mut snapshot, walked.chain)
+                walked.differs = derived::difference(&mut snapshot, walked)
                     .await
                     .map_err(failed)?;
             }
@@ -165,7 +182,7 @@ impl HistoryReader {
 }
 
 /// Walks the chain of the cuts. Returns the cuts that it records too.
-async fn walk_cuts(
+pub(super) async fn walk_cuts(
     snapshot: &mut SqliteConnection,
     anchors: &[Anchor],
     retention: Option<&RetentionConfig>,
@@ -191,34 +208,24 @@ async fn walk_cuts(
     Ok((walked, cuts))
 }
 
-/// Walks a chain from its cut, which the chain of the cuts must confirm.
+/// Walks a chain from its last recorded cut.
 async fn walk_after_cut(
     snapshot: &mut SqliteConnection,
     chain: Chain,
     anchors: &[Anchor],
     cuts: &Cuts,
 ) -> sqlx::Result<Walked> {
-    let stored: Vec<(i64, Vec<u8>)> = match chain.cuts() {
+    let stored: Vec<i64> = match chain.cuts() {
         Some(table) => {
-            let query = format!("SELECT seq, hash FROM {table} ORDER BY seq");
-            sqlx::query_as(sqlx::AssertSqlSafe(query))
+            let query = format!("SELECT seq FROM {table} ORDER BY seq");
+            sqlx::query_scalar(sqlx::AssertSqlSafe(query))
                 .fetch_all(&mut *snapshot)
                 .await?
         }
         None => Vec::new(),
     };
-    let unconfirmed = cuts.unconfirmed(chain, &stored);
-    // The table checks the length of the hash, so the conversion can't fail.
-    let cut = stored
-        .into_iter()
-        .last()
-        .map_or((0, GENESIS), |(seq, hash)| {
-            (seq, hash.try_into().unwrap_or(GENESIS))
-        });
+    let cut = cuts.last(chain);
     let mut walk = Walk::new(chain, anchors, cut);
-    if let Some(what) = unconfirmed {
-        walk.breaks_at(cut.0 + 1, None, what);
-    }
     walk.walked.cut_by_earlier_version = cuts.is_of_earlier_version(chain, cut.0);
     let mut rows = sqlx::query_as(chain.query()).fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
@@ -227,6 +234,17 @@ async fn walk_after_cut(
         }
     }
     let mut walked = walk.end();
+    // A cut that nobody recorded explains why events are missing after the recorded ones.
+    if walked.events == cut.0
+        && let Some(what) = cuts.unconfirmed(chain, &stored)
+    {
+        let seq = walked
+            .broken
+            .as_ref()
+            .map_or(cut.0 + 1, |broken| broken.seq);
+        let subject = None;
+        walked.broken = Some(Break { seq, subject, what });
+    }
     if walked.cut > 0 && walked.events == walked.cut && walked.broken.is_none() {
         // The retention always keeps the last event.
         walked.broken = Some(Break {

@@ -1,10 +1,11 @@
 //! Cuts: events that say which chain was pruned, up to which event, and under which retention. The
 //! tables `cuts` and `incident_cuts` are derived from them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::chain::{GENESIS, Hash};
 use super::chains::{Break, Chain};
 use super::retention_config::RetentionConfig;
 use anomalyzer_domain::{UnixMs, millis, rfc3339};
@@ -57,14 +58,23 @@ pub(super) struct Cut {
     pub reason: CutReason,
 }
 
+/// Cut as the chain of the cuts records it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RecordedCut {
+    /// Last pruned event.
+    pub last: Position,
+    /// Time of that event, and of the cut. An earlier version recorded neither.
+    pub times: Option<(UnixMs, UnixMs)>,
+}
+
 /// Cuts of all chains, collected while the chain of the cuts is walked.
 #[derive(Debug, Default)]
 pub(super) struct Cuts {
     /// Configured retention, which the cuts must fit, if it is known.
     retention: Option<RetentionConfig>,
     begun: Option<Begun>,
-    /// Hashes of the recorded cuts by chain and sequence number.
-    recorded: HashMap<(String, i64), String>,
+    /// Recorded cuts by chain and sequence number.
+    recorded: BTreeMap<(String, i64), RecordedCut>,
     problem: Option<Break>,
 }
 
@@ -93,7 +103,9 @@ impl Cuts {
                 Ok(cut) => {
                     let wrong = does_not_fit(kind, &cut, at, self.retention.as_ref());
                     let key = (chain.to_owned(), cut.last.seq);
-                    self.recorded.insert(key, cut.last.hash);
+                    let times = Some((cut.last_at, at));
+                    let last = cut.last;
+                    self.recorded.insert(key, RecordedCut { last, times });
                     wrong
                 }
                 Err(error) => Some(format!("it is no cut: {error}")),
@@ -113,24 +125,40 @@ impl Cuts {
         self.problem.clone()
     }
 
-    /// Returns the reason why the cuts of a chain, as the file has them, are not the recorded ones.
-    /// The cuts of an earlier version count as one, up to the last of them.
-    pub(super) fn unconfirmed(&self, chain: Chain, stored: &[(i64, Vec<u8>)]) -> Option<String> {
-        let earlier = self.earlier(chain);
-        for (seq, hash) in stored {
-            let hash = hex::encode(hash);
-            let recorded = match earlier {
-                Some(earlier) if *seq < earlier.seq => continue,
-                Some(earlier) if *seq == earlier.seq => Some(&earlier.hash),
-                _ => self.recorded.get(&(chain.as_str().to_owned(), *seq)),
-            };
-            if recorded != Some(&hash) {
-                return Some(format!(
-                    "the events up to {seq} were removed, and no recorded cut says so"
-                ));
-            }
-        }
-        None
+    /// Returns the cuts of a chain by sequence number. The cuts of an earlier version count as one,
+    /// up to the last of them.
+    pub(super) fn of(&self, chain: Chain) -> BTreeMap<i64, RecordedCut> {
+        let earlier = self.earlier(chain).map(|last| RecordedCut {
+            last: last.clone(),
+            times: None,
+        });
+        let earlier = earlier.map(|cut| (cut.last.seq, cut));
+        let recorded = self.recorded.iter();
+        let recorded = recorded.filter(|((of, _), _)| of == chain.as_str());
+        let recorded = recorded.map(|((_, seq), cut)| (*seq, cut.clone()));
+        earlier.into_iter().chain(recorded).collect()
+    }
+
+    /// Returns the sequence number and the hash of the last pruned event of a chain.
+    pub(super) fn last(&self, chain: Chain) -> (i64, Hash) {
+        let last = self.of(chain).pop_last();
+        last.and_then(|(seq, cut)| {
+            let hash = hex::decode(&cut.last.hash).ok()?;
+            Some((seq, hash.try_into().ok()?))
+        })
+        .unwrap_or((0, GENESIS))
+    }
+
+    /// Returns the reason why a chain does not begin where the recorded cuts say. `stored` are the
+    /// cuts that the file has.
+    pub(super) fn unconfirmed(&self, chain: Chain, stored: &[i64]) -> Option<String> {
+        let recorded = self.of(chain);
+        let earlier = self.earlier(chain).map_or(0, |earlier| earlier.seq);
+        let unknown = |seq: &&i64| **seq > earlier && !recorded.contains_key(*seq);
+        let seq = stored.iter().find(unknown)?;
+        Some(format!(
+            "the events up to {seq} were removed, and no recorded cut says so"
+        ))
     }
 
     /// Returns true if an earlier version made the cut.
@@ -139,7 +167,8 @@ impl Cuts {
             .is_some_and(|earlier| earlier.seq == seq)
     }
 
-    fn earlier(&self, chain: Chain) -> Option<&Position> {
+    /// Returns the last cut of an earlier version.
+    pub(super) fn earlier(&self, chain: Chain) -> Option<&Position> {
         let begun = self.begun.as_ref().filter(|_| chain == Chain::Decisions)?;
         begun.cut.as_ref()
     }
@@ -252,19 +281,14 @@ mod tests {
         let mut cuts = Cuts::default();
         let begun = br#"{"cut":{"seq":30,"hash":"1e"}}"#;
         cuts.take(1, "history", 0, BEGUN, begun);
-        let stored = |cuts: &[(i64, u8)]| -> Vec<(i64, Vec<u8>)> {
-            cuts.iter().map(|(seq, hash)| (*seq, vec![*hash])).collect()
-        };
-        let confirmed =
-            |all: &[(i64, u8)]| cuts.unconfirmed(Chain::Decisions, &stored(all)).is_none();
-        assert!(confirmed(&[]) && confirmed(&[(10, 1), (30, 30)]));
-        assert!(!confirmed(&[(30, 31)]), "another hash");
-        assert!(!confirmed(&[(30, 30), (31, 31)]), "a later one");
+        let confirmed = |all: &[i64]| cuts.unconfirmed(Chain::Decisions, all).is_none();
+        assert!(confirmed(&[]) && confirmed(&[10, 30]));
+        assert!(!confirmed(&[30, 31]), "a later one");
         assert!(
-            cuts.unconfirmed(Chain::Incidents, &stored(&[(30, 30)]))
-                .is_some(),
+            cuts.unconfirmed(Chain::Incidents, &[30]).is_some(),
             "an earlier version did not have this chain"
         );
+        assert_eq!(cuts.of(Chain::Decisions)[&30].last.hash, "1e");
         assert!(cuts.is_of_earlier_version(Chain::Decisions, 30));
     }
 }

@@ -5,21 +5,25 @@ use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 
+use super::audit::Walked;
 use super::chains::{Chain, Difference};
 use super::columns::{EventColumns, OperationColumns};
+use super::row_order;
+use super::word_index::WordIndex;
 use anomalyzer_domain::{Incident, OperationRecord, UnixMs};
 
 /// Number of decisions or incidents that are compared at a time.
 const PAGE: i64 = 200;
 
-/// Returns the first row that differs from the last event about it.
+/// Returns the first row that differs from the events of an intact chain.
 pub(super) async fn difference(
     snapshot: &mut SqliteConnection,
-    chain: Chain,
+    walked: &Walked,
 ) -> sqlx::Result<Option<Difference>> {
-    match chain {
-        Chain::Decisions => decisions(snapshot).await,
-        Chain::Incidents => incidents(snapshot).await,
+    let is_cut = walked.cut > 0;
+    match walked.chain {
+        Chain::Decisions => decisions(snapshot, is_cut).await,
+        Chain::Incidents => incidents(snapshot, is_cut).await,
         Chain::Plugins | Chain::Cuts => Ok(None),
     }
 }
@@ -27,6 +31,7 @@ pub(super) async fn difference(
 /// Row of `decisions`, with the last event of the decision if there is one.
 #[derive(sqlx::FromRow)]
 struct DecisionRow {
+    seq: i64,
     id: String,
     incident: Option<String>,
     target: Option<String>,
@@ -56,7 +61,7 @@ struct OperationRow {
 }
 
 const DECISIONS: &str = "
-    SELECT decisions.id, decisions.incident, decisions.target, decisions.namespace, decisions.solution, decisions.state,
+    SELECT decisions.seq, decisions.id, decisions.incident, decisions.target, decisions.namespace, decisions.solution, decisions.state,
            decisions.outcome, decisions.opened_at, decisions.decided_at, decisions.body,
            last.at AS event_at, last.kind AS event_kind, last.body AS event_body
     FROM decisions LEFT JOIN decision_events AS last
@@ -67,8 +72,12 @@ const OPERATIONS: &str = "
     SELECT id, decision, target, solution, kind, asked_at, outcome, body FROM operations
     WHERE decision > ?1 AND (decision <= ?2 OR ?2 IS NULL)";
 
-async fn decisions(snapshot: &mut SqliteConnection) -> sqlx::Result<Option<Difference>> {
+async fn decisions(
+    snapshot: &mut SqliteConnection,
+    is_cut: bool,
+) -> sqlx::Result<Option<Difference>> {
     let mut after = String::new();
+    let mut index = WordIndex::new().await?;
     loop {
         let rows: Vec<DecisionRow> = sqlx::query_as(DECISIONS)
             .bind(&after)
@@ -77,6 +86,7 @@ async fn decisions(snapshot: &mut SqliteConnection) -> sqlx::Result<Option<Diffe
             .await?;
         let last = rows.last().map(|row| row.id.clone());
         let mut expected = HashMap::new();
+        let mut words = Vec::with_capacity(rows.len());
         for row in rows {
             match compare_decision(&row) {
                 Ok(event) => {
@@ -86,6 +96,7 @@ async fn decisions(snapshot: &mut SqliteConnection) -> sqlx::Result<Option<Diffe
                         (id, expected_row(operation, &row.id, &decision.solution))
                     });
                     expected.extend(operations);
+                    words.push((row.seq, row.id, event.words));
                 }
                 Err(what) => return Ok(Some(differs("decisions", row.id, what))),
             }
@@ -98,20 +109,31 @@ async fn decisions(snapshot: &mut SqliteConnection) -> sqlx::Result<Option<Diffe
         if let Some(difference) = compare_operations(expected, operations) {
             return Ok(Some(difference));
         }
+        index.expect(words).await?;
         match last {
             Some(last) => after = last,
             None => break,
         }
     }
-    missing(
+    let missing = missing(
         snapshot,
         "decisions",
         "SELECT decision FROM decision_events WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE id = decision) LIMIT 1",
-    )
-    .await
+    );
+    if let Some(missing) = missing.await? {
+        return Ok(Some(missing));
+    }
+    match row_order::decisions(&mut *snapshot, is_cut).await? {
+        None => index.difference(snapshot).await,
+        misplaced => Ok(misplaced),
+    }
 }
 
-fn differs(table: &'static str, row: impl Into<String>, what: impl Into<String>) -> Difference {
+pub(super) fn differs(
+    table: &'static str,
+    row: impl Into<String>,
+    what: impl Into<String>,
+) -> Difference {
     let (row, what) = (row.into(), what.into());
     Difference { table, row, what }
 }
@@ -165,7 +187,7 @@ fn compare_decision(row: &DecisionRow) -> Result<EventColumns, String> {
 }
 
 /// Returns an error that names the first column that is not as it should be.
-fn edited(columns: &[(&str, bool)]) -> Result<(), String> {
+pub(super) fn edited(columns: &[(&str, bool)]) -> Result<(), String> {
     match columns.iter().find(|(_, right)| !right) {
         Some((column, _)) => Err(format!(
             "its column `{column}` is not what the last event says: it was edited"
@@ -238,7 +260,10 @@ struct IncidentRow {
     event_body: Option<Vec<u8>>,
 }
 
-async fn incidents(snapshot: &mut SqliteConnection) -> sqlx::Result<Option<Difference>> {
+async fn incidents(
+    snapshot: &mut SqliteConnection,
+    is_cut: bool,
+) -> sqlx::Result<Option<Difference>> {
     let mut after = String::new();
     loop {
         let rows: Vec<IncidentRow> = sqlx::query_as(
@@ -262,12 +287,15 @@ async fn incidents(snapshot: &mut SqliteConnection) -> sqlx::Result<Option<Diffe
         }
         after = last;
     }
-    missing(
+    let missing = missing(
         snapshot,
         "incidents",
         "SELECT incident FROM incident_events WHERE NOT EXISTS (SELECT 1 FROM incidents WHERE id = incident) LIMIT 1",
-    )
-    .await
+    );
+    match missing.await? {
+        None => row_order::incidents(snapshot, is_cut).await,
+        missing => Ok(missing),
+    }
 }
 
 fn compare_incident(row: &IncidentRow) -> Result<(), String> {

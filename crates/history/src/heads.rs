@@ -1,11 +1,11 @@
 //! Heads of the chains in a small file beside the history. They reveal that the history was
 //! emptied, replaced or cut off at its end while nobody looked.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use anomalyzer_regular_file as regular_file;
 use parking_lot::Mutex;
 
 use super::chains::Anchor;
@@ -15,6 +15,8 @@ pub const HEADS_FILE_NAME: &str = "history.heads";
 
 /// Size of the file. It is written in place and whole, so that it needs no room on a full disk.
 const SIZE: usize = 1024;
+/// Maximum size of a file that is read.
+const MAX_BYTES: u64 = 64 << 10;
 
 /// File with the heads. Clones of a history share it.
 #[derive(Debug)]
@@ -56,13 +58,7 @@ impl HeadsFile {
         }
         let mut bytes = text.into_bytes();
         bytes.resize(SIZE.max(bytes.len()), b'\n');
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&self.path)?;
-        file.write_all_at(&bytes, 0)?;
+        regular_file::open_or_create(&self.path)?.write_all_at(&bytes, 0)?;
         *written = heads;
         Ok(())
     }
@@ -80,14 +76,8 @@ pub(super) fn beside(history: &Path) -> Vec<Anchor> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<Anchor>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(SIZE as u64)
-        .read_to_string(&mut text)?;
-    text.lines()
+    regular_file::read_text(path, MAX_BYTES)?
+        .lines()
         .filter(|line| !line.trim().is_empty())
         .map(|line| serde_json::from_str(line).map_err(io::Error::from))
         .collect()

@@ -173,17 +173,11 @@ impl History {
 /// Creates the file with read access only for its owner, because it contains logs and prompts.
 /// SQLite gives the files beside it the same mode.
 fn make_file(path: &Path) -> Result<(), HistoryError> {
-    use std::os::unix::fs::OpenOptionsExt;
-
     let open = || {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
+        anomalyzer_regular_file::open_or_create(path)
     };
     open().map(drop).map_err(|error| HistoryError::Open {
         path: path.to_owned(),

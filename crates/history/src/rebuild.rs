@@ -5,10 +5,13 @@ use std::path::Path;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
+use super::audit::walk_cuts;
 use super::backup::{refused, unused};
+use super::chains::Chain;
 use super::columns::{EventColumns, IncidentColumns};
-use super::rows::{put_incident_row, put_state};
+use super::rows::{put_incident_row, put_state, record_cut};
 use super::{HistoryError, HistoryReader};
+use anomalyzer_domain::UnixMs;
 
 /// Numbers of rows that a rebuild wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -20,7 +23,7 @@ pub struct Rebuilt {
 }
 
 /// Makes the derived tables of an unused history anew from its events: decisions, operations, the
-/// index of words, and incidents.
+/// index of words, incidents, and cuts.
 ///
 /// # Errors
 /// Returns an error if a chain is broken, if the history is in use, or if it can't be written. It
@@ -48,6 +51,7 @@ pub async fn rebuild(path: &Path) -> Result<Rebuilt, HistoryError> {
         let mut transaction = connection.begin_with("BEGIN EXCLUSIVE").await?;
         let decisions = rebuild_decisions(&mut transaction).await?;
         let incidents = rebuild_incidents(&mut transaction).await?;
+        rebuild_cuts(&mut transaction).await?;
         transaction.commit().await?;
         Ok(Rebuilt {
             decisions,
@@ -79,7 +83,10 @@ fn unreadable(seq: i64, error: &serde_json::Error) -> sqlx::Error {
 async fn rebuild_decisions(connection: &mut SqliteConnection) -> sqlx::Result<usize> {
     clear(
         &mut *connection,
-        "DELETE FROM operations; DELETE FROM decisions;
+        // The index cannot be used at all while its settings are damaged.
+        "DELETE FROM decision_text_config WHERE k != 'version';
+         REPLACE INTO decision_text_config (k, v) VALUES ('version', 4);
+         DELETE FROM operations; DELETE FROM decisions;
          INSERT INTO decision_text (decision_text) VALUES ('delete-all');",
     )
     .await?;
@@ -119,4 +126,30 @@ async fn rebuild_incidents(connection: &mut SqliteConnection) -> sqlx::Result<us
         put_incident_row(&mut *connection, &IncidentColumns { body, ..columns }).await?;
     }
     Ok(last.len())
+}
+
+/// Keeps the cuts of an earlier version, which left no event about each of them.
+async fn rebuild_cuts(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let (_, cuts) = walk_cuts(&mut *connection, &[], None).await?;
+    for chain in Chain::ALL {
+        let Some(table) = chain.cuts() else { continue };
+        let kept = cuts.earlier(chain).map_or(0, |earlier| earlier.seq);
+        let times = format!("SELECT at, cut_at FROM {table} WHERE seq = ?");
+        let times: Option<(UnixMs, UnixMs)> = sqlx::query_as(sqlx::AssertSqlSafe(times))
+            .bind(kept)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let removed = format!("DELETE FROM {table} WHERE seq >= ?");
+        sqlx::query(sqlx::AssertSqlSafe(removed))
+            .bind(kept)
+            .execute(&mut *connection)
+            .await?;
+        for (seq, cut) in cuts.of(chain) {
+            let hash = hex::decode(&cut.last.hash)
+                .map_err(|error| sqlx::Error::Decode(error.to_string().into()))?;
+            let times = cut.times.or(times).unwrap_or_default();
+            record_cut(&mut *connection, table, seq, &hash, times).await?;
+        }
+    }
+    Ok(())
 }

@@ -50,7 +50,7 @@ pub enum What {
     /// Print every event as a line of JSON, which docs/verify_audit.py verifies.
     Export,
     /// Make the tables anew from the events, while the service is stopped: decisions, operations,
-    /// incidents and the index of words.
+    /// incidents, cuts and the index of words.
     Rebuild,
 }
 
@@ -199,6 +199,9 @@ fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
         ),
         (None, None) => writeln!(out, "{name}: intact"),
     }?;
+    if let Some(remedy) = walked.remedy() {
+        writeln!(out, "  remedy: {remedy}")?;
+    }
     writeln!(
         out,
         "  events that hold: {}, the last one's hash: {hash}",

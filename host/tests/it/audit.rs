@@ -4,10 +4,11 @@ use std::process::Command;
 
 use anomalyzer::cli::audit::{AuditCommand, AuditError, run};
 use anomalyzer_common::metrics::Metrics;
-use anomalyzer_domain::{IncidentEvent, IncidentEventKind};
+use anomalyzer_domain::{Incident, IncidentEvent, IncidentEventKind};
 use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
 use anomalyzer_history::{
-    AuditConfig, FILE_NAME, HEADS_FILE_NAME, History, HistoryOptions, OnMismatch,
+    AuditConfig, FILE_NAME, HEADS_FILE_NAME, History, HistoryOptions, OnMismatch, RetentionConfig,
+    retain_once,
 };
 use clap::Parser;
 use sqlx::{Connection, SqliteConnection};
@@ -151,14 +152,25 @@ async fn full_place() -> Place {
         let mut incident = incident(n);
         incident.cleared_at = cleared;
         incident.changed_at = cleared.unwrap_or(incident.changed_at);
-        let event = IncidentEvent::new(IncidentEventKind::Changed, incident.changed_at, incident);
-        place.history.record_incident(&event).await.unwrap();
+        let recorded = place.history.record_incident(&changed(incident)).await;
+        recorded.unwrap();
     }
     place
 }
 
+fn changed(incident: Incident) -> IncidentEvent {
+    IncidentEvent {
+        kind: IncidentEventKind::Changed,
+        at: incident.changed_at,
+        incident,
+        evidence: vec![],
+        attempt: 0,
+        witnesses: vec![],
+    }
+}
+
 /// Edits the file as somebody would who can write it.
-async fn edit(place: &Place, statements: &'static str) {
+async fn edit(place: &Place, statements: &str) {
     let url = format!("sqlite://{}", place.file().display());
     let mut file = SqliteConnection::connect(&url).await.unwrap();
     let triggers: Vec<String> =
@@ -170,7 +182,10 @@ async fn edit(place: &Place, statements: &'static str) {
         let drop = sqlx::AssertSqlSafe(format!("DROP TRIGGER {trigger}"));
         sqlx::query(drop).execute(&mut file).await.unwrap();
     }
-    sqlx::raw_sql(statements).execute(&mut file).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()))
+        .execute(&mut file)
+        .await
+        .unwrap();
     file.close().await.unwrap();
 }
 
@@ -254,6 +269,135 @@ async fn every_edit_of_a_table_is_found_and_undone_by_a_rebuild() {
         let (found, _) = history.decisions(&words, Default::default()).await.unwrap();
         assert_eq!(found.len(), 2, "{edited}");
         history.close().await;
+    }
+}
+
+/// Edits of the index of words, and of the tables in which SQLite keeps it.
+const WORD_EDITS: [&str; 9] = [
+    "INSERT OR REPLACE INTO decision_text (rowid, words) VALUES (1, 'nothing')",
+    "DELETE FROM decision_text WHERE rowid = 1",
+    "INSERT INTO decision_text (rowid, words) VALUES (99, 'nothing')",
+    "DELETE FROM decision_text_docsize",
+    "UPDATE decision_text_docsize SET sz = x'01' WHERE id = 1",
+    "DELETE FROM decision_text_idx",
+    "DELETE FROM decision_text_data WHERE id > 10",
+    "UPDATE decision_text_data SET block = zeroblob(length(block)) WHERE id > 10",
+    "UPDATE decision_text_config SET v = 3",
+];
+
+/// Returns an edit of the first row for each column of a table, with the name of the column.
+async fn edits_of(place: &Place, table: &str) -> Vec<(String, String)> {
+    let url = format!("sqlite://{}", place.file().display());
+    let mut file = SqliteConnection::connect(&url).await.unwrap();
+    let query = format!("SELECT name, type FROM pragma_table_info('{table}') ORDER BY cid");
+    let columns: Vec<(String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(query))
+        .fetch_all(&mut file)
+        .await
+        .unwrap();
+    file.close().await.unwrap();
+    let key = columns[0].0.clone();
+    let edits = columns.into_iter().map(|(column, kind)| {
+        let other = match (kind.as_str(), column.as_str()) {
+            ("INTEGER", _) => format!("coalesce({column}, 0) + 1000"),
+            ("TEXT", _) => "'x'".to_owned(),
+            (_, "hash") => "zeroblob(32)".to_owned(),
+            _ => "CAST('{}' AS BLOB)".to_owned(),
+        };
+        let edit = format!(
+            "UPDATE {table} SET {column} = {other} WHERE {key} = (SELECT min({key}) FROM {table})"
+        );
+        (column, edit)
+    });
+    edits.collect()
+}
+
+/// Edits a history, and asserts that its verification names the table and the remedy, and that a
+/// rebuild puts it right.
+async fn is_found_and_undone(place: Place, table: &str, edited: &str) -> String {
+    let folder = place.folder.path();
+    edit(&place, edited).await;
+    place.history.close().await;
+    let (good, found) = audit(folder, &["verify"]).await.unwrap();
+    assert!(!good, "{edited}");
+    let named = found.contains(&format!("the table {table} DIFFERS at "));
+    assert!(named && !found.contains("BROKEN"), "{edited}: {found}");
+    assert!(
+        found.contains("remedy: ") && found.contains("audit rebuild"),
+        "{edited}: {found}"
+    );
+    audit(folder, &["rebuild"]).await.unwrap();
+    let (good, text) = audit(folder, &["verify"]).await.unwrap();
+    assert!(good, "{edited}: {text}");
+    found
+}
+
+/// Returns a history whose retention has cut off decisions and incidents.
+async fn cut_place() -> Place {
+    let place = full_place().await;
+    let keep = RetentionConfig {
+        keep_for: Some(std::time::Duration::ZERO),
+        max_bytes: None,
+    };
+    for n in 3..6 {
+        place.record(Proposed, proposed(n)).await;
+        place.record(Ended, done(n)).await;
+    }
+    for n in [1, 3, 4, 5] {
+        let mut incident = incident(n);
+        incident.cleared_at = Some(NOON + 900_000);
+        incident.changed_at = NOON + 900_000;
+        place
+            .history
+            .record_incident(&changed(incident))
+            .await
+            .unwrap();
+    }
+    let later = anomalyzer_common::clock::now_ms() + 365 * 86_400_000;
+    assert!(retain_once(&keep, &place.history, later).await.unwrap() > 0);
+    place
+}
+
+#[tokio::test]
+async fn an_edit_of_any_column_of_any_derived_table_is_named_and_undone_by_a_rebuild() {
+    let whole = full_place().await;
+    for table in ["decisions", "operations", "incidents"] {
+        for (column, edited) in edits_of(&whole, table).await {
+            let found = is_found_and_undone(full_place().await, table, &edited).await;
+            // An edit of an id looks like a row that was inserted and one that was removed.
+            let named = found.contains(&format!("its column `{column}` "));
+            let as_row = found.contains("it was inserted") || found.contains("it was removed");
+            assert!(named || as_row, "{edited}: {found}");
+        }
+    }
+    let cut = cut_place().await;
+    for table in ["cuts", "incident_cuts"] {
+        let edits = edits_of(&cut, table).await;
+        assert_eq!(edits.len(), 4, "{table}");
+        for (_, edited) in edits {
+            is_found_and_undone(cut_place().await, table, &edited).await;
+        }
+        let removed = format!("DELETE FROM {table}");
+        is_found_and_undone(cut_place().await, table, &removed).await;
+    }
+    for edited in WORD_EDITS {
+        is_found_and_undone(full_place().await, "decision_text", edited).await;
+    }
+}
+
+#[tokio::test]
+async fn a_history_that_was_written_cut_and_rebuilt_is_whole_at_each_step() {
+    let mut place = cut_place().await;
+    for n in 0..3 {
+        let (good, text) = audit(place.folder.path(), &["verify"]).await.unwrap();
+        assert!(good, "{text}");
+        place.record(Proposed, proposed(20 + n)).await;
+        place.record(Ended, done(2)).await;
+        place.record(Ended, done(20 + n)).await;
+        place.history.close().await;
+        let (good, text) = audit(place.folder.path(), &["verify"]).await.unwrap();
+        assert!(good, "{text}");
+        audit(place.folder.path(), &["rebuild"]).await.unwrap();
+        place.reopen(HistoryOptions::default()).await;
     }
 }
 
