@@ -50,7 +50,7 @@ pub use message::{Delivery, Record, Topic, UNREADABLE};
 pub use operation::{HttpRequest, LogRequest, MergePatch, Notice, Operation};
 pub use operation_record::{OperationRecord, Outcome, OutcomeKind, Undo, UndoState};
 pub use parameters::Parameters;
-pub use permission::{Allowance, Grant, Mode};
+pub use permission::{Allowance, DeclaredEffect, Grant, Mode};
 pub use plugin::{Approver, Origin, PluginChange, PluginChangeKind, PluginKind, Version};
 pub use replay_context::{ReplayContext, WitnessMemory};
 pub use sample::{Coverage, MetricBatch, STALE_NAN_BITS, Sample, Series};

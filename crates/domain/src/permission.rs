@@ -19,6 +19,44 @@ pub struct Grant {
     /// On targets in these namespaces only; `*` is any.
     #[serde(default = "anywhere")]
     pub namespaces: Vec<String>,
+    /// Effect of the request, for `http` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<DeclaredEffect>,
+}
+
+/// Effect of an HTTP request on the target of its decision, as declared by the person who grants
+/// it. The host cannot see what the receiver does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeclaredEffect {
+    /// The request changes the number of replicas, to a number that is not known.
+    Replicas,
+    /// The request changes the template of the replicas, so that they are replaced or restarted.
+    Template,
+    /// The request changes the environment of the replicas, so that they are replaced.
+    Environment,
+    /// The request changes nothing of the target.
+    None,
+}
+
+impl DeclaredEffect {
+    /// All effects.
+    pub const ALL: [Self; 4] = [
+        Self::Replicas,
+        Self::Template,
+        Self::Environment,
+        Self::None,
+    ];
+
+    /// Returns the name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replicas => "replicas",
+            Self::Template => "template",
+            Self::Environment => "environment",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One operation granted to an action whose name is given elsewhere: the form that the API and the
@@ -35,6 +73,29 @@ pub struct Allowance {
     /// namespace of what the incident is about.
     #[serde(default = "anywhere")]
     pub namespaces: Vec<String>,
+    /// Effect of the request, for `http` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<DeclaredEffect>,
+}
+
+impl Allowance {
+    /// Checks that an effect is declared only where the host cannot see it.
+    ///
+    /// # Errors
+    /// Returns an error if an effect is declared for another operation than `http`.
+    pub fn validate(&self) -> Result<(), ConfigIssue> {
+        check_effect(&self.operation, self.effect)
+    }
+}
+
+fn check_effect(operation: &str, effect: Option<DeclaredEffect>) -> Result<(), ConfigIssue> {
+    if effect.is_none() || operation == "http" {
+        return Ok(());
+    }
+    let message = format!(
+        "the effect of `{operation}` follows from the operation: declare an effect of `http` only"
+    );
+    Err(ConfigIssue::at("effect", message))
 }
 
 impl Grant {
@@ -45,17 +106,19 @@ impl Grant {
             operation: operation.to_owned(),
             scope: anything(),
             namespaces: anywhere(),
+            effect: None,
         }
     }
 
-    /// Checks the name of the operation.
+    /// Checks the name of the operation, and the declared effect.
     ///
     /// # Errors
-    /// Returns an error if the host has no operation of that name.
+    /// Returns an error if the host has no operation of that name, or if an effect is declared for
+    /// another operation than `http`.
     pub fn validate(&self) -> Result<(), ConfigIssue> {
         let operation = self.operation.replace('-', "_");
         if Operation::KINDS.contains(&operation.as_str()) {
-            return Ok(());
+            return check_effect(&self.operation, self.effect);
         }
         let message = format!(
             "there is no operation `{}` to grant to `{}`: use one of {}",

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use anomalyzer_domain::{HttpRequest, MergePatch, Operation, PROCESS_KIND, Snapshot};
+use anomalyzer_domain::{
+    DeclaredEffect, HttpRequest, MergePatch, Operation, PROCESS_KIND, Snapshot,
+};
 
 /// Fields of a spec that change how a later rollout runs, and neither replicas nor pods. `paused`
 /// is not one of them: a rollout that was paused goes on.
@@ -24,26 +26,30 @@ pub struct Effect {
     /// True if replicas are restarted, replaced or stopped, or if service is interrupted.
     #[serde(default)]
     pub interrupts: bool,
+    /// True if the operation is a request whose effect nobody declared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undeclared: bool,
 }
 
 impl Effect {
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         replicas: None,
         interrupts: false,
+        undeclared: false,
     };
     const INTERRUPTS: Self = Self {
-        replicas: None,
         interrupts: true,
+        ..Self::NONE
     };
     /// The most drastic effect, of an operation that could do anything to the target.
     const DRASTIC: Self = Self {
         replicas: Some(0),
-        interrupts: true,
+        ..Self::INTERRUPTS
     };
 
-    /// Returns the effect of an operation on a target in the state `snapshot`. `limits_rate` is
-    /// true if the configuration declares that a request of this solution only limits the rate.
-    pub fn of(operation: &Operation, snapshot: Option<&Snapshot>, limits_rate: bool) -> Self {
+    /// Returns the effect of an operation on a target in the state `snapshot`. `declared` is the
+    /// effect of a request that the configuration declares.
+    pub fn of(operation: &Operation, snapshot: Option<&Snapshot>, declared: Option<Self>) -> Self {
         match operation {
             Operation::Inspect { .. }
             | Operation::ReadLogs(_)
@@ -51,13 +57,39 @@ impl Effect {
             | Operation::Notify(_) => Self::NONE,
             Operation::Scale { replicas, .. } => Self {
                 replicas: Some(*replicas),
-                interrupts: false,
+                ..Self::NONE
             },
             Operation::Restart { .. } | Operation::RollBack { .. } => Self::INTERRUPTS,
             Operation::Patch(patch) => of_patch(patch, snapshot),
-            Operation::Http(_) if limits_rate => Self::NONE,
-            Operation::Http(request) => of_request(request),
+            Operation::Http(request) => declared.unwrap_or_else(|| of_request(request)),
             Operation::Custom { .. } => Self::DRASTIC,
+        }
+    }
+
+    /// Returns the effect that an operation on record states by itself. A request states none.
+    pub fn stated(operation: &Operation) -> Self {
+        Self::of(operation, None, Some(Self::NONE))
+    }
+
+    /// Returns the effect that a grant declares.
+    pub(super) fn declared(effect: DeclaredEffect) -> Self {
+        match effect {
+            DeclaredEffect::Replicas => Self {
+                replicas: Some(0),
+                ..Self::NONE
+            },
+            DeclaredEffect::Template | DeclaredEffect::Environment => Self::INTERRUPTS,
+            DeclaredEffect::None => Self::NONE,
+        }
+    }
+
+    /// Returns the effect of an operation that has both effects.
+    pub(super) fn and(self, other: Self) -> Self {
+        let replicas = [self.replicas, other.replicas].into_iter().flatten();
+        Self {
+            replicas: replicas.min(),
+            interrupts: self.interrupts || other.interrupts,
+            undeclared: self.undeclared || other.undeclared,
         }
     }
 
@@ -65,7 +97,7 @@ impl Effect {
     pub(super) fn of_verb(operation: &Operation) -> Self {
         match operation {
             Operation::Scale { .. } | Operation::Restart { .. } | Operation::RollBack { .. } => {
-                Self::of(operation, None, false)
+                Self::stated(operation)
             }
             _ => Self::NONE,
         }
@@ -77,14 +109,17 @@ impl Effect {
     }
 }
 
-/// Returns the effect of a request. A safe method (RFC 9110, section 9.2.1) changes nothing. Any
-/// other request may interrupt the target, as nobody declared what it does.
+/// Returns the effect of a request that nobody declared. A safe method (RFC 9110, section 9.2.1)
+/// changes nothing. Any other request could do anything to the target.
 fn of_request(request: &HttpRequest) -> Effect {
     let method = request.method.to_ascii_uppercase();
     if matches!(method.as_str(), "GET" | "HEAD") {
         Effect::NONE
     } else {
-        Effect::INTERRUPTS
+        Effect {
+            undeclared: true,
+            ..Effect::DRASTIC
+        }
     }
 }
 

@@ -225,14 +225,17 @@ impl Facts {
         self.now.saturating_sub(time).saturating_sub(self.jumped)
     }
 
-    /// Records the effect of the operation. The snapshot must be whole for this.
+    /// Records the effect of the operation. The snapshot must be whole for this. `declared` is the
+    /// effect of a request that its grants declare; see
+    /// [`declared_effect`](super::grants::declared_effect).
     #[must_use]
-    pub fn with_effect(mut self) -> Self {
+    pub fn with_effect(mut self, declared: Option<Effect>) -> Self {
         // A configured limit without an object to patch is a request.
         let limits_rate = self.solution == solutions::RATE_LIMIT
             && matches!(self.rate_limit, Some(RateLimitFacts { patches: None }));
+        let declared = limits_rate.then_some(Effect::NONE).or(declared);
         let effect =
-            |operation: &Operation| Effect::of(operation, self.snapshot.as_ref(), limits_rate);
+            |operation: &Operation| Effect::of(operation, self.snapshot.as_ref(), declared);
         self.effect = self.operation.as_ref().map(effect);
         self
     }

@@ -1,6 +1,7 @@
 //! Grants: an action may perform the operations that it declares to need and that it is granted.
 //! The default is none.
 
+use super::Effect;
 use anomalyzer_domain::{Allowance, Grant, Operation, Target};
 
 /// Returns the grants of an action: those set at run time, or else those of the configuration.
@@ -12,11 +13,13 @@ pub fn in_force(plugin: &str, set: Option<Vec<Allowance>>, configured: &[Grant])
                  operation,
                  scope,
                  namespaces,
+                 effect,
                  ..
              }| Allowance {
                 operation: operation.clone(),
                 scope: scope.clone(),
                 namespaces: namespaces.clone(),
+                effect: *effect,
             },
         )
         .collect()
@@ -67,17 +70,12 @@ pub fn permit(
         ));
     }
     let granted = |grant: &&Allowance| covered(&grant.operation, &grant.scope);
-    let namespace = operation
-        .target()
-        .or(about)
-        .map_or("", |target| target.namespace.as_str());
-    let here = |grant: &Allowance| {
-        grant
-            .namespaces
-            .iter()
-            .any(|granted| granted == "*" || granted == namespace)
-    };
-    if grants.iter().filter(granted).any(here) {
+    let namespace = namespace_of(operation, about);
+    if grants
+        .iter()
+        .filter(granted)
+        .any(|grant| holds_in(grant, namespace))
+    {
         return Ok(());
     }
     let only: Vec<&str> = grants
@@ -98,6 +96,45 @@ pub fn permit(
         "`{plugin}` is not granted `{kind}` of {asked_text}{where_it_may}: grant it with `anomalyzer plugins grant` or a \
          [[grant]] in the configuration if it should be"
     ))
+}
+
+/// Returns the effect of a request that its grants declare, in a decision about `about`. If several
+/// grants cover the request, it has the effects of all of them. Returns None if no grant covers the
+/// request, or if one of them declares no effect.
+pub fn declared_effect(
+    grants: &[Allowance],
+    operation: &Operation,
+    about: Option<&Target>,
+) -> Option<Effect> {
+    let Operation::Http(_) = operation else {
+        return None;
+    };
+    let (asked, namespace) = (scopes(operation), namespace_of(operation, about));
+    let mut covering = grants
+        .iter()
+        .filter(|grant| same_operation(&grant.operation, operation.kind()))
+        .filter(|grant| {
+            asked
+                .iter()
+                .all(|place| within(operation, &grant.scope, place))
+        })
+        .filter(|grant| holds_in(grant, namespace))
+        .peekable();
+    covering.peek()?;
+    covering.try_fold(Effect::default(), |effect, grant| {
+        Some(effect.and(Effect::declared(grant.effect?)))
+    })
+}
+
+/// Returns the namespace in which an operation must be granted.
+fn namespace_of<'t>(operation: &'t Operation, about: Option<&'t Target>) -> &'t str {
+    let target = operation.target().or(about);
+    target.map_or("", |target| target.namespace.as_str())
+}
+
+fn holds_in(grant: &Allowance, namespace: &str) -> bool {
+    let granted = |granted: &String| granted == "*" || granted == namespace;
+    grant.namespaces.iter().any(granted)
 }
 
 fn same_operation(name: &str, kind: &str) -> bool {

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::default_operation::{notice, usual};
 use super::{
-    Approved, DiagnosisFacts, Facts, IncidentFacts, RateLimitFacts, Source, Spent, TargetFacts,
+    Approved, DiagnosisFacts, Effect, Facts, IncidentFacts, RateLimitFacts, Source, Spent,
+    TargetFacts,
 };
 use anomalyzer_domain::{
-    AnalystKind, Coverage, HttpRequest, MergePatch, Mode, Operation, Replicas, Snapshot, Target,
-    UnixMs, Verdict, as_rfc3339, solutions,
+    AnalystKind, Coverage, DeclaredEffect, HttpRequest, MergePatch, Mode, Operation, Replicas,
+    Snapshot, Target, UnixMs, Verdict, as_rfc3339, solutions,
 };
 
 /// A situation, and the verdict that the guard is expected to give.
@@ -59,6 +60,9 @@ struct CaseOperation {
     /// Merge patch, for `patch`. By default it changes nothing that a rule looks at.
     #[serde(default)]
     patch: Option<Value>,
+    /// Effect that the grant declares, for `http`.
+    #[serde(default)]
+    effect: Option<DeclaredEffect>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -198,7 +202,12 @@ impl Case {
             }),
             solution,
         }
-        .with_effect())
+        .with_effect(self.declared()))
+    }
+
+    fn declared(&self) -> Option<Effect> {
+        let effect = self.operation.as_ref()?.effect?;
+        Some(Effect::declared(effect))
     }
 
     fn operation(&self, solution: &str) -> Result<Operation, String> {

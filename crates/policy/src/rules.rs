@@ -432,9 +432,16 @@ fn gitops(facts: &Facts, policy: &Policy) -> Answer {
 }
 
 fn replica_bounds(facts: &Facts, policy: &Policy) -> Answer {
-    let replicas = facts.effect().replicas?;
+    let effect = facts.effect();
+    let replicas = effect.replicas?;
     if (policy.min_replicas..=policy.max_replicas).contains(&replicas) {
         return None;
+    }
+    if effect.undeclared {
+        return deny(
+            "nobody declared what the request does, so it could leave the target without replicas: add `effect` to \
+             its grant",
+        );
     }
     deny(format!(
         "{replicas} replicas are outside of {} to {}",

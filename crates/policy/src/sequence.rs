@@ -205,7 +205,7 @@ impl World {
             past: self.past(of),
             rate_limit: None,
         };
-        if judge(&facts.with_effect(), &self.policy).verdict != Verdict::Allow {
+        if judge(&facts.with_effect(None), &self.policy).verdict != Verdict::Allow {
             return;
         }
         assert!(

@@ -61,7 +61,7 @@ pub(super) fn facts(operation: Operation) -> Facts {
         past: vec![],
         rate_limit: None,
     }
-    .with_effect()
+    .with_effect(None)
 }
 
 pub(super) fn scale(replicas: u32) -> Operation {

@@ -8,8 +8,9 @@ use anomalyzer_domain::{
     UnixMs, millis, rfc3339,
 };
 use anomalyzer_history::{Asked, Input};
+use anomalyzer_policy::grants::{declared_effect, in_force};
 use anomalyzer_policy::{
-    Approved, DiagnosisFacts, Facts, HOUR, IncidentFacts, RateLimitFacts, Source, Spent,
+    Approved, DiagnosisFacts, Effect, Facts, HOUR, IncidentFacts, RateLimitFacts, Source, Spent,
 };
 
 /// Inspects a target within the operation timeout. Returns `None` without a target.
@@ -110,7 +111,16 @@ pub(super) async fn facts(
             .as_ref()
             .and_then(|target| rate_limit(executor, target)),
     }
-    .with_effect()
+    .with_effect(operation.and_then(|operation| declared(executor, decision, operation)))
+}
+
+/// Returns the effect that the grants of the decision's action declare for a request.
+fn declared(executor: &Executor, decision: &Decision, operation: &Operation) -> Option<Effect> {
+    let plugin = decision.solution.replace('_', "-");
+    let standing = executor.plugins.standing(&plugin);
+    let set_at_run_time = standing.and_then(|(_, grants, _)| grants);
+    let grants = in_force(&plugin, set_at_run_time, &executor.grants);
+    declared_effect(&grants, operation, decision.target.as_ref())
 }
 
 /// Returns the approval of `operation` on a target in the state `touched`, if a person gave one.

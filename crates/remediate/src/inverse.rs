@@ -56,7 +56,7 @@ pub(super) fn inverse(record: &OperationRecord) -> Result<Operation, String> {
 
 /// Returns true if the inverse leaves fewer replicas than there are now.
 pub(super) fn takes_capacity(record: &OperationRecord, inverse: &Operation) -> bool {
-    let replicas = |operation| Effect::of(operation, None, false).replicas;
+    let replicas = |operation| Effect::stated(operation).replicas;
     replicas(&record.operation)
         .zip(replicas(inverse))
         .is_some_and(|(now, before)| before < now)

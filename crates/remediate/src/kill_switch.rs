@@ -1,16 +1,19 @@
 //! Kill switch: a file, so that it survives restarts and can be set even if the API is down.
 
-use std::io::{self, Read};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anomalyzer_regular_file as regular_file;
 use tokio::fs;
-use tokio::io::AsyncWriteExt;
+use tokio::task::spawn_blocking;
 
 /// Name of the file in the data folder. While the file exists, nothing is changed. Its content is
 /// the reason.
 pub const FILE_NAME: &str = "STOP";
 /// Maximum length of a shown reason, in characters.
 const MAX_REASON_CHARS: usize = 500;
+/// Maximum size of a file whose reason is shown, in bytes.
+const MAX_BYTES: u64 = 64 << 10;
 
 /// Switch that forbids every change. The guard checks it before every operation.
 #[derive(Clone, Debug)]
@@ -50,14 +53,7 @@ impl KillSwitch {
     }
 
     fn read(&self) -> io::Result<Vec<u8>> {
-        if !std::fs::metadata(&self.path)?.is_file() {
-            return Err(io::Error::other("it is no file"));
-        }
-        let mut bytes = Vec::new();
-        std::fs::File::open(&self.path)?
-            .take(4 * MAX_REASON_CHARS as u64)
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
+        regular_file::read(&self.path, MAX_BYTES)
     }
 
     /// Switches it on. The file is durable when this returns.
@@ -65,16 +61,14 @@ impl KillSwitch {
     /// # Errors
     /// The file can't be written. A half-written file counts as on.
     pub async fn on(&self, why: &str) -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&self.path)
-            .await?;
-        file.write_all(why.as_bytes()).await?;
-        file.write_all(b"\n").await?;
-        file.sync_all().await?;
+        let (path, text) = (self.path.clone(), format!("{why}\n"));
+        let written = spawn_blocking(move || {
+            let mut file = regular_file::open_or_create(&path)?;
+            file.set_len(0)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+        written.await.map_err(io::Error::other)??;
         self.sync_folder().await
     }
 

@@ -30,7 +30,7 @@ pub(super) async fn past_operations(
                     target: target.clone(),
                     solution: past.solution.clone(),
                     kind: past.operation.kind.clone(),
-                    replicas: Effect::of(&past.operation.operation, None, false).replicas,
+                    replicas: Effect::stated(&past.operation.operation).replicas,
                     notice: match &past.operation.operation {
                         Operation::Notify(notify) => Some(notify.title.clone()),
                         _ => None,

@@ -104,9 +104,7 @@ fn added_replicas(decision: &Decision) -> Option<OperationRecord> {
         return None;
     }
     let done = |record: &&OperationRecord| {
-        Effect::of(&record.operation, None, false)
-            .replicas
-            .is_some()
+        Effect::stated(&record.operation).replicas.is_some()
             && record
                 .outcome
                 .as_ref()

@@ -161,6 +161,7 @@ impl<'a> Stage<'a> {
             operation: operation.kind().to_owned(),
             scope: "*".to_owned(),
             namespaces: everywhere,
+            effect: None,
         }];
         if let Err(why) = permit(&self.plugin.name, &self.needs, &grants, operation, None) {
             self.undeclared.insert(why);

@@ -205,7 +205,7 @@ impl<'a> World<'a> {
                 patches: Some(target.clone()),
             }),
         }
-        .with_effect();
+        .with_effect(None);
         anomalyzer_policy::judge(&facts, &self.setup.policy)
     }
 

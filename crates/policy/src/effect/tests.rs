@@ -62,6 +62,10 @@ fn unknown_scalings() -> Vec<Operation> {
         patch(json!({"spec": "x"})),
         patch_of("Process", json!({"replicas": null})),
         custom(),
+        http("POST"),
+        http("put"),
+        http("DELETE"),
+        http("odd"),
     ]);
     all
 }
@@ -86,10 +90,6 @@ fn interruptions() -> Vec<Operation> {
         patch_of("Pod", json!({"metadata": {"labels": {"app": null}}})),
         patch_of("Pod", json!({"spec": {"activeDeadlineSeconds": 1}})),
         patch_of("Ingress", json!({"spec": {"rules": []}})),
-        http("POST"),
-        http("put"),
-        http("DELETE"),
-        http("odd"),
     ]
 }
 
@@ -119,7 +119,7 @@ fn on_four(operation: &Operation, ready: u32, change: impl Fn(&mut Facts)) -> Fa
         snapshot.replicas = Some(Replicas { desired: 4, ready });
     }
     change(&mut facts);
-    facts.with_effect()
+    facts.with_effect(None)
 }
 
 #[track_caller]
@@ -227,6 +227,58 @@ fn a_configured_request_that_limits_the_rate_is_not_drastic_and_no_other_request
         Verdict::Deny,
         "missing_data",
     );
+}
+
+#[test]
+fn a_request_is_judged_by_the_effect_that_its_grant_declares() {
+    use DeclaredEffect::{Environment, None as Nothing, Replicas as Number, Template};
+    let (deny, allow) = (Verdict::Deny, Verdict::Allow);
+    let by_hpa = |facts: &mut Facts| {
+        if let Some(snapshot) = &mut facts.snapshot {
+            snapshot.autoscaler = Some(Autoscaler {
+                kind: "HorizontalPodAutoscaler".into(),
+                name: "web".into(),
+                min: 1,
+                max: 9,
+            });
+        }
+    };
+    let rolling = |facts: &mut Facts| {
+        if let Some(snapshot) = &mut facts.snapshot {
+            snapshot.rolling_out = true;
+        }
+    };
+    type Change = fn(&mut Facts);
+    let cases: [(Option<DeclaredEffect>, Change, Verdict, &str); 17] = [
+        (None, |_| {}, deny, "replica_bounds"),
+        (None, blind, deny, "missing_data"),
+        (None, by_hpa, deny, "autoscaler"),
+        (None, rolling, deny, "rollout_in_progress"),
+        (Some(Number), |_| {}, deny, "replica_bounds"),
+        (Some(Number), blind, deny, "missing_data"),
+        (Some(Number), by_hpa, deny, "autoscaler"),
+        (Some(Template), |_| {}, allow, "default"),
+        (Some(Template), blind, deny, "missing_data"),
+        (Some(Template), by_hpa, allow, "default"),
+        (Some(Template), rolling, deny, "rollout_in_progress"),
+        (Some(Environment), |_| {}, allow, "default"),
+        (Some(Environment), blind, deny, "missing_data"),
+        (Some(Environment), rolling, deny, "rollout_in_progress"),
+        (Some(Nothing), blind, allow, "default"),
+        (Some(Nothing), by_hpa, allow, "default"),
+        (Some(Nothing), rolling, allow, "default"),
+    ];
+    for (declared, change, verdict, rule) in cases {
+        for method in ["POST", "delete", "odd"] {
+            let facts = on_four(&http(method), 4, change);
+            let facts = facts.with_effect(declared.map(Effect::declared));
+            let answer = judge(&facts, &Policy::default());
+            let found = (answer.verdict, answer.rule.as_str());
+            assert_eq!(found, (verdict, rule), "{method} declared {declared:?}");
+            let hint = answer.reason.contains("add `effect` to its grant");
+            assert_eq!(hint, declared.is_none() && rule == "replica_bounds");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use anomalyzer_domain::{MergePatch, Target};
+use anomalyzer_domain::{DeclaredEffect, HttpRequest, MergePatch, Target};
 
 fn patch(value: serde_json::Value) -> Operation {
     Operation::Patch(MergePatch {
@@ -15,6 +15,7 @@ fn grant(scope: &str) -> Vec<Allowance> {
         operation: "patch".into(),
         scope: scope.into(),
         namespaces: vec!["*".to_owned()],
+        effect: None,
     }]
 }
 
@@ -51,6 +52,7 @@ fn a_grant_for_a_namespace_is_none_for_another() {
             operation: operation.into(),
             scope: "*".to_owned(),
             namespaces: namespaces.clone(),
+            effect: None,
         })
     };
     assert!(permit("p", &needs, &only("shop"), &inside, None).is_ok());
@@ -95,6 +97,7 @@ fn what_is_set_at_run_time_counts_instead_of_the_configuration() {
         operation: "scale".into(),
         scope: "*".to_owned(),
         namespaces: vec!["*".to_owned()],
+        effect: None,
     }];
     assert_eq!(in_force("p", None, &configured)[0].operation, "scale");
     assert_eq!(in_force("other", None, &configured), []);
@@ -125,6 +128,63 @@ fn a_request_is_granted_by_host_and_port_and_if_one_is_given_by_scheme() {
     ] {
         assert!(!covers_place(scope, asked), "{scope}");
     }
+}
+
+#[test]
+fn a_request_has_the_effects_of_all_grants_that_cover_it_or_an_unknown_one() {
+    use DeclaredEffect::{None as Nothing, Replicas, Template};
+    let request = Operation::Http(HttpRequest {
+        method: "POST".into(),
+        url: "https://hooks.example.com/scale".into(),
+        headers: vec![],
+        body: None,
+    });
+    let web = Target::new("shop", "Deployment", "web");
+    let grant = |(scope, namespace, effect): (&str, &str, Option<DeclaredEffect>)| Allowance {
+        operation: "http".into(),
+        scope: scope.into(),
+        namespaces: vec![namespace.into()],
+        effect,
+    };
+    type Given<'a> = &'a [(&'a str, &'a str, Option<DeclaredEffect>)];
+    let cases: [(Given<'_>, Option<(Option<u32>, bool)>); 9] = [
+        (&[], None),
+        (&[("*", "*", None)], None),
+        (&[("*", "*", Some(Nothing))], Some((None, false))),
+        (&[("*", "shop", Some(Template))], Some((None, true))),
+        (&[("*", "pay", Some(Template))], None),
+        (&[("other:443", "*", Some(Template))], None),
+        (
+            &[
+                ("*", "*", Some(Nothing)),
+                ("hooks.example.com:443", "*", Some(Replicas)),
+            ],
+            Some((Some(0), false)),
+        ),
+        (
+            &[
+                ("*", "*", Some(Template)),
+                ("hooks.example.com:*", "*", Some(Replicas)),
+            ],
+            Some((Some(0), true)),
+        ),
+        (
+            &[
+                ("*", "*", Some(Nothing)),
+                ("hooks.example.com:443", "*", None),
+            ],
+            None,
+        ),
+    ];
+    for (given, expected) in cases {
+        let grants: Vec<Allowance> = given.iter().copied().map(grant).collect();
+        let found = declared_effect(&grants, &request, Some(&web));
+        let found = found.map(|effect| (effect.replicas, effect.interrupts));
+        assert_eq!(found, expected, "{given:?}");
+    }
+    let all = [grant(("*", "*", Some(Nothing)))];
+    let patch = patch(json!({"spec": {"replicas": 0}}));
+    assert_eq!(declared_effect(&all, &patch, Some(&web)), None);
 }
 
 #[test]

@@ -21,8 +21,8 @@ use anomalyzer_collect::NoPrometheus;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::metrics::Metrics;
 use anomalyzer_domain::{
-    Coverage, Decision, DecisionId, DecisionState, Incident, IncidentEvent, MetricBatch, Solution,
-    Topic, testing,
+    Coverage, Decision, DecisionId, DecisionState, DeclaredEffect, Grant, Incident, IncidentEvent,
+    MetricBatch, Solution, Topic, testing,
 };
 use anomalyzer_egress::http::{HttpConfig, HttpSender};
 use anomalyzer_egress::notify::{Notifier, NotifyConfig};
@@ -40,6 +40,16 @@ pub use super::world::World;
 
 /// Time after which a test gives up waiting.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Returns the grants of the shipped actions, and of `my-hook`, whose request has no effect.
+fn grants() -> Vec<Grant> {
+    let mut grants = anomalyzer_policy::grants::shipped();
+    grants.push(Grant {
+        effect: Some(DeclaredEffect::None),
+        ..Grant::everywhere("my-hook", "http")
+    });
+    grants
+}
 
 /// Loads the shipped actions, compiled once for all tests.
 fn plugins() -> Plugins {
@@ -97,7 +107,7 @@ impl Rig {
             },
             timing: BTreeMap::new(),
             policy: Policy::default(),
-            grants: anomalyzer_policy::grants::shipped(),
+            grants: grants(),
             rate_limits: HashMap::new(),
             plugins: plugins(),
             dispatcher: Dispatcher {
