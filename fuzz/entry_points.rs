@@ -58,10 +58,31 @@ fn delivery(topic: Topic, headers: Vec<(String, bytes::Bytes)>, payload: &[u8]) 
     }
 }
 
-/// Inspects a component, as for an uploaded plugin or a plugin in the folder. Compiles in this
-/// process, so that the fuzzer sees which code is reached.
+/// Stack of the thread that inspects, in bytes. It is that of the child.
+const STACK_BYTES: usize = 8 << 20;
+
+/// Inspects a component, as for an uploaded plugin or a plugin in the folder. Takes the steps of the
+/// child in this process, so that the fuzzer sees which code is reached. Leaves core modules to
+/// [`encoder`]: the step that encodes them recurses without a bound, which is the reason for the
+/// child.
 pub fn plugin(bytes: &[u8]) {
-    inspect(bytes, None);
+    if !is_component(bytes) {
+        return;
+    }
+    std::thread::scope(|scope| {
+        let inspects = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || inspect(bytes, None))
+            .expect("a thread starts");
+        if let Err(panic) = inspects.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Returns true if the bytes begin like a component: the magic number, a version, and the layer 1.
+fn is_component(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm") && bytes.get(6..8) == Some(&[1, 0])
 }
 
 /// Encodes a core module as a component, compiles it and asks it to describe itself, all in a child

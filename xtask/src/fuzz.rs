@@ -51,10 +51,6 @@ pub fn run(time: Time, only: &[String]) -> Result<()> {
         .arg(&target)
         .args(["--target", &host]);
     process::run(cargo.env("RUSTFLAGS", FLAGS)).context("the fuzz targets do not compile")?;
-    println!(
-        "{:14} {:>9} {:>13} {:>9}",
-        "target", "seconds", "executions", "covered"
-    );
     let chosen: Vec<&String> = targets
         .iter()
         .filter(|name| only.is_empty() || only.contains(name))
@@ -63,51 +59,86 @@ pub fn run(time: Time, only: &[String]) -> Result<()> {
         Time::PerTarget(seconds) => seconds,
         Time::Together(seconds) => (seconds / chosen.len().max(1) as u64).max(1),
     };
+    println!(
+        "{:14} {:>9} {:>13} {:>9} {:>9}",
+        "target", "seconds", "executions", "covered", "found"
+    );
+    let build = target.join(&host).join("release");
+    let mut broken = Vec::new();
     for name in chosen {
-        let found = target.join("corpus").join(name);
-        fs::create_dir_all(&found)?;
-        let mut fuzz = Command::new(target.join(&host).join("release").join(name));
-        fuzz.arg(format!("-max_total_time={seconds}")).args([
-            "-print_final_stats=1",
-            "-timeout=20",
-            "-max_len=65536",
-        ]);
-        fuzz.arg(format!(
-            "-artifact_prefix={}/broken-{name}-",
-            target.display()
-        ));
-        // libFuzzer writes new inputs to the first folder and only reads the second, which is in
-        // the repository.
-        fuzz.arg(&found).arg(folder.join("corpus").join(name));
-        let log = target.join(format!("{name}.log"));
-        let to =
-            File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
-        fuzz.stderr(to.try_clone()?).stdout(to);
-        let status = process::run_within(&mut fuzz, Duration::from_secs(seconds + 120))?;
-        let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-        let figure = |key: &str| {
-            said.lines()
-                .rev()
-                .find_map(|line| line.strip_prefix(key))
-                .map_or("?", str::trim)
-        };
-        let covered = said
-            .lines()
-            .rev()
-            .find_map(|line| line.split_once("cov: ")?.1.split(' ').next())
-            .unwrap_or("?");
+        let ran = fuzz(name, seconds, &build, &target)?;
         println!(
-            "{name:14} {seconds:>9} {:>13} {covered:>9}",
-            figure("stat::number_of_executed_units:")
+            "{name:14} {seconds:>9} {:>13} {:>9} {:>9}",
+            ran.executions,
+            ran.covered,
+            ran.found.as_ref().map_or("-", |_| "a fault")
         );
-        ensure!(
-            status.success(),
-            "{name} found something; all of it is in {}:\n{}",
-            log.display(),
-            end(&said)
-        );
+        broken.extend(ran.found);
     }
+    ensure!(broken.is_empty(), "{}", broken.join("\n\n"));
     Ok(())
+}
+
+/// Result of one target.
+struct Ran {
+    executions: String,
+    covered: String,
+    /// The end of its output, if the target ended early.
+    found: Option<String>,
+}
+
+/// Runs one target for `seconds`. A fault of one target must not hide those of the others, so a
+/// found fault is no error.
+fn fuzz(name: &str, seconds: u64, build: &Path, target: &Path) -> Result<Ran> {
+    let found = target.join("corpus").join(name);
+    fs::create_dir_all(&found)?;
+    let mut fuzz = Command::new(build.join(name));
+    fuzz.arg(format!("-max_total_time={seconds}")).args([
+        "-print_final_stats=1",
+        "-timeout=20",
+        "-max_len=65536",
+    ]);
+    fuzz.arg(format!(
+        "-artifact_prefix={}/broken-{name}-",
+        target.display()
+    ));
+    // libFuzzer writes new inputs to the first folder and only reads the second, which is in the
+    // repository.
+    let corpus = workspace::root().join("fuzz/corpus").join(name);
+    fuzz.arg(&found).arg(corpus);
+    let log = target.join(format!("{name}.log"));
+    let to = File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
+    fuzz.stderr(to.try_clone()?).stdout(to);
+    let status = process::run_within(&mut fuzz, Duration::from_secs(seconds + 120));
+    let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    let figure = |key: &str| {
+        said.lines()
+            .rev()
+            .find_map(|line| line.strip_prefix(key))
+            .map_or("?", str::trim)
+            .to_owned()
+    };
+    let covered = said
+        .lines()
+        .rev()
+        .find_map(|line| line.split_once("cov: ")?.1.split(' ').next())
+        .unwrap_or("?");
+    let ended = match status {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(status.to_string()),
+        Err(error) => Some(format!("{error:#}")),
+    };
+    Ok(Ran {
+        executions: figure("stat::number_of_executed_units:"),
+        covered: covered.to_owned(),
+        found: ended.map(|ended| {
+            format!(
+                "{name} found something ({ended}); all of it is in {}:\n{}",
+                log.display(),
+                end(&said)
+            )
+        }),
+    })
 }
 
 fn host_tuple() -> Result<String> {
