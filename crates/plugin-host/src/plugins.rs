@@ -60,6 +60,8 @@ pub struct PluginHealth {
     pub actions: usize,
     /// Reasons why plugins can't be used.
     pub broken: Vec<String>,
+    /// True if only signed plugins are accepted, since the start.
+    pub requires_signature: bool,
     /// Number of waiting calls, over all threads.
     pub waiting: usize,
     /// Maximum number of waiting calls, over all threads.
@@ -470,6 +472,7 @@ impl Plugins {
                 .into_iter()
                 .chain(registry.problems())
                 .collect(),
+            requires_signature: config.require_signature,
             waiting: workers.iter().map(|worker| worker.waiting()).sum(),
             capacity: workers.len() * config.limits.queue.max(1),
             full: counts.full.load(Ordering::Relaxed),

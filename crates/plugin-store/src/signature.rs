@@ -13,6 +13,10 @@ use crate::regular_file;
 
 /// Maximum size of a signature, in bytes. A signature has four short lines.
 pub const SIGNATURE_BYTES: u64 = 4096;
+/// Lengths of the two signatures in a signature file: that of the bytes with the number of its key,
+/// and that of the comment. Both are in base64.
+const SIGNATURE_CHARS: usize = 100;
+const COMMENT_SIGNATURE_CHARS: usize = 88;
 /// Maximum size of a public key, in bytes. A public key has two short lines.
 const KEY_BYTES: u64 = 4096;
 
@@ -151,7 +155,27 @@ pub fn signer(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<S
         .unwrap_or_else(|_| Err("the signature can't be read".to_owned()))
 }
 
+/// Checks the form of a signature file, before minisign parses it. minisign takes the lengths of
+/// the two signatures for granted.
+fn check_form(text: &str) -> Result<(), String> {
+    if text.len() as u64 > SIGNATURE_BYTES {
+        return Err(format!(
+            "the signature can't be read: it is larger than {SIGNATURE_BYTES} bytes"
+        ));
+    }
+    let mut lines = text.lines().map(|line| line.trim().len());
+    let (_, bytes, _, comment) = (lines.next(), lines.next(), lines.next(), lines.next());
+    if (bytes, comment) != (Some(SIGNATURE_CHARS), Some(COMMENT_SIGNATURE_CHARS)) {
+        return Err(
+            "the signature can't be read: its second or fourth line has another length than a signature"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
 fn verified(bytes: &[u8], signature: &str, trusted: &[TrustedKey]) -> Result<String, String> {
+    check_form(signature)?;
     let signature = SignatureBox::from_string(signature)
         .map_err(|error| format!("the signature can't be read: {error}"))?;
     for key in trusted {
@@ -233,8 +257,48 @@ mod tests {
             let at = at % changed.len();
             changed.drain(at..(at + cut).min(changed.len()));
             let changed: String = changed.into_iter().collect();
-            let _ = signer(b"component", &changed, keys);
+            // Without the net of `signer`, which catches panics.
+            let _ = verified(b"component", &changed, keys);
         }
+
+        #[test]
+        fn no_signature_with_another_line_panics(
+            which in 0_usize..4,
+            line in "[A-Za-z0-9+/= :\u{e9}\u{1f600}]{0,120}",
+            keep in 0_usize..110,
+        ) {
+            let (ours, key) = pair("ada");
+            let signature = minisign::sign(None, &ours.sk, Cursor::new(b"component"), None, None);
+            let signature = signature.unwrap().into_string();
+            let lines: Vec<&str> = signature.lines().collect();
+            let cut: String = lines[which].chars().take(keep).collect();
+            let padded = format!("{cut}{}", "=".repeat(lines[which].len().saturating_sub(keep)));
+            for other in [line, cut, padded] {
+                let mut lines = lines.clone();
+                lines[which] = &other;
+                let _ = verified(b"component", &lines.join("\n"), std::slice::from_ref(&key));
+            }
+        }
+    }
+
+    #[test]
+    fn a_signature_file_is_bounded_and_its_signatures_have_their_lengths() {
+        let (ours, key) = pair("ada");
+        let signature = minisign::sign(None, &ours.sk, Cursor::new(b"component"), None, None);
+        let good = signature.unwrap().into_string();
+        let keys = std::slice::from_ref(&key);
+        assert_eq!(verified(b"component", &good, keys), Ok("ada".to_owned()));
+        let mut lines: Vec<&str> = good.lines().collect();
+        let last = lines.pop().unwrap();
+        // A valid signature of the bytes, and a part of the signature of the comment.
+        for part in [0, 4, 40, 84] {
+            let cut = format!("{}\n{}\n", lines.join("\n"), &last[..part]);
+            let refused = verified(b"component", &cut, keys).unwrap_err();
+            assert!(refused.contains("another length"), "{part}: {refused}");
+        }
+        let long = good.replacen("comment:", &format!("comment: {}", "x".repeat(5_000)), 1);
+        let refused = verified(b"component", &long, keys).unwrap_err();
+        assert!(refused.contains("larger than 4096 bytes"), "{refused}");
     }
 
     #[test]

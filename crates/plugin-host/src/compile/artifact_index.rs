@@ -259,7 +259,8 @@ impl ArtifactStore {
         digest: &str,
         limits: &Limits,
     ) -> Option<String> {
-        let noted = fs::read_to_string(self.of_settings(engine, "refused").join(digest)).ok()?;
+        let path = self.of_settings(engine, "refused").join(digest);
+        let noted = regular_file::read_text(&path, MAX_DESCRIPTION_BYTES).ok()?;
         let mut lines = noted.splitn(3, '\n');
         let (cpu, memory): (u64, u64) = (lines.next()?.parse().ok()?, lines.next()?.parse().ok()?);
         let not_higher =

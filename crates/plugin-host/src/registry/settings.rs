@@ -55,6 +55,11 @@ impl Registry {
         grants: Option<Vec<Allowance>>,
         by: &str,
     ) -> Result<PluginView, ManageError> {
+        for grant in grants.iter().flatten() {
+            grant
+                .validate()
+                .map_err(|issue| ManageError::Refused(issue.message))?;
+        }
         self.edit(
             name,
             PluginChangeKind::Granted,

@@ -75,9 +75,18 @@ impl Registry {
         let was_known = compiler.knows(engine, digest);
         trial(examined).inspect_err(|_| {
             if !was_known {
-                compiler.forget(engine, digest);
+                self.forget_code(&info.name, digest);
             }
         })
+    }
+
+    /// Removes the compiled code of a version that was refused after all, unless an equal upload
+    /// made the version live meanwhile.
+    fn forget_code(&self, name: &str, digest: &str) {
+        let live = self.record(name).and_then(|record| record.active);
+        if live.as_deref() != Some(digest) {
+            self.ground.compiler.forget(&self.ground.engine, digest);
+        }
     }
 
     /// Returns the live plugins, sorted by name, with their bytes.
@@ -178,10 +187,15 @@ impl Registry {
         let was = record.active.clone();
         let is_other = was.as_deref() != Some(info.digest.as_str());
         // Someone who may not decide what runs may have sent the same bytes before.
-        let is_known = record
-            .exact(&info.digest)
-            .is_some_and(|known| known.approved_by.is_some());
-        if !is_known || matches!(origin, Origin::Upload { .. }) {
+        let approved = record.exact(&info.digest);
+        let approved = approved.filter(|known| known.approved_by.is_some());
+        let is_known = approved.is_some();
+        let was_upload =
+            approved.is_some_and(|known| matches!(known.origin, Origin::Upload { .. }));
+        // A second upload of the live version changes nothing. An upload of a version of the folder
+        // outlives its file.
+        let is_news = is_other || !was_upload;
+        if !is_known || is_news && matches!(origin, Origin::Upload { .. }) {
             let version = version_of(&checked, origin, Some(approver.clone()));
             record.add(version, self.keep_versions);
         } else if let Some(signature) = &checked.signature {
@@ -207,8 +221,7 @@ impl Registry {
             }
             (Err(error), Origin::Upload { .. }) => {
                 if is_fresh {
-                    let engine = &self.ground.engine;
-                    self.ground.compiler.forget(engine, &info.digest);
+                    self.forget_code(&name, &info.digest);
                 }
                 return Err(error);
             }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::guests::{folder, incident, moody, open, seen};
 use anomalyzer_domain::{Allowance, Approver, Mode, Origin, PluginChangeKind};
@@ -140,6 +141,7 @@ fn an_upload_its_grants_and_its_mode_survive_a_restart() {
         operation: "scale".into(),
         scope: "Deployment".into(),
         namespaces: vec!["*".into()],
+        effect: None,
     }];
     {
         let plugins = Plugins::load(config.clone()).unwrap();
@@ -164,6 +166,66 @@ fn an_upload_its_grants_and_its_mode_survive_a_restart() {
         plugins.remove("drain", "ada"),
         Err(ManageError::NotFound(_))
     ));
+}
+
+#[test]
+fn equal_uploads_at_a_time_end_with_one_version_and_one_answer() {
+    const UPLOADS: usize = 8;
+    for live in [true, false] {
+        let (_dir, config) = kept(&[]);
+        let plugins = Plugins::load(config.clone()).unwrap();
+        let bytes = guest::action("drain");
+        let begin = std::sync::Barrier::new(UPLOADS);
+        let answers: Vec<Value> = std::thread::scope(|scope| {
+            let send = || {
+                let examined = plugins.examine(bytes.clone(), None).unwrap();
+                begin.wait();
+                let view = plugins.install(examined, &upload(), live).unwrap();
+                serde_json::to_value(view).unwrap()
+            };
+            let sent: Vec<_> = (0..UPLOADS).map(|_| scope.spawn(send)).collect();
+            let answers = sent.into_iter().map(|sent| sent.join().unwrap());
+            answers.collect()
+        });
+        assert!(answers.iter().all(|answer| *answer == answers[0]));
+        assert_eq!(plugins.view("drain").unwrap().versions.len(), 1);
+        let change = match live {
+            true => PluginChangeKind::Installed,
+            false => PluginChangeKind::Stored,
+        };
+        assert_eq!(kinds(&plugins), [change]);
+        drop(plugins);
+        let again = Plugins::load(config).unwrap();
+        let view = serde_json::to_value(again.view("drain").unwrap()).unwrap();
+        assert_eq!(view["versions"], answers[0]["versions"]);
+        assert_eq!(again.has_action("drain"), live);
+    }
+}
+
+#[test]
+fn an_upload_while_the_stored_version_is_loaded_changes_nothing() {
+    let (_dir, config) = kept(&[]);
+    let versions = {
+        let plugins = Plugins::load(config.clone()).unwrap();
+        install(&plugins, guest::action("drain")).unwrap();
+        plugins.view("drain").unwrap().versions
+    };
+    let plugins = Plugins::open(config).unwrap();
+    let never = CancellationToken::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for pending in plugins.take_pending() {
+                plugins.load_pending(&pending, &never);
+            }
+            plugins.finish_start(&never);
+        });
+        for _ in 0..4 {
+            scope.spawn(|| install(&plugins, guest::action("drain")).unwrap());
+        }
+    });
+    assert!(plugins.has_action("drain"));
+    assert_eq!(plugins.view("drain").unwrap().versions, versions);
+    assert_eq!(kinds(&plugins), [], "nothing happened");
 }
 
 #[test]
