@@ -10,7 +10,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use anomalyzer_common::secret_file::MAX_SECRET_BYTES;
 use anomalyzer_domain::ConfigIssue;
+use anomalyzer_regular_file as regular_file;
 
 use super::config::{ApiConfig, Role, token_issue};
 use super::problem::Problem;
@@ -58,8 +60,8 @@ impl Access {
                         let (name, path) = (&token.name, path.display());
                         token_issue(index, format!("api.tokens `{name}`: {path}: {reason}"))
                     };
-                    let text =
-                        std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+                    let text = regular_file::read_text(path, MAX_SECRET_BYTES)
+                        .map_err(|error| failed(error.to_string()))?;
                     let secret = text.trim();
                     if secret.len() < MIN_TOKEN_BYTES {
                         return Err(failed(format!(

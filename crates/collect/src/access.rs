@@ -8,10 +8,13 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, RequestBuilder};
 use serde::{Deserialize, Serialize};
 
+use anomalyzer_common::secret_file;
 use anomalyzer_domain::ConfigIssue;
 
 use super::{CollectError, SourceError};
 
+/// Maximum size of a file with certificates, in bytes.
+const MAX_CA_BYTES: u64 = 4 << 20;
 /// Headers that the client sets itself.
 const RESERVED: [&str; 7] = [
     "accept",
@@ -109,7 +112,7 @@ impl Secret {
 }
 
 async fn read_file(file: &Path) -> Result<String, SourceError> {
-    match tokio::fs::read_to_string(file).await {
+    match secret_file::read(file).await {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) => Err(SourceError::Token {
             path: file.display().to_string(),
@@ -175,7 +178,8 @@ impl AccessConfig {
                 "`ca_file` {place}: {reason}; give a file with certificates in PEM"
             ))
         };
-        let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+        let pem = anomalyzer_regular_file::read(file, MAX_CA_BYTES)
+            .map_err(|error| wrong(error.to_string()))?;
         let certificates = Certificate::from_pem_bundle(&pem)
             .map_err(|error| wrong(anomalyzer_common::http_client::reason(error)))?;
         if certificates.is_empty() {

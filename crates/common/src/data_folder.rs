@@ -1,8 +1,8 @@
 //! The data folder: private to its owner, and used by one process of each role at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anomalyzer_domain::rfc3339;
@@ -96,15 +96,9 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
 /// Opens a file to read and to write, and creates it so that only its owner can read it.
 ///
 /// # Errors
-/// The file cannot be opened.
+/// The file cannot be opened, or is no regular file.
 pub fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(path)
+    anomalyzer_regular_file::open_or_create(path)
 }
 
 /// Takes the rights of others on a folder, and on everything in it, away. Follows no links. Another

@@ -1,7 +1,7 @@
 //! Small lists stored in JSON files that survive restarts.
 
 use parking_lot::RwLock;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,23 +103,13 @@ impl<T: Clone + Serialize + DeserializeOwned> JsonStore<T> {
     }
 }
 
-/// Reads a list. A pipe or a device would keep the reader waiting for ever, so that only a regular
-/// file of a bounded size is read.
+/// Reads a list.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, String> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_BYTES => {}
-        Ok(metadata) if metadata.is_file() => {
-            return Err(format!("it is larger than {} MiB", MAX_BYTES >> 20));
-        }
-        Ok(_) => return Err("it is no regular file".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.to_string()),
+    match anomalyzer_regular_file::read(path, MAX_BYTES) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
     }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| error.to_string())?;
-    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
 
 /// Replaces the file with a new one. After a crash there is either the old or the new file,

@@ -11,5 +11,6 @@ pub mod json_store;
 pub mod log;
 pub mod metrics;
 pub mod pause_watch;
+pub mod secret_file;
 pub mod secret_url;
 pub mod set_aside;

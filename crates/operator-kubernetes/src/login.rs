@@ -15,6 +15,7 @@ use super::credential_plugin::{self, Credentials};
 use super::error::short;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_common::http_client::install_tls_provider;
+use anomalyzer_common::secret_file;
 
 /// Interval at which a token file is read again.
 const TOKEN_FILE_INTERVAL: Duration = Duration::from_secs(60);
@@ -215,7 +216,7 @@ impl Login {
         match &self.source {
             Source::Fixed => Ok(Credentials::default()),
             Source::TokenFile(path) => {
-                let text = tokio::fs::read_to_string(path).await;
+                let text = secret_file::read(path).await;
                 let text = text.map_err(|error| {
                     format!("cannot read the token file {}: {error}", path.display())
                 })?;

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use anomalyzer_regular_file as regular_file;
 use serde::{Deserialize, Serialize};
 
 use super::environment::Overlay;
+
+/// Maximum size of the file, in bytes.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Desired state of one group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,7 +51,7 @@ pub struct Saved {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Failed read or write.
-    #[error("cannot use {path}: {error}")]
+    #[error("cannot use {path}: {error}; remove or replace it")]
     Io {
         /// Path of the file.
         path: PathBuf,
@@ -86,13 +89,7 @@ impl StateFile {
         };
         fs::create_dir_all(data_dir).map_err(io(data_dir))?;
         let lock_path = data_dir.join("local.lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(io(&lock_path))?;
+        let lock = regular_file::open_or_create(&lock_path).map_err(io(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse(data_dir.to_owned())),
@@ -104,12 +101,7 @@ impl StateFile {
             }
         }
         let path = data_dir.join("local.json");
-        // A pipe would keep the start waiting for ever.
-        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            let error = io::Error::other("it is no regular file: remove it");
-            return Err(StateError::Io { path, error });
-        }
-        let saved = match fs::read(&path) {
+        let saved = match regular_file::read(&path, MAX_BYTES) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
                 path: path.clone(),
                 error,

@@ -5,9 +5,10 @@ pub mod config;
 pub mod folder;
 pub mod log_gate;
 pub mod record;
-pub mod regular_file;
 pub mod repository;
 pub mod signature;
 pub mod stats;
 pub mod text;
 pub mod thread_time;
+
+pub use anomalyzer_regular_file as regular_file;

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +45,10 @@ pub(super) fn missing_room(data_dir: &Path) -> Option<String> {
     })
 }
 
-fn fill(path: &PathBuf) -> io::Result<()> {
-    let mut file = File::create(path)?;
+fn fill(path: &Path) -> io::Result<()> {
+    // A file that an earlier start left would make the creation fail.
+    let _ = std::fs::remove_file(path);
+    let mut file = File::create_new(path)?;
     file.write_all(&vec![0x5a; NEEDED_BYTES])?;
     file.sync_all()
 }

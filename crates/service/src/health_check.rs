@@ -148,8 +148,13 @@ fn bus_health(bus: &dyn Bus) -> (Status, String) {
 
 fn plugin_health(plugins: &Plugins) -> (Status, String) {
     let plugins = plugins.health();
+    // The configuration may say something else by now: it is read at the start.
+    let policy = match plugins.requires_signature {
+        true => "signatures are required",
+        false => "signatures are not required",
+    };
     let detail = format!(
-        "{} detectors, {} actions, {} faults; {} of {} MiB stored, {} of {} MiB compiled",
+        "{} detectors, {} actions, {} faults; {} of {} MiB stored, {} of {} MiB compiled; {policy} since the start",
         plugins.detectors,
         plugins.actions,
         plugins.faults,

@@ -17,6 +17,10 @@ use anomalyzer_domain::{Delivery, IncidentEvent, Topic};
 use anomalyzer_history::History;
 use anomalyzer_remediate::OpenIncidents;
 
+/// Name of the file with the id of this history.
+const ID_FILE_NAME: &str = "history.id";
+/// Maximum size of that file, in bytes.
+const MAX_ID_BYTES: u64 = 1024;
 /// Bounds of one read.
 const BATCH: Batch = Batch {
     topic: Topic::Incidents,
@@ -31,21 +35,44 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// own that must hold all events, so that each one needs a group of its own.
 ///
 /// # Errors
-/// The data folder cannot be read or written.
+/// The data folder, or the file with the id in it, cannot be read or written.
 pub(super) fn group(bus: &dyn Bus, data_dir: &Path) -> io::Result<String> {
     const GROUP: &str = "anomalyzer-history";
-    if bus.log_of_record().is_none() {
-        return Ok(GROUP.to_owned());
+    match bus.log_of_record() {
+        None => Ok(GROUP.to_owned()),
+        Some(_) => Ok(format!("{GROUP}-{}", id_in(data_dir)?)),
     }
-    let path = data_dir.join("history.id");
-    match std::fs::read_to_string(&path) {
-        Ok(id) => return Ok(format!("{GROUP}-{}", id.trim())),
+}
+
+/// Returns the id of the history in the folder, which it gets when it is first asked for.
+fn id_in(data_dir: &Path) -> io::Result<String> {
+    let path = data_dir.join(ID_FILE_NAME);
+    let unusable = |error: io::Error| {
+        let text = format!(
+            "{}: {error}; remove it, and the history gets another id",
+            path.display()
+        );
+        io::Error::new(error.kind(), text)
+    };
+    match anomalyzer_regular_file::read_text(&path, MAX_ID_BYTES) {
+        Ok(id) if is_id(id.trim()) => return Ok(id.trim().to_owned()),
+        // A crash came between the creation of the file and the id.
+        Ok(id) if id.is_empty() => {}
+        Ok(_) => return Err(unusable(io::Error::other("it holds no id"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(unusable(error)),
     }
     let id = format!("{:032x}", fastrand::u128(..));
-    private_file(&path)?.write_all(id.as_bytes())?;
-    Ok(format!("{GROUP}-{id}"))
+    private_file(&path)
+        .and_then(|mut file| file.write_all(id.as_bytes()))
+        .map_err(unusable)?;
+    Ok(id)
+}
+
+/// Returns true if the text can be part of the name of a consumer group.
+fn is_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 /// Runs until `shutdown`. An event is committed when it is in the history.
@@ -125,5 +152,48 @@ impl Handler for IncidentRecorder {
             subscription.commit(delivery).await?;
         }
         Ok(ControlFlow::Continue(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn an_id_stays_and_nothing_in_the_place_of_its_file_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = id_in(folder.path()).unwrap();
+        assert_eq!(id_in(folder.path()).unwrap(), id);
+        fs::write(folder.path().join(ID_FILE_NAME), "").unwrap();
+        assert_ne!(id_in(folder.path()).unwrap(), id);
+        type Put = fn(&Path);
+        let things: [(&str, Put); 7] = [
+            ("a pipe", |path| {
+                assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+            }),
+            ("a folder", |path| fs::create_dir(path).unwrap()),
+            ("a loop", |path| symlink(path, path).unwrap()),
+            ("a device", |path| symlink("/dev/zero", path).unwrap()),
+            ("a link to nowhere", |path| {
+                symlink("/nowhere/else", path).unwrap();
+            }),
+            ("a sparse file", |path| {
+                File::create(path).unwrap().set_len(1 << 30).unwrap();
+            }),
+            ("other text", |path| fs::write(path, "a\nb").unwrap()),
+        ];
+        for (what, put) in things {
+            let folder = tempfile::tempdir().unwrap();
+            put(&folder.path().join(ID_FILE_NAME));
+            let error = id_in(folder.path()).unwrap_err().to_string();
+            assert!(
+                error.contains(ID_FILE_NAME) && error.contains("remove it"),
+                "{what}: {error}"
+            );
+        }
     }
 }

@@ -93,6 +93,13 @@ async fn check(
             );
         }
     }
+    if config.plugins.require_signature {
+        notes.push(
+            "plugins.require_signature takes effect at the next start: a running service keeps its policy, which \
+             `anomalyzer status` shows"
+                .to_owned(),
+        );
+    }
     secrets(&config, notes);
     verifications(&config, notes);
     plugins(&file, &config, notes).await?;

@@ -99,11 +99,12 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes one line for each part that does not work as it should, and for the record and the files.
+/// Writes one line for each part that does not work as it should, and for the plugins, the record
+/// and the files.
 fn parts<W: Write>(health: &Value, out: &mut W) -> io::Result<()> {
     for (name, part) in health["parts"].as_object().into_iter().flatten() {
         let status = part["status"].as_str().unwrap_or("?");
-        if status != "ok" || matches!(name.as_str(), "record" | "storage") {
+        if status != "ok" || matches!(name.as_str(), "plugins" | "record" | "storage") {
             let detail = part["detail"].as_str().unwrap_or("");
             writeln!(out, "{name}: {status}: {detail}")?;
         }
@@ -147,10 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_record_the_files_and_each_part_with_a_problem_are_shown() {
+    fn the_plugins_the_record_the_files_and_each_part_with_a_problem_are_shown() {
         let health = json!({ "status": "broken", "parts": {
             "act": { "status": "ok", "detail": "running" },
             "bus": { "status": "degraded", "detail": "full" },
+            "plugins": { "status": "ok", "detail": "signatures are required since the start" },
             "record": { "status": "ok", "detail": "7 events verified" },
             "storage": { "status": "ok", "detail": "history 1 of 32768 MiB" },
         } });
@@ -158,6 +160,7 @@ mod tests {
         parts(&health, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
         bus: degraded: full
+        plugins: ok: signatures are required since the start
         record: ok: 7 events verified
         storage: ok: history 1 of 32768 MiB
         ");

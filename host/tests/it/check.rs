@@ -110,6 +110,16 @@ async fn without_plugins_it_says_what_was_not_checked() {
 }
 
 #[tokio::test]
+async fn a_policy_that_a_running_service_does_not_follow_is_noted() {
+    for (policy, noted) in [("true", true), ("false", false)] {
+        let text = format!("plugins.require_signature = {policy}\n");
+        let (good, said) = check(&format!("plugins.folder = '/nowhere'\n{text}")).await;
+        let note = "note: plugins.require_signature takes effect at the next start";
+        assert_eq!((good, said.contains(note)), (true, noted), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_cannot_be_had_and_a_kubeconfig_that_is_not_there_are_found() {
     let token = "[[api.tokens]]\nname = 'a'\nrole = 'viewer'\nfile = '/nowhere/token'\n";
     let (good, said) = check(&with_plugins(token)).await;

@@ -14,6 +14,7 @@ mod bus_contract;
 mod check;
 mod collect;
 mod contract;
+mod data_folder;
 mod decisions;
 mod demo_app;
 mod detect;

@@ -17,7 +17,7 @@ const TEST_CRATES: [&str; 1] = ["test-support"];
 
 /// Crates of each floor, from the lowest to the highest. The binary is above all of them.
 const FLOORS: [&[&str]; 9] = [
-    &["domain"],
+    &["domain", "regular-file"],
     &["common", "exposition", "operator", "plugin-store"],
     &[
         "bus",

@@ -398,17 +398,10 @@ async fn prepare(connect: &SqliteConnectOptions) -> sqlx::Result<()> {
 
 /// Creates the file, readable by its owner only.
 fn make_file(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
+    anomalyzer_regular_file::open_or_create(path).map(drop)
 }
 
 fn series_key(series: Option<&(Target, Labels)>) -> String {

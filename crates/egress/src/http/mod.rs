@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use allow::Allowed;
-use anomalyzer_common::http_client;
 use anomalyzer_common::secret_url::shown;
+use anomalyzer_common::{http_client, secret_file};
 use anomalyzer_domain::{ConfigIssue, HttpRequest, OperationId, duration};
 use anomalyzer_operator::{OperatorError, Performed};
 use resolve::{Forbidden, Resolver};
@@ -307,7 +307,7 @@ impl HttpSender {
                     file.display()
                 ))
             };
-            let value = tokio::fs::read_to_string(file)
+            let value = secret_file::read(file)
                 .await
                 .map_err(|error| unusable(error.to_string()))?;
             let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {

@@ -18,7 +18,7 @@ use super::outbox::Letter;
 use super::shared::{Progress, Shared};
 use super::{About, ChannelConfig, ChannelKind};
 use anomalyzer_common::clock::now_ms;
-use anomalyzer_common::http_client;
+use anomalyzer_common::{http_client, secret_file};
 use anomalyzer_domain::{Notice, OperationId};
 
 /// Longest wait between two attempts, unless the receiver asks for a longer one.
@@ -293,7 +293,7 @@ async fn beginning(response: &mut reqwest::Response) -> Vec<u8> {
 async fn address(channel: &ChannelConfig) -> Result<reqwest::Url, String> {
     let url = match (&channel.url, &channel.url_file) {
         (Some(url), _) => url.reveal().to_owned(),
-        (None, Some(file)) => tokio::fs::read_to_string(file)
+        (None, Some(file)) => secret_file::read(file)
             .await
             .map_err(|error| format!("cannot read its url_file {}: {error}", file.display()))?,
         (None, None) => return Err("it has no url".to_owned()),

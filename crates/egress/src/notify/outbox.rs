@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::About;
 use anomalyzer_domain::{Notice, OperationId};
+use anomalyzer_regular_file as regular_file;
+
+/// Maximum size of the file of a letter, in bytes.
+const MAX_LETTER_BYTES: u64 = 16 << 20;
 
 /// A notice on its way to one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +51,11 @@ impl Outbox {
         let entries = self.folder.as_ref().and_then(|at| fs::read_dir(at).ok());
         let mut letters = Vec::new();
         for path in entries.into_iter().flatten().flatten().map(|it| it.path()) {
-            if path.extension().is_none_or(|extension| extension != "json") || !path.is_file() {
+            if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let read = fs::read(&path).map_err(|error| error.to_string());
+            let read =
+                regular_file::read(&path, MAX_LETTER_BYTES).map_err(|error| error.to_string());
             match read.and_then(|bytes| {
                 serde_json::from_slice::<Letter>(&bytes).map_err(|error| error.to_string())
             }) {

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::super::Output;
 use super::super::api_client::{ApiClient, ApiError, ServerArgs, text_of};
 use anomalyzer_api::{PluginDetail, ShownPlugin};
-use anomalyzer_domain::{Allowance, Origin, PluginChange, PluginKind, Version, rfc3339};
+use anomalyzer_domain::{
+    Allowance, DeclaredEffect, Origin, PluginChange, PluginKind, Version, rfc3339,
+};
 use anomalyzer_plugin_host::{Need, PluginStats};
 
 /// Subcommands that manage the plugins of a server.
@@ -45,8 +47,9 @@ pub enum Manage {
     Grant {
         /// Name of the plugin.
         name: String,
-        /// `OPERATION[:SCOPE][@NAMESPACE,…]`: `scale`, `scale:Deployment`,
-        /// `patch:Deployment/spec/template@shop`, `http:hooks.example.com:443`.
+        /// `OPERATION[:SCOPE][=EFFECT][@NAMESPACE,…]`: `scale`, `scale:Deployment`,
+        /// `patch:Deployment/spec/template@shop`, `http:hooks.example.com:443=none`. EFFECT says
+        /// what an http request does to the target: replicas, template, environment or none.
         #[arg(required_unless_present_any = ["nothing", "as_configured"], value_parser = allowance)]
         grants: Vec<Allowance>,
         /// Remove every grant.
@@ -102,20 +105,40 @@ pub enum Manage {
     },
 }
 
-/// Reads `OPERATION[:SCOPE][@NAMESPACE,…]`.
+/// Reads `OPERATION[:SCOPE][=EFFECT][@NAMESPACE,…]`.
 fn allowance(text: &str) -> Result<Allowance, String> {
     let (what, namespaces) = match text.rsplit_once('@') {
         Some((what, namespaces)) => (what, namespaces.split(',').map(str::to_owned).collect()),
         None => (text, vec!["*".to_owned()]),
     };
+    let (what, effect) = match what.rsplit_once('=') {
+        Some((what, effect)) => (what, Some(declared_effect(effect)?)),
+        None => (what, None),
+    };
     let (operation, scope) = what.split_once(':').unwrap_or((what, "*"));
     if operation.is_empty() || scope.is_empty() || namespaces.iter().any(String::is_empty) {
-        return Err("give OPERATION[:SCOPE][@NAMESPACE,…], as `scale:Deployment@shop`".to_owned());
+        return Err(
+            "give OPERATION[:SCOPE][=EFFECT][@NAMESPACE,…], as `scale:Deployment@shop`".to_owned(),
+        );
     }
-    Ok(Allowance {
+    let allowance = Allowance {
         operation: operation.replace('-', "_"),
         scope: scope.to_owned(),
         namespaces,
+        effect,
+    };
+    allowance.validate().map_err(|issue| issue.message)?;
+    Ok(allowance)
+}
+
+fn declared_effect(text: &str) -> Result<DeclaredEffect, String> {
+    let mut all = DeclaredEffect::ALL.into_iter();
+    all.find(|effect| effect.as_str() == text).ok_or_else(|| {
+        let names = DeclaredEffect::ALL.map(DeclaredEffect::as_str);
+        format!(
+            "there is no effect `{text}`: use one of {}",
+            names.join(", ")
+        )
     })
 }
 
@@ -407,7 +430,10 @@ fn grant_text(grant: &Allowance) -> String {
         [all] if all == "*" => String::new(),
         namespaces => format!(" in {}", namespaces.join(", ")),
     };
-    format!("{} of {}{place}", grant.operation, grant.scope)
+    let effect = grant.effect.map_or_else(String::new, |effect| {
+        format!(" with the effect {}", effect.as_str())
+    });
+    format!("{} of {}{effect}{place}", grant.operation, grant.scope)
 }
 
 fn version_text(version: &Version, live: &str) -> String {
@@ -468,6 +494,21 @@ mod tests {
         }
         for bad in ["", ":Deployment", "scale:", "scale@", "scale@shop,"] {
             assert!(read(bad).is_err(), "{bad}");
+        }
+        for effect in DeclaredEffect::ALL {
+            let text = format!("http:hooks.example.com:443={}@shop", effect.as_str());
+            let read = allowance(&text).unwrap();
+            assert_eq!(
+                (read.scope.as_str(), read.effect),
+                ("hooks.example.com:443", Some(effect))
+            );
+        }
+        for (bad, why) in [
+            ("http=some", "replicas, template, environment, none"),
+            ("http:hooks.example.com:443=", "there is no effect"),
+            ("scale=none", "declare an effect of `http` only"),
+        ] {
+            assert!(allowance(bad).unwrap_err().contains(why), "{bad}");
         }
     }
 
