@@ -10,6 +10,7 @@ mod connection_limits;
 mod decisions;
 mod extract;
 mod feedback;
+mod foreign_page;
 mod health;
 mod incidents;
 mod kill_switch;
