@@ -54,6 +54,9 @@ pub async fn run(arguments: &Arguments) -> Result<Tally> {
     }
     let ids = accepted.lock().await.clone();
     tally.note("accepted requests", &ids.len());
+    tally.check(ids.len() > KILLS, || {
+        "hardly any request is accepted".to_owned()
+    });
     let mut lost: Vec<String> = Vec::new();
     for id in &ids {
         let path = format!("/api/v1/decisions/{id}");

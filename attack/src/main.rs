@@ -36,6 +36,8 @@ use tally::Tally;
 
 /// Longest time of one row.
 const ROW_TIMEOUT: Duration = Duration::from_secs(240);
+/// Most faults of one row that are printed.
+const MAX_SHOWN: usize = 20;
 
 /// Arguments of the program.
 #[derive(Clone, Debug, Parser)]
@@ -62,6 +64,9 @@ pub struct Arguments {
     /// Rows to run [default: all]
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Attack a program that does everything wrong, and fail if a row reports no fault
+    #[arg(long)]
+    rehearse: bool,
 }
 
 type Run = for<'a> fn(&'a Arguments) -> LocalBoxFuture<'a, Result<Tally>>;
@@ -210,11 +215,17 @@ async fn run(arguments: &Arguments) -> Result<bool> {
         "{:<12} {:>9} {:>7} {:>8}  attacks",
         "row", "attempts", "faults", "seconds"
     );
+    let rows: Vec<&Row> = ROWS
+        .iter()
+        .filter(|row| {
+            arguments.only.is_empty() || arguments.only.iter().any(|name| name == row.name)
+        })
+        .collect();
+    if arguments.rehearse {
+        return Ok(rehearse(&rows, arguments).await);
+    }
     let (mut attempts, mut faults, begun) = (0, 0, Instant::now());
-    for row in &ROWS {
-        if !arguments.only.is_empty() && !arguments.only.iter().any(|name| name == row.name) {
-            continue;
-        }
+    for row in rows {
         let tally = one(row, arguments).await;
         attempts += tally.attempts;
         faults += tally.faults.len();
@@ -225,6 +236,28 @@ async fn run(arguments: &Arguments) -> Result<bool> {
         begun.elapsed().as_secs_f32()
     );
     Ok(faults == 0)
+}
+
+/// Runs all rows at once against a program that does everything wrong. Returns true if every row
+/// ran to its end and found a fault.
+async fn rehearse(rows: &[&Row], arguments: &Arguments) -> bool {
+    let tallies = rows.iter().map(|row| one(row, arguments));
+    let tallies = futures::future::join_all(tallies).await;
+    let mut blind = Vec::new();
+    for (row, tally) in rows.iter().zip(tallies) {
+        if tally.broken || tally.faults.is_empty() {
+            blind.push(row.name);
+        }
+    }
+    println!(
+        "{} of {} rows find a fault",
+        rows.len() - blind.len(),
+        rows.len()
+    );
+    if !blind.is_empty() {
+        println!("rows that find none: {}", blind.join(", "));
+    }
+    blind.is_empty()
 }
 
 /// Runs one row with a line of progress each two seconds, and prints its result.
@@ -260,8 +293,11 @@ async fn one(row: &Row, arguments: &Arguments) -> Tally {
     for (name, count) in &tally.notes {
         println!("{:<12}   {name}: {count}", "");
     }
-    for fault in &tally.faults {
+    for fault in tally.faults.iter().take(MAX_SHOWN) {
         println!("{:<12}   FAULT {fault}", "");
+    }
+    if tally.faults.len() > MAX_SHOWN {
+        println!("{:<12}   … {} faults in all", "", tally.faults.len());
     }
     tally
 }

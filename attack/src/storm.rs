@@ -153,7 +153,7 @@ pub async fn series(arguments: &Arguments) -> Result<Tally> {
         "the spike of the honest target is not found in 25 s".to_owned()
     });
     let health = service.health().await?.to_string();
-    tally.check(health.contains("series"), || {
+    tally.check(health.contains("left out"), || {
         "the health says nothing of the surplus of series".to_owned()
     });
     let trouble = service.trouble().await;

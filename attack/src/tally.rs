@@ -9,6 +9,8 @@ pub struct Tally {
     pub attempts: u64,
     /// A sentence for each fault.
     pub faults: Vec<String>,
+    /// True if the row could not run to its end.
+    pub broken: bool,
     /// Figures that are worth knowing.
     pub notes: Vec<(String, String)>,
 }
@@ -18,6 +20,7 @@ impl Tally {
     pub fn broken(why: &str) -> Self {
         Self {
             faults: vec![format!("the row did not run to its end: {why}")],
+            broken: true,
             ..Self::default()
         }
     }

@@ -2,13 +2,29 @@
 
 use anyhow::Result;
 
-use crate::{demo, process, workspace};
+use crate::{demo, guests, process, workspace};
+
+/// Option that attacks a program which does everything wrong.
+const REHEARSE: &str = "--rehearse";
 
 /// Builds the program, the plugins and the attacker, and runs the attacks.
 pub fn run(arguments: &[String]) -> Result<()> {
-    let binary = demo::build()?;
-    process::run(workspace::cargo().args(["build", "--locked", "--workspace", "--bin", "attack"]))?;
     let target = workspace::target();
+    let binary = if arguments.iter().any(|argument| argument == REHEARSE) {
+        guests::build()?;
+        target.join("debug").join("careless")
+    } else {
+        demo::build()?
+    };
+    process::run(workspace::cargo().args([
+        "build",
+        "--locked",
+        "--workspace",
+        "--bin",
+        "attack",
+        "--bin",
+        "careless",
+    ]))?;
     let mut attack = process::command(&target.join("debug").join("attack"));
     attack
         .arg("--binary")
