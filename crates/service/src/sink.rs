@@ -88,6 +88,8 @@ mod tests {
             head.paused.map(|(from, to)| to - from)
         };
         assert_eq!(paused().await, None);
+        // The watch begins.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         tokio::time::advance(Duration::from_secs(60)).await;
         for _ in 0..3 {
             assert!(

@@ -29,12 +29,12 @@ async fn failing(rig: &mut Rig, at: i64, paused: Option<(i64, i64)>) {
 #[tokio::test]
 async fn a_pause_that_the_collector_reports_is_no_silence_of_its_sources() {
     let pause = Some((5_000, 65_000));
-    for (paused, at, incidents) in [
-        (None, 66_000, 1),
-        (pause, 66_000, 0),
-        (pause, 119_000, 0),
-        (pause, 121_000, 1),
-        (Some((0, 1_000)), 66_000, 1),
+    for (paused, at, is_silence) in [
+        (None, 66_000, true),
+        (pause, 66_000, false),
+        (pause, 119_000, false),
+        (pause, 121_000, true),
+        (Some((0, 1_000)), 66_000, true),
     ] {
         let moody = guest::Detector::default();
         let mut rig = Rig::new(&[&moody], vec![], "moody").await;
@@ -47,6 +47,6 @@ async fn a_pause_that_the_collector_reports_is_no_silence_of_its_sources() {
             .next(9, Duration::from_millis(200))
             .await
             .unwrap();
-        assert_eq!(opened.len(), incidents, "{paused:?} at {at}");
+        assert_eq!(!opened.is_empty(), is_silence, "{paused:?} at {at}");
     }
 }
