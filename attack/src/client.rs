@@ -94,8 +94,8 @@ impl Client {
     }
 }
 
-/// Sends raw bytes, and returns everything that the server answers within `patience`.
-pub async fn raw(port: u16, bytes: &[u8], patience: Duration) -> Result<Vec<u8>> {
+/// Sends raw bytes, and returns everything that the server answers within `time_limit`.
+pub async fn raw(port: u16, bytes: &[u8], time_limit: Duration) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let (mut reader, mut writer) = stream.split();
     let mut answer = Vec::new();
@@ -115,7 +115,7 @@ pub async fn raw(port: u16, bytes: &[u8], patience: Duration) -> Result<Vec<u8>>
         };
         futures::join!(write, read);
     };
-    let _ = tokio::time::timeout(patience, talk).await;
+    let _ = tokio::time::timeout(time_limit, talk).await;
     Ok(answer)
 }
 

@@ -9,7 +9,7 @@ use crate::client::{raw, statuses};
 use crate::service::{Options, Service};
 use crate::tally::Tally;
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIME_LIMIT: Duration = Duration::from_secs(3);
 const TOKEN: &str = "viewer-viewer-viewer";
 
 pub async fn run(arguments: &Arguments) -> Result<Tally> {
@@ -19,12 +19,12 @@ pub async fn run(arguments: &Arguments) -> Result<Tally> {
         let request = format!(
             "GET /api/v1/signals HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\nConnection: close\r\n\r\n"
         );
-        let found = statuses(&raw(service.port, request.as_bytes(), PATIENCE).await?);
+        let found = statuses(&raw(service.port, request.as_bytes(), TIME_LIMIT).await?);
         let held = !found.is_empty() && found.iter().all(|status| [400, 401].contains(status));
         tally.attempt(held, || format!("{header:?} answered {found:?}"));
     }
     for (name, request, most) in requests() {
-        let answer = raw(service.port, &request, PATIENCE).await?;
+        let answer = raw(service.port, &request, TIME_LIMIT).await?;
         let found = statuses(&answer);
         // A smuggled request would be one successful answer more: it needs no token.
         let good = found.iter().filter(|status| **status < 300).count();

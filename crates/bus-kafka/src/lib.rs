@@ -230,14 +230,14 @@ impl KafkaBus {
         consumer: &Arc<StreamConsumer<Context>>,
         name: &str,
     ) -> Result<Vec<(i32, i64, i64)>, BusError> {
-        let (consumer, topic, patience) = (
+        let (consumer, topic, time_limit) = (
             Arc::clone(consumer),
             name.to_owned(),
             self.config.connect_timeout,
         );
         let asked = tokio::task::spawn_blocking(move || -> KafkaResult<_> {
             let ask = || -> KafkaResult<Vec<(i32, i64, i64)>> {
-                let metadata = consumer.fetch_metadata(Some(&topic), patience)?;
+                let metadata = consumer.fetch_metadata(Some(&topic), time_limit)?;
                 let partitions = metadata
                     .topics()
                     .iter()
@@ -245,13 +245,14 @@ impl KafkaBus {
                     .map(|p| p.id());
                 partitions
                     .map(|partition| {
-                        let (low, high) = consumer.fetch_watermarks(&topic, partition, patience)?;
+                        let (low, high) =
+                            consumer.fetch_watermarks(&topic, partition, time_limit)?;
                         Ok((partition, low, high))
                     })
                     .collect()
             };
             // A topic that was just created has no leader yet.
-            let deadline = std::time::Instant::now() + patience;
+            let deadline = std::time::Instant::now() + time_limit;
             loop {
                 match ask() {
                     Err(_) if std::time::Instant::now() < deadline => {
@@ -278,8 +279,8 @@ async fn find_broker(
         let deadline = Instant::now() + config.connect_timeout;
         while Instant::now() < deadline {
             let outbox = Arc::clone(outbox);
-            let patience = ASK_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-            let answer = tokio::task::spawn_blocking(move || outbox.ask(None, patience)).await;
+            let time_limit = ASK_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+            let answer = tokio::task::spawn_blocking(move || outbox.ask(None, time_limit)).await;
             if matches!(answer, Ok(Ok(()))) {
                 return Ok(());
             }
@@ -405,7 +406,7 @@ impl Bus for KafkaBus {
             context: Context::new(Arc::clone(&self.watch)),
             name: self.config.topics.decisions.clone(),
             limit: self.limits[&Topic::Decisions],
-            patience: self.config.publish_timeout,
+            time_limit: self.config.publish_timeout,
             reader: None,
             writer: None,
             silent: (0, 0),
@@ -425,9 +426,9 @@ impl Bus for KafkaBus {
         }
     }
 
-    async fn drain(&self, patience: Duration) -> Result<(), BusError> {
-        let deadline = Instant::now() + patience;
-        self.outbox.drain(patience).await?;
+    async fn drain(&self, time_limit: Duration) -> Result<(), BusError> {
+        let deadline = Instant::now() + time_limit;
+        self.outbox.drain(time_limit).await?;
         // A consumer that leaves its group in order is not waited for by the others, so the next
         // start gets the partitions at once.
         let left = async {

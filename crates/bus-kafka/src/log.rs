@@ -46,7 +46,7 @@ pub(super) struct KafkaLog {
     /// Maximum size of a message in bytes.
     pub limit: usize,
     /// Timeout of each step of a transaction.
-    pub patience: Duration,
+    pub time_limit: Duration,
     pub reader: Option<Arc<BaseConsumer<Context>>>,
     /// Producer of the transactions. None if this server never took over, or after an error.
     pub writer: Option<FutureProducer<Context>>,
@@ -168,11 +168,11 @@ impl KafkaLog {
                 FutureRecord::<str, [u8]>::to(&self.name).payload(&record.payload[..]);
             message.key = record.key.as_deref();
             message.headers = Some(headers(record));
-            let told = writer
+            let delivery = writer
                 .send_result(message)
                 .map_err(|(error, _)| explain(Topic::Decisions, record.size(), &error))?;
             sent.push(async move {
-                match told.await {
+                match delivery.await {
                     Ok(Ok(delivered)) => Ok(delivered.offset),
                     Ok(Err((error, _))) => Err(explain(Topic::Decisions, record.size(), &error)),
                     Err(_) => Err(BusError::Closed),
@@ -180,9 +180,9 @@ impl KafkaLog {
             });
         }
         let offsets = try_join_all(sent).await?;
-        let patience = self.patience;
+        let time_limit = self.time_limit;
         self.blocking(writer, "be written", move |writer| {
-            let until = Instant::now() + patience;
+            let until = Instant::now() + time_limit;
             loop {
                 match writer.commit_transaction(until.saturating_duration_since(Instant::now())) {
                     // Committing a transaction again is safe.
@@ -211,19 +211,19 @@ impl LogOfRecord for KafkaLog {
             .set("transactional.id", format!("anomalyzer-{}", self.name))
             .set(
                 "transaction.timeout.ms",
-                self.patience.as_millis().max(1000).to_string(),
+                self.time_limit.as_millis().max(1000).to_string(),
             )
             .set(
                 "message.timeout.ms",
-                self.patience.as_millis().max(1000).to_string(),
+                self.time_limit.as_millis().max(1000).to_string(),
             )
             .set("linger.ms", "0")
             .create_with_context(self.context.clone())
             .map_err(|error| self.failed("be written", &error))?;
-        let patience = self.patience;
+        let time_limit = self.time_limit;
         let begun = self
             .blocking(&writer, "be written in transactions", move |writer| {
-                writer.init_transactions(patience)
+                writer.init_transactions(time_limit)
             })
             .await;
         match begun {
@@ -241,15 +241,18 @@ impl LogOfRecord for KafkaLog {
     }
 
     async fn read(&mut self, from: i64, max: usize) -> Result<(Vec<Delivery>, bool), BusError> {
-        let (reader, name, patience) =
-            (self.reader()?, self.name.clone(), self.patience.min(SILENT));
+        let (reader, name, time_limit) = (
+            self.reader()?,
+            self.name.clone(),
+            self.time_limit.min(SILENT),
+        );
         let read = tokio::task::spawn_blocking(move || {
             let mut wanted = TopicPartitionList::new();
             wanted.add_partition_offset(&name, 0, Offset::Offset(from))?;
             // A new assignment for each read makes librdkafka report the end of the partition each
             // time.
             reader.assign(&wanted)?;
-            let (mut page, until) = (Vec::new(), Instant::now() + patience);
+            let (mut page, until) = (Vec::new(), Instant::now() + time_limit);
             while page.len() < max {
                 match reader.poll(POLL) {
                     Some(Ok(message)) => page.push(delivery(Topic::Decisions, &message)),

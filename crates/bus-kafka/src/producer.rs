@@ -36,7 +36,7 @@ pub(super) struct RecordProducer {
 pub(super) struct InFlight {
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
-    told: Option<oneshot::Sender<KafkaResult<()>>>,
+    confirm: Option<oneshot::Sender<KafkaResult<()>>>,
 }
 
 /// Message in the queue, whose confirmation can be awaited.
@@ -44,21 +44,21 @@ pub(super) struct Queued {
     topic: Topic,
     name: String,
     size: usize,
-    patience: Duration,
-    word: oneshot::Receiver<KafkaResult<()>>,
+    time_limit: Duration,
+    confirmation: oneshot::Receiver<KafkaResult<()>>,
 }
 
 impl Queued {
     /// Waits for the broker's confirmation.
     pub(super) async fn confirmed(self) -> Result<(), BusError> {
-        match timeout(self.patience, self.word).await {
+        match timeout(self.time_limit, self.confirmation).await {
             Ok(Ok(result)) => result.map_err(|error| explain(self.topic, self.size, &error)),
             Ok(Err(_)) => Err(BusError::Closed),
             Err(_) => Err(BusError::Unavailable(format!(
                 "kafka did not confirm a message for {} within {} s; it goes on trying, so that it may arrive twice \
                  when it is sent again",
                 self.name,
-                self.patience.as_secs_f32()
+                self.time_limit.as_secs_f32()
             ))),
         }
     }
@@ -86,10 +86,10 @@ impl ProducerContext for RecordContext {
             .as_ref()
             .map(drop)
             .map_err(|(error, _)| error.clone());
-        match in_flight.told {
-            Some(told) => {
+        match in_flight.confirm {
+            Some(confirm) => {
                 // The receiver is gone if the caller gave up waiting. That is fine.
-                let _ = told.send(result);
+                let _ = confirm.send(result);
             }
             None => match result {
                 Ok(()) => self.0.health.report_taken(),
@@ -179,12 +179,12 @@ impl RecordProducer {
         }
         let size = record.size();
         let room = self.room(size).await.ok_or(BusError::Full(topic))?;
-        let (told, word) = oneshot::channel();
+        let (confirm, confirmation) = oneshot::channel();
         let (slot, bytes) = room;
         let in_flight = Box::new(InFlight {
             _slot: slot,
             _bytes: bytes,
-            told: confirmed.then_some(told),
+            confirm: confirmed.then_some(confirm),
         });
         let mut message = BaseRecord::with_opaque_to(name, in_flight).payload(&record.payload[..]);
         message.key = record.key.as_deref();
@@ -198,8 +198,8 @@ impl RecordProducer {
             topic,
             name: name.to_owned(),
             size,
-            patience: self.publish_timeout,
-            word,
+            time_limit: self.publish_timeout,
+            confirmation,
         })
     }
 
@@ -236,13 +236,13 @@ impl RecordProducer {
     }
 
     /// Waits until no message is in the queue.
-    pub(super) async fn drain(&self, patience: Duration) -> Result<(), BusError> {
-        match timeout(patience, self.slots.acquire_many(self.queue_messages)).await {
+    pub(super) async fn drain(&self, time_limit: Duration) -> Result<(), BusError> {
+        match timeout(time_limit, self.slots.acquire_many(self.queue_messages)).await {
             Ok(_) => Ok(()),
             Err(_) => Err(BusError::Unavailable(format!(
                 "{} messages still wait for kafka after {} s",
                 self.waiting(),
-                patience.as_secs_f32()
+                time_limit.as_secs_f32()
             ))),
         }
     }

@@ -308,14 +308,14 @@ impl Subscription for KafkaSubscription {
         loop {
             let (consumer, name) = (Arc::clone(self.consumer()?), self.name.clone());
             let (partition, next) = (delivery.partition, delivery.offset + 1);
-            let (told, word) = oneshot::channel();
+            let (confirm, confirmation) = oneshot::channel();
             // A blocking task of the runtime would delay the runtime's shutdown, because a commit
             // does not return while the broker is unavailable. A plain thread does not.
             let committing = thread::Builder::new()
                 .name("kafka-commit".to_owned())
                 .spawn(move || {
                     // Sending fails if the caller no longer waits.
-                    let _ = told.send(commit(&consumer, &name, partition, next));
+                    let _ = confirm.send(commit(&consumer, &name, partition, next));
                 });
             committing.map_err(|error| {
                 BusError::Unavailable(format!("cannot commit {}: {error}", self.name))
@@ -326,7 +326,9 @@ impl Subscription for KafkaSubscription {
                     self.name
                 ))
             };
-            let committed = timeout_at(deadline, word).await.map_err(|_| given_up())?;
+            let committed = timeout_at(deadline, confirmation)
+                .await
+                .map_err(|_| given_up())?;
             let error = match committed.map_err(|_| BusError::Closed)? {
                 Ok(Committed::Done) => return Ok(()),
                 Ok(Committed::Lost) => {

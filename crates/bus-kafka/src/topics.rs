@@ -100,17 +100,17 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    pub(super) fn new(client: &ClientConfig, patience: Duration) -> Result<Self, BusError> {
+    pub(super) fn new(client: &ClientConfig, time_limit: Duration) -> Result<Self, BusError> {
         let admin = client
             .create()
             .map_err(|e: KafkaError| BusError::Unavailable(format!("kafka: {e}")))?;
         let options = AdminOptions::new()
-            .request_timeout(Some(patience))
-            .operation_timeout(Some(patience));
+            .request_timeout(Some(time_limit))
+            .operation_timeout(Some(time_limit));
         Ok(Self {
             admin: Arc::new(admin),
             options,
-            deadline: Instant::now() + patience,
+            deadline: Instant::now() + time_limit,
         })
     }
 

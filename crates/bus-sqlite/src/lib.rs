@@ -149,11 +149,11 @@ impl Bus for LocalBus {
             };
             return self.shared.write(topic, change).await.map(drop);
         }
-        let patience = self.shared.config.publish_timeout;
+        let time_limit = self.shared.config.publish_timeout;
         if self
             .shared
             .metrics
-            .push(record, patience, || self.shared.count_full(topic))
+            .push(record, time_limit, || self.shared.count_full(topic))
             .await
         {
             Ok(())
@@ -253,12 +253,17 @@ impl Bus for LocalBus {
         }
     }
 
-    async fn drain(&self, patience: Duration) -> Result<(), BusError> {
-        match timeout(patience, self.shared.write(Topic::Decisions, Change::Flush)).await {
+    async fn drain(&self, time_limit: Duration) -> Result<(), BusError> {
+        match timeout(
+            time_limit,
+            self.shared.write(Topic::Decisions, Change::Flush),
+        )
+        .await
+        {
             Ok(written) => written.map(drop),
             Err(_) => Err(BusError::Store(format!(
                 "still writing after {} s",
-                patience.as_secs_f32()
+                time_limit.as_secs_f32()
             ))),
         }
     }

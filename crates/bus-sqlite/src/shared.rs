@@ -34,23 +34,23 @@ impl Shared {
     /// Sends a change to the writer and waits until it is on disk.
     pub(super) async fn write(&self, topic: Topic, change: Change) -> Result<i64, BusError> {
         let (done, written) = oneshot::channel();
-        let patience = self.config.publish_timeout;
+        let time_limit = self.config.publish_timeout;
         match self.writer.try_send(Write { change, done }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(BusError::Closed),
             Err(mpsc::error::TrySendError::Full(write)) => {
                 self.count_full(topic);
-                let sent = timeout(patience, self.writer.send(write))
+                let sent = timeout(time_limit, self.writer.send(write))
                     .await
                     .map_err(|_| BusError::Full(topic))?;
                 sent.map_err(|_| BusError::Closed)?;
             }
         }
-        match timeout(patience, written).await {
+        match timeout(time_limit, written).await {
             Ok(answer) => answer.map_err(|_| BusError::Closed)?,
             Err(_) => Err(BusError::Store(format!(
                 "the disk took more than {} s",
-                patience.as_secs_f32()
+                time_limit.as_secs_f32()
             ))),
         }
     }

@@ -73,20 +73,20 @@ impl<'a> SceneContext<'a> {
 ///
 /// # Errors
 ///
-/// Returns an error with the text `otherwise` if there is no value within `patience`.
+/// Returns an error with the text `otherwise` if there is no value within `time_limit`.
 pub(super) async fn poll<T>(
-    patience: Duration,
+    time_limit: Duration,
     otherwise: &str,
     mut ask: impl AsyncFnMut() -> Option<T>,
 ) -> anyhow::Result<T> {
-    let deadline = tokio::time::Instant::now() + patience;
+    let deadline = tokio::time::Instant::now() + time_limit;
     loop {
         if let Some(answer) = ask().await {
             return Ok(answer);
         }
         anyhow::ensure!(
             tokio::time::Instant::now() < deadline,
-            "{otherwise} within {patience:?}"
+            "{otherwise} within {time_limit:?}"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -13,7 +13,7 @@ use super::series::SeriesTable;
 use super::state_store::{Hash, Onset, StateStore, settings_hash};
 use super::warmup::{Learning, Warmup};
 use anomalyzer_domain::{DetectorConfig, Finding, Target, UnixMs};
-use anomalyzer_plugin_host::{DetectorHandle, Frame, PluginError, Plugins, Verdict};
+use anomalyzer_plugin_host::{DetectorHandle, Frame, FrameVerdict, PluginError, Plugins};
 
 /// Number of consecutive faults after which the saved state is no longer trusted: the state itself
 /// may cause the faults.
@@ -34,7 +34,7 @@ pub(super) struct SeriesFinding {
 }
 
 /// A detector on a signal.
-pub(super) struct Detector {
+pub(super) struct SignalDetector {
     pub(super) config: DetectorConfig,
     pub(super) settings: Hash,
     handle: DetectorHandle,
@@ -62,7 +62,7 @@ pub(super) struct Detector {
     pub(super) not_restored: Option<String>,
 }
 
-impl Detector {
+impl SignalDetector {
     /// Opens an instance of the configured plugin.
     pub(super) async fn open(
         plugins: &Plugins,
@@ -299,9 +299,9 @@ async fn open_instance(
 }
 
 /// Replays the past to an instance, if there is any.
-async fn replay(handle: &DetectorHandle, past: &Arc<Frame>) -> Result<Verdict, PluginError> {
+async fn replay(handle: &DetectorHandle, past: &Arc<Frame>) -> Result<FrameVerdict, PluginError> {
     match past.opened.is_empty() && past.is_empty() {
-        true => Ok(Verdict::default()),
+        true => Ok(FrameVerdict::default()),
         false => handle.observe(Arc::clone(past), false).await,
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::context::{DetectContext, SignalView};
-use super::detector::{Detector, SeriesFinding};
+use super::detector::{SeriesFinding, SignalDetector};
 use anomalyzer_domain::{DetectorConfig, UnixMs};
 use anomalyzer_plugin_host::{Frame, PluginError, Plugins};
 
@@ -54,7 +54,7 @@ impl Quarantined {
 /// The detectors of a signal, and those that were taken out.
 #[derive(Default)]
 pub(super) struct DetectorSet {
-    pub(super) active: Vec<Detector>,
+    pub(super) active: Vec<SignalDetector>,
     quarantined: Vec<Quarantined>,
     /// The last problem with one of them.
     pub(super) problem: Option<String>,
@@ -72,7 +72,7 @@ impl DetectorSet {
     ) -> Result<Self, DetectorFailure> {
         let mut set = Self::default();
         for config in configs {
-            match Detector::open(&context.plugins, config).await {
+            match SignalDetector::open(&context.plugins, config).await {
                 Ok(detector) => set.active.push(detector),
                 Err(error) if error.is_quarantine() => {
                     let quarantined = Quarantined::new(&context.plugins, config, false, error);
@@ -185,7 +185,7 @@ impl DetectorSet {
             if is_active || is_quarantined {
                 continue;
             }
-            match Detector::open(&context.plugins, config).await {
+            match SignalDetector::open(&context.plugins, config).await {
                 Ok(mut detector) => {
                     detector.is_stand_in = true;
                     detector.must_reopen = replay;
@@ -244,7 +244,7 @@ impl DetectorSet {
             if quarantined.was_stand_in {
                 continue;
             }
-            match Detector::open(&context.plugins, &quarantined.config).await {
+            match SignalDetector::open(&context.plugins, &quarantined.config).await {
                 Ok(mut detector) => {
                     detector.must_reopen = true;
                     let plugin = &quarantined.config.name;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::context::SignalView;
-use super::detector::{Detector, SeriesFinding};
+use super::detector::{SeriesFinding, SignalDetector};
 use super::restore::RestoreReport;
 use super::series::{MAX_RECENT, SeriesTable};
 use super::signal_state::SignalState;
@@ -120,7 +120,7 @@ pub async fn re_evaluate(
         name: detector.to_owned(),
         settings: context.settings.clone(),
     };
-    let mut detector = Detector::open(plugins, &config).await?;
+    let mut detector = SignalDetector::open(plugins, &config).await?;
     let mut table = SeriesTable::default();
     let mut frame = Frame {
         now: *at,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::batch::{Message, Unreadable};
 use super::context::{DetectContext, SignalView};
-use super::detector::{Detector, SeriesFinding};
+use super::detector::{SeriesFinding, SignalDetector};
 use super::dropped::{DropShare, Dropped};
 use super::quarantine::{DetectorFailure, DetectorSet, Evaluation};
 use super::series::SeriesTable;
@@ -32,7 +32,8 @@ pub struct DetectStatus {
     /// Number of dropped samples that were not finite.
     pub not_finite: u64,
     /// Number of dropped samples of series beyond the maximum number of series.
-    pub overlooked: u64,
+    #[serde(rename = "overlooked")]
+    pub dropped_samples: u64,
     /// Number of dropped samples of series whose labels can't be used.
     pub refused: u64,
     /// A series whose labels can't be used that arrived in the last minutes, with the reason.
@@ -199,7 +200,7 @@ impl SignalState {
     /// Updates the status and returns it.
     pub(super) fn status(&mut self) -> DetectStatus {
         let active = &mut self.detectors.active;
-        let refused = |detector: &Detector| {
+        let refused = |detector: &SignalDetector| {
             let why = detector.not_restored.as_ref();
             why.map(|why| format!("{}: {why}", detector.config.name))
         };
@@ -222,12 +223,12 @@ impl SignalState {
             learning,
             late: self.table.late,
             not_finite: self.table.not_finite,
-            overlooked: self.table.dropped,
+            dropped_samples: self.table.dropped,
             refused: self.table.refused,
             refused_series,
             dropped: self.dropped.large(),
             never_learns,
-            detectors: active.iter().map(Detector::title).collect(),
+            detectors: active.iter().map(SignalDetector::title).collect(),
             restored: restored.unwrap_or(0),
             not_restored: active.iter().find_map(refused),
             quarantined: self.detectors.describe_quarantined(),

@@ -3,7 +3,7 @@
 
 use super::backfill::Backfill;
 use super::correlator::IncidentCorrelator;
-use super::detector::{Detector, SeriesFinding};
+use super::detector::{SeriesFinding, SignalDetector};
 use super::restore::{RestoreReport, ToRestore};
 use super::signal_state::SignalState;
 use super::state_store::{Onset, Page, RowKey, SavedState, StateStore};
@@ -142,8 +142,8 @@ impl WarmStart<'_> {
     /// Forgets the states that a detector of this name saved under settings that no detector has.
     async fn forget_other_settings(
         &self,
-        detectors: &[Detector],
-        detector: &Detector,
+        detectors: &[SignalDetector],
+        detector: &SignalDetector,
         store: &StateStore,
         report: &mut RestoreReport,
     ) {
@@ -170,7 +170,11 @@ impl WarmStart<'_> {
         backfill: Option<&dyn Backfill>,
     ) -> Vec<SeriesFinding> {
         let active = &state.detectors.active;
-        let wanted = active.iter().map(Detector::history_ms).max().unwrap_or(0);
+        let wanted = active
+            .iter()
+            .map(SignalDetector::history_ms)
+            .max()
+            .unwrap_or(0);
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
         let to = self.first.saturating_sub(1);
         let from = missing_since(state, reports).max(self.first.saturating_sub(wanted));

@@ -157,11 +157,11 @@ impl Diagnoser {
         if self.breaker.lock().await.refuses(Instant::now()) {
             return (left_alone(), evidence);
         }
-        let patience = ollama.config().timeout;
-        let Ok(Ok(_place)) = tokio::time::timeout(patience, self.places.acquire()).await else {
+        let time_limit = ollama.config().timeout;
+        let Ok(Ok(_place)) = tokio::time::timeout(time_limit, self.places.acquire()).await else {
             return (
                 by_rules(format!(
-                    "ollama was busy with other incidents for {patience:?}"
+                    "ollama was busy with other incidents for {time_limit:?}"
                 )),
                 evidence,
             );
@@ -171,7 +171,7 @@ impl Diagnoser {
             return (left_alone(), evidence);
         }
         // The time-out of the client covers one request. This one covers all requests together.
-        let asked = tokio::time::timeout(patience, ollama.ask(event, &evidence, offered)).await;
+        let asked = tokio::time::timeout(time_limit, ollama.ask(event, &evidence, offered)).await;
         match asked {
             Ok(Ok(diagnosis)) => {
                 self.breaker.lock().await.succeeded();
@@ -198,7 +198,8 @@ impl Diagnoser {
             }
             Err(_) => {
                 self.breaker.lock().await.failed(Instant::now());
-                let mut diagnosis = by_rules(format!("ollama did not answer within {patience:?}"));
+                let mut diagnosis =
+                    by_rules(format!("ollama did not answer within {time_limit:?}"));
                 diagnosis.analyst.took_ms =
                     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 diagnosis.analyst.model = Some(ollama.config().model.clone());

@@ -17,7 +17,7 @@ pub enum HistoryError {
     },
     /// The bounded queue of the writer stayed full. The caller should slow down.
     #[error(
-        "the writer of {path} is {waiting} records behind and did not catch up within {patience:?}; retry later"
+        "the writer of {path} is {waiting} records behind and did not catch up within {time_limit:?}; retry later"
     )]
     Busy {
         /// Path of the file.
@@ -25,16 +25,16 @@ pub enum HistoryError {
         /// Number of waiting records.
         waiting: usize,
         /// Time that was waited.
-        patience: Duration,
+        time_limit: Duration,
     },
     /// The writer got the record but did not answer in time. The record may or may not be stored.
     /// Recording it again is safe.
-    #[error("the disk under {path} did not answer within {patience:?}; check it")]
+    #[error("the disk under {path} did not answer within {time_limit:?}; check it")]
     Unanswered {
         /// Path of the file.
         path: PathBuf,
         /// Time that was waited.
-        patience: Duration,
+        time_limit: Duration,
     },
     /// Another server is the one that records.
     #[error(

@@ -72,7 +72,7 @@ pub(super) struct Writer {
     path: PathBuf,
     /// Maximum time that a caller waits for room in the queue, and again until its record is
     /// durable.
-    patience: Duration,
+    time_limit: Duration,
     sender: mpsc::Sender<Job>,
     decisions: broadcast::Sender<Arc<Decision>>,
     /// Reason why the last write failed, if it failed.
@@ -133,7 +133,7 @@ impl Writer {
         };
         Self {
             path: path.to_owned(),
-            patience: options.patience,
+            time_limit: options.time_limit,
             sender,
             decisions,
             problem,
@@ -172,12 +172,12 @@ impl Writer {
             let mut leads = self.leads.clone();
             // On a timeout the writer task refuses the event.
             let _ = tokio::time::timeout(
-                LEAD_TIMEOUT.min(self.patience),
+                LEAD_TIMEOUT.min(self.time_limit),
                 leads.wait_for(|leads| *leads),
             )
             .await;
         }
-        let (path, patience) = (self.path.clone(), self.patience);
+        let (path, time_limit) = (self.path.clone(), self.time_limit);
         let permit = match self.sender.try_reserve() {
             Ok(permit) => permit,
             Err(mpsc::error::TrySendError::Closed(())) => {
@@ -185,14 +185,14 @@ impl Writer {
             }
             Err(mpsc::error::TrySendError::Full(())) => {
                 self.full.increment();
-                match tokio::time::timeout(patience, self.sender.reserve()).await {
+                match tokio::time::timeout(time_limit, self.sender.reserve()).await {
                     Ok(Ok(permit)) => permit,
                     Ok(Err(_)) => return Err(HistoryError::Closed { path }),
                     Err(_) => {
                         return Err(HistoryError::Busy {
                             path,
                             waiting: self.waiting(),
-                            patience,
+                            time_limit,
                         });
                     }
                 }
@@ -200,10 +200,10 @@ impl Writer {
         };
         let (reply, answer) = oneshot::channel();
         permit.send(Job { work, reply });
-        match tokio::time::timeout(patience, answer).await {
+        match tokio::time::timeout(time_limit, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(HistoryError::Closed { path }),
-            Err(_) => Err(HistoryError::Unanswered { path, patience }),
+            Err(_) => Err(HistoryError::Unanswered { path, time_limit }),
         }
     }
 

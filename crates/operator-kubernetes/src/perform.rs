@@ -86,7 +86,7 @@ fn check_basis(object: &Object, target: &Target, basis: &Snapshot) -> Result<(),
         || object.mark() != basis.last_operation.as_deref()
     {
         return Err(OperatorError::Conflict(format!(
-            "{target} changed since it was looked at: it is at {} after operation {}, looked at was {} of {} after operation {}",
+            "{target} changed since it was inspected: it is at {} after operation {}, inspected was {} of {} after operation {}",
             object.version(),
             object.mark().unwrap_or("none"),
             basis.version,

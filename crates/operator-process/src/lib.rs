@@ -248,7 +248,7 @@ impl Operator for Local {
         }
         if basis.target != *target || basis.version != wanted.version() {
             return Err(OperatorError::Conflict(format!(
-                "{target} changed since it was looked at: it is at version {}, looked at was version {} of {}",
+                "{target} changed since it was inspected: it is at version {}, inspected was version {} of {}",
                 wanted.generation, basis.version, basis.target
             )));
         }

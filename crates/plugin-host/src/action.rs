@@ -90,7 +90,7 @@ pub(super) struct Action {
     pub(super) version: String,
     pub(super) digest: String,
     pub(super) pre: ActionPluginPre<State>,
-    pub(super) ground: Arc<Runtime>,
+    pub(super) runtime: Arc<Runtime>,
 }
 
 /// One run of an action. After an error that lost the instance, every call returns
@@ -112,7 +112,7 @@ impl Run {
         incident: &ActionIncident,
         parameters: &Value,
     ) -> Result<Self, PluginError> {
-        let stats = plugin.ground.stats.of(&plugin.name);
+        let stats = plugin.runtime.stats.of(&plugin.name);
         let opened = Self::try_open(plugin, incident, parameters);
         note(&stats, opened.as_ref().err(), false);
         opened
@@ -124,8 +124,8 @@ impl Run {
         parameters: &Value,
     ) -> Result<Self, PluginError> {
         let parameters = parameters.to_string();
-        let deadline = plugin.ground.limits.describe_deadline;
-        let mut sandbox = plugin.ground.sandbox(plugin.name.clone());
+        let deadline = plugin.runtime.limits.describe_deadline;
+        let mut sandbox = plugin.runtime.sandbox(plugin.name.clone());
         let exports = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| {
             plugin.pre.instantiate(store)
         })?;
@@ -165,7 +165,7 @@ impl Run {
         let step = self.step(now, last);
         let ended = matches!(step, Ok(ActionStep::Finished(_) | ActionStep::GaveUp(_)));
         note(
-            &self.plugin.ground.stats.of(&self.plugin.name),
+            &self.plugin.runtime.stats.of(&self.plugin.name),
             step.as_ref().err(),
             ended,
         );
@@ -183,7 +183,7 @@ impl Run {
         };
         self.instance.call(
             "next",
-            self.plugin.ground.limits.call_deadline,
+            self.plugin.runtime.limits.call_deadline,
             STEP_BYTES,
             |store, Guest { exports, run }| {
                 exports

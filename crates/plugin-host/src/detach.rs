@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(
             stood_back(false),
             SCHED_OTHER,
-            "the desk's own thread serves the others"
+            "the queue's own thread serves the others"
         );
         assert_eq!(stood_back(true), SCHED_IDLE);
     }

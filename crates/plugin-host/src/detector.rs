@@ -88,7 +88,7 @@ impl Frame {
 
 /// Verdict of a detector on a frame.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Verdict {
+pub struct FrameVerdict {
     /// One score per sample if scores were asked for, else empty. Scores are finite and not
     /// negative.
     pub scores: Vec<f64>,
@@ -124,7 +124,7 @@ pub(super) struct Detector {
     /// Default minimum number of samples, from the schema of its settings, if the schema has it.
     pub(super) min_samples: Option<u32>,
     pub(super) pre: DetectorPre,
-    pub(super) ground: Arc<Runtime>,
+    pub(super) runtime: Arc<Runtime>,
 }
 
 /// One instance of a detector, on the thread of its owner. The workers run it, and a benchmark
@@ -144,8 +144,8 @@ pub(super) struct Guest {
 impl DetectorInstance {
     /// Opens an instance in a store of its own.
     pub(super) fn open(plugin: Arc<Detector>, settings: &str) -> Result<Self, PluginError> {
-        let deadline = plugin.ground.limits.describe_deadline;
-        let mut sandbox = plugin.ground.sandbox(plugin.name.clone());
+        let deadline = plugin.runtime.limits.describe_deadline;
+        let mut sandbox = plugin.runtime.sandbox(plugin.name.clone());
         let exports = sandbox.call("instantiate", deadline, OPENING_BYTES, |store| {
             plugin.pre.instantiate(store)
         })?;
@@ -162,7 +162,11 @@ impl DetectorInstance {
     }
 
     /// Shows the detector a frame. The guest may hand back about 1 KiB per sample.
-    pub fn observe(&mut self, frame: &Frame, want_scores: bool) -> Result<Verdict, PluginError> {
+    pub fn observe(
+        &mut self,
+        frame: &Frame,
+        want_scores: bool,
+    ) -> Result<FrameVerdict, PluginError> {
         frame.check().map_err(|reason| PluginError::Input {
             plugin: self.plugin.name.to_string(),
             reason,
@@ -189,7 +193,7 @@ impl DetectorInstance {
         let bytes = OPENING_BYTES + frame.len() * 1024;
         self.instance.call(
             "observe",
-            self.plugin.ground.limits.call_deadline,
+            self.plugin.runtime.limits.call_deadline,
             bytes,
             |store, Guest { exports, monitor }| {
                 let exports = exports.detector.monitor();
@@ -202,7 +206,11 @@ impl DetectorInstance {
 
 /// Converts a guest's verdict on `samples` samples. Returns an error if the verdict breaks the
 /// contract.
-fn checked(verdict: GuestVerdict, samples: usize, want_scores: bool) -> Result<Verdict, String> {
+fn checked(
+    verdict: GuestVerdict,
+    samples: usize,
+    want_scores: bool,
+) -> Result<FrameVerdict, String> {
     let GuestVerdict { scores, findings } = verdict;
     let expected = if want_scores { samples } else { 0 };
     if scores.len() != expected {
@@ -266,7 +274,7 @@ fn checked(verdict: GuestVerdict, samples: usize, want_scores: bool) -> Result<V
             })
         })
         .collect::<Result<_, _>>()?;
-    Ok(Verdict { scores, findings })
+    Ok(FrameVerdict { scores, findings })
 }
 
 #[cfg(test)]
@@ -290,7 +298,7 @@ mod tests {
         findings: Vec<GuestFinding>,
         scores: Vec<f64>,
         want_scores: bool,
-    ) -> Result<Verdict, String> {
+    ) -> Result<FrameVerdict, String> {
         checked(GuestVerdict { scores, findings }, 3, want_scores)
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::action::{Action, ActionIncident, ActionOutcome, ActionStep, Run};
 use super::call::Instances;
-use super::detector::{Detector, Frame, Verdict};
+use super::detector::{Detector, Frame, FrameVerdict};
 use super::error::PluginError;
 use super::inspect::{MIN_SAMPLES, whole};
 use super::state::{MOST_SAVED, Saved};
@@ -87,7 +87,7 @@ impl DetectorHandle {
         &self,
         frame: impl Into<Arc<Frame>>,
         want_scores: bool,
-    ) -> Result<Verdict, PluginError> {
+    ) -> Result<FrameVerdict, PluginError> {
         let frame = frame.into();
         self.with(move |watch| watch.observe(Instant::now(), &frame, want_scores))
             .await
@@ -109,7 +109,7 @@ impl DetectorHandle {
         &self,
         of: Vec<Option<u32>>,
     ) -> Result<Vec<Result<Option<Vec<u8>>, PluginError>>, PluginError> {
-        let deadline = self.plugin.ground.limits.call_deadline;
+        let deadline = self.plugin.runtime.limits.call_deadline;
         self.with(move |watch| {
             let (began, mut bytes, mut all) = (Instant::now(), 0, Vec::with_capacity(of.len()));
             for of in of {
@@ -138,7 +138,7 @@ impl DetectorHandle {
         &self,
         mut saved: Vec<Saved>,
     ) -> Result<Vec<Result<(), PluginError>>, PluginError> {
-        let deadline = self.plugin.ground.limits.call_deadline;
+        let deadline = self.plugin.runtime.limits.call_deadline;
         let mut answers = Vec::with_capacity(saved.len());
         while !saved.is_empty() {
             let (some, rest) = self

@@ -56,7 +56,7 @@ pub(super) enum Prepared {
 ///
 /// A child process does all of the work. Without a program for it, this process does.
 pub(super) fn examine(
-    ground: &Arc<Runtime>,
+    runtime: &Arc<Runtime>,
     linker: &Linker<State>,
     bytes: &[u8],
     turn: &Turn<'_>,
@@ -64,14 +64,14 @@ pub(super) fn examine(
 ) -> Result<Prepared, String> {
     info.digest = digest(bytes);
     info.size = bytes.len() as u64;
-    let examined = match ground.compiler.child() {
+    let examined = match runtime.compiler.child() {
         Some(child) => {
             let foreign = Foreign {
                 bytes,
                 digest: &info.digest,
                 name: &info.name,
             };
-            match child.examine(&ground.engine, &foreign, turn) {
+            match child.examine(&runtime.engine, &foreign, turn) {
                 Ok((compiled, description)) => description
                     .describe(info)
                     .map(|()| Prepared::Outside(compiled)),
@@ -83,7 +83,7 @@ pub(super) fn examine(
             }
         }
         None => catch_unwind(AssertUnwindSafe(|| {
-            examine_here(ground, linker, bytes, info).map(Prepared::Here)
+            examine_here(runtime, linker, bytes, info).map(Prepared::Here)
         }))
         .unwrap_or_else(|_| Err("the runtime panicked over it".to_owned())),
     };
@@ -91,17 +91,17 @@ pub(super) fn examine(
 }
 
 fn examine_here(
-    ground: &Arc<Runtime>,
+    runtime: &Arc<Runtime>,
     linker: &Linker<State>,
     bytes: &[u8],
     info: &mut PluginInfo,
 ) -> Result<Code, String> {
     let encoded = component::component(bytes)?;
     info.surface = Surface::of(bytes, &encoded).ok();
-    let component = ground.compiler.compile_here(&ground.engine, &encoded)?;
-    let linked = link(ground, linker, &component, info)?;
-    describe(ground, &linked, info)?;
-    Ok(linked.code(ground, info))
+    let component = runtime.compiler.compile_here(&runtime.engine, &encoded)?;
+    let linked = link(runtime, linker, &component, info)?;
+    describe(runtime, &linked, info)?;
+    Ok(linked.code(runtime, info))
 }
 
 impl Prepared {
@@ -113,7 +113,7 @@ impl Prepared {
     /// Takes the compiled code over, and makes it ready to be opened. Runs nothing of it.
     pub(super) fn open(
         self,
-        ground: &Arc<Runtime>,
+        runtime: &Arc<Runtime>,
         linker: &Linker<State>,
         bytes: &[u8],
         info: &PluginInfo,
@@ -123,11 +123,12 @@ impl Prepared {
             Self::Outside(compiled) => compiled,
         };
         let load = || {
-            let component = ground
-                .compiler
-                .load(&ground.engine, bytes, &info.digest, compiled)?;
-            let linked = link(ground, linker, &component, &mut info.clone())?;
-            Ok(linked.code(ground, info))
+            let component =
+                runtime
+                    .compiler
+                    .load(&runtime.engine, bytes, &info.digest, compiled)?;
+            let linked = link(runtime, linker, &component, &mut info.clone())?;
+            Ok(linked.code(runtime, info))
         };
         load().map_err(|reason: String| one_line(&reason, 1024))
     }
@@ -151,13 +152,13 @@ pub(super) enum Linked {
 
 /// Determines the kind of a component, and links it. Runs nothing of it.
 pub(super) fn link(
-    ground: &Runtime,
+    runtime: &Runtime,
     linker: &Linker<State>,
     component: &Component,
     info: &mut PluginInfo,
 ) -> Result<Linked, String> {
-    linker::refuse_foreign_imports(&ground.engine, component)?;
-    let kind = kind_of(&ground.engine, component)?;
+    linker::refuse_foreign_imports(&runtime.engine, component)?;
+    let kind = kind_of(&runtime.engine, component)?;
     info.kind = Some(kind);
     let mismatch = |error: wasmtime::Error| format!("it does not match the contract: {error:#}");
     let pre = linker.instantiate_pre(component).map_err(mismatch)?;
@@ -170,13 +171,13 @@ pub(super) fn link(
 
 /// Asks a plugin to describe itself, within the limits of a call.
 pub(super) fn describe(
-    ground: &Runtime,
+    runtime: &Runtime,
     linked: &Linked,
     info: &mut PluginInfo,
 ) -> Result<(), String> {
     let told = |error: PluginError| error.to_string();
-    let deadline = ground.limits.describe_deadline;
-    let mut sandbox = ground.sandbox_of_nobody(info.name.as_str().into());
+    let deadline = runtime.limits.describe_deadline;
+    let mut sandbox = runtime.sandbox_of_nobody(info.name.as_str().into());
     let bytes = OPENING_BYTES + SCHEMA_BYTES;
     match linked {
         Linked::Detector(pre) => {
@@ -233,8 +234,8 @@ pub(super) fn describe(
 
 impl Linked {
     /// Returns the plugin that `info` describes, ready to be opened.
-    fn code(self, ground: &Arc<Runtime>, info: &PluginInfo) -> Code {
-        let (name, ground) = (Arc::from(info.name.as_str()), Arc::clone(ground));
+    fn code(self, runtime: &Arc<Runtime>, info: &PluginInfo) -> Code {
+        let (name, runtime) = (Arc::from(info.name.as_str()), Arc::clone(runtime));
         let (version, digest) = (info.version.clone(), info.digest.clone());
         match self {
             Self::Detector(pre) => Code::Detector(Arc::new(Detector {
@@ -244,14 +245,14 @@ impl Linked {
                 history_ms: info.history_ms,
                 min_samples: min_samples(&info.settings),
                 pre,
-                ground,
+                runtime,
             })),
             Self::Action(pre) => Code::Action(Arc::new(Action {
                 name,
                 version,
                 digest,
                 pre,
-                ground,
+                runtime,
             })),
         }
     }

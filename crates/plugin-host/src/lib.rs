@@ -39,7 +39,7 @@ pub use action::{ActionIncident, ActionOutcome, ActionStep};
 pub use compile::{CompileArgs, compile_and_exit, this_program};
 pub use component::Surface;
 pub use config::{CandidateQuota, Limits, PluginConfig, STORE};
-pub use detector::{DetectorInstance, Frame, RawFinding, Verdict};
+pub use detector::{DetectorInstance, Frame, FrameVerdict, RawFinding};
 pub use error::PluginError;
 pub use handle::{ActionRun, DetectorHandle};
 pub use plugin_info::{Need, PluginInfo};

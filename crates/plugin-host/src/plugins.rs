@@ -45,7 +45,7 @@ impl WeakPlugins {
 
 struct Inner {
     config: PluginConfig,
-    ground: Arc<Runtime>,
+    runtime: Arc<Runtime>,
     registry: Registry,
     workers: Vec<Arc<Worker>>,
     counts: Arc<Counts>,
@@ -104,8 +104,8 @@ impl Plugins {
     /// [`Plugins::take_pending`] the caller must call [`Plugins::load_pending`], and then
     /// [`Plugins::finish_start`].
     pub fn open(config: PluginConfig) -> Result<Self, PluginError> {
-        let ground = Arc::new(Runtime::new(&config)?);
-        let registry = Registry::open(&ground, &config)?;
+        let runtime = Arc::new(Runtime::new(&config)?);
+        let registry = Registry::open(&runtime, &config)?;
         let threads = match config.limits.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -117,7 +117,7 @@ impl Plugins {
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
-                ground,
+                runtime,
                 registry,
                 workers,
                 counts,
@@ -239,7 +239,7 @@ impl Plugins {
     /// Returns the number of times that a plugin got another chance after it may have been
     /// quarantined.
     pub fn chances(&self, name: &str) -> u64 {
-        let stats = self.inner.ground.stats.by_name(name);
+        let stats = self.inner.runtime.stats.by_name(name);
         stats.map_or(0, |stats| stats.chances())
     }
 
@@ -451,14 +451,14 @@ impl Plugins {
         let plugin = registry
             .action(&plugin_name)
             .ok_or_else(|| self.not_found("action", name))?;
-        plugin.ground.admit(&plugin.name)?;
+        plugin.runtime.admit(&plugin.name)?;
         ActionRun::open(&self.inner.workers, plugin, incident, parameters).await
     }
 
     /// Returns the health of the plugins.
     pub fn health(&self) -> PluginHealth {
         let Inner {
-            ground,
+            runtime,
             registry,
             workers,
             counts,
@@ -478,11 +478,11 @@ impl Plugins {
             full: counts.full.load(Ordering::Relaxed),
             calls: counts.calls.load(Ordering::Relaxed),
             faults: counts.faults.load(Ordering::Relaxed),
-            memory_bytes: ground.total.used(),
+            memory_bytes: runtime.total.used(),
             loading: registry.loading(),
             store_bytes: registry.stored_bytes(),
             store_capacity_bytes: config.store_bytes,
-            cache_bytes: ground.compiler.cache_bytes(),
+            cache_bytes: runtime.compiler.cache_bytes(),
             cache_capacity_bytes: config.cache_bytes,
         }
     }
@@ -494,7 +494,7 @@ impl Plugins {
             .registry
             .detector(name)
             .ok_or_else(|| self.not_found("detector", name))?;
-        plugin.ground.admit(&plugin.name)?;
+        plugin.runtime.admit(&plugin.name)?;
         Ok(plugin)
     }
 

@@ -35,7 +35,7 @@ thread_local! {
 }
 
 struct Relievable {
-    desk: RunQueue,
+    queue: RunQueue,
     lease: u64,
     /// True if the last call of this instance ended with a fault.
     suspect: bool,
@@ -43,28 +43,36 @@ struct Relievable {
 
 /// Hands the run queue of this thread to a new thread, and so detaches the current call. Does
 /// nothing if the call is detached already, or if too many calls are.
-fn hand_on() {
+fn detach_call() {
     let Some(Relievable {
-        mut desk,
+        mut queue,
         lease,
         suspect,
     }) = RELIEVABLE.take()
     else {
         return;
     };
-    if desk.shared.alone.fetch_add(1, Ordering::Relaxed) >= MAX_DETACHED {
-        desk.shared.alone.fetch_sub(1, Ordering::Relaxed);
+    if queue
+        .shared
+        .detached_threads
+        .fetch_add(1, Ordering::Relaxed)
+        >= MAX_DETACHED
+    {
+        queue
+            .shared
+            .detached_threads
+            .fetch_sub(1, Ordering::Relaxed);
         RELIEVABLE.set(Some(Relievable {
-            desk,
+            queue,
             lease,
             suspect,
         }));
         return;
     }
-    desk.away.insert(lease, VecDeque::new());
-    desk.slow.insert(lease);
-    let shared = Arc::clone(&desk.shared);
-    match desk.start() {
+    queue.detached.insert(lease, VecDeque::new());
+    queue.slow.insert(lease);
+    let shared = Arc::clone(&queue.shared);
+    match queue.start() {
         // If the kernel refuses the niceness, the thread keeps its priority.
         Ok(()) => {
             let _ = rustix::process::nice(NICER);
@@ -74,12 +82,12 @@ fn hand_on() {
             }
         }
         Err(left) => {
-            let (mut desk, error) = *left;
+            let (mut queue, error) = *left;
             tracing::warn!(%error, "cannot start a thread to detach a slow plugin call");
-            shared.alone.fetch_sub(1, Ordering::Relaxed);
-            desk.away.remove(&lease);
+            shared.detached_threads.fetch_sub(1, Ordering::Relaxed);
+            queue.detached.remove(&lease);
             RELIEVABLE.set(Some(Relievable {
-                desk,
+                queue,
                 lease,
                 suspect,
             }));
@@ -92,10 +100,10 @@ pub(super) struct Shared {
     index: usize,
     jobs: mpsc::WeakSender<Call>,
     /// Leases that ended. Their number is at most the number of instances.
-    left: Mutex<Vec<u64>>,
+    ended: Mutex<Vec<u64>>,
     /// Instances that return from detached calls, with true if the call was slow.
-    back: Mutex<Vec<(u64, Instances, bool)>>,
-    alone: AtomicUsize,
+    returned: Mutex<Vec<(u64, Instances, bool)>>,
+    detached_threads: AtomicUsize,
 }
 
 impl Shared {
@@ -103,27 +111,27 @@ impl Shared {
         Self {
             index,
             jobs,
-            left: Mutex::default(),
-            back: Mutex::default(),
-            alone: AtomicUsize::new(0),
+            ended: Mutex::default(),
+            returned: Mutex::default(),
+            detached_threads: AtomicUsize::new(0),
         }
     }
 
     /// Records that a lease has ended.
-    pub(super) fn leave(&self, lease: u64) {
-        self.left.lock().push(lease);
-        self.nudge(lease);
+    pub(super) fn end_lease(&self, lease: u64) {
+        self.ended.lock().push(lease);
+        self.wake(lease);
     }
 
-    fn come_back(&self, lease: u64, instances: Instances, slow: bool) {
-        self.back.lock().push((lease, instances, slow));
-        self.alone.fetch_sub(1, Ordering::Relaxed);
-        self.nudge(lease);
+    fn give_back(&self, lease: u64, instances: Instances, slow: bool) {
+        self.returned.lock().push((lease, instances, slow));
+        self.detached_threads.fetch_sub(1, Ordering::Relaxed);
+        self.wake(lease);
     }
 
     /// Wakes an idle thread, so that it looks at the shared state. A busy thread looks before its
     /// next call anyway.
-    fn nudge(&self, lease: u64) {
+    fn wake(&self, lease: u64) {
         if let Some(jobs) = self.jobs.upgrade() {
             let _ = jobs.try_send(Call {
                 lease,
@@ -141,7 +149,7 @@ pub(super) struct RunQueue {
     /// Calls that waited for an instance that has returned. They come before the queue.
     ready: VecDeque<Call>,
     /// Instances in a detached call, and the calls that wait for them.
-    away: HashMap<u64, VecDeque<Job>>,
+    detached: HashMap<u64, VecDeque<Job>>,
     /// Instances whose last call was slow. Their next call starts detached.
     slow: HashSet<u64>,
     shared: Arc<Shared>,
@@ -153,7 +161,7 @@ impl RunQueue {
             instances: Instances::default(),
             queued,
             ready: VecDeque::new(),
-            away: HashMap::new(),
+            detached: HashMap::new(),
             slow: HashSet::new(),
             shared,
         }
@@ -171,21 +179,21 @@ impl RunQueue {
             .name(name)
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                if let Some(desk) = take(&at) {
-                    desk.work();
+                if let Some(queue) = take(&at) {
+                    queue.work();
                 }
             });
         match started {
             Ok(_) => Ok(()),
-            Err(error) => take(&place).map_or(Ok(()), |desk| Err(Box::new((desk, error)))),
+            Err(error) => take(&place).map_or(Ok(()), |queue| Err(Box::new((queue, error)))),
         }
     }
 
     fn work(mut self) {
-        detach::on_slow_call(hand_on);
+        detach::on_slow_call(detach_call);
         while let Some(call) = self.next() {
             match self.run(call) {
-                Some(desk) => self = desk,
+                Some(queue) => self = queue,
                 None => return,
             }
         }
@@ -193,29 +201,29 @@ impl RunQueue {
 
     fn next(&mut self) -> Option<Call> {
         loop {
-            self.look_around();
+            self.take_returned();
             if let Some(call) = self.ready.pop_front() {
                 return Some(call);
             }
             let call = self.queued.blocking_recv()?;
             // Calls that waited for a returned instance go first.
-            self.look_around();
+            self.take_returned();
             self.ready.push_back(call);
         }
     }
 
     /// Takes back instances from detached calls, and drops the instances whose lease has ended.
-    fn look_around(&mut self) {
+    fn take_returned(&mut self) {
         let shared = Arc::clone(&self.shared);
         // Don't wait for the lock: a thread at idle priority may hold it and not run for a while.
-        // That thread nudges after it has released the lock.
-        let back = match shared.back.try_lock() {
+        // That thread wakes it after it has released the lock.
+        let back = match shared.returned.try_lock() {
             Some(mut back) => std::mem::take(&mut *back),
             None => Vec::new(),
         };
         for (lease, instances, slow) in back {
             // If the instance has no list of waiting calls, its lease has ended.
-            let Some(waiting) = self.away.remove(&lease) else {
+            let Some(waiting) = self.detached.remove(&lease) else {
                 continue;
             };
             if !slow {
@@ -225,9 +233,9 @@ impl RunQueue {
             self.ready
                 .extend(waiting.into_iter().map(|job| Call { lease, job }));
         }
-        for lease in std::mem::take(&mut *shared.left.lock()) {
+        for lease in std::mem::take(&mut *shared.ended.lock()) {
             drop(self.instances.take(lease));
-            self.away.remove(&lease);
+            self.detached.remove(&lease);
             self.slow.remove(&lease);
         }
     }
@@ -235,7 +243,7 @@ impl RunQueue {
     /// Makes a call. Returns None if the run queue was handed on meanwhile. This thread then has
     /// nothing more to do.
     fn run(mut self, Call { lease, job }: Call) -> Option<Self> {
-        if let Some(waiting) = self.away.get_mut(&lease) {
+        if let Some(waiting) = self.detached.get_mut(&lease) {
             if waiting.len() < MAX_WAITING {
                 waiting.push_back(job);
             } else {
@@ -247,12 +255,12 @@ impl RunQueue {
         let (shared, was_slow) = (Arc::clone(&self.shared), self.slow.contains(&lease));
         let suspect = own.watches.values().any(SupervisedDetector::has_faulted);
         RELIEVABLE.set(Some(Relievable {
-            desk: self,
+            queue: self,
             lease,
             suspect,
         }));
         if was_slow {
-            hand_on();
+            detach_call();
         }
         let begun = Instant::now();
         // A panic here is a defect of the host or of the runtime. It does not affect the other
@@ -261,15 +269,15 @@ impl RunQueue {
             tracing::error!("plugin call panicked in the host");
         }
         match RELIEVABLE.take() {
-            Some(Relievable { mut desk, .. }) => {
-                desk.instances.put(own);
+            Some(Relievable { mut queue, .. }) => {
+                queue.instances.put(own);
                 if begun.elapsed() < SLICE {
-                    desk.slow.remove(&lease);
+                    queue.slow.remove(&lease);
                 }
-                Some(desk)
+                Some(queue)
             }
             None => {
-                shared.come_back(lease, own, begun.elapsed() >= SLICE);
+                shared.give_back(lease, own, begun.elapsed() >= SLICE);
                 None
             }
         }

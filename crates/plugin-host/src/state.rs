@@ -32,7 +32,7 @@ impl DetectorInstance {
         let Some(state) = self.instance.guest()?.exports.state.clone() else {
             return Ok(None);
         };
-        let deadline = plugin.ground.limits.call_deadline;
+        let deadline = plugin.runtime.limits.call_deadline;
         let bytes = OPENING_BYTES + MOST_SAVED;
         let answer = self.instance.exchange(
             "save",
@@ -81,7 +81,7 @@ impl DetectorInstance {
         let from = one_line(&saved.from_version, 64);
         self.instance.call(
             "restore",
-            self.plugin.ground.limits.call_deadline,
+            self.plugin.runtime.limits.call_deadline,
             OPENING_BYTES,
             |store, guest| state.call_restore(store, guest.monitor, of, &from, &saved.bytes),
             Ok,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::detector::{Detector, DetectorInstance, Frame, Verdict};
+use super::detector::{Detector, DetectorInstance, Frame, FrameVerdict};
 use super::error::PluginError;
 use super::state::Saved;
 
@@ -21,7 +21,7 @@ const STARVED_CALLS: u32 = 10;
 pub(super) struct SupervisedDetector {
     plugin: Arc<Detector>,
     settings: String,
-    monitor: DetectorInstance,
+    instance: DetectorInstance,
     faults: u32,
     /// Number of calls in a row that the machine starved.
     starved: u32,
@@ -32,11 +32,11 @@ pub(super) struct SupervisedDetector {
 impl SupervisedDetector {
     /// Opens the instance for the first time.
     pub(super) fn open(plugin: Arc<Detector>, settings: String) -> Result<Self, PluginError> {
-        let monitor = DetectorInstance::open(plugin.clone(), &settings)?;
+        let instance = DetectorInstance::open(plugin.clone(), &settings)?;
         Ok(Self {
             plugin,
             settings,
-            monitor,
+            instance,
             faults: 0,
             starved: 0,
             not_before: Instant::now(),
@@ -55,9 +55,9 @@ impl SupervisedDetector {
         now: Instant,
         frame: &Frame,
         want_scores: bool,
-    ) -> Result<Verdict, PluginError> {
-        self.plugin.ground.admit(&self.plugin.name)?;
-        let answer = self.monitor.observe(frame, want_scores);
+    ) -> Result<FrameVerdict, PluginError> {
+        self.plugin.runtime.admit(&self.plugin.name)?;
+        let answer = self.instance.observe(frame, want_scores);
         if answer.is_ok() {
             (self.faults, self.starved) = (0, 0);
         }
@@ -72,14 +72,14 @@ impl SupervisedDetector {
         now: Instant,
         of: Option<u32>,
     ) -> Result<Option<Vec<u8>>, PluginError> {
-        let answer = self.monitor.save(of);
+        let answer = self.instance.save(of);
         self.note(now, answer.as_ref().err());
         answer
     }
 
     /// Restores the detector's saved state.
     pub(super) fn restore(&mut self, now: Instant, saved: &Saved) -> Result<(), PluginError> {
-        let answer = self.monitor.restore(saved);
+        let answer = self.instance.restore(saved);
         self.note(now, answer.as_ref().err());
         answer
     }
@@ -119,8 +119,8 @@ impl SupervisedDetector {
             });
         }
         match DetectorInstance::open(self.plugin.clone(), &self.settings) {
-            Ok(monitor) => {
-                self.monitor = monitor;
+            Ok(instance) => {
+                self.instance = instance;
                 Ok(())
             }
             Err(error) => {
@@ -144,7 +144,7 @@ impl SupervisedDetector {
         };
         self.not_before = now + wait;
         self.last_fault = error.to_string();
-        let stats = self.plugin.ground.stats.of(&self.plugin.name);
+        let stats = self.plugin.runtime.stats.of(&self.plugin.name);
         stats.fault(&self.last_fault);
         if self.faults == QUARANTINE_AFTER {
             stats.begin_quiet_time(error.is_overrun());
@@ -217,22 +217,22 @@ mod tests {
     fn faults_in_a_row_are_waited_for_ever_longer_and_end_in_quarantine() {
         let plugins = moody();
         let detector = plugins.find_detector("moody").unwrap();
-        let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
+        let mut supervised = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
         let mut now = Instant::now();
         let mut waits = Vec::new();
         let quarantined = loop {
             assert!(
-                watch
+                supervised
                     .observe(now, &frame(mood::TRAP), false)
                     .unwrap_err()
                     .lost_instance()
             );
-            match watch.reopen(now) {
+            match supervised.reopen(now) {
                 Ok(()) => waits.push(Duration::ZERO),
                 Err(PluginError::BackingOff { retry_in, .. }) => {
                     waits.push(retry_in);
                     now += retry_in;
-                    watch.reopen(now).unwrap();
+                    supervised.reopen(now).unwrap();
                 }
                 Err(error) => break error,
             }
@@ -242,7 +242,7 @@ mod tests {
             matches!(&quarantined, PluginError::Quarantined { faults: 5, reason, .. } if reason.contains("unreachable"))
         );
         assert_eq!(
-            watch.reopen(now + Duration::from_secs(3600)),
+            supervised.reopen(now + Duration::from_secs(3600)),
             Err(quarantined)
         );
     }
@@ -250,15 +250,15 @@ mod tests {
     /// Lets a new instance fault until it is quarantined.
     fn quarantine(plugins: &Plugins, mood: f64) {
         let detector = plugins.find_detector("moody").unwrap();
-        let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
+        let mut supervised = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
         let mut now = Instant::now();
         loop {
-            assert!(watch.observe(now, &frame(mood), false).is_err());
-            match watch.reopen(now) {
+            assert!(supervised.observe(now, &frame(mood), false).is_err());
+            match supervised.reopen(now) {
                 Ok(()) => {}
                 Err(PluginError::BackingOff { retry_in, .. }) => {
                     now += retry_in;
-                    watch.reopen(now).unwrap();
+                    supervised.reopen(now).unwrap();
                 }
                 Err(_) => return,
             }
@@ -271,7 +271,7 @@ mod tests {
         let stats = plugins
             .find_detector("moody")
             .unwrap()
-            .ground
+            .runtime
             .stats
             .by_name("moody")
             .unwrap();
@@ -297,8 +297,8 @@ mod tests {
     fn starved_calls_are_no_faults_and_a_long_row_of_them_is_a_quarantine_that_lifts_itself() {
         let plugins = moody();
         let detector = plugins.find_detector("moody").unwrap();
-        let stats = detector.ground.stats.by_name("moody").unwrap();
-        let mut watch = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
+        let stats = detector.runtime.stats.by_name("moody").unwrap();
+        let mut supervised = SupervisedDetector::open(detector, "{}".to_owned()).unwrap();
         let starved = PluginError::Starved {
             plugin: "moody".to_owned(),
             call: "observe",
@@ -309,15 +309,15 @@ mod tests {
         let now = Instant::now();
         for _ in 0..3 {
             for _ in 1..STARVED_CALLS {
-                watch.note(now, Some(&starved));
-                assert!(!watch.has_faulted());
+                supervised.note(now, Some(&starved));
+                assert!(!supervised.has_faulted());
             }
-            watch.observe(now, &frame(mood::GOOD), false).unwrap();
+            supervised.observe(now, &frame(mood::GOOD), false).unwrap();
         }
         for _ in 0..STARVED_CALLS {
-            watch.note(now, Some(&starved));
+            supervised.note(now, Some(&starved));
         }
-        let quarantined = watch.reopen(now).unwrap_err();
+        let quarantined = supervised.reopen(now).unwrap_err();
         assert!(quarantined.is_quarantine(), "{quarantined}");
         assert!(stats.quiet_time_left().is_some());
     }
@@ -325,19 +325,19 @@ mod tests {
     #[test]
     fn a_verdict_between_two_faults_ends_the_row() {
         let plugins = moody();
-        let mut watch =
+        let mut supervised =
             SupervisedDetector::open(plugins.find_detector("moody").unwrap(), "{}".to_owned())
                 .unwrap();
         let now = Instant::now();
         for _ in 0..10 {
             assert!(
-                watch
+                supervised
                     .observe(now, &frame(mood::TRAP), false)
                     .unwrap_err()
                     .lost_instance()
             );
-            watch.reopen(now).unwrap();
-            assert!(watch.observe(now, &frame(mood::GOOD), false).is_ok());
+            supervised.reopen(now).unwrap();
+            assert!(supervised.observe(now, &frame(mood::GOOD), false).is_ok());
         }
     }
 
@@ -349,17 +349,17 @@ mod tests {
         let plugins = Plugins::load(config.clone()).unwrap();
         let healthy = plugins.detector("moody", &json!({})).await.unwrap();
         for _ in 0..3 {
-            let mut watch =
+            let mut supervised =
                 SupervisedDetector::open(plugins.find_detector("moody").unwrap(), "{}".to_owned())
                     .unwrap();
             let mut now = Instant::now();
             loop {
-                assert!(watch.observe(now, &frame(mood::TRAP), false).is_err());
-                match watch.reopen(now) {
+                assert!(supervised.observe(now, &frame(mood::TRAP), false).is_err());
+                match supervised.reopen(now) {
                     Ok(()) => {}
                     Err(PluginError::BackingOff { retry_in, .. }) => {
                         now += retry_in;
-                        watch.reopen(now).unwrap();
+                        supervised.reopen(now).unwrap();
                     }
                     Err(_) => break,
                 }

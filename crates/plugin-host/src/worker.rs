@@ -143,6 +143,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.worker.leases.fetch_sub(1, Ordering::Relaxed);
-        self.worker.shared.leave(self.id);
+        self.worker.shared.end_lease(self.id);
     }
 }

@@ -179,47 +179,47 @@ mod tests {
         let record = PluginRecord::new("spike", PluginKind::Detector);
         let digest = hex::encode(Sha256::digest(b"bytes"));
         {
-            let shelf = PluginRepository::open(folder.path()).unwrap();
-            shelf.put_bytes(&digest, b"bytes").unwrap();
-            shelf.put_signature(&digest, "signature").unwrap();
-            shelf.put_record(&record).unwrap();
+            let repository = PluginRepository::open(folder.path()).unwrap();
+            repository.put_bytes(&digest, b"bytes").unwrap();
+            repository.put_signature(&digest, "signature").unwrap();
+            repository.put_record(&record).unwrap();
         }
-        let shelf = PluginRepository::open(folder.path()).unwrap();
-        assert_eq!(shelf.bytes(&digest, 100).unwrap(), b"bytes");
-        assert_eq!(shelf.records().unwrap(), (vec![record], vec![]));
+        let repository = PluginRepository::open(folder.path()).unwrap();
+        assert_eq!(repository.bytes(&digest, 100).unwrap(), b"bytes");
+        assert_eq!(repository.records().unwrap(), (vec![record], vec![]));
         fs::write(folder.path().join("somebody-elses.wasm"), b"other").unwrap();
-        shelf.sweep(|named| named == digest);
-        assert!(shelf.bytes(&digest, 100).is_ok());
-        assert_eq!(shelf.signature(&digest).unwrap().unwrap(), "signature");
-        shelf.sweep(|_| false);
-        assert_eq!(shelf.signature(&digest), Ok(None));
-        assert!(shelf.bytes(&digest, 100).is_err());
+        repository.sweep(|named| named == digest);
+        assert!(repository.bytes(&digest, 100).is_ok());
+        assert_eq!(repository.signature(&digest).unwrap().unwrap(), "signature");
+        repository.sweep(|_| false);
+        assert_eq!(repository.signature(&digest), Ok(None));
+        assert!(repository.bytes(&digest, 100).is_err());
         assert!(folder.path().join("somebody-elses.wasm").exists());
-        shelf.remove("spike").unwrap();
-        shelf.remove("spike").unwrap();
-        assert_eq!(shelf.records().unwrap().0, []);
+        repository.remove("spike").unwrap();
+        repository.remove("spike").unwrap();
+        assert_eq!(repository.records().unwrap().0, []);
     }
 
     #[test]
     fn bytes_that_were_changed_are_not_handed_out_and_a_broken_record_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = PluginRepository::open(folder.path()).unwrap();
+        let repository = PluginRepository::open(folder.path()).unwrap();
         let digest = hex::encode(Sha256::digest(b"bytes"));
         fs::write(folder.path().join(format!("{digest}.wasm")), b"other").unwrap();
         assert!(
-            shelf
+            repository
                 .bytes(&digest, 100)
                 .unwrap_err()
                 .contains("was changed")
         );
-        shelf.put_bytes(&digest, b"bytes").unwrap();
+        repository.put_bytes(&digest, b"bytes").unwrap();
         assert_eq!(
-            shelf.bytes(&digest, 100).unwrap(),
+            repository.bytes(&digest, 100).unwrap(),
             b"bytes",
             "bytes of the same length are replaced too"
         );
         fs::write(folder.path().join("a.json"), b"{").unwrap();
-        let (records, broken) = shelf.records().unwrap();
+        let (records, broken) = repository.records().unwrap();
         assert!(
             records.is_empty() && broken[0].contains("a.json"),
             "{broken:?}"

@@ -21,12 +21,12 @@ pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
     if let Some(verdict) = ask(rules::BOUNDS) {
         return verdict;
     }
-    let own = rules::own(facts, policy).map(|(verdict, rule, reason)| GuardVerdict {
+    let configured = rules::configured(facts, policy).map(|(verdict, rule, reason)| GuardVerdict {
         verdict,
         rule,
         reason,
     });
-    if let Some(refused) = own.clone().filter(|own| own.verdict != Verdict::Allow) {
+    if let Some(refused) = configured.clone().filter(|it| it.verdict != Verdict::Allow) {
         return refused;
     }
     let none = || GuardVerdict {
@@ -34,5 +34,7 @@ pub fn judge(facts: &Facts, policy: &Policy) -> GuardVerdict {
         rule: "default".into(),
         reason: "no rule objects".into(),
     };
-    ask(rules::FREEDOM).or(own).unwrap_or_else(none)
+    ask(rules::AUTONOMY_LIMITS)
+        .or(configured)
+        .unwrap_or_else(none)
 }

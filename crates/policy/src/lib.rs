@@ -32,7 +32,7 @@ pub use judge::judge;
 pub use maintenance::Maintenance;
 pub use policy::{BudgetFor, Foreign, HOUR, ModeFor, Policy};
 pub use policy_case::Case;
-pub use rules::{NOT_NOW, is_not_now};
+pub use rules::{TEMPORARY_RULES, is_temporary};
 pub use selector::Selector;
 pub use time_zone::time_zone_database_version;
 

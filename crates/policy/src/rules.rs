@@ -40,7 +40,7 @@ pub(super) const BOUNDS: &[(&str, Rule)] = &[
 
 /// Built-in rules that are asked after the configured rules. They limit what the service may do by
 /// itself.
-pub(super) const FREEDOM: &[(&str, Rule)] = &[("storm", storm), ("mode", mode)];
+pub(super) const AUTONOMY_LIMITS: &[(&str, Rule)] = &[("storm", storm), ("mode", mode)];
 
 fn deny(reason: impl Into<String>) -> Answer {
     Some((Verdict::Deny, reason.into()))
@@ -199,13 +199,14 @@ fn only_tells_people(facts: &Facts) -> bool {
 }
 
 /// Rules that object only for a while. A decision that they deny is deferred and retried later.
-pub const NOT_NOW: [&str; 4] = ["silence", "maintenance", "rollout_in_progress", "echo"];
+pub const TEMPORARY_RULES: [&str; 4] = ["silence", "maintenance", "rollout_in_progress", "echo"];
 
-/// Returns true if one of the rules in [`NOT_NOW`] objects, whatever the other rules return.
-pub fn is_not_now(facts: &Facts, policy: &Policy) -> bool {
+/// Returns true if one of the rules in [`TEMPORARY_RULES`] objects, whatever the other rules
+/// return.
+pub fn is_temporary(facts: &Facts, policy: &Policy) -> bool {
     BOUNDS
         .iter()
-        .any(|(name, rule)| NOT_NOW.contains(name) && rule(facts, policy).is_some())
+        .any(|(name, rule)| TEMPORARY_RULES.contains(name) && rule(facts, policy).is_some())
 }
 
 /// Denies operations on a silenced target, unless a person wants them. That person knows of the
@@ -578,7 +579,7 @@ fn budget(facts: &Facts, policy: &Policy) -> Answer {
 /// Asks the configured rules (`[[guard.policy]]`). Returns the verdict, the rule's name and the
 /// reason. Read-only operations never get here, because [`read`] has allowed them. A person's
 /// approval of exactly this operation turns a hold into an allow.
-pub(super) fn own(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, String)> {
+pub(super) fn configured(facts: &Facts, policy: &Policy) -> Option<(Verdict, String, String)> {
     facts.operation.as_ref()?;
     let (verdict, rule, reason) = decide(&policy.policy, facts)?;
     match &facts.approved {

@@ -8,7 +8,7 @@ use super::plugin_name::plugin_name;
 use anomalyzer_domain::{
     Decision, DecisionState, IncidentEventKind, Operation, OutcomeKind, Provenance,
 };
-use anomalyzer_policy::NOT_NOW;
+use anomalyzer_policy::TEMPORARY_RULES;
 
 const ROLLOUT: &str = "rollout_in_progress";
 /// Time to wait for a rollout, in milliseconds: Kubernetes calls a rollout stuck after it. Then
@@ -87,7 +87,7 @@ async fn blocked(run: &DecisionRun, decision: &Decision) -> Blocked {
     let facts = facts(executor, decision, operation, snapshot.as_ref()).await;
     // Without a snapshot the rollout may still be in progress.
     let in_the_way =
-        anomalyzer_policy::is_not_now(&facts, &executor.policy) || rollout && snapshot.is_none();
+        anomalyzer_policy::is_temporary(&facts, &executor.policy) || rollout && snapshot.is_none();
     if !in_the_way {
         Blocked::Cleared
     } else if rollout && !(0..=ROLLOUT_TIMEOUT_MS).contains(&(facts.now - decision.decided_at)) {
@@ -107,6 +107,6 @@ fn rule_of(decision: &Decision) -> &str {
 /// Returns true if our analyst proposed the solution and a temporary obstacle denied it.
 fn is_deferred(decision: &Decision) -> bool {
     decision.state() == DecisionState::Denied
-        && NOT_NOW.contains(&rule_of(decision))
+        && TEMPORARY_RULES.contains(&rule_of(decision))
         && decision.provenance.source == Provenance::ENGINE
 }

@@ -148,7 +148,7 @@ impl Dispatcher {
     ) -> Result<Performed, OperatorError> {
         let operator = self.known(target)?;
         let basis = basis.ok_or_else(|| {
-            OperatorError::Unavailable(format!("{target} could not be looked at before"))
+            OperatorError::Unavailable(format!("{target} could not be inspected before"))
         })?;
         operator.perform(id, operation, basis).await
     }

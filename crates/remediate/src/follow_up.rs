@@ -7,7 +7,7 @@ use anomalyzer_domain::{
     Decision, DecisionState, Evidence, EvidenceKind, Incident, IncidentEvent, IncidentEventKind,
     Provenance, Topic, VerificationOutcome, solutions,
 };
-use anomalyzer_policy::NOT_NOW;
+use anomalyzer_policy::TEMPORARY_RULES;
 
 /// Asks the analyst again if the decision did not end its incident. The number of attempts is
 /// bounded.
@@ -112,7 +112,7 @@ pub(super) fn asks_again(decision: &Decision) -> bool {
             );
             !too_late
                 && !last
-                && !NOT_NOW.contains(&rule)
+                && !TEMPORARY_RULES.contains(&rule)
                 && decision.provenance.source == Provenance::ENGINE
         }
         DecisionState::Done => match &decision.verification {

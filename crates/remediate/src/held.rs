@@ -61,13 +61,13 @@ pub(super) async fn wait_for_answer(
         if left < 0 {
             return Ok(Waited::Lapsed {
                 rule: "answer",
-                reason: format!("nobody said yes until {}", rfc3339(expires_at)),
+                reason: format!("nobody approved it until {}", rfc3339(expires_at)),
             });
         }
         if !is_still_needed(executor, &decision).await {
             return Ok(Waited::Lapsed {
                 rule: "incident_cleared",
-                reason: "the incident has cleared by itself, before anybody said yes".to_owned(),
+                reason: "the incident has cleared by itself, before anybody approved it".to_owned(),
             });
         }
         if check_at <= Instant::now() {
@@ -76,7 +76,7 @@ pub(super) async fn wait_for_answer(
             {
                 return Ok(Waited::Lapsed {
                     rule: TARGET_GONE,
-                    reason: format!("{target} was deleted before anybody said yes"),
+                    reason: format!("{target} was deleted before anybody approved it"),
                 });
             }
             target_check = None;

@@ -127,7 +127,8 @@ pub(super) async fn advance(
                 rollback::roll_back(run, decision).await?
             }
         },
-        // The end is on record, but a crash may have come before the follow-up.
+        // The end is on record, but a crash may have come before the follow-up. A decision that is
+        // held without a question cannot be answered, and only the follow-up is left.
         DecisionState::Held
         | DecisionState::Denied
         | DecisionState::Shadowed

@@ -31,7 +31,7 @@ pub(super) struct EngineBackend {
     pub signals: Vec<SignalConfig>,
     /// Status of detection by signal. It is empty on a server without an engine.
     pub detection: DetectionStatus,
-    pub overlooked: Arc<DroppedCounters>,
+    pub dropped: Arc<DroppedCounters>,
     pub blind_spots: BlindSpots,
     /// Progress of the engine. It stays at zero on a server without an engine.
     pub progress: Arc<EngineProgress>,
@@ -69,7 +69,7 @@ impl ProbeBackend for EngineBackend {
         metrics::show_bus(&self.metrics, &self.bus.health());
         metrics::show_plugins(&self.metrics, &self.plugins);
         metrics::show_incidents(&self.metrics, &self.incidents);
-        metrics::show_overlooked(&self.metrics, &self.overlooked);
+        metrics::show_dropped(&self.metrics, &self.dropped);
         metrics::show_blind_spots(&self.metrics, &self.blind_spots);
         metrics::show_engine(&self.metrics, &self.progress);
         metrics::show_stores(&self.metrics, &self.storage);
@@ -150,7 +150,7 @@ impl Backend for ServerBackend {
         }
         json!({
             "signals": signals,
-            "overlooked": &*self.probes.overlooked,
+            "overlooked": &*self.probes.dropped,
             "recent": self.recent.status(),
             "blind_spots": self.probes.blind_spots.all(),
         })

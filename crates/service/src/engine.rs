@@ -26,7 +26,7 @@ pub(super) struct EngineParts {
     pub plugins: Plugins,
     pub source: Arc<dyn MetricSource>,
     pub status: DetectionStatus,
-    pub overlooked: Arc<DroppedCounters>,
+    pub dropped: Arc<DroppedCounters>,
     pub progress: Arc<EngineProgress>,
     pub known: IncidentLog,
     pub feedback: Feedback,
@@ -86,7 +86,7 @@ impl EngineParts {
         )
         .with_backfill(backfill)
         .with_status(Arc::clone(&self.status))
-        .with_dropped(Arc::clone(&self.overlooked))
+        .with_dropped(Arc::clone(&self.dropped))
         .with_progress(Arc::clone(&self.progress))
         .with_feedback(self.feedback.clone())
         .with_state_store(self.memory.clone());

@@ -87,7 +87,7 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
     let mut subscription = bus.subscribe(Topic::Incidents, &group).await?;
-    let mut recorder = IncidentRecorder {
+    let mut recorder = HistoryRecorder {
         history,
         incidents,
         shutdown: shutdown.clone(),
@@ -97,13 +97,13 @@ pub(super) async fn run(
 }
 
 /// Records the events of incidents.
-struct IncidentRecorder {
+struct HistoryRecorder {
     history: History,
     incidents: OpenIncidents,
     shutdown: CancellationToken,
 }
 
-impl IncidentRecorder {
+impl HistoryRecorder {
     /// Records an event, and retries until the history accepts it. Returns `Break` if the shutdown
     /// comes first: then the event must not be committed.
     #[tracing::instrument(skip_all, fields(incident.id = %event.incident.id))]
@@ -120,7 +120,7 @@ impl IncidentRecorder {
     }
 }
 
-impl Handler for IncidentRecorder {
+impl Handler for HistoryRecorder {
     type Error = BusError;
 
     async fn handle(

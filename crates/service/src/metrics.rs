@@ -132,24 +132,24 @@ pub(super) fn show_incidents(metrics: &Metrics, incidents: &OpenIncidents) {
     );
 }
 
-pub(super) fn show_overlooked(metrics: &Metrics, overlooked: &DroppedCounters) {
+pub(super) fn show_dropped(metrics: &Metrics, dropped: &DroppedCounters) {
     counter(
         metrics,
         "anomalyzer_messages_overlooked_total",
         "Messages of signals that are not configured, beyond the most that are watched.",
-        overlooked.messages.load(Relaxed),
+        dropped.messages.load(Relaxed),
     );
     counter(
         metrics,
         "anomalyzer_silences_overlooked_total",
         "Reports of silent sources beyond the most that are watched.",
-        overlooked.silences.load(Relaxed),
+        dropped.silences.load(Relaxed),
     );
     counter(
         metrics,
         "anomalyzer_messages_unreadable_total",
         "Messages of metrics that were set aside.",
-        overlooked.unreadable.load(Relaxed),
+        dropped.unreadable.load(Relaxed),
     );
 }
 
@@ -274,7 +274,7 @@ pub(super) fn show_detection(
         let gauge = |name, help, value: f64| metrics.gauge(name, help, &labels).set(value);
         counter(
             "anomalyzer_samples_total",
-            "Samples looked at.",
+            "Samples examined.",
             status.samples,
         );
         counter(
@@ -290,7 +290,7 @@ pub(super) fn show_detection(
         counter(
             "anomalyzer_samples_overlooked_total",
             "Samples of series beyond the most that are watched, dropped.",
-            status.overlooked,
+            status.dropped_samples,
         );
         counter(
             "anomalyzer_samples_refused_total",
@@ -333,7 +333,7 @@ fn by_label(
         sum.samples += status.samples;
         sum.late += status.late;
         sum.not_finite += status.not_finite;
-        sum.overlooked += status.overlooked;
+        sum.dropped_samples += status.dropped_samples;
         sum.refused += status.refused;
         sum.series += status.series;
         sum.findings += status.findings;

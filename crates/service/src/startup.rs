@@ -130,7 +130,7 @@ impl ServiceBuilder {
     /// Runs the steps of the start-up in their order.
     async fn run_steps(self, endpoint: Endpoint, tasks: Tasks) -> anyhow::Result<Service> {
         let (began, role) = (Instant::now(), self.role);
-        let startup = self.bus(tasks).await?;
+        let startup = self.open(tasks).await?;
         let local = startup.process_groups()?;
         let source = anomalyzer_collect::source(&startup.config.collect)?;
         let storage = startup.history(local).await?;
@@ -193,7 +193,7 @@ impl ServiceBuilder {
     }
 
     /// Opens the data folder and the plugin folder, and connects to the bus.
-    async fn bus(self, tasks: Tasks) -> anyhow::Result<Startup> {
+    async fn open(self, tasks: Tasks) -> anyhow::Result<Startup> {
         let Self { config, role } = self;
         let data_dir = &config.data_dir;
         let folder = Arc::new(DataFolder::open(data_dir, role.locks())?);
@@ -239,7 +239,7 @@ impl ServiceBuilder {
             folder,
             storage,
             detection: DetectionStatus::default(),
-            overlooked: Arc::default(),
+            dropped: Arc::default(),
             progress: Arc::default(),
             blind_spots: BlindSpots::default(),
             incidents: OpenIncidents::default(),
@@ -281,7 +281,7 @@ struct Startup {
     folder: Arc<DataFolder>,
     storage: Stores,
     detection: DetectionStatus,
-    overlooked: Arc<DroppedCounters>,
+    dropped: Arc<DroppedCounters>,
     progress: Arc<EngineProgress>,
     blind_spots: BlindSpots,
     incidents: OpenIncidents,
@@ -387,7 +387,7 @@ impl Startup {
             plugins: self.plugins.clone(),
             source: Arc::clone(source),
             status: Arc::clone(&self.detection),
-            overlooked: Arc::clone(&self.overlooked),
+            dropped: Arc::clone(&self.dropped),
             progress: Arc::clone(&self.progress),
             known,
             feedback: self.feedback.clone(),
@@ -517,7 +517,7 @@ impl Startup {
             metrics: self.metrics.clone(),
             signals: self.config.signals(),
             detection: Arc::clone(&self.detection),
-            overlooked: Arc::clone(&self.overlooked),
+            dropped: Arc::clone(&self.dropped),
             blind_spots: self.blind_spots.clone(),
             progress: Arc::clone(&self.progress),
             incidents: self.incidents.clone(),

@@ -17,7 +17,7 @@ use anomalyzer_service::config::{self, ConfigError};
 pub struct AuditCommand {
     /// Subcommand to run.
     #[command(subcommand)]
-    pub what: What,
+    pub what: AuditSubcommand,
     /// The folder in which the service keeps its data.
     #[arg(
         long,
@@ -30,7 +30,7 @@ pub struct AuditCommand {
 
 /// Subcommands of `anomalyzer audit`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum What {
+pub enum AuditSubcommand {
     /// Walk the chains, and compare the tables with them; the exit code is 1 if an event was
     /// edited, removed, inserted or reordered, or if a table says something else than the events.
     Verify {
@@ -85,13 +85,13 @@ pub enum AuditError {
 pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, AuditError> {
     let AuditCommand { what, data_dir } = command;
     let anchors = match &what {
-        What::Verify {
+        AuditSubcommand::Verify {
             anchor: Some(path), ..
         } => read(path)?,
         _ => Vec::new(),
     };
     let file = data_dir.join(FILE_NAME);
-    if matches!(what, What::Rebuild) {
+    if matches!(what, AuditSubcommand::Rebuild) {
         // The lock keeps a service from starting meanwhile.
         let _folder = DataFolder::open(&data_dir, &["server"])?;
         let rebuilt = rebuild(&file).await?;
@@ -103,7 +103,7 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         return Ok(true);
     }
     let history = anomalyzer_history::open_any_version(&file).await?;
-    if matches!(what, What::Export) {
+    if matches!(what, AuditSubcommand::Export) {
         let mut out = io::BufWriter::new(out);
         history
             .export(|event| Ok::<_, AuditError>(json(event, &mut out)?))
@@ -112,7 +112,7 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         return Ok(true);
     }
     let retention = match &what {
-        What::Verify {
+        AuditSubcommand::Verify {
             config: Some(path), ..
         } => Some(config::load(Some(path), &config::process_variable)?.retention),
         _ => None,
@@ -123,12 +123,12 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
     let good = chains.iter().all(Walked::is_intact);
     for walked in &chains {
         match what {
-            What::Verify {
+            AuditSubcommand::Verify {
                 output: Output::Json,
                 ..
             } => json(walked, out)?,
-            What::Anchor if good && walked.events == 0 => {}
-            What::Anchor if good => {
+            AuditSubcommand::Anchor if good && walked.events == 0 => {}
+            AuditSubcommand::Anchor if good => {
                 json(&walked.head(), out)?;
             }
             // A broken chain must not be anchored, so its state is printed instead.

@@ -36,7 +36,7 @@ const CHUNK: u32 = 200;
 pub struct DecisionsCommand {
     /// Subcommand to run.
     #[command(subcommand)]
-    pub what: What,
+    pub what: DecisionsSubcommand,
     /// Text for people, or JSON (one object per line; `show` prints one object).
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -52,7 +52,7 @@ pub struct DecisionsCommand {
 
 /// Subcommands of `anomalyzer decisions`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum What {
+pub enum DecisionsSubcommand {
     /// List decisions, the newest first.
     List {
         /// Filter of the decisions.
@@ -200,13 +200,13 @@ async fn perform<W: Write>(
         data_dir,
     } = command;
     let what = match what {
-        What::Approve(args) => return answer::run(args, true, output, out).await,
-        What::Reject(args) => return answer::run(args, false, output, out).await,
+        DecisionsSubcommand::Approve(args) => return answer::run(args, true, output, out).await,
+        DecisionsSubcommand::Reject(args) => return answer::run(args, false, output, out).await,
         what => what,
     };
     let history = anomalyzer_history::open_any_version(&data_dir.join(FILE_NAME)).await?;
     match what {
-        What::List { filter, limit, all } => {
+        DecisionsSubcommand::List { filter, limit, all } => {
             list(
                 &history,
                 filter.into(),
@@ -216,9 +216,11 @@ async fn perform<W: Write>(
             )
             .await
         }
-        What::Show { id } => show(&history, id, output, out).await,
-        What::Approve(_) | What::Reject(_) => Ok(()),
-        What::Watch { filter } => watch(&history, filter.into(), output, out, shutdown).await,
+        DecisionsSubcommand::Show { id } => show(&history, id, output, out).await,
+        DecisionsSubcommand::Approve(_) | DecisionsSubcommand::Reject(_) => Ok(()),
+        DecisionsSubcommand::Watch { filter } => {
+            watch(&history, filter.into(), output, out, shutdown).await
+        }
     }?;
     Ok(out.flush()?)
 }

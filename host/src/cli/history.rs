@@ -14,7 +14,7 @@ use anomalyzer_history::{FILE_NAME, HistoryReader, Walked, restore};
 pub struct HistoryCommand {
     /// Subcommand to run.
     #[command(subcommand)]
-    pub what: What,
+    pub what: HistorySubcommand,
     /// The folder in which the service keeps its data.
     #[arg(
         long,
@@ -30,7 +30,7 @@ pub struct HistoryCommand {
 
 /// Subcommands of `anomalyzer history`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum What {
+pub enum HistorySubcommand {
     /// Copy the history to a new file and verify the chains of the copy. The service may be running
     Backup {
         /// The new file
@@ -50,7 +50,7 @@ pub enum What {
 pub async fn run<W: Write>(command: HistoryCommand, out: &mut W) -> anyhow::Result<bool> {
     let here = command.data_dir.join(FILE_NAME);
     match command.what {
-        What::Backup { file } => {
+        HistorySubcommand::Backup { file } => {
             let walked = HistoryReader::open(&here).await?.back_up(&file).await?;
             let good = walked.iter().all(Walked::is_intact);
             match command.output {
@@ -78,7 +78,7 @@ pub async fn run<W: Write>(command: HistoryCommand, out: &mut W) -> anyhow::Resu
             }
             Ok(good)
         }
-        What::Restore { file } => {
+        HistorySubcommand::Restore { file } => {
             let aside = restore(&file, &here).await?;
             match (command.output, &aside) {
                 (Output::Json, _) => writeln!(out, "{}", json!({ "file": here, "aside": aside }))?,

@@ -17,7 +17,7 @@ const PATH: &str = "/api/v1/kill-switch";
 pub struct KillSwitchCommand {
     /// Subcommand to run.
     #[command(subcommand)]
-    pub what: What,
+    pub what: KillSwitchSubcommand,
     /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -25,7 +25,7 @@ pub struct KillSwitchCommand {
 
 /// Subcommands of `anomalyzer kill-switch`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum What {
+pub enum KillSwitchSubcommand {
     /// Show whether the kill switch is on, and why
     Show(ServerArgs),
     /// Stop all changes, including those under way, until the kill switch is off. The stop outlasts
@@ -49,9 +49,11 @@ pub enum What {
 /// be written.
 pub async fn run<W: Write>(command: KillSwitchCommand, out: &mut W) -> Result<(), ApiError> {
     let (server, method, body) = match command.what {
-        What::Show(server) => (server, Method::GET, None),
-        What::On { why, server } => (server, Method::PUT, Some(json!({ "why": why }))),
-        What::Off(server) => (server, Method::DELETE, None),
+        KillSwitchSubcommand::Show(server) => (server, Method::GET, None),
+        KillSwitchSubcommand::On { why, server } => {
+            (server, Method::PUT, Some(json!({ "why": why })))
+        }
+        KillSwitchSubcommand::Off(server) => (server, Method::DELETE, None),
     };
     let answer = ApiClient::open(&server, PATH)?
         .ask(method, "", body)

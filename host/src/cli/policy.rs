@@ -20,7 +20,7 @@ use anomalyzer_service::config::{Environment, File};
 pub struct PolicyCommand {
     /// Subcommand to run.
     #[command(subcommand)]
-    pub what: What,
+    pub what: PolicySubcommand,
     /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -28,7 +28,7 @@ pub struct PolicyCommand {
 
 /// Subcommands of `anomalyzer policy`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum What {
+pub enum PolicySubcommand {
     /// Ask the guard in each situation of a file, and compare its verdict with the expected one.
     /// The exit code is 1 if a verdict differs
     Test {
@@ -55,7 +55,7 @@ pub fn run<W: Write>(
     environment: Environment<'_>,
     out: &mut W,
 ) -> anyhow::Result<bool> {
-    let What::Test { cases, config } = &command.what;
+    let PolicySubcommand::Test { cases, config } = &command.what;
     let policy = config::load(Some(config), environment)?.guard;
     let Cases { case: cases } = File::read(cases)?.read_as()?;
     let mut wrong = 0_usize;
@@ -191,7 +191,7 @@ mod tests {
         let mut out = Vec::new();
         let good = run(
             &PolicyCommand {
-                what: What::Test {
+                what: PolicySubcommand::Test {
                     cases: file,
                     config,
                 },

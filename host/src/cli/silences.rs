@@ -19,7 +19,7 @@ const PATH: &str = "/api/v1/silences";
 pub struct SilencesCommand {
     /// Subcommand to run.
     #[command(subcommand)]
-    pub what: What,
+    pub what: SilencesSubcommand,
     /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -27,7 +27,7 @@ pub struct SilencesCommand {
 
 /// Subcommands of `anomalyzer silences`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum What {
+pub enum SilencesSubcommand {
     /// List the silences in force
     List(ServerArgs),
     /// Take no automatic action on these targets for a while, and send no notices about them. `*`
@@ -74,12 +74,12 @@ pub struct AddArgs {
 /// be written.
 pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), ApiError> {
     let answer = match command.what {
-        What::List(server) => {
+        SilencesSubcommand::List(server) => {
             ApiClient::open(&server, PATH)?
                 .ask(Method::GET, "", None)
                 .await?
         }
-        What::Add(AddArgs {
+        SilencesSubcommand::Add(AddArgs {
             namespace,
             kind,
             name,
@@ -97,7 +97,7 @@ pub async fn run<W: Write>(command: SilencesCommand, out: &mut W) -> Result<(), 
                 .ask(Method::POST, "", Some(body))
                 .await?
         }
-        What::End { id, server } => {
+        SilencesSubcommand::End { id, server } => {
             ApiClient::open(&server, PATH)?
                 .ask(Method::DELETE, &id, None)
                 .await?

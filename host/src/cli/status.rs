@@ -60,7 +60,7 @@ fn text<W: Write>(watched: &Value, out: &mut W) -> io::Result<()> {
         let (name, detect) = (signal["name"].as_str().unwrap_or("?"), &signal["detect"]);
         if detect.is_null() {
             // This server knows nothing about an engine that runs as a separate process.
-            writeln!(out, "{name}: no sample was looked at here yet")?;
+            writeln!(out, "{name}: no sample was examined here yet")?;
         } else {
             let detectors = list(&detect["detectors"]).join(", ");
             let [series, samples, findings] =
@@ -195,7 +195,7 @@ mod tests {
           jump trapped; zscore watches in its place
           the source fails: it timed out
           a detector failed: jump trapped
-        memory: no sample was looked at here yet
+        memory: no sample was examined here yet
         ");
     }
 }

@@ -165,9 +165,9 @@ pub async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Deli
 pub async fn take_within(
     subscription: &mut dyn Subscription,
     count: usize,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Vec<Delivery> {
-    let deadline = tokio::time::Instant::now() + patience;
+    let deadline = tokio::time::Instant::now() + time_limit;
     let mut taken = Vec::new();
     while taken.len() < count {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());

@@ -118,7 +118,7 @@ impl Server {
         });
         let (options, path) = (
             HistoryOptions {
-                patience: Duration::from_millis(500),
+                time_limit: Duration::from_millis(500),
                 ..HistoryOptions::default()
             },
             folder.path().join(FILE_NAME),

@@ -34,7 +34,7 @@ mod metrics;
 mod notify;
 mod operators;
 mod other_languages;
-mod plugin_doors;
+mod plugin_upload_and_folder;
 mod plugins;
 mod previous;
 mod quality;

@@ -147,7 +147,7 @@ pub async fn a_question_about_a_deleted_target_ends() {
         (
             DecisionState::Denied,
             "target_gone",
-            "default/shop/Deployment/web was deleted before anybody said yes"
+            "default/shop/Deployment/web was deleted before anybody approved it"
         )
     );
     assert!(scene.cluster.patches().is_empty());

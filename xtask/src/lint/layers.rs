@@ -1,4 +1,4 @@
-//! The floors of the crates: a crate depends only on crates of lower floors.
+//! The layers of the crates: a crate depends only on crates of lower layers.
 
 use anyhow::Result;
 
@@ -12,11 +12,11 @@ const PREFIX: &str = "anomalyzer-";
 /// Package of the binary.
 const BINARY: &str = "anomalyzer";
 
-/// Crates for tests only. They have no floor, and no crate may depend on them in production.
+/// Crates for tests only. They have no layer, and no crate may depend on them in production.
 const TEST_CRATES: [&str; 1] = ["test-support"];
 
-/// Crates of each floor, from the lowest to the highest. The binary is above all of them.
-const FLOORS: [&[&str]; 9] = [
+/// Crates of each layer, from the lowest to the highest. The binary is above all of them.
+const LAYERS: [&[&str]; 9] = [
     &["domain", "regular-file"],
     &["common", "exposition", "operator", "plugin-store"],
     &[
@@ -47,14 +47,14 @@ fn report(metadata: &Metadata, folders: &[String]) -> Report {
     let mut violations = Vec::new();
     for folder in folders {
         let package = format!("{PREFIX}{folder}");
-        if floor(&package).is_none() && !TEST_CRATES.contains(&folder.as_str()) {
+        if layer(&package).is_none() && !TEST_CRATES.contains(&folder.as_str()) {
             violations.push(Violation::new(
                 format!("{CRATES}/{folder}"),
-                "the crate has no floor",
+                "the crate has no layer",
             ));
         }
     }
-    for name in FLOORS.concat() {
+    for name in LAYERS.concat() {
         if !folders.iter().any(|folder| folder == name) {
             violations.push(Violation::new(
                 format!("{CRATES}/{name}"),
@@ -63,20 +63,20 @@ fn report(metadata: &Metadata, folders: &[String]) -> Report {
         }
     }
     for package in &metadata.packages {
-        let Some(own) = floor(&package.name) else {
+        let Some(own) = layer(&package.name) else {
             continue;
         };
         for dependency in package.dependencies() {
-            let problem = match floor(dependency) {
+            let problem = match layer(dependency) {
                 Some(other) if other >= own => format!(
-                    "is on floor {own} and depends on {dependency} on floor {other}, which is not \
+                    "is in layer {own} and depends on {dependency} in layer {other}, which is not \
                      below"
                 ),
                 None if is_for_tests(dependency) => {
                     format!("depends on {dependency}, which is for tests only")
                 }
                 None if metadata.package(dependency).is_some() => {
-                    format!("depends on {dependency}, which has no floor")
+                    format!("depends on {dependency}, which has no layer")
                 }
                 Some(_) | None => continue,
             };
@@ -84,9 +84,9 @@ fn report(metadata: &Metadata, folders: &[String]) -> Report {
         }
     }
     Report {
-        summary: format!("{} crates on {} floors", folders.len(), FLOORS.len()),
+        summary: format!("{} crates in {} layers", folders.len(), LAYERS.len()),
         violations,
-        remedy: "move the shared items down, or hand them in from above; a new crate needs a floor \
+        remedy: "move the shared items down, or hand them in from above; a new crate needs a layer \
                  in xtask/src/lint/layers.rs",
     }
 }
@@ -96,12 +96,12 @@ fn is_for_tests(package: &str) -> bool {
     name.is_some_and(|name| TEST_CRATES.contains(&name))
 }
 
-fn floor(package: &str) -> Option<usize> {
+fn layer(package: &str) -> Option<usize> {
     if package == BINARY {
-        return Some(FLOORS.len() - 1);
+        return Some(LAYERS.len() - 1);
     }
     let name = package.strip_prefix(PREFIX)?;
-    FLOORS.iter().position(|floor| floor.contains(&name))
+    LAYERS.iter().position(|layer| layer.contains(&name))
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
                 ("anomalyzer", &["anomalyzer-bus"]),
                 ("xtask", &["anomalyzer"]),
             ],
-            &FLOORS.concat(),
+            &LAYERS.concat(),
             &[],
         );
     }
@@ -153,20 +153,20 @@ mod tests {
                 ("anomalyzer-testbed", &[]),
                 ("anomalyzer-api", &["anomalyzer-test-support"]),
             ],
-            &FLOORS.concat(),
+            &LAYERS.concat(),
             &[
                 (
                     "anomalyzer-policy",
-                    "is on floor 2 and depends on anomalyzer-remediate on floor 4, which is not \
+                    "is in layer 2 and depends on anomalyzer-remediate in layer 4, which is not \
                      below",
                 ),
                 (
                     "anomalyzer-bus",
-                    "is on floor 2 and depends on anomalyzer-wire on floor 2, which is not below",
+                    "is in layer 2 and depends on anomalyzer-wire in layer 2, which is not below",
                 ),
                 (
                     "anomalyzer-detect",
-                    "depends on anomalyzer-testbed, which has no floor",
+                    "depends on anomalyzer-testbed, which has no layer",
                 ),
                 (
                     "anomalyzer-api",
@@ -178,14 +178,14 @@ mod tests {
 
     #[test]
     fn a_crate_without_a_floor_and_a_missing_crate_are_found() {
-        let mut folders = FLOORS.concat();
+        let mut folders = LAYERS.concat();
         folders.retain(|name| *name != "egress");
         folders.extend(["attic", "test-support"]);
         check(
             &[("anomalyzer-domain", &[])],
             &folders,
             &[
-                ("crates/attic", "the crate has no floor"),
+                ("crates/attic", "the crate has no layer"),
                 ("crates/egress", "the crate is missing"),
             ],
         );

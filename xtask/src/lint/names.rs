@@ -7,7 +7,15 @@ use super::tree::Tree;
 use super::{PRODUCT, Report, Violation};
 
 const CONSTANTS: [&str; 9] = [
-    "PATIENCE", "LOOK", "MOST", "KEPT", "LATE", "OLD", "NEW", "MORE", "GONE",
+    "TIME_LIMIT",
+    "LOOK",
+    "MOST",
+    "KEPT",
+    "LATE",
+    "OLD",
+    "NEW",
+    "MORE",
+    "GONE",
 ];
 
 /// Names of files, without `.rs`.

@@ -49,7 +49,7 @@ pub fn check(tree: &Tree) -> Result<Report> {
         ),
         violations,
         remedy: "`cargo tree -p PACKAGE -i DEPENDENCY` shows the way; move the I/O to a crate of a \
-                 higher floor, or switch off a feature",
+                 higher layer, or switch off a feature",
     })
 }
 

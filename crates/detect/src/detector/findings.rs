@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Detector, SeriesFinding};
+use super::{SeriesFinding, SignalDetector};
 use crate::context::SignalView;
 use crate::state_store::Onset;
 use anomalyzer_domain::{Direction, Finding, FindingId, Labels, Phase, Target, UnixMs};
-use anomalyzer_plugin_host::{Frame, Verdict};
+use anomalyzer_plugin_host::{Frame, FrameVerdict};
 
-impl Detector {
+impl SignalDetector {
     /// Reduces the findings about the past to the changes that count now. An anomaly that began and
     /// ended in the past is dropped. An anomaly that is ongoing at its end is a new finding, unless
     /// it was known before.
@@ -16,7 +16,7 @@ impl Detector {
         &mut self,
         of: SignalView<'_>,
         frame: &Frame,
-        verdict: Verdict,
+        verdict: FrameVerdict,
     ) -> (Vec<SeriesFinding>, Vec<u32>) {
         let mut known: HashSet<u32> = self.onsets.keys().copied().collect();
         let mut found = Vec::new();
@@ -50,7 +50,7 @@ impl Detector {
         &mut self,
         of: SignalView<'_>,
         frame: &Frame,
-        verdict: Verdict,
+        verdict: FrameVerdict,
         replayed: bool,
     ) -> Vec<SeriesFinding> {
         let mut found = Vec::with_capacity(verdict.findings.len());

@@ -1,6 +1,6 @@
 //! Saved state of a detector: what it saves, and what another instance restores.
 
-use super::{Detector, SAVE_CHUNK};
+use super::{SAVE_CHUNK, SignalDetector};
 use crate::context::SignalView;
 use crate::restore::{RestoreReport, ToRestore, restore_series};
 use crate::series::SeriesTable;
@@ -8,7 +8,7 @@ use crate::state_store::{Onset, RowKey, SavedState, StateStore};
 use anomalyzer_domain::{Labels, Target, UnixMs};
 use anomalyzer_plugin_host::{DetectorHandle, PluginError};
 
-impl Detector {
+impl SignalDetector {
     /// Restores the saved state of the open series into `handle`. Returns false if the instance was
     /// lost in the restore.
     pub(super) async fn restore_from(

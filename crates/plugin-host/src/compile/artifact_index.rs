@@ -6,7 +6,7 @@
 //! component, with the digests of all files and the description of the plugin, for one version and
 //! setting of the compiler. `refused/<settings>/<digest>` holds the limits that a component
 //! reached. A bomb in the plugin folder therefore costs the time of one start, and not of every
-//! start. `.desk-*` are the work folders of children. The output of a child is moved to the cache
+//! start. `.work-*` are the work folders of children. The output of a child is moved to the cache
 //! only when the child is done and its result is to run. A child that is stopped in the middle and
 //! a plugin that is refused therefore leave nothing behind in the cache.
 
@@ -39,8 +39,10 @@ const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 const MAX_CODE_BYTES: u64 = 1 << 30;
 /// Maximum number of noted refusals. The oldest one makes room.
 const MAX_REFUSALS: usize = 1000;
+/// Beginnings of the names of work folders. The second one is that of earlier versions.
+const WORK_PREFIXES: [&str; 2] = [".work-", ".desk-"];
 /// Age from which on the work folder of a child belongs to no running child.
-const DESK_AGE: Duration = Duration::from_secs(3600);
+const WORK_FOLDER_AGE: Duration = Duration::from_secs(3600);
 
 /// Store of compiled code.
 pub(super) struct ArtifactStore {
@@ -95,7 +97,7 @@ impl ArtifactStore {
             .create(&folder)
             .map_err(unusable)?;
         let store = Self::of(folder, max_bytes, None);
-        store.remove_abandoned_desks();
+        store.remove_abandoned_work_folders();
         store.trim(None);
         Ok(store)
     }
@@ -170,19 +172,19 @@ impl ArtifactStore {
     }
 
     /// Makes a work folder for one child.
-    pub(super) fn desk(&self) -> Result<TempDir, String> {
+    pub(super) fn work_folder(&self) -> Result<TempDir, String> {
         tempfile::Builder::new()
-            .prefix(".desk-")
+            .prefix(WORK_PREFIXES[0])
             .tempdir_in(&self.folder)
             .map_err(|error| self.full(&error))
     }
 
     /// Reads the description that a child left in its work folder.
-    pub(super) fn description(&self, desk: &Path) -> Result<Description, String> {
+    pub(super) fn description(&self, work_folder: &Path) -> Result<Description, String> {
         let unusable = |error: &dyn std::fmt::Display| {
             format!("the compiler left no usable description: {error}")
         };
-        let text = regular_file::read(&desk.join(DESCRIPTION), MAX_DESCRIPTION_BYTES)
+        let text = regular_file::read(&work_folder.join(DESCRIPTION), MAX_DESCRIPTION_BYTES)
             .map_err(|error| unusable(&error))?;
         serde_json::from_slice(&text).map_err(|error| unusable(&error))
     }
@@ -192,17 +194,17 @@ impl ArtifactStore {
         &self,
         engine: &wasmtime::Engine,
         digest: &str,
-        desk: &Path,
+        work_folder: &Path,
     ) -> Result<Artifact, String> {
-        let description = self.description(desk)?;
+        let description = self.description(work_folder)?;
         let _changing = self.changing.lock();
         let kept = (|| {
-            let made = desk.join("code").join(MODULES);
+            let made = work_folder.join("code").join(MODULES);
             let Some(code) = only_file(&made)? else {
                 return Err(io::Error::other("the compiler left nothing in its folder"));
             };
             let bytes = regular_file::read(&made.join(&code), MAX_CODE_BYTES)?;
-            let component = match regular_file::read(&desk.join(ENCODED), MAX_CODE_BYTES) {
+            let component = match regular_file::read(&work_folder.join(ENCODED), MAX_CODE_BYTES) {
                 Ok(encoded) => Some(digest_of(&encoded)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
@@ -212,7 +214,10 @@ impl ArtifactStore {
             fs::rename(made.join(&code), &place)?;
             if component.is_some() {
                 fs::create_dir_all(self.encoded_folder())?;
-                fs::rename(desk.join(ENCODED), self.encoded_folder().join(digest))?;
+                fs::rename(
+                    work_folder.join(ENCODED),
+                    self.encoded_folder().join(digest),
+                )?;
             }
             let known = Known {
                 artifact: Artifact {
@@ -335,12 +340,14 @@ impl ArtifactStore {
     }
 
     /// Removes the work folders of children whose parent was killed.
-    fn remove_abandoned_desks(&self) {
+    fn remove_abandoned_work_folders(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let is_desk = entry.file_name().to_string_lossy().starts_with(".desk-");
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_work_folder = WORK_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             let changed = entry.metadata().and_then(|found| found.modified());
             let age = changed.ok().and_then(|changed| changed.elapsed().ok());
-            if is_desk && age.is_some_and(|age| age > DESK_AGE) {
+            if is_work_folder && age.is_some_and(|age| age > WORK_FOLDER_AGE) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -162,13 +162,13 @@ fn steps(args: &CompileArgs, bytes: &[u8], info: &mut PluginInfo) -> Result<(), 
         },
         ..PluginConfig::default()
     };
-    let ground = Arc::new(Runtime::new(&config).map_err(unable)?);
-    let linker = linker::linker(&ground.engine).map_err(|error| unable(format!("{error:#}")))?;
+    let runtime = Arc::new(Runtime::new(&config).map_err(unable)?);
+    let linker = linker::linker(&runtime.engine).map_err(|error| unable(format!("{error:#}")))?;
     let encoded = component(bytes).map_err(unusable)?;
     info.surface = Surface::of(bytes, &encoded).ok();
-    let compiler = &ground.compiler;
+    let compiler = &runtime.compiler;
     let compiled = compiler
-        .compile_here(&ground.engine, &encoded)
+        .compile_here(&runtime.engine, &encoded)
         .map_err(unusable)?;
     // The cache counts the code that it stored. It only logs a failure to store.
     if compiler.compiled_here() == 0 {
@@ -181,8 +181,8 @@ fn steps(args: &CompileArgs, bytes: &[u8], info: &mut PluginInfo) -> Result<(), 
         put(&args.into, ENCODED, encoded)?;
     }
     lift_address_space().map_err(unable)?;
-    let linked = link(&ground, &linker, &compiled, info).map_err(unusable)?;
-    describe(&ground, &linked, info).map_err(unusable)
+    let linked = link(&runtime, &linker, &compiled, info).map_err(unusable)?;
+    describe(&runtime, &linked, info).map_err(unusable)
 }
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Failed> {

@@ -140,7 +140,7 @@ impl Compiler {
         };
         let artifact = match compiled {
             Compiled::Cached(artifact) => artifact,
-            Compiled::Fresh(desk) => store.take_over(engine, digest, desk.path())?,
+            Compiled::Fresh(work_folder) => store.take_over(engine, digest, work_folder.path())?,
         };
         let component = match artifact.component() {
             Some(encoded) => Cow::Owned(store.encoded(digest, encoded)?),
@@ -205,20 +205,20 @@ impl ChildCompiler<'_> {
             false => &compiler.trusted,
         };
         let _place = queue.enter(turn.cancel).ok_or_else(given_up)?;
-        let desk = store.desk()?;
+        let work_folder = store.work_folder()?;
         let job = Job {
             program: self.program,
             bytes: foreign.bytes,
             name: foreign.name,
-            into: desk.path(),
+            into: work_folder.path(),
             canonical_nan: compiler.canonical_nan,
             limits: &compiler.limits,
             cancel: turn.cancel,
         };
         let failure = match job.run() {
             Ok(()) => {
-                let description = store.description(desk.path())?;
-                return Ok((Compiled::Fresh(desk), description));
+                let description = store.description(work_folder.path())?;
+                return Ok((Compiled::Fresh(work_folder), description));
             }
             Err(failure) => failure,
         };
@@ -232,7 +232,7 @@ impl ChildCompiler<'_> {
         };
         Err(Refusal {
             reason,
-            description: store.description(desk.path()).ok().map(Box::new),
+            description: store.description(work_folder.path()).ok().map(Box::new),
         })
     }
 }

@@ -96,13 +96,13 @@ impl Job<'_> {
             ))
         })?;
         // On a machine that is busy with other things, processor time comes slowly.
-        let patience = Duration::from_secs(seconds.saturating_mul(4).saturating_add(10));
-        let ended = feed(child, self.bytes, patience, self.cancel)
+        let time_limit = Duration::from_secs(seconds.saturating_mul(4).saturating_add(10));
+        let ended = feed(child, self.bytes, time_limit, self.cancel)
             .map_err(|error| Failure::Other(format!("the compiler can't be watched: {error}")))?;
         if ended.status.is_none() && self.cancel.is_cancelled() {
             return Err(Failure::Cancelled);
         }
-        ended.judge(limits, patience)
+        ended.judge(limits, time_limit)
     }
 }
 
@@ -116,7 +116,7 @@ struct Ended {
 fn feed(
     mut child: Child,
     bytes: &[u8],
-    patience: Duration,
+    time_limit: Duration,
     cancel: &CancellationToken,
 ) -> io::Result<Ended> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
@@ -145,7 +145,7 @@ fn feed(
                 return Err(error);
             }
         };
-        let status = wait(&mut child, patience, cancel)?;
+        let status = wait(&mut child, time_limit, cancel)?;
         Ok(Ended {
             status,
             said: reader.join().unwrap_or_default(),
@@ -153,16 +153,16 @@ fn feed(
     })
 }
 
-/// Waits for the end of the child. Kills the child after `patience`, or when it is cancelled.
+/// Waits for the end of the child. Kills the child after `time_limit`, or when it is cancelled.
 fn wait(
     child: &mut Child,
-    patience: Duration,
+    time_limit: Duration,
     cancel: &CancellationToken,
 ) -> io::Result<Option<ExitStatus>> {
     const LONGEST_NAP: Duration = Duration::from_millis(20);
     let begun = Instant::now();
     let mut nap = Duration::from_millis(1);
-    while begun.elapsed() < patience && !cancel.is_cancelled() {
+    while begun.elapsed() < time_limit && !cancel.is_cancelled() {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -175,7 +175,7 @@ fn wait(
 }
 
 impl Ended {
-    fn judge(self, limits: &Limits, patience: Duration) -> Result<(), Failure> {
+    fn judge(self, limits: &Limits, time_limit: Duration) -> Result<(), Failure> {
         let Self { status, said } = self;
         let last = said
             .lines()
@@ -184,7 +184,7 @@ impl Ended {
             .unwrap_or_default();
         let Some(status) = status else {
             return Err(Failure::Other(format!(
-                "compiling it was stopped after {patience:?}: the machine is busy, or plugins.limits.compile_cpu is too high"
+                "compiling it was stopped after {time_limit:?}: the machine is busy, or plugins.limits.compile_cpu is too high"
             )));
         };
         let signal = status.signal().and_then(Signal::from_named_raw);
@@ -292,8 +292,8 @@ mod tests {
         let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
         let begun = Instant::now();
         let never = CancellationToken::new();
-        let patience = Duration::from_millis(50);
-        assert_eq!(wait(&mut sleeper, patience, &never).unwrap(), None);
+        let time_limit = Duration::from_millis(50);
+        assert_eq!(wait(&mut sleeper, time_limit, &never).unwrap(), None);
         assert!(begun.elapsed() < Duration::from_secs(10));
     }
 

@@ -13,8 +13,8 @@ const CHANGES: usize = 4096;
 
 impl Registry {
     pub(super) fn keep(&self, record: &PluginRecord) {
-        if let Some(shelf) = &self.shelf
-            && let Err(error) = shelf.put_record(record)
+        if let Some(repository) = &self.repository
+            && let Err(error) = repository.put_record(record)
         {
             tracing::error!(
                 plugin = record.name,
@@ -25,7 +25,7 @@ impl Registry {
     }
 
     pub(super) fn sweep(&self) {
-        if let Some(shelf) = &self.shelf {
+        if let Some(repository) = &self.repository {
             let digests: std::collections::HashSet<String> = self.read(|table| {
                 let versions = table
                     .entries
@@ -33,7 +33,7 @@ impl Registry {
                     .flat_map(|entry| &entry.record.versions);
                 versions.map(|version| version.digest.clone()).collect()
             });
-            shelf.sweep(|digest| digests.contains(digest));
+            repository.sweep(|digest| digests.contains(digest));
         }
     }
 

@@ -106,7 +106,7 @@ impl Registry {
         cancel: &CancellationToken,
     ) -> Result<(), String> {
         self.folder.inside(path)?;
-        let bytes = inspect::read(path, self.ground.limits.max_component_bytes)?;
+        let bytes = inspect::read(path, self.runtime.limits.max_component_bytes)?;
         let digest = plugin_info::digest(&bytes);
         info.digest.clone_from(&digest);
         let file = info.file.clone();
@@ -145,7 +145,7 @@ impl Registry {
             uploader: false,
             cancel,
         };
-        let prepared = examine(&self.ground, &self.linker, &bytes, &turn, info)?;
+        let prepared = examine(&self.runtime, &self.linker, &bytes, &turn, info)?;
         let examined = Examined {
             checked: Checked {
                 info: info.clone(),
@@ -253,7 +253,7 @@ impl Registry {
             };
             match self.open_stored(name, &digest, &turn) {
                 Ok(live) => {
-                    self.ground.stats.of(&name.into()).begin();
+                    self.runtime.stats.of(&name.into()).begin();
                     self.keep(&record);
                     self.show_live(name, &digest, Ok(live));
                     return;
@@ -270,8 +270,8 @@ impl Registry {
             self.keep(&rest);
             return;
         }
-        if let Some(shelf) = &self.shelf
-            && let Err(error) = shelf.remove(name)
+        if let Some(repository) = &self.repository
+            && let Err(error) = repository.remove(name)
         {
             tracing::error!(
                 plugin = name,

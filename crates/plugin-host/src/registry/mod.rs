@@ -93,10 +93,10 @@ pub type Trial = Box<dyn Fn(&Examined) -> Result<(), String> + Send + Sync>;
 
 /// Registry of the plugins. A writer holds `changing`. Readers never wait for a disk.
 pub(super) struct Registry {
-    ground: Arc<Runtime>,
+    runtime: Arc<Runtime>,
     linker: Linker<State>,
     folder: Folder,
-    shelf: Option<PluginRepository>,
+    repository: Option<PluginRepository>,
     require_signature: bool,
     keep_versions: usize,
     quota: CandidateQuota,
@@ -125,19 +125,19 @@ pub(super) struct Registry {
 impl Registry {
     /// Reads the records of the repository and the names of the files in the folder. Loads no
     /// plugin; see [`Registry::take_pending`].
-    pub(super) fn open(ground: &Arc<Runtime>, config: &PluginConfig) -> Result<Self, PluginError> {
-        let runtime = |reason: String| PluginError::Runtime(reason);
+    pub(super) fn open(runtime: &Arc<Runtime>, config: &PluginConfig) -> Result<Self, PluginError> {
+        let unable = |reason: String| PluginError::Runtime(reason);
         let registry = Self {
-            ground: Arc::clone(ground),
-            linker: linker::linker(&ground.engine)
+            runtime: Arc::clone(runtime),
+            linker: linker::linker(&runtime.engine)
                 .map_err(|error| PluginError::Runtime(format!("{error:#}")))?,
             folder: Folder::new(&config.folder),
-            shelf: config
+            repository: config
                 .store
                 .as_deref()
                 .map(PluginRepository::open)
                 .transpose()
-                .map_err(runtime)?,
+                .map_err(unable)?,
             require_signature: config.require_signature,
             keep_versions: config.keep_versions,
             quota: config.candidates,
@@ -156,9 +156,9 @@ impl Registry {
             unsaved: Mutex::default(),
             quarantine_fails: AtomicBool::new(false),
         };
-        *registry.keys_seen.lock() = registry.trusted_keys().map_err(runtime)?;
-        if let Some(shelf) = &registry.shelf {
-            let (records, broken) = shelf.records().map_err(runtime)?;
+        *registry.keys_seen.lock() = registry.trusted_keys().map_err(unable)?;
+        if let Some(repository) = &registry.repository {
+            let (records, broken) = repository.records().map_err(unable)?;
             *registry.problem.lock() = broken.into_iter().next();
             for record in records {
                 registry.adopt(record);

@@ -21,7 +21,7 @@ impl Registry {
             let is_due = |name: &str, lifts_at: Option<UnixMs>| {
                 let in_record = lifts_at.is_some_and(|at| is_over(at, now));
                 // Both are asked, because asking ends the quiet time.
-                let stats = self.ground.stats.by_name(name);
+                let stats = self.runtime.stats.by_name(name);
                 stats.is_some_and(|stats| stats.is_quiet_time_over()) || in_record
             };
             entries
@@ -34,7 +34,7 @@ impl Registry {
                 .collect()
         });
         for name in due {
-            let stats = self.ground.stats.of(&Arc::from(name.as_str()));
+            let stats = self.runtime.stats.of(&Arc::from(name.as_str()));
             let retries = stats.retries();
             match self.lift(&name, HOST) {
                 Ok(_) => tracing::warn!(plugin = name, "quarantine lifted after a quiet time"),

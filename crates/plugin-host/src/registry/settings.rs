@@ -27,14 +27,14 @@ impl Registry {
             .record(name)
             .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
         edit(&mut record);
-        if let Some(shelf) = &self.shelf {
-            shelf.put_record(&record).map_err(ManageError::Store)?;
+        if let Some(repository) = &self.repository {
+            repository.put_record(&record).map_err(ManageError::Store)?;
         }
         let digest = record.active.clone();
         // The poll of the folder must not see the plugin as given up and not quarantined.
         if record.quarantine.is_none()
             && kind == PluginChangeKind::Lifted
-            && let Some(stats) = self.ground.stats.by_name(name)
+            && let Some(stats) = self.runtime.stats.by_name(name)
         {
             stats.set_given_up(None);
         }
@@ -117,8 +117,8 @@ impl Registry {
                 "{file} is in the plugin folder; take it out there"
             )));
         }
-        if let Some(shelf) = &self.shelf {
-            shelf.remove(name).map_err(ManageError::Store)?;
+        if let Some(repository) = &self.repository {
+            repository.remove(name).map_err(ManageError::Store)?;
         }
         self.write(|table| table.entries.remove(name));
         self.change(
@@ -144,7 +144,7 @@ impl Registry {
                 .values()
                 .filter(|entry| entry.record.quarantine.is_none());
             let given_up = |entry: &Entry| {
-                let stats = self.ground.stats.by_name(&entry.record.name)?;
+                let stats = self.runtime.stats.by_name(&entry.record.name)?;
                 Some((entry.record.clone(), stats.given_up()?))
             };
             healthy.filter_map(given_up).collect()
@@ -156,7 +156,7 @@ impl Registry {
                 reason: reason.clone(),
                 since: now_ms(),
                 lifts_at: self
-                    .ground
+                    .runtime
                     .stats
                     .by_name(&name)
                     .and_then(|stats| stats.quiet_time_left())
@@ -178,7 +178,7 @@ impl Registry {
 
     /// Stores the quarantines that are not stored yet. Logs the first failure of each.
     fn store_unsaved(&self) {
-        let Some(shelf) = &self.shelf else {
+        let Some(repository) = &self.repository else {
             return;
         };
         let mut unsaved = self.unsaved.lock();
@@ -188,7 +188,7 @@ impl Registry {
             let Some(record) = self.record(name) else {
                 return false;
             };
-            let Err(error) = shelf.put_record(&record) else {
+            let Err(error) = repository.put_record(&record) else {
                 return false;
             };
             if !was_failing {

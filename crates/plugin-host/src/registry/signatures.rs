@@ -57,8 +57,8 @@ impl Registry {
         bytes: &[u8],
         version: &Version,
     ) -> Result<(), String> {
-        let stored = match &self.shelf {
-            Some(shelf) => shelf.signature(&version.digest)?,
+        let stored = match &self.repository {
+            Some(repository) => repository.signature(&version.digest)?,
             None => None,
         };
         match (&stored, &version.signed_by) {
@@ -100,9 +100,11 @@ impl Registry {
     }
 
     fn follow_keys_of(&self, name: &str, version: &Version) {
-        let Some(shelf) = &self.shelf else { return };
-        let most = self.ground.limits.max_component_bytes;
-        let Ok(bytes) = shelf.bytes(&version.digest, most) else {
+        let Some(repository) = &self.repository else {
+            return;
+        };
+        let most = self.runtime.limits.max_component_bytes;
+        let Ok(bytes) = repository.bytes(&version.digest, most) else {
             return;
         };
         let trusted = self.check_stored_signature(&bytes, version);

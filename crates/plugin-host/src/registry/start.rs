@@ -18,7 +18,7 @@ impl Registry {
     /// Adds a record of the repository. Its live version is not loaded.
     pub(super) fn adopt(&self, record: PluginRecord) {
         if let Some(quarantine) = &record.quarantine {
-            let stats = self.ground.stats.of(&record.name.as_str().into());
+            let stats = self.runtime.stats.of(&record.name.as_str().into());
             stats.set_given_up(Some(quarantine.reason.clone()));
         }
         let name = record.name.clone();
@@ -175,19 +175,19 @@ impl Registry {
         let version = record
             .exact(digest)
             .ok_or_else(|| ManageError::Conflict(format!("`{name}` has no version `{digest}`")))?;
-        let shelf = self.shelf.as_ref().ok_or_else(|| {
+        let repository = self.repository.as_ref().ok_or_else(|| {
             ManageError::Conflict(
                 "versions are not kept: no folder is configured for them (`plugins.store`)"
                     .to_owned(),
             )
         })?;
-        let bytes = shelf
-            .bytes(digest, self.ground.limits.max_component_bytes)
+        let bytes = repository
+            .bytes(digest, self.runtime.limits.max_component_bytes)
             .map_err(ManageError::Store)?;
         self.check_stored_signature(&bytes, version)
             .map_err(ManageError::Refused)?;
         let mut info = blank(Path::new(""));
-        let prepared = examine(&self.ground, &self.linker, &bytes, turn, &mut info)
+        let prepared = examine(&self.runtime, &self.linker, &bytes, turn, &mut info)
             .map_err(ManageError::Refused)?;
         if info.name != name || info.kind != Some(record.kind) {
             let kind = record.kind.as_str();
@@ -208,7 +208,7 @@ impl Registry {
         let Examined { checked, prepared } = examined;
         let Checked { info, bytes, .. } = checked;
         let code = prepared
-            .open(&self.ground, &self.linker, &bytes, &info)
+            .open(&self.runtime, &self.linker, &bytes, &info)
             .map_err(ManageError::Refused)?;
         Ok(Live { info, code })
     }

@@ -26,7 +26,7 @@ impl Registry {
         uploader: Option<&str>,
         cancel: &CancellationToken,
     ) -> Result<Examined, ManageError> {
-        let most = self.ground.limits.max_component_bytes;
+        let most = self.runtime.limits.max_component_bytes;
         if bytes.len() as u64 > most {
             let size = bytes.len();
             return Err(ManageError::Refused(format!(
@@ -44,7 +44,7 @@ impl Registry {
             uploader: uploader.is_some(),
             cancel,
         };
-        let prepared = examine(&self.ground, &self.linker, &bytes, &turn, &mut info)
+        let prepared = examine(&self.runtime, &self.linker, &bytes, &turn, &mut info)
             .map_err(ManageError::Refused)?;
         Ok(Examined {
             checked: Checked {
@@ -71,7 +71,7 @@ impl Registry {
         let Some(trial) = self.trial.get().filter(|_| live.as_deref() != Some(digest)) else {
             return Ok(());
         };
-        let (compiler, engine) = (&self.ground.compiler, &self.ground.engine);
+        let (compiler, engine) = (&self.runtime.compiler, &self.runtime.engine);
         let was_known = compiler.knows(engine, digest);
         trial(examined).inspect_err(|_| {
             if !was_known {
@@ -85,13 +85,13 @@ impl Registry {
     fn forget_code(&self, name: &str, digest: &str) {
         let live = self.record(name).and_then(|record| record.active);
         if live.as_deref() != Some(digest) {
-            self.ground.compiler.forget(&self.ground.engine, digest);
+            self.runtime.compiler.forget(&self.runtime.engine, digest);
         }
     }
 
     /// Returns the live plugins, sorted by name, with their bytes.
     pub(crate) fn live_bytes(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
-        let Some(shelf) = &self.shelf else {
+        let Some(repository) = &self.repository else {
             return Ok(vec![]);
         };
         let live: Vec<(String, String)> = self.read(|table| {
@@ -99,9 +99,9 @@ impl Registry {
             live.filter_map(|entry| Some((entry.record.name.clone(), entry.record.active.clone()?)))
                 .collect()
         });
-        let most = self.ground.limits.max_component_bytes;
+        let most = self.runtime.limits.max_component_bytes;
         live.into_iter()
-            .map(|(name, digest)| Ok((name, shelf.bytes(&digest, most)?)))
+            .map(|(name, digest)| Ok((name, repository.bytes(&digest, most)?)))
             .collect()
     }
 
@@ -207,7 +207,7 @@ impl Registry {
         }
         let is_fresh = prepared.is_fresh();
         let code = prepared
-            .open(&self.ground, &self.linker, &checked.bytes, &info)
+            .open(&self.runtime, &self.linker, &checked.bytes, &info)
             .map_err(ManageError::Refused)?;
         let stored = self
             .room_in_store(&info)
@@ -233,7 +233,7 @@ impl Registry {
             entry.live = Some(Live { info, code });
         });
         if is_other {
-            self.ground.stats.of(&name.as_str().into()).begin();
+            self.runtime.stats.of(&name.as_str().into()).begin();
         }
         if is_other || !is_known {
             self.told(
@@ -259,15 +259,15 @@ impl Registry {
 
     /// Stores the bytes, the signature and the record of a version.
     fn store(&self, checked: &Checked, record: &PluginRecord) -> Result<(), String> {
-        let Some(shelf) = &self.shelf else {
+        let Some(repository) = &self.repository else {
             return Ok(());
         };
         let digest = &checked.info.digest;
-        shelf.put_bytes(digest, &checked.bytes)?;
+        repository.put_bytes(digest, &checked.bytes)?;
         if let Some(signature) = &checked.signature {
-            shelf.put_signature(digest, &signature.text)?;
+            repository.put_signature(digest, &signature.text)?;
         }
-        shelf.put_record(record)
+        repository.put_record(record)
     }
 
     /// Logs and queues the addition of a version.
@@ -338,11 +338,11 @@ impl Registry {
         if is_other {
             record.quarantine = None;
         }
-        if let Some(shelf) = &self.shelf {
-            shelf.put_record(&record).map_err(ManageError::Store)?;
+        if let Some(repository) = &self.repository {
+            repository.put_record(&record).map_err(ManageError::Store)?;
         }
         if is_other {
-            self.ground.stats.of(&name.into()).begin();
+            self.runtime.stats.of(&name.into()).begin();
         }
         self.write(|table| {
             if let Some(entry) = table.entries.get_mut(name) {

@@ -107,7 +107,7 @@ impl Registry {
     pub(crate) fn live(&self) -> Vec<LivePlugin> {
         let live = |entry: &Entry| {
             let info = &entry.live.as_ref()?.info;
-            let stats = self.ground.stats.of(&info.name.as_str().into());
+            let stats = self.runtime.stats.of(&info.name.as_str().into());
             let (name, version) = (info.name.clone(), info.version.clone());
             Some(LivePlugin {
                 name,
@@ -195,7 +195,7 @@ impl Registry {
             quarantine: record.quarantine.clone(),
             versions: record.versions.clone(),
             stats: self
-                .ground
+                .runtime
                 .stats
                 .by_name(&record.name)
                 .map_or_else(PluginStats::default, |stats| stats.snapshot()),

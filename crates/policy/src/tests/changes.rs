@@ -107,7 +107,7 @@ fn an_echo_of_replaced_pods_replaces_no_further_pods() {
     for operation in [restart(), roll_back(), template] {
         let denied = echoing(operation.clone(), NOW + 1);
         check(&denied, &policy, Deny, "echo");
-        assert!(is_not_now(&denied, &policy));
+        assert!(is_temporary(&denied, &policy));
         check(&echoing(operation, NOW), &policy, Allow, "default");
     }
     for operation in [

@@ -157,7 +157,7 @@ async fn silence_is_a_no() {
             .summary
             .as_ref()
             .unwrap()
-            .starts_with("nobody said yes until"),
+            .starts_with("nobody approved it until"),
         "{:?}",
         decision.summary
     );
@@ -291,7 +291,7 @@ async fn a_question_about_a_target_that_is_deleted_ends_with_that_reason() {
         (
             DecisionState::Denied,
             "target_gone",
-            "default/shop/Deployment/web was deleted before anybody said yes"
+            "default/shop/Deployment/web was deleted before anybody approved it"
         )
     );
     assert_eq!((rig.world.performed(), rig.asked_again()), (vec![], vec![]));

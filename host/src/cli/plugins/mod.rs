@@ -30,7 +30,7 @@ pub use test::TestArgs;
 pub struct PluginsCommand {
     /// Subcommand to run.
     #[command(subcommand)]
-    pub what: What,
+    pub what: PluginsSubcommand,
     /// Text for people, or JSON.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -42,7 +42,7 @@ pub struct PluginsCommand {
 
 /// Subcommands of `anomalyzer plugins`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum What {
+pub enum PluginsSubcommand {
     /// Make a project that builds and passes its tests.
     New(NewArgs),
     /// Describe a file: its kind, imports and exports, and whether the host would accept it.
@@ -109,17 +109,17 @@ pub async fn run<W: Write>(
         compiler,
     } = command;
     let done = match what {
-        What::New(args) => new::run(&args, output, out),
-        What::Inspect(args) => inspect::run(&args, compiler, output, out).await,
-        What::Test(args) => tokio::select! {
+        PluginsSubcommand::New(args) => new::run(&args, output, out),
+        PluginsSubcommand::Inspect(args) => inspect::run(&args, compiler, output, out).await,
+        PluginsSubcommand::Test(args) => tokio::select! {
             done = test::run(&args, compiler, output, out) => done,
             () = shutdown.cancelled() => Err(PluginsError::Interrupted),
         },
-        What::Manage(what) => tokio::select! {
+        PluginsSubcommand::Manage(what) => tokio::select! {
             done = manage::run(what, output, out) => done.map(|()| true).map_err(PluginsError::from),
             () = shutdown.cancelled() => Err(PluginsError::Interrupted),
         },
-        What::Sign(what) => sign::run(what, output, out).map_err(PluginsError::from),
+        PluginsSubcommand::Sign(what) => sign::run(what, output, out).map_err(PluginsError::from),
     };
     match done.and_then(|good| Ok(out.flush().map(|()| good)?)) {
         Err(
