@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anomalyzer::cli::Output;
-use anomalyzer::cli::history::{HistoryCommand, What, run};
+use anomalyzer::cli::history::{HistoryCommand, HistorySubcommand, run};
 use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
 use anomalyzer_history::{
     FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, Walked, retain_once,
@@ -215,7 +215,7 @@ async fn nothing_after_a_cut_can_be_deleted_and_a_forged_cut_is_found() {
     assert!(broken.contains("at event 8"), "{broken}");
 }
 
-async fn ran(what: What, data_dir: &std::path::Path) -> Result<String, String> {
+async fn ran(what: HistorySubcommand, data_dir: &std::path::Path) -> Result<String, String> {
     let mut out = Vec::new();
     let command = HistoryCommand {
         what,
@@ -236,34 +236,46 @@ async fn a_copy_made_while_it_is_written_can_be_put_in_its_place() {
         place.record(Ended, done(n)).await;
     }
     let copy = place.folder.path().join("copy.sqlite");
-    let said = ran(What::Backup { file: copy.clone() }, place.folder.path())
-        .await
-        .unwrap();
+    let said = ran(
+        HistorySubcommand::Backup { file: copy.clone() },
+        place.folder.path(),
+    )
+    .await
+    .unwrap();
     assert!(
         said.starts_with("decisions: intact up to event 20\nplugins: intact up to event 0\n"),
         "{said}"
     );
-    let again = ran(What::Backup { file: copy.clone() }, place.folder.path())
-        .await
-        .unwrap_err();
+    let again = ran(
+        HistorySubcommand::Backup { file: copy.clone() },
+        place.folder.path(),
+    )
+    .await
+    .unwrap_err();
     assert!(again.contains("give another name"), "{again}");
     place.record(Ended, done(20)).await;
 
-    let in_use = ran(What::Restore { file: copy.clone() }, place.folder.path())
-        .await
-        .unwrap_err();
+    let in_use = ran(
+        HistorySubcommand::Restore { file: copy.clone() },
+        place.folder.path(),
+    )
+    .await
+    .unwrap_err();
     assert!(in_use.contains("stop the service first"), "{in_use}");
     place.history.close().await;
-    let said = ran(What::Restore { file: copy.clone() }, place.folder.path())
-        .await
-        .unwrap();
+    let said = ran(
+        HistorySubcommand::Restore { file: copy.clone() },
+        place.folder.path(),
+    )
+    .await
+    .unwrap();
     assert!(said.contains("what was there is"), "{said}");
     let restored = HistoryReader::open(&place.file()).await.unwrap();
     assert_eq!(restored.verify_chain().await.unwrap().seq, 20);
 
     let elsewhere = tempfile::tempdir().unwrap();
     ran(
-        What::Restore { file: copy.clone() },
+        HistorySubcommand::Restore { file: copy.clone() },
         &elsewhere.path().join("new"),
     )
     .await
@@ -282,7 +294,7 @@ async fn a_copy_made_while_it_is_written_can_be_put_in_its_place() {
         .await
         .unwrap();
     file.close().await.unwrap();
-    let broken = ran(What::Restore { file: copy }, elsewhere.path())
+    let broken = ran(HistorySubcommand::Restore { file: copy }, elsewhere.path())
         .await
         .unwrap_err();
     assert!(broken.contains("broken at event 5"), "{broken}");

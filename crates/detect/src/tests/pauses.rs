@@ -1,6 +1,7 @@
 //! Pauses of a collector in another process.
 
 use super::*;
+use anomalyzer_domain::Coverage;
 
 /// Sends a round in which the only source failed. `paused` is the pause that the collector reports.
 async fn failing(rig: &mut Rig, at: i64, paused: Option<(i64, i64)>) {

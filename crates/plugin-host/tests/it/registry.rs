@@ -394,7 +394,7 @@ fn by(name: &str) -> Origin {
 
 /// Uploads bytes in the name of someone who may not decide what runs.
 fn candidate(plugins: &Plugins, who: &str, bytes: Vec<u8>) -> Result<(), ManageError> {
-    let cancel = tokio_util::sync::CancellationToken::new();
+    let cancel = CancellationToken::new();
     plugins
         .examine_for(Some(who), bytes, None, &cancel)
         .and_then(|examined| plugins.install(examined, &by(who), false))
@@ -681,7 +681,7 @@ async fn a_caller_waits_for_its_own_plugin_while_the_others_load() {
         let waits = tokio::time::timeout(std::time::Duration::ZERO, future.as_mut()).await;
         assert!(waits.is_err(), "it waits");
     }
-    let never = tokio_util::sync::CancellationToken::new();
+    let never = CancellationToken::new();
     let pending = plugins.take_pending();
     plugins.load_pending(&pending[0], &never);
     assert!(opened.await.is_ok(), "the other one is still loading");

@@ -35,7 +35,7 @@ async fn a_target_that_is_deleted_meanwhile_is_the_reason_why_the_effect_is_unkn
 
 #[tokio::test]
 async fn what_a_deployment_tool_put_back_is_reported_and_not_repeated() {
-    let rig = Rig::with(|executor| executor.policy.cooldown = std::time::Duration::ZERO).await;
+    let rig = Rig::with(|executor| executor.policy.cooldown = Duration::ZERO).await;
     let incident = incident(&["latency"]);
     rig.know(&incident);
     let mut decision = rig.act(&proposal(&incident, solutions::SCALE_UP, 0)).await;
@@ -74,7 +74,7 @@ async fn what_a_deployment_tool_put_back_is_reported_and_not_repeated() {
 
 #[tokio::test]
 async fn only_memory_alone_counts_as_an_echo_of_the_pods_before() {
-    let rig = Rig::with(|executor| executor.policy.cooldown = std::time::Duration::ZERO).await;
+    let rig = Rig::with(|executor| executor.policy.cooldown = Duration::ZERO).await;
     let incident_of = |meanings: &[Meaning]| {
         let names = ["a", "b"];
         let mut incident = incident(names.get(..meanings.len()).unwrap());

@@ -106,7 +106,7 @@ async fn an_observation_lasts_until_there_are_samples_without_the_time_before_an
     let open = incident(&["errors", "latency"]);
     rig.know(&open);
     let mut decision = rig.decision(&proposal(&open, solutions::RESTART_SERVICE, 0));
-    verified(&rig, &mut decision, 200.0, 200.0, WHOLE).await;
+    verified(&rig, &mut decision, 200.0, 200.0, coverage(2, 2)).await;
     let verification = decision.verification.unwrap();
     let reason = &verification.reason;
     assert_eq!(
