@@ -306,7 +306,13 @@ mod tests {
             .execute(&mut file)
             .await
             .unwrap();
-        assert!(history.verify_chain().await.is_err());
+        let [decisions, .., cuts] = history.audit(&[]).await.unwrap();
+        let differs = cuts.differs.unwrap();
+        assert_eq!((differs.table, differs.row.as_str()), ("cuts", "8"));
+        assert_eq!(
+            decisions.broken, None,
+            "the chain begins at the recorded cut"
+        );
     }
 
     #[tokio::test]

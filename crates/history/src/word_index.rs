@@ -23,6 +23,15 @@ const DEFINITION: &str = "CREATE VIRTUAL TABLE decision_text USING fts5 (words, 
 const POSITIONS: &str =
     "CREATE VIRTUAL TABLE temp.positions USING fts5vocab ('main', 'decision_text', 'instance')";
 
+/// View of the number of rows of each word.
+const COUNTS: &str =
+    "CREATE VIRTUAL TABLE temp.counts USING fts5vocab ('main', 'decision_text', 'row')";
+
+/// Words that the index has in order, and that a search does not find in all rows.
+const LOST: &str = "
+    SELECT CAST(term AS TEXT) FROM temp.counts AS word WHERE NOT EXISTS (
+        SELECT 1 FROM temp.counts AS found WHERE found.term = word.term AND found.doc = word.doc) LIMIT 1";
+
 /// Result codes of SQLite for a damaged index and for one in an unknown format, without extensions.
 const DAMAGED: [u32; 2] = [11, 1];
 
@@ -119,6 +128,15 @@ impl WordIndex {
         if let Some(row) = stored.into_keys().min() {
             let what = "there is no such decision: it was inserted";
             return Ok(Some(differs(&format!("row {row}"), what)));
+        }
+        // A search goes another way through the index than the view of the positions.
+        sqlx::raw_sql(COUNTS).execute(&mut *snapshot).await?;
+        let lost: Option<String> = sqlx::query_scalar(LOST)
+            .fetch_optional(&mut *snapshot)
+            .await?;
+        if let Some(word) = lost {
+            let what = format!("it is damaged: a search does not find `{word}` in all rows");
+            return Ok(Some(differs("-", what)));
         }
         let sound: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check ('decision_text')")
             .fetch_all(snapshot)

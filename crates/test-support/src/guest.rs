@@ -121,7 +121,7 @@ impl Detector<'_> {
             (data (i32.const 16) "{name}")
             (data (i32.const 128) "{version}")
             (data (i32.const 256) "{settings_text}")
-            (data (i32.const 512) "no more time_limit")
+            (data (i32.const 512) "no more patience")
             (data (i32.const 600) "\ff\fe")
             (func $start {start})
             (start $start)

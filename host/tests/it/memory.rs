@@ -381,7 +381,7 @@ async fn the_next_version_is_told_which_one_it_goes_on_from() {
 #[tokio::test]
 async fn what_is_refused_or_trips_the_detector_costs_the_memory_only_and_is_told() {
     for (restore, why) in [
-        (guest::REFUSE, "no more time_limit"),
+        (guest::REFUSE, "no more patience"),
         ("(unreachable)", "trapped in `restore`"),
     ] {
         let mut rig = Rig::new().await;

@@ -59,7 +59,7 @@ async fn the_next_version_goes_on_with_what_the_one_before_knew() {
 #[tokio::test]
 async fn a_next_version_that_takes_nothing_over_is_shown_the_past_that_is_at_hand() {
     for (restore, why) in [
-        (REFUSE, "no more time_limit"),
+        (REFUSE, "no more patience"),
         ("(unreachable)", "trapped in `restore`"),
     ] {
         let mut rig = rig().await;

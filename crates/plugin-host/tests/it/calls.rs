@@ -196,7 +196,7 @@ async fn whatever_a_guest_returns_against_the_contract_ends_it() {
         (mood::RECURSE, "call stack exhausted"),
         (
             mood::LAST_WORDS,
-            "unreachable` instruction executed (its last words: no more time_limit)",
+            "unreachable` instruction executed (its last words: no more patience)",
         ),
     ] {
         let handle = open(&plugins).await;
@@ -214,7 +214,7 @@ async fn an_error_the_guest_returns_leaves_it_as_it_was() {
         .observe(frame(mood::SAY_FAILED), false)
         .await
         .unwrap_err();
-    assert_eq!(error, PluginError::Failed("no more time_limit".to_owned()));
+    assert_eq!(error, PluginError::Failed("no more patience".to_owned()));
     assert_eq!(seen(&handle).await, 2.0);
 }
 

@@ -87,7 +87,7 @@ async fn what_is_refused_leaves_the_instance_as_it_was() {
         .restore(vec![saved("0.1.0", &[1; 8]), saved("0.1.0", &[2; 8])])
         .await
         .unwrap();
-    let refused = Err(PluginError::Invalid("no more time_limit".to_owned()));
+    let refused = Err(PluginError::Invalid("no more patience".to_owned()));
     assert_eq!(answers, [refused.clone(), refused]);
     assert_eq!(seen(&handle).await, 2.0);
 }
