@@ -15,13 +15,14 @@ use anomalyzer::cli::nab::NabArgs;
 use anomalyzer::cli::plot::PlotArgs;
 use anomalyzer::cli::plugins::PluginsCommand;
 use anomalyzer::cli::policy::PolicyCommand;
+use anomalyzer::cli::rca::RcaArgs;
 use anomalyzer::cli::replay::ReplayArgs;
 use anomalyzer::cli::score::ScoreArgs;
 use anomalyzer::cli::silences::SilencesCommand;
 use anomalyzer::cli::status::StatusArgs;
 use anomalyzer::cli::{
     Output, audit, backtest, check, decisions, exit_code, feedback, history, kill_switch, nab,
-    plot, plugins, policy, replay, score, silences, status,
+    plot, plugins, policy, rca, replay, score, silences, status,
 };
 use anomalyzer_common::{error_chain, log};
 use anomalyzer_demo::DemoArgs;
@@ -78,8 +79,9 @@ enum Command {
     Policy(PolicyCommand),
     /// Create, inspect and manage plugins
     Plugins(PluginsCommand),
-    // The arguments of these three document the subcommands.
+    // The arguments of these four document the subcommands.
     Nab(NabArgs),
+    Rca(RcaArgs),
     Score(ScoreArgs),
     Plot(PlotArgs),
     /// Stop all operations that change something, or allow them again
@@ -185,6 +187,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<Ex
             args.detectors.compiler = compiler;
             nab::run(args, out, shutdown).await?.exit_code()
         }
+        Command::Rca(args) => rca::run(args, out).await?.exit_code(),
         Command::Score(mut args) => {
             args.detectors.compiler = compiler;
             score::run(args, out, shutdown).await?.exit_code()

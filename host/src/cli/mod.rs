@@ -13,6 +13,7 @@ pub mod nab;
 pub mod plot;
 pub mod plugins;
 pub mod policy;
+pub mod rca;
 pub mod replay;
 pub mod score;
 pub mod silences;
@@ -22,6 +23,7 @@ use clap::ValueEnum;
 
 use anomalyzer_evaluate::backtest::BacktestError;
 use anomalyzer_evaluate::quality::QualityError;
+use anomalyzer_rca::RcaError;
 
 pub use detector_args::DetectorArgs;
 
@@ -41,7 +43,7 @@ const WRONG_INPUT: u8 = 2;
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let of_quality = error.downcast_ref().is_some_and(QualityError::is_input);
     let of_backtest = error.downcast_ref().is_some_and(BacktestError::is_input);
-    if of_quality || of_backtest {
+    if of_quality || of_backtest || error.is::<RcaError>() {
         WRONG_INPUT
     } else {
         1

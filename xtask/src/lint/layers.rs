@@ -18,7 +18,7 @@ const TEST_CRATES: [&str; 1] = ["test-support"];
 /// Crates of each layer, from the lowest to the highest. The binary is above all of them.
 const LAYERS: [&[&str]; 9] = [
     &["domain", "regular-file"],
-    &["common", "exposition", "operator", "plugin-store"],
+    &["common", "exposition", "operator", "plugin-store", "world"],
     &[
         "bus",
         "wire",
@@ -28,10 +28,18 @@ const LAYERS: [&[&str]; 9] = [
         "operator-kubernetes",
         "operator-process",
         "egress",
+        "explain",
         "plot",
         "verification",
     ],
-    &["detect", "diagnose", "bus-sqlite", "bus-kafka", "history"],
+    &[
+        "detect",
+        "diagnose",
+        "bus-sqlite",
+        "bus-kafka",
+        "history",
+        "rca",
+    ],
     &["remediate"],
     &["api", "conformance", "evaluate"],
     &["service"],
@@ -126,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_on_lower_floors_pass() {
+    fn dependencies_on_lower_layers_pass() {
         check(
             &[
                 ("anomalyzer-domain", &["serde"]),
@@ -177,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_without_a_floor_and_a_missing_crate_are_found() {
+    fn a_crate_without_a_layer_and_a_missing_crate_are_found() {
         let mut folders = LAYERS.concat();
         folders.retain(|name| *name != "egress");
         folders.extend(["attic", "test-support"]);

@@ -15,7 +15,13 @@ struct Rule {
     reason: &'static str,
 }
 
-const PURE: &[&str] = &["anomalyzer-domain", "anomalyzer-wire", "anomalyzer-policy"];
+const PURE: &[&str] = &[
+    "anomalyzer-domain",
+    "anomalyzer-wire",
+    "anomalyzer-policy",
+    "anomalyzer-world",
+    "anomalyzer-explain",
+];
 
 const RULES: [Rule; 2] = [
     Rule {
