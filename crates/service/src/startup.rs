@@ -265,7 +265,7 @@ impl Endpoint<std::net::TcpListener> {
     }
 }
 
-/// Parts that every role has, for the steps after [`ServiceBuilder::bus`].
+/// Parts that every role has, for the steps after [`ServiceBuilder::open`].
 struct Startup {
     config: Arc<Config>,
     role: Role,
