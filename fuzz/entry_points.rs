@@ -61,8 +61,8 @@ fn delivery(topic: Topic, headers: Vec<(String, bytes::Bytes)>, payload: &[u8]) 
 /// Stack of the thread that inspects, in bytes. It is that of the child.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Inspects a component, as for an uploaded plugin or a plugin in the folder. Takes the steps of the
-/// child in this process, so that the fuzzer sees which code is reached. Leaves core modules to
+/// Inspects a component, as for an uploaded plugin or a plugin in the folder. Takes the steps of
+/// the child in this process, so that the fuzzer sees which code is reached. Leaves core modules to
 /// [`encoder`]: the step that encodes them recurses without a bound, which is the reason for the
 /// child.
 pub fn plugin(bytes: &[u8]) {

@@ -54,8 +54,7 @@ impl Default for CollectConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrometheusConfig {
-    /// Base address, such as `http://127.0.0.1:9090`. It includes the path prefix if Prometheus has
-    /// one.
+    /// Base address, such as `http://127.0.0.1:9090`, with the path prefix if there is one.
     pub url: HttpUrl,
     /// Time after which a query is given up.
     #[serde(default = "ten_seconds", with = "duration")]
@@ -193,15 +192,16 @@ impl CollectConfig {
     /// Returns the first issue.
     pub fn validate(&self) -> Result<(), ConfigIssue> {
         not_zero("interval", "collect.interval", Some(self.interval))?;
-        for (key, limit) in [
+        let limits = [
             ("series_limit", self.series_limit),
             ("signal_series_limit", self.signal_series_limit),
             ("signal_target_limit", self.signal_target_limit),
-        ] {
-            if limit == 0 {
-                let message = format!("`collect.{key}` must not be 0");
-                return Err(ConfigIssue::at(key, message));
-            }
+        ];
+        if let Some((key, _)) = limits.iter().find(|(_, limit)| *limit == 0) {
+            return Err(ConfigIssue::at(
+                *key,
+                format!("`collect.{key}` must not be 0"),
+            ));
         }
         if let Some(prometheus) = &self.prometheus {
             let timeout = Some(prometheus.timeout);

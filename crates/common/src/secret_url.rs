@@ -48,8 +48,8 @@ impl Serialize for SecretUrl {
     }
 }
 
-/// Segments of paths that are shown: the usual names of endpoints of metrics and of the servers that
-/// are asked. Any other segment may be a token.
+/// Segments of paths that are shown: the usual names of endpoints of metrics and of the servers
+/// that are asked. Any other segment may be a token.
 const SHOWN_SEGMENTS: [&str; 32] = [
     "actuator",
     "api",

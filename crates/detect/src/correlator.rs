@@ -1,12 +1,11 @@
 //! Groups findings into incidents, with at most one open incident per target.
 
+mod config;
 mod open_incident;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub use self::config::IncidentConfig;
 use self::open_incident::{
     FindingKey, MAX_REPLAY_CONTEXTS, OpenIncident, event, have_same_key, newest,
 };
@@ -15,34 +14,8 @@ use super::pauses::ExcusedTime;
 use anomalyzer_common::pause_watch::Pause;
 use anomalyzer_domain::{
     Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentId, IncidentView, Phase,
-    ReplayContext, Series, Target, UnixMs, duration,
+    ReplayContext, Series, Target, UnixMs,
 };
-
-/// Times that decide when an incident is diagnosed and closed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IncidentConfig {
-    /// Time after which an ongoing incident is diagnosed. An incident that ends earlier needs no
-    /// remedy.
-    #[serde(with = "duration")]
-    pub confirm_after: Duration,
-    /// Time for which all findings must be clear before the incident is closed.
-    #[serde(with = "duration")]
-    pub quiet_for: Duration,
-    /// Time for which a finding of a previous engine counts without being found again.
-    #[serde(with = "duration")]
-    pub reaffirm_within: Duration,
-}
-
-impl Default for IncidentConfig {
-    fn default() -> Self {
-        Self {
-            confirm_after: Duration::from_secs(30),
-            quiet_for: Duration::from_secs(60),
-            reaffirm_within: Duration::from_secs(300),
-        }
-    }
-}
 
 /// The source of the samples behind a finding.
 #[derive(Clone, Copy, Debug, Default)]
@@ -236,8 +209,8 @@ impl IncidentCorrelator {
         }
     }
 
-    /// Excuses a pause of this process or of the collector: nothing is confirmed and nothing is over
-    /// because of it.
+    /// Excuses a pause of this process or of the collector: nothing is confirmed and nothing is
+    /// over because of it.
     pub(super) fn excuse(&mut self, pause: Pause) {
         self.time.excuse(pause);
     }

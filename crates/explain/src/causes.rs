@@ -1,14 +1,15 @@
 //! Step 5: causes that an entity shows itself, apart from its loss.
 //!
-//! Hard evidence names a family: a condition, an exit reason, an event, a change. Soft evidence is a
-//! value that left its range for two windows. State counts before events, and events only count for
-//! an entity that is unhealthy now.
+//! Hard evidence names a family: a condition, an exit reason, an event, a change. Soft evidence is
+//! a value that left its range for two windows. State counts before events, and events only count
+//! for an entity that is unhealthy now.
 
 use std::collections::BTreeMap;
 
 use anomalyzer_domain::{UnixMs, one_line};
 use anomalyzer_world::{Change, ChangeKind, Relation, World};
 
+use crate::cause::Cause;
 use crate::changes::Changes;
 use crate::family::Family;
 use crate::graph::{Graph, Node};
@@ -16,38 +17,13 @@ use crate::hard_signs::hard_signs;
 use crate::input::{LogPattern, Resource, ResourceKind};
 use crate::limits::Limits;
 use crate::network::NetworkLoss;
+use crate::numbers::pair;
 use crate::output::Weight;
 use crate::signs::lasting;
-use crate::wording::pair;
 
 /// Number of lines that the other side's rate leads one to expect, from which their absence says
 /// something: with five expected, none happens by chance in less than one of a hundred (Poisson).
 const MIN_EXPECTED_LINES: f64 = 5.0;
-
-/// Evidence of a cause.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cause {
-    pub weight: Weight,
-    pub family: Option<Family>,
-    pub text: String,
-    /// Distance from the usual range in widths of the range; 0 for evidence without a number.
-    pub widths: f64,
-    /// True for a value that was out of its range for two windows.
-    pub lasts: bool,
-}
-
-impl Cause {
-    /// Returns hard evidence.
-    pub fn hard(family: Family, text: String) -> Self {
-        Self {
-            weight: Weight::Hard,
-            family: Some(family),
-            text,
-            widths: 0.0,
-            lasts: false,
-        }
-    }
-}
 
 /// Causes by entity.
 #[derive(Default)]

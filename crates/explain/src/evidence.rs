@@ -3,10 +3,10 @@
 use anomalyzer_domain::Meaning;
 
 use crate::graph::Node;
-use crate::group::{Context, Placed, Round};
 use crate::input::OpenIncident;
 use crate::output::{EvidenceItem, Gap, Member, NotSeen, Weight};
 use crate::rank::{Candidate, MIN_SHARE};
+use crate::round::{Context, Placed, Round};
 use crate::wording::{deviation, quantity};
 
 /// Returns the evidence at a root: its causes, its losses, and those of the incidents.

@@ -8,7 +8,7 @@ use anomalyzer_world::{Change, World};
 use crate::causes::{Causes, Signs};
 use crate::changes::Changes;
 use crate::graph::{Graph, Node};
-use crate::group::{Context, explain_set};
+use crate::group::explain_set;
 use crate::guess::guess;
 use crate::input::{CallMeasure, LogPattern, Measure, OpenIncident, Resource, Symptoms};
 use crate::join::join;
@@ -17,13 +17,14 @@ use crate::loss::Losses;
 use crate::network::NetworkLoss;
 use crate::output::{Alone, AloneReason, Explanation};
 use crate::own_loss::{OwnLosses, Scope};
+use crate::round::Context;
 use crate::shared_fate::{SharedFate, add_revision_splits, shared_fates};
 use crate::shares::GuessedFlow;
 
 /// Explains open incidents: finds their root, and what they lost through it.
 ///
-/// The function has no other input than its arguments: no clock, no I/O and no randomness. The order
-/// of the lists does not matter, and ties are broken by name.
+/// The function has no other input than its arguments: no clock, no I/O and no randomness. The
+/// order of the lists does not matter, and ties are broken by name.
 ///
 /// The method is *own loss*: each service's loss beyond its usual range, minus the loss of the
 /// services that it calls. `docs/explanation/root-cause.md` describes it and its measurements.
@@ -115,8 +116,8 @@ fn is_asked(incidents: &[&OpenIncident], meaning: Meaning) -> bool {
     })
 }
 
-/// Number of rounds of guessing. Each round finds a call further down; two hidden calls in a row are
-/// rare, and each guess rests on the one before.
+/// Number of rounds of guessing. Each round finds a call further down; two hidden calls in a row
+/// are rare, and each guess rests on the one before.
 const GUESS_ROUNDS: usize = 2;
 
 /// Computes own losses, and guesses calls that no source reports.

@@ -5,7 +5,7 @@ use anomalyzer_world::{
     Condition, ConditionStatus, ContainerPhase, ContainerState, Entity, EventFact, State,
 };
 
-use crate::causes::Cause;
+use crate::cause::Cause;
 use crate::changes::SUSPECT_WINDOW;
 use crate::family::Family;
 use crate::limits::Limits;

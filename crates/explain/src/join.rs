@@ -1,7 +1,7 @@
 //! Step 3: incidents that may have one root.
 //!
-//! Two incidents join if calls lead from one to the other, or from both to an entity with a loss, in
-//! few steps. A shared healthy callee joins nothing, and neither does time alone.
+//! Two incidents join if calls lead from one to the other, or from both to an entity with a loss,
+//! in few steps. A shared healthy callee joins nothing, and neither does time alone.
 
 use std::collections::{BTreeMap, VecDeque};
 

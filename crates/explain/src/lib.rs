@@ -4,6 +4,7 @@
 //! and no randomness, so a decision that records its input can be replayed. Each step is a file:
 //! loss, own loss, join, shared fate, causes, rank, confidence, wording.
 
+mod cause;
 mod causes;
 mod changes;
 mod confidence;
@@ -21,9 +22,11 @@ mod join;
 mod limits;
 mod loss;
 mod network;
+mod numbers;
 mod output;
 mod own_loss;
 mod rank;
+mod round;
 mod shared_fate;
 mod shares;
 mod signs;

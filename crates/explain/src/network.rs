@@ -1,8 +1,8 @@
 //! Loss between the two ends of calls: the time at the client minus the time at the server.
 //!
-//! A slow network of an entity shows at all calls to it, because each answer is late, while its server
-//! is well. A network that is slow in the other direction only shows at all calls of the entity. A
-//! gap at some of the calls belongs to these calls.
+//! A slow network of an entity shows at all calls to it, because each answer is late, while its
+//! server is well. A network that is slow in the other direction only shows at all calls of the
+//! entity. A gap at some of the calls belongs to these calls.
 
 use anomalyzer_domain::Meaning;
 

@@ -17,8 +17,8 @@ pub const MIN_SHARE: f64 = 0.15;
 /// Ratio of two shares within which evidence decides before the share.
 const CLOSE_RATIO: f64 = 1.5;
 
-/// Least product of the arriving loss and of the rise, each in widths of the usual range. Each of the
-/// two is noisy, so either may be below one width if the other is above.
+/// Least product of the arriving loss and of the rise, each in widths of the usual range. Each of
+/// the two is noisy, so either may be below one width if the other is above.
 const MATERIAL_WIDTHS: f64 = 0.5625;
 
 /// Number of widths above which one of the two views counts no more, so that a large loss elsewhere
@@ -65,8 +65,8 @@ impl<'a> Side<'a> {
         self.own.own[node] * self.flow.part[node]
     }
 
-    /// Returns true if the loss that arrives from `node` can have moved the value of a target out of
-    /// its range.
+    /// Returns true if the loss that arrives from `node` can have moved the value of a target out
+    /// of its range.
     ///
     /// Two views of one excess must agree: the loss that arrives, and the rise of the target's own
     /// value, both in widths of its usual range. An incident whose value did not rise needs no

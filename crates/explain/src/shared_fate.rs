@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anomalyzer_world::{Relation, World};
 
-use crate::causes::{Cause, Causes};
+use crate::cause::Cause;
+use crate::causes::Causes;
 use crate::family::Family;
 use crate::graph::{Graph, Node};
 

@@ -1,24 +1,23 @@
 //! Step 8: the explanation in sentences.
 //!
-//! Each sentence is true by itself: a value is "above" its range only if it is, and a part that does
-//! not exist is not mentioned. Numbers are those of the evidence, so a model may choose and phrase.
+//! Each sentence is true by itself: a value is "above" its range only if it is, and a part that
+//! does not exist is not mentioned. Numbers are those of the evidence, so a model may choose and
+//! phrase.
 
-use anomalyzer_domain::{Direction, Meaning, UnixMs, one_line, rfc3339};
+use anomalyzer_domain::{Direction, Meaning, one_line};
 use anomalyzer_world::Change;
 
-use crate::group::Round;
 use crate::input::Observation;
+use crate::numbers::{capital, clock, number, pair, percent};
 use crate::output::{Group, RootLoss};
 use crate::rank::Candidate;
+use crate::round::Round;
 
 /// Maximum number of names in one sentence.
 const MAX_NAMES: usize = 3;
 
 /// Maximum length of a value from outside in a sentence, in characters.
 const MAX_VALUE_CHARS: usize = 60;
-
-/// Maximum number of decimals.
-const MAX_DIGITS: usize = 9;
 
 /// Returns the explanation of a group with a loss.
 pub fn wording(round: &Round, root: &Candidate, group: &Group) -> String {
@@ -211,51 +210,4 @@ pub fn quantity(meaning: Meaning, loss: f64) -> String {
     } else {
         format!("{} s", number(loss))
     }
-}
-
-/// Writes a number with three significant digits, and large ones as whole numbers.
-fn number(value: f64) -> String {
-    let digits = digits(value);
-    format!("{value:.digits$}")
-}
-
-/// Writes two numbers with enough digits to tell them apart, so that "above" looks true.
-pub fn pair(a: f64, b: f64) -> (String, String) {
-    let fewest = digits(a).max(digits(b));
-    let written =
-        (fewest..=MAX_DIGITS).map(|digits| (format!("{a:.digits$}"), format!("{b:.digits$}")));
-    // Minus zero and zero are written differently, and are equal.
-    let differ = |(a, b): &(String, String)| a.parse::<f64>().ok() != b.parse::<f64>().ok();
-    let mut written = written.filter(differ);
-    // The shortest exact form tells any two different numbers apart.
-    written
-        .next()
-        .unwrap_or_else(|| (a.to_string(), b.to_string()))
-}
-
-/// Returns the number of decimals for three significant digits.
-fn digits(value: f64) -> usize {
-    if value == 0.0 || !value.is_finite() {
-        return 0;
-    }
-    let magnitude = value.abs().log10().floor();
-    (2.0 - magnitude).clamp(0.0, MAX_DIGITS as f64) as usize
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share.clamp(0.0, 1.0) * 100.0)
-}
-
-/// Writes hours and minutes in UTC.
-fn clock(at: UnixMs) -> String {
-    let text = rfc3339(at);
-    text.get(11..16)
-        .map_or(text.clone(), |clock| format!("{clock} UTC"))
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
 }

@@ -559,7 +559,11 @@ fn the_worked_example_reads_as_in_the_documentation() {
     let slow = [Some(0.5), Some(0.5), Some(0.5)];
     let input = symptoms(
         &["web", "api", "db"],
-        vec![measure("web", &SLOW), measure("api", &SLOW), measure("db", &slow)],
+        vec![
+            measure("web", &SLOW),
+            measure("api", &SLOW),
+            measure("db", &slow),
+        ],
     );
     let change = Change {
         entity: key("db"),

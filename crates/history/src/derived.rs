@@ -5,10 +5,11 @@ use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 
-use super::audit::Walked;
 use super::chains::{Chain, Difference};
 use super::columns::{EventColumns, OperationColumns};
+use super::differs::{differs, edited};
 use super::row_order;
+use super::walked::Walked;
 use super::word_index::WordIndex;
 use anomalyzer_domain::{Incident, OperationRecord, UnixMs};
 
@@ -129,15 +130,6 @@ async fn decisions(
     }
 }
 
-pub(super) fn differs(
-    table: &'static str,
-    row: impl Into<String>,
-    what: impl Into<String>,
-) -> Difference {
-    let (row, what) = (row.into(), what.into());
-    Difference { table, row, what }
-}
-
 /// Returns an event without a row, as the difference of the table.
 async fn missing(
     snapshot: &mut SqliteConnection,
@@ -184,16 +176,6 @@ fn compare_decision(row: &DecisionRow) -> Result<EventColumns, String> {
     ];
     edited(&columns)?;
     Ok(event)
-}
-
-/// Returns an error that names the first column that is not as it should be.
-pub(super) fn edited(columns: &[(&str, bool)]) -> Result<(), String> {
-    match columns.iter().find(|(_, right)| !right) {
-        Some((column, _)) => Err(format!(
-            "its column `{column}` is not what the last event says: it was edited"
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Returns true if the stored bytes are those of `expected`, or give the same value. Another

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::chains::{Chain, Difference};
 use super::cuts::{Cuts, RecordedCut};
-use super::derived::{differs, edited};
+use super::differs::{differs, edited};
 use anomalyzer_domain::UnixMs;
 
 /// Row of a table of cuts: number and hash of the last pruned event, its time, and the time of the

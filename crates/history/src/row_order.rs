@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use sqlx::SqliteConnection;
 
 use super::chains::Difference;
-use super::derived::differs;
+use super::differs::differs;
 use super::event::DecisionEventKind;
 
 /// Rows of `decisions` in their order, with the first event of each.

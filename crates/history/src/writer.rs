@@ -4,6 +4,7 @@
 mod failed;
 mod log_reader;
 mod task;
+mod work;
 
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -17,18 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use anomalyzer_bus::LogOfRecord;
 use anomalyzer_common::metrics::{self, Counter, Metrics};
-use anomalyzer_domain::{Decision, UnixMs};
+use anomalyzer_domain::Decision;
 
 use self::task::WriterTask;
-use super::chains::Chain;
-use super::columns::{EventColumns, IncidentColumns, PluginColumns};
-use super::cuts::CutReason;
+use self::work::Job;
+pub(super) use self::work::Work;
 use super::heads::HeadsFile;
 use super::verification::Integrity;
 use super::{HistoryError, HistoryHealth, HistoryOptions};
-
-/// Maximum number of records that share one commit.
-const MAX_GROUP: usize = 256;
 
 /// Maximum time that an event waits until this process is the writer of the log of record. Taking
 /// over the log at a start takes about as long.
@@ -37,33 +34,11 @@ const LEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of decisions that a subscriber may lag behind.
 const MAX_BACKLOG: usize = 1024;
 
-/// Work for the writer task.
-#[derive(Debug)]
-pub(super) enum Work {
-    Event(Box<EventColumns>),
-    Incident(Box<IncidentColumns>),
-    Plugin(Box<PluginColumns>),
-    /// Prunes all events of a chain up to and including `until`.
-    Cut {
-        chain: Chain,
-        until: i64,
-        reason: CutReason,
-        now: UnixMs,
-    },
-    /// Makes this process the writer of the log of record.
-    TakeOver,
-}
-
 /// Parts that attest the record outside of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Witness {
     pub heads: Arc<HeadsFile>,
     pub integrity: Integrity,
-}
-
-struct Job {
-    work: Work,
-    reply: oneshot::Sender<Result<i64, HistoryError>>,
 }
 
 /// Handle that sends work to the writer task.

@@ -1,8 +1,8 @@
 //! Scores the explainer on labelled recordings of faults.
 //!
 //! The loaders convert PetShop and Nezha into a world and symptoms. The scored function is
-//! `anomalyzer_explain::explain`, unchanged. It sees no value that is newer than a stated delay after
-//! the alarm.
+//! `anomalyzer_explain::explain`, unchanged. It sees no value that is newer than a stated delay
+//! after the alarm.
 
 mod case;
 mod error;

@@ -25,8 +25,8 @@ pub const DELAY_SECONDS: i64 = 180;
 /// Seconds that a sample covers.
 const SAMPLE_SECONDS: i64 = 60;
 
-/// Seconds after the start of a fault in which values are not usual. Faults last up to five minutes,
-/// and a sample covers one.
+/// Seconds after the start of a fault in which values are not usual. Faults last up to five
+/// minutes, and a sample covers one.
 const FAULT_SECONDS: i64 = 6 * SAMPLE_SECONDS;
 
 /// Seconds before the alarm whose log lines are compared.

@@ -32,8 +32,8 @@ pub fn usual(values: impl Iterator<Item = f64>) -> Option<Usual> {
 }
 
 /// Returns the usual values of samples that hold unmarked incidents: values beyond the outer fences
-/// (Tukey, 1977: three interquartile ranges from the quartiles) are left out first. A detector would
-/// have reported them, and does not learn from them.
+/// (Tukey, 1977: three interquartile ranges from the quartiles) are left out first. A detector
+/// would have reported them, and does not learn from them.
 pub fn usual_of_disturbed(values: impl Iterator<Item = f64>) -> Option<Usual> {
     let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     if sorted.len() < MIN_SAMPLES {

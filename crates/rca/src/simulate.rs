@@ -1,9 +1,9 @@
 //! Faults at any node, simulated on a quiet recording.
 //!
-//! The recorded issues have few roots. A simulated fault makes one node slower, or makes its requests
-//! fail, and its callers in proportion to their calls. The noise stays that of the recording. These
-//! cases say whether the method depends on the place of a fault; conservation holds in them by
-//! construction, so they say nothing about conservation.
+//! The recorded issues have few roots. A simulated fault makes one node slower, or makes its
+//! requests fail, and its callers in proportion to their calls. The noise stays that of the
+//! recording. These cases say whether the method depends on the place of a fault; conservation
+//! holds in them by construction, so they say nothing about conservation.
 
 use std::collections::BTreeMap;
 

@@ -172,8 +172,8 @@ async fn follow_incidents(
     known.follow(bus.as_ref(), stop).await
 }
 
-/// The notifier that tells of blind spots, and the notifier of all other notices, whose channels are
-/// watched.
+/// The notifier that tells of blind spots, and the notifier of all other notices, whose channels
+/// are watched.
 #[derive(Clone)]
 struct Notifiers {
     own: Arc<Notifier>,

@@ -2,9 +2,9 @@
 //!
 //! Our format is a `WriteRequest` with the headers `content-type`, `signal`, `target`,
 //! `observed-at` (milliseconds since 1970) and `coverage` (`asked/answered/failed`). Samples of
-//! another producer have the header `foreign` too. After a pause of the collector, its messages have
-//! the header `paused` for a while (`from-to`, milliseconds since 1970). Two JSON formats of other
-//! producers are also read; see [`foreign`].
+//! another producer have the header `foreign` too. After a pause of the collector, its messages
+//! have the header `paused` for a while (`from-to`, milliseconds since 1970). Two JSON formats of
+//! other producers are also read; see [`foreign`].
 
 mod foreign;
 
@@ -12,7 +12,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use self::foreign::decode_json;
+use self::foreign::{MOST_NAME_BYTES, TARGET, decode_json};
 use super::error::shortened;
 use super::{AcceptedTime, DecodeError, remote_write};
 use anomalyzer_domain::{
@@ -21,7 +21,6 @@ use anomalyzer_domain::{
 
 const CONTENT_TYPE: &str = "content-type";
 const SIGNAL: &str = "signal";
-const TARGET: &str = "target";
 const OBSERVED_AT: &str = "observed-at";
 const COVERAGE: &str = "coverage";
 const FOREIGN: &str = "foreign";
@@ -29,9 +28,6 @@ const PAUSED: &str = "paused";
 
 /// Longest pause that a message can report, in milliseconds. A longer one is cut at its beginning.
 const MAX_PAUSE_MS: i64 = 3_600_000;
-
-/// Maximum length of a metric's name in bytes.
-const MOST_NAME_BYTES: usize = 1024;
 
 /// Description of a message, without its samples.
 #[derive(Clone, Debug, PartialEq, Eq)]

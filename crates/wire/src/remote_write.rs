@@ -90,8 +90,8 @@ pub fn encode(series: &[Series]) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Decodes series and copies their labels and samples into owned memory. Leaves out the series whose
-/// labels can't be used; the engine reports them.
+/// Decodes series and copies their labels and samples into owned memory. Leaves out the series
+/// whose labels can't be used; the engine reports them.
 pub fn decode(payload: &[u8], believed: AcceptedTime) -> Result<Vec<Series>, DecodeError> {
     let mut decoded = Vec::new();
     for series in walk(payload, believed) {

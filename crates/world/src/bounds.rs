@@ -48,9 +48,10 @@ pub struct Bounded {
 impl World {
     /// Cuts out the part around some entities, usually those with open incidents.
     ///
-    /// Entities are kept from the nearest to the farthest, edges taken in either direction. At equal
-    /// distance, entities with more calls come first, then the order of the keys. Of the edges
-    /// between kept entities, those nearest to the incidents are kept, then those with most calls.
+    /// Entities are kept from the nearest to the farthest, edges taken in either direction. At
+    /// equal distance, entities with more calls come first, then the order of the keys. Of the
+    /// edges between kept entities, those nearest to the incidents are kept, then those with most
+    /// calls.
     pub fn bounded(&self, around: &[EntityKey], bounds: Bounds, now: UnixMs) -> Bounded {
         if self.len() <= bounds.entities && self.edge_count() <= bounds.edges {
             return Bounded {

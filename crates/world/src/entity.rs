@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anomalyzer_domain::{Target, UnixMs};
 use serde::{Deserialize, Serialize};
 
-use crate::edge::Sighting;
+use crate::sighting::Sighting;
 use crate::source::Source;
 use crate::state::State;
 

@@ -11,6 +11,7 @@ mod edge;
 mod entity;
 mod names;
 mod record;
+mod sighting;
 mod source;
 mod state;
 mod world;
@@ -18,10 +19,11 @@ mod world;
 pub use age::{Age, FADED_AFTER, GONE_AFTER};
 pub use bounds::{Bounded, Bounds, Omitted};
 pub use change::{CHANGES_PER_ENTITY, Change, ChangeKind};
-pub use edge::{Calls, Edge, EdgeSighting, Relation, Sighting};
+pub use edge::{Edge, EdgeSighting, Relation};
 pub use entity::{Entity, EntityId, EntityKey};
 pub use names::Resolution;
 pub use record::{EdgeRecord, NameRecord, WorldRecord};
+pub use sighting::{Calls, Sighting};
 pub use source::Source;
 pub use state::{
     Condition, ConditionStatus, ContainerPhase, ContainerState, EventFact, ReplicaCounts, State,

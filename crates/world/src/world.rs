@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::age::{Age, GONE_AFTER};
 use crate::change::{CHANGES_PER_ENTITY, Change};
-use crate::edge::{Calls, Edge, EdgeSighting, Relation, Sighting};
+use crate::edge::{Edge, EdgeSighting, Relation};
 use crate::entity::{Entity, EntityId, EntityKey};
 use crate::names::{Names, Resolution};
-use crate::record::WorldRecord;
+use crate::record::{EdgeRecord, NameRecord, WorldRecord};
+use crate::sighting::{Calls, Sighting};
 use crate::source::Source;
 use crate::state::State;
 
@@ -316,5 +317,55 @@ impl World {
 
     fn slot_mut(&mut self, id: EntityId) -> Option<&mut Entity> {
         self.slots.get_mut(id.index())?.as_mut()
+    }
+}
+
+impl From<World> for WorldRecord {
+    fn from(world: World) -> Self {
+        let edges = world.edges().map(|(from, to, relation, edge)| EdgeRecord {
+            from: from.clone(),
+            to: to.clone(),
+            relation,
+            edge: edge.clone(),
+        });
+        let mut edges: Vec<EdgeRecord> = edges.collect();
+        edges.sort_by(|a, b| (&a.from, &a.to, a.relation).cmp(&(&b.from, &b.to, b.relation)));
+        Self {
+            edges,
+            entities: world.entities().map(|(_, entity)| entity.clone()).collect(),
+            names: world
+                .names()
+                .map(|(name, key)| NameRecord {
+                    name: name.to_owned(),
+                    entity: key.clone(),
+                })
+                .collect(),
+            changes: world.changes().cloned().collect(),
+        }
+    }
+}
+
+impl From<WorldRecord> for World {
+    fn from(record: WorldRecord) -> Self {
+        let mut world = Self::new();
+        for entity in record.entities {
+            world.put_entity(entity);
+        }
+        for EdgeRecord {
+            from,
+            to,
+            relation,
+            edge,
+        } in record.edges
+        {
+            world.put_edge(&from, &to, relation, edge);
+        }
+        for NameRecord { name, entity } in record.names {
+            world.add_name(&name, &entity);
+        }
+        for change in record.changes {
+            world.record_change(change);
+        }
+        world
     }
 }

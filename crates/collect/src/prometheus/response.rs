@@ -7,13 +7,13 @@
 mod found;
 mod value;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use anomalyzer_domain::{excerpt, one_line};
 
 pub use self::found::{Data, Found};
+use self::value::MAX_TEXT;
 use crate::{SourceError, fetch};
 
 /// Beginning of a warning about the query itself. Any other warning means that the answer lacks a
@@ -21,8 +21,6 @@ use crate::{SourceError, fetch};
 const ANNOTATION: &str = "PromQL ";
 /// Maximum number of warnings that are shown.
 const MAX_WARNINGS: usize = 10;
-/// Maximum number of characters of a text from the server.
-const MAX_TEXT: usize = 400;
 
 #[derive(Deserialize)]
 struct Envelope<'a> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::IncidentConfig;
+use super::config::IncidentConfig;
 use crate::pauses::ExcusedTime;
 use anomalyzer_domain::{
     Coverage, Finding, Incident, IncidentEvent, IncidentEventKind, IncidentView, Labels, Phase,

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use anomalyzer_domain::testing::{self, web_process as web};
 

@@ -3,9 +3,9 @@
 use anomalyzer_bus::LogOfRecord;
 use sqlx::Connection;
 
-use super::MAX_GROUP;
 use super::failed::Failed;
 use super::task::WriterTask;
+use super::work::MAX_GROUP;
 use crate::HistoryError;
 use crate::chains::Chain;
 use crate::log::Entry;

@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::failed::Failed;
-use super::{Job, MAX_GROUP, Work};
+use super::work::{Job, MAX_GROUP, Work};
 use crate::HistoryError;
 use crate::anchoring::read_heads;
 use crate::chains::Chain;

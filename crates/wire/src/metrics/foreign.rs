@@ -15,10 +15,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{MOST_NAME_BYTES, TARGET};
 use crate::error::shortened;
 use crate::{AcceptedTime, DecodeError, external, remote_write};
 use anomalyzer_domain::{Coverage, Labels, MetricBatch, Sample, Series, Target, UnixMs};
+
+/// Header and label that name a target.
+pub(super) const TARGET: &str = "target";
+
+/// Maximum length of a metric's name in bytes.
+pub(super) const MOST_NAME_BYTES: usize = 1024;
 
 /// Maximum number of values in one window.
 const MOST_VALUES: usize = 100_000;

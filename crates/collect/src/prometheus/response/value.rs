@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Visitor};
 
 use anomalyzer_domain::one_line;
 
-use super::MAX_TEXT;
+/// Maximum number of characters of a text from the server.
+pub(super) const MAX_TEXT: usize = 400;
 
 /// Unix time in seconds, and the value.
 pub type Point = (Option<f64>, Value);
