@@ -13,8 +13,7 @@ use super::round::Intake;
 const NO_DATA_ROUNDS: u32 = 20;
 /// Number of rounds after which a source that fails is a blind spot.
 const FAILING_ROUNDS: u32 = 10;
-/// Number of rounds after which a part that is missing, or samples that are dropped, are a blind
-/// spot.
+/// Number of rounds after which missing parts or dropped samples are a blind spot.
 const LOSS_ROUNDS: u32 = 3;
 /// Share of dropped samples above which they are a blind spot.
 const MAX_DROPPED_SHARE: f64 = 0.1;

@@ -59,8 +59,7 @@ impl Publisher {
         }
     }
 
-    /// Delivers the batches. Returns the number of dropped batches once each batch is taken or
-    /// dropped.
+    /// Delivers the batches. Returns the number of dropped ones once all are taken or dropped.
     pub async fn deliver(&mut self, batches: Vec<MetricBatch>) -> u64 {
         let deadline = Instant::now() + PUBLISH_TIMEOUT;
         let (all, taken_batches) = (batches.len() as u64, AtomicU64::new(0));

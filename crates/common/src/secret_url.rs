@@ -154,7 +154,6 @@ mod tests {
 
     /// `MARK` stands for a secret. Nothing that is shown may have it.
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table of addresses")]
     fn an_address_is_shown_without_anything_that_may_be_secret() {
         for (text, expected) in [
             ("http://127.0.0.1:11434", "http://127.0.0.1:11434"),

@@ -67,7 +67,7 @@ fn put(thing: &str, path: &Path) {
         if !path.exists() {
             File::create(path).unwrap();
         }
-        fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o0)).unwrap();
         return;
     }
     match fs::symlink_metadata(path) {
