@@ -1,4 +1,8 @@
 //! Explanations of small worlds, one sentence each.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect is to fail"
+)]
 
 use anomalyzer_domain::{Direction, FindingId, IncidentId, Meaning, Range, Target};
 use anomalyzer_explain::{

@@ -1,4 +1,8 @@
 //! Properties of every explanation, for arbitrary input.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect is to fail"
+)]
 
 use anomalyzer_domain::{Direction, FindingId, IncidentId, Meaning, Range, Target};
 use anomalyzer_explain::{

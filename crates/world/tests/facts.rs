@@ -1,4 +1,8 @@
 //! Facts from several sources, in any order, make one world.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect is to fail"
+)]
 
 use anomalyzer_domain::Target;
 use anomalyzer_world::{

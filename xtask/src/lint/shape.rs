@@ -112,6 +112,7 @@ mod tests {
                 "crates/domain/src/decision.rs",
                 "pub fn transition(&mut self) {}\n",
             ),
+            ("crates/domain/src/testing.rs", ""),
         ])
     }
 

@@ -147,7 +147,9 @@ fn a_request_has_the_effects_of_all_grants_that_cover_it_or_an_unknown_one() {
         effect,
     };
     type Given<'a> = &'a [(&'a str, &'a str, Option<DeclaredEffect>)];
-    let cases: [(Given<'_>, Option<(Option<u32>, bool)>); 9] = [
+    /// Replicas after the operation, and true if it replaces pods.
+    type Expected = Option<(Option<u32>, bool)>;
+    let cases: [(Given<'_>, Expected); 9] = [
         (&[], None),
         (&[("*", "*", None)], None),
         (&[("*", "*", Some(Nothing))], Some((None, false))),
