@@ -4,7 +4,7 @@
 //! `observed-at` (milliseconds since 1970) and `coverage` (`asked/answered/failed`). Samples of
 //! another producer have the header `foreign` too. After a pause of the collector, its messages
 //! have the header `paused` for a while (`from-to`, milliseconds since 1970). Two JSON formats of
-//! other producers are also read; see [`foreign`].
+//! other producers are also read; the module `foreign` describes them.
 
 mod foreign;
 
