@@ -20,7 +20,7 @@ use anomalyzer_rca::{Options, run as score};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "It exits 2 if a file cannot be read.")]
 pub struct RcaArgs {
-    /// A recording, or a folder of recordings
+    /// The folder of PetShop or of Nezha, or the folder that holds them
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Number of seeds for hidden calls and missing samples

@@ -171,7 +171,7 @@ pub async fn a_range_longer_than_the_verification_lengthens_it() {
     assert!(
         verification
             .reason
-            .contains("because a sample of latency depends on the"),
+            .contains("because a sample of watched depends on the"),
         "{}",
         verification.reason
     );
