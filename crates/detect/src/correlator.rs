@@ -6,9 +6,7 @@ mod open_incident;
 use std::collections::HashMap;
 
 pub use self::config::IncidentConfig;
-use self::open_incident::{
-    FindingKey, MAX_REPLAY_CONTEXTS, OpenIncident, event, have_same_key, newest,
-};
+use self::open_incident::{FindingKey, MAX_REPLAY_CONTEXTS, OpenIncident, event, newest};
 use super::incident_log::IncidentLog;
 use super::pauses::ExcusedTime;
 use anomalyzer_common::pause_watch::Pause;
@@ -123,11 +121,9 @@ impl IncidentCorrelator {
     /// Returns true if the incident of `target` has an active finding of the same detector on the
     /// same series.
     pub(super) fn is_active(&self, target: &Target, finding: &Finding) -> bool {
-        self.open.get(target).is_some_and(|open| {
-            open.incident
-                .active()
-                .any(|known| have_same_key(known, finding))
-        })
+        self.open
+            .get(target)
+            .is_some_and(|open| open.is_active(finding))
     }
 
     /// Returns the number of open incidents.

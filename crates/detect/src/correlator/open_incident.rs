@@ -1,6 +1,6 @@
 //! One open incident: its findings, its coverage, and the events that are due.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::config::IncidentConfig;
@@ -11,15 +11,16 @@ use anomalyzer_domain::{
 };
 
 /// Maximum number of findings in one incident. More anomalous series of one target explain nothing
-/// more, and the event must stay small enough to publish.
-const MAX_FINDINGS: usize = 64;
+/// more, and the event must stay small enough to publish. Further active findings wait for a place
+/// and keep the incident open.
+pub(super) const MAX_FINDINGS: usize = 64;
 /// Maximum number of findings of one incident that can be evaluated again.
 pub(super) const MAX_REPLAY_CONTEXTS: usize = 8;
 /// Maximum number of samples per series around the onset.
 const MAX_SAMPLES: usize = 64;
 
 /// Identifies a finding within an incident. An incident holds the newest finding of each key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FindingKey {
     signal: String,
     labels: Labels,
@@ -53,6 +54,9 @@ pub(super) struct OpenIncident {
     pub(super) inherited: HashSet<FindingKey>,
     /// Start of the time within which the inherited findings must be confirmed.
     inherited_at: Option<UnixMs>,
+    /// Active findings beyond [`MAX_FINDINGS`], with their samples. It is empty unless all findings
+    /// of the incident are active.
+    waiting: BTreeMap<FindingKey, (Finding, Series)>,
     pub(super) replay_contexts: Vec<ReplayContext>,
 }
 
@@ -67,6 +71,7 @@ impl OpenIncident {
             coverage,
             inherited: HashSet::new(),
             inherited_at: None,
+            waiting: BTreeMap::new(),
             replay_contexts: vec![],
         }
     }
@@ -97,24 +102,30 @@ impl OpenIncident {
     }
 
     /// Adds a finding, or replaces the finding of the same detector on the same series. Returns
-    /// false if the finding does not belong to the incident.
+    /// false if the findings of the incident stay as they are.
     pub(super) fn record(&mut self, finding: Finding, samples: Series) -> bool {
         let now = finding.at;
+        let key = FindingKey::of(&finding);
         let findings = &mut self.incident.findings;
         let known = findings
             .iter()
             .position(|known| have_same_key(known, &finding));
         match known {
             Some(known) => {
-                self.inherited.remove(&FindingKey::of(&finding));
+                self.inherited.remove(&key);
                 findings[known] = finding;
+                self.admit_waiting();
             }
             // A series that clears without having joined does not change the incident.
-            None if finding.phase == Phase::Clear => return false,
-            None if findings.len() >= MAX_FINDINGS => return false,
+            None if finding.phase == Phase::Clear => {
+                self.waiting.remove(&key);
+                return false;
+            }
             None => {
-                findings.push(finding);
-                self.incident.samples.push(newest(samples));
+                if let Err(surplus) = self.add(finding, newest(samples)) {
+                    self.waiting.insert(key, surplus);
+                    return false;
+                }
                 // The picture has changed and is worth another diagnosis. The id of a solution
                 // shows if the answer is the same.
                 if self.confirmed {
@@ -127,6 +138,47 @@ impl OpenIncident {
         self.incident.changed_at = self.incident.changed_at.max(now);
         self.quiet_since = self.is_quiet().then_some(now);
         true
+    }
+
+    /// Adds the finding of another series. If there is no place left, it takes the place of the
+    /// finding that cleared first. Returns it if all findings are active.
+    fn add(&mut self, finding: Finding, samples: Series) -> Result<(), (Finding, Series)> {
+        let Incident {
+            findings,
+            samples: all_samples,
+            ..
+        } = &mut self.incident;
+        if findings.len() >= MAX_FINDINGS {
+            let cleared = findings.iter().enumerate();
+            let cleared = cleared.filter(|(_, finding)| finding.phase == Phase::Clear);
+            let Some((place, _)) = cleared.min_by_key(|(_, finding)| finding.at) else {
+                return Err((finding, samples));
+            };
+            findings.remove(place);
+            if place < all_samples.len() {
+                all_samples.remove(place);
+            }
+        }
+        findings.push(finding);
+        all_samples.push(samples);
+        Ok(())
+    }
+
+    /// Gives the places of cleared findings to active findings that wait for one.
+    fn admit_waiting(&mut self) {
+        while let Some((key, (finding, samples))) = self.waiting.pop_first() {
+            if let Err(surplus) = self.add(finding, samples) {
+                self.waiting.insert(key, surplus);
+                return;
+            }
+        }
+    }
+
+    /// Returns true if an active finding of the same detector on the same series is known.
+    pub(super) fn is_active(&self, finding: &Finding) -> bool {
+        let mut active = self.incident.active();
+        active.any(|known| have_same_key(known, finding))
+            || self.waiting.contains_key(&FindingKey::of(finding))
     }
 
     fn is_quiet(&self) -> bool {
@@ -168,6 +220,7 @@ impl OpenIncident {
             );
         }
         if expired {
+            self.admit_waiting();
             self.incident.changed_at = self.incident.changed_at.max(now);
             self.quiet_since = self.is_quiet().then_some(now);
         }

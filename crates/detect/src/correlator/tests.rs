@@ -285,3 +285,52 @@ proptest::proptest! {
         }
     }
 }
+
+/// Returns the finding of `signal` on the series of `pod`.
+fn of_pod(pod: usize, phase: Phase, at: UnixMs) -> Finding {
+    Finding {
+        labels: anomalyzer_domain::Labels::new([("pod", pod.to_string())]),
+        ..finding("memory", phase, at)
+    }
+}
+
+/// The pods `0..100` go bad. Those of `recovers` recover, and `more` pods go bad after that.
+fn storm(recovers: &[usize], more: usize) -> (IncidentCorrelator, Vec<IncidentEventKind>) {
+    let mut correlator = IncidentCorrelator::new(config(), IncidentLog::default());
+    let onsets = (0..100).map(|pod| of_pod(pod, Onset, 0));
+    let clears = recovers.iter().map(|pod| of_pod(*pod, Clear, 20));
+    let later = (100..100 + more).map(|pod| of_pod(pod, Onset, 20));
+    let mut events = Vec::new();
+    for finding in onsets.chain(clears).chain(later) {
+        events.extend(correlator.record(&web(), finding, none(), origin()));
+    }
+    events.extend(correlator.advance(1_000));
+    (correlator, kinds(events))
+}
+
+#[test]
+fn an_incident_stays_open_while_a_series_beyond_its_places_is_bad() {
+    let first: Vec<usize> = (0..70).collect();
+    let last: Vec<usize> = (30..100).collect();
+    let odd: Vec<usize> = (0..100).filter(|pod| pod % 10 != 3).collect();
+    let all_but_one: Vec<usize> = (0..99).collect();
+    for (recovers, bad) in [(first, 30), (last, 30), (odd, 10), (all_but_one, 1)] {
+        let (correlator, kinds) = storm(&recovers, 0);
+        assert!(!kinds.contains(&Cleared), "{bad} pods are bad");
+        let incident = &correlator.open[&web()].incident;
+        assert_eq!(incident.active().count(), bad);
+        assert!(incident.findings.len() <= open_incident::MAX_FINDINGS);
+        assert_eq!(incident.findings.len(), incident.samples.len());
+    }
+    let all: Vec<usize> = (0..100).collect();
+    assert!(storm(&all, 0).1.contains(&Cleared));
+}
+
+#[test]
+fn cleared_findings_make_room_for_series_that_go_bad_later() {
+    let all: Vec<usize> = (0..100).collect();
+    let (correlator, kinds) = storm(&all, 10);
+    assert!(!kinds.contains(&Cleared));
+    let incident = &correlator.open[&web()].incident;
+    assert_eq!(incident.active().count(), 10);
+}
