@@ -114,6 +114,16 @@ pub(super) fn newest_time<'m, 'a: 'm>(
     times.max().unwrap_or(UnixMs::MIN)
 }
 
+/// Returns the time of the newest message. The time of a foreign message counts up to the present
+/// `clock` only: a producer whose clock is ahead must not confirm or clear the incidents of others.
+pub(super) fn reached_time(messages: &[Message<'_>], clock: UnixMs) -> UnixMs {
+    let times = messages.iter().map(|message| match message.is_own() {
+        true => message.observed_at,
+        false => message.observed_at.min(clock),
+    });
+    times.max().unwrap_or(UnixMs::MIN)
+}
+
 /// Returns the time of the newest message that the service collected itself.
 pub(super) fn newest_own_time(messages: &[Message<'_>]) -> Option<UnixMs> {
     let own = messages.iter().filter(|message| message.is_own());

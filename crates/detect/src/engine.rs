@@ -255,7 +255,7 @@ impl Engine {
             .fetch_add(unreadable.len() as u64, Relaxed);
         set_all_aside(subscription, unreadable).await?;
         self.excuse_collector(clock, &messages);
-        let now = batch::newest_time(&messages);
+        let now = batch::reached_time(&messages, clock);
         self.incidents.correlator.bound(believed.latest());
 
         let (misplaced, ours): (Vec<_>, Vec<_>) = messages

@@ -1,5 +1,6 @@
 //! Changes of detectors while the engine runs.
 
+mod foreign;
 mod pauses;
 mod quarantine;
 mod storm;
