@@ -1,8 +1,10 @@
 //! Places of connections and requests, so that slow or hostile clients cost themselves only.
 //!
-//! A connection that sends no request is closed when its place is needed: the oldest one of the
-//! peer with the most connections. Requests take places too, and requests of probes need none.
-//! Their number is smaller than that of connections, so that a new connection always gets a place.
+//! A connection without a request under way is idle, and is closed when its place is needed: the
+//! oldest one of the peer with the most connections. Requests take places too. Their number is
+//! smaller than that of connections, so that a new connection always gets a place. Requests of
+//! probes take none: a connection with a probe under way counts as idle, because a probe ends at
+//! once unless its client reads nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -38,7 +40,7 @@ pub(super) struct Limits {
     pub connections: usize,
     /// Connections of one peer.
     pub peer_connections: usize,
-    /// Requests under way, except for those of probes.
+    /// Requests that may be under way, except for those of probes.
     pub requests: usize,
     /// Requests of one peer under way, except for those of probes.
     pub peer_requests: usize,
@@ -103,12 +105,22 @@ struct Taken {
 
 struct Connection {
     peer: IpAddr,
-    /// Start of the connection, or end of its last request.
+    opened_at: Instant,
+    /// Start of the connection or of its last probe, or end of its last request.
     idle_since: Instant,
-    /// Number of its requests under way.
+    /// Number of its requests under way, except for those of probes.
     requests: usize,
     /// Handle that closes it.
     task: Option<AbortHandle>,
+}
+
+impl Connection {
+    /// Returns the time for which the connection keeps its place in any case, if it is idle. The time
+    /// begins with the connection, so that a client that repeats requests can't prolong it.
+    fn time_left(&self) -> Option<Duration> {
+        let is_idle = self.requests == 0 && self.task.is_some();
+        is_idle.then(|| MIN_HEAD_TIME.saturating_sub(self.opened_at.elapsed()))
+    }
 }
 
 impl Places {
@@ -125,14 +137,12 @@ impl Places {
     pub(super) async fn make_room(&self, peer: IpAddr) {
         let peer = subnet(peer);
         loop {
-            let Some((number, idle)) = self.surplus(peer) else {
-                return;
-            };
-            match number {
-                Some(number) if idle >= MIN_HEAD_TIME => self.close(number),
+            match self.surplus(peer) {
+                None => return,
+                Some(Some((number, Duration::ZERO))) => self.close(number),
                 // Each connection gets the time to send its head, at any rate of new connections.
-                Some(_) => sleep(MIN_HEAD_TIME.saturating_sub(idle)).await,
-                None => sleep(MIN_HEAD_TIME).await,
+                Some(Some((_, time_left))) => sleep(time_left).await,
+                Some(None) => sleep(MIN_HEAD_TIME).await,
             }
         }
     }
@@ -140,13 +150,13 @@ impl Places {
     /// Closes an idle connection, for a machine that has no file descriptors left.
     pub(super) fn close_one(&self) {
         let oldest = self.taken.lock().oldest_idle(None);
-        if let (Some(number), _) = oldest {
+        if let Some((number, _)) = oldest {
             self.close(number);
         }
     }
 
-    /// Returns the connection to close, if one must be, and the time that it has been idle for.
-    fn surplus(&self, peer: IpAddr) -> Option<(Option<u64>, Duration)> {
+    /// Returns the connection to close, if one must be, and the time until it may be closed.
+    fn surplus(&self, peer: IpAddr) -> Option<Option<(u64, Duration)>> {
         let taken = self.taken.lock();
         let of_peer = taken.connections.values().filter(|one| one.peer == peer);
         if of_peer.count() >= self.limits.peer_connections {
@@ -184,9 +194,11 @@ impl Places {
         let mut taken = self.taken.lock();
         let number = taken.next;
         taken.next += 1;
+        let now = Instant::now();
         let connection = Connection {
             peer,
-            idle_since: Instant::now(),
+            opened_at: now,
+            idle_since: now,
             requests: 0,
             task: None,
         };
@@ -208,24 +220,25 @@ impl Places {
 
 impl Taken {
     /// Returns the oldest idle connection, of `peer` or else of the peer with the most connections,
-    /// and the time that it has been idle for.
-    fn oldest_idle(&self, peer: Option<IpAddr>) -> (Option<u64>, Duration) {
+    /// and the time until it may be closed.
+    fn oldest_idle(&self, peer: Option<IpAddr>) -> Option<(u64, Duration)> {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for connection in self.connections.values() {
-            *counts.entry(connection.peer).or_default() += 1;
+        if peer.is_none() {
+            for connection in self.connections.values() {
+                *counts.entry(connection.peer).or_default() += 1;
+            }
         }
-        let idle = self.connections.iter().filter(|(_, connection)| {
-            let wanted = peer.is_none_or(|peer| connection.peer == peer);
-            wanted && connection.requests == 0 && connection.task.is_some()
-        });
-        let oldest = idle.min_by_key(|(_, connection)| {
+        let of_peer = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| peer.is_none_or(|peer| connection.peer == peer));
+        let idle = of_peer.filter_map(|(number, connection)| {
+            let time_left = connection.time_left()?;
             let count = counts.get(&connection.peer).copied().unwrap_or_default();
-            (usize::MAX - count, connection.idle_since)
+            let order = (usize::MAX - count, time_left, connection.idle_since);
+            Some((order, (*number, time_left)))
         });
-        match oldest {
-            Some((number, connection)) => (Some(*number), connection.idle_since.elapsed()),
-            None => (None, Duration::ZERO),
-        }
+        idle.min().map(|(_, oldest)| oldest)
     }
 }
 
@@ -258,7 +271,8 @@ impl ConnectionPlace {
             taken.peer_requests.insert(self.peer, of_peer + 1);
         }
         if let Some(connection) = taken.connections.get_mut(&self.number) {
-            connection.requests += 1;
+            connection.requests += usize::from(!is_probe);
+            connection.idle_since = Instant::now();
         }
         Some(RequestPlace {
             connection: Arc::clone(self),
@@ -291,7 +305,8 @@ impl Drop for RequestPlace {
             }
         }
         if let Some(connection) = taken.connections.get_mut(number) {
-            connection.requests = connection.requests.saturating_sub(1);
+            let ended = usize::from(!self.is_probe);
+            connection.requests = connection.requests.saturating_sub(ended);
             connection.idle_since = Instant::now();
         }
     }
@@ -421,5 +436,31 @@ mod tests {
         assert!(first.1.await.unwrap_err().is_cancelled());
         assert_eq!(places.refusals.closed.value(), 1);
         assert!(!old.1.is_finished() && !busy.1.is_finished() && !second.1.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_a_probe_under_way_or_with_served_requests_makes_room_at_once() {
+        let limits = Limits {
+            connections: 4,
+            peer_connections: 3,
+            requests: 2,
+            peer_requests: 2,
+        };
+        for (is_probe, is_served) in [(true, false), (true, true), (false, true)] {
+            let places = Places::new(limits, &Metrics::default());
+            let peer: IpAddr = "10.0.0.1".parse().unwrap();
+            let place = Arc::new(places.connect(peer));
+            let task = tokio::spawn(std::future::pending::<()>());
+            places.note_task(place.number, task.abort_handle());
+            let request = place.begin(is_probe).unwrap();
+            let request = (!is_served).then_some(request);
+            sleep(MIN_HEAD_TIME).await;
+            let _others = [places.connect(peer), places.connect(peer)];
+            let began = Instant::now();
+            places.make_room(peer).await;
+            assert_eq!(began.elapsed(), Duration::ZERO, "{is_probe} {is_served}");
+            assert!(task.await.unwrap_err().is_cancelled());
+            drop(request);
+        }
     }
 }

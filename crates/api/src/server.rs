@@ -138,6 +138,8 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    /// Longest wait for a probe on a busy machine. A blocked one waits for the write timeout.
+    const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
     /// Serves until dropped. `/wait` answers when `free` is cancelled.
     struct Server {
@@ -160,7 +162,7 @@ mod tests {
             let wait = || async move { waiting.cancelled().await };
             let router = Router::new()
                 .route("/health", get(|| async { "well" }))
-                .route("/metrics", get(|| async { "m 1" }))
+                .route("/metrics", get(|| async { "m 1\n".repeat(16 * 1024) }))
                 .route("/other", get(|| async { "other" }))
                 .route("/echo", post(|body: String| async move { body }))
                 .route("/wait", get(wait));
@@ -184,6 +186,19 @@ mod tests {
             stream
         }
 
+        /// Asks again until the answer comes, because the system drops connections when many are
+        /// opened and closed at a time.
+        async fn probe(&self, path: &str) -> String {
+            let asked = async {
+                loop {
+                    if let Ok(answer) = timeout(2 * SECOND, self.get(path)).await {
+                        return answer;
+                    }
+                }
+            };
+            timeout(PROBE_TIMEOUT, asked).await.unwrap()
+        }
+
         /// Returns the head and the body of the answer.
         async fn get(&self, path: &str) -> String {
             let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -202,6 +217,7 @@ mod tests {
             clients.spawn(async move {
                 loop {
                     let Ok(mut stream) = TcpStream::connect(address).await else {
+                        tokio::task::yield_now().await;
                         continue;
                     };
                     let _ = stream.write_all(text.as_bytes()).await;
@@ -237,11 +253,50 @@ mod tests {
                         tokio::task::yield_now().await;
                     }
                 };
-                timeout(60 * SECOND, made_room).await.unwrap();
+                let made = timeout(60 * SECOND, made_room).await;
+                assert!(
+                    made.is_ok(),
+                    "no room was made: {text:?} {}",
+                    server.metrics.render()
+                );
             }
             for path in ["/health", "/metrics"].repeat(10) {
-                let answer = timeout(3 * SECOND, server.get(path)).await.unwrap();
+                let answer = server.probe(path).await;
                 assert!(answer.starts_with("HTTP/1.1 200"), "{text:?}: {answer:?}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn clients_that_send_many_requests_and_read_no_answer_delay_no_probe() {
+        for path in ["/metrics", "/other"] {
+            let server = Server::start().await;
+            let address = server.address;
+            let requests = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(2_000);
+            let requests: &'static str = requests.leak();
+            let mut clients = JoinSet::new();
+            for _ in 0..470 {
+                clients.spawn(async move {
+                    loop {
+                        let Ok(mut stream) = TcpStream::connect(address).await else {
+                            tokio::task::yield_now().await;
+                            continue;
+                        };
+                        // The client waits until the server closes the connection.
+                        while stream.write_all(requests.as_bytes()).await.is_ok() {}
+                    }
+                });
+            }
+            let made_room = async {
+                let none = "_refused_total{reason=\"room\"} 0\n";
+                while server.metrics.render().contains(none) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(60 * SECOND, made_room).await.unwrap();
+            for probe in ["/health", "/metrics"].repeat(10) {
+                let answer = server.probe(probe).await;
+                assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer:?}");
             }
         }
     }
