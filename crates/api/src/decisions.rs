@@ -116,6 +116,9 @@ pub(super) async fn list(
         text,
     };
     if accepts_lines(&headers) {
+        if limit == Some(0) {
+            page(limit, cursor)?;
+        }
         return lines(&history, filter, limit, cursor).await;
     }
     let (decisions, next) = history.decisions(&filter, page(limit, cursor)?).await?;

@@ -24,6 +24,9 @@ pub(super) const MAX_PARAMETERS_BYTES: usize = 64 * 1024;
 /// Longest reason of a silence, of feedback or of the kill switch, in bytes.
 pub(super) const MAX_REASON_BYTES: usize = 1_000;
 
+/// Longest pattern of a silence, in bytes.
+pub(super) const MAX_PATTERN_BYTES: usize = 1_024;
+
 /// Test metrics that may wait for their decision at the same time.
 pub(super) const MAX_CONCURRENT_TESTS: usize = 16;
 

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::audit_entry::record_admin_event;
 use super::auth::Caller;
 use super::extract::{self, Path};
-use super::limits::MAX_REASON_BYTES;
+use super::limits::{MAX_PATTERN_BYTES, MAX_REASON_BYTES};
 use super::problem::Problem;
 use super::state::ApiState;
-use anomalyzer_domain::{duration, millis, rfc3339};
+use anomalyzer_domain::{check_name, duration, millis, rfc3339};
 use anomalyzer_policy::Selector;
 use anomalyzer_remediate::{Silence, SilenceError, Silences};
 
@@ -74,6 +74,7 @@ pub(super) async fn add(
             remedy,
         ));
     }
+    check_patterns(&body.targets)?;
     let since = (state.clock)();
     let until = since.saturating_add(millis(body.lasts));
     let silence = silences(&state)?
@@ -95,6 +96,30 @@ pub(super) async fn add(
     );
     record_admin_event(&state, "silence", &silence.by, why).await;
     Ok((StatusCode::CREATED, Json(silence)))
+}
+
+/// Returns an error if a pattern is too long or has hidden characters.
+fn check_patterns(targets: &Selector) -> Result<(), Problem> {
+    let Selector {
+        cluster,
+        namespace,
+        kind,
+        name,
+    } = targets;
+    for (field, pattern) in [
+        ("targets.cluster", cluster),
+        ("targets.namespace", namespace),
+        ("targets.kind", kind),
+        ("targets.name", name),
+    ] {
+        let pattern = pattern.as_deref().unwrap_or_default();
+        if let Err(error) = check_name(pattern, MAX_PATTERN_BYTES) {
+            let wrong = format!("it {error}");
+            let remedy = "write a short pattern of visible characters, such as \"web-*\"";
+            return Err(Problem::bad_field(field, wrong, remedy));
+        }
+    }
+    Ok(())
 }
 
 /// Ends a silence before its time.
