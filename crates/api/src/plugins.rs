@@ -174,6 +174,8 @@ pub(super) struct RemoveQuery {
     /// Removes the plugin also while it is in use.
     #[serde(default)]
     force: bool,
+    /// Digest of a candidate. Only this candidate is removed.
+    version: Option<String>,
 }
 
 /// Applies a change of an admin, records it, and answers with the changed plugin.
@@ -247,43 +249,50 @@ pub(super) async fn lift(
     change(&state, &caller, move |plugins| plugins.lift(&name, &by)).await
 }
 
-/// Removes a plugin, and answers 204. The history keeps its past.
+/// Removes a plugin or one of its candidates, and answers 204. The history keeps its past.
 #[instrument(skip_all, fields(plugin = %name))]
 pub(super) async fn remove(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Path(name): Path,
-    Query(RemoveQuery { force }): Query<RemoveQuery>,
+    Query(RemoveQuery { force, version }): Query<RemoveQuery>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
     let plugins = plugins_of(&state)?;
     require_recordable(&state.history)?;
-    let view = plugins
-        .plugins
-        .view(&name)
-        .ok_or(ManageError::NotFound(name.clone()))?;
-    let used = match view.info.kind {
-        Some(PluginKind::Detector) if plugins.watched_by.contains(&name) => {
-            Some("a configured signal is watched by it")
-        }
-        Some(PluginKind::Action) if !plugins.granted(&name).is_empty() => {
-            Some("it is granted something")
-        }
-        _ if view.stats.instances > 0 => Some("instances of it are open"),
-        _ => None,
-    };
-    if let Some(why) = used.filter(|_| !force) {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "in-use",
-            "The plugin is in use",
-            format!("`{name}`: {why}"),
-            "add ?force=true if it is to go all the same",
-        ));
+    if version.is_none() && !force {
+        refuse_if_used(&plugins, &name)?;
     }
     let registry = plugins.plugins.clone();
-    let (removed, by) = (name, caller.name);
-    blocking(move || registry.remove(&removed, &by)).await??;
+    let by = caller.name;
+    blocking(move || match version {
+        Some(digest) => registry.remove_candidate(&name, &digest, &by),
+        None => registry.remove(&name, &by),
+    })
+    .await??;
     record_changes(&state, &plugins).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns an error if the plugin is in use.
+fn refuse_if_used(plugins: &PluginsState, name: &str) -> Result<(), Problem> {
+    let view = plugins
+        .plugins
+        .view(name)
+        .ok_or(ManageError::NotFound(name.to_owned()))?;
+    let used = match view.info.kind {
+        Some(PluginKind::Detector) if plugins.watched_by.iter().any(|it| it == name) => {
+            "a configured signal is watched by it"
+        }
+        Some(PluginKind::Action) if !plugins.granted(name).is_empty() => "it is granted something",
+        _ if view.stats.instances > 0 => "instances of it are open",
+        _ => return Ok(()),
+    };
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "in-use",
+        "The plugin is in use",
+        format!("`{name}`: {used}"),
+        "add ?force=true to remove it in any case",
+    ))
 }

@@ -313,7 +313,7 @@ impl Plugins {
     ) -> Result<Examined, ManageError> {
         let registry = &self.inner.registry;
         let examined = registry.examine(bytes, signature, uploader, cancel)?;
-        registry.admits(&examined)?;
+        registry.admits(&examined, uploader.is_none())?;
         // A version of an uploader passes the trial when an admin makes it live.
         if uploader.is_none() {
             registry.try_out(&examined).map_err(ManageError::Refused)?;
@@ -399,6 +399,14 @@ impl Plugins {
     /// Removes an uploaded plugin. Its open instances run until they are closed.
     pub fn remove(&self, name: &str, by: &str) -> Result<(), ManageError> {
         self.inner.registry.remove(name, by)
+    }
+
+    /// Removes one candidate of a plugin. `digest` may be shortened.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such candidate, or if the change can't be stored.
+    pub fn remove_candidate(&self, name: &str, digest: &str, by: &str) -> Result<(), ManageError> {
+        self.inner.registry.remove_candidate(name, digest, by)
     }
 
     /// Returns the maximum size of a component, in bytes.

@@ -85,7 +85,7 @@ impl Default for PluginConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CandidateQuota {
-    /// Maximum number of candidates of one plugin. The next candidate of an uploader replaces the
+    /// Maximum number of candidates of one plugin by one uploader. The next candidate replaces the
     /// oldest one of that uploader.
     pub per_plugin: usize,
     /// Maximum number of plugins of which one uploader has candidates.

@@ -93,7 +93,8 @@ impl PluginRecord {
             .find(|version| version.digest == digest)
     }
 
-    fn approved(&self, digest: &str) -> Option<&Version> {
+    /// Returns the version with a digest, if someone approved it.
+    pub fn approved(&self, digest: &str) -> Option<&Version> {
         self.exact(digest)
             .filter(|version| version.approved_by.is_some())
     }
@@ -186,6 +187,11 @@ impl PluginRecord {
         self.candidates().filter(
             move |version| matches!(&version.origin, Origin::Upload { by, .. } if by == uploader),
         )
+    }
+
+    /// Returns true if nobody approved any version. The plugin is then only a proposal of uploaders.
+    pub fn is_proposal(&self) -> bool {
+        self.versions.iter().all(|it| it.approved_by.is_none())
     }
 
     /// Returns the versions that nobody made live, oldest first.

@@ -1,4 +1,5 @@
-//! Bounds what uploads take: candidates by plugin and by uploader, and the repository as a whole.
+//! Bounds of uploads: candidates of each uploader by plugin and in all, and the repository as a
+//! whole. The candidates of one uploader take nothing from another one, except for the bytes in all.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ use crate::record::PluginRecord;
 const CANDIDATES_SHARE: u64 = 2;
 
 impl Registry {
-    /// Returns the digests of the candidates that make room for another candidate of the uploader.
+    /// Returns the digest of the candidate that makes room for another candidate of the uploader, if
+    /// one must.
     ///
     /// # Errors
     /// Returns an error if a quota is used up.
@@ -21,18 +23,10 @@ impl Registry {
         record: &PluginRecord,
     ) -> Result<Option<String>, ManageError> {
         let quota = &self.quota;
-        let own = record.candidates_of(uploader).next();
-        let is_new = own.is_none();
-        let replaced = match record.candidates().count() >= quota.per_plugin.max(1) {
-            true => Some(own.ok_or_else(|| {
-                ManageError::Quota(format!(
-                    "{} versions of `{}` wait for an admin already; ask an admin to make one live or to remove them \
-                     ([plugins.candidates] per_plugin)",
-                    quota.per_plugin, info.name
-                ))
-            })?),
-            false => None,
-        };
+        let own = record.candidates_of(uploader).count();
+        let is_new = own == 0;
+        let is_full = own >= quota.per_plugin.max(1);
+        let replaced = record.candidates_of(uploader).next().filter(|_| is_full);
         let plugins = self.read(|table| {
             let records = table.entries.values().map(|entry| &entry.record);
             records

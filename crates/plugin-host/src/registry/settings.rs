@@ -9,6 +9,7 @@ use super::table::Entry;
 use super::views::PluginView;
 use super::{ManageError, Registry};
 use crate::record::{PluginRecord, Quarantine};
+use crate::text::one_line;
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_domain::{Allowance, Mode, PluginChangeKind, millis};
 
@@ -128,6 +129,47 @@ impl Registry {
             record.active,
             Value::Null,
         );
+        self.sweep();
+        self.moved();
+        Ok(())
+    }
+
+    /// Removes one candidate of a plugin, and the plugin with its only version.
+    pub(crate) fn remove_candidate(
+        &self,
+        name: &str,
+        digest: &str,
+        by: &str,
+    ) -> Result<(), ManageError> {
+        let _changing = self.changing.lock();
+        let mut record = self
+            .record(name)
+            .ok_or_else(|| ManageError::NotFound(name.to_owned()))?;
+        let version = record.version(digest);
+        let candidate = version.filter(|version| version.approved_by.is_none());
+        let Some(digest) = candidate.map(|candidate| candidate.digest.clone()) else {
+            return Err(ManageError::Conflict(format!(
+                "`{name}` has no candidate `{}`; only a version that nobody made live can be removed by itself",
+                one_line(digest, 80)
+            )));
+        };
+        record.forget(&digest);
+        if let Some(repository) = &self.repository {
+            let stored = match record.versions.is_empty() {
+                true => repository.remove(name),
+                false => repository.put_record(&record),
+            };
+            stored.map_err(ManageError::Store)?;
+        }
+        self.write(|table| {
+            if record.versions.is_empty() {
+                table.entries.remove(name);
+            } else if let Some(entry) = table.entries.get_mut(name) {
+                entry.record = record;
+            }
+        });
+        let detail = json!({ "reason": "a candidate was removed" });
+        self.change(name, PluginChangeKind::Removed, by, Some(digest), detail);
         self.sweep();
         self.moved();
         Ok(())

@@ -106,10 +106,12 @@ impl Registry {
     }
 
     /// Returns an error if the inspected version can't be added. The caller checks this before the
-    /// addition is recorded.
-    pub(crate) fn admits(&self, examined: &Examined) -> Result<(), ManageError> {
+    /// addition is recorded. A version that goes live takes its name from candidates of another
+    /// kind.
+    pub(crate) fn admits(&self, examined: &Examined, live: bool) -> Result<(), ManageError> {
         let info = examined.info();
         match self.record(&info.name) {
+            Some(record) if live && record.is_proposal() => Ok(()),
             Some(record) if Some(record.kind) != info.kind => Err(ManageError::Conflict(format!(
                 "the name `{}` is taken by {} {}; give it another",
                 info.name,
@@ -145,7 +147,7 @@ impl Registry {
     /// Adds a candidate. Changes nothing if the version is known: neither its origin, nor its time,
     /// nor its place in the order.
     fn add_candidate(&self, examined: &Examined, origin: &Origin) -> Result<(), ManageError> {
-        self.admits(examined)?;
+        self.admits(examined, false)?;
         let checked = &examined.checked;
         let (info, by) = (&checked.info, origin.by());
         let mut record = self.record_of(info)?;
@@ -179,7 +181,7 @@ impl Registry {
         if !live {
             return self.add_candidate(&examined, origin);
         }
-        self.admits(&examined)?;
+        self.admits(&examined, true)?;
         let Examined { checked, prepared } = examined;
         let info = checked.info.clone();
         let (name, approver) = (info.name.clone(), Approver::of(origin));
@@ -187,8 +189,7 @@ impl Registry {
         let was = record.active.clone();
         let is_other = was.as_deref() != Some(info.digest.as_str());
         // Someone who may not decide what runs may have sent the same bytes before.
-        let approved = record.exact(&info.digest);
-        let approved = approved.filter(|known| known.approved_by.is_some());
+        let approved = record.approved(&info.digest);
         let is_known = approved.is_some();
         let was_upload =
             approved.is_some_and(|known| matches!(known.origin, Origin::Upload { .. }));
@@ -248,12 +249,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Returns the record of a plugin, or a new one.
+    /// Returns the record of a plugin, or a new one. Candidates of another kind are dropped.
     fn record_of(&self, info: &PluginInfo) -> Result<PluginRecord, ManageError> {
         let kind = info
             .kind
             .ok_or_else(|| ManageError::Refused("it is not known what it is".to_owned()))?;
         let known = self.record(&info.name);
+        let known = known.filter(|record| record.kind == kind);
         Ok(known.unwrap_or_else(|| PluginRecord::new(&info.name, kind)))
     }
 

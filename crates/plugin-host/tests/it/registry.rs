@@ -22,6 +22,15 @@ fn build(edition: usize) -> Vec<u8> {
     .build()
 }
 
+/// Builds a detector with a name.
+fn named(name: &str) -> Vec<u8> {
+    Detector {
+        name,
+        ..Detector::default()
+    }
+    .build()
+}
+
 fn edition(plugins: &Plugins, name: &str) -> Option<String> {
     let view = plugins.view(name)?;
     view.info.error.is_none().then(|| {
@@ -515,7 +524,9 @@ fn candidates_have_quotas_by_plugin_by_uploader_and_in_bytes() {
         [digest_of(&drain(2)), digest_of(&drain(3))],
         "an own one makes room"
     );
-    assert!(refused("bob", drain(4)).contains("per_plugin"));
+    candidate(&plugins, "bob", drain(4)).unwrap();
+    let digest = digest_of(&drain(4));
+    plugins.remove_candidate("drain", &digest, "ada").unwrap();
     candidate(&plugins, "eve", guest::action("second")).unwrap();
     assert!(refused("eve", guest::action("third")).contains("plugins_per_uploader"));
     let mut long = guest::action("second");
@@ -543,6 +554,67 @@ fn candidates_have_quotas_by_plugin_by_uploader_and_in_bytes() {
         plugins.health().store_bytes,
         "what was refused left nothing"
     );
+}
+
+#[test]
+fn an_update_of_the_folder_goes_live_also_if_an_uploader_sent_its_bytes_before() {
+    let (dir, config) = kept(&[("drain.wasm", drain(1))]);
+    let mut plugins = Plugins::load(config.clone()).unwrap();
+    for (edition, at_start) in [(2, true), (3, false)] {
+        candidate(&plugins, "eve", drain(edition)).unwrap();
+        if at_start {
+            drop(plugins);
+            put(dir.path(), "drain.wasm", &drain(edition));
+            plugins = Plugins::load(config.clone()).unwrap();
+        } else {
+            put(dir.path(), "drain.wasm", &drain(edition));
+            pass(&plugins);
+        }
+        let live = live_digest(&plugins, "drain");
+        assert_eq!(live, Some(digest_of(&drain(edition))), "{at_start}");
+        assert!(plugins.view("drain").unwrap().has_known_approver());
+    }
+}
+
+#[test]
+fn candidates_of_one_uploader_keep_no_name_and_no_place_from_others() {
+    let (dir, config) = kept(&[]);
+    let plugins = Plugins::load(config).unwrap();
+    // An action of the name of the detector that comes later.
+    candidate(&plugins, "eve", guest::action("moody")).unwrap();
+    assert!(matches!(
+        candidate(&plugins, "bob", build(1)),
+        Err(ManageError::Conflict(_))
+    ));
+    install(&plugins, build(1)).unwrap();
+    assert_eq!(edition(&plugins, "moody").as_deref(), Some("edition 1"));
+    candidate(&plugins, "eve", guest::action("moody")).unwrap_err();
+    candidate(&plugins, "eve", guest::action("tidy")).unwrap();
+    put(dir.path(), "tidy.wasm", &named("tidy"));
+    pass(&plugins);
+    assert!(plugins.has_detector("tidy"));
+
+    for edition in 1..=3 {
+        candidate(&plugins, "eve", drain(edition)).unwrap();
+    }
+    candidate(&plugins, "bob", drain(4)).unwrap();
+    let short = &digest_of(&drain(2))[..12];
+    plugins.remove_candidate("drain", short, "ada").unwrap();
+    assert!(matches!(
+        plugins.remove_candidate("drain", short, "ada"),
+        Err(ManageError::Conflict(_))
+    ));
+    assert_eq!(plugins.view("drain").unwrap().versions.len(), 3);
+    install(&plugins, drain(5)).unwrap();
+    let live = digest_of(&drain(5));
+    assert!(matches!(
+        plugins.remove_candidate("drain", &live, "ada"),
+        Err(ManageError::Conflict(_))
+    ));
+    candidate(&plugins, "bob", guest::action("single")).unwrap();
+    let single = digest_of(&guest::action("single"));
+    plugins.remove_candidate("single", &single, "ada").unwrap();
+    assert!(plugins.view("single").is_none());
 }
 
 #[test]

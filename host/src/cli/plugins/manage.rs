@@ -96,6 +96,9 @@ pub enum Manage {
     Remove {
         /// Name of the plugin.
         name: String,
+        /// Remove only this candidate: a version that nobody made live.
+        #[arg(long, value_name = "DIGEST", value_parser = digest, conflicts_with = "force")]
+        candidate: Option<String>,
         /// Remove the plugin even if it is in use.
         #[arg(long)]
         force: bool,
@@ -103,6 +106,14 @@ pub enum Manage {
         #[command(flatten)]
         server: ServerArgs,
     },
+}
+
+/// Reads a digest, which may be shortened.
+fn digest(text: &str) -> Result<String, String> {
+    match text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("a digest has the digits 0 to 9 and a to f".to_owned()),
+    }
 }
 
 /// Reads `OPERATION[:SCOPE][=EFFECT][@NAMESPACE,…]`.
@@ -199,14 +210,26 @@ pub async fn run<W: Write>(what: Manage, output: Output, out: &mut W) -> Result<
         }
         Manage::Remove {
             name,
+            candidate,
             force,
             server,
         } => {
-            let query = if force { "?force=true" } else { "" };
+            let query = match &candidate {
+                Some(digest) => format!("?version={digest}"),
+                None if force => "?force=true".to_owned(),
+                None => String::new(),
+            };
             ask(&server, Method::DELETE, &format!("{name}{query}"), None).await?;
-            match output {
-                Output::Text => writeln!(out, "{name} is removed")?,
-                Output::Json => writeln!(out, "{}", json!({ "removed": name }))?,
+            match (output, candidate) {
+                (Output::Text, None) => writeln!(out, "{name} is removed")?,
+                (Output::Text, Some(digest)) => {
+                    writeln!(out, "the candidate {digest} of {name} is removed")?;
+                }
+                (Output::Json, None) => writeln!(out, "{}", json!({ "removed": name }))?,
+                (Output::Json, Some(digest)) => {
+                    let removed = json!({ "removed": name, "candidate": digest });
+                    writeln!(out, "{removed}")?;
+                }
             }
             Ok(())
         }
