@@ -10,7 +10,9 @@
 //! only when the child is done and its result is to run. A child that is stopped in the middle and
 //! a plugin that is refused therefore leave nothing behind in the cache.
 
+use std::fs::Permissions;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -33,6 +35,10 @@ pub(super) const ENCODED: &str = "encoded.wasm";
 
 /// Subfolder in which the runtime keeps code, inside the folder that it is given.
 const MODULES: &str = "modules";
+/// Mode of the folders.
+const FOLDER_MODE: u32 = 0o700;
+/// Mode of the files.
+const FILE_MODE: u32 = 0o600;
 /// Maximum size of a description or an index entry, in bytes.
 const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 /// Maximum size of one file of compiled code or of one encoded component, in bytes.
@@ -83,7 +89,6 @@ impl Artifact {
 impl ArtifactStore {
     /// Uses `folder`, and makes it if it does not exist. Only this user has access to a new folder.
     pub(super) fn at(folder: &Path, max_bytes: u64) -> Result<Self, PluginError> {
-        use std::os::unix::fs::DirBuilderExt;
         let unusable = |error: io::Error| {
             PluginError::Runtime(format!(
                 "the cache folder {} can't be used: {error}; set plugins.cache to a folder that belongs to the service",
@@ -91,12 +96,13 @@ impl ArtifactStore {
             ))
         };
         let folder = std::path::absolute(folder).map_err(unusable)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(unusable)?;
+        private_folder(&folder).map_err(unusable)?;
         let store = Self::of(folder, max_bytes, None);
+        for folder in [store.code(), store.encoded_folder()] {
+            private_folder(&folder).map_err(unusable)?;
+            // An earlier version left the folder open to others.
+            fs::set_permissions(&folder, Permissions::from_mode(FOLDER_MODE)).map_err(unusable)?;
+        }
         store.remove_abandoned_work_folders();
         store.trim(None);
         Ok(store)
@@ -210,14 +216,12 @@ impl ArtifactStore {
                 Err(error) => return Err(error),
             };
             let place = self.code().join(MODULES).join(&code);
-            fs::create_dir_all(place.parent().unwrap_or(&place))?;
-            fs::rename(made.join(&code), &place)?;
+            private_folder(place.parent().unwrap_or(&place))?;
+            move_private(&made.join(&code), &place)?;
             if component.is_some() {
-                fs::create_dir_all(self.encoded_folder())?;
-                fs::rename(
-                    work_folder.join(ENCODED),
-                    self.encoded_folder().join(digest),
-                )?;
+                private_folder(&self.encoded_folder())?;
+                let encoded = self.encoded_folder().join(digest);
+                move_private(&work_folder.join(ENCODED), &encoded)?;
             }
             let known = Known {
                 artifact: Artifact {
@@ -307,7 +311,7 @@ impl ArtifactStore {
         text: &str,
     ) -> io::Result<()> {
         let folder = self.of_settings(engine, what);
-        fs::create_dir_all(&folder)?;
+        private_folder(&folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         io::Write::write_all(&mut file, text.as_bytes())?;
         file.persist(folder.join(digest))?;
@@ -406,6 +410,20 @@ fn remove_code(path: &Path) {
 }
 
 /// Opens the runtime's cache in a folder.
+/// Makes a folder, and those above it, for this user only.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)
+}
+
+/// Moves a file to a place where only this user can read it.
+fn move_private(from: &Path, to: &Path) -> io::Result<()> {
+    fs::set_permissions(from, Permissions::from_mode(FILE_MODE))?;
+    fs::rename(from, to)
+}
+
 fn cache_in(folder: &Path) -> Result<Cache, String> {
     let mut config = CacheConfig::new();
     config.with_directory(folder);
