@@ -8,8 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::chain::{GENESIS, Hash, Link};
 use super::chains::{Anchor, Break, Chain};
-use super::cuts::Cuts;
-use super::retention_config::RetentionConfig;
+use super::cuts::{CutRules, Cuts};
 use super::walked::Walked;
 use super::{HistoryError, HistoryReader, chain, derived, derived_cuts, heads};
 
@@ -30,11 +29,11 @@ impl HistoryReader {
         self.audit_with(anchors, None).await
     }
 
-    /// Verifies like [`HistoryReader::audit`]. The cuts must also fit `retention`, if it is given.
+    /// Verifies like [`HistoryReader::audit`]. The cuts must also fit `rules`, if they are given.
     pub async fn audit_with(
         &self,
         anchors: &[Anchor],
-        retention: Option<&RetentionConfig>,
+        rules: Option<&CutRules>,
     ) -> Result<[Walked; 4], HistoryError> {
         let mut snapshot = self
             .pool
@@ -42,7 +41,7 @@ impl HistoryReader {
             .await
             .map_err(|error| self.failed(&error))?;
         let failed = |error: sqlx::Error| self.failed(&error);
-        let (mut walked_cuts, cuts) = walk_cuts(&mut snapshot, anchors, retention)
+        let (mut walked_cuts, cuts) = walk_cuts(&mut snapshot, anchors, rules)
             .await
             .map_err(failed)?;
         let mut walked = Vec::with_capacity(3);
@@ -81,12 +80,12 @@ impl HistoryReader {
     pub async fn audit_with_heads(
         &self,
         anchors: &[Anchor],
-        retention: Option<&RetentionConfig>,
+        rules: Option<&CutRules>,
     ) -> Result<[Walked; 4], HistoryError> {
         // The heads are never newer than the history, so they are read first.
         let heads = heads::beside(self.path());
         let all = [anchors, &heads].concat();
-        let mut walked = self.audit_with(&all, retention).await?;
+        let mut walked = self.audit_with(&all, rules).await?;
         for walked in &mut walked {
             let cut = walked.cut;
             let of_chain = heads.iter().filter(|head| head.chain == walked.chain);
@@ -126,9 +125,9 @@ impl HistoryReader {
 pub(super) async fn walk_cuts(
     snapshot: &mut SqliteConnection,
     anchors: &[Anchor],
-    retention: Option<&RetentionConfig>,
+    rules: Option<&CutRules>,
 ) -> sqlx::Result<(Walked, Cuts)> {
-    let mut cuts = Cuts::under(retention);
+    let mut cuts = Cuts::under(rules);
     let mut walk = Walk::new(Chain::Cuts, anchors, (0, GENESIS));
     let mut rows = sqlx::query_as(Chain::Cuts.query()).fetch(snapshot);
     while let Some(row) = rows.try_next().await? {

@@ -58,6 +58,15 @@ pub(super) struct Cut {
     pub reason: CutReason,
 }
 
+/// Configuration that the cuts must fit.
+#[derive(Clone, Debug)]
+pub struct CutRules {
+    /// Retention under which events are pruned.
+    pub retention: RetentionConfig,
+    /// True if the decisions are read from a log of record. Such a log may lose its beginning.
+    pub has_log_of_record: bool,
+}
+
 /// Cut as the chain of the cuts records it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RecordedCut {
@@ -70,8 +79,8 @@ pub(super) struct RecordedCut {
 /// Cuts of all chains, collected while the chain of the cuts is walked.
 #[derive(Debug, Default)]
 pub(super) struct Cuts {
-    /// Configured retention, which the cuts must fit, if it is known.
-    retention: Option<RetentionConfig>,
+    /// Configuration that the cuts must fit, if it is known.
+    rules: Option<CutRules>,
     begun: Option<Begun>,
     /// Recorded cuts by chain and sequence number.
     recorded: BTreeMap<(String, i64), RecordedCut>,
@@ -79,10 +88,10 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    /// Creates a collection of cuts that must fit `retention`, if it is given.
-    pub(super) fn under(retention: Option<&RetentionConfig>) -> Self {
+    /// Creates a collection of cuts that must fit `rules`, if they are given.
+    pub(super) fn under(rules: Option<&CutRules>) -> Self {
         Self {
-            retention: retention.cloned(),
+            rules: rules.cloned(),
             ..Self::default()
         }
     }
@@ -101,7 +110,7 @@ impl Cuts {
         } else {
             match serde_json::from_slice::<Cut>(body) {
                 Ok(cut) => {
-                    let wrong = does_not_fit(kind, &cut, at, self.retention.as_ref());
+                    let wrong = does_not_fit(kind, &cut, at, self.rules.as_ref());
                     let key = (chain.to_owned(), cut.last.seq);
                     let times = Some((cut.last_at, at));
                     let last = cut.last;
@@ -175,14 +184,15 @@ impl Cuts {
 }
 
 /// Returns the reason why no retention allows the cut.
-fn does_not_fit(
-    kind: &str,
-    cut: &Cut,
-    cut_at: UnixMs,
-    retention: Option<&RetentionConfig>,
-) -> Option<String> {
+fn does_not_fit(kind: &str, cut: &Cut, cut_at: UnixMs, rules: Option<&CutRules>) -> Option<String> {
     if kind == LOG_START {
-        return None;
+        let has_no_log = rules.is_some_and(|rules| !rules.has_log_of_record);
+        return has_no_log.then(|| {
+            format!(
+                "it says that the log of record lost its events up to {}, and no log of record is configured",
+                cut.last.seq
+            )
+        });
     }
     let CutReason {
         keep_for_ms,
@@ -201,7 +211,7 @@ fn does_not_fit(
     let RetentionConfig {
         keep_for,
         max_bytes,
-    } = retention?;
+    } = &rules?.retention;
     let allowed = keep_for.is_some_and(|keep_for| old_enough(millis(keep_for)))
         || max_bytes.is_some_and(too_large);
     (!allowed).then(|| {
@@ -233,7 +243,11 @@ mod tests {
     }
 
     fn problem(reason: CutReason, retention: Option<&RetentionConfig>) -> Option<i64> {
-        let mut cuts = Cuts::under(retention);
+        let rules = retention.map(|retention| CutRules {
+            retention: retention.clone(),
+            has_log_of_record: false,
+        });
+        let mut cuts = Cuts::under(rules.as_ref());
         cuts.take(1, "history", 0, BEGUN, br#"{"cut":null}"#);
         cuts.take(2, "decisions", 5_000, CUT, &cut(reason));
         cuts.problem().map(|broken| broken.seq)
@@ -273,6 +287,21 @@ mod tests {
         for (reason, retention, fits) in cases {
             let found = problem(reason, retention.as_ref());
             assert_eq!(found.is_none(), fits, "{reason:?} under {retention:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_log_of_record_may_lose_its_beginning() {
+        for (has_log_of_record, fits) in [(None, true), (Some(true), true), (Some(false), false)] {
+            let rules = has_log_of_record.map(|has_log_of_record| CutRules {
+                retention: RetentionConfig::default(),
+                has_log_of_record,
+            });
+            let mut cuts = Cuts::under(rules.as_ref());
+            cuts.take(1, "history", 0, BEGUN, br#"{"cut":null}"#);
+            let body = cut(CutReason::default());
+            cuts.take(2, "decisions", 5_000, LOG_START, &body);
+            assert_eq!(cuts.problem().is_none(), fits, "{has_log_of_record:?}");
         }
     }
 

@@ -43,6 +43,7 @@ pub use anchoring::{AnchorConfig, anchor};
 pub use audit::{ChainHead, Exported};
 pub use backup::restore;
 pub use chains::{Anchor, Break, Chain, Difference};
+pub use cuts::CutRules;
 pub use earlier_schema::open_any_version;
 pub use error::HistoryError;
 pub use event::{Asked, DecisionEvent, DecisionEventKind, Input};

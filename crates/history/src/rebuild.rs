@@ -9,6 +9,7 @@ use super::audit::walk_cuts;
 use super::backup::{refused, unused};
 use super::chains::Chain;
 use super::columns::{EventColumns, IncidentColumns};
+use super::cuts::CutRules;
 use super::rows::{put_incident_row, put_state, record_cut};
 use super::{HistoryError, HistoryReader};
 use anomalyzer_domain::UnixMs;
@@ -23,14 +24,14 @@ pub struct Rebuilt {
 }
 
 /// Makes the derived tables of an unused history anew from its events: decisions, operations, the
-/// index of words, incidents, and cuts.
+/// index of words, incidents, and cuts. The cuts must fit `rules`, if they are given.
 ///
 /// # Errors
 /// Returns an error if a chain is broken, if the history is in use, or if it can't be written. It
 /// is unchanged then.
-pub async fn rebuild(path: &Path) -> Result<Rebuilt, HistoryError> {
+pub async fn rebuild(path: &Path, rules: Option<&CutRules>) -> Result<Rebuilt, HistoryError> {
     let reader = HistoryReader::open(path).await?;
-    let walked = reader.audit_with_heads(&[], None).await;
+    let walked = reader.audit_with_heads(&[], rules).await;
     reader.close().await;
     // A difference of the tables is the reason for a rebuild, a broken chain leaves no base for it.
     if let Some(broken) = walked?.iter().find(|walked| walked.broken.is_some()) {

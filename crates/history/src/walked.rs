@@ -58,6 +58,12 @@ impl Walked {
         }
     }
 
+    /// Returns true if every anchor of this chain is of a pruned event. Nothing outside the file then
+    /// shows that the remaining events are the recorded ones.
+    pub fn is_unproven(&self) -> bool {
+        self.pruned_anchors > 0 && self.anchored == 0
+    }
+
     /// Returns true if the chain and its tables are as recorded.
     pub fn is_intact(&self) -> bool {
         self.broken.is_none() && self.differs.is_none()

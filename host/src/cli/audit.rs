@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::Output;
 use anomalyzer_common::data_folder::{DataFolder, DataFolderError};
 use anomalyzer_domain::rfc3339;
-use anomalyzer_history::{Anchor, Difference, FILE_NAME, HistoryError, Walked, rebuild};
+use anomalyzer_history::{Anchor, CutRules, Difference, FILE_NAME, HistoryError, Walked, rebuild};
 use anomalyzer_service::config::{self, ConfigError};
 
 /// Check that the history is what was recorded.
@@ -32,10 +32,11 @@ pub struct AuditCommand {
 #[derive(Clone, Debug, Subcommand)]
 pub enum AuditSubcommand {
     /// Walk the chains, and compare the tables with them; the exit code is 1 if an event was
-    /// edited, removed, inserted or reordered, or if a table says something else than the events.
+    /// edited, removed, inserted or reordered, if a table says something else than the events, or
+    /// if every given anchor is of a pruned event and proves nothing.
     Verify {
-        /// Configuration whose `[retention]` must allow the cuts. Without it, each cut must fit the
-        /// retention that it names.
+        /// Configuration whose `[retention]` and `[kafka]` must allow the cuts. Without it, each cut
+        /// must fit the retention that it names.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Heads of chains that were kept elsewhere, in the format of `audit anchor`.
@@ -51,7 +52,11 @@ pub enum AuditSubcommand {
     Export,
     /// Make the tables anew from the events, while the service is stopped: decisions, operations,
     /// incidents, cuts and the index of words.
-    Rebuild,
+    Rebuild {
+        /// Configuration whose `[retention]` and `[kafka]` must allow the cuts.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 /// Error of `anomalyzer audit`.
@@ -91,10 +96,16 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         _ => Vec::new(),
     };
     let file = data_dir.join(FILE_NAME);
-    if matches!(what, AuditSubcommand::Rebuild) {
+    let rules = match &what {
+        AuditSubcommand::Verify { config, .. } | AuditSubcommand::Rebuild { config } => {
+            config.as_deref().map(rules).transpose()?
+        }
+        AuditSubcommand::Anchor | AuditSubcommand::Export => None,
+    };
+    if matches!(what, AuditSubcommand::Rebuild { .. }) {
         // The lock keeps a service from starting meanwhile.
         let _folder = DataFolder::open(&data_dir, &["server"])?;
-        let rebuilt = rebuild(&file).await?;
+        let rebuilt = rebuild(&file, rules.as_ref()).await?;
         let (decisions, incidents) = (rebuilt.decisions, rebuilt.incidents);
         writeln!(
             out,
@@ -111,15 +122,7 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         out.flush()?;
         return Ok(true);
     }
-    let retention = match &what {
-        AuditSubcommand::Verify {
-            config: Some(path), ..
-        } => Some(config::load(Some(path), &config::process_variable)?.retention),
-        _ => None,
-    };
-    let chains = history
-        .audit_with_heads(&anchors, retention.as_ref())
-        .await?;
+    let chains = history.audit_with_heads(&anchors, rules.as_ref()).await?;
     let good = chains.iter().all(Walked::is_intact);
     for walked in &chains {
         match what {
@@ -136,7 +139,16 @@ pub async fn run<W: Write>(command: AuditCommand, out: &mut W) -> Result<bool, A
         }
     }
     out.flush()?;
-    Ok(good)
+    Ok(good && !chains.iter().any(Walked::is_unproven))
+}
+
+/// Reads the rules that the cuts must fit from a configuration.
+fn rules(path: &Path) -> Result<CutRules, ConfigError> {
+    let config = config::load(Some(path), &config::process_variable)?;
+    Ok(CutRules {
+        retention: config.retention,
+        has_log_of_record: config.kafka.is_some(),
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<Anchor>, AuditError> {
@@ -196,6 +208,10 @@ fn text<W: Write>(walked: &Walked, out: &mut W) -> io::Result<()> {
             out,
             "{name}: the table {table} DIFFERS at {}: {what}",
             row.escape_debug()
+        ),
+        (None, None) if walked.is_unproven() => writeln!(
+            out,
+            "{name}: UNPROVEN: the events of all anchors were let go of; give newer anchors"
         ),
         (None, None) => writeln!(out, "{name}: intact"),
     }?;

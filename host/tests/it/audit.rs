@@ -430,6 +430,37 @@ async fn every_edit_of_a_chain_is_found_also_with_a_cut_that_nobody_recorded() {
 }
 
 #[tokio::test]
+async fn anchors_of_pruned_events_alone_prove_nothing() {
+    let place = place().await;
+    let folder = place.folder.path();
+    let (_, anchors) = audit(folder, &["anchor"]).await.unwrap();
+    let file = folder.join("anchors.jsonl");
+    std::fs::write(&file, &anchors).unwrap();
+    let with_anchor = ["verify", "--anchor", file.to_str().unwrap()];
+    place.record(Ended, done(2)).await;
+    place.record(Proposed, proposed(3)).await;
+    place.record(Ended, done(3)).await;
+    let (good, text) = audit(folder, &with_anchor).await.unwrap();
+    assert!(good, "{text}");
+    let all = RetentionConfig {
+        keep_for: Some(std::time::Duration::ZERO),
+        max_bytes: None,
+    };
+    assert!(
+        retain_once(&all, &place.history, NOON + 3_600_000)
+            .await
+            .unwrap()
+            >= 3
+    );
+    let (good, text) = audit(folder, &with_anchor).await.unwrap();
+    assert!(!good && text.contains("decisions: UNPROVEN"), "{text}");
+    let (_, newer) = audit(folder, &["anchor"]).await.unwrap();
+    std::fs::write(&file, anchors + &newer).unwrap();
+    let (good, text) = audit(folder, &with_anchor).await.unwrap();
+    assert!(good, "{text}");
+}
+
+#[tokio::test]
 async fn a_mismatch_stops_nothing_if_it_is_only_to_be_reported() {
     let place = full_place().await;
     let config = AuditConfig {

@@ -6,7 +6,7 @@ use anomalyzer::cli::Output;
 use anomalyzer::cli::history::{HistoryCommand, HistorySubcommand, run};
 use anomalyzer_history::DecisionEventKind::{Ended, Proposed};
 use anomalyzer_history::{
-    FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, Walked, retain_once,
+    CutRules, FILE_NAME, Filter, HistoryReader, Page, RetentionConfig, Walked, retain_once,
 };
 use sqlx::{Connection, SqliteConnection};
 
@@ -71,11 +71,11 @@ async fn what_is_old_goes_from_the_beginning_and_the_rest_can_be_verified() {
         max_bytes: None,
     };
     for (retention, fits) in [(&keep, true), (&longer, false)] {
-        let walked = place
-            .history
-            .audit_with(&[], Some(retention))
-            .await
-            .unwrap();
+        let rules = CutRules {
+            retention: retention.clone(),
+            has_log_of_record: false,
+        };
+        let walked = place.history.audit_with(&[], Some(&rules)).await.unwrap();
         assert_eq!(walked.iter().all(Walked::is_intact), fits, "{walked:?}");
     }
     let left = ids(&place).await.len();
