@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD as BASE64, BASE64_URL_SAFE_NO_PAD as BASE64_URL};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -15,6 +18,34 @@ impl SecretUrl {
     /// Returns the whole address. It must reach a request only, never a message.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Masks the credentials of the address in a text of its server, which may repeat the header of
+    /// a request: the password, and both names as basic authentication writes them (RFC 7617).
+    #[must_use]
+    pub fn mask_in(&self, text: &str) -> String {
+        let Ok(url) = Url::parse(self.0.trim()) else {
+            return text.to_owned();
+        };
+        let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let (user, password) = (url.username(), url.password().unwrap_or_default());
+        let mut secrets = vec![password.to_owned(), decoded(password)];
+        if !user.is_empty() || !password.is_empty() {
+            let pair = format!("{}:{}", decoded(user), decoded(password));
+            secrets.push(BASE64.encode(&pair));
+            secrets.push(BASE64_URL.encode(&pair));
+            // A token as the user name is a secret too.
+            if password.is_empty() {
+                secrets.extend([user.to_owned(), decoded(user)]);
+            }
+        }
+        secrets.retain(|secret| secret.len() >= MIN_SECRET_BYTES);
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let mut masked = text.to_owned();
+        for secret in secrets {
+            masked = masked.replace(&secret, "…");
+        }
+        masked
     }
 }
 
@@ -47,6 +78,9 @@ impl Serialize for SecretUrl {
         serializer.collect_str(self)
     }
 }
+
+/// Length from which a credential is masked in a text. A shorter one occurs in any text.
+const MIN_SECRET_BYTES: usize = 4;
 
 /// Segments of paths that are shown: the usual names of endpoints of metrics and of the servers
 /// that are asked. Any other segment may be a token.
@@ -243,6 +277,25 @@ mod tests {
             assert!(!debug.contains("MARK"), "{debug}");
             assert_eq!(url.reveal(), text);
         }
+    }
+
+    #[test]
+    fn the_credentials_are_masked_in_texts_of_the_server() {
+        let url = SecretUrl::from("http://ada:p%40ss@gpu:1/");
+        for (text, shown) in [
+            ("denied", "denied"),
+            (
+                "got Authorization: Basic YWRhOnBAc3M=",
+                "got Authorization: Basic …",
+            ),
+            ("password p@ss of ada", "password … of ada"),
+            ("p%40ss", "…"),
+        ] {
+            assert_eq!(url.mask_in(text), shown);
+        }
+        let token = SecretUrl::from("http://t0ken@gpu/");
+        assert_eq!(token.mask_in("t0ken, dDBrZW46"), "…, …");
+        assert_eq!(SecretUrl::from("http://gpu/").mask_in("a b"), "a b");
     }
 
     proptest::proptest! {

@@ -12,7 +12,7 @@ use super::prompt::{SYSTEM, prompt};
 use anomalyzer_common::secret_url::SecretUrl;
 use anomalyzer_domain::{
     Analyst, AnalystKind, ConfigIssue, Evidence, IncidentEvent, Parameters, Proposal, duration,
-    truncate,
+    one_line, truncate,
 };
 
 /// Configuration of the language model.
@@ -100,6 +100,8 @@ fn default_concurrency() -> usize {
     1
 }
 
+/// Maximum number of characters of the model's explanation. Not every model follows the schema.
+const MAX_EXPLANATION: usize = 300;
 /// Maximum size of an answer in bytes.
 const LARGEST_ANSWER: usize = 1 << 20;
 /// Maximum number of generated tokens. It is enough for the schema and short enough to end.
@@ -234,7 +236,7 @@ impl Ollama {
         let answer = answer
             .map_err(|error| format!("ollama at {url} cannot be reached: {}", root(error)))?;
         let status = answer.status();
-        let body = read(answer).await?;
+        let body = self.read(answer).await?;
         if !status.is_success() {
             return Err(refusal(
                 &format!("ollama at {url} answered {status}"),
@@ -264,7 +266,7 @@ impl Ollama {
         let prompt = prompt(event, evidence, offered);
         let digest = self.digest().await;
         let useless = |why: String, raw_answer: Option<String>| Useless {
-            why,
+            why: self.config.url.mask_in(&why),
             raw_answer,
             digest: digest.as_ref().ok().cloned(),
             prompt: prompt.clone(),
@@ -291,7 +293,7 @@ impl Ollama {
             .await;
         let answer = sent.map_err(|error| useless(self.unsent(error), None))?;
         let status = answer.status();
-        let body = read(answer).await.map_err(|why| useless(why, None))?;
+        let body = self.read(answer).await.map_err(|why| useless(why, None))?;
         let raw = || Some(String::from_utf8_lossy(&body).into_owned());
         if !status.is_success() {
             let why = refusal(&format!("ollama answered {status}"), &body);
@@ -315,6 +317,14 @@ impl Ollama {
             }),
             Err(why) => Err(useless(why, Some(content))),
         }
+    }
+
+    /// Reads the body of an answer. Masks the credentials of the address in it, because a server may
+    /// repeat them and the body is recorded.
+    async fn read(&self, answer: reqwest::Response) -> Result<Vec<u8>, String> {
+        let body = read(answer).await?;
+        let text = String::from_utf8_lossy(&body);
+        Ok(self.config.url.mask_in(&text).into_bytes())
     }
 
     /// Returns the reason why a request got no answer.
@@ -408,7 +418,7 @@ fn proposals(answer: &Answer) -> Vec<Proposal> {
     let of = |solution: &str, confidence: f64| Proposal {
         solution_type: solution.to_owned(),
         parameters: Parameters::new(),
-        explanation: answer.explanation.clone(),
+        explanation: one_line(&answer.explanation, MAX_EXPLANATION),
         confidence,
     };
     let mut proposals = vec![of(&answer.solution, answer.confidence)];
@@ -473,7 +483,7 @@ fn schema(evidence: &[Evidence], offered: &[String]) -> Schema {
         r#type: "object",
         properties: Properties {
             evidence: json!({ "type": "array", "items": { "type": "string", "enum": ids }, "minItems": 1, "maxItems": 3 }),
-            explanation: json!({ "type": "string", "minLength": 10, "maxLength": 300 }),
+            explanation: json!({ "type": "string", "minLength": 10, "maxLength": MAX_EXPLANATION }),
             solution: json!({ "type": "string", "enum": offered }),
             confidence: json!({ "type": "number", "enum": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] }),
             alternative: json!({ "type": "string", "enum": offered }),
@@ -550,6 +560,29 @@ mod tests {
         refuse(&full("alarm", "", 0.5), "cites no evidence");
         refuse(&full("alarm", r#""e9""#, 0.5), "which it was not shown");
         refuse(&full("alarm", r#""e1""#, 7.0), "not between 0 and 1");
+    }
+
+    #[test]
+    fn an_explanation_is_one_line_of_a_bounded_length() {
+        for (explanation, told) in [
+            (
+                "because\n\u{7}of that".to_owned(),
+                "because of that".to_owned(),
+            ),
+            (
+                "x".repeat(300_000),
+                format!("{}…", "x".repeat(MAX_EXPLANATION)),
+            ),
+        ] {
+            let answer = Answer {
+                explanation,
+                ..serde_json::from_value(json!({
+                    "solution": "alarm", "explanation": "", "confidence": 0.5, "evidence": ["e1"]
+                }))
+                .unwrap()
+            };
+            assert_eq!(proposals(&answer)[0].explanation, told);
+        }
     }
 
     #[test]
