@@ -44,6 +44,18 @@ pub enum SourceError {
         /// The timeout.
         after: Duration,
     },
+    /// No time was left to ask.
+    #[error(
+        "{url} was not asked, because other addresses of its job took the {} of the round: remove addresses that do \
+         not answer, or shorten the job's `timeout`",
+        duration::format(*.after)
+    )]
+    NotAsked {
+        /// The address that was not asked.
+        url: String,
+        /// Time of the round.
+        after: Duration,
+    },
     /// An HTTP status other than 200.
     #[error("{url} answered {status}{}: {}", quoted(.excerpt), remedy(*.status))]
     Status {
@@ -154,6 +166,7 @@ impl SourceError {
             | Self::Unsupported(_) => true,
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::NotAsked { .. }
             | Self::Status { .. }
             | Self::Failed { .. }
             | Self::Partial { .. } => false,
@@ -165,6 +178,7 @@ impl SourceError {
         match self {
             Self::Unreachable { .. } => "unreachable",
             Self::TimedOut { .. } => "timed_out",
+            Self::NotAsked { .. } => "not_asked",
             Self::Status { .. } => "status",
             Self::Unexpected { .. } => "unexpected",
             Self::CutShort { .. } => "cut_short",

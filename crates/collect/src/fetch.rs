@@ -21,6 +21,9 @@ use super::{AccessConfig, CollectError, SourceError};
 /// Number of bytes after which the reader of an answer lets other tasks run.
 const PIECE: u64 = 256 << 10;
 
+/// First bytes of data that is compressed with gzip (RFC 1952).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 /// A whole answer.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
@@ -209,6 +212,14 @@ async fn read(response: Response, url: &str, bounds: Bounds) -> Result<Answer, S
         }
         // A few compressed bytes may become many, without a wait for the network in between.
         tokio::task::yield_now().await;
+    }
+    if !packed && body.starts_with(&GZIP_MAGIC) {
+        return Err(SourceError::Malformed {
+            url: url.to_owned(),
+            reason: "it is compressed with gzip, and no `Content-Encoding` says so: let the server send this header, \
+                     or nothing compressed"
+                .to_owned(),
+        });
     }
     let html = content_type.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<");
     Ok(Answer {

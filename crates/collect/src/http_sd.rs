@@ -21,12 +21,13 @@ const BOUNDS: Bounds = Bounds {
 /// Prefix of labels that become parameters of the address.
 const PARAMETER: &str = "__param_";
 
-/// A group. Go writes `null` for an empty list, an empty map and an empty text.
+/// A group. Go writes `null` for an empty list, an empty map and an empty text, and it writes the
+/// names of fields without tags with a capital. Prometheus reads names in any case.
 #[derive(Deserialize)]
 struct Group {
-    #[serde(default)]
+    #[serde(default, alias = "Targets", alias = "TARGETS")]
     targets: Option<Vec<Option<String>>>,
-    #[serde(default)]
+    #[serde(default, alias = "Labels", alias = "LABELS")]
     labels: Option<BTreeMap<String, Option<String>>>,
 }
 
@@ -95,6 +96,8 @@ fn parse(body: &[u8]) -> Result<Vec<Discovered>, serde_json::Error> {
             .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
             .collect();
         let addresses = group.targets.unwrap_or_default().into_iter().flatten();
+        let addresses = addresses.map(|address| address.trim().to_owned());
+        let addresses = addresses.filter(|address| !address.is_empty());
         addresses.map(move |address| Discovered {
             address,
             labels: labels.clone(),
@@ -132,6 +135,7 @@ mod tests {
             ("[]", 0),
             (r#"[{"targets":null,"labels":null}]"#, 0),
             (r#"[{"targets":["a:1"],"labels":null}]"#, 1),
+            (r#"[{"Targets":["a:1", "", " "],"Labels":{"x":""}}]"#, 1),
             (
                 r#"[{"labels":{}},{"targets":["a:1",null],"labels":{"x":null,"__metrics_path__":""}}]"#,
                 1,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use reqwest::header::ACCEPT;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use anomalyzer_common::secret_url::shown;
@@ -23,7 +24,7 @@ use super::{
     SourceError, http_sd,
 };
 
-/// Maximum number of concurrent scrapes.
+/// Maximum number of concurrent scrapes of one job.
 const AT_ONCE: usize = 64;
 
 /// Timeout of a request without a timeout of its own.
@@ -51,6 +52,8 @@ struct Job {
     config: ScrapeConfig,
     client: SourceClient,
     bounds: Bounds,
+    /// Time that the scrapes of a round may take together.
+    round_timeout: Duration,
     addresses: Addresses,
 }
 
@@ -136,28 +139,32 @@ impl Scraper {
                 config: scrape.clone(),
                 client: client(scrape.access())?,
                 bounds,
+                round_timeout: timeout.max(config.interval),
                 addresses,
             });
         }
         Ok((Self { jobs }, discoverers))
     }
 
-    /// Scrapes every address once.
+    /// Scrapes every address once. Slow addresses hold up the other addresses of their job only,
+    /// and these for one round.
     pub async fn round(&self, store: &mut Store) {
         let (mut sources, mut asked, mut failed) = (BTreeMap::new(), Vec::new(), Vec::new());
         for job in &self.jobs {
             let (addresses, failure) = job.addresses();
+            let mut of_job = Vec::with_capacity(addresses.len());
             for (url, labels) in addresses {
                 let key = SourceKey {
                     job: job.config.job.clone(),
                     url,
                 };
                 match &failure {
-                    None => asked.push((job, key.clone())),
+                    None => of_job.push(key.clone()),
                     Some(failure) => failed.push((key.clone(), failure.clone())),
                 }
                 sources.insert(key, labels);
             }
+            asked.push((job, of_job));
         }
         store.watch(sources);
         for (key, failure) in failed {
@@ -165,19 +172,12 @@ impl Scraper {
         }
         let answers = {
             let store = &*store;
-            let mut scrapes = Vec::with_capacity(asked.len());
-            for (job, key) in asked {
-                scrapes.push(async move {
-                    let answer = job.scrape(&key.url, |metric| store.wants(metric)).await;
-                    (key, answer)
-                });
-            }
-            futures::stream::iter(scrapes)
-                .buffer_unordered(AT_ONCE)
-                .collect::<Vec<_>>()
-                .await
+            let of_jobs = asked
+                .into_iter()
+                .map(|(job, keys)| job.scrape_all(keys, store));
+            futures::future::join_all(of_jobs).await
         };
-        for (key, answer) in answers {
+        for (key, answer) in answers.into_iter().flatten() {
             match answer {
                 Ok((found, at)) => store.answered(&key, found, at),
                 Err(failure) => store.failed(&key, failure),
@@ -185,6 +185,9 @@ impl Scraper {
         }
     }
 }
+
+/// Wanted samples of an address, and the time of the answer.
+type Scraped = Result<(Exposition, Moment), SourceError>;
 
 impl Job {
     /// Returns the addresses to scrape now, with their labels. If it returns a failure, discovery
@@ -226,12 +229,44 @@ impl Job {
         }
     }
 
-    /// Returns the wanted samples of one address, and the time of the answer.
-    async fn scrape(
+    /// Scrapes the addresses of the job, within the time of a round. Addresses that failed last time
+    /// come last.
+    async fn scrape_all(
         &self,
-        url: &str,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<(Exposition, Moment), SourceError> {
+        mut keys: Vec<SourceKey>,
+        store: &Store,
+    ) -> Vec<(SourceKey, Scraped)> {
+        fastrand::shuffle(&mut keys);
+        keys.sort_by_key(|key| store.turn(key));
+        let deadline = Instant::now() + self.round_timeout;
+        let mut scrapes = Vec::with_capacity(keys.len());
+        for key in keys {
+            scrapes.push(async move {
+                if Instant::now() >= deadline {
+                    let failure = SourceError::NotAsked {
+                        url: shown(&key.url),
+                        after: self.round_timeout,
+                    };
+                    return (key, Err(failure));
+                }
+                let answer = self.scrape(&key.url, |metric| store.wants(metric));
+                let answer = timeout_at(deadline, answer).await.unwrap_or_else(|_| {
+                    Err(SourceError::TimedOut {
+                        url: shown(&key.url),
+                        after: self.round_timeout,
+                    })
+                });
+                (key, answer)
+            });
+        }
+        futures::stream::iter(scrapes)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await
+    }
+
+    /// Scrapes one address.
+    async fn scrape(&self, url: &str, wanted: impl Fn(&str) -> bool) -> Scraped {
         let answer = self
             .client
             .page(url, (ACCEPT, FORMATS), "Prometheus metrics", self.bounds)
@@ -344,6 +379,9 @@ impl Discoverer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -364,6 +402,7 @@ mod tests {
             );
         }
     }
+
     #[test]
     fn an_answer_without_a_last_newline_is_read_if_it_is_known_to_be_complete() {
         let answer = |content_type: &str, whole: bool, body: &str| Answer {
@@ -395,5 +434,54 @@ mod tests {
             };
             assert_eq!(read, outcome, "{content_type} {whole} {body}");
         }
+    }
+
+    /// Serves one sample to each connection.
+    async fn serve_samples(listener: TcpListener) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: close\r\n\r\nm 3\n";
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_that_do_not_answer_hold_up_no_other_job_and_their_own_for_few_rounds() {
+        // The system accepts connections to it, and nobody reads them.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent_address = silent.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let honest = format!("http://{}/metrics", listener.local_addr().unwrap());
+        tokio::spawn(serve_samples(listener));
+        let count = AT_ONCE * 3;
+        let mut urls: Vec<String> = (0..count)
+            .map(|number| format!("'http://{silent_address}/{number}'"))
+            .collect();
+        urls.push(format!("'{honest}'"));
+        let config: CollectConfig = toml::from_str(&format!(
+            "interval = '300ms'\n[[scrape]]\njob = 'mixed'\ntargets = {{ urls = [{}] }}\n[[scrape]]\njob = 'other'\ntargets = {{ urls = ['{honest}'] }}",
+            urls.join(", ")
+        ))
+        .unwrap();
+        let signal = "name = 's'\nsource = { gauge = { of = 'm' } }\ntarget = { kind = 'Process', name = 'web' }";
+        let mut store = Store::new([&toml::from_str(signal).unwrap()]);
+        let (scraper, _) = Scraper::new(&config, &Groups::new()).unwrap();
+        let mut answered = Vec::new();
+        for round in 1..=6 {
+            scraper.round(&mut store).await;
+            let failure = |job: &str| {
+                let mut of_job = store.sources().filter(|(key, _)| key.job == job);
+                let (_, source) = of_job.find(|(key, _)| key.url == honest).unwrap();
+                source.failure.clone()
+            };
+            assert_eq!(failure("other"), None, "in round {round}");
+            answered.push(failure("mixed").is_none());
+            let kinds = store
+                .sources()
+                .filter_map(|(_, source)| source.failure.as_ref());
+            assert!(kinds.map(SourceError::kind).any(|kind| kind == "not_asked"));
+        }
+        assert_eq!(answered[3..], [true; 3], "{answered:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Parts of the values of a signal: the values that one source contributes, and their combination.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::quantile::{Bucket, quantile};
@@ -15,7 +15,15 @@ pub(super) struct Part {
     values: Vec<f64>,
     numerator: f64,
     denominator: f64,
-    buckets: Vec<Bucket>,
+    buckets: Buckets,
+}
+
+/// Counts of observations by the bits of the bucket's bound. A body may have any number of buckets.
+type Buckets = HashMap<u64, f64>;
+
+fn add_bucket(buckets: &mut Buckets, bound: f64, count: f64) {
+    // Adding 0 turns -0 into 0.
+    *buckets.entry((bound + 0.0).to_bits()).or_default() += count;
 }
 
 impl Part {
@@ -23,7 +31,9 @@ impl Part {
         self.values.extend(other.values);
         self.numerator += other.numerator;
         self.denominator += other.denominator;
-        self.buckets.extend(other.buckets);
+        for (bound, count) in other.buckets {
+            *self.buckets.entry(bound).or_default() += count;
+        }
     }
 }
 
@@ -113,13 +123,7 @@ pub(super) fn collect_parts(signal: &SignalSource, source: &Source, now: Moment)
                 let bound = labels.get("le").and_then(|bound| bound.parse().ok());
                 if let (Some(bound), Some(growth)) = (bound, points.growth(now, of.window)) {
                     let buckets = &mut parts.entry(kept(labels, &of.by)).or_default().buckets;
-                    match buckets.iter_mut().find(|bucket| bucket.bound == bound) {
-                        Some(bucket) => bucket.count += growth.by,
-                        None => buckets.push(Bucket {
-                            bound,
-                            count: growth.by,
-                        }),
-                    }
+                    add_bucket(buckets, bound, growth.by);
                 }
             }
         }
@@ -183,6 +187,12 @@ pub(super) fn value(signal: &SignalSource, part: Part, whole: bool) -> Option<f6
         SignalSource::Ratio(_) => {
             (part.denominator > 0.0).then(|| part.numerator / part.denominator)
         }
-        SignalSource::Quantile(of) => quantile(of.q, part.buckets),
+        SignalSource::Quantile(of) => {
+            let buckets = part.buckets.into_iter().map(|(bound, count)| Bucket {
+                bound: f64::from_bits(bound),
+                count,
+            });
+            quantile(of.q, buckets.collect())
+        }
     }
 }

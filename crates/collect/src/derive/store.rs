@@ -176,6 +176,17 @@ impl Store {
         }
     }
 
+    /// Returns the place of the source in the order of scrapes: sources that answered last time come
+    /// first, those without a turn next, and those that failed last.
+    pub fn turn(&self, key: &SourceKey) -> u8 {
+        let source = self.sources.get(key);
+        match source.and_then(|source| source.failure.as_ref()) {
+            None => 0,
+            Some(SourceError::NotAsked { .. }) => 1,
+            Some(_) => 2,
+        }
+    }
+
     /// Returns all sources.
     pub fn sources(&self) -> impl Iterator<Item = (&SourceKey, &Source)> {
         self.sources.iter()

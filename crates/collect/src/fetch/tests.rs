@@ -213,3 +213,12 @@ async fn a_server_with_a_private_authority_is_trusted_if_the_authority_is_named(
     let refused = fetch(&url, AccessConfig::default()).await;
     assert_eq!(refused.err().map(|error| error.kind()), Some("unreachable"));
 }
+
+#[tokio::test]
+async fn a_body_that_is_compressed_without_a_header_is_named() {
+    let body = gzip(b"m 3\n").await;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    let (url, _heads) = server([head.as_bytes(), &body].concat());
+    let error = fetch(&url, AccessConfig::default()).await.unwrap_err();
+    assert!(error.to_string().contains("`Content-Encoding`"), "{error}");
+}

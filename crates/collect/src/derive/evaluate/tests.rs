@@ -390,3 +390,22 @@ fn an_exporter_of_new_series_each_scrape_takes_nothing_from_others_and_memory_st
         }
     }
 }
+
+#[test]
+fn a_histogram_may_have_tens_of_thousands_of_buckets() {
+    let mut world = World::new(
+        "{ quantile = { of = 'h', q = 0.5, window = '10s' } }",
+        WEB,
+        &["a"],
+    );
+    let body = |factor: u32| {
+        let mut body = String::new();
+        for bound in 0..40_000 {
+            body += &format!("h_bucket{{le=\"{bound}\"}} {}\n", bound * factor);
+        }
+        body + &format!("h_bucket{{le=\"+Inf\"}} {}\n", 40_000 * factor)
+    };
+    world.round(&[("a", Some(&body(1)))]);
+    let answer = world.round(&[("a", Some(&body(2)))]);
+    assert_eq!(outcome(&answer), (Some(20_000.0), coverage(1, 1, 0)));
+}
