@@ -126,7 +126,10 @@ impl KafkaLog {
             messages,
         } = unreadable;
         let problem = format!(
-            "has an unreadable batch of the offsets {from} to {} ({}): {fault}. The log is a chain, so the batch is not              passed over, and this server records nothing and does nothing until it has read it: restore the topic, or              start this server with a copy of a complete history.db, and delete the records before offset {}              (kafka-delete-records.sh)",
+            "has an unreadable batch of the offsets {from} to {} ({}): {fault}. The log is a chain, so the batch is not \
+             passed over, and this server records nothing and does nothing until it has read it: restore the topic, or \
+             start this server with a copy of a complete history.sqlite, and delete the records before offset {} \
+             (kafka-delete-records.sh)",
             batch.last,
             batch.description,
             batch.last.saturating_add(1)

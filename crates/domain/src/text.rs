@@ -43,11 +43,13 @@ pub fn one_line(text: &str, max: usize) -> String {
 }
 
 /// Returns true for a character that shows nothing or changes the order of others: control
-/// characters, line separators, marks of the writing direction, zero-width characters and tags
-/// (Unicode 16, general categories `Cc`, `Zl` and `Zp`, and the default-ignorable ones of `Cf`).
-/// A name with such a character looks like another name.
+/// characters, blanks other than the space, line separators, marks of the writing direction,
+/// zero-width characters, variation selectors and tags (Unicode 16, general categories `Cc`, `Zs`,
+/// `Zl` and `Zp`, the property `Default_Ignorable_Code_Point`, and the blank symbols). A name with
+/// such a character looks like another name.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
+        || (c.is_whitespace() && c != ' ')
         || matches!(
             c,
             '\u{ad}'
@@ -59,11 +61,14 @@ pub fn is_hidden(c: char) -> bool {
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
                 | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
                 | '\u{feff}'
                 | '\u{ffa0}'
                 | '\u{fff0}'..='\u{fffb}'
                 | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d159}'
                 | '\u{1d173}'..='\u{1d17a}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
@@ -128,6 +133,11 @@ mod tests {
             "\u{61c}",
             "\u{e0041}",
             "\u{ad}",
+            "web\u{fe0f}",
+            "\u{2800}",
+            "web\u{a0}2",
+            "web\u{3000}2",
+            "web\u{2003}2",
         ] {
             let error = check_name(hidden, 64).unwrap_err();
             assert!(
