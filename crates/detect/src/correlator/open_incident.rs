@@ -185,6 +185,16 @@ impl OpenIncident {
         self.incident.active().next().is_none()
     }
 
+    /// Returns the time since which an active finding has lasted, for the confirmation: the onset of
+    /// the oldest active finding, or the last joining of another series if that was later. A finding
+    /// that was over in between does not count with its time before. An onset after `now` comes from
+    /// a clock that was ahead, and does not count. Returns `None` if the incident is quiet.
+    fn lasts_since(&self, now: UnixMs) -> Option<UnixMs> {
+        let onset = self.incident.active().map(|finding| finding.onset_at).min();
+        let onset = onset.map(|onset| if onset > now { UnixMs::MIN } else { onset });
+        onset.map(|onset| onset.max(self.confirm_from))
+    }
+
     /// Moves starting times after `latest` back to it. They come from a clock that was ahead, and
     /// must not hold the incident open for years.
     pub(super) fn bound(&mut self, latest: UnixMs) {
@@ -250,7 +260,9 @@ impl OpenIncident {
         }
         // A quiet incident is confirmed only after it comes back or is over, so that a short
         // deviation is never treated.
-        let is_due = self.quiet_since.is_none() && passed(self.confirm_from, config.confirm_after);
+        let is_due = self
+            .lasts_since(now)
+            .is_some_and(|since| passed(since, config.confirm_after));
         if !self.confirmed && (is_over || is_due) {
             self.confirmed = true;
             events.push(IncidentEvent {

@@ -6,6 +6,7 @@ use anomalyzer_domain::testing::{self, web_process as web};
 fn finding(signal: &str, phase: Phase, at: UnixMs) -> Finding {
     Finding {
         at,
+        onset_at: at,
         phase,
         ..testing::finding(signal)
     }
@@ -114,6 +115,32 @@ fn a_series_that_comes_back_in_time_keeps_the_incident_open() {
             ("", Onset, 8),
         ],
         &[Opened, Changed, Changed],
+    );
+}
+
+#[test]
+fn only_the_time_of_findings_that_are_still_active_counts_for_the_confirmation() {
+    // A finding that flickers is confirmed when it has lasted without a break.
+    check(
+        &[
+            ("a", Onset, 0),
+            ("a", Clear, 8),
+            ("a", Onset, 12),
+            ("", Onset, 21),
+            ("", Onset, 22),
+        ],
+        &[Opened, Changed, Changed, Confirmed],
+    );
+    // The finding that began the incident is over when another one has lasted for a moment.
+    check(
+        &[
+            ("a", Onset, 0),
+            ("b", Onset, 8),
+            ("a", Clear, 9),
+            ("", Onset, 17),
+            ("", Onset, 18),
+        ],
+        &[Opened, Changed, Changed, Confirmed],
     );
 }
 
