@@ -74,8 +74,8 @@ impl Anomaly {
         sight: &Sight,
     ) -> Option<Change> {
         self.lasted = self.lasted.saturating_add(1);
-        let in_range =
-            self.direction != Direction::Shape && (self.low..=self.high).contains(&value);
+        let was_out = self.direction != Direction::Shape || self.turned.is_some();
+        let in_range = was_out && (self.low..=self.high).contains(&value);
         let back = in_range || severity < LIKE_BEFORE;
         self.back = if back { self.back.saturating_add(1) } else { 0 };
         // A new shape may show before the value leaves the range. The direction is reported as soon
@@ -210,10 +210,30 @@ mod tests {
         let (phase, direction, reason) = told(11.0).unwrap();
         assert_eq!((phase, direction), (Phase::Ongoing, Direction::Above));
         assert_eq!(reason, "11 is above the 0 to 10 that were expected");
-        // The anomaly began within the range. Values in the range therefore do not end it. Only
-        // values that look like those before the anomaly do.
-        for value in [12.0, -3.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0] {
+        // The anomaly names the range now, and ends when the values are back in it.
+        let samples = Settings::default().clear_samples;
+        for value in [12.0, -3.0]
+            .into_iter()
+            .chain(vec![5.0; samples as usize - 1])
+        {
             assert_eq!(told(value), None);
+        }
+        let (phase, _, reason) = told(5.0).unwrap();
+        assert_eq!(phase, Phase::Clear);
+        assert!(
+            reason.contains("within the expected 0 to 10 again"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn a_shape_within_the_range_ends_when_it_looks_like_before() {
+        let sight = Ensemble::new().observe(0, 5.0);
+        let (mut anomaly, _) = Anomaly::begin(5.0, 1.5, &sight, 0);
+        (anomaly.direction, anomaly.low, anomaly.high) = (Direction::Shape, 0.0, 10.0);
+        for _ in 0..20 {
+            let change = anomaly.go_on(&Settings::default(), 5.0, 1.4, &sight);
+            assert!(change.is_none_or(|change| change.phase != Phase::Clear));
         }
     }
 }
