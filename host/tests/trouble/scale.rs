@@ -1,6 +1,10 @@
 //! The scale of time of the experiments.
 
+use std::collections::BTreeSet;
+use std::sync::Once;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Variable that sets the divisor of all times.
 const VARIABLE: &str = "ANOMALYZER_TROUBLE_SCALE";
@@ -28,27 +32,41 @@ pub fn text(real: u64) -> String {
     format!("'{}ms'", seconds(real).as_millis().max(1))
 }
 
-/// Prints the progress of an experiment once a second, if the scale was chosen. Ends when dropped.
-pub struct Progress(Option<tokio::task::JoinHandle<()>>);
+/// Experiments that run now.
+static RUNNING: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+
+/// Starts the thread that prints the running experiments.
+static PRINTER: Once = Once::new();
+
+/// Shows an experiment among the running ones until dropped, if the scale was chosen.
+pub struct Progress(&'static str);
 
 impl Progress {
     pub fn of(experiment: &'static str) -> Self {
-        let begun = Instant::now();
-        Self(std::env::var_os(VARIABLE).map(|_| {
-            tokio::spawn(async move {
-                loop {
-                    println!("{experiment}: {} s", begun.elapsed().as_secs());
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            })
-        }))
+        RUNNING.lock().insert(experiment);
+        if std::env::var_os(VARIABLE).is_some() {
+            PRINTER.call_once(|| {
+                std::thread::spawn(print_running);
+            });
+        }
+        Self(experiment)
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
-            task.abort();
+        RUNNING.lock().remove(self.0);
+    }
+}
+
+/// Prints the running experiments on a line every two seconds.
+fn print_running() {
+    let begun = Instant::now();
+    loop {
+        let running: Vec<&str> = RUNNING.lock().iter().copied().collect();
+        if !running.is_empty() {
+            println!("{} s: {}", begun.elapsed().as_secs(), running.join(", "));
         }
+        std::thread::sleep(Duration::from_secs(2));
     }
 }
