@@ -33,6 +33,10 @@ pub struct SignalConfig {
     /// Time between two polls, if it differs from the default.
     #[serde(with = "duration::option")]
     pub interval: Option<Duration>,
+    /// Time after which an ongoing incident with a finding on this signal is diagnosed, if it
+    /// differs from that of `[incidents]`.
+    #[serde(with = "duration::option")]
+    pub confirm_after: Option<Duration>,
 }
 
 impl SignalConfig {
@@ -56,6 +60,7 @@ impl SignalConfig {
             name: self.name.clone(),
             meaning: self.meaning,
             detectors: self.detectors.clone(),
+            confirm_after: self.confirm_after,
         }
     }
 }
@@ -222,6 +227,8 @@ struct Unchecked {
     detectors: Vec<DetectorConfig>,
     #[serde(default, with = "duration::option")]
     interval: Option<Duration>,
+    #[serde(default, with = "duration::option")]
+    confirm_after: Option<Duration>,
 }
 
 impl TryFrom<Unchecked> for SignalConfig {
@@ -237,6 +244,7 @@ impl TryFrom<Unchecked> for SignalConfig {
             unit,
             detectors,
             interval,
+            confirm_after,
         } = signal;
         if name.trim().is_empty() || name.len() > 200 || name.contains(char::is_control) {
             return Err(format!(
@@ -281,6 +289,7 @@ impl TryFrom<Unchecked> for SignalConfig {
             unit,
             detectors,
             interval,
+            confirm_after,
         })
     }
 }

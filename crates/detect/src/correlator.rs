@@ -4,6 +4,7 @@ mod config;
 mod open_incident;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 pub use self::config::IncidentConfig;
 use self::open_incident::{FindingKey, MAX_REPLAY_CONTEXTS, OpenIncident, event, newest};
@@ -26,6 +27,8 @@ pub(super) struct SampleOrigin {
 /// The open incidents of one engine.
 pub struct IncidentCorrelator {
     config: IncidentConfig,
+    /// Times until the confirmation of the signals that have one of their own.
+    confirm_after: HashMap<String, Duration>,
     open: HashMap<Target, OpenIncident>,
     log: IncidentLog,
     /// The incidents taken over since the last call of [`Self::take_adopted`].
@@ -42,12 +45,20 @@ impl IncidentCorrelator {
     pub fn new(config: IncidentConfig, log: IncidentLog) -> Self {
         Self {
             config,
+            confirm_after: HashMap::new(),
             open: HashMap::new(),
             log,
             adopted: vec![],
             inherits: false,
             time: ExcusedTime::default(),
         }
+    }
+
+    /// Sets the times until the confirmation of signals that have one of their own.
+    #[must_use]
+    pub(super) fn with_signal_times(mut self, times: HashMap<String, Duration>) -> Self {
+        self.confirm_after = times;
+        self
     }
 
     /// Takes over all incidents in the log at once. This is right if no other engine runs.
@@ -230,13 +241,28 @@ impl IncidentCorrelator {
                 self.open.remove(&target);
                 continue;
             }
-            events.extend(open.advance(now, &self.config, &self.time));
+            let confirm_after = |finding: &Finding| {
+                let own = self.confirm_after.get(&finding.signal).copied();
+                time_to_confirm(own.unwrap_or(self.config.confirm_after), finding)
+            };
+            events.extend(open.advance(now, &self.config, confirm_after, &self.time));
             self.inherits |= !open.inherited.is_empty();
             if !open.incident.is_open() {
                 self.open.remove(&target);
             }
         }
         events
+    }
+}
+
+/// Severity that leaves no doubt: this number of times the threshold.
+const NO_DOUBT: f64 = 10.0;
+
+/// Returns the time until the confirmation: half of it at a severity that leaves no doubt.
+fn time_to_confirm(confirm_after: Duration, finding: &Finding) -> Duration {
+    match finding.severity >= NO_DOUBT {
+        true => confirm_after / 2,
+        false => confirm_after,
     }
 }
 

@@ -124,6 +124,10 @@ impl Engine {
         correlator: IncidentCorrelator,
         silent_after: Duration,
     ) -> Self {
+        let own_times = signals
+            .iter()
+            .filter_map(|signal| Some((signal.name.clone(), signal.confirm_after?)));
+        let correlator = correlator.with_signal_times(own_times.collect());
         let configured = signals
             .into_iter()
             .map(|signal| (signal.name.clone(), signal));

@@ -1,5 +1,7 @@
 //! The signals that are watched, and the detectors on them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -35,4 +37,7 @@ pub struct WatchedSignal {
     pub meaning: Meaning,
     /// The detectors on it.
     pub detectors: Vec<DetectorConfig>,
+    /// Time after which an ongoing incident with a finding on the signal is diagnosed. `None`
+    /// stands for the time of all incidents.
+    pub confirm_after: Option<Duration>,
 }

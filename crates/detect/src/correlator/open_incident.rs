@@ -185,14 +185,15 @@ impl OpenIncident {
         self.incident.active().next().is_none()
     }
 
-    /// Returns the time since which an active finding has lasted, for the confirmation: the onset of
-    /// the oldest active finding, or the last joining of another series if that was later. A finding
-    /// that was over in between does not count with its time before. An onset after `now` comes from
-    /// a clock that was ahead, and does not count. Returns `None` if the incident is quiet.
-    fn lasts_since(&self, now: UnixMs) -> Option<UnixMs> {
-        let onset = self.incident.active().map(|finding| finding.onset_at).min();
-        let onset = onset.map(|onset| if onset > now { UnixMs::MIN } else { onset });
-        onset.map(|onset| onset.max(self.confirm_from))
+    /// Returns the active findings, each with the time since which it counts for the confirmation:
+    /// its onset, or the last joining of another series if that was later. A finding that was over
+    /// in between does not count with its time before. An onset after `now` comes from a clock that
+    /// was ahead, and does not count.
+    fn lasting(&self, now: UnixMs) -> impl Iterator<Item = (&Finding, UnixMs)> {
+        self.incident.active().map(move |finding| {
+            let onset = Some(finding.onset_at).filter(|onset| *onset <= now);
+            (finding, onset.unwrap_or(UnixMs::MIN).max(self.confirm_from))
+        })
     }
 
     /// Moves starting times after `latest` back to it. They come from a clock that was ahead, and
@@ -237,12 +238,14 @@ impl OpenIncident {
         expired
     }
 
-    /// Returns the events that are due at `now`. The excused pauses count as no time: it
-    /// saw nothing then.
+    /// Returns the events that are due at `now`. `confirm_after` is the time for which a finding must
+    /// last before the incident is confirmed. The excused pauses count as no time: the engine saw
+    /// nothing then.
     pub(super) fn advance(
         &mut self,
         now: UnixMs,
         config: &IncidentConfig,
+        confirm_after: impl Fn(&Finding) -> Duration,
         time: &ExcusedTime,
     ) -> Vec<IncidentEvent> {
         let mut events = Vec::new();
@@ -261,8 +264,8 @@ impl OpenIncident {
         // A quiet incident is confirmed only after it comes back or is over, so that a short
         // deviation is never treated.
         let is_due = self
-            .lasts_since(now)
-            .is_some_and(|since| passed(since, config.confirm_after));
+            .lasting(now)
+            .any(|(finding, since)| passed(since, confirm_after(finding)));
         if !self.confirmed && (is_over || is_due) {
             self.confirmed = true;
             events.push(IncidentEvent {

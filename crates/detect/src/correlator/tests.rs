@@ -145,6 +145,28 @@ fn only_the_time_of_findings_that_are_still_active_counts_for_the_confirmation()
 }
 
 #[test]
+fn a_signal_has_a_time_of_its_own_and_a_severity_without_doubt_halves_it() {
+    for (own, severity, at) in [
+        (None, 2.0, 10),
+        (None, 10.0, 5),
+        (Some(4), 2.0, 4),
+        (Some(4), 50.0, 2),
+        (Some(20), f64::NAN, 20),
+    ] {
+        let times = own.map(|own| ("a".to_owned(), Duration::from_millis(own)));
+        let mut correlator = IncidentCorrelator::new(config(), IncidentLog::default())
+            .with_signal_times(times.into_iter().collect());
+        let onset = Finding {
+            severity,
+            ..finding("a", Onset, 0)
+        };
+        correlator.record(&web(), onset, none(), origin());
+        let confirmed = (0..100).find(|now| !correlator.advance(*now).is_empty());
+        assert_eq!(confirmed, Some(at), "{own:?} {severity}");
+    }
+}
+
+#[test]
 fn a_series_that_joins_later_asks_for_another_diagnosis() {
     check(
         &[

@@ -10,6 +10,7 @@ fn signal(name: &str) -> WatchedSignal {
     WatchedSignal {
         name: name.to_owned(),
         meaning: Meaning::Other,
+        confirm_after: None,
         detectors: vec![config("moody")],
     }
 }
