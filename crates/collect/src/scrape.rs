@@ -467,21 +467,35 @@ mod tests {
         let signal = "name = 's'\nsource = { gauge = { of = 'm' } }\ntarget = { kind = 'Process', name = 'web' }";
         let mut store = Store::new([&toml::from_str(signal).unwrap()]);
         let (scraper, _) = Scraper::new(&config, &Groups::new()).unwrap();
-        let mut answered = Vec::new();
-        for round in 1..=6 {
+        let failure = |store: &Store, job: &str| {
+            let mut of_job = store.sources().filter(|(key, _)| key.job == job);
+            let (_, source) = of_job.find(|(key, _)| key.url == honest).unwrap();
+            source.failure.as_ref().map(SourceError::kind)
+        };
+        let mut has_answered = false;
+        for round in 1..=12 {
             scraper.round(&mut store).await;
-            let failure = |job: &str| {
-                let mut of_job = store.sources().filter(|(key, _)| key.job == job);
-                let (_, source) = of_job.find(|(key, _)| key.url == honest).unwrap();
-                source.failure.clone()
-            };
-            assert_eq!(failure("other"), None, "in round {round}");
-            answered.push(failure("mixed").is_none());
-            let kinds = store
+            assert_ne!(
+                failure(&store, "other"),
+                Some("not_asked"),
+                "in round {round}"
+            );
+            let of_mixed = failure(&store, "mixed");
+            // A busy machine may time out. An address that answered is asked in the next round.
+            assert!(
+                !has_answered || of_mixed != Some("not_asked"),
+                "in round {round}"
+            );
+            let is_again = has_answered && of_mixed.is_none();
+            has_answered = of_mixed.is_none();
+            let mut failures = store
                 .sources()
                 .filter_map(|(_, source)| source.failure.as_ref());
-            assert!(kinds.map(SourceError::kind).any(|kind| kind == "not_asked"));
+            assert!(failures.any(|failure| failure.kind() == "not_asked"));
+            if is_again {
+                return;
+            }
         }
-        assert_eq!(answered[3..], [true; 3], "{answered:?}");
+        panic!("the address that answers had no two turns in a row in 12 rounds");
     }
 }
