@@ -7,7 +7,8 @@
 //! randomness: the same input gives the same output.
 
 use anomalyzer_plugin_store::{
-    config, folder, log_gate, record, regular_file, repository, signature, stats, text, thread_time,
+    config, detach, folder, log_gate, record, regular_file, repository, signature, stats, text,
+    thread_time,
 };
 
 mod action;
@@ -15,7 +16,6 @@ mod bindings;
 mod call;
 mod compile;
 mod component;
-mod detach;
 mod detector;
 mod engine;
 mod error;

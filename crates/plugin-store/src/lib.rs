@@ -1,7 +1,8 @@
-//! The files and figures of each plugin: its record with versions and approvals, the stored bytes,
-//! the signatures, the plugin folder, the settings, and the statistics of its calls.
+//! Parts of the plugin host that run no WebAssembly: the record of each plugin, the stored bytes,
+//! the signatures, the plugin folder, the settings, the statistics of calls, and slow calls.
 
 pub mod config;
+pub mod detach;
 pub mod folder;
 pub mod log_gate;
 pub mod record;

@@ -9,7 +9,7 @@ use thread_priority::unix::{
 };
 use thread_priority::{ThreadPriority, thread_native_id};
 /// Maximum time that a call holds up the others. The resolution of deadlines comes on top.
-pub(super) const SLICE: Duration = Duration::from_millis(1);
+pub const SLICE: Duration = Duration::from_millis(1);
 thread_local! {
     /// Function that detaches the current call of this thread, on the threads of the scheduler.
     static DETACH: Cell<Option<fn()>> = const { Cell::new(None) };
@@ -19,18 +19,18 @@ thread_local! {
 
 /// Sets the function that detaches the current call of this thread. It must do nothing while there
 /// is no call to detach.
-pub(super) fn on_slow_call(detach: fn()) {
+pub fn on_slow_call(detach: fn()) {
     DETACH.set(Some(detach));
 }
 
 /// Records that the current call of this thread is detached.
-pub(super) fn set_detached() {
+pub fn set_detached() {
     DETACHED.set(true);
 }
 
 /// Detaches the current call, if the scheduler runs it. A guest that takes long triggers it from
 /// inside.
-pub(super) fn relieve() {
+pub fn relieve() {
     if let Some(detach) = DETACH.get() {
         detach();
     }
@@ -41,7 +41,7 @@ pub(super) fn relieve() {
 /// contrast, still has its whole turn of milliseconds. Does nothing on a thread without a detached
 /// call. It is not for guests that are merely slow: on a busy machine they would miss their
 /// deadline.
-pub(super) fn stand_back() {
+pub fn stand_back() {
     if DETACHED.get() {
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         // If the kernel refuses the policy, the thread keeps its niceness. The call also returns an
