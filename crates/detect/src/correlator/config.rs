@@ -10,8 +10,8 @@ use anomalyzer_domain::duration;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IncidentConfig {
-    /// Time after which an ongoing incident is diagnosed. An incident that ends earlier needs no
-    /// remedy.
+    /// Time that an active finding must last, without a break, before its incident is diagnosed. An
+    /// incident that ends earlier needs no remedy.
     #[serde(with = "duration")]
     pub confirm_after: Duration,
     /// Time for which all findings must be clear before the incident is closed.

@@ -239,8 +239,8 @@ impl OpenIncident {
     }
 
     /// Returns the events that are due at `now`. `confirm_after` is the time for which a finding must
-    /// last before the incident is confirmed. The excused pauses count as no time: the engine saw
-    /// nothing then.
+    /// last before the incident is confirmed. The time of excused pauses does not count, because the
+    /// engine saw nothing then.
     pub(super) fn advance(
         &mut self,
         now: UnixMs,
