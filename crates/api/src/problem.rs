@@ -54,7 +54,7 @@ impl Problem {
         )
     }
 
-    /// Creates the problem of an action that is not one of the eight.
+    /// Creates the problem of an action that is neither one of the eight nor an uploaded one.
     pub fn unknown_action(name: &str) -> Self {
         let names: Vec<String> = solutions::ALL
             .iter()
@@ -65,7 +65,10 @@ impl Problem {
             "unknown-action",
             "There is no such action",
             format!("there is no action `{name}`"),
-            format!("use one of {}", names.join(", ")),
+            format!(
+                "use one of {}, or the name of an uploaded action",
+                names.join(", ")
+            ),
         )
     }
 
@@ -119,8 +122,8 @@ impl Problem {
             StatusCode::NOT_FOUND => (
                 "unknown-path",
                 "There is nothing at this path",
-                "the paths are /health, /metrics, /metrics-test, /send-test-metric, /action/{name}, /api/v1/decisions, \
-                 /api/v1/incidents, /api/v1/signals and /api/v1/plugins",
+                "the paths are /health, /metrics, /metrics-test, /send-test-metric, /action/{name}, and decisions, incidents, \
+                 signals, kill-switch, silences, feedback and plugins below /api/v1",
             ),
             StatusCode::METHOD_NOT_ALLOWED => (
                 "method",

@@ -213,7 +213,7 @@ async fn a_path_that_does_not_exist_is_a_problem() {
     {
       "detail": "there is nothing at /api/v2/decisions",
       "instance": "/api/v2/decisions",
-      "remedy": "the paths are /health, /metrics, /metrics-test, /send-test-metric, /action/{name}, /api/v1/decisions, /api/v1/incidents, /api/v1/signals and /api/v1/plugins",
+      "remedy": "the paths are /health, /metrics, /metrics-test, /send-test-metric, /action/{name}, and decisions, incidents, signals, kill-switch, silences, feedback and plugins below /api/v1",
       "status": 404,
       "title": "There is nothing at this path",
       "type": "urn:anomalyzer:problem:unknown-path"
@@ -229,7 +229,7 @@ async fn an_unknown_action_is_a_problem_that_names_the_eight() {
     {
       "detail": "there is no action `reboot-everything`",
       "instance": "/action/reboot-everything",
-      "remedy": "use one of scale-up, scale-down, restart-service, rate-limit, alarm, check-logs, investigate, no-action",
+      "remedy": "use one of scale-up, scale-down, restart-service, rate-limit, alarm, check-logs, investigate, no-action, or the name of an uploaded action",
       "status": 404,
       "title": "There is no such action",
       "type": "urn:anomalyzer:problem:unknown-action"
