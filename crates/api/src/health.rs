@@ -134,7 +134,7 @@ fn show_history(history: &History, metrics: &Metrics) {
     let gauge = |name, help, value: f64| metrics.gauge(name, help, &[]).set(value);
     gauge(
         "anomalyzer_record_mismatch",
-        "1 if the record is not what was recorded.",
+        "1 if the record differs from its events.",
         f64::from(last.mismatch.is_some()),
     );
     gauge(

@@ -21,7 +21,7 @@ impl History {
         self.integrity.last()
     }
 
-    /// Returns the reason why nothing may be changed, if the record is not what was recorded.
+    /// Returns the reason why nothing may be changed, if the record differs from its events.
     pub fn mismatch(&self) -> Option<String> {
         let last = self.integrity.last();
         last.mismatch.filter(|_| last.stops)

@@ -16,7 +16,7 @@ pub struct AuditConfig {
     /// most a hundredth of the time.
     #[serde(with = "duration")]
     pub verify_every: Duration,
-    /// Response to a record that is not as it was recorded.
+    /// Response to a record that differs from its events.
     pub on_mismatch: OnMismatch,
 }
 
@@ -29,7 +29,7 @@ impl Default for AuditConfig {
     }
 }
 
-/// Response to a record that is not as it was recorded.
+/// Response to a record that differs from its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnMismatch {
@@ -49,7 +49,7 @@ pub struct Verification {
     pub took: Duration,
     /// Number of events in all chains.
     pub events: i64,
-    /// First difference from what was recorded, with the remedy.
+    /// First difference of the record from its events, with the remedy.
     pub mismatch: Option<String>,
     /// Reason why the record could not be verified.
     pub error: Option<String>,
@@ -75,7 +75,7 @@ impl Integrity {
         self.0.borrow().clone()
     }
 
-    /// Returns true if the last verification found what was recorded.
+    /// Returns true if the last verification found no difference.
     pub(super) fn is_verified(&self) -> bool {
         let last = self.0.borrow();
         last.at.is_some() && last.mismatch.is_none() && last.error.is_none()
@@ -86,7 +86,7 @@ impl Integrity {
         let before = self.0.send_replace(verification.clone());
         match (&before.mismatch, &verification.mismatch) {
             (before, Some(mismatch)) if before.as_ref() != Some(mismatch) => {
-                tracing::error!(%mismatch, "the record is not what was recorded");
+                tracing::error!(%mismatch, "the record differs from its events");
             }
             (Some(_), None) => tracing::info!("the record verifies again"),
             _ => {}

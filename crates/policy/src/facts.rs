@@ -199,8 +199,7 @@ pub struct Facts {
     pub target_facts: TargetFacts,
     /// Reason why the kill switch is on, if it is on.
     pub stopped: Option<String>,
-    /// First difference of the record from what was recorded, if nothing may be changed because of
-    /// it.
+    /// First difference of the record from its events, if nothing may be changed because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_mismatch: Option<String>,
     /// Reason why the target is silenced, if it is silenced.

@@ -173,8 +173,8 @@ fn kill_switch(facts: &Facts, _: &Policy) -> Answer {
     }
 }
 
-/// Denies almost everything while the record is not what was recorded. The cooldown, the budgets
-/// and the memory of what was done come from the record.
+/// Denies almost everything while the record differs from its events. The cooldown, the budgets and
+/// the memory of what was done come from the record.
 fn record(facts: &Facts, _: &Policy) -> Answer {
     let mismatch = facts.record_mismatch.as_ref()?;
     if only_tells_people(facts) {

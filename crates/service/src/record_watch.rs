@@ -14,8 +14,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Number of looks in a row that must find a problem before people are told.
 const PERSISTENT: u32 = 5;
 
-/// Tells people of a record that cannot be written, and of one that is not what was recorded, until
-/// the shutdown.
+/// Tells people of a record that cannot be written, and of a record that differs from its events,
+/// until the shutdown.
 pub(super) async fn run(
     bus: Arc<dyn Bus>,
     history: History,
@@ -39,7 +39,7 @@ pub(super) async fn run(
                 "nothing can be recorded, so nothing is done".to_owned()
             }
             (Some(_), _) => continue,
-            (None, Some(_)) => "the record is not what was recorded".to_owned(),
+            (None, Some(_)) => "the record differs from its events".to_owned(),
             (None, None) => {
                 off_record.end();
                 continue;
