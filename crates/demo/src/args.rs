@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Arguments of `anomalyzer demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// End after the acts; the exit code is 0 only if all of them succeeded
+    /// End after the scenes; the exit code is 0 only if all of them succeeded
     #[arg(long)]
     pub exit_when_done: bool,
     /// Run on the real Kafka, Prometheus, Ollama and Kubernetes that the environment names (`cargo
