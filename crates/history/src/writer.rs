@@ -81,7 +81,11 @@ impl Writer {
         let closing = CancellationToken::new();
         let queue = [("queue", "history")];
         metrics
-            .gauge("anomalyzer_queue_capacity", "How many may wait.", &queue)
+            .gauge(
+                "anomalyzer_queue_capacity",
+                "Limit of the records that wait.",
+                &queue,
+            )
             .set(options.queue as f64);
         let writer = WriterTask {
             path: path.to_owned(),
@@ -93,10 +97,14 @@ impl Writer {
             problem: Arc::clone(&problem),
             heads: witness.heads,
             integrity: witness.integrity,
-            waiting: metrics.gauge("anomalyzer_queue_waiting", "How many wait.", &queue),
+            waiting: metrics.gauge(
+                "anomalyzer_queue_waiting",
+                "Records that wait to be written.",
+                &queue,
+            ),
             took: metrics.histogram(
                 "anomalyzer_history_commit_seconds",
-                "How long a group of records took to be durable.",
+                "Time until a group of records was durable.",
                 &[],
                 metrics::SECONDS,
             ),
@@ -118,7 +126,7 @@ impl Writer {
             closing,
             full: metrics.counter(
                 "anomalyzer_queue_full_total",
-                "How often a queue was full.",
+                "Times when the queue was full.",
                 &queue,
             ),
             leads: led,

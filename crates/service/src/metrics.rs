@@ -31,13 +31,13 @@ pub(super) fn show_bus(metrics: &Metrics, bus: &BusHealth) {
     gauge(
         metrics,
         "anomalyzer_bus_capacity",
-        "How many messages may wait.",
+        "Limit of the messages that wait.",
         bus.capacity as f64,
     );
     counter(
         metrics,
         "anomalyzer_bus_full_total",
-        "How often the queue was full.",
+        "Times when the queue was full.",
         bus.full,
     );
     counter(
@@ -88,7 +88,7 @@ pub(super) fn show_plugins(metrics: &Metrics, plugins: &Plugins) {
     counter(
         metrics,
         "anomalyzer_plugin_queue_full_total",
-        "How often a queue of calls was full.",
+        "Times when a queue of calls was full.",
         health.full,
     );
     for (name, help, value) in [
@@ -252,13 +252,13 @@ pub(super) fn show_recent(metrics: &Metrics, recent: &RecentSamples) {
     gauge(
         metrics,
         "anomalyzer_recent_capacity",
-        "How many may be at hand.",
+        "Limit of the signals and targets whose samples are at hand.",
         recent.capacity as f64,
     );
     counter(
         metrics,
         "anomalyzer_recent_evicted_total",
-        "How many made room for others.",
+        "Signals and targets that made room for others.",
         recent.evicted,
     );
 }

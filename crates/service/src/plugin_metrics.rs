@@ -46,7 +46,7 @@ pub(super) fn show(metrics: &Metrics, live: &[LivePlugin]) {
         );
         let took = metrics.histogram(
             SECONDS,
-            "How long a call of a plugin took.",
+            "Duration of a call of a plugin.",
             &labels,
             &CALL_SECONDS,
         );
