@@ -34,7 +34,7 @@ const RESUMED: &str = "what was stopped may be changed again";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reason {
-    /// Reason, for whoever finds the switch on.
+    /// Reason, for people who find the switch on.
     why: String,
 }
 

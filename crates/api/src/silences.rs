@@ -30,7 +30,7 @@ pub(super) struct SilenceBody {
     /// Duration.
     #[serde(rename = "for", with = "duration")]
     lasts: Duration,
-    /// Reason, for whoever finds the silence.
+    /// Reason, for people who find the silence.
     why: String,
 }
 

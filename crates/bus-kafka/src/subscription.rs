@@ -32,9 +32,9 @@ const COMMIT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Number of consecutive empty polls after which the consumer has no message left. One poll may be
 /// empty because it handled another event.
 const EMPTY_POLLS: u32 = 3;
-/// Number of seconds without progress after which the batch that does not arrive is looked at.
+/// Seconds without progress after which the missing batch is read directly, to find its fault.
 const LOOK_AFTER: u32 = 3;
-/// Timeout of each step of that look.
+/// Timeout of each step of that reading.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Number of seconds without progress after which a batch without a visible fault is passed over.
 const PASS_OVER_AFTER: u32 = 45;

@@ -43,7 +43,7 @@ pub(super) async fn follow_alerts(run: &DecisionRun) {
     }
 }
 
-/// Ends the alerts whose incident is over, and sends again what is due.
+/// Ends the alerts whose incident is over, and sends the due alerts again.
 async fn follow_once(run: &DecisionRun) {
     let notifier = &run.executor.dispatcher.notifier;
     for incident in notifier.alerted_incidents() {

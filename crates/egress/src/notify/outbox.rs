@@ -1,4 +1,6 @@
 //! Undelivered notices on disk, so that they survive a restart.
+//!
+//! Letter: a notice with its channel, until the channel accepts it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,7 +15,7 @@ use anomalyzer_regular_file as regular_file;
 /// Maximum size of the file of a letter, in bytes.
 const MAX_LETTER_BYTES: u64 = 16 << 20;
 
-/// A notice on its way to one channel.
+/// A notice with its channel, until the channel accepts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
     /// Name of the channel.

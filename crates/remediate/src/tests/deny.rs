@@ -169,7 +169,7 @@ async fn a_rollout_that_does_not_end_is_something_that_people_hear_of() {
         .await;
     Arc::get_mut(&mut rig.executor).unwrap().clock = Arc::new(|| now_ms() + 601_000);
     rig.retry_deferred_once().await;
-    // As of what was tried in vain: the rules then tell people.
+    // As after failed attempts: the rules then tell people.
     assert_eq!(
         (kinds(&rig), rig.asked_again()),
         (vec![IncidentEventKind::Gathered], vec![1])

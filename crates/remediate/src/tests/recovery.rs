@@ -73,7 +73,7 @@ async fn a_notice_goes_out_again_so_that_somebody_is_told() {
     );
     assert_eq!(rig.asked_again(), [] as [u32; 0]);
 
-    // One that reached nobody is told to the analyst, and hides no later one.
+    // A notice that reached nobody is reported to the analyst, and suppresses no later notice.
     let nowhere = Notice {
         channel: "nowhere".into(),
         ..notice
