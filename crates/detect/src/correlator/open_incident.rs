@@ -238,9 +238,9 @@ impl OpenIncident {
         expired
     }
 
-    /// Returns the events that are due at `now`. `confirm_after` is the time for which a finding must
-    /// last before the incident is confirmed. The time of excused pauses does not count, because the
-    /// engine saw nothing then.
+    /// Returns the events that are due at `now`. `confirm_after` is the time for which a finding
+    /// must last before the incident is confirmed. The time of excused pauses does not count,
+    /// because the engine saw nothing then.
     pub(super) fn advance(
         &mut self,
         now: UnixMs,
