@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use anomalyzer_collect::http_sd;
-use anomalyzer_collect::{
-    AccessConfig, HttpUrl, MetricSource, Prometheus, PrometheusConfig, SourceClient,
-};
+use anomalyzer_collect::MetricSource;
 use anomalyzer_diagnose::{Diagnoser, DiagnoserConfig, OllamaConfig};
 use anomalyzer_domain::{IncidentEvent, LogRequest, Operation, Target, Topic, solutions};
+use anomalyzer_http_source::{
+    AccessConfig, HttpUrl, Prometheus, PrometheusConfig, SourceClient, http_sd,
+};
 use anomalyzer_operator::Operator;
 use anomalyzer_operator_kubernetes::{Kubernetes, KubernetesConfig};
 use axum::http::{StatusCode, Uri, header};

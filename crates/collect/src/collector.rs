@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use anomalyzer_common::blind_spot::BlindSpots;
 use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::{Coverage, MetricBatch, millis, one_line};
+use anomalyzer_http_source::Prometheus;
 
 use super::blind_spot_watch::{PaceWatch, RoundResult, SignalWatch};
 use super::derive::{Memory, Store, evaluate};
 use super::moment::Moment;
-use super::prometheus::Prometheus;
 use super::publisher::{Publisher, Sink};
 use super::query::ask;
 use super::round::{Answer, BatchBuilder, MAX_SHOWN_LABELS, PublishBounds};

@@ -1,15 +1,11 @@
 //! Collects metrics for `metrics-topic`. Asks the sources, derives signals from raw samples, and
 //! reports the sources that did not answer.
 
-mod access;
 mod blind_spot_watch;
 mod collector;
 mod config;
 mod derive;
 mod error;
-mod fetch;
-pub mod http_sd;
-mod http_url;
 mod look_back;
 mod metric_source;
 mod moment;
@@ -27,15 +23,14 @@ mod template;
 
 pub use anomalyzer_exposition as exposition;
 pub use anomalyzer_exposition::{ParseSelectorError, Selector};
+pub use anomalyzer_http_source::{
+    AccessConfig, BasicAuth, HttpUrl, Prometheus, PrometheusConfig, Secret, SourceError,
+};
 
-pub use access::{AccessConfig, BasicAuth, Secret};
 pub use collector::Collector;
-pub use config::{CollectConfig, PrometheusConfig, ScrapeConfig, ScrapeTargets};
-pub use error::{CollectError, SourceError};
-pub use fetch::SourceClient;
-pub use http_url::HttpUrl;
+pub use config::{CollectConfig, ScrapeConfig, ScrapeTargets};
+pub use error::CollectError;
 pub use metric_source::MetricSource;
-pub use prometheus::Prometheus;
 pub use publisher::{Sink, SinkError};
 pub use scrape::{Endpoint, Groups};
 pub use signal::{Aggregate, Gauge, Quantile, Rate, Ratio, SignalConfig, SignalSource};

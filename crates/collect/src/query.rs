@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anomalyzer_domain::{Coverage, Labels, Target, UnixMs};
+use anomalyzer_http_source::Prometheus;
 
-use super::prometheus::{Prometheus, all_differ};
+use super::prometheus::all_differ;
 use super::round::{Answer, TargetSeries};
 use super::{SignalConfig, SignalSource, SourceError};
 
@@ -79,8 +80,8 @@ async fn instant(
     at: UnixMs,
     interval: Duration,
 ) -> Result<Values, SourceError> {
-    let answered = prometheus.instant(promql, at, Some(interval)).await?;
-    let found = answered.data.into_series(promql, at)?;
+    let answered = prometheus.instant(promql, at, interval).await?;
+    let found = answered.found;
     let nulls = found.nulls;
     let series = found.series.into_iter().filter_map(|series| {
         let labels = Labels::new(series.labels.iter().filter(|(name, _)| *name != "__name__"));

@@ -13,16 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::Labels;
+use anomalyzer_http_source::http_sd::{self, Discovered};
+use anomalyzer_http_source::{Answer, Bounds, SourceClient};
 
 use super::derive::{SourceKey, Store};
 use super::exposition::{self, Exposition, Format};
-use super::fetch::{Answer, Bounds};
-use super::http_sd::Discovered;
 use super::moment::Moment;
-use super::{
-    AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceClient,
-    SourceError, http_sd,
-};
+use super::{AccessConfig, CollectConfig, CollectError, ScrapeConfig, ScrapeTargets, SourceError};
 
 /// Maximum number of concurrent scrapes of one job.
 const AT_ONCE: usize = 64;

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::DemoArgs;
 use super::scene::Scene;
-use anomalyzer_collect::{AccessConfig, SourceClient, http_sd};
 use anomalyzer_common::clock::now_ms;
 use anomalyzer_diagnose::Role as ModelRole;
 use anomalyzer_domain::Target;
+use anomalyzer_http_source::{AccessConfig, SourceClient, http_sd};
 use anomalyzer_operator_process::Endpoint;
 use anomalyzer_service::config::Config;
 use anomalyzer_service::{Service, config};

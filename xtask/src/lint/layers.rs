@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 9] = [
         "bus",
         "wire",
         "policy",
-        "collect",
+        "http-source",
         "plugin-host",
         "operator-kubernetes",
         "operator-process",
@@ -33,6 +33,7 @@ const LAYERS: [&[&str]; 9] = [
         "verification",
     ],
     &[
+        "collect",
         "detect",
         "diagnose",
         "bus-sqlite",

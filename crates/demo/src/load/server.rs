@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::DemoLoadArgs;
 use super::control;
 use super::running::Load;
-use anomalyzer_collect::{AccessConfig, SourceClient, http_sd};
+use anomalyzer_http_source::{AccessConfig, SourceClient, http_sd};
 
 /// Time that connections to the control endpoint may stay open after the shutdown.
 const DRAIN: Duration = Duration::from_secs(3);

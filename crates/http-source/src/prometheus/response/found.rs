@@ -25,6 +25,7 @@ pub enum Data {
 /// Series of a query.
 #[derive(Debug, Default, PartialEq)]
 pub struct Found {
+    /// The series, with their samples.
     pub series: Vec<Series>,
     /// Number of native histograms, which are left out.
     pub histograms: usize,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use anomalyzer_common::secret_file;
 use anomalyzer_domain::ConfigIssue;
 
-use super::{CollectError, SourceError};
+use crate::{ClientError, SourceError};
 
 /// Maximum size of a file with certificates, in bytes.
 const MAX_CA_BYTES: u64 = 4 << 20;
@@ -168,13 +168,13 @@ impl AccessConfig {
     }
 
     /// Returns the certificates of the authorities to trust, if the system's are not to be trusted.
-    pub(super) fn authorities(&self) -> Result<Option<Vec<Certificate>>, CollectError> {
+    pub(super) fn authorities(&self) -> Result<Option<Vec<Certificate>>, ClientError> {
         let Some(file) = &self.ca_file else {
             return Ok(None);
         };
         let wrong = |reason: String| {
             let place = file.display();
-            CollectError::Client(format!(
+            ClientError(format!(
                 "`ca_file` {place}: {reason}; give a file with certificates in PEM"
             ))
         };

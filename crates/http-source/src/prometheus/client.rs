@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, Url};
 use tokio::sync::OnceCell;
@@ -15,9 +14,7 @@ use anomalyzer_domain::{Labels, Sample, Series, UnixMs, millis};
 use super::response::{self, Answered, Found};
 use crate::fetch::{self, Bounds, SourceClient};
 use crate::http_url;
-use crate::{
-    CollectError, MetricSource, PrometheusConfig, SignalConfig, SignalSource, SourceError,
-};
+use crate::{ClientError, PrometheusConfig, SourceError};
 
 /// Maximum number of points per series in one request. Prometheus returns at most 11,000 points of
 /// a series; a longer range is requested in pieces.
@@ -39,6 +36,17 @@ const LOOKBACK: &str = "lookback_delta";
 const IGNORES_LOOKBACK: &str = "this Prometheus does not know `lookback_delta`: a value counts as current for as long as its own \
     --query.lookback-delta says, five minutes unless it is set; set it, or take a newer Prometheus";
 
+/// Answer to an instant query, and the server's remarks about it.
+#[derive(Debug)]
+pub struct InstantAnswer {
+    /// The series, with one sample each.
+    pub found: Found,
+    /// Warnings, without effect on the completeness.
+    pub notes: Vec<String>,
+    /// Reason why the answer lacks a part, if it does.
+    pub partial: Option<String>,
+}
+
 /// A Prometheus, or a server that speaks its HTTP API.
 #[derive(Debug)]
 pub struct Prometheus {
@@ -49,7 +57,10 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Sets up the client. Sends no request yet.
-    pub fn new(config: PrometheusConfig) -> Result<Self, CollectError> {
+    ///
+    /// # Errors
+    /// Returns an error if the file with the authorities to trust can't be used.
+    pub fn new(config: PrometheusConfig) -> Result<Self, ClientError> {
         let client = SourceClient::new(config.access(), config.timeout)?;
         Ok(Self {
             config,
@@ -58,25 +69,39 @@ impl Prometheus {
         })
     }
 
-    /// Evaluates a query at one time. If `interval` is given, samples older than
-    /// [`PrometheusConfig::lookback`] allows for it are ignored. Prometheus itself would return a
-    /// value that is up to five minutes old as the current one.
-    pub(crate) async fn instant(
+    /// Evaluates a query at one time. Samples older than [`PrometheusConfig::lookback`] allows for
+    /// `interval` are ignored. Prometheus itself would return a value that is up to five minutes
+    /// old as the current one.
+    pub async fn instant(
         &self,
         promql: &str,
         at: UnixMs,
-        interval: Option<Duration>,
-    ) -> Result<Answered, SourceError> {
-        let lookback = interval.map(|interval| self.lookback(interval));
-        let more: Vec<_> = [("time", seconds(at))]
-            .into_iter()
-            .chain(lookback)
-            .collect();
+        interval: Duration,
+    ) -> Result<InstantAnswer, SourceError> {
+        let more = [("time", seconds(at)), self.lookback(interval)];
         let mut answered = self.ask("query", promql, &more).await?;
-        if interval.is_some() && self.ignores_lookback().await {
+        if self.ignores_lookback().await {
             answered.notes.push(IGNORES_LOOKBACK.to_owned());
         }
-        Ok(answered)
+        Ok(InstantAnswer {
+            found: answered.data.into_series(promql, at)?,
+            notes: answered.notes,
+            partial: answered.partial,
+        })
+    }
+
+    /// Returns the series of a query at one time. Returns an error if the answer lacks a part, or
+    /// if it consists of native histograms only.
+    pub async fn series_at(&self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError> {
+        let answer = self.ask("query", promql, &[("time", seconds(at))]).await?;
+        let found = self.whole(answer)?.data.into_series(promql, at)?;
+        numbers_only(promql, found)
+    }
+
+    /// Checks that the server answers queries at all.
+    pub async fn ping(&self) -> Result<(), SourceError> {
+        let now = seconds(now_ms());
+        self.ask("query", "1", &[("time", now)]).await.map(|_| ())
     }
 
     /// Returns true if Prometheus accepts an invalid value for [`LOOKBACK`], which means that it
@@ -104,15 +129,18 @@ impl Prometheus {
         )
     }
 
-    /// Evaluates a query over a range of time, in pieces.
-    async fn range(
+    /// Evaluates a query from `from` to `to`, both inclusive, in pieces. If `interval` is given,
+    /// samples older than [`PrometheusConfig::lookback`] allows for it are ignored. Returns an
+    /// error if an answer lacks a part.
+    pub async fn range(
         &self,
         promql: &str,
         from: UnixMs,
         to: UnixMs,
         step: Duration,
-        more: Option<(&'static str, String)>,
+        interval: Option<Duration>,
     ) -> Result<Vec<Series>, SourceError> {
+        let lookback = interval.map(|interval| self.lookback(interval));
         let step = millis(step).max(1);
         if to < from {
             return Ok(Vec::new());
@@ -137,7 +165,7 @@ impl Prometheus {
                 ("end", seconds(end)),
                 ("step", seconds(step)),
             ];
-            let more: Vec<_> = range.into_iter().chain(more.clone()).collect();
+            let more: Vec<_> = range.into_iter().chain(lookback.clone()).collect();
             let answered = self.ask("query_range", promql, &more).await?;
             let piece = self.whole(answered)?.data.into_matrix(promql)?;
             for series in piece.series {
@@ -202,7 +230,7 @@ impl Prometheus {
     }
 
     /// Returns the error for an answer that lacks a part.
-    pub(crate) fn partial(&self, reason: &str) -> SourceError {
+    pub fn partial(&self, reason: &str) -> SourceError {
         SourceError::Partial {
             url: shown(self.config.url.as_str()),
             reason: reason.to_owned(),
@@ -234,50 +262,6 @@ fn seconds(at: UnixMs) -> String {
     )
 }
 
-#[async_trait]
-impl MetricSource for Prometheus {
-    async fn query(&self, promql: &str, at: UnixMs) -> Result<Vec<Series>, SourceError> {
-        let answered = self.instant(promql, at, None).await?;
-        let found = self.whole(answered)?.data.into_series(promql, at)?;
-        numbers_only(promql, found)
-    }
-
-    async fn query_range(
-        &self,
-        promql: &str,
-        from: UnixMs,
-        to: UnixMs,
-        step: Duration,
-    ) -> Result<Vec<Series>, SourceError> {
-        self.range(promql, from, to, step, None).await
-    }
-
-    async fn backfill(
-        &self,
-        signal: &SignalConfig,
-        from: UnixMs,
-        to: UnixMs,
-        step: Duration,
-    ) -> Result<Vec<Series>, SourceError> {
-        let SignalSource::Query(promql) = &signal.source else {
-            return Ok(Vec::new());
-        };
-        let mut series = self
-            .range(promql, from, to, step, Some(self.lookback(step)))
-            .await?;
-        for series in &mut series {
-            series.labels = series.labels.with("__name__", &signal.name);
-        }
-        let labels: Vec<&Labels> = series.iter().map(|series| &series.labels).collect();
-        all_differ(promql, labels)?;
-        Ok(series)
-    }
-
-    async fn check(&self) -> Result<(), SourceError> {
-        self.instant("1", now_ms(), None).await.map(|_| ())
-    }
-}
-
 /// Returns the series of an answer. Returns an error if they are native histograms only, because
 /// the caller must not take them for no series.
 fn numbers_only(promql: &str, found: Found) -> Result<Vec<Series>, SourceError> {
@@ -288,23 +272,6 @@ fn numbers_only(promql: &str, found: Found) -> Result<Vec<Series>, SourceError> 
         });
     }
     Ok(found.series)
-}
-
-/// Checks that all series have different labels. The series of a signal are identified by their
-/// labels without the metric's name. A query that returns two metrics may give two series with
-/// equal labels.
-pub(crate) fn all_differ(promql: &str, mut labels: Vec<&Labels>) -> Result<(), SourceError> {
-    labels.sort();
-    match labels.windows(2).find(|pair| pair[0] == pair[1]) {
-        None => Ok(()),
-        Some(pair) => Err(SourceError::WrongShape {
-            query: promql.to_owned(),
-            reason: format!(
-                "answers several metrics with the same labels {}: make each a signal of its own",
-                pair[0]
-            ),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use anomalyzer_common::http_client::{ReadClient, reason};
 use anomalyzer_common::secret_url::shown;
 use anomalyzer_domain::excerpt;
 
-use super::{AccessConfig, CollectError, SourceError};
+use crate::{AccessConfig, ClientError, SourceError};
 
 /// Number of bytes after which the reader of an answer lets other tasks run.
 const PIECE: u64 = 256 << 10;
@@ -61,10 +61,10 @@ impl SourceClient {
     ///
     /// # Errors
     /// Returns an error if the file with the authorities to trust can't be used.
-    pub fn new(access: AccessConfig, timeout: Duration) -> Result<Self, CollectError> {
+    pub fn new(access: AccessConfig, timeout: Duration) -> Result<Self, ClientError> {
         let authorities = access.authorities()?;
         let http = ReadClient::new(timeout, authorities.as_deref())
-            .map_err(|error| CollectError::Client(reason(error)))?;
+            .map_err(|error| ClientError(reason(error)))?;
         Ok(Self { http, access })
     }
 

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use anomalyzer_common::secret_url::shown;
 
-use super::SourceError;
-use super::fetch::{Bounds, SourceClient};
+use crate::SourceError;
+use crate::fetch::{Bounds, SourceClient};
 
 const BOUNDS: Bounds = Bounds {
     timeout: Duration::from_secs(5),
