@@ -115,8 +115,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Returns the time for which the connection keeps its place in any case, if it is idle. The time
-    /// begins with the connection, so that a client that repeats requests can't prolong it.
+    /// Returns the time for which the connection keeps its place in any case, if it is idle. The
+    /// time begins with the connection, so that a client that repeats requests can't prolong it.
     fn time_left(&self) -> Option<Duration> {
         let is_idle = self.requests == 0 && self.task.is_some();
         is_idle.then(|| MIN_HEAD_TIME.saturating_sub(self.opened_at.elapsed()))

@@ -226,8 +226,8 @@ impl Job {
         }
     }
 
-    /// Scrapes the addresses of the job, within the time of a round. Addresses that failed last time
-    /// come last.
+    /// Scrapes the addresses of the job, within the time of a round. Addresses that failed last
+    /// time come last.
     async fn scrape_all(
         &self,
         mut keys: Vec<SourceKey>,

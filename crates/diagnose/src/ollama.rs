@@ -319,8 +319,8 @@ impl Ollama {
         }
     }
 
-    /// Reads the body of an answer. Masks the credentials of the address in it, because a server may
-    /// repeat them and the body is recorded.
+    /// Reads the body of an answer. Masks the credentials of the address in it, because a server
+    /// may repeat them and the body is recorded.
     async fn read(&self, answer: reqwest::Response) -> Result<Vec<u8>, String> {
         let body = read(answer).await?;
         let text = String::from_utf8_lossy(&body);

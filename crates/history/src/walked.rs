@@ -58,8 +58,8 @@ impl Walked {
         }
     }
 
-    /// Returns true if every anchor of this chain is of a pruned event. Nothing outside the file then
-    /// shows that the remaining events are the recorded ones.
+    /// Returns true if every anchor of this chain is of a pruned event. Nothing outside the file
+    /// then shows that the remaining events are the recorded ones.
     pub fn is_unproven(&self) -> bool {
         self.pruned_anchors > 0 && self.anchored == 0
     }

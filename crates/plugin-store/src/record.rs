@@ -189,7 +189,8 @@ impl PluginRecord {
         )
     }
 
-    /// Returns true if nobody approved any version. The plugin is then only a proposal of uploaders.
+    /// Returns true if nobody approved any version. The plugin is then only a proposal of
+    /// uploaders.
     pub fn is_proposal(&self) -> bool {
         self.versions.iter().all(|it| it.approved_by.is_none())
     }

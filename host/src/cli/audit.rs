@@ -35,8 +35,8 @@ pub enum AuditSubcommand {
     /// edited, removed, inserted or reordered, if a table says something else than the events, or
     /// if every given anchor is of a pruned event and proves nothing.
     Verify {
-        /// Configuration whose `[retention]` and `[kafka]` must allow the cuts. Without it, each cut
-        /// must fit the retention that it names.
+        /// Configuration whose `[retention]` and `[kafka]` must allow the cuts. Without it, each
+        /// cut must fit the retention that it names.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Heads of chains that were kept elsewhere, in the format of `audit anchor`.

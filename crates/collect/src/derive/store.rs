@@ -176,8 +176,8 @@ impl Store {
         }
     }
 
-    /// Returns the place of the source in the order of scrapes: sources that answered last time come
-    /// first, those without a turn next, and those that failed last.
+    /// Returns the place of the source in the order of scrapes: sources that answered last time
+    /// come first, those without a turn next, and those that failed last.
     pub fn turn(&self, key: &SourceKey) -> u8 {
         let source = self.sources.get(key);
         match source.and_then(|source| source.failure.as_ref()) {

@@ -70,8 +70,8 @@ pub fn key(channel: &str, body: &Value) -> AlertKey {
 impl Alerts {
     /// Begins to follow an alert. A known alert keeps its beginning, and is open again. An alert
     /// that belongs to no incident, no question and no storm of incidents has no end that could be
-    /// followed. A `restored` alert was sent before, and restored alerts come from the newest to the
-    /// oldest. Returns false if there are too many.
+    /// followed. A `restored` alert was sent before, and restored alerts come from the newest to
+    /// the oldest. Returns false if there are too many.
     pub fn begin(&self, channel: &str, mut body: Value, about: &About, restored: bool) -> bool {
         let mut known = self.known.lock();
         let is_storm = |storm| self.storms.lock().contains_key(storm);

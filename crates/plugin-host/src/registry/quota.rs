@@ -1,5 +1,6 @@
 //! Bounds of uploads: candidates of each uploader by plugin and in all, and the repository as a
-//! whole. The candidates of one uploader take nothing from another one, except for the bytes in all.
+//! whole. The candidates of one uploader take nothing from another one, except for the bytes in
+//! all.
 
 use std::collections::HashMap;
 
@@ -11,8 +12,8 @@ use crate::record::PluginRecord;
 const CANDIDATES_SHARE: u64 = 2;
 
 impl Registry {
-    /// Returns the digest of the candidate that makes room for another candidate of the uploader, if
-    /// one must.
+    /// Returns the digest of the candidate that makes room for another candidate of the uploader,
+    /// if one must.
     ///
     /// # Errors
     /// Returns an error if a quota is used up.
