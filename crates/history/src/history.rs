@@ -110,7 +110,7 @@ impl History {
     /// is durable. After an error no part of the event is in the file.
     pub async fn record(&self, event: DecisionEvent) -> Result<i64, HistoryError> {
         let columns = EventColumns::of(event)
-            .map_err(|reason| self.unreadable("the event to record", reason))?;
+            .map_err(|reason| self.unreadable("the event to record", &reason))?;
         self.writer.write(Work::Event(Box::new(columns))).await
     }
 
@@ -133,7 +133,7 @@ impl History {
     /// changes nothing.
     pub async fn record_incident(&self, event: &IncidentEvent) -> Result<i64, HistoryError> {
         let columns = IncidentColumns::of(&event.incident)
-            .map_err(|reason| self.unreadable("the incident to record", reason))?;
+            .map_err(|reason| self.unreadable("the incident to record", &reason))?;
         self.writer.write(Work::Incident(Box::new(columns))).await
     }
 

@@ -9,7 +9,7 @@ impl History {
     /// Records a plugin change. Returns when it is durable.
     pub async fn record_plugin(&self, change: &PluginChange) -> Result<i64, HistoryError> {
         let columns = PluginColumns::of(change)
-            .map_err(|reason| self.unreadable("the change to record", reason))?;
+            .map_err(|reason| self.unreadable("the change to record", &reason))?;
         self.writer.write(Work::Plugin(Box::new(columns))).await
     }
 }
