@@ -107,11 +107,16 @@ pub(super) async fn advance(
                 recovery::after_interruption(decision)
             }
         }
-        // A person is asked. The answer leads to `proposed`, `acting`, `verifying` or the end.
-        DecisionState::Held if decision.question.is_some() => {
-            let told = question::notice_id(decision);
+        DecisionState::Held => {
+            if decision.question.is_none() {
+                // Nobody can answer the decision, so that only the follow-up is left.
+                follow_up::follow_up(run, decision).await?;
+                return Ok(ControlFlow::Break(()));
+            }
+            // A person is asked. The answer leads to `proposed`, `acting`, `verifying` or the end.
+            let notice = question::notice_id(decision);
             *decision = await_answer(run, &decision.id).await?;
-            run.executor.dispatcher.notifier.end_question(&told);
+            run.executor.dispatcher.notifier.end_question(&notice);
             if !decision.state().is_terminal() {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -127,10 +132,8 @@ pub(super) async fn advance(
                 rollback::roll_back(run, decision).await?
             }
         },
-        // The end is on record, but a crash may have come before the follow-up. A decision that is
-        // held without a question cannot be answered, and only the follow-up is left.
-        DecisionState::Held
-        | DecisionState::Denied
+        // The end is on record, but a crash may have come before the follow-up.
+        DecisionState::Denied
         | DecisionState::Shadowed
         | DecisionState::Done
         | DecisionState::Undone
