@@ -203,7 +203,7 @@ fn note(stats: &Stats, error: Option<&PluginError>, ended: bool) {
             let reason = error.to_string();
             stats.fault(&reason);
             stats.run_ended(Some(&reason));
-            if stats.given_up().is_some() {
+            if stats.quarantine_reason().is_some() {
                 stats.begin_quiet_time(error.is_overrun());
             }
         }

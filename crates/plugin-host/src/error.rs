@@ -143,7 +143,7 @@ pub enum PluginError {
     #[error(
         "plugin `{plugin}` is quarantined as a whole: {reason}; lift it with `anomalyzer plugins lift {plugin}`"
     )]
-    GivenUp {
+    PluginQuarantined {
         /// Name of the plugin.
         plugin: String,
         /// Reason for the quarantine.
@@ -196,7 +196,7 @@ impl PluginError {
     /// Returns true if the instance is not opened again until someone lifts the quarantine or
     /// another version goes live.
     pub fn is_quarantine(&self) -> bool {
-        matches!(self, Self::Quarantined { .. } | Self::GivenUp { .. })
+        matches!(self, Self::Quarantined { .. } | Self::PluginQuarantined { .. })
     }
 
     /// Converts an error that the guest returned.

@@ -67,14 +67,14 @@ impl Runtime {
         sandbox
     }
 
-    /// Returns an error if the plugin was given up as a whole, so that no instance of it is opened.
+    /// Returns an error if the plugin is quarantined as a whole, so that no instance of it is opened.
     pub(super) fn admit(&self, plugin: &Arc<str>) -> Result<(), PluginError> {
         match self
             .stats
             .by_name(plugin)
-            .and_then(|stats| stats.given_up())
+            .and_then(|stats| stats.quarantine_reason())
         {
-            Some(reason) => Err(PluginError::GivenUp {
+            Some(reason) => Err(PluginError::PluginQuarantined {
                 plugin: plugin.to_string(),
                 reason,
             }),

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_that_is_given_up_for_three_signals_is_given_up_as_a_whole_until_it_is_lifted()
+    async fn a_plugin_with_three_quarantined_signals_is_quarantined_as_a_whole_until_it_is_lifted()
     {
         let (dir, mut config) = folder();
         config.store = Some(dir.path().join("store"));
@@ -365,12 +365,12 @@ mod tests {
                 }
             }
         }
-        let given_up = |error: PluginError| matches!(&error, PluginError::GivenUp { reason, .. } if reason.contains("unreachable"));
-        assert!(given_up(
+        let is_quarantined = |error: PluginError| matches!(&error, PluginError::PluginQuarantined { reason, .. } if reason.contains("unreachable"));
+        assert!(is_quarantined(
             plugins.detector("moody", &json!({})).await.err().unwrap()
         ));
         assert!(
-            given_up(healthy.observe(frame(mood::GOOD), false).await.unwrap_err()),
+            is_quarantined(healthy.observe(frame(mood::GOOD), false).await.unwrap_err()),
             "what is open as well"
         );
         plugins.look();
@@ -383,7 +383,7 @@ mod tests {
 
         let plugins = Plugins::load(config).unwrap();
         assert!(
-            given_up(plugins.detector("moody", &json!({})).await.err().unwrap()),
+            is_quarantined(plugins.detector("moody", &json!({})).await.err().unwrap()),
             "also after a restart"
         );
         plugins.lift("moody", "ada").unwrap();

@@ -128,7 +128,7 @@ impl Stats {
             count.store(0, Relaxed);
         }
         *self.last_fault.lock() = None;
-        self.set_given_up(None);
+        self.set_quarantine(None);
     }
 
     /// Counts a fault.
@@ -190,12 +190,12 @@ impl Stats {
         self.retries.store(retries, Relaxed);
     }
 
-    /// Records that one signal's instance was given up. Gives up the plugin when it has lost the
+    /// Records the quarantine of one signal's instance. Quarantines the plugin when it has lost the
     /// instances of `QUARANTINED_SIGNALS` signals.
     pub fn signal_quarantined(&self, reason: &str) {
         if self.quarantined_signals.fetch_add(1, Relaxed) + 1 >= QUARANTINED_SIGNALS {
-            self.give_up(format!(
-                "{QUARANTINED_SIGNALS} of its instances were given up, the last: {reason}"
+            self.quarantine(format!(
+                "{QUARANTINED_SIGNALS} of its instances were quarantined, the last: {reason}"
             ));
         }
     }
@@ -206,7 +206,7 @@ impl Stats {
             None => self.faulted_runs.store(0, Relaxed),
             Some(reason) => {
                 if self.faulted_runs.fetch_add(1, Relaxed) + 1 >= FAULTED_RUNS {
-                    self.give_up(format!(
+                    self.quarantine(format!(
                         "{FAULTED_RUNS} runs in a row faulted, the last: {reason}"
                     ));
                 }
@@ -214,12 +214,12 @@ impl Stats {
         }
     }
 
-    fn give_up(&self, reason: String) {
+    fn quarantine(&self, reason: String) {
         self.quarantine.lock().get_or_insert(reason);
     }
 
-    /// Returns the reason if the plugin is given up.
-    pub fn given_up(&self) -> Option<String> {
+    /// Returns the reason if the plugin is quarantined.
+    pub fn quarantine_reason(&self) -> Option<String> {
         self.quarantine.lock().clone()
     }
 
@@ -229,8 +229,8 @@ impl Stats {
         self.chances.load(Relaxed)
     }
 
-    /// Gives the plugin up for a reason that is already known, or gives the plugin another chance.
-    pub fn set_given_up(&self, reason: Option<String>) {
+    /// Quarantines the plugin for a reason that is already known, or gives it another chance.
+    pub fn set_quarantine(&self, reason: Option<String>) {
         self.chances.fetch_add(u64::from(reason.is_none()), Relaxed);
         *self.quarantine.lock() = reason;
         self.quarantined_signals.store(0, Relaxed);
@@ -401,30 +401,30 @@ mod tests {
             assert!(!stats.is_quiet_time_over());
             last = left;
         }
-        stats.set_given_up(None);
+        stats.set_quarantine(None);
         assert_eq!((stats.retries(), stats.quiet_time_left()), (0, None));
         stats.end_quiet_time();
         assert!(stats.is_quiet_time_over() && !stats.is_quiet_time_over());
     }
 
     #[test]
-    fn a_plugin_is_given_up_after_three_signals_or_five_runs_in_a_row() {
+    fn a_plugin_is_quarantined_after_three_signals_or_five_runs_in_a_row() {
         let stats = Stats::default();
         stats.signal_quarantined("trap");
         stats.signal_quarantined("trap");
-        assert_eq!(stats.given_up(), None);
+        assert_eq!(stats.quarantine_reason(), None);
         stats.signal_quarantined("trap");
-        assert!(stats.given_up().unwrap().contains("trap"));
-        stats.set_given_up(None);
+        assert!(stats.quarantine_reason().unwrap().contains("trap"));
+        stats.set_quarantine(None);
         for _ in 0..4 {
             stats.run_ended(Some("deadline"));
         }
         stats.run_ended(None);
         stats.run_ended(Some("deadline"));
-        assert_eq!(stats.given_up(), None, "a run that went well ends the row");
+        assert_eq!(stats.quarantine_reason(), None, "a run that went well ends the row");
         for _ in 0..4 {
             stats.run_ended(Some("deadline"));
         }
-        assert!(stats.given_up().is_some());
+        assert!(stats.quarantine_reason().is_some());
     }
 }

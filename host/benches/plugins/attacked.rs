@@ -73,12 +73,12 @@ pub async fn measure() -> anyhow::Result<()> {
 }
 
 /// Treats the attacker as the engine would: sends it a frame, and reopens it after the loss of its
-/// instance once that is permitted. Returns false if the host has given up on the attacker.
+/// instance once that is permitted. Returns false if the attacker is quarantined.
 async fn provoke(attacker: &DetectorHandle) -> bool {
     let mut frame = Frame::default();
     frame.push(0, 0, 1.0);
     match attacker.observe(frame, false).await {
-        Err(PluginError::GivenUp { .. }) => false,
+        Err(PluginError::PluginQuarantined { .. }) => false,
         Err(error) if error.lost_instance() => !matches!(
             attacker.reopen().await,
             Err(PluginError::Quarantined { .. })

@@ -32,12 +32,13 @@ impl Registry {
             repository.put_record(&record).map_err(ManageError::Store)?;
         }
         let digest = record.active.clone();
-        // The poll of the folder must not see the plugin as given up and not quarantined.
+        // The poll of the folder must not see a reason in the counts and no quarantine on record:
+        // it would quarantine the plugin again.
         if record.quarantine.is_none()
             && kind == PluginChangeKind::Lifted
             && let Some(stats) = self.runtime.stats.by_name(name)
         {
-            stats.set_given_up(None);
+            stats.set_quarantine(None);
         }
         self.write(|table| {
             if let Some(entry) = table.entries.get_mut(name) {
@@ -180,18 +181,18 @@ impl Registry {
     pub(crate) fn settle(&self) {
         let _changing = self.changing.lock();
         self.store_unsaved();
-        let given_up: Vec<(PluginRecord, String)> = self.read(|table| {
+        let faulted: Vec<(PluginRecord, String)> = self.read(|table| {
             let healthy = table
                 .entries
                 .values()
                 .filter(|entry| entry.record.quarantine.is_none());
-            let given_up = |entry: &Entry| {
+            let with_reason = |entry: &Entry| {
                 let stats = self.runtime.stats.by_name(&entry.record.name)?;
-                Some((entry.record.clone(), stats.given_up()?))
+                Some((entry.record.clone(), stats.quarantine_reason()?))
             };
-            healthy.filter_map(given_up).collect()
+            healthy.filter_map(with_reason).collect()
         });
-        for (mut record, reason) in given_up {
+        for (mut record, reason) in faulted {
             let name = record.name.clone();
             tracing::error!(plugin = name, reason, "plugin quarantined");
             record.quarantine = Some(Quarantine {

@@ -19,7 +19,7 @@ impl Registry {
     pub(super) fn adopt(&self, record: PluginRecord) {
         if let Some(quarantine) = &record.quarantine {
             let stats = self.runtime.stats.of(&record.name.as_str().into());
-            stats.set_given_up(Some(quarantine.reason.clone()));
+            stats.set_quarantine(Some(quarantine.reason.clone()));
         }
         let name = record.name.clone();
         self.write(|table| table.entries.insert(name, Entry::of(record)));

@@ -764,8 +764,8 @@ async fn a_caller_waits_for_its_own_plugin_while_the_others_load() {
     assert_eq!(plugins.loading(), 0);
 }
 
-/// Lets runs of the action `drain` fault until it is given up.
-async fn give_up(plugins: &Plugins) {
+/// Lets runs of the action `drain` fault until it is quarantined.
+async fn quarantine(plugins: &Plugins) {
     for _ in 0..5 {
         let run = plugins
             .action("drain", incident(), &json!({}))
@@ -786,7 +786,7 @@ async fn a_quarantine_that_can_not_be_stored_counts_once_and_is_stored_later() {
     let plugins = Plugins::load(config.clone()).unwrap();
     install(&plugins, drain(1)).unwrap();
     let _ = plugins.changes();
-    give_up(&plugins).await;
+    quarantine(&plugins).await;
     // Nothing can be written where there is no folder.
     let aside = store.with_extension("aside");
     fs::rename(&store, &aside).unwrap();
@@ -794,14 +794,14 @@ async fn a_quarantine_that_can_not_be_stored_counts_once_and_is_stored_later() {
         plugins.look();
     }
     assert_eq!(kinds(&plugins), [PluginChangeKind::Quarantined]);
-    let is_given_up = async || {
+    let is_quarantined = async || {
         let opened = plugins.action("drain", incident(), &json!({})).await;
-        matches!(opened.err(), Some(PluginError::GivenUp { .. }))
+        matches!(opened.err(), Some(PluginError::PluginQuarantined { .. }))
     };
     let lifted = plugins.lift("drain", "ada");
     assert!(matches!(lifted, Err(ManageError::Store(_))), "{lifted:?}");
     assert!(
-        is_given_up().await,
+        is_quarantined().await,
         "what can't be recorded changes nothing"
     );
     assert!(matches!(
@@ -814,23 +814,23 @@ async fn a_quarantine_that_can_not_be_stored_counts_once_and_is_stored_later() {
     assert!(stored.contains("\"quarantine\""), "{stored}");
     plugins.lift("drain", "ada").unwrap();
     plugins.look();
-    assert!(!is_given_up().await);
+    assert!(!is_quarantined().await);
     assert_eq!(kinds(&plugins), [PluginChangeKind::Lifted]);
 }
 
 #[tokio::test]
-async fn an_action_whose_runs_fault_again_and_again_is_given_up_and_a_new_version_gets_another_chance()
+async fn an_action_whose_runs_fault_again_and_again_is_quarantined_and_a_new_version_gets_another_chance()
  {
     let (_dir, config) = kept(&[]);
     let plugins = Plugins::load(config).unwrap();
     install(&plugins, guest::action("drain")).unwrap();
-    give_up(&plugins).await;
+    quarantine(&plugins).await;
     let error = plugins
         .action("drain", incident(), &json!({}))
         .await
         .err()
         .unwrap();
-    assert!(matches!(error, PluginError::GivenUp { .. }), "{error}");
+    assert!(matches!(error, PluginError::PluginQuarantined { .. }), "{error}");
     let mut other = guest::action("drain");
     // An empty custom section named `v` changes the bytes, but not the plugin.
     other.extend([0, 2, 1, b'v']);

@@ -17,10 +17,10 @@ const SAMPLES: usize = 20;
 const ZSCORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins/zscore.wasm");
 
 /// Shows the attacker a frame, and opens it again if its instance was lost, as the engine does.
-/// Returns false once the attacker is given up or quarantined.
+/// Returns false once the attacker is quarantined.
 async fn provoke(attacker: &DetectorHandle) -> bool {
     match attacker.observe(frame(1), false).await {
-        Err(PluginError::GivenUp { .. }) => false,
+        Err(PluginError::PluginQuarantined { .. }) => false,
         Err(error) if error.lost_instance() => !matches!(
             attacker.reopen().await,
             Err(PluginError::Quarantined { .. })
@@ -142,6 +142,6 @@ async fn beside_every_attack_a_hundred_good_plugins_lose_no_sample() {
     );
     assert!(
         health.faults >= 15,
-        "three of the attacks were tried until the plugin was given up: {health:?}"
+        "three of the attacks were tried until the plugin was quarantined: {health:?}"
     );
 }
