@@ -21,7 +21,7 @@ pub(super) struct BrokerHealth {
     pub(super) dead_letters: AtomicU64,
     /// Number of messages or batches that no client can read, and that were passed over.
     pub(super) passed_over: AtomicU64,
-    given_up: Mutex<Option<String>>,
+    fatal_error: Mutex<Option<String>>,
     silent: Mutex<Option<String>>,
     refused: Mutex<Option<String>>,
     last_error: Mutex<Option<String>>,
@@ -45,7 +45,7 @@ impl BrokerHealth {
             full: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             passed_over: AtomicU64::new(0),
-            given_up: Mutex::default(),
+            fatal_error: Mutex::default(),
             silent: Mutex::default(),
             refused: Mutex::default(),
             last_error: Mutex::default(),
@@ -57,7 +57,7 @@ impl BrokerHealth {
 
     /// Returns the current problem, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
-        [&self.given_up, &self.silent, &self.refused]
+        [&self.fatal_error, &self.silent, &self.refused]
             .into_iter()
             .find_map(|problem| locked(problem).clone())
     }
@@ -116,10 +116,10 @@ impl BrokerHealth {
     }
 
     /// Reports a fatal error of the producer: its state no longer matches the broker's.
-    pub(super) fn report_given_up(&self, reason: Option<String>) {
+    pub(super) fn report_fatal_error(&self, reason: Option<String>) {
         let Some(reason) = reason else { return };
         let problem = format!("the producer has given up for good ({reason}): restart the service");
-        let mut known = locked(&self.given_up);
+        let mut known = locked(&self.fatal_error);
         if known.is_none() {
             tracing::error!("{problem}");
             *known = Some(problem);

@@ -32,7 +32,7 @@ pub(super) async fn ask_now_and_then(
         let Some(outbox) = outbox.upgrade() else {
             return;
         };
-        watch.report_given_up(outbox.given_up());
+        watch.report_fatal_error(outbox.fatal_error());
         let topic = topic.clone();
         let asked = tokio::task::spawn_blocking(move || outbox.ask(Some(&topic), ASK_EVERY)).await;
         if let Ok(answer) = asked {

@@ -141,7 +141,7 @@ impl RecordProducer {
     }
 
     /// Returns the fatal error of the producer, if there is one.
-    pub(super) fn given_up(&self) -> Option<String> {
+    pub(super) fn fatal_error(&self) -> Option<String> {
         self.producer
             .client()
             .fatal_error()

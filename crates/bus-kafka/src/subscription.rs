@@ -320,7 +320,7 @@ impl Subscription for KafkaSubscription {
             committing.map_err(|error| {
                 BusError::Unavailable(format!("cannot commit {}: {error}", self.name))
             })?;
-            let given_up = || {
+            let no_answer = || {
                 BusError::Unavailable(format!(
                     "cannot commit {}: kafka does not answer",
                     self.name
@@ -328,7 +328,7 @@ impl Subscription for KafkaSubscription {
             };
             let committed = timeout_at(deadline, confirmation)
                 .await
-                .map_err(|_| given_up())?;
+                .map_err(|_| no_answer())?;
             let error = match committed.map_err(|_| BusError::Closed)? {
                 Ok(Committed::Done) => return Ok(()),
                 Ok(Committed::Lost) => {
@@ -354,7 +354,7 @@ impl Subscription for KafkaSubscription {
                     )));
                 }
                 CommitError::Silent if Instant::now() + COMMIT_AGAIN_AFTER > deadline => {
-                    return Err(given_up());
+                    return Err(no_answer());
                 }
                 CommitError::Silent => {}
             }

@@ -235,7 +235,7 @@ pub(super) fn show_notices(metrics: &Metrics, channels: &[ChannelStatus], bundle
         );
         counter(
             "anomalyzer_notices_lost_total",
-            "Notices that were given up.",
+            "Notices that were abandoned.",
             channel.lost,
         );
     }

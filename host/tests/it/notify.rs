@@ -230,7 +230,7 @@ async fn tell(notifier: &Notifier, channel: &str, operation: &str) -> Delivered 
 }
 
 #[tokio::test]
-async fn a_receiver_that_asks_for_a_wait_gets_it_and_the_notice_is_not_given_up() {
+async fn a_receiver_that_asks_for_a_wait_gets_it_and_the_notice_is_not_abandoned() {
     let discord = r#"{"message": "slow down", "retry_after": 1.0, "global": false}"#;
     let telegram = r#"{"ok": false, "error_code": 429, "parameters": {"retry_after": 1}}"#;
     for busy in [
@@ -278,7 +278,7 @@ async fn a_pause_holds_for_all_notices_of_the_channel_and_for_no_other_channel()
 }
 
 #[tokio::test]
-async fn a_notice_that_is_given_up_is_told_by_the_other_channels_once() {
+async fn an_abandoned_notice_is_reported_by_the_other_channels_once() {
     let (bad, good) = (
         Receiver::start(vec![Answer::Status(404); 9]).await,
         Receiver::start([]).await,
@@ -314,7 +314,7 @@ async fn a_notice_that_is_given_up_is_told_by_the_other_channels_once() {
     assert_eq!((bad.channel.as_str(), bad.lost, bad.waiting), ("bad", 2, 0));
     let problem = bad.problem.as_ref().unwrap();
     assert!(
-        problem.contains("2 given up") && problem.contains("404"),
+        problem.contains("2 abandoned") && problem.contains("404"),
         "{problem}"
     );
     assert!(hidden.received().is_empty(), "it is no default channel");

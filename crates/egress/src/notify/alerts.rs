@@ -20,7 +20,7 @@ pub const BATCH: usize = 500;
 /// Number of intervals for which an alert is valid. An Alertmanager takes it back after that, as
 /// for the alerts of a Prometheus that is gone.
 const VALID_INTERVALS: u32 = 5;
-/// Time after which the end of an alert is given up. The Alertmanager has taken it back by then.
+/// Time after which the end of an alert is abandoned. The Alertmanager has taken it back by then.
 const END_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Identity of an alert: its channel, and its labels as JSON.
@@ -117,7 +117,7 @@ impl Alerts {
         self.known.lock().remove(key);
     }
 
-    /// Makes an alert due whose first request was given up.
+    /// Makes an alert due whose first request was abandoned.
     pub fn repeat(&self, key: &AlertKey) {
         if let Some(alert) = self.known.lock().get_mut(key) {
             alert.due.get_or_insert_with(Instant::now);
@@ -181,10 +181,10 @@ impl Alerts {
         let mut known = self.known.lock();
         known.retain(|_, alert| {
             let lapsed = alert.ended.is_none() && alert.until.is_some_and(|until| until < now);
-            let given_up = alert
+            let is_abandoned = alert
                 .ended
-                .is_some_and(|(_, told)| told.elapsed() > END_TIMEOUT);
-            !lapsed && !given_up
+                .is_some_and(|(_, ended_at)| ended_at.elapsed() > END_TIMEOUT);
+            !lapsed && !is_abandoned
         });
         let due = known.iter().filter(|((of, _), alert)| {
             let is_due = |due: Instant| due <= Instant::now();

@@ -45,7 +45,7 @@ struct Failing {
     why: String,
     lost: u64,
     /// True once people were told by the other channels.
-    told: bool,
+    reported: bool,
 }
 
 /// State of a channel, for health, metrics and `status`.
@@ -57,9 +57,9 @@ pub struct ChannelStatus {
     pub waiting: usize,
     /// Notices that it accepted since the start.
     pub delivered: u64,
-    /// Notices that were given up since the start.
+    /// Notices that were abandoned since the start.
     pub lost: u64,
-    /// Problem in words, if it fails for a minute or a notice was given up since its last success.
+    /// Problem, if it fails for a minute or a notice was abandoned since its last success.
     pub problem: Option<String>,
 }
 
@@ -114,24 +114,24 @@ impl Channel {
         state.failing = None;
     }
 
-    /// Notes a failed attempt, or a notice that was given up. Returns the problem if people are to
+    /// Notes a failed attempt, or a notice that was abandoned. Returns the problem if people are to
     /// be told of it now: once per period of failures.
-    pub fn failed(&self, why: &str, lost: bool) -> Option<String> {
+    pub fn failed(&self, why: &str, abandoned: bool) -> Option<String> {
         let mut state = self.state.lock();
-        state.lost += u64::from(lost);
+        state.lost += u64::from(abandoned);
         let failing = state.failing.get_or_insert_with(|| Failing {
             since: now_ms(),
             began: Instant::now(),
             why: String::new(),
             lost: 0,
-            told: false,
+            reported: false,
         });
         why.clone_into(&mut failing.why);
-        failing.lost += u64::from(lost);
-        if failing.told || !failing.is_problem() {
+        failing.lost += u64::from(abandoned);
+        if failing.reported || !failing.is_problem() {
             return None;
         }
-        failing.told = true;
+        failing.reported = true;
         Some(failing.describe())
     }
 
@@ -162,7 +162,7 @@ impl Failing {
     fn describe(&self) -> String {
         let lost = match self.lost {
             0 => String::new(),
-            lost => format!(", {lost} given up"),
+            lost => format!(", {lost} abandoned"),
         };
         let since = anomalyzer_domain::rfc3339(self.since);
         format!("fails since {since}{lost}: {}", self.why)
@@ -187,10 +187,10 @@ mod tests {
         let told = channel.failed("it answered 503", false).unwrap();
         assert!(told.ends_with("it answered 503"), "{told}");
         assert_eq!(channel.failed("it answered 503", true), None);
-        assert!(channel.status().problem.unwrap().contains("1 given up"));
+        assert!(channel.status().problem.unwrap().contains("1 abandoned"));
         channel.succeeded(1);
         assert_eq!(channel.status().problem, None);
-        // A notice that is given up is told at once.
+        // People are told of an abandoned notice at once.
         assert!(channel.failed("it answered 404", true).is_some());
         assert_eq!((channel.status().lost, channel.status().delivered), (2, 1));
     }

@@ -18,14 +18,14 @@ pub struct NotifyConfig {
     /// Timeout of one attempt.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// Minimum number of attempts before a notice is given up. A notice is retried if there is no
+    /// Minimum number of attempts before a notice is abandoned. A notice is retried if there is no
     /// connection or no response, and on status 408, 425, 429 and 5xx.
     pub attempts: u32,
     /// Wait after the first attempt. It doubles with each further one, up to a minute. A receiver
     /// that asks for a longer wait gets it, up to five minutes.
     #[serde(with = "duration")]
     pub retry_delay: Duration,
-    /// Age at which an undelivered notice is given up.
+    /// Age at which an undelivered notice is abandoned.
     #[serde(with = "duration")]
     pub give_up_after: Duration,
     /// Interval at which an alert is sent to an Alertmanager again while its incident is open. The

@@ -41,7 +41,7 @@ impl Shared {
             if !channel.enter() {
                 drop(under_way);
                 let why = "too many notices wait for it".to_owned();
-                self.lost(&channel, &letter, &why, report);
+                self.abandon(&channel, &letter, &why, report);
                 let _ = result.send(Some(Err(why)));
                 return progress;
             }
@@ -56,7 +56,7 @@ impl Shared {
         tokio::spawn(async move {
             let delivered = shared.attempt_until_done(&channel, &letter).await;
             if let Err(why) = &delivered {
-                shared.lost(&channel, &letter, why, report);
+                shared.abandon(&channel, &letter, why, report);
             }
             shared.under_way.lock().remove(&letter.key());
             channel.leave();
@@ -152,7 +152,7 @@ impl Shared {
                 .post(&channel.config, &Value::Array(sent), &about)
                 .await;
             drop(turn);
-            let (why, lost) = match attempt {
+            let (why, abandoned) = match attempt {
                 Attempt::Accepted => {
                     channel.succeeded(0);
                     let sent = batch.iter().map(|(key, body)| (key, body));
@@ -165,7 +165,7 @@ impl Shared {
                 }
                 Attempt::Refused(why) => (why, true),
             };
-            if let Some(problem) = channel.failed(&why, lost) {
+            if let Some(problem) = channel.failed(&why, abandoned) {
                 self.tell_others(channel, &problem);
             }
             return;
@@ -201,15 +201,15 @@ impl Shared {
         judge_now(status, &headers, &body)
     }
 
-    /// Notes that a letter is given up, and tells people by the log and by the other channels.
-    fn lost(self: &Arc<Self>, channel: &Arc<Channel>, letter: &Letter, why: &str, report: bool) {
+    /// Abandons a letter: notes its loss, and tells people by the log and by the other channels.
+    fn abandon(self: &Arc<Self>, channel: &Arc<Channel>, letter: &Letter, why: &str, report: bool) {
         let Letter { notice, about, .. } = letter;
         tracing::error!(
             channel = channel.name, operation.id = %about.operation, why, title = notice.title,
-            "notice is given up"
+            "notice is abandoned"
         );
         if channel.config.kind == ChannelKind::Alertmanager {
-            // The alert of an open incident is repeated, however often it was given up.
+            // The alert of an open incident is repeated, however often it was abandoned.
             let alert = body::alert(&channel.config, notice, about);
             self.alerts.repeat(&alerts::key(&channel.name, &alert));
         }
@@ -227,11 +227,11 @@ impl Shared {
             .values()
             .filter(|other| other.name != channel.name && other.config.kind != ChannelKind::Log);
         let (default, rest): (Vec<_>, Vec<_>) = others.partition(|other| other.config.default);
-        let told = if default.is_empty() { rest } else { default };
+        let recipients = if default.is_empty() { rest } else { default };
         let title = format!("notices to the channel `{}` do not arrive", channel.name);
         tracing::error!(channel = channel.name, problem, "{title}");
         let at = now_ms();
-        for other in told {
+        for other in recipients {
             let letter = Letter {
                 channel: other.name.clone(),
                 notice: Notice {

@@ -91,7 +91,7 @@ impl Outbox {
         fs::File::open(folder)?.sync_all()
     }
 
-    /// Removes a letter that arrived or was given up.
+    /// Removes a letter that arrived or was abandoned.
     pub fn remove(&self, letter: &Letter) {
         if let Some(folder) = &self.folder {
             // A file that stays is sent once more after the next start: at least once.

@@ -204,7 +204,7 @@ impl ChildCompiler<'_> {
             true => &compiler.uploaders,
             false => &compiler.trusted,
         };
-        let _place = queue.enter(turn.cancel).ok_or_else(given_up)?;
+        let _place = queue.enter(turn.cancel).ok_or_else(cancelled)?;
         let work_folder = store.work_folder()?;
         let job = Job {
             program: self.program,
@@ -228,7 +228,7 @@ impl ChildCompiler<'_> {
                 reason
             }
             Failure::Other(reason) => reason,
-            Failure::Cancelled => given_up(),
+            Failure::Cancelled => cancelled(),
         };
         Err(Refusal {
             reason,
@@ -237,6 +237,6 @@ impl ChildCompiler<'_> {
     }
 }
 
-fn given_up() -> String {
+fn cancelled() -> String {
     "its examination was given up, because nobody waits for it any more".to_owned()
 }
