@@ -143,7 +143,7 @@ impl Failure {
 }
 
 /// Returns true if the guest returned the error properly, with its instance unchanged.
-pub(super) fn is_said(error: &PluginError) -> bool {
+pub(super) fn is_guest_error(error: &PluginError) -> bool {
     matches!(
         error,
         PluginError::Invalid(_) | PluginError::Unsupported(_) | PluginError::Failed(_)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::simulate::{Played, Stage};
 use super::world::{Ending, answer};
 use super::{cases, speed};
-use crate::report::{Failure, Report, is_said};
+use crate::report::{Failure, Report, is_guest_error};
 use crate::{Trial, settings};
 use anomalyzer_plugin_host::{ActionIncident, ActionOutcome, ActionStep, PluginInfo, Plugins};
 
@@ -70,7 +70,7 @@ pub(crate) async fn examine(plugins: &Plugins, plugin: &PluginInfo, trial: &Tria
     report.check(
         "last-words",
         "it says in the end what it did, or why not",
-        stage.wordless(),
+        stage.without_message(),
     );
     if stage.asked() == 0 {
         report.notes.push(
@@ -106,7 +106,7 @@ async fn same_twice(stage: &mut Stage<'_>) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::of(&error, &place))?;
         if let Some(step) = difference(&one, &other) {
-            let words = |played: &Played| {
+            let text = |played: &Played| {
                 played
                     .steps
                     .get(step)
@@ -115,8 +115,8 @@ async fn same_twice(stage: &mut Stage<'_>) -> Result<(), Failure> {
             let found = format!(
                 "the runs part at step {}: {} and {}",
                 step + 1,
-                words(&one),
-                words(&other)
+                text(&one),
+                text(&other)
             );
             return Err(Failure::new(found, place, remedy));
         }
@@ -208,7 +208,7 @@ async fn tolerates(
 ) -> Result<(), Failure> {
     match stage.play(incident, world).await {
         Ok(played) => in_time(&played, place),
-        Err(error) if is_said(&error) => Ok(()),
+        Err(error) if is_guest_error(&error) => Ok(()),
         Err(error) => Err(Failure::of(&error, place)),
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Stage<'a> {
     limits: ExecutorConfig,
     asked: usize,
     undeclared: BTreeSet<String>,
-    wordless: Option<String>,
+    without_message: Option<String>,
 }
 
 /// Record of one run of an action.
@@ -64,7 +64,7 @@ impl<'a> Stage<'a> {
             limits: ExecutorConfig::default(),
             asked: 0,
             undeclared: BTreeSet::new(),
-            wordless: None,
+            without_message: None,
         }
     }
 
@@ -141,9 +141,9 @@ impl<'a> Stage<'a> {
                     now += i64::from(ms);
                     ActionOutcome::Waited
                 }
-                ActionStep::Finished(words) | ActionStep::GaveUp(words) => {
-                    if words.trim().is_empty() {
-                        self.wordless = Some(format!("after {operations} operations"));
+                ActionStep::Finished(message) | ActionStep::GaveUp(message) => {
+                    if message.trim().is_empty() {
+                        self.without_message = Some(format!("after {operations} operations"));
                     }
                     return Ok(played);
                 }
@@ -190,8 +190,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Returns an error if any run ended without a message.
-    pub(super) fn wordless(&self) -> Result<(), Failure> {
-        match &self.wordless {
+    pub(super) fn without_message(&self) -> Result<(), Failure> {
+        match &self.without_message {
             None => Ok(()),
             Some(place) => {
                 let remedy =

@@ -1,7 +1,7 @@
 //! Determinism checks: changes of the conditions that may not change a verdict.
 
 use super::bench::Bench;
-use super::feed::{Cut, Order, Said, frames, show, watch};
+use super::feed::{Cut, Order, Verdicts, frames, show, watch};
 use super::series::{Kind, Series};
 use crate::report::Failure;
 use anomalyzer_domain::Sample;
@@ -17,7 +17,7 @@ const NO_FORGETTING: &str =
 const RESTARTS: usize = 6;
 
 /// Returns the first difference between two verdicts on a series.
-fn compare(one: &Said, other: &Said) -> Option<(usize, String)> {
+fn compare(one: &Verdicts, other: &Verdicts) -> Option<(usize, String)> {
     let scores = one
         .scores
         .iter()
@@ -33,14 +33,14 @@ fn compare(one: &Said, other: &Said) -> Option<(usize, String)> {
                 .map(|finding| finding.sample)
                 .min()
                 .unwrap_or_default();
-            let words = |finding: Option<&RawFinding>| {
+            let text = |finding: Option<&RawFinding>| {
                 finding.map_or("nothing".to_owned(), |f| {
                     format!("{:?} of sample {} ({})", f.phase, f.sample, f.reason)
                 })
             };
             (
                 sample as usize,
-                format!("{} and {}", words(one), words(other)),
+                format!("{} and {}", text(one), text(other)),
             )
         });
     let scores = scores.map(|i| {
@@ -58,8 +58,8 @@ fn compare(one: &Said, other: &Said) -> Option<(usize, String)> {
 
 fn expect_same(
     series: &Series,
-    one: &Said,
-    other: &Said,
+    one: &Verdicts,
+    other: &Verdicts,
     how: &str,
     remedy: &str,
 ) -> Result<(), Failure> {
@@ -74,14 +74,14 @@ fn expect_same(
 }
 
 /// Feeds the series in one frame to a fresh instance.
-fn whole(bench: &Bench, series: &Series) -> Result<Said, Failure> {
-    let said = watch(
+fn whole(bench: &Bench, series: &Series) -> Result<Verdicts, Failure> {
+    let verdicts = watch(
         bench,
         &[series],
         Order::OneAfterAnother,
         Cut::Every(usize::MAX),
     )?;
-    Ok(said.into_iter().next().unwrap_or_default())
+    Ok(verdicts.into_iter().next().unwrap_or_default())
 }
 
 pub(super) fn twice(bench: &Bench) -> Result<(), Failure> {
@@ -95,9 +95,9 @@ pub(super) fn scores_or_not(bench: &Bench) -> Result<(), Failure> {
     bench.series.iter().try_for_each(|series| {
         let with = whole(bench, series)?;
         let mut monitor = bench.open()?;
-        let mut without = Said {
+        let mut without = Verdicts {
             scores: with.scores.clone(),
-            ..Said::default()
+            ..Verdicts::default()
         };
         for (frame, _) in frames(&[series], Order::OneAfterAnother, Cut::Every(usize::MAX)) {
             let verdict = monitor.observe(&frame, false);
@@ -119,8 +119,8 @@ pub(super) fn frame_ends(bench: &Bench) -> Result<(), Failure> {
             (Cut::Every(7), "in one frame and in frames of 7"),
             (Cut::Ragged, "in one frame and in frames of 0 to 200"),
         ] {
-            let said = watch(bench, &[series], Order::OneAfterAnother, cut)?;
-            expect_same(series, &one, &said[0], how, NO_FRAMES)?;
+            let verdicts = watch(bench, &[series], Order::OneAfterAnother, cut)?;
+            expect_same(series, &one, &verdicts[0], how, NO_FRAMES)?;
         }
         Ok(())
     })
@@ -131,7 +131,7 @@ pub(super) fn frame_ends(bench: &Bench) -> Result<(), Failure> {
 pub(super) fn saved_and_restored(bench: &Bench) -> Result<(), Failure> {
     bench.series.iter().try_for_each(|series| {
         let length = series.samples.len().div_ceil(RESTARTS + 1).max(1);
-        let mut said = Said::default();
+        let mut verdicts = Verdicts::default();
         let mut monitor: Option<DetectorInstance> = None;
         for frame in frames(&[series], Order::OneAfterAnother, Cut::Every(length)) {
             let mut next = bench.open()?;
@@ -140,15 +140,15 @@ pub(super) fn saved_and_restored(bench: &Bench) -> Result<(), Failure> {
             }
             let part = show(&mut next, &[series], &[frame])?;
             for part in part {
-                said.scores.extend(part.scores);
-                said.findings.extend(part.findings);
+                verdicts.scores.extend(part.scores);
+                verdicts.findings.extend(part.findings);
             }
             monitor = Some(next);
         }
         expect_same(
             series,
             &whole(bench, series)?,
-            &said,
+            &verdicts,
             "without and with restarts",
             NO_FORGETTING,
         )
@@ -267,11 +267,11 @@ pub(super) fn held_back(bench: &Bench) -> Result<(), Failure> {
             }
         }
     }
-    let said = show(&mut monitor, &[series], &[(frame, marks)])?;
+    let verdicts = show(&mut monitor, &[series], &[(frame, marks)])?;
     expect_same(
         series,
         &whole(bench, series)?,
-        &said[0],
+        &verdicts[0],
         "without and with what the host holds back",
         NO_SOURCE,
     )

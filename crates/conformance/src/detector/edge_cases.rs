@@ -2,16 +2,16 @@
 //! readable by a person.
 
 use super::bench::Bench;
-use super::feed::{Cut, Order, Said, watch};
+use super::feed::{Cut, Order, Verdicts, watch};
 use super::series::{Kind, Series};
 use crate::report::Failure;
 use anomalyzer_domain::Phase;
 
 /// Checks that the findings on one series form a sequence: an onset, findings while the anomaly
 /// lasts, a clear.
-fn judge(series: &Series, said: &Said) -> Result<(), Failure> {
+fn judge(series: &Series, verdicts: &Verdicts) -> Result<(), Failure> {
     let mut open = false;
-    for finding in &said.findings {
+    for finding in &verdicts.findings {
         let place = format!("series `{}`, sample {}", series.name, finding.sample);
         let wrong = |found: String, remedy: &str| Err(Failure::new(found, place.clone(), remedy));
         if open == (finding.phase == Phase::Onset) {
@@ -51,8 +51,8 @@ fn of(bench: &Bench, kind: Kind) -> Result<(), Failure> {
         .iter()
         .filter(|series| series.kind == kind)
         .try_for_each(|series| {
-            let said = watch(bench, &[series], Order::OneAfterAnother, Cut::Every(64))?;
-            judge(series, &said[0])
+            let verdicts = watch(bench, &[series], Order::OneAfterAnother, Cut::Every(64))?;
+            judge(series, &verdicts[0])
         })
 }
 

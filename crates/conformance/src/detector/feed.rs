@@ -23,7 +23,7 @@ pub(super) enum Order {
 
 /// Verdicts of a detector on one series. Samples are indexed within the series.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Said {
+pub(super) struct Verdicts {
     pub(super) scores: Vec<f64>,
     pub(super) findings: Vec<RawFinding>,
 }
@@ -75,21 +75,21 @@ pub(super) fn show(
     monitor: &mut DetectorInstance,
     series: &[&Series],
     frames: &[Marked],
-) -> Result<Vec<Said>, Failure> {
-    let mut said = vec![Said::default(); series.len()];
+) -> Result<Vec<Verdicts>, Failure> {
+    let mut verdicts = vec![Verdicts::default(); series.len()];
     for (frame, marks) in frames {
         let verdict = monitor
             .observe(frame, true)
             .map_err(|error| Failure::of(&error, place(series, marks)))?;
         for (&(of, _), score) in marks.iter().zip(verdict.scores) {
-            said[of].scores.push(score);
+            verdicts[of].scores.push(score);
         }
         for finding in verdict.findings {
             let (of, sample) = marks[finding.sample as usize];
-            said[of].findings.push(RawFinding { sample, ..finding });
+            verdicts[of].findings.push(RawFinding { sample, ..finding });
         }
     }
-    Ok(said)
+    Ok(verdicts)
 }
 
 /// Feeds frames of these series to a fresh instance; see [`show`].
@@ -98,7 +98,7 @@ pub(super) fn watch(
     series: &[&Series],
     order: Order,
     cut: Cut,
-) -> Result<Vec<Said>, Failure> {
+) -> Result<Vec<Verdicts>, Failure> {
     show(&mut bench.open()?, series, &frames(series, order, cut))
 }
 

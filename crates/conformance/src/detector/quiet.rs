@@ -19,13 +19,13 @@ pub(super) fn count(bench: &Bench, report: &mut Report) {
             .iter()
             .find(|series| series.kind == Kind::Ordinary && series.name == name);
         let Some(series) = series else { continue };
-        if let Ok(said) = watch(
+        if let Ok(verdicts) = watch(
             bench,
             &[series],
             Order::OneAfterAnother,
             Cut::Every(usize::MAX),
         ) {
-            let onsets = said[0]
+            let onsets = verdicts[0]
                 .findings
                 .iter()
                 .filter(|finding| finding.phase == Phase::Onset)
