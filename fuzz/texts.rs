@@ -34,8 +34,8 @@ pub fn csv(bytes: &[u8]) {
         // Samples are finite, have ascending times, and come from a row of the file.
         assert!(table.samples.iter().all(|sample| sample.value.is_finite()));
         assert!(table.samples.is_sorted_by(|a, b| a.at < b.at));
-        assert_eq!(table.samples.len(), table.places.len());
-        assert!(table.places.iter().all(|place| *place < table.rows.len()));
+        assert_eq!(table.samples.len(), table.row_indices.len());
+        assert!(table.row_indices.iter().all(|row| *row < table.rows.len()));
     }
     for field in text.split(['\n', ',', ';', '\t']).take(100) {
         let _ = parse_time(field);

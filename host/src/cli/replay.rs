@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Output;
 use anomalyzer_diagnose::OllamaConfig;
 use anomalyzer_domain::{DecisionId, UnixMs};
-use anomalyzer_evaluate::replay::{Analyst, Came, Instead, Places, Stage, Step, replay};
+use anomalyzer_evaluate::replay::{Analyst, Came, Instead, PluginSource, Stage, Step, replay};
 use anomalyzer_history::{FILE_NAME, RecordedEvent};
 use anomalyzer_plugin_host::{PluginConfig, STORE};
 use anomalyzer_service::config;
@@ -94,7 +94,7 @@ pub async fn run<W: Write>(
             .transpose()?
             .map(|config| config.guard),
     };
-    let places = Places {
+    let source = PluginSource {
         folders: vec![args.data_dir.join(STORE), args.plugins],
         config: PluginConfig {
             cache: Some(config::cache_folder().join("compiled")),
@@ -102,7 +102,7 @@ pub async fn run<W: Write>(
             ..PluginConfig::default()
         },
     };
-    let steps = replay(&events, &instead, &places).await?;
+    let steps = replay(&events, &instead, &source).await?;
     let same = !steps
         .iter()
         .any(|step| matches!(step.came, Came::Different { .. }));

@@ -23,7 +23,7 @@ pub(super) struct Tick {
 /// Groups the samples by interval, in ascending order of time.
 pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<Item = Tick> {
     let interval = millis(interval).max(1);
-    let mut places: BTreeMap<i64, Vec<(usize, usize, usize)>> = BTreeMap::new();
+    let mut slots: BTreeMap<i64, Vec<(usize, usize, usize)>> = BTreeMap::new();
     for (index, one) in recorded.iter().enumerate() {
         let samples = &one.series.samples;
         let mut from = 0;
@@ -33,7 +33,7 @@ pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<
                 .iter()
                 .take_while(|sample| sample.at.div_euclid(interval) == slot)
                 .count();
-            places
+            slots
                 .entry(slot)
                 .or_default()
                 .push((index, from, from + many));
@@ -41,10 +41,10 @@ pub(super) fn ticks(recorded: &[Recorded], interval: Duration) -> impl Iterator<
         }
     }
     let mut offset = 0;
-    places.into_values().map(move |places| {
-        let mut deliveries = Vec::with_capacity(places.len());
+    slots.into_values().map(move |ranges| {
+        let mut deliveries = Vec::with_capacity(ranges.len());
         let mut at = UnixMs::MIN;
-        for (index, from, to) in places {
+        for (index, from, to) in ranges {
             let one = &recorded[index];
             let samples: Vec<Sample> = one.series.samples[from..to].to_vec();
             let newest = samples.last().map_or(UnixMs::MIN, |sample| sample.at);

@@ -281,15 +281,15 @@ fn lasted(millis: i64) -> String {
         (minutes / 60 % 24, "h"),
         (minutes % 60, "m"),
     ];
-    let told: Vec<String> = parts
+    let shown: Vec<String> = parts
         .iter()
         .filter(|(n, _)| *n > 0)
         .map(|(n, unit)| format!("{n}{unit}"))
         .collect();
-    if told.is_empty() {
+    if shown.is_empty() {
         format!("{}s", millis.max(0) / 1000)
     } else {
-        told.join(" ")
+        shown.join(" ")
     }
 }
 

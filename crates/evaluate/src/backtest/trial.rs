@@ -85,7 +85,7 @@ async fn try_out(
     trial: &TrialConfig,
     plugins: &Plugins,
 ) -> Result<bool, String> {
-    let told = |error: BacktestError| {
+    let failed = |error: BacktestError| {
         format!(
             "the trial ([trial] from = {:?}) can't be held: {error}",
             trial.from
@@ -112,7 +112,7 @@ async fn try_out(
             tracing::warn!(%error, "trial skipped: no recorded data yet");
             return Ok(false);
         }
-        data => data.map_err(told)?,
+        data => data.map_err(failed)?,
     };
     let never = CancellationToken::new();
     // The span tells log lines about recorded incidents from log lines about present incidents.
@@ -120,7 +120,7 @@ async fn try_out(
     let report = running
         .instrument(tracing::info_span!("trial"))
         .await
-        .map_err(told)?;
+        .map_err(failed)?;
     let limits = TrialLimits {
         most_incidents: trial.most_incidents,
         most_operations: trial.most_operations,
@@ -215,10 +215,10 @@ pub fn detector_must_pass(
     if candidate.info().kind != Some(PluginKind::Detector) {
         return Ok(());
     }
-    let told = |error: io::Error| format!("the trial can't be held: {error}");
-    let folder = tempfile::tempdir().map_err(told)?;
+    let failed = |error: io::Error| format!("the trial can't be held: {error}");
+    let folder = tempfile::tempdir().map_err(failed)?;
     let put = |name: &str, bytes: &[u8]| {
-        fs::write(folder.path().join(format!("{name}.wasm")), bytes).map_err(told)
+        fs::write(folder.path().join(format!("{name}.wasm")), bytes).map_err(failed)
     };
     for (name, bytes) in plugins.live_bytes()? {
         put(&name, &bytes)?;

@@ -120,15 +120,15 @@ fn plain(text: &str) -> Cow<'_, str> {
 }
 
 fn without_weekday(text: &str) -> &str {
-    let (word, rest) = word(text);
-    if is_name(word, &WEEKDAYS).is_none() {
+    let (name, rest) = leading_letters(text);
+    if is_name(name, &WEEKDAYS).is_none() {
         return text;
     }
     rest.trim_start_matches(['.', ',', ' '])
 }
 
 /// Splits the letters off the beginning of a text.
-fn word(text: &str) -> (&str, &str) {
+fn leading_letters(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_alphabetic());
     text.split_at(end.unwrap_or(text.len()))
 }
@@ -140,12 +140,12 @@ fn digits(text: &str) -> (&str, &str) {
 }
 
 /// Returns the index of a name that is written in full or by its first letters, at least three.
-fn is_name(word: &str, names: &[&str]) -> Option<usize> {
-    if word.len() < 3 {
+fn is_name(text: &str, names: &[&str]) -> Option<usize> {
+    if text.len() < 3 {
         return None;
     }
-    let word = word.to_ascii_lowercase();
-    names.iter().position(|name| name.starts_with(&word))
+    let text = text.to_ascii_lowercase();
+    names.iter().position(|name| name.starts_with(&text))
 }
 
 /// Returns the place of the first one or two digits that a colon and exactly two digits follow.
@@ -204,7 +204,7 @@ impl Clock {
         let mut rest = text;
         loop {
             rest = rest.trim_start_matches([' ', ',']);
-            let (letters, behind) = word(rest);
+            let (letters, behind) = leading_letters(rest);
             if rest.is_empty() || is_monotonic_clock(rest) {
                 break;
             } else if is_in_brackets(rest) {

@@ -59,7 +59,7 @@ pub struct Table<'a> {
     /// Finite samples in ascending order of time, one for each time.
     pub samples: Vec<Sample>,
     /// Index of each sample's row.
-    pub places: Vec<usize>,
+    pub row_indices: Vec<usize>,
     /// Counts of the rows.
     pub report: ReadReport,
 }
@@ -238,7 +238,7 @@ impl<'a> Table<'a> {
         }
         report.read = found.len();
         found.sort_by_key(|(at, _)| *at);
-        let (mut samples, mut places): (Vec<Sample>, Vec<usize>) = (Vec::new(), Vec::new());
+        let (mut samples, mut row_indices): (Vec<Sample>, Vec<usize>) = (Vec::new(), Vec::new());
         for (at, index) in found {
             let value = rows[index].value;
             match samples.last() {
@@ -248,14 +248,14 @@ impl<'a> Table<'a> {
                 }
                 _ => {
                     samples.push(Sample { at, value });
-                    places.push(index);
+                    row_indices.push(index);
                 }
             }
         }
         Self {
             rows,
             samples,
-            places,
+            row_indices,
             report,
         }
     }
@@ -277,8 +277,8 @@ impl<'a> Table<'a> {
         for (new, old) in order.iter().enumerate() {
             moved[*old] = new;
         }
-        for place in &mut self.places {
-            *place = moved[*place];
+        for index in &mut self.row_indices {
+            *index = moved[*index];
         }
         self
     }

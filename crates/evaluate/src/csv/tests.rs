@@ -71,7 +71,7 @@ fn a_row_is_kept_as_it_was_written_and_counted() {
     let expected =
         expected.map(|(line, time, number, at, value)| (line, time, number, at, value.to_owned()));
     assert_eq!(said, expected);
-    assert_eq!(table.places, [0, 2]);
+    assert_eq!(table.row_indices, [0, 2]);
     let counts = ReadReport {
         rows: 9,
         read: 4,
@@ -267,7 +267,7 @@ fn rows_are_sorted_and_the_first_of_a_time_counts() {
     let text = "time,value\n3,30\n2,20\n2,21\n1,10\n";
     assert_eq!(read(text), [(1000, 10.0), (2000, 20.0), (3000, 30.0)]);
     let table = parse(text, &CsvOptions::default()).unwrap();
-    assert_eq!(table.places, [3, 1, 0]);
+    assert_eq!(table.row_indices, [3, 1, 0]);
     let sorted = table.in_time_order();
     let times: Vec<_> = sorted
         .rows
@@ -275,7 +275,7 @@ fn rows_are_sorted_and_the_first_of_a_time_counts() {
         .map(|row| (&*row.time, row.number))
         .collect();
     assert_eq!(times, [("1", "10"), ("2", "20"), ("2", "21"), ("3", "30")]);
-    assert_eq!(sorted.places, [0, 1, 3]);
+    assert_eq!(sorted.row_indices, [0, 1, 3]);
 }
 
 #[test]
@@ -538,7 +538,7 @@ proptest! {
             prop_assert_eq!(rows, table.rows.len());
             prop_assert_eq!(table.samples.len() + repeated, read);
             prop_assert!(table.samples.is_sorted_by(|a, b| a.at < b.at));
-            prop_assert_eq!(table.places.len(), table.samples.len());
+            prop_assert_eq!(table.row_indices.len(), table.samples.len());
         }
     }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub use batch::over;
 pub use detectors::Detectors;
 pub use panel::panel_of_samples;
-pub use scorer::{Judged, Said, judge};
+pub use scorer::{Judged, SampleVerdict, judge};
 pub use table::{HEAD, write};
 
 use crate::csv::CsvError;

@@ -16,7 +16,7 @@ pub fn panel_of_samples(
         labels,
         ..Panel::default()
     };
-    for (Sample { at, value }, said) in samples.iter().copied().zip(judged.said()) {
+    for (Sample { at, value }, verdict) in samples.iter().copied().zip(judged.verdicts()) {
         panel.points.push((at, value));
         // A range lasts until the following sample, so that the range of a single sample is
         // visible.
@@ -26,7 +26,7 @@ pub fn panel_of_samples(
             .filter(|last| last.to == UnixMs::MAX)
         {
             last.to = at;
-            if Some(last.range) == said.expected && said.phase != Some(Phase::Onset) {
+            if Some(last.range) == verdict.expected && verdict.phase != Some(Phase::Onset) {
                 last.to = UnixMs::MAX;
             }
         }
@@ -34,18 +34,18 @@ pub fn panel_of_samples(
             .expected
             .last()
             .is_some_and(|last| last.to == UnixMs::MAX);
-        if let Some(range) = said.expected.filter(|_| !goes_on) {
+        if let Some(range) = verdict.expected.filter(|_| !goes_on) {
             panel.expected.push(Expected {
                 from: at,
                 to: UnixMs::MAX,
                 range,
             });
         }
-        if matches!(said.phase, Some(Phase::Onset | Phase::Clear)) {
+        if matches!(verdict.phase, Some(Phase::Onset | Phase::Clear)) {
             panel.marks.push(Mark {
                 at,
                 value,
-                over: said.phase == Some(Phase::Clear),
+                over: verdict.phase == Some(Phase::Clear),
             });
         }
     }

@@ -18,7 +18,7 @@ pub struct Judged {
 
 /// Verdict on one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Said {
+pub struct SampleVerdict {
     /// Score of this sample. The threshold of the detector is 1.
     pub score: f64,
     /// Severity of the anomaly's newest finding while the anomaly lasts, else 0.
@@ -81,11 +81,11 @@ impl Judged {
     }
 
     /// Returns the verdict on each sample in order.
-    pub fn said(&self) -> impl Iterator<Item = Said> {
+    pub fn verdicts(&self) -> impl Iterator<Item = SampleVerdict> {
         let mut findings = self.findings.iter().peekable();
         let mut anomaly: Option<(f64, Option<Range>)> = None;
         self.scores.iter().enumerate().map(move |(sample, score)| {
-            let calm = Said {
+            let calm = SampleVerdict {
                 score: *score,
                 severity: 0.0,
                 expected: None,
@@ -95,7 +95,7 @@ impl Judged {
                 let Some((severity, expected)) = anomaly else {
                     return calm;
                 };
-                return Said {
+                return SampleVerdict {
                     severity,
                     expected,
                     phase: Some(Phase::Ongoing),
@@ -112,7 +112,7 @@ impl Judged {
                 anomaly = Some((finding.severity, expected));
             }
             let severity = if over { 0.0 } else { finding.severity };
-            Said {
+            SampleVerdict {
                 severity,
                 expected,
                 phase: Some(finding.phase),
@@ -153,8 +153,8 @@ mod tests {
                 (6, finding(Phase::Onset, 1.5, None)),
             ],
         };
-        let all: Vec<_> = judged.said().collect();
-        let said = |score, severity, high: Option<f64>, phase| Said {
+        let all: Vec<_> = judged.verdicts().collect();
+        let verdict = |score, severity, high: Option<f64>, phase| SampleVerdict {
             score,
             severity,
             expected: high.map(|high| Range {
@@ -164,13 +164,13 @@ mod tests {
             phase,
         };
         let expected = [
-            said(0.1, 0.0, None, None),
-            said(2.0, 2.0, Some(5.0), Some(Phase::Onset)),
-            said(0.2, 2.0, Some(5.0), Some(Phase::Ongoing)),
-            said(3.0, 3.0, Some(5.0), Some(Phase::Ongoing)),
-            said(0.3, 0.0, Some(6.0), Some(Phase::Clear)),
-            said(0.4, 0.0, None, None),
-            said(1.5, 1.5, None, Some(Phase::Onset)),
+            verdict(0.1, 0.0, None, None),
+            verdict(2.0, 2.0, Some(5.0), Some(Phase::Onset)),
+            verdict(0.2, 2.0, Some(5.0), Some(Phase::Ongoing)),
+            verdict(3.0, 3.0, Some(5.0), Some(Phase::Ongoing)),
+            verdict(0.3, 0.0, Some(6.0), Some(Phase::Clear)),
+            verdict(0.4, 0.0, None, None),
+            verdict(1.5, 1.5, None, Some(Phase::Onset)),
         ];
         assert_eq!(all, expected);
     }

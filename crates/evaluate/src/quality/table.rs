@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::scorer::{Judged, Said};
+use super::scorer::{Judged, SampleVerdict};
 use crate::csv::{Row, Table};
 use anomalyzer_domain::{Phase, Range};
 
@@ -17,17 +17,17 @@ pub const HEAD: &str = "timestamp,value,score,severity,expected_low,expected_hig
 pub fn write<W: Write>(out: &mut W, table: &Table<'_>, judged: &Judged) -> io::Result<()> {
     writeln!(out, "{HEAD}")?;
     let mut by_row = vec![None; table.rows.len()];
-    for (place, said) in table.places.iter().zip(judged.said()) {
-        by_row[*place] = Some(said);
+    for (row, verdict) in table.row_indices.iter().zip(judged.verdicts()) {
+        by_row[*row] = Some(verdict);
     }
-    for (Row { time, number, .. }, said) in table.rows.iter().zip(by_row) {
+    for (Row { time, number, .. }, verdict) in table.rows.iter().zip(by_row) {
         write!(out, "{},{},", field(time), field(number))?;
-        let Some(Said {
+        let Some(SampleVerdict {
             score,
             severity,
             expected,
             phase,
-        }) = said
+        }) = verdict
         else {
             writeln!(out, ",,,,")?;
             continue;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::error::ReplayError;
-use super::options::Places;
+use super::options::PluginSource;
 use anomalyzer_plugin_host::Plugins;
 
 /// Maximum depth of nested folders.
@@ -42,9 +42,9 @@ fn find_in(digest: &str, folder: &Path, depth: usize) -> Option<PathBuf> {
 }
 
 /// Loads only the plugin of `file`, and returns it with its name.
-pub(super) fn load(file: &Path, places: &Places) -> Result<(Plugins, String), ReplayError> {
+pub(super) fn load(file: &Path, source: &PluginSource) -> Result<(Plugins, String), ReplayError> {
     let wrong = |why: String| ReplayError::Wrong(format!("{}: {why}", file.display()));
-    let config = places.config.clone();
+    let config = source.config.clone();
     let plugins = Plugins::of_files([("plugin".to_owned(), file)], config)
         .map_err(|error| wrong(error.to_string()))?;
     let Some(info) = plugins.list().into_iter().next() else {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::component::{find, load};
 use super::error::ReplayError;
-use super::options::{Instead, Places};
+use super::options::{Instead, PluginSource};
 use super::step::{Came, Stage, Step, text};
 use anomalyzer_detect::re_evaluate;
 use anomalyzer_diagnose::serde_name;
@@ -15,13 +15,13 @@ use anomalyzer_plugin_host::Plugins;
 pub(super) async fn again(
     basis: &Basis,
     instead: &Instead,
-    places: &Places,
+    source: &PluginSource,
 ) -> Result<Vec<Step>, ReplayError> {
     let mut steps = Vec::new();
     let others = instead
         .detectors
         .iter()
-        .map(|file| load(file, places))
+        .map(|file| load(file, source))
         .collect::<Result<Vec<_>, _>>()?;
     let mut loaded: HashMap<String, Result<(Plugins, String), String>> = HashMap::new();
     for witness in &basis.event.witnesses {
@@ -39,8 +39,8 @@ pub(super) async fn again(
             continue;
         }
         let digest = &finding.detector_digest;
-        let plugin = loaded.entry(digest.clone()).or_insert_with(|| match find(digest, &places.folders) {
-            Some(file) => load(&file, places).map_err(|error| error.to_string()),
+        let plugin = loaded.entry(digest.clone()).or_insert_with(|| match find(digest, &source.folders) {
+            Some(file) => load(&file, source).map_err(|error| error.to_string()),
             None => Err(format!("there is no component with SHA-256 {digest} here: give its folder with --plugins")),
         });
         let came = match plugin {
@@ -53,14 +53,14 @@ pub(super) async fn again(
             came,
         });
     }
-    let told = |finding: &&Finding| {
+    let has_no_context = |finding: &&Finding| {
         !basis
             .event
             .witnesses
             .iter()
             .any(|witness| witness.finding.id == finding.id)
     };
-    for finding in basis.event.incident.findings.iter().filter(told) {
+    for finding in basis.event.incident.findings.iter().filter(has_no_context) {
         let why = match finding.detector_digest.is_empty() {
             true => "the host itself found it",
             false => "what its detector knew is not on record",
@@ -117,14 +117,14 @@ async fn ask_another(
         ..witness.clone()
     };
     let is = match re_evaluate(plugins, name, &basis.event.incident.target, &asked).await {
-        Ok(Some(finding)) => told(&finding),
+        Ok(Some(finding)) => describe(&finding),
         Ok(None) => "nothing at this sample".to_owned(),
         Err(error) => format!("an error: {error}"),
     };
-    Came::of(told(&witness.finding), is)
+    Came::of(describe(&witness.finding), is)
 }
 
-fn told(finding: &Finding) -> String {
+fn describe(finding: &Finding) -> String {
     let (phase, direction) = (serde_name(&finding.phase), serde_name(&finding.direction));
     let (at, score, reason) = (rfc3339(finding.at), finding.score, &finding.reason);
     format!("{phase} {direction} at {at}, score {score:.3}: {reason}")

@@ -68,7 +68,10 @@ pub(super) async fn again(
         .filter(|_| matches!(other, Analyst::Model(_)));
     let came = match why_rules {
         Some(why) => Came::unknown(why),
-        None => Came::of(told(&recorded(decision)), told(&diagnosis.proposals)),
+        None => Came::of(
+            describe(&recorded(decision)),
+            describe(&diagnosis.proposals),
+        ),
     };
     Ok(Step { stage, what, came })
 }
@@ -101,7 +104,7 @@ fn written(proposals: &[Proposal], cites: &[String], evidence: &[Evidence]) -> S
     text(&json!({ "proposals": proposals, "cites": cites, "evidence": evidence }))
 }
 
-fn told(proposals: &[Proposal]) -> String {
+fn describe(proposals: &[Proposal]) -> String {
     let names: Vec<String> = proposals
         .iter()
         .map(|proposal| {

@@ -17,7 +17,7 @@ pub(super) fn again(event: &RecordedEvent, asked: &Asked, instead: &Instead) -> 
     let policy = instead.policy.as_ref().unwrap_or(&asked.policy);
     let is = anomalyzer_policy::judge(&asked.facts, policy);
     let came = match &instead.policy {
-        Some(_) => Came::of(told(&asked.verdict), told(&is)),
+        Some(_) => Came::of(describe(&asked.verdict), describe(&is)),
         None => Came::of(text(&asked.verdict), text(&is)),
     };
     Step {
@@ -27,7 +27,7 @@ pub(super) fn again(event: &RecordedEvent, asked: &Asked, instead: &Instead) -> 
     }
 }
 
-fn told(verdict: &GuardVerdict) -> String {
+fn describe(verdict: &GuardVerdict) -> String {
     format!(
         "{} by {} ({})",
         serde_name(&verdict.verdict),

@@ -12,6 +12,6 @@ mod run;
 mod step;
 
 pub use error::ReplayError;
-pub use options::{Analyst, Instead, Places};
+pub use options::{Analyst, Instead, PluginSource};
 pub use run::replay;
 pub use step::{Came, Stage, Step};

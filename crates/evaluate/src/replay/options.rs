@@ -1,4 +1,4 @@
-//! Replacements for a replay, and places of the plugins.
+//! Replacements for a replay, and the source of the plugins.
 
 use std::path::PathBuf;
 
@@ -26,9 +26,9 @@ pub enum Analyst {
     Model(OllamaConfig),
 }
 
-/// Places to search for plugins by their digest.
+/// Folders to search for plugins by their digest, and the configuration to load them with.
 #[derive(Debug)]
-pub struct Places {
+pub struct PluginSource {
     /// Folders with components, which may be in nested folders.
     pub folders: Vec<PathBuf>,
     /// Limits, cache and compiler of the components. Its folder is not used.

@@ -1,7 +1,7 @@
 //! Replays the steps of a decision, one after another.
 
 use super::error::ReplayError;
-use super::options::{Instead, Places};
+use super::options::{Instead, PluginSource};
 use super::step::{Came, Stage, Step};
 use super::{detect, diagnose, guard};
 use anomalyzer_domain::Decision;
@@ -15,7 +15,7 @@ use anomalyzer_history::{Input, RecordedEvent};
 pub async fn replay(
     events: &[RecordedEvent],
     instead: &Instead,
-    places: &Places,
+    source: &PluginSource,
 ) -> Result<Vec<Step>, ReplayError> {
     let Some(first) = events.first() else {
         return Err(ReplayError::Wrong("there is no such decision".to_owned()));
@@ -39,7 +39,7 @@ pub async fn replay(
     });
     match basis {
         Some((decision, basis)) => {
-            steps.extend(detect::again(basis, instead, places).await?);
+            steps.extend(detect::again(basis, instead, source).await?);
             steps.push(diagnose::again(decision, basis, instead).await?);
         }
         None => {

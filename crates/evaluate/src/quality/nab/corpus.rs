@@ -96,8 +96,8 @@ impl Corpus {
                 })?;
                 // Rows that the detector did not see count as calm.
                 let mut scores = vec![0.0; table.rows.len()];
-                for (place, score) in table.places.iter().zip(judged.scores) {
-                    scores[*place] = score;
+                for (row, score) in table.row_indices.iter().zip(judged.scores) {
+                    scores[*row] = score;
                 }
                 Ok((scores, table.report.clone()))
             });
