@@ -84,13 +84,16 @@ pub(super) async fn run_action(
                 run.record_with_retry(DecisionEventKind::EvidenceGathered, decision)
                     .await?;
             }
-            Next::End(DecisionState::Done, Some(told(decision, summary)))
+            Next::End(
+                DecisionState::Done,
+                Some(with_pending_channels(decision, summary)),
+            )
         }
     })
 }
 
 /// Returns the summary of an action, with the channels that have not accepted its notices yet.
-fn told(decision: &Decision, summary: String) -> String {
+fn with_pending_channels(decision: &Decision, summary: String) -> String {
     let outcomes = decision
         .operations
         .iter()
@@ -153,14 +156,14 @@ async fn step_by_step(
                     OperationResult::Held { verdict, input } => {
                         return Ok(Ran::Held(verdict, input));
                     }
-                    OperationResult::Refused { told, verdict } => {
+                    OperationResult::Refused { outcome, verdict } => {
                         replayed = decision.operations.len();
                         refused = refused.or(Some(verdict));
-                        told
+                        outcome
                     }
-                    OperationResult::Attempted { told, .. } => {
+                    OperationResult::Attempted { outcome, .. } => {
                         replayed = decision.operations.len();
-                        told
+                        outcome
                     }
                 }
             }

@@ -117,7 +117,7 @@ fn joined_a_storm(record: &OperationRecord) -> bool {
 /// Returns the one alert that continues the alarms of storms before a restart.
 fn storm_before(notice: &Notice, about: &About) -> (OperationId, Notice, About) {
     let storm = OperationId::derive(&["storm", "before a restart", &notice.channel]);
-    let told = Notice {
+    let notice = Notice {
         channel: notice.channel.clone(),
         title: "a storm of alarms that began before the restart of this service".to_owned(),
         text: "all of them: GET /api/v1/incidents?open=true".to_owned(),
@@ -129,7 +129,7 @@ fn storm_before(notice: &Notice, about: &About) -> (OperationId, Notice, About) 
         storm: Some(storm.clone()),
         ..about.clone()
     };
-    (storm, told, about)
+    (storm, notice, about)
 }
 
 #[cfg(test)]

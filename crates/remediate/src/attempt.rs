@@ -112,12 +112,12 @@ pub(super) fn performed_by_mark() -> Performed {
     }
 }
 
-/// Writes the result into the record. Returns the outcome in the form that the action is told.
+/// Writes the result into the record. Returns the outcome as the action gets it.
 pub(super) fn record_outcome(
     record: &mut OperationRecord,
     result: Result<Performed, OperatorError>,
 ) -> ActionOutcome {
-    let (kind, detail, told) = match result {
+    let (kind, detail, outcome) = match result {
         Ok(performed) => {
             record.before = performed.before;
             record.after = performed.after;
@@ -141,7 +141,7 @@ pub(super) fn record_outcome(
         }
     };
     record.outcome = Some(Outcome { kind, detail });
-    told
+    outcome
 }
 
 /// Returns the severity for people who sort alarms. A value far outside of its range is critical,

@@ -114,22 +114,22 @@ impl Dispatcher {
     /// # Errors
     /// No channel accepted the notice.
     pub async fn notify(&self, notice: &Notice, about: &About) -> Result<Performed, OperatorError> {
-        let told = self.notifier.notify(notice, about).await;
-        let told = told.map_err(|error| OperatorError::Unsupported(error.to_string()))?;
-        let failed: Vec<_> = told
+        let sent = self.notifier.notify(notice, about).await;
+        let sent = sent.map_err(|error| OperatorError::Unsupported(error.to_string()))?;
+        let failed: Vec<_> = sent
             .failed
             .iter()
             .map(|(name, why)| format!("{name}: {why}"))
             .collect();
-        if told.delivered.is_empty() && told.pending.is_empty() {
+        if sent.delivered.is_empty() && sent.pending.is_empty() {
             return Err(OperatorError::Unavailable(format!(
                 "nobody was told: {}",
                 failed.join("; ")
             )));
         }
-        let mut result = json!({ "delivered": told.delivered, "failed": failed });
-        if !told.pending.is_empty() {
-            result["pending"] = json!(told.pending);
+        let mut result = json!({ "delivered": sent.delivered, "failed": failed });
+        if !sent.pending.is_empty() {
+            result["pending"] = json!(sent.pending);
         }
         Ok(Performed {
             result,

@@ -23,7 +23,7 @@ pub struct InFlight {
     /// Locked while a held decision is answered or lapses, so that only one of both happens.
     pub(super) answering: Arc<AsyncMutex<()>>,
     /// Time at which people were told of a storm. A storm is one alarm.
-    pub(super) storm_told: Arc<Mutex<Option<UnixMs>>>,
+    pub(super) last_storm_notice: Arc<Mutex<Option<UnixMs>>>,
     /// Alarms that join the notice of a storm.
     pub(super) alarm_storms: AlarmStorms,
     /// Deferred decisions about which the analyst was asked again.

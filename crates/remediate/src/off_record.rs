@@ -20,7 +20,7 @@ const MAX_NOTICES: usize = 20;
 pub struct OffRecord {
     notifier: Arc<Notifier>,
     clock: Clock,
-    told: Arc<Mutex<HashSet<String>>>,
+    notified: Arc<Mutex<HashSet<String>>>,
 }
 
 /// Notice about something that is not on record.
@@ -44,18 +44,18 @@ impl OffRecord {
         Self {
             notifier,
             clock,
-            told: Arc::default(),
+            notified: Arc::default(),
         }
     }
 
     /// Tells people, unless they were told in this outage. Returns when the channels are done.
     pub async fn tell(&self, mut unrecorded: Unrecorded) {
         {
-            let mut told = self.told.lock();
-            if told.len() >= MAX_NOTICES || !told.insert(unrecorded.key.clone()) {
+            let mut notified = self.notified.lock();
+            if notified.len() >= MAX_NOTICES || !notified.insert(unrecorded.key.clone()) {
                 return;
             }
-            if told.len() == MAX_NOTICES {
+            if notified.len() == MAX_NOTICES {
                 unrecorded
                     .text
                     .push_str("\nNo more notices follow until the record can be written again.");
@@ -78,8 +78,8 @@ impl OffRecord {
         tracing::error!(title = notice.title, "telling people off the record");
         let notified = self.notifier.notify(&notice, &about);
         match tokio::time::timeout(NOTIFY_TIMEOUT, notified).await {
-            Ok(Ok(told)) if told.failed.is_empty() => {}
-            Ok(Ok(told)) => tracing::warn!(failed = ?told.failed, "some channels failed"),
+            Ok(Ok(sent)) if sent.failed.is_empty() => {}
+            Ok(Ok(sent)) => tracing::warn!(failed = ?sent.failed, "some channels failed"),
             Ok(Err(error)) => tracing::warn!(%error, "all channels failed"),
             Err(_) => tracing::warn!("the channels took longer than {NOTIFY_TIMEOUT:?}"),
         }
@@ -87,6 +87,6 @@ impl OffRecord {
 
     /// Ends the outage: the next one begins with no notices.
     pub fn end(&self) {
-        self.told.lock().clear();
+        self.notified.lock().clear();
     }
 }

@@ -37,14 +37,14 @@ pub(super) struct OperationContext<'a> {
 pub(super) enum OperationResult {
     /// The operation was attempted. Its outcome is on record.
     Attempted {
-        /// Outcome in the form that the action is told.
-        told: ActionOutcome,
+        /// Outcome as the action gets it.
+        outcome: ActionOutcome,
         /// Record of the operation.
         record: Box<OperationRecord>,
     },
     /// The operation was denied, or only foreseen. The refusal is on record.
     Refused {
-        told: ActionOutcome,
+        outcome: ActionOutcome,
         verdict: GuardVerdict,
     },
     /// A person must approve the operation. `decision.question` asks; nothing is on record yet.
@@ -217,7 +217,7 @@ async fn refuse(
     kind: OutcomeKind,
 ) -> Result<OperationResult, RunError> {
     let verdict = judged.verdict;
-    let (detail, told) = if kind == OutcomeKind::Foreseen {
+    let (detail, outcome) = if kind == OutcomeKind::Foreseen {
         let foreseen = foreseen(&record.operation, judged.snapshot.as_ref());
         (foreseen.clone(), ActionOutcome::Done(foreseen))
     } else {
@@ -230,7 +230,7 @@ async fn refuse(
     run.executor
         .record(DecisionEventKind::OperationEnded, decision, judged.input)
         .await?;
-    Ok(OperationResult::Refused { told, verdict })
+    Ok(OperationResult::Refused { outcome, verdict })
 }
 
 /// Performs an allowed operation between the record of its intent and the record of its outcome.
@@ -255,17 +255,17 @@ async fn execute(
     let result = attempt(executor, decision, &record, snapshot.as_ref(), timeout).await;
     fail_point("after", record.operation.kind());
     record.done_at = Some((executor.clock)());
-    let told = record_outcome(&mut record, result);
-    let outcome = record.outcome.as_ref().map(|outcome| outcome.kind);
-    tracing::info!(?outcome, "operation ended");
-    gather(decision, &record.operation, &told);
+    let outcome = record_outcome(&mut record, result);
+    let kind = record.outcome.as_ref().map(|outcome| outcome.kind);
+    tracing::info!(outcome = ?kind, "operation ended");
+    gather(decision, &record.operation, &outcome);
     if let Some(intent) = decision.operations.last_mut() {
         intent.clone_from(&record);
     }
     run.record_with_retry(DecisionEventKind::OperationEnded, decision)
         .await?;
     Ok(OperationResult::Attempted {
-        told,
+        outcome,
         record: Box::new(record),
     })
 }

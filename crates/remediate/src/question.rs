@@ -76,9 +76,9 @@ pub(super) async fn tell_people(
         .wait(tokio::time::timeout(NOTIFY_TIMEOUT, notified))
         .await?
     {
-        Ok(Ok(told)) if told.failed.is_empty() && told.pending.is_empty() => {}
-        Ok(Ok(told)) => tracing::warn!(
-            failed = ?told.failed, pending = ?told.pending, "some channels were not told yet"
+        Ok(Ok(sent)) if sent.failed.is_empty() && sent.pending.is_empty() => {}
+        Ok(Ok(sent)) => tracing::warn!(
+            failed = ?sent.failed, pending = ?sent.pending, "some channels were not told yet"
         ),
         Ok(Err(error)) => tracing::warn!(%error, "all channels failed"),
         Err(_) => tracing::warn!("the channels took longer than {NOTIFY_TIMEOUT:?}"),
@@ -113,11 +113,11 @@ fn text(decision: &Decision, question: &Question) -> String {
 fn is_first_of_storm(executor: &Executor) -> bool {
     let now = (executor.clock)();
     let within = millis(executor.policy.approve_within);
-    let mut told = executor.in_flight.storm_told.lock();
+    let mut last_notice = executor.in_flight.last_storm_notice.lock();
     // After a jump of the clock back, the last alarm lies in the future.
-    let first = told.is_none_or(|told| !(0..within).contains(&now.saturating_sub(told)));
+    let first = last_notice.is_none_or(|last| !(0..within).contains(&now.saturating_sub(last)));
     if first {
-        *told = Some(now);
+        *last_notice = Some(now);
     }
     first
 }

@@ -53,7 +53,7 @@ pub(super) fn after_interruption(decision: &Decision) -> Next {
         Next::Verify(Some(format!(
             "{ENDED}; what was in doubt is not repeated, its effect is looked for"
         )))
-    } else if only_told_people(decision) {
+    } else if only_notified_people(decision) {
         Next::End(
             DecisionState::Done,
             Some(format!("{ENDED}; people were told")),
@@ -103,18 +103,18 @@ async fn settle(
 }
 
 /// Returns true if the only effects of the decision are notices, and all of them were sent.
-fn only_told_people(decision: &Decision) -> bool {
+fn only_notified_people(decision: &Decision) -> bool {
     let mut effects = decision
         .operations
         .iter()
         .filter(|record| !record.operation.is_read())
         .peekable();
-    let told = |record: &OperationRecord| {
+    let is_delivered = |record: &OperationRecord| {
         matches!(record.operation, Operation::Notify(_))
             && record
                 .outcome
                 .as_ref()
                 .is_some_and(|outcome| outcome.kind == OutcomeKind::Done)
     };
-    effects.peek().is_some() && effects.all(told)
+    effects.peek().is_some() && effects.all(is_delivered)
 }

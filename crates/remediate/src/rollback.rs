@@ -194,14 +194,14 @@ fn undo_state_of(tried: &OperationRecord) -> (UndoState, String) {
             let detail = outcome
                 .map(|outcome| outcome.detail.to_string())
                 .unwrap_or_default();
-            let word = if kind == Some(OutcomeKind::Failed) {
+            let result = if kind == Some(OutcomeKind::Failed) {
                 "it did not happen"
             } else {
                 "it can't be told"
             };
             (
                 UndoState::Failed,
-                format!("{} was tried, and {word}: {detail}", tried.kind),
+                format!("{} was tried, and {result}: {detail}", tried.kind),
             )
         }
     }
