@@ -163,7 +163,7 @@ struct Row {
     began: Instant,
     ended: Option<Instant>,
     detail: String,
-    is_told: bool,
+    is_reported: bool,
 }
 
 #[derive(Default)]
@@ -199,7 +199,7 @@ impl BlindSpots {
                     log_begin(kind, subject, &detail);
                 }
                 if now.duration_since(ended) > MEMORY {
-                    row.is_told = false;
+                    row.is_reported = false;
                 }
             }
             row.detail = detail;
@@ -217,7 +217,7 @@ impl BlindSpots {
             began: now,
             ended: None,
             detail,
-            is_told: false,
+            is_reported: false,
         };
         table.rows.insert(key, row);
     }
@@ -237,19 +237,19 @@ impl BlindSpots {
         self.list(|_| true)
     }
 
-    /// Returns the blind spots that have lasted for `after`, and of which nobody was told yet.
+    /// Returns the blind spots that have lasted for `after` and were not reported to people yet.
     pub fn overdue(&self, after: Duration) -> Vec<BlindSpot> {
         let now = Instant::now();
-        self.list(|row| !row.is_told && now.duration_since(row.began) >= after)
+        self.list(|row| !row.is_reported && now.duration_since(row.began) >= after)
     }
 
-    /// Remembers that people were told of these blind spots.
-    pub fn set_told(&self, spots: &[BlindSpot]) {
+    /// Remembers that these blind spots were reported to people.
+    pub fn set_reported(&self, spots: &[BlindSpot]) {
         let mut table = self.0.lock();
         for spot in spots {
             let key = (spot.kind, spot.subject.clone());
             if let Some(row) = table.rows.get_mut(&key) {
-                row.is_told = true;
+                row.is_reported = true;
             }
         }
     }
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(shown(&overdue), all);
         // A notice that could not be delivered is due again.
         assert_eq!(spots.overdue(MINUTE), overdue);
-        spots.set_told(&overdue);
+        spots.set_reported(&overdue);
         assert_eq!(spots.overdue(MINUTE), []);
         spots.set(NoData, "traffic", None);
         assert_eq!(spots.all(), []);
@@ -340,7 +340,7 @@ mod tests {
         spots.report(PartialAnswer, "cpu", "one store is away");
         let overdue = spots.overdue(MINUTE);
         assert_eq!(overdue.len(), 1);
-        spots.set_told(&overdue);
+        spots.set_reported(&overdue);
         spots.end(PartialAnswer, "cpu");
         tokio::time::advance(MEMORY).await;
         spots.report(PartialAnswer, "cpu", "one store is away");

@@ -42,7 +42,7 @@ pub(super) async fn run(
             false => RETRY_DELAY,
         };
         if pause == SCAN_INTERVAL {
-            spots.set_told(&overdue);
+            spots.set_reported(&overdue);
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -74,11 +74,11 @@ fn report_channels(spots: &BlindSpots, channels: impl Iterator<Item = ChannelSta
 async fn notify(notifier: &Notifier, spots: &[BlindSpot]) -> bool {
     let (notice, about) = notice(spots);
     match notifier.notify(&notice, &about).await {
-        Ok(told) => {
-            if !told.failed.is_empty() {
-                tracing::warn!(failed = ?told.failed, "some channels failed");
+        Ok(sent) => {
+            if !sent.failed.is_empty() {
+                tracing::warn!(failed = ?sent.failed, "some channels failed");
             }
-            !told.delivered.is_empty()
+            !sent.delivered.is_empty()
         }
         Err(error) => {
             tracing::warn!(%error, "cannot tell people about blind spots");

@@ -80,8 +80,8 @@ pub(super) async fn wait_for_room(
     let router = anomalyzer_api::engine_router(EngineState::new(access, backend, metrics.clone()));
     let served = anomalyzer_api::serve(listener, router, metrics, stop.clone());
     let served = tokio::spawn(served);
-    let told = OffRecord::new(notifier, Arc::new(now_ms));
-    let told = tokio::spawn(async move { told.tell(unrecorded).await });
+    let off_record = OffRecord::new(notifier, Arc::new(now_ms));
+    let notifying = tokio::spawn(async move { off_record.tell(unrecorded).await });
     while missing_room(&config.data_dir).is_some() && !shutdown.is_cancelled() {
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -90,7 +90,7 @@ pub(super) async fn wait_for_room(
     }
     stop.cancel();
     let _ = served.await?;
-    told.abort();
+    notifying.abort();
     Ok(())
 }
 

@@ -26,12 +26,12 @@ const MAX_SEARCHED_CHANGES: u32 = 1000;
 
 /// Loads every plugin by itself, so that a slow one does not hold up the others.
 pub(super) async fn load(plugins: Plugins, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MAX_CONCURRENT_LOADS));
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_LOADS));
     let mut loads = JoinSet::new();
     for pending in plugins.take_pending() {
-        let (plugins, shutdown, places) = (plugins.clone(), shutdown.clone(), places.clone());
+        let (plugins, shutdown, permits) = (plugins.clone(), shutdown.clone(), permits.clone());
         loads.spawn(async move {
-            let _place = places.acquire_owned().await;
+            let _permit = permits.acquire_owned().await;
             let load = move || plugins.load_pending(&pending, &shutdown);
             if let Err(error) = tokio::task::spawn_blocking(load).await {
                 tracing::error!(%error, "loading a plugin panicked, which is a defect: please report it");

@@ -234,10 +234,10 @@ impl HttpSender {
             }
         })?;
         let status = answer.status();
-        let said = read_body(answer, self.max_response_bytes).await;
-        let said = said.map(|(text, truncated)| (hide(text, &credentials), truncated));
+        let body = read_body(answer, self.max_response_bytes).await;
+        let body = body.map(|(text, truncated)| (hide(text, &credentials), truncated));
         if !status.is_success() {
-            let (text, _) = said.unwrap_or_default();
+            let (text, _) = body.unwrap_or_default();
             let text: String = text.chars().take(200).collect();
             return Err(refusal(
                 status,
@@ -246,7 +246,7 @@ impl HttpSender {
             ));
         }
         // The receiver has done the operation, even if the rest of its response got lost.
-        let (text, truncated) = said.unwrap_or((String::new(), true));
+        let (text, truncated) = body.unwrap_or((String::new(), true));
         let mut result = json!({"status": status.as_u16(), "body": text});
         if truncated {
             result["truncated"] = true.into();

@@ -1,8 +1,8 @@
 //! A storm of alarms is one notice. Once many targets alarm, their alarms join a notice with a
 //! count and the first names, and later alarms join its updates.
 //!
-//! The alarms that no update has told yet are in memory only. After a crash in a storm, people know
-//! of the storm, and each alarm is on record.
+//! The alarms that no update has reported yet are in memory only. After a crash in a storm, people
+//! know of the storm, and each alarm is on record.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
@@ -96,14 +96,14 @@ struct Storm {
     notices: u32,
     /// Reason why the last notice was not delivered.
     failure: Option<String>,
-    /// Alarms that no notice has told yet.
-    untold: Untold,
+    /// Alarms that no notice has reported yet.
+    unreported: Unreported,
     /// Alarms that wait for the first notice.
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
 #[derive(Default)]
-struct Untold {
+struct Unreported {
     alarms: usize,
     titles: Vec<String>,
     /// The newest of the alarms.
@@ -130,7 +130,7 @@ impl AlarmStorms {
         let counted = match self.join(&alarm, &route) {
             Joined::Alone => return (route.send)(alarm.notice, alarm.about).await,
             Joined::Counted(counted) => counted,
-            Joined::Waits(told) => told
+            Joined::Waits(delivered) => delivered
                 .await
                 .unwrap_or_else(|_| Err("the service stops".to_owned())),
         };
@@ -187,7 +187,7 @@ impl AlarmStorms {
         let mut pause = GATHER_TIME;
         loop {
             sleep(pause).await;
-            let Some((notice, about, told)) = self.due(&channel) else {
+            let Some((notice, about, unreported)) = self.due(&channel) else {
                 return;
             };
             let sent = send(notice, about).await.map(drop);
@@ -201,22 +201,22 @@ impl AlarmStorms {
             };
             let mut channels = self.0.channels.lock();
             if let Some(storm) = channels.get_mut(&channel).and_then(Channel::storm) {
-                storm.note(sent, told);
+                storm.note(sent, unreported);
             }
         }
     }
 
     /// Returns the next notice and the alarms in it. Ends the storm if there are none.
-    fn due(&self, channel: &str) -> Option<(Notice, About, Untold)> {
+    fn due(&self, channel: &str) -> Option<(Notice, About, Unreported)> {
         let mut channels = self.0.channels.lock();
         let storm = channels.get_mut(channel)?.storm()?;
-        let untold = std::mem::take(&mut storm.untold);
-        let Some((notice, about)) = untold.last.clone() else {
+        let unreported = std::mem::take(&mut storm.unreported);
+        let Some((notice, about)) = unreported.last.clone() else {
             channels.remove(channel);
             return None;
         };
-        let (notice, about) = storm.notice(&untold, notice, about);
-        Some((notice, about, untold))
+        let (notice, about) = storm.notice(&unreported, notice, about);
+        Some((notice, about, unreported))
     }
 }
 
@@ -235,7 +235,7 @@ impl Storm {
             open_incidents: 0,
             notices: 0,
             failure: None,
-            untold: Untold::default(),
+            unreported: Unreported::default(),
             waiting: Vec::new(),
         }
     }
@@ -245,7 +245,7 @@ impl Storm {
             self.targets.insert(alarm.target.clone());
         }
         self.open_incidents = alarm.open_incidents;
-        self.untold.add(Untold {
+        self.unreported.add(Unreported {
             alarms: 1,
             titles: vec![alarm.notice.title.clone()],
             last: Some((alarm.notice.clone(), alarm.about.clone())),
@@ -255,19 +255,19 @@ impl Storm {
             Some(why) => Joined::Counted(Err(why.clone())),
             None if self.notices > 0 => Joined::Counted(Ok(())),
             None => {
-                let (told, waits) = oneshot::channel();
-                self.waiting.push(told);
+                let (delivered, waits) = oneshot::channel();
+                self.waiting.push(delivered);
                 Joined::Waits(waits)
             }
         }
     }
 
-    /// Returns the notice that tells of `untold`. A single alarm stays as it is.
-    fn notice(&self, untold: &Untold, last: Notice, about: About) -> (Notice, About) {
-        if untold.alarms == 1 && self.notices == 0 {
+    /// Returns the notice that tells of `unreported`. A single alarm stays as it is.
+    fn notice(&self, unreported: &Unreported, last: Notice, about: About) -> (Notice, About) {
+        if unreported.alarms == 1 && self.notices == 0 {
             return (last, about);
         }
-        let (alarms, targets, open) = (untold.alarms, self.targets.len(), self.open_incidents);
+        let (alarms, targets, open) = (unreported.alarms, self.targets.len(), self.open_incidents);
         let title = if self.notices == 0 {
             format!("a storm: {alarms} alarms on {targets} targets, {open} incidents are open")
         } else {
@@ -275,12 +275,12 @@ impl Storm {
                 "the storm goes on: {alarms} more alarms, {targets} targets so far, {open} incidents are open"
             )
         };
-        let mut lines = untold.titles.clone();
+        let mut lines = unreported.titles.clone();
         if alarms > lines.len() {
             lines.push(format!("… and {} more", alarms - lines.len()));
         }
         lines.push("all of them: GET /api/v1/incidents?open=true".to_owned());
-        let severity = if untold.is_critical {
+        let severity = if unreported.is_critical {
             "critical"
         } else {
             "warning"
@@ -303,22 +303,22 @@ impl Storm {
     }
 
     /// Notes the delivery of a notice. The alarms of a failed one go into the next.
-    fn note(&mut self, sent: Result<(), String>, mut told: Untold) {
+    fn note(&mut self, sent: Result<(), String>, mut unreported: Unreported) {
         for waiting in self.waiting.drain(..) {
             // The receiver is gone if the operation timed out.
             let _ = waiting.send(sent.clone());
         }
         self.failure = sent.err();
         if self.failure.is_some() {
-            told.add(std::mem::take(&mut self.untold));
-            self.untold = told;
+            unreported.add(std::mem::take(&mut self.unreported));
+            self.unreported = unreported;
         } else {
             self.notices += 1;
         }
     }
 }
 
-impl Untold {
+impl Unreported {
     /// Adds later alarms.
     fn add(&mut self, later: Self) {
         self.alarms += later.alarms;
