@@ -215,12 +215,12 @@ fn note(stats: &Stats, error: Option<&PluginError>, ended: bool) {
 
 /// Converts a guest's step. Returns an error if the step breaks the contract.
 fn checked(step: GuestStep) -> Result<ActionStep, String> {
-    const SAID: usize = 4096;
+    const MAX_MESSAGE_BYTES: usize = 4096;
     Ok(match step {
         GuestStep::Perform(wanted) => ActionStep::Perform(operation(wanted)?),
         GuestStep::WaitMs(ms) => ActionStep::WaitMs(ms),
-        GuestStep::Finished(said) => ActionStep::Finished(one_line(&said, SAID)),
-        GuestStep::GaveUp(said) => ActionStep::GaveUp(one_line(&said, SAID)),
+        GuestStep::Finished(message) => ActionStep::Finished(one_line(&message, MAX_MESSAGE_BYTES)),
+        GuestStep::GaveUp(message) => ActionStep::GaveUp(one_line(&message, MAX_MESSAGE_BYTES)),
     })
 }
 

@@ -196,7 +196,10 @@ impl PluginError {
     /// Returns true if the instance is not opened again until someone lifts the quarantine or
     /// another version goes live.
     pub fn is_quarantine(&self) -> bool {
-        matches!(self, Self::Quarantined { .. } | Self::PluginQuarantined { .. })
+        matches!(
+            self,
+            Self::Quarantined { .. } | Self::PluginQuarantined { .. }
+        )
     }
 
     /// Converts an error that the guest returned.
@@ -214,7 +217,7 @@ impl PluginError {
         plugin: &str,
         call: &'static str,
         deadline: Duration,
-        last_words: Option<&str>,
+        last_error: Option<&str>,
         refused: Option<LimitReached>,
         error: &wasmtime::Error,
     ) -> Self {
@@ -254,8 +257,8 @@ impl PluginError {
             };
         }
         let mut reason = one_line(&error.root_cause().to_string(), 512);
-        if let Some(words) = last_words {
-            reason = format!("{reason} (its last words: {words})");
+        if let Some(message) = last_error {
+            reason = format!("{reason} (its last words: {message})");
         }
         Self::Trap {
             plugin,

@@ -175,7 +175,7 @@ pub(super) fn describe(
     linked: &Linked,
     info: &mut PluginInfo,
 ) -> Result<(), String> {
-    let told = |error: PluginError| error.to_string();
+    let as_text = |error: PluginError| error.to_string();
     let deadline = runtime.limits.describe_deadline;
     let mut sandbox = runtime.sandbox_of_nobody(info.name.as_str().into());
     let bytes = OPENING_BYTES + SCHEMA_BYTES;
@@ -185,12 +185,12 @@ pub(super) fn describe(
                 .call("instantiate", deadline, bytes, |store| {
                     pre.instantiate(store)
                 })
-                .map_err(told)?;
+                .map_err(as_text)?;
             let description = sandbox
                 .call("describe", deadline, bytes, |store| {
                     exports.detector.call_describe(store)
                 })
-                .map_err(told)?;
+                .map_err(as_text)?;
             introduce(info, description.about)?;
             info.stateful = pre.is_stateful();
             info.history_ms = description.history_ms;
@@ -206,12 +206,12 @@ pub(super) fn describe(
                 .call("instantiate", deadline, bytes, |store| {
                     pre.instantiate(store)
                 })
-                .map_err(told)?;
+                .map_err(as_text)?;
             let description = sandbox
                 .call("describe", deadline, bytes, |store| {
                     guest.anomalyzer_plugin_action().call_describe(store)
                 })
-                .map_err(told)?;
+                .map_err(as_text)?;
             introduce(info, description.about)?;
             if description.needs.len() > NEEDS {
                 return Err(format!(

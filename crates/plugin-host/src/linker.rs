@@ -57,7 +57,7 @@ impl log::Host for State {
             }
         }
         if matches!(level, Level::Error) {
-            self.last_words = Some(message);
+            self.last_error = Some(message);
         }
     }
 }

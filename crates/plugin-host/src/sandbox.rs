@@ -19,7 +19,7 @@ pub(super) struct State {
     pub(super) log_gate: LogGate,
     /// Last error that the guest logged. This is most often the message of the panic that it traps
     /// with.
-    pub(super) last_words: Option<String>,
+    pub(super) last_error: Option<String>,
     /// Rest of the deadline after the first slice, in epochs.
     left: u64,
     budget: Budget,
@@ -95,7 +95,7 @@ impl Sandbox {
         let state = State {
             plugin,
             log_gate: LogGate::default(),
-            last_words: None,
+            last_error: None,
             left: 0,
             budget: Budget::default(),
             meter,
@@ -150,7 +150,7 @@ impl Sandbox {
         };
         let State {
             plugin,
-            last_words,
+            last_error,
             stats,
             meter,
             ..
@@ -161,7 +161,7 @@ impl Sandbox {
                 plugin,
                 call,
                 deadline,
-                last_words.as_deref(),
+                last_error.as_deref(),
                 meter.refused(),
                 &error,
             )

@@ -66,8 +66,8 @@ impl PluginRepository {
     /// Returns the bytes of a version. Returns an error if they no longer match their digest.
     pub fn bytes(&self, digest: &str, max: u64) -> Result<Vec<u8>, String> {
         let path = self.of_bytes(digest);
-        let told = |error: std::io::Error| format!("{}: {error}", path.display());
-        let bytes = regular_file::read(&path, max).map_err(told)?;
+        let with_path = |error: std::io::Error| format!("{}: {error}", path.display());
+        let bytes = regular_file::read(&path, max).map_err(with_path)?;
         if hex::encode(Sha256::digest(&bytes)) != digest {
             return Err(format!(
                 "{} was changed: its SHA-256 is another",
@@ -143,14 +143,14 @@ impl PluginRepository {
 
     /// Replaces a file atomically, even if the machine stops at any time.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), String> {
-        let told = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(told)?;
-        file.write_all(bytes).map_err(told)?;
-        file.as_file().sync_all().map_err(told)?;
-        file.persist(path).map_err(|error| told(error.error))?;
+        let with_path = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(with_path)?;
+        file.write_all(bytes).map_err(with_path)?;
+        file.as_file().sync_all().map_err(with_path)?;
+        file.persist(path).map_err(|error| with_path(error.error))?;
         File::open(&self.folder)
             .and_then(|folder| folder.sync_all())
-            .map_err(told)
+            .map_err(with_path)
     }
 
     fn of_bytes(&self, digest: &str) -> PathBuf {

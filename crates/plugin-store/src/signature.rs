@@ -123,24 +123,26 @@ impl SigningKey {
 
 /// Reads the keys in a folder, in one `NAME.pub` each. A missing folder has no keys.
 pub fn trusted_in(folder: &Path) -> Result<Vec<TrustedKey>, String> {
-    let told = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let with_path =
+        |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(told(folder, &error)),
+        Err(error) => return Err(with_path(folder, &error)),
     };
     let mut keys = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| told(folder, &error))?.path();
+        let path = entry.map_err(|error| with_path(folder, &error))?.path();
         if path.extension().is_some_and(|extension| extension == "pub") {
             let name = path
                 .file_stem()
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let text = regular_file::read(&path, KEY_BYTES).map_err(|error| told(&path, &error))?;
+            let text =
+                regular_file::read(&path, KEY_BYTES).map_err(|error| with_path(&path, &error))?;
             let text = String::from_utf8_lossy(&text);
-            keys.push(TrustedKey::parse(&name, &text).map_err(|error| told(&path, &error))?);
+            keys.push(TrustedKey::parse(&name, &text).map_err(|error| with_path(&path, &error))?);
         }
     }
     keys.sort_by(|a, b| a.name.cmp(&b.name));

@@ -421,7 +421,11 @@ mod tests {
         }
         stats.run_ended(None);
         stats.run_ended(Some("deadline"));
-        assert_eq!(stats.quarantine_reason(), None, "a run that went well ends the row");
+        assert_eq!(
+            stats.quarantine_reason(),
+            None,
+            "a run that went well ends the row"
+        );
         for _ in 0..4 {
             stats.run_ended(Some("deadline"));
         }

@@ -25,7 +25,7 @@ const THREADS: &str = "4";
 const HEAPS: &str = "2";
 
 /// Maximum size of the output that is kept of a child, in bytes.
-const SAID: u64 = 64 << 10;
+const MAX_STDERR_BYTES: u64 = 64 << 10;
 
 /// Reason why a child did not compile the component.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Job<'_> {
 struct Ended {
     /// Exit status, or None if the child had to be stopped.
     status: Option<ExitStatus>,
-    said: String,
+    stderr_text: String,
 }
 
 fn feed(
@@ -127,13 +127,16 @@ fn feed(
                 drop(stdin.map(|mut stdin| stdin.write_all(bytes)));
             })?;
             thread::Builder::new().spawn_scoped(scope, move || {
-                let mut said = Vec::new();
+                let mut stderr_text = Vec::new();
                 if let Some(mut stderr) = stderr {
-                    let _ = stderr.by_ref().take(SAID).read_to_end(&mut said);
+                    let _ = stderr
+                        .by_ref()
+                        .take(MAX_STDERR_BYTES)
+                        .read_to_end(&mut stderr_text);
                     // The rest is read but not kept, so that the child never waits for a reader.
                     let _ = io::copy(&mut stderr, &mut io::sink());
                 }
-                String::from_utf8_lossy(&said).into_owned()
+                String::from_utf8_lossy(&stderr_text).into_owned()
             })
         })();
         let reader = match both {
@@ -148,7 +151,7 @@ fn feed(
         let status = wait(&mut child, time_limit, cancel)?;
         Ok(Ended {
             status,
-            said: reader.join().unwrap_or_default(),
+            stderr_text: reader.join().unwrap_or_default(),
         })
     })
 }
@@ -176,8 +179,11 @@ fn wait(
 
 impl Ended {
     fn judge(self, limits: &Limits, time_limit: Duration) -> Result<(), Failure> {
-        let Self { status, said } = self;
-        let last = said
+        let Self {
+            status,
+            stderr_text,
+        } = self;
+        let last = stderr_text
             .lines()
             .map(str::trim)
             .rfind(|line| !line.is_empty())
@@ -195,18 +201,18 @@ impl Ended {
                  plugins.limits.compile_cpu if you trust it",
                 limits.compile_cpu
             )),
-            _ if out_of_memory(&said) => Failure::Limit(format!(
+            _ if out_of_memory(&stderr_text) => Failure::Limit(format!(
                 "compiling it takes more than {} bytes of memory: it is far too complicated for a plugin; raise \
                  plugins.limits.compile_memory_bytes if you trust it",
                 limits.compile_memory_bytes
             )),
-            _ if said.contains("overflowed its stack") => Failure::Limit(
+            _ if stderr_text.contains("overflowed its stack") => Failure::Limit(
                 "compiling it takes more stack than there is: it is nested too deeply".to_owned(),
             ),
-            Some(Ok(UNUSABLE)) => Failure::Other(one_line(&said, 1024)),
+            Some(Ok(UNUSABLE)) => Failure::Other(one_line(&stderr_text, 1024)),
             Some(Ok(UNABLE)) => Failure::Other(format!(
                 "it could not be compiled: {}",
-                one_line(&said, 1024)
+                one_line(&stderr_text, 1024)
             )),
             _ => Failure::Other(format!(
                 "the compiler ended with {status}: {}",
@@ -218,18 +224,18 @@ impl Ended {
 
 /// Returns true if the child ran out of memory. A failed allocation ends the process with these
 /// words, and a failed mapping is an error with this number.
-fn out_of_memory(said: &str) -> bool {
-    said.contains("memory allocation of") || said.contains("(os error 12)")
+fn out_of_memory(stderr_text: &str) -> bool {
+    stderr_text.contains("memory allocation of") || stderr_text.contains("(os error 12)")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(status: Option<i32>, said: &str) -> String {
+    fn told(status: Option<i32>, stderr_text: &str) -> String {
         let ended = Ended {
             status: status.map(ExitStatus::from_raw),
-            said: said.to_owned(),
+            stderr_text: stderr_text.to_owned(),
         };
         match ended
             .judge(&Limits::default(), Duration::from_secs(9))
@@ -251,7 +257,7 @@ mod tests {
         assert!(
             Ended {
                 status: code(0).map(ExitStatus::from_raw),
-                said: String::new()
+                stderr_text: String::new()
             }
             .judge(&Limits::default(), Duration::ZERO)
             .is_ok()
@@ -266,7 +272,7 @@ mod tests {
             slow.starts_with("limit: ") && slow.contains("plugins.limits.compile_cpu"),
             "{slow}"
         );
-        for (status, said) in [
+        for (status, stderr_text) in [
             (
                 Some(Signal::ABORT.as_raw()),
                 "memory allocation of 8 bytes failed",
@@ -277,8 +283,8 @@ mod tests {
             ),
         ] {
             assert!(
-                told(status, said).contains("plugins.limits.compile_memory_bytes"),
-                "{said}"
+                told(status, stderr_text).contains("plugins.limits.compile_memory_bytes"),
+                "{stderr_text}"
             );
         }
         let overflowed = "thread 'main' has overflowed its stack";
@@ -329,6 +335,6 @@ mod tests {
         assert!(run("exit 0").status.unwrap().success());
         let talker = run("head -c 1000000 /dev/zero >&2");
         assert!(talker.status.unwrap().success());
-        assert_eq!(talker.said.len() as u64, SAID);
+        assert_eq!(talker.stderr_text.len() as u64, MAX_STDERR_BYTES);
     }
 }

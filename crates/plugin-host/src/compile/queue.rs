@@ -18,9 +18,9 @@ pub(super) struct Queue {
 pub(super) struct Place<'q>(&'q Queue);
 
 impl Queue {
-    pub(super) fn new(places: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
-            free: Mutex::new(places),
+            free: Mutex::new(capacity),
             freed: Condvar::new(),
         }
     }

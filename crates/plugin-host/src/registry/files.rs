@@ -23,7 +23,7 @@ impl Registry {
     pub(crate) fn look(&self) -> Vec<std::path::PathBuf> {
         match self.folder.look(false) {
             Ok(look) => {
-                self.said(None);
+                self.report_folder_problem(None);
                 for file in look.gone {
                     let _changing = self.changing.lock();
                     self.write(|table| table.broken.remove(&file));
@@ -48,7 +48,7 @@ impl Registry {
                 look.due
             }
             Err(error) => {
-                self.said(Some(format!(
+                self.report_folder_problem(Some(format!(
                     "the plugin folder can't be read: {error}; what was loaded stays"
                 )));
                 Vec::new()
@@ -56,7 +56,7 @@ impl Registry {
         }
     }
 
-    fn said(&self, problem: Option<String>) {
+    fn report_folder_problem(&self, problem: Option<String>) {
         let mut known = self.problem.lock();
         if let Some(problem) = &problem
             && known.is_none()

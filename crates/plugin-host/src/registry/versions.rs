@@ -165,7 +165,7 @@ impl Registry {
             Some(entry) => entry.record = record,
             None => drop(table.entries.insert(info.name.clone(), Entry::of(record))),
         });
-        self.told(PluginChangeKind::Stored, checked, origin, before.as_deref());
+        self.report_addition(PluginChangeKind::Stored, checked, origin, before.as_deref());
         self.moved();
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Registry {
             self.runtime.stats.of(&name.as_str().into()).begin();
         }
         if is_other || !is_known {
-            self.told(
+            self.report_addition(
                 PluginChangeKind::Installed,
                 &checked,
                 origin,
@@ -273,7 +273,7 @@ impl Registry {
     }
 
     /// Logs and queues the addition of a version.
-    fn told(
+    fn report_addition(
         &self,
         kind: PluginChangeKind,
         checked: &Checked,

@@ -830,7 +830,10 @@ async fn an_action_whose_runs_fault_again_and_again_is_quarantined_and_a_new_ver
         .await
         .err()
         .unwrap();
-    assert!(matches!(error, PluginError::PluginQuarantined { .. }), "{error}");
+    assert!(
+        matches!(error, PluginError::PluginQuarantined { .. }),
+        "{error}"
+    );
     let mut other = guest::action("drain");
     // An empty custom section named `v` changes the bytes, but not the plugin.
     other.extend([0, 2, 1, b'v']);
