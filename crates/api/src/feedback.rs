@@ -50,8 +50,8 @@ pub(super) async fn add(
     let Some((target, finding)) = found else {
         return Err(Problem::not_found("finding", &id, "/api/v1/incidents"));
     };
-    let word = if body.useful { "useful" } else { "noise" };
-    let what = format!("{id} was {word}: {}", body.why);
+    let verdict = if body.useful { "useful" } else { "noise" };
+    let what = format!("{id} was {verdict}: {}", body.why);
     let by = caller.name.clone();
     let vote = Vote {
         finding: id,

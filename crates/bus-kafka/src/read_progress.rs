@@ -74,13 +74,13 @@ pub(super) struct ReadProgress {
 }
 
 impl Partition {
-    fn new(told: &PartitionStatistics) -> Self {
+    fn new(reported: &PartitionStatistics) -> Self {
         Self {
-            next: told.next_offset,
-            taken: told.next_offset,
-            stable_end: told.ls_offset,
-            end: told.hi_offset,
-            leader: told.leader,
+            next: reported.next_offset,
+            taken: reported.next_offset,
+            stable_end: reported.ls_offset,
+            end: reported.hi_offset,
+            leader: reported.leader,
             ticks: 0,
             looked_at: 0,
             is_suspect: false,
@@ -105,10 +105,10 @@ impl Partition {
 
     /// Takes the newer statistics of the partition. `drained` is true if all messages up to `next`
     /// were taken since the previous ones.
-    fn update(&mut self, told: &PartitionStatistics, drained: bool) {
+    fn update(&mut self, reported: &PartitionStatistics, drained: bool) {
         let newer = Self {
             taken: if drained { self.next } else { self.taken },
-            ..Self::new(told)
+            ..Self::new(reported)
         };
         let standstill = newer.standstill();
         let is_same = standstill.is_some()
@@ -194,15 +194,17 @@ impl ReadProgress {
             .into_iter()
             .flat_map(|topic| &topic.partitions)
             // Partition -1 is internal, and those that are not desired belong to other consumers.
-            .filter(|(id, told)| **id >= 0 && told.desired && !told.fetch_state.starts_with("stop"))
-            .map(|(id, told)| (*id, told))
+            .filter(|(id, reported)| {
+                **id >= 0 && reported.desired && !reported.fetch_state.starts_with("stop")
+            })
+            .map(|(id, reported)| (*id, reported))
             .collect();
         partitions.retain(|id, _| read.contains_key(id));
-        for (id, told) in read {
+        for (id, reported) in read {
             partitions
                 .entry(id)
-                .and_modify(|partition| partition.update(told, drained))
-                .or_insert_with(|| Partition::new(told));
+                .and_modify(|partition| partition.update(reported, drained))
+                .or_insert_with(|| Partition::new(reported));
         }
     }
 

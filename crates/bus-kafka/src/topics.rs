@@ -242,14 +242,15 @@ impl Topics {
         match self.admin.describe_configs(&asked, &self.options).await {
             Ok(answers) => {
                 for (topic, answer) in Topic::ALL.into_iter().zip(answers) {
-                    let told = answer
+                    let configured = answer
                         .ok()
                         .and_then(|resource| resource.get("max.message.bytes")?.value.clone());
-                    let Some(told) = told.and_then(|value| value.parse::<usize>().ok()) else {
+                    let Some(limit) = configured.and_then(|value| value.parse::<usize>().ok())
+                    else {
                         continue;
                     };
                     // The broker's limit includes the batch around the message.
-                    let fits = told.saturating_sub(AROUND);
+                    let fits = limit.saturating_sub(AROUND);
                     if fits < config.max_message_bytes {
                         tracing::warn!(
                             topic = config.topics.of(topic),

@@ -67,7 +67,7 @@ impl Narrator {
             return;
         };
         let mut decisions = history.subscribe();
-        let mut told: HashMap<String, Told> = HashMap::new();
+        let mut narrated: HashMap<String, Narrated> = HashMap::new();
         let mut found = HashSet::new();
         loop {
             tokio::select! {
@@ -80,7 +80,7 @@ impl Narrator {
                     }
                 }
                 decision = decisions.recv() => match decision {
-                    Ok(decision) => self.decision(&decision, told.entry(decision.id.to_string()).or_default()),
+                    Ok(decision) => self.decision(&decision, narrated.entry(decision.id.to_string()).or_default()),
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
                 },
@@ -145,8 +145,8 @@ impl Narrator {
         }
     }
 
-    fn decision(&self, decision: &Decision, told: &mut Told) {
-        if !std::mem::replace(&mut told.proposed, true) {
+    fn decision(&self, decision: &Decision, narrated: &mut Narrated) {
+        if !std::mem::replace(&mut narrated.proposed, true) {
             let analyst = &decision.analyst;
             let who = match analyst.kind {
                 AnalystKind::Ollama => {
@@ -171,9 +171,9 @@ impl Narrator {
         if let Some(guard) = decision
             .guard
             .as_ref()
-            .filter(|guard| told.guard.as_ref() != Some(&guard.rule))
+            .filter(|guard| narrated.guard.as_ref() != Some(&guard.rule))
         {
-            told.guard = Some(guard.rule.clone());
+            narrated.guard = Some(guard.rule.clone());
             let verdict = serde_json::to_value(guard.verdict).unwrap_or_default();
             let line = format!(
                 "guard: {} by rule {}: {}",
@@ -183,11 +183,11 @@ impl Narrator {
             );
             self.say("guard", &line, &json!(guard));
         }
-        for operation in decision.operations.iter().skip(told.operations) {
+        for operation in decision.operations.iter().skip(narrated.operations) {
             let Some(outcome) = &operation.outcome else {
                 break;
             };
-            told.operations += 1;
+            narrated.operations += 1;
             let how = match outcome.kind {
                 OutcomeKind::Done => "done".to_owned(),
                 OutcomeKind::Foreseen => "not done, foreseen only".to_owned(),
@@ -206,7 +206,7 @@ impl Narrator {
             );
         }
         if let Some(verification) = &decision.verification
-            && !std::mem::replace(&mut told.verified, true)
+            && !std::mem::replace(&mut narrated.verified, true)
         {
             let line = format!(
                 "verified: {}: {}",
@@ -215,7 +215,7 @@ impl Narrator {
             );
             self.say("verification", &line, &json!(verification));
         }
-        if decision.state().needs_no_work() && !std::mem::replace(&mut told.ended, true) {
+        if decision.state().needs_no_work() && !std::mem::replace(&mut narrated.ended, true) {
             let summary = decision.summary.as_deref().unwrap_or("");
             let line = format!(
                 "decision {} is {}: {summary}",
@@ -229,7 +229,7 @@ impl Narrator {
 
 /// Parts of a decision that were narrated already.
 #[derive(Default)]
-struct Told {
+struct Narrated {
     proposed: bool,
     guard: Option<String>,
     operations: usize,

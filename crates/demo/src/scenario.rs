@@ -74,7 +74,7 @@ impl<'a> Scenario<'a> {
             "an ordinary day: 40 requests a second, the detectors learn what is usual",
         );
         let began = now_ms();
-        let mut told = 0;
+        let mut narrated = 0;
         poll(
             self.context.within(60),
             "the detectors did not see enough samples",
@@ -86,8 +86,8 @@ impl<'a> Scenario<'a> {
                     .min()
                     .unwrap_or(0);
                 let seconds = (now_ms() - began) / 1000;
-                if seconds / 4 > told {
-                    told = seconds / 4;
+                if seconds / 4 > narrated {
+                    narrated = seconds / 4;
                     let line = format!(
                         "{} signals, {least} samples each; {}",
                         status.len(),
@@ -161,14 +161,14 @@ impl<'a> Scenario<'a> {
             Scene::Mute => {
                 self.fault_everywhere("mute").await?;
                 let decision = self.decided(solutions::ALARM, started).await?;
-                let told = decision.operations.iter().any(|record| {
+                let is_delivered = decision.operations.iter().any(|record| {
                     matches!(record.operation, Operation::Notify(_))
                         && record
                             .outcome
                             .as_ref()
                             .is_some_and(|outcome| outcome.kind == OutcomeKind::Done)
                 });
-                anyhow::ensure!(told, "no notice is on record as delivered");
+                anyhow::ensure!(is_delivered, "no notice is on record as delivered");
                 Ok(format!(
                     "{} and nothing else ({})",
                     decision.solution, decision.id

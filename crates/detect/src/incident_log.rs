@@ -120,7 +120,7 @@ impl IncidentLog {
         let mut caught_up = self.caught_up.subscribe();
         tokio::time::timeout(within, caught_up.wait_for(|caught_up| *caught_up))
             .await
-            .is_ok_and(|word| word.is_ok())
+            .is_ok_and(|result| result.is_ok())
     }
 }
 

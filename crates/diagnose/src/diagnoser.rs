@@ -59,7 +59,7 @@ pub struct Diagnoser {
     config: DiagnoserConfig,
     ollama: Option<Ollama>,
     breaker: Mutex<Breaker>,
-    places: Semaphore,
+    permits: Semaphore,
     offer: Offer,
     clock: Clock,
 }
@@ -76,7 +76,7 @@ impl Diagnoser {
         clock: Clock,
     ) -> Result<Self, String> {
         let ollama = ollama.map(Ollama::new).transpose()?;
-        let (breaker, places) = match ollama.as_ref().map(Ollama::config) {
+        let (breaker, permits) = match ollama.as_ref().map(Ollama::config) {
             Some(config) => (
                 Breaker::new(config.breaker_after, config.breaker_pause, config.timeout),
                 config.concurrency.max(1),
@@ -87,7 +87,7 @@ impl Diagnoser {
             config,
             ollama,
             breaker: Mutex::new(breaker),
-            places: Semaphore::new(places),
+            permits: Semaphore::new(permits),
             offer,
             clock,
         })
@@ -138,7 +138,7 @@ impl Diagnoser {
         let Some(ollama) = &self.ollama else {
             return (by_rules("no ollama is configured".into()), evidence);
         };
-        if self.is_last_word(event) {
+        if self.is_last_attempt(event) {
             let why = format!("{} diagnoses did not help: people are told", event.attempt);
             return (by_rules(why), evidence);
         }
@@ -158,7 +158,7 @@ impl Diagnoser {
             return (left_alone(), evidence);
         }
         let time_limit = ollama.config().timeout;
-        let Ok(Ok(_place)) = tokio::time::timeout(time_limit, self.places.acquire()).await else {
+        let Ok(Ok(_permit)) = tokio::time::timeout(time_limit, self.permits.acquire()).await else {
             return (
                 by_rules(format!(
                     "ollama was busy with other incidents for {time_limit:?}"
@@ -215,7 +215,7 @@ impl Diagnoser {
             .active()
             .any(|finding| finding.meaning == Meaning::Coverage);
         let again = event.kind == IncidentEventKind::Gathered;
-        let last = self.is_last_word(event);
+        let last = self.is_last_attempt(event);
         (self.offer)(&event.incident.target)
             .into_iter()
             .filter(|name| !last || name == solutions::ALARM)
@@ -229,7 +229,7 @@ impl Diagnoser {
 
     /// Returns true if all attempts are used. An incident that no action helps ends with an alert
     /// to people.
-    fn is_last_word(&self, event: &IncidentEvent) -> bool {
+    fn is_last_attempt(&self, event: &IncidentEvent) -> bool {
         event.attempt > self.config.most_attempts
     }
 

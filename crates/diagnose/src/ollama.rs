@@ -299,7 +299,7 @@ impl Ollama {
             let why = refusal(&format!("ollama answered {status}"), &body);
             return Err(useless(why, raw()));
         }
-        let content = content(&body).map_err(|(why, said)| useless(why, said.or_else(raw)))?;
+        let content = content(&body).map_err(|(why, quoted)| useless(why, quoted.or_else(raw)))?;
         match check(&content, evidence, offered) {
             Ok(answer) => Ok(Diagnosis {
                 proposals: proposals(&answer),
@@ -340,13 +340,13 @@ impl Ollama {
 
 /// Adds Ollama's own explanation in the body of a failure, shortened, to `what`.
 fn refusal(what: &str, body: &[u8]) -> String {
-    let told = serde_json::from_slice::<ChatAnswer>(body)
+    let reason = serde_json::from_slice::<ChatAnswer>(body)
         .ok()
         .and_then(|answer| answer.error)
         .map(|error| explanation(&error))
-        .filter(|told| !told.is_empty());
-    match told {
-        Some(told) => format!("{what}: {told}"),
+        .filter(|reason| !reason.is_empty());
+    match reason {
+        Some(reason) => format!("{what}: {reason}"),
         None => what.to_owned(),
     }
 }
@@ -372,33 +372,37 @@ fn content(body: &[u8]) -> Result<String, (String, Option<String>)> {
         return unusable("ollama's answer has no message");
     };
     let content = message.content.unwrap_or_default();
-    let said = content.trim();
+    let text = content.trim();
     let why = if let Some(call) = message.tool_calls.unwrap_or_default().first() {
         let name = call["function"]["name"].as_str().unwrap_or("unnamed");
         let name = truncate(name, 60);
         format!("the model called the tool `{name}`, and there are none: choose another model")
     } else if answer.done_reason.as_deref() == Some("length") {
         "the model's answer was cut at its length limit".to_owned()
-    } else if said.is_empty() && message.thinking.is_some_and(|text| !text.trim().is_empty()) {
+    } else if text.is_empty()
+        && message
+            .thinking
+            .is_some_and(|thinking| !thinking.trim().is_empty())
+    {
         "the model thought and answered nothing: choose a model that answers without thinking"
             .to_owned()
-    } else if said.is_empty() {
+    } else if text.is_empty() {
         let ended = answer.done_reason.unwrap_or_else(|| "no reason".to_owned());
         format!(
             "the model's answer is empty (done_reason: {})",
             truncate(&ended, 60)
         )
-    } else if said.starts_with("<think>") || said.starts_with("<thinking>") {
+    } else if text.starts_with("<think>") || text.starts_with("<thinking>") {
         "the model put its thinking into the answer: choose a model that answers without thinking"
             .to_owned()
-    } else if said.starts_with("```") {
+    } else if text.starts_with("```") {
         "the model put a code fence around its answer, so it ignores the schema: choose another \
          model"
             .to_owned()
     } else {
         return Ok(content);
     };
-    Err((why, (!said.is_empty()).then_some(content)))
+    Err((why, (!text.is_empty()).then_some(content)))
 }
 
 /// Parses the stored answer of a model. Returns the proposals and the ids of the cited evidence.

@@ -228,13 +228,13 @@ impl<'a> Reader<'a> {
             }
             return;
         }
-        let words = String::from_utf8_lossy(line);
-        let after = |text: &str, word| {
-            let rest = text.strip_prefix(word)?;
+        let line = String::from_utf8_lossy(line);
+        let after = |text: &str, prefix| {
+            let rest = text.strip_prefix(prefix)?;
             let trimmed = rest.trim_start_matches([' ', '\t']);
             (trimmed.len() < rest.len()).then(|| trimmed.to_owned())
         };
-        let comment = after(words.trim_start_matches([' ', '\t']), "#");
+        let comment = after(line.trim_start_matches([' ', '\t']), "#");
         let Some(definition) = comment.and_then(|comment| after(&comment, "TYPE")) else {
             return;
         };

@@ -103,14 +103,14 @@ pub async fn anchor(
     clock: Clock,
     shutdown: CancellationToken,
 ) -> Result<(), Infallible> {
-    let mut told = Vec::new();
+    let mut anchored = Vec::new();
     while !config.is_idle() {
         match history.heads().await {
-            Ok(heads) if heads != told => {
+            Ok(heads) if heads != anchored => {
                 if let Err(error) = tell(&config, &heads, bus.as_ref(), &rfc3339(clock())).await {
                     tracing::error!(%error, "cannot write the chain heads to every anchor");
                 } else {
-                    told = heads;
+                    anchored = heads;
                 }
             }
             Ok(_) => {}

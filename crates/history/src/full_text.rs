@@ -37,11 +37,11 @@ pub(super) fn words(decision: &Decision) -> String {
         add(&guard.rule);
         add(&guard.reason);
     }
-    for said in [&decision.summary, &decision.analyst.why_rules]
+    for text in [&decision.summary, &decision.analyst.why_rules]
         .into_iter()
         .flatten()
     {
-        add(said);
+        add(text);
     }
     if let Some(verification) = &decision.verification {
         add(&verification.reason);

@@ -131,9 +131,9 @@ fn credentials(
     complaint: &[u8],
 ) -> Result<Credentials, String> {
     if !status.success() {
-        let said = short(&String::from_utf8_lossy(complaint));
+        let message = short(&String::from_utf8_lossy(complaint));
         return Err(format!(
-            "the credential plugin `{name}` failed ({status}): {said}"
+            "the credential plugin `{name}` failed ({status}): {message}"
         ));
     }
     // YAML includes JSON. Some plugins print YAML.

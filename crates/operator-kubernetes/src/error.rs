@@ -51,7 +51,7 @@ pub fn classify(what: &str, error: kube::Error) -> ApiError {
     let kube::Error::Api(status) = error else {
         return without_answer(what, &error);
     };
-    let said = if status.reason == UNREADABLE {
+    let answer = if status.reason == UNREADABLE {
         format!(
             "something that is not the Kubernetes API: {}",
             short(&status.message)
@@ -60,7 +60,7 @@ pub fn classify(what: &str, error: kube::Error) -> ApiError {
         short(&status.message)
     };
     let why = format!(
-        "{what}: the Kubernetes API answered {}: {said}",
+        "{what}: the Kubernetes API answered {}: {answer}",
         status.code
     );
     let not_kubernetes = status.reason == UNREADABLE;

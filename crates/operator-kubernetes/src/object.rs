@@ -259,7 +259,7 @@ fn sounds_secret(name: &str) -> bool {
         "DSN",
     ]
     .iter()
-    .any(|word| name.contains(word))
+    .any(|part| name.contains(part))
 }
 
 #[cfg(test)]

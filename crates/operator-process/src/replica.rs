@@ -106,8 +106,8 @@ fn command(group: &Group, start: &Start) -> Command {
             .replace("{host}", &host)
             .replace("{replica}", &replica)
     };
-    let words: Vec<String> = group.config.command.iter().map(fill).collect();
-    let (program, arguments) = words
+    let command_line: Vec<String> = group.config.command.iter().map(fill).collect();
+    let (program, arguments) = command_line
         .split_first()
         .map_or((String::new(), &[][..]), |(first, rest)| {
             (first.clone(), rest)

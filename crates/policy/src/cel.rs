@@ -121,7 +121,7 @@ fn bounded(text: &str) -> Result<(), String> {
     }
     let (mut depth, mut operators, mut comprehensions) = (0_usize, 0, 0);
     let mut quote = None;
-    let mut word = String::new();
+    let mut identifier = String::new();
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         if let Some(open) = quote {
@@ -133,15 +133,15 @@ fn bounded(text: &str) -> Result<(), String> {
             continue;
         }
         if character.is_alphanumeric() || character == '_' {
-            word.push(character);
+            identifier.push(character);
             continue;
         }
-        if character == '(' && COMPREHENSIONS.contains(&word.as_str()) {
+        if character == '(' && COMPREHENSIONS.contains(&identifier.as_str()) {
             comprehensions += 1;
         }
         if !character.is_whitespace() {
             operators += usize::from(!matches!(character, '"' | '\'' | ',' | ')' | ']' | '}'));
-            word.clear();
+            identifier.clear();
         }
         match character {
             '"' | '\'' => quote = Some(character),

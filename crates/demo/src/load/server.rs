@@ -62,17 +62,17 @@ async fn discover(url: String, sender: watch::Sender<Vec<String>>, shutdown: Can
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "cannot set up the HTTP client"),
     };
-    let mut said = false;
+    let mut is_reported = false;
     loop {
         match http_sd::fetch(&client, &url).await {
             Ok(found) => {
-                said = false;
+                is_reported = false;
                 let bases: Vec<String> = found.iter().map(http_sd::Discovered::base_url).collect();
                 sender
                     .send_if_modified(|known| (*known != bases).then(|| *known = bases).is_some());
             }
-            Err(error) if !said => {
-                said = true;
+            Err(error) if !is_reported => {
+                is_reported = true;
                 tracing::warn!(%error, "cannot fetch the list of targets, keeping the last one");
             }
             Err(_) => {}

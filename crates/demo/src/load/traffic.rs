@@ -44,7 +44,7 @@ pub struct Traffic {
 impl Traffic {
     /// Sends requests until the shutdown, then drops the running ones.
     pub async fn run(self, mut shape: Shape, shutdown: CancellationToken) {
-        let places = Arc::new(Semaphore::new(self.in_flight.min(Semaphore::MAX_PERMITS)));
+        let permits = Arc::new(Semaphore::new(self.in_flight.min(Semaphore::MAX_PERMITS)));
         let requests = TaskTracker::new();
         let started = Instant::now();
         let mut due = started;
@@ -73,7 +73,7 @@ impl Traffic {
                 () = tokio::time::sleep_until(due) => {}
             }
             if arrives {
-                self.send(turn, &places, &requests, &shutdown);
+                self.send(turn, &permits, &requests, &shutdown);
                 turn = turn.wrapping_add(1);
             }
         }
@@ -84,7 +84,7 @@ impl Traffic {
     fn send(
         &self,
         turn: usize,
-        places: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
         requests: &TaskTracker,
         shutdown: &CancellationToken,
     ) {
@@ -100,7 +100,7 @@ impl Traffic {
                 )
             })
         };
-        let (Some(url), Ok(place)) = (url, places.clone().try_acquire_owned()) else {
+        let (Some(url), Ok(permit)) = (url, permits.clone().try_acquire_owned()) else {
             return self.counters.dropped.more();
         };
         self.counters.sent.more();
@@ -121,7 +121,7 @@ impl Traffic {
                 Err(error) if error.is_timeout() => counters.timed_out.more(),
                 Err(_) => counters.failed.more(),
             }
-            drop(place);
+            drop(permit);
         });
     }
 }
