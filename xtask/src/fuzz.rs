@@ -110,15 +110,16 @@ fn fuzz(name: &str, seconds: u64, build: &Path, target: &Path) -> Result<Ran> {
     let to = File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
     fuzz.stderr(to.try_clone()?).stdout(to);
     let status = process::run_within(&mut fuzz, Duration::from_secs(seconds + 120));
-    let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    let log_text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     let figure = |key: &str| {
-        said.lines()
+        log_text
+            .lines()
             .rev()
             .find_map(|line| line.strip_prefix(key))
             .map_or("?", str::trim)
             .to_owned()
     };
-    let covered = said
+    let covered = log_text
         .lines()
         .rev()
         .find_map(|line| line.split_once("cov: ")?.1.split(' ').next())
@@ -135,7 +136,7 @@ fn fuzz(name: &str, seconds: u64, build: &Path, target: &Path) -> Result<Ran> {
             format!(
                 "{name} found something ({ended}); all of it is in {}:\n{}",
                 log.display(),
-                end(&said)
+                end(&log_text)
             )
         }),
     })
@@ -143,16 +144,16 @@ fn fuzz(name: &str, seconds: u64, build: &Path, target: &Path) -> Result<Ran> {
 
 fn host_tuple() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc)
+    let output = Command::new(rustc)
         .args(["--print", "host-tuple"])
         .output()
         .context("rustc does not start")?;
     ensure!(
-        said.status.success(),
+        output.status.success(),
         "rustc does not say what it runs on: {}",
-        String::from_utf8_lossy(&said.stderr)
+        String::from_utf8_lossy(&output.stderr)
     );
-    Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Returns the names of the targets: the folders in `corpus`, because each target has a corpus.

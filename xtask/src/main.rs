@@ -219,7 +219,7 @@ fn plugins(examples: bool) -> Result<()> {
         ensure!(
             missing.is_empty(),
             "the examples in {} were not built",
-            guests::examples::in_words(&missing)
+            guests::examples::joined_names(&missing)
         );
     }
     Ok(())

@@ -120,7 +120,7 @@ pub fn command(program: &Path) -> Command {
 pub fn run(command: &mut Command) -> Result<()> {
     let status = Running::start(command)?.wait(None)?;
     if !status.success() {
-        bail!("`{}`: {status}", in_words(command));
+        bail!("`{}`: {status}", command_line(command));
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Result<ExitStatus> 
 /// Returns the trimmed output of a short command.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("`{}` does not start", in_words(command)))?;
+    let output = output.with_context(|| format!("`{}` does not start", command_line(command)))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         let error = errors
@@ -141,7 +141,7 @@ pub fn output(command: &mut Command) -> Result<String> {
             .map(str::trim)
             .find(|line| line.starts_with("error"));
         let error = error.map_or_else(String::new, |error| format!(": {error}"));
-        bail!("`{}`: {}{error}", in_words(command), output.status);
+        bail!("`{}`: {}{error}", command_line(command), output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -156,7 +156,7 @@ pub fn is_installed(program: &str) -> bool {
 pub struct Running {
     child: Child,
     group: i32,
-    words: String,
+    command: String,
 }
 
 impl Running {
@@ -175,16 +175,16 @@ impl Running {
 
     /// Starts a program that cleans up. A second Ctrl-C does not end it.
     pub fn start_at_the_end(command: &mut Command) -> Result<Self> {
-        let words = in_words(command);
+        let text = command_line(command);
         // Without the terminal as input: the kernel stops a background group that reads the
         // terminal.
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
-        let child = child.with_context(|| format!("`{words}` does not start"))?;
+        let child = child.with_context(|| format!("`{text}` does not start"))?;
         let group = i32::try_from(child.id()).context("the process id is out of range")?;
         Ok(Self {
             child,
             group,
-            words,
+            command: text,
         })
     }
 
@@ -208,7 +208,7 @@ impl Running {
     pub fn wait_at_the_end(mut self, limit: Duration) -> Result<()> {
         let status = self.wait_until(Some(limit), false)?;
         if !status.success() {
-            bail!("`{}`: {status}", self.words);
+            bail!("`{}`: {status}", self.command);
         }
         Ok(())
     }
@@ -221,13 +221,13 @@ impl Running {
                 return Ok(status);
             }
             if let Some(limit) = limit.filter(|limit| begun.elapsed() > *limit) {
-                bail!("`{}` was not done within {limit:?}", self.words);
+                bail!("`{}` was not done within {limit:?}", self.command);
             }
             if heeds_ctrl_c
                 && is_interrupted()
                 && interrupted_at.get_or_insert_with(Instant::now).elapsed() > GRACE
             {
-                bail!("interrupted: `{}` was killed", self.words);
+                bail!("interrupted: `{}` was killed", self.command);
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -265,13 +265,13 @@ fn signal(group: i32, signal: Signal) {
     }
 }
 
-fn in_words(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or(command.get_program());
-    let words = std::iter::once(program).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
+    let parts = std::iter::once(program).chain(command.get_args());
+    parts
+        .map(|part| part.to_string_lossy())
         .collect::<Vec<_>>()
         .join(" ")
 }

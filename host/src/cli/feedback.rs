@@ -51,8 +51,8 @@ pub async fn run<W: Write>(args: FeedbackArgs, out: &mut W) -> Result<(), ApiErr
         None => client.ask(Method::GET, "", None).await?,
         Some(id) if args.take_back => client.ask(Method::DELETE, id, None).await?,
         Some(id) => {
-            let said = json!({ "useful": args.useful, "why": args.why });
-            client.ask(Method::POST, id, Some(said)).await?
+            let vote = json!({ "useful": args.useful, "why": args.why });
+            client.ask(Method::POST, id, Some(vote)).await?
         }
     };
     if args.output == Output::Json {
@@ -76,11 +76,11 @@ pub async fn run<W: Write>(args: FeedbackArgs, out: &mut W) -> Result<(), ApiErr
         } else {
             &judged["threshold"]
         };
-        let said = judged["votes"].as_array().map_or(0, Vec::len);
+        let votes = judged["votes"].as_array().map_or(0, Vec::len);
         let (id, signal, detector) = (text("id"), text("signal"), text("detector"));
         writeln!(
             out,
-            "{id}  {signal}{} by {detector}: threshold {threshold} ({said} times something was said)",
+            "{id}  {signal}{} by {detector}: threshold {threshold} ({votes} times something was said)",
             judged["labels"]
         )?;
     }

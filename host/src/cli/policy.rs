@@ -61,14 +61,14 @@ pub fn run<W: Write>(
     let mut wrong = 0_usize;
     let mut all = Vec::new();
     for case in &cases {
-        let said = judge(case, &policy)?;
-        let good =
-            case.expect == said.verdict && case.rule.as_ref().is_none_or(|rule| *rule == said.rule);
+        let verdict = judge(case, &policy)?;
+        let good = case.expect == verdict.verdict
+            && case.rule.as_ref().is_none_or(|rule| *rule == verdict.rule);
         wrong += usize::from(!good);
         match command.output {
-            Output::Text => writeln!(out, "{}", line(case, &said, good))?,
+            Output::Text => writeln!(out, "{}", line(case, &verdict, good))?,
             Output::Json => {
-                all.push(json!({ "name": case.name, "good": good, "expected": expected(case), "said": said }));
+                all.push(json!({ "name": case.name, "good": good, "expected": expected(case), "said": verdict }));
             }
         }
     }
@@ -91,15 +91,15 @@ fn expected(case: &Case) -> Value {
     json!({ "verdict": case.expect, "rule": case.rule })
 }
 
-fn line(case: &Case, said: &GuardVerdict, good: bool) -> String {
-    let said = format!(
+fn line(case: &Case, verdict: &GuardVerdict, good: bool) -> String {
+    let shown = format!(
         "{} by {} ({})",
-        serde_name(&said.verdict),
-        said.rule,
-        said.reason
+        serde_name(&verdict.verdict),
+        verdict.rule,
+        verdict.reason
     );
     if good {
-        return format!("ok     {}: {said}", case.name);
+        return format!("ok     {}: {shown}", case.name);
     }
     let by = case
         .rule
@@ -107,7 +107,7 @@ fn line(case: &Case, said: &GuardVerdict, good: bool) -> String {
         .map(|rule| format!(" by {rule}"))
         .unwrap_or_default();
     format!(
-        "WRONG  {}: expected {}{by}, but it is {said}",
+        "WRONG  {}: expected {}{by}, but it is {shown}",
         case.name,
         serde_name(&case.expect)
     )

@@ -83,12 +83,12 @@ fn blocks(text: &str) -> Vec<Block> {
     // The empty line at the end closes a block there.
     for (number, line) in text.split('\n').chain([""]).enumerate() {
         let line = line.trim();
-        let said = line
+        let comment = line
             .strip_prefix("///")
             .or_else(|| line.strip_prefix("//!"));
-        if let Some(said) = said {
+        if let Some(comment) = comment {
             let (_, lines) = open.get_or_insert((number, Vec::new()));
-            lines.push(said.trim());
+            lines.push(comment.trim());
         } else if let Some((line, lines)) = open.take() {
             let text = lines.join(" ").trim().to_owned();
             blocks.push(Block { line, text });

@@ -110,7 +110,7 @@ fn examples() -> Result<Vec<Missing>> {
     if is_ci() && !missing.is_empty() {
         bail!(
             "no plugins in {}, and with CI set nothing may be left out",
-            guests::examples::in_words(&missing)
+            guests::examples::joined_names(&missing)
         );
     }
     Ok(missing)

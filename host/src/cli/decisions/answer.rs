@@ -67,7 +67,7 @@ pub(super) async fn run<W: Write>(
             decision.state().as_str().to_owned(),
         ));
     };
-    let word = if approved { "approve" } else { "reject" };
+    let verb = if approved { "approve" } else { "reject" };
     let Some(given) = given else {
         match output {
             Output::Json => writeln!(out, "{}", json!(asked))?,
@@ -76,7 +76,7 @@ pub(super) async fn run<W: Write>(
                 let short: String = asked.id.chars().take(12).collect();
                 writeln!(
                     out,
-                    "\nTo answer: anomalyzer decisions {word} {id} --question {short} --reason '…'"
+                    "\nTo answer: anomalyzer decisions {verb} {id} --question {short} --reason '…'"
                 )?;
             }
         }
@@ -93,7 +93,7 @@ pub(super) async fn run<W: Write>(
     let body = json!({ "question": asked.id, "reason": reason });
     let answered: Decision = read(
         client
-            .ask(Method::POST, &format!("{id}/{word}"), Some(body))
+            .ask(Method::POST, &format!("{id}/{verb}"), Some(body))
             .await?,
     )?;
     match output {

@@ -100,14 +100,14 @@ fn guard_lines(record: &mut Record, decision: &Decision) {
         question_lines(record, asked);
     }
     for answer in &decision.answers {
-        let (said, at) = (
+        let (verdict, at) = (
             if answer.approved { "yes" } else { "no" },
             rfc3339(answer.at),
         );
         record.line(
             "answer",
             &format!(
-                "{said} by {} at {at}, to {}: {}",
+                "{verdict} by {} at {at}, to {}: {}",
                 answer.by, answer.question, answer.reason
             ),
         );

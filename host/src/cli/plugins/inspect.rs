@@ -147,7 +147,7 @@ fn remedy(what: &str) -> &'static str {
     ];
     REMEDIES
         .iter()
-        .find(|(word, _)| what.contains(word))
+        .find(|(part, _)| what.contains(part))
         .map_or(
             "build it anew, and check that the file is whole",
             |(_, remedy)| remedy,

@@ -251,11 +251,11 @@ async fn ask(
 const PLUGINS: &str = "/api/v1/plugins";
 
 async fn install(file: &Path, live: bool, server: &ServerArgs) -> Result<Value, ApiError> {
-    let told = |reason: io::Error| ApiError::Unreadable {
+    let unreadable = |reason: io::Error| ApiError::Unreadable {
         path: file.to_owned(),
         reason: reason.to_string(),
     };
-    let bytes = tokio::fs::read(file).await.map_err(told)?;
+    let bytes = tokio::fs::read(file).await.map_err(unreadable)?;
     let client = ApiClient::open(server, PLUGINS)?;
     let mut signature = file.as_os_str().to_owned();
     signature.push(".minisig");

@@ -46,7 +46,7 @@ pub fn build() -> Result<Vec<Missing>> {
 }
 
 /// Joins the names of the missing languages for a message.
-pub fn in_words(missing: &[Missing]) -> String {
+pub fn joined_names(missing: &[Missing]) -> String {
     missing
         .iter()
         .map(|missing| missing.language.to_string())

@@ -46,10 +46,10 @@ pub fn installed(language: Language) -> Result<PathBuf> {
 }
 
 fn version(program: &str) -> Result<String> {
-    let said = process::output(Command::new(program).arg("--version"));
+    let output = process::output(Command::new(program).arg("--version"));
     Ok(format!(
         "{program} {}",
-        said.with_context(|| format!("{program} is missing"))?
+        output.with_context(|| format!("{program} is missing"))?
     ))
 }
 
@@ -86,7 +86,7 @@ fn locked(path: &Path, language: Language) -> Result<File> {
     let file =
         File::create(path).with_context(|| format!("{} can't be created", path.display()))?;
     let begun = Instant::now();
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -104,12 +104,12 @@ fn locked(path: &Path, language: Language) -> Result<File> {
                 return Err(error).with_context(|| format!("{} can't be locked", path.display()));
             }
         }
-        if !told {
+        if !is_reported {
             println!(
                 "examples: waiting for another process that installs {}",
                 language.tool()
             );
-            told = true;
+            is_reported = true;
         }
         std::thread::sleep(POLL_INTERVAL);
     }

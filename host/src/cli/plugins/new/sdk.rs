@@ -146,8 +146,8 @@ pub(super) fn lock(name: &str) -> Result<String, String> {
         .collect();
     while let Some(wanted) = todo.pop() {
         // A dependency is written as `name`, or as `name version` if several versions are locked.
-        let mut words = wanted.split(' ');
-        let (wanted_name, version) = (words.next(), words.next());
+        let mut fields = wanted.split(' ');
+        let (wanted_name, version) = (fields.next(), fields.next());
         let found = all.iter().position(|package| {
             field(package, "name") == wanted_name
                 && version.is_none_or(|version| field(package, "version") == Some(version))
