@@ -47,8 +47,9 @@ pub struct Token {
 }
 
 /// Rights of a caller. Every role may read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Reads only.
     Viewer,
@@ -63,12 +64,7 @@ pub enum Role {
 impl Role {
     /// Returns the name in the configuration.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Approver => "approver",
-            Self::Uploader => "uploader",
-            Self::Admin => "admin",
-        }
+        self.into()
     }
 }
 
@@ -146,6 +142,14 @@ mod tests {
         let config: ApiConfig = toml::from_str(text).map_err(|error| error.to_string())?;
         config.validate().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    #[test]
+    fn the_names_of_the_roles_are_those_in_the_configuration() {
+        for name in ["viewer", "approver", "uploader", "admin"] {
+            let role: Role = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(role.as_str(), name);
+        }
     }
 
     #[test]

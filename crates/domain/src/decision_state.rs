@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::DecisionId;
 
 /// State of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DecisionState {
     /// The solution is on record. Nothing is decided yet.
     Proposed,
@@ -59,17 +60,7 @@ impl DecisionState {
 
     /// Returns the name on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Proposed => "proposed",
-            Self::Held => "held",
-            Self::Denied => "denied",
-            Self::Shadowed => "shadowed",
-            Self::Acting => "acting",
-            Self::Verifying => "verifying",
-            Self::Done => "done",
-            Self::Undone => "undone",
-            Self::Failed => "failed",
-        }
+        self.into()
     }
 
     /// Returns true if the host has nothing to do: the decision ended, or it waits for a person.
@@ -202,6 +193,23 @@ mod tests {
                 .any(|next| state.may_become(*next) && (next.is_terminal() || *next == Acting));
             assert!(state.is_terminal() || ends, "{state:?}");
         }
+    }
+
+    #[test]
+    fn the_names_are_those_on_the_wire() {
+        let names = [
+            "proposed",
+            "held",
+            "denied",
+            "shadowed",
+            "acting",
+            "verifying",
+            "done",
+            "undone",
+            "failed",
+        ];
+        testing::assert_names::<DecisionState>(&names);
+        assert_eq!(DecisionState::ALL.map(DecisionState::as_str), names);
     }
 
     fn any_state() -> impl Strategy<Value = DecisionState> {

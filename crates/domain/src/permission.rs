@@ -26,8 +26,9 @@ pub struct Grant {
 
 /// Effect of an HTTP request on the target of its decision, as declared by the person who grants
 /// it. The host cannot see what the receiver does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DeclaredEffect {
     /// The request changes the number of replicas, to a number that is not known.
     Replicas,
@@ -49,13 +50,8 @@ impl DeclaredEffect {
     ];
 
     /// Returns the name in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Replicas => "replicas",
-            Self::Template => "template",
-            Self::Environment => "environment",
-            Self::None => "none",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -142,8 +138,21 @@ fn anywhere() -> Vec<String> {
 ///
 /// Modes are ordered by autonomy. If several modes apply, the strictest one counts, which is the
 /// smallest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Mode {
     /// Decides and records everything, but performs nothing. This is a dry run.
     Shadow,
@@ -157,10 +166,20 @@ pub enum Mode {
 impl Mode {
     /// Returns the mode's name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Shadow => "shadow",
-            Self::Approve => "approve",
-            Self::Auto => "auto",
-        }
+        self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DeclaredEffect, Mode};
+    use crate::testing::assert_names;
+
+    #[test]
+    fn the_names_are_those_of_the_configuration() {
+        assert_names::<Mode>(&["shadow", "approve", "auto"]);
+        let effects = ["replicas", "template", "environment", "none"];
+        assert_names::<DeclaredEffect>(&effects);
+        assert_eq!(DeclaredEffect::ALL.map(DeclaredEffect::as_str), effects);
     }
 }

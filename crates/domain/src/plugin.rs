@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::UnixMs;
 
 /// Kind of a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum PluginKind {
     /// The plugin watches samples.
     Detector,
@@ -17,10 +18,7 @@ pub enum PluginKind {
 impl PluginKind {
     /// Returns the word for the kind.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Detector => "detector",
-            Self::Action => "action",
-        }
+        self.into()
     }
 }
 
@@ -122,8 +120,9 @@ pub struct PluginChange {
 }
 
 /// Kind of a change to a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum PluginChangeKind {
     /// A version was added and is live.
     Installed,
@@ -148,16 +147,28 @@ pub enum PluginChangeKind {
 impl PluginChangeKind {
     /// Returns the name in the history.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Installed => "installed",
-            Self::Stored => "stored",
-            Self::Reverted => "reverted",
-            Self::Refused => "refused",
-            Self::Removed => "removed",
-            Self::Granted => "granted",
-            Self::ModeSet => "mode_set",
-            Self::Quarantined => "quarantined",
-            Self::Lifted => "lifted",
-        }
+        self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PluginChangeKind, PluginKind};
+    use crate::testing::assert_names;
+
+    #[test]
+    fn the_names_are_those_of_the_history() {
+        assert_names::<PluginKind>(&["detector", "action"]);
+        assert_names::<PluginChangeKind>(&[
+            "installed",
+            "stored",
+            "reverted",
+            "refused",
+            "removed",
+            "granted",
+            "mode_set",
+            "quarantined",
+            "lifted",
+        ]);
     }
 }

@@ -3,6 +3,9 @@
 //! Each function returns the plainest value of its type. A test states the fields that matter to it
 //! with the struct update syntax: `Finding { severity: 4.0, ..testing::finding("latency") }`.
 
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
 use super::{
     Analyst, AnalystKind, Coverage, Decision, DecisionState, Delivery, Direction, Finding,
     FindingId, Incident, Labels, Meaning, MetricBatch, Operation, OperationRecord, PROCESS_KIND,
@@ -171,5 +174,20 @@ pub fn delivery(topic: Topic, record: Record) -> Delivery {
         offset: 0,
         published_at: None,
         record,
+    }
+}
+
+/// Asserts that each of the `names` is the name of a value of `T`, in serde and in the text form.
+///
+/// # Panics
+/// Panics if a name is unknown, or if the two forms differ.
+pub fn assert_names<T>(names: &[&'static str])
+where
+    T: Copy + Serialize + DeserializeOwned + Into<&'static str>,
+{
+    for name in names {
+        let value: T = serde_json::from_value(Value::from(*name)).expect(name);
+        assert_eq!(value.into(), *name);
+        assert_eq!(serde_json::to_value(value).expect(name), *name);
     }
 }

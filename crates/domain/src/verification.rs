@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{UnixMs, time::as_rfc3339};
 
 /// Outcome of a verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum VerificationOutcome {
     /// The value is back in the expected range.
     Improved,
@@ -21,12 +22,7 @@ pub enum VerificationOutcome {
 impl VerificationOutcome {
     /// Returns the name on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Improved => "improved",
-            Self::NotImproved => "not_improved",
-            Self::Worse => "worse",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 
@@ -55,4 +51,15 @@ pub struct Control {
     pub left_alone: u32,
     /// Number of targets whose incident was over at the time of the judgement.
     pub better: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VerificationOutcome;
+    use crate::testing::assert_names;
+
+    #[test]
+    fn the_names_are_those_on_the_wire() {
+        assert_names::<VerificationOutcome>(&["improved", "not_improved", "worse", "unknown"]);
+    }
 }

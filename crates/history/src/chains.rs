@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// One of the chains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Chain {
     /// Events of decisions.
     Decisions,
@@ -21,13 +22,8 @@ impl Chain {
     pub const ALL: [Self; 4] = [Self::Decisions, Self::Plugins, Self::Incidents, Self::Cuts];
 
     /// Returns the name of the chain in texts and anchors.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Decisions => "decisions",
-            Self::Plugins => "plugins",
-            Self::Incidents => "incidents",
-            Self::Cuts => "cuts",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the table of the events.
@@ -109,4 +105,17 @@ pub struct Difference {
     pub row: String,
     /// Description of the difference.
     pub what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Chain;
+    use anomalyzer_domain::testing::assert_names;
+
+    #[test]
+    fn the_names_are_those_in_the_anchors() {
+        let names = ["decisions", "plugins", "incidents", "cuts"];
+        assert_names::<Chain>(&names);
+        assert_eq!(Chain::ALL.map(Chain::as_str), names);
+    }
 }

@@ -6,8 +6,9 @@ use anomalyzer_domain::{Basis, Decision, GuardVerdict, UnixMs};
 use anomalyzer_policy::{Facts, Policy};
 
 /// Kind of an event in the life of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DecisionEventKind {
     /// A solution was read from the topic.
     Proposed,
@@ -36,19 +37,7 @@ pub enum DecisionEventKind {
 impl DecisionEventKind {
     /// Returns the name on the wire and in the table.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Proposed => "proposed",
-            Self::Guarded => "guarded",
-            Self::Held => "held",
-            Self::Answered => "answered",
-            Self::OperationAsked => "operation_asked",
-            Self::OperationEnded => "operation_ended",
-            Self::EvidenceGathered => "evidence_gathered",
-            Self::Verifying => "verifying",
-            Self::Verified => "verified",
-            Self::Undoing => "undoing",
-            Self::Ended => "ended",
-        }
+        self.into()
     }
 }
 
@@ -90,4 +79,27 @@ pub struct Asked {
     /// Version of the time zone database that the policy was evaluated with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zones: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DecisionEventKind;
+    use anomalyzer_domain::testing::assert_names;
+
+    #[test]
+    fn the_names_are_those_in_the_table() {
+        assert_names::<DecisionEventKind>(&[
+            "proposed",
+            "guarded",
+            "held",
+            "answered",
+            "operation_asked",
+            "operation_ended",
+            "evidence_gathered",
+            "verifying",
+            "verified",
+            "undoing",
+            "ended",
+        ]);
+    }
 }
