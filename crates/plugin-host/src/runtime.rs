@@ -67,7 +67,7 @@ impl Runtime {
         sandbox
     }
 
-    /// Returns an error if the plugin is quarantined as a whole, so that no instance of it is opened.
+    /// Returns an error if the plugin is quarantined as a whole. No instance of it is opened then.
     pub(super) fn admit(&self, plugin: &Arc<str>) -> Result<(), PluginError> {
         match self
             .stats
