@@ -122,10 +122,11 @@ impl OpenIncident {
                 return false;
             }
             None => {
-                if let Err(surplus) = self.add(finding, newest(samples)) {
-                    self.waiting.insert(key, surplus);
+                if !self.make_room() {
+                    self.waiting.insert(key, (finding, newest(samples)));
                     return false;
                 }
+                self.add(finding, newest(samples));
                 // The picture has changed and is worth another diagnosis. The id of a solution
                 // shows if the answer is the same.
                 if self.confirmed {
@@ -140,36 +141,38 @@ impl OpenIncident {
         true
     }
 
-    /// Adds the finding of another series. If there is no place left, it takes the place of the
-    /// finding that cleared first. Returns it if all findings are active.
-    fn add(&mut self, finding: Finding, samples: Series) -> Result<(), (Finding, Series)> {
+    /// Makes room for one more finding: without a free place, the finding that cleared first goes.
+    /// Returns false if all findings are active.
+    fn make_room(&mut self) -> bool {
         let Incident {
-            findings,
-            samples: all_samples,
-            ..
+            findings, samples, ..
         } = &mut self.incident;
-        if findings.len() >= MAX_FINDINGS {
-            let cleared = findings.iter().enumerate();
-            let cleared = cleared.filter(|(_, finding)| finding.phase == Phase::Clear);
-            let Some((place, _)) = cleared.min_by_key(|(_, finding)| finding.at) else {
-                return Err((finding, samples));
-            };
-            findings.remove(place);
-            if place < all_samples.len() {
-                all_samples.remove(place);
-            }
+        if findings.len() < MAX_FINDINGS {
+            return true;
         }
-        findings.push(finding);
-        all_samples.push(samples);
-        Ok(())
+        let cleared = findings.iter().enumerate();
+        let cleared = cleared.filter(|(_, finding)| finding.phase == Phase::Clear);
+        let Some((place, _)) = cleared.min_by_key(|(_, finding)| finding.at) else {
+            return false;
+        };
+        findings.remove(place);
+        if place < samples.len() {
+            samples.remove(place);
+        }
+        true
+    }
+
+    /// Adds the finding of another series.
+    fn add(&mut self, finding: Finding, samples: Series) {
+        self.incident.findings.push(finding);
+        self.incident.samples.push(samples);
     }
 
     /// Gives the places of cleared findings to active findings that wait for one.
     fn admit_waiting(&mut self) {
-        while let Some((key, (finding, samples))) = self.waiting.pop_first() {
-            if let Err(surplus) = self.add(finding, samples) {
-                self.waiting.insert(key, surplus);
-                return;
+        while !self.waiting.is_empty() && self.make_room() {
+            if let Some((_, (finding, samples))) = self.waiting.pop_first() {
+                self.add(finding, samples);
             }
         }
     }
