@@ -157,19 +157,20 @@ fn assemble(
             .iter()
             .map(|index| (input.incidents[*index], targets[*index]))
             .collect();
-        if explanation.groups.len() >= context.limits.groups {
-            explanation
-                .alone
-                .extend(incidents.iter().map(|(incident, _)| Alone {
-                    incident: incident.id.clone(),
-                    target: incident.target.clone(),
-                    reason: AloneReason::Bound,
-                }));
-            continue;
-        }
         let (groups, alone) = explain_set(context, &incidents);
-        explanation.groups.extend(groups);
         explanation.alone.extend(alone);
+        for group in groups {
+            if explanation.groups.len() < context.limits.groups {
+                explanation.groups.push(group);
+                continue;
+            }
+            let beyond = group.members.into_iter().map(|member| Alone {
+                incident: member.incident,
+                target: member.target,
+                reason: AloneReason::Bound,
+            });
+            explanation.alone.extend(beyond);
+        }
     }
     explanation
 }

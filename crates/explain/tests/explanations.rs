@@ -272,6 +272,26 @@ fn two_faults_in_one_graph_end_as_two_groups() {
 }
 
 #[test]
+fn incidents_of_groups_beyond_the_limit_are_reported_alone() {
+    let world = world(&[("web", "api"), ("api", "db")]);
+    let measures = vec![
+        measure("web", &[Some(1.2); 3]),
+        measure("api", &[Some(0.9); 3]),
+        measure("db", &SLOW),
+    ];
+    let symptoms = symptoms(&["api", "db"], measures);
+    assert_eq!(ask(&world, &symptoms).groups.len(), 2);
+    let limits = Limits {
+        groups: 1,
+        ..Limits::default()
+    };
+    let found = explain(&world, &symptoms, &[], &limits);
+    assert_eq!(found.groups.len(), 1);
+    let reasons: Vec<AloneReason> = found.alone.iter().map(|alone| alone.reason).collect();
+    assert_eq!(reasons, [AloneReason::Bound]);
+}
+
+#[test]
 fn a_cause_that_lasts_outranks_a_larger_symptom() {
     let calls = world(&[("web", "api"), ("web", "cart")]);
     let small = [Some(0.15), Some(0.15), Some(0.15)];
