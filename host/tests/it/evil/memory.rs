@@ -161,14 +161,39 @@ async fn a_detector_that_is_given_what_it_did_not_save_refuses_it_and_goes_on() 
     assert_eq!(plugins.health().faults, 0);
 }
 
-/// Tests each attack through the engine: a good detector on the same signal and series continues,
-/// even across a restart.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beside_a_detector_whose_memory_means_harm_another_one_keeps_its_own() {
+/// Runs an attack through the engine, across a restart, and checks that a good detector on the same
+/// signal and series continues. Returns the reported reason why the state of the bad one is lost.
+async fn attack_beside_a_good_detector(attack: &str) -> String {
     let with = |name: &str, settings| DetectorConfig {
         name: name.to_owned(),
         settings,
     };
+    let plugins: Plugins = load(
+        &[("detector", component("detector")), ("zscore", zscore())],
+        2,
+    );
+    let settings = json!({ "attack": attack }).as_object().unwrap().clone();
+    let detectors = vec![
+        with("evil-detector", settings),
+        with("zscore", serde_json::Map::new()),
+    ];
+    let mut rig = Rig::new().await;
+    let mut running = rig.start_with(plugins.clone(), detectors.clone()).await;
+    rig.feed(&mut running, &[1.0, 2.0, 3.0]).await;
+    running.stop().await;
+    let mut running = rig.start_with(plugins, detectors).await;
+    rig.feed(&mut running, &[1.0, 2.0]).await;
+    let status = running.status();
+    assert_eq!((status.samples, status.series), (2, 1), "beside {attack}");
+    assert_eq!(status.restored, 1, "beside {attack}: {status:?}");
+    tokio::time::timeout(Duration::from_secs(60), running.stop())
+        .await
+        .unwrap();
+    status.not_restored.or(status.not_saved).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_a_detector_whose_memory_means_harm_another_one_keeps_its_own() {
     for attack in [
         "save-a-gigabyte",
         "save-over-the-bound",
@@ -176,28 +201,13 @@ async fn beside_a_detector_whose_memory_means_harm_another_one_keeps_its_own() {
         "spin-in-restore",
         "trap-in-restore",
     ] {
-        let plugins: Plugins = load(
-            &[("detector", component("detector")), ("zscore", zscore())],
-            2,
-        );
-        let settings = json!({ "attack": attack }).as_object().unwrap().clone();
-        let detectors = vec![
-            with("evil-detector", settings),
-            with("zscore", serde_json::Map::new()),
-        ];
-        let mut rig = Rig::new().await;
-        let mut running = rig.start_with(plugins.clone(), detectors.clone()).await;
-        rig.feed(&mut running, &[1.0, 2.0, 3.0]).await;
-        running.stop().await;
-        let mut running = rig.start_with(plugins, detectors).await;
-        rig.feed(&mut running, &[1.0, 2.0]).await;
-        let status = running.status();
-        assert_eq!((status.samples, status.series), (2, 1), "beside {attack}");
-        assert_eq!(status.restored, 1, "beside {attack}: {status:?}");
-        let told = status.not_restored.or(status.not_saved).unwrap_or_default();
-        assert!(told.contains("evil-detector"), "{attack}: {told}");
-        tokio::time::timeout(Duration::from_secs(60), running.stop())
-            .await
-            .unwrap();
+        let mut reason = attack_beside_a_good_detector(attack).await;
+        // A detector that spins on a busy machine may get too little processor time to be blamed.
+        for _ in 0..5 {
+            if reason.is_empty() && attack.starts_with("spin") {
+                reason = attack_beside_a_good_detector(attack).await;
+            }
+        }
+        assert!(reason.contains("evil-detector"), "{attack}: {reason}");
     }
 }
