@@ -10,14 +10,13 @@
 //! only when the child is done and its result is to run. A child that is stopped in the middle and
 //! a plugin that is refused therefore leave nothing behind in the cache.
 
-use std::fs::Permissions;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
+use anomalyzer_common::data_folder::{create_private_folder, make_private};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -35,10 +34,8 @@ pub(super) const ENCODED: &str = "encoded.wasm";
 
 /// Subfolder in which the runtime keeps code, inside the folder that it is given.
 const MODULES: &str = "modules";
-/// Mode of the folders.
-const FOLDER_MODE: u32 = 0o700;
-/// Mode of the files.
-const FILE_MODE: u32 = 0o600;
+/// Age of the last change of a folder from which on its time tells all changes.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// Maximum size of a description or an index entry, in bytes.
 const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 /// Maximum size of one file of compiled code or of one encoded component, in bytes.
@@ -57,6 +54,8 @@ pub(super) struct ArtifactStore {
     bytes: AtomicU64,
     /// Lock for changes of the files.
     changing: Mutex<()>,
+    /// Time of the last change of the runtime's files that others cannot read any more.
+    private_until: Mutex<Option<SystemTime>>,
     /// Temporary folder, which is removed at the end.
     _temporary: Option<TempDir>,
 }
@@ -96,16 +95,34 @@ impl ArtifactStore {
             ))
         };
         let folder = std::path::absolute(folder).map_err(unusable)?;
-        private_folder(&folder).map_err(unusable)?;
+        create_private_folder(&folder).map_err(unusable)?;
         let store = Self::of(folder, max_bytes, None);
         for folder in [store.code(), store.encoded_folder()] {
-            private_folder(&folder).map_err(unusable)?;
+            create_private_folder(&folder).map_err(unusable)?;
             // An earlier version left the folder open to others.
-            fs::set_permissions(&folder, Permissions::from_mode(FOLDER_MODE)).map_err(unusable)?;
+            make_private(&folder);
         }
         store.remove_abandoned_work_folders();
         store.trim(None);
         Ok(store)
+    }
+
+    /// Takes the rights of others on new files of the runtime away: it writes its code and its
+    /// statistics with the usual rights, the latter in a thread of its own.
+    pub(super) fn make_new_files_private(&self) {
+        let compilers = fs::read_dir(self.code().join(MODULES));
+        let compilers = compilers.into_iter().flatten().flatten();
+        let changed = compilers.filter_map(|compiler| compiler.metadata().ok()?.modified().ok());
+        let Some(changed) = changed.max() else { return };
+        let mut private_until = self.private_until.lock();
+        if *private_until >= Some(changed) {
+            return;
+        }
+        make_private(&self.code());
+        // Another file may be written within the resolution of the time.
+        if changed.elapsed().is_ok_and(|age| age > SETTLED_AFTER) {
+            *private_until = Some(changed);
+        }
     }
 
     /// Uses a private folder that is removed at the end.
@@ -125,6 +142,7 @@ impl ArtifactStore {
             max_bytes,
             bytes: AtomicU64::new(0),
             changing: Mutex::new(()),
+            private_until: Mutex::new(None),
             _temporary: temporary,
         }
     }
@@ -216,12 +234,12 @@ impl ArtifactStore {
                 Err(error) => return Err(error),
             };
             let place = self.code().join(MODULES).join(&code);
-            private_folder(place.parent().unwrap_or(&place))?;
-            move_private(&made.join(&code), &place)?;
+            create_private_folder(place.parent().unwrap_or(&place))?;
+            fs::rename(made.join(&code), &place)?;
             if component.is_some() {
-                private_folder(&self.encoded_folder())?;
+                create_private_folder(&self.encoded_folder())?;
                 let encoded = self.encoded_folder().join(digest);
-                move_private(&work_folder.join(ENCODED), &encoded)?;
+                fs::rename(work_folder.join(ENCODED), encoded)?;
             }
             let known = Known {
                 artifact: Artifact {
@@ -311,7 +329,7 @@ impl ArtifactStore {
         text: &str,
     ) -> io::Result<()> {
         let folder = self.of_settings(engine, what);
-        private_folder(&folder)?;
+        create_private_folder(&folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         io::Write::write_all(&mut file, text.as_bytes())?;
         file.persist(folder.join(digest))?;
@@ -410,20 +428,6 @@ fn remove_code(path: &Path) {
 }
 
 /// Opens the runtime's cache in a folder.
-/// Makes a folder, and those above it, for this user only.
-fn private_folder(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(FOLDER_MODE)
-        .create(folder)
-}
-
-/// Moves a file to a place where only this user can read it.
-fn move_private(from: &Path, to: &Path) -> io::Result<()> {
-    fs::set_permissions(from, Permissions::from_mode(FILE_MODE))?;
-    fs::rename(from, to)
-}
-
 fn cache_in(folder: &Path) -> Result<Cache, String> {
     let mut config = CacheConfig::new();
     config.with_directory(folder);

@@ -164,6 +164,13 @@ impl Compiler {
         self.store.as_ref().is_some_and(find)
     }
 
+    /// Takes the rights of others on new files of the cache away.
+    pub(crate) fn make_new_files_private(&self) {
+        if let Some(store) = &self.store {
+            store.make_new_files_private();
+        }
+    }
+
     /// Removes the compiled code of bytes that were refused after all.
     pub(crate) fn forget(&self, engine: &wasmtime::Engine, digest: &str) {
         if let Some(store) = &self.store {

@@ -21,6 +21,7 @@ use anomalyzer_domain::{Origin, PluginChange, PluginChangeKind, Version};
 impl Registry {
     /// Polls the folder. Returns the due files for [`Registry::take_file`].
     pub(crate) fn look(&self) -> Vec<std::path::PathBuf> {
+        self.runtime.compiler.make_new_files_private();
         match self.folder.look(false) {
             Ok(look) => {
                 self.report_folder_problem(None);

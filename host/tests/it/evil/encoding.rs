@@ -2,7 +2,8 @@
 //! behind. The child process does all of that work.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anomalyzer_domain::Origin;
@@ -172,7 +173,7 @@ fn a_start_runs_nothing_of_a_plugin_that_it_knows() {
 }
 
 /// Returns every file below a folder, without the statistics of the runtime.
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return vec![];
     };
@@ -232,6 +233,49 @@ fn refused_and_unapproved_uploads_leave_no_compiled_code_behind() {
     assert!(plugins.has_detector("moody"));
     assert_eq!(files(&cache.join("code")).len(), 1);
     assert!(plugins.health().cache_bytes > 0);
+}
+
+/// Returns the paths below a folder that others have rights on, and the number of all files.
+fn open_to_others(folder: &Path) -> (Vec<PathBuf>, usize) {
+    let (mut open, mut count, mut folders) = (Vec::new(), 0, vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            if metadata.permissions().mode() & 0o077 != 0 {
+                open.push(entry.path());
+            }
+            match metadata.is_dir() {
+                true => folders.push(entry.path()),
+                false => count += 1,
+            }
+        }
+    }
+    (open, count)
+}
+
+#[test]
+fn nobody_else_can_read_the_compiled_code() {
+    let (_folder, config) = config(&[]);
+    let cache = config.cache.clone().unwrap();
+    // An earlier version left this folder open to others.
+    fs::create_dir_all(cache.join("code")).unwrap();
+    let plugins = Plugins::load(config).unwrap();
+    let bytes = Detector::default().build();
+    let good = plugins.examine_for(None, bytes, None, &CancellationToken::new());
+    plugins.install(good.unwrap(), &eve(), true).unwrap();
+    // The code, its statistics and the entry of the index. The runtime writes the statistics later.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        plugins.look();
+        let (open, count) = open_to_others(&cache);
+        if open.is_empty() && count >= 3 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{count} files, {open:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
