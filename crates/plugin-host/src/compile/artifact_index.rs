@@ -241,6 +241,7 @@ impl ArtifactStore {
                 let encoded = self.encoded_folder().join(digest);
                 fs::rename(work_folder.join(ENCODED), encoded)?;
             }
+            self.make_new_files_private();
             let known = Known {
                 artifact: Artifact {
                     code,
