@@ -115,9 +115,6 @@ async fn modes(arguments: &Arguments, tally: &mut Tally) -> Result<()> {
 
     let service = Service::start(arguments, Options::default()).await?;
     service.client("admin").act("no-action", "a test").await?;
-    // The runtime writes statistics in a thread of its own, in a folder that only its user can
-    // enter. The service takes the rights of others on them away at its next look.
-    tokio::time::sleep(Duration::from_secs(2)).await;
     for top in ["data", "cache"] {
         let mut waiting = vec![service.path(top)];
         while let Some(path) = waiting.pop() {

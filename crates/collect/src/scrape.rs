@@ -143,8 +143,9 @@ impl Scraper {
         Ok((Self { jobs }, discoverers))
     }
 
-    /// Scrapes every address once. Slow addresses hold up the other addresses of their job only,
-    /// and these for one round.
+    /// Scrapes every address once. The jobs are scraped at the same time, each for at most its
+    /// timeout or the interval, whichever is longer. Slow addresses take the turns of other
+    /// addresses of their job only.
     pub async fn round(&self, store: &mut Store) {
         let (mut sources, mut asked, mut failed) = (BTreeMap::new(), Vec::new(), Vec::new());
         for job in &self.jobs {

@@ -22,7 +22,7 @@ const BOUNDS: Bounds = Bounds {
 const PARAMETER: &str = "__param_";
 
 /// A group. Go writes `null` for an empty list, an empty map and an empty text, and it writes the
-/// names of fields without tags with a capital. Prometheus reads names in any case.
+/// names of fields without tags with a capital. The usual cases of the names are read.
 #[derive(Deserialize)]
 struct Group {
     #[serde(default, alias = "Targets", alias = "TARGETS")]

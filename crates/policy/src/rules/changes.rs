@@ -1,4 +1,4 @@
-//! What the judged operation changes.
+//! Facts about the change that the judged operation makes.
 
 use anomalyzer_domain::{Operation, solutions};
 
